@@ -1,0 +1,1 @@
+"""Whole runs: one YAML and one README with a measured result each, and the runner."""

@@ -1,0 +1,174 @@
+"""The records that the rooms hand to each other: tasks, requests, attempts, verdicts.
+
+They are small and frozen, hold plain data only, and know nothing of where they came from or where they are
+kept. See "Words" in the design for what each word means.
+
+>>> Task(id="1", messages=user("What is 2 + 2?"), reference="4", source="by hand").messages[0].content
+'What is 2 + 2?'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Role = Literal["system", "user", "assistant"]
+FinishReason = Literal["stop", "length", "content_filter", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+    def as_dict(self) -> dict[str, str]:
+        """The form that chat templates and servers read."""
+        return {"role": self.role, "content": self.content}
+
+
+Messages = tuple[Message, ...]
+
+
+def user(content: str) -> Messages:
+    """A conversation of one user turn."""
+    return (Message("user", content),)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One prompt to be answered.
+
+    `reference` is the gold answer, or None where there is none. `source` says where the task is from
+    (`problems.jsonl:17`). `metadata` is carried along untouched.
+    """
+
+    id: str
+    messages: Messages
+    reference: str | None
+    source: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+class SamplingParams(BaseModel):
+    """How a teacher samples. `temperature` 0 is greedy; None leaves a setting to the teacher's default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    temperature: float = Field(default=1.0, ge=0, le=5)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int | None = Field(default=None, ge=1)
+    min_p: float | None = Field(default=None, ge=0, le=1)
+    max_tokens: int = Field(default=1024, ge=1)
+    stop: tuple[str, ...] = ()
+    logprobs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One draw asked of a teacher: `index` counts the draws of a task from 0; `seed` is stable per draw."""
+
+    task_id: str
+    index: int
+    messages: Messages
+    sampling: SamplingParams
+    seed: int
+
+
+@dataclass(slots=True)
+class Usage:
+    """Tokens a request has cost so far. A teacher updates it while it works, so that a cancelled request
+    still says what it had cost. None: the teacher cannot tell."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a teacher answered to one request.
+
+    `text` is the answer without the thinking part; `reasoning` is the thinking part where the teacher keeps it
+    apart, else None. `logprobs`: the log-probability of each completion token, or None if not asked for.
+    """
+
+    text: str
+    finish_reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int
+    reasoning: str | None = None
+    logprobs: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One answer of a teacher to a task, as the ledger keeps it. `latency_s`: from asking to the whole answer."""
+
+    task_id: str
+    index: int
+    text: str
+    reasoning: str | None
+    finish_reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int
+    logprobs: tuple[float, ...] | None
+    latency_s: float
+    teacher: str
+
+
+class State(StrEnum):
+    """The three values of a verdict. Unscored is not evidence about the answer."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    UNSCORED = "unscored"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a scorer says of an attempt.
+
+    `reason` is from the scorer's closed set. `score` is None where the scorer gives none. `detail` holds what a
+    person wants to see (the answer that was read, say), or is empty. `seconds`: what the scoring took.
+    """
+
+    state: State
+    reason: str
+    score: float | None = None
+    detail: str = ""
+    seconds: float = 0.0
+
+
+class StopReason(StrEnum):
+    """Why no more is drawn for a task."""
+
+    SATISFIED = "satisfied"
+    GAVE_UP = "gave_up"
+    EXHAUSTED = "exhausted"
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredAttempt:
+    """An attempt with its verdict."""
+
+    attempt: Attempt
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished task: its scored attempts in draw order, and why it stopped.
+
+    `kept` are the draw indexes of the first k accepted, in draw order. `failed` counts draws that got no answer.
+    """
+
+    task: Task
+    attempts: tuple[ScoredAttempt, ...]
+    kept: tuple[int, ...]
+    stop: StopReason
+    failed: int = 0

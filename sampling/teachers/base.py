@@ -1,0 +1,40 @@
+"""The protocol that every teacher follows.
+
+    class Echo:
+        identity = "echo"
+        concurrency = 8
+        async def sample(self, request, usage): return Completion(request.messages[-1].content, "stop", 1, 1)
+        async def close(self): ...
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from stillroom.sampling.records import Completion, Request, Usage
+
+
+class Teacher(Protocol):
+    """Whatever answers.
+
+    `identity` names all that decides what is answered (weights, revision, prompt format), never where it is
+    served: it is hashed into the ledger's keys. `concurrency` bounds the requests in flight.
+    """
+
+    @property
+    def identity(self) -> str: ...
+
+    @property
+    def concurrency(self) -> int: ...
+
+    async def sample(self, request: Request, usage: Usage) -> Completion:
+        """Answers one request. Updates `usage` as it goes; stops work on it when cancelled.
+
+        Raises RequestFailed when this request got no answer (and says whether to ask again), any other
+        StillroomError when asking anybody is pointless (wrong key, missing model).
+        """
+        ...
+
+    async def close(self) -> None:
+        """Frees what was loaded. Safe to call twice, or when nothing was."""
+        ...

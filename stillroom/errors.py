@@ -1,0 +1,100 @@
+"""Every error that Stillroom raises on purpose, and the exit code it ends the command line with.
+
+    StillroomError                          one clear message: what, the value, the fix
+    ├── InputError (ValueError)             exit code 2: what the user gave is wrong
+    │   ├── RecipeError                     an unknown or ill-typed key, an impossible combination
+    │   ├── TaskError                       bad rows in the tasks, found before anything is sampled
+    │   ├── MissingFile (FileNotFoundError) a file, folder or model that is not there
+    │   ├── MissingExtra (ImportError)      an optional dependency that is not installed
+    │   ├── MissingKey                      an API key that is not set or was refused
+    │   └── RunFolderError                  the run folder belongs to another recipe, or to a newer version
+    └── RunError (RuntimeError)             exit code 1: the run failed; what was paid for is in the ledger
+        ├── RequestFailed                   one request failed for good; the run goes on without it
+        ├── TeacherDown (ConnectionError)   the teacher answers nobody; the run stops
+        ├── LedgerError (OSError)           the ledger cannot be read or written: full disk, damage, a second run
+        ├── CheckerError                    the answer checker's workers cannot be started
+        ├── TrainingError                   training failed or produced something unusable
+        └── Interrupted                     stopped by Ctrl-C; resumable
+
+This module imports nothing of ours, so every room may import it.
+"""
+
+from __future__ import annotations
+
+
+class StillroomError(Exception):
+    """Base of all errors raised on purpose. `str(error)` is shown to the user as it is."""
+
+    exit_code = 1
+
+
+class InputError(StillroomError, ValueError):
+    """What the user gave cannot be used: exit code 2."""
+
+    exit_code = 2
+
+
+class RecipeError(InputError):
+    """A recipe that cannot be run: names the key, the file and the line."""
+
+
+class TaskError(InputError):
+    """Rows that are no tasks: names file, line and reason of each."""
+
+
+class MissingFile(InputError, FileNotFoundError):
+    """A file, folder or model that is not there."""
+
+
+class MissingExtra(InputError, ImportError):
+    """An optional dependency is not installed: names the extra that brings it."""
+
+    def __init__(self, needed_for: str, package: str, extra: str) -> None:
+        super().__init__(
+            f"{needed_for} needs the package {package!r}, which is not installed: pip install 'stillroom[{extra}]'"
+        )
+        self.extra = extra
+
+
+class MissingKey(InputError):
+    """An API key that is not set, or that the server refused. Never holds the key."""
+
+
+class RunFolderError(InputError):
+    """The run folder belongs to another recipe, or was written by a newer version."""
+
+
+class RunError(StillroomError, RuntimeError):
+    """The run failed for a reason outside the input: exit code 1."""
+
+
+class RequestFailed(RunError):
+    """One request got no answer.
+
+    `retryable`: the same request may succeed later. `retry_after_s`: what the server asked for, or None.
+    """
+
+    def __init__(self, message: str, *, retryable: bool, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.retry_after_s = retry_after_s
+
+
+class TeacherDown(RunError, ConnectionError):
+    """The teacher answers nobody: every request of a long row failed."""
+
+
+class LedgerError(RunError, OSError):
+    """The ledger cannot be read or written."""
+
+
+class CheckerError(RunError):
+    """The answer checker's worker processes cannot be started."""
+
+
+class TrainingError(RunError):
+    """Training failed, or what it produced cannot be used."""
+
+
+class Interrupted(RunError):
+    """Stopped by the user. Everything that had been answered is in the ledger."""

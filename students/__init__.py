@@ -1,0 +1,1 @@
+"""Students: training (trl and peft) and evaluation."""

@@ -1,0 +1,1 @@
+"""Path 1: tasks with a known answer, answer checking, filters, SFT rows."""
