@@ -1,10 +1,10 @@
 """The protocol that every teacher follows.
 
-    class Echo:
-        identity = "echo"
-        concurrency = 8
-        async def sample(self, request, usage): return Completion(request.messages[-1].content, "stop", 1, 1)
-        async def close(self): ...
+class Echo:
+    identity = "echo"
+    concurrency = 8
+    async def sample(self, request, usage): return Completion(request.messages[-1].content, "stop", 1, 1)
+    async def close(self): ...
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ from __future__ import annotations
 from typing import Protocol
 
 from stillroom.sampling.records import Completion, Request, Usage
+
+
+class OutOfAttempts(Exception):
+    """A teacher that replays has no attempt with this draw index, nor a later one, for the task."""
 
 
 class Teacher(Protocol):
@@ -30,8 +34,8 @@ class Teacher(Protocol):
     async def sample(self, request: Request, usage: Usage) -> Completion:
         """Answers one request. Updates `usage` as it goes; stops work on it when cancelled.
 
-        Raises RequestFailed when this request got no answer (and says whether to ask again), any other
-        StillroomError when asking anybody is pointless (wrong key, missing model).
+        Raises RequestFailed when this request got no answer (and says whether to ask again), OutOfAttempts when
+        there is nothing left to replay, any other StillroomError when asking anybody is pointless (wrong key).
         """
         ...
 

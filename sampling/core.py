@@ -1,0 +1,187 @@
+"""The rejection-sampling core: one async loop that draws, scores and stops, for both paths.
+
+No batch barrier: a finished attempt goes to its scorer at once, its slot to the next draw, and a task that is
+satisfied frees its slots at once. Tasks are opened one after the other and older ones are served first; in flight per
+task is what the policy expects it still needs. Whatever a teacher answers is in the ledger before anything depends on
+it. A task keeps its first k accepted *in draw order*.
+
+It retries requests that failed in passing, records those that failed for good and goes on without them; it stops the
+run only when a long row of requests failed (TeacherDown) or when a teacher says that asking anybody is pointless.
+
+    core = Core(teacher, scorer, Until(per_task=4, max_attempts=16), ledger, sampling=SamplingParams(), seed=0)
+    await core.run(tasks, outcomes.append)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+
+from stillroom.errors import Interrupted
+from stillroom.sampling.counts import Counts
+from stillroom.sampling.drawing import Drawing
+from stillroom.sampling.draws import TaskDraws
+from stillroom.sampling.ledger import Ledger, request_key, scorer_key
+from stillroom.sampling.policy import Until
+from stillroom.sampling.prompt import Prompt
+from stillroom.sampling.records import Outcome, SamplingParams, ScoredAttempt, Task
+from stillroom.sampling.retry import RetrySettings
+from stillroom.sampling.scorer import Scorer
+from stillroom.sampling.teachers.base import Teacher
+
+# Answered attempts that wait for their scorer, per slot, before drawing pauses.
+UNSCORED_PER_SLOT = 4
+
+
+class Core:
+    """Draws for tasks until each stops. `counts` may be watched while it runs; one `run` per Core."""
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        scorer: Scorer,
+        policy: Until,
+        ledger: Ledger,
+        *,
+        sampling: SamplingParams,
+        seed: int,
+        prompt: Prompt | None = None,
+        retry: RetrySettings | None = None,
+    ) -> None:
+        self.counts = Counts()
+        self._teacher, self._scorer, self._policy, self._ledger = teacher, scorer, policy, ledger
+        self._sampling, self._seed, self._prompt = sampling, seed, prompt or Prompt()
+        self._drawing = Drawing(teacher, scorer, ledger, sampling, seed, retry or RetrySettings(), self.counts)
+        self._hungry: deque[TaskDraws] = deque()  # those that may want another draw
+        self._changed: deque[TaskDraws] = deque()  # those with news since the loop last looked
+        self._jobs: set[asyncio.Task[None]] = set()
+        self._asking: set[asyncio.Task[None]] = set()  # the jobs that hold a slot of the teacher
+        self._fatal: BaseException | None = None
+        self._stopping = False
+        self._wake = asyncio.Event()
+
+    async def run(self, tasks: Iterable[Task], on_outcome: Callable[[Outcome], object]) -> None:
+        """Draws until every task has stopped; hands each outcome over as it comes.
+
+        Raises Interrupted after `stop_drawing`, TeacherDown, LedgerError, or what the teacher raised as pointless. In
+        every case what was answered is in the ledger and no request is left running.
+        """
+        source = iter(tasks)
+        try:
+            while True:
+                self._wake.clear()
+                self._settle_changed(on_outcome)
+                opened = self._start_draws(source)
+                if self._fatal is not None:
+                    raise self._fatal
+                if opened or self._changed:
+                    await asyncio.sleep(0)
+                elif not self._jobs:
+                    break
+                else:
+                    await self._wake.wait()
+        finally:
+            await self._cancel(list(self._jobs))
+        if self._stopping:
+            raise Interrupted(f"stopped after {self.counts.finished:,} tasks; run the same command again to go on")
+
+    def stop_drawing(self) -> None:
+        """Starts no more draws; those in flight are answered, scored and kept, then `run` raises Interrupted."""
+        self._stopping = True
+        self._wake.set()
+
+    # -- starting ------------------------------------------------------------------------------------------
+
+    def _start_draws(self, source: Iterator[Task]) -> bool:
+        """Fills the free slots; says whether it opened a task (there may be more, but others want a turn)."""
+        while not self._stopping and self._has_slot():
+            if self._start_hungry():
+                continue
+            task = next(source, None)
+            if task is not None:
+                self._open_task(task)
+            return task is not None
+        return False
+
+    def _has_slot(self) -> bool:
+        slots = self._teacher.concurrency
+        return len(self._asking) < slots and len(self._jobs) - len(self._asking) < slots * UNSCORED_PER_SLOT
+
+    def _start_hungry(self) -> bool:
+        while self._hungry:
+            draws = self._hungry[0]
+            index = draws.next_index(self.counts.run_rate)
+            if index is not None:
+                self._start(draws, index)
+                return True
+            self._hungry.popleft().queued = False
+        return False
+
+    def _open_task(self, task: Task) -> None:
+        messages = self._prompt.messages(task)
+        key = request_key(messages, self._sampling, self._teacher.identity, self._seed)
+        draws = TaskDraws(task, messages, key, scorer_key(self._scorer.identity, task.reference), self._policy)
+        draws.on_record = self._ledger.find(key, self._sampling.max_tokens, task.id, draws.scorer)
+        self.counts.open += 1
+        for index, recorded in draws.on_record.items():
+            # Those beyond max_attempts were drawn after failures; they are taken when their index comes up.
+            if recorded.verdict is not None and index < self._policy.max_attempts:
+                self.counts.reused += 1
+                self._drawing.resolve(draws, index, ScoredAttempt(recorded.attempt, recorded.verdict))
+        self._changed.append(draws)
+
+    def _start(self, draws: TaskDraws, index: int) -> None:
+        job = asyncio.create_task(self._guarded(draws, index))
+        draws.running[index] = job
+        self._jobs.add(job)
+        self._asking.add(job)
+        job.add_done_callback(partial(self._ended, draws, index))
+
+    async def _guarded(self, draws: TaskDraws, index: int) -> None:
+        """Runs one draw; what it raises ends the run, so nothing it raises is lost."""
+        try:
+            await self._drawing.run(draws, index, partial(self._answered, draws.running[index]))
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - kept for `run`, which raises it
+            self._fatal = self._fatal or error
+
+    def _answered(self, job: asyncio.Task[None]) -> None:
+        self._asking.discard(job)
+        self._wake.set()
+
+    def _ended(self, draws: TaskDraws, index: int, job: asyncio.Task[None]) -> None:
+        self._jobs.discard(job)
+        self._answered(job)
+        self._changed.append(draws)
+        del draws.running[index]
+        self.counts.in_flight = len(self._asking)
+
+    # -- stopping ------------------------------------------------------------------------------------------
+
+    def _settle_changed(self, on_outcome: Callable[[Outcome], object]) -> None:
+        """Closes tasks that have stopped; the others may want more draws."""
+        while self._changed:
+            draws = self._changed.popleft()
+            if draws.stop is not None:
+                self._close(draws, on_outcome)
+            elif not draws.queued:
+                draws.queued = True
+                self._hungry.append(draws)
+
+    def _close(self, draws: TaskDraws, on_outcome: Callable[[Outcome], object]) -> None:
+        if draws.closed:
+            return
+        draws.closed = True
+        for job in draws.running.values():
+            job.cancel()
+        outcome = draws.outcome()
+        self.counts.close(outcome.stop, draws.surplus())
+        on_outcome(outcome)
+
+    async def _cancel(self, jobs: list[asyncio.Task[None]]) -> None:
+        for job in jobs:
+            job.cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)

@@ -1,0 +1,77 @@
+"""What a sampling run has done so far: numbers for the display and for `run.json`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+
+from stillroom.sampling.records import State, StopReason
+
+
+@dataclass(slots=True)
+class Counts:
+    """Counts of one call of the core. Tokens are the teacher's; `reused` attempts came from the ledger.
+
+    `surplus`: attempts that were answered after their task's fate was sealed; `cancelled` ones were not answered.
+    """
+
+    tasks_total: int | None = None
+    satisfied: int = 0
+    gave_up: int = 0
+    exhausted: int = 0
+    open: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    unscored: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    surplus: int = 0
+    reused: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    in_flight: int = 0
+    last_failure: str = ""
+    started: float = field(default_factory=time.monotonic)
+
+    def add(self, state: State) -> None:
+        """Counts a verdict."""
+        setattr(self, state.value, getattr(self, state.value) + 1)
+
+    def close(self, stop: StopReason, surplus: int) -> None:
+        """Counts a task that has stopped."""
+        self.open -= 1
+        self.surplus += surplus
+        setattr(self, stop.value, getattr(self, stop.value) + 1)
+
+    @property
+    def finished(self) -> int:
+        """Tasks that have stopped."""
+        return self.satisfied + self.gave_up + self.exhausted
+
+    @property
+    def scored(self) -> int:
+        """Attempts with a verdict."""
+        return self.accepted + self.rejected + self.unscored
+
+    @property
+    def run_rate(self) -> float:
+        """Accepted share of the scored attempts, with one success and one failure added: in (0, 1)."""
+        return (self.accepted + 1) / (self.scored + 2)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds left at the pace so far, or None while nothing can be said."""
+        if not self.tasks_total or not self.finished:
+            return None
+        return self.elapsed_s / self.finished * (self.tasks_total - self.finished)
+
+    def as_dict(self) -> dict[str, int | float | str | None]:
+        """For `run.json`: without the clock."""
+        values = asdict(self)
+        del values["started"], values["open"], values["in_flight"]
+        return values

@@ -1,0 +1,312 @@
+"""Finds a model by its name, for teachers and students alike, and says which weights a name stands for.
+
+A name is one of
+
+* `embedded:smollm2-135m-instruct`: a small model that comes with a Python package (no hub, no download);
+* a folder, used as it is: a model saved by `save_pretrained`, or a LoRA adapter, whose base is then found too;
+* a hub name, `Qwen/Qwen3-0.6B` or `Qwen/Qwen3-0.6B@main`: fetched once, then read from the local cache.
+
+It refuses to guess: a name that is none of these is a MissingFile that says what was looked for. It runs no code
+that comes with a model (`trust_remote_code` is never set), and prints nothing.
+
+>>> resolve_model("embedded:smollm2-135m-instruct").licence                               # doctest: +SKIP
+'apache-2.0'
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stillroom.errors import InputError, MissingExtra, MissingFile
+from stillroom.sampling import embedded
+
+EMBEDDED_PREFIX = "embedded:"
+# What decides a model's answers. Optimizer states and logs in the same folder do not.
+WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
+SETTINGS = ("config.json", "generation_config.json", "adapter_config.json", "tokenizer*", "chat_template*", "vocab.*",
+            "merges.txt", "special_tokens_map.json", "added_tokens.json")  # fmt: skip
+FETCHED = ["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt", "README.md"]
+HUB_TIMEOUT_S = 8.0
+WHOLE_BELOW = 1 << 30  # bytes: larger weight files are told apart by size, head and tail
+EDGE = 16 << 20  # bytes of head and of tail
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedModel:
+    """A model that is on this disk. `path` is a folder for `from_pretrained`; `licence` as an SPDX-like tag, or
+    None where the model does not say."""
+
+    name: str
+    path: str
+    licence: str | None
+
+
+def resolve_model(name: str) -> ResolvedModel:
+    """The folder of the model called `name`, fetched or converted first if need be.
+
+    Raises MissingFile for a model that is nowhere, MissingExtra where a package must be installed for it.
+    """
+    if name.startswith(EMBEDDED_PREFIX):
+        model = embedded.find(name.removeprefix(EMBEDDED_PREFIX))
+        return ResolvedModel(name, str(embedded.converted(model)), model.licence)
+    folder = _folder(name) or _snapshot(name)
+    return ResolvedModel(name, str(folder), _licence(folder))
+
+
+def fingerprint(name: str) -> str:
+    """A stable identity of the model's weights, tokenizer and settings. Loads and converts nothing.
+
+    Folders and embedded models are told apart by content, wherever they lie; a hub model by its revision. An
+    adapter's fingerprint includes that of its base.
+    """
+    if name.startswith(EMBEDDED_PREFIX):
+        model = embedded.find(name.removeprefix(EMBEDDED_PREFIX))
+        return f"{name}@{_hash_file(embedded.packaged_file(model))[:16]}.{embedded.CONVERSION}"
+    folder = _folder(name)
+    if folder is None:
+        return f"{_split_revision(name)[0]}@{_revision(name)}"
+    base = adapter_base(folder)
+    return f"sha256:{_hash_folder(folder)[:32]}" + (f"+{fingerprint(base)}" if base else "")
+
+
+def adapter_base(folder: Path) -> str | None:
+    """The name of the base model if `folder` holds a LoRA adapter, else None."""
+    config = folder / "adapter_config.json"
+    if not config.is_file():
+        return None
+    base = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    if not base:
+        raise InputError(f"{config} does not name its base model: set base_model_name_or_path, or merge the adapter")
+    return str(base)
+
+
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer of `name`; that of the base for an adapter that was saved without one."""
+    with quiet_transformers() as transformers:
+        folder = Path(resolve_model(name).path)
+        base = adapter_base(folder)
+        if base is not None and not (folder / "tokenizer_config.json").is_file():
+            return load_tokenizer(base)
+        return transformers.AutoTokenizer.from_pretrained(str(folder))
+
+
+def load_model(name: str, dtype: str = "auto", device: str = "auto") -> Any:
+    """The causal language model `name`, in evaluation mode, with its adapter (if it is one) merged in.
+
+    `dtype`: "float32", "bfloat16", "float16", or "auto" (see `pick_dtype`); `device`: "cpu", "cuda", "cuda:1" or
+    "auto". Raises InputError for a folder that transformers cannot read.
+    """
+    with quiet_transformers() as transformers:
+        device = pick_device(device)
+        wanted = _torch_dtype(pick_dtype(device) if dtype == "auto" else dtype)
+        resolved = resolve_model(name)
+        base = adapter_base(Path(resolved.path))
+        if base is not None:
+            return _load_merged(base, resolved.path).to(dtype=wanted, device=device).eval()
+        try:
+            model = transformers.AutoModelForCausalLM.from_pretrained(resolved.path, dtype=wanted)
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(
+                f"the model {name!r} cannot be loaded from {resolved.path}: {_first_line(error)}"
+            ) from error
+        return model.to(device).eval()
+
+
+def pick_device(device: str = "auto") -> str:
+    """`device`, or for "auto" the first GPU where there is one, else the CPU."""
+    import torch
+
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def pick_dtype(device: str) -> str:
+    """bfloat16 on a GPU, and on a CPU that multiplies it in hardware (avx512_bf16, amx_bf16); else float32.
+
+    Without those instructions a CPU emulates bfloat16 several times slower than float32.
+    """
+    if not device.startswith("cpu"):
+        return "bfloat16"
+    return "bfloat16" if cpu_flags() & {"avx512_bf16", "amx_bf16"} else "float32"
+
+
+@functools.cache
+def cpu_flags() -> frozenset[str]:
+    """The instruction sets of this CPU as Linux names them; empty on systems that do not list them."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return frozenset()
+    found = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
+    return frozenset(found.group(1).split()) if found else frozenset()
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[Any]:
+    """The transformers module, with its warnings and progress bars off for the while.
+
+    Raises MissingExtra where it is not installed, InputError where it cannot be imported.
+    """
+    transformers = _import_transformers()
+    logging = transformers.utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield transformers
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _import_transformers() -> Any:
+    try:
+        import torch  # noqa: F401
+        import transformers
+    except ImportError as error:
+        raise MissingExtra("a local model", error.name or "transformers", "train") from error
+    try:
+        transformers.AutoModelForCausalLM, transformers.LlamaConfig  # noqa: B018  (both are loaded when named)
+    except (ImportError, RuntimeError) as error:
+        cause = _first_line(error.__cause__ or error)
+        raise InputError(
+            f"transformers cannot be imported here: {cause}. Packages built for another torch do this: uninstall "
+            "torchvision, torchaudio and torchcodec, or install the builds that belong to your torch"
+        ) from error
+    return transformers
+
+
+def _load_merged(base: str, adapter: str) -> Any:
+    """The base with the adapter merged in float32, so that small updates are not rounded away before they add up."""
+    try:
+        import peft
+    except ImportError as error:
+        raise MissingExtra(f"the adapter {adapter}", "peft", "train") from error
+    model = load_model(base, dtype="float32", device="cpu")
+    return peft.PeftModel.from_pretrained(model, adapter).merge_and_unload()
+
+
+def _torch_dtype(name: str) -> Any:
+    import torch
+
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in known:
+        raise InputError(f"dtype {name!r} is none of auto, {', '.join(known)}")
+    return known[name]
+
+
+def _folder(name: str) -> Path | None:
+    """The folder that `name` means, or None for a hub name."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or path.is_file():
+        raise MissingFile(f"there is no model folder {name!r}: give a folder that holds config.json, or a hub name")
+    return None
+
+
+def _split_revision(name: str) -> tuple[str, str]:
+    repo, _, revision = name.partition("@")
+    return repo, revision or "main"
+
+
+def _snapshot(name: str) -> Path:
+    """The hub model's folder in the local cache, fetched if it is not there."""
+    hub = _hub()
+    repo, revision = _split_revision(name)
+    where: dict[str, Any] = {"repo_id": repo, "revision": revision, "ignore_patterns": ["*/*"]}
+    try:
+        found = Path(hub.snapshot_download(**where, allow_patterns=FETCHED, local_files_only=True))
+        if any(found.glob("*.safetensors")) or any(found.glob("*.bin")):
+            return found
+    except (OSError, ValueError):
+        pass  # not cached: ask the hub, whose answer below is the one to report
+    _revision(name)  # asks once, with a short time limit: downloads alone retry for minutes without a network
+    try:
+        found = Path(hub.snapshot_download(**where, allow_patterns=FETCHED))
+        if not any(found.glob("*.safetensors")):
+            found = Path(hub.snapshot_download(**where, allow_patterns=[*FETCHED, "*.bin"]))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise _not_fetched(name, error) from error
+    return found
+
+
+def _revision(name: str) -> str:
+    """The commit that a hub name stands for: as cached, else as the hub says."""
+    hub = _hub()
+    repo, revision = _split_revision(name)
+    try:
+        cached = hub.snapshot_download(
+            repo, revision=revision, allow_patterns=["config.json", "adapter_config.json"], local_files_only=True
+        )
+        return Path(cached).name
+    except (OSError, ValueError):
+        pass  # not cached: ask the hub
+    try:
+        return str(hub.HfApi().model_info(repo, revision=revision, timeout=HUB_TIMEOUT_S).sha)
+    except Exception as error:
+        raise _not_fetched(name, error) from error
+
+
+def _hub() -> Any:
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise MissingExtra("a model from the hub", "huggingface_hub", "train") from error
+    return huggingface_hub
+
+
+def _not_fetched(name: str, error: BaseException) -> MissingFile:
+    return MissingFile(
+        f"the model {name!r} is neither a folder here nor in the local hub cache, and the hub did not give it: "
+        f"{_first_line(error)}. Check the name and the network (a gated model needs `hf auth login`), or give a folder"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+
+
+def _licence(folder: Path) -> str | None:
+    """The `license:` of the model card's header."""
+    card = folder / "README.md"
+    if not card.is_file():
+        return None
+    header = card.read_text(encoding="utf-8", errors="replace").split("\n---", 1)[0]
+    found = re.search(r"^licen[sc]e:\s*([\w.\-]+)", header, re.MULTILINE)
+    return found.group(1).lower() if found else None
+
+
+def _hash_folder(folder: Path) -> str:
+    files = sorted({file for pattern in (*WEIGHTS, *SETTINGS) for file in folder.glob(pattern) if file.is_file()})
+    if not any(file.suffix in {".safetensors", ".bin", ".gguf"} for file in files):
+        raise MissingFile(f"the folder {str(folder)!r} holds no weights (*.safetensors): is it a saved model?")
+    whole = hashlib.sha256()
+    for file in files:
+        whole.update(f"{file.name}\0{_hash_file(file)}\n".encode())
+    return whole.hexdigest()
+
+
+def _hash_file(file: Path) -> str:
+    """Of the content; of size, head and tail for a file so large that reading it would delay every start."""
+    size = file.stat().st_size
+    with file.open("rb") as handle:
+        if size < WHOLE_BELOW:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+        edges = hashlib.sha256(str(size).encode())
+        edges.update(handle.read(EDGE))
+        handle.seek(-EDGE, os.SEEK_END)
+        edges.update(handle.read(EDGE))
+        return edges.hexdigest()

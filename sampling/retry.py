@@ -1,0 +1,53 @@
+"""Asking again: exponential backoff with full jitter; what the server asks for (`Retry-After`) comes first.
+
+Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from stillroom.errors import RequestFailed
+
+T = TypeVar("T")
+
+# A server that asks for more patience than this is treated as one that said no.
+MAX_RETRY_AFTER_S = 300.0
+
+
+class RetrySettings(BaseModel):
+    """`attempts`: how often a request is asked in all. Waits are random in [0, min(cap_s, base_s · 2^i)]."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    attempts: int = Field(default=6, ge=1)
+    base_s: float = Field(default=0.5, ge=0)
+    cap_s: float = Field(default=30.0, ge=0)
+
+
+async def with_retries(
+    call: Callable[[], Awaitable[T]],
+    settings: RetrySettings,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> T:
+    """The result of `call`, asked again while it fails in a way that may pass; else its last RequestFailed."""
+    for attempt in range(settings.attempts):
+        try:
+            return await call()
+        except RequestFailed as error:
+            wait = _wait(error, settings, attempt)
+            if not error.retryable or attempt + 1 == settings.attempts or wait > MAX_RETRY_AFTER_S:
+                raise
+        await sleep(wait)
+    raise AssertionError("unreachable: attempts >= 1")
+
+
+def _wait(error: RequestFailed, settings: RetrySettings, attempt: int) -> float:
+    jittered = random.uniform(0, min(settings.cap_s, settings.base_s * 2**attempt))
+    # At least what the server asked for; jitter on top keeps the clients from coming back all at once.
+    return jittered + (error.retry_after_s or 0.0)

@@ -1,0 +1,148 @@
+"""A teacher that replays attempts from a JSONL file: tests without a model, and traces people already own.
+
+Each line is an object with one attempt, or with several in named columns. The draw index counts the attempts of a
+task in the order in which they stand in the file. Its identity is the content of the file and how it is read, so an
+edited file is asked anew. Token counts that the recording does not hold are estimated at four bytes a token.
+
+Bad lines are refused before anything is drawn, with file and line.
+
+    RecordedTeacher(RecordedSettings(kind="recorded", path="traces.jsonl", prompt="question"), base=Path("."))
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from stillroom.errors import InputError, MissingFile
+from stillroom.sampling.hashing import digest
+from stillroom.sampling.records import Completion, FinishReason, Messages, Request, Usage
+from stillroom.sampling.teachers.base import OutOfAttempts
+from stillroom.sampling.teachers.settings import RecordedColumn, RecordedSettings
+from stillroom.sampling.thinking import split_thinking
+
+BYTES_PER_TOKEN = 4  # a common rule of thumb for English; used only where the recording has no counts
+_FINISH = ("stop", "length", "content_filter", "unknown")
+
+
+class _Recording(NamedTuple):
+    completion: Completion
+    grade: bool | None
+
+
+class RecordedTeacher:
+    """Replays a recording. Raises MissingFile, or InputError for lines that are no attempts."""
+
+    def __init__(self, settings: RecordedSettings, *, base: Path) -> None:
+        self._settings = settings
+        self._path = base / settings.path
+        if not self._path.is_file():
+            raise MissingFile(f"the recording {self._path} is not there: correct teacher.path")
+        how = settings.model_dump(mode="json", include=_IDENTIFYING)
+        content = hashlib.sha256(self._path.read_bytes()).hexdigest()
+        self._identity = f"{settings.model}@{digest([content, how], 12)}"
+        self._recordings: dict[str, list[_Recording]] = {}
+        for line, row in _rows(self._path):
+            self._add(line, row)
+
+    @property
+    def identity(self) -> str:
+        """Name of the recorded model and a hash of the recording."""
+        return self._identity
+
+    @property
+    def concurrency(self) -> int:
+        """Requests in flight at most."""
+        return self._settings.concurrency
+
+    async def sample(self, request: Request, usage: Usage) -> Completion:
+        """The recorded attempt with that draw index. Raises OutOfAttempts beyond the last."""
+        recordings = self._recordings.get(self._key(request.task_id, request.messages), [])
+        if request.index >= len(recordings):
+            raise OutOfAttempts
+        completion = recordings[request.index].completion
+        usage.prompt_tokens, usage.completion_tokens = completion.prompt_tokens, completion.completion_tokens
+        return completion
+
+    async def close(self) -> None:
+        """Nothing to free."""
+
+    def grade(self, task_id: str, messages: Messages, index: int) -> bool | None:
+        """The grade that the recording holds for a draw; None where it holds none."""
+        recordings = self._recordings.get(self._key(task_id, messages), [])
+        return recordings[index].grade if index < len(recordings) else None
+
+    def _key(self, task_id: str, messages: Messages) -> str:
+        return task_id if self._settings.prompt is None else _normalised(messages[-1].content)
+
+    def _add(self, line: int, row: Mapping[str, Any]) -> None:
+        s = self._settings
+        key = _text(self._path, line, row, s.prompt or s.task_id)
+        columns = s.columns or (RecordedColumn(text=s.text, grade=s.grade),)
+        recordings = [self._recording(line, row, column) for column in columns]
+        self._recordings.setdefault(_normalised(key) if s.prompt else key, []).extend(recordings)
+
+    def _recording(self, line: int, row: Mapping[str, Any], column: RecordedColumn) -> _Recording:
+        s = self._settings
+        split = split_thinking(_text(self._path, line, row, column.text))
+        reasoning = _lookup(row, s.reasoning) or split.reasoning
+        finish = _lookup(row, s.finish_reason) or "stop"
+        if finish not in _FINISH:
+            raise InputError(
+                f"{self._path}:{line}: {s.finish_reason} is {finish!r}, expected one of {', '.join(_FINISH)}"
+            )
+        completion = Completion(
+            text=split.text,
+            reasoning=reasoning,
+            finish_reason=cast(FinishReason, finish),
+            prompt_tokens=_count(_lookup(row, s.prompt_tokens), ""),
+            completion_tokens=_count(_lookup(row, s.completion_tokens), (reasoning or "") + split.text),
+        )
+        grade = None if column.grade is None else _lookup(row, column.grade)
+        if grade is not None and not isinstance(grade, bool):
+            raise InputError(f"{self._path}:{line}: {column.grade} is {grade!r}, expected true or false")
+        return _Recording(completion, grade)
+
+
+_IDENTIFYING = {"task_id", "prompt", "text", "columns", "reasoning", "finish_reason"}
+
+
+def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, raw in enumerate(path.read_bytes().splitlines(), 1):
+        if not raw.strip():
+            continue
+        try:
+            row = json.loads(raw.decode("utf-8-sig"))
+        except ValueError as error:
+            raise InputError(f"{path}:{number}: not a line of JSON in UTF-8: {error}") from None
+        if not isinstance(row, dict):
+            raise InputError(f"{path}:{number}: expected an object, found {type(row).__name__}")
+        yield number, row
+
+
+def _lookup(row: Mapping[str, Any], dotted: str) -> Any:
+    value: Any = row
+    for part in dotted.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _text(path: Path, line: int, row: Mapping[str, Any], field: str) -> str:
+    value = _lookup(row, field)
+    if not isinstance(value, str):
+        found = "nothing" if value is None else type(value).__name__
+        raise InputError(f"{path}:{line}: no text in field {field!r} (found {found}; the row has {', '.join(row)})")
+    return value
+
+
+def _normalised(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _count(recorded: Any, text: str) -> int:
+    if isinstance(recorded, int) and recorded >= 0:
+        return recorded
+    return -(-len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN)

@@ -1,0 +1,119 @@
+"""What a recipe says of its teacher, by kind. The factory that builds one is in `factory.py`.
+
+>>> OpenAISettings(kind="openai", model="m", base_url="http://localhost:8000/v1").concurrency
+64
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from stillroom.sampling.prompt import Example, Prompt
+from stillroom.sampling.records import SamplingParams
+from stillroom.sampling.retry import RetrySettings
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    sampling: SamplingParams = SamplingParams()
+    licence: str | None = None
+    system: str | None = None
+    examples: tuple[Example, ...] = ()
+    retry: RetrySettings = RetrySettings()
+
+    @property
+    def prompt(self) -> Prompt:
+        """The system prompt and worked examples as they are put before a task."""
+        return Prompt(system=self.system, examples=self.examples)
+
+
+class OpenAISettings(_Settings):
+    """Any OpenAI-compatible server. The key is read from the environment variable named `api_key_env`; a local
+    server needs none. `base_url` null is OpenAI itself. `extra_body` is sent along as it is."""
+
+    kind: Literal["openai"]
+    model: str = Field(min_length=1)
+    base_url: str | None = None
+    api_key_env: str = "OPENAI_API_KEY"
+    concurrency: int = Field(default=64, ge=1)
+    timeout_s: float = Field(default=600.0, gt=0)
+    send_seed: bool = True
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    extra_body: dict[str, Any] = {}
+
+    @field_validator("base_url")
+    @classmethod
+    def _no_password(cls, url: str | None) -> str | None:
+        if url is not None and urlsplit(url).scheme not in ("http", "https"):
+            raise ValueError("base_url must begin with http:// or https://, such as http://localhost:8000/v1")
+        if url is not None and (urlsplit(url).username or urlsplit(url).password):
+            raise ValueError("base_url holds a user name or password: put the key in an environment variable")
+        return url
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError("api_key_env is the name of an environment variable, never the key itself")
+        return name
+
+
+class TransformersSettings(_Settings):
+    """A local model in this process. `model`: a hub name, a folder, or `embedded:smollm2-135m-instruct`."""
+
+    kind: Literal["transformers"]
+    model: str = Field(min_length=1)
+    concurrency: int = Field(default=64, ge=1)
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = "auto"
+
+
+class VllmSettings(_Settings):
+    """vLLM's engine in this process. `engine` is handed to it as it is (tensor_parallel_size, max_model_len, …)."""
+
+    kind: Literal["vllm"]
+    model: str = Field(min_length=1)
+    concurrency: int = Field(default=256, ge=1)
+    engine: dict[str, Any] = {}
+
+
+class RecordedColumn(BaseModel):
+    """Where one attempt stands in a row that holds several: dotted paths of its text and of a grade, if any."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    text: str
+    grade: str | None = None
+
+
+class RecordedSettings(_Settings):
+    """Replays attempts from a JSONL file, in the order in which they stand there.
+
+    A row belongs to the task whose id is in its field `task_id`, or, where `prompt` names a field, to the task whose
+    last user message is that text. `text` (or `columns`, for several attempts in one row), `reasoning`, `finish_reason`,
+    `prompt_tokens`, `completion_tokens` and `grade` name fields; dots go into nested objects.
+    """
+
+    kind: Literal["recorded"]
+    path: str
+    model: str = "recorded"
+    task_id: str = "task_id"
+    prompt: str | None = None
+    text: str = "text"
+    columns: tuple[RecordedColumn, ...] = ()
+    reasoning: str = "reasoning"
+    finish_reason: str = "finish_reason"
+    prompt_tokens: str = "prompt_tokens"
+    completion_tokens: str = "completion_tokens"
+    grade: str | None = None
+    concurrency: int = Field(default=64, ge=1)
+
+
+TeacherSettings = Annotated[
+    OpenAISettings | TransformersSettings | VllmSettings | RecordedSettings, Field(discriminator="kind")
+]
