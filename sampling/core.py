@@ -92,6 +92,11 @@ class Core:
         self._stopping = True
         self._wake.set()
 
+    @property
+    def in_flight(self) -> int:
+        """Requests that the teacher has not answered yet."""
+        return len(self._asking)
+
     # -- starting ------------------------------------------------------------------------------------------
 
     def _start_draws(self, source: Iterator[Task]) -> bool:
@@ -157,7 +162,6 @@ class Core:
         self._answered(job)
         self._changed.append(draws)
         del draws.running[index]
-        self.counts.in_flight = len(self._asking)
 
     # -- stopping ------------------------------------------------------------------------------------------
 

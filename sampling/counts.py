@@ -29,7 +29,6 @@ class Counts:
     reused: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    in_flight: int = 0
     last_failure: str = ""
     started: float = field(default_factory=time.monotonic)
 
@@ -73,5 +72,5 @@ class Counts:
     def as_dict(self) -> dict[str, int | float | str | None]:
         """For `run.json`: without the clock."""
         values = asdict(self)
-        del values["started"], values["open"], values["in_flight"]
+        del values["started"], values["open"]
         return values

@@ -1,3 +1,39 @@
-"""Stillroom distils what a large language model can do into a small one that its user owns."""
+"""Stillroom distils what a large language model can do into a small one that its user owns.
+
+Every command of the command line is a function here, of the same name and arguments:
+
+    import stillroom
+    result = stillroom.run("quickstart", set=["keep.per_task=2"])
+    stillroom.check("answers.jsonl", out="verdicts.jsonl")
+
+Importing this loads nothing heavy: each function brings in what it needs when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from stillroom.recipes.runner import run as run
+    from stillroom.recipes.status import attempts as attempts
+    from stillroom.recipes.status import status as status
+    from stillroom.traces.answers import check_file as check
+
+_CALLS = {
+    "run": ("stillroom.recipes.runner", "run"),
+    "status": ("stillroom.recipes.status", "status"),
+    "attempts": ("stillroom.recipes.status", "attempts"),
+    "check": ("stillroom.traces.answers", "check_file"),
+}
+__all__ = ["attempts", "check", "run", "status"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _CALLS:
+        raise AttributeError(f"module 'stillroom' has no attribute {name!r}")
+    from importlib import import_module
+
+    module, function = _CALLS[name]
+    return getattr(import_module(module), function)

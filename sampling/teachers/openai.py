@@ -157,9 +157,8 @@ class OpenAITeacher:
         if code in (401, 403):
             return self._key_refused(code)
         if code == 404:
-            return InputError(
-                f"{self._where} knows no model {self._model!r}{await _offered(client)}: correct teacher.model"
-            )
+            offered = await _offered(client)
+            return InputError(f"{self._where} knows no model {self._model!r}{offered}: correct teacher.model")
         if getattr(error, "code", None) == "insufficient_quota":
             return TeacherDown(f"{text}: the account's quota is used up; what was answered is kept")
         retryable = code in (408, 409, 425, 429) or code >= 500
@@ -196,8 +195,8 @@ def _completion(answer: ChatCompletion) -> Completion:
 
 
 def _split(choice: Choice) -> Split:
-    """The thinking part and the answer. One that was cut by the limit may come back as plain content, `<think>` and all:
-    split_thinking keeps it thinking."""
+    """The thinking part and the answer. One that was cut by the limit may come back as plain content, `<think>` and
+    all: split_thinking keeps it thinking."""
     message = choice.message
     extra = message.model_extra or {}
     reasoning = extra.get("reasoning_content") or extra.get("reasoning")

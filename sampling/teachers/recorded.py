@@ -1,7 +1,7 @@
 """A teacher that replays attempts from a JSONL file: tests without a model, and traces people already own.
 
-Each line is an object with one attempt, or with several in named columns. The draw index counts the attempts of a
-task in the order in which they stand in the file. Its identity is the content of the file and how it is read, so an
+Each line is an object with one attempt, or with several in named columns. The draw index is the line's own (`index`),
+or counts the attempts of a task in the order in which they stand in the file. Its identity is the content of the file and how it is read, so an
 edited file is asked anew. Token counts that the recording does not hold are estimated at four bytes a token.
 
 Bad lines are refused before anything is drawn, with file and line.
@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from stillroom.errors import InputError, MissingFile
+from stillroom.errors import InputError, MissingFile, RequestFailed
 from stillroom.sampling.hashing import digest
 from stillroom.sampling.records import Completion, FinishReason, Messages, Request, Usage
 from stillroom.sampling.teachers.base import OutOfAttempts
@@ -44,7 +44,7 @@ class RecordedTeacher:
         how = settings.model_dump(mode="json", include=_IDENTIFYING)
         content = hashlib.sha256(self._path.read_bytes()).hexdigest()
         self._identity = f"{settings.model}@{digest([content, how], 12)}"
-        self._recordings: dict[str, list[_Recording]] = {}
+        self._recordings: dict[str, dict[int, _Recording]] = {}
         for line, row in _rows(self._path):
             self._add(line, row)
 
@@ -60,9 +60,11 @@ class RecordedTeacher:
 
     async def sample(self, request: Request, usage: Usage) -> Completion:
         """The recorded attempt with that draw index. Raises OutOfAttempts beyond the last."""
-        recordings = self._recordings.get(self._key(request.task_id, request.messages), [])
-        if request.index >= len(recordings):
+        recordings = self._recordings.get(self._key(request.task_id, request.messages), {})
+        if request.index > max(recordings, default=-1):
             raise OutOfAttempts
+        if request.index not in recordings:
+            raise RequestFailed(f"{self._path} has no draw {request.index} of this task", retryable=False)
         completion = recordings[request.index].completion
         usage.prompt_tokens, usage.completion_tokens = completion.prompt_tokens, completion.completion_tokens
         return completion
@@ -72,8 +74,8 @@ class RecordedTeacher:
 
     def grade(self, task_id: str, messages: Messages, index: int) -> bool | None:
         """The grade that the recording holds for a draw; None where it holds none."""
-        recordings = self._recordings.get(self._key(task_id, messages), [])
-        return recordings[index].grade if index < len(recordings) else None
+        recording = self._recordings.get(self._key(task_id, messages), {}).get(index)
+        return None if recording is None else recording.grade
 
     def _key(self, task_id: str, messages: Messages) -> str:
         return task_id if self._settings.prompt is None else _normalised(messages[-1].content)
@@ -82,8 +84,13 @@ class RecordedTeacher:
         s = self._settings
         key = _text(self._path, line, row, s.prompt or s.task_id)
         columns = s.columns or (RecordedColumn(text=s.text, grade=s.grade),)
-        recordings = [self._recording(line, row, column) for column in columns]
-        self._recordings.setdefault(_normalised(key) if s.prompt else key, []).extend(recordings)
+        known = self._recordings.setdefault(_normalised(key) if s.prompt else key, {})
+        own = _lookup(row, s.index)
+        first = own if isinstance(own, int) and own >= 0 and not s.columns else max(known, default=-1) + 1
+        for index, column in enumerate(columns, first):
+            if index in known:
+                raise InputError(f"{self._path}:{line}: draw {index} of this task stands there twice")
+            known[index] = self._recording(line, row, column)
 
     def _recording(self, line: int, row: Mapping[str, Any], column: RecordedColumn) -> _Recording:
         s = self._settings
@@ -91,9 +98,8 @@ class RecordedTeacher:
         reasoning = _lookup(row, s.reasoning) or split.reasoning
         finish = _lookup(row, s.finish_reason) or "stop"
         if finish not in _FINISH:
-            raise InputError(
-                f"{self._path}:{line}: {s.finish_reason} is {finish!r}, expected one of {', '.join(_FINISH)}"
-            )
+            expected = ", ".join(_FINISH)
+            raise InputError(f"{self._path}:{line}: {s.finish_reason} is {finish!r}, expected one of {expected}")
         completion = Completion(
             text=split.text,
             reasoning=reasoning,
@@ -107,7 +113,7 @@ class RecordedTeacher:
         return _Recording(completion, grade)
 
 
-_IDENTIFYING = {"task_id", "prompt", "text", "columns", "reasoning", "finish_reason"}
+_IDENTIFYING = {"task_id", "prompt", "index", "text", "columns", "reasoning", "finish_reason"}
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:

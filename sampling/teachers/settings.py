@@ -27,7 +27,7 @@ class _Settings(BaseModel):
     retry: RetrySettings = RetrySettings()
 
     @property
-    def prompt(self) -> Prompt:
+    def teacher_prompt(self) -> Prompt:
         """The system prompt and worked examples as they are put before a task."""
         return Prompt(system=self.system, examples=self.examples)
 
@@ -92,11 +92,11 @@ class RecordedColumn(BaseModel):
 
 
 class RecordedSettings(_Settings):
-    """Replays attempts from a JSONL file, in the order in which they stand there.
+    """Replays attempts from a JSONL file, in the order of their field `index`, or in which they stand there.
 
     A row belongs to the task whose id is in its field `task_id`, or, where `prompt` names a field, to the task whose
-    last user message is that text. `text` (or `columns`, for several attempts in one row), `reasoning`, `finish_reason`,
-    `prompt_tokens`, `completion_tokens` and `grade` name fields; dots go into nested objects.
+    last user message is that text. `text` (or `columns`, for several attempts in one row), `reasoning`,
+    `finish_reason`, `prompt_tokens`, `completion_tokens` and `grade` name fields; dots go into nested objects.
     """
 
     kind: Literal["recorded"]
@@ -104,6 +104,7 @@ class RecordedSettings(_Settings):
     model: str = "recorded"
     task_id: str = "task_id"
     prompt: str | None = None
+    index: str = "index"
     text: str = "text"
     columns: tuple[RecordedColumn, ...] = ()
     reasoning: str = "reasoning"

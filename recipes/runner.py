@@ -1,0 +1,231 @@
+"""Runs a recipe from end to end: tasks, sampling, filters, students, evaluation.
+
+Each stage is done once: attempts are in the ledger, and a stage whose inputs did not change is not done again. So the
+same command resumes a run that was stopped or killed anywhere, and a finished run costs nothing to run again.
+
+    run("quickstart")
+    run("recipe.yaml", set=["keep.per_task=2"], out="runs/two")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stillroom.errors import RunError
+from stillroom.recipes import students_stage
+from stillroom.recipes.agreement import Agreement, compare
+from stillroom.recipes.display import Display, duration, verdicts
+from stillroom.recipes.distil import Distilled, distil, stops
+from stillroom.recipes.folder import RunFolder, now, versions
+from stillroom.recipes.loading import Loaded, dump, load_recipe
+from stillroom.recipes.sampling_stage import run_async, sample
+from stillroom.recipes.schema import Recipe
+from stillroom.sampling.core import Core
+from stillroom.sampling.counts import Counts
+from stillroom.sampling.ledger import Ledger
+from stillroom.sampling.policy import Until
+from stillroom.sampling.records import Outcome, SamplingParams, ScoredAttempt
+from stillroom.sampling.teachers.base import Teacher
+from stillroom.sampling.teachers.factory import make_teacher
+from stillroom.sampling.teachers.recorded import RecordedTeacher
+from stillroom.students.evaluate.results import Evaluation
+from stillroom.traces.answers import AnswerChecker, AnswerScorer
+from stillroom.traces.tasks import TaskSet, load_tasks
+
+# The held-out tasks are answered once, and greedily: what a user of the model would get.
+ONE_ANSWER = Until(per_task=1, max_attempts=1)
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run came to. `evaluation` and `agreement` are None where the recipe asks for none."""
+
+    folder: Path
+    tasks: int
+    attempts: int
+    accepted: int
+    rows: int
+    evaluation: Evaluation | None = None
+    agreement: Agreement | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {
+            "folder": str(self.folder),
+            "tasks": self.tasks,
+            "attempts": self.attempts,
+            "accepted": self.accepted,
+            "rows": self.rows,
+            "evaluation": None
+            if self.evaluation is None
+            else self.evaluation.model_dump(mode="json", exclude_none=True),
+            "agreement": None if self.agreement is None else self.agreement.as_dict(),
+        }
+
+
+def run(
+    recipe: str | Path,
+    *,
+    set: Sequence[str] = (),
+    out: str | Path | None = None,
+    display: Display | None = None,
+) -> RunResult:
+    """Runs a recipe, or goes on with it.
+
+    `recipe`: a path, or the name of a shipped recipe. `set`: overrides such as "keep.per_task=2". `out`: the run's
+    folder, default `runs/<name>`. Raises InputError before anything is paid for, RunError after.
+    """
+    loaded = load_recipe(recipe, set)
+    folder = RunFolder(Path(out) if out is not None else Path("runs") / loaded.recipe.name, loaded.recipe.name)
+    with Ledger.open(folder.path) as ledger:
+        return Run(loaded, folder, ledger, display or Display()).execute()
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of a recipe in its folder."""
+
+    loaded: Loaded
+    folder: RunFolder
+    ledger: Ledger
+    display: Display
+    teacher_answers: dict[str, ScoredAttempt] = field(default_factory=dict)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe."""
+        return self.loaded.recipe
+
+    def execute(self) -> RunResult:
+        """All stages."""
+        students_stage.require(self.recipe)
+        teacher = make_teacher(self.recipe.teacher, base=self.loaded.base)
+        tasks = self._load_tasks()
+        self._note_start(teacher, tasks)
+        outcomes = run_async(self._sample(teacher, tasks))
+        agreement = self._compare(outcomes, teacher)
+        distilled = self._distil(outcomes, tasks, teacher)
+        evaluation = self._train_and_evaluate(tasks, distilled)
+        self.folder.note(finished=now(), rows=len(distilled.rows))
+        return RunResult(
+            folder=self.folder.path,
+            tasks=len(tasks.train),
+            attempts=sum(len(o.attempts) for o in outcomes),
+            accepted=distilled.kept,
+            rows=len(distilled.rows),
+            evaluation=evaluation,
+            agreement=agreement,
+        )
+
+    def core(
+        self, teacher: Teacher, scorer: AnswerScorer, policy: Until, sampling: SamplingParams, **more: Any
+    ) -> Core:
+        """The sampling core on this run's ledger and seed."""
+        return Core(teacher, scorer, policy, self.ledger, sampling=sampling, seed=self.recipe.seed, **more)
+
+    def scorer(self) -> AnswerScorer:
+        """The recipe's scorer; close it."""
+        s = self.recipe.scorer
+        return AnswerScorer(AnswerChecker(s.workers, s.timeout_s, s.memory_mb))
+
+    def greedy(self) -> SamplingParams:
+        """How the held-out tasks are answered."""
+        evaluate, sampling = self.recipe.evaluate, self.recipe.teacher.sampling
+        limit = evaluate.max_tokens if evaluate is not None else None
+        return SamplingParams(temperature=0, max_tokens=limit or sampling.max_tokens, stop=sampling.stop)
+
+    # -- stages --------------------------------------------------------------------------------------------
+
+    def _load_tasks(self) -> TaskSet:
+        tasks = load_tasks(self.recipe.tasks, base=self.loaded.base, seed=self.recipe.seed)
+        reasons: dict[str, int] = {}
+        for left in tasks.left_out:
+            reasons[left.reason.value] = reasons.get(left.reason.value, 0) + 1
+        left_out = "".join(f", {n:,} left out ({reason})" for reason, n in reasons.items())
+        self.display.line("tasks", f"{len(tasks.train):,} to learn from, {len(tasks.test):,} held out{left_out}")
+        for note in tasks.notes:
+            self.display.note(note)
+        return tasks
+
+    def _note_start(self, teacher: Teacher, tasks: TaskSet) -> None:
+        self.folder.write("recipe.yaml", dump(self.recipe))
+        self.folder.note(
+            started=self.folder["started"] or now(),
+            seed=self.recipe.seed,
+            versions=versions(),
+            teacher={"identity": teacher.identity, "licence": self.recipe.teacher.licence},
+            tasks={"train": len(tasks.train), "test": len(tasks.test), "left_out": len(tasks.left_out)},
+        )
+
+    async def _sample(self, teacher: Teacher, tasks: TaskSet) -> list[Outcome]:
+        scorer, settings = self.scorer(), self.recipe.teacher
+        more = {"prompt": settings.teacher_prompt, "retry": settings.retry}
+        try:
+            core = self.core(teacher, scorer, self.recipe.keep, settings.sampling, **more)
+            outcomes = await sample(core, tasks.train, "sampling", self.display)
+            self._report_sampling(core.counts, outcomes)
+            if self.recipe.evaluate is not None and "teacher" in self.recipe.evaluate.baselines:
+                core = self.core(teacher, scorer, ONE_ANSWER, self.greedy(), **more)
+                held_out = await sample(core, tasks.test, "teacher", self.display)
+                self.teacher_answers = answers(held_out)
+        finally:
+            await teacher.close()
+            await scorer.close()
+        return outcomes
+
+    def _report_sampling(self, counts: Counts, outcomes: Sequence[Outcome]) -> None:
+        reused = f" ({counts.reused:,} of them from the ledger)" if counts.reused else ""
+        took = duration(counts.elapsed_s)
+        tokens = f"{counts.completion_tokens:,} new tokens in {took}"
+        self.display.line("sampled", f"{verdicts(counts)}{reused}; {tokens}")
+        found = stops(outcomes)
+        self.display.note(", ".join(f"{n:,} tasks {name.replace('_', ' ')}" for name, n in found.items() if n))
+        if counts.last_failure:
+            self.display.note(f"last failure: {counts.last_failure}")
+        self.folder.note(sampling={**counts.as_dict(), "stops": found, "seconds": round(counts.elapsed_s, 1)})
+
+    def _compare(self, outcomes: Sequence[Outcome], teacher: Teacher) -> Agreement | None:
+        if not self.recipe.grades_recorded or not isinstance(teacher, RecordedTeacher):
+            return None
+        return compare(outcomes, teacher, self.recipe.teacher.teacher_prompt, self.folder)
+
+    def _distil(self, outcomes: Sequence[Outcome], tasks: TaskSet, teacher: Teacher) -> Distilled:
+        if not any(outcome.kept for outcome in outcomes):
+            raise RunError(_nothing_accepted(outcomes))
+        distilled = distil(self.recipe, tasks, outcomes, self.folder, teacher.identity)
+        dropped = ", ".join(f"{c.name} {c.dropped:,}" for c in distilled.counts if c.dropped) or "nothing"
+        self.display.line(
+            "filtered", f"{distilled.kept:,} traces kept, {len(distilled.rows):,} rows written (dropped: {dropped})"
+        )
+        return distilled
+
+    def _train_and_evaluate(self, tasks: TaskSet, distilled: Distilled) -> Evaluation | None:
+        if self.recipe.student is None:
+            return None
+        return students_stage.train_and_evaluate(self, tasks, distilled)
+
+
+def answers(outcomes: Sequence[Outcome]) -> dict[str, ScoredAttempt]:
+    """The one answer of each task that got one."""
+    return {o.task.id: o.attempts[0] for o in outcomes if o.attempts}
+
+
+def _nothing_accepted(outcomes: Sequence[Outcome]) -> str:
+    attempts = [s for o in outcomes for s in o.attempts]
+    failed = sum(o.failed for o in outcomes)
+    if not attempts:
+        return (
+            f"the teacher answered none of {len(outcomes):,} tasks ({failed:,} requests failed): look at the last failure "
+            "above, and check that the recording or the server holds these tasks"
+        )
+    reasons: dict[str, int] = {}
+    for scored in attempts:
+        reasons[scored.verdict.reason] = reasons.get(scored.verdict.reason, 0) + 1
+    found = ", ".join(f"{reason} {n:,}" for reason, n in sorted(reasons.items(), key=lambda item: -item[1]))
+    return (
+        f"none of {len(attempts):,} attempts was accepted ({found}): look at some with `stillroom attempts`, then correct "
+        "the teacher's prompt, tasks.reference or teacher.sampling.max_tokens"
+    )

@@ -1,0 +1,79 @@
+"""What a recipe is: the whole run as one validated record. `loading.py` reads one from YAML.
+
+Each part is defined in the room that acts on it; here they are only put together. An unknown key is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from stillroom.sampling.policy import Until
+from stillroom.sampling.teachers.settings import RecordedSettings, TeacherSettings
+from stillroom.students.settings import StudentSettings
+from stillroom.traces.filters import Filters
+from stillroom.traces.tasks import TaskSettings
+
+# What a recipe that names no filters gets. They are given as in YAML and validated like it.
+DEFAULT_FILTERS: Any = ("finished", "one_final_answer", "no_repetition", "dedup", {"decontaminate": "test"})
+
+Baseline = Literal["student_before", "teacher", "control_unfiltered"]
+
+
+class ScorerSettings(BaseModel):
+    """What decides whether an attempt is accepted. `timeout_s` and `memory_mb` bound one check in its worker;
+    `workers` null: one for each core, four at most."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["answer"] = "answer"
+    timeout_s: float = Field(default=5.0, gt=0)
+    memory_mb: int = Field(default=2048, ge=256)
+    workers: int | None = Field(default=None, ge=1)
+
+
+class EvaluateSettings(BaseModel):
+    """Who is compared with the trained student on the held-out tasks, each answering once, greedily.
+
+    `control_unfiltered` is a second student trained on the same number of traces that nobody checked.
+    `max_tokens` null: the teacher's. `concurrency`: answers in flight, for local models the batch.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    baselines: tuple[Baseline, ...] = ("student_before", "teacher", "control_unfiltered")
+    max_tokens: int | None = Field(default=None, ge=1)
+    concurrency: int = Field(default=64, ge=1)
+
+
+class Recipe(BaseModel):
+    """A whole run. Without `student` it ends with the SFT rows; without `evaluate` nothing is measured."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    tasks: TaskSettings
+    teacher: TeacherSettings
+    scorer: ScorerSettings = ScorerSettings()
+    keep: Until = Until()
+    filters: Filters = Field(default=DEFAULT_FILTERS, validate_default=True)
+    student: StudentSettings | None = None
+    evaluate: EvaluateSettings | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Recipe:
+        if self.evaluate is not None and self.student is None:
+            raise ValueError("evaluate compares students, but there is no student: add one, or drop evaluate")
+        if self.evaluate is not None and self.tasks.test == 0:
+            raise ValueError("evaluate needs held-out tasks, but tasks.test is 0")
+        if self.tasks.reference is None:
+            raise ValueError("scorer.kind answer needs a reference: name its field in tasks.reference")
+        return self
+
+    @property
+    def grades_recorded(self) -> bool:
+        """Whether the recording holds grades to compare our verdicts with."""
+        t = self.teacher
+        return isinstance(t, RecordedSettings) and (t.grade is not None or any(c.grade for c in t.columns))

@@ -1,0 +1,68 @@
+"""Reads YAML and remembers the line of every key, so that a mistake can be shown where it stands.
+
+Only plain data is read (no tags that build objects); a key that stands twice is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stillroom.errors import MissingFile, RecipeError
+
+Loc = tuple[str | int, ...]
+
+
+@dataclass(slots=True)
+class Located:
+    """The values, and by location of a key or list item its line from 1. `overridden`: keys set from outside."""
+
+    path: Path
+    values: dict[str, Any]
+    lines: dict[Loc, int]
+    overridden: set[tuple[str, ...]] = field(default_factory=set)
+
+
+def read_yaml(path: Path) -> Located:
+    """Reads a mapping. Raises MissingFile or RecipeError."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise MissingFile(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8") from None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines: dict[Loc, int] = {}
+        _walk(node, (), lines, path)
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(_syntax(path, error)) from None
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping of keys, found {type(values).__name__}")
+    return Located(path, values, lines)
+
+
+def _walk(node: yaml.Node | None, loc: Loc, lines: dict[Loc, int], path: Path) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*loc, str(key.value))
+            line = key.start_mark.line + 1
+            if here in lines:
+                dotted = ".".join(map(str, here))
+                raise RecipeError(f"{path}, line {line}: {dotted} stands there twice (first in line {lines[here]})")
+            lines[here] = line
+            _walk(value, here, lines, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for i, value in enumerate(node.value):
+            lines[(*loc, i)] = value.start_mark.line + 1
+            _walk(value, (*loc, i), lines, path)
+
+
+def _syntax(path: Path, error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    where = f", line {mark.line + 1}" if mark is not None else ""
+    return f"{path}{where}: not YAML: {getattr(error, 'problem', None) or error}"

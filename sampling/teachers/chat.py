@@ -1,0 +1,83 @@
+"""What local teachers share about chat models: prompt ids, the tokens that end an answer, the thinking part.
+
+It refuses a tokenizer without a chat template: a guessed format would silently cost most of a teacher's ability.
+
+>>> split_thinking("<think>2 and 2</think>4", opened=False)
+Thinking(reasoning='2 and 2', text='4')
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from stillroom.errors import InputError
+from stillroom.sampling.records import Message
+
+OPEN, CLOSE = "<think>", "</think>"
+PROBE = "stillroomprobe"
+
+
+class Thinking(NamedTuple):
+    """An answer in two parts. `reasoning` is None where there was no thinking part."""
+
+    reasoning: str | None
+    text: str
+
+
+def encode_chat(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
+    """The token ids of a conversation in the model's own format, up to where the assistant is to answer.
+
+    Raises InputError for a tokenizer without a chat template, or messages that its template does not take.
+    """
+    text = _render(tokenizer, messages, generation_prompt=True)
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def thinking_is_open(tokenizer: Any, prompt_ids: Sequence[int]) -> bool:
+    """Whether the prompt ends inside a thinking part, as templates of reasoning models have it."""
+    return bool(str(tokenizer.decode(list(prompt_ids[-8:]))).rstrip().endswith(OPEN))
+
+
+def end_tokens(tokenizer: Any, generation_config: Any) -> frozenset[int]:
+    """Every token that ends an answer: of the generation settings, the tokenizer, and the chat template's turn."""
+    configured = getattr(generation_config, "eos_token_id", None)
+    ends = set(configured if isinstance(configured, list | tuple) else [configured])
+    ends |= {tokenizer.eos_token_id, _end_of_turn(tokenizer)}
+    return frozenset(int(end) for end in ends if end is not None)
+
+
+def split_thinking(text: str, *, opened: bool) -> Thinking:
+    """Takes a leading `<think>…</think>` off an answer. `opened`: the prompt itself had opened it.
+
+    A thinking part that was never closed is all of the answer: there is no text yet.
+    """
+    if not opened:
+        if not text.lstrip().startswith(OPEN):
+            return Thinking(None, text)
+        text = text.lstrip()
+    text = text.removeprefix(OPEN)
+    reasoning, closed, answer = text.partition(CLOSE)
+    return Thinking(reasoning.strip("\n"), answer.lstrip("\n") if closed else "")
+
+
+def _render(tokenizer: Any, messages: Sequence[Message], *, generation_prompt: bool) -> str:
+    if not getattr(tokenizer, "chat_template", None):
+        raise InputError(
+            f"the tokenizer of {getattr(tokenizer, 'name_or_path', 'the teacher')!r} has no chat template: choose the "
+            "instruct version of the model, or give its folder a chat_template.jinja"
+        )
+    turns = [message.as_dict() for message in messages]
+    try:
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=generation_prompt))
+    except Exception as error:  # templates raise whatever jinja and their authors like
+        raise InputError(f"the model's chat template does not take these messages: {error}") from error
+
+
+def _end_of_turn(tokenizer: Any) -> int | None:
+    """The special token that the template puts after an assistant's turn, or None if it puts none."""
+    turns = [Message("user", "a"), Message("assistant", PROBE)]
+    _, found, after = _render(tokenizer, turns, generation_prompt=False).rpartition(PROBE)
+    ids = tokenizer(after, add_special_tokens=False)["input_ids"] if found else []
+    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    return next((int(token) for token in ids if token in special), None)

@@ -1,0 +1,174 @@
+"""The command line. Each command is a thin layer over the Python call of the same name and arguments.
+
+Results go to standard output, progress and errors to standard error. Exit code 0: done; 1: the run failed; 2: the
+input was wrong. No traceback for a user's mistake; `--debug` shows one for everything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stillroom import __version__
+from stillroom.errors import StillroomError
+
+app = typer.Typer(
+    name="stillroom",
+    help="Distil what a large language model can do into a small one you own.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"stillroom {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of every error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Distil what a large language model can do into a small one you own."""
+
+
+@app.command()
+def run(
+    recipe: Annotated[str, typer.Argument(help="Path of a recipe, or the name of a shipped one.")],
+    set: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set keep.per_task=2")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The run's folder; default runs/NAME.")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run a recipe, or go on with it: what was answered before is never asked again."""
+    from stillroom.recipes.display import Display
+    from stillroom.recipes.report import show_result
+    from stillroom.recipes.runner import run as run_recipe
+
+    result = run_recipe(recipe, set=set or (), out=out, display=Display(quiet=quiet))
+    if json:
+        _print_json(result.as_dict())
+    else:
+        show_result(result)
+
+
+@app.command()
+def status(
+    folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    json: Json = False,
+) -> None:
+    """Show what a run holds and how far it is; works while it is running."""
+    from stillroom.recipes.status import show_status
+    from stillroom.recipes.status import status as run_status
+
+    result = run_status(folder)
+    if json:
+        _print_json(result.as_dict())
+    else:
+        show_status(result)
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="JSON Lines with a gold answer and an answer to check in each line.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write one verdict a line here, in the same order.")
+    ] = None,
+    gold: Annotated[str, typer.Option("--gold", help="Name of the field with the gold answer.")] = "gold",
+    pred: Annotated[str, typer.Option("--pred", help="Name of the field with the answer.")] = "pred",
+    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds for one pair.")] = 5.0,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Worker processes; default one a core, four at most.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Check answers against gold answers: accepted, rejected or unscored, each with its reason."""
+    from stillroom.recipes.report import show_check
+    from stillroom.traces.answers import check_file
+
+    summary = check_file(file, out=out, gold=gold, pred=pred, timeout_s=timeout_s, workers=workers)
+    if json:
+        _print_json(summary.as_dict())
+    else:
+        show_check(summary, out)
+
+
+@app.command()
+def attempts(
+    folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Write them here instead of to standard output.")] = None,
+) -> None:
+    """Export every attempt of a run with its verdict as JSON Lines, which `teacher: {kind: recorded}` replays."""
+    from stillroom.recipes.status import attempts as export_attempts
+
+    count = export_attempts(folder, out=out)
+    if out is not None:
+        typer.echo(f"{count:,} attempts written to {out}")
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def main() -> None:
+    """Runs the command line and exits with its code."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except StillroomError as error:
+        _fail(error, debug, error.exit_code)
+    except KeyboardInterrupt:
+        _say("stopped; everything that had been answered is kept: run the same command to go on")
+        sys.exit(1)
+    except BrokenPipeError:
+        # The reader has gone (`stillroom … | head`): nothing to say, and nobody to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:  # noqa: BLE001 - the last line: no traceback without --debug
+        _fail_with(error, debug)
+
+
+def _fail_with(error: Exception, debug: bool) -> None:
+    usage = getattr(error, "format_message", None)
+    if usage is not None:  # a mistake in the command line itself, told by click
+        _say(f"{usage()} (see `stillroom --help`)")
+        sys.exit(2)
+    _fail(f"{type(error).__name__}: {error}\nThis is a fault of Stillroom; --debug shows where", debug, 1)
+
+
+def _fail(error: object, debug: bool, code: int) -> None:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    _say(str(error))
+    sys.exit(code)
+
+
+def _say(text: str) -> None:
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print("error:", style="bold red", end=" ")
+    console.print(text, markup=False)
+
+
+if __name__ == "__main__":
+    main()

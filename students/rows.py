@@ -1,0 +1,93 @@
+"""SFT rows: conversational `prompt` and `completion`, read from a folder or given as they are.
+
+    rows = read_rows(run / "sft")        # any folder that datasets.load_dataset reads
+    rows = read_rows([{"prompt": [{"role": "user", "content": "2 + 2?"}],
+                       "completion": [{"role": "assistant", "content": "4"}]}])
+
+Refuses, naming the row: a row without either field, an empty prompt or completion, a turn that is no message, a
+completion that the assistant does not speak. Further columns are ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast, get_args
+
+from stillroom.errors import InputError, MissingExtra, MissingFile
+from stillroom.sampling.records import Message, Messages, Role
+
+Row = Mapping[str, Any]
+
+
+class SftRow(NamedTuple):
+    """One row: what the student is asked and what it shall answer. `name` is what messages call it."""
+
+    name: str
+    prompt: Messages
+    completion: Messages
+
+
+def read_rows(source: Path | str | Iterable[Row]) -> list[SftRow]:
+    """All rows, checked. Raises MissingFile for a folder that is not there, InputError for what are no rows."""
+    given = _load(Path(source)) if isinstance(source, Path | str) else source
+    rows = [_row(index, row) for index, row in enumerate(given)]
+    if not rows:
+        raise InputError("there is no row to train on: check what was accepted and what the filters dropped")
+    return rows
+
+
+def with_system(messages: Messages, system: str | None) -> Messages:
+    """The conversation under the student's own system prompt, in place of any it had; None changes nothing.
+
+    Training and every later use must agree on this: evaluation sends its messages through here too.
+    """
+    if system is None:
+        return messages
+    rest = messages[1:] if messages and messages[0].role == "system" else messages
+    return (Message("system", system), *rest)
+
+
+def _load(folder: Path) -> Iterable[Row]:
+    """The train split of a data set folder."""
+    if not folder.exists():
+        raise MissingFile(f"{folder} does not exist: it should hold the SFT rows")
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtra("reading SFT rows", "datasets", "train") from error
+    files = sorted(str(file) for file in folder.rglob("*.parquet")) if folder.is_dir() else [str(folder)]
+    if not files:
+        raise InputError(f"{folder} holds no parquet file: it should hold the SFT rows")
+    # Read as it is: a copy in the user's cache would outlive the run.
+    return cast(Iterable[Row], [row for file in files for row in datasets.Dataset.from_parquet(file, keep_in_memory=True)])
+
+
+def _row(index: int, row: Row) -> SftRow:
+    name = f"row {index + 1}" + (f" (task {row['task_id']})" if row.get("task_id") else "")
+    prompt, completion = _messages(name, "prompt", row), _messages(name, "completion", row)
+    if any(message.role != "assistant" for message in completion):
+        raise InputError(f"{name}: the completion has a turn that is not the assistant's: only its words are trained on")
+    if not any(message.content.strip() for message in completion):
+        raise InputError(f"{name}: the completion is empty: there is nothing to learn from it")
+    return SftRow(name, prompt, completion)
+
+
+def _messages(name: str, field: str, row: Row) -> Messages:
+    """The turns of one field, or an InputError that says what is wrong with it."""
+    turns = row.get(field)
+    if not isinstance(turns, Sequence) or isinstance(turns, str) or not turns:
+        raise InputError(f"{name}: {field!r} must be a list of messages, got {_short(turns)}")
+    return tuple(_message(name, field, turn) for turn in turns)
+
+
+def _message(name: str, field: str, turn: Any) -> Message:
+    role, content = (turn.get("role"), turn.get("content")) if isinstance(turn, Mapping) else (None, None)
+    if role not in get_args(Role) or not isinstance(content, str):
+        raise InputError(f"{name}: a message of {field!r} needs a role and a content as text, got {_short(turn)}")
+    return Message(cast(Role, role), content)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "…"

@@ -1,0 +1,12 @@
+"""Answer checking: is this answer the gold answer?
+
+>>> check("#### 18", "She makes 9 * 2 = 18 dollars.\\nA: $18.00").state
+<State.ACCEPTED: 'accepted'>
+"""
+
+from stillroom.traces.answers.checker import AnswerChecker, Pair, check
+from stillroom.traces.answers.files import CheckSummary, check_file
+from stillroom.traces.answers.records import Reason, state_of
+from stillroom.traces.answers.scorer import AnswerScorer
+
+__all__ = ["AnswerChecker", "AnswerScorer", "CheckSummary", "Pair", "Reason", "check", "check_file", "state_of"]

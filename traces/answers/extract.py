@@ -1,0 +1,223 @@
+r"""Finds the final answer in a gold or in a completion, as text; it parses no mathematics.
+
+Looked for, the strongest first: the last `\boxed{}` (or a row of boxes joined by commas or "and") unless a later
+marker follows it; then the last of `####`, `A:` on the last line, "answer is" and "answer:"; then, without a
+marker, the text itself if it is one line, or its last line if that holds nothing else than an answer.
+The whole of what stands there is the answer: a box that never closes, or a marker followed by prose, is not cut
+down to something that happens to parse. Every pass is linear in the length of the text.
+
+>>> find_answer("So 3 * 6 = 18 eggs.\n#### 18")
+'18'
+>>> find_answer(r"Hence $x = \boxed{\frac{1}{2}}$.")
+'\\frac{1}{2}'
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from stillroom.traces.answers.limits import MAX_ANSWER
+
+MAX_BOXES = 32
+"""Boxes that are joined to one answer."""
+
+_BOX = re.compile(r"\\f?boxed\s*\{")
+_JOIN = re.compile(
+    r"(?:\\[()\[\]]|[\s$,.;])*(?:\\(?:text|quad|qquad|,|;)\s*)*\{?\s*(?:,|;|and|or|,\s*and)?\s*\}?(?:\\quad|\\qquad|\\[()\[\]]|[\s$,;])*"
+)
+_JOINS = re.compile(r"[,;]|and|or")
+_PERCENT = re.compile(r"[\s$}]{0,4}(\\?%|percent(?:age)?\b|pct\b)")
+_MARKER = re.compile(
+    r"(?im)^[ \t]*####(?!#)[ \t]*|^[ \t>*]*A:[ \t]*|\banswer(?:\s{1,4}to\s[^\n.:]{1,80}?)?[\s*]{0,6}(?:(?:is\b|:)[ \t]{0,4}:?|(?=\$|\\[(\[]))"
+)
+_STRONG = re.compile(r"(?i)####|final")
+_STARTS = frozenset("0123456789+-.$\\([")
+_THINKING = re.compile(r"</?think>")
+_WHY = re.compile(r"\b(?:because|since|which)\b")
+_CONCLUSION = re.compile(r"(?i)\W{0,3}(?:therefore|thus|hence|so|the|we find)\b")
+_CLOSED = re.compile(r"(?i)\$\s*(?:is (?:the|our|my) (?:final )?(?:answer|solution|result))?\W*$")
+_SPAN = re.compile(r"\$[^$]+\$")
+_SENTENCE = re.compile(r"(?<=[\s\w)}\]$%*])\.(?=\s+[A-Z(<\[]|\s*$)")
+
+
+class Box(NamedTuple):
+    """A box: the text within, and where the whole of it starts and ends."""
+
+    text: str
+    start: int
+    end: int
+
+
+def find_answer(text: str) -> str | None:
+    """The final answer of a text, without its marks, or None where there is none. It may be over the limits."""
+    text = _spoken(text)
+    boxes = _last_boxes(text)
+    marker = _last_marker(text, boxes[-1].end if boxes else 0)
+    if boxes and (marker is None or not _STRONG.search(text, max(0, marker[0] - 12), marker[1])):
+        return _joined(text, boxes)
+    if marker is not None:
+        return _after(text, marker[1])
+    return None if _BOX.search(text) else _bare(text)
+
+
+def _spoken(text: str) -> str:
+    """The text after the thinking part; nothing if that part never ends."""
+    last = None
+    for last in _THINKING.finditer(text):
+        pass
+    if last is None:
+        return text
+    return text[last.end() :] if last.group() == "</think>" else ""
+
+
+def _closing(text: str, start: int, limit: int) -> int | None:
+    """Where the brace that opened before `start` closes, or None if it does not within `limit` characters."""
+    depth, i, end = 1, start, min(len(text), start + limit)
+    while i < end:
+        char = text[i]
+        if char == "\\":
+            i += 2
+            continue
+        depth += (char == "{") - (char == "}")
+        if depth == 0:
+            return i
+        i += 1
+    return None
+
+
+def _box_at(text: str, match: re.Match[str]) -> Box | None:
+    """The box that opens at a match. One that is never closed counts only if its content ends with a closing
+    brace of its own at the end of the text: then it is the box's brace that was forgotten, and nothing was cut."""
+    close = _closing(text, match.end(), MAX_ANSWER * 4)
+    if close is not None:
+        return Box(text[match.end() : close], match.start(), close + 1)
+    rest = text[match.end() :].strip().rstrip("$. ")
+    if len(rest) <= MAX_ANSWER and rest.endswith("}") and rest.count("{") == rest.count("}"):
+        return Box(rest, match.start(), len(text))
+    return None
+
+
+def _last_boxes(text: str) -> list[Box]:
+    """The last box and those joined to it by a comma or a word, in reading order; empty if the last never closes."""
+    matches = list(_BOX.finditer(text))[-MAX_BOXES:]
+    boxes: list[Box] = []
+    for match in reversed(matches):
+        box = _box_at(text, match)
+        if not boxes:
+            if box is None:
+                return []
+            boxes = [box]
+        elif box is None:
+            break
+        elif box.end > boxes[0].start:
+            boxes[0] = box  # the box around the one found before
+        elif _is_joined(text[box.end : boxes[0].start]):
+            boxes.insert(0, box)
+        elif _is_unclear(text[box.end : boxes[0].start]):
+            return [Box(text[box.start : boxes[-1].end], box.start, boxes[-1].end)]
+        else:
+            break
+    return boxes
+
+
+def _is_joined(between: str) -> bool:
+    """Whether what stands between two boxes makes them one answer."""
+    if len(between) > 60:
+        return False
+    return between == "" or bool(_JOIN.fullmatch(between) and _JOINS.search(between))
+
+
+def _is_unclear(between: str) -> bool:
+    """Whether two boxes stand in one sentence with an "and" and more: parts of one answer, or not. Their sentence is
+    then the answer, and is not read: it is neither right nor wrong."""
+    return (
+        len(between) <= 80
+        and "\n" not in between
+        and ". " not in between
+        and bool(re.search(r"\b(?:and|or)\b", between))
+    )
+
+
+def _joined(text: str, boxes: list[Box]) -> str:
+    """The content of the boxes as one answer, with a percent sign that stands just after the last."""
+    parts = [_unwrapped(box.text) for box in boxes]
+    percent = _PERCENT.match(text, boxes[-1].end)
+    return ", ".join(parts) + (r"\%" if percent and len(parts) == 1 and "%" not in parts[0] else "")
+
+
+def _unwrapped(content: str) -> str:
+    """The content of a box within the box, if there is one and nothing else."""
+    for _ in range(MAX_BOXES):
+        match = _BOX.match(content.strip())
+        close = _closing(content.strip(), match.end(), MAX_ANSWER * 4) if match else None
+        if match is None or close is None or close != len(content.strip()) - 1:
+            break
+        content = content.strip()[match.end() : close]
+    return content
+
+
+def _last_marker(text: str, start: int) -> tuple[int, int] | None:
+    """Where the last marker after `start` begins and ends. `A:` counts on the last line only, and `####` unless it
+    is the heading of more text."""
+    body = len(text.rstrip())
+    for match in reversed(list(_MARKER.finditer(text, start))):
+        mark = match.group().strip()
+        last_line = text.find("\n", match.end(), body) < 0
+        if mark.endswith("A:") and len(mark) < 6 and not last_line:
+            continue
+        if mark.startswith("####") and not last_line and text[match.end() : match.end() + 1] not in _STARTS:
+            continue
+        return match.start(), match.end()
+    return None
+
+
+def _after(text: str, start: int) -> str | None:
+    """The answer that a marker announces: the rest of its line, or the next line that holds something."""
+    rest = text[start : start + MAX_ANSWER * 4].lstrip(" \t*:_").lstrip()
+    display = re.match(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]", rest, re.DOTALL)
+    if display and not rest[display.end() :].strip(" .*_\n"):
+        return display.group(1) or display.group(2)
+    line = _SENTENCE.split(rest.split("\n", 1)[0], maxsplit=1)[0]
+    why = _WHY.search(line)
+    line = _trimmed(line[: why.start()].rstrip(" ,") if why else line)
+    return _concluded(line) or line or None
+
+
+def _concluded(sentence: str) -> str | None:
+    """What a sentence such as "Thus $x \\ge 5$ is the solution" or "The largest n is 34" says, if it says one thing."""
+    if not _CONCLUSION.match(sentence):
+        return None
+    spans = _SPAN.findall(sentence)
+    parts = re.split(r"\bis\b", sentence)
+    if len(parts) == 2 and not re.search(r"\b(?:if|when|not|or|that|at)\b", sentence):
+        said = parts[1].strip(" :,*")
+        if re.match(r"[-+]?[$€£]?[0-9\\$.(\[{]", said):
+            return said
+    return str(spans[0]) if len(spans) == 1 and _CLOSED.search(sentence) else None
+
+
+def _trimmed(line: str) -> str:
+    """Without emphasis, quotes and the full stop around an answer."""
+    line = line.strip().strip('*_`"').strip()
+    return line.rstrip(".").strip('*_`" ') if not line.endswith("..") else line
+
+
+def _bare(text: str) -> str | None:
+    """A text without any marker: itself if it is one line, else its last line if that is nothing but an answer."""
+    text = text.strip()
+    if len(text) > MAX_ANSWER * 4 and "\n" not in text:
+        return text
+    lines = [line for line in text.split("\n") if line.strip()]
+    if len(lines) == 1:
+        return _concluded(_trimmed(text)) or _trimmed(text) or None
+    if lines and re.fullmatch(r"[-+$€£]{0,2}[0-9][0-9.,/ ]*%?\.?|\$[^$]+\$\.?|\\\(.+\\\)\.?", lines[-1].strip()):
+        return _trimmed(lines[-1])
+    return text if text and _is_latex_block(text) else None
+
+
+def _is_latex_block(text: str) -> bool:
+    """Whether several lines are one display or environment (a matrix, say)."""
+    return len(text) <= MAX_ANSWER and bool(
+        re.fullmatch(r"(?s)\$\$?[^$]+\$\$?|\\\[.+\\\]|\\begin\{.+\\end\{\w+\}", text)
+    )

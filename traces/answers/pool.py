@@ -1,0 +1,150 @@
+"""A pool of killable workers: each question has its limit, and a dead worker costs one question.
+
+Workers start when first needed, or with `warm()`. Any number of threads may ask; each waits for a free worker, and
+its time limit starts when it has one.
+
+    with WorkerPool(workers=2, memory_mb=2048) as pool:
+        pool.compare("2x", "x+x", limit_s=5.0)   # Timed(Result(Reason.EQUAL), 0.004)
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from stillroom.errors import CheckerError
+from stillroom.traces.answers.engine import Result
+from stillroom.traces.answers.process import Worker, WorkerDied, WorkerTimeout
+from stillroom.traces.answers.records import Reason
+
+_OURS = {getattr(signal, name, None) for name in ("SIGKILL", "SIGTERM", "SIGALRM", "SIGHUP")}
+
+
+class Timed(NamedTuple):
+    """What the engine says, and the seconds it took: without the wait for a free worker."""
+
+    result: Result
+    seconds: float
+
+
+class WorkerPool:
+    """Workers that compare formulas.
+
+    `workers`: processes at most. `memory_mb`: the address space of each, where the platform can limit it.
+    Raises CheckerError when a worker cannot be started.
+    """
+
+    def __init__(self, workers: int, memory_mb: int) -> None:
+        self.workers = workers
+        self._memory_mb = memory_mb
+        self._reset()
+
+    def _reset(self) -> None:
+        """An empty pool that belongs to this process. None in the queue: a place whose worker is not started."""
+        self._owner = os.getpid()
+        self._closed = False
+        self._lock = threading.Lock()
+        self._busy: set[Worker] = set()
+        self._free: queue.LifoQueue[Worker | None] = queue.LifoQueue()
+        for _ in range(self.workers):
+            self._free.put(None)
+
+    def _after_fork(self) -> None:
+        """In a forked child: leaves the parent's workers alone and begins with an empty pool."""
+        for worker in [*self._busy, *filter(None, self._free.queue)]:
+            worker.forget()
+        self._reset()
+
+    def compare(self, gold: str, answer: str, limit_s: float) -> Timed:
+        """Compares two formulas within a limit. Never raises for what they say."""
+        worker, sound = self._take(), False
+        start = time.perf_counter()
+        try:
+            reply = worker.ask({"gold": gold, "answer": answer}, limit_s)
+            result, sound = Result(Reason(reply["reason"]), reply["detail"]), True
+        except WorkerTimeout as late:
+            result = Result(Reason.TIMEOUT, str(late))
+        except WorkerDied as death:
+            result = _died(death)
+        finally:  # after Ctrl-C too, the worker is in the middle of something and cannot be asked again
+            seconds = time.perf_counter() - start
+            self._give_back(worker, sound=sound)
+        return Timed(result, seconds)
+
+    def _take(self) -> Worker:
+        """A living worker, which may have to be started."""
+        if os.getpid() != self._owner:
+            self._after_fork()
+        place = self._free.get()
+        try:
+            if place is not None and not place.alive():
+                place.kill()
+                place = None
+            worker = place or self._start()
+        except BaseException:
+            self._free.put(None)
+            raise
+        with self._lock:
+            self._busy.add(worker)
+        return worker
+
+    def _start(self) -> Worker:
+        if self._closed:
+            raise CheckerError("the answer checker is closed: make a new one")
+        return Worker(self._memory_mb)
+
+    def _give_back(self, worker: Worker, *, sound: bool) -> None:
+        with self._lock:
+            self._busy.discard(worker)
+            keep = sound and not self._closed
+        if not keep:
+            worker.kill()
+        self._free.put(worker if keep else None)
+
+    def warm(self) -> None:
+        """Starts all workers now, side by side, and waits until they are ready."""
+        with ThreadPoolExecutor(self.workers) as threads:
+            taken = [threads.submit(self._take) for _ in range(self.workers)]
+        errors = [future.exception() for future in taken]
+        for future, error in zip(taken, errors, strict=True):
+            if error is None:
+                self._give_back(future.result(), sound=True)
+        failed = next(filter(None, errors), None)
+        if failed is not None:
+            raise failed
+
+    def pids(self) -> list[int]:
+        """The processes that run now."""
+        with self._lock:
+            return sorted(worker.pid for worker in [*self._busy, *filter(None, self._free.queue)])
+
+    def close(self) -> None:
+        """Kills all workers and waits for them. Questions under way get no verdict. Safe to call twice."""
+        if os.getpid() != self._owner:
+            return
+        with self._lock:
+            self._closed = True
+            workers = [*self._busy, *filter(None, self._free.queue)]
+        for worker in workers:
+            worker.kill()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _died(death: WorkerDied) -> Result:
+    """A worker that somebody killed had no time to answer; one that crashed had met something too large."""
+    if death.signal_number in _OURS:
+        return Result(Reason.TIMEOUT, f"the worker was killed (signal {death.signal_number})")
+    return Result(Reason.OVER_LIMIT, str(death))

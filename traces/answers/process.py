@@ -1,0 +1,156 @@
+"""One worker process as its owner sees it: start, ask, kill.
+
+A worker is started with `subprocess`, not `multiprocessing`: `spawn` would import the user's main module again, and
+`fork` with threads is unsafe. It gets the owner's import path and no more: no shell, a fixed hash seed, one thread.
+A thread per worker reads its replies, so that waiting with a limit works on every platform.
+
+    worker = Worker(memory_mb=2048)
+    worker.ask({"gold": "2x", "answer": "x+x"}, limit_s=5.0)   # {"reason": "equal", "detail": ""}
+    worker.kill()
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from typing import IO, Any
+
+from stillroom.errors import CheckerError
+from stillroom.traces.answers.worker import START_S
+
+MODULE = "stillroom.traces.answers.worker"
+
+
+class WorkerTimeout(Exception):
+    """The reply did not come within the limit."""
+
+
+class WorkerDied(Exception):
+    """The process ended before it replied. `signal_number`: what killed it, or None if it exited."""
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__(f"the worker ended with code {code}")
+        self.signal_number = -code if code is not None and code < 0 else None
+
+
+def environment() -> dict[str, str]:
+    """The worker's environment: the owner's import path, and what makes verdicts the same everywhere."""
+    path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
+    return {
+        **os.environ,
+        "PYTHONPATH": path,
+        "PYTHONHASHSEED": "0",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONWARNINGS": "ignore",
+    }
+
+
+class Worker:
+    """A started worker. One question at a time; not thread-safe by itself.
+
+    Raises CheckerError where no worker can be started, with the reason.
+    """
+
+    def __init__(self, memory_mb: int) -> None:
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by kill()
+        self._replies: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._process = self._started(memory_mb)
+        self._reader = threading.Thread(target=self._read, name="stillroom-answers", daemon=True)
+        self._reader.start()
+        try:
+            self._greet()
+        except BaseException:
+            self.kill()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    def _started(self, memory_mb: int) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-P", "-m", MODULE, str(memory_mb)]
+        try:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                env=environment(),
+                bufsize=0,
+            )
+        except (OSError, TypeError) as error:  # TypeError: sys.executable is None in an embedded interpreter
+            self._errors.close()
+            raise CheckerError(
+                f"the answer checker cannot start a worker with {sys.executable!r}: {error}"
+            ) from error
+
+    def _read(self) -> None:
+        """Passes on each reply; None when the process has closed its output."""
+        assert isinstance(self._process.stdout, io.RawIOBase)
+        with io.BufferedReader(self._process.stdout) as stream:
+            for line in stream:
+                self._replies.put(line)
+        self._replies.put(None)
+
+    def _greet(self) -> None:
+        """Waits until the worker is ready."""
+        try:
+            hello = self._reply(START_S)
+        except (WorkerTimeout, WorkerDied) as error:
+            raise CheckerError(
+                f"an answer worker did not start ({error or 'no sign of life'}): {self._last_words()}"
+            ) from None
+        if "error" in hello:
+            raise CheckerError(f"an answer worker did not start: {hello['error']}")
+
+    def _last_words(self) -> str:
+        """The last line that a failed start wrote."""
+        self._errors.seek(0)
+        lines = self._errors.read()[-4000:].decode("utf-8", "replace").strip().splitlines()
+        return lines[-1] if lines else "it gave no reason"
+
+    def _reply(self, limit_s: float) -> dict[str, Any]:
+        try:
+            line = self._replies.get(timeout=limit_s)
+        except queue.Empty:
+            raise WorkerTimeout(f"no reply within {limit_s:g} s") from None
+        if line is None or not line.endswith(b"\n"):
+            raise WorkerDied(self._process.wait())
+        reply: dict[str, Any] = json.loads(line)
+        return reply
+
+    def ask(self, job: dict[str, str], limit_s: float) -> dict[str, Any]:
+        """Sends a job and waits for its reply. Raises WorkerTimeout or WorkerDied; the worker is then to be killed."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps({**job, "limit_s": limit_s}).encode("ascii") + b"\n")
+        except OSError:  # it died while it had nothing to do
+            raise WorkerDied(self._process.wait()) from None
+        return self._reply(limit_s)
+
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """Ends the process and frees all that belongs to it; no zombie stays. Safe to call twice."""
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        if self._reader.is_alive():
+            self._reader.join()
+        self._errors.close()
+
+    def forget(self) -> None:
+        """For a forked child: drops the handles without touching the process, which belongs to the parent."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process.returncode = 0  # else its finaliser would wait for another's child

@@ -1,0 +1,42 @@
+"""The answer checker as a scorer of the sampling core.
+
+Only the answer text is read, never the reasoning: a right number among the thoughts is no right answer. An attempt
+that was cut off by its length limit is unscored, whatever its last number happens to be.
+
+    scorer = AnswerScorer(AnswerChecker(timeout_s=2))
+    verdict = await scorer.score(task, attempt)
+"""
+
+from __future__ import annotations
+
+from stillroom.sampling.records import Attempt, Task, Verdict
+from stillroom.traces.answers.checker import AnswerChecker
+from stillroom.traces.answers.records import Reason, verdict
+
+
+class AnswerScorer:
+    """Scores attempts against the task's reference. Closing it closes its checker."""
+
+    def __init__(self, checker: AnswerChecker | None = None) -> None:
+        self.checker = checker or AnswerChecker()
+
+    @property
+    def identity(self) -> str:
+        """The checker's: rules, packages and limits."""
+        return self.checker.identity
+
+    async def score(self, task: Task, attempt: Attempt) -> Verdict:
+        """The verdict on an attempt. Raises CheckerError only, when no worker can be started."""
+        if task.reference is None:
+            return verdict(Reason.UNPARSED_GOLD, "the task has no reference")
+        if attempt.finish_reason == "length":
+            return verdict(Reason.TRUNCATED, "cut off by its length limit")
+        if attempt.finish_reason == "content_filter":
+            return verdict(Reason.NO_ANSWER, "withheld by the server's content filter")
+        if not attempt.text.strip():
+            return verdict(Reason.NO_ANSWER, "the text is empty")
+        return await self.checker.acheck(task.reference, attempt.text)
+
+    async def close(self) -> None:
+        """Ends the checker's workers. Safe to call twice."""
+        self.checker.close()

@@ -1,0 +1,73 @@
+"""What a filter is, and what applying filters yields.
+
+A filter is a small frozen settings model with a `name` and a method `start`, which gives the check of one run: a
+function from a trace to a `Finding` (why it goes) or None (it stays). State, such as the texts that `dedup` has
+seen, lives in that function, so that a filter can be applied again and says the same.
+
+A filter drops nothing by itself: it says why, the caller counts, the reject is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from stillroom.sampling.records import Task
+from stillroom.traces.traces import Trace
+
+
+class Finding(NamedTuple):
+    """Why a trace goes: a reason from the filter's closed set, and what a person wants to see."""
+
+    reason: str
+    detail: str
+
+
+Check = Callable[[Trace], Finding | None]
+
+
+class Filter(Protocol):
+    """One filter of a recipe."""
+
+    @property
+    def name(self) -> str: ...
+
+    def start(self, test: Sequence[Task]) -> Check:
+        """The check of one run over traces in order. `test`: the held-out tasks, for decontamination."""
+        ...
+
+
+class Settings(BaseModel):
+    """Base of the filters' settings. `short`: the setting that a bare value stands for (`max_tokens: 2048`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    short: ClassVar[str | None] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A trace that a filter dropped."""
+
+    trace: Trace
+    filter: str
+    reason: str
+    detail: str
+
+
+class FilterCount(NamedTuple):
+    """How many traces reached a filter, and how many it dropped."""
+
+    name: str
+    seen: int
+    dropped: int
+
+
+class Filtered(NamedTuple):
+    """What applying filters yields: `kept` and `rejects` in the order of the traces, `counts` in the filters'."""
+
+    kept: list[Trace]
+    rejects: list[Reject]
+    counts: list[FilterCount]

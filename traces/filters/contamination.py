@@ -1,0 +1,135 @@
+"""`decontaminate`: traces that hold a held-out task.
+
+A trace, its prompt included, is compared with the prompts of the test split, token by token (words, numbers, signs of
+arithmetic; case and punctuation do not count):
+
+1. *same_prompt*: the trace's task asks what a test task asks.
+2. *shared_ngram*: they share a run of `ngram` tokens (13, as in Brown et al. 2020, appendix C,
+   https://arxiv.org/abs/2005.14165).
+3. *whole_prompt*: the whole of a test prompt of at least `MIN_WHOLE` tokens stands in the trace.
+
+Where we differ from the paper: tasks of a recipe share a template, and generated ones share their wording too, so
+that a run may be shared by all of them and prove nothing. A run counts only if, with its numbers masked, it stands in
+one test prompt alone; for prompts made of shared wording, the numbers are what tells them apart, and rules 1 and 3,
+which compare whole prompts, decide. A test prompt within a longer formula ("3 + 4" in "3 + 4 + 5") is another task.
+
+    filters: [{decontaminate: test}]
+    filters: [{decontaminate: {against: test, ngram: 10}}]
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from stillroom.errors import InputError
+from stillroom.sampling.records import Task
+from stillroom.traces.filters.base import Check, Finding, Settings
+from stillroom.traces.filters.words import excerpt, is_number, is_sign, tokens
+from stillroom.traces.traces import Trace
+
+MIN_WHOLE = 8
+"""Tokens from which a prompt's standing in a trace is no coincidence: the least N that Brown et al. 2020 use."""
+
+Run = tuple[str, ...]
+
+
+class Decontaminate(Settings):
+    """Reasons: same_prompt, shared_ngram, whole_prompt; the detail names the test task and quotes what matched."""
+
+    name: Literal["decontaminate"] = "decontaminate"
+    short: ClassVar[str | None] = "against"
+    against: Literal["test"] = "test"
+    ngram: int = Field(default=13, ge=5)
+
+    def start(self, test: Sequence[Task]) -> Check:
+        """A check with an index of the test prompts. Raises InputError where there is no test split."""
+        if not test:
+            raise InputError(
+                "the filter decontaminate compares with the test split, which is empty: set `tasks.test` (or "
+                "`tasks.test_path`), or take the filter out"
+            )
+        return _Index(test, self.ngram).find
+
+
+class _Index:
+    def __init__(self, test: Sequence[Task], ngram: int) -> None:
+        self._ngram = ngram
+        self._tasks = list(test)
+        self._prompts = [tuple(tokens(prompt_of(task))) for task in test]
+        self._same = {prompt: number for number, prompt in reversed(list(enumerate(self._prompts)))}
+        self._runs = _distinctive(self._prompts, ngram)
+        self._heads: dict[Run, list[int]] = {}
+        for number, prompt in enumerate(self._prompts):
+            if len(prompt) >= MIN_WHOLE:
+                self._heads.setdefault(prompt[:MIN_WHOLE], []).append(number)
+
+    def find(self, trace: Trace) -> Finding | None:
+        prompt = tuple(tokens(prompt_of(trace.task)))
+        if prompt in self._same:
+            return self._finding("same_prompt", self._same[prompt], prompt)
+        for text in (prompt, tuple(tokens(trace.full_text))):
+            found = self._shared(text) or self._whole(text)
+            if found is not None:
+                return found
+        return None
+
+    def _shared(self, text: Run) -> Finding | None:
+        for run in _runs(text, self._ngram):
+            if run in self._runs:
+                return self._finding("shared_ngram", self._runs[run], run)
+        return None
+
+    def _whole(self, text: Run) -> Finding | None:
+        for start, head in enumerate(_runs(text, MIN_WHOLE)):
+            for number in self._heads.get(head, ()):
+                if _stands_at(text, start, self._prompts[number]):
+                    return self._finding("whole_prompt", number, self._prompts[number])
+        return None
+
+    def _finding(self, reason: str, number: int, matched: Run) -> Finding:
+        task = self._tasks[number]
+        return Finding(reason, f"test task {task.id} ({task.source}): {excerpt(' '.join(matched), 160)}")
+
+
+def prompt_of(task: Task) -> str:
+    """What a task asks: its user turns. A system prompt is the same for all tasks and says nothing."""
+    return "\n".join(message.content for message in task.messages if message.role == "user")
+
+
+def _distinctive(prompts: Sequence[Run], ngram: int) -> dict[Run, int]:
+    """Runs of the prompts whose wording stands in one prompt alone, and in which."""
+    owners = Counter(run for prompt in prompts for run in {_masked(run) for run in _runs(prompt, ngram)})
+    return {
+        run: number
+        for number, prompt in enumerate(prompts)
+        for run in _runs(prompt, ngram)
+        if owners[_masked(run)] == 1
+    }
+
+
+def _runs(text: Run, length: int) -> Iterator[Run]:
+    return (text[i : i + length] for i in range(len(text) - length + 1))
+
+
+def _masked(run: Run) -> Run:
+    return tuple("#" if is_number(token) else token for token in run)
+
+
+def _stands_at(text: Run, start: int, prompt: Run) -> bool:
+    """Whether the prompt stands there whole, and not as a part of a longer formula."""
+    end = start + len(prompt)
+    if text[start:end] != prompt:
+        return False
+    before = text[start - 1 : start] if start else ()
+    after = text[end : end + 1]
+    joined_before = _is_formula(prompt[0]) and any(_is_formula(token) for token in before)
+    joined_after = _is_formula(prompt[-1]) and any(_is_formula(token) for token in after)
+    return not (joined_before or joined_after)
+
+
+def _is_formula(token: str) -> bool:
+    return is_number(token) or is_sign(token)

@@ -1,0 +1,100 @@
+r"""`one_language`: a trace that changes to a script its prompt does not use.
+
+Multilingual teachers slip into another language in the middle of a derivation. Counted are letters by Unicode script;
+allowed are the scripts of the prompt. Spared are Greek letters standing alone or in pairs (α, Δx), LaTeX and
+what stands between `$…$`, and short runs of Latin letters (x, ABCD, cm, sin) under a prompt without Latin.
+
+    filters: [one_language]
+    filters: [{one_language: {max_share: 0.02}}]
+
+It sees scripts, not languages: English turning to French stays unseen.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from stillroom.errors import MissingExtra
+from stillroom.sampling.records import Task
+from stillroom.traces.filters.base import Check, Finding, Settings
+from stillroom.traces.filters.words import excerpt
+from stillroom.traces.traces import Trace
+
+_NAMES = """
+    Latin Greek Cyrillic Armenian Hebrew Arabic Syriac Thaana Devanagari Bengali Gurmukhi Gujarati Oriya Tamil Telugu
+    Kannada Malayalam Sinhala Thai Lao Tibetan Myanmar Georgian Hangul Ethiopic Cherokee Khmer Mongolian Hiragana
+    Katakana Bopomofo Han
+"""
+SCRIPTS = tuple(_NAMES.split())
+"""Scripts that are told apart; letters of any other are counted as "other"."""
+
+# Japanese is written in all three: a prompt in one of the kana allows the others.
+_JAPANESE = frozenset({"Han", "Hiragana", "Katakana"})
+_MAX_LATIN = 4
+_MAX_GREEK = 2
+
+
+class OneLanguage(Settings):
+    """Reason: other_script. `max_share`: letters of scripts not in the prompt, of all letters."""
+
+    name: Literal["one_language"] = "one_language"
+    short: ClassVar[str | None] = "max_share"
+    max_share: float = Field(default=0.005, ge=0, lt=1)
+
+    def start(self, test: Sequence[Task]) -> Check:
+        """A check without state."""
+        return self._check
+
+    def _check(self, trace: Trace) -> Finding | None:
+        allowed = _allowed(" ".join(message.content for message in trace.task.messages))
+        runs = _runs(trace.full_text)
+        foreign = [(script, run) for script, run in runs if script not in allowed and not _spared(script, run)]
+        count, letters = sum(len(run) for _, run in foreign), sum(len(run) for _, run in runs)
+        if count <= self.max_share * letters:
+            return None
+        return Finding("other_script", _detail(foreign, count, letters))
+
+
+def _detail(foreign: list[tuple[str, str]], count: int, letters: int) -> str:
+    scripts = Counter(script for script, _ in foreign).most_common(3)
+    names = ", ".join(script for script, _ in scripts)
+    words = " ".join(run for _, run in foreign[:8])
+    return f"{count:,} of {letters:,} letters are {names}, which the prompt does not use: {excerpt(words)}"
+
+
+def _allowed(prompt: str) -> frozenset[str]:
+    found = frozenset(script for script, _ in _runs(prompt))
+    return found | _JAPANESE if found & {"Hiragana", "Katakana"} else found
+
+
+def _spared(script: str, run: str) -> bool:
+    return (script == "Latin" and len(run) <= _MAX_LATIN) or (script == "Greek" and len(run) <= _MAX_GREEK)
+
+
+def _runs(text: str) -> list[tuple[str, str]]:
+    """The text's letters outside formulas, in runs of one script."""
+    regex = _regex()
+    plain = _pattern(regex, "formula").sub(" ", text)
+    return [(match.lastgroup or "other", match.group()) for match in _pattern(regex, "letters").finditer(plain)]
+
+
+@functools.cache
+def _pattern(regex: Any, which: str) -> Any:
+    if which == "formula":
+        return regex.compile(r"\$[^$\n]{1,400}\$|\\\([^\n]{1,400}?\\\)|\\[A-Za-z]+")
+    scripts = "|".join(rf"(?P<{name}>(?:(?=\p{{L}})\p{{Script={name}}})+)" for name in SCRIPTS)
+    # Letters that all scripts share (𝑥, ℝ, the sign of prolonged sound) are nobody's.
+    return regex.compile(rf"{scripts}|(?P<other>[\p{{L}}--[\p{{Common}}\p{{Inherited}}]])", flags=regex.VERSION1)
+
+
+def _regex() -> Any:
+    try:
+        import regex
+    except ImportError as error:
+        raise MissingExtra("the filter one_language", "regex", "train") from error
+    return regex

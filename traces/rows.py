@@ -1,0 +1,96 @@
+"""SFT rows: traces as conversations that trl reads, in a folder that `datasets.load_dataset` reads.
+
+A row has `prompt` (the messages that the student will see), `completion` (one assistant turn), and `task_id` and
+`index`, which name the attempt in the ledger; trl drops columns it does not know. Thinking is kept once, as
+`<think>…</think>` before the answer.
+
+    rows = [sft_row(trace) for trace in filtered.kept]
+    write_sft(rows, run / "sft", card)
+
+The same rows give the same file, byte for byte: the schema is fixed and nothing in the file tells the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+from stillroom.errors import RunError
+from stillroom.sampling.records import Message
+from stillroom.sampling.thinking import CLOSE, OPEN
+from stillroom.traces.card import CardFacts, card_text
+from stillroom.traces.traces import Trace
+from stillroom.traces.writing import replaced, storable
+
+DATA_FILE = "train.parquet"
+CARD_FILE = "README.md"
+
+
+class SftRow(TypedDict):
+    """One row. `index`: the draw's index within its task."""
+
+    prompt: list[dict[str, str]]
+    completion: list[dict[str, str]]
+    task_id: str
+    index: int
+
+
+def sft_row(trace: Trace, *, system: str | None = None, think: Literal["keep", "drop"] = "keep") -> SftRow:
+    """The row of a trace.
+
+    `system`: a system prompt to train the student with, in place of the task's own (None: the task's own, if any).
+    `think: drop` leaves the thinking part out. A lone surrogate in the text, which no file can hold, becomes U+FFFD.
+    """
+    messages = trace.task.messages
+    if system is not None:
+        messages = (Message("system", system), *(message for message in messages if message.role != "system"))
+    return {
+        "prompt": [_stored(message.as_dict()) for message in messages],
+        "completion": [_stored({"role": "assistant", "content": _content(trace, think)})],
+        "task_id": trace.task.id,
+        "index": trace.attempt.index,
+    }
+
+
+def _content(trace: Trace, think: Literal["keep", "drop"]) -> str:
+    reasoning = trace.reasoning
+    if reasoning is None or think == "drop":
+        return trace.answer
+    return f"{OPEN}\n{reasoning}\n{CLOSE}\n\n{trace.answer}"
+
+
+def _stored(message: dict[str, str]) -> dict[str, str]:
+    return {key: storable(value) for key, value in message.items()}
+
+
+def write_sft(rows: Sequence[SftRow], folder: Path, card: CardFacts) -> Path:
+    """Writes the rows as parquet and the dataset card beside it; gives the parquet file's path.
+
+    Rows are written in the order given. Raises RunError where there are none, or the folder cannot be written.
+    """
+    if not rows:
+        raise RunError(
+            f"no trace is left for {folder}: see what each filter dropped in rejects/, and loosen a filter"
+        )
+    path = folder / DATA_FILE
+    _write_parquet(rows, path)
+    with replaced(folder / CARD_FILE) as file:
+        file.write(storable(card_text(card, len(rows))).encode())
+    return path
+
+
+def _write_parquet(rows: Sequence[SftRow], path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pylist(list(rows), schema=_schema(pa))
+    with replaced(path) as file:
+        pq.write_table(table, file, compression="zstd", row_group_size=10_000)
+
+
+def _schema(pa: Any) -> Any:
+    turn = pa.struct([("role", pa.string()), ("content", pa.string())])
+    return pa.schema(
+        [("prompt", pa.list_(turn)), ("completion", pa.list_(turn)), ("task_id", pa.string()), ("index", pa.int64())]
+    )

@@ -1,0 +1,149 @@
+"""Loads the tasks of a recipe: reads the source, refuses bad rows, holds out the test split.
+
+**How the test split is drawn.** Every good row gets a rank from a hash of (seed, id), and the rows that rank first
+are the test split. Neither `limit` nor the order of the file has a say, so a larger limit moves no task from train to
+test, and a row added to the file displaces at most one. With a test source of its own (`test_path`, `test_split`,
+or a generator's second seed) nothing is taken from the training rows, and training rows with a prompt of the test
+split are left out.
+
+The whole source is read and checked even where `limit` is small, since the split is drawn from all of it; what is
+held in memory are the tasks, about 2 KB each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from stillroom.errors import TaskError
+from stillroom.sampling.hashing import digest
+from stillroom.sampling.records import Task
+from stillroom.traces.tasks import gym, hub
+from stillroom.traces.tasks.gathering import Gathered, refuse_bad_rows, tally
+from stillroom.traces.tasks.jsonl import jsonl_rows
+from stillroom.traces.tasks.paths import existing
+from stillroom.traces.tasks.reading import RowReader
+from stillroom.traces.tasks.records import LeftOut, Row, TaskSet
+from stillroom.traces.tasks.settings import CommonTasks, GymTasks, HubTasks, JsonlTasks
+
+TEST_PREFIX = "test/"
+
+
+class _Source(NamedTuple):
+    """Training rows, and the rows of a test source of its own (None: the split is drawn from the training rows)."""
+
+    train: Iterable[Row | LeftOut]
+    test: Iterable[Row | LeftOut] | None
+
+
+class _Split(NamedTuple):
+    train: list[Task]
+    test: list[Task]
+    left_out: list[LeftOut]
+    spare_test: int
+
+
+def load_tasks(settings: JsonlTasks | HubTasks | GymTasks, *, base: Path, seed: int) -> TaskSet:
+    """The tasks that `settings` describe; relative paths are relative to `base`.
+
+    Raises TaskError for bad rows (all of them in one message) or too few, MissingFile, MissingExtra, and InputError
+    where a hub cannot be reached.
+    """
+    seed = seed if settings.seed is None else settings.seed
+    if isinstance(settings, GymTasks):
+        return _load_gym(settings, seed)
+    source = _open(settings, base)
+    split = _drawn(settings, source, seed) if source.test is None else _given(settings, source, seed)
+    return _finish(settings, split, seed)
+
+
+def _open(settings: JsonlTasks | HubTasks, base: Path) -> _Source:
+    if isinstance(settings, HubTasks):
+        train, test = hub.hub_rows(settings, base)
+        return _Source(train, test)
+    train_path = existing(base, settings.path, "tasks.path")
+    if settings.test_path is None:
+        return _Source(jsonl_rows(train_path), None)
+    return _Source(jsonl_rows(train_path), jsonl_rows(existing(base, settings.test_path, "tasks.test_path")))
+
+
+def _gather(rows: Iterable[Row | LeftOut], reader: RowReader, apart_from: frozenset[str] = frozenset()) -> Gathered:
+    gathered = Gathered(reader, apart_from)
+    for row in rows:
+        gathered.add(row)
+    return gathered
+
+
+def _drawn(settings: CommonTasks, source: _Source, seed: int) -> _Split:
+    """The test split drawn from the training rows."""
+    gathered = _gather(source.train, RowReader(settings))
+    _refuse(settings, gathered.left_out)
+    wanted = settings.test or 0
+    test = _ranked(gathered.tasks, seed)[:wanted]
+    held = {task.id for task in test}
+    return _Split([task for task in gathered.tasks if task.id not in held], test, gathered.left_out, 0)
+
+
+def _given(settings: CommonTasks, source: _Source, seed: int) -> _Split:
+    """The test split from a source of its own. Bad rows of both sources are refused together."""
+    assert source.test is not None
+    held = _gather(source.test, RowReader(settings, TEST_PREFIX))
+    test = _ranked(held.tasks, seed)[: settings.test]
+    # Training rows stay apart from the whole test source, so that raising `test` moves nothing.
+    gathered = _gather(source.train, RowReader(settings), held.keys)
+    left_out = [*held.left_out, *gathered.left_out]
+    _refuse(settings, left_out)
+    return _Split(gathered.tasks, test, left_out, len(held.tasks) - len(test))
+
+
+def _refuse(settings: CommonTasks, left_out: list[LeftOut]) -> None:
+    if settings.bad_rows == "refuse":
+        refuse_bad_rows(left_out)
+
+
+def _ranked(tasks: Iterable[Task], seed: int) -> list[Task]:
+    return sorted(tasks, key=lambda task: digest([seed, task.id]))
+
+
+def _finish(settings: CommonTasks, split: _Split, seed: int) -> TaskSet:
+    train = _ranked(split.train, seed) if settings.shuffle else split.train
+    _check_enough(settings, train, split)
+    kept = train[: settings.limit]
+    beyond = len(train) - len(kept) + split.spare_test
+    return TaskSet(tuple(kept), tuple(split.test), tuple(split.left_out), beyond, tuple(_notes(settings, train)))
+
+
+def _check_enough(settings: CommonTasks, train: list[Task], split: _Split) -> None:
+    wanted = settings.test or 0
+    if train and len(split.test) >= wanted:
+        return
+    left = f" {len(split.left_out):,} rows were left out: {tally(split.left_out)}." if split.left_out else ""
+    have = len(train) + len(split.test)
+    raise TaskError(
+        f"{have:,} usable tasks ({len(split.test):,} for the test split), but `tasks.test: {wanted}` and at least "
+        f"one for training are needed.{left} Add rows, or lower `tasks.test`."
+    )
+
+
+def _notes(settings: CommonTasks, train: list[Task]) -> Iterator[str]:
+    if settings.limit is not None and settings.limit > len(train):
+        yield f"tasks.limit is {settings.limit:,}, but there are {len(train):,} training tasks: all are used"
+    marked = sum("####" in (task.reference or "") for task in train)
+    if settings.reference_after is None and marked * 2 > len(train):
+        yield (
+            f"{marked:,} of {len(train):,} references contain '####', as worked solutions of GSM8K do: "
+            'set `tasks.reference_after: "####"` to take only the answer'
+        )
+
+
+def _load_gym(settings: GymTasks, seed: int) -> TaskSet:
+    """The test split first, from a seed of its own; then training tasks whose prompt is not in it."""
+    held = Gathered(RowReader(settings, TEST_PREFIX))
+    drawn = gym.fill(held, gym.gym_rows(settings, seed, "test"), settings.test)
+    gathered = Gathered(RowReader(settings), held.keys)
+    drawn += gym.fill(gathered, gym.gym_rows(settings, seed, "train"), settings.limit)
+    split = _Split(gathered.tasks, held.tasks, [*held.left_out, *gathered.left_out], 0)
+    _refuse(settings, split.left_out)
+    gym.check_enough(settings, len(split.test), len(split.train), drawn)
+    return _finish(settings, split, seed)

@@ -1,0 +1,47 @@
+"""Finds the files that a recipe names, and suggests near names for one that is not there.
+
+>>> existing(Path("."), "no/such.jsonl", "tasks.path")
+Traceback (most recent call last):
+stillroom.errors.MissingFile: tasks.path: there is no file no/such.jsonl ...
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from stillroom.errors import MissingFile
+
+
+def existing(base: Path, name: str, key: str) -> Path:
+    """The file `name`, relative to `base` unless absolute. Raises MissingFile (also for a folder)."""
+    path = resolve(base, name)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise MissingFile(f"{key}: {path} is a folder, a file is needed: name the file in it{_inside(path)}")
+    raise MissingFile(f"{key}: there is no file {path}{near_names(path)}")
+
+
+def resolve(base: Path, name: str) -> Path:
+    """`base / name`, with `~` for the home folder."""
+    return base / Path(name).expanduser()
+
+
+def near_names(path: Path) -> str:
+    """`: did you mean …?`, from what lies beside a missing file; or which folder is missing already."""
+    parent = path.parent
+    if not parent.is_dir():
+        return f": the folder {parent} does not exist"
+    names = sorted(item.name for item in parent.iterdir())
+    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)
+    return f": did you mean {' or '.join(near)}?" if near else f": {_count(names)} in {parent}, none with a near name"
+
+
+def _inside(folder: Path) -> str:
+    names = sorted(item.name for item in folder.glob("*.jsonl"))[:3]
+    return f" ({', '.join(names)})" if names else ""
+
+
+def _count(names: list[str]) -> str:
+    return "1 entry" if len(names) == 1 else f"{len(names):,} entries"

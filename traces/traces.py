@@ -1,0 +1,90 @@
+"""A trace: an attempt with its task and verdict, on its way to becoming an SFT row.
+
+What is thought and what is answered are told apart here once, whether the teacher kept them apart or left
+`<think>…</think>` in the text, so that no filter and no row sees a thinking part twice.
+
+    traces = traces_of(outcomes, order=tasks.train)   # the kept attempts, by task, then by draw
+    traces[0].reasoning, traces[0].answer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from stillroom.sampling.records import Attempt, Outcome, ScoredAttempt, State, Task, Verdict
+from stillroom.sampling.thinking import CLOSE, OPEN, split_thinking
+
+Which = Literal["kept", "accepted", "all"]
+
+
+class Parts(NamedTuple):
+    """What an attempt says: its thinking part (None where it has none) and its answer."""
+
+    reasoning: str | None
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One attempt with its task and its verdict."""
+
+    task: Task
+    attempt: Attempt
+    verdict: Verdict
+
+    @property
+    def reasoning(self) -> str | None:
+        """The thinking part without its tags, or None."""
+        return parts(self.attempt).reasoning
+
+    @property
+    def answer(self) -> str:
+        """What follows the thinking part: the whole text where there is none."""
+        return parts(self.attempt).answer
+
+    @property
+    def full_text(self) -> str:
+        """Thinking and answer as one text, without tags."""
+        reasoning, answer = parts(self.attempt)
+        return answer if reasoning is None else f"{reasoning}\n\n{answer}"
+
+
+def parts(attempt: Attempt) -> Parts:
+    """Tells thinking from answer.
+
+    >>> from stillroom.sampling.records import Attempt
+    >>> parts(Attempt("t", 0, "<think>2 and 2</think>4", None, "stop", 1, 9, None, 0.1, "m"))
+    Parts(reasoning='2 and 2', answer='4')
+    """
+    reasoning, text = split_thinking(attempt.text)
+    if reasoning is None and CLOSE in text and OPEN not in text.partition(CLOSE)[0]:
+        # The chat template had opened the thinking part in the prompt.
+        reasoning, text = split_thinking(text, opened=True)
+    kept_apart = (attempt.reasoning or "").strip()
+    both = [part for part in dict.fromkeys((kept_apart, reasoning or "")) if part]
+    return Parts("\n\n".join(both) or None, text.strip())
+
+
+def traces_of(outcomes: Iterable[Outcome], *, order: Sequence[Task], which: Which = "kept") -> list[Trace]:
+    """The traces of finished tasks in the order of `order`, then of the draws: never in order of arrival.
+
+    `which`: the first k accepted of each task ("kept"), all accepted, or all attempts (for a control that is
+    trained on unfiltered traces). Outcomes of tasks that are not in `order` are left out.
+    """
+    by_id = {outcome.task.id: outcome for outcome in outcomes}
+    found = [by_id[task.id] for task in order if task.id in by_id]
+    return [
+        Trace(outcome.task, scored.attempt, scored.verdict)
+        for outcome in found
+        for scored in sorted(outcome.attempts, key=lambda scored: scored.attempt.index)
+        if _WANTED[which](outcome, scored)
+    ]
+
+
+_WANTED: dict[Which, Callable[[Outcome, ScoredAttempt], bool]] = {
+    "kept": lambda outcome, scored: scored.attempt.index in outcome.kept,
+    "accepted": lambda outcome, scored: scored.verdict.state is State.ACCEPTED,
+    "all": lambda outcome, scored: True,
+}

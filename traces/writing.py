@@ -1,0 +1,45 @@
+"""Writes a file whole or not at all: to a temporary name beside it, then renamed.
+
+with replaced(folder / "train.parquet") as file:
+    file.write(b"...")
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from stillroom.errors import RunError
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the place of `path` when the block ends well, and leaves nothing behind when it does not.
+
+    Raises RunError where the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise RunError(
+            f"cannot write {path}: {error.strerror or error}: free some space or choose another folder"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def storable(text: str) -> str:
+    """Text that can be written as UTF-8: a lone surrogate, which a model's broken output may hold, becomes U+FFFD."""
+    return _SURROGATE.sub("�", text)
