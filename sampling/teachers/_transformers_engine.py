@@ -68,11 +68,13 @@ class Engine:
 
     def step(self) -> None:
         """One forward pass; answers that end with it are handed over."""
-        self._forget_cancelled()
-        self.rows.admit()
-        rows = self.rows.in_work()
-        if rows:
-            self._advance(rows)
+        import torch
+
+        with torch.inference_mode():
+            self._forget_cancelled()
+            self.rows.admit()
+            if rows := self.rows.in_work():
+                self._advance(rows)
 
     def _encode(self, job: Job) -> list[int]:
         messages = job.request.messages
@@ -130,10 +132,9 @@ class Engine:
         shared = torch.tensor([rows[slot].shared for slot, _ in flat], device=device)
         places = Places(torch.tensor([slot for slot, _ in flat], device=device), at[0] - shared)
         step = Step(self.rows.cache, places, self._groups(rows, counts, at[0], shared))
-        with torch.inference_mode():
-            keep = torch.tensor(answering, device=device, dtype=torch.long)
-            out = self.model(input_ids=ids, position_ids=at, use_cache=False, logits_to_keep=keep, step=step)
-            return out.logits[0]  # type: ignore[no-any-return]
+        keep = torch.tensor(answering, device=device, dtype=torch.long)
+        out = self.model(input_ids=ids, position_ids=at, use_cache=False, logits_to_keep=keep, step=step)
+        return out.logits[0]  # type: ignore[no-any-return]
 
     def _groups(self, rows: list[Row], counts: list[int], at: torch.Tensor, shared: torch.Tensor) -> list[Group]:
         """The rows' last tokens, and apart from them the pieces of prompts, padded to the longest."""

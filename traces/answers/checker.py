@@ -19,8 +19,7 @@ import weakref
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 from stillroom.errors import InputError
 from stillroom.sampling.records import Verdict
@@ -36,13 +35,6 @@ DETAIL = 200
 
 LONG = 20_000
 """Characters from which on a text is searched in a thread, to keep the event loop free."""
-
-
-class Pair(NamedTuple):
-    """A gold answer and a text that may hold an answer: both bare, or a whole solution."""
-
-    gold: str
-    answer: str
 
 
 class AnswerChecker:
@@ -141,9 +133,7 @@ class AnswerChecker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -132,9 +132,30 @@ def _doubted(one: Any, other: Any) -> Result:
     """Looks again at what was rejected: a rejection is evidence against an answer, so it must be sure."""
     if _near(one, other):
         return Result(Reason.NEEDS_POLICY, "a decimal near an exact value")
+    if _may_mean_the_same(_kind(one), _kind(other)):
+        return Result(Reason.NEEDS_POLICY, "written as different things")
     if _same_at_points(one, other):
         return Result(Reason.NEEDS_POLICY, "equal wherever tried, but not proven equal")
     return Result(Reason.DIFFERENT)
+
+
+def _kind(value: Any) -> str:
+    """What an answer is written as: two kinds may still mean the same."""
+    _, _, sympy = _library()
+    kinds = {
+        "relation": (sympy.core.relational.Relational, sympy.logic.boolalg.BooleanFunction),
+        "matrix": (sympy.MatrixBase,),
+        "tuple": (sympy.Tuple,),
+        "set": (sympy.Set,),
+    }
+    return next((name for name, types in kinds.items() if isinstance(value, types)), "expression")
+
+
+def _may_mean_the_same(one: str, other: str) -> bool:
+    """Whether two kinds are apart but could say one thing (x < 3 and an interval); a number is no list."""
+    return one != other and not (
+        {one, other} < {"expression", "matrix", "tuple", "set"} and "expression" in (one, other)
+    )
 
 
 def _same_at_points(one: Any, other: Any) -> bool:
@@ -185,11 +206,12 @@ def _paired(one: Any, other: Any) -> list[tuple[Any, Any]]:
         return []
     if isinstance(one, sympy.Tuple | sympy.Interval) and isinstance(other, sympy.Tuple | sympy.Interval):
         return list(zip(one.args, other.args, strict=True))
-    if isinstance(one, sympy.FiniteSet) and isinstance(other, sympy.FiniteSet):
-        if all(_is_number(x) and x.is_real for x in (*one.args, *other.args)):
-            ordered = [sorted(side.args, key=lambda x: x.evalf(EXACT_DIGITS)) for side in (one, other)]
-            return list(zip(*ordered, strict=True))
-    return []
+    if not (isinstance(one, sympy.FiniteSet) and isinstance(other, sympy.FiniteSet)):
+        return []
+    if not all(_is_number(x) and x.is_real for x in (*one.args, *other.args)):
+        return []
+    ordered = [sorted(side.args, key=lambda x: x.evalf(EXACT_DIGITS)) for side in (one, other)]
+    return list(zip(*ordered, strict=True))
 
 
 def _within(one: Any, other: Any, tolerance: float) -> bool:
@@ -203,7 +225,7 @@ def _within(one: Any, other: Any, tolerance: float) -> bool:
 
 
 def _near(one: Any, other: Any) -> bool:
-    """Whether a decimal and an exact value are as close as a rounding, alone or in a tuple, an interval or a matrix."""
+    """Whether a decimal and an exact value are as close as a rounding, alone or within a tuple or a matrix."""
     _, _, sympy = _library()
     if _is_number(one) and _is_number(other):
         decimals = bool(one.atoms(sympy.Float)) != bool(other.atoms(sympy.Float))

@@ -1,4 +1,4 @@
-r"""The comparisons that need no computer algebra: the same text, numbers, choices, words, number bases, ratios, times.
+r"""The comparisons without computer algebra: the same text, numbers, choices, words, bases, ratios, times.
 
 It says nothing (None) of what it does not wholly understand: that is the engine's. What no one here understands
 (congruences, ellipses, quantifiers, words within formulas) is refused before the engine, which would read a
@@ -17,23 +17,27 @@ from stillroom.traces.answers.measures import compare as compare_measures
 from stillroom.traces.answers.measures import read_measure
 from stillroom.traces.answers.records import Reason
 
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
 _BASE = re.compile(r"([0-9A-Za-z]+)_\{?\s*(?:\\text\{)?\s*([0-9]{1,2}|two|three|eight|sixteen)\s*\}{0,2}")
 _BASES = {"two": 2, "three": 3, "eight": 8, "sixteen": 16}
 _RATIO = re.compile(r"[0-9]{1,6}(?:\s*:\s*[0-9]{1,6})+")
 _CHOICE = re.compile(r"\(?([A-J])\)?|([A-J])[.):]\s.+|\(([A-J])\)\s*.+")
 _WORDS = re.compile(r"[A-Za-z]+(?:[ '-]+[A-Za-z]+)*")
 _TEXT = re.compile(r"\\text\{([^{}]*)\}")
-_SHORT_WORDS = frozenset("yes no odd even none all red blue six ten one two".split())
-_VAGUE = frozenset("undefined none nonexistent infinite infinity unbounded zero empty all any never always".split())
+_SHORT_WORDS = _set("yes no odd even none all red blue six ten one two")
+_VAGUE = _set("undefined none nonexistent infinite infinity unbounded zero empty all any never always")
 _OPAQUE = re.compile(
     r"\\(?:[lcd]?dots[cbmio]?|equiv|p?mod|bmod|forall|exists|overline|underline|hat|widehat|vec|angle|triangle|parallel"
     r"|perp|cong|sim|nmid|mid|phantom|variable|operatorname|href|cases|approx|nexists|because|therefore|land|lor|neg"
-    r"|Rightarrow|f?boxed|to|implies|color|hline|underset|overset|stackrel|text)(?![A-Za-z])|\.\.\.|…|__|[?;:\"@#`]|∀|∃|</?[a-z]"
+    r"|Rightarrow|f?boxed|to|implies|color|hline|underset|overset|stackrel|text)(?![A-Za-z])"
+    r"|\.\.\.|…|__|[?;:\"@#`]|∀|∃|</?[a-z]"
     r"|\\begin\{(?!(?:p|b|v|B|V|small)?matrix|array)"
 )
-_FUNCTIONS = frozenset(
-    "sqrt exp sin cos tan cot sec csc log ln arcsin arccos arctan pi sinh cosh tanh max min".split()
-)
+_FUNCTIONS = _set("sqrt exp sin cos tan cot sec csc log ln arcsin arccos arctan pi sinh cosh tanh max min")
 _LETTERS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\{[a-z]+\}(?:\{[lcr|]+\})?")
 

@@ -24,12 +24,14 @@ MAX_BOXES = 32
 
 _BOX = re.compile(r"\\f?boxed\s*\{")
 _JOIN = re.compile(
-    r"(?:\\[()\[\]]|[\s$,.;])*(?:\\(?:text|quad|qquad|,|;)\s*)*\{?\s*(?:,|;|and|or|,\s*and)?\s*\}?(?:\\quad|\\qquad|\\[()\[\]]|[\s$,;])*"
+    r"(?:\\[()\[\]]|[\s$,.;])*(?:\\(?:text|quad|qquad|,|;)\s*)*\{?\s*"
+    r"(?:,|;|and|or|,\s*and)?\s*\}?(?:\\quad|\\qquad|\\[()\[\]]|[\s$,;])*"
 )
 _JOINS = re.compile(r"[,;]|and|or")
 _PERCENT = re.compile(r"[\s$}]{0,4}(\\?%|percent(?:age)?\b|pct\b)")
 _MARKER = re.compile(
-    r"(?im)^[ \t]*####(?!#)[ \t]*|^[ \t>*]*A:[ \t]*|\banswer(?:\s{1,4}to\s[^\n.:]{1,80}?)?[\s*]{0,6}(?:(?:is\b|:)[ \t]{0,4}:?|(?=\$|\\[(\[]))"
+    r"(?im)^[ \t]*####(?!#)[ \t]*|^[ \t>*]*A:[ \t]*"
+    r"|\banswer(?:\s{1,4}to\s[^\n.:]{1,80}?)?[\s*]{0,6}(?:(?:is\b|:)[ \t]{0,4}:?|(?=\$|\\[(\[]))"
 )
 _STRONG = re.compile(r"(?i)####|final")
 _STARTS = frozenset("0123456789+-.$\\([")
@@ -37,6 +39,7 @@ _THINKING = re.compile(r"</?think>")
 _WHY = re.compile(r"\b(?:because|since|which)\b")
 _CONCLUSION = re.compile(r"(?i)\W{0,3}(?:therefore|thus|hence|so|the|we find)\b")
 _CLOSED = re.compile(r"(?i)\$\s*(?:is (?:the|our|my) (?:final )?(?:answer|solution|result))?\W*$")
+_BLOCK = re.compile(r"(?s)\$\$?[^$]+\$\$?|\\\[.+\\\]|\\begin\{.+\\end\{\w+\}")
 _SPAN = re.compile(r"\$[^$]+\$")
 _SENTENCE = re.compile(r"(?<=[\s\w)}\]$%*])\.(?=\s+[A-Z(<\[]|\s*$)")
 
@@ -63,12 +66,10 @@ def find_answer(text: str) -> str | None:
 
 def _spoken(text: str) -> str:
     """The text after the thinking part; nothing if that part never ends."""
-    last = None
-    for last in _THINKING.finditer(text):
-        pass
-    if last is None:
+    marks = list(_THINKING.finditer(text))
+    if not marks:
         return text
-    return text[last.end() :] if last.group() == "</think>" else ""
+    return text[marks[-1].end() :] if marks[-1].group() == "</think>" else ""
 
 
 def _closing(text: str, start: int, limit: int) -> int | None:
@@ -185,7 +186,7 @@ def _after(text: str, start: int) -> str | None:
 
 
 def _concluded(sentence: str) -> str | None:
-    """What a sentence such as "Thus $x \\ge 5$ is the solution" or "The largest n is 34" says, if it says one thing."""
+    """What a sentence such as "Thus $x=5$ is the solution" or "The largest n is 34" says, if it says one thing."""
     if not _CONCLUSION.match(sentence):
         return None
     spans = _SPAN.findall(sentence)

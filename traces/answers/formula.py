@@ -14,7 +14,8 @@ import re
 from typing import NamedTuple
 
 _NAME = re.compile(
-    r"((?:[A-Za-z]{1,2}'?(?:_(?:[A-Za-z0-9]|\{[A-Za-z0-9]{1,8}\}))?)(?:\([A-Za-z]\))?|\([A-Za-z](?:, ?[A-Za-z])+\))\s*(?:=|\\in(?![A-Za-z])|\\approx)\s*(?=\S)"
+    r"((?:[A-Za-z]{1,2}'?(?:_(?:[A-Za-z0-9]|\{[A-Za-z0-9]{1,8}\}))?)(?:\([A-Za-z]\))?|\([A-Za-z](?:, ?[A-Za-z])+\))"
+    r"\s*(?:=|\\in(?![A-Za-z])|\\approx)\s*(?=\S)"
 )
 _UNIT = re.compile(r"\s*(\\text\{[A-Za-z /.]{1,40}\}(?:\^\{?[23]\}?)?|\^\\circ)\s*$")
 _AND = re.compile(r"\s*,?\s*(?:\\text\{\s*,?\s*(?:and|or)\s*\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z]))\s*")

@@ -21,11 +21,15 @@ from stillroom.traces.answers.records import Reason
 TOLERANCE = Fraction(1, 10**6)
 """Relative, for a decimal against a fraction."""
 
+MAX_LENGTH = 400
+"""Characters of a number with its unit."""
+
 _UNITS = {
     "km": "kilometer kilometre", "m": "meter metre", "cm": "centimeter centimetre", "mm": "millimeter millimetre",
-    "ft": "foot feet", "in": "inch inche", "yd": "yard", "mi": "mile", "kg": "kilogram", "g": "gram", "mg": "milligram",
-    "lb": "pound", "oz": "ounce", "l": "liter litre", "ml": "milliliter millilitre", "s": "second sec", "min": "minute",
-    "h": "hour hr", "day": "", "week": "", "month": "", "year": "yr", "°": "degree deg", "$": "dollar buck usd", "€": "euro",
+    "ft": "foot feet", "in": "inch inche", "yd": "yard", "mi": "mile", "kg": "kilogram", "g": "gram",
+    "mg": "milligram", "lb": "pound", "oz": "ounce", "l": "liter litre", "ml": "milliliter millilitre",
+    "s": "second sec", "min": "minute", "h": "hour hr", "day": "", "week": "", "month": "", "year": "yr",
+    "°": "degree deg", "$": "dollar buck usd", "€": "euro",
     "£": "", "¥": "yen", "cent": "", "mph": "", "°c": "", "°f": "", "rad": "radian",
 }  # fmt: skip
 _NAMES = {name: unit for unit, names in _UNITS.items() for name in [unit, *names.split()]}
@@ -34,17 +38,25 @@ _SCALES = {
     "dozen": Fraction(12), "hundred": Fraction(100), "thousand": Fraction(10**3), "million": Fraction(10**6),
     "billion": Fraction(10**9), "trillion": Fraction(10**12),
 }  # fmt: skip
-_NO_UNIT = frozenset(
-    "or and not but if to than mod modulo base minus plus times over by squared cubed factorial point nor half halves third"
-    " thirds quarter quarters fourth fourths pi sin cos tan log ln exp sqrt through exactly approximately about almost"
-    " between least most i e x y z remainder infinity".split()
+
+
+def _set(*lines: str) -> frozenset[str]:
+    return frozenset(" ".join(lines).split())
+
+
+_NO_UNIT = _set(
+    "or and not but if to than mod modulo base minus plus times over by squared cubed factorial point nor half",
+    "halves third thirds quarter quarters fourth fourths pi sin cos tan log ln exp sqrt through exactly",
+    "approximately about almost between least most i e x y z remainder infinity",
 )
-_SHORT = frozenset("of in per a an the on at cm km mm kg ft mg ml sq dm".split())
+_SHORT = _set("of in per a an the on at cm km mm kg ft mg ml sq dm")
 _NAME = re.compile(r"(?P<name>[A-Za-z]{1,2}'?(?:_(?:[A-Za-z0-9]|\{[A-Za-z0-9]{1,8}\}))?)\s*(?:=|\\approx)\s*")
 _CURRENCY = re.compile(rf"(?P<sign>[-+]?)\s*(?P<currency>[{DOLLAR}€£¥])\s*(?P<rest>.*)")
 _SUFFIX = re.compile(
-    r"(?P<number>.*?[0-9.}])\s*(?P<scale>%|(?:percent(?:age)?|pct|dozen|hundred|thousand|[mbtr]{1,2}illion)\b)?\s*(?P<unit>"
-    rf"\^\\circ(?: ?[CF])?|[{DOLLAR}€£¥]|\\text\{{[^{{}}\\0-9]{{1,60}}\}}(?:\^\{{?[23]\}}?)?|(?:(?<=[ %]))?[A-Za-z][A-Za-z /.'-]{{1,60}}(?:\^\{{?[23]\}}?)?)?"
+    r"(?P<number>.*?[0-9.}])\s*"
+    r"(?P<scale>%|(?:percent(?:age)?|pct|dozen|hundred|thousand|million|billion|trillion)\b)?\s*"
+    rf"(?P<unit>\^\\circ(?: ?[CF])?|[{DOLLAR}€£¥]"
+    r"|(?:\\text\{[^{}\\0-9]{1,60}\}|[A-Za-z][A-Za-z /.'-]{1,60})(?:\^\{?[23]\}?)?)?"
 )
 
 
@@ -64,25 +76,37 @@ def read_measure(text: str) -> Measure | None:
     name = _NAME.match(text)
     rest = text[name.end() :] if name else text
     currency = _CURRENCY.fullmatch(rest)
-    if currency:
-        rest = currency["sign"] + currency["rest"]
-    number, scale, unit = read_number(rest), "", ""
-    if number is None:
-        parts = _SUFFIX.fullmatch(rest) if len(rest) <= 400 else None
-        number = read_number(parts["number"]) if parts else None
-        if parts is None or number is None:
-            return None
-        scale, unit = parts["scale"] or "", parts["unit"] or ""
-        if _is_product(unit, spaced=rest[: parts.start("unit")].endswith(" ")):
-            return None
-    symbol = _unit(currency["currency"]) if currency else ""
-    word = _unit(unit)
-    if word is None or symbol is None or (symbol and word and symbol != word):
+    symbol = (_unit(currency["currency"]) or "") if currency else ""
+    parts = _parts(currency["sign"] + currency["rest"] if currency else rest)
+    if parts is None or (symbol and parts.unit and symbol != parts.unit):
         return None
-    value = number.value * _SCALES.get(scale, Fraction(1))
+    factor = _SCALES.get(parts.scale, Fraction(1))
+    scale = "%" if factor < 1 else parts.scale
     return Measure(
-        value, number, "%" if scale and _SCALES[scale] < 1 else scale, symbol or word, name["name"] if name else ""
+        parts.number.value * factor, parts.number, scale, symbol or parts.unit, name["name"] if name else ""
     )
+
+
+class _Parts(NamedTuple):
+    number: Number
+    scale: str
+    unit: str
+
+
+def _parts(text: str) -> _Parts | None:
+    """A number with its scale and its unit, or None."""
+    number = read_number(text)
+    if number is not None:
+        return _Parts(number, "", "")
+    match = _SUFFIX.fullmatch(text) if len(text) <= MAX_LENGTH else None
+    number = read_number(match["number"]) if match else None
+    if match is None or number is None:
+        return None
+    words = match["unit"] or ""
+    unit = _unit(words)
+    if unit is None or _is_product(words, spaced=text[: match.start("unit")].endswith(" ")):
+        return None
+    return _Parts(number, match["scale"] or "", unit)
 
 
 def _is_product(unit: str, *, spaced: bool) -> bool:
@@ -96,14 +120,8 @@ def _unit(text: str) -> str | None:
     """One name for a unit, or None if these words are no unit."""
     power = re.search(r"\^\{?([23])\}?$", text)
     words = text[: power.start()] if power else text
-    words = (
-        words.removeprefix(r"\text{")
-        .removesuffix("}")
-        .replace(DOLLAR, "$")
-        .replace(r"^\circ", "°")
-        .strip(" .")
-        .lower()
-    )
+    words = words.removeprefix(r"\text{").removesuffix("}").replace(DOLLAR, "$").replace(r"^\circ", "°")
+    words = words.strip(" .").lower()
     words = re.sub(r"^(?:square|sq\.?) (.+)$", r"\1^2", re.sub(r"^cubic (.+)$", r"\1^3", words))
     if set(re.findall(r"[a-z]+", words)) & _NO_UNIT or words in _SCALES:
         return None
@@ -138,13 +156,19 @@ def _same_value(gold: Measure, answer: Measure) -> Reason:
 
 def _close(one: Measure, other: Measure) -> bool:
     """Whether a decimal stands for a fraction to within the tolerance and to within its own last digit."""
-    if not (_rounded(one, other) or _rounded(other, one)):
+    if not (one.raw.ratio or other.raw.ratio) or not (_rounded(one, other) or _rounded(other, one)):
         return False
     return abs(one.value - other.value) <= TOLERANCE * max(abs(one.value), abs(other.value))
 
 
-def _rounded(decimal: Measure, ratio: Measure) -> bool:
-    """Whether a decimal is the rounding, or the cutting off, of a number written as a fraction."""
-    if decimal.raw.step is None or not ratio.raw.ratio or decimal.scale != ratio.scale:
+def _rounded(decimal: Measure, exact: Measure) -> bool:
+    """Whether a decimal is the rounding, or the cutting off, of a fraction or of a longer decimal."""
+    if decimal.raw.step is None or not (exact.raw.ratio or exact.raw.step):
         return False
-    return abs(decimal.raw.value - ratio.raw.value) < decimal.raw.step
+    step, finer = _step(decimal), _step(exact)
+    return (finer is None or step is None or finer < step) and abs(decimal.value - exact.value) < (step or 0)
+
+
+def _step(measure: Measure) -> Fraction | None:
+    """The value of the last decimal, with the scale worked in."""
+    return measure.raw.step * _SCALES.get(measure.scale, Fraction(1)) if measure.raw.step else None

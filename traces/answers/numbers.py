@@ -1,9 +1,11 @@
-r"""Reads plain numbers exactly, as fractions: integers, decimals, `a/b`, `\frac`, mixed numbers, powers, scientific notation.
+r"""Reads plain numbers exactly: integers, decimals, fractions, mixed numbers, powers, scientific notation.
 
 Nothing is rounded and no float is made. A text that is not wholly one number is None, never its first number.
 
->>> read_number("1,234.5"), read_number(r"-3\frac12"), read_number("2 apples")
-(Number(value=Fraction(2469, 2), step=Fraction(1, 10), ratio=False), Number(value=Fraction(-7, 2), step=None, ratio=True), None)
+>>> read_number("1,234.5"), read_number("2 apples")
+(Number(value=Fraction(2469, 2), step=Fraction(1, 10), ratio=False), None)
+>>> read_number(r"-3\frac12").value
+Fraction(-7, 2)
 """
 
 from __future__ import annotations

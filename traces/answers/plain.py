@@ -13,11 +13,12 @@ import re
 import unicodedata
 
 _CHARS = {
-    "−": "-", "–": "-", "‐": "-", "‑": "-", "＋": "+", "－": "-", "．": ".", "，": ",", "（": "(", "）": ")", "：": ":", "％": "%",
-    "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "∕": "/", "⁄": "/", "π": r"\pi ", "∞": r"\infty ", "∪": r"\cup ",
-    "∩": r"\cap ", "∈": r"\in ", "≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ",
-    "°": r"^\circ", "±": r"\pm ", "½": r"\frac{1}{2}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}", "θ": r"\theta ",
-    "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u200b": "", "\u2060": "", "\ufeff": "", "“": '"', "”": '"', "’": "'",
+    "−": "-", "–": "-", "‐": "-", "‑": "-", "＋": "+", "－": "-", "．": ".", "，": ",", "（": "(", "）": ")",
+    "：": ":", "％": "%", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "∕": "/", "⁄": "/", "π": r"\pi ",
+    "∞": r"\infty ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ",
+    "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "°": r"^\circ", "±": r"\pm ", "½": r"\frac{1}{2}",
+    "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}", "θ": r"\theta ", "\u00a0": " ", "\u2009": " ", "\u202f": " ",
+    "\u200b": "", "\u2060": "", "\ufeff": "", "“": '"', "”": '"', "’": "'",
     **{chr(0xFF10 + d): str(d) for d in range(10)},
 }  # fmt: skip
 _TABLE = str.maketrans(_CHARS)
@@ -33,13 +34,14 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\(?:displaystyle|textstyle|limits|nolimits|bigg?[lr]?|Bigg?[lr]?)(?![A-Za-z])", " "),
         (r"\\(?:left|right)(?![A-Za-z])\s*\.?(?=\s)?", ""),
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+        (r"\\frac\s*(\\[a-z]+)\s*([0-9])", r"\\frac{\1}{\2}"),
         (r"\\(?:leqslant|leqq|leq)(?![A-Za-z])", r"\\le "),
         (r"\\(?:geqslant|geqq|geq)(?![A-Za-z])", r"\\ge "),
         (r"\\neq(?![A-Za-z])", r"\\ne "),
         (r"\\(?:lt)(?![A-Za-z])", "<"),
         (r"\\(?:gt)(?![A-Za-z])", ">"),
         (r"\\degree(?![A-Za-z])|\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![A-Za-z])", r"^\\circ "),
-        (r"\\(?:text|mbox|textnormal|textrm|textbf|textit|mathrm|mathbf|operatorname|rm|bf|mathit|textsf|texttt)\s*\{", r"\\text{"),
+        (r"\\(?:text(?:normal|rm|bf|it|sf|tt)?|mbox|math(?:rm|bf|it)|operatorname|rm|bf)\s*\{", r"\\text{"),
         (r"\\text\{\s*e\s*\}", "e"),
         (r"\\text\{\s*i\s*\}", "i"),
         (r"\\text\{([^{}A-Za-z\\]*)\}", r"\1"),

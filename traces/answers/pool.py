@@ -15,7 +15,6 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
 from typing import NamedTuple, Self
 
 from stillroom.errors import CheckerError
@@ -137,9 +136,7 @@ class WorkerPool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from stillroom.errors import CheckerError
 from stillroom.traces.answers.worker import START_S
@@ -93,8 +93,8 @@ class Worker:
 
     def _read(self) -> None:
         """Passes on each reply; None when the process has closed its output."""
-        assert isinstance(self._process.stdout, io.RawIOBase)
-        with io.BufferedReader(self._process.stdout) as stream:
+        assert self._process.stdout is not None
+        with io.BufferedReader(cast(io.RawIOBase, self._process.stdout)) as stream:
             for line in stream:
                 self._replies.put(line)
         self._replies.put(None)
@@ -127,7 +127,7 @@ class Worker:
         return reply
 
     def ask(self, job: dict[str, str], limit_s: float) -> dict[str, Any]:
-        """Sends a job and waits for its reply. Raises WorkerTimeout or WorkerDied; the worker is then to be killed."""
+        """Sends a job and waits for its reply. Raises WorkerTimeout or WorkerDied; kill the worker then."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps({**job, "limit_s": limit_s}).encode("ascii") + b"\n")

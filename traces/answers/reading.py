@@ -18,6 +18,8 @@ from stillroom.traces.answers.limits import MAX_TEXT, over_limit
 from stillroom.traces.answers.plain import plain, unreadable
 from stillroom.traces.answers.records import Reason
 
+DEGREES = r"^\circ"
+
 
 class Answer(NamedTuple):
     """An answer as it was found. `plain` is "" where `reason` says why it cannot be read."""
@@ -79,15 +81,14 @@ def compare(gold: str, answer: str) -> Reading:
             return Reading(unread, f"{side.body[:200]} ({opaque!r} is not read)")
     if _differ(one, other):
         return Reading(Reason.NEEDS_POLICY, answer)
-    if "=" in one.body + other.body:
-        return Reading(
-            None, answer, one.whole if "=" in other.body else one.body, other.whole if "=" in one.body else other.body
-        )
-    return Reading(None, answer, one.body, other.body)
+    bodies = one.body, other.body
+    if "=" in "".join(bodies):  # one is an equation: the name of the other is a side of its equation
+        bodies = one.whole if "=" in other.body else one.body, other.whole if "=" in one.body else other.body
+    return Reading(None, answer, *bodies)
 
 
 def _differ(one: Formula, other: Formula) -> bool:
-    """Whether the two give different names or units: then it is not the formulas alone that decide."""
-    return bool(one.name and other.name and one.name != other.name) or bool(
-        one.unit and other.unit and one.unit != other.unit
-    )
+    """Whether names or units differ, or degrees stand against a multiple of pi: the formulas alone do not decide."""
+    degrees = one.unit != other.unit and DEGREES in (one.unit, other.unit) and r"\pi" in one.body + other.body
+    names = bool(one.name and other.name and one.name != other.name)
+    return degrees or names or bool(one.unit and other.unit and one.unit != other.unit)

@@ -15,7 +15,7 @@ from stillroom.sampling.records import Task
 from stillroom.traces.filters.base import Filter, FilterCount, Filtered, Reject
 from stillroom.traces.filters.spec import KNOWN
 from stillroom.traces.traces import Trace
-from stillroom.traces.writing import replaced, storable
+from stillroom.traces.writing import remove, replaced, storable
 
 
 def apply_filters(traces: Iterable[Trace], filters: Sequence[Filter], *, test: Sequence[Task]) -> Filtered:
@@ -52,7 +52,7 @@ def write_rejects(rejects: Sequence[Reject], folder: Path) -> list[Path]:
     for reject in rejects:
         by_filter.setdefault(reject.filter, []).append(reject)
     for name in KNOWN.keys() - by_filter.keys():
-        (folder / f"{name}.jsonl").unlink(missing_ok=True)
+        remove(folder / f"{name}.jsonl")
     return [_write(folder / f"{name}.jsonl", found) for name, found in by_filter.items()]
 
 

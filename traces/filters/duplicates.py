@@ -33,6 +33,8 @@ from stillroom.traces.traces import Trace
 
 PERMUTATIONS = 128
 SHINGLE = 3
+MISSED = 0.001
+"""Share of the pairs just at the limit that may be missed."""
 MAX_WORDS = 20_000
 """Words that are compared: an endless text must not fill the memory."""
 _SEED = 1
@@ -91,13 +93,13 @@ def _key(trace: Trace) -> str:
 
 
 class _Near:
-    """LSH finds candidates a little below the threshold, so that few are missed; the exact similarity decides."""
+    """LSH finds candidates, the exact similarity decides."""
 
     def __init__(self, threshold: float, scope: str) -> None:
         self._threshold = threshold
         self._scope = scope
         self._module = _datasketch()
-        self._lsh = self._module.MinHashLSH(threshold=threshold * 0.9, num_perm=PERMUTATIONS)
+        self._lsh = self._module.MinHashLSH(num_perm=PERMUTATIONS, params=_bands(threshold))
         self._traces: list[Trace] = []
         self._sets: list[frozenset[str]] = []
         self._last: tuple[Trace, frozenset[str], Any] | None = None
@@ -133,6 +135,20 @@ class _Near:
         # The task's id in each shingle keeps traces of other tasks from being candidates at all.
         mark = f"{trace.task.id}\n" if self._scope == "task" else ""
         return frozenset(mark + run for run in runs)
+
+
+def _bands(threshold: float) -> tuple[int, int]:
+    """Bands and rows of the LSH: as many rows as still miss at most `MISSED` of the pairs at the threshold.
+
+    A pair of similarity s is missed with probability (1 - s^rows)^bands (Leskovec, Rajaraman and Ullman, Mining of
+    Massive Datasets, chapter 3). The library's own choice weighs misses against false candidates; here a false
+    candidate costs time only.
+    """
+    for rows in range(PERMUTATIONS // 4, 1, -1):
+        bands = PERMUTATIONS // rows
+        if (1 - threshold**rows) ** bands <= MISSED:
+            return bands, rows
+    return PERMUTATIONS, 1
 
 
 def _jaccard(a: frozenset[str], b: frozenset[str]) -> float:

@@ -1,8 +1,9 @@
 r"""`one_language`: a trace that changes to a script its prompt does not use.
 
 Multilingual teachers slip into another language in the middle of a derivation. Counted are letters by Unicode script;
-allowed are the scripts of the prompt. Spared are Greek letters standing alone or in pairs (α, Δx), LaTeX and
-what stands between `$…$`, and short runs of Latin letters (x, ABCD, cm, sin) under a prompt without Latin.
+allowed are the scripts of the prompt (of a prompt without letters: the trace's main one). Spared are Greek letters
+standing alone or in pairs (α, Δx), LaTeX and what stands between `$…$`, and short runs of Latin letters (x, ABCD, cm,
+sin) under a prompt without Latin.
 
     filters: [one_language]
     filters: [{one_language: {max_share: 0.02}}]
@@ -51,8 +52,8 @@ class OneLanguage(Settings):
         return self._check
 
     def _check(self, trace: Trace) -> Finding | None:
-        allowed = _allowed(" ".join(message.content for message in trace.task.messages))
         runs = _runs(trace.full_text)
+        allowed = _allowed(" ".join(message.content for message in trace.task.messages)) or _most_used(runs)
         foreign = [(script, run) for script, run in runs if script not in allowed and not _spared(script, run)]
         count, letters = sum(len(run) for _, run in foreign), sum(len(run) for _, run in runs)
         if count <= self.max_share * letters:
@@ -70,6 +71,14 @@ def _detail(foreign: list[tuple[str, str]], count: int, letters: int) -> str:
 def _allowed(prompt: str) -> frozenset[str]:
     found = frozenset(script for script, _ in _runs(prompt))
     return found | _JAPANESE if found & {"Hiragana", "Katakana"} else found
+
+
+def _most_used(runs: list[tuple[str, str]]) -> frozenset[str]:
+    """Under a prompt without letters ("2 + 2 = ?"), the trace's own main script."""
+    letters: Counter[str] = Counter()
+    for script, run in runs:
+        letters[script] += len(run)
+    return frozenset(script for script, _ in letters.most_common(1))
 
 
 def _spared(script: str, run: str) -> bool:

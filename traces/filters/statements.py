@@ -26,8 +26,8 @@ _BOX = re.compile(r"\\f?boxed\s*\{")
 _JOIN = re.compile(r"[\s$,;]*(?:and|or)?[\s$,;]*")
 _MARKER = re.compile(
     r"^[ \t]*####(?!#)[ \t]*"
-    r"|\banswer[*_]{0,3}[ \t]{1,4}(?:is|are|will be|would be)\b[ \t]{0,4}:?"
-    r"|\banswer[*_]{0,3}[ \t]{0,4}:"
+    r"|\b(?:the[ \t])?(?:final[ \t]|correct[ \t])?answer[*_]{0,3}[ \t]{1,4}(?:is|are|will be|would be)\b[ \t]{0,4}:?"
+    r"|\b(?:the[ \t])?(?:final[ \t]|correct[ \t])?answer[*_]{0,3}[ \t]{0,4}:"
     r"|^[ \t>*]{0,8}A:",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -37,7 +37,7 @@ _WRAPPING = re.compile(
 )
 # A number that stands alone, or with a unit or prose behind it; not the first term of a formula or a list.
 _LEADING = re.compile(
-    r"([-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)(?!\d)(?!\s*(?:[-+*/^=×÷(]|\\(?!circ|%|deg)|or\b|and\b|,))"
+    r"([-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)(?!\.?\d)(?!\s*(?:[-+*/^=×÷(]|\\(?!circ|%|deg)|or\b|and\b|,))"
 )
 _SEVERAL = re.compile(r",(?!\d{3})|\b(?:and|or)\b")
 _NOT = re.compile(r"not\b", re.IGNORECASE)

@@ -1,0 +1,197 @@
+"""Tasks from JSON Lines: what is read, what is refused, and that all of it is refused at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from stillroom.errors import MissingFile, TaskError
+from stillroom.traces.tasks import JsonlTasks, Problem, TaskSet, TaskSettings, load_tasks
+
+
+def settings(**given: Any) -> JsonlTasks:
+    return JsonlTasks(source="jsonl", path="p.jsonl", **given)
+
+
+def load(folder: Path, content: str | bytes, **given: Any) -> TaskSet:
+    raw = content.encode() if isinstance(content, str) else content
+    (folder / "p.jsonl").write_bytes(raw)
+    return load_tasks(settings(**given), base=folder, seed=1)
+
+
+def lines(*rows: Any) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def row(number: int, **other: Any) -> dict[str, Any]:
+    return {"question": f"What is {number} + 1?", "answer": str(number + 1), **other}
+
+
+def test_a_row_becomes_a_task(tmp_path: Path) -> None:
+    [task] = load(tmp_path, lines(row(1, level=3)), system="Be brief.", template="Q: {prompt}\nA:").train
+    assert [message.as_dict() for message in task.messages] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Q: What is 1 + 1?\nA:"},
+    ]
+    assert (task.reference, task.source, dict(task.metadata)) == ("2", "p.jsonl:1", {"level": 3})
+
+
+def test_the_template_substitutes_once_and_leaves_other_braces(tmp_path: Path) -> None:
+    rows = lines({"question": "{prompt} {answer} {0} %s", "answer": "4"})
+    [task] = load(tmp_path, rows, template=r"{prompt} End with \boxed{answer}.").train
+    assert task.messages[0].content == r"{prompt} {answer} {0} %s End with \boxed{answer}."
+
+
+@pytest.mark.parametrize(
+    ("field", "path", "expected"),
+    [
+        ({"a": {"b": "deep"}}, "a.b", "deep"),
+        ({"a.b": "flat", "a": {"b": "deep"}}, "a.b", "flat"),
+        ({"n": 5}, "n", "5"),
+        ({"n": -2.5}, "n", "-2.5"),
+    ],
+)
+def test_references_are_found_by_name_or_path(tmp_path: Path, field: Any, path: str, expected: str) -> None:
+    [task] = load(tmp_path, lines({"question": "q", **field}), reference=path).train
+    assert task.reference == expected
+
+
+def test_the_reference_after_the_last_marker(tmp_path: Path) -> None:
+    solution = "#### is a marker\n2 + 2 = 4\n#### 1,004\n"
+    [task] = load(tmp_path, lines({"question": "q", "answer": solution}), reference_after="####").train
+    assert task.reference == "1,004"
+    assert task.metadata["answer"] == solution
+
+
+def test_tasks_without_a_reference(tmp_path: Path) -> None:
+    [task] = load(tmp_path, lines({"question": "Write a poem."}), reference=None).train
+    assert task.reference is None
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason", "said"),
+    [
+        (b'{"question": "q"', Problem.NOT_JSON, "column"),
+        (b"plain text", Problem.NOT_JSON, "Expecting value"),
+        (b'{"question": "q", "answer": NaN}', Problem.NOT_JSON, "NaN is not JSON"),
+        (b'{"question": "q", "answer": ' + b"9" * 5000 + b"}", Problem.NOT_JSON, "limit"),
+        (b'"a string"', Problem.NOT_AN_OBJECT, "str"),
+        (b"null", Problem.NOT_AN_OBJECT, "NoneType"),
+        (b'{"question": "q \xff", "answer": "4"}', Problem.WRONG_ENCODING, "byte 0xff at 16"),
+        (b'{"question": "q"}', Problem.MISSING_FIELD, "no field 'answer'"),
+        (b'{"question": "q", "anwser": "4"}', Problem.MISSING_FIELD, "did you mean 'anwser'?"),
+        (b'{"question": 7, "answer": "4"}', Problem.WRONG_TYPE, "'question' is int"),
+        (b'{"question": null, "answer": "4"}', Problem.WRONG_TYPE, "'question' is null"),
+        (b'{"question": "q", "answer": true}', Problem.WRONG_TYPE, "'answer' is true or false"),
+        (b'{"question": "q", "answer": ["4"]}', Problem.WRONG_TYPE, "'answer' is a list"),
+        (b'{"question": "q", "answer": null}', Problem.WRONG_TYPE, "'answer' is null"),
+        (b'{"question": "q", "answer": 1e999}', Problem.WRONG_TYPE, "not a finite number"),
+        (b'{"question": " \\n ", "answer": "4"}', Problem.EMPTY_PROMPT, "'question' is empty"),
+        (b'{"question": "q", "answer": "  "}', Problem.EMPTY_REFERENCE, "'answer' is empty"),
+        (b'{"question": "q\\u0000", "answer": "4"}', Problem.BAD_CHARACTER, "NUL at character 1"),
+        (b'{"question": "q", "answer": "\\ud800"}', Problem.BAD_CHARACTER, "U+D800"),
+        (b'{"question": "q", "answer": "4", "x": [{"y": "\\udfff"}]}', Problem.BAD_CHARACTER, "field 'x'"),
+    ],
+)
+def test_bad_rows_are_refused_with_file_line_and_reason(
+    tmp_path: Path, bad: bytes, reason: Problem, said: str
+) -> None:
+    content = lines(row(1)).encode() + b"\n" + bad + b"\n" + lines(row(2)).encode()
+    with pytest.raises(TaskError) as refused:
+        load(tmp_path, content)
+    [line] = [line for line in str(refused.value).splitlines() if "p.jsonl:3" in line]
+    assert f": {reason.value}: " in line
+    assert said in line
+    skipped = load(tmp_path, content, bad_rows="skip")
+    assert len(skipped.train) == 2
+    assert [(item.source, item.reason) for item in skipped.left_out] == [("p.jsonl:3", reason)]
+
+
+def test_deep_nesting_is_a_bad_row_and_no_crash(tmp_path: Path) -> None:
+    deep = b'{"question": "q", "answer": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n"
+    with pytest.raises(TaskError, match=r"p\.jsonl:1"):
+        load(tmp_path, deep)
+
+
+def test_all_bad_rows_are_refused_together(tmp_path: Path) -> None:
+    bad: list[dict[str, Any]] = [{"question": "q"}] * 9 + [{"question": "", "answer": "1"}] * 4
+    with pytest.raises(TaskError) as refused:
+        load(tmp_path, lines(row(1), *bad))
+    said = str(refused.value)
+    assert said.startswith("13 rows are no tasks:")
+    assert "p.jsonl:2" in said
+    assert "p.jsonl:11" in said
+    assert "p.jsonl:12" not in said
+    assert "and 3 more (missing_field 9, empty_prompt 4 in all)" in said
+    assert "tasks.bad_rows: skip" in said
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        (b"\xff\xfe{", "UTF-16"),
+        (b"\x1f\x8b\x08", "gzip"),
+        (b'[\n{"question"', "JSON array"),
+        (b"\xef\xbb\xbf [", "array"),
+    ],
+)
+def test_files_of_another_kind_are_named_once(tmp_path: Path, start: bytes, said: str) -> None:
+    with pytest.raises(TaskError, match=said):
+        load(tmp_path, start + b"\nx\nx\n", bad_rows="skip")
+
+
+def test_a_byte_order_mark_windows_lines_and_blank_lines_are_fine(tmp_path: Path) -> None:
+    content = b"\xef\xbb\xbf" + lines(row(1)).replace("\n", "\r\n").encode() + b"\r\n  \n" + lines(row(2)).encode()
+    tasks = load(tmp_path, content)
+    assert [task.source for task in tasks.train] == ["p.jsonl:1", "p.jsonl:4"]
+
+
+@pytest.mark.parametrize("content", ["", "\n\n"])
+def test_an_empty_file_has_too_few_tasks(tmp_path: Path, content: str) -> None:
+    with pytest.raises(TaskError, match="0 usable tasks"):
+        load(tmp_path, content)
+
+
+def test_a_missing_file_is_named_with_near_names(tmp_path: Path) -> None:
+    (tmp_path / "problems.jsonl").touch()
+    given = JsonlTasks(source="jsonl", path="problem.jsonl")
+    with pytest.raises(MissingFile, match=r"tasks\.path: .*did you mean problems\.jsonl\?"):
+        load_tasks(given, base=tmp_path, seed=1)
+    with pytest.raises(MissingFile, match=r"the folder .*nowhere does not exist"):
+        load_tasks(JsonlTasks(source="jsonl", path="nowhere/p.jsonl"), base=tmp_path, seed=1)
+    with pytest.raises(MissingFile, match=r"is a folder.*problems\.jsonl"):
+        load_tasks(JsonlTasks(source="jsonl", path="."), base=tmp_path, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"template": "no field"}, r"template has no \{prompt\}"),
+        ({"limit": 0}, "greater than or equal to 1"),
+        ({"test": -1}, "greater than or equal to 0"),
+        ({"promt": "q"}, "Extra inputs"),
+        ({"reference": None, "reference_after": "####"}, "needs a reference field"),
+        ({"source": "jsonll"}, "source"),
+    ],
+)
+def test_wrong_settings_are_refused(given: dict[str, Any], said: str) -> None:
+    adapter: TypeAdapter[Any] = TypeAdapter(TaskSettings)
+    with pytest.raises(ValidationError, match=said):
+        adapter.validate_python({"source": "jsonl", "path": "p", **given})
+
+
+def test_worked_solutions_as_references_are_noted(tmp_path: Path) -> None:
+    rows = lines({"question": "q", "answer": "2 + 2 = 4\n#### 4"})
+    [note] = load(tmp_path, rows).notes
+    assert 'tasks.reference_after: "####"' in note
+    assert load(tmp_path, rows, reference_after="####").notes == ()
+
+
+def test_a_limit_larger_than_the_file_is_noted(tmp_path: Path) -> None:
+    tasks = load(tmp_path, lines(row(1), row(2)), limit=5)
+    assert len(tasks.train) == 2
+    assert "there are 2 training tasks" in tasks.notes[0]
