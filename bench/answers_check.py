@@ -68,9 +68,8 @@ def main() -> None:
         start = time.perf_counter()
         checker.warm()
         print(f"{checker.identity}\nworkers: {checker.workers}, warm after {time.perf_counter() - start:.1f} s\n")
-        print(
-            "| set | rows | true: accepted | rejected | unscored | false: accepted | rejected | unscored | agreed | s |"
-        )
+        print("| set | rows | true: accepted | rejected | unscored | false: accepted | rejected | unscored", end="")
+        print(" | agreed | s |")
         print("|" + "---|" * 10)
         measure(checker, "GSM8K graded solutions", graded(data / "gsm8k" / "graded_solutions_dev.jsonl"))
         math = [

@@ -104,6 +104,8 @@ class Run:
         students_stage.require(self.recipe)
         teacher = make_teacher(self.recipe.teacher, base=self.loaded.base)
         tasks = self._load_tasks()
+        for each in self.recipe.filters:
+            each.start(tasks.test)  # refuses what it cannot work with, before anything is paid for
         self._note_start(teacher, tasks)
         outcomes = run_async(self._sample(teacher, tasks))
         agreement = self._compare(outcomes, teacher)

@@ -56,6 +56,9 @@ class TaskDraws:
         # A gap below a resolved draw (left by a killed run) blocks the prefix: always wanted.
         if self._results and index < max(self._results):
             return index
+        # What is on record is scored before anything is asked for on top of it: it may suffice.
+        if index not in self.on_record and any(i in self.on_record for i in self.running):
+            return None
         resolved = len(self._results) - self._failed
         wanted = self._policy.wanted(self._accepted, resolved, run_rate)
         return index if wanted > len(self.running) else None

@@ -102,10 +102,11 @@ def _ids(row: SftRow, tokenizer: Any) -> tuple[list[int], list[int]]:
     prompt = _render(row.prompt, tokenizer, generation_prompt=True)
     whole = _render(row.prompt + row.completion, tokenizer, generation_prompt=False)
     if not whole.startswith(prompt):
+        at = _common(prompt, whole)
         raise TrainingError(
-            f"{row.name}: the chat template begins the answer with {whole[_common(prompt, whole):][:60]!r}, but prompts "
-            f"for it with {prompt[_common(prompt, whole):][:60]!r}: the student would be trained on other text than it "
-            "sees later. Use a chat template that renders both alike"
+            f"{row.name}: the chat template begins the answer with {whole[at : at + 60]!r}, but prompts for it with "
+            f"{prompt[at : at + 60]!r}: the student would be trained on other text than it sees later. Use a chat "
+            "template that renders both alike"
         )
     ids = tokenizer([prompt, whole[len(prompt) :]], add_special_tokens=False)["input_ids"]
     return list(ids[0]), list(ids[1])

@@ -26,7 +26,7 @@ def check_batch(batch: Mapping[str, Any], rows: Sequence[EncodedRow], end_id: in
     for row, ids, labels, mask in columns:
         fault = _fault(row, ids, labels, mask, end_id)
         if fault is not None:
-            raise TrainingError(f"{row.name}: {fault}. Nothing was trained; this is the collator's or the template's doing")
+            raise TrainingError(f"{row.name}: {fault}. Nothing was trained: the template or the collator is at fault")
 
 
 def _fault(row: EncodedRow, ids: list[int], labels: list[int], mask: list[int], end_id: int) -> str | None:
@@ -42,7 +42,9 @@ def _fault(row: EncodedRow, ids: list[int], labels: list[int], mask: list[int], 
     if trained[0] < start:
         return f"token {trained[0]} of the prompt is in the loss"
     if labels[trained[-1]] != end_id:
-        return f"the last label is token {labels[trained[-1]]}, not the end token {end_id}: the student would not stop"
+        return (
+            f"the last label is token {labels[trained[-1]]}, not the end token {end_id}: the student would not stop"
+        )
     if trained != list(range(start, len(row.input_ids))):
         return f"{len(trained)} of {len(row.input_ids) - start} tokens of the answer are in the loss"
     return None

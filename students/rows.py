@@ -67,7 +67,9 @@ def _row(index: int, row: Row) -> SftRow:
     name = f"row {index + 1}" + (f" (task {row['task_id']})" if row.get("task_id") else "")
     prompt, completion = _messages(name, "prompt", row), _messages(name, "completion", row)
     if any(message.role != "assistant" for message in completion):
-        raise InputError(f"{name}: the completion has a turn that is not the assistant's: only its words are trained on")
+        raise InputError(
+            f"{name}: the completion has a turn that is not the assistant's: only its words are trained on"
+        )
     if not any(message.content.strip() for message in completion):
         raise InputError(f"{name}: the completion is empty: there is nothing to learn from it")
     return SftRow(name, prompt, completion)

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stillroom.errors import TrainingError
+from stillroom.errors import StillroomError, TrainingError
 
 RECORD = "training.json"
 ADAPTER = "adapter"
@@ -33,6 +33,8 @@ def whole_folder(out: Path) -> Iterator[Path]:
         work.mkdir(parents=True)
         yield work
         _put(work, out)
+    except StillroomError:
+        raise  # some are OSErrors too (a missing model), and say already what they are
     except OSError as error:
         raise _unwritable(out, error) from error
     finally:
@@ -49,7 +51,9 @@ def check_room(folder: Path, needed: int) -> None:
         )
 
 
-def save_student(trained: Any, tokenizer: Any, work: Path, *, base: str, lora: bool, merged: bool, dtype: Any) -> None:
+def save_student(
+    trained: Any, tokenizer: Any, work: Path, *, base: str, lora: bool, merged: bool, dtype: Any
+) -> None:
     """Writes the adapter (of a LoRA), and the whole model if asked or if there is no adapter.
 
     `trained`: the peft model or the model itself; its adapter is merged in, so it is the last use of it. `base`: the
@@ -61,6 +65,7 @@ def save_student(trained: Any, tokenizer: Any, work: Path, *, base: str, lora: b
         if lora:
             trained.peft_config["default"].base_model_name_or_path = base
             trained.save_pretrained(str(work / ADAPTER))
+            (work / ADAPTER / "README.md").unlink(missing_ok=True)  # peft's card, all of it still to be filled in
             tokenizer.save_pretrained(str(work / ADAPTER))
         if merged or not lora:
             model = trained.merge_and_unload() if lora else trained

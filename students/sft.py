@@ -11,6 +11,7 @@ and to leave half a student behind. On a CPU the same rows, settings and seed gi
 from __future__ import annotations
 
 import platform
+import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -136,8 +137,8 @@ def _run(trainer: Any, settings: StudentSettings) -> float:
         trainer.train()
     except torch.OutOfMemoryError as error:
         raise TrainingError(
-            f"the GPU has not enough memory for batches of {settings.batch_size} rows: halve `student.batch_size` and "
-            "double `student.gradient_accumulation`, which gives the same steps"
+            f"the GPU has not enough memory for batches of {settings.batch_size} rows: halve `student.batch_size` "
+            "and double `student.gradient_accumulation`, which gives the same steps"
         ) from error
     return time.perf_counter() - began
 
@@ -175,7 +176,7 @@ def _finish(
         merged=merged,
         dtype=getattr(torch, plan.dtype),
     )
-    (work / "trl").rmdir() if (work / "trl").is_dir() else None
+    shutil.rmtree(work / "trl", ignore_errors=True)
     write_record(_record(trained, tokenizer, encoded, settings, plan), work)
     return trained
 

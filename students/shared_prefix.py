@@ -4,7 +4,7 @@ Prompts of one recipe share their system prompt and often their wording. On a CP
 of B rows that share P tokens is laid out as one sequence of P + Σ (length − P) tokens:
 
     row 0:  S S S a a .        S S S a a b b b
-    row 1:  S S S b b b   ->   each token sees S, and the earlier tokens of its own row; positions count within the row
+    row 1:  S S S b b b   ->   a token sees S and the earlier ones of its own row; positions count within the row
 
 Logits, loss and gradients are those of the padded batch: attention sees the same tokens at the same positions, and
 the gradients of the shared part add up. The head is applied to the answers' positions only.
@@ -22,7 +22,7 @@ from stillroom.students.encoding import IGNORED
 # Read one by one: full attention, no scaling or capping of the logits. Others may fit too; none is guessed.
 FAMILIES = frozenset({"llama", "qwen2", "qwen3"})
 
-# The mask is N × N, and attention over one row of N is dearer than over B short ones: beyond this, padding is cheaper.
+# The mask is N × N, and attention over one row of N dearer than over B short ones: beyond this, padding is cheaper.
 MOST_TOKENS = 2048
 
 

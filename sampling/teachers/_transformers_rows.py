@@ -109,8 +109,11 @@ class Rows:
         postponed = []
         while self.waiting and self.active < len(self.slots):
             row = self.waiting.popleft()
-            if not (self.share and self._take_over(row)):
+            if self.share and not self._take_over(row):
                 postponed.append(row)
+                continue
+            self.slots[self.active] = row
+            self.active += 1
         self.waiting.extendleft(reversed(postponed))
 
     def _swap(self, one: int, other: int) -> None:
@@ -121,7 +124,7 @@ class Rows:
         self.slots[one], self.slots[other] = self.slots[other], self.slots[one]
 
     def _take_over(self, row: Row) -> bool:
-        """Puts a row into the next slot with the keys that there are for it, or says that it had better wait."""
+        """Gives the next slot the keys that there are for a row, or says that the row had better wait."""
         room = len(row.prompt) - 1  # the last token is read in any case: the answer's first token comes from it
         row.shared = row.done = self._in_trunk(row.prompt, room)
         donor = self._longest(row, room)
@@ -131,12 +134,7 @@ class Rows:
         if giver is not None and donor.length >= row.done + WORTHWHILE and giver.shared <= row.shared:
             self.cache.copy(donor.slot, row.shared - giver.shared, donor.length - row.shared, self.active)
             row.done = donor.length
-        self._place(row)
         return True
-
-    def _place(self, row: Row) -> None:
-        self.slots[self.active] = row
-        self.active += 1
 
     def _in_trunk(self, prompt: np.ndarray[Any, Any], room: int) -> int:
         found = 0 if self.trunk is None else min(room, overlap(prompt, self.trunk))

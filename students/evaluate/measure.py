@@ -45,7 +45,10 @@ COMPARED = (
 
 
 def evaluate_answers(
-    by_who: Mapping[str, Answers], *, compared: Iterable[tuple[str, str]] = COMPARED, tasks: Iterable[str] | None = None
+    by_who: Mapping[str, Answers],
+    *,
+    compared: Iterable[tuple[str, str]] = COMPARED,
+    tasks: Iterable[str] | None = None,
 ) -> Evaluation:
     """Accuracy, share that stopped and mean length of every model, and the comparisons that were asked for.
 
@@ -88,9 +91,7 @@ def _accuracy(who: str, answers: Answers, asked: int) -> Result:
     reasons = Counter(verdict.reason for verdict in verdicts if verdict.state is State.UNSCORED)
     counts = {state.value: states[state] for state in State} | {"missing": asked - len(answers)}
     found = wilson(states[State.ACCEPTED], len(answers))
-    return Result(
-        who=who, metric=ACCURACY, **found._asdict(), counts=counts, unscored=dict(sorted(reasons.items()))
-    )
+    return Result(who=who, metric=ACCURACY, **found._asdict(), counts=counts, unscored=dict(sorted(reasons.items())))
 
 
 def _compare(a: str, of_a: Answers, b: str, of_b: Answers) -> Comparison | None:
@@ -125,5 +126,7 @@ def _notes(asked: Mapping[str, Answers], tasks: int) -> tuple[str, ...]:
         elif len(answers) < tasks:
             notes.append(f"{who}: {tasks - len(answers)} of {tasks} tasks got no attempt and are left out of n")
         if unscored:
-            notes.append(f"{who}: {unscored} of {len(answers)} attempts could not be scored and count as not accepted")
+            notes.append(
+                f"{who}: {unscored} of {len(answers)} attempts could not be scored and count as not accepted"
+            )
     return tuple(notes)

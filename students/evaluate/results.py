@@ -1,6 +1,7 @@
 """The records of an evaluation and its file, `eval.json`.
 
-    {"results":     [{"who": "student_after", "metric": "accuracy", "value": 0.53, "low": 0.43, "high": 0.62, "n": 100, ...}],
+    {"results":     [{"who": "student_after", "metric": "accuracy",
+                      "value": 0.53, "low": 0.43, "high": 0.62, "n": 100, ...}],
      "comparisons": [{"a": "student_after", "b": "student_before", "test": "mcnemar_exact",
                       "difference": 0.5, "low": 0.39, "high": 0.6, "p": 1e-12, ...}]}
 

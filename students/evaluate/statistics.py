@@ -20,7 +20,7 @@ Sources:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import comb, sqrt
+from math import ldexp, sqrt
 from statistics import NormalDist, fmean, stdev
 from typing import NamedTuple
 
@@ -84,16 +84,17 @@ def mcnemar_exact(only_a: int, only_b: int) -> float:
     """
     if min(only_a, only_b) < 0:
         raise ValueError(f"counts are {only_a} and {only_b}: they must not be negative")
-    n = only_a + only_b
-    tail = sum(comb(n, k) for k in range(min(only_a, only_b) + 1))
-    # Integers to the end: both sides of the quotient outgrow a float at n > 1,000.
-    return min(1.0, 2 * tail / 2**n) if n < 1000 else min(1.0, _quotient(2 * tail, n))
+    n, term, tail = only_a + only_b, 1, 0
+    for k in range(min(only_a, only_b) + 1):
+        tail, term = tail + term, term * (n - k) // (k + 1)  # term: n over k
+    # Integers to the end: at n > 1,000 both sides of the quotient outgrow a float.
+    return min(1.0, _quotient(2 * tail, n))
 
 
 def _quotient(numerator: int, power: int) -> float:
-    """numerator / 2^power where the denominator alone would overflow a float."""
+    """numerator / 2^power where each alone may overflow a float."""
     shift = max(numerator.bit_length() - 64, 0)
-    return float((numerator >> shift) * 2.0 ** (shift - power))
+    return ldexp(numerator >> shift, shift - power)
 
 
 def paired_difference(counts: PairedCounts, confidence: float = 0.95) -> Interval:

@@ -11,7 +11,10 @@ from stillroom.students.preflight import check_batch
 
 END = 2
 Batch = dict[str, torch.Tensor]
-ROWS = [EncodedRow("row 1", [5, 6, 7, 8, END], [IGNORED, IGNORED, 7, 8, END]), EncodedRow("row 2", [5, 9, END], [IGNORED, 9, END])]  # fmt: skip
+ROWS = [
+    EncodedRow("row 1", [5, 6, 7, 8, END], [IGNORED, IGNORED, 7, 8, END]),
+    EncodedRow("row 2", [5, 9, END], [IGNORED, 9, END]),
+]
 
 
 def batch() -> Batch:

@@ -13,7 +13,9 @@ from stillroom.sampling.models import load_model, load_tokenizer
 from stillroom.students import saving
 from stillroom.students.saving import read_record
 from stillroom.students.settings import StudentSettings
-from stillroom.students.sft import StepInfo, Trained, train_sft
+from stillroom.students.sft import StepInfo, train_sft
+
+SMOLLM2 = "embedded:smollm2-135m-instruct"
 
 
 @pytest.fixture
@@ -23,7 +25,9 @@ def rows(row: Any) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def settings(tiny: Path) -> StudentSettings:
-    return StudentSettings(model=str(tiny), epochs=1, batch_size=2, learning_rate=1e-2, dtype="float32", warmup_ratio=0)
+    return StudentSettings(
+        model=str(tiny), epochs=1, batch_size=2, learning_rate=1e-2, dtype="float32", warmup_ratio=0
+    )
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -34,12 +38,12 @@ def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(left[name], right[name]) for name in left)
 
 
-def ask(folder: Path, question: str, **more: Any) -> str:
+def ask(folder: Path, question: str, tokens: int = 12) -> str:
     """What the student in `folder` says, greedily, as saved: its own tokenizer, template and generation settings."""
     tokenizer, model = load_tokenizer(str(folder)), load_model(str(folder), dtype="float32", device="cpu")
     turns = [{"role": "user", "content": question}]
     asked = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)
-    said = model.generate(**asked, max_new_tokens=12, do_sample=False)
+    said = model.generate(**asked, max_new_tokens=tokens, do_sample=False)
     return str(tokenizer.decode(said[0, asked["input_ids"].shape[1] :]))
 
 
@@ -157,7 +161,7 @@ def test_the_record_says_what_decided_the_student(rows: Any, settings: StudentSe
 def test_the_system_prompt_is_trained_with(rows: Any, settings: StudentSettings, tmp_path: Path) -> None:
     plain = train_sft(rows, settings, tmp_path / "a", seed=1)
     told = train_sft(rows, settings.model_copy(update={"system": "Be brief."}), tmp_path / "b", seed=1)
-    assert told.tokens - plain.tokens == 6 * len("<|im_start|>system\nBe brief.<|im_end|>\n".replace("<|im_start|>", "1").replace("<|im_end|>", "2"))  # fmt: skip  # noqa: E501
+    assert told.tokens - plain.tokens == 6 * len("\x01system\nBe brief.\x02\n")  # two special tokens, then bytes
 
 
 def test_nothing_is_written_to_the_terminal(
@@ -172,7 +176,9 @@ class Killed(Exception):
     pass
 
 
-def test_a_training_that_breaks_leaves_nothing_of_its_own(rows: Any, settings: StudentSettings, tmp_path: Path) -> None:
+def test_a_training_that_breaks_leaves_nothing_of_its_own(
+    rows: Any, settings: StudentSettings, tmp_path: Path
+) -> None:
     def broken(info: StepInfo) -> None:
         if info.step == 2:
             raise Killed
@@ -193,7 +199,7 @@ def test_an_earlier_student_stays_until_the_next_is_whole(
 
     with monkeypatch.context() as patch:
         patch.setattr(saving, "_save_model", full_disk)
-        with pytest.raises(TrainingError, match="No space left on device.*Free some space"):
+        with pytest.raises(TrainingError, match=r"No space left on device.*Free some space"):
             train_sft(rows, settings, tmp_path / "student", seed=2)
     assert same(weights(first.model), kept)
     second = train_sft(rows, settings, tmp_path / "student", seed=2)
@@ -265,12 +271,12 @@ def test_no_rows(settings: StudentSettings, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float32", "auto"])
-def test_smollm2_learns(row: Any, tmp_path: Path, dtype: Any) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_smollm2_learns(row: Any, tmp_path: Path, dtype: str) -> None:
     rows = [row(f"What is {a} + {a}?", f"{a} + {a} = {2 * a}. The answer is {2 * a}.") for a in range(2, 10)]
-    settings = StudentSettings(
-        model="embedded:smollm2-135m-instruct", epochs=4, batch_size=8, learning_rate=1e-3, dtype=dtype, warmup_ratio=0
+    settings = StudentSettings.model_validate(
+        {"model": SMOLLM2, "epochs": 4, "learning_rate": 1e-3, "dtype": dtype, "warmup_ratio": 0}
     )
-    trained: Trained = train_sft(rows, settings, tmp_path / "student", seed=1)
+    trained = train_sft(rows, settings, tmp_path / "student", seed=1)
     assert trained.losses[-1] < 0.5 * trained.losses[0]
-    assert "The answer is" in ask(trained.model, "What is 3 + 3?") or trained.losses[-1] < 0.3
+    assert ask(trained.model, "What is 3 + 3?", 24).endswith("<|im_end|>")

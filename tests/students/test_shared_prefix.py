@@ -57,7 +57,7 @@ def test_loss_and_gradients_are_those_of_the_padded_batch(make_model: Any, kind:
 TOKENS = st.lists(st.integers(3, 6), min_size=1, max_size=5)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(rows=st.lists(st.tuples(TOKENS, TOKENS), min_size=1, max_size=4))
 def test_the_loss_is_the_same_for_any_rows(make_model: Any, rows: Rows) -> None:
     model, batch = make_model(), padded(rows)
@@ -89,5 +89,7 @@ def test_a_batch_too_long_to_pay_is_left_to_padding() -> None:
         ("Llama", {"attn_implementation": "eager"}, False),
     ],
 )
-def test_only_models_known_to_fit_are_flattened(make_model: Any, kind: str, changes: dict[str, Any], fits: bool) -> None:
+def test_only_models_known_to_fit_are_flattened(
+    make_model: Any, kind: str, changes: dict[str, Any], fits: bool
+) -> None:
     assert can_flatten(make_model(kind, **changes).config) is fits

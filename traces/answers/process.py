@@ -27,6 +27,10 @@ from stillroom.traces.answers.worker import START_S
 MODULE = "stillroom.traces.answers.worker"
 
 
+_KEPT = frozenset({"PATH", "HOME", "LANG", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "PYTHONHOME", "VIRTUAL_ENV"})
+_KEPT_PREFIXES = ("LC_", "LD_", "DYLD_")
+
+
 class WorkerTimeout(Exception):
     """The reply did not come within the limit."""
 
@@ -40,15 +44,11 @@ class WorkerDied(Exception):
 
 
 def environment() -> dict[str, str]:
-    """The worker's environment: the owner's import path, and what makes verdicts the same everywhere."""
+    """The worker's environment: the owner's import path, what makes verdicts the same everywhere, and no keys."""
     path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
-    return {
-        **os.environ,
-        "PYTHONPATH": path,
-        "PYTHONHASHSEED": "0",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONWARNINGS": "ignore",
-    }
+    kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
+    ours = {"PYTHONPATH": path, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    return {**kept, **ours}
 
 
 class Worker:

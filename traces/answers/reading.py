@@ -3,7 +3,7 @@
 What is left is a pair of formulas for the engine. This is the seam between the exact part and the engine: another
 engine replaces what comes after it, and nothing before.
 
->>> read("#### 18", "So she makes $18.").reason
+>>> read("#### 18", "The answer is $18.").reason
 <Reason.EQUAL: 'equal'>
 """
 

@@ -48,7 +48,8 @@ class OneLanguage(Settings):
     max_share: float = Field(default=0.005, ge=0, lt=1)
 
     def start(self, test: Sequence[Task]) -> Check:
-        """A check without state."""
+        """A check without state. Raises MissingExtra where the package regex is not installed."""
+        _regex()
         return self._check
 
     def _check(self, trace: Trace) -> Finding | None:

@@ -252,13 +252,18 @@ def test_workers_that_cannot_start_say_why(monkeypatch: pytest.MonkeyPatch) -> N
 )
 def test_impossible_settings(setting: dict[str, int]) -> None:
     with pytest.raises(InputError, match=next(iter(setting))):
-        AnswerChecker(**setting)  # type: ignore[arg-type]
+        AnswerChecker(**setting)
 
 
 def test_the_identity_names_versions_and_limits() -> None:
     with AnswerChecker(timeout_s=1) as one, AnswerChecker(timeout_s=2) as other:
         assert all(name in one.identity for name in ("rules=", "math-verify=", "latex2sympy2_extended=", "sympy="))
         assert one.identity != other.identity
+
+
+def test_no_key_reaches_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    assert "OPENAI_API_KEY" not in set(environment())
 
 
 def test_the_package_is_light() -> None:
