@@ -1,8 +1,9 @@
-"""What a step of SFT costs on this machine, way by way: `python bench/sft_cpu.py [--rows 32]`.
+"""What a step of SFT costs on this machine, way by way: `python bench/sft_cpu.py [--rows 32] [--threads 2]`.
 
 Trains SmolLM2-135M-Instruct with a LoRA on short sums, the quickstart's kind of row, and prints seconds per 8 rows,
-tokens per second and the ratio to trl's own way in float32. The first step of each way is not timed. Ways are run
-one after another: leave the machine alone meanwhile, or compare ratios only.
+tokens per second and the ratio to trl's own way in float32. The first step of each way is not timed. Ways run one
+after another, so leave the machine alone meanwhile; where that cannot be had, `--threads 1` and the column of CPU
+seconds, on which the ratio rests, say what is left to say: threads that wait for each other count as busy.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ import argparse
 import os
 import random
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import torch
 
 from stillroom.sampling.models import load_model, load_tokenizer, pick_dtype
 from stillroom.students import trainer as trainers
@@ -62,23 +66,36 @@ def _sum(a: int, b: int) -> Row:
     return {part: [{"role": role, "content": text}] for part, (role, text) in turns.items()}
 
 
-def measure(way: Way, rows: list[Row]) -> tuple[float, float]:
-    """Seconds per 8 rows, and tokens of prompt and answer per second."""
+class Cost(NamedTuple):
+    """`wall_s`, `cpu_s`: per 8 rows; CPU seconds of all threads. `rate`: tokens of prompt and answer per second."""
+
+    wall_s: float
+    cpu_s: float
+    rate: float
+
+
+def measure(way: Way, rows: list[Row]) -> Cost:
+    """Trains one way for an epoch."""
     lora = LoraSettings(target_modules=way.targets)
     settings = StudentSettings(model=MODEL, lora=lora, epochs=1, batch_size=way.batch, system=way.system)
-    times: list[float] = []
+    clock: list[tuple[float, float]] = []
     with quiet_training(), tempfile.TemporaryDirectory() as work:
         tokenizer = load_tokenizer(MODEL)
         encoded = _encoded(rows, tokenizer, way)
         model = load_model(MODEL, way.dtype, "cpu")
         plan = trainers.Plan("cpu", way.dtype, 7)
         trainer: Any = trainers.make_trainer(
-            model, tokenizer, encoded, settings, plan, Path(work), lambda info: times.append(info.seconds)
+            model, tokenizer, encoded, settings, plan, Path(work), lambda _: clock.append(_now())
         )
         trainer.flat = way.flat
         trainer.train()
-    seconds, timed = times[-1] - times[0], len(rows) - way.batch
-    return seconds / timed * 8, encoded.tokens * timed / len(rows) / seconds
+    wall, cpu = (last - first for first, last in zip(clock[0], clock[-1], strict=True))
+    timed = len(rows) - way.batch
+    return Cost(wall / timed * 8, cpu / timed * 8, encoded.tokens * timed / len(rows) / wall)
+
+
+def _now() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
 
 
 def _encoded(rows: list[Row], tokenizer: Any, way: Way) -> Encoded:
@@ -91,17 +108,18 @@ def _encoded(rows: list[Row], tokenizer: Any, way: Way) -> Encoded:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=32, help="rows per way, a multiple of 16 (default: 32)")
-    rows = sums(parser.parse_args().rows)
-    load = os.getloadavg()[0]
-    print(
-        f"{os.cpu_count()} cores, load {load:.1f} at the start, natively {pick_dtype('cpu')}, {len(rows)} rows a way"
-    )
-    print(f"{'way':58s} {'s / 8 rows':>10s} {'tokens/s':>9s} {'ratio':>6s}")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of torch (default: all cores)")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    print(f"{os.cpu_count()} cores, {given.threads} threads, load {os.getloadavg()[0]:.1f} at the start,")
+    print(f"natively {pick_dtype('cpu')}, {given.rows} rows a way")
+    print(f"{'way':58s} {'s / 8 rows':>10s} {'CPU s':>7s} {'tokens/s':>9s} {'ratio':>6s}")
     first = 0.0
     for way in WAYS:
-        seconds, rate = measure(way, rows)
-        first = first or seconds
-        print(f"{way.name:58s} {seconds:10.2f} {rate:9,.0f} {first / seconds:5.1f}×", flush=True)
+        cost = measure(way, sums(given.rows))
+        first = first or cost.cpu_s
+        figures = f"{cost.wall_s:10.2f} {cost.cpu_s:7.2f} {cost.rate:9,.0f} {first / cost.cpu_s:5.1f}×"
+        print(f"{way.name:58s} {figures}", flush=True)
 
 
 if __name__ == "__main__":

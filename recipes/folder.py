@@ -16,6 +16,7 @@ from typing import Any
 
 from stillroom import __version__
 from stillroom.errors import InputError, LedgerError, RunFolderError
+from stillroom.sampling.ledger import FILE as LEDGER
 
 _PACKAGES = [
     "torch",
@@ -44,7 +45,7 @@ class RunFolder:
         self._file = path / "run.json"
         self._facts = self._read()
         owner = self._facts.get("name")
-        if owner is None and path.is_dir() and any(p.name != ".lock" for p in path.iterdir()):
+        if owner is None and _foreign(path):
             raise RunFolderError(f"{path} is not empty and no run folder: give another folder with --out")
         if owner not in (None, name):
             raise RunFolderError(
@@ -53,7 +54,9 @@ class RunFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"cannot make the run folder {path}: {error.strerror}") from None
+            raise InputError(
+                f"cannot make the run folder {path}: {error.strerror}: give another folder with --out"
+            ) from None
         self._facts.setdefault("name", name)
 
     def __getitem__(self, key: str) -> Any:
@@ -84,13 +87,20 @@ class RunFolder:
     def _read(self) -> dict[str, Any]:
         try:
             facts = json.loads(self._file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, ValueError) as error:
             raise RunFolderError(f"{self._file} is unreadable ({error}): move {self.path} away, or mend it") from None
         if not isinstance(facts, dict):
             raise RunFolderError(f"{self._file} holds no facts of a run: move {self.path} away")
         return facts
+
+
+def _foreign(path: Path) -> bool:
+    """Whether the folder holds things, and none of them is a ledger: a run that was stopped before it could write
+    `run.json` is gone on with."""
+    names = {p.name for p in path.iterdir()} if path.is_dir() else set()
+    return bool(names - {".lock"}) and LEDGER not in names
 
 
 def versions() -> dict[str, str]:

@@ -2,8 +2,10 @@
 
     load_recipe("quickstart", ["keep.per_task=2"])     # the name of a shipped recipe, or a path
 
-`${NAME}` and `${NAME:-default}` in a string are replaced by the environment variable; nothing else is expanded. A
-relative path in a recipe starts at the recipe's folder, in a shipped recipe at the current folder.
+`${NAME}` and `${NAME:-default}` in a string are replaced by the environment variable; nothing else is expanded, and
+only names in capitals are, so that LaTeX's `${x}` in a prompt stays as it is. A variable that holds a secret is
+refused, for a recipe is kept with its run. A relative path in a recipe starts at the recipe's folder, in a shipped
+recipe at the current folder.
 """
 
 from __future__ import annotations
@@ -20,11 +22,12 @@ import yaml
 from pydantic import ValidationError
 
 from stillroom.errors import MissingFile, RecipeError
-from stillroom.recipes.explain import explain
+from stillroom.recipes.explain import explain, place
 from stillroom.recipes.schema import Recipe
-from stillroom.recipes.yaml_lines import Located, read_yaml
+from stillroom.recipes.yaml_lines import Loc, Located, read_yaml
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)(?::-([^}]*))?\}")
+_SECRET = re.compile(r"(?:^|_|API)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(?:_|$)")
 
 
 class Loaded(NamedTuple):
@@ -47,7 +50,7 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Loaded:
     located = read_yaml(path)
     for override in overrides:
         _apply(located, override)
-    values = _expand(located.values, path)
+    values = _expand(located.values, (), located)
     try:
         return Loaded(Recipe.model_validate(values), base, path)
     except ValidationError as error:
@@ -75,22 +78,30 @@ def _find(recipe: str | Path) -> tuple[Path, Path]:
 
 
 def _apply(located: Located, override: str) -> None:
-    """Sets `a.b=c`; c is read as YAML."""
+    """Sets `a.b=c`; c is read as YAML. Messages name the key alone: the value may be a secret."""
     dotted, equals, text = override.partition("=")
-    keys = dotted.strip().split(".")
+    dotted = dotted.strip()
+    keys = dotted.split(".")
     if not equals or not all(keys):
-        raise RecipeError(f"--set {override}: expected KEY=VALUE, such as keep.per_task=2")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {override}: the value is no YAML: {error}") from None
+        raise RecipeError(f"--set {dotted}: expected KEY=VALUE, such as keep.per_task=2")
     parent = located.values
     for key in keys[:-1]:
-        parent = parent.setdefault(key, {}) if parent.get(key) is not None else _made(parent, key)
+        parent = parent[key] if parent.get(key) is not None else _made(parent, key)
         if not isinstance(parent, dict):
-            raise RecipeError(f"--set {override}: {key} holds no keys")
-    parent[keys[-1]] = value
+            raise RecipeError(f"--set {dotted}: {key} is {_kind(parent)} and holds no keys")
+    parent[keys[-1]] = _value(dotted, text)
     located.overridden.add(tuple(keys))
+
+
+def _value(dotted: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {dotted}: the value is not YAML: {getattr(error, 'problem', None) or ''}") from None
+
+
+def _kind(value: Any) -> str:
+    return "a list" if isinstance(value, list) else "a plain value"
 
 
 def _made(parent: dict[str, Any], key: str) -> dict[str, Any]:
@@ -99,19 +110,25 @@ def _made(parent: dict[str, Any], key: str) -> dict[str, Any]:
     return made
 
 
-def _expand(value: Any, path: Path) -> Any:
+def _expand(value: Any, loc: Loc, located: Located) -> Any:
     if isinstance(value, dict):
-        return {k: _expand(v, path) for k, v in value.items()}
+        return {k: _expand(v, (*loc, str(k)), located) for k, v in value.items()}
     if isinstance(value, list):
-        return [_expand(v, path) for v in value]
-    return _VARIABLE.sub(lambda m: _variable(m, path), value) if isinstance(value, str) else value
+        return [_expand(v, (*loc, i), located) for i, v in enumerate(value)]
+    return _VARIABLE.sub(lambda m: _variable(m, loc, located), value) if isinstance(value, str) else value
 
 
-def _variable(match: re.Match[str], path: Path) -> str:
+def _variable(match: re.Match[str], loc: Loc, located: Located) -> str:
     name, default = match[1], match[2]
+    if _SECRET.search(name):
+        raise RecipeError(
+            f"{place(loc, located)}: ${{{name}}} looks like a secret, and a recipe is kept with its run: a teacher's "
+            "key is read from the variable that teacher.api_key_env names"
+        )
     value = os.environ.get(name, default)
     if value is None:
         raise RecipeError(
-            f"{path}: the environment variable {name} is not set: export it, or write ${{{name}:-default}}"
+            f"{place(loc, located)}: the environment variable {name} is not set: export it, or write "
+            f"${{{name}:-default}}"
         )
     return value

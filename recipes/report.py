@@ -24,7 +24,8 @@ def show_result(result: RunResult) -> None:
         from stillroom.students.evaluate.table import eval_table
 
         console.print(eval_table(result.evaluation))
-    console.print(f"{result.rows:,} rows in {result.folder / 'sft'}; everything else beside them", soft_wrap=True)
+    folder = escape(str(result.folder / "sft"))
+    console.print(f"{result.rows:,} rows in {folder}; everything else beside them", soft_wrap=True)
 
 
 def _show_agreement(console: Console, agreement: Agreement) -> None:
@@ -62,5 +63,5 @@ def show_check(summary: CheckSummary, out: Path | None) -> None:
     if expected is not None:
         share = expected["agreed"] / expected["labelled"]
         console.print(f"as expected: {expected['agreed']:,} of {expected['labelled']:,} labelled ({share:.1%})")
-    written = f"; one verdict a line in {out}" if out is not None else ""
+    written = f"; one verdict a line in {escape(str(out))}" if out is not None else ""
     console.print(f"{summary.rows:,} answers in {summary.seconds:.1f} s{written}", soft_wrap=True)

@@ -14,6 +14,7 @@ from stillroom.sampling.teachers.settings import RecordedSettings, TeacherSettin
 from stillroom.students.settings import StudentSettings
 from stillroom.traces.filters import Filters
 from stillroom.traces.tasks import TaskSettings
+from stillroom.traces.tasks.settings import HubTasks, JsonlTasks
 
 # What a recipe that names no filters gets. They are given as in YAML and validated like it.
 DEFAULT_FILTERS: Any = ("finished", "one_final_answer", "no_repetition", "dedup", {"decontaminate": "test"})
@@ -47,6 +48,16 @@ class EvaluateSettings(BaseModel):
     concurrency: int = Field(default=64, ge=1)
 
 
+def _holds_out(tasks: TaskSettings) -> bool:
+    """Whether there will be held-out tasks: a number of them, or all of a test source of its own."""
+    match tasks:
+        case JsonlTasks(test=None):
+            return tasks.test_path is not None
+        case HubTasks(test=None):
+            return tasks.test_split is not None
+    return tasks.test != 0
+
+
 class Recipe(BaseModel):
     """A whole run. Without `student` it ends with the SFT rows; without `evaluate` nothing is measured."""
 
@@ -66,8 +77,9 @@ class Recipe(BaseModel):
     def _fits(self) -> Recipe:
         if self.evaluate is not None and self.student is None:
             raise ValueError("evaluate compares students, but there is no student: add one, or drop evaluate")
-        if self.evaluate is not None and self.tasks.test == 0:
-            raise ValueError("evaluate needs held-out tasks, but tasks.test is 0")
+        if self.evaluate is not None and not _holds_out(self.tasks):
+            found = "missing" if self.tasks.test is None else "0"
+            raise ValueError(f"evaluate needs held-out tasks, but tasks.test is {found}: say how many to hold out")
         if self.tasks.reference is None:
             raise ValueError("scorer.kind answer needs a reference: name its field in tasks.reference")
         return self

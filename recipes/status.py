@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from stillroom.errors import MissingFile, RunFolderError
@@ -74,9 +75,11 @@ def _facts(path: Path) -> dict[str, Any]:
     if not path.is_dir():
         raise MissingFile(f"there is no folder {path}: give the folder of a run, such as runs/quickstart")
     try:
-        facts: dict[str, Any] = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        facts = json.loads((path / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise RunFolderError(f"{path} holds no readable run.json: it is not the folder of a run") from None
+        facts = None
+    if not isinstance(facts, dict) or not isinstance(facts.get("name"), str):
+        raise RunFolderError(f"{path} holds no readable run.json: it is not the folder of a run")
     return facts
 
 
@@ -84,7 +87,8 @@ def show_status(found: Status) -> None:
     """Prints it."""
     console, t = Console(highlight=False), found.totals
     state = f"finished {found.finished}" if found.finished else "not finished"
-    console.print(f"[bold]{found.name}[/] in {found.folder}: started {found.started}, {state}", soft_wrap=True)
+    where = escape(f"{found.name} in {found.folder}")
+    console.print(f"[bold]{where}[/]: started {found.started}, {state}", soft_wrap=True)
     table = Table(pad_edge=False, show_header=False)
     table.add_column()
     table.add_column(justify="right")
@@ -105,8 +109,9 @@ def show_status(found: Status) -> None:
 
 
 def attempts(folder: str | Path, *, out: str | Path | None = None) -> int:
-    """Writes every attempt of the run's teacher with its latest verdict as JSON Lines, in draw order; gives their number.
+    """Writes every attempt of the run's teacher with its latest verdict as JSON Lines, in draw order.
 
+    Gives their number.
     `out`: a file, None for standard output. The lines are what `teacher: {kind: recorded}` reads.
     """
     teacher = _facts(Path(folder)).get("teacher", {}).get("identity")

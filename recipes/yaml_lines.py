@@ -15,6 +15,8 @@ from stillroom.errors import MissingFile, RecipeError
 
 Loc = tuple[str | int, ...]
 
+_KEY_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
+
 
 @dataclass(slots=True)
 class Located:
@@ -41,6 +43,10 @@ def read_yaml(path: Path) -> Located:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RecipeError(_syntax(path, error)) from None
+    except RecursionError:
+        raise RecipeError(f"{path}: nested too deep, or an alias (*name) within its own anchor (&name)") from None
+    if values is None:
+        raise RecipeError(f"{path} is empty: a recipe has at least the keys name, tasks and teacher")
     if not isinstance(values, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of keys, found {type(values).__name__}")
     return Located(path, values, lines)
@@ -51,6 +57,10 @@ def _walk(node: yaml.Node | None, loc: Loc, lines: dict[Loc, int], path: Path) -
         for key, value in node.value:
             here = (*loc, str(key.value))
             line = key.start_mark.line + 1
+            if key.tag not in _KEY_TAGS:
+                raise RecipeError(
+                    f"{path}, line {line}: the key {str(key.value)[:60]} is no text: write it in quotes"
+                )
             if here in lines:
                 dotted = ".".join(map(str, here))
                 raise RecipeError(f"{path}, line {line}: {dotted} stands there twice (first in line {lines[here]})")

@@ -129,12 +129,16 @@ def _print_json(value: Any) -> None:
 
 def main() -> None:
     """Runs the command line and exits with its code."""
-    debug = "--debug" in sys.argv[1:]
+    # --debug is taken wherever it stands, as one adds it at the end of a command that has just failed.
+    args = [arg for arg in sys.argv[1:] if arg != "--debug"]
+    debug = len(args) < len(sys.argv) - 1
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        code = app(args, standalone_mode=False) or 0
+        sys.stdout.flush()  # here, so that a reader who has gone is noticed where it is handled
+        sys.exit(code)
     except StillroomError as error:
         _fail(error, debug, error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):  # typer turns the one into the other
         _say("stopped; everything that had been answered is kept: run the same command to go on")
         sys.exit(1)
     except BrokenPipeError:

@@ -43,6 +43,10 @@ class LeftOut(NamedTuple):
     reason: Literal["too_long", "end_token_inside"]
     tokens: int
 
+    def __str__(self) -> str:
+        why = {"too_long": "longer than max_length", "end_token_inside": "its text holds the token that ends a turn"}
+        return f"{self.name} is not trained on: {self.tokens:,} tokens, {why[self.reason]}"
+
 
 class Encoded(NamedTuple):
     """`end_id`: the token that ends a turn. `tokens`: of all rows that are trained on."""

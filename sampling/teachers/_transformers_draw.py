@@ -32,19 +32,18 @@ def draw(logits: torch.Tensor, params: Sequence[SamplingParams], uniforms: Seque
     import torch
 
     logits = logits.float()
+    norms = logits.logsumexp(-1) if any(param.logprobs for param in params) else None
     greedy = [row for row, param in enumerate(params) if param.temperature == 0]
     whole = [row for row, param in enumerate(params) if param.temperature > 0 and not _cut(param)]
     cut = [row for row, param in enumerate(params) if param.temperature > 0 and _cut(param)]
     tokens = torch.empty(len(params), dtype=torch.long, device=logits.device)
     for rows, pick in ((greedy, _greedy), (whole, _whole), (cut, _cut_draw)):
         if rows:
-            chosen = logits if len(rows) == len(params) else logits[rows]
-            tokens[rows] = pick(chosen, [params[row] for row in rows], [uniforms[row] for row in rows])
-    logprobs = None
-    if any(param.logprobs for param in params):
-        chosen = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
-        logprobs = chosen.tolist()
-    return Drawn(tokens.tolist(), logprobs)
+            whose = [params[row] for row in rows]
+            tokens[rows] = pick(logits[rows], whose, [uniforms[row] for row in rows])
+    if norms is None:
+        return Drawn(tokens.tolist(), None)
+    return Drawn(tokens.tolist(), (logits.gather(1, tokens[:, None])[:, 0] - norms).tolist())
 
 
 def _cut(param: SamplingParams) -> bool:
@@ -56,9 +55,10 @@ def _greedy(logits: torch.Tensor, params: Sequence[SamplingParams], uniforms: Se
 
 
 def _weights(logits: torch.Tensor, params: Sequence[SamplingParams]) -> torch.Tensor:
-    """Unnormalised probabilities at each row's temperature, the most likely token's being 1."""
-    temperatures = logits.new_tensor([param.temperature for param in params])[:, None]
-    return ((logits - logits.amax(-1, keepdim=True)) / temperatures).exp_()
+    """Unnormalised probabilities at each row's temperature, the most likely token's being 1. Overwrites `logits`:
+    on a CPU a new tensor of this size costs as much as the arithmetic."""
+    colder = logits.new_tensor([1 / param.temperature for param in params])[:, None]
+    return logits.sub_(logits.amax(-1, keepdim=True)).mul_(colder).exp_()
 
 
 def _whole(logits: torch.Tensor, params: Sequence[SamplingParams], uniforms: Sequence[float]) -> torch.Tensor:
@@ -66,7 +66,8 @@ def _whole(logits: torch.Tensor, params: Sequence[SamplingParams], uniforms: Seq
     import torch
 
     weights = _weights(logits, params)
-    weights = torch.nn.functional.pad(weights, (0, -weights.shape[1] % BLOCK))
+    if rest := weights.shape[1] % BLOCK:
+        weights = torch.nn.functional.pad(weights, (0, BLOCK - rest))
     blocks = weights.view(len(params), -1, BLOCK)
     block, left = _invert(blocks.sum(-1), logits.new_tensor(uniforms))
     rows = torch.arange(len(params), device=logits.device)

@@ -11,25 +11,30 @@ makes asking anybody pointless (a refused key, a missing model, nobody at the ad
 from __future__ import annotations
 
 import asyncio
+import json
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from stillroom.errors import InputError, MissingKey, RequestFailed, TeacherDown
-from stillroom.sampling.records import Completion, FinishReason, Request, Usage
-from stillroom.sampling.thinking import Split, split_thinking
+from stillroom.sampling.records import Completion, Request, Usage
+from stillroom.sampling.teachers._openai_answer import Unreadable, read_answer
 
 if TYPE_CHECKING:
-    from openai import APIStatusError, AsyncOpenAI
-    from openai.types.chat.chat_completion import ChatCompletion, Choice
+    from openai import APIConnectionError, APIStatusError, AsyncOpenAI
 
-_FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
+# A server that accepts no connection for this long is not there; answers may take far longer.
+CONNECT_TIMEOUT_S = 10.0
 
 
 class OpenAITeacher:
     """Asks one model on one server; at most `concurrency` requests at a time.
 
-    Raises MissingKey when OpenAI itself is asked and the environment variable `api_key_env` is not set.
+    Without `base_url` it asks the address in the environment variable OPENAI_BASE_URL, as the SDK does, else OpenAI
+    itself. Raises MissingKey when OpenAI is asked and the environment variable `api_key_env` is not set, or when what
+    it holds cannot be a key.
     """
 
     def __init__(
@@ -44,12 +49,13 @@ class OpenAITeacher:
         max_tokens_field: str = "max_tokens",
         extra_body: Mapping[str, Any] | None = None,
     ) -> None:
-        self._model, self._base_url, self._concurrency = model, base_url, concurrency
+        self._model, self._concurrency = model, concurrency
+        self._base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
         self._key_env, self._timeout_s = api_key_env, timeout_s
         self._send_seed, self._max_tokens_field = send_seed, max_tokens_field
         self._extra_body = dict(extra_body or {})
-        self._key = os.environ.get(api_key_env, "")
-        if not self._key and base_url is None:
+        self._key = _key_from(api_key_env)
+        if not self._key and self._base_url is None:
             raise MissingKey(
                 f"the environment variable {api_key_env} is not set: export it with your key, "
                 "or set teacher.base_url to the address of a server that needs none"
@@ -72,8 +78,11 @@ class OpenAITeacher:
         """Sends one chat completion request."""
         client = self._connect()
         await self._greet_once(client)
-        answer = await self._send(client, request)
-        completion = _completion(answer)
+        body = await self._send(client, request)
+        try:
+            completion = read_answer(body)
+        except Unreadable as error:
+            raise RequestFailed(f"no chat completion: {self._safe(str(error))}", retryable=True) from None
         usage.prompt_tokens, usage.completion_tokens = completion.prompt_tokens, completion.completion_tokens
         return completion
 
@@ -87,13 +96,12 @@ class OpenAITeacher:
 
     def _connect(self) -> AsyncOpenAI:
         if self._client is None:
-            from openai import AsyncOpenAI
+            from openai import AsyncOpenAI, Timeout
 
             # A local server ignores the key, but the SDK insists on one.
             key = self._key or "none"
-            self._client = AsyncOpenAI(
-                api_key=key, base_url=self._base_url, max_retries=0, timeout=self._timeout_s, default_headers={}
-            )
+            timeout = Timeout(self._timeout_s, connect=min(self._timeout_s, CONNECT_TIMEOUT_S))
+            self._client = AsyncOpenAI(api_key=key, base_url=self._base_url, max_retries=0, timeout=timeout)
         return self._client
 
     async def _greet_once(self, client: AsyncOpenAI) -> None:
@@ -106,32 +114,35 @@ class OpenAITeacher:
         import openai
 
         try:
-            await client.models.list()
+            await client.models.with_raw_response.list()
         except openai.APITimeoutError:
             raise TeacherDown(f"{self._where} did not answer within {self._timeout_s:g} s") from None
         except openai.APIConnectionError as error:
+            if not _nobody_there(error):
+                return
             raise TeacherDown(
-                f"nothing answers at {self._where} ({_root(error)}): start the server, or correct teacher.base_url"
+                f"nothing answers at {self._where} ({self._safe(_root(error))}): start the server, or correct "
+                "teacher.base_url"
             ) from None
-        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+        except openai.AuthenticationError as error:
             raise self._key_refused(error.status_code) from None
         except (openai.OpenAIError, ValueError):
-            return  # many servers have no such list; the first real request will tell
+            # Many servers have no such list, and a restricted key may not read it: the first real request will tell.
+            return
 
-    async def _send(self, client: AsyncOpenAI, request: Request) -> ChatCompletion:
+    async def _send(self, client: AsyncOpenAI, request: Request) -> bytes:
+        """The body of the server's answer, unread: the SDK would pass on any shape as a chat completion."""
         import openai
 
         try:
-            answer: ChatCompletion = await client.chat.completions.create(**self._arguments(request))
+            answer = await client.chat.completions.with_raw_response.create(**self._arguments(request))
         except openai.APITimeoutError:
             raise RequestFailed(f"no answer within {self._timeout_s:g} s", retryable=True) from None
         except openai.APIConnectionError as error:
             raise RequestFailed(f"the connection broke: {self._safe(_root(error))}", retryable=True) from None
         except openai.APIStatusError as error:
             raise await self._status_error(client, error) from None
-        except (openai.OpenAIError, ValueError) as error:  # ValueError: half a body is no JSON
-            raise RequestFailed(f"the answer is unreadable: {self._safe(str(error))}", retryable=True) from None
-        return answer
+        return bytes(answer.http_response.content)
 
     def _arguments(self, request: Request) -> dict[str, Any]:
         s = request.sampling
@@ -157,12 +168,23 @@ class OpenAITeacher:
         if code in (401, 403):
             return self._key_refused(code)
         if code == 404:
-            offered = await _offered(client)
-            return InputError(f"{self._where} knows no model {self._model!r}{offered}: correct teacher.model")
-        if getattr(error, "code", None) == "insufficient_quota":
-            return TeacherDown(f"{text}: the account's quota is used up; what was answered is kept")
+            return InputError(await self._not_found(client))
+        if code == 402 or "insufficient_quota" in (error.code, error.type):
+            return TeacherDown(
+                f"{text}: the account's quota is used up; what was answered is kept: raise it and run the same "
+                "command again"
+            )
         retryable = code in (408, 409, 425, 429) or code >= 500
         return RequestFailed(text, retryable=retryable, retry_after_s=_retry_after(error))
+
+    async def _not_found(self, client: AsyncOpenAI) -> str:
+        offered = await _offered(client)
+        if not offered:
+            return (
+                f"{self._where} answered 404 for the model {self._model!r}: correct teacher.model, or "
+                "teacher.base_url, which with most servers ends in /v1"
+            )
+        return f"{self._where} knows no model {self._model!r} (it offers {offered}): correct teacher.model"
 
     def _key_refused(self, code: int) -> MissingKey:
         have = "is set, but was refused" if self._key else "is not set"
@@ -170,7 +192,11 @@ class OpenAITeacher:
 
     @property
     def _where(self) -> str:
-        return self._base_url or "OpenAI"
+        """The address for messages: without a user, a password or a query, any of which may be a secret."""
+        if self._base_url is None:
+            return "OpenAI"
+        url = urlsplit(self._base_url)
+        return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
 
     def _safe(self, text: str) -> str:
         """Servers quote keys in their errors."""
@@ -178,46 +204,31 @@ class OpenAITeacher:
         return " ".join(clean.split())[:300]
 
 
-def _completion(answer: ChatCompletion) -> Completion:
-    choices = getattr(answer, "choices", None)
-    if not choices or choices[0].message is None:
-        raise RequestFailed(f"the answer holds no choices: {str(answer)[:200]!r}", retryable=True)
-    choice, usage = choices[0], answer.usage
-    reasoning, text = _split(choice)
-    return Completion(
-        text=text,
-        reasoning=reasoning,
-        finish_reason=_FINISH.get(choice.finish_reason or "", "unknown"),
-        prompt_tokens=usage.prompt_tokens if usage else 0,
-        completion_tokens=usage.completion_tokens if usage else 0,
-        logprobs=_logprobs(choice),
-    )
+def _key_from(variable: str) -> str:
+    """The key, "" where there is none. One with a line break or a letter beyond ASCII fits in no HTTP header, and
+    would be quoted in the error that says so."""
+    key = os.environ.get(variable, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise MissingKey(
+            f"the environment variable {variable} holds characters that no key has (a line break, say): export it "
+            "again"
+        )
+    return key
 
 
-def _split(choice: Choice) -> Split:
-    """The thinking part and the answer. One that was cut by the limit may come back as plain content, `<think>` and
-    all: split_thinking keeps it thinking."""
-    message = choice.message
-    extra = message.model_extra or {}
-    reasoning = extra.get("reasoning_content") or extra.get("reasoning")
-    text = message.content or ""
-    if isinstance(reasoning, str) and reasoning:
-        return Split(reasoning.strip(), text.lstrip())
-    return split_thinking(text)
-
-
-def _logprobs(choice: Choice) -> tuple[float, ...] | None:
-    content = choice.logprobs.content if choice.logprobs is not None else None
-    return None if content is None else tuple(token.logprob for token in content)
+def _nobody_there(error: APIConnectionError) -> bool:
+    """Whether there was no connection at all, rather than one that broke. By name: the SDK's HTTP library varies."""
+    return "ConnectError" in {type(cause).__name__ for cause in _causes(error)}
 
 
 def _retry_after(error: APIStatusError) -> float | None:
     """Seconds the server asked to wait. A date is not understood: backoff serves then."""
     value = error.response.headers.get("retry-after", "")
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
     except ValueError:
         return None
+    return None if math.isnan(seconds) else max(0.0, seconds)
 
 
 def _reason(error: APIStatusError) -> str:
@@ -230,16 +241,24 @@ def _reason(error: APIStatusError) -> str:
 
 
 def _root(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error) or type(error).__name__
+    *_, root = _causes(error)
+    return str(root) or type(root).__name__
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
 
 
 async def _offered(client: AsyncOpenAI) -> str:
+    """Names of models that the server offers; "" where it does not say."""
     import openai
 
     try:
-        names = [model.id for model in (await client.models.list()).data or []]
-    except (openai.OpenAIError, ValueError):
-        return ""
-    return f" (it offers {', '.join(names[:5])})" if names else ""
+        answer = await client.models.with_raw_response.list()
+        names = [str(model["id"]) for model in json.loads(answer.http_response.content)["data"]]
+    except (openai.OpenAIError, ValueError, LookupError, TypeError):
+        return ""  # no such list, or one of another shape: the message does without it
+    return ", ".join(names[:5])[:300]

@@ -1,8 +1,9 @@
 """A teacher that replays attempts from a JSONL file: tests without a model, and traces people already own.
 
 Each line is an object with one attempt, or with several in named columns. The draw index is the line's own (`index`),
-or counts the attempts of a task in the order in which they stand in the file. Its identity is the content of the file and how it is read, so an
-edited file is asked anew. Token counts that the recording does not hold are estimated at four bytes a token.
+or counts the attempts of a task in the order in which they stand in the file. Its identity is the content of the file
+and how it is read, so an edited file is asked anew. Token counts that the recording does not hold are estimated at
+four bytes a token.
 
 Bad lines are refused before anything is drawn, with file and line.
 
@@ -22,7 +23,7 @@ from stillroom.sampling.hashing import digest
 from stillroom.sampling.records import Completion, FinishReason, Messages, Request, Usage
 from stillroom.sampling.teachers.base import OutOfAttempts
 from stillroom.sampling.teachers.settings import RecordedColumn, RecordedSettings
-from stillroom.sampling.thinking import split_thinking
+from stillroom.sampling.thinking import Split, split_thinking
 
 BYTES_PER_TOKEN = 4  # a common rule of thumb for English; used only where the recording has no counts
 _FINISH = ("stop", "length", "content_filter", "unknown")
@@ -42,10 +43,10 @@ class RecordedTeacher:
         if not self._path.is_file():
             raise MissingFile(f"the recording {self._path} is not there: correct teacher.path")
         how = settings.model_dump(mode="json", include=_IDENTIFYING)
-        content = hashlib.sha256(self._path.read_bytes()).hexdigest()
-        self._identity = f"{settings.model}@{digest([content, how], 12)}"
+        content = _read(self._path)
+        self._identity = f"{settings.model}@{digest([hashlib.sha256(content).hexdigest(), how], 12)}"
         self._recordings: dict[str, dict[int, _Recording]] = {}
-        for line, row in _rows(self._path):
+        for line, row in _rows(self._path, content):
             self._add(line, row)
 
     @property
@@ -85,44 +86,64 @@ class RecordedTeacher:
         key = _text(self._path, line, row, s.prompt or s.task_id)
         columns = s.columns or (RecordedColumn(text=s.text, grade=s.grade),)
         known = self._recordings.setdefault(_normalised(key) if s.prompt else key, {})
-        own = _lookup(row, s.index)
-        first = own if isinstance(own, int) and own >= 0 and not s.columns else max(known, default=-1) + 1
+        own = None if s.columns else self._index(line, row)
+        first = max(known, default=-1) + 1 if own is None else own
         for index, column in enumerate(columns, first):
             if index in known:
                 raise InputError(f"{self._path}:{line}: draw {index} of this task stands there twice")
             known[index] = self._recording(line, row, column)
 
+    def _index(self, line: int, row: Mapping[str, Any]) -> int | None:
+        """The line's own draw index; None where it has none."""
+        own = _lookup(row, self._settings.index)
+        if own is None or (isinstance(own, int) and not isinstance(own, bool) and own >= 0):
+            return own
+        raise InputError(f"{self._path}:{line}: {self._settings.index} is {own!r}, expected a whole number from 0")
+
     def _recording(self, line: int, row: Mapping[str, Any], column: RecordedColumn) -> _Recording:
         s = self._settings
-        split = split_thinking(_text(self._path, line, row, column.text))
-        reasoning = _lookup(row, s.reasoning) or split.reasoning
+        reasoning, text = self._parts(line, row, column)
         finish = _lookup(row, s.finish_reason) or "stop"
         if finish not in _FINISH:
             expected = ", ".join(_FINISH)
             raise InputError(f"{self._path}:{line}: {s.finish_reason} is {finish!r}, expected one of {expected}")
         completion = Completion(
-            text=split.text,
+            text=text,
             reasoning=reasoning,
             finish_reason=cast(FinishReason, finish),
             prompt_tokens=_count(_lookup(row, s.prompt_tokens), ""),
-            completion_tokens=_count(_lookup(row, s.completion_tokens), (reasoning or "") + split.text),
+            completion_tokens=_count(_lookup(row, s.completion_tokens), (reasoning or "") + text),
         )
         grade = None if column.grade is None else _lookup(row, column.grade)
         if grade is not None and not isinstance(grade, bool):
             raise InputError(f"{self._path}:{line}: {column.grade} is {grade!r}, expected true or false")
         return _Recording(completion, grade)
 
+    def _parts(self, line: int, row: Mapping[str, Any], column: RecordedColumn) -> Split:
+        """The thinking part and the answer. Where the recording keeps them apart, the text is left as it is."""
+        text, reasoning = _text(self._path, line, row, column.text), _lookup(row, self._settings.reasoning)
+        if reasoning is None or reasoning == "":
+            return split_thinking(text)
+        return Split(_text(self._path, line, row, self._settings.reasoning), text)
+
 
 _IDENTIFYING = {"task_id", "prompt", "index", "text", "columns", "reasoning", "finish_reason"}
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, raw in enumerate(path.read_bytes().splitlines(), 1):
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise MissingFile(f"the recording {path} cannot be read: {error.strerror}") from None
+
+
+def _rows(path: Path, content: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, raw in enumerate(content.splitlines(), 1):
         if not raw.strip():
             continue
         try:
             row = json.loads(raw.decode("utf-8-sig"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path}:{number}: not a line of JSON in UTF-8: {error}") from None
         if not isinstance(row, dict):
             raise InputError(f"{path}:{number}: expected an object, found {type(row).__name__}")

@@ -16,6 +16,9 @@ from stillroom.sampling.prompt import Example, Prompt
 from stillroom.sampling.records import SamplingParams
 from stillroom.sampling.retry import RetrySettings
 
+# Not "token", which is in the name of many a sampling setting.
+_SECRET = re.compile(r"api.?key|authorization|password|secret", re.IGNORECASE)
+
 
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -34,7 +37,8 @@ class _Settings(BaseModel):
 
 class OpenAISettings(_Settings):
     """Any OpenAI-compatible server. The key is read from the environment variable named `api_key_env`; a local
-    server needs none. `base_url` null is OpenAI itself. `extra_body` is sent along as it is."""
+    server needs none. `base_url` null is the address in OPENAI_BASE_URL, else OpenAI itself. `extra_body` is sent
+    along as it is; it is kept with the run, so a key has no place in it."""
 
     kind: Literal["openai"]
     model: str = Field(min_length=1)
@@ -49,10 +53,13 @@ class OpenAISettings(_Settings):
     @field_validator("base_url")
     @classmethod
     def _no_password(cls, url: str | None) -> str | None:
-        if url is not None and urlsplit(url).scheme not in ("http", "https"):
+        parts = urlsplit("http://-" if url is None else url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
             raise ValueError("base_url must begin with http:// or https://, such as http://localhost:8000/v1")
-        if url is not None and (urlsplit(url).username or urlsplit(url).password):
+        if "@" in parts.netloc:
             raise ValueError("base_url holds a user name or password: put the key in an environment variable")
+        if parts.query or parts.fragment:
+            raise ValueError("base_url must end with its path: a key in a query belongs in an environment variable")
         return url
 
     @field_validator("api_key_env")
@@ -61,6 +68,14 @@ class OpenAISettings(_Settings):
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             raise ValueError("api_key_env is the name of an environment variable, never the key itself")
         return name
+
+    @field_validator("extra_body")
+    @classmethod
+    def _no_key(cls, body: dict[str, Any]) -> dict[str, Any]:
+        for name in body:
+            if _SECRET.search(name):
+                raise ValueError(f"{name} looks like a secret: name its environment variable in api_key_env")
+        return body
 
 
 class TransformersSettings(_Settings):

@@ -42,6 +42,7 @@ def test_long_rows_are_left_out_whole_and_named(tokenizer: Any) -> None:
     assert [row.name for row in found.rows] == ["row 1", "row 3"]
     assert [(row.name, row.reason) for row in found.left_out] == [("row 2", "too_long")]
     assert found.left_out[0].tokens > 250
+    assert str(found.left_out[0]).startswith("row 2 is not trained on: 2")
 
 
 def test_the_limit_itself_still_fits(tokenizer: Any) -> None:

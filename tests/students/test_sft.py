@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -172,6 +172,14 @@ def test_nothing_is_written_to_the_terminal(
     assert (captured.out, captured.err) == ("", "")
 
 
+class Room(NamedTuple):
+    """What shutil.disk_usage gives, in bytes."""
+
+    total: int
+    used: int
+    free: int
+
+
 class Killed(Exception):
     pass
 
@@ -242,7 +250,7 @@ def test_a_place_that_cannot_be_written(rows: Any, settings: StudentSettings, tm
 def test_a_disk_too_small_is_told_before_training(
     rows: Any, settings: StudentSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(100, 99, 1))  # type: ignore[attr-defined]
+    monkeypatch.setattr("shutil.disk_usage", lambda path: Room(total=100, used=99, free=1))
     with pytest.raises(TrainingError, match="0 MB are free"):
         train_sft(rows, settings, tmp_path / "student", seed=1)
 

@@ -183,7 +183,7 @@ def test_sharing_reads_less_and_changes_nothing(folders: dict[str, Path], kind: 
 
 
 def test_a_new_trunk_replaces_the_old_while_rows_use_it(folder: Path) -> None:
-    first, second = "the first instructions " * 5, "quite another beginning " * 20
+    first, second = "the first instructions " * 5, "quite another beginning " * 15
     engine = make_engine(folder, slots=6)
     texts = [f"{first}{number}" for number in range(6)] + [f"{second}{number}" for number in range(24)]
     longer = SamplingParams(temperature=0, max_tokens=40)

@@ -1,0 +1,301 @@
+"""A teacher that runs vLLM in this process: continuous batching, paged attention, prefix caching; GPUs, or a CPU.
+
+vLLM's engine runs in processes of its own, which are started with the first request (half a minute and more), and
+ended by `close()`; should this process be killed, a small guard ends them. On a CPU it needs settings that vLLM does
+not choose by itself; they are set only where there is no GPU, and `engine` overrides them.
+
+It refuses prompts that do not fit the engine's context. vLLM's own chatter is silenced unless VLLM_LOGGING_LEVEL is
+set. Draws are seeded one by one on a GPU; vLLM's CPU engine cannot, so there the engine as a whole is.
+
+    teacher = VllmTeacher("Qwen/Qwen3-8B", engine={"gpu_memory_utilization": 0.8})
+    completion = await teacher.sample(request, Usage())
+    await teacher.close()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import gc
+import importlib.util
+import itertools
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from stillroom.errors import InputError, MissingExtra, RequestFailed, RunError, StillroomError
+from stillroom.sampling import models
+from stillroom.sampling.hashing import digest
+from stillroom.sampling.records import Completion, FinishReason, Request, SamplingParams, Usage
+from stillroom.sampling.teachers import _vllm_guard
+from stillroom.sampling.teachers.chat import encode_chat, end_tokens, split_thinking, thinking_is_open
+
+CPU_KV_CACHE_GIB = "2"
+# Engine settings that change what is answered, and so belong to the identity; the others change how fast.
+ANSWER_SETTINGS = ("quantization", "hf_overrides", "kv_cache_dtype", "rope_scaling", "rope_theta", "load_format")
+FINISHED: dict[str | None, FinishReason] = {"stop": "stop", "length": "length"}
+
+
+class VllmTeacher:
+    """Samples from the model called `model` (see `stillroom.sampling.models`), an adapter included.
+
+    `concurrency`: requests in flight. `engine`: arguments of vLLM's `AsyncEngineArgs`, over those chosen here.
+    `name`: the identity to be recorded instead of the weights' fingerprint.
+    """
+
+    def __init__(
+        self, model: str, *, concurrency: int = 256, name: str | None = None, engine: dict[str, Any] | None = None
+    ) -> None:
+        if concurrency < 1:
+            raise InputError(f"concurrency is {concurrency}: it must be at least 1")
+        if importlib.util.find_spec("vllm") is None:
+            raise MissingExtra("the teacher kind vllm", "vllm", "vllm")
+        self.model = model
+        self._concurrency = concurrency
+        self._name = name
+        self._settings = dict(engine or {})
+        self._loaded: Loaded | None = None
+        self._loading = asyncio.Lock()
+        self._closed = False
+        self._numbers = itertools.count()
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """The weights' fingerprint (or the given name), and the engine settings that change answers."""
+        changed = {key: self._settings[key] for key in ANSWER_SETTINGS if key in self._settings}
+        suffix = f"+{digest(changed, 8)}" if changed else ""
+        return f"vllm:{self._name or models.fingerprint(self.model)}{suffix}"
+
+    @property
+    def concurrency(self) -> int:
+        return self._concurrency
+
+    async def sample(self, request: Request, usage: Usage) -> Completion:
+        """Answers one request. Raises RequestFailed for a request that vLLM refuses, RunError if its engine died."""
+        loaded = await self._load()
+        prompt = loaded.encode(request)
+        usage.prompt_tokens, usage.completion_tokens = len(prompt), 0
+        pieces = Pieces()
+        try:
+            async for output in loaded.ask(request, prompt, f"stillroom-{next(self._numbers)}"):
+                pieces.add(output)
+                usage.completion_tokens = pieces.tokens
+        except Exception as error:  # noqa: BLE001  vLLM's exceptions have no common base across its versions
+            raise _translated(error, self.model) from error
+        return pieces.completion(len(prompt), opened=thinking_is_open(loaded.tokenizer, prompt))
+
+    async def close(self) -> None:
+        """Ends the engine's processes. Requests that still wait fail."""
+        self._closed = True
+        async with self._loading:
+            loaded, self._loaded = self._loaded, None
+        if loaded is not None:
+            await asyncio.to_thread(loaded.close)
+
+    async def _load(self) -> Loaded:
+        async with self._loading:
+            if self._closed:
+                raise RunError(f"the teacher {self.model!r} has been closed: make a new one")
+            if self._loaded is None:
+                self._loaded = await asyncio.to_thread(_start, self.model, self._concurrency, self._settings)
+            return self._loaded
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A running engine. `context`: tokens that prompt and answer may have together."""
+
+    engine: Any
+    tokenizer: Any
+    ends: list[int]
+    context: int
+    seeded: bool
+    adapter: Any
+    guard: _vllm_guard.Guard
+
+    def encode(self, request: Request) -> list[int]:
+        try:
+            prompt = encode_chat(self.tokenizer, request.messages)
+        except StillroomError as error:
+            raise RequestFailed(str(error), retryable=False) from error
+        if len(prompt) >= self.context:
+            raise RequestFailed(
+                f"the prompt of task {request.task_id!r} is {len(prompt)} tokens, the teacher's context is "
+                f"{self.context}: shorten the task or choose a longer-context teacher",
+                retryable=False,
+            )
+        return prompt
+
+    def ask(self, request: Request, prompt: list[int], number: str) -> Any:
+        """An async generator of vLLM's outputs, each holding what is new. Closing it aborts the request."""
+        params = sampling_params(request.sampling, self.ends, request.seed if self.seeded else None)
+        return self.engine.generate({"prompt_token_ids": prompt}, params, number, lora_request=self.adapter)
+
+    def close(self) -> None:
+        self.engine.shutdown()
+        self.guard.close()
+        self.engine = None
+        gc.collect()  # the engine is part of cycles; left to the interpreter's end, its __del__ prints an error
+
+
+def sampling_params(params: SamplingParams, ends: list[int], seed: int | None) -> Any:
+    """vLLM's form of our sampling settings. Outputs come as they are made, so that a cancelled one is counted."""
+    from vllm import SamplingParams as Theirs
+    from vllm.sampling_params import RequestOutputKind
+
+    return Theirs(
+        temperature=params.temperature,
+        top_p=params.top_p,
+        top_k=params.top_k or 0,
+        min_p=params.min_p or 0.0,
+        max_tokens=params.max_tokens,
+        stop=list(params.stop),
+        stop_token_ids=ends,
+        logprobs=0 if params.logprobs else None,  # 0: of the chosen token alone
+        seed=seed,
+        output_kind=RequestOutputKind.DELTA,
+    )
+
+
+@dataclass(slots=True)
+class Pieces:
+    """An answer as it comes in."""
+
+    text: list[str] = field(default_factory=list)
+    tokens: int = 0
+    logprobs: list[float] | None = None
+    reason: str | None = None
+
+    def add(self, output: Any) -> None:
+        """Takes a vLLM RequestOutput of one sequence."""
+        piece = output.outputs[0]
+        self.text.append(piece.text)
+        self.tokens += len(piece.token_ids)
+        self.reason = piece.finish_reason
+        if piece.logprobs is not None:
+            pairs = zip(piece.token_ids, piece.logprobs, strict=True)
+            self.logprobs = (self.logprobs or []) + [float(found[token].logprob) for token, found in pairs]
+
+    def completion(self, prompt_tokens: int, *, opened: bool) -> Completion:
+        thinking = split_thinking("".join(self.text), opened=opened)
+        return Completion(
+            text=thinking.text,
+            finish_reason=FINISHED.get(self.reason, "unknown"),
+            prompt_tokens=prompt_tokens,
+            completion_tokens=self.tokens,
+            reasoning=thinking.reasoning,
+            logprobs=None if self.logprobs is None else tuple(self.logprobs),
+        )
+
+
+class Place(NamedTuple):
+    """Which folder vLLM loads, and the adapter on top of it (or None)."""
+
+    model: str
+    adapter: Path | None
+
+
+def engine_settings(place: Place, concurrency: int, given: Mapping[str, Any], *, on_cpu: bool) -> dict[str, Any]:
+    """The arguments for vLLM's engine; those given by the user come last."""
+    settings: dict[str, Any] = {
+        "model": place.model,
+        "max_num_seqs": concurrency,
+        "enable_prefix_caching": True,
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+    }
+    if on_cpu:
+        settings |= {"dtype": "bfloat16", "enforce_eager": True}
+    if place.adapter is not None:
+        rank = json.loads((place.adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"]
+        settings |= {"enable_lora": True, "max_lora_rank": max(8, 1 << (int(rank) - 1).bit_length())}
+    return settings | dict(given)
+
+
+def _start(model: str, concurrency: int, given: Mapping[str, Any]) -> Loaded:
+    folder = Path(models.resolve_model(model).path)
+    base = models.adapter_base(folder)
+    place = Place(str(folder), None) if base is None else Place(models.resolve_model(base).path, folder)
+    tokenizer = models.load_tokenizer(model)
+    with quiet_vllm() as on_cpu:
+        settings = engine_settings(place, concurrency, given, on_cpu=on_cpu)
+        guard = _vllm_guard.Guard()
+        try:
+            with guard.watching():
+                engine = _engine(settings)
+        except Exception as error:
+            guard.close()
+            raise RunError(
+                f"vLLM did not start with {model!r}: {type(error).__name__}: {error}. Set VLLM_LOGGING_LEVEL=INFO to "
+                "see why"
+            ) from error
+    context = int(engine.model_config.max_model_len)
+    ends = sorted(end_tokens(tokenizer, None))
+    return Loaded(engine, tokenizer, ends, context, not on_cpu, _adapter(place), guard)
+
+
+@contextlib.contextmanager
+def quiet_vllm() -> Iterator[bool]:
+    """Imports vLLM and says whether it runs on a CPU here. During the block, what its processes inherit from the
+    environment keeps them quiet, and gives them a cache on a CPU; afterwards the environment is as before.
+
+    Raises InputError where vLLM cannot be imported.
+    """
+    wanted = {"VLLM_LOGGING_LEVEL": "ERROR"}
+    if "VLLM_LOGGING_LEVEL" not in os.environ:
+        wanted |= {"PYTHONWARNINGS": "ignore", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+        logging.getLogger("vllm").addHandler(logging.NullHandler())  # it warns before it has set up its logging
+    with _environment(wanted), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations inside vLLM and torch
+        try:
+            from vllm.platforms import current_platform
+        except (ImportError, RuntimeError) as error:
+            raise InputError(f"vLLM cannot be imported here: {error}. Is it the build for this machine?") from error
+        on_cpu = bool(current_platform.is_cpu())
+        with _environment({"VLLM_CPU_KVCACHE_SPACE": CPU_KV_CACHE_GIB} if on_cpu else {}):
+            yield on_cpu
+
+
+@contextlib.contextmanager
+def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
+    """Sets variables that are not set, for the while."""
+    added = [key for key in wanted if key not in os.environ]
+    os.environ.update({key: wanted[key] for key in added})
+    try:
+        yield
+    finally:
+        for key in added:
+            os.environ.pop(key, None)
+
+
+def _engine(settings: Mapping[str, Any]) -> Any:
+    from vllm import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    return AsyncLLM.from_engine_args(AsyncEngineArgs(**settings))
+
+
+def _adapter(place: Place) -> Any:
+    if place.adapter is None:
+        return None
+    from vllm.lora.request import LoRARequest
+
+    return LoRARequest(place.adapter.name, 1, str(place.adapter))
+
+
+def _translated(error: Exception, model: str) -> StillroomError:
+    if isinstance(error, StillroomError):
+        return error
+    kind = type(error).__name__
+    if kind == "EngineDeadError":
+        return RunError(
+            f"the vLLM engine of {model!r} died. Set VLLM_LOGGING_LEVEL=INFO to see why; out of memory is the most "
+            "common cause: lower concurrency, engine.max_model_len or engine.gpu_memory_utilization"
+        )
+    return RequestFailed(f"vLLM gave no answer: {kind}: {error}", retryable=kind == "EngineGenerateError")

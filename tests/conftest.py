@@ -1,0 +1,159 @@
+"""A model server on loopback that follows a script: what real servers do to a client, over real HTTP."""
+
+from __future__ import annotations
+
+import json
+import select
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What to answer. `body`: bytes as they are, anything else as JSON. `length`: a Content-Length other than the
+    true one. `drop`: closes the connection without a word. `wait`: holds the answer back until `ModelServer.release`,
+    or until the client goes away."""
+
+    body: Any = None
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    length: int | None = None
+    drop: bool = False
+    wait: bool = False
+
+
+def completion(text: str | None = "4", finish: str = "stop", **message: Any) -> Body:
+    """The body of a chat completion, as OpenAI writes it."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": text, **message}, "finish_reason": finish}
+    usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+    return {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage}
+
+
+class ModelServer:
+    """Answers `/v1/chat/completions` with `script(body)`: a text, or a Reply; and `/v1/models` with `models`.
+
+    `bodies` and `headers` hold what was asked, in order of arrival; `peak` the most that was in flight at once.
+    """
+
+    def __init__(self) -> None:
+        self.script: Callable[[Body], str | Reply] = lambda body: "4"
+        self.models: Reply = Reply({"object": "list", "data": [{"id": "m", "object": "model"}]})
+        self.bodies: list[Body] = []
+        self.headers: list[dict[str, str]] = []
+        self.peak = 0
+        self._in_flight = self._waiting = self._gone = 0
+        self._news = threading.Condition()
+        self._released = threading.Event()
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._http.daemon_threads = True
+        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """What goes into `base_url`."""
+        return f"http://127.0.0.1:{self._http.server_address[1]}/v1"
+
+    def wait_for(self, *, waiting: int = 0, gone: int = 0, timeout_s: float = 60) -> bool:
+        """Whether so many requests are held back, or were given up by their client, before the time is over."""
+        with self._news:
+            return self._news.wait_for(lambda: self._waiting >= waiting and self._gone >= gone, timeout_s)
+
+    def release(self) -> None:
+        """Answers what is held back, and holds nothing back any more."""
+        self._released.set()
+
+    def close(self) -> None:
+        """Frees the port."""
+        self.release()
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+    def answer(self, body: Body, headers: dict[str, str]) -> Reply:
+        """The script's reply to a request, which is put on record."""
+        with self._news:
+            self.bodies.append(body)
+            self.headers.append(headers)
+        said = self.script(body)
+        return Reply(completion(said)) if isinstance(said, str) else said
+
+    def count(self, **changes: int) -> None:
+        """Notes that so many more (or fewer) requests are in flight, waiting, gone."""
+        with self._news:
+            for name, by in changes.items():
+                setattr(self, f"_{name}", getattr(self, f"_{name}") + by)
+            self.peak = max(self.peak, self._in_flight)
+            self._news.notify_all()
+
+    def hold(self, connection: Any) -> bool:
+        """Waits for the release; whether the client is still there then."""
+        self.count(waiting=1)
+        try:
+            while not self._released.wait(0.01):
+                if select.select([connection], [], [], 0)[0]:  # readable without a request: it was closed
+                    self.count(gone=1)
+                    return False
+            return True
+        finally:
+            self.count(waiting=-1)
+
+
+def _handler(server: ModelServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self._send(server.models)
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            server.count(in_flight=1)
+            try:
+                reply = server.answer(body, {k.lower(): v for k, v in self.headers.items()})
+                there = not reply.wait or server.hold(self.connection)
+            finally:
+                # Before the answer is sent: the client may ask the next thing before this thread gets on.
+                server.count(in_flight=-1)
+            self._send(reply if there else Reply(drop=True))
+
+        def _send(self, reply: Reply) -> None:
+            if reply.drop:
+                self.close_connection = True
+                return
+            data = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
+            self.send_response(reply.status)
+            for name, value in {"content-type": "application/json", **reply.headers}.items():
+                self.send_header(name, value)
+            self.send_header("content-length", str(len(data) if reply.length is None else reply.length))
+            self.end_headers()
+            self.wfile.write(data)
+            self.close_connection = reply.length is not None
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+        def handle_one_request(self) -> None:
+            try:
+                super().handle_one_request()
+            except ConnectionError:  # a client that was killed or gave up is what these tests are about
+                self.close_connection = True
+
+    return Handler
+
+
+@pytest.fixture
+def model_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
+    """A server of its own for each test; the machine's keys, addresses and proxies stay out of it."""
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    server = ModelServer()
+    yield server
+    server.close()

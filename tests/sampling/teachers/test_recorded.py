@@ -1,0 +1,170 @@
+"""The recorded teacher: what it replays, in which order, and which lines it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from stillroom.errors import InputError, MissingFile, RequestFailed
+from stillroom.sampling.records import Completion, Request, SamplingParams, Usage, user
+from stillroom.sampling.teachers.base import OutOfAttempts
+from stillroom.sampling.teachers.recorded import RecordedTeacher
+from stillroom.sampling.teachers.settings import RecordedSettings
+
+
+def write(folder: Path, *rows: Any) -> Path:
+    path = folder / "recording.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def open_teacher(folder: Path, **settings: Any) -> RecordedTeacher:
+    return RecordedTeacher(RecordedSettings(kind="recorded", path="recording.jsonl", **settings), base=folder)
+
+
+async def draw(teacher: RecordedTeacher, index: int, task: str = "a", question: str = "q?") -> Completion:
+    return await teacher.sample(Request(task, index, user(question), SamplingParams(), 0), Usage())
+
+
+async def test_replays_the_attempts_of_a_task_in_the_order_of_the_file(tmp_path: Path) -> None:
+    write(tmp_path, *({"task_id": t, "text": text} for t, text in ["a1", "b1", "a2"]))
+    teacher = open_teacher(tmp_path)
+    assert [(await draw(teacher, i)).text for i in (0, 1)] == ["1", "2"]
+    assert (await draw(teacher, 0, task="b")).text == "1"
+
+
+@pytest.mark.parametrize(("task", "index"), [("a", 2), ("a", 9), ("nobody", 0)])
+async def test_has_nothing_beyond_the_last_attempt(tmp_path: Path, task: str, index: int) -> None:
+    write(tmp_path, {"task_id": "a", "text": "1"}, {"task_id": "a", "text": "2"})
+    with pytest.raises(OutOfAttempts):
+        await draw(open_teacher(tmp_path), index, task=task)
+
+
+async def test_a_lines_own_index_decides(tmp_path: Path) -> None:
+    write(tmp_path, {"task_id": "a", "text": "third", "index": 2}, {"task_id": "a", "text": "first", "index": 0})
+    teacher = open_teacher(tmp_path)
+    assert [(await draw(teacher, i)).text for i in (0, 2)] == ["first", "third"]
+    with pytest.raises(RequestFailed, match="no draw 1 of this task") as caught:  # a gap: later ones are there
+        await draw(teacher, 1)
+    assert not caught.value.retryable
+
+
+async def test_finds_tasks_by_their_prompt(tmp_path: Path) -> None:
+    write(tmp_path, {"question": "What is\n 2 + 2?", "text": "4"})
+    teacher = open_teacher(tmp_path, prompt="question")
+    assert (await draw(teacher, 0, task="any", question=" What is 2 + 2?")).text == "4"
+
+
+async def test_reads_several_attempts_and_grades_from_one_row(tmp_path: Path) -> None:
+    write(tmp_path, {"question": "q?", "small": {"text": "3", "right": False}, "large": {"text": "4", "right": True}})
+    columns = [{"text": "small.text", "grade": "small.right"}, {"text": "large.text", "grade": "large.right"}]
+    teacher = open_teacher(tmp_path, prompt="question", columns=columns)
+    assert [(await draw(teacher, i)).text for i in (0, 1)] == ["3", "4"]
+    assert [teacher.grade("any", user("q?"), i) for i in (0, 1, 2)] == [False, True, None]
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"text": "12345678"}, Completion("12345678", "stop", 0, 2)),
+        ({"text": "123456789"}, Completion("123456789", "stop", 0, 3)),
+        ({"text": "4", "prompt_tokens": 9, "completion_tokens": 5}, Completion("4", "stop", 9, 5)),
+        ({"text": "4", "completion_tokens": None}, Completion("4", "stop", 0, 1)),
+        ({"text": "4", "finish_reason": "length"}, Completion("4", "length", 0, 1)),
+        ({"text": "<think>two</think>4"}, Completion("4", "stop", 0, 1, reasoning="two")),
+        ({"text": "4", "reasoning": "two and two"}, Completion("4", "stop", 0, 3, reasoning="two and two")),
+        # Kept apart already: a <think> in the answer is part of the answer.
+        (
+            {"text": "<think>x</think>4", "reasoning": "y"},
+            Completion("<think>x</think>4", "stop", 0, 5, reasoning="y"),
+        ),
+        ({"text": "4", "reasoning": ""}, Completion("4", "stop", 0, 1)),
+        ({"text": "4", "reasoning": None}, Completion("4", "stop", 0, 1)),
+        ({"text": ""}, Completion("", "stop", 0, 0)),
+    ],
+)
+async def test_reads_what_a_row_holds(tmp_path: Path, row: dict[str, Any], expected: Completion) -> None:
+    write(tmp_path, {"task_id": "a", **row})
+    usage, teacher = Usage(), open_teacher(tmp_path)
+    assert await teacher.sample(Request("a", 0, user("q?"), SamplingParams(), 0), usage) == expected
+    assert (usage.prompt_tokens, usage.completion_tokens) == (expected.prompt_tokens, expected.completion_tokens)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"{", "not a line of JSON"),
+        (b"[1]", "expected an object, found list"),
+        (b'"text"', "expected an object, found str"),
+        (b"\xff\xfe", "not a line of JSON in UTF-8"),
+        (b"[" * 100_000, "not a line of JSON"),
+        (b"{}", r"no text in field 'task_id' \(found nothing"),
+        (b'{"task_id": "a"}', r"no text in field 'text' \(found nothing; the row has task_id\)"),
+        (b'{"task_id": 1, "text": "4"}', r"'task_id' \(found int"),
+        (b'{"task_id": "a", "text": ["4"]}', r"'text' \(found list"),
+        (b'{"task_id": "a", "text": "4", "reasoning": 3}', r"'reasoning' \(found int"),
+        (b'{"task_id": "a", "text": "4", "finish_reason": "eos"}', "finish_reason is 'eos', expected one of stop"),
+        (b'{"task_id": "a", "text": "4", "index": "0"}', "index is '0', expected a whole number from 0"),
+        (b'{"task_id": "a", "text": "4", "index": -1}', "index is -1"),
+        (b'{"task_id": "a", "text": "4", "index": true}', "index is True"),
+        (b'{"task_id": "a", "text": "4", "index": 0}', "draw 0 of this task stands there twice"),
+        (b'{"task_id": "a", "text": "4", "right": "yes"}', "right is 'yes', expected true or false"),
+    ],
+)
+def test_refuses_lines_that_are_no_attempts(tmp_path: Path, line: bytes, said: str) -> None:
+    path = write(tmp_path, {"task_id": "a", "text": "fine"})
+    path.write_bytes(path.read_bytes() + b"\n" + line + b"\n")
+    with pytest.raises(InputError, match=rf"recording.jsonl:3: .*{said}"):
+        open_teacher(tmp_path, grade="right")
+
+
+def test_takes_a_byte_order_mark_and_blank_lines(tmp_path: Path) -> None:
+    (tmp_path / "recording.jsonl").write_bytes(b'\xef\xbb\xbf{"task_id": "a", "text": "4"}\r\n\r\n')
+    open_teacher(tmp_path)
+
+
+@pytest.mark.parametrize("make", [lambda path: None, Path.mkdir])
+def test_a_recording_that_is_not_there(tmp_path: Path, make: Any) -> None:
+    make(tmp_path / "recording.jsonl")
+    with pytest.raises(MissingFile, match=r"recording.jsonl is not there: correct teacher.path"):
+        open_teacher(tmp_path)
+
+
+def test_a_recording_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    write(tmp_path, {"task_id": "a", "text": "4"})
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(MissingFile, match=r"recording.jsonl cannot be read: Permission denied"):
+        open_teacher(tmp_path)
+
+
+def test_identity_follows_the_content_and_how_it_is_read(tmp_path: Path) -> None:
+    row = {"task_id": "a", "text": "4", "other": "5", "right": True}
+    write(tmp_path, row)
+    identity = open_teacher(tmp_path).identity
+    assert open_teacher(tmp_path, concurrency=1, licence="mit", grade="right").identity == identity
+    assert open_teacher(tmp_path, text="other").identity != identity
+    assert open_teacher(tmp_path, model="gpt-3").identity.startswith("gpt-3@")
+    write(tmp_path, {**row, "text": "5"})
+    assert open_teacher(tmp_path).identity != identity
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.text(), st.text(min_size=1)), min_size=1, max_size=5))
+def test_what_was_exported_is_replayed_as_it_was(tmp_path: Path, said: list[tuple[str, str]]) -> None:
+    """Law: a recording with `reasoning` kept apart gives back every text and thought, whatever they hold."""
+    rows = [{"task_id": "a", "index": i, "text": t, "reasoning": r} for i, (t, r) in enumerate(said)]
+    write(tmp_path, *rows)
+    teacher = open_teacher(tmp_path)
+    for row in rows:
+        answer = asyncio.run(draw(teacher, row["index"]))
+        assert (answer.text, answer.reasoning) == (row["text"], row["reasoning"])
