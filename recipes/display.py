@@ -29,7 +29,10 @@ class Display:
         self.console = console or Console(stderr=True, highlight=False, quiet=quiet)
 
     def line(self, label: str, text: str) -> None:
-        """A fact: a label in the margin, the text beside it."""
+        """A fact: a label in the margin, the text beside it; one plain line where there is no terminal."""
+        if not self.console.is_terminal:
+            self.console.print(f"{label:<10}{text}", markup=False, soft_wrap=True)
+            return
         grid = Table.grid(padding=(0, 2))
         grid.add_column(width=9, style="bold")
         grid.add_column(overflow="fold")

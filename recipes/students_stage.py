@@ -6,6 +6,7 @@ student that was trained on the same rows with the same settings before is not t
 
 from __future__ import annotations
 
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,9 +90,11 @@ def _train(run: Run, rows: list[SftRow], out: Path, label: str) -> str:
         )
     run.folder.mark(label, inputs)
     run.display.line(label, f"trained on {trained.rows:,} rows in {duration(trained.seconds)}")
-    for left in trained.left_out:
-        run.display.note(str(left))
-    return _model(out)
+    if trained.left_out:
+        reasons = Counter(left.reason for left in trained.left_out)
+        found = ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
+        run.display.note(f"{len(trained.left_out):,} rows were not trained on: {found}")
+    return str(trained.model)
 
 
 def _trained_with() -> dict[str, str]:

@@ -6,11 +6,12 @@ input was wrong. No traceback for a user's mistake; `--debug` shows one for ever
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -26,6 +27,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+# Faults of the machine that may show anywhere: full disk, quota, a file size limit, no permission, a broken device.
+_NOT_OURS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
@@ -143,21 +147,32 @@ def main() -> None:
         sys.exit(1)
     except BrokenPipeError:
         # The reader has gone (`stillroom … | head`): nothing to say, and nobody to say it to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in _NOT_OURS:
+            _fail_with(error, debug)
+        _drop_output()
+        _fail(f"cannot read or write {error.filename or 'standard output'}: {error.strerror}", debug, 1)
     except Exception as error:  # noqa: BLE001 - the last line: no traceback without --debug
         _fail_with(error, debug)
 
 
-def _fail_with(error: Exception, debug: bool) -> None:
+def _fail_with(error: Exception, debug: bool) -> NoReturn:
     usage = getattr(error, "format_message", None)
-    if usage is not None:  # a mistake in the command line itself, told by click
-        _say(f"{usage()} (see `stillroom --help`)")
+    if usage is not None:  # a mistake in the command line itself, told by click; empty where it has shown the help
+        if usage():
+            _say(f"{usage()} (see `stillroom --help`)")
         sys.exit(2)
     _fail(f"{type(error).__name__}: {error}\nThis is a fault of Stillroom; --debug shows where", debug, 1)
 
 
-def _fail(error: object, debug: bool, code: int) -> None:
+def _drop_output() -> None:
+    """What could not be written is not tried again when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _fail(error: object, debug: bool, code: int) -> NoReturn:
     if debug:
         import traceback
 

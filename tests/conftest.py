@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import select
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -157,3 +160,71 @@ def model_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
     server = ModelServer()
     yield server
     server.close()
+
+
+# -- a small run: sums, with answers that a seed decides ----------------------------------------------------------
+
+
+def sum_answer(question: str, seed: int) -> str:
+    """A worked answer to "What is A + B?", right for two seeds in five."""
+    a, b = (int(part) for part in question.removeprefix("What is ").removesuffix("?").split(" + "))
+    said = a + b + (0 if seed % 5 < 2 else 1 + seed % 3)
+    return f"First take {a}, then add {b} to it in thought number {seed % 1000}: that makes {said}.\n#### {said}"
+
+
+def write_sums(folder: Path, tasks: int = 16, draws: int = 4, **changes: Any) -> Path:
+    """Writes tasks, a recording of `draws` attempts at each, and a recipe, whose path is given. `changes` replace
+    its top-level keys."""
+    folder.mkdir(parents=True, exist_ok=True)
+    questions = {f"What is {3 * i + 2} + {7 * i + 1}?": 10 * i + 3 for i in range(tasks)}
+    rows = [{"question": q, "answer": str(a)} for q, a in questions.items()]
+    said = [
+        {"question": q, "text": (text := sum_answer(q, 31 * i + 17 * draw)), "right": text.endswith(f" {a}")}
+        for i, (q, a) in enumerate(questions.items())
+        for draw in range(draws)
+    ]
+    for name, lines in (("tasks.jsonl", rows), ("recording.jsonl", said)):
+        (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    recipe = {
+        "name": "sums",
+        "tasks": {"source": "jsonl", "path": "tasks.jsonl"},
+        "teacher": {"kind": "recorded", "path": "recording.jsonl", "prompt": "question"},
+        "scorer": {"workers": 1},
+        "keep": {"per_task": 2, "max_attempts": 4},
+        "filters": ["finished", "one_final_answer", "dedup"],
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(json.dumps(recipe | changes), encoding="utf-8")  # JSON is YAML
+    return path
+
+
+def served_by(server: ModelServer, **more: Any) -> Body:
+    """The `teacher` of a recipe that asks `server`."""
+    return {
+        "kind": "openai",
+        "model": "m",
+        "base_url": server.url,
+        "concurrency": 4,
+        "retry": {"attempts": 1},
+        **more,
+    }
+
+
+def sums_until(server: ModelServer, answered: int) -> Callable[[Body], Reply]:
+    """A script that answers sums; all but the first `answered` requests wait for the release."""
+
+    def script(body: Body) -> Reply:
+        text = sum_answer(body["messages"][-1]["content"], body["seed"])
+        return Reply(completion(text), wait=len(server.bodies) > answered)
+
+    return script
+
+
+def command(*args: object) -> list[str]:
+    """The command line as a process of its own."""
+    return [sys.executable, "-m", "stillroom", *map(str, args)]
+
+
+def stillroom(*args: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Runs the command line to its end."""
+    return subprocess.run(command(*args), capture_output=True, text=True, timeout=120, check=False, **options)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import gc
 import importlib.util
 import itertools
 import json
@@ -139,9 +138,8 @@ class Loaded:
 
     def close(self) -> None:
         self.engine.shutdown()
+        self.engine.shutdown = lambda: None  # its __del__ calls it again, at the interpreter's end with an error
         self.guard.close()
-        self.engine = None
-        gc.collect()  # the engine is part of cycles; left to the interpreter's end, its __del__ prints an error
 
 
 def sampling_params(params: SamplingParams, ends: list[int], seed: int | None) -> Any:
