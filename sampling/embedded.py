@@ -10,10 +10,13 @@ renamed when it is whole, so two processes may convert at the same time.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib.util
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,8 +90,8 @@ def converted(model: EmbeddedModel) -> Path:
             _publish(Path(work), folder)
     except OSError as error:
         raise InputError(
-            f"the model {model.name} cannot be kept in {folder.parent}: {error}. Set STILLROOM_CACHE to a folder with "
-            "300 MB of room"
+            f"the model {model.name} cannot be kept in {folder.parent}: {error}. Set STILLROOM_CACHE to a folder "
+            "with 300 MB of room"
         ) from error
     return folder
 
@@ -111,7 +114,7 @@ def _convert(model: EmbeddedModel, source: Path, target: Path) -> None:
 
     if importlib.util.find_spec("gguf") is None:
         raise MissingExtra(f"the model embedded:{model.name}", "gguf", "quickstart")
-    with quiet_transformers() as transformers:
+    with quiet_transformers() as transformers, _one_quiet_reader():
         where = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
         tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
         weights = transformers.AutoModelForCausalLM.from_pretrained(**where, dtype=_dtype())
@@ -119,6 +122,21 @@ def _convert(model: EmbeddedModel, source: Path, target: Path) -> None:
         _make_serializable(weights, int(tokenizer.pad_token_id), model.name)
         weights.save_pretrained(target)
         tokenizer.save_pretrained(target)
+
+
+@contextlib.contextmanager
+def _one_quiet_reader() -> Iterator[None]:
+    """For the while, a file that transformers opens is parsed once (3 s each, four times), and without a bar."""
+    import gguf
+    from transformers import modeling_gguf_pytorch_utils as reading
+
+    parse, bar = gguf.GGUFReader, reading.tqdm
+    gguf.GGUFReader = functools.cache(parse)
+    reading.tqdm = functools.partial(bar, disable=True)
+    try:
+        yield
+    finally:
+        gguf.GGUFReader, reading.tqdm = parse, bar
 
 
 def _dtype() -> Any:

@@ -27,15 +27,14 @@ from pathlib import Path
 from typing import Any
 
 from stillroom.errors import InputError, MissingExtra, MissingFile
-from stillroom.sampling import embedded
+from stillroom.sampling import embedded, hub
+from stillroom.sampling.hub import first_line
 
 EMBEDDED_PREFIX = "embedded:"
 # What decides a model's answers. Optimizer states and logs in the same folder do not.
 WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
 SETTINGS = ("config.json", "generation_config.json", "adapter_config.json", "tokenizer*", "chat_template*", "vocab.*",
             "merges.txt", "special_tokens_map.json", "added_tokens.json")  # fmt: skip
-FETCHED = ["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt", "README.md"]
-HUB_TIMEOUT_S = 8.0
 WHOLE_BELOW = 1 << 30  # bytes: larger weight files are told apart by size, head and tail
 EDGE = 16 << 20  # bytes of head and of tail
 
@@ -58,7 +57,7 @@ def resolve_model(name: str) -> ResolvedModel:
     if name.startswith(EMBEDDED_PREFIX):
         model = embedded.find(name.removeprefix(EMBEDDED_PREFIX))
         return ResolvedModel(name, str(embedded.converted(model)), model.licence)
-    folder = _folder(name) or _snapshot(name)
+    folder = _folder(name) or hub.snapshot(name)
     return ResolvedModel(name, str(folder), _licence(folder))
 
 
@@ -73,7 +72,7 @@ def fingerprint(name: str) -> str:
         return f"{name}@{_hash_file(embedded.packaged_file(model))[:16]}.{embedded.CONVERSION}"
     folder = _folder(name)
     if folder is None:
-        return f"{_split_revision(name)[0]}@{_revision(name)}"
+        return f"{hub.split_revision(name)[0]}@{hub.revision(name)}"
     base = adapter_base(folder)
     return f"sha256:{_hash_folder(folder)[:32]}" + (f"+{fingerprint(base)}" if base else "")
 
@@ -116,7 +115,7 @@ def load_model(name: str, dtype: str = "auto", device: str = "auto") -> Any:
             model = transformers.AutoModelForCausalLM.from_pretrained(resolved.path, dtype=wanted)
         except (OSError, ValueError, KeyError) as error:
             raise InputError(
-                f"the model {name!r} cannot be loaded from {resolved.path}: {_first_line(error)}"
+                f"the model {name!r} cannot be loaded from {resolved.path}: {first_line(error)}"
             ) from error
         return model.to(device).eval()
 
@@ -179,7 +178,7 @@ def _import_transformers() -> Any:
     try:
         transformers.AutoModelForCausalLM, transformers.LlamaConfig  # noqa: B018  (both are loaded when named)
     except (ImportError, RuntimeError) as error:
-        cause = _first_line(error.__cause__ or error)
+        cause = first_line(error.__cause__ or error)
         raise InputError(
             f"transformers cannot be imported here: {cause}. Packages built for another torch do this: uninstall "
             "torchvision, torchaudio and torchcodec, or install the builds that belong to your torch"
@@ -214,69 +213,6 @@ def _folder(name: str) -> Path | None:
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or path.is_file():
         raise MissingFile(f"there is no model folder {name!r}: give a folder that holds config.json, or a hub name")
     return None
-
-
-def _split_revision(name: str) -> tuple[str, str]:
-    repo, _, revision = name.partition("@")
-    return repo, revision or "main"
-
-
-def _snapshot(name: str) -> Path:
-    """The hub model's folder in the local cache, fetched if it is not there."""
-    hub = _hub()
-    repo, revision = _split_revision(name)
-    where: dict[str, Any] = {"repo_id": repo, "revision": revision, "ignore_patterns": ["*/*"]}
-    try:
-        found = Path(hub.snapshot_download(**where, allow_patterns=FETCHED, local_files_only=True))
-        if any(found.glob("*.safetensors")) or any(found.glob("*.bin")):
-            return found
-    except (OSError, ValueError):
-        pass  # not cached: ask the hub, whose answer below is the one to report
-    _revision(name)  # asks once, with a short time limit: downloads alone retry for minutes without a network
-    try:
-        found = Path(hub.snapshot_download(**where, allow_patterns=FETCHED))
-        if not any(found.glob("*.safetensors")):
-            found = Path(hub.snapshot_download(**where, allow_patterns=[*FETCHED, "*.bin"]))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise _not_fetched(name, error) from error
-    return found
-
-
-def _revision(name: str) -> str:
-    """The commit that a hub name stands for: as cached, else as the hub says."""
-    hub = _hub()
-    repo, revision = _split_revision(name)
-    try:
-        cached = hub.snapshot_download(
-            repo, revision=revision, allow_patterns=["config.json", "adapter_config.json"], local_files_only=True
-        )
-        return Path(cached).name
-    except (OSError, ValueError):
-        pass  # not cached: ask the hub
-    try:
-        return str(hub.HfApi().model_info(repo, revision=revision, timeout=HUB_TIMEOUT_S).sha)
-    except Exception as error:
-        raise _not_fetched(name, error) from error
-
-
-def _hub() -> Any:
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise MissingExtra("a model from the hub", "huggingface_hub", "train") from error
-    return huggingface_hub
-
-
-def _not_fetched(name: str, error: BaseException) -> MissingFile:
-    return MissingFile(
-        f"the model {name!r} is neither a folder here nor in the local hub cache, and the hub did not give it: "
-        f"{_first_line(error)}. Check the name and the network (a gated model needs `hf auth login`), or give a folder"
-    )
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
 def _licence(folder: Path) -> str | None:

@@ -159,7 +159,9 @@ def slot_attention(
     """
     refused = [name for name in ("s_aux", "position_bias") if kwargs.get(name) is not None]
     if step is None or refused:
-        raise InputError(f"this model's attention ({', '.join(refused) or 'no step'}) is not supported: use kind: vllm")
+        raise InputError(
+            f"this model's attention ({', '.join(refused) or 'no step'}) is not supported: use kind: vllm"
+        )
     layer = step.cache.write(module.layer_idx, key, value, step.places)
     trunk = step.cache.trunk.get(module.layer_idx)
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5

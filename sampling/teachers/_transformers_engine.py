@@ -98,64 +98,58 @@ class Engine:
             self.rows.waiting.extend(kept)
 
     def _advance(self, rows: list[Row]) -> None:
-        counts = self._counts(rows)
-        answering = [number for number, row in enumerate(rows) if row.done + counts[number] == len(row.tokens)]
-        logits = self._forward(rows, counts, answering)
-        for row, count in zip(rows, counts, strict=True):
-            row.done += count
-        if not answering:
-            return
-        ready = [rows[number] for number in answering]
-        params = [row.job.request.sampling for row in ready]
-        self._append(ready, draw(logits, params, [row.random.random() for row in ready]))
-
-    def _counts(self, rows: list[Row]) -> list[int]:
-        """How many tokens each row is fed in this step: at least one, and all it can while there is room."""
-        room = READ_AT_ONCE["cpu" if self.model.device.type == "cpu" else "cuda"]
-        counts = []
+        self._feed(rows)
+        answering = [slot for slot, row in enumerate(rows) if row.done + row.fed == len(row.tokens)]
+        logits = self._forward(rows, answering)
         for row in rows:
-            count = min(len(row.tokens) - row.done, 1 + room)
-            room -= count - 1
-            counts.append(count)
-        return counts
+            row.done += row.fed
+        if answering:
+            ready = [rows[slot] for slot in answering]
+            params = [row.job.request.sampling for row in ready]
+            self._append(ready, draw(logits, params, [row.random.random() for row in ready]))
 
-    def _forward(self, rows: list[Row], counts: list[int], answering: list[int]) -> torch.Tensor:
+    def _feed(self, rows: list[Row]) -> None:
+        """Says how many tokens each row is fed in this step: at least one, and all it can while there is room."""
+        room = READ_AT_ONCE["cpu" if self.model.device.type == "cpu" else "cuda"]
+        for row in rows:
+            row.fed = min(len(row.tokens) - row.done, 1 + room)
+            room -= row.fed - 1
+
+    def _forward(self, rows: list[Row], answering: list[int]) -> torch.Tensor:
         """Logits (answering rows, V) of the step. The first R tokens of the pass are the rows' last ones."""
         import torch
 
-        self.rows.cache.reserve(max(row.done + count - row.shared for row, count in zip(rows, counts, strict=True)))
-        pieces = [(slot, at) for slot, (row, n) in enumerate(zip(rows, counts, strict=True)) for at in range(row.done, row.done + n - 1)]  # fmt: skip
-        flat = [(slot, row.done + n - 1) for slot, (row, n) in enumerate(zip(rows, counts, strict=True))] + pieces
+        self.rows.cache.reserve(max(row.own for row in rows))
+        fed = [(slot, row.done + row.fed - 1) for slot, row in enumerate(rows)]
+        for slot, row in enumerate(rows):
+            fed += [(slot, at) for at in range(row.done, row.done + row.fed - 1)]
         device = self.model.device
-        ids = torch.tensor([[rows[slot].tokens[at] for slot, at in flat]], device=device)
-        at = torch.tensor([[at for _, at in flat]], device=device)
-        shared = torch.tensor([rows[slot].shared for slot, _ in flat], device=device)
-        places = Places(torch.tensor([slot for slot, _ in flat], device=device), at[0] - shared)
-        step = Step(self.rows.cache, places, self._groups(rows, counts, at[0], shared))
+        ids = torch.tensor([[rows[slot].tokens[at] for slot, at in fed]], device=device)
+        at = torch.tensor([at for _, at in fed], device=device)
+        shared = torch.tensor([rows[slot].shared for slot, _ in fed], device=device)
+        places = Places(torch.tensor([slot for slot, _ in fed], device=device), at - shared)
+        step = Step(self.rows.cache, places, self._groups(rows, at, shared))
         keep = torch.tensor(answering, device=device, dtype=torch.long)
-        out = self.model(input_ids=ids, position_ids=at, use_cache=False, logits_to_keep=keep, step=step)
-        return out.logits[0]  # type: ignore[no-any-return]
+        out = self.model(input_ids=ids, position_ids=at[None], use_cache=False, logits_to_keep=keep, step=step)
+        logits: torch.Tensor = out.logits[0]
+        return logits
 
-    def _groups(self, rows: list[Row], counts: list[int], at: torch.Tensor, shared: torch.Tensor) -> list[Group]:
+    def _groups(self, rows: list[Row], at: torch.Tensor, shared: torch.Tensor) -> list[Group]:
         """The rows' last tokens, and apart from them the pieces of prompts, padded to the longest."""
         import torch
 
-        lengths = [row.done + count - row.shared for row, count in zip(rows, counts, strict=True)]
         last = torch.arange(len(rows), device=at.device)[:, None]
-        groups = [self._group(None, last, at, shared[: len(rows)], max(lengths))]
-        reading = [slot for slot, count in enumerate(counts) if count > 1]
+        groups = [self._group(None, last, at, shared[: len(rows)], max(row.own for row in rows))]
+        reading = [slot for slot, row in enumerate(rows) if row.fed > 1]
         if reading:
-            table, real, start = [], [], len(rows)
-            longest = max(counts) - 1
-            for slot in reading:
-                count = counts[slot] - 1
-                table.append([start + min(k, count - 1) for k in range(longest)])
-                real.append([k < count for k in range(longest)])
-                start += count
+            pieces = [rows[slot].fed - 1 for slot in reading]
+            lengths = torch.tensor(pieces, device=at.device)[:, None]
+            starts = len(rows) + lengths.cumsum(0) - lengths
+            steps = torch.arange(max(pieces), device=at.device)[None]
             which = torch.tensor(reading, device=at.device)
-            own = max(lengths[slot] for slot in reading)
-            group = self._group(which, torch.tensor(table, device=at.device), at, shared[which], own)
-            group.real = torch.tensor(real, device=at.device)
+            tokens = starts + steps.minimum(lengths - 1)
+            group = self._group(which, tokens, at, shared[which], max(rows[slot].own for slot in reading))
+            group.real = steps < lengths
             groups.append(group)
         return groups
 
@@ -188,7 +182,9 @@ class Engine:
             return "stop"
         stops = row.job.request.sampling.stop
         if stops:
-            tail = self._decode(row.answer[-(max(map(len, stops)) + 8) :])  # a token is a character at least, or part of one
+            tail = self._decode(
+                row.answer[-(max(map(len, stops)) + 8) :]
+            )  # a token is a character at least, or part of one
             if any(stop in tail for stop in stops):
                 return "stop"
         return "length" if len(row.tokens) >= row.limit else None

@@ -41,7 +41,7 @@ class Row:
     """A request in the batch.
 
     `tokens`: prompt and answer so far. `done`: positions whose keys are kept, of which the first `shared` are in
-    the trunk. `limit`: the length at which the row ends, whatever it says.
+    the trunk. `limit`: the length at which the row ends, whatever it says. `fed`: tokens read in the present step.
     """
 
     job: Job
@@ -51,11 +51,17 @@ class Row:
     random: random.Random
     done: int = 0
     shared: int = 0
+    fed: int = 0
     logprobs: list[float] = field(default_factory=list)
 
     @property
     def answer(self) -> list[int]:
         return self.tokens[len(self.prompt) :]
+
+    @property
+    def own(self) -> int:
+        """Positions in the row's own slot, when the present step is done."""
+        return self.done + self.fed - self.shared
 
     @property
     def reading(self) -> bool:
@@ -149,21 +155,26 @@ class Rows:
         return best
 
     def _being_read(self, row: Row, room: int) -> int:
-        return max((min(room, overlap(row.prompt, other.prompt)) for other in self.in_work() if other.reading), default=0)
+        return max(
+            (min(room, overlap(row.prompt, other.prompt)) for other in self.in_work() if other.reading), default=0
+        )
 
     def _renew_trunk(self) -> None:
-        """Promotes a read prompt to trunk where that saves the waiting rows more than it costs those in work."""
-        rooms = [(row, len(row.prompt) - 1) for row in list(self.waiting)[: len(self.slots)]]
-        given = [self._in_trunk(row.prompt, room) for row, room in rooms]
+        """Promotes a read prompt to trunk where that saves the waiting rows more than it costs those in work.
+
+        Two prompts at least must gain that differ from the one promoted: draws of one task copy from each other.
+        """
+        waiting = [(row.prompt, len(row.prompt) - 1) for row in list(self.waiting)[: len(self.slots)]]
+        given = [self._in_trunk(prompt, room) for prompt, room in waiting]
         cost = sum(row.shared for row in self.in_work()) + WORTHWHILE
         for slot, other in enumerate(self.slots):
             if other is None or other.shared or other.reading:
                 continue
-            common = [min(room, overlap(row.prompt, other.prompt)) for row, room in rooms]
-            gains = [max(0, new - old) for new, old in zip(common, given, strict=True)]
-            strangers = {row.prompt.tobytes() for (row, _), new in zip(rooms, common, strict=True) if new < len(other.prompt) - 1}  # fmt: skip
-            if sum(gains) >= cost and len(strangers) > 1:
-                self._promote(slot, max(new for new in common if new < len(other.prompt) - 1))
+            common = [min(room, overlap(prompt, other.prompt)) for prompt, room in waiting]
+            gain = sum(max(0, new - old) for new, old in zip(common, given, strict=True))
+            apart = [k for k, new in enumerate(common) if new < len(other.prompt) - 1]
+            if gain >= cost and len({waiting[k][0].tobytes() for k in apart}) > 1:
+                self._promote(slot, max(common[k] for k in apart))
                 return
 
     def _promote(self, slot: int, length: int) -> None:

@@ -63,9 +63,10 @@ def split_thinking(text: str, *, opened: bool) -> Thinking:
 
 def _render(tokenizer: Any, messages: Sequence[Message], *, generation_prompt: bool) -> str:
     if not getattr(tokenizer, "chat_template", None):
+        name = getattr(tokenizer, "name_or_path", "the teacher")
         raise InputError(
-            f"the tokenizer of {getattr(tokenizer, 'name_or_path', 'the teacher')!r} has no chat template: choose the "
-            "instruct version of the model, or give its folder a chat_template.jinja"
+            f"the tokenizer of {name!r} has no chat template: choose the instruct version of the model, or give its "
+            "folder a chat_template.jinja"
         )
     turns = [message.as_dict() for message in messages]
     try:

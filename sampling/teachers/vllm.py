@@ -85,7 +85,7 @@ class VllmTeacher:
             async for output in loaded.ask(request, prompt, f"stillroom-{next(self._numbers)}"):
                 pieces.add(output)
                 usage.completion_tokens = pieces.tokens
-        except Exception as error:  # noqa: BLE001  vLLM's exceptions have no common base across its versions
+        except Exception as error:  # vLLM's exceptions have no common base across its versions
             raise _translated(error, self.model) from error
         return pieces.completion(len(prompt), opened=thinking_is_open(loaded.tokenizer, prompt))
 

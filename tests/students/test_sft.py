@@ -278,6 +278,19 @@ def test_no_rows(settings: StudentSettings, tmp_path: Path) -> None:
         train_sft([], settings, tmp_path / "student", seed=1)
 
 
+def test_saving_asks_nobody_for_a_base_that_is_no_folder(
+    rows: Any, settings: StudentSettings, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with `embedded:` and hub names: peft would look for the base on the hub, and warn."""
+    monkeypatch.chdir(tiny.parent)
+    here = settings.model_copy(update={"model": tiny.name})
+    monkeypatch.setattr("peft.utils.save_and_load.check_file_exists_on_hf_hub", lambda *_: pytest.fail("asked the hub"))
+    monkeypatch.setattr(Path, "exists", Path.exists)
+    trained = train_sft(rows, here, tmp_path / "student", seed=1)
+    assert trained.adapter is not None
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_smollm2_learns(row: Any, tmp_path: Path, dtype: str) -> None:

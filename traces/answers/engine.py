@@ -20,7 +20,7 @@ from stillroom.errors import CheckerError
 from stillroom.traces.answers.formula import elements
 from stillroom.traces.answers.records import Reason
 
-RULES = "1"
+RULES = "2"
 """Version of the rules around the engine: counted up when a verdict can change."""
 PACKAGES = ("math-verify", "latex2sympy2_extended", "sympy")
 EXACT_DIGITS = 40

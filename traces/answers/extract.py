@@ -31,7 +31,7 @@ _JOINS = re.compile(r"[,;]|and|or")
 _PERCENT = re.compile(r"[\s$}]{0,4}(\\?%|percent(?:age)?\b|pct\b)")
 _MARKER = re.compile(
     r"(?im)^[ \t]*####(?!#)[ \t]*|^[ \t>*]*A:[ \t]*"
-    r"|\banswer(?:\s{1,4}to\s[^\n.:]{1,80}?)?[\s*]{0,6}(?:(?:is\b|:)[ \t]{0,4}:?|(?=\$|\\[(\[]))"
+    r"|\banswer(?:\s{1,4}to\s[^\n.:]{1,80}?)?[\s*]{0,6}(?:(?:\bis\b|:)[ \t]{0,4}:?|(?=\$|\\[(\[]))"
 )
 _STRONG = re.compile(r"(?i)####|final")
 _STARTS = frozenset("0123456789+-.$\\([")

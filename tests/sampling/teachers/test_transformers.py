@@ -222,7 +222,9 @@ def test_a_late_request_joins_the_batch(folder: Path) -> None:
 def test_a_finished_row_frees_its_slot_at_once(folder: Path) -> None:
     engine = make_engine(folder, slots=2)
     add(engine, request("long", SamplingParams(temperature=0, max_tokens=50)))
-    jobs = [add(engine, request(f"short {number}", SamplingParams(temperature=0, max_tokens=2))) for number in range(5)]
+    jobs = [
+        add(engine, request(f"short {number}", SamplingParams(temperature=0, max_tokens=2))) for number in range(5)
+    ]
     steps = 0
     while not all(job.future.done() for job in jobs):
         engine.step()
@@ -236,7 +238,7 @@ async def test_cancelling_frees_the_slot_and_says_what_it_cost(folder: Path) -> 
     endless = SamplingParams(temperature=0, max_tokens=400)
     first = asyncio.create_task(teacher.sample(request("endless", endless), usage))
     second = asyncio.create_task(teacher.sample(request("next"), Usage()))
-    while not usage.completion_tokens:
+    while not usage.completion_tokens:  # noqa: ASYNC110  nothing tells of a first token
         await asyncio.sleep(0)
     first.cancel()
     assert (await second).completion_tokens == 12
@@ -345,7 +347,7 @@ async def test_closing_fails_what_waits_and_ends_the_thread(folder: Path) -> Non
     teacher = TransformersTeacher(str(folder), concurrency=1, dtype="float32", device="cpu")
     usage = Usage()
     asked = asyncio.create_task(teacher.sample(request("x", SamplingParams(temperature=0, max_tokens=400)), usage))
-    while not usage.completion_tokens:
+    while not usage.completion_tokens:  # noqa: ASYNC110  nothing tells of a first token
         await asyncio.sleep(0)
     await teacher.close()
     with pytest.raises(RunError, match="closed"):

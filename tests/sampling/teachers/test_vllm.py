@@ -16,7 +16,6 @@ import pytest
 from stillroom.errors import InputError, RequestFailed, RunError
 from stillroom.sampling import models
 from stillroom.sampling.records import Completion, Message, Request, SamplingParams, Usage, user
-from stillroom.sampling.teachers import _vllm_guard
 from stillroom.sampling.teachers import vllm as module
 from stillroom.sampling.teachers._vllm_guard import Guard, descendants, running, start_time
 from stillroom.sampling.teachers.vllm import Pieces, Place, VllmTeacher, engine_settings
@@ -80,7 +79,8 @@ def test_concurrency_must_be_positive() -> None:
 
 def test_pieces_become_a_completion() -> None:
     pieces = Pieces()
-    pieces.add(output("<think>hm", [1, 2], logprobs=[{1: SimpleNamespace(logprob=-1.0)}, {2: SimpleNamespace(logprob=-2.0)}]))  # fmt: skip
+    sure, unsure = SimpleNamespace(logprob=-1.0), SimpleNamespace(logprob=-2.0)
+    pieces.add(output("<think>hm", [1, 2], logprobs=[{1: sure}, {2: unsure}]))
     pieces.add(output("</think>\n\n4", [3], "stop", logprobs=[{3: SimpleNamespace(logprob=-0.5)}]))
     assert pieces.completion(7, opened=False) == Completion("4", "stop", 7, 3, "hm", (-1.0, -2.0, -0.5))
 
@@ -178,7 +178,8 @@ async def test_real_traces_from_smollm2() -> None:
     assert len(first.logprobs) == first.completion_tokens
 
     cities = ["Italy", "Spain", "Japan", "Germany"] * 3
-    sampled = [ask(f"What is the capital of {city}?", SamplingParams(temperature=0.7, max_tokens=24), k) for k, city in enumerate(cities)]  # fmt: skip
+    warm = SamplingParams(temperature=0.7, max_tokens=24)
+    sampled = [ask(f"What is the capital of {city}?", warm, k) for k, city in enumerate(cities)]
     many = await asyncio.gather(*(teacher.sample(each, Usage()) for each in sampled))
     assert sum("Rome" in each.text for each in many[::4]) >= 2
 
@@ -188,7 +189,7 @@ async def test_real_traces_from_smollm2() -> None:
     usage = Usage()
     endless = SamplingParams(temperature=1, max_tokens=4000, stop=())
     story = asyncio.create_task(teacher.sample(ask("Write a very long story.", endless), usage))
-    while not usage.completion_tokens:
+    while not usage.completion_tokens:  # noqa: ASYNC110  nothing tells of a first token
         await asyncio.sleep(0)
     story.cancel()
     with pytest.raises(asyncio.CancelledError):

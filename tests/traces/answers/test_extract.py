@@ -16,6 +16,8 @@ from stillroom.traces.answers.extract import find_answer
         ("3 * 6 = 18\n**A:** 18", "18"),
         ("A: a first thought\nno last line", None),
         ("The answer is 5.", "5"),
+        ("The answer to this is 10.", "10"),
+        ("The answer to this arithmetic problem is 10.", "10"),
         ("The answer is 42 because geometry proves it", "42"),
         ("The final answer is $14$. I hope it is correct.", "$14$"),
         ("Final Answer: The largest $n$ is 34.", "34"),

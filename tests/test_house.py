@@ -1,0 +1,263 @@
+"""The house: who may import whom, how fast the import is, what is documented, and what a wheel holds."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MAY_IMPORT = {
+    "sampling": set(),
+    "traces": {"sampling"},
+    "judges": {"sampling"},
+    "preferences": {"sampling", "judges"},
+    "students": {"sampling", "traces", "judges", "preferences"},
+    "recipes": {"sampling", "traces", "judges", "preferences", "students"},
+}
+ROOMS = sorted(MAY_IMPORT)
+HEAVY = {"torch", "transformers", "vllm", "datasets", "sympy", "pydantic", "openai", "trl", "peft", "math_verify"}
+IMPORT_BUDGET_S = 0.3
+
+
+def room_files(room: str) -> list[Path]:
+    return sorted(path for path in (ROOT / room).rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def product_files() -> list[Path]:
+    return [*(ROOT / "stillroom").glob("*.py"), *(path for room in ROOMS for path in room_files(room))]
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module that a file imports, also within functions and by name."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif (
+            isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) == "import_module"
+        ):
+            yield from (str(arg.value) for arg in node.args if isinstance(arg, ast.Constant))
+
+
+# -- imports -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_import_down_the_list_only(room: str) -> None:
+    allowed = {room, "errors", "__version__"} | MAY_IMPORT[room]
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in room_files(room)
+        for name in imported(path)
+        if name.split(".")[0] == "stillroom" and name.split(".")[1] not in allowed
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_are_imported_under_the_one_name_and_without_tests(room: str) -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in room_files(room)
+        for name in imported(path)
+        if name.split(".")[0] in {*ROOMS, "tests"}
+    ]
+    assert wrong == []
+
+
+def test_errors_import_nothing_of_ours() -> None:
+    assert [name for name in imported(ROOT / "stillroom" / "errors.py") if name.startswith("stillroom")] == []
+
+
+def test_tests_of_a_room_import_no_tests_of_another() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in (ROOT / "tests").rglob("*.py")
+        for name in imported(path)
+        if name.startswith("tests.")
+        and not name.startswith("tests.conftest.")
+        # a test may share helpers with its own folder
+        and name.split(".")[1:-2] != list(path.relative_to(ROOT / "tests").parts[:-1])
+    ]
+    assert wrong == []
+
+
+def test_this_test_finds_imports_within_functions(tmp_path: Path) -> None:
+    path = tmp_path / "a.py"
+    path.write_text(
+        "import a.b\ndef f():\n    from stillroom.recipes import runner\n    import_module('stillroom.judges')\n"
+    )
+    assert list(imported(path)) == ["a.b", "stillroom.recipes.runner", "stillroom.judges"]
+
+
+# -- import time -------------------------------------------------------------------------------------------------
+
+
+def cpu_s(code: str) -> float:
+    """CPU seconds of a new interpreter that runs `code`: a busy machine does not stretch them as it does a clock."""
+    timed = f"{code}\nimport resource as r; used = r.getrusage(r.RUSAGE_SELF)\nprint(used.ru_utime + used.ru_stime)"
+    done = subprocess.run([sys.executable, "-c", timed], capture_output=True, text=True, check=True, timeout=60)
+    return float(done.stdout.split()[-1])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs resource usage")
+@pytest.mark.parametrize("module", ["stillroom", "stillroom.cli"])
+def test_importing_is_fast(module: str) -> None:
+    """Best of five against the best of five bare interpreters."""
+    bare = min(cpu_s("pass") for _ in range(5))
+    assert min(cpu_s(f"import {module}") for _ in range(5)) - bare < IMPORT_BUDGET_S
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["stillroom", "stillroom.cli", "stillroom.errors"],
+)
+def test_importing_loads_nothing_heavy(module: str) -> None:
+    code = f"import sys, {module}; print(*sorted({HEAVY!r} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == []
+
+
+def test_every_call_of_the_package_can_be_had_and_no_other() -> None:
+    import stillroom
+
+    for name in stillroom.__all__:
+        assert callable(getattr(stillroom, name))
+    with pytest.raises(AttributeError, match="no attribute 'judge_everything'"):
+        stillroom.judge_everything  # noqa: B018 - the access is what is tested
+
+
+# -- documentation -----------------------------------------------------------------------------------------------
+
+
+def undocumented(path: Path) -> Iterator[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    if ast.get_docstring(tree) is None:
+        yield f"{path.relative_to(ROOT)}: the module"
+    # Within a module that is private itself, nothing is public.
+    for node in _public([] if path.name.startswith("_") and path.name != "__init__.py" else tree.body):
+        if ast.get_docstring(node) is None:
+            yield f"{path.relative_to(ROOT)}:{node.lineno}: {node.name}"
+
+
+def _public(body: list[ast.stmt]) -> Iterator[ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            if any(getattr(mark, "attr", "") == "setter" for mark in node.decorator_list):
+                continue
+            yield node
+            if isinstance(node, ast.ClassDef) and not _is_protocol(node):
+                yield from _public(node.body)
+
+
+def _is_protocol(node: ast.ClassDef) -> bool:
+    """A protocol says in its own docstring what its members are."""
+    return any(getattr(base, "id", "") == "Protocol" for base in node.bases)
+
+
+def test_everything_public_says_what_it_does() -> None:
+    assert [line for path in product_files() for line in undocumented(path)] == []
+
+
+def test_functions_stay_within_sixty_lines() -> None:
+    functions = [
+        (f"{path.relative_to(ROOT)}:{node.lineno}: {node.name}", (node.end_lineno or node.lineno) - node.lineno + 1)
+        for path in product_files()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert [(name, lines) for name, lines in functions if lines > 60] == []
+
+
+# -- files -------------------------------------------------------------------------------------------------------
+
+# Hosts of registries and folders of one machine have no place in a product. In two parts, so as not to find itself.
+_PLACES = "|".join(
+    ["pypi" + r"\.org", "files" + r"\.pythonhosted", "/wo" + "rk/", "(?<![a-z.])/t" + "mp/", "/ro" + "ot/"]
+)
+
+
+def test_no_file_names_a_registry_or_a_folder_of_one_machine() -> None:
+    wrong = [
+        f"{name}:{number}: {line.strip()[:80]}"
+        for name in _tracked()
+        if (ROOT / name).is_file() and not (ROOT / name).is_symlink()
+        for number, line in enumerate((ROOT / name).read_text(encoding="utf-8").splitlines(), 1)
+        if re.search(_PLACES, line)
+    ]
+    assert wrong == []
+
+
+def _tracked() -> list[str]:
+    """Files under version control, and those that will be."""
+    words = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    try:
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout")
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_links_to_the_rooms_are_relative(room: str) -> None:
+    link = ROOT / "stillroom" / room
+    if not link.is_symlink() and link.is_file():
+        pytest.skip("a checkout with symlinks off")
+    assert link.is_symlink()
+    assert str(link.readlink()) == f"../{room}"
+    assert (link / "__init__.py").is_file()
+
+
+# -- the wheel ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Names in a wheel that is built from a copy, so that no build folder is left here."""
+    pytest.importorskip("setuptools", minversion="77")
+    folder = tmp_path_factory.mktemp("wheel")
+    for name in _tracked():
+        source, target = ROOT / name, folder / "copy" / name
+        if not source.is_file() and not source.is_symlink():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_symlink():
+            target.symlink_to(source.readlink())
+        else:
+            target.write_bytes(source.read_bytes())
+    code = f"from setuptools import build_meta; print(build_meta.build_wheel({str(folder)!r}))"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], cwd=folder / "copy", capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(folder / done.stdout.split()[-1]) as archive:
+        return archive.namelist()
+
+
+def test_a_wheel_installs_nothing_beside_the_one_name(wheel: list[str]) -> None:
+    assert {name.split("/")[0] for name in wheel if ".dist-info/" not in name} == {"stillroom"}
+
+
+def test_a_wheel_holds_every_module_recipe_and_text(wheel: list[str]) -> None:
+    expected = {f"stillroom/{path.name}" for path in (ROOT / "stillroom").glob("*.py")}
+    for room in ROOMS:
+        files = [
+            path for ending in ("py", "yaml", "md", "html", "jinja") for path in (ROOT / room).rglob(f"*.{ending}")
+        ]
+        expected |= {f"stillroom/{path.relative_to(ROOT)}" for path in files if "__pycache__" not in path.parts}
+    expected.add("stillroom/py.typed")
+    assert expected - set(wheel) == set()
+    assert any(name.startswith("stillroom/recipes/") and name.endswith("/recipe.yaml") for name in wheel)
+
+
+def test_a_wheel_holds_no_tests_and_no_leavings(wheel: list[str]) -> None:
+    assert [name for name in wheel if "test" in Path(name).name or "__pycache__" in name] == []
