@@ -89,7 +89,8 @@ async def run(
 
 def summary(outcomes: dict[str, Outcome]) -> dict[str, object]:
     return {
-        i: (o.kept, o.stop, [(s.attempt.index, s.attempt.text) for s in o.attempts]) for i, o in sorted(outcomes.items())
+        i: (o.kept, o.stop, [(s.attempt.index, s.attempt.text) for s in o.attempts])
+        for i, o in sorted(outcomes.items())
     }
 
 
@@ -164,9 +165,7 @@ async def test_slots_stay_full_while_there_is_work(tmp_path: Path) -> None:
 
 
 async def test_satisfied_tasks_cancel_their_siblings_and_count_what_they_cost(tmp_path: Path) -> None:
-    teacher = ScriptedTeacher(
-        lambda r: "right", latency_s=lambda r: 0.0 if r.index == 0 else 60.0, concurrency=8
-    )
+    teacher = ScriptedTeacher(lambda r: "right", latency_s=lambda r: 0.0 if r.index == 0 else 60.0, concurrency=8)
     core, outcomes = await run(tmp_path, teacher, Until(per_task=1, max_attempts=8), 1)
     assert outcomes["0"].stop is StopReason.SATISFIED
     assert core.counts.cancelled == len(teacher.cancelled) > 0

@@ -34,9 +34,7 @@ def test_impossible_numbers_are_refused_with_both_values() -> None:
         Until(per_task=3, max_attempts=2)
 
 
-@given(
-    st.integers(1, 8), st.integers(0, 56), st.integers(0, 64), st.integers(0, 64), st.floats(0.001, 0.999)
-)
+@given(st.integers(1, 8), st.integers(0, 56), st.integers(0, 64), st.integers(0, 64), st.floats(0.001, 0.999))
 def test_wanted_is_bounded(per_task: int, more: int, accepted: int, resolved: int, rate: float) -> None:
     """Law: what is wanted never breaks max_attempts, and an open task that may draw always wants something."""
     policy = Until(per_task=per_task, max_attempts=per_task + more)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +11,7 @@ import pytest
 import torch
 
 from stillroom.errors import InputError, MissingFile, RecipeError, TrainingError
-from stillroom.sampling.models import load_model, load_tokenizer
+from stillroom.sampling.models import fingerprint, load_model, load_tokenizer
 from stillroom.students import saving
 from stillroom.students.saving import read_record
 from stillroom.students.settings import StudentSettings
@@ -281,14 +283,19 @@ def test_no_rows(settings: StudentSettings, tmp_path: Path) -> None:
 def test_saving_asks_nobody_for_a_base_that_is_no_folder(
     rows: Any, settings: StudentSettings, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As with `embedded:` and hub names: peft would look for the base on the hub, and warn."""
-    monkeypatch.chdir(tiny.parent)
-    here = settings.model_copy(update={"model": tiny.name})
-    monkeypatch.setattr("peft.utils.save_and_load.check_file_exists_on_hf_hub", lambda *_: pytest.fail("asked the hub"))
-    monkeypatch.setattr(Path, "exists", Path.exists)
-    trained = train_sft(rows, here, tmp_path / "student", seed=1)
+    """A hub name, or `embedded:…`: peft would look for it on the hub, and warn when there is no network."""
+    loaders = {"load_model": load_model, "load_tokenizer": load_tokenizer, "fingerprint": fingerprint}
+    for name, load in loaders.items():
+        monkeypatch.setattr(f"stillroom.students.sft.{name}", partial(_in_place_of, load, str(tiny)))
+    trained = train_sft(rows, settings.model_copy(update={"model": "some/hub-model"}), tmp_path / "student", seed=1)
     assert trained.adapter is not None
-    monkeypatch.chdir(tmp_path)
+    config = json.loads((trained.adapter / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "some/hub-model"
+
+
+def _in_place_of(load: Callable[..., Any], folder: str, name: str, *more: Any) -> Any:
+    assert name == "some/hub-model"
+    return load(folder, *more)
 
 
 @pytest.mark.slow
