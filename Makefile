@@ -33,7 +33,8 @@ test: $(VENV)/.stillroom-vllm
 check: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy -p stillroom
+	$(BIN)/mypy --explicit-package-bases tests scripts bench
 
 format: env
 	$(BIN)/ruff check --fix .

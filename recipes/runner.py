@@ -220,14 +220,14 @@ def _nothing_accepted(outcomes: Sequence[Outcome]) -> str:
     failed = sum(o.failed for o in outcomes)
     if not attempts:
         return (
-            f"the teacher answered none of {len(outcomes):,} tasks ({failed:,} requests failed): look at the last failure "
-            "above, and check that the recording or the server holds these tasks"
+            f"the teacher answered none of {len(outcomes):,} tasks ({failed:,} requests failed): look at the last "
+            "failure above, and check that the recording or the server holds these tasks"
         )
     reasons: dict[str, int] = {}
     for scored in attempts:
         reasons[scored.verdict.reason] = reasons.get(scored.verdict.reason, 0) + 1
     found = ", ".join(f"{reason} {n:,}" for reason, n in sorted(reasons.items(), key=lambda item: -item[1]))
     return (
-        f"none of {len(attempts):,} attempts was accepted ({found}): look at some with `stillroom attempts`, then correct "
-        "the teacher's prompt, tasks.reference or teacher.sampling.max_tokens"
+        f"none of {len(attempts):,} attempts was accepted ({found}): look at some with `stillroom attempts`, then "
+        "correct the teacher's prompt, tasks.reference or teacher.sampling.max_tokens"
     )

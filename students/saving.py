@@ -65,7 +65,7 @@ def save_student(
         if lora:
             trained.peft_config["default"].base_model_name_or_path = base
             # False: nothing of ours resizes the vocabulary, and to find that out peft would ask the hub for the base.
-            trained.save_pretrained(str(work / ADAPTER))
+            trained.save_pretrained(str(work / ADAPTER), save_embedding_layers=False)
             (work / ADAPTER / "README.md").unlink(missing_ok=True)  # peft's card, all of it still to be filled in
             tokenizer.save_pretrained(str(work / ADAPTER))
         if merged or not lora:

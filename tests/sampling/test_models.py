@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -64,7 +65,7 @@ def test_an_unknown_embedded_model_names_those_there_are() -> None:
 
 
 def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match="quickstart"):
         fingerprint(SMOLLM2)
 
@@ -217,7 +218,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_conversion_happens_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = []
-    monkeypatch.setattr(embedded, "_convert", lambda *args: (done.append(1), write_config(*args)))
+
+    def convert(*args: Any) -> None:
+        done.append(1)
+        write_config(*args)
+
+    monkeypatch.setattr(embedded, "_convert", convert)
     model = embedded.find("smollm2-135m-instruct")
     folder = embedded.converted(model)
     assert embedded.converted(model) == folder

@@ -34,7 +34,7 @@ async def draw(teacher: RecordedTeacher, index: int, task: str = "a", question: 
 
 
 async def test_replays_the_attempts_of_a_task_in_the_order_of_the_file(tmp_path: Path) -> None:
-    write(tmp_path, *({"task_id": t, "text": text} for t, text in ["a1", "b1", "a2"]))
+    write(tmp_path, *({"task_id": t, "text": text} for t, text in [("a", "1"), ("b", "1"), ("a", "2")]))
     teacher = open_teacher(tmp_path)
     assert [(await draw(teacher, i)).text for i in (0, 1)] == ["1", "2"]
     assert (await draw(teacher, 0, task="b")).text == "1"
@@ -165,6 +165,6 @@ def test_what_was_exported_is_replayed_as_it_was(tmp_path: Path, said: list[tupl
     rows = [{"task_id": "a", "index": i, "text": t, "reasoning": r} for i, (t, r) in enumerate(said)]
     write(tmp_path, *rows)
     teacher = open_teacher(tmp_path)
-    for row in rows:
-        answer = asyncio.run(draw(teacher, row["index"]))
-        assert (answer.text, answer.reasoning) == (row["text"], row["reasoning"])
+    for index, (text, reasoning) in enumerate(said):
+        answer = asyncio.run(draw(teacher, index))
+        assert (answer.text, answer.reasoning) == (text, reasoning)

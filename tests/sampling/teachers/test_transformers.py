@@ -18,6 +18,7 @@ from stillroom.sampling import models
 from stillroom.sampling.records import Completion, Message, Request, SamplingParams, Usage, user
 from stillroom.sampling.teachers import _transformers_engine as engines
 from stillroom.sampling.teachers._transformers_rows import Job, overlap
+from stillroom.sampling.teachers.chat import encode_chat
 from stillroom.sampling.teachers.transformers import TransformersTeacher
 
 pytest.importorskip("torch")
@@ -67,7 +68,7 @@ def make_model(kind: str, **changes: Any) -> Any:
     import torch
     import transformers
 
-    kinds = {
+    kinds: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         "llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM, {}),
         "sliding": (transformers.MistralConfig, transformers.MistralForCausalLM, {"sliding_window": 9}),
         "capped": (
@@ -122,7 +123,7 @@ def generated(folder: Path, text: str, tokens: int = 12) -> str:
     import torch
 
     model.set_attn_implementation("eager")  # the only one of theirs that caps scores
-    ids = torch.tensor([engines.encode_chat(tokenizer, user(text))])
+    ids = torch.tensor([encode_chat(tokenizer, user(text))])
     out = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=tokens)
     return str(tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True))
 
@@ -294,7 +295,7 @@ async def test_logprobs_are_the_models_own(teacher: TransformersTeacher, folder:
     params = SamplingParams(temperature=0.5, max_tokens=6, logprobs=True)
     done = await teacher.sample(request("how sure", params, seed=1), Usage())
     model, tokenizer = models.load_model(str(folder), "float32", "cpu"), models.load_tokenizer(str(folder))
-    prompt = engines.encode_chat(tokenizer, user("how sure"))
+    prompt = encode_chat(tokenizer, user("how sure"))
     answer = tokenizer(done.text, add_special_tokens=False)["input_ids"]
     assert done.logprobs is not None
     assert len(answer) == len(done.logprobs) == 6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import os
 import subprocess
@@ -26,7 +27,7 @@ SMOLLM2 = "embedded:smollm2-135m-instruct"
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if vLLM were installed: constructing a teacher does not import it."""
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
 
 
 def output(text: str, ids: list[int], reason: str | None = None, logprobs: Any = None) -> Any:
@@ -160,7 +161,7 @@ def test_the_guard_spares_a_number_that_was_given_anew() -> None:
 @pytest.mark.filterwarnings("ignore")  # what vLLM leaves behind is not ours to fix
 async def test_real_traces_from_smollm2() -> None:
     pytest.importorskip("gguf")
-    if module.importlib.util.find_spec("vllm") is None:
+    if importlib.util.find_spec("vllm") is None:
         pytest.skip("vLLM is not installed")
     before = set(descendants(os.getpid()))
     teacher = VllmTeacher(SMOLLM2, concurrency=16)
