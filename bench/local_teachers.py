@@ -119,6 +119,14 @@ def continuous(model_name: str, requests: list[Request], rows: int) -> Line:
     return timed("transformers continuous batching", work)
 
 
+def shown(line: Line, first: float) -> str:
+    """A line of the table. `first`: tokens per second of the first way, which the others are compared with."""
+    rate = line.tokens / line.wall_s
+    return (
+        f"{line.name:42} {line.tokens:7} {line.wall_s:7.1f} {line.processor_s:7.1f} {rate:7.0f} {rate / first:6.2f}"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", default="embedded:smollm2-135m-instruct")
@@ -144,12 +152,13 @@ def main() -> None:
     if importlib.util.find_spec("vllm") is not None:
         vllm = VllmTeacher(options.model, concurrency=options.rows)
         ways["vllm"] = lambda: asyncio.run(measure("stillroom vllm", vllm, requests))
-    lines = [way() for name, way in ways.items() if name not in options.skip]
     print(f"{'way':42} {'tokens':>7} {'wall s':>7} {'cpu s':>7} {'tok/s':>7} {'ratio':>6}")
-    for line in lines:
-        rate = line.tokens / line.wall_s
-        ratio = rate / (lines[0].tokens / lines[0].wall_s)
-        print(f"{line.name:42} {line.tokens:7} {line.wall_s:7.1f} {line.processor_s:7.1f} {rate:7.0f} {ratio:6.2f}")
+    first = 0.0
+    for name, way in ways.items():
+        if name not in options.skip:
+            line = way()
+            first = first or line.tokens / line.wall_s
+            print(shown(line, first), flush=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"peak memory {peak:.0f} MiB (of this process)")
 

@@ -57,6 +57,7 @@ class Encoded(NamedTuple):
 
     @property
     def tokens(self) -> int:
+        """Tokens of prompt and answer, over all rows."""
         return sum(len(row.input_ids) for row in self.rows)
 
     def digest(self) -> str:

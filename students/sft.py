@@ -60,6 +60,7 @@ class Trained:
 
     @property
     def steps(self) -> int:
+        """Steps of the optimiser."""
         return len(self.losses)
 
 

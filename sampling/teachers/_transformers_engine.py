@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-from stillroom.errors import InputError, RequestFailed, StillroomError
+from stillroom.errors import InputError
 from stillroom.sampling.records import Completion, FinishReason
 from stillroom.sampling.teachers._transformers_cache import ATTENTION, Group, Places, Step, slot_attention
 from stillroom.sampling.teachers._transformers_draw import Drawn, draw
@@ -53,14 +53,10 @@ class Engine:
         self.rows = Rows(self.slots, share=self.share)
 
     def add(self, job: Job) -> None:
-        """Queues a request; one that cannot be asked at all fails alone."""
+        """Queues a request. Raises InputError for one that cannot be asked: too long, or not for this template."""
         import numpy as np
 
-        try:
-            prompt = self._encode(job)
-        except StillroomError as error:
-            job.future.set_exception(RequestFailed(str(error), retryable=False))
-            return
+        prompt = self._encode(job)
         job.usage.prompt_tokens, job.usage.completion_tokens = len(prompt), 0
         limit = min(self.context, len(prompt) + job.request.sampling.max_tokens)
         seeded = random.Random(job.request.seed)
@@ -193,22 +189,23 @@ class Engine:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
     def _hand_over(self, row: Row, reason: FinishReason) -> None:
-        if not row.job.future.set_running_or_notify_cancel():
-            return
+        completion = self._completion(row, reason)
+        if row.job.future.set_running_or_notify_cancel():
+            row.job.future.set_result(completion)
+
+    def _completion(self, row: Row, reason: FinishReason) -> Completion:
         answer = row.answer
         text = self._decode(answer[:-1] if answer[-1] in self.ends else answer)
         cuts = [text.find(stop) for stop in row.job.request.sampling.stop if stop in text]
         text = text[: min(cuts)] if cuts else text
         thinking = split_thinking(text, opened=thinking_is_open(self.tokenizer, row.prompt.tolist()))
-        row.job.future.set_result(
-            Completion(
-                text=thinking.text,
-                finish_reason=reason,
-                prompt_tokens=len(row.prompt),
-                completion_tokens=len(answer),
-                reasoning=thinking.reasoning,
-                logprobs=tuple(row.logprobs) if row.job.request.sampling.logprobs else None,
-            )
+        return Completion(
+            text=thinking.text,
+            finish_reason=reason,
+            prompt_tokens=len(row.prompt),
+            completion_tokens=len(answer),
+            reasoning=thinking.reasoning,
+            logprobs=tuple(row.logprobs) if row.job.request.sampling.logprobs else None,
         )
 
 

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sys
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from stillroom.errors import InputError, RunError, StillroomError
+from stillroom.errors import InputError, RequestFailed, RunError, StillroomError
 from stillroom.sampling import models
 from stillroom.sampling.records import Completion, Request, Usage
 from stillroom.sampling.teachers._transformers_engine import Engine
@@ -65,6 +66,7 @@ class TransformersTeacher:
 
     @property
     def concurrency(self) -> int:
+        """Requests in flight at most: the slots of the batch."""
         return self._concurrency
 
     async def sample(self, request: Request, usage: Usage) -> Completion:
@@ -124,6 +126,8 @@ class Worker:
             self._inbox.clear()
             self._thread = None  # a later request tries again
         _fail(jobs, error)
+        del engine
+        _give_back_memory()
 
     def _take(self, engine: Engine) -> bool:
         """Hands new jobs to the engine, waiting for one if there is nothing to do. False: time to stop."""
@@ -134,8 +138,16 @@ class Worker:
                 return False
             jobs, self._inbox = self._inbox, deque()
         for job in jobs:
-            engine.add(job)
+            self._add(engine, job)
         return True
+
+    def _add(self, engine: Engine, job: Job) -> None:
+        try:
+            engine.add(job)
+        except StillroomError as error:
+            _fail([job], RequestFailed(str(error), retryable=False))
+        except Exception as error:  # noqa: BLE001  a bug in a tokenizer or template fails this request alone
+            _fail([job], _explained(error, f"{self._model!r} cannot read the request"))
 
     def _step(self, engine: Engine) -> None:
         try:
@@ -148,8 +160,15 @@ class Worker:
 
 def _fail(jobs: list[Job], error: BaseException) -> None:
     for job in jobs:
-        if job.future.set_running_or_notify_cancel():
+        if not job.future.done() and job.future.set_running_or_notify_cancel():
             job.future.set_exception(error)
+
+
+def _give_back_memory() -> None:
+    """Of a freed model: torch keeps a GPU's memory for itself otherwise, and a student may want to train."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _explained(error: Exception, what: str) -> RunError:

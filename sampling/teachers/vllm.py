@@ -59,8 +59,7 @@ class VllmTeacher:
         self._concurrency = concurrency
         self._name = name
         self._settings = dict(engine or {})
-        self._loaded: Loaded | None = None
-        self._loading = asyncio.Lock()
+        self._starting: asyncio.Future[Loaded] | None = None
         self._closed = False
         self._numbers = itertools.count()
 
@@ -73,6 +72,7 @@ class VllmTeacher:
 
     @property
     def concurrency(self) -> int:
+        """Requests in flight at most."""
         return self._concurrency
 
     async def sample(self, request: Request, usage: Usage) -> Completion:
@@ -92,18 +92,24 @@ class VllmTeacher:
     async def close(self) -> None:
         """Ends the engine's processes. Requests that still wait fail."""
         self._closed = True
-        async with self._loading:
-            loaded, self._loaded = self._loaded, None
-        if loaded is not None:
-            await asyncio.to_thread(loaded.close)
+        starting, self._starting = self._starting, None
+        if starting is None:
+            return
+        try:
+            loaded = await asyncio.shield(starting)
+        except StillroomError:
+            return  # nothing was started; those who asked have been told
+        await asyncio.to_thread(loaded.close)
 
     async def _load(self) -> Loaded:
-        async with self._loading:
-            if self._closed:
-                raise RunError(f"the teacher {self.model!r} has been closed: make a new one")
-            if self._loaded is None:
-                self._loaded = await asyncio.to_thread(_start, self.model, self._concurrency, self._settings)
-            return self._loaded
+        """The engine, started by the first who asks. A request that is cancelled meanwhile does not stop the start:
+        `close` still has to find what has been started."""
+        if self._closed:
+            raise RunError(f"the teacher {self.model!r} has been closed: make a new one")
+        if self._starting is None:
+            start = asyncio.to_thread(_start, self.model, self._concurrency, self._settings)
+            self._starting = asyncio.ensure_future(start)
+        return await asyncio.shield(self._starting)
 
 
 @dataclass(slots=True)
@@ -119,6 +125,7 @@ class Loaded:
     guard: _vllm_guard.Guard
 
     def encode(self, request: Request) -> list[int]:
+        """The token ids of the prompt. Raises RequestFailed for one that does not fit the context."""
         try:
             prompt = encode_chat(self.tokenizer, request.messages)
         except StillroomError as error:
@@ -137,6 +144,7 @@ class Loaded:
         return self.engine.generate({"prompt_token_ids": prompt}, params, number, lora_request=self.adapter)
 
     def close(self) -> None:
+        """Ends the engine's processes."""
         self.engine.shutdown()
         self.engine.shutdown = lambda: None  # its __del__ calls it again, at the interpreter's end with an error
         self.guard.close()
@@ -181,6 +189,7 @@ class Pieces:
             self.logprobs = (self.logprobs or []) + [float(found[token].logprob) for token, found in pairs]
 
     def completion(self, prompt_tokens: int, *, opened: bool) -> Completion:
+        """The whole answer, its thinking part apart. `opened`: the template had opened one in the prompt."""
         thinking = split_thinking("".join(self.text), opened=opened)
         return Completion(
             text=thinking.text,

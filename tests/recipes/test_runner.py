@@ -11,12 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from stillroom.errors import InputError, RunError, RunFolderError
 from stillroom.recipes.display import Display
 from stillroom.recipes.runner import RunResult, run
 from stillroom.sampling.teachers.recorded import RecordedTeacher
-from tests.conftest import Body, ModelServer, command, served_by, stillroom, sums_until, write_sums
+from tests.conftest import (
+    Body,
+    ModelServer,
+    Reply,
+    command,
+    served_by,
+    stillroom,
+    sum_answer,
+    sums_until,
+    write_sums,
+)
 
 QUIET = Display(quiet=True)
 
@@ -229,6 +240,24 @@ def test_a_recording_of_other_tasks_says_so(tmp_path: Path) -> None:
     (tmp_path / "recording.jsonl").write_text('{"question": "Who?", "text": "Me."}\n')
     with pytest.raises(RunError, match="the teacher answered none of 16 tasks"):
         start(recipe, tmp_path / "run")
+
+
+def test_what_a_server_says_is_shown_as_it_is(
+    tmp_path: Path, model_server: ModelServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Square brackets are markup to the terminal's library, and a server may say anything."""
+
+    def script(body: Body) -> str | Reply:
+        question = body["messages"][-1]["content"]
+        said = {"error": {"message": "[/b] [red]bad[/] prompt"}}
+        return Reply(said, 400) if question.startswith("What is 2 ") else sum_answer(question, body["seed"])
+
+    model_server.script = script
+    recipe = write_sums(tmp_path, teacher=served_by(model_server))
+    result = run(recipe, out=tmp_path / "run", display=Display(Console(stderr=True, width=200)))
+    assert "last failure: HTTP 400: [/b] [red]bad[/] prompt" in capfd.readouterr().err
+    assert result.tasks == 16
+    assert result.rows > 10  # the other tasks went on
 
 
 # -- killed, stopped, and run twice ------------------------------------------------------------------------------

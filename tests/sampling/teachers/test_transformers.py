@@ -334,6 +334,40 @@ async def test_an_error_in_the_thread_reaches_every_asker(
     assert (await teacher.sample(request("again"), Usage())).completion_tokens == 12
 
 
+async def test_an_error_while_handing_over_reaches_every_asker(
+    teacher: TransformersTeacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = engines.Engine._completion
+
+    def broken(self: Any, row: Any, reason: Any) -> Completion:
+        if row.job.request.messages[0].content == "bad":
+            raise KeyError("a token that nobody knows")
+        return inner(self, row, reason)
+
+    monkeypatch.setattr(engines.Engine, "_completion", broken)
+    asked = [teacher.sample(request(text), Usage()) for text in ("fine", "bad", "sad")]
+    fine, bad, sad = await asyncio.gather(*asked, return_exceptions=True)
+    assert isinstance(fine, Completion | RunError)
+    assert isinstance(bad, RunError)
+    assert isinstance(sad, RunError)
+
+
+async def test_a_template_that_breaks_fails_one_request(
+    teacher: TransformersTeacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(tokenizer: Any, messages: Any) -> list[int]:
+        if messages[0].content == "bad":
+            raise RecursionError("a bug")
+        return [1, 5, 6]
+
+    monkeypatch.setattr(engines, "encode_chat", broken)
+    bad, fine = await asyncio.gather(
+        teacher.sample(request("bad"), Usage()), teacher.sample(request("fine"), Usage()), return_exceptions=True
+    )
+    assert isinstance(bad, RunError)
+    assert isinstance(fine, Completion)
+
+
 async def test_a_model_that_cannot_be_loaded_fails_the_request(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     teacher = TransformersTeacher(str(tmp_path), device="cpu")

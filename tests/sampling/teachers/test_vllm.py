@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -70,6 +71,27 @@ async def test_closing_what_never_started() -> None:
     await teacher.close()
     with pytest.raises(RunError, match="closed"):
         await teacher.sample(Request("t", 0, user("x"), SamplingParams(), 0), Usage())
+
+
+@pytest.mark.usefixtures("installed")
+async def test_an_engine_whose_asker_was_cancelled_is_still_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    go, closed = threading.Event(), []
+    engine = SimpleNamespace(close=lambda: closed.append(1))
+
+    def start(*args: Any) -> Any:
+        go.wait()
+        return engine
+
+    monkeypatch.setattr(module, "_start", start)
+    teacher = VllmTeacher("m")
+    asked = asyncio.create_task(teacher.sample(Request("t", 0, user("x"), SamplingParams(), 0), Usage()))
+    await asyncio.sleep(0)
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    go.set()
+    await teacher.close()
+    assert closed == [1]
 
 
 @pytest.mark.usefixtures("installed")
@@ -195,8 +217,7 @@ async def test_real_traces_from_smollm2() -> None:
     story.cancel()
     with pytest.raises(asyncio.CancelledError):
         await story
-    assert teacher._loaded is not None
-    assert teacher._loaded.engine.get_num_unfinished_requests() == 0
+    assert (await teacher._load()).engine.get_num_unfinished_requests() == 0
 
     with pytest.raises(RequestFailed, match="context"):
         await teacher.sample(ask("x " * 9000, greedy), Usage())
