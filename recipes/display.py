@@ -116,13 +116,13 @@ def progress_table(label: str, c: Counts) -> RenderableType:
     table = Table(box=None, padding=(0, 2), pad_edge=False)
     table.add_column("", width=9)
     for name, style in (("satisfied", "green"), ("gave up", "yellow"), ("exhausted", "yellow"), ("open", "cyan")):
-        table.add_column(name, justify="right", style=style)
+        table.add_column(name, justify="right", style=style, min_width=9)
     table.add_row("tasks", f"{c.satisfied:,}", f"{c.gave_up:,}", f"{c.exhausted:,}", f"{c.open:,}")
     attempts = Table(box=None, padding=(0, 2), pad_edge=False)
     attempts.add_column("", width=9)
     for name, style in (("accepted", "green"), ("rejected", "red"), ("unscored", "yellow"), ("failed", "red")):
-        attempts.add_column(name, justify="right", style=style)
-    attempts.add_column("tokens", justify="right")
+        attempts.add_column(name, justify="right", style=style, min_width=9)
+    attempts.add_column("tokens", justify="right", min_width=9)
     attempts.add_column("tokens/s", justify="right")
     numbers = [c.accepted, c.rejected, c.unscored, c.failed, c.completion_tokens]
     attempts.add_row("attempts", *(f"{n:,}" for n in numbers), f"{_rate(c):,.0f}")

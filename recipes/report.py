@@ -33,7 +33,9 @@ def _show_agreement(console: Console, agreement: Agreement) -> None:
     console.print(f"agreement with the recorded grades: {share}, {agreement.agreed:,} of {agreement.graded:,}")
     if not agreement.disagreements:
         return
-    table = Table(title="where check and grade differ", title_justify="left", pad_edge=False)
+    table = Table(
+        title="where check and grade differ", title_justify="left", box=None, padding=(0, 2), pad_edge=False
+    )
     for column in ("task", "draw", "grade", "our verdict", "reference", "read"):
         table.add_column(column, overflow="fold")
     for d in agreement.disagreements[:SHOWN_DISAGREEMENTS]:
@@ -49,7 +51,7 @@ def _show_agreement(console: Console, agreement: Agreement) -> None:
 def show_check(summary: CheckSummary, out: Path | None) -> None:
     """What a check of a file came to."""
     console = Console(highlight=False)
-    table = Table(pad_edge=False)
+    table = Table(box=None, padding=(0, 2), pad_edge=False)
     table.add_column("verdict")
     table.add_column("reason")
     table.add_column("answers", justify="right")

@@ -31,6 +31,7 @@ from stillroom.sampling.records import Outcome, SamplingParams, ScoredAttempt
 from stillroom.sampling.teachers.base import Teacher
 from stillroom.sampling.teachers.factory import make_teacher
 from stillroom.sampling.teachers.recorded import RecordedTeacher
+from stillroom.sampling.teachers.settings import RecordedSettings
 from stillroom.students.evaluate.results import Evaluation
 from stillroom.traces.answers import AnswerChecker, AnswerScorer
 from stillroom.traces.tasks import TaskSet, load_tasks
@@ -181,7 +182,8 @@ class Run:
     def _report_sampling(self, counts: Counts, outcomes: Sequence[Outcome]) -> None:
         reused = f" ({counts.reused:,} of them from the ledger)" if counts.reused else ""
         took = duration(counts.elapsed_s)
-        tokens = f"{counts.completion_tokens:,} new tokens in {took}"
+        what = "replayed" if isinstance(self.recipe.teacher, RecordedSettings) else "new"
+        tokens = f"{counts.completion_tokens:,} {what} tokens in {took}"
         self.display.line("sampled", f"{verdicts(counts)}{reused}; {tokens}")
         found = stops(outcomes)
         self.display.note(", ".join(f"{n:,} tasks {name.replace('_', ' ')}" for name, n in found.items() if n))

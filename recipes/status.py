@@ -89,7 +89,7 @@ def show_status(found: Status) -> None:
     state = f"finished {found.finished}" if found.finished else "not finished"
     where = escape(f"{found.name} in {found.folder}")
     console.print(f"[bold]{where}[/]: started {found.started}, {state}", soft_wrap=True)
-    table = Table(pad_edge=False, show_header=False)
+    table = Table(box=None, padding=(0, 2), pad_edge=False, show_header=False)
     table.add_column()
     table.add_column(justify="right")
     for state, n in sorted(found.verdicts.items()):
