@@ -110,7 +110,7 @@ def continuous(model_name: str, requests: list[Request], rows: int) -> Line:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    batching = ContinuousBatchingConfig(max_batch_tokens=rows + 256, num_blocks=64 * rows)
+    batching = ContinuousBatchingConfig(max_batch_tokens=rows + 256, num_blocks=3 * rows)
 
     def work() -> int:
         found = model.generate_batch(prompts, settings, batching, progress_bar=False)
