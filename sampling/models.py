@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -122,11 +123,9 @@ def load_model(name: str, dtype: str = "auto", device: str = "auto") -> Any:
 
 def pick_device(device: str = "auto") -> str:
     """`device`, or for "auto" the first GPU where there is one, else the CPU."""
-    import torch
-
     if device != "auto":
         return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return "cuda" if import_torch().cuda.is_available() else "cpu"
 
 
 def pick_dtype(device: str) -> str:
@@ -169,9 +168,27 @@ def quiet_transformers() -> Iterator[Any]:
             logging.enable_progress_bar()
 
 
+def import_torch() -> Any:
+    """The torch module, with worker threads that sleep while they wait for each other, where it is loaded here first.
+
+    By default they spin. As soon as anything else runs on the machine (answer checkers do), two threads of a small
+    model then wait for each other most of the time: measured on 2 busy cores, a run of 11 to 21 s took over 60.
+    OMP_WAIT_POLICY in the environment overrides it. Processes that we start do not inherit it.
+    """
+    fresh = "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ
+    if fresh:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # read once, when the library is loaded
+    try:
+        import torch
+    finally:
+        if fresh:
+            del os.environ["OMP_WAIT_POLICY"]
+    return torch
+
+
 def _import_transformers() -> Any:
     try:
-        import torch  # noqa: F401
+        import_torch()
         import transformers
     except ImportError as error:
         raise MissingExtra("a local model", error.name or "transformers", "train") from error

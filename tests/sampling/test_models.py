@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -151,6 +152,29 @@ def test_an_adapter_without_a_base_says_so(tmp_path: Path) -> None:
 def test_a_folder_without_weights_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(MissingFile, match="holds no weights"):
         fingerprint(str(tmp_path))
+
+
+@pytest.mark.parametrize(("given", "seen"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_torch_is_loaded_with_threads_that_sleep(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, seen: str
+) -> None:
+    found = []
+
+    class Finder:
+        def find_spec(self, name: str, *args: Any) -> None:
+            if name == "torch":
+                found.append(os.environ.get("OMP_WAIT_POLICY"))
+                raise ImportError("looked, and that is enough", name="torch")
+
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Finder()])
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if given:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    with pytest.raises(ImportError, match="enough"):
+        models.import_torch()
+    assert found == [seen]
+    assert os.environ.get("OMP_WAIT_POLICY") == given
 
 
 @pytest.mark.parametrize(
