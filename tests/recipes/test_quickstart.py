@@ -93,8 +93,8 @@ def test_the_whole_run_and_the_whole_run_again(tmp_path: Path) -> None:
     assert set(accuracy) == {"student_before", "student_after", "teacher", "control_unfiltered"}
     assert all(r["n"] == 6 and r["low"] <= r["value"] <= r["high"] for r in accuracy.values())
     assert {"a", "b", "test", "difference", "low", "high", "p"} <= evaluation["comparisons"][0].keys()
-    for folder in ("student/adapter", "student/merged", "controls/unfiltered/merged", "sft", "rejects"):
-        assert (out / folder).is_dir() or folder == "rejects"
+    for folder in ("student/adapter", "student/merged", "controls/unfiltered/merged", "sft"):
+        assert (out / folder).is_dir(), folder
     assert (out / "student" / "merged" / "tokenizer_config.json").is_file()
 
     answered, trained = attempts(out), (out / "student" / "training.json").stat().st_mtime_ns
