@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-from stillroom.errors import Interrupted
+from stillroom.errors import Interrupted, LedgerError, RunError
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.drawing import Drawing
 from stillroom.sampling.draws import TaskDraws
@@ -75,7 +75,7 @@ class Core:
                 self._settle_changed(on_outcome)
                 opened = self._start_draws(source)
                 if self._fatal is not None:
-                    raise self._fatal
+                    raise self._end_of(self._fatal)
                 if opened or self._changed:
                     await asyncio.sleep(0)
                 elif not self._jobs:
@@ -85,7 +85,7 @@ class Core:
         finally:
             await self._cancel(list(self._jobs))
         if self._stopping:
-            raise Interrupted(f"stopped after {self.counts.finished:,} tasks; run the same command again to go on")
+            raise self._interrupted()
 
     def stop_drawing(self) -> None:
         """Starts no more draws; those in flight are answered, scored and kept, then `run` raises Interrupted."""
@@ -162,6 +162,17 @@ class Core:
         self._answered(job)
         self._changed.append(draws)
         del draws.running[index]
+
+    def _interrupted(self, because: str = "") -> Interrupted:
+        return Interrupted(
+            f"stopped after {self.counts.finished:,} tasks{because}; run the same command again to go on"
+        )
+
+    def _end_of(self, fatal: BaseException) -> BaseException:
+        """What ends the run: a teacher that dies while we are stopping anyway is told of, not raised."""
+        if not self._stopping or not isinstance(fatal, RunError) or isinstance(fatal, LedgerError):
+            return fatal
+        return self._interrupted(f" (the requests in flight were lost: {fatal})")
 
     # -- stopping ------------------------------------------------------------------------------------------
 

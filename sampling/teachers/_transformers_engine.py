@@ -17,7 +17,8 @@ from stillroom.sampling.records import Completion, FinishReason
 from stillroom.sampling.teachers._transformers_cache import ATTENTION, Group, Places, Step, slot_attention
 from stillroom.sampling.teachers._transformers_draw import Drawn, draw
 from stillroom.sampling.teachers._transformers_rows import Job, Row, Rows
-from stillroom.sampling.teachers.chat import encode_chat, end_tokens, split_thinking, thinking_is_open
+from stillroom.sampling.teachers.chat import encode_chat, end_tokens, thinking_is_open
+from stillroom.sampling.thinking import split_thinking
 
 if TYPE_CHECKING:
     import torch

@@ -1,28 +1,20 @@
-"""What local teachers share about chat models: prompt ids, the tokens that end an answer, the thinking part.
+"""What local teachers share about chat models: prompt ids, and the tokens that end an answer.
 
 It refuses a tokenizer without a chat template: a guessed format would silently cost most of a teacher's ability.
 
->>> split_thinking("<think>2 and 2</think>4", opened=False)
-Thinking(reasoning='2 and 2', text='4')
+    ids = encode_chat(tokenizer, [Message("user", "What is 2 and 2?")])
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from stillroom.errors import InputError
 from stillroom.sampling.records import Message
+from stillroom.sampling.thinking import OPEN
 
-OPEN, CLOSE = "<think>", "</think>"
 PROBE = "stillroomprobe"
-
-
-class Thinking(NamedTuple):
-    """An answer in two parts. `reasoning` is None where there was no thinking part."""
-
-    reasoning: str | None
-    text: str
 
 
 def encode_chat(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
@@ -45,20 +37,6 @@ def end_tokens(tokenizer: Any, generation_config: Any) -> frozenset[int]:
     ends = set(configured if isinstance(configured, list | tuple) else [configured])
     ends |= {tokenizer.eos_token_id, _end_of_turn(tokenizer)}
     return frozenset(int(end) for end in ends if end is not None)
-
-
-def split_thinking(text: str, *, opened: bool) -> Thinking:
-    """Takes a leading `<think>…</think>` off an answer. `opened`: the prompt itself had opened it.
-
-    A thinking part that was never closed is all of the answer: there is no text yet.
-    """
-    if not opened:
-        if not text.lstrip().startswith(OPEN):
-            return Thinking(None, text)
-        text = text.lstrip()
-    text = text.removeprefix(OPEN)
-    reasoning, closed, answer = text.partition(CLOSE)
-    return Thinking(reasoning.strip("\n"), answer.lstrip("\n") if closed else "")
 
 
 def _render(tokenizer: Any, messages: Sequence[Message], *, generation_prompt: bool) -> str:

@@ -1,8 +1,9 @@
 """A teacher that runs vLLM in this process: continuous batching, paged attention, prefix caching; GPUs, or a CPU.
 
 vLLM's engine runs in processes of its own, which are started with the first request (half a minute and more), and
-ended by `close()`; should this process be killed, a small guard ends them. On a CPU it needs settings that vLLM does
-not choose by itself; they are set only where there is no GPU, and `engine` overrides them.
+ended by `close()`; should this process be killed, a small guard ends them; Ctrl-C does not reach them. On a CPU it
+needs settings that vLLM does not choose by itself; they are set only where there is no GPU, and `engine` overrides
+them.
 
 It refuses prompts that do not fit the engine's context. vLLM's own chatter is silenced unless VLLM_LOGGING_LEVEL is
 set. Draws are seeded one by one on a GPU; vLLM's CPU engine cannot, so there the engine as a whole is.
@@ -32,8 +33,9 @@ from stillroom.errors import InputError, MissingExtra, RequestFailed, RunError, 
 from stillroom.sampling import models
 from stillroom.sampling.hashing import digest
 from stillroom.sampling.records import Completion, FinishReason, Request, SamplingParams, Usage
-from stillroom.sampling.teachers import _vllm_guard
-from stillroom.sampling.teachers.chat import encode_chat, end_tokens, split_thinking, thinking_is_open
+from stillroom.sampling.teachers import _vllm_guard, _vllm_signals
+from stillroom.sampling.teachers.chat import encode_chat, end_tokens, thinking_is_open
+from stillroom.sampling.thinking import split_thinking
 
 CPU_KV_CACHE_GIB = "2"
 # Engine settings that change what is answered, and so belong to the identity; the others change how fast.
@@ -254,7 +256,7 @@ def quiet_vllm() -> Iterator[bool]:
 
     Raises InputError where vLLM cannot be imported.
     """
-    wanted = {"VLLM_LOGGING_LEVEL": "ERROR"}
+    wanted = {"VLLM_LOGGING_LEVEL": "ERROR"} | _vllm_signals.environment()
     if "VLLM_LOGGING_LEVEL" not in os.environ:
         wanted |= {"PYTHONWARNINGS": "ignore", "TORCH_CPP_LOG_LEVEL": "ERROR"}
         logging.getLogger("vllm").addHandler(logging.NullHandler())  # it warns before it has set up its logging

