@@ -1,4 +1,7 @@
-"""What commands print on standard output when they are done: tables for people."""
+"""What commands print on standard output when they are done: tables for people.
+
+Texts of a model are cut, and stripped of what a terminal or rich would obey; see `shown`. Programs read `--json`.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,17 @@ from rich.table import Table
 
 from stillroom.recipes.agreement import Agreement
 from stillroom.recipes.runner import RunResult
+from stillroom.sampling.records import State
+from stillroom.students.evaluate.statistics import mcnemar_exact, wilson
 from stillroom.traces.answers import CheckSummary, Reason, state_of
+from stillroom.traces.answers.against import SENTENCES, AgainstSummary, Disagreement, Score, Theirs, Why
 
 SHOWN_DISAGREEMENTS = 20
+SHOWN_DIFFERENCES = 50
+CELL = 32
+"""Characters of a text in a table."""
+PIPE_WIDTH = 180
+"""Columns of a table that goes to no terminal: there is no width to fit, and lines that wrap cannot be searched."""
 
 
 def show_result(result: RunResult) -> None:
@@ -67,3 +78,88 @@ def show_check(summary: CheckSummary, out: Path | None) -> None:
         console.print(f"as expected: {expected['agreed']:,} of {expected['labelled']:,} labelled ({share:.1%})")
     written = f"; one verdict a line in {escape(str(out))}" if out is not None else ""
     console.print(f"{summary.rows:,} answers in {summary.seconds:.1f} s{written}", soft_wrap=True)
+
+
+def show_against(summary: AgainstSummary, out: Path | None) -> None:
+    """Where our checker and Math-Verify differ, and why."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, PIPE_WIDTH)
+    console.print(_outcomes(summary))
+    if summary.disagreements:
+        console.print()
+        console.print(_reasons(summary))
+        console.print()
+        console.print(_differences(summary.disagreements[:SHOWN_DIFFERENCES]))
+    hidden = len(summary.disagreements) - SHOWN_DIFFERENCES
+    if hidden > 0:
+        console.print(f"and {hidden:,} more: --out FILE writes them all", markup=False)
+    if summary.score is not None:
+        _show_score(console, summary.score)
+    written = f"; the pairs where they differ, one a line, in {escape(str(out))}" if out is not None else ""
+    differ = f"ours and Math-Verify differ on {len(summary.disagreements):,} of {summary.rows:,} pairs"
+    console.print(f"{differ}, in {summary.seconds:.1f} s{written}", soft_wrap=True)
+
+
+def _columns(*names: str, right: tuple[str, ...] = ()) -> Table:
+    table = Table(box=None, padding=(0, 2), pad_edge=False)
+    for name in names:
+        table.add_column(name, overflow="fold", justify="right" if name in right else "left")
+    return table
+
+
+def _outcomes(summary: AgainstSummary) -> Table:
+    """Pairs by our state (down) and by what became of them at Math-Verify (across)."""
+    across = tuple(f"Math-Verify: {theirs}" if theirs is Theirs.ACCEPTED else theirs.value for theirs in Theirs)
+    table = _columns("ours", *across, right=across)
+    for ours in State:
+        table.add_row(ours.value, *(f"{summary.table[ours, theirs]:,}" for theirs in Theirs))
+    return table
+
+
+def _reasons(summary: AgainstSummary) -> Table:
+    table = _columns("why they differ", "pairs", "meaning", right=("pairs",))
+    for reason, count in summary.whys.most_common():
+        table.add_row(reason.value, f"{count:,}", SENTENCES[reason])
+    return table
+
+
+def _differences(found: list[Disagreement]) -> Table:
+    table = _columns("line", "why", "ours", "theirs", "gold", "answer", "Math-Verify read", right=("line",))
+    for d in found:
+        ours = f"{d.ours.state} ({d.ours.reason})" if d.ours.state is State.UNSCORED else d.ours.state.value
+        sides = (d.facts.gold.reading, d.facts.answer.reading) if d.facts is not None else ()
+        read = " | ".join(shown(side, CELL // 2) or "nothing" for side in sides)
+        texts = (shown(d.gold, CELL, end=True), shown(d.answer, CELL, end=True), read)
+        reason = f"{d.why}: {', '.join(d.policies)}" if d.why is Why.POLICY and d.policies else d.why.value
+        table.add_row(f"{d.line:,}", reason, ours, d.theirs.value, *map(escape, texts))
+    return table
+
+
+def _show_score(console: Console, score: Score) -> None:
+    console.print(f"as expected, of {score.labelled:,} labelled pairs:", end=" ")
+    console.print(f"ours {_share(score.ours, score.labelled)}, Math-Verify {_share(score.theirs, score.labelled)}")
+    if score.differing:
+        p = mcnemar_exact(score.ours_differing, score.theirs_differing)
+        alone = f"ours on {score.ours_differing:,}, Math-Verify on {score.theirs_differing:,}"
+        console.print(
+            f"right where they differ, of {score.differing:,} labelled pairs: {alone} (McNemar p = {p:.2g})"
+        )
+
+
+def _share(right: int, n: int) -> str:
+    interval = wilson(right, n)
+    return f"{right:,} ({interval.value:.1%} [{interval.low:.1%}, {interval.high:.1%}])"
+
+
+def shown(text: str, limit: int, *, end: bool = False) -> str:
+    """A text for one cell: one line, cut to `limit` characters, and nothing in it that a terminal obeys.
+
+    `end`: keeps the end, where a completion has its answer.
+    """
+    flat = " ".join((text[-4 * limit :] if end else text[: 4 * limit]).split())
+    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in flat)
+    cut = len(safe) > limit or len(text) > 4 * limit
+    if not cut:
+        return safe
+    return "…" + safe[1 - limit :] if end else safe[: limit - 1] + "…"

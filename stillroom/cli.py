@@ -10,13 +10,18 @@ import errno
 import json
 import os
 import sys
+from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from stillroom import __version__
-from stillroom.errors import StillroomError
+from stillroom.errors import InputError, StillroomError
+
+if TYPE_CHECKING:
+    from stillroom.traces.answers.policies import Policies
 
 app = typer.Typer(
     name="stillroom",
@@ -33,6 +38,12 @@ _NOT_OURS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM,
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+
+
+class Against(StrEnum):
+    """Other checkers that a file can be checked against."""
+
+    MATH_VERIFY = "math-verify"
 
 
 def _version(value: bool) -> None:
@@ -93,7 +104,10 @@ def status(
 def check(
     file: Annotated[Path, typer.Argument(help="JSON Lines with a gold answer and an answer to check in each line.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write one verdict a line here, in the same order.")
+        Path | None,
+        typer.Option(
+            "--out", help="Write one verdict a line here, in the same order; with --against, the differences."
+        ),
     ] = None,
     gold: Annotated[str, typer.Option("--gold", help="Name of the field with the gold answer.")] = "gold",
     pred: Annotated[str, typer.Option("--pred", help="Name of the field with the answer.")] = "pred",
@@ -101,17 +115,41 @@ def check(
     workers: Annotated[
         int | None, typer.Option("--workers", help="Worker processes; default one a core, four at most.")
     ] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option("--policy", metavar="NAME=VALUE", help="Set a policy: --policy rounding=never; repeatable."),
+    ] = None,
+    against: Annotated[
+        Against | None, typer.Option("--against", help="List where another checker's verdict differs, and why.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Check answers against gold answers: accepted, rejected or unscored, each with its reason."""
-    from stillroom.recipes.report import show_check
+    from stillroom.recipes.report import show_against, show_check
     from stillroom.traces.answers import check_file
+    from stillroom.traces.answers.against import check_against
 
-    summary = check_file(file, out=out, gold=gold, pred=pred, timeout_s=timeout_s, workers=workers)
-    if json:
-        _print_json(summary.as_dict())
-    else:
-        show_check(summary, out)
+    policies = _policies(policy or ())
+    if against is None:
+        summary = check_file(
+            file, out=out, gold=gold, pred=pred, timeout_s=timeout_s, workers=workers, policies=policies
+        )
+        return _print_json(summary.as_dict()) if json else show_check(summary, out)
+    found = check_against(
+        file, out=out, gold=gold, pred=pred, timeout_s=timeout_s, workers=workers, policies=policies
+    )
+    return _print_json(found.as_dict()) if json else show_against(found, out)
+
+
+def _policies(settings: Sequence[str]) -> Policies:
+    """Policies from NAME=VALUE words; of one that is named twice, the last counts."""
+    from stillroom.traces.answers.policies import Policies
+
+    for setting in settings:
+        if "=" not in setting:
+            raise InputError(f"--policy {setting!r} has no value: write NAME=VALUE, for example rounding=never")
+    words = (setting.partition("=") for setting in settings)
+    return Policies.of({name.strip(): value.strip() for name, _, value in words})
 
 
 @app.command()
@@ -128,7 +166,9 @@ def attempts(
 
 
 def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    # A model's text may hold half a surrogate pair, which no encoding takes: JSON has an escape for it.
+    typer.echo(text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def main() -> None:

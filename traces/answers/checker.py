@@ -1,6 +1,7 @@
 """The answer checker: is this answer the gold answer?
 
-It reads both texts, compares exactly where it can, and asks a killable worker process where it cannot. It holds in
+It reads both texts and compares them; where formulas agree wherever they were tried, a killable worker process
+confirms it with sympy. It holds in
 threads, under asyncio and in notebooks; no text can hang it, fill the memory or run code. It refuses to guess: what
 it cannot read whole is unscored, with the reason.
 
@@ -19,22 +20,44 @@ import weakref
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Self
+from importlib.metadata import version
+from typing import NamedTuple, Self
 
 from stillroom.errors import InputError
 from stillroom.sampling.records import Verdict
-from stillroom.traces.answers import engine
 from stillroom.traces.answers.limits import MAX_ANSWER, MAX_TEXT
+from stillroom.traces.answers.policies import Policies
 from stillroom.traces.answers.pool import WorkerPool
-from stillroom.traces.answers.reading import Reading, read
+from stillroom.traces.answers.reading import Ruling, located, rule
 from stillroom.traces.answers.records import Reason, verdict
 
-DETAIL = 200
+RULES = "3"
+"""Version of the rules: counted up when a verdict can change."""
+PACKAGES = ("sympy", "mpmath")
+DETAIL = 300
 """Characters of an answer that a verdict shows."""
 
 
 LONG = 20_000
 """Characters from which on a text is searched in a thread, to keep the event loop free."""
+
+
+_LIMITS = (Reason.TIMEOUT, Reason.OVER_LIMIT)
+UNPROVEN = "the same wherever tried; the proof ran into its limit"
+
+
+class Judged(NamedTuple):
+    """A pair, as its answers were found, with what is said of it so far."""
+
+    gold: str
+    answer: str
+    ruling: Ruling
+    seconds: float
+
+    def verdict(self) -> Verdict:
+        """As the sampling core takes it."""
+        assert self.ruling.reason is not None
+        return verdict(self.ruling.reason, self.ruling.detail[:DETAIL], self.seconds)
 
 
 class AnswerChecker:
@@ -43,11 +66,17 @@ class AnswerChecker:
     `workers`: processes at most, default one per core up to four; they start when the first pair needs one.
     `timeout_s`: limit for one pair, in seconds (below one second is fine); a worker's start does not count.
     `memory_mb`: address space of a worker, where the platform can limit it. `memo`: verdicts remembered.
+    `policies`: what is decided by convention.
     Raises InputError for impossible settings, CheckerError when workers cannot be started.
     """
 
     def __init__(
-        self, workers: int | None = None, timeout_s: float = 5.0, memory_mb: int = 2048, memo: int = 65_536
+        self,
+        workers: int | None = None,
+        timeout_s: float = 5.0,
+        memory_mb: int = 2048,
+        memo: int = 65_536,
+        policies: Policies | None = None,
     ) -> None:
         workers = min(4, os.cpu_count() or 1) if workers is None else workers
         _require("workers", workers, 1)
@@ -55,6 +84,7 @@ class AnswerChecker:
         _require("memory_mb", memory_mb, 512)
         _require("memo", memo, 0)
         self.timeout_s, self.memory_mb, self.workers = timeout_s, memory_mb, workers
+        self.policies = policies or Policies()
         self._pool = WorkerPool(workers, memory_mb)
         self._memo = Memo(memo)
         self._threads = Threads(workers)
@@ -62,29 +92,30 @@ class AnswerChecker:
 
     @property
     def identity(self) -> str:
-        """All that decides a verdict: versions of the rules and packages, and the limits."""
+        """All that decides a verdict: versions of the rules and packages, changed policies, and the limits."""
+        versions = ",".join([f"rules={RULES}", *(f"{name}={version(name)}" for name in PACKAGES)])
         limits = f"timeout={self.timeout_s:g},memory={self.memory_mb},answer={MAX_ANSWER},text={MAX_TEXT}"
-        return f"answer:{engine.identity()},{limits}"
+        return ",".join(filter(None, [f"answer:{versions}", self.policies.identity(), limits]))
 
     def warm(self) -> None:
         """Starts all workers now. Raises CheckerError if they cannot be started."""
         self._pool.warm()
 
     def check(self, gold: str, answer: str) -> Verdict:
-        """The verdict on one pair. Its `detail`: the answer that was read, or what stood in the way. Its `seconds`:
-        what reading and comparing took, without the wait for a free worker."""
-        reading, seconds = _timed_read(gold, answer)
-        return self._finished(reading, seconds) if reading.reason else self._asked(reading, seconds)
+        """The verdict on one pair. Its `detail`: the answer that was read, the policies that decided, or what stood in
+        the way. Its `seconds`: what reading and comparing took, without the wait for a free worker."""
+        judged = self._judge(gold, answer)
+        return judged.verdict() if judged.ruling.reason else self._confirmed(judged)
 
     async def acheck(self, gold: str, answer: str) -> Verdict:
         """As `check`, without blocking the event loop."""
         if len(answer) > LONG:
-            reading, seconds = await asyncio.to_thread(_timed_read, gold, answer)
+            judged = await asyncio.to_thread(self._judge, gold, answer)
         else:
-            reading, seconds = _timed_read(gold, answer)
-        if reading.reason:
-            return self._finished(reading, seconds)
-        return await asyncio.wrap_future(self._threads.get().submit(self._asked, reading, seconds))
+            judged = self._judge(gold, answer)
+        if judged.ruling.reason:
+            return judged.verdict()
+        return await asyncio.wrap_future(self._threads.get().submit(self._confirmed, judged))
 
     def check_many(self, pairs: Iterable[tuple[str, str]]) -> list[Verdict]:
         """The verdicts on many pairs, in their order, by all workers."""
@@ -94,32 +125,47 @@ class AnswerChecker:
         """As `check_many`, one by one, with a bounded number of pairs in memory."""
         window: deque[Verdict | Future[Verdict]] = deque()
         for gold, answer in pairs:
-            reading, seconds = _timed_read(gold, answer)
-            if reading.reason:
-                window.append(self._finished(reading, seconds))
+            judged = self._judge(gold, answer)
+            if judged.ruling.reason:
+                window.append(judged.verdict())
             else:
-                window.append(self._threads.get().submit(self._asked, reading, seconds))
+                window.append(self._threads.get().submit(self._confirmed, judged))
             if len(window) >= 64 * self.workers:
                 yield _awaited(window.popleft())
         while window:
             yield _awaited(window.popleft())
 
-    def _finished(self, reading: Reading, seconds: float) -> Verdict:
-        """The verdict that reading alone has given."""
-        assert reading.reason is not None
-        return verdict(reading.reason, reading.detail[:DETAIL], seconds)
+    def _judge(self, gold: str, answer: str) -> Judged:
+        """What can be said without a worker; remembered for the same two answers."""
+        start = time.perf_counter()
+        one, other, ruling = located(gold, answer, self.policies)
+        if ruling is None:
+            ruling = self._memo.get((one, other))
+            if ruling is None:
+                ruling = rule(one, other, self.policies)
+                self._memo.put((one, other), ruling)
+        return Judged(one, other, ruling, time.perf_counter() - start)
 
-    def _asked(self, reading: Reading, seconds: float) -> Verdict:
-        """The verdict of the engine, or the one it gave before. What a limit ended is asked again next time."""
-        key = (reading.gold, reading.answer)
-        result = self._memo.get(key)
-        if result is None:
-            result, spent = self._pool.compare(*key, limit_s=self.timeout_s)
-            seconds += spent
-            if result.reason not in (Reason.TIMEOUT, Reason.OVER_LIMIT):
-                self._memo.put(key, result)
-        detail = f"{reading.detail[:DETAIL]} ({result.detail})" if result.detail else reading.detail[:DETAIL]
-        return verdict(result.reason, detail, seconds)
+    def _confirmed(self, judged: Judged) -> Verdict:
+        """The verdict of a worker: a look at very many digits, then a proof. Where the proof alone runs into its limit,
+        what was seen stands. What a limit ended is asked again next time."""
+        key = (judged.gold, judged.answer)
+        found = self._asked(judged, prove=False)
+        if found.ruling.reason is Reason.EQUAL:
+            proof = self._asked(found, prove=True)
+            if proof.ruling.reason not in _LIMITS:
+                self._memo.put(key, proof.ruling)
+                return proof.verdict()
+            found = proof._replace(ruling=Ruling(Reason.EQUAL, judged.ruling.answer, UNPROVEN))
+        elif found.ruling.reason not in _LIMITS:
+            self._memo.put(key, found.ruling)
+        return found.verdict()
+
+    def _asked(self, judged: Judged, *, prove: bool) -> Judged:
+        policies = self.policies.changed()
+        result, spent = self._pool.compare(judged.gold, judged.answer, self.timeout_s, policies=policies, prove=prove)
+        ruling = Ruling(result.reason, "", result.detail)
+        return judged._replace(ruling=ruling, seconds=judged.seconds + spent)
 
     def pids(self) -> list[int]:
         """The worker processes that run now."""
@@ -137,12 +183,6 @@ class AnswerChecker:
         self.close()
 
 
-def _timed_read(gold: str, answer: str) -> tuple[Reading, float]:
-    start = time.perf_counter()
-    reading = read(gold, answer)
-    return reading, time.perf_counter() - start
-
-
 def _awaited(item: Verdict | Future[Verdict]) -> Verdict:
     return item if isinstance(item, Verdict) else item.result()
 
@@ -153,21 +193,21 @@ def _require(name: str, value: float, least: float) -> None:
 
 
 class Memo:
-    """The verdicts of the engine on the last `size` pairs of formulas; thread-safe."""
+    """What was said of the last `size` pairs of answers; thread-safe."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._lock = threading.Lock()
-        self._results: OrderedDict[tuple[str, str], engine.Result] = OrderedDict()
+        self._results: OrderedDict[tuple[str, str], Ruling] = OrderedDict()
 
-    def get(self, key: tuple[str, str]) -> engine.Result | None:
+    def get(self, key: tuple[str, str]) -> Ruling | None:
         """What was said of a pair, or None."""
         with self._lock:
             if key in self._results:
                 self._results.move_to_end(key)
             return self._results.get(key)
 
-    def put(self, key: tuple[str, str], result: engine.Result) -> None:
+    def put(self, key: tuple[str, str], result: Ruling) -> None:
         """Remembers a verdict, and forgets the one not asked for the longest."""
         with self._lock:
             self._results[key] = result

@@ -22,12 +22,17 @@ from stillroom.traces.answers.limits import MAX_ANSWER
 MAX_BOXES = 32
 """Boxes that are joined to one answer."""
 
-_BOX = re.compile(r"\\f?boxed\s*\{")
+OUTSIDE = "\u2060"
+"""Stands after a percent sign that was outside of the box: it may or may not belong to the answer."""
+UNCLOSED = 200
+"""Characters of a box without an end that is taken all the same, where the policy is to take what there is."""
+
+_BOX = re.compile(r"\\(?:begin)?f?boxed\s*\{")
 _JOIN = re.compile(
     r"(?:\\[()\[\]]|[\s$,.;])*(?:\\(?:text|quad|qquad|,|;)\s*)*\{?\s*"
-    r"(?:,|;|and|or|,\s*and)?\s*\}?(?:\\quad|\\qquad|\\[()\[\]]|[\s$,;])*"
+    r"(?:,|;|\+{2,}|and|or|,\s*and)?\s*\}?(?:\\quad|\\qquad|\\[()\[\]]|[\s$,;])*"
 )
-_JOINS = re.compile(r"[,;]|and|or")
+_JOINS = re.compile(r"[,;]|\+\+|and|or")
 _PERCENT = re.compile(r"[\s$}]{0,4}(\\?%|percent(?:age)?\b|pct\b)")
 _MARKER = re.compile(
     r"(?im)^[ \t]*####(?!#)[ \t]*|^[ \t>*]*A:[ \t]*"
@@ -41,7 +46,7 @@ _CONCLUSION = re.compile(r"(?i)\W{0,3}(?:therefore|thus|hence|so|the|we find)\b"
 _CLOSED = re.compile(r"(?i)\$\s*(?:is (?:the|our|my) (?:final )?(?:answer|solution|result))?\W*$")
 _BLOCK = re.compile(r"(?s)\$\$?[^$]+\$\$?|\\\[.+\\\]|\\begin\{.+\\end\{\w+\}")
 _SPAN = re.compile(r"\$[^$]+\$")
-_SENTENCE = re.compile(r"(?<=[\s\w)}\]$%*])\.(?=\s+[A-Z(<\[]|\s*$)")
+_SENTENCE = re.compile(r"(?<=[\s\w)}\]$%*\"])\.(?=\s+[A-Z(<\[]|\s*$)")
 
 
 class Box(NamedTuple):
@@ -52,20 +57,28 @@ class Box(NamedTuple):
     end: int
 
 
-def find_answer(text: str) -> str | None:
-    """The final answer of a text, without its marks, or None where there is none. It may be over the limits."""
+def find_answer(text: str, *, last: bool = False) -> str | None:
+    """The final answer of a text, without its marks, or None where there is none. It may be over the limits.
+
+    `last`: where nothing marks it, the last formula or number of the text is taken.
+    """
     text = _spoken(text)
-    boxes = _last_boxes(text)
+    boxes = _last_boxes(text, lenient=last)
     marker = _last_marker(text, boxes[-1].end if boxes else 0)
     if boxes and (marker is None or not _STRONG.search(text, max(0, marker[0] - 12), marker[1])):
         return _joined(text, boxes)
     if marker is not None:
-        return _after(text, marker[1])
-    return None if _BOX.search(text) else _bare(text)
+        said = _after(text, marker[1])
+        return _last_formula(said) if last and said is not None and _PROSE.search(said) else said
+    if _BOX.search(text):
+        return None
+    return _last_formula(text) if last else _bare(text)
 
 
 def _spoken(text: str) -> str:
     """The text after the thinking part; nothing if that part never ends."""
+    if "\\\\boxed" in text:
+        text = text.replace("\\\\boxed", "\\boxed")  # escaped once too often
     marks = list(_THINKING.finditer(text))
     if not marks:
         return text
@@ -87,24 +100,26 @@ def _closing(text: str, start: int, limit: int) -> int | None:
     return None
 
 
-def _box_at(text: str, match: re.Match[str]) -> Box | None:
+def _box_at(text: str, match: re.Match[str], *, lenient: bool = False) -> Box | None:
     """The box that opens at a match. One that is never closed counts only if its content ends with a closing
     brace of its own at the end of the text: then it is the box's brace that was forgotten, and nothing was cut."""
     close = _closing(text, match.end(), MAX_ANSWER * 4)
     if close is not None:
         return Box(text[match.end() : close], match.start(), close + 1)
     rest = text[match.end() :].strip().rstrip("$. ")
+    if lenient and len(rest) <= UNCLOSED and rest.count("{") == rest.count("}") and "\n" not in rest:
+        return Box(rest, match.start(), len(text))
     if len(rest) <= MAX_ANSWER and rest.endswith("}") and rest.count("{") == rest.count("}"):
         return Box(rest, match.start(), len(text))
     return None
 
 
-def _last_boxes(text: str) -> list[Box]:
+def _last_boxes(text: str, *, lenient: bool = False) -> list[Box]:
     """The last box and those joined to it by a comma or a word, in reading order; empty if the last never closes."""
     matches = list(_BOX.finditer(text))[-MAX_BOXES:]
     boxes: list[Box] = []
     for match in reversed(matches):
-        box = _box_at(text, match)
+        box = _box_at(text, match, lenient=lenient)
         if not boxes:
             if box is None:
                 return []
@@ -113,9 +128,9 @@ def _last_boxes(text: str) -> list[Box]:
             break
         elif box.end > boxes[0].start:
             boxes[0] = box  # the box around the one found before
-        elif _is_joined(text[box.end : boxes[0].start]):
+        elif _is_joined(between := text[box.end : boxes[0].start]) or (lenient and _is_unclear(between)):
             boxes.insert(0, box)
-        elif _is_unclear(text[box.end : boxes[0].start]):
+        elif _is_unclear(between):
             return [Box(text[box.start : boxes[-1].end], box.start, boxes[-1].end)]
         else:
             break
@@ -141,10 +156,10 @@ def _is_unclear(between: str) -> bool:
 
 
 def _joined(text: str, boxes: list[Box]) -> str:
-    """The content of the boxes as one answer, with a percent sign that stands just after the last."""
+    """The content of the boxes as one answer, with a percent sign that stands just after the last, and is marked."""
     parts = [_unwrapped(box.text) for box in boxes]
     percent = _PERCENT.match(text, boxes[-1].end)
-    return ", ".join(parts) + (r"\%" if percent and len(parts) == 1 and "%" not in parts[0] else "")
+    return ", ".join(parts) + (r"\%" + OUTSIDE if percent and len(parts) == 1 and "%" not in parts[0] else "")
 
 
 def _unwrapped(content: str) -> str:
@@ -200,7 +215,7 @@ def _concluded(sentence: str) -> str | None:
 
 def _trimmed(line: str) -> str:
     """Without emphasis, quotes and the full stop around an answer."""
-    line = line.strip().strip('*_`"').strip()
+    line = line.strip().strip('*_`"').removeprefix('\\"').removesuffix("\\").strip()
     return line.rstrip(".").strip('*_`" ') if not line.endswith("..") else line
 
 
@@ -215,6 +230,29 @@ def _bare(text: str) -> str | None:
     if lines and re.fullmatch(r"[-+$€£]{0,2}[0-9][0-9.,/ ]*%?\.?|\$[^$]+\$\.?|\\\(.+\\\)\.?", lines[-1].strip()):
         return _trimmed(lines[-1])
     return text if text and _is_latex_block(text) else None
+
+
+_WORDS = re.compile(r"(?<![\\A-Za-z{])(?!and\b|or\b|or[A-Z]\b)[A-Za-z]{2,}")
+_PROSE = re.compile(r"[A-Za-z]{2,}\s+[A-Za-z]{2,}|[A-Za-z]{2,}\s+\S+\s+[A-Za-z]{2,}")
+_FORMULA = re.compile(
+    r"\$\$(?P<block>[^$]+)\$\$|\$(?!\s*\n)(?P<inline>[^$\n]+)\$|\\\[(?P<display>.+?)\\\]|\\\((?!\s*\n)(?P<round>.+?)\\\)"
+    r"|(?P<number>[-+]?[$€£]?(?<![A-Za-z0-9.,/])(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:[.,][0-9]+)?(?:\s*/\s*[0-9]+)?(?:\s*(?:\\?%|percent(?:age)?\b|pct\b))?(?![A-Za-z0-9]*[A-Z0-9]))",
+    re.DOTALL,
+)
+
+
+def _last_formula(text: str) -> str | None:
+    """The last formula between delimiters, or number, of a text; of one line that is all an answer, the line."""
+    whole = _bare(text)
+    words = _WORDS.findall(whole) if whole is not None else []
+    if whole is not None and (not words or (len(words) == 1 and whole.lstrip("$")[:1].isdigit())):
+        return whole
+    found = None
+    for match in _FORMULA.finditer(text[-MAX_ANSWER * 4 :]):
+        found = match
+    if found is None:
+        return whole
+    return next(group for group in found.groups() if group is not None)
 
 
 def _is_latex_block(text: str) -> bool:

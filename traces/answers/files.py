@@ -23,6 +23,7 @@ from typing import IO, Any, NamedTuple, NoReturn
 from stillroom.errors import InputError, MissingFile
 from stillroom.sampling.records import State, Verdict
 from stillroom.traces.answers.checker import AnswerChecker
+from stillroom.traces.answers.policies import Policies
 from stillroom.traces.answers.records import Reason
 
 EXPECTED = "expected"
@@ -91,18 +92,19 @@ def check_file(
     workers: int | None = None,
     timeout_s: float = 5.0,
     memory_mb: int = 2048,
+    policies: Policies | None = None,
 ) -> CheckSummary:
     """Checks every line of a JSONL file.
 
     `out`: where the verdicts go, or None for the summary alone. `gold`, `pred`: the fields of a line. `workers`,
-    `timeout_s` and `memory_mb` as in `AnswerChecker`.
+    `timeout_s`, `memory_mb` and `policies` (None: the defaults) as in `AnswerChecker`.
     Raises MissingFile, InputError for bad lines (before any verdict) or an impossible `out`, CheckerError.
     """
-    source, start = _readable(path), time.perf_counter()
+    source, start = readable(path), time.perf_counter()
     for _ in read_rows(source, gold, pred):
         pass
     summary = CheckSummary()
-    with AnswerChecker(workers, timeout_s, memory_mb) as checker, _output(source, out) as sink:
+    with checker_for(workers, timeout_s, memory_mb, policies) as checker, output(source, out) as sink:
         rows, pairs = read_rows(source, gold, pred), read_rows(source, gold, pred)
         verdicts = checker.stream((row.gold, row.answer) for row in pairs)
         for row, verdict in zip(rows, verdicts, strict=True):
@@ -113,13 +115,20 @@ def check_file(
     return summary
 
 
+def checker_for(workers: int | None, timeout_s: float, memory_mb: int, policies: Policies | None) -> AnswerChecker:
+    """A checker for a file; `policies` None: the defaults."""
+    given: dict[str, Any] = {"policies": policies} if policies is not None and policies.changed() else {}
+    return AnswerChecker(workers, timeout_s, memory_mb, **given)
+
+
 def _line(verdict: Verdict) -> str:
     return (
         json.dumps({"verdict": verdict.state, "reason": verdict.reason, "seconds": round(verdict.seconds, 6)}) + "\n"
     )
 
 
-def _readable(path: str | os.PathLike[str]) -> Path:
+def readable(path: str | os.PathLike[str]) -> Path:
+    """The path, if it is a file that can be read twice. Raises MissingFile, InputError."""
     source = Path(path)
     if not source.exists():
         raise MissingFile(f"{source}: no such file")
@@ -176,7 +185,7 @@ def _kind(value: Any) -> str:
 
 
 @contextmanager
-def _output(source: Path, out: str | os.PathLike[str] | None) -> Iterator[IO[str] | None]:
+def output(source: Path, out: str | os.PathLike[str] | None) -> Iterator[IO[str] | None]:
     """A stream whose content becomes the file `out` if all goes well, and leaves nothing behind if not."""
     if out is None:
         yield None

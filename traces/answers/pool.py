@@ -18,15 +18,21 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Self
 
 from stillroom.errors import CheckerError
-from stillroom.traces.answers.engine import Result
 from stillroom.traces.answers.process import Worker, WorkerDied, WorkerTimeout
 from stillroom.traces.answers.records import Reason
 
 _OURS = {getattr(signal, name, None) for name in ("SIGKILL", "SIGTERM", "SIGALRM", "SIGHUP")}
 
 
+class Result(NamedTuple):
+    """What a worker says. `detail`: what decided, or stood in the way."""
+
+    reason: Reason
+    detail: str = ""
+
+
 class Timed(NamedTuple):
-    """What the engine says, and the seconds it took: without the wait for a free worker."""
+    """What a worker says, and the seconds it took: without the wait for a free worker."""
 
     result: Result
     seconds: float
@@ -60,12 +66,15 @@ class WorkerPool:
             worker.forget()
         self._reset()
 
-    def compare(self, gold: str, answer: str, limit_s: float) -> Timed:
-        """Compares two formulas within a limit. Never raises for what they say."""
+    def compare(
+        self, gold: str, answer: str, limit_s: float, *, policies: dict[str, str] | None = None, prove: bool = True
+    ) -> Timed:
+        """Compares two answers within a limit, with a proof of what agrees wherever it was tried, or only with a closer
+        look at it. Never raises for what they say."""
         worker, sound = self._take(), False
         start = time.perf_counter()
         try:
-            reply = worker.ask({"gold": gold, "answer": answer}, limit_s)
+            reply = worker.ask({"gold": gold, "answer": answer, "policies": policies or {}, "prove": prove}, limit_s)
             result, sound = Result(Reason(reply["reason"]), reply["detail"]), True
         except WorkerTimeout as late:
             result = Result(Reason.TIMEOUT, str(late))

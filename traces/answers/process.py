@@ -54,13 +54,14 @@ def environment() -> dict[str, str]:
 class Worker:
     """A started worker. One question at a time; not thread-safe by itself.
 
+    `module`: what the process runs, if not the checker's own worker; it speaks the same protocol.
     Raises CheckerError where no worker can be started, with the reason.
     """
 
-    def __init__(self, memory_mb: int) -> None:
+    def __init__(self, memory_mb: int, module: str | None = None) -> None:
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by kill()
         self._replies: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._process = self._started(memory_mb)
+        self._process = self._started(memory_mb, module or MODULE)
         self._reader = threading.Thread(target=self._read, name="stillroom-answers", daemon=True)
         self._reader.start()
         try:
@@ -74,8 +75,8 @@ class Worker:
         """The process id."""
         return self._process.pid
 
-    def _started(self, memory_mb: int) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-P", "-m", MODULE, str(memory_mb)]
+    def _started(self, memory_mb: int, module: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-P", "-m", module, str(memory_mb)]
         try:
             return subprocess.Popen(
                 command,
@@ -126,7 +127,7 @@ class Worker:
         reply: dict[str, Any] = json.loads(line)
         return reply
 
-    def ask(self, job: dict[str, str], limit_s: float) -> dict[str, Any]:
+    def ask(self, job: dict[str, Any], limit_s: float) -> dict[str, Any]:
         """Sends a job and waits for its reply. Raises WorkerTimeout or WorkerDied; kill the worker then."""
         assert self._process.stdin is not None
         try:

@@ -1,94 +1,187 @@
-"""From two texts to a verdict, as far as that goes without a worker: find, limit, write plainly, compare exactly.
+r"""From two texts to a verdict: find the answers, refuse what is too large, read them, compare them.
 
-What is left is a pair of formulas for the engine. This is the seam between the exact part and the engine: another
-engine replaces what comes after it, and nothing before.
+Only formulas that agree wherever they were tried, and are not proven the same, are left for a worker to confirm.
 
->>> read("#### 18", "The answer is $18.").reason
+>>> judge("#### 18", "The answer is $18.").reason
 <Reason.EQUAL: 'equal'>
 """
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from typing import NamedTuple
 
-from stillroom.traces.answers import exact
-from stillroom.traces.answers.extract import find_answer
-from stillroom.traces.answers.formula import Formula, formula
+from stillroom.traces.answers.compare import compare
+from stillroom.traces.answers.extract import OUTSIDE, find_answer
+from stillroom.traces.answers.lexer import Unreadable, plain, unreadable
 from stillroom.traces.answers.limits import MAX_TEXT, over_limit
-from stillroom.traces.answers.plain import plain, unreadable
+from stillroom.traces.answers.parser import parse
+from stillroom.traces.answers.policies import Policies
 from stillroom.traces.answers.records import Reason
+from stillroom.traces.answers.tree import Node
+from stillroom.traces.answers.values import Answer, Confirm, Pending, Rules
 
-DEGREES = r"^\circ"
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
+_CHOICE = re.compile(r"(?:\\text(?:bf|rm)?\s*\{)?\s*\(?([A-J])(?:\)\s*\}?|[.:)]\s|\s*\}?[).:]\s?\}?)\s*(?=\S)")
+_LETTER = re.compile(r"(?:\\text(?:bf|rm)?\s*\{)?\s*\(?([A-J])\)?\s*\}?\.?")
+_COMMA = re.compile(r"([-+]?)([0-9]+),([0-9]+)((?:[^0-9,].*)?)", re.DOTALL)
 
 
-class Answer(NamedTuple):
-    """An answer as it was found. `plain` is "" where `reason` says why it cannot be read."""
+class Found(NamedTuple):
+    """An answer as it was found. `text` is "" where `reason` says why it cannot be read."""
 
-    plain: str
+    text: str
     reason: Reason | None = None
     why: str = ""
 
 
-class Reading(NamedTuple):
-    """Where reading has led: a reason, or two formulas that only the engine can compare.
+class Ruling(NamedTuple):
+    """What is said of a pair. `reason` None: the formulas agree wherever tried, and a worker is to confirm it.
 
-    `detail`: the answer that was read, or what stood in the way.
+    `answer`: the answer that was read. `why`: what decided, or what stood in the way. `policies`: those that decided.
     """
 
     reason: Reason | None
-    detail: str
-    gold: str = ""
-    answer: str = ""
+    answer: str
+    why: str = ""
+    policies: tuple[str, ...] = ()
+
+    @property
+    def detail(self) -> str:
+        """One line for people."""
+        notes = "; ".join(filter(None, (self.why if not self.why.startswith("policy ") else "", *(f"policy {name}" for name in self.policies))))
+        shown = self.answer.removesuffix(OUTSIDE)
+        return f"{shown} ({notes})" if notes and shown else shown or notes
 
 
-def read(gold: str, answer: str) -> Reading:
-    """Reads a gold and a whole completion."""
-    one = locate(gold, Reason.UNPARSED_GOLD, Reason.UNPARSED_GOLD)
+def judge(gold: str, answer: str, policies: Policies | None = None) -> Ruling:
+    """Judges a gold and a whole completion, as far as that goes without a worker."""
+    one, other, ruling = located(gold, answer, policies or _DEFAULT)
+    return ruling or rule(one, other, policies or _DEFAULT)
+
+
+class Located(NamedTuple):
+    """Both answers as they were found; `ruling` where one was not, or cannot be read."""
+
+    gold: str
+    answer: str
+    ruling: Ruling | None
+
+
+def located(gold: str, answer: str, policies: Policies) -> Located:
+    """Finds the answers of a gold and of a whole completion."""
+    one = locate(gold, Reason.UNPARSED_GOLD, Reason.UNPARSED_GOLD, policies.unmarked)
     if one.reason is not None:
-        return Reading(one.reason, f"gold: {one.why}")
-    other = locate(answer, Reason.NO_ANSWER, Reason.UNPARSED_ANSWER)
+        return Located("", "", Ruling(one.reason, "", f"gold: {one.why}"))
+    other = locate(answer, Reason.NO_ANSWER, Reason.UNPARSED_ANSWER, policies.unmarked)
     if other.reason is not None:
-        return Reading(other.reason, other.why)
-    return compare(one.plain, other.plain)
+        return Located("", "", Ruling(other.reason, "", other.why))
+    return Located(one.text, other.text, None)
 
 
-def locate(text: str, missing: Reason, unread: Reason) -> Answer:
-    """Finds the answer of a text and writes it plainly."""
+_DEFAULT = Policies()
+
+
+def locate(text: str, missing: Reason, unread: Reason, unmarked: str = "line") -> Found:
+    """Finds the answer of a text, and refuses what cannot be read at all or is too large."""
     if len(text) > MAX_TEXT:
-        return Answer("", Reason.OVER_LIMIT, f"{len(text):,} characters, the limit is {MAX_TEXT:,}")
-    found = find_answer(text)
+        return Found("", Reason.OVER_LIMIT, f"{len(text):,} characters, the limit is {MAX_TEXT:,}")
+    found = find_answer(text, last=unmarked == "last")
     if found is None or not found.strip():
-        return Answer("", missing, "no final answer")
+        return Found("", missing, "no final answer")
     too_large = over_limit(found)
     if too_large:
-        return Answer("", Reason.OVER_LIMIT, too_large)
+        return Found("", Reason.OVER_LIMIT, too_large)
     why = unreadable(found)
-    return Answer("", unread, why) if why else Answer(plain(found))
+    return Found("", unread, why) if why else Found(found.strip())
 
 
-def compare(gold: str, answer: str) -> Reading:
-    """Compares two plain answers exactly, or prepares them for the engine."""
-    try:
-        reason = exact.compare(gold, answer)
-    except OverflowError as error:
-        return Reading(Reason.OVER_LIMIT, str(error))
-    if reason is not None:
-        return Reading(reason, answer)
-    one, other = formula(gold), formula(answer)
+def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = None) -> Ruling:
+    """Judges two answers as they were found."""
+    if _INTEGER.fullmatch(gold) and _INTEGER.fullmatch(answer):
+        return Ruling(Reason.EQUAL if int(gold) == int(answer) else Reason.DIFFERENT, answer)
+    letters = _letters(gold, answer)
+    if letters is not None:
+        return Ruling(Reason.EQUAL if letters else Reason.DIFFERENT, answer)
+    one, other = _read(gold), _read(answer)
     for side, unread in ((one, Reason.UNPARSED_GOLD), (other, Reason.UNPARSED_ANSWER)):
-        opaque = exact.opaque(side.body)
-        if opaque:
-            return Reading(unread, f"{side.body[:200]} ({opaque!r} is not read)")
-    if _differ(one, other):
-        return Reading(Reason.NEEDS_POLICY, answer)
-    bodies = one.body, other.body
-    if "=" in "".join(bodies):  # one is an equation: the name of the other is a side of its equation
-        bodies = one.whole if "=" in other.body else one.body, other.whole if "=" in one.body else other.body
-    return Reading(None, answer, *bodies)
+        if isinstance(side, Found):
+            return Ruling(side.reason or unread, "", side.why)
+    assert not isinstance(one, Found)
+    assert not isinstance(other, Found)
+    return _ruled(one, other, answer, policies, confirm)
 
 
-def _differ(one: Formula, other: Formula) -> bool:
-    """Whether names or units differ, or degrees stand against a multiple of pi: the formulas alone do not decide."""
-    degrees = one.unit != other.unit and DEGREES in (one.unit, other.unit) and r"\pi" in one.body + other.body
-    names = bool(one.name and other.name and one.name != other.name)
-    return degrees or names or bool(one.unit and other.unit and one.unit != other.unit)
+def _ruled(one: Readings, other: Readings, answer: str, policies: Policies, confirm: Confirm | None) -> Ruling:
+    """By the readings of both sides, the first of each foremost: the same if any two are, by policy."""
+    best: Ruling | None = None
+    for first in one:
+        for second in other:
+            rules = Rules(policies, confirm)
+            try:
+                same = compare(first.node, second.node, rules)
+                for reading in (first, second):
+                    if reading.policy and same.same is True:
+                        same = rules.decide(reading.policy, _ANOTHER[reading.policy])
+            except Pending:
+                return Ruling(None, answer)
+            except (OverflowError, RecursionError) as large:
+                return Ruling(Reason.OVER_LIMIT, answer, str(large))
+            found = Ruling(_REASONS[same.same], answer, same.why, tuple(sorted(rules.used)))
+            if found.reason is Reason.EQUAL:
+                return found
+            best = best or found
+    assert best is not None
+    return best
+
+
+_ANOTHER: dict[str, dict[str, bool | None]] = {
+    "decimal_comma": {"either": True, "list": False},
+    "percent": {"value": True, "bare": True, "strict": False},
+}
+_REASONS = {True: Reason.EQUAL, False: Reason.DIFFERENT, None: Reason.NEEDS_POLICY}
+
+
+class Reading(NamedTuple):
+    """One way to read an answer. `policy`: the one that allows it, or "" for the plain one."""
+
+    node: Node
+    policy: str = ""
+
+
+Readings = tuple[Reading, ...]
+
+
+@lru_cache(maxsize=16_384)
+def _read(text: str) -> Readings | Found:
+    """What a text may be read as, the plain reading first, or why it cannot be read."""
+    try:
+        first = Reading(parse(plain(text)))
+    except Unreadable as why:
+        return Found("", None, f"{text[:120]}: {why}")
+    except (OverflowError, RecursionError) as large:
+        return Found("", Reason.OVER_LIMIT, str(large))
+    return (first, *_other_readings(text, first.node))
+
+
+def _other_readings(text: str, first: Node) -> Readings:
+    """A percent sign outside of the box left out; a decimal comma."""
+    if text.endswith(OUTSIDE) and first.kind == "percent":
+        return (Reading(first.args[0], "percent"),)
+    comma = _COMMA.fullmatch(plain(text).strip())
+    if not comma or first.kind not in ("list", "unit") or (len(comma[3]) == 3 and comma[2] != "0"):
+        return ()
+    try:
+        return (Reading(parse(f"{comma[1]}{comma[2]}.{comma[3]}{comma[4]}"), "decimal_comma"),)
+    except (Unreadable, OverflowError):
+        return ()
+
+
+def _letters(gold: str, answer: str) -> bool | None:
+    """Of a multiple choice: whether the letters are the same, where one side gives the text too; None otherwise."""
+    one, other = (_LETTER.fullmatch(side) for side in (gold, answer))
+    first, second = (lone or _CHOICE.match(side) for lone, side in ((one, gold), (other, answer)))
+    if not (one or other) or first is None or second is None:
+        return None
+    return bool(first[1] == second[1])

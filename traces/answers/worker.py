@@ -1,6 +1,6 @@
 """The worker process: `python -m stillroom.traces.answers.worker MEMORY_MB`. It reads pairs and writes reasons.
 
-One JSON object a line, both ways: `{"gold", "answer", "limit_s"}` in, `{"reason", "detail"}` out; the first line
+One JSON object a line, both ways: `{"gold", "answer", "policies", "prove", "limit_s"}` in, `{"reason", "detail"}` out; the first line
 out says `{"ready": true}` or `{"error": ...}`. Formulas are untrusted: they travel as ASCII JSON, and whatever the
 parser prints goes nowhere near the protocol.
 
@@ -78,12 +78,15 @@ def read_jobs(jobs: queue.SimpleQueue[bytes]) -> None:
 
 def answer(line: bytes) -> tuple[dict[str, Any], bool]:
     """Does one job. Returns the reply, and whether this process can be trusted with another."""
-    from stillroom.traces.answers import engine
+    from stillroom.traces.answers import reading, symbolic
+    from stillroom.traces.answers.policies import Policies
 
     job = json.loads(line)
     set_alarm(float(job["limit_s"]) + GRACE_S)
+    confirm = symbolic.confirm if job["prove"] else symbolic.probe
     try:
-        result = engine.compare(job["gold"], job["answer"])
+        result = reading.rule(job["gold"], job["answer"], Policies.of(job["policies"]), confirm)
+        assert result.reason is not None  # nothing is pending where it can be confirmed
         return {"reason": result.reason.value, "detail": result.detail}, True
     except MemoryError:
         return {"reason": Reason.OVER_LIMIT.value, "detail": "out of memory"}, False
@@ -102,9 +105,9 @@ def main() -> int:
     stream = private_output()
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     try:
-        from stillroom.traces.answers import engine
+        from stillroom.traces.answers import symbolic
 
-        engine.warm()
+        symbolic.warm()
     except StillroomError as error:
         write(stream, {"error": str(error)})
         return 1

@@ -48,6 +48,26 @@ def test_only_equal_is_accepted_and_only_different_rejected(reason: Reason) -> N
         ("52_8", "52_{8}"),
         (r"\overline{AB}", r"\overline{AB}"),
         (r"\sqrt{2}", "1.4142135623730951"),
+        ("1:2", "2:4"),
+        ("1,2", "(1,2)"),
+        (r"\frac{\pi}{6}", "30°"),
+        ("45°", "45"),
+        (r"\pi", "3.14"),
+        ("x^2+C", "x^2+K"),
+        ("f(x)=2x", "f(z)=2z"),
+        (MATRIX.replace("&1", r"&\frac{1}{3}"), MATRIX.replace("&1", "&0.333")),
+        (r"\tan(x/2)", r"\frac{1-\cos x}{\sin x}"),
+        (r"2 \arcsin \sqrt{a}", r"\arccos(1 - 2a)"),
+        ("2x+4y-3=0", r"y = -\frac{1}{2}x + \frac{3}{4}"),
+        (r"\{x | x < \frac{3}{2}\} - \{-6\}", r"(-\infty, -6) \cup (-6, \frac{3}{2})"),
+        (r"1\leq|z|\leq \frac{3}{2}", r"z \in [-\frac{3}{2}, -1] \cup [1, \frac{3}{2}]"),
+        (r"a \leqslant -2 \text{ or } a = 1", r"(-\infty, -2] \cup \{1\}"),
+        (r"96-10\sqrt{21}", r"\frac{6\sqrt{1789-240\sqrt{21}}+8\sqrt{1236-240\sqrt{21}}}{5}"),
+        (r"\frac{d !}{2 k(d-k) !}", r"\dfrac{\dbinom{d}{k} (k - 1)!}{2}"),
+        (r"x = k\pi", r"n\pi"),
+        (r"3 \pm 2\sqrt{2}", r"3+2\sqrt2, 3-2\sqrt2"),
+        (r"x \equiv 5 \pmod 7", r"x \equiv 12 \pmod{7}"),
+        ("10", r"The share is $\boxed{10}\%$."),
     ],
 )
 def test_accepted(checker: AnswerChecker, gold: str, answer: str) -> None:
@@ -59,7 +79,6 @@ def test_accepted(checker: AnswerChecker, gold: str, answer: str) -> None:
     [
         ("4t", "4"),
         ("x+2m", "x+2"),
-        ("5g", "5l"),
         (r"\frac \pi4 + 2 - \sqrt2", "2"),
         (r"1 - \frac{1}{\mathrm{e}}", r"1 + \frac{1}{\mathrm{e}}"),
         (r"\frac{1}{2004!}", r"\frac{1}{2006!}"),
@@ -68,6 +87,15 @@ def test_accepted(checker: AnswerChecker, gold: str, answer: str) -> None:
         ("x^2+2x+1", "x^3+2x+1"),
         ("52_8", "52"),
         ("1011_2", "1011"),
+        (r"x \equiv 5 \pmod 7", r"x \equiv 5 \pmod 8"),
+        ("2 hours 30 minutes", "2 hours 45 minutes"),
+        (r"\tan(x/2)", r"\frac{1-\cos x}{\sin x} + 10^{-300}"),
+        (r"\sqrt{x^2}", "x"),
+        ("2,2,3", "2,3"),
+        ("2", "2 2/3"),
+        (r"\boxed{\{x | -1 < x < 1\}}", "1"),
+        (r"\frac75+\frac15 i", r"\frac15"),
+        ("0.0000001", "0.0000002"),
         ("20:34", "10:17"),
         ("[0,9)", "[0,1)"),
         ("(0,9)", "[0,9)"),
@@ -91,30 +119,26 @@ def test_rejected(checker: AnswerChecker, gold: str, answer: str) -> None:
         (r"\frac{1}{", r"\frac{1}{", Reason.UNPARSED_GOLD),
         (r"\boxed{12", r"\boxed{12", Reason.UNPARSED_GOLD),
         ("\x00", "\x00", Reason.UNPARSED_GOLD),
-        (r"1:2:3:\ldots", r"1:4:9:\ldots", Reason.UNPARSED_GOLD),
+        (r"1:2:3:\ldots", r"1:4:9:\ldots", Reason.NEEDS_POLICY),
         ("1+", "1", Reason.UNPARSED_GOLD),
         ("5", "", Reason.NO_ANSWER),
         ("5", "First one thing.\nThen another, and no end", Reason.NO_ANSWER),
         ("5", "<think>it must be 5", Reason.NO_ANSWER),
-        ("5", r"\boxed{5 \pmod 7}", Reason.UNPARSED_ANSWER),
-        ("-1", r"\forall x>0, f(x) = -1", Reason.UNPARSED_ANSWER),
+        ("5", r"\boxed{5 \pmod 7}", Reason.NEEDS_POLICY),
+        ("-1", r"\forall x>0, f(x) = -1", Reason.NEEDS_POLICY),
         ("42", "\\boxed{\u202e24\u202c}", Reason.UNPARSED_ANSWER),
         ("42", "\\boxed{\ud800}", Reason.UNPARSED_ANSWER),
         ("5", r"\boxed{5+}", Reason.UNPARSED_ANSWER),
-        ("2 hours 30 minutes", "2 hours 45 minutes", Reason.UNPARSED_GOLD),
         ("42", r"\boxed{9^{9^{9^9}}}", Reason.OVER_LIMIT),
         ("42", "x" * 1_000_001, Reason.OVER_LIMIT),
-        ("1:2", "2:4", Reason.NEEDS_POLICY),
         ("11_2", "3", Reason.NEEDS_POLICY),
-        ("1,2", "(1,2)", Reason.NEEDS_POLICY),
-        ("2,2,3", "2,3", Reason.NEEDS_POLICY),
-        (r"\frac{\pi}{6}", "30°", Reason.NEEDS_POLICY),
-        (r"\pi", "3.14", Reason.NEEDS_POLICY),
-        ("x^2+C", "x^2+c", Reason.NEEDS_POLICY),
-        ("f(x)=2x", "f(z)=2z", Reason.NEEDS_POLICY),
+        ("5g", "5l", Reason.NEEDS_POLICY),
+        ("10%", "10", Reason.NEEDS_POLICY),
+        (r"\frac13", "0.33", Reason.NEEDS_POLICY),
+        ("x^2+C", "x^2", Reason.NEEDS_POLICY),
+        ("5", r"\boxed{1\frac{9}{5}}", Reason.UNPARSED_ANSWER),
+        ("20", "2 10", Reason.UNPARSED_ANSWER),
         ("Petya will win", "Petya", Reason.NEEDS_POLICY),
-        (MATRIX.replace("&1", r"&\frac{1}{3}"), MATRIX.replace("&1", "&0.333"), Reason.NEEDS_POLICY),
-        (r"\tan(x/2)", r"\frac{1-\cos x}{\sin x}", Reason.NEEDS_POLICY),
     ],
 )
 def test_unscored(checker: AnswerChecker, gold: str, answer: str, reason: Reason) -> None:
@@ -123,14 +147,14 @@ def test_unscored(checker: AnswerChecker, gold: str, answer: str, reason: Reason
 
 
 def test_a_verdict_shows_the_answer_that_was_read(checker: AnswerChecker) -> None:
-    assert checker.check("5", r"So $x = \boxed{\dfrac{1}{2}}$.").detail == r"\frac{1}{2}"
+    assert checker.check("5", r"So $x = \boxed{\dfrac{1}{2}}$.").detail == r"\dfrac{1}{2}"
 
 
 def test_unseen_math_golds_equal_themselves(checker: AnswerChecker, data: Data) -> None:
     rows = data("math500/math500_dev.jsonl")
     verdicts = checker.check_many((row["answer"], row["solution"]) for row in rows)
     misses = [row["answer"] for row, verdict in zip(rows, verdicts, strict=True) if verdict.state != State.ACCEPTED]
-    assert misses == ["10"]  # its solution ends in 10 percent: policy
+    assert misses == []
 
 
 def test_gsm8k_grades(checker: AnswerChecker, data: Data) -> None:

@@ -19,10 +19,10 @@ from stillroom.sampling.records import State
 from stillroom.traces.answers import AnswerChecker, Reason, check, process
 from stillroom.traces.answers.process import MODULE, environment
 
-HANG = r"\boxed{\sum_{k=1}^{10^9} \frac{1}{k^2+1}}"
-"""A short answer that the engine works on for hours."""
-PAIR = (r"\sqrt{8}", r"2\sqrt{2}")
-"""A pair that needs the engine."""
+HANG = ("gamma(x+1)", r"\boxed{x*gamma(x)}")
+"""The same, and short; but a worker looks at it for hours."""
+PAIR = (r"\tan(x/2)", r"\frac{1-\cos x}{\sin x}")
+"""A pair that needs a worker."""
 on_linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 
 
@@ -53,7 +53,7 @@ def quick() -> Iterator[AnswerChecker]:
 
 
 def test_a_hang_costs_one_verdict(quick: AnswerChecker) -> None:
-    hung = quick.check("42", HANG)
+    hung = quick.check(*HANG)
     assert (hung.state, hung.reason) == (State.UNSCORED, Reason.TIMEOUT)
     assert 0.5 <= hung.seconds < 5
     assert quick.check("5", "5").state == State.ACCEPTED
@@ -64,9 +64,8 @@ def test_a_timeout_is_not_remembered_and_a_verdict_is() -> None:
         assert checker.check(*PAIR).reason == Reason.EQUAL
         checker.timeout_s = 0.0
         assert checker.check(*PAIR).reason == Reason.EQUAL
-        assert checker.check("42", HANG).reason == Reason.TIMEOUT
-        assert ("42", HANG) not in checker._memo._results
-        assert len(checker._memo._results) == 1
+        assert checker.check(*HANG).reason == Reason.TIMEOUT
+        assert [ruling.reason for ruling in checker._memo._results.values()] == [Reason.EQUAL, None]
 
 
 def test_the_memo_forgets_the_oldest() -> None:
@@ -77,12 +76,12 @@ def test_the_memo_forgets_the_oldest() -> None:
 
 def test_time_limits_hold_in_threads(quick: AnswerChecker) -> None:
     with ThreadPoolExecutor(2) as threads:
-        verdicts = list(threads.map(lambda _: quick.check("42", HANG), range(2)))
+        verdicts = list(threads.map(lambda _: quick.check(*HANG), range(2)))
     assert [verdict.reason for verdict in verdicts] == [Reason.TIMEOUT] * 2
 
 
 async def test_time_limits_hold_under_asyncio_and_the_loop_goes_on(quick: AnswerChecker) -> None:
-    hung = asyncio.create_task(quick.acheck("42", HANG))
+    hung = asyncio.create_task(quick.acheck(*HANG))
     beats = 0
     while not hung.done():
         await asyncio.sleep(0)
@@ -95,7 +94,7 @@ async def test_time_limits_hold_under_asyncio_and_the_loop_goes_on(quick: Answer
 def test_a_worker_killed_from_outside_costs_one_verdict() -> None:
     with AnswerChecker(workers=1, timeout_s=60) as checker, ThreadPoolExecutor(1) as threads:
         checker.warm()
-        hung = threads.submit(checker.check, "42", HANG)
+        hung = threads.submit(checker.check, *HANG)
         while not hung.done():  # again and again: the first may come before the worker has begun
             for pid in checker.pids():
                 os.kill(pid, signal.SIGKILL)
@@ -108,7 +107,7 @@ def test_a_worker_killed_from_outside_costs_one_verdict() -> None:
 def test_a_worker_that_crashes_costs_one_verdict() -> None:
     with AnswerChecker(workers=1, timeout_s=60) as checker, ThreadPoolExecutor(1) as threads:
         checker.warm()
-        hung = threads.submit(checker.check, "42", HANG)
+        hung = threads.submit(checker.check, *HANG)
         while not hung.done():
             for pid in checker.pids():
                 os.kill(pid, signal.SIGSEGV)
@@ -171,7 +170,7 @@ from stillroom.traces.answers import AnswerChecker
 checker = AnswerChecker(workers=1, timeout_s=600)
 checker.warm()
 if {busy}:
-    threading.Thread(target=checker.check, args=("42", {HANG!r}), daemon=True).start()
+    threading.Thread(target=checker.check, args={HANG!r}, daemon=True).start()
     while not checker._pool._busy: pass
 print(*checker.pids())
 threading.Event().wait()
@@ -194,7 +193,7 @@ def test_the_kernel_ends_a_worker_whose_owner_has_forgotten_it() -> None:
     assert worker.stdout is not None
     with worker.stdin, worker.stdout:
         worker.stdout.readline()
-        worker.stdin.write(b'{"gold": "42", "answer": "\\\\sum_{k=1}^{10^9} \\\\frac{1}{k^2+1}", "limit_s": 0.1}\n')
+        worker.stdin.write(b'{"gold": "gamma(x+1)", "answer": "x*gamma(x)", "policies": {}, "prove": false, "limit_s": 0.1}\n')
         worker.stdin.flush()
         assert worker.wait(timeout=60) == -signal.SIGALRM
 
@@ -257,7 +256,7 @@ def test_impossible_settings(setting: dict[str, int]) -> None:
 
 def test_the_identity_names_versions_and_limits() -> None:
     with AnswerChecker(timeout_s=1) as one, AnswerChecker(timeout_s=2) as other:
-        assert all(name in one.identity for name in ("rules=", "math-verify=", "latex2sympy2_extended=", "sympy="))
+        assert all(name in one.identity for name in ("rules=", "mpmath=", "sympy="))
         assert one.identity != other.identity
 
 

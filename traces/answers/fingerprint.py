@@ -1,0 +1,378 @@
+r"""Exact equality without a computer algebra system: both sides are evaluated in a finite field.
+
+A formula of numbers, square roots, i, π, e, logarithms and variables is put through a homomorphism into the integers
+modulo a prime of 190 bits, with a fixed random residue for each variable and each transcendental constant. The prime
+is chosen so that -1 and all primes up to 113 have a square root in the field. Two formulas that mean the same have
+the same image; two that do not have the same one with a chance of about degree / 2^190 (Schwartz 1980, Zippel 1979:
+doi.org/10.1145/322217.322225). Functions become fresh residues by their argument, sine and cosine by the rational
+parametrisation of the circle: there an equal image still proves equality, a different one proves nothing.
+
+>>> from stillroom.traces.answers.parser import read
+>>> fingerprint(read(r"\frac{\sqrt{3}}{3}")) == fingerprint(read(r"\frac{1}{\sqrt{3}}"))
+True
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from fractions import Fraction
+from functools import lru_cache
+from typing import NamedTuple
+
+from stillroom.traces.answers.tree import I, Node
+
+PRIME = 784637722054547700158838646443722502351689281957639893769
+ROOTED = 113
+"""Primes up to this one, and -1, have a square root modulo PRIME."""
+ROOTS = 60
+"""Variables are 60th powers, so that their roots of degree 2, 3, 4, 5, 6, 10, ... exist."""
+MAX_BITS = 60_000
+"""Bits of an integer that is worked out exactly."""
+MAX_WORK = 2_000_000
+"""Bits that one sum or product may go through."""
+MAX_FACTORED = 10**12
+MAX_FACTORIAL = 3_000
+
+
+class Fingerprint(NamedTuple):
+    """An image. `sure`: where two differ, the formulas are different."""
+
+    residue: int
+    sure: bool
+
+
+class Undefined(Exception):
+    """The formula has no value here: a division by zero, or a part that is no number."""
+
+
+def fingerprint(node: Node) -> Fingerprint | None:
+    """The image of a formula, or None where it has none."""
+    image = _Image()
+    try:
+        return Fingerprint(image.of(node), image.sure)
+    except (Undefined, OverflowError):
+        return None
+
+
+def rational(node: Node) -> Fraction | None:
+    """The value of a formula of numbers alone, worked out exactly, or None. Raises OverflowError where it is too large."""
+    if node.kind == "num":
+        value: Fraction = node.args[0]
+        return value
+    if node.kind in ("add", "mul"):
+        total, work = Fraction(node.kind == "mul"), 0
+        for part in node.args:
+            term = rational(part)
+            if term is None:
+                return None
+            total = total + term if node.kind == "add" else total * term
+            work += total.numerator.bit_length() + total.denominator.bit_length()
+            if work > MAX_WORK:
+                raise OverflowError("numbers that are too large to be worked out")
+        return _bounded(total)
+    if node.kind == "pow":
+        base, exponent = rational(node.args[0]), rational(node.args[1])
+        return None if base is None or exponent is None else _power(base, exponent)
+    return _integer_function(node) if node.kind == "fn" else None
+
+
+def _bounded(value: Fraction) -> Fraction:
+    if value.numerator.bit_length() + value.denominator.bit_length() > 2 * MAX_BITS:
+        raise OverflowError(f"a number of more than {MAX_BITS:,} bits")
+    return value
+
+
+def _power(base: Fraction, exponent: Fraction) -> Fraction | None:
+    if exponent.denominator != 1:
+        return _root(base, exponent)
+    if base == 0 and exponent <= 0:
+        return None
+    if (base.numerator.bit_length() + base.denominator.bit_length()) * abs(int(exponent)) > 2 * MAX_BITS and abs(base) != 1:
+        raise OverflowError(f"a number of more than {MAX_BITS:,} bits")
+    return Fraction(base ** int(exponent))
+
+
+def _root(base: Fraction, exponent: Fraction) -> Fraction | None:
+    """A power with a fraction in the exponent, where it is rational: 8^(2/3) is 4."""
+    degree = exponent.denominator
+    if base <= 0 or degree > 6 or base.numerator.bit_length() > 400 or base.denominator.bit_length() > 400:
+        return Fraction(0) if base == 0 and exponent > 0 else None
+    roots = [_integer_root(part, degree) for part in (base.numerator, base.denominator)]
+    if None in roots:
+        return None
+    return _power(Fraction(roots[0] or 0, roots[1] or 1), Fraction(exponent.numerator))
+
+
+def _integer_root(value: int, degree: int) -> int | None:
+    if degree == 2:
+        root = math.isqrt(value)
+    else:
+        root = round(math.exp(math.log(value) / degree)) if value.bit_length() < 900 else 0
+    return next((near for near in (root - 1, root, root + 1) if near >= 0 and near**degree == value), None)
+
+
+def _integer_function(node: Node) -> Fraction | None:
+    name, *parts = node.args
+    if name not in ("factorial", "binomial", "gcd", "lcm", "abs", "floor", "ceil", "max", "min"):
+        return None
+    values = [rational(part) for part in parts if isinstance(part, Node)]
+    known = [value for value in values if value is not None]
+    if len(known) != len(values) or not known:
+        return None
+    if name in ("max", "min"):
+        return max(known) if name == "max" else min(known)
+    if name in ("abs", "floor", "ceil"):
+        return Fraction({"abs": abs, "floor": math.floor, "ceil": math.ceil}[name](known[0]))
+    if any(value.denominator != 1 or value < 0 for value in known):
+        return None
+    return _whole(name, [int(value) for value in known])
+
+
+def _whole(name: str, values: list[int]) -> Fraction | None:
+    if name in ("gcd", "lcm"):
+        return Fraction(math.gcd(*values) if name == "gcd" else math.lcm(*values))
+    if values[0] > MAX_FACTORIAL:
+        raise OverflowError(f"{name} of {values[0]:,}, the limit is {MAX_FACTORIAL:,}")
+    if name == "factorial":
+        return Fraction(math.factorial(values[0]))
+    return Fraction(math.comb(*values)) if len(values) == 2 else None
+
+
+@lru_cache(maxsize=4096)
+def _residue(name: str) -> int:
+    """A fixed random residue for a name."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=32).digest()) % (PRIME - 2) + 2
+
+
+@lru_cache(maxsize=4096)
+def _square_root(value: int) -> int | None:
+    """A square root modulo PRIME, the smaller one (Tonelli and Shanks), or None where there is none."""
+    if pow(value, (PRIME - 1) // 2, PRIME) != 1:
+        return None
+    odd, twos = PRIME - 1, 0
+    while odd % 2 == 0:
+        odd, twos = odd // 2, twos + 1
+    non = next(k for k in range(2, 10_000) if pow(k, (PRIME - 1) // 2, PRIME) != 1)
+    c, t, root = pow(non, odd, PRIME), pow(value, odd, PRIME), pow(value, (odd + 1) // 2, PRIME)
+    while t != 1:
+        order, square = 0, t
+        while square != 1:
+            square, order = square * square % PRIME, order + 1
+        b = pow(c, 1 << (twos - order - 1), PRIME)
+        twos, c = order, b * b % PRIME
+        t, root = t * c % PRIME, root * b % PRIME
+    return min(root, PRIME - root)
+
+
+@lru_cache(maxsize=4096)
+def factored(value: int) -> tuple[tuple[int, int], ...] | None:
+    """The prime factors of a positive integer with their exponents, or None where finding them takes too long."""
+    if value > MAX_FACTORED:
+        return None
+    found, prime = [], 2
+    while prime * prime <= value:
+        exponent = 0
+        while value % prime == 0:
+            value, exponent = value // prime, exponent + 1
+        if exponent:
+            found.append((prime, exponent))
+        prime += 1 + (prime > 2)
+        if prime > 20_000:
+            return None
+    return (*found, (value, 1)) if value > 1 else tuple(found)
+
+
+class _Image:
+    """One evaluation. `sure` turns false where a part has become a fresh residue."""
+
+    def __init__(self) -> None:
+        self.sure = True
+
+    def of(self, node: Node) -> int:
+        kind, args = node
+        if kind == "num":
+            return self.fraction(args[0])
+        if kind == "add":
+            return sum(self.of(part) for part in args) % PRIME
+        if kind == "mul":
+            product = 1
+            for part in args:
+                product = product * self.of(part) % PRIME
+            return product
+        if kind == "pow":
+            return self.power(*args)
+        if kind == "sym":
+            return self.symbol(args[0])
+        if kind == "fn":
+            return self.function(args[0], args[1:])
+        raise Undefined(kind)
+
+    @staticmethod
+    def fraction(value: Fraction) -> int:
+        if value.denominator == 1:
+            return value.numerator % PRIME
+        return value.numerator * pow(value.denominator, -1, PRIME) % PRIME
+
+    def symbol(self, name: str) -> int:
+        if name == "infinity":
+            raise Undefined(name)
+        if name == "i":
+            root = _square_root(PRIME - 1)
+            assert root is not None
+            return root
+        return pow(_residue("sym " + name), ROOTS, PRIME)
+
+    # -- powers -----------------------------------------------------------------------------------------------------
+
+    def power(self, base: Node, exponent: Node) -> int:
+        low = rational(exponent)
+        if low is not None and low.denominator == 1:
+            return self.raised(self.of(base), int(low))
+        if low is not None:
+            return self.rooted(base, low)
+        product = 1
+        for coefficient, rest in linear(exponent):
+            product = product * self.term_power(base, coefficient, rest) % PRIME
+        return product
+
+    @staticmethod
+    def raised(base: int, exponent: int) -> int:
+        if exponent < 0 and base == 0:
+            raise Undefined("a division by zero")
+        return pow(base, exponent, PRIME)
+
+    def term_power(self, base: Node, coefficient: Fraction, rest: Node | None) -> int:
+        """base^(coefficient · rest)"""
+        if rest is None:
+            return self.power(base, Node("num", (coefficient, None)))
+        self.sure = False
+        value = rational(base)
+        parts = factored(int(value)) if value is not None and value.denominator == 1 and value > 1 else None
+        pairs = [(f"n{prime}", times) for prime, times in parts] if parts else [(str(self.of(base)), 1)]
+        product = 1
+        for name, times in pairs:
+            whole = coefficient * times * ROOTS
+            if whole.denominator != 1:
+                raise Undefined("a root of a high degree")
+            product = product * self.raised(_residue(f"pow {name} {self.of(rest)}"), int(whole)) % PRIME
+        return product
+
+    def rooted(self, base: Node, exponent: Fraction) -> int:
+        """A power with a fraction in the exponent."""
+        if base.kind == "sym" and base != I and (exponent * ROOTS).denominator == 1:
+            return self.raised(_residue("sym " + base.args[0]), int(exponent * ROOTS))
+        value = rational(base)
+        if value is None or value == 0:
+            return self.fresh(f"root {exponent} {self.of(base)}")
+        sign = 1
+        if value < 0:
+            if exponent.denominator == 2:
+                sign = self.raised(self.symbol("i"), exponent.numerator)
+            elif exponent.denominator % 2:
+                sign = (-1) ** exponent.numerator
+            else:
+                return self.fresh(f"root {exponent} {value}")
+        top, bottom = factored(abs(value.numerator)), factored(value.denominator)
+        if top is None or bottom is None:
+            return self.fresh(f"root {exponent} {value}")
+        for prime, times in (*top, *((prime, -times) for prime, times in bottom)):
+            sign = sign * self.prime_power(prime, times * exponent) % PRIME
+        return sign % PRIME
+
+    def prime_power(self, prime: int, exponent: Fraction) -> int:
+        whole = exponent.numerator // exponent.denominator
+        rest = exponent - whole
+        root = 1
+        if rest == Fraction(1, 2):
+            found = _square_root(prime)
+            root = found if found is not None else self.fresh(f"sqrt {prime}")
+        elif rest:
+            self.sure = False
+            scaled = rest * ROOTS
+            if scaled.denominator != 1:
+                raise Undefined("a root of a high degree")
+            root = self.raised(_residue(f"prime {prime}"), int(scaled))
+        return pow(prime, whole, PRIME) * root % PRIME
+
+    # -- functions --------------------------------------------------------------------------------------------------
+
+    def fresh(self, name: str) -> int:
+        self.sure = False
+        return _residue(name)
+
+    def function(self, name: str, args: tuple[Node, ...]) -> int:
+        value = _integer_function(Node("fn", (name, *args)))
+        if value is not None:
+            return self.fraction(value)
+        if name == "exp":
+            return self.power(Node("sym", ("e",)), args[0])
+        if name in ("ln", "log"):
+            return self.logarithm(args[0])
+        if name in ("sin", "cos", "tan", "cot", "sec", "csc"):
+            return self.circular(name, self.of(args[0]))
+        if name == "binomial":
+            top, low = (self.of(arg) for arg in args)
+            return self.quotient(self.factorial(top), self.factorial(low) * self.factorial((top - low) % PRIME))
+        if name == "factorial":
+            return self.factorial(self.of(args[0]))
+        return self.fresh(" ".join([name, *(str(self.any(arg)) for arg in args)]))
+
+    def any(self, arg: Node) -> int | str:
+        """The image of an argument; what has none counts by its writing."""
+        try:
+            return self.of(arg)
+        except Undefined:
+            return repr(arg)
+
+    def factorial(self, value: int) -> int:
+        return self.fresh(f"factorial {value}")
+
+    def quotient(self, top: int, bottom: int) -> int:
+        return top * self.raised(bottom % PRIME, -1) % PRIME
+
+    def logarithm(self, arg: Node) -> int:
+        value = rational(arg)
+        if arg == Node("sym", ("e",)):
+            return 1
+        top = factored(value.numerator) if value is not None and value > 0 else None
+        bottom = factored(value.denominator) if value is not None and value > 0 else None
+        if top is None or bottom is None:
+            return self.fresh(f"ln {self.of(arg)}")
+        total = sum(times * _residue(f"ln {prime}") for prime, times in top)
+        return (total - sum(times * _residue(f"ln {prime}") for prime, times in bottom)) % PRIME
+
+    def circular(self, name: str, angle: int) -> int:
+        """Sine (2t/(1+t²)) and cosine ((1-t²)/(1+t²)) of a fresh t for the angle, and what they make; an angle and its
+        negative belong together."""
+        flipped = angle > PRIME - angle
+        t = self.fresh(f"angle {min(angle, PRIME - angle)}")
+        if angle == 0:
+            t = 0
+        below = self.raised((1 + t * t) % PRIME, -1)
+        sine = 2 * t * below * (-1 if flipped else 1) % PRIME
+        cosine = (1 - t * t) * below % PRIME
+        over, under = {"sin": (sine, 1), "cos": (cosine, 1), "tan": (sine, cosine), "cot": (cosine, sine), "sec": (1, cosine), "csc": (1, sine)}[name]
+        return self.quotient(over, under)
+
+
+def linear(node: Node) -> list[tuple[Fraction, Node | None]]:
+    """A sum as terms of a number and the rest of a product; None where there is no rest. Products with one sum in
+    them are multiplied out."""
+    if node.kind == "add":
+        return [term for part in node.args for term in linear(part)]
+    if node.kind != "mul":
+        value = rational(node)
+        return [(value, None)] if value is not None else [(Fraction(1), node)]
+    coefficient, rest = Fraction(1), []
+    for part in node.args:
+        value = rational(part)
+        if value is None:
+            rest.append(part)
+        else:
+            coefficient *= value
+    if not rest:
+        return [(coefficient, None)]
+    if len(rest) == 1 and rest[0].kind == "add":
+        return [(coefficient * inner, other) for inner, other in linear(rest[0])]
+    return [(coefficient, rest[0] if len(rest) == 1 else Node("mul", tuple(rest)))]

@@ -1,0 +1,356 @@
+r"""Cuts an answer into tokens: LaTeX, plain text and Unicode in one alphabet.
+
+It decides what is one number (`1{,}234`, `1\,234`, `12 345`), one name (`\alpha`, `sqrt`), a unit or a word, and nothing about
+structure. A command that it does not know is an error, never dropped. Every pass is linear.
+
+>>> [token.value for token in tokens(r"\dfrac12 x^{2}")]
+['frac', '12', 'x', '^', '{', '2', '}']
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import NamedTuple
+
+from stillroom.traces.answers.words import SHORT_WORDS, UNITS
+
+MAX_TOKENS = 3_000
+"""Tokens of an answer."""
+
+
+class Token(NamedTuple):
+    """A token. `kind`: number, symbol, function, text, or op (then `value` is what it does). `spaced`: space before."""
+
+    kind: str
+    value: str
+    spaced: bool = False
+
+
+class Unreadable(Exception):
+    """The text is not wholly an answer that can be read. Says what stands in the way."""
+
+
+FUNCTIONS = frozenset(
+    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc asin acos atan sinh cosh tanh coth arcsinh arccosh arctanh"
+    " ln log lg exp sqrt cbrt abs floor ceil gcd lcm max min sgn sign det Re Im arg gamma factorial binomial tr rank deg dim".split()
+)
+GREEK = frozenset(
+    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho varrho sigma tau upsilon phi varphi"
+    " chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell hbar aleph Re Im nabla partial".split()
+)
+_ALIASES = {
+    "asin": "arcsin", "acos": "arccos", "atan": "arctan", "sign": "sgn", "cbrt": "cbrt", "tg": "tan", "ctg": "cot",
+    "arctg": "arctan", "arcctg": "arccot", "cosec": "csc", "sh": "sinh", "ch": "cosh", "th": "tanh",
+}  # fmt: skip
+_OPERATORS = {
+    "cdot": "*", "times": "*", "ast": "*", "div": "/", "bullet": "*", "pm": "pm", "mp": "mp", "le": "<=", "leq": "<=", "leqslant": "<=",
+    "leqq": "<=", "ge": ">=", "geq": ">=", "geqslant": ">=", "geqq": ">=", "lt": "<", "gt": ">", "ne": "!=", "neq": "!=",
+    "approx": "~", "simeq": "~", "doteq": "~", "sim": "~", "thickapprox": "~", "in": "in", "cup": "cup", "cupdot": "cup", "bigcup": "cup", "cap": "cap", "setminus": "minus",
+    "backslash": "minus", "mid": "|", "vert": "|", "lvert": "|", "rvert": "|", "Vert": "||", "|": "||", "colon": ":", "equiv": "equiv",
+    "pmod": "pmod", "mod": "mod", "bmod": "mod", "infty": "infinity", "frac": "frac", "dfrac": "frac", "tfrac": "frac", "cfrac": "frac",
+    "sqrt": "sqrt", "binom": "binom", "dbinom": "binom", "tbinom": "binom", "choose": "choose", "overline": "overline", "bar": "overline",
+    "emptyset": "empty", "varnothing": "empty", "ldots": "dots", "cdots": "dots", "dots": "dots", "dotsc": "dots", "dotsb": "dots", "vdots": "dots", "ddots": "dots",
+    "forall": "forall", "exists": "exists", "to": "to", "rightarrow": "to", "Rightarrow": "implies", "implies": "implies", "iff": "implies", "Leftrightarrow": "implies",
+    "langle": "(", "rangle": ")", "lfloor": "lfloor", "rfloor": "rfloor", "lceil": "lceil", "rceil": "rceil", "lbrace": "\\{",
+    "rbrace": "\\}", "lbrack": "[", "rbrack": "]", "{": "\\{", "}": "\\}", "%": "%", "&": "&", "\\": "\\\\", "prime": "'", "circ": "circ",
+    "degree": "deg", "sum": "sum", "prod": "prod", "int": "int", "lim": "lim", "vec": "accent", "hat": "accent", "tilde": "accent",
+    "widehat": "accent", "overrightarrow": "accent", "underline": "accent", "begin": "begin", "end": "end", "land": "and", "wedge": "and", "lor": "or", "vee": "or",
+    "over": "over", "perp": "perp", "parallel": "parallel", "angle": "angle", "triangle": "angle", "sqsubset": "subset", "subset": "subset", "subseteq": "subset", "notin": "notin",
+    "neg": "neg", "lnot": "neg", "cong": "~", "propto": "propto", "hline": "hline", "quad": " ", "qquad": " ", "_": "_", "#": "#",
+}  # fmt: skip
+_DROPPED = frozenset(
+    "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle textstyle scriptstyle limits nolimits nonumber"
+    " mathstrut strut rm bf it sf cal boldmath thinspace medspace thickspace enspace hfill middle mathop mathbin mathrel mathord".split()
+)
+_TEXT = frozenset("text textbf textit textrm textnormal textsf texttt mbox hbox mathrm mathit mathbf mathsf mathtt operatorname boldsymbol bm mathcal mathscr mathfrak mathbb emph".split())
+_CHARS = {
+    "−": "-", "–": "-", "‐": "-", "‑": "-", "—": "-", "＋": "+", "－": "-", "．": ".", "，": ",", "（": "(", "）": ")", "；": ";", "＝": "=", "＞": ">", "＜": "<", "［": "[", "］": "]", "｛": "\\{", "｝": "\\}",
+    "：": ":", "％": "%", "×": "*", "·": "*", "⋅": "*", "∙": "*", "•": "*", "∗": "*", "÷": "/", "∕": "/", "⁄": "/", "π": "\\pi ", "𝜋": "\\pi ", "∞": "\\infty ", "∪": "\\cup ", "∩": "\\cap ", "∈": "\\in ",
+    "≤": "<=", "≥": ">=", "⩽": "<=", "⩾": ">=", "≦": "<=", "≧": ">=", "≠": "!=", "≈": "\\approx ", "≡": "\\equiv ", "°": "\\degree ", "º": "\\degree ", "±": "\\pm ", "∓": "\\mp ", "∀": "\\forall ", "∃": "\\exists ",
+    "½": "\\frac{1}{2}", "¼": "\\frac{1}{4}", "¾": "\\frac{3}{4}", "⅓": "\\frac{1}{3}", "⅔": "\\frac{2}{3}", "⅛": "\\frac{1}{8}", "√": "\\sqrt ", "∅": "\\emptyset ", "…": "\\dots ", "⋯": "\\dots ", "′": "'", "’": "'", "→": "\\to ",
+    "∧": "\\land ", "∨": "\\lor ", "∖": "\\setminus ", "|": "|", "∣": "|", "⟨": "(", "⟩": ")", "⌊": "\\lfloor ", "⌋": "\\rfloor ", "⌈": "\\lceil ", "⌉": "\\rceil ", "∠": "\\angle ", "Ⅰ": "I",
+    "α": "\\alpha ", "β": "\\beta ", "γ": "\\gamma ", "δ": "\\delta ", "ε": "\\epsilon ", "θ": "\\theta ", "λ": "\\lambda ", "μ": "\\mu ", "ρ": "\\rho ", "σ": "\\sigma ", "τ": "\\tau ", "φ": "\\phi ", "ϕ": "\\phi ", "ω": "\\omega ", "Δ": "\\Delta ", "Ω": "\\Omega ", "∑": "\\sum ", "∫": "\\int ", "ℝ": "\\mathbb{R}", "ℤ": "\\mathbb{Z}", "ℕ": "\\mathbb{N}", "ℚ": "\\mathbb{Q}", "ℂ": "\\mathbb{C}",
+    "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u2002": " ", "\u2003": " ", "\u3000": " ", "\u200b": "", "\u2060": "", "\ufeff": "", "“": '"', "”": '"', "₀": "_{0}", "₁": "_{1}", "₂": "_{2}", "₃": "_{3}", "₄": "_{4}", "₅": "_{5}", "₆": "_{6}", "₇": "_{7}", "₈": "_{8}", "₉": "_{9}", "ₙ": "_{n}",
+    **{chr(0xFF10 + d): str(d) for d in range(10)},
+}  # fmt: skip
+_TABLE = str.maketrans(_CHARS)
+_RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ]+")
+_RAISE = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
+CURRENCY = frozenset("€£¥₹¤")
+"""Currency signs; ¤ stands for the dollar, since `$` alone delimits mathematics."""
+_DOUBLED = re.compile(r"(?<!\\)\\\\(?=(?:[dtc]?frac|left|right|sqrt|pi|text|boxed|cup|infty|leq?|geq?|cdot|times|pm|sin|cos|tan|quad|circ|begin|end|in|[bB]igg?[lr]?)(?![a-z]))")
+_COMMA = re.compile(r"\s?\{,\s*\}\s*")
+_JOINED = re.compile(r"(?:or|and)[A-Z]|or[a-z]")
+_DISPLAY = re.compile(r"(?<!\\)\\[()\[\]]")
+_MONEY = re.compile(r"\$(?=\s*-?[0-9.])|(?<=[0-9])\$")
+_HTML = re.compile(r"<(/?)(su[pb])>")
+_TOKEN = re.compile(
+    r"(?P<space>(?:[\s~]|\\[,;:> ])+)"
+    r"|(?P<number>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
+    r"|(?P<command>\\(?:[A-Za-z]+|[^A-Za-z]))"
+    r"|(?P<letters>[A-Za-z]+)"
+    r"|(?P<op>\*\*|<=|>=|!=|=<|=>|==|\.\.\.|.)",
+    re.DOTALL,
+)
+_GROUPED = re.compile(r"[1-9][0-9]{0,2}(?:(?:,[0-9]{3})+|(?:\\[,;: ][0-9]{3})+|(?: [0-9]{3})+)(?![0-9])(?:\.[0-9]+)?")
+_OPEN, _CLOSE = frozenset(["(", "[", "{", "\\{"]), frozenset([")", "]", "}", "\\}"])
+_PLAIN_OPS = frozenset("+-*/^_()[]{},;:|=<>!'&%")
+_PREFIXES = ("sqrt", "arcsin", "arccos", "arctan", "sin", "cos", "tan", "cot", "log", "ln", "exp")
+
+
+def unreadable(answer: str) -> str | None:
+    """What makes a text unfit to be read at all, or None: control characters, text that runs backwards, no content."""
+    if answer.isascii() and answer.isprintable():
+        return None if any(map(str.isalnum, answer)) else "no letter or digit"
+    for char in answer:
+        if unicodedata.category(char) in ("Cc", "Cs", "Co", "Cn", "Cf") and char not in "\n\t\r\f\u200b\u2060\ufeff":
+            return f"the character U+{ord(char):04X}"
+    return None if any(char.isalnum() or char in "∞∅" for char in answer) else "no letter or digit"
+
+
+def plain(text: str) -> str:
+    r"""One way of writing the same characters: Unicode signs as LaTeX or ASCII, `{,}` and `\!` undone."""
+    if not text.isascii():
+        text = _RAISED.sub(lambda match: "^{" + match.group().translate(_RAISE) + "}", text).translate(_TABLE)
+    if "\f" in text:
+        text = text.replace("\frac", "\\frac")  # what became of a backslash in a careless string
+    if "$" in text:
+        text = _dollars(text)
+    if "\\" in text:
+        text = _DISPLAY.sub(" ", text)
+        if "\\\\" in text:
+            text = _DOUBLED.sub(r"\\", text)
+        if "\\!" in text:
+            text = re.sub(r"\\!\s*", "", text)
+    if "\f" in text:
+        text = text.replace("\frac", "\\frac")  # what became of a backslash in a careless string
+    if "{," in text:
+        text = _COMMA.sub(",", text)
+    if "<su" in text:
+        text = _HTML.sub(lambda match: "}" if match[1] else {"sup": "^{", "sub": "_{"}[match[2]], text)
+    return text.rstrip("\\ \n")
+
+
+def _dollars(text: str) -> str:
+    """Takes out the signs that delimit mathematics, and keeps those that mean money: one without a partner, at a number."""
+    text = text.replace("\\$", "¤").replace("$$", "$")
+    if text.count("$") % 2:
+        text = _MONEY.sub("¤", text, count=1)
+    return text.replace("$", " ")
+
+
+def tokens(text: str) -> list[Token]:
+    """The tokens of a plain text.
+
+    Raises Unreadable for a command or a character that is not known.
+    """
+    return _Lexer(text).run()
+
+
+class _Lexer:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.out: list[Token] = []
+        self.at = self.depth = 0
+        self.spaced = False
+
+    def run(self) -> list[Token]:
+        text, match = self.text, _TOKEN.match
+        while self.at < len(text):
+            found = match(text, self.at)
+            assert found is not None  # the last alternative takes anything
+            kind, value, start = found.lastgroup, found.group(), self.at
+            self.at = found.end()
+            if kind == "space":
+                self.spaced = True
+                continue
+            if kind == "number":
+                self.number(value, start)
+            elif kind == "op":
+                self.operator(value)
+            elif kind == "letters":
+                self.letters(value)
+            else:
+                self.command(value[1:])
+            if len(self.out) > MAX_TOKENS:
+                raise OverflowError(f"more than {MAX_TOKENS:,} parts")
+        return self.out
+
+    def put(self, kind: str, value: str) -> None:
+        self.out.append(Token(kind, value, self.spaced))
+        self.spaced = False
+
+    def number(self, value: str, start: int) -> None:
+        grouped = _GROUPED.match(self.text, start)
+        if grouped and self.is_one_number(grouped.group()):
+            self.at, value = grouped.end(), re.sub(r"[^0-9.]", "", grouped.group())
+        self.put("number", value)
+
+    def is_one_number(self, grouped: str) -> bool:
+        """Within brackets `1,234` may be two values; there it takes two groups or zeros to be one."""
+        if len(grouped) < 5:
+            return False
+        if "," not in grouped:
+            return not (self.out and self.out[-1].kind == "number")
+        return self.depth == 0 or grouped.count(",") > 1 or grouped.endswith(",000")
+
+    def operator(self, value: str) -> None:
+        value = {"**": "^", "=<": "<=", "=>": "implies", "==": "=", "...": "dots", ".": "."}.get(value, value)
+        if value in _OPEN:
+            self.depth += value != "{" or bool(self.out and self.out[-1].value in "^_")
+        elif value in _CLOSE:
+            self.depth = max(0, self.depth - 1)
+        if value in _PLAIN_OPS or value in CURRENCY or len(value) > 1:
+            self.put("op", value)
+        elif value == ".":
+            self.put("op", ".")
+        elif value in '"*`':
+            self.spaced = True
+        else:
+            raise Unreadable(f"the character {value!r}")
+
+    def letters(self, run: str) -> None:
+        before = self.out[-1] if self.out else None
+        if run in ("st", "nd", "rd", "th") and not self.spaced and before is not None and before.kind == "number":
+            return  # 15th
+        if run in FUNCTIONS or run in _ALIASES:
+            self.put("function", _ALIASES.get(run, run))
+        elif run in ("pi", "Pi", "PI"):
+            self.put("symbol", "pi")
+        elif run in ("infinity", "Infinity", "inf", "infty", "oo"):
+            self.put("symbol", "infinity")
+        elif run in ("and", "or", "AND", "OR"):
+            self.put("op", run.lower())
+        elif not self.spaced and self.out and _JOINED.fullmatch(run):  # 1orW(x)
+            joiner = "or" if run.startswith("or") else "and"
+            self.put("op", joiner)
+            self.put("symbol", run[len(joiner) :])
+        elif run in ("mod", "choose", "in"):
+            self.put("op", "mod" if run == "mod" else run) if run != "in" or self.depth else self.put("text", run)
+        elif len(run) == 1:
+            self.put("symbol", run)
+        elif self.is_word(run, before):
+            self.put("text", run)
+        else:
+            self.split(run)
+
+    def is_word(self, run: str, before: Token | None) -> bool:
+        if before is not None and before.value in "^_" and before.kind == "op":
+            return False
+        lower = run.lower()
+        after_value = before is not None and (before.kind in ("number", "text") or before.value in (")", "}", "/", "$"))
+        if after_value and lower in UNITS:
+            return True
+        if len(run) == 2 and not (self.spaced or self.out):
+            return False
+        if lower in SHORT_WORDS and not (run.isupper() and lower not in ("no", "yes") and len(run) < 3) and not (run == "NO"):
+            return True
+        if run.startswith(_PREFIXES) or run.startswith("pi"):
+            return len(run) > 7
+        return len(run) > 3 and not run.isupper()
+
+    def split(self, run: str) -> None:
+        """Letters that stand for a product, one after the other; the first may belong to a function's name."""
+        for prefix in _PREFIXES:
+            if run.startswith(prefix):
+                self.put("function", prefix)
+                run = run[len(prefix) :]
+                break
+        if run.startswith("pi"):
+            self.put("symbol", "pi")
+            run = run[2:]
+        for letter in run:
+            self.put("symbol", letter)
+
+    def command(self, name: str) -> None:
+        if name in _DROPPED:
+            if name in ("left", "right") and self.text.startswith(".", self.at):
+                self.at += 1
+        elif name in _TEXT:
+            self.textual(name)
+        elif name in _OPERATORS:
+            self.operation(_OPERATORS[name])
+        elif name in FUNCTIONS or name in _ALIASES:
+            self.put("function", _ALIASES.get(name, name))
+        elif name == "pi":
+            self.put("symbol", "pi")
+        elif name in GREEK:
+            self.put("symbol", name)
+        elif name in ("boxed", "fbox", "beginboxed"):
+            pass
+        elif name in ("phantom", "label", "tag", "hspace", "vspace", "color", "textcolor"):
+            self.content()
+        elif name.isspace():
+            self.spaced = True
+        else:
+            self.unknown(name)
+
+    def unknown(self, name: str) -> None:
+        for operator in ("quad", "cdot", "times", "infty", "pi", "cup", "circ", "pm"):
+            if name.startswith(operator) and len(name) <= len(operator) + 2:  # \quadx, \cdotx: a forgotten space
+                self.command(operator)
+                self.letters(name[len(operator) :])
+                return
+        self.put("command", name)  # only ever equal to itself
+
+    def operation(self, value: str) -> None:
+        if value == " ":
+            self.spaced = True
+        elif value == "infinity":
+            self.put("symbol", value)
+        else:
+            if value in ("\\{", "lfloor", "lceil"):
+                self.depth += 1
+            elif value in ("\\}", "rfloor", "rceil"):
+                self.depth = max(0, self.depth - 1)
+            self.put("op", value)
+
+    def content(self) -> str:
+        """The text in the braces that follow, with both taken."""
+        while self.at < len(self.text) and self.text[self.at].isspace():
+            self.at += 1
+        if not self.text.startswith("{", self.at):
+            one = self.text[self.at : self.at + 1]
+            self.at += 1
+            return one
+        depth, start = 0, self.at + 1
+        for place in range(self.at, len(self.text)):
+            depth += (self.text[place] == "{") - (self.text[place] == "}")
+            if depth == 0:
+                self.at = place + 1
+                return self.text[start:place]
+        raise Unreadable("braces that do not match")
+
+    def textual(self, name: str) -> None:
+        content = self.content()
+        inner = content.strip()
+        lone = re.fullmatch(r"[A-Za-z]", inner)
+        if name == "mathbb" or (name in ("mathcal", "mathscr", "mathfrak") and lone):
+            self.put("symbol", f"{name}:{inner}")
+        elif lone and name in ("text", "mbox", "mathrm", "textrm", "textnormal") and self.out and self.out[-1].kind in ("number", "text") and inner in "mgslhtLV":
+            self.put("text", inner)
+        elif lone or inner in FUNCTIONS or inner in _ALIASES or not re.search("[A-Za-z]", inner):
+            self.nested(content)
+        elif re.fullmatch(r"\(?[A-Z]\)?", inner) or "\\" in inner or "$" in inner or "=" in inner:
+            self.nested(content)
+        else:
+            self.prose(inner)
+
+    def prose(self, inner: str) -> None:
+        for word in re.findall(r"[0-9]+(?:\.[0-9]+)?|[,;]|[^\s,;0-9]+", inner):
+            if word.lower() in ("and", "or"):
+                self.put("op", word.lower())
+            elif word[0].isdigit():
+                self.put("number", word)
+            elif word in ",;":
+                self.put("op", word)
+            else:
+                self.put("text", word)
+
+    def nested(self, content: str) -> None:
+        inner = _Lexer(content.replace("$", " ")).run()
+        if inner:
+            self.out.append(inner[0]._replace(spaced=self.spaced))
+            self.out.extend(inner[1:])
+        self.spaced = False

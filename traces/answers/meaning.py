@@ -1,0 +1,155 @@
+r"""From what is written to what is meant: labels, chains of equations, ±, conditions in words.
+
+`x = 2`, `2 = x` and `x \in \{1, 2\}` are values with a label; `a = b = 3 \approx 3.0` ends in its last exact side; an
+equation between two expressions stays an equation. It decides nothing about equality.
+
+>>> from stillroom.traces.answers.parser import read
+>>> meaning(read("x = 1 + 1 = 2")).value == read("2")
+True
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from stillroom.traces.answers.tree import Node, add, negative, symbols, walk
+
+MAX_CHOICES = 64
+"""Values that the signs ± of one answer may stand for."""
+_BIG = frozenset({"add", "pm", "mp"})
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """An answer as it is meant. `label`: what the value is said to be of, or None. `parameters`: letters that the words
+    around it declare. `condition`: words that restrict it, or "". `modulus`: of a congruence, or None."""
+
+    value: Node
+    label: Node | None = None
+    parameters: frozenset[str] = field(default_factory=frozenset)
+    condition: str = ""
+    modulus: Node | None = None
+
+
+def meaning(node: Node) -> Meaning:
+    """The meaning of one value or relation; of a list, that of the list as a whole."""
+    if node.kind == "clause":
+        inner = meaning(node.args[0])
+        return replace(inner, parameters=inner.parameters | node.args[2], condition=_restriction(node.args[1]))
+    if node.kind == "mod":
+        inner = meaning(node.args[0])
+        return replace(inner, modulus=node.args[1])
+    if node.kind == "rel":
+        return _relation(node)
+    if node.kind == "set" and len(node.args) == 1 and node.args[0].kind == "rel":
+        return meaning(Node("builder", (node.args[0], node.args[0])))
+    return Meaning(node)
+
+
+def _restriction(words: str) -> str:
+    """The words, if they restrict more than the kind of number: a relation, a negation."""
+    restricts = any(sign in words.split() for sign in ("<", ">", "<=", ">=", "!=", "=", "not", "except", "notin", "if", "when"))
+    return words if restricts else ""
+
+
+def _relation(node: Node) -> Meaning:
+    ops, *sides = node.args
+    if "~" in ops:
+        cut = ops.index("~")
+        if cut == 0 and len(sides) >= 2 and is_label(sides[0]) and not _is_number(sides[0]):
+            return Meaning(sides[1], sides[0])
+        ops, sides = ops[:cut], sides[: cut + 1]
+        if not ops:
+            return Meaning(sides[0])
+    if ops == ("in",) and (sides[0].kind in ("sym", "tuple") or is_label(sides[0])):
+        return Meaning(sides[1], sides[0])
+    if ops == ("equiv",):
+        return Meaning(sides[1], sides[0]) if is_label(sides[0]) else Meaning(Node("rel", (ops, *sides)))
+    if set(ops) == {"="}:
+        return _equation(sides)
+    return Meaning(Node("rel", (ops, *sides)))
+
+
+def _equation(sides: list[Node]) -> Meaning:
+    if is_label(sides[0]) and not (len(sides) == 2 and _is_number(sides[0])):
+        return Meaning(sides[-1], sides[0])
+    if is_label(sides[-1]) and len(sides) == 2:
+        return Meaning(sides[0], sides[-1])
+    labels = [side for side in sides if is_label(side)]
+    if labels and len(sides) > 2:
+        return Meaning(sides[-1], labels[0])
+    return Meaning(Node("rel", (("=",) * (len(sides) - 1), *sides)))
+
+
+def _is_number(node: Node) -> bool:
+    return node.kind in ("num", "base", "percent") or node == Node("sym", ("e",))
+
+
+def is_label(node: Node) -> bool:
+    """Whether a side of an equation only names what the other side is: a variable, f(x), |AB|, AB/CD, a tuple of names,
+    words."""
+    if node.kind in ("sym", "text"):
+        return True
+    if node.kind == "fn":
+        return not any(part.kind in _BIG for arg in node.args[1:] if isinstance(arg, Node) for part in walk(arg)) and (
+            node.args[0] in ("abs", "norm") or len(node.args[0].split("_")[0]) == 1
+        )
+    if node.kind in ("tuple", "list"):
+        return all(is_label(part) for part in node.args)
+    if node.kind == "ratio":
+        return all(is_label(part) for part in node.args)
+    if node.kind == "unit":
+        return is_label(node.args[0])
+    return _is_geometric(node)
+
+
+def _is_geometric(node: Node) -> bool:
+    """Products and quotients of capital letters (AB, NO/BO), and a letter before a bracket: P(x), W(n)."""
+    if node.kind == "pow":
+        return node.args[1].kind == "num" and node.args[1].args[0] == -1 and _is_geometric(node.args[0])
+    if node.kind != "mul":
+        return node.kind == "sym" and node.args[0][:1].isupper()
+    first, *rest = node.args
+    if first.kind == "sym" and len(rest) == 1 and rest[0].kind in ("sym", "tuple", "num") and len(node.args) == 2:
+        return first.args[0][:1].isupper() or rest[0].kind == "tuple"
+    return all(_is_geometric(part) for part in node.args)
+
+
+def expanded(node: Node) -> list[Node]:
+    """The values that a value with ± stands for; the value itself where there is none."""
+    if not any(part.kind in ("pm", "mp") for part in walk(node)):
+        return [node]
+    return [_signed(node, 1), _signed(node, -1)]
+
+
+def _signed(node: Node, sign: int) -> Node:
+    if node.kind in ("pm", "mp"):
+        inner = _signed(node.args[0], sign)
+        return inner if (node.kind == "pm") == (sign > 0) else negative(inner)
+    if node.kind == "add":
+        return add(*(_signed(part, sign) for part in node.args))
+    args = tuple(_signed(arg, sign) if isinstance(arg, Node) else arg for arg in node.args)
+    return Node(node.kind, args)
+
+
+def items(node: Node) -> list[Node]:
+    """The values of a list or set, one after the other, ± resolved; a single value is a list of one."""
+    parts = node.args if node.kind in ("list", "set") else (node,)
+    return [value for part in parts for value in _one(part)]
+
+
+def _one(part: Node) -> list[Node]:
+    inner = meaning(part)
+    if inner.condition or inner.modulus is not None:
+        return [part]
+    if inner.value.kind in ("list", "set") and part.kind == "rel":
+        return [value for each in inner.value.args for value in expanded(each)]
+    values = expanded(inner.value)
+    if inner.label is None:
+        return values
+    return [Node("rel", (("=",), inner.label, value)) for value in values]
+
+
+def renamed(one: Node, other: Node) -> bool:
+    """Whether two nodes have the same number of variables, so that one may be the other with other names."""
+    return len(symbols(one)) == len(symbols(other))

@@ -1,0 +1,183 @@
+"""The value of a formula as a number of many digits, at chosen values of its variables (mpmath).
+
+Every step is bounded: an exponent or argument that would fill the memory or take long has no value here. Not having
+one is never evidence.
+
+>>> from stillroom.traces.answers.parser import read
+>>> str(evaluate(read("2x"), {"x": 1.5}).value)[:3]
+'3.0'
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from stillroom.traces.answers.fingerprint import MAX_FACTORIAL, Undefined
+from stillroom.traces.answers.tree import Node
+
+DIGITS = 60
+MAX_LOG = 200_000
+"""Natural logarithm of the largest power."""
+MAX_STEPS = 20_000
+"""Parts that are evaluated for one value."""
+MAX_ARGUMENT = 10**6
+"""Largest argument of a periodic function."""
+_local = threading.local()
+
+
+def context() -> Any:
+    """mpmath's context of this thread: functions change its precision while they run."""
+    found = getattr(_local, "context", None)
+    if found is None:
+        import mpmath
+
+        found = mpmath.MPContext()
+        found.dps = DIGITS
+        _local.context = found
+    return found
+
+
+class Value(NamedTuple):
+    """A value (mpmath's mpf or mpc). `real_domain`: no step on the way to it left the reals, or `i` itself is in it."""
+
+    value: Any
+    real_domain: bool
+
+
+def evaluate(node: Node, values: Mapping[str, Any]) -> Value:
+    """The value of a formula. Raises Undefined where there is none, or it is out of bounds."""
+    mp = context()
+    try:
+        evaluation = _Evaluation(mp, values)
+        value = evaluation.of(node)
+        return Value(value, not evaluation.left or evaluation.imaginary)
+    except (ZeroDivisionError, OverflowError, ValueError, TypeError, NotImplementedError, ArithmeticError, mp.NoConvergence) as error:
+        raise Undefined(str(error)) from error
+
+
+@lru_cache(maxsize=1)
+def _functions() -> frozenset[str]:
+    return frozenset(
+        "sin cos tan cot sec csc sinh cosh tanh coth arcsin arccos arctan arccot arcsec arccsc arcsinh arccosh arctanh".split()
+    )
+
+
+_THEIRS = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arccot": "acot", "arcsec": "asec", "arccsc": "acsc",
+           "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh"}  # fmt: skip
+
+
+class _Evaluation:
+    def __init__(self, mp: Any, values: Mapping[str, Any]) -> None:
+        self.mp, self.values = mp, values
+        self.left = self.imaginary = False
+        self.steps = 0
+
+    def watched(self, result: Any, *arguments: Any) -> Any:
+        """Notes where a result is complex though the arguments are not."""
+        if self.mp.im(result) != 0 and all(self.mp.im(argument) == 0 for argument in arguments):
+            self.left = True
+        return result
+
+    def of(self, node: Node) -> Any:
+        kind, args = node
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            raise Undefined("too many steps")
+        if kind == "num":
+            return self.mp.mpf(args[0].numerator) / args[0].denominator
+        if kind == "add":
+            return self.mp.fsum(self.of(part) for part in args)
+        if kind == "mul":
+            return self.mp.fprod(self.of(part) for part in args)
+        if kind == "pow":
+            return self.power(self.of(args[0]), self.of(args[1]), args[1])
+        if kind == "sym":
+            return self.symbol(args[0])
+        if kind == "fn":
+            return self.function(args[0], args[1:])
+        raise Undefined(kind)
+
+    def symbol(self, name: str) -> Any:
+        mp = self.mp
+        if name in self.values:
+            return mp.mpf(self.values[name])
+        constant = {"pi": mp.pi, "e": mp.e, "i": mp.j}.get(name)
+        if constant is None:
+            raise Undefined(name)
+        self.imaginary |= name == "i"
+        return +constant
+
+    def power(self, base: Any, exponent: Any, written: Node) -> Any:
+        mp = self.mp
+        if base == 0:
+            if mp.re(exponent) <= 0:
+                raise Undefined("a power of zero")
+            return mp.mpf(0)
+        if abs(exponent) * (1 + abs(mp.log(abs(base)))) > MAX_LOG:
+            raise Undefined("a power that is too large")
+        odd_root = written.kind == "num" and written.args[0].denominator % 2 and written.args[0].denominator > 1
+        if odd_root and mp.im(base) == 0 and base < 0:  # the real root, as in school
+            return (-1) ** (written.args[0].numerator % 2) * mp.power(-base, exponent)
+        return self.watched(mp.power(base, exponent), base, exponent)
+
+    def function(self, name: str, args: tuple[Node, ...]) -> Any:
+        mp = self.mp
+        if name in ("sum", "prod"):
+            return self.series(name, *args)
+        values = [self.of(arg) for arg in args]
+        first = values[0]
+        if name in _functions():
+            if abs(first) > MAX_ARGUMENT:
+                raise Undefined("an argument that is too large")
+            return self.watched(getattr(mp, _THEIRS.get(name, name))(first), first)
+        if name in ("ln", "log"):
+            if first == 0:
+                raise Undefined("the logarithm of zero")
+            return self.watched(mp.log(first) if len(values) == 1 else mp.log(first) / mp.log(values[1]), *values)
+        if name == "exp":
+            return self.power(+mp.e, first, Node("dots", ()))
+        if name in ("factorial", "binomial", "gamma"):
+            return self.combinatorial(name, values)
+        return self.real(name, values)
+
+    def combinatorial(self, name: str, values: list[Any]) -> Any:
+        mp = self.mp
+        if any(abs(value) > MAX_FACTORIAL for value in values):
+            raise Undefined("an argument that is too large")
+        if name == "binomial":
+            return mp.binomial(*values)
+        return mp.factorial(values[0]) if name == "factorial" else mp.gamma(values[0])
+
+    def real(self, name: str, values: list[Any]) -> Any:
+        mp = self.mp
+        if name == "abs":
+            return abs(values[0])
+        if any(mp.im(value) != 0 for value in values):
+            raise Undefined(name)
+        simple = {"floor": mp.floor, "ceil": mp.ceil, "sgn": mp.sign}.get(name)
+        if simple is not None:
+            return simple(values[0])
+        if name in ("max", "min"):
+            return max(values) if name == "max" else min(values)
+        raise Undefined(name)
+
+    def series(self, name: str, body: Node, low: Node, high: Node) -> Any:
+        """A sum or product of up to 2,000 terms with numbers as bounds."""
+        if low.kind != "rel" or low.args[0] != ("=",) or low.args[1].kind != "sym":
+            raise Undefined(name)
+        start, end = self.of(low.args[2]), self.of(high)
+        if start != int(start) or end != int(end) or end - start > 2_000:
+            raise Undefined(name)
+        variable = low.args[1].args[0]
+        terms = (self.at(variable, k, body) for k in range(int(start), int(end) + 1))
+        return self.mp.fsum(terms) if name == "sum" else self.mp.fprod(terms)
+
+    def at(self, variable: str, value: int, body: Node) -> Any:
+        """The body of a series at one value of its variable."""
+        before, self.values = self.values, {**self.values, variable: value}
+        result = self.of(body)
+        self.values = before
+        return result

@@ -1,0 +1,90 @@
+"""Policies: where two answers are the same or not by convention, a named setting decides, and the verdict says so.
+
+Each policy has a default that suits traces (a wrong acceptance is worse than an unscored answer) and the value `ask`,
+which leaves what it would decide unscored, with the reason `needs_policy`. In a recipe they stand under `scorer:`.
+
+>>> Policies(percent="bare").changed()
+{'percent': 'bare'}
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args, get_type_hints
+
+from stillroom.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """What is decided by convention. Raises InputError for a value that a policy does not know.
+
+    `percent`: 33.5% is 0.335 under every value but `strict`. `value`: 10% against 10 needs a policy; `bare`: they are
+    the same; `strict`: a percentage equals only a percentage.
+    `degrees`: `drop`: 45° is also 45, and 30° is π/6; `value`: 30° is π/6, and 45° is not 45; `strict`: degrees equal
+    only degrees.
+    `rounding`: `significant`: a decimal of three or more significant digits equals what rounds to it; `tolerant`: two
+    digits suffice; `never`: only an exact decimal does (and one of ten digits or more within 1e-9).
+    `list_order`: `any`: values joined by commas are a collection; `given`: their order counts.
+    `tuples`: a list against a tuple. `ordered`: the same if the order is; `distinct`: never.
+    `vectors`: a column or row against a tuple. `tuple`: the same; `distinct`: never.
+    `interval_ends`: `strict`: (0,1) is not [0,1]; `loose`: ends do not count.
+    `inequalities`: `interval`: x < 3 is (-∞, 3); `distinct`: it is not.
+    `constant`: the constant of integration. `named`: any capital letter will do; `optional`: it may also be left out;
+    `strict`: a letter like any other.
+    `lowest_terms`: `any`: 2/4 is 1/2; `required`: it is not.
+    `units`: `optional`: one side may leave its unit out; `required`: both give the same, or none does.
+    `bases`: `strict`: 11 to the base 2 equals only itself; `value`: it is 3.
+    `ratios`: `value`: 5:8 is 5/8; `strict`: a ratio equals only a ratio.
+    `parameters`: names of free integers (`kπ`, "for some t"). `stated`: they may differ where the answer shows that
+    they are parameters; `free`: any one letter may; `strict`: never.
+    `decimal_comma`: `either`: 1,22 is 1.22 or a list, whichever fits; `list`: it is a list.
+    `unmarked`: an answer without a box or marker. `line`: only where it stands alone or in a plain statement;
+    `last`: the last formula or number of the text is taken.
+    """
+
+    percent: Literal["value", "bare", "strict", "ask"] = "value"
+    degrees: Literal["drop", "value", "strict", "ask"] = "drop"
+    rounding: Literal["significant", "tolerant", "never", "ask"] = "significant"
+    list_order: Literal["any", "given", "ask"] = "any"
+    tuples: Literal["ordered", "distinct", "ask"] = "ordered"
+    vectors: Literal["tuple", "distinct", "ask"] = "tuple"
+    interval_ends: Literal["strict", "loose", "ask"] = "strict"
+    inequalities: Literal["interval", "distinct", "ask"] = "interval"
+    constant: Literal["named", "optional", "strict", "ask"] = "named"
+    lowest_terms: Literal["any", "required", "ask"] = "any"
+    units: Literal["optional", "required", "ask"] = "optional"
+    bases: Literal["strict", "value", "ask"] = "ask"
+    ratios: Literal["value", "strict", "ask"] = "value"
+    parameters: Literal["stated", "free", "strict", "ask"] = "stated"
+    decimal_comma: Literal["either", "list", "ask"] = "either"
+    unmarked: Literal["line", "last"] = "line"
+
+    def __post_init__(self) -> None:
+        for name, known in choices().items():
+            value = getattr(self, name)
+            if value not in known:
+                raise InputError(f"the policy {name} is {value!r}: choose one of {', '.join(known)}")
+
+    def changed(self) -> dict[str, str]:
+        """The policies that differ from the default."""
+        default = asdict(Policies())
+        return {name: value for name, value in asdict(self).items() if value != default[name]}
+
+    def identity(self) -> str:
+        """The changed policies in one line; empty where none is."""
+        return ",".join(f"{name}={value}" for name, value in self.changed().items())
+
+    @classmethod
+    def of(cls, given: dict[str, Any]) -> Policies:
+        """Policies from plain data. Raises InputError for an unknown name or value."""
+        for name in given:
+            if name not in choices():
+                raise InputError(f"there is no policy {name!r}; there are {', '.join(choices())}")
+        return cls(**given)
+
+
+def choices() -> dict[str, tuple[str, ...]]:
+    """Every policy with the values it may have, the default first or not."""
+    hints = get_type_hints(Policies)
+    return {field.name: get_args(hints[field.name]) for field in fields(Policies)}

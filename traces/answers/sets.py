@@ -1,0 +1,303 @@
+r"""Sets of real numbers: intervals, unions, inequalities in one variable, {x | x < 3}, all in one form.
+
+A set is a row of pieces in order, with their ends as formulas. Inequalities are read where they are linear in one
+thing (x, f(x), |z|); others are no set here.
+
+>>> from stillroom.traces.answers.parser import read
+>>> real_set(read("-x > -1")) == real_set(read(r"(-\infty, 1)"))
+True
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+from stillroom.traces.answers.fingerprint import Undefined, linear, rational
+from stillroom.traces.answers.meaning import expanded, meaning
+from stillroom.traces.answers.numeric import context, evaluate
+from stillroom.traces.answers.tree import EMPTY, INFINITY, ONE, Node, add, divide, mul, negative, number, symbols
+
+MINUS_INFINITY = negative(INFINITY)
+FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+REALS = Node("sym", ("mathbb:R",))
+
+
+class Piece(NamedTuple):
+    """An interval, or a point where both ends are the same. `low_open`, `high_open`: the end does not belong to it."""
+
+    low: Node
+    high: Node
+    low_open: bool
+    high_open: bool
+
+    @property
+    def is_point(self) -> bool:
+        """Whether it is one number."""
+        return self.low == self.high and not self.low_open
+
+
+EVERYTHING = Piece(MINUS_INFINITY, INFINITY, True, True)
+
+
+class NoSet(Exception):
+    """The answer is no set of real numbers that can be read."""
+
+
+def real_set(node: Node) -> tuple[Piece, ...] | None:
+    """The set that an answer is, in order and with what touches joined; None where it is none."""
+    try:
+        pieces = _pieces(node)
+    except (NoSet, Undefined, OverflowError):
+        return None
+    return tuple(pieces)
+
+
+def is_inequality(node: Node) -> bool:
+    """Whether an answer says which values are allowed rather than naming the set of them."""
+    if node.kind in ("list", "clause", "quantified"):
+        return any(is_inequality(part) for part in node.args if isinstance(part, Node))
+    return node.kind == "rel" and bool(set(node.args[0]) & {"<", "<=", ">", ">=", "!="})
+
+
+def _pieces(node: Node) -> list[Piece]:
+    kind, args = node
+    if kind == "interval":
+        return [Piece(_plain(args[0]), _plain(args[1]), args[2], args[3])]
+    if kind in ("tuple", "bracket") and len(args) == 2:
+        return [Piece(_plain(args[0]), _plain(args[1]), kind == "tuple" or _is_infinite(args[0]), kind == "tuple" or _is_infinite(args[1]))]
+    if kind == "set":
+        return _joined([_point(value) for part in args for value in expanded(part)])
+    if kind == "union":
+        return _joined([piece for part in args for piece in _pieces(part)])
+    if kind == "minus":
+        return _without(_pieces(args[0]), _pieces(args[1]))
+    if kind == "intersection":
+        return _without(_pieces(args[0]), _without([EVERYTHING], _pieces(args[1])))
+    if kind == "rel":
+        return _relation(node)
+    if kind == "builder":
+        return _built(*args)
+    if node == REALS:
+        return [EVERYTHING]
+    if kind == "list" and any(part.kind in ("rel", "interval", "union", "builder") for part in args):
+        return _alternatives(args)
+    raise NoSet
+
+
+def _alternatives(parts: tuple[Node, ...]) -> list[Piece]:
+    """Relations joined by "or" or a comma: all of them, or within both where they bound from two sides."""
+    sets = [_pieces(part) for part in parts]
+    if all(part.kind == "rel" and part.args[0] == ("!=",) for part in parts):
+        kept = sets[0]
+        for other in sets[1:]:
+            kept = _without(kept, _without([EVERYTHING], other))
+        return kept
+    return _joined([piece for each in sets for piece in each])
+
+
+def _plain(end: Node) -> Node:
+    if end.kind in ("tuple", "list", "rel", "set", "interval", "text", "unit"):
+        raise NoSet
+    return INFINITY if end == INFINITY else end
+
+
+def _is_infinite(end: Node) -> bool:
+    return end in (INFINITY, MINUS_INFINITY)
+
+
+def _point(value: Node) -> Piece:
+    if value.kind in ("tuple", "list", "rel", "set", "interval", "text", "unit"):
+        raise NoSet
+    return Piece(value, value, False, False)
+
+
+# -- inequalities -----------------------------------------------------------------------------------------------------
+
+
+def _built(variable: Node, condition: Node) -> list[Piece]:
+    """{x | condition}; {x < 3 | ...} and conditions with more than the variable are not read."""
+    if variable.kind == "rel" and variable.args[0] == ("in",):
+        variable = variable.args[1]
+    inner = meaning(condition)
+    if inner.label is not None:
+        return _joined([_point(value) for value in expanded(inner.value)])
+    return _pieces(condition)
+
+
+def _relation(node: Node) -> list[Piece]:
+    ops, *sides = node.args
+    said = meaning(node)
+    if said.label is not None:
+        if said.value.kind in ("interval", "tuple", "bracket", "union", "set", "minus", "intersection", "builder") or said.value == REALS:
+            if ops == ("in",):
+                return _pieces(said.value)
+            raise NoSet
+        return _joined([_point(value) for value in expanded(said.value)]) if set(ops) <= {"=", "in"} else _fail()
+    if len(ops) == 1 and ops[0] in (*FLIPPED, "!="):
+        return _single(ops[0], sides[0], sides[1])
+    if len(ops) == 2 and ops[0] in FLIPPED and ops[1] in FLIPPED and ops[0][0] == ops[1][0]:
+        return _double(ops, sides)
+    raise NoSet
+
+
+def _fail() -> list[Piece]:
+    raise NoSet
+
+
+class Linear(NamedTuple):
+    """c·thing + d"""
+
+    factor: Fraction
+    thing: Node
+    rest: Node
+
+
+def _linear(node: Node) -> Linear:
+    """Raises NoSet for a formula that is not linear in one thing."""
+    factor, thing, constants = Fraction(0), None, []
+    for coefficient, part in linear(node):
+        if part is None or not (symbols(part) or part.kind == "fn"):
+            constants.append(number(coefficient) if part is None else mul(number(coefficient), part))
+        elif thing is None or part == thing:
+            factor, thing = factor + coefficient, part
+        else:
+            raise NoSet
+    if thing is None or factor == 0:
+        raise NoSet
+    return Linear(factor, thing, add(*constants) if constants else number(0))
+
+
+def _bound(side: Node, line: Linear) -> Node:
+    """What the thing is where the line meets a side."""
+    if _is_infinite(side):
+        return side if line.factor > 0 else negative(side)
+    if symbols(side) & symbols(line.thing):
+        raise NoSet
+    difference = side if line.rest == number(0) else add(side, negative(line.rest))
+    return divide(difference, number(line.factor)) if line.factor != 1 else difference
+
+
+def _single(op: str, one: Node, other: Node) -> list[Piece]:
+    if not symbols(one) or (one.kind != "sym" and other.kind in ("sym", "fn")):
+        one, other, op = other, one, FLIPPED.get(op, op)
+    line = _linear(one) if not symbols(other) & symbols(one) else _linear(add(one, negative(other)))
+    bound = _bound(other, line) if not symbols(other) & symbols(one) else _bound(number(0), line)
+    if op == "!=":
+        return _without([EVERYTHING], [Piece(bound, bound, False, False)])
+    if line.factor < 0:
+        op = FLIPPED[op]
+    if op in ("<", "<="):
+        return _of_absolute(line.thing, Piece(MINUS_INFINITY, bound, True, op == "<"))
+    return _of_absolute(line.thing, Piece(bound, INFINITY, op == ">", True))
+
+
+def _double(ops: tuple[str, ...], sides: list[Node]) -> list[Piece]:
+    if ops[0] in (">", ">="):
+        sides, ops = sides[::-1], tuple(FLIPPED[op] for op in reversed(ops))
+    low, middle, high = sides
+    line = _linear(middle)
+    ends = (_bound(low, line), _bound(high, line))
+    opens = ops[0] == "<" or _is_infinite(low), ops[1] == "<" or _is_infinite(high)
+    if line.factor < 0:
+        ends, opens = ends[::-1], opens[::-1]
+    return _of_absolute(line.thing, Piece(*ends, *opens))
+
+
+def _of_absolute(thing: Node, piece: Piece) -> list[Piece]:
+    """The set of x where |x| lies in a piece."""
+    if thing.kind != "fn" or thing.args[0] != "abs" or thing.args[1].kind != "sym":
+        return [piece]
+    low, high = piece.low, piece.high
+    if low == MINUS_INFINITY or (_number(low) or 0) < 0:
+        return [] if (_number(high) or 1) < 0 else [Piece(negative(high), high, piece.high_open, piece.high_open)]
+    return [Piece(negative(high), negative(low), piece.high_open, piece.low_open), piece]
+
+
+# -- order --------------------------------------------------------------------------------------------------------------
+
+
+def _number(end: Node) -> Any:
+    """The place of an end on the line, or None where it has variables."""
+    if end == INFINITY:
+        return context().inf
+    if end == MINUS_INFINITY:
+        return -context().inf
+    exact = rational(end)
+    if exact is not None:
+        return context().mpf(exact.numerator) / exact.denominator
+    try:
+        found = evaluate(end, {}).value
+    except Undefined:
+        return None
+    return found if context().im(found) == 0 else None
+
+
+def _joined(pieces: list[Piece]) -> list[Piece]:
+    """In order, and joined where they touch; as written where an end is not known."""
+    keyed = [(_number(piece.low), _number(piece.high), piece) for piece in pieces]
+    if any(low is None or high is None for low, high, _ in keyed):
+        return pieces
+    keyed = [entry for entry in keyed if entry[0] < entry[1] or entry[2].is_point or _same_end(entry[0], entry[1])]
+    keyed.sort(key=lambda entry: (entry[0], entry[2].low_open, entry[1]))
+    out: list[tuple[Any, Any, Piece]] = []
+    for low, high, piece in keyed:
+        if out and _touch(out[-1], low, piece):
+            out[-1] = _merged(out[-1], high, piece)
+        else:
+            out.append((low, high, piece))
+    return [piece for _, _, piece in out]
+
+
+def _same_end(one: Any, other: Any) -> bool:
+    mp = context()
+    if mp.isinf(one) or mp.isinf(other):
+        return bool(one == other)
+    return bool(abs(one - other) <= mp.mpf(10) ** -40 * (1 + abs(one)))
+
+
+def _touch(before: tuple[Any, Any, Piece], low: Any, piece: Piece) -> bool:
+    if _same_end(before[1], low):
+        return not (before[2].high_open and piece.low_open)
+    return bool(low < before[1])
+
+
+def _merged(before: tuple[Any, Any, Piece], high: Any, piece: Piece) -> tuple[Any, Any, Piece]:
+    low, end, first = before
+    if _same_end(end, high):
+        return low, end, first._replace(high_open=first.high_open and piece.high_open)
+    return (low, high, Piece(first.low, piece.high, first.low_open, piece.high_open)) if high > end else before
+
+
+def _without(pieces: list[Piece], removed: list[Piece]) -> list[Piece]:
+    """A difference. Raises NoSet where the order of the ends is not known."""
+    for gone in removed:
+        low, high = _number(gone.low), _number(gone.high)
+        if low is None or high is None:
+            raise NoSet
+        pieces = [part for piece in pieces for part in _cut(piece, gone, low, high)]
+    return pieces
+
+
+def _cut(piece: Piece, gone: Piece, low: Any, high: Any) -> list[Piece]:
+    start, end = _number(piece.low), _number(piece.high)
+    if start is None or end is None:
+        raise NoSet
+    left_gap, right_gap = not gone.low_open, not gone.high_open
+    parts = []
+    if start < low and not _same_end(start, low):
+        parts.append(piece if end < low else Piece(piece.low, gone.low, piece.low_open, left_gap if low < end or _same_end(low, end) else piece.high_open))
+        if end < low:
+            return parts
+    elif _same_end(start, low) and not piece.low_open and gone.low_open:
+        parts.append(Piece(piece.low, piece.low, False, False))
+    if high < end and not _same_end(high, end):
+        if start > high and not _same_end(start, high):
+            return [piece]
+        parts.append(Piece(gone.high, piece.high, right_gap, piece.high_open))
+    elif _same_end(end, high) and not piece.high_open and gone.high_open:
+        parts.append(Piece(piece.high, piece.high, False, False))
+    return parts
+
+
+__all__ = ["EMPTY", "ONE", "Piece", "is_inequality", "real_set"]
