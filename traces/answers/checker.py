@@ -102,8 +102,8 @@ class AnswerChecker:
         self._pool.warm()
 
     def check(self, gold: str, answer: str) -> Verdict:
-        """The verdict on one pair. Its `detail`: the answer that was read, the policies that decided, or what stood in
-        the way. Its `seconds`: what reading and comparing took, without the wait for a free worker."""
+        """The verdict on one pair. Its `detail`: the answer that was read, the policies that decided, or what stood
+        in the way. Its `seconds`: what reading and comparing took, without the wait for a free worker."""
         judged = self._judge(gold, answer)
         return judged.verdict() if judged.ruling.reason else self._confirmed(judged)
 
@@ -147,8 +147,8 @@ class AnswerChecker:
         return Judged(one, other, ruling, time.perf_counter() - start)
 
     def _confirmed(self, judged: Judged) -> Verdict:
-        """The verdict of a worker: a look at very many digits, then a proof. Where the proof alone runs into its limit,
-        what was seen stands. What a limit ended is asked again next time."""
+        """The verdict of a worker: a look at very many digits, then a proof. Where the proof alone runs into its
+        limit, what was seen stands. What a limit ended is asked again next time."""
         key = (judged.gold, judged.answer)
         found = self._asked(judged, prove=False)
         if found.ruling.reason is Reason.EQUAL:

@@ -1,7 +1,7 @@
 r"""Cuts an answer into tokens: LaTeX, plain text and Unicode in one alphabet.
 
-It decides what is one number (`1{,}234`, `1\,234`, `12 345`), one name (`\alpha`, `sqrt`), a unit or a word, and nothing about
-structure. A command that it does not know is an error, never dropped. Every pass is linear.
+It decides what is one number (`1{,}234`, `1\,234`, `12 345`), one name (`\alpha`, `sqrt`), a unit or a word, and
+nothing about structure. A command that it does not know is an error, never dropped. Every pass is linear.
 
 >>> [token.value for token in tokens(r"\dfrac12 x^{2}")]
 ['frac', '12', 'x', '^', '{', '2', '}']
@@ -13,6 +13,7 @@ import re
 import unicodedata
 from typing import NamedTuple
 
+from stillroom.traces.answers.alphabet import ALIASES, CHARACTERS, DROPPED, FUNCTIONS, GREEK, OPERATORS, TEXT
 from stillroom.traces.answers.words import SHORT_WORDS, UNITS
 
 MAX_TOKENS = 3_000
@@ -20,7 +21,8 @@ MAX_TOKENS = 3_000
 
 
 class Token(NamedTuple):
-    """A token. `kind`: number, symbol, function, text, or op (then `value` is what it does). `spaced`: space before."""
+    """A token. `kind`: number, symbol, function, text, or op (then `value` is what it does). `spaced`: space
+    before."""
 
     kind: str
     value: str
@@ -31,55 +33,14 @@ class Unreadable(Exception):
     """The text is not wholly an answer that can be read. Says what stands in the way."""
 
 
-FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc asin acos atan sinh cosh tanh coth arcsinh arccosh arctanh"
-    " ln log lg exp sqrt cbrt abs floor ceil gcd lcm max min sgn sign det Re Im arg gamma factorial binomial tr rank deg dim".split()
-)
-GREEK = frozenset(
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho varrho sigma tau upsilon phi varphi"
-    " chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell hbar aleph Re Im nabla partial".split()
-)
-_ALIASES = {
-    "asin": "arcsin", "acos": "arccos", "atan": "arctan", "sign": "sgn", "cbrt": "cbrt", "tg": "tan", "ctg": "cot",
-    "arctg": "arctan", "arcctg": "arccot", "cosec": "csc", "sh": "sinh", "ch": "cosh", "th": "tanh",
-}  # fmt: skip
-_OPERATORS = {
-    "cdot": "*", "times": "*", "ast": "*", "div": "/", "bullet": "*", "pm": "pm", "mp": "mp", "le": "<=", "leq": "<=", "leqslant": "<=",
-    "leqq": "<=", "ge": ">=", "geq": ">=", "geqslant": ">=", "geqq": ">=", "lt": "<", "gt": ">", "ne": "!=", "neq": "!=",
-    "approx": "~", "simeq": "~", "doteq": "~", "sim": "~", "thickapprox": "~", "in": "in", "cup": "cup", "cupdot": "cup", "bigcup": "cup", "cap": "cap", "setminus": "minus",
-    "backslash": "minus", "mid": "|", "vert": "|", "lvert": "|", "rvert": "|", "Vert": "||", "|": "||", "colon": ":", "equiv": "equiv",
-    "pmod": "pmod", "mod": "mod", "bmod": "mod", "infty": "infinity", "frac": "frac", "dfrac": "frac", "tfrac": "frac", "cfrac": "frac",
-    "sqrt": "sqrt", "binom": "binom", "dbinom": "binom", "tbinom": "binom", "choose": "choose", "overline": "overline", "bar": "overline",
-    "emptyset": "empty", "varnothing": "empty", "ldots": "dots", "cdots": "dots", "dots": "dots", "dotsc": "dots", "dotsb": "dots", "vdots": "dots", "ddots": "dots",
-    "forall": "forall", "exists": "exists", "to": "to", "rightarrow": "to", "Rightarrow": "implies", "implies": "implies", "iff": "implies", "Leftrightarrow": "implies",
-    "langle": "(", "rangle": ")", "lfloor": "lfloor", "rfloor": "rfloor", "lceil": "lceil", "rceil": "rceil", "lbrace": "\\{",
-    "rbrace": "\\}", "lbrack": "[", "rbrack": "]", "{": "\\{", "}": "\\}", "%": "%", "&": "&", "\\": "\\\\", "prime": "'", "circ": "circ",
-    "degree": "deg", "sum": "sum", "prod": "prod", "int": "int", "lim": "lim", "vec": "accent", "hat": "accent", "tilde": "accent",
-    "widehat": "accent", "overrightarrow": "accent", "underline": "accent", "begin": "begin", "end": "end", "land": "and", "wedge": "and", "lor": "or", "vee": "or",
-    "over": "over", "perp": "perp", "parallel": "parallel", "angle": "angle", "triangle": "angle", "sqsubset": "subset", "subset": "subset", "subseteq": "subset", "notin": "notin",
-    "neg": "neg", "lnot": "neg", "cong": "~", "propto": "propto", "hline": "hline", "quad": " ", "qquad": " ", "_": "_", "#": "#",
-}  # fmt: skip
-_DROPPED = frozenset(
-    "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle textstyle scriptstyle limits nolimits nonumber"
-    " mathstrut strut rm bf it sf cal boldmath thinspace medspace thickspace enspace hfill middle mathop mathbin mathrel mathord".split()
-)
-_TEXT = frozenset("text textbf textit textrm textnormal textsf texttt mbox hbox mathrm mathit mathbf mathsf mathtt operatorname boldsymbol bm mathcal mathscr mathfrak mathbb emph".split())
-_CHARS = {
-    "−": "-", "–": "-", "‐": "-", "‑": "-", "—": "-", "＋": "+", "－": "-", "．": ".", "，": ",", "（": "(", "）": ")", "；": ";", "＝": "=", "＞": ">", "＜": "<", "［": "[", "］": "]", "｛": "\\{", "｝": "\\}",
-    "：": ":", "％": "%", "×": "*", "·": "*", "⋅": "*", "∙": "*", "•": "*", "∗": "*", "÷": "/", "∕": "/", "⁄": "/", "π": "\\pi ", "𝜋": "\\pi ", "∞": "\\infty ", "∪": "\\cup ", "∩": "\\cap ", "∈": "\\in ",
-    "≤": "<=", "≥": ">=", "⩽": "<=", "⩾": ">=", "≦": "<=", "≧": ">=", "≠": "!=", "≈": "\\approx ", "≡": "\\equiv ", "°": "\\degree ", "º": "\\degree ", "±": "\\pm ", "∓": "\\mp ", "∀": "\\forall ", "∃": "\\exists ",
-    "½": "\\frac{1}{2}", "¼": "\\frac{1}{4}", "¾": "\\frac{3}{4}", "⅓": "\\frac{1}{3}", "⅔": "\\frac{2}{3}", "⅛": "\\frac{1}{8}", "√": "\\sqrt ", "∅": "\\emptyset ", "…": "\\dots ", "⋯": "\\dots ", "′": "'", "’": "'", "→": "\\to ",
-    "∧": "\\land ", "∨": "\\lor ", "∖": "\\setminus ", "|": "|", "∣": "|", "⟨": "(", "⟩": ")", "⌊": "\\lfloor ", "⌋": "\\rfloor ", "⌈": "\\lceil ", "⌉": "\\rceil ", "∠": "\\angle ", "Ⅰ": "I",
-    "α": "\\alpha ", "β": "\\beta ", "γ": "\\gamma ", "δ": "\\delta ", "ε": "\\epsilon ", "θ": "\\theta ", "λ": "\\lambda ", "μ": "\\mu ", "ρ": "\\rho ", "σ": "\\sigma ", "τ": "\\tau ", "φ": "\\phi ", "ϕ": "\\phi ", "ω": "\\omega ", "Δ": "\\Delta ", "Ω": "\\Omega ", "∑": "\\sum ", "∫": "\\int ", "ℝ": "\\mathbb{R}", "ℤ": "\\mathbb{Z}", "ℕ": "\\mathbb{N}", "ℚ": "\\mathbb{Q}", "ℂ": "\\mathbb{C}",
-    "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u2002": " ", "\u2003": " ", "\u3000": " ", "\u200b": "", "\u2060": "", "\ufeff": "", "“": '"', "”": '"', "₀": "_{0}", "₁": "_{1}", "₂": "_{2}", "₃": "_{3}", "₄": "_{4}", "₅": "_{5}", "₆": "_{6}", "₇": "_{7}", "₈": "_{8}", "₉": "_{9}", "ₙ": "_{n}",
-    **{chr(0xFF10 + d): str(d) for d in range(10)},
-}  # fmt: skip
-_TABLE = str.maketrans(_CHARS)
+_TABLE = str.maketrans(CHARACTERS)
 _RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ]+")
 _RAISE = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
 CURRENCY = frozenset("€£¥₹¤")
 """Currency signs; ¤ stands for the dollar, since `$` alone delimits mathematics."""
-_DOUBLED = re.compile(r"(?<!\\)\\\\(?=(?:[dtc]?frac|left|right|sqrt|pi|text|boxed|cup|infty|leq?|geq?|cdot|times|pm|sin|cos|tan|quad|circ|begin|end|in|[bB]igg?[lr]?)(?![a-z]))")
+_DOUBLED = re.compile(
+    r"(?<!\\)\\\\(?=(?:[dtc]?frac|left|right|sqrt|pi|text|boxed|cup|infty|leq?|geq?|cdot|times|pm|sin|cos|tan|quad|circ|begin|end|in|[bB]igg?[lr]?)(?![a-z]))"
+)
 _COMMA = re.compile(r"\s?\{,\s*\}\s*")
 _JOINED = re.compile(r"(?:or|and)[A-Z]|or[a-z]")
 _DISPLAY = re.compile(r"(?<!\\)\\[()\[\]]")
@@ -100,7 +61,8 @@ _PREFIXES = ("sqrt", "arcsin", "arccos", "arctan", "sin", "cos", "tan", "cot", "
 
 
 def unreadable(answer: str) -> str | None:
-    """What makes a text unfit to be read at all, or None: control characters, text that runs backwards, no content."""
+    """What makes a text unfit to be read at all, or None: control characters, text that runs backwards, no
+    content."""
     if answer.isascii() and answer.isprintable():
         return None if any(map(str.isalnum, answer)) else "no letter or digit"
     for char in answer:
@@ -133,7 +95,8 @@ def plain(text: str) -> str:
 
 
 def _dollars(text: str) -> str:
-    """Takes out the signs that delimit mathematics, and keeps those that mean money: one without a partner, at a number."""
+    """Takes out the signs that delimit mathematics, and keeps those that mean money: one without a partner, at a
+    number."""
     text = text.replace("\\$", "¤").replace("$$", "$")
     if text.count("$") % 2:
         text = _MONEY.sub("¤", text, count=1)
@@ -214,8 +177,8 @@ class _Lexer:
         before = self.out[-1] if self.out else None
         if run in ("st", "nd", "rd", "th") and not self.spaced and before is not None and before.kind == "number":
             return  # 15th
-        if run in FUNCTIONS or run in _ALIASES:
-            self.put("function", _ALIASES.get(run, run))
+        if run in FUNCTIONS or run in ALIASES:
+            self.put("function", ALIASES.get(run, run))
         elif run in ("pi", "Pi", "PI"):
             self.put("symbol", "pi")
         elif run in ("infinity", "Infinity", "inf", "infty", "oo"):
@@ -239,12 +202,18 @@ class _Lexer:
         if before is not None and before.value in "^_" and before.kind == "op":
             return False
         lower = run.lower()
-        after_value = before is not None and (before.kind in ("number", "text") or before.value in (")", "}", "/", "$"))
+        after_value = before is not None and (
+            before.kind in ("number", "text") or before.value in (")", "}", "/", "$")
+        )
         if after_value and lower in UNITS:
             return True
         if len(run) == 2 and not (self.spaced or self.out):
             return False
-        if lower in SHORT_WORDS and not (run.isupper() and lower not in ("no", "yes") and len(run) < 3) and not (run == "NO"):
+        if (
+            lower in SHORT_WORDS
+            and not (run.isupper() and lower not in ("no", "yes") and len(run) < 3)
+            and run != "NO"
+        ):
             return True
         if run.startswith(_PREFIXES) or run.startswith("pi"):
             return len(run) > 7
@@ -264,15 +233,15 @@ class _Lexer:
             self.put("symbol", letter)
 
     def command(self, name: str) -> None:
-        if name in _DROPPED:
+        if name in DROPPED:
             if name in ("left", "right") and self.text.startswith(".", self.at):
                 self.at += 1
-        elif name in _TEXT:
+        elif name in TEXT:
             self.textual(name)
-        elif name in _OPERATORS:
-            self.operation(_OPERATORS[name])
-        elif name in FUNCTIONS or name in _ALIASES:
-            self.put("function", _ALIASES.get(name, name))
+        elif name in OPERATORS:
+            self.operation(OPERATORS[name])
+        elif name in FUNCTIONS or name in ALIASES:
+            self.put("function", ALIASES.get(name, name))
         elif name == "pi":
             self.put("symbol", "pi")
         elif name in GREEK:
@@ -328,11 +297,24 @@ class _Lexer:
         lone = re.fullmatch(r"[A-Za-z]", inner)
         if name == "mathbb" or (name in ("mathcal", "mathscr", "mathfrak") and lone):
             self.put("symbol", f"{name}:{inner}")
-        elif lone and name in ("text", "mbox", "mathrm", "textrm", "textnormal") and self.out and self.out[-1].kind in ("number", "text") and inner in "mgslhtLV":
+        elif (
+            lone
+            and name in ("text", "mbox", "mathrm", "textrm", "textnormal")
+            and self.out
+            and self.out[-1].kind in ("number", "text")
+            and inner in "mgslhtLV"
+        ):
             self.put("text", inner)
-        elif lone or inner in FUNCTIONS or inner in _ALIASES or not re.search("[A-Za-z]", inner):
-            self.nested(content)
-        elif re.fullmatch(r"\(?[A-Z]\)?", inner) or "\\" in inner or "$" in inner or "=" in inner:
+        elif (
+            lone
+            or inner in FUNCTIONS
+            or inner in ALIASES
+            or not re.search("[A-Za-z]", inner)
+            or re.fullmatch(r"\(?[A-Z]\)?", inner)
+            or "\\" in inner
+            or "$" in inner
+            or "=" in inner
+        ):
             self.nested(content)
         else:
             self.prose(inner)

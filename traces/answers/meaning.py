@@ -21,8 +21,8 @@ _BIG = frozenset({"add", "pm", "mp"})
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """An answer as it is meant. `label`: what the value is said to be of, or None. `parameters`: letters that the words
-    around it declare. `condition`: words that restrict it, or "". `modulus`: of a congruence, or None."""
+    """An answer as it is meant. `label`: what the value is said to be of, or None. `parameters`: letters that the
+    words around it declare. `condition`: words that restrict it, or "". `modulus`: of a congruence, or None."""
 
     value: Node
     label: Node | None = None
@@ -48,7 +48,9 @@ def meaning(node: Node) -> Meaning:
 
 def _restriction(words: str) -> str:
     """The words, if they restrict more than the kind of number: a relation, a negation."""
-    restricts = any(sign in words.split() for sign in ("<", ">", "<=", ">=", "!=", "=", "not", "except", "notin", "if", "when"))
+    restricts = any(
+        sign in words.split() for sign in ("<", ">", "<=", ">=", "!=", "=", "not", "except", "notin", "if", "when")
+    )
     return words if restricts else ""
 
 
@@ -86,14 +88,14 @@ def _is_number(node: Node) -> bool:
 
 
 def is_label(node: Node) -> bool:
-    """Whether a side of an equation only names what the other side is: a variable, f(x), |AB|, AB/CD, a tuple of names,
-    words."""
+    """Whether a side of an equation only names what the other side is: a variable, f(x), |AB|, AB/CD, a tuple of
+    names, words."""
     if node.kind in ("sym", "text"):
         return True
     if node.kind == "fn":
-        return not any(part.kind in _BIG for arg in node.args[1:] if isinstance(arg, Node) for part in walk(arg)) and (
-            node.args[0] in ("abs", "norm") or len(node.args[0].split("_")[0]) == 1
-        )
+        return not any(
+            part.kind in _BIG for arg in node.args[1:] if isinstance(arg, Node) for part in walk(arg)
+        ) and (node.args[0] in ("abs", "norm") or len(node.args[0].split("_")[0]) == 1)
     if node.kind in ("tuple", "list"):
         return all(is_label(part) for part in node.args)
     if node.kind == "ratio":
@@ -108,10 +110,10 @@ def _is_geometric(node: Node) -> bool:
     if node.kind == "pow":
         return node.args[1].kind == "num" and node.args[1].args[0] == -1 and _is_geometric(node.args[0])
     if node.kind != "mul":
-        return node.kind == "sym" and node.args[0][:1].isupper()
+        return node.kind == "sym" and str(node.args[0])[:1].isupper()
     first, *rest = node.args
     if first.kind == "sym" and len(rest) == 1 and rest[0].kind in ("sym", "tuple", "num") and len(node.args) == 2:
-        return first.args[0][:1].isupper() or rest[0].kind == "tuple"
+        return str(first.args[0])[:1].isupper() or rest[0].kind == "tuple"
     return all(_is_geometric(part) for part in node.args)
 
 

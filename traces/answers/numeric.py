@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from stillroom.traces.answers.fingerprint import MAX_FACTORIAL, Undefined
+from stillroom.traces.answers.fingerprint import Undefined
+from stillroom.traces.answers.rational import MAX_FACTORIAL
 from stillroom.traces.answers.tree import Node
 
 DIGITS = 60
@@ -41,7 +42,8 @@ def context() -> Any:
 
 
 class Value(NamedTuple):
-    """A value (mpmath's mpf or mpc). `real_domain`: no step on the way to it left the reals, or `i` itself is in it."""
+    """A value (mpmath's mpf or mpc). `real_domain`: no step on the way to it left the reals, or `i` itself is in
+    it."""
 
     value: Any
     real_domain: bool
@@ -54,14 +56,42 @@ def evaluate(node: Node, values: Mapping[str, Any]) -> Value:
         evaluation = _Evaluation(mp, values)
         value = evaluation.of(node)
         return Value(value, not evaluation.left or evaluation.imaginary)
-    except (ZeroDivisionError, OverflowError, ValueError, TypeError, NotImplementedError, ArithmeticError, mp.NoConvergence) as error:
+    except (
+        ZeroDivisionError,
+        OverflowError,
+        ValueError,
+        TypeError,
+        NotImplementedError,
+        ArithmeticError,
+        mp.NoConvergence,
+    ) as error:
         raise Undefined(str(error)) from error
 
 
 @lru_cache(maxsize=1)
 def _functions() -> frozenset[str]:
     return frozenset(
-        "sin cos tan cot sec csc sinh cosh tanh coth arcsin arccos arctan arccot arcsec arccsc arcsinh arccosh arctanh".split()
+        [
+            "sin",
+            "cos",
+            "tan",
+            "cot",
+            "sec",
+            "csc",
+            "sinh",
+            "cosh",
+            "tanh",
+            "coth",
+            "arcsin",
+            "arccos",
+            "arctan",
+            "arccot",
+            "arcsec",
+            "arccsc",
+            "arcsinh",
+            "arccosh",
+            "arctanh",
+        ]
     )
 
 

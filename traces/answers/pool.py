@@ -69,8 +69,8 @@ class WorkerPool:
     def compare(
         self, gold: str, answer: str, limit_s: float, *, policies: dict[str, str] | None = None, prove: bool = True
     ) -> Timed:
-        """Compares two answers within a limit, with a proof of what agrees wherever it was tried, or only with a closer
-        look at it. Never raises for what they say."""
+        """Compares two answers within a limit, with a proof of what agrees wherever it was tried, or only with a
+        closer look at it. Never raises for what they say."""
         worker, sound = self._take(), False
         start = time.perf_counter()
         try:

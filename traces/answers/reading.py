@@ -8,6 +8,7 @@ Only formulas that agree wherever they were tried, and are not proven the same, 
 
 from __future__ import annotations
 
+import math
 import re
 from functools import lru_cache
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from stillroom.traces.answers.parser import parse
 from stillroom.traces.answers.policies import Policies
 from stillroom.traces.answers.records import Reason
 from stillroom.traces.answers.tree import Node
-from stillroom.traces.answers.values import Answer, Confirm, Pending, Rules
+from stillroom.traces.answers.values import Confirm, Pending, Rules
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _CHOICE = re.compile(r"(?:\\text(?:bf|rm)?\s*\{)?\s*\(?([A-J])(?:\)\s*\}?|[.:)]\s|\s*\}?[).:]\s?\}?)\s*(?=\S)")
@@ -50,7 +51,15 @@ class Ruling(NamedTuple):
     @property
     def detail(self) -> str:
         """One line for people."""
-        notes = "; ".join(filter(None, (self.why if not self.why.startswith("policy ") else "", *(f"policy {name}" for name in self.policies))))
+        notes = "; ".join(
+            filter(
+                None,
+                (
+                    self.why if not self.why.startswith("policy ") else "",
+                    *(f"policy {name}" for name in self.policies),
+                ),
+            )
+        )
         shown = self.answer.removesuffix(OUTSIDE)
         return f"{shown} ({notes})" if notes and shown else shown or notes
 
@@ -110,7 +119,24 @@ def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = N
             return Ruling(side.reason or unread, "", side.why)
     assert not isinstance(one, Found)
     assert not isinstance(other, Found)
-    return _ruled(one, other, answer, policies, confirm)
+    ruling = _ruled(one, other, answer, policies, confirm)
+    terms = policies.lowest_terms
+    if terms == "any" or ruling.reason is Reason.DIFFERENT or is_reduced(gold) == is_reduced(answer):
+        return ruling
+    return Ruling(
+        Reason.DIFFERENT if terms == "required" else Reason.NEEDS_POLICY, answer, "", (f"lowest_terms={terms}",)
+    )
+
+
+_FRACTION = re.compile(
+    r"\\[dtc]?frac\s*\{?\s*-?([0-9]+)\s*\}?\s*\{?\s*-?([0-9]+)\s*\}?|(?<![0-9.])([0-9]+)\s*/\s*([0-9]+)(?![0-9.])"
+)
+
+
+def is_reduced(text: str) -> bool:
+    """Whether every fraction of integers in an answer is in its lowest terms."""
+    pairs = [[int(part[-400:]) for part in match if part] for match in _FRACTION.findall(text)]
+    return all(len(pair) < 2 or (math.gcd(*pair) == 1 and pair[1] != 1) for pair in pairs)
 
 
 def _ruled(one: Readings, other: Readings, answer: str, policies: Policies, confirm: Confirm | None) -> Ruling:

@@ -13,10 +13,11 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from stillroom.traces.answers.fingerprint import Undefined, linear, rational
+from stillroom.traces.answers.fingerprint import Undefined
 from stillroom.traces.answers.meaning import expanded, meaning
 from stillroom.traces.answers.numeric import context, evaluate
-from stillroom.traces.answers.tree import EMPTY, INFINITY, ONE, Node, add, divide, mul, negative, number, symbols
+from stillroom.traces.answers.rational import linear, rational
+from stillroom.traces.answers.tree import INFINITY, Node, add, divide, mul, negative, number, symbols
 
 MINUS_INFINITY = negative(INFINITY)
 FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
@@ -24,7 +25,8 @@ REALS = Node("sym", ("mathbb:R",))
 
 
 class Piece(NamedTuple):
-    """An interval, or a point where both ends are the same. `low_open`, `high_open`: the end does not belong to it."""
+    """An interval, or a point where both ends are the same. `low_open`, `high_open`: the end does not belong to
+    it."""
 
     low: Node
     high: Node
@@ -65,7 +67,14 @@ def _pieces(node: Node) -> list[Piece]:
     if kind == "interval":
         return [Piece(_plain(args[0]), _plain(args[1]), args[2], args[3])]
     if kind in ("tuple", "bracket") and len(args) == 2:
-        return [Piece(_plain(args[0]), _plain(args[1]), kind == "tuple" or _is_infinite(args[0]), kind == "tuple" or _is_infinite(args[1]))]
+        return [
+            Piece(
+                _plain(args[0]),
+                _plain(args[1]),
+                kind == "tuple" or _is_infinite(args[0]),
+                kind == "tuple" or _is_infinite(args[1]),
+            )
+        ]
     if kind == "set":
         return _joined([_point(value) for part in args for value in expanded(part)])
     if kind == "union":
@@ -112,7 +121,7 @@ def _point(value: Node) -> Piece:
     return Piece(value, value, False, False)
 
 
-# -- inequalities -----------------------------------------------------------------------------------------------------
+# -- inequalities ----------------------------------------------------------------------------------------------------
 
 
 def _built(variable: Node, condition: Node) -> list[Piece]:
@@ -129,7 +138,10 @@ def _relation(node: Node) -> list[Piece]:
     ops, *sides = node.args
     said = meaning(node)
     if said.label is not None:
-        if said.value.kind in ("interval", "tuple", "bracket", "union", "set", "minus", "intersection", "builder") or said.value == REALS:
+        if (
+            said.value.kind in ("interval", "tuple", "bracket", "union", "set", "minus", "intersection", "builder")
+            or said.value == REALS
+        ):
             if ops == ("in",):
                 return _pieces(said.value)
             raise NoSet
@@ -214,7 +226,7 @@ def _of_absolute(thing: Node, piece: Piece) -> list[Piece]:
     return [Piece(negative(high), negative(low), piece.high_open, piece.low_open), piece]
 
 
-# -- order --------------------------------------------------------------------------------------------------------------
+# -- order -----------------------------------------------------------------------------------------------------------
 
 
 def _number(end: Node) -> Any:
@@ -286,7 +298,13 @@ def _cut(piece: Piece, gone: Piece, low: Any, high: Any) -> list[Piece]:
     left_gap, right_gap = not gone.low_open, not gone.high_open
     parts = []
     if start < low and not _same_end(start, low):
-        parts.append(piece if end < low else Piece(piece.low, gone.low, piece.low_open, left_gap if low < end or _same_end(low, end) else piece.high_open))
+        parts.append(
+            piece
+            if end < low
+            else Piece(
+                piece.low, gone.low, piece.low_open, left_gap if low < end or _same_end(low, end) else piece.high_open
+            )
+        )
         if end < low:
             return parts
     elif _same_end(start, low) and not piece.low_open and gone.low_open:
@@ -298,6 +316,3 @@ def _cut(piece: Piece, gone: Piece, low: Any, high: Any) -> list[Piece]:
     elif _same_end(end, high) and not piece.high_open and gone.high_open:
         parts.append(Piece(piece.high, piece.high, False, False))
     return parts
-
-
-__all__ = ["EMPTY", "ONE", "Piece", "is_inequality", "real_set"]

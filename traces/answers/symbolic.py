@@ -17,10 +17,31 @@ from stillroom.traces.answers.tree import Node
 from stillroom.traces.answers.values import agree_deeply
 
 _NAMES = {
-    "ln": "log", "log": "log", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arccot": "acot", "arcsec": "asec", "arccsc": "acsc",
-    "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh", "abs": "Abs", "ceil": "ceiling", "sgn": "sign", "max": "Max", "min": "Min",
+    "ln": "log", "log": "log", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arccot": "acot", "arcsec":
+    "asec", "arccsc": "acsc", "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh", "abs": "Abs", "ceil":
+    "ceiling", "sgn": "sign", "max": "Max", "min": "Min",
 }  # fmt: skip
-_SAME = frozenset("sin cos tan cot sec csc sinh cosh tanh coth exp floor factorial binomial gamma gcd lcm".split())
+_SAME = frozenset(
+    [
+        "sin",
+        "cos",
+        "tan",
+        "cot",
+        "sec",
+        "csc",
+        "sinh",
+        "cosh",
+        "tanh",
+        "coth",
+        "exp",
+        "floor",
+        "factorial",
+        "binomial",
+        "gamma",
+        "gcd",
+        "lcm",
+    ]
+)
 
 
 class Unknown(Exception):
@@ -44,7 +65,8 @@ def probe(one: Node, other: Node) -> bool | None:
 
 
 def confirm(one: Node, other: Node) -> bool | None:
-    """True where the difference is proven to be zero, False where it is another number, None where neither is shown."""
+    """True where the difference is proven to be zero, False where it is another number, None where neither is
+    shown."""
     sympy = _sympy()
     try:
         difference = build(one) - build(other)
@@ -62,7 +84,8 @@ def confirm(one: Node, other: Node) -> bool | None:
 
 
 def build(node: Node) -> Any:
-    """The expression of sympy that a formula is; variables are real. Raises Unknown for anything else than a value."""
+    """The expression of sympy that a formula is; variables are real. Raises Unknown for anything else than a
+    value."""
     sympy = _sympy()
     kind, args = node
     if kind == "num":

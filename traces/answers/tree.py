@@ -14,8 +14,8 @@ and an answer may also be
 
     list, tuple, bracket, set (nodes...)      values joined by commas; in ( ), [ ] and { }
     interval (low, high, low_open, high_open) union, minus (nodes...)
-    rel (ops, nodes...)                       a chain of relations: ops are "=", "<", "<=", ">", ">=", "!=", "~", "in", "equiv"
-    builder (variable, condition)             {x | x < 3}
+    rel (ops, nodes...)                       a chain of relations: ops are "=", "<", "<=", ">", ">=", "!=", "~",
+    "in", "equiv" builder (variable, condition)             {x | x < 3}
     ratio (nodes...)       text (words,)      unit (node, unit)      base (digits, base)      mod (node, modulus)
     clause (node, words, names)               a value with a condition in words: "n + 1 for all n"
 
@@ -45,9 +45,11 @@ def number(value: Fraction | int, step: Fraction | None = None) -> Node:
 
 
 ONE, MINUS_ONE, HALF = number(1), number(-1), number(Fraction(1, 2))
-PI, E, I, INFINITY = (Node("sym", (name,)) for name in ("pi", "e", "i", "infinity"))
+PI, EULER, IMAGINARY, INFINITY = (Node("sym", (name,)) for name in ("pi", "e", "i", "infinity"))
 CONSTANTS = frozenset({"pi", "e", "i", "infinity"})
 EMPTY = Node("set", ())
+VALUES = frozenset({"num", "sym", "add", "mul", "pow", "fn", "dots"})
+"""Kinds of nodes that are a value."""
 
 
 def add(*nodes: Node) -> Node:
@@ -74,6 +76,53 @@ def divide(one: Node, other: Node) -> Node:
     if one.kind == other.kind == "num" and other.args[0] and one.args[1] is None and other.args[1] is None:
         return number(one.args[0] / other.args[0])
     return mul(one, Node("pow", (other, MINUS_ONE)))
+
+
+def literal(digits: str) -> Node:
+    """A number as written; a decimal knows the value of its last digit."""
+    whole, point, places = digits.partition(".")
+    if not point:
+        return number(int(whole))
+    return Node(
+        "num",
+        (
+            Fraction(int(whole or "0" + places if not places else (whole + places)), 10 ** len(places)),
+            Fraction(1, 10 ** len(places)),
+        ),
+    )
+
+
+def percent(node: Node) -> Node:
+    """A percentage keeps that it is one."""
+    return Node("percent", (node,))
+
+
+def power(base: Node, exponent: Node) -> Node:
+    """A power; an integer raised to a small one stays as written, to be worked out when it is needed."""
+    if base.kind == "num" and exponent.kind == "num" and base.args[1] is None:
+        low = exponent.args[0]
+        if low.denominator == 1 and 0 <= low <= 4 and abs(base.args[0].numerator) < 10**6 and base.args[0] != 10:
+            return number(base.args[0] ** int(low))
+    return Node("pow", (base, exponent))
+
+
+def subscripted(node: Node, below: Node) -> Node:
+    """A name with something lowered: one name."""
+    if node.kind == "sym":
+        return Node("sym", (f"{node.args[0]}_{show(below)}",))
+    if node.kind == "fn" and len(node.args) == 2:
+        return Node("fn", (f"{node.args[0]}_{show(below)}", *node.args[1:]))
+    return Node("sym", (f"{show(node)}_{show(below)}",))
+
+
+def show(node: Node) -> str:
+    """A node in one line, for names; nodes that are written alike show alike, sums and products in any order."""
+    if node.kind == "num":
+        return str(node.args[0])
+    if node.kind == "sym":
+        return str(node.args[0])
+    parts = [show(arg) if isinstance(arg, Node) else str(arg) for arg in node.args]
+    return f"{node.kind}({','.join(sorted(parts) if node.kind in ('add', 'mul') else parts)})"
 
 
 def walk(node: Node) -> Iterator[Node]:

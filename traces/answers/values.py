@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from stillroom.traces.answers.fingerprint import Undefined, fingerprint, rational
+from stillroom.traces.answers.fingerprint import Undefined, fingerprint
 from stillroom.traces.answers.numeric import context, evaluate
 from stillroom.traces.answers.policies import Policies
+from stillroom.traces.answers.rational import rational
 from stillroom.traces.answers.tree import Node, symbols, walk
 
 AGREE = 40
@@ -49,8 +50,12 @@ class Answer(NamedTuple):
 
 
 SAME, DIFFERENT = Answer(True), Answer(False)
+UNKNOWN = Answer(None, "the two cannot be compared")
 Confirm = Callable[[Node, Node], bool | None]
 """Says of two formulas that agree wherever tried whether they are the same, or None where it cannot tell."""
+
+
+Comparer = Callable[[Node, Node, "Rules"], Answer]
 
 
 class Pending(Exception):
@@ -60,15 +65,18 @@ class Pending(Exception):
 @dataclass(slots=True)
 class Rules:
     """What a comparison goes by. `used`: the policies that decided something, with what they said. `confirm` None:
-    raises Pending where one would be asked."""
+    raises Pending where one would be asked. `compare`: how the parts of an answer are compared; `compare` itself,
+    once it runs."""
 
     policies: Policies = field(default_factory=Policies)
     confirm: Confirm | None = lambda one, other: None
     used: set[str] = field(default_factory=set)
     work: int = 0
+    compare: Comparer = lambda one, other, rules: compare_values(one, other, rules)
 
     def spend(self, amount: int) -> None:
-        """Counts work, so that an answer of many parts cannot hold everybody up. Raises OverflowError at the limit."""
+        """Counts work, so that an answer of many parts cannot hold everybody up. Raises OverflowError at the
+        limit."""
         self.work += amount
         if self.work > MAX_WORK:
             raise OverflowError("too many parts to compare")
@@ -96,7 +104,7 @@ def _has_value(node: Node) -> bool:
     return not any(part.kind == "dots" for part in walk(node))
 
 
-# -- numbers and roundings ----------------------------------------------------------------------------------------------
+# -- numbers and roundings -------------------------------------------------------------------------------------------
 
 
 def _numbers(one: Node, first: Fraction, other: Node, second: Fraction, rules: Rules) -> Answer:
@@ -145,7 +153,7 @@ def significant(value: Fraction, step: Fraction) -> int:
     return len(str(abs(value / step).numerator // abs(value / step).denominator))
 
 
-# -- exactly -------------------------------------------------------------------------------------------------------------
+# -- exactly ---------------------------------------------------------------------------------------------------------
 
 
 def _exactly(one: Node, other: Node, rules: Rules) -> Answer | None:
@@ -159,7 +167,7 @@ def _exactly(one: Node, other: Node, rules: Rules) -> Answer | None:
     return DIFFERENT if first.sure and second.sure and not decimal else None
 
 
-# -- by points -----------------------------------------------------------------------------------------------------------
+# -- by points -------------------------------------------------------------------------------------------------------
 
 
 def _by_points(one: Node, other: Node, rules: Rules) -> Answer:
@@ -224,7 +232,8 @@ def _close(first: Any, second: Any, digits: int) -> bool:
 
 
 def _nearly(one: Node, other: Node, values: dict[str, Any]) -> Answer:
-    """They differ at a point. Where a decimal is part of a formula and they differ by little, it may be its rounding."""
+    """They differ at a point. Where a decimal is part of a formula and they differ by little, it may be its
+    rounding."""
     decimal = any(decimal_step(part) is not None for node in (one, other) for part in walk(node))
     if decimal and _close(evaluate(one, values).value, evaluate(other, values).value, 2):
         return Answer(None, "a decimal within a formula may be rounded")
@@ -235,14 +244,19 @@ def _constants(one: Node, other: Node, rules: Rules) -> Answer:
     try:
         first, second = evaluate(one, {}).value, evaluate(other, {}).value
     except Undefined as why:
-        return Answer(None, f"it has no value that can be computed: {why}" if str(why) else "it has no value that can be computed")
+        return Answer(
+            None,
+            f"it has no value that can be computed: {why}" if str(why) else "it has no value that can be computed",
+        )
     if _close(first, second, AGREE):
         return _constants_in_full(one, other)
     if context().im(first) == 0 == context().im(second):
         near = rounding(one, exact_fraction(first), other, exact_fraction(second), rules)
         if near is not None:
             return near
-    if _close(first, second, 3) and any(decimal_step(part) is not None for node in (one, other) for part in walk(node)):
+    if _close(first, second, 3) and any(
+        decimal_step(part) is not None for node in (one, other) for part in walk(node)
+    ):
         return Answer(None, "a decimal within a formula may be rounded")
     return DIFFERENT
 
@@ -275,8 +289,8 @@ def _is_whole(node: Node) -> bool:
 
 
 def points(names: list[str], *, whole: bool) -> Iterator[dict[str, Any]]:
-    """Values for the variables: first all within (0, 1), then around and above 1, then of both signs; whole numbers in
-    falling size by name where asked, as in n over k."""
+    """Values for the variables: first all within (0, 1), then around and above 1, then of both signs; whole numbers
+    in falling size by name where asked, as in n over k."""
     for index in range(POINTS):
         yield {name: _whole(name, names, index) if whole else _real(name, index) for name in names}
 
@@ -288,7 +302,9 @@ def _unit(name: str, index: int) -> Fraction:
 
 def _real(name: str, index: int) -> Any:
     fraction = _unit(name, index)
-    scaled = [fraction, 1 + 2 * fraction, fraction * 5, (fraction - Fraction(1, 2)) * 4][index % 4 if index > 3 else index % 3]
+    scaled = [fraction, 1 + 2 * fraction, fraction * 5, (fraction - Fraction(1, 2)) * 4][
+        index % 4 if index > 3 else index % 3
+    ]
     mp = context()
     return mp.mpf(scaled.numerator) / scaled.denominator
 

@@ -1,8 +1,8 @@
 """The worker process: `python -m stillroom.traces.answers.worker MEMORY_MB`. It reads pairs and writes reasons.
 
-One JSON object a line, both ways: `{"gold", "answer", "policies", "prove", "limit_s"}` in, `{"reason", "detail"}` out; the first line
-out says `{"ready": true}` or `{"error": ...}`. Formulas are untrusted: they travel as ASCII JSON, and whatever the
-parser prints goes nowhere near the protocol.
+One JSON object a line, both ways: `{"gold", "answer", "policies", "prove", "limit_s"}` in, `{"reason", "detail"}`
+out; the first line out says `{"ready": true}` or `{"error": ...}`. Formulas are untrusted: they travel as ASCII
+JSON, and whatever the parser prints goes nowhere near the protocol.
 
 It must die by itself, since nobody may be left to kill it:
 - its input ends (the owner is gone): a thread sees that at once, even in the middle of a comparison;

@@ -1,0 +1,192 @@
+r"""Lists, tuples, vectors and matrices: in any order or in theirs, entry by entry.
+
+`1, 2` and `2, 1`; `(1, 2)` and `x = 1, y = 2`; sums and products of matrices of numbers are worked out.
+"""
+
+from __future__ import annotations
+
+from stillroom.traces.answers.meaning import items, meaning
+from stillroom.traces.answers.tree import VALUES, Node, add, mul, walk
+from stillroom.traces.answers.values import DIFFERENT, UNKNOWN, Answer, Rules
+
+
+def collections(one: Node, other: Node, rules: Rules) -> Answer:
+    """Values in any order, as often as they are given."""
+    first, second = _named_tuples(items(one)), _named_tuples(items(other))
+    if one.kind == "set" or other.kind == "set":
+        first, second = _distinct(first, rules), _distinct(second, rules)
+    if len(first) != len(second):
+        return _counts_differ(first, second, rules)
+    if one.kind == other.kind == "list" and rules.policies.list_order != "any" and len(first) > 1:
+        return _in_order(first, second, rules)
+    return _matched(first, second, rules)
+
+
+def _named_tuples(values: list[Node]) -> list[Node]:
+    """(f(n), g(n)) = (n, 1) as two values with their names."""
+    found: list[Node] = []
+    for value in values:
+        said = meaning(value)
+        label = said.label
+        if (
+            len(values) == 1
+            and label is not None
+            and label.kind == "tuple"
+            and said.value.kind == "tuple"
+            and len(label.args) == len(said.value.args)
+        ):
+            found += [
+                Node("rel", (("=",), name, part)) for name, part in zip(label.args, said.value.args, strict=True)
+            ]
+        else:
+            found.append(value)
+    return found
+
+
+def _distinct(values: list[Node], rules: Rules) -> list[Node]:
+    kept: list[Node] = []
+    for value in values:
+        if not any(rules.compare(value, other, rules).same is True for other in kept):
+            kept.append(value)
+    return kept
+
+
+def _counts_differ(first: list[Node], second: list[Node], rules: Rules) -> Answer:
+    """Lists of different lengths differ; points that are named twice count once; words leave it open."""
+    if all(value.kind == "tuple" for value in (*first, *second)):
+        first, second = _distinct(first, rules), _distinct(second, rules)
+        return _matched(first, second, rules) if len(first) == len(second) else DIFFERENT
+    if any(part.kind in ("text", "dots", "clause") for value in (*first, *second) for part in walk(value)):
+        return Answer(None, "lists of different lengths, with words in them")
+    return DIFFERENT
+
+
+def _in_order(first: list[Node], second: list[Node], rules: Rules) -> Answer:
+    ordered = every(rules.compare(one, other, rules) for one, other in zip(first, second, strict=True))
+    if ordered.same is not False:
+        return ordered
+    if _matched(first, second, rules).same is not True:
+        return ordered
+    return rules.decide("list_order", {"given": False})
+
+
+def every(answers: object) -> Answer:
+    """All the same: the first that is not, a difference before what is unknown."""
+    unknown: Answer | None = None
+    note = ""
+    for answer in answers:  # type: ignore[attr-defined]
+        if answer.same is False:
+            return DIFFERENT
+        if answer.same is None:
+            unknown = unknown or answer
+        note = note or answer.why
+    return unknown or Answer(True, note)
+
+
+def _matched(first: list[Node], second: list[Node], rules: Rules) -> Answer:
+    """Whether every value has its own partner on the other side."""
+    left, unknown, note = list(second), None, ""
+    for value in first:
+        answers = [rules.compare(value, other, rules) for other in left]
+        place = next((k for k, answer in enumerate(answers) if answer.same is True), None)
+        if place is None:
+            unknown = unknown or next((answer for answer in answers if answer.same is None), None)
+            if not any(answer.same is None for answer in answers):
+                return DIFFERENT
+            continue
+        note = note or answers[place].why
+        del left[place]
+    return unknown or Answer(True, note)
+
+
+def rows(one: Node, other: Node, rules: Rules) -> Answer:
+    """Tuples, vectors and matrices, entry by entry; a list against a tuple by policy."""
+    first, second = _table(one), _table(other)
+    if first is None or second is None:
+        return _row_and_value(one, other, first, second, rules)
+    kinds = {one.kind, other.kind}
+    vectors = len(kinds) == 2 and "matrix" in kinds
+    if vectors:
+        first, second = _flat(first), _flat(second)
+    if [len(row) for row in first] != [len(row) for row in second]:
+        return DIFFERENT
+    pairs = [(a, b) for row, mate in zip(first, second, strict=True) for a, b in zip(row, mate, strict=True)]
+    answer = every(rules.compare(a, b, rules) for a, b in pairs)
+    if answer.same is False and _is_span(one, other):
+        return Answer(None, "a pair or an interval")
+    if answer.same is not True or len(kinds) == 1:
+        return answer
+    if vectors:
+        return rules.decide("vectors", {"tuple": True, "distinct": False})
+    if kinds == {"tuple", "bracket"}:
+        return Answer(None, "round against square brackets")
+    return rules.decide("tuples", {"ordered": True, "distinct": False})
+
+
+def _is_span(one: Node, other: Node) -> bool:
+    return {one.kind, other.kind} == {"tuple", "bracket"} and len(one.args) == 2
+
+
+def _table(node: Node) -> list[tuple[Node, ...]] | None:
+    if node.kind == "matrix":
+        return list(node.args)
+    if node.kind in ("tuple", "bracket", "list", "set"):
+        return [tuple(_bare(part) for part in node.args)]
+    if node.kind in ("add", "mul", "pow") and any(part.kind == "matrix" for part in walk(node)):
+        return _worked_out(node)
+    return None
+
+
+def _bare(node: Node) -> Node:
+    return meaning(node).value
+
+
+def _flat(rows: list[tuple[Node, ...]]) -> list[tuple[Node, ...]]:
+    """A column or row as one row; a real matrix stays."""
+    if len(rows) == 1 or all(len(row) == 1 for row in rows):
+        return [tuple(part for row in rows for part in row)]
+    return rows
+
+
+def _worked_out(node: Node) -> list[tuple[Node, ...]] | None:
+    """A sum or product of matrices as one matrix; None where their sizes do not fit or are large."""
+    if node.kind == "pow":
+        return None
+    total: list[tuple[Node, ...]] | None = None
+    scalars: list[Node] = []
+    for part in node.args:
+        table = _table(part) if part.kind in ("matrix", "mul", "add") else None
+        if table is None:
+            scalars.append(part)
+            continue
+        if len(table) > 6 or len(table[0]) > 6:
+            return None
+        total = table if total is None else _combined(node.kind, total, table)
+        if total is None:
+            return None
+    if total is None or (scalars and node.kind == "add"):
+        return None
+    return [tuple(mul(*scalars, entry) if scalars else entry for entry in row) for row in total]
+
+
+def _combined(kind: str, one: list[tuple[Node, ...]], other: list[tuple[Node, ...]]) -> list[tuple[Node, ...]] | None:
+    if kind == "add":
+        if (len(one), len(one[0])) != (len(other), len(other[0])):
+            return None
+        return [
+            tuple(add(a, b) for a, b in zip(row, mate, strict=True)) for row, mate in zip(one, other, strict=True)
+        ]
+    if len(one[0]) != len(other):
+        return None
+    columns = list(zip(*other, strict=True))
+    return [tuple(add(*(mul(a, b) for a, b in zip(row, column, strict=True))) for column in columns) for row in one]
+
+
+def _row_and_value(one: Node, other: Node, first: object, second: object, rules: Rules) -> Answer:
+    """A tuple against a single value: a tuple of one is its value; else they differ in number."""
+    row, value = (one, other) if first is not None else (other, one)
+    if row.kind == "matrix" or value.kind in ("rel", "text", "union", "interval"):
+        return UNKNOWN if value.kind in ("rel", "text") else DIFFERENT
+    if len(row.args) == 1:
+        return rules.compare(row.args[0], value, rules)
+    return DIFFERENT if value.kind in VALUES else UNKNOWN

@@ -1,0 +1,174 @@
+r"""Values with a unit, percentages, number bases, ratios, and words.
+
+`3 km` and `3 cm`; `45^\circ` and `45`; `33.5\%` and `0.335`; `1011_2`; `5:8` and `\frac58`; `\text{even}`.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from stillroom.traces.answers._lists import every
+from stillroom.traces.answers.rational import rational
+from stillroom.traces.answers.tree import PI, VALUES, Node, divide, mul, number
+from stillroom.traces.answers.values import DIFFERENT, SAME, UNKNOWN, Answer, Rules, compare_values
+from stillroom.traces.answers.words import UNITS
+
+
+def units(one: Node, other: Node, rules: Rules) -> Answer:
+    if "compound" in (one.kind, other.kind):
+        return _compounds(one, other, rules)
+    if "percent" in (one.kind, other.kind):
+        return _percent(one, other, rules)
+    unit = [node.args[1] if node.kind == "unit" else "" for node in (one, other)]
+    bare = [node.args[0] if node.kind == "unit" else node for node in (one, other)]
+    if "deg" in unit and unit[0] != unit[1] and "" in unit:
+        return _degrees(bare, unit, rules)
+    answer = rules.compare(bare[0], bare[1], rules)
+    if unit[0] == unit[1] or answer.same is not True:
+        return answer
+    if "" in unit:
+        return rules.decide("units", {"optional": True, "required": False})
+    known = [name for name in unit if _is_unit(name)]
+    return DIFFERENT if len(known) == 2 else Answer(None, f"the units {unit[0]!r} and {unit[1]!r}")
+
+
+def _is_unit(name: str) -> bool:
+    return all(part in UNITS for part in re.split(r"[ /^0-9]+", name) if part)
+
+
+def _degrees(bare: list[Node], unit: list[str], rules: Rules) -> Answer:
+    """45° against 45, and 30° against π/6."""
+    radians = [
+        mul(node, divide(PI, number(180))) if name == "deg" else node for node, name in zip(bare, unit, strict=True)
+    ]
+    value = _values_only(radians[0], radians[1], rules)
+    if value.same is True:
+        return rules.decide("degrees", {"drop": True, "value": True, "strict": False})
+    answer = rules.compare(bare[0], bare[1], rules)
+    return rules.decide("degrees", {"drop": True, "value": False, "strict": False}) if answer.same is True else answer
+
+
+def _values_only(one: Node, other: Node, rules: Rules) -> Answer:
+    return compare_values(one, other, rules) if one.kind in VALUES and other.kind in VALUES else UNKNOWN
+
+
+def _percent(one: Node, other: Node, rules: Rules) -> Answer:
+    """33.5% against 0.335, and 10% against 10."""
+    if one.kind == other.kind:
+        return rules.compare(_hundredth(one), _hundredth(other), rules)
+    share, value = (one, other) if one.kind == "percent" else (other, one)
+    if value.kind == "unit":
+        return (
+            rules.compare(share.args[0], value.args[0], rules)
+            if value.args[1] == ""
+            else Answer(None, "a percentage against a unit")
+        )
+    answer = rules.compare(_hundredth(share), value, rules)
+    if answer.same is True:
+        return rules.decide("percent", {"value": True, "bare": True, "strict": False})
+    if rules.compare(share.args[0], value, rules).same is True:
+        return rules.decide("percent", {"value": None, "bare": True, "strict": False})
+    return answer
+
+
+def _hundredth(node: Node) -> Node:
+    inner = node.args[0]
+    if inner.kind == "num":
+        step = inner.args[1]
+        return Node("num", (inner.args[0] / 100, (step if step is not None else Fraction(1)) / 100))
+    return divide(inner, number(100))
+
+
+def _compounds(one: Node, other: Node, rules: Rules) -> Answer:
+    """2 hours 30 minutes, part by part."""
+    first, second = (node.args if node.kind == "compound" else (node,) for node in (one, other))
+    if len(first) != len(second):
+        return UNKNOWN
+    return every(rules.compare(a, b, rules) for a, b in zip(first, second, strict=True))
+
+
+def bases(one: Node, other: Node, rules: Rules) -> Answer:
+    if one.kind == other.kind and one.args[1] == other.args[1]:
+        return SAME if one.args[0].lstrip("0") == other.args[0].lstrip("0") else DIFFERENT
+    values = [_based(node) for node in (one, other)]
+    if None in values:
+        return UNKNOWN
+    if values[0] == values[1]:
+        return rules.decide("bases", {"strict": False, "value": True})
+    return DIFFERENT
+
+
+def _based(node: Node) -> Fraction | None:
+    if node.kind != "base":
+        return rational(node)
+    digits, base = node.args
+    try:
+        return Fraction(int(digits, base))
+    except ValueError:
+        return None
+
+
+def ratios(one: Node, other: Node, rules: Rules) -> Answer:
+    """5:8 against 10:16 or 5/8; what may be a time of day is compared as one."""
+    if one.kind == other.kind:
+        if len(one.args) != len(other.args):
+            return DIFFERENT
+        if any(part.kind == "dots" for part in (*one.args, *other.args)):
+            return UNKNOWN
+        alike = every(rules.compare(a, b, rules) for a, b in zip(one.args, other.args, strict=True))
+        if alike.same is True:
+            return alike
+        if _is_clock(one) and _is_clock(other):
+            return DIFFERENT
+        cross = [
+            compare_values(mul(a, other.args[0]), mul(b, one.args[0]), rules)
+            for a, b in zip(one.args, other.args, strict=True)
+        ]
+        return every(cross)
+    ratio, value = (one, other) if one.kind == "ratio" else (other, one)
+    if len(ratio.args) != 2 or value.kind not in VALUES:
+        return UNKNOWN
+    answer = compare_values(divide(*ratio.args), value, rules)
+    return rules.decide("ratios", {"value": True, "strict": False}) if answer.same is True else answer
+
+
+def _is_clock(node: Node) -> bool:
+    hours, minutes = (
+        rational(part) if part.kind == "num" and part.args[1] is None else None for part in node.args[:2]
+    )
+    return (
+        hours is not None
+        and minutes is not None
+        and hours < 25
+        and 0 <= minutes < 60
+        and (minutes >= 10 or minutes == 0)
+    )
+
+
+_ARTICLES = re.compile(r"\b(?:the|a|an|is|are|only|exactly|of|any)\b|[^\w\s]")
+
+
+def texts(one: Node, other: Node) -> Answer:
+    """Words: the same, plainly different, or one within the other."""
+    first, second = (_words(node) for node in (one, other))
+    if first == second:
+        return SAME
+    if not first or not second:
+        return UNKNOWN
+    if one.kind != other.kind:
+        value = other if one.kind == "text" else one
+        return (
+            DIFFERENT if value.kind == "num" and len(first or second) < 2 else Answer(None, "words against a formula")
+        )
+    if len(first) > 3 or len(second) > 3 or set(first) <= set(second) or set(second) <= set(first):
+        return Answer(None, "words that may mean the same")
+    return DIFFERENT
+
+
+def _words(node: Node) -> list[str]:
+    if node.kind == "text":
+        return _ARTICLES.sub(" ", node.args[0].lower()).split()
+    if node.kind == "mul" and all(part.kind == "sym" for part in node.args):
+        return ["".join(part.args[0] for part in node.args).lower()]
+    return [node.args[0].lower()] if node.kind == "sym" else [repr(node)]

@@ -1,0 +1,178 @@
+r"""Sets of real numbers, equations, inequalities and congruences.
+
+`x < 3` and `(-\infty, 3)`; `2x + 4y = 3` and `y = \frac34 - \frac12 x`; `x \equiv 5 \pmod 7`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from fractions import Fraction
+
+from stillroom.traces.answers._lists import every
+from stillroom.traces.answers.fingerprint import Undefined
+from stillroom.traces.answers.meaning import Meaning
+from stillroom.traces.answers.numeric import evaluate
+from stillroom.traces.answers.rational import linear, rational
+from stillroom.traces.answers.sets import Piece, is_inequality, real_set
+from stillroom.traces.answers.tree import INFINITY, VALUES, Node, add, divide, mul, negative, number, symbols, walk
+from stillroom.traces.answers.values import DIFFERENT, SAME, UNKNOWN, Answer, Rules, compare_values, points
+
+
+def is_membership(node: Node) -> bool:
+    return node.kind == "rel" and node.args[0] == ("in",)
+
+
+def sets(one: Node, other: Node, rules: Rules) -> Answer | None:
+    """Sets of real numbers; None where one side is none."""
+    first, second = real_set(one), real_set(other)
+    if first is None or second is None:
+        infinite = [pieces for pieces in (first, second) if pieces and not all(piece.is_point for piece in pieces)]
+        return DIFFERENT if infinite and (one.kind in VALUES or other.kind in VALUES) else None
+    pieces = list(itertools.zip_longest(first, second))
+    if len(first) != len(second):
+        return DIFFERENT
+    answer = every(_ends(a, b, rules) for a, b in pieces)
+    if answer.same is not True:
+        return answer
+    if any((a.low_open, a.high_open) != (b.low_open, b.high_open) for a, b in pieces):
+        return rules.decide("interval_ends", {"strict": False, "loose": True})
+    if is_inequality(one) != is_inequality(other):
+        return rules.decide("inequalities", {"interval": True, "distinct": False})
+    return answer
+
+
+def _ends(one: Piece, other: Piece, rules: Rules) -> Answer:
+    return every(_end(a, b, rules) for a, b in ((one.low, other.low), (one.high, other.high)))
+
+
+def _end(one: Node, other: Node, rules: Rules) -> Answer:
+    if one == other:
+        return SAME
+    infinite = (INFINITY, negative(INFINITY))
+    return DIFFERENT if one in infinite or other in infinite else compare_values(one, other, rules)
+
+
+def relations(one: Node, other: Node, rules: Rules) -> Answer:
+    """Equations and inequalities: side by side, the other way round, or as multiples of each other."""
+    if one.kind != other.kind:
+        return Answer(None, "an equation against a value")
+    ops, *sides = one.args
+    others, *mates = other.args
+    flip = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+    turned = (tuple(flip.get(op, op) for op in reversed(others)), mates[::-1])
+    for candidate, parts in ((others, mates), turned):
+        if (
+            candidate == ops
+            and every(rules.compare(a, b, rules) for a, b in zip(sides, parts, strict=True)).same is True
+        ):
+            return SAME
+    if len(ops) == len(others) == 1:
+        return _multiples(ops[0], sides, others[0], mates)
+    return Answer(None, "relations that are written differently")
+
+
+def _multiples(op: str, sides: list[Node], other_op: str, mates: list[Node]) -> Answer:
+    """Whether one equation is a constant times the other: their differences in the same ratio at several places."""
+    one, other = add(sides[0], negative(sides[1])), add(mates[0], negative(mates[1]))
+    flip = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+    ratio = _ratio_of(one, other)
+    if ratio is None:
+        return Answer(None, "relations that are written differently")
+    if ratio == 0:
+        return (
+            DIFFERENT
+            if {op, other_op} == {"="} and _is_polynomial(one) and _is_polynomial(other)
+            else Answer(None, "relations that are written differently")
+        )
+    if op == "=" or other_op == "=":
+        return SAME if op == other_op else DIFFERENT
+    return SAME if (op if ratio > 0 else flip.get(op, op)) == other_op else DIFFERENT
+
+
+def _is_polynomial(node: Node) -> bool:
+    return all(
+        part.kind in ("num", "sym", "add", "mul")
+        or (
+            part.kind == "pow"
+            and (rational(part.args[1]) or Fraction(-1)) > 0
+            and (rational(part.args[1]) or Fraction(1, 2)).denominator == 1
+        )
+        for part in walk(node)
+    )
+
+
+def _ratio_of(one: Node, other: Node) -> float | None:
+    """The constant by which one is the other, 0 where it is not constant, None where it cannot be told."""
+    names = sorted(symbols(one) | symbols(other))
+    ratios: list[float] = []
+    for values in points(names, whole=False):
+        try:
+            first, second = evaluate(one, values), evaluate(other, values)
+        except Undefined:
+            continue
+        if not (first.real_domain and second.real_domain) or abs(second.value) == 0:
+            continue
+        ratios.append(first.value / second.value)
+    if len(ratios) < 3:
+        return None
+    spread = max(abs(ratio - ratios[0]) for ratio in ratios)
+    if spread > abs(ratios[0]) * 10**-30 or ratios[0] == 0:
+        return 0.0
+    return 1.0 if getattr(ratios[0], "real", ratios[0]) > 0 else -1.0
+
+
+def congruences(first: Meaning, second: Meaning, rules: Rules) -> Answer:
+    if first.modulus is None or second.modulus is None:
+        return Answer(None, "a modulus on one side")
+    moduli = [rational(first.modulus), rational(second.modulus)]
+    values = [rational(first.value), rational(second.value)]
+    if None in moduli or None in values or not moduli[0]:
+        return UNKNOWN
+    if moduli[0] != moduli[1]:
+        return DIFFERENT
+    assert values[0] is not None
+    assert values[1] is not None
+    return SAME if (values[0] - values[1]) % moduli[0] == 0 else DIFFERENT
+
+
+def equation_and_value(first: Meaning, second: Meaning, rules: Rules) -> Answer | None:
+    """An equation against y = …, or against the value of the one variable that it can be solved for; None where there
+    is nothing of that."""
+    for one, other in ((first, second), (second, first)):
+        if one.value.kind != "rel" or set(one.value.args[0]) != {"="} or other.value.kind not in VALUES:
+            continue
+        sides = one.value.args[1:]
+        if not any(symbols(side) for side in sides):  # 5 + 6 = 11
+            return rules.compare(sides[-1], other.value, rules)
+        if len(sides) != 2:
+            return None
+        if other.label is not None:
+            return _multiples("=", list(sides), "=", [other.label, other.value])
+        solution = _solved(sides[0], sides[1], other.value)
+        if solution is not None:
+            return (
+                SAME
+                if compare_values(solution, other.value, rules).same is True
+                else Answer(None, "an equation against a value")
+            )
+    return None
+
+
+def _solved(left: Node, right: Node, value: Node) -> Node | None:
+    """The value of the variable that the equation is linear in and the other side does not know, if it is the only
+    one."""
+    names = sorted(symbols(left) | symbols(right))
+    unknown = [name for name in names if name not in symbols(value)]
+    terms = linear(add(left, negative(right)))
+    if len(unknown) != 1 or set(names) - set(unknown) != symbols(value):
+        return None
+    variable = Node("sym", (unknown[0],))
+    factor = sum((coefficient for coefficient, part in terms if part == variable), Fraction(0))
+    rest = [
+        number(coefficient) if part is None else mul(number(coefficient), part)
+        for coefficient, part in terms
+        if part != variable
+    ]
+    if not factor or any(unknown[0] in symbols(part) for part in rest) or not rest:
+        return None
+    return divide(negative(add(*rest)), number(factor))

@@ -1,0 +1,198 @@
+r"""Sums and products, with or without signs between the factors; mixed numbers; values with their units.
+
+`2x + 3`, `3\frac12`, `2 hours 30 minutes`, `1.5 \times 10^{-7}`.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from stillroom.traces.answers._cursor import STOPS
+from stillroom.traces.answers._factors import Factors
+from stillroom.traces.answers.lexer import CURRENCY, Unreadable
+from stillroom.traces.answers.tree import Node, add, divide, mul, negative, number, percent
+from stillroom.traces.answers.words import CONDITIONS, PERCENT, SCALES, unit_name
+
+_OPERATOR_STOPS = STOPS | frozenset(["+", "-", "pm", "mp", "cup", "cap", "minus"])
+
+
+class Terms(Factors):
+    """Reads sums and products."""
+
+    def sum(self) -> Node:
+        self.deeper()
+        terms = [self.term()]
+        while self.is_op("+", "-", "pm", "mp"):
+            op = self.take().value
+            if self.is_op("dots"):
+                terms.append(self.term())
+                continue
+            term = self.term()
+            if terms[0].kind in ("set", "interval", "builder", "union") and op == "-":
+                terms[0] = Node("minus", (terms[0], term))
+            else:
+                terms.append(negative(term) if op == "-" else term if op == "+" else Node(op, (term,)))
+        self.depth -= 1
+        return terms[0] if len(terms) == 1 else add(*terms)
+
+    def term(self) -> Node:
+        """A product: of factors side by side, with signs between them or not."""
+        sign = self.sign()
+        if sign in ("pm", "mp"):
+            return Node(sign, (self.term(),))
+        node = self.factor()
+        while True:
+            if self.accept("*"):
+                node = self.times(node, self.factor_signed())
+            elif self.is_op("/"):
+                self.take()
+                node = divide(node, self.denominator())
+            elif self.is_op("choose"):
+                self.take()
+                node = Node("fn", ("binomial", node, self.factor()))
+            elif self.starts_factor():
+                node = self.beside(node)
+            else:
+                break
+        return negative(node) if sign == "-" else node
+
+    def sign(self) -> str:
+        sign = "+"
+        while self.is_op("+", "-", "pm", "mp"):
+            op = self.take().value
+            sign = op if op in ("pm", "mp") else {"+-": "-", "--": "+"}.get(sign + op, sign)
+        return sign
+
+    def factor_signed(self) -> Node:
+        sign = self.sign()
+        node = self.factor()
+        return negative(node) if sign == "-" else node
+
+    def denominator(self) -> Node:
+        """What follows a slash: one factor, with the letters right beside it left out (1/2x is x/2), except between
+        letters (a/bc)."""
+        return self.factor_signed()
+
+    @staticmethod
+    def times(node: Node, other: Node) -> Node:
+        """A product; a decimal times a power of ten is one number in scientific notation."""
+        if node.kind == "num" and other.kind == "pow" and other.args[0] == number(10) and other.args[1].kind == "num":
+            exponent = other.args[1].args[0]
+            if exponent.denominator == 1 and abs(exponent) <= 5_000 and node.args[1] is not None:
+                scale = Fraction(10) ** int(exponent)
+                return Node("num", (node.args[0] * scale, node.args[1] * scale))
+        return mul(node, other)
+
+    def beside(self, node: Node) -> Node:
+        """Two factors with nothing between them: a product, a mixed number, or a number and its unit."""
+        token = self.peek()
+        if token.kind == "text":
+            return self.with_words(node)
+        if token.kind == "op" and token.value in CURRENCY:
+            self.take()
+            return Node("unit", (node, unit_name(token.value)))
+        if self.previous_is_integer():
+            if token.kind == "number":
+                return self.mixed_plain(node)
+            if token.value == "frac":
+                return self.mixed(node)
+        if token.kind == "number" and self.peek(-1).kind == "number":
+            raise Unreadable(f"two numbers side by side: {self.peek(-1).value} {token.value}")
+        other = self.factor()
+        if node.kind in ("unit", "compound") and self.peek().kind == "text":  # 2 hours 30 minutes
+            other = self.with_words(other)
+        if other.kind != "unit" or node.kind not in ("unit", "compound"):
+            return mul(node, other)
+        return Node("compound", (*(node.args if node.kind == "compound" else (node,)), other))
+
+    def previous_is_integer(self) -> bool:
+        before = self.peek(-1)
+        return self.at > 0 and before.kind == "number" and before.value.isdigit() and self.peek(-2).value != "^"
+
+    def mixed_plain(self, node: Node) -> Node:
+        """`2 2/3`: a whole number, a space, and a proper fraction."""
+        top, slash, bottom = self.peek(), self.peek(1), self.peek(2)
+        whole = node if node.kind == "num" else None
+        proper = slash.value == "/" and bottom.kind == "number" and top.value.isdigit() and bottom.value.isdigit()
+        if whole is None or not proper or not 0 < int(top.value) < int(bottom.value):
+            raise Unreadable(f"two numbers side by side: {self.peek(-1).value} {top.value}")
+        self.at += 3
+        return number(whole.args[0] + Fraction(int(top.value), int(bottom.value)))
+
+    def mixed(self, node: Node) -> Node:
+        """`3\\frac12`: an integer and a proper fraction. An improper one there is neither that nor a product."""
+        other = self.factor()
+        if other.kind != "num" or node.kind != "num":
+            return mul(node, other)
+        if not 0 < other.args[0] < 1 or other.args[1] is not None:
+            raise Unreadable("a whole number beside a fraction that is not a proper one")
+        return number(node.args[0] + other.args[0])
+
+    def with_words(self, node: Node) -> Node:
+        """A value with the words behind it: a unit, a scale, a percentage."""
+        words: list[str] = []
+        while self.peek().kind == "text" and self.peek().value.lower() not in CONDITIONS:
+            words.append(self.take().value)
+        if not words:
+            raise Unreadable(f"the word {self.peek().value!r} after a value")
+        first = words[0].lower()
+        if first in PERCENT:
+            node, words = percent(node), words[1:]
+        elif first in SCALES and node.kind in ("num", "unit"):
+            node, words = mul(node, number(SCALES[first])), words[1:]
+            node = (
+                number(node.args[0].args[0] * node.args[1].args[0])
+                if node.kind == "mul" and node.args[0].kind == "num"
+                else node
+            )
+        unit = " ".join(filter(None, (unit_name(word) for word in words)))
+        if words and self.is_op("^") and self.peek(1).kind == "number":
+            self.take()
+            unit += "^" + self.take().value
+        elif words and self.is_op("^") and self.peek(2).kind == "number":
+            unit += "^" + self.peek(2).value
+            self.at += 4
+        while words and self.is_op("/") and self.peek(1).kind in ("text", "symbol"):
+            self.take()
+            unit += "/" + unit_name(self.take().value)
+        if node.kind == "unit" and words:
+            unit = f"{node.args[1]} {unit}"
+            node = node.args[0]
+        return Node("unit", (node, unit)) if words else node
+
+    def starts_factor(self) -> bool:
+        token = self.peek()
+        if token.kind in ("number", "symbol", "function", "command"):
+            return True
+        if token.kind == "text":
+            return token.value.lower() not in CONDITIONS
+        if token.kind != "op" or token.value in _OPERATOR_STOPS:
+            return False
+        if token.value in CURRENCY:
+            return True
+        if token.value == "|":
+            return self.bars == 0 and not self.builder
+        if token.value == "(":
+            return self.peek(1).value != "mod" and not (
+                self.peek(1).kind == "text" and self.peek(1).value.lower() in CONDITIONS
+            )
+        return token.value in (
+            "{",
+            "[",
+            "\\{",
+            "frac",
+            "sqrt",
+            "binom",
+            "overline",
+            "dots",
+            "lfloor",
+            "lceil",
+            "begin",
+            "accent",
+            "sum",
+            "prod",
+            "int",
+            "lim",
+            "angle",
+            "empty",
+        )
