@@ -75,7 +75,7 @@ def _card(
 
 
 # Only what can change a row: a newer torch does not change what a recording says.
-_DECIDES_ROWS = {"stillroom", "sympy", "math-verify", "latex2sympy2_extended", "reasoning-gym"}
+_DECIDES_ROWS = {"stillroom", "sympy", "mpmath", "reasoning-gym"}
 
 
 def _write_left_out(tasks: TaskSet, folder: RunFolder) -> None:

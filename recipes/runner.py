@@ -132,7 +132,7 @@ class Run:
     def scorer(self) -> AnswerScorer:
         """The recipe's scorer; close it."""
         s = self.recipe.scorer
-        return AnswerScorer(AnswerChecker(s.workers, s.timeout_s, s.memory_mb))
+        return AnswerScorer(AnswerChecker(s.workers, s.timeout_s, s.memory_mb, policies=s.policies))
 
     def greedy(self) -> SamplingParams:
         """How the held-out tasks are answered."""

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from stillroom.sampling.policy import Until
 from stillroom.sampling.teachers.settings import RecordedSettings, TeacherSettings
 from stillroom.students.settings import StudentSettings
+from stillroom.traces.answers.policies import Policies
 from stillroom.traces.filters import Filters
 from stillroom.traces.tasks import TaskSettings
 from stillroom.traces.tasks.settings import HubTasks, JsonlTasks
@@ -24,7 +25,7 @@ Baseline = Literal["student_before", "teacher", "control_unfiltered"]
 
 class ScorerSettings(BaseModel):
     """What decides whether an attempt is accepted. `timeout_s` and `memory_mb` bound one check in its worker;
-    `workers` null: one for each core, four at most."""
+    `workers` null: one for each core, four at most. `policies`: what is decided by convention."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,6 +33,7 @@ class ScorerSettings(BaseModel):
     timeout_s: float = Field(default=5.0, gt=0)
     memory_mb: int = Field(default=2048, ge=256)
     workers: int | None = Field(default=None, ge=1)
+    policies: Policies = Policies()
 
 
 class EvaluateSettings(BaseModel):

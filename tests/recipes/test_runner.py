@@ -82,7 +82,7 @@ def test_a_run_has_the_layout_that_the_design_promises(finished: RunResult) -> N
     assert facts["seed"] == 0
     assert facts["rows"] == finished.rows
     assert facts["teacher"]["identity"].startswith("recorded@")
-    assert {"stillroom", "python", "math-verify", "sympy"} <= facts["versions"].keys()
+    assert {"stillroom", "python", "mpmath", "sympy"} <= facts["versions"].keys()
     assert sum(facts["sampling"]["stops"].values()) == finished.tasks == 16
 
 

@@ -9,8 +9,17 @@ from fractions import Fraction
 
 from stillroom.traces.answers._cursor import Cursor
 from stillroom.traces.answers.lexer import Token, Unreadable
-from stillroom.traces.answers.tree import HALF, Node, divide, literal, mul, number, power
+from stillroom.traces.answers.tree import HALF, PI, Node, divide, literal, mul, number, power
 from stillroom.traces.answers.words import FILLERS, NUMBERS
+
+
+def in_radians(node: Node) -> Node:
+    """An angle in degrees, as the argument of a function takes it."""
+    if node.kind == "unit" and node.args[1] == "deg":
+        return mul(node.args[0], divide(PI, number(180)))
+    if node.kind in ("add", "mul"):
+        return Node(node.kind, tuple(map(in_radians, node.args)))
+    return node
 
 
 class Atoms(Cursor):
@@ -18,12 +27,14 @@ class Atoms(Cursor):
 
     def digits(self, token: Token) -> Node:
         """A number; a repeating decimal, or one in another base, with what follows it."""
-        if self.is_op("overline") and "." in token.value:
+        if self.is_op("overline", "dot") and "." in token.value:
             return self.repeating(token.value)
         if self.is_op("_") and (self.peek(1).kind == "number" or self.peek(2).kind in ("number", "text")):
             self.take()
             base = self.script()
             if base.kind == "num" and base.args[0].denominator == 1:
+                if base.args[0] == 10:
+                    return literal(token.value)
                 return Node("base", (token.value, int(base.args[0])))
             raise Unreadable(f"{token.value} with a subscript that is no number base")
         follows = self.peek()
@@ -50,12 +61,14 @@ class Atoms(Cursor):
         return Node("num", (value.args[0] * scale, (value.args[1] or Fraction(1)) * scale))
 
     def repeating(self, lead: str) -> Node:
-        self.expect("overline")
-        period = "".join(part.value for part in self.within_braces())
+        """`0.1\\overline{6}`, or `0.1\\dot{6}` with a dot on each digit of the period."""
+        period = ""
+        while self.accept("overline", "dot"):
+            period += "".join(part.value for part in self.within_braces())
         if not period.isdigit():
-            raise Unreadable("an overline that is not over digits")
+            raise Unreadable("a period that is not of digits")
         places = len(lead.partition(".")[2])
-        return number(Fraction(lead) + Fraction(int(period), (10 ** len(period) - 1) * 10**places))
+        return number(Fraction(lead + "0") + Fraction(int(period), (10 ** len(period) - 1) * 10**places))
 
     def within_braces(self) -> list[Token]:
         if not self.accept("{"):
@@ -71,6 +84,8 @@ class Atoms(Cursor):
     def symbol(self, name: str) -> Node:
         """A variable; with an argument in brackets, a function that is not known."""
         node = Node("sym", (name,))
+        if name == "Gamma" and self.is_op("("):
+            return Node("fn", ("gamma", *self.arguments("gamma")))
         if name in ("f", "g", "h", "F", "G", "H") and self.is_op("(") and not self.peek().spaced:
             self.take()
             inner = self.sequence()
@@ -95,7 +110,7 @@ class Atoms(Cursor):
                 exponent = self.script()
             else:
                 subscript = self.script()
-        arguments = self.arguments(name)
+        arguments = tuple(map(in_radians, self.arguments(name)))
         if name in ("sqrt", "cbrt"):
             node = power(arguments[0], HALF if name == "sqrt" else number(Fraction(1, 3)))
         elif name in ("log", "lg") and (subscript is not None or name == "lg"):
@@ -115,6 +130,10 @@ class Atoms(Cursor):
             close = ")" if self.take().value == "(" else "]"
             inner = self.sequence()
             self.expect(close)
+            return inner.args if inner.kind == "list" else (inner,)
+        if name in ("min", "max", "gcd", "lcm") and self.accept("\\{"):
+            inner = self.sequence()
+            self.expect("\\}")
             return inner.args if inner.kind == "list" else (inner,)
         if self.is_op("{"):
             inner = self.braces()

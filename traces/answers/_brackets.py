@@ -9,16 +9,37 @@ import re
 
 from stillroom.traces.answers._atoms import Atoms
 from stillroom.traces.answers.lexer import CURRENCY, Token, Unreadable
-from stillroom.traces.answers.tree import EMPTY, HALF, Node, divide, literal, number, power
+from stillroom.traces.answers.tree import EMPTY, HALF, Node, add, divide, literal, mul, negative, number, power
 from stillroom.traces.answers.words import unit_name
 
 _MATRICES = re.compile(r"[pbvBV]?matrix\*?|smallmatrix|array")
+
+
+def determinant(rows: list[tuple[Node, ...]]) -> Node:
+    """By the first row, of a square of four at most."""
+    if len(rows) != len(rows[0]) or len(rows) > 4:
+        return Node("fn", ("det", Node("matrix", tuple(rows))))
+    if len(rows) == 1:
+        return rows[0][0]
+    terms = []
+    for k, entry in enumerate(rows[0]):
+        minor = determinant([row[:k] + row[k + 1 :] for row in rows[1:]])
+        terms.append(mul(entry, minor) if k % 2 == 0 else negative(mul(entry, minor)))
+    return add(*terms)
+
+
+def _is_differential(node: Node) -> bool:
+    """dx"""
+    if node.kind != "mul" or len(node.args) != 2:
+        return False
+    return node.args[0] == Node("sym", ("d",)) and node.args[1].kind == "sym"
 
 
 class Brackets(Atoms):
     """Reads what is in brackets, or begins with a command."""
 
     opened = ""
+    outward = False  # within ] [, where [ closes
 
     def bracketed(self, token: Token) -> Node:
         value = token.value
@@ -45,6 +66,15 @@ class Brackets(Atoms):
         raise Unreadable(f"{value!r} where a value was expected")
 
     def grouped(self) -> Node:
+        if self.peek().kind == "symbol" and self.peek(1).value in (
+            "|",
+            ":",
+        ):  # {x | x < 3}, its backslashes forgotten
+            variable = self.atom()
+            self.take()
+            condition = self.sequence()
+            self.expect("}")
+            return Node("builder", (variable, condition))
         self.at -= 1
         return self.braces()
 
@@ -53,7 +83,9 @@ class Brackets(Atoms):
             self.take()
             return Node("list", ())
         bars, self.bars = self.bars, 0
+        outward, self.outward = self.outward, opened == "]"
         node = self.sequence()
+        self.outward = outward
         self.accept(",", ".")
         closed = self.take()
         self.bars = bars
@@ -98,7 +130,10 @@ class Brackets(Atoms):
 
     def fraction(self) -> Node:
         top = self.argument()
-        return divide(top, self.argument())
+        bottom = self.argument()
+        if _is_differential(bottom) and (_is_differential(top) or top == Node("sym", ("d",))):
+            return Node("fn", ("derivative", top, bottom))
+        return divide(top, bottom)
 
     def root(self) -> Node:
         degree = None
@@ -161,7 +196,7 @@ class Brackets(Atoms):
         if len({len(row) for row in rows}) != 1:
             raise Unreadable("a matrix whose rows are not of one length")
         node = Node("matrix", tuple(rows))
-        return Node("fn", ("det", node)) if name == "vmatrix" else node
+        return determinant(rows) if name == "vmatrix" else node
 
     def rows(self, name: str) -> list[tuple[Node, ...]]:
         rows: list[tuple[Node, ...]] = []
@@ -195,4 +230,7 @@ class Brackets(Atoms):
                 break
         self.expect("end")
         self.within_braces()
-        return lines[0] if len(lines) == 1 else Node("list" if name != "cases" else "cases", tuple(lines))
+        if len(lines) == 1:
+            return lines[0]
+        equations = all(line.kind == "rel" for line in lines)
+        return Node("list" if name != "cases" or equations else "cases", tuple(lines))

@@ -142,6 +142,10 @@ class Cursor:
         """An atom with what is raised, lowered or put after it."""
         raise NotImplementedError
 
+    def atom(self) -> Node:
+        """A number, name, function or bracket."""
+        raise NotImplementedError
+
     def script(self) -> Node:
         """What stands raised or lowered."""
         raise NotImplementedError

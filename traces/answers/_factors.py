@@ -5,9 +5,11 @@ r"""A factor: an atom with its powers, subscripts, factorials, percent and degre
 
 from __future__ import annotations
 
+import re
+
 from stillroom.traces.answers._brackets import Brackets
 from stillroom.traces.answers.lexer import Token, Unreadable
-from stillroom.traces.answers.tree import Node, divide, literal, negative, percent, power, show, subscripted
+from stillroom.traces.answers.tree import Node, divide, literal, negative, number, percent, power, show, subscripted
 
 
 class Factors(Brackets):
@@ -31,6 +33,8 @@ class Factors(Brackets):
                 node = subscripted(node, self.script())
             elif self.is_op("!") and not (self.peek(1).value == "=" and not self.peek(1).spaced):
                 self.take()
+                if self.is_op("!"):
+                    raise Unreadable("a double factorial")
                 node = Node("fn", ("factorial", node))
             elif self.accept("%"):
                 node = percent(node)
@@ -62,6 +66,9 @@ class Factors(Brackets):
         exponent = self.script()
         if node.kind == "unit":
             return Node("unit", (node.args[0], f"{node.args[1]}^{show(exponent)}"))
+        chosen = re.fullmatch(r"C_([0-9]+)", node.args[0]) if node.kind == "sym" and exponent.kind == "num" else None
+        if chosen:  # C_{10}^3
+            return Node("fn", ("binomial", number(int(chosen[1])), exponent))
         return power(node, exponent)
 
     def script(self) -> Node:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from stillroom.traces.answers.meaning import items, meaning
 from stillroom.traces.answers.tree import VALUES, Node, add, mul, walk
-from stillroom.traces.answers.values import DIFFERENT, UNKNOWN, Answer, Rules
+from stillroom.traces.answers.values import DIFFERENT, UNKNOWN, Answer, Rules, compare_values
 
 
 def collections(one: Node, other: Node, rules: Rules) -> Answer:
@@ -17,9 +17,34 @@ def collections(one: Node, other: Node, rules: Rules) -> Answer:
         first, second = _distinct(first, rules), _distinct(second, rules)
     if len(first) != len(second):
         return _counts_differ(first, second, rules)
-    if one.kind == other.kind == "list" and rules.policies.list_order != "any" and len(first) > 1:
+    named = [_letters(values) for values in (first, second)]
+    if named[0] != named[1] and not all(named) and rules.policies.list_order == "any":
+        return _by_letters(first, second, rules)
+    if one.kind == other.kind == "list" and len(first) > 1:
         return _in_order(first, second, rules)
     return _matched(first, second, rules)
+
+
+def _letters(values: list[Node]) -> bool:
+    """Whether each value has a letter of its own: x = 1, y = 2."""
+    labels = [meaning(value).label for value in values]
+    return (
+        len(values) > 1
+        and all(label is not None and label.kind == "sym" for label in labels)
+        and len(set(labels)) == len(labels)
+    )
+
+
+def _by_letters(first: list[Node], second: list[Node], rules: Rules) -> Answer:
+    """x = 1, y = 2 against 1, 2: in the same order; in another the letters may say something else."""
+    answer = every(rules.compare(one, other, rules) for one, other in zip(first, second, strict=True))
+    if answer.same is not False:
+        return answer
+    return (
+        Answer(None, "letters on one side, and another order")
+        if _matched(first, second, rules).same is True
+        else answer
+    )
 
 
 def _named_tuples(values: list[Node]) -> list[Node]:
@@ -62,12 +87,14 @@ def _counts_differ(first: list[Node], second: list[Node], rules: Rules) -> Answe
 
 
 def _in_order(first: list[Node], second: list[Node], rules: Rules) -> Answer:
+    """In the given order, or in another by policy."""
     ordered = every(rules.compare(one, other, rules) for one, other in zip(first, second, strict=True))
-    if ordered.same is not False:
+    if ordered.same is True:
         return ordered
-    if _matched(first, second, rules).same is not True:
-        return ordered
-    return rules.decide("list_order", {"given": False})
+    anyhow = _matched(first, second, rules)
+    if anyhow.same is not True:
+        return anyhow
+    return rules.decide("list_order", {"any": True, "given": False})
 
 
 def every(answers: object) -> Answer:
@@ -112,14 +139,16 @@ def rows(one: Node, other: Node, rules: Rules) -> Answer:
         return DIFFERENT
     pairs = [(a, b) for row, mate in zip(first, second, strict=True) for a, b in zip(row, mate, strict=True)]
     answer = every(rules.compare(a, b, rules) for a, b in pairs)
+    if answer.same is True and _is_span(one, other):  # (0, 1) and [0, 1], if they are intervals
+        return rules.decide("interval_ends", {"loose": True})
     if answer.same is False and _is_span(one, other):
         return Answer(None, "a pair or an interval")
     if answer.same is not True or len(kinds) == 1:
         return answer
     if vectors:
         return rules.decide("vectors", {"tuple": True, "distinct": False})
-    if kinds == {"tuple", "bracket"}:
-        return Answer(None, "round against square brackets")
+    if "bracket" in kinds:
+        return Answer(None, "a list in square brackets, or an interval")
     return rules.decide("tuples", {"ordered": True, "distinct": False})
 
 
@@ -184,6 +213,8 @@ def _combined(kind: str, one: list[tuple[Node, ...]], other: list[tuple[Node, ..
 
 def _row_and_value(one: Node, other: Node, first: object, second: object, rules: Rules) -> Answer:
     """A tuple against a single value: a tuple of one is its value; else they differ in number."""
+    if first is None and second is None:
+        return compare_values(one, other, rules)
     row, value = (one, other) if first is not None else (other, one)
     if row.kind == "matrix" or value.kind in ("rel", "text", "union", "interval"):
         return UNKNOWN if value.kind in ("rel", "text") else DIFFERENT

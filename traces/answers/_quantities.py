@@ -7,30 +7,81 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from typing import NamedTuple
 
 from stillroom.traces.answers._lists import every
 from stillroom.traces.answers.rational import rational
-from stillroom.traces.answers.tree import PI, VALUES, Node, divide, mul, number
+from stillroom.traces.answers.tree import PI, VALUES, Node, add, divide, mul, number, symbols
 from stillroom.traces.answers.values import DIFFERENT, SAME, UNKNOWN, Answer, Rules, compare_values
-from stillroom.traces.answers.words import UNITS
+from stillroom.traces.answers.words import SIZES, UNITS
 
 
 def units(one: Node, other: Node, rules: Rules) -> Answer:
-    if "compound" in (one.kind, other.kind):
-        return _compounds(one, other, rules)
+    """Values with units: the same unit, units of one kind converted, or one side without."""
     if "percent" in (one.kind, other.kind):
         return _percent(one, other, rules)
+    if one.kind == other.kind == "compound" and len(one.args) == len(other.args):
+        parts = every(rules.compare(a, b, rules) for a, b in zip(one.args, other.args, strict=True))
+        if parts.same is not False:
+            return parts
+    if "compound" in (one.kind, other.kind):
+        return _converted(one, other, rules)
     unit = [node.args[1] if node.kind == "unit" else "" for node in (one, other)]
     bare = [node.args[0] if node.kind == "unit" else node for node in (one, other)]
     if "deg" in unit and unit[0] != unit[1] and "" in unit:
         return _degrees(bare, unit, rules)
+    if unit[0] != unit[1] and "" not in unit:
+        return _converted(one, other, rules)
     answer = rules.compare(bare[0], bare[1], rules)
+    if answer.same is False and len(symbols(bare[0]) ^ symbols(bare[1])) == 1:
+        return Answer(None, "a letter on one side, a unit on the other")
     if unit[0] == unit[1] or answer.same is not True:
         return answer
-    if "" in unit:
-        return rules.decide("units", {"optional": True, "required": False})
-    known = [name for name in unit if _is_unit(name)]
-    return DIFFERENT if len(known) == 2 else Answer(None, f"the units {unit[0]!r} and {unit[1]!r}")
+    if set(unit) & _KEPT or (symbols(bare[0]) and not _is_unit("".join(unit))):
+        return Answer(None, f"the unit {''.join(unit)!r} on one side")
+    return rules.decide("units", {"optional": True, "required": False})
+
+
+_KEPT = frozenset({"rad", "°C", "°F"})
+"""Units that are not left out: without them the value is of something else."""
+
+
+def _converted(one: Node, other: Node, rules: Rules) -> Answer:
+    """Two different units: by their size, where both are known."""
+    first, second = _in_base_units(one), _in_base_units(other)
+    if first is not None and second is not None:
+        return rules.compare(first.value, second.value, rules) if first.kind == second.kind else DIFFERENT
+    named = [
+        part.args[1]
+        for node in (one, other)
+        for part in (node.args if node.kind == "compound" else (node,))
+        if part.kind == "unit"
+    ]
+    if len(named) > 1 and all(map(_is_unit, named)) and len(set(named)) > 1 and one.kind == other.kind == "unit":
+        return Answer(None, f"the units {' and '.join(map(repr, named))}")
+    bare = [node.args[0] if node.kind == "unit" else node for node in (one, other)]
+    answer = rules.compare(bare[0], bare[1], rules) if all(node.kind in VALUES for node in bare) else UNKNOWN
+    return DIFFERENT if answer.same is False else Answer(None, "different units")
+
+
+class Size(NamedTuple):
+    """A value in the base unit of its kind."""
+
+    kind: str
+    value: Node
+
+
+def _in_base_units(node: Node) -> Size | None:
+    """A quantity, or several that are added (2 hours 30 minutes), in the base unit; None where a unit is not
+    known."""
+    sizes: list[tuple[str, Node]] = []
+    for part in node.args if node.kind == "compound" else (node,):
+        known = SIZES.get(part.args[1]) if part.kind == "unit" else None
+        if known is None or part.args[0].kind not in VALUES:
+            return None
+        sizes.append((known[0], mul(part.args[0], number(known[1]))))
+    kinds = {kind for kind, _ in sizes}
+    return Size(kinds.pop(), add(*(value for _, value in sizes))) if len(kinds) == 1 else None
 
 
 def _is_unit(name: str) -> bool:
@@ -80,14 +131,6 @@ def _hundredth(node: Node) -> Node:
     return divide(inner, number(100))
 
 
-def _compounds(one: Node, other: Node, rules: Rules) -> Answer:
-    """2 hours 30 minutes, part by part."""
-    first, second = (node.args if node.kind == "compound" else (node,) for node in (one, other))
-    if len(first) != len(second):
-        return UNKNOWN
-    return every(rules.compare(a, b, rules) for a, b in zip(first, second, strict=True))
-
-
 def bases(one: Node, other: Node, rules: Rules) -> Answer:
     if one.kind == other.kind and one.args[1] == other.args[1]:
         return SAME if one.args[0].lstrip("0") == other.args[0].lstrip("0") else DIFFERENT
@@ -121,6 +164,8 @@ def ratios(one: Node, other: Node, rules: Rules) -> Answer:
             return alike
         if _is_clock(one) and _is_clock(other):
             return DIFFERENT
+        if any(rational(part) == 0 for part in (*one.args, *other.args)):
+            return Answer(None, "a ratio with a zero, or a time of day")
         cross = [
             compare_values(mul(a, other.args[0]), mul(b, one.args[0]), rules)
             for a, b in zip(one.args, other.args, strict=True)
@@ -129,21 +174,18 @@ def ratios(one: Node, other: Node, rules: Rules) -> Answer:
     ratio, value = (one, other) if one.kind == "ratio" else (other, one)
     if len(ratio.args) != 2 or value.kind not in VALUES:
         return UNKNOWN
+    if _is_clock(ratio) or rational(ratio.args[1]) == 0:
+        return Answer(None, "a time of day or a ratio")
     answer = compare_values(divide(*ratio.args), value, rules)
     return rules.decide("ratios", {"value": True, "strict": False}) if answer.same is True else answer
 
 
 def _is_clock(node: Node) -> bool:
+    """Whether a ratio may be a time of day: an hour, and minutes of two digits."""
     hours, minutes = (
         rational(part) if part.kind == "num" and part.args[1] is None else None for part in node.args[:2]
     )
-    return (
-        hours is not None
-        and minutes is not None
-        and hours < 25
-        and 0 <= minutes < 60
-        and (minutes >= 10 or minutes == 0)
-    )
+    return hours is not None and minutes is not None and 0 <= hours < 25 and (10 <= minutes < 60 or minutes == 0)
 
 
 _ARTICLES = re.compile(r"\b(?:the|a|an|is|are|only|exactly|of|any)\b|[^\w\s]")
@@ -157,10 +199,9 @@ def texts(one: Node, other: Node) -> Answer:
     if not first or not second:
         return UNKNOWN
     if one.kind != other.kind:
-        value = other if one.kind == "text" else one
-        return (
-            DIFFERENT if value.kind == "num" and len(first or second) < 2 else Answer(None, "words against a formula")
-        )
+        value, words = (other, first) if one.kind == "text" else (one, second)
+        plain = value.kind == "num" and len(words) == 1 and words[0].isalpha()
+        return DIFFERENT if plain else Answer(None, "words against a formula")
     if len(first) > 3 or len(second) > 3 or set(first) <= set(second) or set(second) <= set(first):
         return Answer(None, "words that may mean the same")
     return DIFFERENT

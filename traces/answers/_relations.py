@@ -13,8 +13,21 @@ from stillroom.traces.answers.fingerprint import Undefined
 from stillroom.traces.answers.meaning import Meaning
 from stillroom.traces.answers.numeric import evaluate
 from stillroom.traces.answers.rational import linear, rational
-from stillroom.traces.answers.sets import Piece, is_inequality, real_set
-from stillroom.traces.answers.tree import INFINITY, VALUES, Node, add, divide, mul, negative, number, symbols, walk
+from stillroom.traces.answers.sets import Piece, real_set, thing_of
+from stillroom.traces.answers.tree import (
+    INFINITY,
+    VALUES,
+    Node,
+    add,
+    divide,
+    is_inequality,
+    mul,
+    negative,
+    number,
+    replaced,
+    symbols,
+    walk,
+)
 from stillroom.traces.answers.values import DIFFERENT, SAME, UNKNOWN, Answer, Rules, compare_values, points
 
 
@@ -24,6 +37,10 @@ def is_membership(node: Node) -> bool:
 
 def sets(one: Node, other: Node, rules: Rules) -> Answer | None:
     """Sets of real numbers; None where one side is none."""
+    if one.kind == other.kind == "rel" and (thing_of(one) is None or thing_of(one) != thing_of(other)):
+        return None
+    if one.kind == other.kind == "builder" and None in (real_set(one), real_set(other)):
+        return _builders(one, other, rules)
     first, second = real_set(one), real_set(other)
     if first is None or second is None:
         infinite = [pieces for pieces in (first, second) if pieces and not all(piece.is_point for piece in pieces)]
@@ -41,6 +58,16 @@ def sets(one: Node, other: Node, rules: Rules) -> Answer | None:
     return answer
 
 
+def _builders(one: Node, other: Node, rules: Rules) -> Answer:
+    """{2k | k in Z} against {2n | n in Z}: the variable is bound, and put the same where there is one."""
+    free = [symbols(node) for node in (one, other)]
+    mine, theirs = sorted(free[0] - free[1]), sorted(free[1] - free[0])
+    if len(mine) == len(theirs) == 1:
+        one = replaced(one, Node("sym", (mine[0],)), Node("sym", (theirs[0],)))
+    parts = every(rules.compare(a, b, rules) for a, b in zip(one.args, other.args, strict=True))
+    return SAME if parts.same is True else Answer(None, "sets that are written differently")
+
+
 def _ends(one: Piece, other: Piece, rules: Rules) -> Answer:
     return every(_end(a, b, rules) for a, b in ((one.low, other.low), (one.high, other.high)))
 
@@ -52,6 +79,10 @@ def _end(one: Node, other: Node, rules: Rules) -> Answer:
     return DIFFERENT if one in infinite or other in infinite else compare_values(one, other, rules)
 
 
+_TURNED = frozenset({"=", "!=", "~", "<", ">", "<=", ">=", "perp", "parallel"})
+"""Relations that can be read from either side, some with another sign."""
+
+
 def relations(one: Node, other: Node, rules: Rules) -> Answer:
     """Equations and inequalities: side by side, the other way round, or as multiples of each other."""
     if one.kind != other.kind:
@@ -60,13 +91,14 @@ def relations(one: Node, other: Node, rules: Rules) -> Answer:
     others, *mates = other.args
     flip = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
     turned = (tuple(flip.get(op, op) for op in reversed(others)), mates[::-1])
-    for candidate, parts in ((others, mates), turned):
+    ways = ((others, mates), turned) if set(others) <= _TURNED else ((others, mates),)
+    for candidate, parts in ways:
         if (
             candidate == ops
             and every(rules.compare(a, b, rules) for a, b in zip(sides, parts, strict=True)).same is True
         ):
             return SAME
-    if len(ops) == len(others) == 1:
+    if len(ops) == len(others) == 1 and {*ops, *others} <= _TURNED - {"~", "perp", "parallel"}:
         return _multiples(ops[0], sides, others[0], mates)
     return Answer(None, "relations that are written differently")
 

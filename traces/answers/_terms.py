@@ -11,9 +11,12 @@ from stillroom.traces.answers._cursor import STOPS
 from stillroom.traces.answers._factors import Factors
 from stillroom.traces.answers.lexer import CURRENCY, Unreadable
 from stillroom.traces.answers.tree import Node, add, divide, mul, negative, number, percent
-from stillroom.traces.answers.words import CONDITIONS, PERCENT, SCALES, unit_name
+from stillroom.traces.answers.words import CONDITIONS, NO_UNITS, PERCENT, SCALES, unit_name
 
 _OPERATOR_STOPS = STOPS | frozenset(["+", "-", "pm", "mp", "cup", "cap", "minus"])
+
+
+_SETS = frozenset({"set", "interval", "builder", "union"})
 
 
 class Terms(Factors):
@@ -28,7 +31,7 @@ class Terms(Factors):
                 terms.append(self.term())
                 continue
             term = self.term()
-            if terms[0].kind in ("set", "interval", "builder", "union") and op == "-":
+            if op == "-" and (terms[0].kind in _SETS or term.kind == "set"):
                 terms[0] = Node("minus", (terms[0], term))
             else:
                 terms.append(negative(term) if op == "-" else term if op == "+" else Node(op, (term,)))
@@ -120,13 +123,19 @@ class Terms(Factors):
         return number(whole.args[0] + Fraction(int(top.value), int(bottom.value)))
 
     def mixed(self, node: Node) -> Node:
-        """`3\\frac12`: an integer and a proper fraction. An improper one there is neither that nor a product."""
+        """`3\\frac12`: an integer and a proper fraction, with a sign or unit behind it. An improper one there is
+        neither that nor a product."""
         other = self.factor()
-        if other.kind != "num" or node.kind != "num":
-            return mul(node, other)
-        if not 0 < other.args[0] < 1 or other.args[1] is not None:
+        if other.kind in ("percent", "unit") and node.kind == "num" and other.args[0].kind == "num":
+            return Node(other.kind, (self.whole_and_part(node, other.args[0]), *other.args[1:]))
+        return self.whole_and_part(node, other) if other.kind == node.kind == "num" else mul(node, other)
+
+    @staticmethod
+    def whole_and_part(whole: Node, part: Node) -> Node:
+        """The sum of a mixed number."""
+        if not 0 < part.args[0] < 1 or part.args[1] is not None:
             raise Unreadable("a whole number beside a fraction that is not a proper one")
-        return number(node.args[0] + other.args[0])
+        return number(whole.args[0] + part.args[0])
 
     def with_words(self, node: Node) -> Node:
         """A value with the words behind it: a unit, a scale, a percentage."""
@@ -135,17 +144,18 @@ class Terms(Factors):
             words.append(self.take().value)
         if not words:
             raise Unreadable(f"the word {self.peek().value!r} after a value")
+        if any(
+            word.lower().strip("-.") in NO_UNITS
+            or not word.strip("-.").replace("-", "").replace(".", "").replace("/", "").isalnum()
+            for word in words
+        ):
+            raise Unreadable(f"the words {' '.join(words)!r} after a value")
         first = words[0].lower()
-        if first in PERCENT:
-            node, words = percent(node), words[1:]
+        if first in PERCENT or words[:2] == ["per", "cent"]:
+            node, words = percent(node), words[1 if first in PERCENT else 2 :]
         elif first in SCALES and node.kind in ("num", "unit"):
-            node, words = mul(node, number(SCALES[first])), words[1:]
-            node = (
-                number(node.args[0].args[0] * node.args[1].args[0])
-                if node.kind == "mul" and node.args[0].kind == "num"
-                else node
-            )
-        unit = " ".join(filter(None, (unit_name(word) for word in words)))
+            node, words = scaled(node, SCALES[first]), words[1:]
+        unit = unit_of(words)
         if words and self.is_op("^") and self.peek(1).kind == "number":
             self.take()
             unit += "^" + self.take().value
@@ -170,11 +180,15 @@ class Terms(Factors):
             return False
         if token.value in CURRENCY:
             return True
+        if token.value == "[" and self.outward:
+            return False
         if token.value == "|":
             return self.bars == 0 and not self.builder
         if token.value == "(":
-            return self.peek(1).value != "mod" and not (
-                self.peek(1).kind == "text" and self.peek(1).value.lower() in CONDITIONS
+            return (
+                self.peek(1).value != "mod"
+                and self.peek(2).value != "in"
+                and not (self.peek(1).kind == "text" and self.peek(1).value.lower() in CONDITIONS)
             )
         return token.value in (
             "{",
@@ -196,3 +210,18 @@ class Terms(Factors):
             "angle",
             "empty",
         )
+
+
+def scaled(node: Node, scale: Fraction) -> Node:
+    """2 million, $2 million"""
+    if node.kind == "unit":
+        return Node("unit", (scaled(node.args[0], scale), node.args[1]))
+    return number(node.args[0] * scale) if node.kind == "num" else mul(node, number(scale))
+
+
+def unit_of(words: list[str]) -> str:
+    """One name for the words of a unit: square metres are m^2, kilometres per hour km/h."""
+    names = [unit_name(word) for word in words]
+    if len(names) > 1 and names[0] in ("square", "cubic"):
+        names[:2] = [f"{names[1]}^{2 if names[0] == 'square' else 3}"]
+    return " ".join(filter(None, names)).replace(" per ", "/")

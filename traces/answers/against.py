@@ -25,7 +25,7 @@ from stillroom.sampling.records import State, Verdict
 from stillroom.traces.answers._rival import Facts, Judgement, MathVerify, Theirs
 from stillroom.traces.answers._why import SENTENCES, Why, policies_of, why
 from stillroom.traces.answers.checker import AnswerChecker
-from stillroom.traces.answers.files import Row, checker_for, output, read_rows, readable
+from stillroom.traces.answers.files import Row, output, read_rows, readable
 from stillroom.traces.answers.policies import Policies
 
 __all__ = ["SENTENCES", "AgainstSummary", "Disagreement", "Score", "Theirs", "Why", "check_against"]
@@ -172,7 +172,7 @@ def check_against(
     for _ in rows():
         pass
     with (
-        checker_for(workers, timeout_s, memory_mb, policies) as checker,
+        AnswerChecker(workers, timeout_s, memory_mb, policies=policies) as checker,
         MathVerify(checker.workers, timeout_s, memory_mb) as rival,
         output(source, out) as sink,
     ):

@@ -33,8 +33,8 @@ GREEK = _names(
 )
 """Commands that are letters."""
 OPERATORS = {
-    "cdot": "*", "times": "*", "ast": "*", "div": "/", "bullet": "*", "pm": "pm", "mp": "mp", "le": "<=",
-    "leq": "<=", "leqslant": "<=", "leqq": "<=", "ge": ">=", "geq": ">=", "geqslant": ">=", "geqq": ">=",
+    "cdot": "*", "cdotp": "*", "times": "*", "ast": "*", "div": "/", "bullet": "*", "pm": "pm", "mp": "mp", "le":
+    "<=", "leq": "<=", "leqslant": "<=", "leqq": "<=", "ge": ">=", "geq": ">=", "geqslant": ">=", "geqq": ">=",
     "lt": "<", "gt": ">", "ne": "!=", "neq": "!=", "approx": "~", "simeq": "~", "doteq": "~", "sim": "~",
     "thickapprox": "~", "in": "in", "cup": "cup", "cupdot": "cup", "bigcup": "cup", "cap": "cap",
     "setminus": "minus", "backslash": "minus", "mid": "|", "vert": "|", "lvert": "|", "rvert": "|",
@@ -47,9 +47,9 @@ OPERATORS = {
     "iff": "implies", "Leftrightarrow": "implies", "langle": "(", "rangle": ")", "lfloor": "lfloor",
     "rfloor": "rfloor", "lceil": "lceil", "rceil": "rceil", "lbrace": "\\{", "rbrace": "\\}", "lbrack": "[",
     "rbrack": "]", "{": "\\{", "}": "\\}", "%": "%", "&": "&", "\\": "\\\\", 'prime': "'", "circ": "circ",
-    "degree": "deg", "sum": "sum", "prod": "prod", "int": "int", "lim": "lim", "vec": "accent",
+    "degree": "deg", "sum": "sum", "prod": "prod", "int": "int", "lim": "lim", "vec": "accent", "dot": "dot",
     "hat": "accent", "tilde": "accent", "widehat": "accent", "overrightarrow": "accent",
-    "underline": "accent", "begin": "begin", "end": "end", "land": "and", "wedge": "and", "lor": "or",
+    "begin": "begin", "end": "end", "land": "and", "wedge": "and", "lor": "or",
     "vee": "or", "over": "over", "perp": "perp", "parallel": "parallel", "angle": "angle",
     "triangle": "angle", "sqsubset": "subset", "subset": "subset", "subseteq": "subset", "notin": "notin",
     "neg": "neg", "lnot": "neg", "cong": "~", "propto": "propto", "hline": "hline", "quad": " ",
@@ -59,6 +59,7 @@ DROPPED = _names(
     "bf Big big Bigg bigg Biggl biggl Biggr biggr Bigl bigl Bigr bigr boldmath cal displaystyle enspace hfill",
     "it left limits mathbin mathop mathord mathrel mathstrut medspace middle nolimits nonumber right rm",
     "scriptstyle sf strut textstyle thickspace thinspace",
+    "underline large Large LARGE huge Huge small normalsize enspace square blacksquare qed",
 )
 """Commands that say how to set type, and nothing else."""
 TEXT = _names(

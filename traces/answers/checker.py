@@ -28,7 +28,7 @@ from stillroom.sampling.records import Verdict
 from stillroom.traces.answers.limits import MAX_ANSWER, MAX_TEXT
 from stillroom.traces.answers.policies import Policies
 from stillroom.traces.answers.pool import WorkerPool
-from stillroom.traces.answers.reading import Ruling, located, rule
+from stillroom.traces.answers.reading import Ruling, also, located, rule
 from stillroom.traces.answers.records import Reason, verdict
 
 RULES = "3"
@@ -138,13 +138,16 @@ class AnswerChecker:
     def _judge(self, gold: str, answer: str) -> Judged:
         """What can be said without a worker; remembered for the same two answers."""
         start = time.perf_counter()
-        one, other, ruling = located(gold, answer, self.policies)
+        found = located(gold, answer, self.policies)
+        ruling = found.ruling
         if ruling is None:
-            ruling = self._memo.get((one, other))
+            key = (found.gold, found.answer)
+            ruling = self._memo.get(key)
             if ruling is None:
-                ruling = rule(one, other, self.policies)
-                self._memo.put((one, other), ruling)
-        return Judged(one, other, ruling, time.perf_counter() - start)
+                ruling = rule(*key, self.policies)
+                self._memo.put(key, ruling)
+            ruling = also(ruling, found.policies)
+        return Judged(found.gold, found.answer, ruling, time.perf_counter() - start)
 
     def _confirmed(self, judged: Judged) -> Verdict:
         """The verdict of a worker: a look at very many digits, then a proof. Where the proof alone runs into its

@@ -18,9 +18,19 @@ from stillroom.traces.answers._relations import congruences, equation_and_value,
 from stillroom.traces.answers.fingerprint import Undefined
 from stillroom.traces.answers.meaning import Meaning, meaning
 from stillroom.traces.answers.numeric import evaluate
-from stillroom.traces.answers.sets import is_inequality
-from stillroom.traces.answers.tree import INFINITY, VALUES, Node, add, negative, replaced, symbols, walk
-from stillroom.traces.answers.values import DIFFERENT, SAME, UNKNOWN, Answer, Rules, compare_values
+from stillroom.traces.answers.sets import REALS
+from stillroom.traces.answers.tree import (
+    INFINITY,
+    VALUES,
+    Node,
+    add,
+    is_inequality,
+    negative,
+    replaced,
+    symbols,
+    walk,
+)
+from stillroom.traces.answers.values import DIFFERENT, SAME, UNKNOWN, Answer, Pending, Rules, compare_values
 
 SETS = frozenset({"interval", "union", "minus", "intersection", "builder"})
 MAX_ITEMS = 200
@@ -39,6 +49,10 @@ def compare(one: Node, other: Node, rules: Rules) -> Answer:
         return congruences(first, second, rules)
     if first.condition != second.condition and (first.condition or second.condition):
         return Answer(None, f"a condition in words: {(first.condition or second.condition)[:60]}")
+    if first.domain and second.domain and first.domain != second.domain:
+        return Answer(None, "parameters of different kinds")
+    if first.domain != second.domain and (is_inequality(first.value) or is_inequality(second.value)):
+        return Answer(None, "a condition on whole numbers on one side")
     solved = equation_and_value(first, second, rules)
     if solved is not None:
         return solved
@@ -61,6 +75,17 @@ def _kinds(one: Node, other: Node, first: Node, second: Node, rules: Rules) -> A
         return units(one, other, rules)
     if "text" in kinds:
         return texts(one, other)
+    if "set" in kinds and kinds & {"tuple", "bracket"}:
+        return _set_and_tuple(one, other, rules)
+    if REALS in (one, other):
+        answer = sets(one, other, rules)
+        if answer is not None:
+            return answer
+    signs = any(part.kind in ("pm", "mp") for node in (one, other) for part in walk(node))
+    if signs and kinds <= {"list", "set", "tuple"}:
+        return collections(one, other, rules)
+    if kinds == {"both", "list"} and not is_inequality(one) and not is_inequality(other):
+        return collections(Node("list", one.args), Node("list", other.args), rules)
     if kinds <= {"list", "set"} or (kinds & {"list", "set"} and kinds & (VALUES | {"ratio", "pm", "mp"})):
         return collections(one, other, rules)
     if kinds & SETS or is_inequality(one) or is_inequality(other) or is_membership(first) != is_membership(second):
@@ -76,6 +101,12 @@ def _kinds(one: Node, other: Node, first: Node, second: Node, rules: Rules) -> A
     if kinds <= VALUES | {"pm", "mp"}:
         return _values(one, other, rules)
     return UNKNOWN
+
+
+def _set_and_tuple(one: Node, other: Node, rules: Rules) -> Answer:
+    """{1, 2} against (1, 2) or [1, 2]: not the same thing, and yet often meant so."""
+    answer = collections(Node("list", one.args), Node("list", other.args), rules)
+    return Answer(None, "a set against a tuple or an interval") if answer.same is True else answer
 
 
 # -- values ----------------------------------------------------------------------------------------------------
@@ -160,14 +191,13 @@ def _argument(label: Node | None) -> Node | None:
 
 
 def _names_differ(one: Node | None, other: Node | None) -> bool:
-    """Whether both have a label that is a plain name, and not the same."""
+    """Whether both sides say what their value is of, and it is not the same thing; y and f(x) may be."""
     if one is None or other is None or one == other:
         return False
-    return (
-        one.kind in ("sym", "fn")
-        and other.kind in ("sym", "fn")
-        and not (one.kind == other.kind == "fn" and one.args[0] == other.args[0])
-    )
+    if {one.kind, other.kind} == {"sym", "fn"}:
+        name, function = (one, other) if one.kind == "sym" else (other, one)
+        return name.args[0] != "y" or len(function.args) != 2 or function.args[1].kind != "sym"
+    return True
 
 
 def _parameters(first: Meaning, second: Meaning, rules: Rules) -> tuple[Meaning, Meaning]:
@@ -196,13 +226,24 @@ def _other_names(first: Meaning, second: Meaning, rules: Rules) -> Answer | None
     if len(mine - theirs) != 1 or len(theirs - mine) != 1:
         return None
     old, new = next(iter(mine - theirs)), next(iter(theirs - mine))
-    swapped = replaced(one, Node("sym", (old,)), Node("sym", (new,)))
-    if _kinds(swapped, other, swapped, other, rules).same is not True:
-        return None
-    if old.lower() == new.lower() and old.lower() in ("c", "k"):
-        return rules.decide("constant", {"named": True, "optional": True, "strict": False})
+    constant = old.lower() == new.lower() and old.lower() in ("c", "k")
     whole = old in INTEGERS and new in INTEGERS and any(part == Node("sym", ("pi",)) for part in walk(one))
-    return rules.decide("parameters", {"stated": True if whole else None, "free": True, "strict": False})
+    policy = "constant" if constant else "parameters"
+    verdicts: dict[str, bool | None] = (
+        {"named": True, "optional": True, "strict": False}
+        if constant
+        else {"stated": True if whole else None, "free": True, "strict": False}
+    )
+    return rules.decide(policy, verdicts) if _same_renamed(one, other, old, new, rules) else None
+
+
+def _same_renamed(one: Node, other: Node, old: str, new: str, rules: Rules) -> bool:
+    """Whether the two are the same with one letter for another; what nobody could say at once is not."""
+    swapped = replaced(one, Node("sym", (old,)), Node("sym", (new,)))
+    try:
+        return _kinds(swapped, other, swapped, other, rules).same is True
+    except Pending:
+        return False
 
 
 def _quantified(one: Node, other: Node, rules: Rules) -> Answer:

@@ -3,7 +3,7 @@
 The whole input is validated before anything is checked or written, and the output appears whole or not at all. The
 file is streamed: its size does not matter. Numbers count as their JSON text, and a null answer as no answer.
 
-    summary = check_file("pairs.jsonl", out="verdicts.jsonl")   # {"verdict", "reason", "seconds"} a line
+    summary = check_file("pairs.jsonl", out="verdicts.jsonl")   # {"verdict", "reason", "detail", "seconds"}
     summary.states["accepted"], summary.agreed, summary.labelled
 """
 
@@ -104,7 +104,8 @@ def check_file(
     for _ in read_rows(source, gold, pred):
         pass
     summary = CheckSummary()
-    with checker_for(workers, timeout_s, memory_mb, policies) as checker, output(source, out) as sink:
+    checker = AnswerChecker(workers, timeout_s, memory_mb, policies=policies)
+    with checker, output(source, out) as sink:
         rows, pairs = read_rows(source, gold, pred), read_rows(source, gold, pred)
         verdicts = checker.stream((row.gold, row.answer) for row in pairs)
         for row, verdict in zip(rows, verdicts, strict=True):
@@ -115,16 +116,9 @@ def check_file(
     return summary
 
 
-def checker_for(workers: int | None, timeout_s: float, memory_mb: int, policies: Policies | None) -> AnswerChecker:
-    """A checker for a file; `policies` None: the defaults."""
-    given: dict[str, Any] = {"policies": policies} if policies is not None and policies.changed() else {}
-    return AnswerChecker(workers, timeout_s, memory_mb, **given)
-
-
 def _line(verdict: Verdict) -> str:
-    return (
-        json.dumps({"verdict": verdict.state, "reason": verdict.reason, "seconds": round(verdict.seconds, 6)}) + "\n"
-    )
+    told = {"verdict": verdict.state, "reason": verdict.reason, "detail": verdict.detail}
+    return json.dumps({**told, "seconds": round(verdict.seconds, 6)}) + "\n"
 
 
 def readable(path: str | os.PathLike[str]) -> Path:

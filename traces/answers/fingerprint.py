@@ -208,7 +208,8 @@ class _Image:
             return self.quotient(self.factorial(top), self.factorial(low) * self.factorial((top - low) % PRIME))
         if name == "factorial":
             return self.factorial(self.of(args[0]))
-        return self.fresh(" ".join([name, *(str(self.any(arg)) for arg in args)]))
+        images = [str(self.any(arg)) for arg in args]
+        return self.fresh(" ".join([name, *(sorted(images) if name in ("min", "max", "gcd", "lcm") else images)]))
 
     def any(self, arg: Node) -> int | str:
         """The image of an argument; what has none counts by its writing."""

@@ -48,7 +48,7 @@ _MONEY = re.compile(r"\$(?=\s*-?[0-9.])|(?<=[0-9])\$")
 _HTML = re.compile(r"<(/?)(su[pb])>")
 _TOKEN = re.compile(
     r"(?P<space>(?:[\s~]|\\[,;:> ])+)"
-    r"|(?P<number>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
+    r"|(?P<number>[0-9]+(?:\.[0-9]+|\.(?=\s*\\(?:overline|bar|dot)\b))?|\.[0-9]+)"
     r"|(?P<command>\\(?:[A-Za-z]+|[^A-Za-z]))"
     r"|(?P<letters>[A-Za-z]+)"
     r"|(?P<op>\*\*|<=|>=|!=|=<|=>|==|\.\.\.|.)",
@@ -208,7 +208,7 @@ class _Lexer:
         if after_value and lower in UNITS:
             return True
         if len(run) == 2 and not (self.spaced or self.out):
-            return False
+            return lower in SHORT_WORDS and self.text[self.at : self.at + 2].strip().isalpha()
         if (
             lower in SHORT_WORDS
             and not (run.isupper() and lower not in ("no", "yes") and len(run) < 3)
@@ -293,7 +293,7 @@ class _Lexer:
 
     def textual(self, name: str) -> None:
         content = self.content()
-        inner = content.strip()
+        inner = content.strip(" ~\n\t")
         lone = re.fullmatch(r"[A-Za-z]", inner)
         if name == "mathbb" or (name in ("mathcal", "mathscr", "mathfrak") and lone):
             self.put("symbol", f"{name}:{inner}")

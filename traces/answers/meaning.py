@@ -12,35 +12,49 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from stillroom.traces.answers.tree import Node, add, negative, symbols, walk
+from stillroom.traces.answers.tree import EMPTY, Node, add, mul, negative, symbols, walk
 
 MAX_CHOICES = 64
 """Values that the signs ± of one answer may stand for."""
+_RESTRICTING = frozenset(
+    """
+    < > <= >= != = not except notin if when even odd prime composite negative nonzero rational irrational
+    """.split()  # noqa: SIM905
+)
 _BIG = frozenset({"add", "pm", "mp"})
 
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
     """An answer as it is meant. `label`: what the value is said to be of, or None. `parameters`: letters that the
-    words around it declare. `condition`: words that restrict it, or "". `modulus`: of a congruence, or None."""
+    words around it declare. `condition`: words that restrict it, or "". `modulus`: of a congruence, or None.
+    `domain`: of the parameters, if it is said."""
 
     value: Node
     label: Node | None = None
     parameters: frozenset[str] = field(default_factory=frozenset)
     condition: str = ""
     modulus: Node | None = None
+    domain: str = ""
 
 
 def meaning(node: Node) -> Meaning:
     """The meaning of one value or relation; of a list, that of the list as a whole."""
     if node.kind == "clause":
         inner = meaning(node.args[0])
-        return replace(inner, parameters=inner.parameters | node.args[2], condition=_restriction(node.args[1]))
+        return replace(
+            inner,
+            parameters=inner.parameters | node.args[2],
+            condition=_restriction(node.args[1]),
+            domain=_domain(node.args[1]),
+        )
     if node.kind == "mod":
         inner = meaning(node.args[0])
         return replace(inner, modulus=node.args[1])
     if node.kind == "rel":
         return _relation(node)
+    if node.kind == "mul" and len(node.args) == 2 and node.args[1].kind == "tuple" and _is_point(node.args[0]):
+        return Meaning(node.args[1], node.args[0])  # A(1, 2)
     if node.kind == "set" and len(node.args) == 1 and node.args[0].kind == "rel":
         return meaning(Node("builder", (node.args[0], node.args[0])))
     return Meaning(node)
@@ -48,10 +62,15 @@ def meaning(node: Node) -> Meaning:
 
 def _restriction(words: str) -> str:
     """The words, if they restrict more than the kind of number: a relation, a negation."""
-    restricts = any(
-        sign in words.split() for sign in ("<", ">", "<=", ">=", "!=", "=", "not", "except", "notin", "if", "when")
-    )
-    return words if restricts else ""
+    return words if _RESTRICTING & set(words.lower().split()) else ""
+
+
+def _domain(words: str) -> str:
+    """Of a parameter: "integer", "real" or "" where nothing is said."""
+    said = set(words.lower().replace(",", " ").split())
+    if said & {"mathbb:r", "real", "reals"}:
+        return "real"
+    return "integer" if said & {"mathbb:z", "mathbb:n", "integer", "integers", "natural", "whole"} else ""
 
 
 def _relation(node: Node) -> Meaning:
@@ -85,6 +104,11 @@ def _equation(sides: list[Node]) -> Meaning:
 
 def _is_number(node: Node) -> bool:
     return node.kind in ("num", "base", "percent") or node == Node("sym", ("e",))
+
+
+def _is_point(node: Node) -> bool:
+    """A capital letter that may name a point; C(n, k) and P(n, k) may be numbers."""
+    return node.kind == "sym" and str(node.args[0])[:1].isupper() and node.args[0] not in ("C", "P")
 
 
 def is_label(node: Node) -> bool:
@@ -136,7 +160,7 @@ def _signed(node: Node, sign: int) -> Node:
 
 def items(node: Node) -> list[Node]:
     """The values of a list or set, one after the other, ± resolved; a single value is a list of one."""
-    parts = node.args if node.kind in ("list", "set") else (node,)
+    parts = node.args if node.kind in ("list", "set", "both", "either") else (node,)
     return [value for part in parts for value in _one(part)]
 
 
@@ -155,3 +179,17 @@ def _one(part: Node) -> list[Node]:
 def renamed(one: Node, other: Node) -> bool:
     """Whether two nodes have the same number of variables, so that one may be the other with other names."""
     return len(symbols(one)) == len(symbols(other))
+
+
+_WORDS: dict[str, Node] = {
+    **dict.fromkeys(("no solution", "no solutions", "no real solution", "no real solutions", "empty set"), EMPTY),
+    **dict.fromkeys(("all real numbers", "all reals", "any real number", "real numbers"), Node("sym", ("mathbb:R",))),
+    "dne": Node("text", ("does not exist",)),
+}
+
+
+def in_symbols(node: Node) -> Node:
+    """Words that have a sign of their own: no solution, all real numbers."""
+    if node.kind == "text":
+        return _WORDS.get(node.args[0].lower().strip(" ."), node)
+    return _WORDS["dne"] if node == mul(*(Node("sym", (letter,)) for letter in "DNE")) else node

@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 
 from stillroom.traces.answers.fingerprint import Undefined
 from stillroom.traces.answers.rational import MAX_FACTORIAL
-from stillroom.traces.answers.tree import Node
+from stillroom.traces.answers.tree import Node, symbols
 
 DIGITS = 60
 MAX_LOG = 200_000
 """Natural logarithm of the largest power."""
+MAX_TERMS = 300
 MAX_STEPS = 20_000
 """Parts that are evaluated for one value."""
 MAX_ARGUMENT = 10**6
@@ -47,6 +48,7 @@ class Value(NamedTuple):
 
     value: Any
     real_domain: bool
+    extent: int
 
 
 def evaluate(node: Node, values: Mapping[str, Any]) -> Value:
@@ -55,7 +57,7 @@ def evaluate(node: Node, values: Mapping[str, Any]) -> Value:
     try:
         evaluation = _Evaluation(mp, values)
         value = evaluation.of(node)
-        return Value(value, not evaluation.left or evaluation.imaginary)
+        return Value(value, not evaluation.left or evaluation.imaginary, evaluation.extent)
     except (
         ZeroDivisionError,
         OverflowError,
@@ -103,6 +105,7 @@ class _Evaluation:
     def __init__(self, mp: Any, values: Mapping[str, Any]) -> None:
         self.mp, self.values = mp, values
         self.left = self.imaginary = False
+        self.extent = 0
         self.steps = 0
 
     def watched(self, result: Any, *arguments: Any) -> Any:
@@ -112,6 +115,13 @@ class _Evaluation:
         return result
 
     def of(self, node: Node) -> Any:
+        """The value of a node; the size of what comes up on the way is noted."""
+        value = self.value(node)
+        if value:
+            self.extent = max(self.extent, abs(self.mp.mag(value)) * 30103 // 100_000)
+        return value
+
+    def value(self, node: Node) -> Any:
         kind, args = node
         self.steps += 1
         if self.steps > MAX_STEPS:
@@ -195,13 +205,15 @@ class _Evaluation:
         raise Undefined(name)
 
     def series(self, name: str, body: Node, low: Node, high: Node) -> Any:
-        """A sum or product of up to 2,000 terms with numbers as bounds."""
+        """A sum or product of up to MAX_TERMS terms with numbers as bounds."""
         if low.kind != "rel" or low.args[0] != ("=",) or low.args[1].kind != "sym":
             raise Undefined(name)
         start, end = self.of(low.args[2]), self.of(high)
-        if start != int(start) or end != int(end) or end - start > 2_000:
+        if start != int(start) or end != int(end) or end - start > MAX_TERMS:
             raise Undefined(name)
         variable = low.args[1].args[0]
+        if end < start - 1 or any(f"_{variable}" in name for name in symbols(body)):
+            raise Undefined(name)
         terms = (self.at(variable, k, body) for k in range(int(start), int(end) + 1))
         return self.mp.fsum(terms) if name == "sum" else self.mp.fprod(terms)
 

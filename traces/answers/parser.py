@@ -14,7 +14,7 @@ from __future__ import annotations
 from stillroom.traces.answers._cursor import RELATIONS
 from stillroom.traces.answers._terms import Terms
 from stillroom.traces.answers.lexer import Token, Unreadable, plain, tokens
-from stillroom.traces.answers.tree import Node
+from stillroom.traces.answers.tree import Node, is_inequality
 from stillroom.traces.answers.words import CONDITIONS, FILLERS
 
 
@@ -38,7 +38,7 @@ class Parser(Terms):
 
     def answer(self) -> Node:
         """All of an answer: groups separated by semicolons or "or", of values separated by commas or "and"."""
-        while self.accept(".", ",", ";"):
+        while self.accept(".", ",", ";", "=", "~"):
             pass
         node = self.sequence()
         while self.accept(".", ";", ","):
@@ -58,6 +58,8 @@ class Parser(Terms):
         self.depth -= 1
         if len(groups) == 1:
             return groups[0]
+        if any(is_inequality(group) for group in groups) or all(group.kind == "sym" for group in groups):
+            return Node("either", tuple(groups))
         if all(group.kind != "list" for group in groups):
             return Node("list", tuple(groups))
         if any(group.kind != "list" for group in groups):  # "1, 2 or 3"
@@ -69,8 +71,9 @@ class Parser(Terms):
     def group(self) -> Node:
         """Values joined by commas or "and"."""
         items = [self.item()]
+        joined = False
         while self.is_op(",", "and"):
-            self.take()
+            joined |= self.take().value == "and"
             while self.accept(",", "and"):
                 pass
             if self.ends_here() or self.is_op(";", "or"):
@@ -84,7 +87,10 @@ class Parser(Terms):
                 rest = items[0] if len(items) == 1 else Node("list", tuple(items))
                 return Node("clause", (rest, *condition))
             items.append(self.item())
-        return items[0] if len(items) == 1 else Node("list", tuple(items))
+        if len(items) == 1:
+            return items[0]
+        conditions = any(map(is_inequality, items)) or all(item.kind == "sym" for item in items)
+        return Node("both" if joined and conditions else "list", tuple(items))
 
     def ends_here(self) -> bool:
         """Whether nothing more can come here."""
@@ -108,14 +114,30 @@ class Parser(Terms):
         opens = token.kind == "text" and token.value.lower().strip(".,:") in CONDITIONS
         bracketed = self.is_op("(") and self.peek(1).kind == "text" and self.peek(1).value.lower() in CONDITIONS
         quantified = self.is_op("forall")
-        member = token.kind == "symbol" and self.peek(1).value == "in" and self.peek(2).value.startswith("mathbb:")
+        inside = 1 if self.is_op("(") else 0
+        named = self.peek(inside).kind == "symbol" and self.peek(inside + 1).value == "in"
+        member = named and _is_domain(self.peek(inside + 2))
+        bracketed = bracketed or (member and inside == 1)
         if not (opens or bracketed or quantified or member):
             return None
-        rest: list[Token] = []
-        while self.peek().kind != "end" and not (self.depth > 1 and self.is_op("\\}")):
+        rest: list[Token] = [self.take()]
+        while not self.condition_ends(member=member, bracketed=bracketed, taken=len(rest)):
             rest.append(self.take())
+        if bracketed and rest[-1].value == ")":
+            rest = rest[1:-1]
         names = frozenset(part.value for part in rest if part.kind == "symbol" and len(part.value) == 1)
         return " ".join(part.value for part in rest), names
+
+    def condition_ends(self, *, member: bool, bracketed: bool, taken: int) -> bool:
+        """Whether a condition in words is over: `k \\in Z` after three tokens, words before another value."""
+        token, follows = self.peek(), self.peek(1)
+        if member and taken >= (5 if bracketed else 3):
+            return True
+        if token.kind == "end" or (self.depth > 1 and self.is_op("\\}")):
+            return True
+        if self.is_op(";", "or", ",", "and"):
+            return follows.kind == "number" or follows.value in ("(", "[", "-", "frac", "sqrt")
+        return False
 
     def quantified(self) -> Node:
         """A statement under a quantifier: the quantifier's relation, then the statement."""
@@ -162,10 +184,15 @@ class Parser(Terms):
     def ratio(self) -> Node:
         """Values with colons between, a label with a colon, or a value."""
         items = [self.sum()]
-        label = items[0].kind in ("text", "sym") and self.is_op(":") and items[0] != Node("sym", ("i",))
+        label = (
+            items[0].kind in ("text", "sym")
+            and self.is_op(":")
+            and not self.builder
+            and items[0] != Node("sym", ("i",))
+        )
         if label and self.peek(1).kind != "end":  # "Paolo: 18", "x: 3"
             self.take()
-            if self.peek().kind == "symbol" or self.builder:
+            if self.peek().kind == "symbol":
                 items.append(self.sum())
                 return Node("ratio", tuple(items))
             return Node("rel", (("=",), items[0], self.sum()))
@@ -173,3 +200,7 @@ class Parser(Terms):
             self.take()
             items.append(self.sum())
         return items[0] if len(items) == 1 else Node("ratio", tuple(items))
+
+
+def _is_domain(token: Token) -> bool:
+    return token.value.startswith("mathbb:") or token.value in ("Z", "N", "R", "Q")

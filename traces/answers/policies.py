@@ -43,6 +43,8 @@ class Policies:
     `last`: the last formula or number of the text is taken.
     """
 
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, where a recipe holds policies
+
     percent: Literal["value", "bare", "strict", "ask"] = "value"
     degrees: Literal["drop", "value", "strict", "ask"] = "drop"
     rounding: Literal["significant", "tolerant", "never", "ask"] = "significant"

@@ -107,7 +107,7 @@ def _whole(name: str, values: list[int]) -> Fraction | None:
     if name in ("gcd", "lcm"):
         return Fraction(math.gcd(*values) if name == "gcd" else math.lcm(*values))
     if values[0] > MAX_FACTORIAL:
-        raise OverflowError(f"{name} of {values[0]:,}, the limit is {MAX_FACTORIAL:,}")
+        raise OverflowError(f"{name} of too large a number: the limit is {MAX_FACTORIAL:,}")
     if name == "factorial":
         return Fraction(math.factorial(values[0]))
     return Fraction(math.comb(*values)) if len(values) == 2 else None

@@ -17,6 +17,7 @@ from stillroom.traces.answers.compare import compare
 from stillroom.traces.answers.extract import OUTSIDE, find_answer
 from stillroom.traces.answers.lexer import Unreadable, plain, unreadable
 from stillroom.traces.answers.limits import MAX_TEXT, over_limit
+from stillroom.traces.answers.meaning import in_symbols
 from stillroom.traces.answers.parser import parse
 from stillroom.traces.answers.policies import Policies
 from stillroom.traces.answers.records import Reason
@@ -24,29 +25,38 @@ from stillroom.traces.answers.tree import Node
 from stillroom.traces.answers.values import Confirm, Pending, Rules
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
-_CHOICE = re.compile(r"(?:\\text(?:bf|rm)?\s*\{)?\s*\(?([A-J])(?:\)\s*\}?|[.:)]\s|\s*\}?[).:]\s?\}?)\s*(?=\S)")
-_LETTER = re.compile(r"(?:\\text(?:bf|rm)?\s*\{)?\s*\(?([A-J])\)?\s*\}?\.?")
+_WRAPPER = re.compile(r"\\(?:text(?:bf|rm|it|sf|normal)?|math(?:rm|bf|sf)|mbox)\s*\{([^{}]*)\}|\$|\*\*")
+_CHOICE = re.compile(
+    r"(?:(?:option|choice|answer)\s*:?\s*)?(?:\(\s*([A-J])\s*\)|([A-J])\s*[).:](?=\s|$)|([A-J])(?=\s*\.?$))[\s.:~\\]*(.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_MORE = re.compile(r"\s*(?:[,;^+\-*/=&_!]|(?:and|or)\b)|.*(?:\([A-J]\)|\b[A-J][).:](?:\s|$))", re.DOTALL)
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _COMMA = re.compile(r"([-+]?)([0-9]+),([0-9]+)((?:[^0-9,].*)?)", re.DOTALL)
 
 
 class Found(NamedTuple):
-    """An answer as it was found. `text` is "" where `reason` says why it cannot be read."""
+    """An answer as it was found. `text` is "" where `reason` says why it cannot be read. `taken`: nothing
+    marked it."""
 
     text: str
     reason: Reason | None = None
     why: str = ""
+    taken: bool = False
 
 
 class Ruling(NamedTuple):
     """What is said of a pair. `reason` None: the formulas agree wherever tried, and a worker is to confirm it.
 
     `answer`: the answer that was read. `why`: what decided, or what stood in the way. `policies`: those that decided.
+    `asked`: a policy was asked whether the answer may be read so.
     """
 
     reason: Reason | None
     answer: str
     why: str = ""
     policies: tuple[str, ...] = ()
+    asked: bool = False
 
     @property
     def detail(self) -> str:
@@ -66,16 +76,23 @@ class Ruling(NamedTuple):
 
 def judge(gold: str, answer: str, policies: Policies | None = None) -> Ruling:
     """Judges a gold and a whole completion, as far as that goes without a worker."""
-    one, other, ruling = located(gold, answer, policies or _DEFAULT)
-    return ruling or rule(one, other, policies or _DEFAULT)
+    found = located(gold, answer, policies or _DEFAULT)
+    return found.ruling or also(rule(found.gold, found.answer, policies or _DEFAULT), found.policies)
+
+
+def also(ruling: Ruling, policies: tuple[str, ...]) -> Ruling:
+    """The ruling, with more policies that led to it."""
+    return ruling._replace(policies=(*ruling.policies, *policies)) if policies else ruling
 
 
 class Located(NamedTuple):
-    """Both answers as they were found; `ruling` where one was not, or cannot be read."""
+    """Both answers as they were found; `ruling` where one was not, or cannot be read. `policies`:
+    those by which they were found."""
 
     gold: str
     answer: str
     ruling: Ruling | None
+    policies: tuple[str, ...] = ()
 
 
 def located(gold: str, answer: str, policies: Policies) -> Located:
@@ -86,7 +103,8 @@ def located(gold: str, answer: str, policies: Policies) -> Located:
     other = locate(answer, Reason.NO_ANSWER, Reason.UNPARSED_ANSWER, policies.unmarked)
     if other.reason is not None:
         return Located("", "", Ruling(other.reason, "", other.why))
-    return Located(one.text, other.text, None)
+    last = policies.unmarked == "last" and (one.taken or other.taken)
+    return Located(one.text, other.text, None, ("unmarked=last",) if last else ())
 
 
 _DEFAULT = Policies()
@@ -103,7 +121,9 @@ def locate(text: str, missing: Reason, unread: Reason, unmarked: str = "line") -
     if too_large:
         return Found("", Reason.OVER_LIMIT, too_large)
     why = unreadable(found)
-    return Found("", unread, why) if why else Found(found.strip())
+    if why:
+        return Found("", unread, why)
+    return Found(found.strip(), taken=unmarked == "last" and find_answer(text) != found)
 
 
 def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = None) -> Ruling:
@@ -120,12 +140,23 @@ def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = N
     assert not isinstance(one, Found)
     assert not isinstance(other, Found)
     ruling = _ruled(one, other, answer, policies, confirm)
-    terms = policies.lowest_terms
-    if terms == "any" or ruling.reason is Reason.DIFFERENT or is_reduced(gold) == is_reduced(answer):
+    if ruling.reason is Reason.DIFFERENT:
+        prose = is_prose(gold) or is_prose(answer)
+        return ruling._replace(reason=Reason.NEEDS_POLICY, why="prose") if prose else ruling
+    if is_reduced(gold) == is_reduced(answer):
         return ruling
-    return Ruling(
-        Reason.DIFFERENT if terms == "required" else Reason.NEEDS_POLICY, answer, "", (f"lowest_terms={terms}",)
-    )
+    reason = {"any": ruling.reason, "required": Reason.DIFFERENT}.get(policies.lowest_terms, Reason.NEEDS_POLICY)
+    return ruling._replace(reason=reason, policies=(*ruling.policies, f"lowest_terms={policies.lowest_terms}"))
+
+
+_WORD = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}")
+PROSE = 5
+"""Words that make a text prose, which may say more than was read."""
+
+
+def is_prose(text: str) -> bool:
+    """Whether an answer is a sentence. Nothing that was read into one is evidence against it."""
+    return len(_WORD.findall(text)) >= PROSE
 
 
 _FRACTION = re.compile(
@@ -144,22 +175,27 @@ def _ruled(one: Readings, other: Readings, answer: str, policies: Policies, conf
     best: Ruling | None = None
     for first in one:
         for second in other:
-            rules = Rules(policies, confirm)
             try:
-                same = compare(first.node, second.node, rules)
-                for reading in (first, second):
-                    if reading.policy and same.same is True:
-                        same = rules.decide(reading.policy, _ANOTHER[reading.policy])
+                found = _compared(first, second, answer, Rules(policies, confirm))
             except Pending:
                 return Ruling(None, answer)
-            except (OverflowError, RecursionError) as large:
+            except (OverflowError, RecursionError, ValueError) as large:  # ValueError: more digits than Python prints
                 return Ruling(Reason.OVER_LIMIT, answer, str(large))
-            found = Ruling(_REASONS[same.same], answer, same.why, tuple(sorted(rules.used)))
             if found.reason is Reason.EQUAL:
                 return found
-            best = best or found
+            if best is None or (found.asked and best.reason is Reason.DIFFERENT):
+                best = found
     assert best is not None
     return best
+
+
+def _compared(first: Reading, second: Reading, answer: str, rules: Rules) -> Ruling:
+    """Two readings; those beside the plain one by the policy that allows them."""
+    same = compare(first.node, second.node, rules)
+    asked = [reading.policy for reading in (first, second) if reading.policy and same.same is True]
+    for policy in asked:
+        same = rules.decide(policy, _ANOTHER[policy])
+    return Ruling(_REASONS[same.same], answer, same.why, tuple(sorted(rules.used)), bool(asked))
 
 
 _ANOTHER: dict[str, dict[str, bool | None]] = {
@@ -182,8 +218,10 @@ Readings = tuple[Reading, ...]
 @lru_cache(maxsize=16_384)
 def _read(text: str) -> Readings | Found:
     """What a text may be read as, the plain reading first, or why it cannot be read."""
+    if _DATE.fullmatch(text):
+        return (Reading(Node("text", (text,))),)
     try:
-        first = Reading(parse(plain(text)))
+        first = Reading(in_symbols(parse(plain(text))))
     except Unreadable as why:
         return Found("", None, f"{text[:120]}: {why}")
     except (OverflowError, RecursionError) as large:
@@ -192,7 +230,13 @@ def _read(text: str) -> Readings | Found:
 
 
 def _other_readings(text: str, first: Node) -> Readings:
-    """A percent sign outside of the box left out; a decimal comma."""
+    """A percent sign outside of the box left out; the text of a choice; a decimal comma."""
+    choice = _choice(text)
+    if choice is not None and choice.text:
+        try:
+            return (Reading(in_symbols(parse(plain(choice.text)))),)
+        except (Unreadable, OverflowError):
+            return ()
     if text.endswith(OUTSIDE) and first.kind == "percent":
         return (Reading(first.args[0], "percent"),)
     comma = _COMMA.fullmatch(plain(text).strip())
@@ -204,10 +248,32 @@ def _other_readings(text: str, first: Node) -> Readings:
         return ()
 
 
+class Choice(NamedTuple):
+    """A multiple-choice letter, and the text of the choice behind it, if any."""
+
+    letter: str
+    text: str
+
+
 def _letters(gold: str, answer: str) -> bool | None:
-    """Of a multiple choice: whether the letters are the same, where one side gives the text too; None otherwise."""
-    one, other = (_LETTER.fullmatch(side) for side in (gold, answer))
-    first, second = (lone or _CHOICE.match(side) for lone, side in ((one, gold), (other, answer)))
-    if not (one or other) or first is None or second is None:
+    """Whether the letters are the same, where both are choices and at least one is a letter alone; None otherwise."""
+    one, other = _choice(gold), _choice(answer)
+    if one is None or other is None:
         return None
-    return bool(first[1] == second[1])
+    if one.text and other.text:
+        return None if one.letter == other.letter else False
+    return one.letter == other.letter
+
+
+@lru_cache(maxsize=4_096)
+def _choice(text: str) -> Choice | None:
+    """The choice that an answer is: `C`, `(C)`, `\\text{(C)} 12`, `C. an ellipse`; not `(A), (B)` and not `C + 1`."""
+    if len(text) > 400:
+        return None
+    found = _CHOICE.fullmatch(_WRAPPER.sub(r"\1", text).strip())
+    if found is None:
+        return None
+    letter = next(part for part in found.groups()[:3] if part)
+    if not letter.isupper() or _MORE.match(found[4]):
+        return None
+    return Choice(letter, found[4].strip())

@@ -17,7 +17,7 @@ from stillroom.traces.answers.fingerprint import Undefined
 from stillroom.traces.answers.meaning import expanded, meaning
 from stillroom.traces.answers.numeric import context, evaluate
 from stillroom.traces.answers.rational import linear, rational
-from stillroom.traces.answers.tree import INFINITY, Node, add, divide, mul, negative, number, symbols
+from stillroom.traces.answers.tree import INFINITY, Node, add, divide, mul, negative, number, symbols, walk
 
 MINUS_INFINITY = negative(INFINITY)
 FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
@@ -55,13 +55,6 @@ def real_set(node: Node) -> tuple[Piece, ...] | None:
     return tuple(pieces)
 
 
-def is_inequality(node: Node) -> bool:
-    """Whether an answer says which values are allowed rather than naming the set of them."""
-    if node.kind in ("list", "clause", "quantified"):
-        return any(is_inequality(part) for part in node.args if isinstance(part, Node))
-    return node.kind == "rel" and bool(set(node.args[0]) & {"<", "<=", ">", ">=", "!="})
-
-
 def _pieces(node: Node) -> list[Piece]:
     kind, args = node
     if kind == "interval":
@@ -89,20 +82,33 @@ def _pieces(node: Node) -> list[Piece]:
         return _built(*args)
     if node == REALS:
         return [EVERYTHING]
+    if kind in ("both", "either"):
+        return _joint(args) if kind == "both" else _joined([piece for each in _conditions(args) for piece in each])
     if kind == "list" and any(part.kind in ("rel", "interval", "union", "builder") for part in args):
         return _alternatives(args)
     raise NoSet
 
 
+def _conditions(parts: tuple[Node, ...]) -> list[list[Piece]]:
+    """The sets of several conditions on one thing."""
+    things = [symbols(part) or frozenset({""}) for part in parts if part.kind == "rel"]
+    if things and not frozenset.intersection(*things):
+        raise NoSet
+    return [_pieces(part) for part in parts]
+
+
+def _joint(parts: tuple[Node, ...]) -> list[Piece]:
+    """What all the conditions allow."""
+    kept, *others = _conditions(parts)
+    for other in others:
+        kept = _without(kept, _without([EVERYTHING], other))
+    return kept
+
+
 def _alternatives(parts: tuple[Node, ...]) -> list[Piece]:
-    """Relations joined by "or" or a comma: all of them, or within both where they bound from two sides."""
-    sets = [_pieces(part) for part in parts]
-    if all(part.kind == "rel" and part.args[0] == ("!=",) for part in parts):
-        kept = sets[0]
-        for other in sets[1:]:
-            kept = _without(kept, _without([EVERYTHING], other))
-        return kept
-    return _joined([piece for each in sets for piece in each])
+    """Conditions with commas between: any of them, or all where any of them would be no condition (x > 1, x < 2)."""
+    union = _joined([piece for each in _conditions(parts) for piece in each])
+    return _joint(parts) if union == [EVERYTHING] else union
 
 
 def _plain(end: Node) -> Node:
@@ -126,11 +132,15 @@ def _point(value: Node) -> Piece:
 
 def _built(variable: Node, condition: Node) -> list[Piece]:
     """{x | condition}; {x < 3 | ...} and conditions with more than the variable are not read."""
-    if variable.kind == "rel" and variable.args[0] == ("in",):
+    if variable.kind == "rel" and variable.args[0] == ("in",) and variable.args[2] == REALS:
         variable = variable.args[1]
+    if variable.kind != "sym" or variable not in walk(condition):
+        raise NoSet
     inner = meaning(condition)
     if inner.label is not None:
         return _joined([_point(value) for value in expanded(inner.value)])
+    if condition.kind == "rel" and thing_of(condition) not in (variable, Node("fn", ("abs", variable))):
+        raise NoSet
     return _pieces(condition)
 
 
@@ -175,9 +185,27 @@ def _linear(node: Node) -> Linear:
             factor, thing = factor + coefficient, part
         else:
             raise NoSet
-    if thing is None or factor == 0:
+    if thing is None or factor == 0 or not _is_thing(thing):
         raise NoSet
     return Linear(factor, thing, add(*constants) if constants else number(0))
+
+
+def _is_thing(node: Node) -> bool:
+    """What an inequality may be about: a variable, f(x), an absolute value."""
+    if node.kind == "sym":
+        return True
+    return node.kind == "fn" and (node.args[0] == "abs" or len(node.args[0].split("_")[0]) == 1)
+
+
+def thing_of(node: Node) -> Node | None:
+    """What an inequality is about, or None where that is not one thing."""
+    try:
+        sides = node.args[1:]
+        if len(sides) == 3:
+            return _linear(sides[1]).thing
+        return _linear(add(sides[0], negative(sides[1])) if not any(map(_is_infinite, sides)) else sides[0]).thing
+    except NoSet:
+        return None
 
 
 def _bound(side: Node, line: Linear) -> Node:
@@ -217,13 +245,26 @@ def _double(ops: tuple[str, ...], sides: list[Node]) -> list[Piece]:
 
 
 def _of_absolute(thing: Node, piece: Piece) -> list[Piece]:
-    """The set of x where |x| lies in a piece."""
-    if thing.kind != "fn" or thing.args[0] != "abs" or thing.args[1].kind != "sym":
+    """The set of x where |x|, or |ax + b|, lies in a piece."""
+    if thing.kind != "fn" or thing.args[0] != "abs":
         return [piece]
+    line = _linear(thing.args[1])
+    if line.thing.kind != "sym":
+        raise NoSet
     low, high = piece.low, piece.high
     if low == MINUS_INFINITY or (_number(low) or 0) < 0:
-        return [] if (_number(high) or 1) < 0 else [Piece(negative(high), high, piece.high_open, piece.high_open)]
-    return [Piece(negative(high), negative(low), piece.high_open, piece.low_open), piece]
+        whole = [] if (_number(high) or 1) < 0 else [Piece(negative(high), high, piece.high_open, piece.high_open)]
+    else:
+        whole = [Piece(negative(high), negative(low), piece.high_open, piece.low_open), piece]
+    return [_on_line(part, line) for part in (whole if line.factor > 0 else whole[::-1])]
+
+
+def _on_line(piece: Piece, line: Linear) -> Piece:
+    """The values of the thing for which the line lies in a piece."""
+    low, high = _bound(piece.low, line), _bound(piece.high, line)
+    if line.factor > 0:
+        return Piece(low, high, piece.low_open, piece.high_open)
+    return Piece(high, low, piece.high_open, piece.low_open)
 
 
 # -- order -----------------------------------------------------------------------------------------------------------
@@ -292,27 +333,35 @@ def _without(pieces: list[Piece], removed: list[Piece]) -> list[Piece]:
 
 
 def _cut(piece: Piece, gone: Piece, low: Any, high: Any) -> list[Piece]:
+    """What is left of a piece: to the left of what is taken out, and to the right."""
     start, end = _number(piece.low), _number(piece.high)
     if start is None or end is None:
         raise NoSet
-    left_gap, right_gap = not gone.low_open, not gone.high_open
-    parts = []
-    if start < low and not _same_end(start, low):
-        parts.append(
-            piece
-            if end < low
-            else Piece(
-                piece.low, gone.low, piece.low_open, left_gap if low < end or _same_end(low, end) else piece.high_open
-            )
-        )
-        if end < low:
-            return parts
-    elif _same_end(start, low) and not piece.low_open and gone.low_open:
-        parts.append(Piece(piece.low, piece.low, False, False))
-    if high < end and not _same_end(high, end):
-        if start > high and not _same_end(start, high):
-            return [piece]
-        parts.append(Piece(gone.high, piece.high, right_gap, piece.high_open))
-    elif _same_end(end, high) and not piece.high_open and gone.high_open:
-        parts.append(Piece(piece.high, piece.high, False, False))
-    return parts
+    return [*_left(piece, gone, start, end, low), *_right(piece, gone, start, end, high)]
+
+
+def _left(piece: Piece, gone: Piece, start: Any, end: Any, low: Any) -> list[Piece]:
+    if _same_end(low, end):
+        return _solid(Piece(piece.low, piece.high, piece.low_open, piece.high_open or not gone.low_open), start, end)
+    if end < low:
+        return [piece]
+    if start > low and not _same_end(start, low):
+        return []
+    return _solid(Piece(piece.low, gone.low, piece.low_open, not gone.low_open), start, low)
+
+
+def _right(piece: Piece, gone: Piece, start: Any, end: Any, high: Any) -> list[Piece]:
+    if _same_end(high, start):
+        return _solid(Piece(piece.low, piece.high, piece.low_open or not gone.high_open, piece.high_open), start, end)
+    if start > high:
+        return [piece]
+    if end < high and not _same_end(end, high):
+        return []
+    return _solid(Piece(gone.high, piece.high, not gone.high_open, piece.high_open), high, end)
+
+
+def _solid(piece: Piece, low: Any, high: Any) -> list[Piece]:
+    """The piece, unless nothing is in it."""
+    if not _same_end(low, high):
+        return [piece]
+    return [] if piece.low_open or piece.high_open else [piece._replace(high=piece.low)]

@@ -101,7 +101,7 @@ def power(base: Node, exponent: Node) -> Node:
     """A power; an integer raised to a small one stays as written, to be worked out when it is needed."""
     if base.kind == "num" and exponent.kind == "num" and base.args[1] is None:
         low = exponent.args[0]
-        if low.denominator == 1 and 0 <= low <= 4 and abs(base.args[0].numerator) < 10**6 and base.args[0] != 10:
+        if low.denominator == 1 and 1 <= low <= 4 and abs(base.args[0].numerator) < 10**6 and base.args[0] != 10:
             return number(base.args[0] ** int(low))
     return Node("pow", (base, exponent))
 
@@ -112,6 +112,8 @@ def subscripted(node: Node, below: Node) -> Node:
         return Node("sym", (f"{node.args[0]}_{show(below)}",))
     if node.kind == "fn" and len(node.args) == 2:
         return Node("fn", (f"{node.args[0]}_{show(below)}", *node.args[1:]))
+    if node.kind == "num" and node.args[1] is None and below.kind == "num" and below.args[0].denominator == 1:
+        return Node("base", (str(node.args[0]), int(below.args[0])))  # (4210)_5
     return Node("sym", (f"{show(node)}_{show(below)}",))
 
 
@@ -123,6 +125,13 @@ def show(node: Node) -> str:
         return str(node.args[0])
     parts = [show(arg) if isinstance(arg, Node) else str(arg) for arg in node.args]
     return f"{node.kind}({','.join(sorted(parts) if node.kind in ('add', 'mul') else parts)})"
+
+
+def is_inequality(node: Node) -> bool:
+    """Whether an answer says which values are allowed rather than naming the set of them."""
+    if node.kind in ("list", "both", "either", "clause", "quantified"):
+        return any(is_inequality(part) for part in node.args if isinstance(part, Node))
+    return node.kind == "rel" and bool(set(node.args[0]) & {"<", "<=", ">", ">=", "!="})
 
 
 def walk(node: Node) -> Iterator[Node]:

@@ -32,12 +32,15 @@ MAX_WORK = 20_000
 DEEP_DIGITS = 12_000
 """Digits of the last look before a proof is tried: exponents of four digits are read."""
 POINTS_COST = 100
-POINTS = 12
 ENOUGH = 3
 """Points of the real domain at which both must have a value."""
 FINE = Fraction(1, 10**9)
 """Relative difference that is left to floating point, for a decimal of FINE_DIGITS digits or more."""
 FINE_DIGITS = 10
+_BROKEN = frozenset({"floor", "ceil", "max", "min", "sgn"})
+_WHOLE = frozenset({"factorial", "binomial", "sum", "prod"})
+ROUGH = 50
+"""A decimal within a formula may be rounded where two values differ by less than this part of them."""
 SIGNIFICANT, TOLERANT = 3, 2
 """Significant digits that make a decimal a rounding."""
 
@@ -163,7 +166,7 @@ def _exactly(one: Node, other: Node, rules: Rules) -> Answer | None:
         return None
     if first.residue == second.residue:
         return SAME
-    decimal = any(decimal_step(part) is not None for node in (one, other) for part in walk(node))
+    decimal = _has_decimal(one, other)
     return DIFFERENT if first.sure and second.sure and not decimal else None
 
 
@@ -178,7 +181,7 @@ def _by_points(one: Node, other: Node, rules: Rules) -> Answer:
     agreed = 0
     for values in points(names, whole=_is_whole(one) or _is_whole(other)):
         same = _agree_at(one, other, values)
-        if same is False:
+        if same is False and _differ_in_full(one, other, values):
             return _nearly(one, other, values)
         agreed += same is True
     if agreed < ENOUGH:
@@ -190,7 +193,17 @@ def _confirmed(one: Node, other: Node, rules: Rules) -> Answer:
     if rules.confirm is None:
         raise Pending
     same = rules.confirm(one, other)
+    if same is None and any(
+        part.kind == "fn" and part.args[0] in _BROKEN for node in (one, other) for part in walk(node)
+    ):
+        return Answer(None, "the same wherever tried, but made of pieces")
     return DIFFERENT if same is False else Answer(True, "proven" if same else "the same wherever tried")
+
+
+def _differ_in_full(one: Node, other: Node, values: dict[str, Any]) -> bool:
+    """Whether they still differ with many more digits: large terms that cancel leave few."""
+    with context().workdps(CONSTANT_DIGITS):
+        return not _close(evaluate(one, values).value, evaluate(other, values).value, AGREE)
 
 
 def _agree_in_full(one: Node, other: Node, names: list[str]) -> bool:
@@ -231,11 +244,19 @@ def _close(first: Any, second: Any, digits: int) -> bool:
     return bool(scale == 0 or abs(first - second) <= scale * context().mpf(10) ** -digits)
 
 
+def _has_decimal(one: Node, other: Node) -> bool:
+    return any(decimal_step(part) is not None for node in (one, other) for part in walk(node))
+
+
+def _is_near(first: Any, second: Any) -> bool:
+    return bool(abs(first - second) * ROUGH <= max(abs(first), abs(second)))
+
+
 def _nearly(one: Node, other: Node, values: dict[str, Any]) -> Answer:
     """They differ at a point. Where a decimal is part of a formula and they differ by little, it may be its
     rounding."""
-    decimal = any(decimal_step(part) is not None for node in (one, other) for part in walk(node))
-    if decimal and _close(evaluate(one, values).value, evaluate(other, values).value, 2):
+    decimal = _has_decimal(one, other)
+    if decimal and _is_near(evaluate(one, values).value, evaluate(other, values).value):
         return Answer(None, "a decimal within a formula may be rounded")
     return DIFFERENT
 
@@ -254,18 +275,21 @@ def _constants(one: Node, other: Node, rules: Rules) -> Answer:
         near = rounding(one, exact_fraction(first), other, exact_fraction(second), rules)
         if near is not None:
             return near
-    if _close(first, second, 3) and any(
-        decimal_step(part) is not None for node in (one, other) for part in walk(node)
-    ):
+    if "num" not in (one.kind, other.kind) and _is_near(first, second) and _has_decimal(one, other):
         return Answer(None, "a decimal within a formula may be rounded")
     return DIFFERENT
 
 
 def _constants_in_full(one: Node, other: Node) -> Answer:
+    """Compares two constants in so many digits that what is added to something very large, or very small, counts."""
     mp = context()
-    with mp.workdps(CONSTANT_DIGITS + 20):
-        same = _close(evaluate(one, {}).value, evaluate(other, {}).value, CONSTANT_DIGITS)
-    return Answer(same, f"the same in {CONSTANT_DIGITS} digits") if same else DIFFERENT
+    extent = max(evaluate(node, {}).extent for node in (one, other))
+    digits = CONSTANT_DIGITS + 2 * extent
+    if digits > DEEP_DIGITS:
+        return Answer(None, "numbers too large or too small to be told apart")
+    with mp.workdps(digits + extent + 20):
+        same = _close(evaluate(one, {}).value, evaluate(other, {}).value, digits)
+    return Answer(same, f"the same in {digits} digits") if same else DIFFERENT
 
 
 def exact_fraction(value: Any) -> Fraction:
@@ -279,7 +303,7 @@ def exact_fraction(value: Any) -> Fraction:
 def _is_whole(node: Node) -> bool:
     """Whether variables stand where only whole numbers make sense: under a factorial, or as a power of a negative."""
     for part in walk(node):
-        if part.kind == "fn" and part.args[0] in ("factorial", "binomial") and symbols(part):
+        if part.kind == "fn" and part.args[0] in _WHOLE and any(symbols(arg) for arg in part.args[1:]):
             return True
         if part.kind == "pow" and symbols(part.args[1]) and part.args[0].kind in ("num", "mul", "add"):
             base = None if symbols(part.args[0]) else rational(part.args[0])
@@ -291,7 +315,7 @@ def _is_whole(node: Node) -> bool:
 def points(names: list[str], *, whole: bool) -> Iterator[dict[str, Any]]:
     """Values for the variables: first all within (0, 1), then around and above 1, then of both signs; whole numbers
     in falling size by name where asked, as in n over k."""
-    for index in range(POINTS):
+    for index in range(len(SPANS)):
         yield {name: _whole(name, names, index) if whole else _real(name, index) for name in names}
 
 
@@ -300,11 +324,19 @@ def _unit(name: str, index: int) -> Fraction:
     return Fraction(int.from_bytes(digest) % 999_983 + 7, 1_000_003)
 
 
+SPANS = (
+    *[(0, 1)] * 4, *[(1, 3)] * 2, (0, 5), *[(-1, 1)] * 2, *[(-2, 2)] * 3, *[(-20, 20)] * 4, *[(-150, 150)] * 3,
+    *[(-2_000, 2_000)] * 3, *[(-10**6, 10**6)] * 2,
+)  # fmt: skip
+"""Where the points lie, one after the other."""
+
+
 def _real(name: str, index: int) -> Any:
-    fraction = _unit(name, index)
-    scaled = [fraction, 1 + 2 * fraction, fraction * 5, (fraction - Fraction(1, 2)) * 4][
-        index % 4 if index > 3 else index % 3
-    ]
+    """A value for a variable. Beyond 20, every other one is whole."""
+    low, high = SPANS[index]
+    scaled = low + (high - low) * _unit(name, index)
+    if high > 2 and index % 2:
+        scaled = Fraction(round(scaled) + 1 + int(97 * _unit(name, index + len(SPANS))))
     mp = context()
     return mp.mpf(scaled.numerator) / scaled.denominator
 

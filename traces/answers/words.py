@@ -10,17 +10,45 @@ from fractions import Fraction
 
 _SPELLINGS = {
     "km": "kilometer kilometre kms", "m": "meter metre", "cm": "centimeter centimetre", "mm": "millimeter millimetre",
-    "dm": "decimeter", "ft": "foot feet", "inch": "in inches", "yd": "yard", "mi": "mile", "kg": "kilogram kilo",
+    "dm": "decimeter", "ft": "foot feet", "inch": "in inches", "yd": "yard", "mi": "mile", "kg": "kilogram kilo kgs",
     "g": "gram gm", "mg": "milligram",
-    "lb": "pound", "oz": "ounce", "l": "liter litre", "ml": "milliliter millilitre",
-    "s": "second sec", "min": "minute", "h": "hour hr", "day": "", "week": "", "month": "", "year": "yr",
-    "deg": "degree °", "$": "dollar buck usd ¤", "€": "euro eur", "£": "gbp", "¥": "yen yuan rmb", "cent": "",
-    "mph": "", "rad": "radian", "kmh": "km/h kmph km/hr", "hz": "hertz", "n": "newton", "j": "joule", "w": "watt",
-    "v": "volt", "pa": "pascal", "kw": "kilowatt",
+    "lb": "pound lbs", "oz": "ounce", "l": "liter litre", "ml": "milliliter millilitre",
+    "s": "second sec secs", "min": "minute mins", "h": "hour hr hrs", "day": "", "week": "", "month": "", "year":
+    "yr", "deg": "degree °", "$": "dollar buck usd ¤", "€": "euro eur", "£": "gbp", "¥": "yen yuan rmb", "cent": "",
+    "mi/h": "mph", "rad": "radian", "km/h": "kmh kmph km/hr kph", "hz": "hertz", "n": "newton", "j": "joule", "w":
+    "watt", "v": "volt", "pa": "pascal", "kw": "kilowatt",
     "pm": "p.m. pm. p.m", "am": "a.m. am. a.m", "unit": "", "square": "sq", "cubic": "cu", "ha": "hectare", "ppm": "",
 }  # fmt: skip
 UNITS: dict[str, str] = {name: unit for unit, names in _SPELLINGS.items() for name in [unit, *names.split()]}
 UNITS |= {name + "s": unit for name, unit in list(UNITS.items()) if len(name) > 2}
+_SIZES = {
+    "length": {"mm": "1/1000", "cm": "1/100", "dm": "1/10", "m": "1", "km": "1000", "inch": "0.0254", "ft": "0.3048",
+               "yd": "0.9144", "mi": "1609.344"},
+    "area": {"mm^2": "1/1000000", "cm^2": "1/10000", "m^2": "1", "km^2": "1000000", "ha": "10000", "ft^2":
+    "0.09290304",
+             "inch^2": "0.00064516"},
+    "volume": {"ml": "1/1000000", "l": "1/1000", "cm^3": "1/1000000", "m^3": "1", "dm^3": "1/1000"},
+    "mass": {"mg": "1/1000000", "g": "1/1000", "kg": "1", "lb": "0.45359237", "oz": "0.028349523125"},
+    "time": {"s": "1", "min": "60", "h": "3600", "day": "86400", "week": "604800"},
+    "money": {"cent": "1/100", "$": "1"},
+    "angle": {"deg": "1", "'": "1/60"},
+    "speed": {"km/h": "1000/3600", "m/s": "1", "mi/h": "1609.344/3600"},
+}  # fmt: skip
+SIZES: dict[str, tuple[str, Fraction]] = {}
+"""Units that can be converted: the kind of each, and its size in the base unit of the kind."""
+for _kind, _units in _SIZES.items():
+    for _name, _size in _units.items():
+        _top, _, _low = _size.partition("/")
+        SIZES[_name] = (_kind, Fraction(_top) / Fraction(_low or "1"))
+NO_UNITS = frozenset(
+    """
+    squared cubed half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths seventh
+    sevenths eighth eighths ninth ninths tenth tenths hundredth hundredths thousandth thousandths score pair pairs
+    binary base prime even odd positive negative order wrong incorrect matrix remainder point choose or not if but
+    than times plus minus
+    """.split()  # noqa: SIM905
+)
+"""Words behind a value that change what it means: they are no unit."""
 SCALES: dict[str, Fraction] = {
     "dozen": Fraction(12), "hundred": Fraction(100), "thousand": Fraction(10**3), "million": Fraction(10**6),
     "billion": Fraction(10**9), "trillion": Fraction(10**12),

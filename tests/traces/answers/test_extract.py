@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillroom.traces.answers.extract import find_answer
+from stillroom.traces.answers.extract import OUTSIDE, find_answer
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from stillroom.traces.answers.extract import find_answer
         (r"$\boxed{1}$ and $\boxed{2}$", "1, 2"),
         (r"\(\boxed{1}\) and \(\boxed{-2}\).", "1, -2"),
         (r"\boxed{1}, \boxed{2}, \boxed{3}", "1, 2, 3"),
-        (r"\boxed{28} percent", r"28\%"),
+        (r"\boxed{28} percent", r"28\%" + OUTSIDE),
         (r"\boxed{5}. The final answer is 6.", "6"),
         (r"The answer is \boxed{5}, as was to be shown.", "5"),
         (r"\boxed{\frac{1}{2}", r"\frac{1}{2}"),

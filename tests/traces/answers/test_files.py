@@ -37,7 +37,7 @@ def test_one_verdict_a_line_in_order(tmp_path: Path) -> None:
         ("unscored", "no_answer"),
         ("accepted", "equal"),
     ]
-    assert all(set(v) == {"verdict", "reason", "seconds"} and v["seconds"] >= 0 for v in verdicts)
+    assert all(set(v) == {"verdict", "reason", "detail", "seconds"} and v["seconds"] >= 0 for v in verdicts)
     figures = summary.as_dict()
     assert figures["verdicts"] == {"accepted": 3, "rejected": 1, "unscored": 2}
     assert figures["expected"] == {
