@@ -32,7 +32,7 @@ def _is_differential(node: Node) -> bool:
     """dx"""
     if node.kind != "mul" or len(node.args) != 2:
         return False
-    return node.args[0] == Node("sym", ("d",)) and node.args[1].kind == "sym"
+    return bool(node.args[0] == Node("sym", ("d",)) and node.args[1].kind == "sym")
 
 
 class Brackets(Atoms):

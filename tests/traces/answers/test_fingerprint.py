@@ -154,7 +154,22 @@ def test_a_difference_is_sure_for_numbers_roots_and_variables(one: str, other: s
     assert second.sure
 
 
-@pytest.mark.parametrize("text", [r"\sin x", "e^x", "2^x", r"\ln x", r"\sqrt{x+1}", "n!", "f(x)", r"\sqrt[3]{2}", r"\arctan x", r"\sqrt{127}", "|x|"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"\sin x",
+        "e^x",
+        "2^x",
+        r"\ln x",
+        r"\sqrt{x+1}",
+        "n!",
+        "f(x)",
+        r"\sqrt[3]{2}",
+        r"\arctan x",
+        r"\sqrt{127}",
+        "|x|",
+    ],
+)
 def test_a_part_that_is_a_fresh_residue_is_not_sure(text: str) -> None:
     found = fingerprint(read(text))
     assert found is not None
@@ -179,7 +194,10 @@ def test_what_is_the_same_only_for_some_values_has_no_equal_image(one: str, othe
     assert first is None or second is None or first.residue != second.residue
 
 
-@pytest.mark.parametrize("text", [r"\infty", r"\frac10", r"\frac{1}{x-x}", "1, 2", "x = 1", r"1 \pm 2", "3 km", r"0^{-1}", r"\frac{1}{\sin 0}"])
+@pytest.mark.parametrize(
+    "text",
+    [r"\infty", r"\frac10", r"\frac{1}{x-x}", "1, 2", "x = 1", r"1 \pm 2", "3 km", r"0^{-1}", r"\frac{1}{\sin 0}"],
+)
 def test_what_has_no_value_has_no_image(text: str) -> None:
     assert fingerprint(read(text)) is None
 
@@ -222,7 +240,16 @@ def test_formulas_of_numbers_are_worked_out(text: str, value: Fraction | None) -
     assert rational(read(text)) == value
 
 
-@pytest.mark.parametrize("text", ["10^{99999}", "9999!", r"\binom{99999}{50000}", "(2^{9999})^{9999}", "2^{9999} 3^{9999} 5^{9999} 7^{9999} 11^{9999} 13^{9999}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "10^{99999}",
+        "9999!",
+        r"\binom{99999}{50000}",
+        "(2^{9999})^{9999}",
+        "2^{9999} 3^{9999} 5^{9999} 7^{9999} 11^{9999} 13^{9999}",
+    ],
+)
 def test_what_is_too_large_is_not_worked_out(text: str) -> None:
     with pytest.raises(OverflowError, match="large|bits|limit"):
         rational(read(text))
@@ -236,7 +263,10 @@ def test_a_number_just_within_the_limit_is_worked_out() -> None:
 @settings(derandomize=True, max_examples=100, deadline=None)
 @given(st.fractions(), st.fractions())
 def test_the_image_of_a_sum_is_the_sum_of_the_images(one: Fraction, other: Fraction) -> None:
-    parts = [fingerprint(read(f"{value.numerator}/{value.denominator}")) for value in (one, other, one + other, one * other)]
+    parts = [
+        fingerprint(read(f"{value.numerator}/{value.denominator}"))
+        for value in (one, other, one + other, one * other)
+    ]
     images = [part.residue for part in parts if part is not None]
     assert (images[0] + images[1]) % PRIME == images[2]
     assert images[0] * images[1] % PRIME == images[3]

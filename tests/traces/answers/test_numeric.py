@@ -47,7 +47,13 @@ def test_values(text: str, expected: float) -> None:
 
 @pytest.mark.parametrize(
     ("text", "values", "expected"),
-    [("2x", {"x": 1.5}, 3.0), ("x^y", {"x": 2, "y": 3}, 8.0), ("x_1 + x_2", {"x_1": 1, "x_2": 2}, 3.0), (r"\sum_{k=1}^{3} kx", {"x": 2}, 12.0), ("k", {"k": 7}, 7.0)],
+    [
+        ("2x", {"x": 1.5}, 3.0),
+        ("x^y", {"x": 2, "y": 3}, 8.0),
+        ("x_1 + x_2", {"x_1": 1, "x_2": 2}, 3.0),
+        (r"\sum_{k=1}^{3} kx", {"x": 2}, 12.0),
+        ("k", {"k": 7}, 7.0),
+    ],
 )
 def test_values_of_variables(text: str, values: dict[str, float], expected: float) -> None:
     assert float(evaluate(read(text), values).value) == expected
@@ -64,7 +70,26 @@ def test_values_have_many_digits() -> None:
     assert abs(value * value - 2) < mp.mpf(10) ** (2 - DIGITS)
 
 
-@pytest.mark.parametrize("text", ["x", r"\infty", "1, 2", "x = 1", r"\frac10", "0^{1-1}", "0^{-1}", r"\ln 0", r"\log_1 2", "f(1)", "...", "3 km", r"\int_0^1 x", r"\tan\infty", r"\lfloor i \rfloor"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x",
+        r"\infty",
+        "1, 2",
+        "x = 1",
+        r"\frac10",
+        "0^{1-1}",
+        "0^{-1}",
+        r"\ln 0",
+        r"\log_1 2",
+        "f(1)",
+        "...",
+        "3 km",
+        r"\int_0^1 x",
+        r"\tan\infty",
+        r"\lfloor i \rfloor",
+    ],
+)
 def test_what_has_no_value(text: str) -> None:
     with pytest.raises(Undefined):
         evaluate(read(text), {})

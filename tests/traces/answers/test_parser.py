@@ -137,7 +137,10 @@ def test_formulas(text: str, tree: Node) -> None:
         (r"\{\}", EMPTY),
         (r"\emptyset", EMPTY),
         ("∅", EMPTY),
-        ("(1,2] ∪ {3}".replace("{", r"\{").replace("}", r"\}"), Node("union", (Node("interval", (ONE, TWO, True, False)), Node("set", (THREE,))))),
+        (
+            "(1,2] ∪ {3}".replace("{", r"\{").replace("}", r"\}"),
+            Node("union", (Node("interval", (ONE, TWO, True, False)), Node("set", (THREE,)))),
+        ),
         (r"\{x | x < 3\}", Node("builder", (X, Node("rel", (("<",), X, THREE))))),
         (r"\{x : x < 3\}", Node("builder", (X, Node("rel", (("<",), X, THREE))))),  # BUG: a set of one inequality
         (r"\{x \mid x < 3\}", Node("builder", (X, Node("rel", (("<",), X, THREE))))),
@@ -302,13 +305,19 @@ def test_what_is_not_wholly_understood_is_refused(text: str, why: str) -> None:
 
 
 @pytest.mark.parametrize("depth", [500, 3_000])
-@pytest.mark.parametrize(("opened", "closed"), [("(", ")"), ("{", "}"), (r"\{", r"\}"), (r"\sqrt{", "}"), (r"\frac{1}{", "}"), ("|", "|"), ("x^{", "}")])
+@pytest.mark.parametrize(
+    ("opened", "closed"),
+    [("(", ")"), ("{", "}"), (r"\{", r"\}"), (r"\sqrt{", "}"), (r"\frac{1}{", "}"), ("|", "|"), ("x^{", "}")],
+)
 def test_depth_is_over_the_limit(opened: str, closed: str, depth: int) -> None:
     with pytest.raises(OverflowError):
         read(opened * depth + "1" + closed * depth)
 
 
-@pytest.mark.parametrize("text", ["-" * 2_000 + "1", "+-" * 900 + "1", "1" + "!" * 500, "x" + "'" * 500, r"\pm" * 400 + "1", "2^" * 800 + "2"])
+@pytest.mark.parametrize(
+    "text",
+    ["-" * 2_000 + "1", "+-" * 900 + "1", "1" + "!" * 500, "x" + "'" * 500, r"\pm" * 400 + "1", "2^" * 800 + "2"],
+)
 def test_long_rows_of_signs_end(text: str) -> None:
     try:
         read(text)
@@ -317,9 +326,11 @@ def test_long_rows_of_signs_end(text: str) -> None:
 
 
 PIECES = st.sampled_from(
-    [*"0123456789xyzn+-*/^_(){}[]|,;:=<>!'&%$.~ ", "12", "1.5", "1,234", r"\frac", r"\sqrt", r"\pi", r"\pm", r"\{", r"\}", r"\left", r"\right", r"\infty",
-     r"\cup", r"\in", r"\text{a}", r"\text{ km}", r"\sin", r"\log", r"\binom", r"\begin{pmatrix}", r"\end{pmatrix}", r"\\", r"\pmod", r"\overline", r"\circ",
-     r"\sum", r"\lim", r"\ldots", r"\forall", r"\mathbb{R}", "π", "√", "²", " for ", " and ", " or ", " km "]
+    [*"0123456789xyzn+-*/^_(){}[]|,;:=<>!'&%$.~ ", "12", "1.5", "1,234", r"\frac", r"\sqrt", r"\pi", r"\pm", r"\{",
+    r"\}", r"\left", r"\right", r"\infty",
+     r"\cup", r"\in", r"\text{a}", r"\text{ km}", r"\sin", r"\log", r"\binom", r"\begin{pmatrix}", r"\end{pmatrix}",
+     r"\\", r"\pmod", r"\overline", r"\circ", r"\sum", r"\lim", r"\ldots", r"\forall", r"\mathbb{R}", "π", "√", "²",
+     " for ", " and ", " or ", " km "]
 )  # fmt: skip
 
 
@@ -334,7 +345,18 @@ def test_any_row_of_pieces_is_read_or_refused(pieces: list[str]) -> None:
         assert isinstance(node, Node)
 
 
-@pytest.mark.parametrize("text", ["x^2 + 1", r"\frac{1}{2}", "(1, 2]", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"\{x | x < 3\}", "3 km", "f(x) = 2x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x^2 + 1",
+        r"\frac{1}{2}",
+        "(1, 2]",
+        r"\begin{pmatrix}1&2\\3&4\end{pmatrix}",
+        r"\{x | x < 3\}",
+        "3 km",
+        "f(x) = 2x",
+    ],
+)
 def test_no_beginning_of_an_answer_is_read_as_the_whole(text: str) -> None:
     whole = read(text)
     for end in range(1, len(text)):

@@ -12,10 +12,8 @@ from stillroom.traces.answers.compare import compare
 from stillroom.traces.answers.numeric import evaluate
 from stillroom.traces.answers.parser import read
 from stillroom.traces.answers.sets import real_set
-from stillroom.traces.answers.tree import INFINITY, Node, negative, is_inequality
+from stillroom.traces.answers.tree import INFINITY, Node, is_inequality, negative
 from stillroom.traces.answers.values import Rules
-
-
 
 
 def place(end: Node) -> float:

@@ -153,7 +153,16 @@ def test_a_decimal_is_what_rounds_to_it(one: str, other: str, same: bool | None)
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("0.333x", r"\frac{x}{3}"), ("0.33x", r"\frac{x}{3}"), ("3.14r^2", r"\pi r^2"), ("...", "1"), (r"\int_0^1 x", r"\frac12"), (r"\sum_{k=1}^{\infty} 2^{-k}", "1"), ("f(1)", "2"), (r"\sin(10^{9})", "0.545843")],
+    [
+        ("0.333x", r"\frac{x}{3}"),
+        ("0.33x", r"\frac{x}{3}"),
+        ("3.14r^2", r"\pi r^2"),
+        ("...", "1"),
+        (r"\int_0^1 x", r"\frac12"),
+        (r"\sum_{k=1}^{\infty} 2^{-k}", "1"),
+        ("f(1)", "2"),
+        (r"\sin(10^{9})", "0.545843"),
+    ],
 )
 def test_what_cannot_be_told_is_unknown_with_its_reason(one: str, other: str) -> None:
     answer = both(one, other)
@@ -161,7 +170,9 @@ def test_what_cannot_be_told_is_unknown_with_its_reason(one: str, other: str) ->
     assert answer.why
 
 
-@pytest.mark.parametrize("text", ["...", r"\int_0^1 x", "f(1)", r"\frac10", "0^{-1}", r"\infty", "x!", r"\sum_{k=1}^{\infty} 2^{-k}"])
+@pytest.mark.parametrize(
+    "text", ["...", r"\int_0^1 x", "f(1)", r"\frac10", "0^{-1}", r"\infty", "x!", r"\sum_{k=1}^{\infty} 2^{-k}"]
+)
 def test_what_is_written_alike_is_the_same(text: str) -> None:
     assert both(text, text).same is True
 
@@ -211,7 +222,16 @@ def test_without_one_who_confirms_it_is_pending() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("1/2", "0.5"), (r"\sqrt8", r"2\sqrt2"), ("(x+1)^2", "x^2+2x+1"), ("1", "2"), (r"\sin x", r"\cos x"), (r"\sin x", r"\sin x+1"), (r"\pi", "3.14")]
+    ("one", "other"),
+    [
+        ("1/2", "0.5"),
+        (r"\sqrt8", r"2\sqrt2"),
+        ("(x+1)^2", "x^2+2x+1"),
+        ("1", "2"),
+        (r"\sin x", r"\cos x"),
+        (r"\sin x", r"\sin x+1"),
+        (r"\pi", "3.14"),
+    ],
 )
 def test_nobody_is_asked_where_it_can_be_seen(one: str, other: str) -> None:
     def confirm(one: Node, other: Node) -> bool | None:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -193,7 +194,9 @@ def test_the_kernel_ends_a_worker_whose_owner_has_forgotten_it() -> None:
     assert worker.stdout is not None
     with worker.stdin, worker.stdout:
         worker.stdout.readline()
-        worker.stdin.write(b'{"gold": "gamma(x+1)", "answer": "x*gamma(x)", "policies": {}, "prove": false, "limit_s": 0.1}\n')
+        worker.stdin.write(
+            b'{"gold": "gamma(x+1)", "answer": "x*gamma(x)", "policies": {}, "prove": false, "limit_s": 0.1}\n'
+        )
         worker.stdin.flush()
         assert worker.wait(timeout=60) == -signal.SIGALRM
 
@@ -249,7 +252,7 @@ def test_workers_that_cannot_start_say_why(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     "setting", [{"workers": 0}, {"timeout_s": 0}, {"timeout_s": float("nan")}, {"memory_mb": 10}]
 )
-def test_impossible_settings(setting: dict[str, int]) -> None:
+def test_impossible_settings(setting: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=next(iter(setting))):
         AnswerChecker(**setting)
 
