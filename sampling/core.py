@@ -1,9 +1,10 @@
 """The rejection-sampling core: one async loop that draws, scores and stops, for both paths.
 
 No batch barrier: a finished attempt goes to its scorer at once, its slot to the next draw, and a task that is
-satisfied frees its slots at once. Tasks are opened one after the other and older ones are served first; in flight per
-task is what the policy expects it still needs. Whatever a teacher answers is in the ledger before anything depends on
-it. A task keeps its first k accepted *in draw order*.
+satisfied frees its slots at once. Tasks are opened one after the other and older ones are served first, each with the
+draws that it needs in any case; only when no task is left to open do idle slots go to draws that are merely expected to
+be needed. Whatever a teacher answers is in the ledger before anything depends on it. A task keeps its first k accepted
+*in draw order*.
 
 It retries requests that failed in passing, records those that failed for good and goes on without them; it stops the
 run only when a long row of requests failed (TeacherDown) or when a teacher says that asking anybody is pointless.
@@ -24,9 +25,10 @@ from stillroom.sampling.counts import Counts
 from stillroom.sampling.drawing import Drawing
 from stillroom.sampling.draws import TaskDraws
 from stillroom.sampling.ledger import Ledger, request_key, scorer_key
-from stillroom.sampling.policy import Until
+from stillroom.sampling.limits import Limits, Prices
+from stillroom.sampling.policy import Budget, Policy
 from stillroom.sampling.prompt import Prompt
-from stillroom.sampling.records import Outcome, SamplingParams, ScoredAttempt, Task
+from stillroom.sampling.records import Outcome, SamplingParams, ScoredAttempt, StopReason, Task
 from stillroom.sampling.retry import RetrySettings
 from stillroom.sampling.scorer import Scorer
 from stillroom.sampling.teachers.base import Teacher
@@ -42,24 +44,32 @@ class Core:
         self,
         teacher: Teacher,
         scorer: Scorer,
-        policy: Until,
+        policy: Policy,
         ledger: Ledger,
         *,
         sampling: SamplingParams,
         seed: int,
         prompt: Prompt | None = None,
         retry: RetrySettings | None = None,
+        limits: Limits | None = None,
+        prices: Prices | None = None,
     ) -> None:
         self.counts = Counts()
         self._teacher, self._scorer, self._policy, self._ledger = teacher, scorer, policy, ledger
         self._sampling, self._seed, self._prompt = sampling, seed, prompt or Prompt()
-        self._drawing = Drawing(teacher, scorer, ledger, sampling, seed, retry or RetrySettings(), self.counts)
+        self._drawing = Drawing(
+            teacher, scorer, ledger, sampling, seed, retry or RetrySettings(), self.counts, policy.escalate
+        )
+        self._limits, self._prices = limits or Limits(), prices
+        self._open: dict[int, TaskDraws] = {}  # those that have not stopped, in the order they were opened
+        self._more_tasks = True
         self._hungry: deque[TaskDraws] = deque()  # those that may want another draw
         self._changed: deque[TaskDraws] = deque()  # those with news since the loop last looked
         self._jobs: set[asyncio.Task[None]] = set()
         self._asking: set[asyncio.Task[None]] = set()  # the jobs that hold a slot of the teacher
         self._fatal: BaseException | None = None
         self._stopping = False
+        self._because = ""
         self._wake = asyncio.Event()
 
     async def run(self, tasks: Iterable[Task], on_outcome: Callable[[Outcome], object]) -> None:
@@ -85,7 +95,7 @@ class Core:
         finally:
             await self._cancel(list(self._jobs))
         if self._stopping:
-            raise self._interrupted()
+            raise self._interrupted(self._because)
 
     def stop_drawing(self) -> None:
         """Starts no more draws; those in flight are answered, scored and kept, then `run` raises Interrupted."""
@@ -101,13 +111,17 @@ class Core:
 
     def _start_draws(self, source: Iterator[Task]) -> bool:
         """Fills the free slots; says whether it opened a task (there may be more, but others want a turn)."""
+        self._check_limits()
         while not self._stopping and self._has_slot():
             if self._start_hungry():
                 continue
-            task = next(source, None)
+            task = next(source, None) if self._more_tasks else None
             if task is not None:
                 self._open_task(task)
-            return task is not None
+                return True
+            self._more_tasks = False
+            if not self._start_ahead():
+                break
         return False
 
     def _has_slot(self) -> bool:
@@ -115,6 +129,9 @@ class Core:
         return len(self._asking) < slots and len(self._jobs) - len(self._asking) < slots * UNSCORED_PER_SLOT
 
     def _start_hungry(self) -> bool:
+        """Starts a draw that a task needs in any case: of the oldest, or where a budget is best spent."""
+        if isinstance(self._policy, Budget):
+            return self._start_cheapest(self._policy)
         while self._hungry:
             draws = self._hungry[0]
             index = draws.next_index(self.counts.run_rate)
@@ -124,18 +141,75 @@ class Core:
             self._hungry.popleft().queued = False
         return False
 
+    def _start_cheapest(self, policy: Budget) -> bool:
+        if self._more_tasks:
+            return False  # every task has its first draw before any has a second
+        rate, mean = self.counts.run_rate, self.counts.mean_tokens
+        best: tuple[float, TaskDraws, int] | None = None
+        for draws in self._open.values():
+            index = draws.next_index(rate)
+            if index is None:
+                continue
+            spent = draws.tally.spent + draws.tally.unscored
+            price = policy.price(draws.tally, (draws.tokens + mean) / (spent + 1), rate)
+            if best is None or price < best[0]:
+                best = (price, draws, index)
+        if best is not None:
+            self._start(best[1], best[2])
+        return best is not None
+
+    def _start_ahead(self) -> bool:
+        """Starts a draw that is only expected to be needed, since its slot would stand idle: of the task that has the
+        fewest in flight for what it is expected to need."""
+        rate = self.counts.run_rate
+        waiting = ((draws, draws.next_index(rate, idle=True)) for draws in self._open.values())
+        able = [(len(draws.running), draws, index) for draws, index in waiting if index is not None]
+        if not able:
+            return False
+        _, draws, index = min(able, key=lambda entry: entry[0])
+        self._start(draws, index)
+        return True
+
+    def _check_limits(self) -> None:
+        """Stops drawing when a limit of the run, or the budget of the policy, is reached."""
+        if self._stopping:
+            return
+        reached = self._limits.reached(self.counts, self._prices)
+        if reached:
+            self._stopping, self._because = True, f" ({reached})"
+        elif isinstance(self._policy, Budget) and self._spent(self._policy):
+            self._more_tasks = False
+            for draws in list(self._open.values()):
+                if not draws.running:
+                    draws.end(StopReason.EXHAUSTED)
+                    self._changed.append(draws)
+
+    def _spent(self, policy: Budget) -> bool:
+        by_tokens = policy.tokens is not None and self.counts.completion_tokens >= policy.tokens
+        usd = self._prices.usd(self.counts) if self._prices else 0.0
+        return by_tokens or (policy.usd is not None and usd >= policy.usd)
+
     def _open_task(self, task: Task) -> None:
         messages = self._prompt.messages(task)
         key = request_key(messages, self._sampling, self._teacher.identity, self._seed)
         draws = TaskDraws(task, messages, key, scorer_key(self._scorer.identity, task.reference), self._policy)
-        draws.on_record = self._ledger.find(key, self._sampling.max_tokens, task.id, draws.scorer)
+        self._take_on_record(draws)
+        self._open[id(draws)] = draws
         self.counts.open += 1
         for index, recorded in draws.on_record.items():
-            # Those beyond max_attempts were drawn after failures; they are taken when their index comes up.
-            if recorded.verdict is not None and index < self._policy.max_attempts:
+            # Those beyond what may be spent were drawn after failures; they are taken when their index comes up.
+            if recorded.verdict is not None and index < self._policy.draws:
                 self.counts.reused += 1
                 self._drawing.resolve(draws, index, ScoredAttempt(recorded.attempt, recorded.verdict))
         self._changed.append(draws)
+
+    def _take_on_record(self, draws: TaskDraws) -> None:
+        """What is on record under the last limit; of what was cut off under an earlier one, how far it had come."""
+        *lower, last = self._drawing.limits
+        for step, limit in enumerate(lower, 1):
+            cut = self._ledger.find(draws.key, limit, draws.task.id, draws.scorer)
+            draws.climbed |= {i: step for i, found in cut.items() if found.attempt.finish_reason == "length"}
+        draws.on_record = self._ledger.find(draws.key, last, draws.task.id, draws.scorer)
 
     def _start(self, draws: TaskDraws, index: int) -> None:
         job = asyncio.create_task(self._guarded(draws, index))
@@ -192,8 +266,9 @@ class Core:
         draws.closed = True
         for job in draws.running.values():
             job.cancel()
+        del self._open[id(draws)]
         outcome = draws.outcome()
-        self.counts.close(outcome.stop, draws.surplus())
+        self.counts.close(outcome, draws.surplus())
         on_outcome(outcome)
 
     async def _cancel(self, jobs: list[asyncio.Task[None]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass, field
 
-from stillroom.sampling.records import State, StopReason
+from stillroom.sampling.records import Outcome, State
 
 
 @dataclass(slots=True)
@@ -13,6 +13,8 @@ class Counts:
     """Counts of one call of the core. Tokens are the teacher's; `reused` attempts came from the ledger.
 
     `surplus`: attempts that were answered after their task's fate was sealed; `cancelled` ones were not answered.
+    `truncated`: attempts that ended at their limit; `escalated`: those that were drawn again under a longer one.
+    `accepted_tokens` and `kept_tokens`: completion tokens of all accepted attempts, and of those that are kept.
     """
 
     tasks_total: int | None = None
@@ -27,8 +29,14 @@ class Counts:
     cancelled: int = 0
     surplus: int = 0
     reused: int = 0
+    truncated: int = 0
+    escalated: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cancelled_tokens: int = 0
+    accepted_tokens: int = 0
+    kept: int = 0
+    kept_tokens: int = 0
     last_failure: str = ""
     started: float = field(default_factory=time.monotonic)
 
@@ -36,11 +44,14 @@ class Counts:
         """Counts a verdict."""
         setattr(self, state.value, getattr(self, state.value) + 1)
 
-    def close(self, stop: StopReason, surplus: int) -> None:
+    def close(self, outcome: Outcome, surplus: int) -> None:
         """Counts a task that has stopped."""
         self.open -= 1
         self.surplus += surplus
-        setattr(self, stop.value, getattr(self, stop.value) + 1)
+        setattr(self, outcome.stop.value, getattr(self, outcome.stop.value) + 1)
+        kept = set(outcome.kept)
+        self.kept += len(kept)
+        self.kept_tokens += sum(s.attempt.completion_tokens for s in outcome.attempts if s.attempt.index in kept)
 
     @property
     def finished(self) -> int:
@@ -51,6 +62,11 @@ class Counts:
     def scored(self) -> int:
         """Attempts with a verdict."""
         return self.accepted + self.rejected + self.unscored
+
+    @property
+    def mean_tokens(self) -> float:
+        """Completion tokens of an attempt, on average; 1 before there is any."""
+        return self.completion_tokens / max(1, self.scored - self.reused) or 1.0
 
     @property
     def run_rate(self) -> float:

@@ -1,7 +1,8 @@
 """One draw, from asking to verdict: ask, write the attempt to the ledger, score, write the verdict.
 
-A request that fails in passing is asked again; one that fails for good is recorded and costs no attempt. What a
-cancelled request had cost is recorded too.
+A request that fails in passing is asked again; one that fails for good is recorded and costs no attempt. An answer
+that was cut off is asked for again under the next limit, if there is one, and never under the same. What a cancelled
+request had cost is recorded too.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from stillroom.sampling.counts import Counts
 from stillroom.sampling.draws import TaskDraws
 from stillroom.sampling.hashing import draw_seed
 from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.records import Attempt, Completion, Request, SamplingParams, ScoredAttempt, Usage
+from stillroom.sampling.records import Attempt, Completion, Request, SamplingParams, ScoredAttempt, State, Usage
 from stillroom.sampling.retry import RetrySettings, with_retries
 from stillroom.sampling.scorer import Scorer
 from stillroom.sampling.teachers.base import OutOfAttempts, Teacher
@@ -36,7 +37,10 @@ class Drawing:
         seed: int,
         retry: RetrySettings,
         counts: Counts,
+        limits: tuple[int, ...] = (),
     ) -> None:
+        self.limits = limits or (sampling.max_tokens,)
+        self._at = {limit: sampling.model_copy(update={"max_tokens": limit}) for limit in self.limits}
         self._teacher, self._scorer, self._ledger = teacher, scorer, ledger
         self._sampling, self._seed, self._retry, self._counts = sampling, seed, retry, counts
         self._failures_in_a_row = 0
@@ -53,42 +57,58 @@ class Drawing:
             answered()
             await self._score(draws, recorded.row, recorded.attempt)
             return
-        attempt = await self._ask(draws, index)
-        if attempt is None:
-            return
-        row = self._record(draws, attempt)
-        answered()
-        await self._score(draws, row, attempt)
+        drawn = await self._climb(draws, index)
+        if drawn is not None:
+            answered()
+            await self._score(draws, *drawn)
+
+    async def _climb(self, draws: TaskDraws, index: int) -> tuple[int, Attempt] | None:
+        """The attempt and its row: under the first limit, or the first that does not cut it off, or the last."""
+        drawn: tuple[int, Attempt] | None = None
+        for limit in self.limits[draws.climbed.get(index, 0) :]:
+            attempt = await self._ask(draws, index, limit)
+            if attempt is None:
+                return None
+            self._counts.escalated += drawn is not None
+            drawn = self._record(draws, attempt, limit), attempt
+            if attempt.finish_reason != "length":
+                break
+        return drawn
 
     def resolve(self, draws: TaskDraws, index: int, result: ScoredAttempt) -> None:
         """Counts a verdict and hands it to the task."""
         self._counts.add(result.verdict.state)
+        if result.verdict.state is State.ACCEPTED:
+            self._counts.accepted_tokens += result.attempt.completion_tokens
+        self._counts.truncated += result.attempt.finish_reason == "length"
         draws.resolve(index, result)
 
-    def _record(self, draws: TaskDraws, attempt: Attempt) -> int:
+    def _record(self, draws: TaskDraws, attempt: Attempt, limit: int) -> int:
         self._failures_in_a_row, self._answered_any = 0, True
         self._counts.prompt_tokens += attempt.prompt_tokens
         self._counts.completion_tokens += attempt.completion_tokens
-        return self._ledger.add_attempt(draws.key, self._sampling.max_tokens, attempt)
+        return self._ledger.add_attempt(draws.key, limit, attempt)
 
-    async def _ask(self, draws: TaskDraws, index: int) -> Attempt | None:
+    async def _ask(self, draws: TaskDraws, index: int, limit: int) -> Attempt | None:
         """The attempt, or None where the draw came to nothing, which is on record then."""
         usage = Usage()
         try:
-            return await self._answer(draws, index, usage)
+            return await self._answer(draws, index, limit, usage)
         except OutOfAttempts:
             draws.end_at(index)
         except RequestFailed as error:
             self._fail(draws, index, error)
         except asyncio.CancelledError:
             self._counts.cancelled += 1
+            self._counts.cancelled_tokens += usage.completion_tokens or 0
             self._ledger.add_cancelled(draws.key, index, draws.task.id, usage)
             raise
         return None
 
-    async def _answer(self, draws: TaskDraws, index: int, usage: Usage) -> Attempt:
+    async def _answer(self, draws: TaskDraws, index: int, limit: int, usage: Usage) -> Attempt:
         seed = draw_seed(self._seed, draws.task.id, index)
-        request = Request(draws.task.id, index, draws.messages, self._sampling, seed)
+        sampling = self._sampling if limit == self._sampling.max_tokens else self._at[limit]
+        request = Request(draws.task.id, index, draws.messages, sampling, seed)
 
         async def once() -> Attempt:
             started = time.monotonic()

@@ -5,7 +5,8 @@ seed of the run, teacher's identity), its draw index and its `max_tokens`; so ch
 scorer re-use every attempt that still applies, and only a changed request is paid for again. A verdict is keyed by
 attempt, scorer identity and reference: a corrected gold answer is scored anew.
 
-It refuses a second process on one run, a file of a newer version, and a damaged file, each with a message.
+It brings a file of an older version up to date, and refuses a second process on one run, a file of a newer version,
+and a damaged file, each with a message. What can be read of a damaged file is saved by `Ledger.salvage`.
 
     with Ledger.open(folder) as ledger:
         key = request_key(messages, sampling, teacher.identity, seed)
@@ -18,41 +19,41 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
 from stillroom.errors import LedgerError, RunFolderError
+from stillroom.sampling._ledger_file import FILE, connect, explained, version_of
+from stillroom.sampling._ledger_salvage import Salvaged, salvage
+from stillroom.sampling._ledger_schema import (
+    VERSION,
+    Recorded,
+    StoredOutcome,
+    Totals,
+    outcome_values,
+    read_attempt,
+    read_outcome,
+    read_verdict,
+)
 from stillroom.sampling.hashing import digest
-from stillroom.sampling.records import Attempt, Messages, SamplingParams, State, Usage, Verdict
+from stillroom.sampling.records import Attempt, Messages, Outcome, SamplingParams, Usage, Verdict
 
-FILE = "ledger.sqlite"
-VERSION = 1
+__all__ = [
+    "FILE",
+    "VERSION",
+    "Ledger",
+    "Recorded",
+    "Salvaged",
+    "StoredOutcome",
+    "Totals",
+    "request_key",
+    "scorer_key",
+]
 
-_SCHEMA = """
-CREATE TABLE attempts (
-  id INTEGER PRIMARY KEY,
-  request TEXT NOT NULL,             -- request_key()
-  draw INTEGER NOT NULL,             -- draw index, from 0
-  max_tokens INTEGER NOT NULL,       -- the limit it was drawn under
-  task_id TEXT NOT NULL, teacher TEXT NOT NULL, text TEXT NOT NULL, reasoning TEXT,
-  finish_reason TEXT NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
-  logprobs TEXT, latency_s REAL NOT NULL, at REAL NOT NULL,
-  UNIQUE (request, draw, max_tokens));
-CREATE TABLE verdicts (
-  attempt INTEGER NOT NULL REFERENCES attempts(id),
-  scorer TEXT NOT NULL,              -- scorer_key()
-  state TEXT NOT NULL, reason TEXT NOT NULL, score REAL, detail TEXT NOT NULL,
-  seconds REAL NOT NULL, at REAL NOT NULL,
-  PRIMARY KEY (attempt, scorer)) WITHOUT ROWID;
-CREATE TABLE failures (
-  request TEXT NOT NULL, draw INTEGER NOT NULL, task_id TEXT NOT NULL, error TEXT NOT NULL, at REAL NOT NULL);
-CREATE TABLE cancelled (
-  request TEXT NOT NULL, draw INTEGER NOT NULL, task_id TEXT NOT NULL,
-  prompt_tokens INTEGER, completion_tokens INTEGER, at REAL NOT NULL);   -- NULL: the teacher could not tell
-"""
+# Rows that are fetched at once where all are read: few enough to hold, enough to be quick.
+_PAGE = 500
 
 
 def request_key(messages: Messages, sampling: SamplingParams, teacher: str, seed: int) -> str:
@@ -67,26 +68,6 @@ def scorer_key(identity: str, reference: str | None) -> str:
     return digest([identity, reference])
 
 
-class Recorded(NamedTuple):
-    """An attempt from the ledger, its row id, and its verdict by the scorer asked for (None: not scored yet)."""
-
-    row: int
-    attempt: Attempt
-    verdict: Verdict | None
-
-
-class Totals(NamedTuple):
-    """What the ledger holds. Cancelled tokens count what teachers could tell; `cancelled_unknown` could not."""
-
-    attempts: int
-    prompt_tokens: int
-    completion_tokens: int
-    failures: int
-    cancelled: int
-    cancelled_tokens: int
-    cancelled_unknown: int
-
-
 class Ledger:
     """An open ledger. Not for several threads; one process at a time."""
 
@@ -94,37 +75,40 @@ class Ledger:
         self._db = connection
         self._lock = lock
         self.path = path
+        self.version = version_of(connection)
 
     @classmethod
     def open(cls, folder: Path) -> Ledger:
         """Opens or creates the ledger of a run and holds its lock until closed or the process ends.
 
+        One of an older version is brought up to date; what it was is kept beside it as `ledger.sqlite.v<version>`.
         Raises LedgerError (in use, damaged, disk full) and RunFolderError (written by a newer version).
         """
-        path = folder / FILE
-        lock = FileLock(folder / ".lock", timeout=0)
+        lock = _locked(folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except Timeout:
-            raise LedgerError(
-                f"another process is working on {folder}: wait for it to end, or give this run another --out"
-            ) from None
-        except OSError as error:
-            raise LedgerError(f"cannot write in {folder}: {error.strerror or error}") from error
-        try:
-            return cls(_connect(path, write=True), path, lock)
+            return cls(connect(folder / FILE, write=True), folder / FILE, lock)
         except BaseException:
             lock.release()
             raise
 
     @classmethod
     def read(cls, folder: Path) -> Ledger:
-        """Opens an existing ledger for reading only; a run may be writing it."""
+        """Opens an existing ledger for reading only, of this version or an older one; a run may be writing it."""
         path = folder / FILE
         if not path.is_file():
             raise RunFolderError(f"{folder} holds no ledger ({FILE}): it is not the folder of a run")
-        return cls(_connect(path, write=False), path, None)
+        return cls(connect(path, write=False), path, None)
+
+    @classmethod
+    def salvage(cls, folder: Path) -> Salvaged:
+        """Writes a new ledger with all that can be read of a damaged one, which is kept beside it.
+
+        Raises LedgerError (in use, disk full) and RunFolderError (there is none).
+        """
+        if not (folder / FILE).is_file():
+            raise RunFolderError(f"{folder} holds no ledger ({FILE}): there is nothing to salvage")
+        with _locked(folder):
+            return salvage(folder / FILE)
 
     def __enter__(self) -> Self:
         return self
@@ -137,6 +121,8 @@ class Ledger:
         self._db.close()
         if self._lock is not None:
             self._lock.release()
+
+    # -- writing: on disk when the call returns ------------------------------------------------------------
 
     def add_attempt(self, key: str, max_tokens: int, attempt: Attempt) -> int:
         """Writes an attempt and returns its row id."""
@@ -152,14 +138,25 @@ class Ledger:
         values = (row, scorer, v.state.value, v.reason, v.score, v.detail, v.seconds, time.time())
         self._write("INSERT OR REPLACE INTO verdicts VALUES (?,?,?,?,?,?,?,?)", values)
 
-    def add_failure(self, key: str, index: int, task_id: str, error: str) -> None:
-        """Writes that a request got no answer."""
-        self._write("INSERT INTO failures VALUES (?,?,?,?,?)", (key, index, task_id, error, time.time()))
+    def add_failure(self, key: str, index: int, task_id: str, error: str, kind: str = "failed") -> None:
+        """Writes that a request got no answer. `kind`: a word for the sort of failure, to count by."""
+        self._write("INSERT INTO failures VALUES (?,?,?,?,?,?)", (key, index, task_id, error, time.time(), kind))
 
     def add_cancelled(self, key: str, index: int, task_id: str, usage: Usage) -> None:
         """Writes what a cancelled request had cost."""
         values = (key, index, task_id, usage.prompt_tokens, usage.completion_tokens, time.time())
         self._write("INSERT INTO cancelled VALUES (?,?,?,?,?,?)", values)
+
+    def add_outcome(self, position: int, outcome: Outcome) -> None:
+        """Writes how the task at that position of the run ended, in the place of what was known of the position."""
+        values = (*outcome_values(position, outcome), time.time())
+        self._write("INSERT OR REPLACE INTO outcomes VALUES (?,?,?,?,?,?,?)", values)
+
+    def clear_outcomes(self) -> None:
+        """Forgets how tasks ended: a run with other tasks or another policy begins. Attempts stay."""
+        self._write("DELETE FROM outcomes", ())
+
+    # -- reading -------------------------------------------------------------------------------------------
 
     def find(self, key: str, max_tokens: int, task_id: str, scorer: str) -> dict[int, Recorded]:
         """What is on record for a request, by draw index: attempts that apply under `max_tokens`."""
@@ -172,17 +169,22 @@ class Ledger:
         )
         found: dict[int, Recorded] = {}
         for row in self._read(sql, (scorer, key, max_tokens, max_tokens, max_tokens)):
-            found.setdefault(row["draw"], Recorded(row["id"], _attempt(row, task_id), _verdict(row)))
+            found.setdefault(row["draw"], Recorded(row["id"], read_attempt(row, task_id), read_verdict(row)))
         return found
+
+    def outcomes(self) -> Iterator[StoredOutcome]:
+        """How tasks ended, in the order of the tasks, read as they are asked for; none in a version 1 ledger."""
+        if self.version >= 2:
+            yield from map(read_outcome, self._pages("SELECT * FROM outcomes", "position"))
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Every attempt with the latest verdict on it, in the order they were written: for export."""
         sql = (
             "SELECT a.*, v.state, v.reason AS v_reason, v.score, v.detail FROM attempts a "
-            "LEFT JOIN verdicts v ON v.attempt = a.id "
-            "AND v.at = (SELECT MAX(at) FROM verdicts w WHERE w.attempt = a.id) ORDER BY a.id"
+            "LEFT JOIN verdicts v ON v.attempt = a.id AND v.scorer = "
+            "(SELECT scorer FROM verdicts w WHERE w.attempt = a.id ORDER BY at DESC, scorer LIMIT 1)"
         )
-        return (dict(row) for row in self._read(sql, ()))
+        return (dict(row) for row in self._pages(sql, "id"))
 
     def totals(self) -> Totals:
         """Sums over the whole ledger."""
@@ -198,88 +200,47 @@ class Ledger:
 
     def verdict_counts(self) -> dict[str, int]:
         """How many attempts have each state by any scorer's latest verdict; `none`: not scored."""
-        counts: dict[str, int] = {}
-        for row in self.rows():
-            state = row["state"] or "none"
-            counts[state] = counts.get(state, 0) + 1
-        return counts
+        sql = (
+            "SELECT COALESCE((SELECT state FROM verdicts v WHERE v.attempt = a.id ORDER BY at DESC, scorer LIMIT 1), "
+            "'none') AS last, COUNT(*) FROM attempts a GROUP BY last"
+        )
+        return dict(map(tuple, self._read(sql, ())))
+
+    def failure_counts(self) -> dict[str, int]:
+        """Failures by kind."""
+        if self.version < 2:
+            return {"failed": n} if (n := self.totals().failures) else {}
+        return dict(map(tuple, self._read("SELECT kind, COUNT(*) FROM failures GROUP BY kind", ())))
+
+    def _pages(self, select: str, key: str) -> Iterator[sqlite3.Row]:
+        """All rows by a whole-number key, a page at a time: memory stays flat, and a run may write meanwhile."""
+        last = -1
+        while page := self._read(f"{select} WHERE {key} > ? ORDER BY {key} LIMIT {_PAGE}", (last,)):
+            yield from page
+            last = page[-1][key]
 
     def _write(self, sql: str, values: tuple[Any, ...]) -> sqlite3.Cursor:
-        with _explained(self.path):
+        with explained(self.path):
             return self._db.execute(sql, values)
 
     def _read(self, sql: str, values: tuple[Any, ...]) -> list[sqlite3.Row]:
-        with _explained(self.path):
+        with explained(self.path):
             return self._db.execute(sql, values).fetchall()
 
     def _one(self, sql: str) -> tuple[int, ...]:
         return tuple(self._read(sql, ())[0])
 
 
-def _connect(path: Path, *, write: bool) -> sqlite3.Connection:
-    with _explained(path):
-        # Autocommit: each record is on disk when the call returns. NORMAL survives the death of the process at
-        # any moment; only a power cut can lose the last records.
-        uri = f"{path.resolve().as_uri()}?mode={'rwc' if write else 'ro'}"
-        db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
-        db.row_factory = sqlite3.Row
-        try:
-            _prepare(db, path, write)
-        except BaseException:
-            db.close()
-            raise
-        return db
-
-
-def _prepare(db: sqlite3.Connection, path: Path, write: bool) -> None:
-    version = int(db.execute("PRAGMA user_version").fetchone()[0])
-    if version > VERSION:
-        raise RunFolderError(
-            f"{path} was written by a newer Stillroom (ledger version {version}, this one reads {VERSION}): upgrade"
-        )
-    if write:
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=NORMAL")
-    if version == 0:
-        if not write:
-            raise RunFolderError(f"{path} is empty: the run had not begun")
-        db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turns SQLite's errors into messages that say what to do."""
+def _locked(folder: Path) -> FileLock:
+    """The lock of a run, held."""
+    lock = FileLock(folder / ".lock", timeout=0)
     try:
-        yield
-    except sqlite3.OperationalError as error:
-        text = str(error)
-        if "full" in text or "disk I/O" in text:
-            fix = "free some space and run the same command again; what was answered before is kept"
-            raise LedgerError(f"cannot write {path}: {text}: {fix}") from error
-        raise LedgerError(f"cannot use {path}: {text}") from error
-    except sqlite3.DatabaseError as error:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
         raise LedgerError(
-            f"{path} is damaged ({error}): move it away to start anew, or bring it back from a copy"
-        ) from error
-
-
-def _attempt(row: sqlite3.Row, task_id: str) -> Attempt:
-    logprobs = None if row["logprobs"] is None else tuple(json.loads(row["logprobs"]))
-    return Attempt(
-        task_id=task_id,
-        index=row["draw"],
-        text=row["text"],
-        reasoning=row["reasoning"],
-        finish_reason=row["finish_reason"],
-        prompt_tokens=row["prompt_tokens"],
-        completion_tokens=row["completion_tokens"],
-        logprobs=logprobs,
-        latency_s=row["latency_s"],
-        teacher=row["teacher"],
-    )
-
-
-def _verdict(row: sqlite3.Row) -> Verdict | None:
-    if row["state"] is None:
-        return None
-    return Verdict(State(row["state"]), row["v_reason"], row["score"], row["detail"], row["seconds"])
+            f"another process is working on {folder}: wait for it to end, or give this run another --out"
+        ) from None
+    except OSError as error:
+        raise LedgerError(f"cannot write in {folder}: {error.strerror or error}") from error
+    return lock

@@ -1,38 +1,117 @@
-"""Policies: decide from a task's draws whether to draw more, and why it stopped.
+"""Policies: decide from a task's draws whether to draw more, why it stopped, and where the next draw is worth most.
 
-Stopping looks only at the draws in draw order, up to the first that is still open: what is kept then depends on the
-draws alone and never on which of them came back first, which would prefer short answers. How many draws to have in
-flight is a matter of speed only; it follows the expected number still needed under a Beta posterior of the task's
-pass rate, whose prior is the pass rate of the run so far.
+Only an accepted or a rejected attempt spends a draw. What could not be scored (cut off, unreadable) is no evidence
+about the task; it has a limit of its own, so that a task always ends.
 
->>> Until(per_task=1, max_attempts=4).stop([State.REJECTED, State.ACCEPTED])
+Stopping looks at the draws in draw order, up to the first that is still open: what is kept then depends on the draws
+alone and never on which of them came back first, which would prefer short answers. `order: arrival` gives that up.
+
+In flight, a task has the draws that it needs in any case; none of them is wasted. Only where slots would stand idle
+(no other task wants one) it is given what it is expected to need, under a Beta posterior of its pass rate with the pass
+rate of the run as prior.
+
+>>> Until(per_task=1, max_attempts=4).stop(Tally(accepted=1, rejected=1))
 <StopReason.SATISFIED: 'satisfied'>
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from functools import lru_cache
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from stillroom.sampling.records import State, StopReason
 
 # Weight of the run's pass rate in a task's posterior, in draws. Small: tasks differ a lot.
 PRIOR_STRENGTH = 2.0
+CONFIDENCE = 0.95
+"""Of the upper bound of a pass rate that decides whether a task is hopeless."""
 
 
-class Until(BaseModel):
-    """Draw until `per_task` are accepted, at most `max_attempts` times.
+class Tally(NamedTuple):
+    """What a task's draws have come to, those that count towards stopping it."""
 
-    `give_up_after`: stop early when that many draws brought none accepted; null never does.
+    accepted: int = 0
+    rejected: int = 0
+    unscored: int = 0
+
+    @property
+    def spent(self) -> int:
+        """Draws that were spent: unscored ones are not."""
+        return self.accepted + self.rejected
+
+    def plus(self, state: State) -> Tally:
+        """With one more attempt."""
+        return self._replace(**{state.value: getattr(self, state.value) + 1})
+
+
+class _Policy(BaseModel):
+    """What the policies share.
+
+    `order`: which of the accepted are kept: the first in draw order, or in order of `arrival`, which is a little
+    sooner and prefers short answers. `max_unscored`: attempts without a verdict that a task may have; null: as many as
+    draws. `escalate`: limits of tokens that an attempt is drawn under one after the other while it is cut off, in the
+    place of the teacher's `max_tokens`; empty: what is cut off is dropped.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    order: Literal["draw", "arrival"] = "draw"
+    max_unscored: int | None = Field(default=None, ge=1)
+    escalate: tuple[Annotated[int, Field(ge=1)], ...] = ()
+
+    @model_validator(mode="after")
+    def _rising(self) -> _Policy:
+        if list(self.escalate) != sorted(set(self.escalate)):
+            raise ValueError(f"escalate is {list(self.escalate)}: each limit must be above the one before")
+        return self
+
+    @property
+    def kept(self) -> int | None:
+        """How many accepted attempts of a task are kept; None: all."""
+        raise NotImplementedError
+
+    @property
+    def draws(self) -> int:
+        """Draws that a task may spend."""
+        raise NotImplementedError
+
+    @property
+    def unscored_limit(self) -> int:
+        """Attempts without a verdict that a task may have."""
+        return self.max_unscored or self.draws
+
+    def stop(self, tally: Tally) -> StopReason | None:
+        """Why a task with these draws stops; None: it goes on."""
+        raise NotImplementedError
+
+    def needed(self, tally: Tally) -> int:
+        """Draws that are needed in any case before the task can stop."""
+        raise NotImplementedError
+
+    def expected(self, tally: Tally, run_rate: float) -> int:
+        """Draws that are expected to be needed. `run_rate`: accepted share of all draws of the run, in (0, 1)."""
+        raise NotImplementedError
+
+    def _out_of_draws(self, tally: Tally) -> bool:
+        return tally.spent >= self.draws or tally.unscored >= self.unscored_limit
+
+
+class Until(_Policy):
+    """Draw until `per_task` are accepted, at most `max_attempts` times.
+
+    `give_up_after`: stop early when that many draws brought none accepted; null never does. `give_up_below`: stop when
+    the chance that the task is still satisfied falls below this, were its pass rate at the upper 95 % bound; null
+    never does.
+    """
+
+    policy: Literal["until"] = "until"
     per_task: int = Field(default=1, ge=1)
     max_attempts: int = Field(default=8, ge=1)
     give_up_after: int | None = Field(default=None, ge=1)
+    give_up_below: float | None = Field(default=None, gt=0, lt=1)
 
     @model_validator(mode="after")
     def _possible(self) -> Until:
@@ -42,22 +121,170 @@ class Until(BaseModel):
             )
         return self
 
-    def stop(self, states_T: Sequence[State]) -> StopReason | None:
-        """Why a task whose resolved draws, in draw order, are `states_T` stops; None: it goes on."""
-        if sum(s is State.ACCEPTED for s in states_T) >= self.per_task:
+    @property
+    def kept(self) -> int | None:
+        """`per_task`."""
+        return self.per_task
+
+    @property
+    def draws(self) -> int:
+        """`max_attempts`."""
+        return self.max_attempts
+
+    def stop(self, tally: Tally) -> StopReason | None:
+        """Satisfied, out of draws, or hopeless."""
+        if tally.accepted >= self.per_task:
             return StopReason.SATISFIED
-        if len(states_T) >= self.max_attempts:
+        if self._out_of_draws(tally):
             return StopReason.EXHAUSTED
         limit = self.give_up_after
-        if limit is not None and len(states_T) >= limit and State.ACCEPTED not in states_T[:limit]:
+        if limit is not None and tally.rejected >= limit and not tally.accepted:
+            return StopReason.GAVE_UP
+        if self.give_up_below is not None and self.chance(tally) < self.give_up_below:
             return StopReason.GAVE_UP
         return None
 
-    def wanted(self, accepted: int, resolved: int, run_rate: float) -> int:
-        """How many draws to have in flight for a task with `accepted` of `resolved` draws accepted.
+    def chance(self, tally: Tally) -> float:
+        """The chance that a task is satisfied within its draws, were its pass rate at its upper bound."""
+        return chance_of(self.per_task - tally.accepted, self.draws - tally.spent, upper_bound(*tally[:2]))
 
-        `run_rate`: accepted share of all draws of the run so far, in (0, 1).
-        """
-        rate = (accepted + PRIOR_STRENGTH * run_rate) / (resolved + PRIOR_STRENGTH)
-        needed = max(0, self.per_task - accepted)
-        return max(0, min(math.ceil(needed / rate), self.max_attempts - resolved))
+    def needed(self, tally: Tally) -> int:
+        """As many as are missing: fewer cannot satisfy it."""
+        return max(0, min(self.per_task - tally.accepted, self.draws - tally.spent))
+
+    def expected(self, tally: Tally, run_rate: float) -> int:
+        """What is missing, divided by the posterior mean of the pass rate."""
+        rate = (tally.accepted + PRIOR_STRENGTH * run_rate) / (tally.spent + PRIOR_STRENGTH)
+        missing = max(0, self.per_task - tally.accepted)
+        return max(0, min(math.ceil(missing / rate), self.draws - tally.spent))
+
+
+class Fixed(_Policy):
+    """Draw `attempts` for every task, whatever comes back. `per_task`: accepted ones that are kept; null: all."""
+
+    policy: Literal["fixed"]
+    attempts: int = Field(ge=1)
+    per_task: int | None = Field(default=None, ge=1)
+
+    @property
+    def kept(self) -> int | None:
+        """`per_task`."""
+        return self.per_task
+
+    @property
+    def draws(self) -> int:
+        """`attempts`."""
+        return self.attempts
+
+    def stop(self, tally: Tally) -> StopReason | None:
+        """When all are drawn: satisfied if as many were accepted as are to be kept, or any."""
+        if not self._out_of_draws(tally):
+            return None
+        return StopReason.SATISFIED if tally.accepted >= (self.per_task or 1) else StopReason.EXHAUSTED
+
+    def needed(self, tally: Tally) -> int:
+        """All that are left."""
+        return max(0, self.draws - tally.spent)
+
+    def expected(self, tally: Tally, run_rate: float) -> int:
+        """All that are left."""
+        return self.needed(tally)
+
+
+class Budget(_Policy):
+    """Spend a total of completion `tokens` or `usd` over all tasks, each at most `max_attempts` times, for at most
+    `per_task` accepted.
+
+    `spend`: `cheapest` draws next where an accepted trace is expected to cost least (mean tokens of the task's draws
+    over the posterior mean of its pass rate); `difficulty` gives each task a share in proportion to how often it fails
+    (after "Prop2Diff" of DART-Math, arXiv:2407.13690), at least one. All tasks are held open, and so in memory.
+    """
+
+    policy: Literal["budget"]
+    tokens: int | None = Field(default=None, ge=1)
+    usd: float | None = Field(default=None, gt=0)
+    per_task: int = Field(default=4, ge=1)
+    max_attempts: int = Field(default=16, ge=1)
+    spend: Literal["cheapest", "difficulty"] = "cheapest"
+
+    @model_validator(mode="after")
+    def _has_a_total(self) -> Budget:
+        if self.tokens is None and self.usd is None:
+            raise ValueError("budget needs a total: tokens, or usd with prices")
+        return self
+
+    @property
+    def kept(self) -> int | None:
+        """`per_task`."""
+        return self.per_task
+
+    @property
+    def draws(self) -> int:
+        """`max_attempts`."""
+        return self.max_attempts
+
+    def stop(self, tally: Tally) -> StopReason | None:
+        """When its share is accepted, or it is out of draws. The total is the core's to watch."""
+        if tally.accepted >= self.share(tally):
+            return StopReason.SATISFIED
+        return StopReason.EXHAUSTED if self._out_of_draws(tally) else None
+
+    def share(self, tally: Tally) -> int:
+        """How many accepted traces a task is to bring: all tasks the same, or hard ones more."""
+        if self.spend == "cheapest":
+            return self.per_task
+        failing = (tally.rejected + 1) / (tally.spent + 2)
+        return max(1, round(self.per_task * min(1.0, 2 * failing)))
+
+    def needed(self, tally: Tally) -> int:
+        """One at a time: each answer may change where the next is worth most."""
+        return int(self.stop(tally) is None)
+
+    def expected(self, tally: Tally, run_rate: float) -> int:
+        """As `needed`: nothing is drawn ahead of what is known."""
+        return self.needed(tally)
+
+    def price(self, tally: Tally, tokens: float, run_rate: float) -> float:
+        """Expected tokens for the next accepted trace of a task whose draws take `tokens` on average; tasks that lack
+        most of their share first where `spend` is `difficulty`."""
+        rate = (tally.accepted + PRIOR_STRENGTH * run_rate) / (tally.spent + PRIOR_STRENGTH)
+        if self.spend == "cheapest":
+            return tokens / rate
+        return -(self.share(tally) - tally.accepted) / self.share(tally)
+
+
+def _kind(value: object) -> str:
+    found = value.get("policy", "until") if isinstance(value, dict) else getattr(value, "policy", "until")
+    return str(found)
+
+
+Policy = Annotated[
+    Annotated[Until, Tag("until")] | Annotated[Fixed, Tag("fixed")] | Annotated[Budget, Tag("budget")],
+    Discriminator(_kind),
+]
+"""Any of them, by the key `policy`; without it `until`."""
+
+
+@lru_cache(maxsize=4096)
+def upper_bound(accepted: int, rejected: int) -> float:
+    """The upper 95 % bound of a pass rate: the quantile of the posterior Beta(1 + accepted, 1 + rejected).
+
+    With a uniform prior and whole numbers its distribution function is a binomial tail (Abramowitz and Stegun 26.5.24),
+    so that bisection finds the quantile without a table.
+    """
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        if chance_of(accepted + 1, accepted + rejected + 1, middle) < CONFIDENCE:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def chance_of(successes: int, draws: int, rate: float) -> float:
+    """The chance of at least so many successes in so many independent draws."""
+    if successes <= 0:
+        return 1.0
+    terms = (math.comb(draws, k) * rate**k * (1 - rate) ** (draws - k) for k in range(successes, draws + 1))
+    return min(1.0, math.fsum(terms))

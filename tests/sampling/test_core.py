@@ -16,7 +16,8 @@ from stillroom.sampling.core import Core
 from stillroom.sampling.drawing import FAILURES_IN_A_ROW
 from stillroom.sampling.draws import MAX_FAILED_DRAWS
 from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.policy import Until
+from stillroom.sampling.limits import Limits
+from stillroom.sampling.policy import Budget, Fixed, Policy, Until
 from stillroom.sampling.records import (
     Attempt,
     Completion,
@@ -66,12 +67,13 @@ def coin(share: float) -> Callable[[Request], str]:
 async def run(
     folder: Path,
     teacher: Teacher,
-    policy: Until,
+    policy: Policy,
     n: int = 20,
     *,
     scorer: Exact | None = None,
     sampling: SamplingParams | None = None,
     seed: int = 0,
+    limits: Limits | None = None,
 ) -> tuple[Core, dict[str, Outcome]]:
     outcomes: dict[str, Outcome] = {}
     with Ledger.open(folder) as ledger:
@@ -83,6 +85,7 @@ async def run(
             sampling=sampling or SamplingParams(),
             seed=seed,
             retry=AT_ONCE,
+            limits=limits,
         )
         await core.run(tasks(n), lambda outcome: outcomes.update({outcome.task.id: outcome}))
     return core, outcomes
@@ -132,10 +135,10 @@ async def test_stops_each_task_for_its_reason(tmp_path: Path) -> None:
     assert {i: o.stop for i, o in outcomes.items()} == {
         "0": StopReason.SATISFIED,
         "1": StopReason.GAVE_UP,
-        "2": StopReason.GAVE_UP,
+        "2": StopReason.EXHAUSTED,
     }
     assert len(outcomes["0"].attempts) == 2
-    assert [s.verdict.state for s in outcomes["2"].attempts] == [State.UNSCORED] * 4
+    assert [s.verdict.state for s in outcomes["2"].attempts] == [State.UNSCORED] * 6
 
 
 async def test_never_more_than_max_attempts_nor_more_in_flight_than_slots(tmp_path: Path) -> None:
@@ -209,6 +212,81 @@ async def test_only_a_changed_request_is_paid_for_again(
     await run(tmp_path, teacher, **{**arguments, "scorer": scorer, **change})  # type: ignore[arg-type]
     assert bool(teacher.calls) is asks
     assert bool(scorer.asked) is scores
+
+
+async def test_nothing_is_drawn_that_is_not_needed_while_other_tasks_wait(tmp_path: Path) -> None:
+    """Law: with tasks enough for all slots, no draw is cancelled and none is answered in vain."""
+    teacher = ScriptedTeacher(coin(0.6), concurrency=4)
+    core, outcomes = await run(tmp_path, teacher, Until(per_task=2, max_attempts=8), 200)
+    needed = sum(max((s.attempt.index for s in o.attempts), default=-1) + 1 for o in outcomes.values())
+    assert len(teacher.calls) - needed <= 4 + core.counts.cancelled + core.counts.surplus
+    assert core.counts.cancelled + core.counts.surplus <= 8  # of the last tasks, when slots stand idle
+
+
+async def test_cut_off_answers_are_drawn_again_under_the_next_limit_only(tmp_path: Path) -> None:
+    def answer(request: Request) -> Completion:
+        length = {"0": 8, "1": 30, "2": 300}[request.task_id]
+        cut = length > request.sampling.max_tokens
+        return Completion("right", "length" if cut else "stop", 1, min(length, request.sampling.max_tokens))
+
+    policy = Until(per_task=1, max_attempts=1, escalate=(16, 64))
+    teacher = ScriptedTeacher(answer)
+    core, outcomes = await run(tmp_path, teacher, policy, 3, sampling=SamplingParams(max_tokens=16))
+    asked = {i: [r.sampling.max_tokens for r in teacher.calls if r.task_id == i] for i in "012"}
+    assert asked == {"0": [16], "1": [16, 64], "2": [16, 64]}
+    assert [outcomes[i].attempts[0].attempt.completion_tokens for i in "012"] == [8, 30, 64]
+    assert (core.counts.escalated, core.counts.truncated) == (2, 1)
+    again = ScriptedTeacher(answer)
+    await run(tmp_path, again, policy, 3, sampling=SamplingParams(max_tokens=16))
+    assert again.calls == []
+
+
+async def test_a_cut_off_answer_on_record_is_not_asked_for_again(tmp_path: Path) -> None:
+    def cut(request: Request) -> Completion:
+        return Completion("right", "length", 1, request.sampling.max_tokens)
+
+    await run(tmp_path, ScriptedTeacher(cut), Until(max_attempts=1), 2, sampling=SamplingParams(max_tokens=16))
+    again = ScriptedTeacher(cut)
+    policy = Until(max_attempts=1, escalate=(16, 64))
+    await run(tmp_path, again, policy, 2, sampling=SamplingParams(max_tokens=16))
+    assert [r.sampling.max_tokens for r in again.calls] == [64, 64]
+
+
+@pytest.mark.parametrize(("order", "kept"), [("draw", (0, 1)), ("arrival", (2, 3))])
+async def test_which_accepted_are_kept(tmp_path: Path, order: str, kept: tuple[int, ...]) -> None:
+    """Of four draws in flight the later come back first."""
+    teacher = ScriptedTeacher(lambda r: "right", latency_s=lambda r: 0.01 if r.index < 2 else 0.0, concurrency=4)
+    policy = Fixed(policy="fixed", attempts=4, per_task=2, order=order)  # type: ignore[arg-type]
+    _, outcomes = await run(tmp_path, teacher, policy, 1)
+    assert sorted(outcomes["0"].kept) == sorted(kept)
+    assert [s.attempt.index for s in outcomes["0"].attempts] == [0, 1, 2, 3]
+
+
+async def test_a_limit_of_tokens_stops_the_run_and_a_higher_one_goes_on(tmp_path: Path) -> None:
+    policy = Until(per_task=1, max_attempts=1)
+    first = ScriptedTeacher(lambda r: "right", concurrency=2)
+    with pytest.raises(Interrupted, match=r"limits.tokens is 20.*same command again"):
+        await run(tmp_path, first, policy, 50, limits=Limits(tokens=20))
+    assert 4 <= len(first.calls) < 20
+    again = ScriptedTeacher(lambda r: "right")
+    _, outcomes = await run(tmp_path, again, policy, 50)
+    assert len(outcomes) == 50
+    assert len(again.calls) == 50 - len(first.calls)
+
+
+async def test_a_budget_goes_where_a_trace_is_cheapest(tmp_path: Path) -> None:
+    def answer(request: Request) -> Completion:
+        right = request.task_id < "5" or (request.index == 0 and request.task_id == "9")
+        return Completion("right" if right else "wrong", "stop", 1, 10)
+
+    policy = Budget(policy="budget", tokens=300, per_task=4, max_attempts=8)
+    teacher = ScriptedTeacher(answer, concurrency=1)
+    core, outcomes = await run(tmp_path, teacher, policy, 10)
+    assert len(outcomes) == 10
+    assert 300 <= core.counts.completion_tokens <= 310
+    easy = sum(r.task_id < "5" for r in teacher.calls)
+    assert easy >= 18
+    assert {o.stop for o in outcomes.values()} == {StopReason.SATISFIED, StopReason.EXHAUSTED}
 
 
 async def test_a_longer_limit_asks_again_only_for_what_was_cut(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stillroom.sampling.counts import Counts
-from stillroom.sampling.records import State, StopReason
+from stillroom.sampling.records import Outcome, State, StopReason, Task
 
 
 @given(st.lists(st.sampled_from(State)))
@@ -26,7 +26,7 @@ def test_every_verdict_is_counted_once(states: list[State]) -> None:
 def test_every_task_is_closed_once(stops: list[tuple[StopReason, int]]) -> None:
     counts = Counts(open=len(stops))
     for stop, surplus in stops:
-        counts.close(stop, surplus)
+        counts.close(Outcome(Task("t", (), None, "s"), (), (), stop), surplus)
     assert counts.open == 0
     assert counts.finished == len(stops)
     assert counts.surplus == sum(surplus for _, surplus in stops)

@@ -59,7 +59,10 @@ SINGLE: list[str] = [
 ]  # fmt: skip
 FORMULAS = st.recursive(
     LEAVES,
-    lambda inner: st.builds(lambda shape, a, b: shape.format(a, b), st.sampled_from(SHAPES), inner, inner) | st.builds(lambda shape, a: shape.format(a), st.sampled_from(SINGLE), inner),
+    lambda inner: (
+        st.builds(lambda shape, a, b: shape.format(a, b), st.sampled_from(SHAPES), inner, inner)
+        | st.builds(lambda shape, a: shape.format(a), st.sampled_from(SINGLE), inner)
+    ),
     max_leaves=10,
 )
 PIECES = st.sampled_from(
@@ -85,7 +88,7 @@ def test_any_formula_against_itself_is_never_different(strict: AnswerChecker, te
 @given(one=FORMULAS, other=FORMULAS)
 def test_any_two_formulas_both_ways_round(one: str, other: str) -> None:
     there, back = judge(one, other).reason, judge(other, one).reason
-    unread = {Reason.UNPARSED_GOLD, Reason.UNPARSED_ANSWER, Reason.NO_ANSWER}
+    unread = {Reason.UNPARSED_GOLD, Reason.UNPARSED_ANSWER, Reason.NO_ANSWER, Reason.OVER_LIMIT}
     assert there is back or (there in unread and back in unread)
 
 
@@ -131,7 +134,9 @@ def test_a_math_gold_that_is_cut_off_is_not_accepted_for_the_whole(strict: Answe
 def harmless(gold: str, cut: str) -> bool:
     """Whether only a unit, a degree sign, closing brackets or spaces are gone."""
     lost = gold[len(cut) :].strip()
-    return not any(char.isdigit() for char in lost) and ("\\text" in gold or "\\circ" in gold or "\\%" in gold or "mbox" in gold or not any(map(str.isalnum, lost)))
+    return not any(char.isdigit() for char in lost) and (
+        "\\text" in gold or "\\circ" in gold or "\\%" in gold or "mbox" in gold or not any(map(str.isalnum, lost))
+    )
 
 
 def test_a_damaged_solution_is_never_an_error(strict: AnswerChecker, data: Data) -> None:
@@ -139,7 +144,13 @@ def test_a_damaged_solution_is_never_an_error(strict: AnswerChecker, data: Data)
     for row in data("math500/math500_dev.jsonl")[:150]:
         text = row["solution"]
         place = chance.randrange(len(text))
-        for damaged in (text[:place], text[place:], text[:place] + chance.choice("{}\\$^_&%\x00") + text[place:], text.replace("{", "", 1), text.replace("}", "", 1)):
+        for damaged in (
+            text[:place],
+            text[place:],
+            text[:place] + chance.choice("{}\\$^_&%\x00") + text[place:],
+            text.replace("{", "", 1),
+            text.replace("}", "", 1),
+        ):
             sound(strict, row["answer"], damaged)
 
 
@@ -159,10 +170,51 @@ def test_long_rows_of_one_thing(strict: AnswerChecker, text: str) -> None:
     assert strict.check(text, text).reason != Reason.DIFFERENT
 
 
+@pytest.mark.timeout(15)
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"42+\frac{1}{(999+\pi)!}",  # BUG: hangs in the process that asks: ever more digits of a gamma function
+        r"42+\frac{1}{\Gamma(2000+\pi)}",  # BUG: hangs in the process that asks: ever more digits of a gamma function
+        r"42+\frac{1}{(99+\pi)!}",
+        r"42+\binom{999+\pi}{499+e}^{-1}",
+        "42+10^{-9999}",
+        r"42+e^{-9999\pi}",
+        r"42+10^{-9999}\sin x",
+        r"42+10^{-9999}\Gamma(x)",
+        r"42+10^{-9999}\prod_{k=1}^{1900}\sin k",
+        r"42+e^{-9999}\sum_{k=1}^{1900}\frac{1}{k!}",
+        r"42+x^{9999}e^{-9999}",
+        r"42+\frac{1}{2999!}",
+        r"42+2^{-9999}\arctan x",
+        r"42\cdot\frac{\sin x+10^{-300}}{\sin x}",
+    ],
+)
+def test_what_is_very_close_to_the_gold_is_not_accepted_and_ends(strict: AnswerChecker, text: str) -> None:
+    sound(strict, "42", text)
+    assert strict.check("42", text).state is not State.ACCEPTED
+
+
 # -- no way to run anything ------------------------------------------------------------------------------------------------
 
 SOURCES = sorted(Path(stillroom.traces.answers.__file__).parent.glob("*.py"))
-FORBIDDEN = frozenset({"eval", "exec", "compile", "sympify", "parse_expr", "parse_latex", "lambdify", "literal_eval", "S", "__import__", "nsimplify", "srepr", "loads"})
+FORBIDDEN = frozenset(
+    {
+        "eval",
+        "exec",
+        "compile",
+        "sympify",
+        "parse_expr",
+        "parse_latex",
+        "lambdify",
+        "literal_eval",
+        "S",
+        "__import__",
+        "nsimplify",
+        "srepr",
+        "loads",
+    }
+)
 """Names that run or parse text as code; `json.loads` apart."""
 
 
@@ -172,7 +224,11 @@ def names_called(tree: ast.AST) -> Iterator[tuple[str, int]]:
             called = node.func
             if isinstance(called, ast.Name):
                 yield called.id, node.lineno
-            elif isinstance(called, ast.Attribute) and not (called.attr in ("loads", "compile") and isinstance(called.value, ast.Name) and called.value.id in ("json", "re")):
+            elif isinstance(called, ast.Attribute) and not (
+                called.attr in ("loads", "compile")
+                and isinstance(called.value, ast.Name)
+                and called.value.id in ("json", "re")
+            ):
                 yield called.attr, node.lineno
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
@@ -189,7 +245,20 @@ def test_no_source_runs_or_sympifies_text(path: Path) -> None:
     assert [(name, line) for name, line in names_called(tree) if name in FORBIDDEN] == []
 
 
-@pytest.mark.parametrize("code", ["eval('1')", "exec(x)", "sympy.sympify(x)", "from sympy import sympify", "parse_expr(x)", "pickle.loads(x)", "__import__('os')", "compile(x, '', 'eval')", "sympy.S(x)"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "eval('1')",
+        "exec(x)",
+        "sympy.sympify(x)",
+        "from sympy import sympify",
+        "parse_expr(x)",
+        "pickle.loads(x)",
+        "__import__('os')",
+        "compile(x, '', 'eval')",
+        "sympy.S(x)",
+    ],
+)
 def test_the_look_at_the_sources_would_see_it(code: str) -> None:
     assert any(name in FORBIDDEN for name, _ in names_called(ast.parse(code)))
 

@@ -20,11 +20,14 @@ from stillroom.traces.answers.reading import judge
 Data = Callable[[str], list[dict[str, Any]]]
 LAWS = settings(derandomize=True, max_examples=150, deadline=None)
 
+UNREAD = frozenset({Reason.UNPARSED_GOLD, Reason.UNPARSED_ANSWER, Reason.NO_ANSWER, Reason.OVER_LIMIT})
+
+
 def mirrored(reason: str, other: str) -> bool:
-    """Whether the verdict on a pair and that on the swapped pair say the same."""
-    unread = {Reason.UNPARSED_GOLD, Reason.UNPARSED_ANSWER, Reason.NO_ANSWER}
-    if reason in unread and other in unread:  # where neither can be read, both ways name the gold
-        return Reason.UNPARSED_GOLD in (reason, other)
+    """Whether the verdict on a pair and that on the swapped pair say the same. Where a side cannot be read, the reason
+    names it by its place; where neither can, either may be named."""
+    if reason in UNREAD and other in UNREAD:
+        return reason == other == Reason.OVER_LIMIT or Reason.UNPARSED_GOLD in (reason, other)
     return reason == other
 
 
@@ -43,14 +46,21 @@ class Value(NamedTuple):
 
 
 INTEGERS = st.integers(-40, 40).map(lambda n: Value(str(n), Fraction(n)))
-FRACTIONS = st.builds(lambda a, b: Value(rf"\frac{{{a}}}{{{b}}}", Fraction(a, b)), st.integers(1, 30), st.integers(2, 12))
+FRACTIONS = st.builds(
+    lambda a, b: Value(rf"\frac{{{a}}}{{{b}}}", Fraction(a, b)), st.integers(1, 30), st.integers(2, 12)
+)
 NUMBERS = st.recursive(
     INTEGERS | FRACTIONS,
     lambda inner: st.one_of(
         st.builds(lambda a, b: Value(f"{a.text} + {b.tight()}", a.value + b.value, loose=True), inner, inner),
         st.builds(lambda a, b: Value(f"{a.text} - {b.tight()}", a.value - b.value, loose=True), inner, inner),
         st.builds(lambda a, b: Value(rf"{a.tight()} \cdot {b.tight()}", a.value * b.value), inner, inner),
-        st.builds(lambda a: Value(f"{{{a.tight()}}}^2", a.value**2) if a.loose else Value(rf"\left({a.text}\right)^2", a.value**2), inner),
+        st.builds(
+            lambda a: (
+                Value(f"{{{a.tight()}}}^2", a.value**2) if a.loose else Value(rf"\left({a.text}\right)^2", a.value**2)
+            ),
+            inner,
+        ),
     ),
     max_leaves=6,
 )
@@ -59,7 +69,11 @@ NUMBERS = st.recursive(
 
 def fraction(value: Fraction) -> str:
     sign = "-" if value < 0 else ""
-    return f"{sign}{abs(value.numerator)}" if value.denominator == 1 else rf"{sign}\frac{{{abs(value.numerator)}}}{{{value.denominator}}}"
+    return (
+        f"{sign}{abs(value.numerator)}"
+        if value.denominator == 1
+        else rf"{sign}\frac{{{abs(value.numerator)}}}{{{value.denominator}}}"
+    )
 
 
 TERMS = st.tuples(st.integers(-9, 9).filter(bool), st.integers(0, 3), st.integers(0, 2))
@@ -91,11 +105,45 @@ ANSWERS = st.one_of(
     st.lists(st.integers(-9, 9), min_size=2, max_size=4).map(lambda values: ", ".join(map(str, values))),
     st.lists(st.integers(-9, 9), min_size=2, max_size=3).map(lambda values: f"({', '.join(map(str, values))})"),
     st.lists(st.integers(-9, 9), min_size=1, max_size=3).map(lambda values: rf"\{{{', '.join(map(str, values))}\}}"),
-    st.builds(lambda a, b, o, c: f"{o}{a}, {a + b}{c}", st.integers(-9, 9), st.integers(1, 9), st.sampled_from("(["), st.sampled_from(")]")),
-    st.builds(lambda op, n: f"x {op} {n}", st.sampled_from(["<", ">", r"\le", r"\ge", "=", r"\ne"]), st.integers(-9, 9)),
-    st.builds(lambda n, unit: rf"{n}\text{{ {unit}}}", st.integers(1, 99), st.sampled_from(["km", "m", "apples", "hours", "degrees", "dollars"])),
-    st.builds(lambda n, sign: f"{n}{sign}", st.integers(1, 99), st.sampled_from([r"\%", r"^\circ", "_8", "!", r"\pi", "i", r" \pmod 7", ":3", ".5", "e^2"])),
-    st.sampled_from(["A", "(B)", r"\text{Evelyn}", "odd", r"\infty", r"-\infty", r"\mathbb{R}", r"\emptyset", "12:30", r"\frac{1}{", "", "???", r"\pm 3", "x^2+C", r"k\pi"]),
+    st.builds(
+        lambda a, b, o, c: f"{o}{a}, {a + b}{c}",
+        st.integers(-9, 9),
+        st.integers(1, 9),
+        st.sampled_from("(["),
+        st.sampled_from(")]"),
+    ),
+    st.builds(
+        lambda op, n: f"x {op} {n}", st.sampled_from(["<", ">", r"\le", r"\ge", "=", r"\ne"]), st.integers(-9, 9)
+    ),
+    st.builds(
+        lambda n, unit: rf"{n}\text{{ {unit}}}",
+        st.integers(1, 99),
+        st.sampled_from(["km", "m", "apples", "hours", "degrees", "dollars"]),
+    ),
+    st.builds(
+        lambda n, sign: f"{n}{sign}",
+        st.integers(1, 99),
+        st.sampled_from([r"\%", r"^\circ", "_8", "!", r"\pi", "i", r" \pmod 7", ":3", ".5", "e^2"]),
+    ),
+    st.sampled_from(
+        [
+            "A",
+            "(B)",
+            r"\text{Evelyn}",
+            "odd",
+            r"\infty",
+            r"-\infty",
+            r"\mathbb{R}",
+            r"\emptyset",
+            "12:30",
+            r"\frac{1}{",
+            "",
+            "???",
+            r"\pm 3",
+            "x^2+C",
+            r"k\pi",
+        ]
+    ),
 )
 
 
@@ -111,10 +159,11 @@ def test_a_verdict_is_the_same_both_ways_round(one: str, other: str) -> None:
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ("100", "one hundred"),  # BUG: rejected one way round, left open the other
-        (r"\frac{1}{2}", "one half"),  # BUG
-        ("1", "two thirds"),  # BUG
-        ("5", "red car"),  # BUG
+        ("100", "one hundred"),
+        (r"\frac{1}{2}", "one half"),
+        ("1", "two thirds"),
+        ("0, x", "y, x"),  # BUG: rejected one way round, left open the other: 0 has no partner, x against y is open
+        ("5", "red car"),
         ("x", "red car"),
         (r"\frac{1}{", "5"),
         ("", "5"),
@@ -130,18 +179,30 @@ def test_a_verdict_is_the_same_both_ways_round_where_kinds_differ(one: str, othe
     assert mirrored(first, second)
 
 
-@pytest.mark.parametrize("name", ["hardverify_dev", "reported_dev", "inspect_dev", "nemo_skills_dev", "hendrycks", "math_verify"])
-def test_verdicts_on_labelled_pairs_are_the_same_both_ways_round(data: Data, checker: AnswerChecker, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["hardverify_dev", "reported_dev", "inspect_dev", "nemo_skills_dev", "hendrycks", "math_verify"]
+)
+def test_verdicts_on_labelled_pairs_are_the_same_both_ways_round(
+    data: Data, checker: AnswerChecker, name: str
+) -> None:
     pairs = [(row["gold"], row["pred"] or "") for row in data(f"answers/{name}.jsonl")]
     there, back = checker.check_many(pairs), checker.check_many((answer, gold) for gold, answer in pairs)
-    turned = [(pair, one.reason, other.reason) for pair, one, other in zip(pairs, there, back, strict=True) if not mirrored(one.reason, other.reason)]
+    turned = [
+        (pair, one.reason, other.reason)
+        for pair, one, other in zip(pairs, there, back, strict=True)
+        if not mirrored(one.reason, other.reason)
+    ]
     assert turned == []
 
 
 def test_math_golds_against_each_other_are_the_same_both_ways_round(data: Data) -> None:
     golds = [row["answer"] for row in data("math500/math500_dev.jsonl")]
     shuffled = random.Random(7).sample(golds, len(golds))
-    turned = [(one, other) for one, other in zip(golds, shuffled, strict=True) if judge(one, other).reason is not judge(other, one).reason]
+    turned = [
+        (one, other)
+        for one, other in zip(golds, shuffled, strict=True)
+        if judge(one, other).reason is not judge(other, one).reason
+    ]
     assert turned == []
 
 
@@ -158,7 +219,11 @@ def test_a_math_gold_equals_itself_and_is_the_answer_of_its_solution(data: Data,
     rows = data("math500/math500_dev.jsonl")
     pairs = [(row["answer"], text) for row in rows for text in (row["answer"], row["solution"])]
     verdicts = checker.check_many(pairs)
-    assert [(gold, verdict.reason) for (gold, _), verdict in zip(pairs, verdicts, strict=True) if verdict.reason != Reason.EQUAL] == []
+    assert [
+        (gold, verdict.reason)
+        for (gold, _), verdict in zip(pairs, verdicts, strict=True)
+        if verdict.reason != Reason.EQUAL
+    ] == []
 
 
 # -- formatting ---------------------------------------------------------------------------------------------------------
@@ -211,12 +276,18 @@ def test_formatting_does_not_matter(name: str, text: str) -> None:
 def test_formatting_does_not_matter_for_math_golds(data: Data, name: str) -> None:
     golds = [row["answer"] for row in data("math500/math500_dev.jsonl")]
     changed = [(gold, FORMATS[name](gold)) for gold in golds]
-    misses = [(gold, text, judge(gold, text).reason) for gold, text in changed if judge(gold, text).reason is not Reason.EQUAL]
+    misses = [
+        (gold, text, judge(gold, text).reason)
+        for gold, text in changed
+        if judge(gold, text).reason is not Reason.EQUAL
+    ]
     assert misses == []
 
 
 @pytest.mark.parametrize("unit", ["km", "meters", "apples", "hours", "square feet", "miles per hour"])
-@pytest.mark.parametrize("wrap", [r"\text{ %s}", r"\,\text{%s}", r"\mathrm{~%s}", r"\ \textrm{%s}", r"~\mbox{%s}", " %s", r"\;\text{ %s }"])
+@pytest.mark.parametrize(
+    "wrap", [r"\text{ %s}", r"\,\text{%s}", r"\mathrm{~%s}", r"\ \textrm{%s}", r"~\mbox{%s}", " %s", r"\;\text{ %s }"]
+)
 def test_how_a_unit_is_wrapped_does_not_matter(unit: str, wrap: str) -> None:
     assert judge(rf"12\text{{ {unit}}}", "12" + wrap % unit).reason is Reason.EQUAL
 
@@ -259,7 +330,9 @@ def test_a_fraction_may_be_extended(terms: list[tuple[int, int, int]], below: in
 
 @LAWS
 @given(POLYNOMIALS, st.integers(0, 3), st.sampled_from([-1, 1]))
-def test_a_polynomial_differs_where_a_coefficient_does(terms: list[tuple[int, int, int]], place: int, step: int) -> None:
+def test_a_polynomial_differs_where_a_coefficient_does(
+    terms: list[tuple[int, int, int]], place: int, step: int
+) -> None:
     a, i, j = terms[place % len(terms)]
     assume(a + step)
     changed = [(a + step, i, j) if (i, j) == each[1:] else each for each in terms]
@@ -278,14 +351,21 @@ def test_a_surd_equals_itself_with_a_square_taken_out(parts: tuple[int, int, int
 def test_a_surd_may_have_its_root_below_or_above(parts: tuple[int, int, int]) -> None:
     a, b, root = parts
     norm = a * a - b * b * root
-    assert judge(rf"\frac{{1}}{{{surd(a, b, root)}}}", rf"\frac{{{surd(a, -b, root)}}}{{{norm}}}").reason is Reason.EQUAL
+    assert (
+        judge(rf"\frac{{1}}{{{surd(a, b, root)}}}", rf"\frac{{{surd(a, -b, root)}}}{{{norm}}}").reason is Reason.EQUAL
+    )
 
 
 @LAWS
 @given(SURDS, st.sampled_from(["whole", "factor", "sign", "root"]))
 def test_a_surd_differs_where_a_part_does(parts: tuple[int, int, int], what: str) -> None:
     a, b, root = parts
-    changed = {"whole": (a + 1, b, root), "factor": (a, b + 1 or 1, root), "sign": (a, -b, root), "root": (a, b, root + 1)}[what]
+    changed = {
+        "whole": (a + 1, b, root),
+        "factor": (a, b + 1 or 1, root),
+        "sign": (a, -b, root),
+        "root": (a, b, root + 1),
+    }[what]
     assume(not (what == "factor" and b == -1) and changed[2] not in (4, 8, 12))
     assert judge(surd(*parts), surd(*changed)).reason is Reason.DIFFERENT
 
@@ -294,14 +374,20 @@ def test_a_surd_differs_where_a_part_does(parts: tuple[int, int, int], what: str
 @given(st.integers(-9, 9).filter(bool), st.integers(1, 12), st.integers(1, 9))
 def test_multiples_of_pi_in_any_form(top: int, bottom: int, factor: int) -> None:
     one = rf"\frac{{{top}\pi}}{{{bottom}}}"
-    for other in (rf"\frac{{{top * factor}}}{{{bottom * factor}}}\pi", f"{top}π/{bottom}", rf"{top}\cdot\frac{{\pi}}{{{bottom}}}"):
+    for other in (
+        rf"\frac{{{top * factor}}}{{{bottom * factor}}}\pi",
+        f"{top}π/{bottom}",
+        rf"{top}\cdot\frac{{\pi}}{{{bottom}}}",
+    ):
         assert judge(one, other).reason is Reason.EQUAL
     assert judge(one, rf"\frac{{{top}\pi}}{{{bottom + 1}}}").reason is Reason.DIFFERENT
 
 
 @LAWS
 @given(st.lists(st.integers(-9, 9), min_size=2, max_size=5), st.randoms(use_true_random=False))
-def test_the_order_of_a_set_does_not_matter_and_that_of_a_tuple_does(values: list[int], chance: random.Random) -> None:
+def test_the_order_of_a_set_does_not_matter_and_that_of_a_tuple_does(
+    values: list[int], chance: random.Random
+) -> None:
     shuffled = chance.sample(values, len(values))
     one, other = ", ".join(map(str, values)), ", ".join(map(str, shuffled))
     assert judge(rf"\{{{one}\}}", rf"\{{{other}\}}").reason is Reason.EQUAL
@@ -327,11 +413,15 @@ def changed_sign(text: str) -> str | None:
     return turned if turned != text else None
 
 
-
 def test_a_math_gold_with_a_digit_changed_is_another(data: Data) -> None:
     chance = random.Random(7)
     golds = [row["answer"] for row in data("math500/math500_dev.jsonl")]
-    changed = [(gold, found) for gold in golds for found in (changed_digit(gold, chance), changed_digit(gold, chance), changed_sign(gold)) if found]
+    changed = [
+        (gold, found)
+        for gold in golds
+        for found in (changed_digit(gold, chance), changed_digit(gold, chance), changed_sign(gold))
+        if found
+    ]
     assert len(changed) > 500
     assert [(gold, text) for gold, text in changed if judge(gold, text).reason is Reason.EQUAL] == []
 
@@ -340,7 +430,9 @@ def test_a_math_gold_with_a_digit_changed_is_another(data: Data) -> None:
 @given(ANSWERS, st.randoms(use_true_random=False))
 def test_a_solution_with_its_answer_in_a_box_is_judged_by_the_box(text: str, chance: random.Random) -> None:
     assume(text and judge(text, text).reason is Reason.EQUAL and "\\boxed" not in text)
-    noise = chance.choice(["First we try 7.\n", "Let $x=3$. Then\n", r"Not \boxed{0} but" + "\n", "<think>maybe 12</think>\n"])
+    noise = chance.choice(
+        ["First we try 7.\n", "Let $x=3$. Then\n", r"Not \boxed{0} but" + "\n", "<think>maybe 12</think>\n"]
+    )
     solution = rf"{noise}So it is \boxed{{{text}}}."
     assert find_answer(solution) is not None
     assert judge(text, solution).reason is Reason.EQUAL

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -221,9 +222,6 @@ def test_too_many_tokens_are_over_the_limit() -> None:
 @settings(derandomize=True, max_examples=200, deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_gives_tokens_or_is_unreadable(text: str) -> None:
-    try:
+    with suppress(Unreadable):
         found = tokens(plain(text))
-    except Unreadable as why:
-        assert str(why)
-    else:
         assert all(token.value and not token.value.isspace() for token in found)

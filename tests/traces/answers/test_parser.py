@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from fractions import Fraction
 
 import pytest
@@ -49,7 +50,7 @@ SQRT2 = Node("pow", (TWO, HALF))
         ("2 1/2", number(Fraction(5, 2))),
         (r"2\frac12", number(Fraction(5, 2))),
         (r"-2\frac{1}{2}", number(Fraction(-5, 2))),
-        (r"0.\overline{3}", number(Fraction(1, 3))),  # BUG: unreadable
+        (r"0.\overline{3}", number(Fraction(1, 3))),
         (r"0.1\overline{6}", number(Fraction(1, 6))),
         ("1.5e3", decimal("1500", "100")),
         ("2e-3", decimal("0.002", "0.001")),
@@ -131,7 +132,7 @@ def test_formulas(text: str, tree: Node) -> None:
         ("[1, 2]", Node("bracket", (ONE, TWO))),
         ("(1, 2]", Node("interval", (ONE, TWO, True, False))),
         ("[1, 2)", Node("interval", (ONE, TWO, False, True))),
-        ("]1, 2[", Node("interval", (ONE, TWO, True, True))),  # BUG: unreadable
+        ("]1, 2[", Node("interval", (ONE, TWO, True, True))),
         (r"\{1, 2\}", Node("set", (ONE, TWO))),
         (r"\{1\}", Node("set", (ONE,))),
         (r"\{\}", EMPTY),
@@ -142,7 +143,7 @@ def test_formulas(text: str, tree: Node) -> None:
             Node("union", (Node("interval", (ONE, TWO, True, False)), Node("set", (THREE,)))),
         ),
         (r"\{x | x < 3\}", Node("builder", (X, Node("rel", (("<",), X, THREE))))),
-        (r"\{x : x < 3\}", Node("builder", (X, Node("rel", (("<",), X, THREE))))),  # BUG: a set of one inequality
+        (r"\{x : x < 3\}", Node("builder", (X, Node("rel", (("<",), X, THREE))))),
         (r"\{x \mid x < 3\}", Node("builder", (X, Node("rel", (("<",), X, THREE))))),
         (r"\{1,2\} \setminus \{1\}", Node("minus", (Node("set", (ONE, TWO)), Node("set", (ONE,))))),
         ("x = 3", Node("rel", (("=",), X, THREE))),
@@ -296,6 +297,8 @@ def test_what_means_something_else_is_read_as_something_else(one: str, other: st
         ("<", "value was expected"),
         ("2 * * 3", "value was expected"),
         ("5 /", "ends too early"),
+        ("5 squared", "after a value"),
+        ("5 thirds", "after a value"),
         (r"\{1", "ends before|expected"),
     ],
 )
@@ -319,10 +322,8 @@ def test_depth_is_over_the_limit(opened: str, closed: str, depth: int) -> None:
     ["-" * 2_000 + "1", "+-" * 900 + "1", "1" + "!" * 500, "x" + "'" * 500, r"\pm" * 400 + "1", "2^" * 800 + "2"],
 )
 def test_long_rows_of_signs_end(text: str) -> None:
-    try:
-        read(text)
-    except (Unreadable, OverflowError) as why:
-        assert str(why)
+    with suppress(Unreadable, OverflowError):
+        assert isinstance(read(text), Node)
 
 
 PIECES = st.sampled_from(
@@ -337,12 +338,8 @@ PIECES = st.sampled_from(
 @settings(derandomize=True, max_examples=1_000, deadline=None)
 @given(st.lists(PIECES, max_size=24))
 def test_any_row_of_pieces_is_read_or_refused(pieces: list[str]) -> None:
-    try:
-        node = read("".join(pieces))
-    except (Unreadable, OverflowError) as why:
-        assert str(why)
-    else:
-        assert isinstance(node, Node)
+    with suppress(Unreadable, OverflowError):
+        assert isinstance(read("".join(pieces)), Node)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ A row that is labelled true and not accepted is a miss; one that is labelled fal
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
@@ -26,7 +27,7 @@ class Asked(NamedTuple):
     rows: int
     agreed: float
     false_accepts: int
-    policies: dict[str, str] = {}
+    policies: Mapping[str, str] = MappingProxyType({})
 
 
 ASKED = {
@@ -46,14 +47,18 @@ RELATION = re.compile(r"\\[lg]eq?(?![a-zA-Z])|[<>≤≥]")
 def policies(name: str, row: Row) -> Policies:
     """Those of the file; in math_verify, what the options of the row's test mean."""
     if name != "math_verify":
-        return Policies.of(ASKED[name].policies)
+        return Policies.of(dict(ASKED[name].policies))
     options = row.get("options", {})
     found = {}
     if "expr" in options.get("match_types", ["latex", "expr"]) or r"\boxed" not in row["pred"]:
         found["unmarked"] = "last"
     if options.get("precision") == 2:
         found["rounding"] = "tolerant"
-    if options.get("allow_set_relation_comp") is False and RELATION.search(row["pred"]) and not RELATION.search(row["gold"]):
+    if (
+        options.get("allow_set_relation_comp") is False
+        and RELATION.search(row["pred"])
+        and not RELATION.search(row["gold"])
+    ):
         found["inequalities"] = "distinct"
     if "strict" in options:
         found["parameters"] = "strict" if options["strict"] else "free"
