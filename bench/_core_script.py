@@ -1,6 +1,6 @@
 """The control: what one writes by hand with asyncio and httpx. Asks, keeps every answer as a line, checks nothing.
 
-    python bench/_core_script.py DATA --url http://127.0.0.1:8000/v1 --tasks 500 --draws 4 --slots 64 --out answers.jsonl
+python bench/_core_script.py DATA --url http://127.0.0.1:8000/v1 --tasks 500 --draws 4 --slots 64 --out answers.jsonl
 """
 
 from __future__ import annotations

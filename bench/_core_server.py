@@ -2,11 +2,11 @@
 
     python bench/_core_server.py DATA --tasks 500 --draws 4 --median 0.5 --sigma 0.8 [--faults] [--truncate 0.03]
 
-Prints its port. One process and a bare protocol, so that the server is no part of what is measured: the draw is known by
-the request's `seed`, and nothing else of the request is looked at but `max_tokens`. `GET /bench/log` says what was asked
-since `POST /bench/reset`. With `--faults`, of all requests 5 % get 429, 2 % get 500, 1 % lose the connection in mid
-body, 0.5 % stand still for a minute; 3 % of the draws are cut off, whoever asks and however often, unless more tokens
-are allowed.
+Prints its port. One process and a bare protocol, so that the server is no part of what is measured: the draw is known
+by the request's `seed`, and nothing else of the request is looked at but `max_tokens`. `GET /bench/log` says what was
+asked since `POST /bench/reset`. With `--faults`, of all requests 5 % get 429, 2 % get 500, 1 % lose the connection in
+mid body, 0.5 % stand still for a minute. With `--truncate`, that share of the draws is cut off, whoever asks and
+however often, unless more tokens are allowed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ FAULTS = (Fault("429", 0.05), Fault("500", 0.02), Fault("drop", 0.01), Fault("st
 
 def fault_of(draw: Draw, asked: int) -> str:
     """The fault that a request meets, "" for none. `asked`: how often this draw was asked for before."""
-    dice = random.Random(f"fault:{draw.task}:{draw.index}:{asked}").random()
+    dice = random.Random(f"fault:{draw.task}:{draw.place}:{asked}").random()
     for fault in FAULTS:
         if dice < fault.share:
             return fault.name
@@ -76,7 +76,7 @@ class Answers:
     def body(self, draw: Draw, max_tokens: int) -> bytes:
         """The chat completion of a draw."""
         found = self._problems[draw.task % len(self._problems)]
-        text, finish = found.solutions[draw.index % len(found.solutions)], "stop"
+        text, finish = found.solutions[draw.place % len(found.solutions)], "stop"
         tokens = len(text.split())
         if self.cut(draw) and max_tokens < ENOUGH_TOKENS:
             text, finish, tokens = text[: len(text) // 2], "length", max_tokens
@@ -89,7 +89,7 @@ class Answers:
 
     def cut(self, draw: Draw) -> bool:
         """Whether a draw is cut off by its limit."""
-        return random.Random(f"cut:{draw.task}:{draw.index}").random() < self.truncate
+        return random.Random(f"cut:{draw.task}:{draw.place}").random() < self.truncate
 
     def log(self) -> bytes:
         """What was asked and answered, as JSON: [task, draw, times] each."""

@@ -97,7 +97,9 @@ def run(script: str, arguments: Sequence[object], kill_after_s: float | None = N
     command = [sys.executable, str(HERE / script), *map(str, arguments)]
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
-    return wait(process, started, LIMIT_S if kill_after_s is None else kill_after_s, expected=kill_after_s is not None)
+    return wait(
+        process, started, LIMIT_S if kill_after_s is None else kill_after_s, expected=kill_after_s is not None
+    )
 
 
 def wait(process: subprocess.Popen[bytes], started: float, limit_s: float, *, expected: bool = False) -> Ended:

@@ -50,7 +50,7 @@ class Draw(NamedTuple):
     """One draw that the server can answer."""
 
     task: int
-    index: int
+    place: int
 
 
 def problems(data: Path) -> list[Problem]:
@@ -91,7 +91,7 @@ def by_seed(tasks: int, draws: int) -> dict[int, Draw]:
 
 def latency_s(load: Load, draw: Draw) -> float:
     """Seconds that the server takes over a draw."""
-    return random.Random(f"latency:{draw.task}:{draw.index}").lognormvariate(math.log(load.median_s), load.sigma)
+    return random.Random(f"latency:{draw.task}:{draw.place}").lognormvariate(math.log(load.median_s), load.sigma)
 
 
 def latencies_s(load: Load) -> list[float]:

@@ -57,9 +57,17 @@ def pace(data: Path, load: Load, *more: object) -> dict[str, Any]:
     waits = latencies_s(load)
     ideal, busy = makespan(waits, load.slots), sum(waits)
     print(f"\n{load.tasks} tasks x {load.draws}, {load.slots} slots, median {load.median_s} s, sigma {load.sigma}")
-    print(f"ideal {ideal:.2f} s, of which the slots can be busy {busy / ideal / load.slots:.3f}; longest {max(waits):.1f} s")
-    print(f"{'':8}{'wall s':>8}{'/ideal':>8}{'cpu s':>8}{'rss MB':>8}{'busy':>7}{'of ideal':>9}{'peak':>6}{'rows':>6}")
-    found: dict[str, Any] = {"ideal_s": ideal, "dry_s": dry(waits, load.slots), "busy_of_ideal": busy / ideal / load.slots}
+    print(
+        f"ideal {ideal:.2f} s, of which the slots can be busy {busy / ideal / load.slots:.3f}; longest {max(waits):.1f} s"
+    )
+    print(
+        f"{'':8}{'wall s':>8}{'/ideal':>8}{'cpu s':>8}{'rss MB':>8}{'busy':>7}{'of ideal':>9}{'peak':>6}{'rows':>6}"
+    )
+    found: dict[str, Any] = {
+        "ideal_s": ideal,
+        "dry_s": dry(waits, load.slots),
+        "busy_of_ideal": busy / ideal / load.slots,
+    }
     with tempfile.TemporaryDirectory() as folder, server(data, **settings(load)) as at:
         for name in SIDES:
             end = side(name, data, at, load, Path(folder), *(more if name == "ours" else ()))
@@ -104,9 +112,13 @@ def accounted(folder: Path, load: Load, log: dict[str, Any], end: Ended) -> list
     planned = {(task_id(t), i) for t in range(load.tasks) for i in range(load.draws)}
     missing = sorted(f"{task} draw {draw}" for task, draw in planned - kept)
     counts = end.said["counts"]
-    print(f"        outcomes {len(outcomes)} of {load.tasks}; attempts {len(kept)}, failed for good {counts['failed']}")
+    print(
+        f"        outcomes {len(outcomes)} of {load.tasks}; attempts {len(kept)}, failed for good {counts['failed']}"
+    )
     print(f"        planned draws without an attempt: {len(missing)} {missing[:5]}")
-    print(f"        answered in full by the server, not in the ledger: {len(answered - kept)} (given up by the client)")
+    print(
+        f"        answered in full by the server, not in the ledger: {len(answered - kept)} (given up by the client)"
+    )
     print(f"        accepted {counts['accepted']}, rejected {counts['rejected']}, unscored {counts['unscored']}")
     return missing
 
@@ -117,7 +129,9 @@ def limit(data: Path, requests: int, slots: int) -> float:
     with server(data, **settings(load)) as at:
         seconds = asyncio.run(_bare(int(at.url.split(":")[2].split("/")[0]), requests, slots))
         cpu = at.log()["cpu_s"]
-    print(f"\nthe server alone: {requests / seconds:,.0f} requests/s with {slots} bare sockets ({cpu:.1f} s of its own)")
+    print(
+        f"\nthe server alone: {requests / seconds:,.0f} requests/s with {slots} bare sockets ({cpu:.1f} s of its own)"
+    )
     return requests / seconds
 
 

@@ -30,7 +30,13 @@ from stillroom.sampling.ledger import Ledger
 
 TASKS, DRAWS, SLOTS = 100, 4, 32
 MORE_TASKS = 10
-SERVER: dict[str, object] = {"tasks": TASKS + MORE_TASKS, "draws": DRAWS, "median": 0.1, "sigma": 0.8, "truncate": 0.03}
+SERVER: dict[str, object] = {
+    "tasks": TASKS + MORE_TASKS,
+    "draws": DRAWS,
+    "median": 0.1,
+    "sigma": 0.8,
+    "truncate": 0.03,
+}
 MAX_TOKENS = 512
 LESS_TOKENS = 60
 SEED = 11
@@ -134,7 +140,9 @@ def summary(found: list[Killed]) -> None:
     """The figures of the killed runs."""
     midway = [each for each in found if each.received]
     print(f"\n{len(found)} runs killed, {len(midway)} of them after the first answer; at most {SLOTS} in flight")
-    print(f"received when killed: {sum(k.received for k in found):,}, of which not in the ledger: {sum(k.lost for k in found)}")
+    print(
+        f"received when killed: {sum(k.received for k in found):,}, of which not in the ledger: {sum(k.lost for k in found)}"
+    )
     print(f"in flight when killed: {sum(k.in_flight for k in found)}; paid again: {sum(k.paid_again for k in found)}")
     print(f"runs that paid again for more than was in flight: {sum(k.beyond > 0 for k in found)}")
     print(f"runs whose rows differ from the unkilled run's: {sum(not k.same_rows for k in found)}")

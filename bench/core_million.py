@@ -177,7 +177,9 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=1_000_000)
     parser.add_argument("--quick", action="store_true", help="20,000 tasks")
     parser.add_argument("--profile", action="store_true", help="under cProfile: its speed is no measurement")
-    parser.add_argument("--folder", type=Path, help="where the ledger goes while it runs; default: a temporary folder")
+    parser.add_argument(
+        "--folder", type=Path, help="where the ledger goes while it runs; default: a temporary folder"
+    )
     parser.add_argument("--json", type=Path, help="write the samples to this file")
     o = parser.parse_args()
     count = 20_000 if o.quick else o.tasks

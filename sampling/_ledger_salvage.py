@@ -93,7 +93,7 @@ def _copy_rows(pages: Pages, db: sqlite3.Connection) -> int:
         known = None if row is None else next((t for t in _TABLES if t.fits(row)), None)
         if row is not None and known is not None:
             db.execute(known.sql, known.values(row))
-        elif row is None or len(row.values) not in _NOT_OURS:
+        elif row is None or not _made_anew(row):
             broken += 1
     db.execute("COMMIT")
     return broken
@@ -101,12 +101,13 @@ def _copy_rows(pages: Pages, db: sqlite3.Connection) -> int:
 
 def _count(db: sqlite3.Connection) -> tuple[int, int, int, int, int, int]:
     """Attempts, verdicts, failures, cancelled, missing, orphans; drops the orphans."""
+    ids = "SELECT MAX(COALESCE(MAX(id), 0), (SELECT COALESCE(MAX(attempt), 0) FROM verdicts)) FROM attempts"
+    highest = int(db.execute(ids).fetchone()[0])
     orphans = db.execute("DELETE FROM verdicts WHERE attempt NOT IN (SELECT id FROM attempts)").rowcount
     one = "SELECT COUNT(*) FROM "
     attempts, verdicts, failures, cancelled = (
         int(db.execute(one + table).fetchone()[0]) for table in ("attempts", "verdicts", "failures", "cancelled")
     )
-    highest = int(db.execute("SELECT COALESCE(MAX(id), 0) FROM attempts").fetchone()[0])
     return attempts, verdicts, failures, cancelled, highest - attempts, orphans
 
 
@@ -189,5 +190,11 @@ _TABLES = (
     _Table(_insert("failures", 6), _FAILURE, 5, True),
     _Table(_insert("cancelled", 6), _CANCELLED, 6, True),
 )
-# Rows of the index of attempts (4 values), of the schema (5) and of outcomes (7) are made anew.
-_NOT_OURS = (4, 5, 7)
+
+
+def _made_anew(row: Row) -> bool:
+    """Whether a row is of the index of attempts, of outcomes, or of the schema, which are not taken over."""
+    count = len(row.values)
+    if row.rowid is None:
+        return count == 4
+    return (count == 7 and row.values[0] is None) or (count == 5 and row.values[0] in ("table", "index"))

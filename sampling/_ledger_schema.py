@@ -65,6 +65,21 @@ class StoredOutcome(NamedTuple):
     failed: int
 
 
+class Requested(NamedTuple):
+    """A request that has attempts: its key, the task that it was for, and the teacher's identity."""
+
+    key: str
+    task_id: str
+    teacher: str
+
+
+class Means(NamedTuple):
+    """Mean tokens of an attempt."""
+
+    prompt_tokens: float
+    completion_tokens: float
+
+
 class Totals(NamedTuple):
     """What the ledger holds. Cancelled tokens count what teachers could tell; `cancelled_unknown` could not."""
 

@@ -2,9 +2,9 @@
 
 No batch barrier: a finished attempt goes to its scorer at once, its slot to the next draw, and a task that is
 satisfied frees its slots at once. Tasks are opened one after the other and older ones are served first, each with the
-draws that it needs in any case; only when no task is left to open do idle slots go to draws that are merely expected to
-be needed. Whatever a teacher answers is in the ledger before anything depends on it. A task keeps its first k accepted
-*in draw order*.
+draws that it needs in any case; only when no task is left to open do idle slots go to draws that are merely
+expected to be needed. Whatever a teacher answers is in the ledger before anything depends on it. A task keeps its
+first k accepted *in draw order*.
 
 It retries requests that failed in passing, records those that failed for good and goes on without them; it stops the
 run only when a long row of requests failed (TeacherDown) or when a teacher says that asking anybody is pointless.

@@ -29,7 +29,9 @@ from stillroom.sampling._ledger_file import FILE, connect, explained, version_of
 from stillroom.sampling._ledger_salvage import Salvaged, salvage
 from stillroom.sampling._ledger_schema import (
     VERSION,
+    Means,
     Recorded,
+    Requested,
     StoredOutcome,
     Totals,
     outcome_values,
@@ -38,13 +40,15 @@ from stillroom.sampling._ledger_schema import (
     read_verdict,
 )
 from stillroom.sampling.hashing import digest
-from stillroom.sampling.records import Attempt, Messages, Outcome, SamplingParams, Usage, Verdict
+from stillroom.sampling.records import Attempt, Messages, Outcome, SamplingParams, State, Usage, Verdict
 
 __all__ = [
     "FILE",
     "VERSION",
     "Ledger",
+    "Means",
     "Recorded",
+    "Requested",
     "Salvaged",
     "StoredOutcome",
     "Totals",
@@ -212,10 +216,27 @@ class Ledger:
             return {"failed": n} if (n := self.totals().failures) else {}
         return dict(map(tuple, self._read("SELECT kind, COUNT(*) FROM failures GROUP BY kind", ())))
 
-    def _pages(self, select: str, key: str) -> Iterator[sqlite3.Row]:
-        """All rows by a whole-number key, a page at a time: memory stays flat, and a run may write meanwhile."""
-        last = -1
-        while page := self._read(f"{select} WHERE {key} > ? ORDER BY {key} LIMIT {_PAGE}", (last,)):
+    def last_state(self, row: int) -> State | None:
+        """What the scorer that saw an attempt last, whichever it was, said of it; None: nobody saw it."""
+        sql = "SELECT state FROM verdicts WHERE attempt = ? ORDER BY at DESC, scorer LIMIT 1"
+        found = self._read(sql, (row,))
+        return State(found[0]["state"]) if found else None
+
+    def requests(self) -> Iterator[Requested]:
+        """Every request that has attempts, with the task that they were for."""
+        sql = "SELECT request, task_id, teacher FROM attempts"
+        for row in self._pages(sql, "request", "", group=" GROUP BY request"):
+            yield Requested(row["request"], row["task_id"], row["teacher"])
+
+    def mean_tokens(self, teacher: str) -> Means | None:
+        """Mean prompt and completion tokens of a teacher's attempts; None where it has none."""
+        sql = "SELECT AVG(prompt_tokens) AS p, AVG(completion_tokens) AS c FROM attempts WHERE teacher = ?"
+        row = self._read(sql, (teacher,))[0]
+        return None if row["p"] is None else Means(row["p"], row["c"])
+
+    def _pages(self, select: str, key: str, last: int | str = -1, group: str = "") -> Iterator[sqlite3.Row]:
+        """All rows by a key, a page at a time: memory stays flat, and a run may write meanwhile."""
+        while page := self._read(f"{select} WHERE {key} > ?{group} ORDER BY {key} LIMIT {_PAGE}", (last,)):
             yield from page
             last = page[-1][key]
 

@@ -7,8 +7,8 @@ Stopping looks at the draws in draw order, up to the first that is still open: w
 alone and never on which of them came back first, which would prefer short answers. `order: arrival` gives that up.
 
 In flight, a task has the draws that it needs in any case; none of them is wasted. Only where slots would stand idle
-(no other task wants one) it is given what it is expected to need, under a Beta posterior of its pass rate with the pass
-rate of the run as prior.
+(no other task wants one) it is given what it is expected to need, under a Beta posterior of its pass rate with the
+pass rate of the run as prior.
 
 >>> Until(per_task=1, max_attempts=4).stop(Tally(accepted=1, rejected=1))
 <StopReason.SATISFIED: 'satisfied'>
@@ -51,9 +51,9 @@ class _Policy(BaseModel):
     """What the policies share.
 
     `order`: which of the accepted are kept: the first in draw order, or in order of `arrival`, which is a little
-    sooner and prefers short answers. `max_unscored`: attempts without a verdict that a task may have; null: as many as
-    draws. `escalate`: limits of tokens that an attempt is drawn under one after the other while it is cut off, in the
-    place of the teacher's `max_tokens`; empty: what is cut off is dropped.
+    sooner and prefers short answers. `max_unscored`: attempts without a verdict that a task may have; null: as many
+    as draws. `escalate`: limits of tokens that an attempt is drawn under one after the other while it is cut off,
+    in the place of the teacher's `max_tokens`; empty: what is cut off is dropped.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -102,9 +102,9 @@ class _Policy(BaseModel):
 class Until(_Policy):
     """Draw until `per_task` are accepted, at most `max_attempts` times.
 
-    `give_up_after`: stop early when that many draws brought none accepted; null never does. `give_up_below`: stop when
-    the chance that the task is still satisfied falls below this, were its pass rate at the upper 95 % bound; null
-    never does.
+    `give_up_after`: stop early when that many draws brought none accepted; null never does. `give_up_below`: stop
+    when the chance that the task is still satisfied falls below this, were its pass rate at the upper 95 % bound;
+    null never does.
     """
 
     policy: Literal["until"] = "until"
@@ -196,8 +196,8 @@ class Budget(_Policy):
     `per_task` accepted.
 
     `spend`: `cheapest` draws next where an accepted trace is expected to cost least (mean tokens of the task's draws
-    over the posterior mean of its pass rate); `difficulty` gives each task a share in proportion to how often it fails
-    (after "Prop2Diff" of DART-Math, arXiv:2407.13690), at least one. All tasks are held open, and so in memory.
+    over the posterior mean of its pass rate); `difficulty` gives each task a share in proportion to how often it
+    fails (after "Prop2Diff" of DART-Math, arXiv:2407.13690), at least one. All tasks are held open, and so in memory.
     """
 
     policy: Literal["budget"]
@@ -269,8 +269,8 @@ Policy = Annotated[
 def upper_bound(accepted: int, rejected: int) -> float:
     """The upper 95 % bound of a pass rate: the quantile of the posterior Beta(1 + accepted, 1 + rejected).
 
-    With a uniform prior and whole numbers its distribution function is a binomial tail (Abramowitz and Stegun 26.5.24),
-    so that bisection finds the quantile without a table.
+    With a uniform prior and whole numbers its distribution function is a binomial tail (Abramowitz and Stegun
+    26.5.24), so that bisection finds the quantile without a table.
     """
     low, high = 0.0, 1.0
     for _ in range(40):

@@ -98,6 +98,10 @@ class Atoms(Cursor):
         words = [token.value]
         while self.peek().kind == "text":
             words.append(self.take().value)
+        tens = NUMBERS.get(words[-1].lower(), 0)
+        if tens >= 20 and self.is_op("-") and 0 < NUMBERS.get(self.peek(1).value.lower(), 0) < 10:  # twenty-five
+            self.take()
+            return number(tens + NUMBERS[self.take().value.lower()])
         kept = [word for word in words if word.lower() not in FILLERS] or words
         if len(kept) == 1 and kept[0].lower() in NUMBERS:
             return number(NUMBERS[kept[0].lower()])

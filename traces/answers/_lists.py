@@ -111,18 +111,22 @@ def every(answers: object) -> Answer:
 
 
 def _matched(first: list[Node], second: list[Node], rules: Rules) -> Answer:
-    """Whether every value has its own partner on the other side."""
-    left, unknown, note = list(second), None, ""
-    for value in first:
-        answers = [rules.compare(value, other, rules) for other in left]
-        place = next((k for k, answer in enumerate(answers) if answer.same is True), None)
+    """Whether every value has its own partner on the other side; they differ where one has none at all."""
+    answers_F_S = [[rules.compare(one, other, rules) for other in second] for one in first]
+    sides = (*answers_F_S, *zip(*answers_F_S, strict=True))
+    if any(all(answer.same is False for answer in row) for row in sides):
+        return DIFFERENT
+    left, note = list(range(len(second))), ""
+    unknown: Answer | None = None
+    for row in answers_F_S:
+        place = next((k for k in left if row[k].same is True), None)
         if place is None:
-            unknown = unknown or next((answer for answer in answers if answer.same is None), None)
-            if not any(answer.same is None for answer in answers):
+            unknown = unknown or next((row[k] for k in left if row[k].same is None), None)
+            if unknown is None:
                 return DIFFERENT
             continue
-        note = note or answers[place].why
-        del left[place]
+        note = note or row[place].why
+        left.remove(place)
     return unknown or Answer(True, note)
 
 

@@ -84,6 +84,8 @@ class Terms(Factors):
             if exponent.denominator == 1 and abs(exponent) <= 5_000 and node.args[1] is not None:
                 scale = Fraction(10) ** int(exponent)
                 return Node("num", (node.args[0] * scale, node.args[1] * scale))
+        if _is_vector(node) and _is_vector(other):  # of two vectors, a sign may be one product or the other
+            return Node("fn", ("product", node, other))
         return mul(node, other)
 
     def beside(self, node: Node) -> Node:
@@ -210,6 +212,10 @@ class Terms(Factors):
             "angle",
             "empty",
         )
+
+
+def _is_vector(node: Node) -> bool:
+    return node.kind == "sym" and node.args[0].startswith("accent:")
 
 
 def scaled(node: Node, scale: Fraction) -> Node:

@@ -20,12 +20,15 @@ from stillroom.traces.answers.meaning import Meaning, meaning
 from stillroom.traces.answers.numeric import evaluate
 from stillroom.traces.answers.sets import REALS
 from stillroom.traces.answers.tree import (
+    EULER,
     INFINITY,
     VALUES,
     Node,
     add,
+    divide,
     is_inequality,
     negative,
+    number,
     replaced,
     symbols,
     walk,
@@ -120,10 +123,33 @@ def _values(one: Node, other: Node, rules: Rules) -> Answer:
         return DIFFERENT if len(infinite) == 2 or _is_finite(one) or _is_finite(other) else UNKNOWN
     if any(part.kind == "matrix" for node in (one, other) for part in walk(node)):
         return rows(one, other, rules)
+    if _has_log(one) != _has_log(other):
+        return _logarithms(one, other, rules)
     answer = compare_values(one, other, rules)
     if answer.same is not False:
         return answer
     return _constants_of_integration(one, other, rules) or answer
+
+
+def _has_log(node: Node) -> bool:
+    return any(part.kind == "fn" and part.args[0] == "log" and len(part.args) == 2 for part in walk(node))
+
+
+def _logarithms(one: Node, other: Node, rules: Rules) -> Answer:
+    """A logarithm without its base on one side: open where it fits with the base e or 10."""
+    for base in (EULER, number(10)):
+        if compare_values(_with_base(one, base), _with_base(other, base), rules).same is True:
+            return Answer(None, "a logarithm without its base")
+    return DIFFERENT
+
+
+def _with_base(node: Node, base: Node) -> Node:
+    """The node with every bare logarithm to a base."""
+    args = tuple(_with_base(arg, base) if isinstance(arg, Node) else arg for arg in node.args)
+    if node.kind != "fn" or node.args[0] != "log" or len(node.args) != 2:
+        return Node(node.kind, args)
+    natural = Node("fn", ("ln", args[1]))
+    return natural if base == EULER else divide(natural, Node("fn", ("ln", base)))
 
 
 def _is_finite(node: Node) -> bool:

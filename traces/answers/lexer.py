@@ -177,7 +177,9 @@ class _Lexer:
         before = self.out[-1] if self.out else None
         if run in ("st", "nd", "rd", "th") and not self.spaced and before is not None and before.kind == "number":
             return  # 15th
-        if run in FUNCTIONS or run in ALIASES:
+        if run == "min" and before is not None and before.kind == "number":
+            self.put("text", run)
+        elif run in FUNCTIONS or run in ALIASES:
             self.put("function", ALIASES.get(run, run))
         elif run in ("pi", "Pi", "PI"):
             self.put("symbol", "pi")
@@ -261,6 +263,8 @@ class _Lexer:
                 self.command(operator)
                 self.letters(name[len(operator) :])
                 return
+        if name in ("not", "nexists", "ensuremath"):
+            raise Unreadable(f"the command \\{name}")
         self.put("command", name)  # only ever equal to itself
 
     def operation(self, value: str) -> None:

@@ -115,7 +115,7 @@ def is_label(node: Node) -> bool:
     """Whether a side of an equation only names what the other side is: a variable, f(x), |AB|, AB/CD, a tuple of
     names, words."""
     if node.kind in ("sym", "text"):
-        return True
+        return not str(node.args[0]).startswith("\\")  # a command that is not known may say anything
     if node.kind == "fn":
         return not any(
             part.kind in _BIG for arg in node.args[1:] if isinstance(arg, Node) for part in walk(arg)

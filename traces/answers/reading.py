@@ -21,8 +21,8 @@ from stillroom.traces.answers.meaning import in_symbols
 from stillroom.traces.answers.parser import parse
 from stillroom.traces.answers.policies import Policies
 from stillroom.traces.answers.records import Reason
-from stillroom.traces.answers.tree import Node
-from stillroom.traces.answers.values import Confirm, Pending, Rules
+from stillroom.traces.answers.tree import Node, walk
+from stillroom.traces.answers.values import Answer, Confirm, Pending, Rules
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _WRAPPER = re.compile(r"\\(?:text(?:bf|rm|it|sf|normal)?|math(?:rm|bf|sf)|mbox)\s*\{([^{}]*)\}|\$|\*\*")
@@ -31,6 +31,7 @@ _CHOICE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _MORE = re.compile(r"\s*(?:[,;^+\-*/=&_!]|(?:and|or)\b)|.*(?:\([A-J]\)|\b[A-J][).:](?:\s|$))", re.DOTALL)
+_CAPITALS = re.compile(r"[A-Z]{3,}")  # letters in their order, not a product
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _COMMA = re.compile(r"([-+]?)([0-9]+),([0-9]+)((?:[^0-9,].*)?)", re.DOTALL)
 
@@ -195,7 +196,13 @@ def _compared(first: Reading, second: Reading, answer: str, rules: Rules) -> Rul
     asked = [reading.policy for reading in (first, second) if reading.policy and same.same is True]
     for policy in asked:
         same = rules.decide(policy, _ANOTHER[policy])
+    if same.same is False and any(_is_unknown(part) for side in (first, second) for part in walk(side.node)):
+        same = Answer(None, "a command that is not known")
     return Ruling(_REASONS[same.same], answer, same.why, tuple(sorted(rules.used)), bool(asked))
+
+
+def _is_unknown(node: Node) -> bool:
+    return node.kind == "sym" and str(node.args[0]).startswith("\\")
 
 
 _ANOTHER: dict[str, dict[str, bool | None]] = {
@@ -218,7 +225,7 @@ Readings = tuple[Reading, ...]
 @lru_cache(maxsize=16_384)
 def _read(text: str) -> Readings | Found:
     """What a text may be read as, the plain reading first, or why it cannot be read."""
-    if _DATE.fullmatch(text):
+    if _DATE.fullmatch(text) or _CAPITALS.fullmatch(text):
         return (Reading(Node("text", (text,))),)
     try:
         first = Reading(in_symbols(parse(plain(text))))

@@ -39,6 +39,9 @@ FINE = Fraction(1, 10**9)
 FINE_DIGITS = 10
 _BROKEN = frozenset({"floor", "ceil", "max", "min", "sgn"})
 _WHOLE = frozenset({"factorial", "binomial", "sum", "prod"})
+_SLOW = frozenset({"gamma", "factorial", "binomial", "sum", "prod"})
+QUICK_DIGITS, SLOW_DIGITS = 4_000, 700
+"""Digits that are computed without a worker that could be killed: of most functions, and of slow ones."""
 ROUGH = 50
 """A decimal within a formula may be rounded where two values differ by less than this part of them."""
 SIGNIFICANT, TOLERANT = 3, 2
@@ -285,7 +288,8 @@ def _constants_in_full(one: Node, other: Node) -> Answer:
     mp = context()
     extent = max(evaluate(node, {}).extent for node in (one, other))
     digits = CONSTANT_DIGITS + 2 * extent
-    if digits > DEEP_DIGITS:
+    slow = any(part.kind == "fn" and part.args[0] in _SLOW for node in (one, other) for part in walk(node))
+    if digits > (SLOW_DIGITS if slow else QUICK_DIGITS):
         return Answer(None, "numbers too large or too small to be told apart")
     with mp.workdps(digits + extent + 20):
         same = _close(evaluate(one, {}).value, evaluate(other, {}).value, digits)

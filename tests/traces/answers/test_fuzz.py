@@ -174,8 +174,8 @@ def test_long_rows_of_one_thing(strict: AnswerChecker, text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        r"42+\frac{1}{(999+\pi)!}",  # BUG: hangs in the process that asks: ever more digits of a gamma function
-        r"42+\frac{1}{\Gamma(2000+\pi)}",  # BUG: hangs in the process that asks: ever more digits of a gamma function
+        r"42+\frac{1}{(999+\pi)!}",
+        r"42+\frac{1}{\Gamma(2000+\pi)}",
         r"42+\frac{1}{(99+\pi)!}",
         r"42+\binom{999+\pi}{499+e}^{-1}",
         "42+10^{-9999}",

@@ -218,13 +218,10 @@ def test_the_same_is_meant(one: str, other: str) -> None:
         (r"\{x \in \mathbb{Z} | x < 3\}", "x < 3"),
         (r"x < 3, x \in \mathbb{Z}", "x < 3"),
         (r"\{x^2 | x < 3\}", "x < 3"),
-        (r"\not= 5", "5"),  # BUG: accepted: an unknown command is a label
-        (r"\not\in \{5\}", "5"),  # BUG: accepted: an unknown command is a label
-        (r"\vec a \times \vec b", r"\vec b \times \vec a"),  # BUG: accepted: a cross product is none of numbers
-        ("CAT", "ACT"),  # BUG: accepted: a word in capitals is a product of letters
-        ("twenty-five", "15"),  # BUG: accepted: a hyphen between number words is a minus
+        (r"\vec a \times \vec b", r"\vec b \times \vec a"),
+        ("twenty-five", "15"),
         ("5 per cent", "5"),
-        (r"\log 100", r"\ln 100"),  # BUG: accepted: what log means is a convention, and no policy says it
+        (r"\log 100", r"\ln 100"),
         (r"\frac{dy}{dx}", r"\frac{y}{x}"),
     ],
 )
@@ -236,9 +233,7 @@ def test_something_else_is_meant(one: str, other: str) -> None:
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ("12", r"12 \checkmark"),  # BUG: rejected: a command that is not known is a factor
-        ("12", r"\ensuremath{12}"),  # BUG
-        (r"\log 100", "2"),  # BUG: rejected: what log means is a convention
+        (r"\log 100", "2"),
         (r"\mathbb{R}", r"(-\infty, \infty)"),
         (r"\begin{vmatrix}1&2\\3&4\end{vmatrix}", "-2"),
         ("|x - 1| < 2", "-1 < x < 3"),
@@ -247,7 +242,7 @@ def test_something_else_is_meant(one: str, other: str) -> None:
         ("50 cents", r"\$0.50"),
         (r"3\text{ cm}^2", r"3\text{ square centimeters}"),
         (r"\emptyset", "no solution"),
-        ("25", "twenty-five"),  # BUG: rejected
+        ("25", "twenty-five"),
         (r"\mathbb{R} - \{0\}", r"x \ne 0"),
     ],
 )

@@ -138,6 +138,12 @@ def test_rejected(checker: AnswerChecker, gold: str, answer: str) -> None:
         ("x^2+C", "x^2", Reason.NEEDS_POLICY),
         ("5", r"\boxed{1\frac{9}{5}}", Reason.UNPARSED_ANSWER),
         ("20", "2 10", Reason.UNPARSED_ANSWER),
+        ("5", r"\not= 5", Reason.UNPARSED_ANSWER),
+        ("5", r"\not\in \{5\}", Reason.UNPARSED_ANSWER),
+        ("12", r"12 \checkmark", Reason.NEEDS_POLICY),
+        ("12", r"\ensuremath{12}", Reason.UNPARSED_ANSWER),
+        (r"\log 100", "2", Reason.NEEDS_POLICY),
+        (r"42", r"42+\frac{1}{(999+\pi)!}", Reason.NEEDS_POLICY),
         ("Petya will win", "Petya", Reason.NEEDS_POLICY),
     ],
 )

@@ -1,0 +1,192 @@
+"""What a run would pay for, were its recipe run now: said beforehand, from the ledger and the recipe alone.
+
+Nobody is asked and nothing is scored. What is on record is counted as the core would count it: attempts that still
+apply are used, those that another scorer saw are scored anew at no cost, and a task that these do not stop is drawn
+for. How often is what the policy expects, and what that takes are the teacher's mean tokens so far: an estimate.
+
+    plan(loaded, ledger, before="openai:m").tokens
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from stillroom.recipes.loading import Loaded
+from stillroom.recipes.sampling_stage import run_async
+from stillroom.recipes.schema import Recipe
+from stillroom.sampling.ledger import Ledger, Means, Recorded, request_key, scorer_key
+from stillroom.sampling.policy import Policy, Tally, Until
+from stillroom.sampling.prompt import Prompt
+from stillroom.sampling.records import SamplingParams, State, Task
+from stillroom.sampling.teachers.factory import make_teacher
+from stillroom.sampling.teachers.settings import RecordedSettings
+from stillroom.traces.answers import AnswerChecker, AnswerScorer
+from stillroom.traces.tasks import load_tasks
+
+# The held-out tasks are answered once.
+_ONCE = Until(per_task=1, max_attempts=1)
+
+
+class Use(StrEnum):
+    """What becomes of draws. Only the last four are paid for; see `Plan.asked`."""
+
+    USED = "used"
+    SCORED_ANEW = "scored_anew"
+    NOT_NEEDED = "not_needed"
+    CHANGED = "request_changed"
+    CUT_OFF = "cut_off"
+    MORE = "more_wanted"
+    NEW = "not_asked_before"
+
+
+PAID = (Use.CHANGED, Use.CUT_OFF, Use.MORE, Use.NEW)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run of the recipe as it is now would do. `draws` and `tasks` count by use: a task is among those that are
+    paid for under one use, or under none. `mean`: tokens of an attempt so far, None where nothing is on record.
+    `replayed`: the teacher is a recording, which costs nothing."""
+
+    recipe: str
+    draws: dict[Use, int]
+    tasks: dict[Use, int]
+    mean: Means | None
+    replayed: bool
+
+    @property
+    def asked(self) -> int:
+        """Draws that would be asked of the teacher, about."""
+        return sum(self.draws[use] for use in PAID)
+
+    def tokens(self, use: Use) -> int | None:
+        """Prompt and completion tokens that these draws would take, about; None where nothing is on record to judge
+        by."""
+        if use not in PAID or not self.draws[use]:
+            return 0
+        return None if self.mean is None else round(self.draws[use] * sum(self.mean))
+
+    @property
+    def all_tokens(self) -> int | None:
+        """Tokens that would be paid for, about."""
+        found = [self.tokens(use) for use in PAID]
+        return None if None in found else sum(n for n in found if n is not None)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        by_use = {
+            use.value: {"tasks": self.tasks[use], "draws": self.draws[use], "tokens": self.tokens(use)} for use in Use
+        }
+        mean = None if self.mean is None else self.mean._asdict()
+        asked = {"asked": self.asked, "tokens": self.all_tokens, "replayed": self.replayed}
+        return {"recipe": self.recipe, **asked, "mean_tokens": mean, "uses": by_use}
+
+
+def plan(loaded: Loaded, ledger: Ledger, before: str | None) -> Plan:
+    """Weighs the recipe against the ledger. `before`: identity of the teacher that the run had, None if it had none.
+
+    Raises InputError for a recipe that cannot be run.
+    """
+    recipe = loaded.recipe
+    teacher = make_teacher(recipe.teacher, base=loaded.base)
+    try:
+        identity = teacher.identity
+    finally:
+        run_async(teacher.close())
+    weighing = _Weighing(ledger, recipe, identity, {identity, before})
+    for part in _parts(loaded):
+        weighing.add(part)
+    mean = ledger.mean_tokens(identity) or (ledger.mean_tokens(before) if before else None)
+    replayed = isinstance(recipe.teacher, RecordedSettings)
+    return Plan(str(loaded.path), dict(weighing.draws), dict(weighing.tasks), mean, replayed)
+
+
+def greedy(recipe: Recipe) -> SamplingParams:
+    """How the held-out tasks are answered."""
+    sampling = recipe.teacher.sampling
+    limit = recipe.evaluate.max_tokens if recipe.evaluate is not None else None
+    return SamplingParams(temperature=0, max_tokens=limit or sampling.max_tokens, stop=sampling.stop)
+
+
+class _Part(NamedTuple):
+    """Tasks that are asked of the teacher in the same way."""
+
+    tasks: tuple[Task, ...]
+    sampling: SamplingParams
+    policy: Policy
+
+
+def _parts(loaded: Loaded) -> Iterator[_Part]:
+    recipe = loaded.recipe
+    tasks = load_tasks(recipe.tasks, base=loaded.base, seed=recipe.seed)
+    yield _Part(tasks.train, recipe.teacher.sampling, recipe.keep)
+    if recipe.evaluate is not None and "teacher" in recipe.evaluate.baselines:
+        yield _Part(tasks.test, greedy(recipe), _ONCE)
+
+
+class _Weighing:
+    """Adds up what becomes of the draws of each task."""
+
+    def __init__(self, ledger: Ledger, recipe: Recipe, teacher: str, teachers: set[str | None]) -> None:
+        self.draws: dict[Use, int] = dict.fromkeys(Use, 0)
+        self.tasks: dict[Use, int] = dict.fromkeys(Use, 0)
+        self._ledger, self._teacher, self._seed = ledger, teacher, recipe.seed
+        self._prompt: Prompt = recipe.teacher.teacher_prompt
+        s = recipe.scorer
+        with AnswerChecker(s.workers, s.timeout_s, s.memory_mb, policies=s.policies) as checker:
+            self._scorer = AnswerScorer(checker).identity
+        self._rate = _rate(ledger)
+        asked = [r for r in ledger.requests() if r.teacher in teachers]
+        self._keys = {r.key for r in asked}
+        self._asked_tasks = {r.task_id for r in asked}
+
+    def add(self, part: _Part) -> None:
+        """Counts the draws of each task."""
+        limit = (part.policy.escalate or (part.sampling.max_tokens,))[-1]
+        for task in part.tasks:
+            key = request_key(self._prompt.messages(task), part.sampling, self._teacher, self._seed)
+            scorer = scorer_key(self._scorer, task.reference)
+            found = self._ledger.find(key, limit, task.id, scorer) if key in self._keys else {}
+            uses = self._uses(found, part.policy)
+            if missing := uses.pop(Use.MORE, 0):
+                uses[self._why(task, key, found, limit)] = missing
+            for use, n in uses.items():
+                self.draws[use] += n
+                self.tasks[use] += 1
+
+    def _uses(self, found: dict[int, Recorded], policy: Policy) -> Counter[Use]:
+        """Draws by use, in draw order; those to be asked, for whatever reason, as `MORE`."""
+        uses, tally, holes = Counter[Use](), Tally(), 0
+        for index in range(max(found, default=-1) + 1):
+            if policy.stop(tally) is not None:
+                uses[Use.NOT_NEEDED] += index in found
+            elif index in found:
+                uses[Use.USED if found[index].verdict else Use.SCORED_ANEW] += 1
+                tally = tally.plus(self._state(found[index]))
+            else:
+                holes += 1  # a draw that failed, or was cut off: asked again
+        wanted = 0 if policy.stop(tally) is not None else policy.expected(tally, self._rate)
+        uses[Use.MORE] = max(holes, wanted)
+        return +uses
+
+    def _state(self, recorded: Recorded) -> State:
+        """The verdict; of an attempt that is to be scored anew, what it was before."""
+        if recorded.verdict is not None:
+            return recorded.verdict.state
+        return self._ledger.last_state(recorded.row) or State.UNSCORED
+
+    def _why(self, task: Task, key: str, found: dict[int, Recorded], limit: int) -> Use:
+        if key in self._keys:
+            return Use.CUT_OFF if self._ledger.has_cut_off(key, limit) else Use.MORE
+        return Use.CHANGED if task.id in self._asked_tasks else Use.NEW
+
+
+def _rate(ledger: Ledger) -> float:
+    """Accepted share so far, as the core counts it: with one success and one failure added."""
+    counts = ledger.verdict_counts()
+    scored = sum(counts.get(state.value, 0) for state in State)
+    return (counts.get(State.ACCEPTED.value, 0) + 1) / (scored + 2)
