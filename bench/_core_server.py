@@ -66,8 +66,27 @@ class Answers:
         self.closed: Counter[Draw] = Counter()
         self.met: Counter[str] = Counter()
         self.busy_s = 0.0
-        self.first_s = self.last_s = 0.0
+        self.first_s = self.last_s = self.last_asked_s = 0.0
         self.in_flight = self.peak = 0
+        self.slot_s = self.fed_s = 0.0
+        self._seen_s = 0.0
+
+    def move(self, change: int) -> None:
+        """A request came (1) or went (-1): counts those in flight and the time they were there, in slot seconds."""
+        now = time.monotonic()
+        self.first_s, self._seen_s = self.first_s or now, self._seen_s or now
+        self.slot_s += self.in_flight * (now - self._seen_s)
+        self._seen_s = self.last_s = now
+        self.in_flight += change
+        self.peak = max(self.peak, self.in_flight)
+        if change > 0:
+            self.fed_s = self.slot_s
+            self.last_asked_s = now
+
+    @property
+    def fed(self) -> float:
+        """Requests in flight from the first request to the last, on average."""
+        return self.fed_s / max(1e-9, self.last_asked_s - self.first_s)
 
     def draw(self, request: dict[str, Any]) -> Draw:
         """The draw that a request asks for."""
@@ -96,7 +115,7 @@ class Answers:
         counters = {"asked": self.asked, "answered": self.answered, "closed": self.closed}
         rows = {name: [[*draw, times] for draw, times in counter.items()] for name, counter in counters.items()}
         numbers = {"busy_s": self.busy_s, "span_s": self.last_s - self.first_s, "peak": self.peak, "faults": self.met}
-        return json.dumps(rows | numbers | {"cpu_s": time.process_time()}).encode()
+        return json.dumps(rows | numbers | {"fed": self.fed, "cpu_s": time.process_time()}).encode()
 
 
 class Connection(asyncio.Protocol):
@@ -143,11 +162,8 @@ class Connection(asyncio.Protocol):
         fault = fault_of(draw, answers.asked[draw]) if answers.faults else ""
         answers.asked[draw] += 1
         answers.met[fault] += 1
-        now = time.monotonic()
-        answers.first_s = answers.first_s or now
+        answers.move(1)
         self._asked = draw
-        answers.in_flight += 1
-        answers.peak = max(answers.peak, answers.in_flight)
         wait = latency_s(answers.load, draw) + STALL_S * (fault == "stall")
         answers.busy_s += wait
         due = wait if fault not in ("429", "500") else 0.005
@@ -167,8 +183,7 @@ class Connection(asyncio.Protocol):
 
     def _over(self) -> None:
         self._asked, self._timer = None, None
-        self._answers.in_flight -= 1
-        self._answers.last_s = time.monotonic()
+        self._answers.move(-1)
 
     def _send(self, body: bytes, status: bytes = b"200 OK", more: bytes = b"", keep: int | None = None) -> None:
         """Sends an answer; of its body only the first `keep` bytes where that is not all, and hangs up then."""

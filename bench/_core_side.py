@@ -1,7 +1,7 @@
 """How both sides of the core's benches are driven: the server and each client in a process of its own, and measured.
 
-Processor time is what the kernel says of the ended process, with the children it waited for; the peak of the memory is
-the client's own word (VmHWM: `ru_maxrss` would begin with that of the process that started it). The wall goes from
+Processor time is what the kernel says of the ended process, with the children it waited for; the peak of the memory
+is the client's own word (VmHWM: `ru_maxrss` would begin with that of the process that started it). The wall goes from
 before the start of the process to its end.
 """
 

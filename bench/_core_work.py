@@ -101,16 +101,7 @@ def latencies_s(load: Load) -> list[float]:
 
 def makespan(latencies: Iterable[float], slots: int) -> float:
     """Seconds that list scheduling takes."""
-    return max(_ends(latencies, slots))
-
-
-def dry(latencies: Iterable[float], slots: int) -> float:
-    """Seconds until list scheduling has started its last draw: from then on slots must be idle."""
-    return heapq.nsmallest(1, _ends(latencies, slots))[0]
-
-
-def _ends(latencies: Iterable[float], slots: int) -> list[float]:
     free = [0.0] * slots
     for seconds in latencies:
         heapq.heapreplace(free, free[0] + seconds)
-    return free
+    return max(free)

@@ -2,11 +2,11 @@
 
     python bench/core_kills.py DATA [--runs 50] [--quick] [--json FILE]
 
-Of each run: what had been asked and received when it was killed (the client's own record, apart from the ledger), what
-the server was asked a second time, and whether the rows of the resumed run are those of a run that nobody killed (the
-control). Paid again must not be more than was in flight; what was received must be in the ledger. Half of the runs draw
-a fixed number, half until enough are accepted. Then, of a finished run: the same again, ten tasks more, other limits of
-tokens, each with the number of requests that it should pay for.
+Of each run: what had been asked and received when it was killed (the client's own record, apart from the ledger),
+what the server was asked a second time, and whether the rows of the resumed run are those of a run that nobody
+killed (the control). Paid again must not be more than was in flight; what was received must be in the ledger. Half
+of the runs draw a fixed number, half until enough are accepted. Then, of a finished run: the same again, ten tasks
+more, other limits of tokens; each with the number of requests that it paid for, and why.
 """
 
 from __future__ import annotations
@@ -30,13 +30,8 @@ from stillroom.sampling.ledger import Ledger
 
 TASKS, DRAWS, SLOTS = 100, 4, 32
 MORE_TASKS = 10
-SERVER: dict[str, object] = {
-    "tasks": TASKS + MORE_TASKS,
-    "draws": DRAWS,
-    "median": 0.1,
-    "sigma": 0.8,
-    "truncate": 0.03,
-}
+LATENCIES: dict[str, object] = {"median": 0.1, "sigma": 0.8}
+SERVER = LATENCIES | {"tasks": TASKS + MORE_TASKS, "draws": DRAWS, "truncate": 0.03}
 MAX_TOKENS = 512
 LESS_TOKENS = 60
 SEED = 11
@@ -140,9 +135,8 @@ def summary(found: list[Killed]) -> None:
     """The figures of the killed runs."""
     midway = [each for each in found if each.received]
     print(f"\n{len(found)} runs killed, {len(midway)} of them after the first answer; at most {SLOTS} in flight")
-    print(
-        f"received when killed: {sum(k.received for k in found):,}, of which not in the ledger: {sum(k.lost for k in found)}"
-    )
+    lost = sum(k.lost for k in found)
+    print(f"received when killed: {sum(k.received for k in found):,}, of which not in the ledger: {lost}")
     print(f"in flight when killed: {sum(k.in_flight for k in found)}; paid again: {sum(k.paid_again for k in found)}")
     print(f"runs that paid again for more than was in flight: {sum(k.beyond > 0 for k in found)}")
     print(f"runs whose rows differ from the unkilled run's: {sum(not k.same_rows for k in found)}")

@@ -2,9 +2,9 @@
 
     python bench/core_million.py [--tasks 1000000] [--quick] [--profile] [--folder DIR] [--json FILE]
 
-The teacher answers after one turn of the event loop, the scorer compares; tasks come from a generator, outcomes go to a
-file. Resident memory is read every 50,000 tasks. The control is the same loop without core and ledger: what the
-interpreter, the tasks, the teacher and the scorer take by themselves.
+The teacher answers after one turn of the event loop, the scorer compares; tasks come from a generator, outcomes go
+to a file. Resident memory is read every 50,000 tasks. The control is the same loop without core and ledger: what
+the interpreter, the tasks, the teacher and the scorer take by themselves.
 """
 
 from __future__ import annotations

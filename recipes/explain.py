@@ -15,7 +15,7 @@ from stillroom.recipes.yaml_lines import Loc, Located
 _SECRET = re.compile(r"key|token(?!s)|secret|password", re.IGNORECASE)
 
 # The field that says which member of a union is meant.
-_TAGS = ("kind", "source", "name")
+_TAGS = ("kind", "source", "name", "policy")
 
 
 def explain(error: ValidationError, model: type[BaseModel], located: Located) -> str:
@@ -91,6 +91,8 @@ def _is_tag(located: Located, known: Loc, part: str | int) -> bool:
     value: Any = located.values
     for key in known:
         value = value[key] if isinstance(value, dict | list) else {}  # type: ignore[index]
+    if known == ("keep",) and part in ("until", "fixed", "budget"):  # `until` need not be named
+        return True
     return isinstance(value, dict) and part in (value.get("kind"), value.get("source"))
 
 

@@ -19,6 +19,7 @@ from stillroom.recipes.loading import Loaded
 from stillroom.recipes.sampling_stage import run_async
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.ledger import Ledger, Means, Recorded, request_key, scorer_key
+from stillroom.sampling.limits import Prices
 from stillroom.sampling.policy import Policy, Tally, Until
 from stillroom.sampling.prompt import Prompt
 from stillroom.sampling.records import SamplingParams, State, Task
@@ -48,14 +49,15 @@ PAID = (Use.CHANGED, Use.CUT_OFF, Use.MORE, Use.NEW)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run of the recipe as it is now would do. `draws` and `tasks` count by use: a task is among those that are
-    paid for under one use, or under none. `mean`: tokens of an attempt so far, None where nothing is on record.
-    `replayed`: the teacher is a recording, which costs nothing."""
+    """What a run of the recipe as it is now would do. `draws` and `tasks` count by use; a task is paid for under one
+    use at most. `mean`: tokens of an attempt so far, None where nothing is on record. `prices`: the recipe's, None
+    where it has none. `replayed`: the teacher is a recording, which costs nothing."""
 
     recipe: str
     draws: dict[Use, int]
     tasks: dict[Use, int]
     mean: Means | None
+    prices: Prices | None
     replayed: bool
 
     @property
@@ -76,13 +78,21 @@ class Plan:
         found = [self.tokens(use) for use in PAID]
         return None if None in found else sum(n for n in found if n is not None)
 
+    @property
+    def usd(self) -> float | None:
+        """US dollars for them, about; None without prices, or where nothing is on record to judge by."""
+        if self.prices is None or (self.asked and self.mean is None):
+            return None
+        prompt, completion = self.mean or (0.0, 0.0)
+        return self.prices.of(round(self.asked * prompt), round(self.asked * completion))
+
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
         by_use = {
             use.value: {"tasks": self.tasks[use], "draws": self.draws[use], "tokens": self.tokens(use)} for use in Use
         }
         mean = None if self.mean is None else self.mean._asdict()
-        asked = {"asked": self.asked, "tokens": self.all_tokens, "replayed": self.replayed}
+        asked = {"asked": self.asked, "tokens": self.all_tokens, "usd": self.usd, "replayed": self.replayed}
         return {"recipe": self.recipe, **asked, "mean_tokens": mean, "uses": by_use}
 
 
@@ -102,7 +112,7 @@ def plan(loaded: Loaded, ledger: Ledger, before: str | None) -> Plan:
         weighing.add(part)
     mean = ledger.mean_tokens(identity) or (ledger.mean_tokens(before) if before else None)
     replayed = isinstance(recipe.teacher, RecordedSettings)
-    return Plan(str(loaded.path), dict(weighing.draws), dict(weighing.tasks), mean, replayed)
+    return Plan(str(loaded.path), weighing.draws, weighing.tasks, mean, recipe.prices, replayed)
 
 
 def greedy(recipe: Recipe) -> SamplingParams:
@@ -140,9 +150,11 @@ class _Weighing:
         with AnswerChecker(s.workers, s.timeout_s, s.memory_mb, policies=s.policies) as checker:
             self._scorer = AnswerScorer(checker).identity
         self._rate = _rate(ledger)
-        asked = [r for r in ledger.requests() if r.teacher in teachers]
-        self._keys = {r.key for r in asked}
-        self._asked_tasks = {r.task_id for r in asked}
+        self._keys, self._asked_tasks = set[str](), set[str]()
+        for request in ledger.requests():
+            if request.teacher in teachers:
+                self._keys.add(request.key)
+                self._asked_tasks.add(request.task_id)
 
     def add(self, part: _Part) -> None:
         """Counts the draws of each task."""
@@ -153,7 +165,7 @@ class _Weighing:
             found = self._ledger.find(key, limit, task.id, scorer) if key in self._keys else {}
             uses = self._uses(found, part.policy)
             if missing := uses.pop(Use.MORE, 0):
-                uses[self._why(task, key, found, limit)] = missing
+                uses[self._why(task, key, found)] = missing
             for use, n in uses.items():
                 self.draws[use] += n
                 self.tasks[use] += 1
@@ -179,9 +191,9 @@ class _Weighing:
             return recorded.verdict.state
         return self._ledger.last_state(recorded.row) or State.UNSCORED
 
-    def _why(self, task: Task, key: str, found: dict[int, Recorded], limit: int) -> Use:
+    def _why(self, task: Task, key: str, found: dict[int, Recorded]) -> Use:
         if key in self._keys:
-            return Use.CUT_OFF if self._ledger.has_cut_off(key, limit) else Use.MORE
+            return Use.CUT_OFF if self._ledger.draws(key) - found.keys() else Use.MORE
         return Use.CHANGED if task.id in self._asked_tasks else Use.NEW
 
 

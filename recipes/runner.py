@@ -26,7 +26,7 @@ from stillroom.recipes.schema import Recipe
 from stillroom.sampling.core import Core
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.policy import Until
+from stillroom.sampling.policy import Policy, Until
 from stillroom.sampling.records import Outcome, SamplingParams, ScoredAttempt
 from stillroom.sampling.teachers.base import Teacher
 from stillroom.sampling.teachers.factory import make_teacher
@@ -124,10 +124,11 @@ class Run:
         )
 
     def core(
-        self, teacher: Teacher, scorer: AnswerScorer, policy: Until, sampling: SamplingParams, **more: Any
+        self, teacher: Teacher, scorer: AnswerScorer, policy: Policy, sampling: SamplingParams, **more: Any
     ) -> Core:
-        """The sampling core on this run's ledger and seed."""
-        return Core(teacher, scorer, policy, self.ledger, sampling=sampling, seed=self.recipe.seed, **more)
+        """The sampling core on this run's ledger and seed, under its limits."""
+        shared: dict[str, Any] = {"seed": self.recipe.seed, "limits": self.recipe.limits, "prices": self.recipe.prices}
+        return Core(teacher, scorer, policy, self.ledger, sampling=sampling, **shared, **more)
 
     def scorer(self) -> AnswerScorer:
         """The recipe's scorer; close it."""
@@ -185,6 +186,12 @@ class Run:
         what = "replayed" if isinstance(self.recipe.teacher, RecordedSettings) else "new"
         tokens = f"{counts.completion_tokens:,} {what} tokens in {took}"
         self.display.line("sampled", f"{verdicts(counts)}{reused}; {tokens}")
+        if self.recipe.prices is not None:
+            self.display.note(f"${self.recipe.prices.usd(counts):,.4f} for the teacher's tokens")
+        if self.recipe.keep.kept is not None and counts.kept:
+            kept, accepted = counts.kept_tokens / counts.kept, counts.accepted_tokens / counts.accepted
+            order = "draw order" if self.recipe.keep.order == "draw" else "order of arrival"
+            self.display.note(f"kept traces have {kept:,.0f} tokens on average, all accepted {accepted:,.0f} ({order})")
         found = stops(outcomes)
         self.display.note(", ".join(f"{n:,} tasks {name.replace('_', ' ')}" for name, n in found.items() if n))
         if counts.last_failure:

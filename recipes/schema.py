@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from stillroom.sampling.policy import Until
+from stillroom.sampling.limits import Limits, Prices
+from stillroom.sampling.policy import Budget, Policy, Until
 from stillroom.sampling.teachers.settings import RecordedSettings, TeacherSettings
 from stillroom.students.settings import StudentSettings
 from stillroom.traces.answers.policies import Policies
@@ -61,7 +62,8 @@ def _holds_out(tasks: TaskSettings) -> bool:
 
 
 class Recipe(BaseModel):
-    """A whole run. Without `student` it ends with the SFT rows; without `evaluate` nothing is measured."""
+    """A whole run. Without `student` it ends with the SFT rows; without `evaluate` nothing is measured. `prices` of
+    the teacher's tokens turn them into money; `limits` stop a run cleanly."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -70,7 +72,9 @@ class Recipe(BaseModel):
     tasks: TaskSettings
     teacher: TeacherSettings
     scorer: ScorerSettings = ScorerSettings()
-    keep: Until = Until()
+    keep: Policy = Until()
+    prices: Prices | None = None
+    limits: Limits = Limits()
     filters: Filters = Field(default=DEFAULT_FILTERS, validate_default=True)
     student: StudentSettings | None = None
     evaluate: EvaluateSettings | None = None
@@ -82,6 +86,9 @@ class Recipe(BaseModel):
         if self.evaluate is not None and not _holds_out(self.tasks):
             found = "missing" if self.tasks.test is None else "0"
             raise ValueError(f"evaluate needs held-out tasks, but tasks.test is {found}: say how many to hold out")
+        dollars = self.limits.usd is not None or (isinstance(self.keep, Budget) and self.keep.usd is not None)
+        if dollars and self.prices is None:
+            raise ValueError("a limit in usd needs prices: give prices.prompt and prices.completion, USD per million")
         if self.tasks.reference is None:
             raise ValueError("scorer.kind answer needs a reference: name its field in tasks.reference")
         return self

@@ -1,6 +1,9 @@
-"""What a run holds: for people and programs; reads only, so it works while the run is at it.
+"""What a run holds, and what its recipe as it is now would pay for: for people and programs.
+
+It only reads, so it works while the run is at it; except with `salvage`, which mends a damaged ledger.
 
 status("runs/quickstart").totals.attempts
+status("runs/quickstart", set=["keep.per_task=4"]).plan.asked
 attempts("runs/quickstart", out="attempts.jsonl")     # what teacher: {kind: recorded} replays
 """
 
@@ -8,24 +11,29 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from stillroom.errors import MissingFile, RunFolderError
-from stillroom.sampling.ledger import Ledger, Totals
+from stillroom.errors import InputError, MissingFile, RunFolderError
+from stillroom.recipes.loading import Loaded, load_recipe
+from stillroom.recipes.plan import PAID, Plan, Use, plan
+from stillroom.sampling.ledger import Ledger, Salvaged, Totals
 from stillroom.students.evaluate.results import Evaluation, read_eval
 from stillroom.traces.writing import replaced, storable
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The state of a run. `finished`: when it ended, None while it has not; `evaluation`: None before that."""
+    """The state of a run. `finished`: when it ended, None while it has not; `evaluation`: None before that.
+    `plan`: what the recipe would pay for now; None where that cannot be said, and `no_plan` says why. `salvaged`:
+    what was saved of a damaged ledger, None where that was not asked for."""
 
     folder: Path
     name: str
@@ -35,6 +43,9 @@ class Status:
     verdicts: dict[str, int]
     rows: int | None
     evaluation: Evaluation | None
+    plan: Plan | None
+    no_plan: str
+    salvaged: Salvaged | None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
@@ -49,26 +60,64 @@ class Status:
             "evaluation": None
             if self.evaluation is None
             else self.evaluation.model_dump(mode="json", exclude_none=True),
+            "plan": self.plan.as_dict() if self.plan is not None else None,
+            "no_plan": self.no_plan,
+            "salvaged": None
+            if self.salvaged is None
+            else self.salvaged._asdict() | {"kept": str(self.salvaged.kept)},
         }
 
 
-def status(folder: str | Path) -> Status:
-    """Reads the state of a run. Raises MissingFile or RunFolderError."""
+def status(
+    folder: str | Path, *, recipe: str | Path | None = None, set: Sequence[str] = (), salvage: bool = False
+) -> Status:
+    """Reads the state of a run, and weighs it against a recipe.
+
+    `recipe`: a path or the name of a shipped one, None for the one that the run was made with; `set`: overrides.
+    `salvage`: first saves what can be read of a damaged ledger. Raises MissingFile, RunFolderError, LedgerError, and
+    with `recipe` or `set` what is wrong with that recipe.
+    """
     path = Path(folder)
     facts = _facts(path)
+    salvaged = Ledger.salvage(path) if salvage else None
     with Ledger.read(path) as ledger:
         totals, verdicts = ledger.totals(), ledger.verdict_counts()
+        planned = _plan(path, facts, ledger, recipe, set)
     evaluation = read_eval(path / "eval.json") if (path / "eval.json").is_file() else None
+    times = facts.get("started"), facts.get("finished")
     return Status(
-        path,
-        facts["name"],
-        facts.get("started"),
-        facts.get("finished"),
-        totals,
-        verdicts,
-        facts.get("rows"),
-        evaluation,
+        path, facts["name"], *times, totals, verdicts, facts.get("rows"), evaluation, *planned, salvaged=salvaged
     )
+
+
+class _Planned(NamedTuple):
+    plan: Plan | None
+    why_not: str
+
+
+def _plan(
+    folder: Path, facts: dict[str, Any], ledger: Ledger, recipe: str | Path | None, overrides: Sequence[str]
+) -> _Planned:
+    """The plan. Where nobody asked for one, what keeps it from being made is said, not raised."""
+    try:
+        loaded = load_recipe(recipe, overrides) if recipe is not None else _own_recipe(folder, facts, overrides)
+        if loaded.recipe.name != facts["name"]:
+            raise RunFolderError(
+                f"{folder} is the folder of a run of recipe {facts['name']!r}, not of {loaded.recipe.name!r}"
+            )
+        return _Planned(plan(loaded, ledger, facts.get("teacher", {}).get("identity")), "")
+    except InputError as error:
+        if recipe is not None or overrides:
+            raise
+        return _Planned(None, str(error))
+
+
+def _own_recipe(folder: Path, facts: dict[str, Any], overrides: Sequence[str]) -> Loaded:
+    """The recipe that the run was made with, as resolved, with its paths starting where they did."""
+    base = facts.get("recipe", {}).get("base")
+    if base is None:
+        raise RunFolderError(f"{folder / 'run.json'} does not say where the recipe was: name it with --recipe")
+    return load_recipe(folder / "recipe.yaml", overrides)._replace(base=Path(base))
 
 
 def _facts(path: Path) -> dict[str, Any]:
@@ -85,11 +134,25 @@ def _facts(path: Path) -> dict[str, Any]:
 
 def show_status(found: Status) -> None:
     """Prints it."""
-    console, t = Console(highlight=False), found.totals
+    console = Console(highlight=False)
+    if found.salvaged is not None:
+        console.print(_salvage_in_words(found.salvaged), markup=False, soft_wrap=True)
     state = f"finished {found.finished}" if found.finished else "not finished"
     where = escape(f"{found.name} in {found.folder}")
     console.print(f"[bold]{where}[/]: started {found.started}, {state}", soft_wrap=True)
-    table = Table(box=None, padding=(0, 2), pad_edge=False, show_header=False)
+    console.print(_held(found))
+    if found.plan is not None:
+        _show_plan(console, found.plan)
+    elif found.no_plan:
+        console.print(f"what would be paid for now cannot be said: {found.no_plan}", markup=False, soft_wrap=True)
+    if found.evaluation is not None:
+        from stillroom.students.evaluate.table import eval_table
+
+        console.print(eval_table(found.evaluation))
+
+
+def _held(found: Status) -> Table:
+    t, table = found.totals, Table(box=None, padding=(0, 2), pad_edge=False, show_header=False)
     table.add_column()
     table.add_column(justify="right")
     for state, n in sorted(found.verdicts.items()):
@@ -101,11 +164,56 @@ def show_status(found: Status) -> None:
     table.add_row("requests cancelled (tokens)", f"{t.cancelled:,} ({t.cancelled_tokens:,}{unknown})")
     if found.rows is not None:
         table.add_row("SFT rows", f"{found.rows:,}")
-    console.print(table)
-    if found.evaluation is not None:
-        from stillroom.students.evaluate.table import eval_table
+    return table
 
-        console.print(eval_table(found.evaluation))
+
+_USES = {
+    Use.USED: "on record, used as they are",
+    Use.SCORED_ANEW: "on record, scored anew",
+    Use.NOT_NEEDED: "on record, not needed now",
+    Use.CHANGED: "asked anew: teacher, prompt, sampling or seed changed",
+    Use.CUT_OFF: "asked anew: cut off by another max_tokens",
+    Use.MORE: "asked: more draws of tasks on record",
+    Use.NEW: "asked: tasks not on record",
+}
+
+
+def _show_plan(console: Console, plan: Plan) -> None:
+    """What a run would pay for."""
+    table = Table(box=None, padding=(0, 2), pad_edge=False)
+    table.add_column("if it were run now")
+    for column in ("tasks", "draws", "tokens"):
+        table.add_column(column, justify="right")
+    for use in (use for use in Use if plan.draws[use]):
+        draws, tokens = plan.draws[use], plan.tokens(use)
+        about = "about " if use in PAID else ""
+        cost = "unknown" if tokens is None else f"{about if tokens else ''}{tokens:,}"
+        table.add_row(_USES[use], f"{plan.tasks[use]:,}", f"{about}{draws:,}", cost)
+    console.print()
+    console.print(table)
+    console.print(_cost_in_words(plan), soft_wrap=True)
+
+
+def _cost_in_words(plan: Plan) -> str:
+    if not plan.asked:
+        return "nothing would be paid for"
+    if plan.replayed:
+        return f"about {plan.asked:,} draws would be replayed, as far as the recording has them: nothing is paid for"
+    if plan.mean is None or plan.all_tokens is None:
+        return f"about {plan.asked:,} draws would be paid for; nothing is on record to estimate their tokens by"
+    each = f"{plan.mean.prompt_tokens:,.0f} asked and {plan.mean.completion_tokens:,.0f} answered"
+    usd = "" if plan.usd is None else f", ${plan.usd:,.4f}"
+    return (
+        f"about {plan.all_tokens:,} tokens would be paid for{usd}: {plan.asked:,} draws at the mean so far ({each})"
+    )
+
+
+def _salvage_in_words(s: Salvaged) -> str:
+    saved = (
+        f"saved {s.attempts:,} attempts, {s.verdicts:,} verdicts, {s.failures:,} failures, {s.cancelled:,} cancelled"
+    )
+    lost = f"lost {s.missing:,} attempts; {s.broken:,} damaged rows, {s.orphans:,} verdicts of lost attempts left out"
+    return f"{saved}\n{lost}\nthe damaged file is kept as {s.kept}"
 
 
 def attempts(folder: str | Path, *, out: str | Path | None = None) -> int:

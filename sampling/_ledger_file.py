@@ -34,6 +34,8 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
         try:
             _check(db, path)
             if write:
+                db.execute("PRAGMA journal_mode=WAL")
+                db.execute("PRAGMA synchronous=NORMAL")
                 migrate(db, path)
         except BaseException:
             db.close()
@@ -104,13 +106,6 @@ def _open(path: Path, write: bool) -> sqlite3.Connection:
     uri = f"{path.resolve().as_uri()}?mode={'rw' if write else 'ro'}"
     db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
     db.row_factory = sqlite3.Row
-    if write:
-        try:
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=NORMAL")
-        except BaseException:
-            db.close()
-            raise
     return db
 
 

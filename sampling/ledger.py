@@ -216,6 +216,10 @@ class Ledger:
             return {"failed": n} if (n := self.totals().failures) else {}
         return dict(map(tuple, self._read("SELECT kind, COUNT(*) FROM failures GROUP BY kind", ())))
 
+    def draws(self, key: str) -> set[int]:
+        """Indexes of all draws of a request that are on record, under whatever limit."""
+        return {row["draw"] for row in self._read("SELECT DISTINCT draw FROM attempts WHERE request = ?", (key,))}
+
     def last_state(self, row: int) -> State | None:
         """What the scorer that saw an attempt last, whichever it was, said of it; None: nobody saw it."""
         sql = "SELECT state FROM verdicts WHERE attempt = ? ORDER BY at DESC, scorer LIMIT 1"

@@ -149,8 +149,12 @@ class Until(_Policy):
         return chance_of(self.per_task - tally.accepted, self.draws - tally.spent, upper_bound(*tally[:2]))
 
     def needed(self, tally: Tally) -> int:
-        """As many as are missing: fewer cannot satisfy it."""
-        return max(0, min(self.per_task - tally.accepted, self.draws - tally.spent))
+        """As many as are missing, since fewer cannot satisfy it; but no more than would, all rejected, end it."""
+        missing = min(self.per_task - tally.accepted, self.draws - tally.spent)
+        for rejected in range(1, missing):
+            if self.stop(tally._replace(rejected=tally.rejected + rejected)) is not None:
+                return rejected
+        return max(0, missing)
 
     def expected(self, tally: Tally, run_rate: float) -> int:
         """What is missing, divided by the posterior mean of the pass rate."""

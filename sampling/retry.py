@@ -1,11 +1,15 @@
 """Asking again: exponential backoff with full jitter; what the server asks for (`Retry-After`) comes first.
 
 Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+
+>>> parse_retry_after("7", now_s=0.0), parse_retry_after("Thu, 01 Jan 1970 00:01:00 GMT", now_s=20.0)
+(7.0, 40.0)
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -45,6 +49,27 @@ async def with_retries(
                 raise
         await sleep(wait)
     raise AssertionError("unreachable: attempts >= 1")
+
+
+def parse_retry_after(value: str, now_s: float) -> float | None:
+    """Seconds that a `Retry-After` header asks to wait, never below 0; None where it says nothing that can be read.
+
+    It holds seconds, or a date as HTTP writes it. `now_s`: seconds since 1970.
+    """
+    try:
+        seconds = float(value)
+    except ValueError:
+        return _until(value, now_s)
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _until(date: str, now_s: float) -> float | None:
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return max(0.0, parsedate_to_datetime(date).timestamp() - now_s)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _wait(error: RequestFailed, settings: RetrySettings, attempt: int) -> float:

@@ -87,13 +87,24 @@ def run(
 @app.command()
 def status(
     folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", help="Weigh this recipe, a path or a name; default the one of the run."),
+    ] = None,
+    set: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set keep.per_task=2")
+    ] = None,
+    salvage: Annotated[
+        bool,
+        typer.Option("--salvage", help="First save what can be read of a damaged ledger, and keep the damaged file."),
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Show what a run holds and how far it is; works while it is running."""
+    """Show what a run holds, how far it is, and what its recipe as it is now would pay for; works while it runs."""
     from stillroom.recipes.status import show_status
     from stillroom.recipes.status import status as run_status
 
-    result = run_status(folder)
+    result = run_status(folder, recipe=recipe, set=set or (), salvage=salvage)
     if json:
         _print_json(result.as_dict())
     else:

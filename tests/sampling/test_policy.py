@@ -46,6 +46,15 @@ def test_until_gives_up_where_it_is_hopeless_and_not_before() -> None:
     assert cautious.stop(Tally(accepted=3, rejected=11)) is None
 
 
+def test_no_more_is_in_flight_than_would_make_it_hopeless() -> None:
+    """Were all of them rejected, the task would end: none of those in flight is drawn in vain."""
+    policy = Until(per_task=4, max_attempts=16, give_up_below=0.05)
+    wanted = [policy.needed(Tally(rejected=n)) for n in range(11)]
+    assert wanted[0] == 4
+    assert wanted[-1] == 1
+    assert wanted == sorted(wanted, reverse=True)
+
+
 def test_fixed_draws_all_of_its_attempts() -> None:
     policy = Fixed(policy="fixed", attempts=3)
     assert policy.stop(Tally(accepted=2)) is None
@@ -95,7 +104,7 @@ def test_what_is_wanted_is_bounded(per_task: int, more: int, accepted: int, spen
     found = Tally(accepted, spent - accepted)
     needed, expected = policy.needed(found), policy.expected(found, rate)
     assert 0 <= needed <= expected <= max(0, policy.max_attempts - spent)
-    if accepted < per_task and spent < policy.max_attempts:
+    if policy.stop(found) is None:
         assert needed >= 1
 
 

@@ -1,0 +1,139 @@
+"""A ledger of an older version is brought up to date, or left as it was."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from stillroom.errors import LedgerError
+from stillroom.sampling._ledger_file import make
+from stillroom.sampling.ledger import FILE, VERSION, Ledger, request_key
+from stillroom.sampling.records import Outcome, SamplingParams, State, StopReason, Task, user
+
+# What version 1 wrote, word for word; never to be changed.
+V1 = """
+CREATE TABLE attempts (
+  id INTEGER PRIMARY KEY,
+  request TEXT NOT NULL,             -- request_key()
+  draw INTEGER NOT NULL,             -- draw index, from 0
+  max_tokens INTEGER NOT NULL,       -- the limit it was drawn under
+  task_id TEXT NOT NULL, teacher TEXT NOT NULL, text TEXT NOT NULL, reasoning TEXT,
+  finish_reason TEXT NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
+  logprobs TEXT, latency_s REAL NOT NULL, at REAL NOT NULL,
+  UNIQUE (request, draw, max_tokens));
+CREATE TABLE verdicts (
+  attempt INTEGER NOT NULL REFERENCES attempts(id),
+  scorer TEXT NOT NULL,              -- scorer_key()
+  state TEXT NOT NULL, reason TEXT NOT NULL, score REAL, detail TEXT NOT NULL,
+  seconds REAL NOT NULL, at REAL NOT NULL,
+  PRIMARY KEY (attempt, scorer)) WITHOUT ROWID;
+CREATE TABLE failures (
+  request TEXT NOT NULL, draw INTEGER NOT NULL, task_id TEXT NOT NULL, error TEXT NOT NULL, at REAL NOT NULL);
+CREATE TABLE cancelled (
+  request TEXT NOT NULL, draw INTEGER NOT NULL, task_id TEXT NOT NULL,
+  prompt_tokens INTEGER, completion_tokens INTEGER, at REAL NOT NULL);   -- NULL: the teacher could not tell
+PRAGMA user_version=1;
+"""
+KEY = request_key(user("2 + 2?"), SamplingParams(), "teacher", 0)
+
+
+@pytest.fixture
+def v1(tmp_path: Path) -> Path:
+    """The folder of a run that version 1 wrote."""
+    with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.executescript(V1)
+        values = (KEY, 0, 64, "t", "teacher", "4", None, "stop", 7, 5, "[-0.5]", 0.25, 1000.0)
+        db.execute("INSERT INTO attempts VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?,?,?)", values)
+        db.execute("INSERT INTO verdicts VALUES (1,'scorer','accepted','equal',NULL,'4',0.1,1000.5)")
+        db.execute("INSERT INTO failures VALUES (?,1,'t','HTTP 500',1001.0)", (KEY,))
+        db.execute("INSERT INTO cancelled VALUES (?,2,'t',7,NULL,1002.0)", (KEY,))
+    return tmp_path
+
+
+def schema(path: Path) -> list[tuple[str, ...]]:
+    with closing(sqlite3.connect(path)) as db:
+        tables = db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
+        return [(name, *map(str, row[1:])) for (name,) in tables for row in db.execute(f"PRAGMA table_info({name})")]
+
+
+def holds(folder: Path) -> tuple[object, ...]:
+    with Ledger.read(folder) as ledger:
+        [found] = ledger.find(KEY, 64, "t", "scorer").values()
+        return ledger.version, found, ledger.totals(), ledger.failure_counts(), list(ledger.outcomes())
+
+
+def test_version_1_is_brought_up_to_date_and_kept_beside(v1: Path) -> None:
+    before = holds(v1)
+    assert before[0] == 1
+    with Ledger.open(v1) as ledger:
+        ledger.add_failure(KEY, 3, "t", "HTTP 429", "busy")
+        ledger.add_outcome(0, Outcome(Task("t", user("2 + 2?"), "4", "x"), (), (0,), StopReason.SATISFIED))
+        assert ledger.failure_counts() == {"failed": 1, "busy": 1}
+    after = holds(v1)
+    assert (after[0], after[1]) == (VERSION, before[1])
+    make(v1 / "new").close()
+    assert schema(v1 / FILE) == schema(v1 / "new")
+    (v1 / f"{FILE}.v1").replace(v1 / FILE)
+    assert holds(v1) == before
+
+
+def test_a_reader_leaves_version_1_as_it_is(v1: Path) -> None:
+    content = (v1 / FILE).read_bytes()
+    with Ledger.read(v1) as ledger:
+        assert ledger.failure_counts() == {"failed": 1}
+        assert list(ledger.outcomes()) == []
+        assert ledger.verdict_counts() == {State.ACCEPTED.value: 1}
+    assert (v1 / FILE).read_bytes() == content
+    assert not (v1 / f"{FILE}.v1").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_killed_while_it_is_brought_up_to_date(v1: Path, after: int) -> None:
+    """After so many statements of the step. Then it is as it was, and the next try succeeds."""
+    script = f"""
+import os, signal, sys
+from pathlib import Path
+from stillroom.sampling import _ledger_schema as schema
+from stillroom.sampling.ledger import Ledger
+def step(statements):
+    for i, statement in enumerate(statements):
+        if i == {after}: os.kill(os.getpid(), signal.SIGKILL)
+        yield statement
+    os.kill(os.getpid(), signal.SIGKILL)
+schema.STEPS = (schema.STEPS[0], step(schema.STEPS[1]))
+Ledger.open(Path(sys.argv[1]))
+"""
+    before = holds(v1)
+    ended = subprocess.run([sys.executable, "-c", script, str(v1)], timeout=60, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert holds(v1) == before
+    Ledger.open(v1).close()
+    assert holds(v1)[0] == VERSION
+
+
+def test_a_step_that_fails_changes_nothing(v1: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stillroom.sampling import _ledger_schema
+
+    before = holds(v1)
+    steps = (*_ledger_schema.STEPS[:1], (*_ledger_schema.STEPS[1], "CREATE TABLE attempts (x)"))
+    with monkeypatch.context() as patch:
+        patch.setattr(_ledger_schema, "STEPS", steps)
+        with pytest.raises(LedgerError, match="already exists"):
+            Ledger.open(v1)
+    assert holds(v1) == before
+
+
+def test_a_ledger_whose_making_was_killed_is_made(tmp_path: Path) -> None:
+    (tmp_path / ".ledger.sqlite.new").write_bytes(b"half")
+    (tmp_path / ".ledger.sqlite.new-journal").write_bytes(b"half")
+    with Ledger.open(tmp_path) as ledger:
+        assert ledger.version == VERSION
+    assert {p.name for p in tmp_path.iterdir()} == {FILE, ".lock"}
