@@ -12,6 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from stillroom.recipes.agreement import Agreement
+from stillroom.recipes.display import duration
+from stillroom.recipes.pilot import PilotResult
 from stillroom.recipes.runner import RunResult
 from stillroom.sampling.records import State
 from stillroom.students.evaluate.statistics import mcnemar_exact, wilson
@@ -37,6 +39,25 @@ def show_result(result: RunResult) -> None:
         console.print(eval_table(result.evaluation))
     folder = escape(str(result.folder / "sft"))
     console.print(f"{result.rows:,} rows in {folder}; everything else beside them", soft_wrap=True)
+
+
+def show_pilot(pilot: PilotResult) -> None:
+    """What a pilot forecasts."""
+    console = Console(highlight=False)
+    title = f"forecast for {pilot.tasks:,} tasks, from {pilot.pilot_tasks:,}"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2), pad_edge=False)
+    table.add_column("")
+    for column in ("expected", "95 % from", "to"):
+        table.add_column(column, justify="right")
+    table.add_row("attempts", *(f"{value:,.0f}" for value in pilot.attempts))
+    table.add_row("tokens", *(f"{value:,.0f}" for value in pilot.tokens))
+    if pilot.usd is not None:
+        table.add_row("US dollars", *(f"{value:,.2f}" for value in pilot.usd))
+    table.add_row("time", *map(duration, pilot.seconds))
+    table.add_row("traces kept, before filters", *(f"{value:,.0f}" for value in pilot.kept))
+    table.add_row("tasks satisfied", *(f"{value:.1%}" for value in pilot.coverage))
+    console.print(table)
+    console.print("the pilot's attempts are kept: the same command without --pilot goes on from them", soft_wrap=True)
 
 
 def _show_agreement(console: Console, agreement: Agreement) -> None:

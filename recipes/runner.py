@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from stillroom.errors import RunError
 from stillroom.recipes import students_stage
@@ -21,13 +21,14 @@ from stillroom.recipes.display import Display, duration, verdicts
 from stillroom.recipes.distil import Distilled, distil, stops
 from stillroom.recipes.folder import RunFolder, now, versions
 from stillroom.recipes.loading import Loaded, dump, load_recipe
+from stillroom.recipes.pilot import PilotResult, choose, forecast
 from stillroom.recipes.sampling_stage import run_async, sample
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.core import Core
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.policy import Policy, Until
-from stillroom.sampling.records import Outcome, SamplingParams, ScoredAttempt
+from stillroom.sampling.records import Outcome, SamplingParams, ScoredAttempt, Task
 from stillroom.sampling.teachers.base import Teacher
 from stillroom.sampling.teachers.factory import make_teacher
 from stillroom.sampling.teachers.recorded import RecordedTeacher
@@ -67,22 +68,47 @@ class RunResult:
         }
 
 
+@overload
+def run(
+    recipe: str | Path,
+    *,
+    set: Sequence[str] = ...,
+    out: str | Path | None = ...,
+    pilot: None = ...,
+    display: Display | None = ...,
+) -> RunResult: ...
+
+
+@overload
+def run(
+    recipe: str | Path,
+    *,
+    set: Sequence[str] = ...,
+    out: str | Path | None = ...,
+    pilot: int,
+    display: Display | None = ...,
+) -> PilotResult: ...
+
+
 def run(
     recipe: str | Path,
     *,
     set: Sequence[str] = (),
     out: str | Path | None = None,
+    pilot: int | None = None,
     display: Display | None = None,
-) -> RunResult:
+) -> RunResult | PilotResult:
     """Runs a recipe, or goes on with it.
 
     `recipe`: a path, or the name of a shipped recipe. `set`: overrides such as "keep.per_task=2". `out`: the run's
-    folder, default `runs/<name>`. Raises InputError before anything is paid for, RunError after.
+    folder, default `runs/<name>`. `pilot`: samples only so many tasks, and forecasts what all will take and bring.
+    Raises InputError before anything is paid for, RunError after.
     """
     loaded = load_recipe(recipe, set)
     folder = RunFolder(Path(out) if out is not None else Path("runs") / loaded.recipe.name, loaded.recipe.name)
     with Ledger.open(folder.path) as ledger:
-        return Run(loaded, folder, ledger, display or Display()).execute()
+        started = Run(loaded, folder, ledger, display or Display())
+        return started.execute() if pilot is None else started.pilot(pilot)
 
 
 @dataclass(slots=True)
@@ -122,6 +148,27 @@ class Run:
             evaluation=evaluation,
             agreement=agreement,
         )
+
+    def pilot(self, count: int) -> PilotResult:
+        """Samples `count` tasks, chosen at random, and forecasts the whole run."""
+        tasks = self._load_tasks()
+        chosen = choose(tasks.train, count, self.recipe.seed)
+        teacher = make_teacher(self.recipe.teacher, base=self.loaded.base)
+        self._note_start(teacher, tasks)
+        outcomes = run_async(self._sample_some(teacher, chosen))
+        return forecast(
+            self.folder.path, outcomes, len(tasks.train), teacher.concurrency, self.recipe.prices, self.recipe.seed
+        )
+
+    async def _sample_some(self, teacher: Teacher, tasks: Sequence[Task]) -> list[Outcome]:
+        scorer, settings = self.scorer(), self.recipe.teacher
+        more = {"prompt": settings.teacher_prompt, "retry": settings.retry, "ahead": False}
+        try:
+            core = self.core(teacher, scorer, self.recipe.keep, settings.sampling, **more)
+            return await sample(core, tasks, "pilot", self.display)
+        finally:
+            await teacher.close()
+            await scorer.close()
 
     def core(
         self, teacher: Teacher, scorer: AnswerScorer, policy: Policy, sampling: SamplingParams, **more: Any

@@ -38,7 +38,11 @@ UNSCORED_PER_SLOT = 4
 
 
 class Core:
-    """Draws for tasks until each stops. `counts` may be watched while it runs; one `run` per Core."""
+    """Draws for tasks until each stops. `counts` may be watched while it runs; one `run` per Core.
+
+    `limits` stop it cleanly, with `prices` in money too. `ahead`: whether idle slots go to draws that are merely
+    expected to be needed.
+    """
 
     def __init__(
         self,
@@ -53,8 +57,10 @@ class Core:
         retry: RetrySettings | None = None,
         limits: Limits | None = None,
         prices: Prices | None = None,
+        ahead: bool = True,
     ) -> None:
         self.counts = Counts()
+        self._ahead = ahead
         self._teacher, self._scorer, self._policy, self._ledger = teacher, scorer, policy, ledger
         self._sampling, self._seed, self._prompt = sampling, seed, prompt or Prompt()
         self._drawing = Drawing(
@@ -120,7 +126,7 @@ class Core:
                 self._open_task(task)
                 return True
             self._more_tasks = False
-            if not self._start_ahead():
+            if not (self._ahead and self._start_ahead()):
                 break
         return False
 

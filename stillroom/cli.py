@@ -69,14 +69,22 @@ def run(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set keep.per_task=2")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The run's folder; default runs/NAME.")] = None,
+    pilot: Annotated[
+        int | None,
+        typer.Option("--pilot", metavar="N", help="Sample only N tasks, and forecast what all will take and bring."),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Run a recipe, or go on with it: what was answered before is never asked again."""
     from stillroom.recipes.display import Display
-    from stillroom.recipes.report import show_result
+    from stillroom.recipes.report import show_pilot, show_result
     from stillroom.recipes.runner import run as run_recipe
 
+    if pilot is not None:
+        forecast = run_recipe(recipe, set=set or (), out=out, pilot=pilot, display=Display(quiet=quiet))
+        _print_json(forecast.as_dict()) if json else show_pilot(forecast)
+        return
     result = run_recipe(recipe, set=set or (), out=out, display=Display(quiet=quiet))
     if json:
         _print_json(result.as_dict())
