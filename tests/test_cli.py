@@ -243,7 +243,7 @@ def test_check_writes_one_verdict_a_line_in_order(tmp_path: Path) -> None:
         ("rejected", "different"),
         ("accepted", "equal"),
     ]
-    assert all(set(line) == {"verdict", "reason", "seconds"} for line in lines)
+    assert all(set(line) == {"verdict", "reason", "detail", "seconds"} for line in lines)
     assert "3 answers" in ended.stdout
 
 

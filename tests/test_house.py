@@ -152,7 +152,8 @@ def undocumented(path: Path) -> Iterator[str]:
 def _public(body: list[ast.stmt]) -> Iterator[ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
     for node in body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-            if any(getattr(mark, "attr", "") == "setter" for mark in node.decorator_list):
+            marks = {getattr(mark, "attr", getattr(mark, "id", "")) for mark in node.decorator_list}
+            if marks & {"setter", "overload"}:
                 continue
             yield node
             if isinstance(node, ast.ClassDef) and not _is_protocol(node):
