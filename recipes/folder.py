@@ -100,7 +100,8 @@ def _foreign(path: Path) -> bool:
     """Whether the folder holds things, and none of them is a ledger: a run that was stopped before it could write
     `run.json` is gone on with."""
     names = {p.name for p in path.iterdir()} if path.is_dir() else set()
-    return bool(names - {".lock"}) and LEDGER not in names
+    ours = {name for name in names if name == ".lock" or name.startswith(f".{LEDGER}")}  # and a ledger half made
+    return bool(names - ours) and LEDGER not in names
 
 
 def versions() -> dict[str, str]:

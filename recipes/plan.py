@@ -22,7 +22,7 @@ from stillroom.sampling.ledger import Ledger, Means, Recorded, request_key, scor
 from stillroom.sampling.limits import Prices
 from stillroom.sampling.policy import Policy, Tally, Until
 from stillroom.sampling.prompt import Prompt
-from stillroom.sampling.records import SamplingParams, State, Task
+from stillroom.sampling.records import SamplingParams, State, StopReason, Task
 from stillroom.sampling.teachers.factory import make_teacher
 from stillroom.sampling.teachers.settings import RecordedSettings
 from stillroom.traces.answers import AnswerChecker, AnswerScorer
@@ -174,14 +174,14 @@ class _Weighing:
         """Draws by use, in draw order; those to be asked, for whatever reason, as `MORE`."""
         uses, tally, holes = Counter[Use](), Tally(), 0
         for index in range(max(found, default=-1) + 1):
-            if policy.stop(tally) is not None:
+            if _stops(policy, tally, holes):
                 uses[Use.NOT_NEEDED] += index in found
             elif index in found:
                 uses[Use.USED if found[index].verdict else Use.SCORED_ANEW] += 1
                 tally = tally.plus(self._state(found[index]))
             else:
                 holes += 1  # a draw that failed, or was cut off: asked again
-        wanted = 0 if policy.stop(tally) is not None else policy.expected(tally, self._rate)
+        wanted = 0 if _stops(policy, tally, holes) else policy.expected(tally, self._rate)
         uses[Use.MORE] = max(holes, wanted)
         return +uses
 
@@ -195,6 +195,15 @@ class _Weighing:
         if key in self._keys:
             return Use.CUT_OFF if self._ledger.draws(key) - found.keys() else Use.MORE
         return Use.CHANGED if task.id in self._asked_tasks else Use.NEW
+
+
+def _stops(policy: Policy, tally: Tally, holes: int) -> bool:
+    """Whether a task stops, its holes being filled by draws that spend but do not satisfy. That such a draw would be
+    the one that makes the task look hopeless is not taken for granted."""
+    if policy.stop(tally) is not None:
+        return True
+    filled = policy.stop(tally._replace(rejected=tally.rejected + holes))
+    return filled in (StopReason.SATISFIED, StopReason.EXHAUSTED)
 
 
 def _rate(ledger: Ledger) -> float:

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any, overload
 
 from stillroom.errors import RunError
-from stillroom.recipes import students_stage
+from stillroom.recipes import plan, students_stage
 from stillroom.recipes.agreement import Agreement, compare
 from stillroom.recipes.display import Display, duration, verdicts
 from stillroom.recipes.distil import Distilled, distil, stops
 from stillroom.recipes.folder import RunFolder, now, versions
 from stillroom.recipes.loading import Loaded, dump, load_recipe
 from stillroom.recipes.pilot import PilotResult, choose, forecast
+from stillroom.recipes.provenance import made_from
 from stillroom.recipes.sampling_stage import run_async, sample
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.core import Core
@@ -184,9 +185,7 @@ class Run:
 
     def greedy(self) -> SamplingParams:
         """How the held-out tasks are answered."""
-        evaluate, sampling = self.recipe.evaluate, self.recipe.teacher.sampling
-        limit = evaluate.max_tokens if evaluate is not None else None
-        return SamplingParams(temperature=0, max_tokens=limit or sampling.max_tokens, stop=sampling.stop)
+        return plan.greedy(self.recipe)
 
     # -- stages --------------------------------------------------------------------------------------------
 
@@ -209,6 +208,7 @@ class Run:
             versions=versions(),
             teacher={"identity": teacher.identity, "licence": self.recipe.teacher.licence},
             tasks={"train": len(tasks.train), "test": len(tasks.test), "left_out": len(tasks.left_out)},
+            **made_from(self.loaded, tasks),
         )
 
     async def _sample(self, teacher: Teacher, tasks: TaskSet) -> list[Outcome]:

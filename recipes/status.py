@@ -28,6 +28,9 @@ from stillroom.sampling.ledger import Ledger, Salvaged, Totals
 from stillroom.students.evaluate.results import Evaluation, read_eval
 from stillroom.traces.writing import replaced, storable
 
+PIPE_WIDTH = 120
+"""Columns of a table that goes to no terminal: its lines are not to wrap."""
+
 
 @dataclass(frozen=True, slots=True)
 class Status:
@@ -135,6 +138,8 @@ def _facts(path: Path) -> dict[str, Any]:
 def show_status(found: Status) -> None:
     """Prints it."""
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, PIPE_WIDTH)
     if found.salvaged is not None:
         console.print(_salvage_in_words(found.salvaged), markup=False, soft_wrap=True)
     state = f"finished {found.finished}" if found.finished else "not finished"

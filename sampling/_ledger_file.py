@@ -94,7 +94,7 @@ def make(path: Path) -> sqlite3.Connection:
 
 def _create(path: Path) -> None:
     new = path.with_name(_NEW)
-    for left in path.parent.glob(f"{_NEW}*"):  # of one that was killed here
+    for left in path.parent.glob(f"{_NEW}*"):  # of one that was killed here, or had no room
         left.unlink()
     make(new).close()
     os.replace(new, path)

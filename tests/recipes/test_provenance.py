@@ -55,7 +55,9 @@ def test_hashes_of_a_recipe_its_tasks_and_every_file(tmp_path: Path) -> None:
 
 
 def test_files_of_a_folder_are_named_one_by_one(tmp_path: Path) -> None:
-    path = write_sums(tmp_path, tasks={"source": "hf", "path": "data"})
+    path = write_sums(tmp_path)
+    values = json.loads(path.read_text()) | {"tasks": {"source": "hf", "path": "data"}}
+    path.write_text(json.dumps(values))
     (tmp_path / "data" / "more").mkdir(parents=True)
     for name in ("b.jsonl", "a.jsonl", "more/c.jsonl"):
         (tmp_path / "data" / name).write_text("{}")

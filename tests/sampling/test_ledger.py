@@ -5,13 +5,26 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stillroom.errors import LedgerError, RunFolderError
-from stillroom.sampling.ledger import FILE, VERSION, Ledger, request_key, scorer_key
-from stillroom.sampling.records import Attempt, Message, SamplingParams, State, Usage, Verdict, user
+from stillroom.sampling.ledger import FILE, VERSION, Ledger, StoredOutcome, request_key, scorer_key
+from stillroom.sampling.records import (
+    Attempt,
+    Message,
+    Outcome,
+    SamplingParams,
+    ScoredAttempt,
+    State,
+    StopReason,
+    Task,
+    Usage,
+    Verdict,
+    user,
+)
 
 
 def attempt(index: int = 0, text: str = "4", finish: str = "stop", tokens: int = 5) -> Attempt:
@@ -127,3 +140,67 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(LedgerError, match="cannot write in"):
         Ledger.open(tmp_path / "file" / "run")
+
+
+# -- what grows with the tasks -----------------------------------------------------------------------------------
+
+
+def outcome(position: int, stop: StopReason = StopReason.SATISFIED) -> Outcome:
+    task = Task(f"t{position}", user("2 + 2?"), "4", "x")
+    scored = tuple(ScoredAttempt(attempt(i), Verdict(State.ACCEPTED, "equal")) for i in (0, 2))
+    return Outcome(task, scored, (2,), stop, failed=1)
+
+
+def test_outcomes_come_back_in_the_order_of_the_tasks_and_the_last_counts(tmp_path: Path) -> None:
+    order = [*range(700, -1, -1), 3]  # more than are fetched at once
+    with Ledger.open(tmp_path) as ledger:
+        for n, position in enumerate(order):
+            stop = StopReason.EXHAUSTED if n == len(order) - 1 else StopReason.SATISFIED
+            ledger.add_outcome(position, outcome(position, stop))
+        found = list(ledger.outcomes())
+        assert [o.position for o in found] == list(range(701))
+        assert found[5] == StoredOutcome(5, "t5", StopReason.SATISFIED, (0, 2), (2,), 1)
+        assert [o.stop for o in found].count(StopReason.EXHAUSTED) == 1
+        ledger.clear_outcomes()
+        assert list(ledger.outcomes()) == []
+
+
+def test_outcomes_are_read_as_they_are_asked_for_while_others_are_written(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path) as ledger:
+        for position in range(1200):
+            ledger.add_outcome(position, outcome(position))
+        seen = 0
+        for stored in ledger.outcomes():
+            ledger.add_outcome(stored.position, outcome(stored.position, StopReason.GAVE_UP))
+            seen += 1
+        assert seen == 1200
+        assert {o.stop for o in ledger.outcomes()} == {StopReason.GAVE_UP}
+
+
+def test_rows_have_each_attempt_once_with_the_latest_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where two scorers spoke in the same instant, which a clock cannot tell apart."""
+    monkeypatch.setattr("time.time", lambda: 1000.0)
+    with Ledger.open(tmp_path) as ledger:
+        for i in range(1100):
+            row = ledger.add_attempt(KEY, 64, attempt(i))
+            if i != 7:
+                ledger.add_verdict(row, "a", Verdict(State.ACCEPTED, "equal"))
+                ledger.add_verdict(row, "b", Verdict(State.REJECTED, "different"))
+        monkeypatch.setattr("time.time", lambda: 2000.0)
+        ledger.add_verdict(1, "b", Verdict(State.UNSCORED, "timeout"))
+        assert [row["draw"] for row in ledger.rows()] == list(range(1100))
+        assert ledger.verdict_counts() == {"accepted": 1098, "unscored": 1, "none": 1}
+        assert (ledger.last_state(1), ledger.last_state(8)) == (State.UNSCORED, None)
+
+
+def test_requests_are_named_once_with_their_task_and_teacher(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path) as ledger:
+        for i in range(1300):
+            ledger.add_attempt(f"{i // 2:032x}", 64, replace(attempt(i % 2), task_id=f"t{i // 2}"))
+        found = list(ledger.requests())
+        assert [(r.key, r.task_id, r.teacher) for r in found] == [
+            (f"{i:032x}", f"t{i}", "teacher") for i in range(650)
+        ]
+        assert ledger.draws(f"{3:032x}") == {0, 1}
+        assert ledger.mean_tokens("teacher") == (7, 5)
+        assert ledger.mean_tokens("another") is None
