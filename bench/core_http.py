@@ -30,6 +30,12 @@ from bench._core_work import RUN_SEED, Load, latencies_s, makespan, task_id
 from stillroom.sampling.hashing import draw_seed
 from stillroom.sampling.ledger import Ledger
 
+ASKED = {
+    "pace": "wall/ideal <= 1.05, cpu <= 6.4 s, rss <= 150 MB",
+    "wide": "slots busy >= 0.95, of what the ideal reaches",
+}
+FAULTS_ASKED = 1.8
+"""Wall with faults over the script's without: what the script took when this was asked for."""
 PACE = Load(tasks=500, draws=4, slots=64, median_s=0.5, sigma=0.8)
 WIDE = Load(tasks=5000, draws=1, slots=256, median_s=0.5, sigma=1.0)
 TIMEOUT_S = 15.0
@@ -62,12 +68,14 @@ def pace(data: Path, load: Load, *more: object) -> dict[str, Any]:
     share, longest = busy / ideal / load.slots, max(waits)
     print(f"\n{load.tasks} tasks x {load.draws}, {load.slots} slots, median {load.median_s} s, sigma {load.sigma}")
     print(f"ideal {ideal:.2f} s; in it the slots are busy {share:.3f}; the longest answer takes {longest:.1f} s")
-    print(f"{'':8}{'wall s':>8}{'/ideal':>8}{'cpu s':>8}{'rss MB':>8}{'busy':>8}{'fed':>8}{'peak':>6}{'answers':>9}")
+    heads = ("wall s", "/ideal", "cpu s", "rss MB", "busy", "of ideal", "fed", "peak", "answers")
+    print(f"{'':8}{''.join(f'{head:>9}' for head in heads)}")
     found: dict[str, Any] = {"ideal_s": ideal, "ideal_busy": share}
     with tempfile.TemporaryDirectory() as folder, server(data, **settings(load)) as at:
         for name in SIDES:
             end = side(name, data, at, load, Path(folder), *(more if name == "ours" else ()))
             found[name] = paced(name, end, load, ideal, at.log())
+    print(f"asked of ours: {ASKED['pace' if load.draws > 1 else 'wide']}")
     return found
 
 
@@ -80,11 +88,12 @@ def paced(name: str, end: Ended, load: Load, ideal: float, log: dict[str, Any]) 
         "cpu_s": end.cpu_s,
         "rss_mb": end.rss_mb,
         "busy": log["busy_s"] / end.wall_s / load.slots,
+        "busy_of_ideal": log["busy_s"] / sum(latencies_s(load)) * ideal / end.wall_s,
         "fed": log["fed"] / load.slots,
         "peak": log["peak"],
         "answers": answers,
     }
-    widths = ("8.2f", "8.3f", "8.2f", "8.0f", "8.3f", "8.3f", "6", "9")
+    widths = ("9.2f", "9.3f", "9.2f", "9.0f", "9.3f", "9.3f", "9.3f", "9", "9")
     cells = (format(value, width) for value, width in zip(line.values(), widths, strict=True))
     print(f"{name:8}{''.join(cells)}", flush=True)
     return line | {"said": end.said}
@@ -107,6 +116,7 @@ def faults(data: Path, load: Load) -> dict[str, Any]:
                     found["missing"] = accounted(Path(folder) / name, load, at.log(), end)
                 else:
                     print(f"        answers in the file: {end.said['rows']}")
+    print(f"asked of ours: not above {FAULTS_ASKED} x, no task missing, every draw accounted for")
     return found
 
 

@@ -3,9 +3,9 @@
     python bench/core_simulated.py [--quick] [--json FILE]
 
 The core itself runs, with its ledger and policies; only the clock is simulated (an event loop whose time jumps to the
-next event), so that 4,000 tasks with answers of minutes take seconds. Tasks have pass rates from a Beta distribution and
-lengths that are lognormal and grow with difficulty; latency is proportional to length. Coverage: the share of tasks that
-have k accepted. Cancelled tokens count, as far as they had been made.
+next event), so that 4,000 tasks with answers of minutes take seconds. Tasks have pass rates from a Beta distribution
+and lengths that are lognormal and grow with difficulty; latency is proportional to length. Coverage: the share of
+tasks that have k accepted. Cancelled tokens count, as far as they had been made.
 """
 
 from __future__ import annotations
@@ -194,13 +194,13 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="400 tasks")
-    parser.add_argument("--growth", type=float, default=2.0, help="length of the hardest tasks by that of the easiest")
+    parser.add_argument("--growth", type=float, default=2.0, help="length of the hardest by the easiest")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     count = 400 if options.quick else TASKS
-    print(f"{count:,} tasks, k = {K}, cap {CAP}, {SLOTS} slots, growth {options.growth:g}; tokens include cancelled ones\n")
+    print(f"{count:,} tasks, k = {K}, cap {CAP}, {SLOTS} slots, growth {options.growth:g}; cancelled tokens count\n")
     print(
-        "| pass rates | policy | tokens (M) | of them cancelled | fewer | asked | coverage | simulated hours | slots busy |"
+        "| pass rates | policy | tokens (M) | cancelled | fewer | asked | coverage | simulated hours | slots busy |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
     found: dict[str, Any] = {}
@@ -211,9 +211,9 @@ def main() -> None:
         for row in rows:
             factor = rows[0].tokens / row.tokens
             print(
-                f"| {mix} | {row.policy} | {row.tokens / 1e6:.2f} | {row.cancelled / row.tokens:.2%} | {factor:.2f} × | "
-                f"{asked} × | {row.coverage:.2%} ({100 * (row.coverage - rows[0].coverage):+.2f}) | {row.hours:.2f} | "
-                f"{row.busy:.3f} |",
+                f"| {mix} | {row.policy} | {row.tokens / 1e6:.2f} | {row.cancelled / row.tokens:.2%} | "
+                f"{factor:.2f} × | {asked} × | {row.coverage:.2%} "
+                f"({100 * (row.coverage - rows[0].coverage):+.2f}) | {row.hours:.2f} | {row.busy:.3f} |",
                 flush=True,
             )
     print(f"\n{time.strftime('%Y-%m-%d')}")

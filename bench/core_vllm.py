@@ -1,6 +1,6 @@
 """vLLM through the core, with its ledger, against vLLM's own batch call on the same prompts: tokens per second.
 
-    python bench/core_vllm.py [--model NAME] [--prompts 192] [--rows 64] [--max-tokens 64] [--rounds 3] [--quick]
+    python bench/core_vllm.py [--model NAME] [--prompts 128] [--rows 64] [--max-tokens 64] [--rounds 3] [--quick]
 
 The two sides are processes with an engine each, started and warmed before anything is timed. They take turns, so
 that what else the machine does falls on both; the one that waits sleeps. Every answer has the same length
@@ -216,7 +216,7 @@ def compare(work: Work, rounds: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="embedded:smollm2-135m-instruct")
-    parser.add_argument("--prompts", type=int, default=192)
+    parser.add_argument("--prompts", type=int, default=128)
     parser.add_argument("--rows", type=int, default=64, help="requests in flight, for both")
     parser.add_argument("--max-tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)

@@ -175,7 +175,8 @@ class Run:
         self, teacher: Teacher, scorer: AnswerScorer, policy: Policy, sampling: SamplingParams, **more: Any
     ) -> Core:
         """The sampling core on this run's ledger and seed, under its limits."""
-        shared: dict[str, Any] = {"seed": self.recipe.seed, "limits": self.recipe.limits, "prices": self.recipe.prices}
+        recipe = self.recipe
+        shared: dict[str, Any] = {"seed": recipe.seed, "limits": recipe.limits, "prices": recipe.prices}
         return Core(teacher, scorer, policy, self.ledger, sampling=sampling, **shared, **more)
 
     def scorer(self) -> AnswerScorer:
@@ -238,7 +239,8 @@ class Run:
         if self.recipe.keep.kept is not None and counts.kept:
             kept, accepted = counts.kept_tokens / counts.kept, counts.accepted_tokens / counts.accepted
             order = "draw order" if self.recipe.keep.order == "draw" else "order of arrival"
-            self.display.note(f"kept traces have {kept:,.0f} tokens on average, all accepted {accepted:,.0f} ({order})")
+            lengths = f"{kept:,.0f} tokens on average, all accepted {accepted:,.0f} ({order})"
+            self.display.note(f"kept traces have {lengths}")
         found = stops(outcomes)
         self.display.note(", ".join(f"{n:,} tasks {name.replace('_', ' ')}" for name, n in found.items() if n))
         if counts.last_failure:

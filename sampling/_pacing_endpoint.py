@@ -1,7 +1,7 @@
 """One endpoint of a teacher: what is in flight there, how much it bears, whether it is held back or taken out.
 
 Held back: it asked for patience (`Retry-After`). One refusal among answers may be the fault of one replica behind a
-gateway and holds back its own request alone; when two requests in a row are refused, all are held back.
+gateway and holds back its own request alone; when several requests in a row are refused, all are held back.
 
 Taken out: nobody accepts connections there, or several requests in a row ended without an answer. After a pause one
 request is sent there to try; while that fails, the pauses grow.
@@ -10,16 +10,21 @@ request is sent there to try; while that fails, the pauses grow.
 from __future__ import annotations
 
 import math
+from collections import deque
 from enum import Enum, auto
 
 from stillroom.sampling._pacing_limit import Limit
+from stillroom.sampling.retry import MAX_RETRY_AFTER_S
 
 # Requests without an answer, in a row, before an endpoint is taken out. Three in a row happen by chance.
 FAILURES_TO_TAKE_OUT = 4
+# Requests refused in a row before all are held back. A gateway that refuses one in twenty at any load will refuse two
+# in a row once in a few hundred, and the whole run would wait each time.
+REFUSALS_TO_HOLD = 3
 # Seconds before the first try, and at most between tries.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 # A server that asks for more patience than this is not waited for: its requests fail, as with one that says no.
-LONGEST_HOLD_S = 300.0
+LONGEST_HOLD_S = MAX_RETRY_AFTER_S
 
 
 class End(Enum):
@@ -42,13 +47,14 @@ class Endpoint:
 
     def __init__(self, index: int, ceiling: int) -> None:
         self.index, self.in_flight, self.sent = index, 0, 0
+        self.asked = 0  # the owner's mark: when it was last chosen, as a count of choices
         self.limit = Limit(ceiling)
         self.held_until = -math.inf
         self.try_at: float | None = None  # None: it is in use; else when it may be tried next
         self._pause = FIRST_PAUSE_S
         self._trying = False
         self._failures = 0
-        self._last_refused: int | None = None  # which request was refused last, counted as in `sent`
+        self._refused: deque[int] = deque(maxlen=64)  # which requests were refused of late, counted as in `sent`
 
     @property
     def out(self) -> bool:
@@ -74,13 +80,13 @@ class Endpoint:
         """Notes a request; whether the limit is reached with it."""
         self.in_flight += 1
         self.sent += 1
-        self._trying = self.out
+        self._trying = self._trying or self.out
         return self.in_flight >= self.limit.value
 
-    def leave(self) -> None:
-        """Notes that a request is in flight no more, however it ended."""
+    def leave(self, tried: bool) -> None:
+        """Notes that a request is in flight no more, however it ended. `tried`: it was sent while this was out."""
         self.in_flight -= 1
-        self._trying = False
+        self._trying = self._trying and not tried
 
     def note(self, end: End, now: float, retry_after_s: float | None, sent: int) -> None:
         """Learns from the end of the request that was the `sent`-th."""
@@ -93,17 +99,20 @@ class Endpoint:
 
     def _fail(self, end: End, now: float) -> None:
         self._failures += 1
-        if self.out:
+        if self.try_at is None:
+            if end is End.UNREACHED or self._failures >= FAILURES_TO_TAKE_OUT:
+                self.try_at = now + self._pause
+        elif now >= self.try_at:  # a try; what else was in flight when it was taken out says nothing new
             self._pause = min(LONGEST_PAUSE_S, self._pause * 2)
-        if self.out or end is End.UNREACHED or self._failures >= FAILURES_TO_TAKE_OUT:
             self.try_at = now + self._pause
 
     def _refuse(self, now: float, retry_after_s: float, sent: int) -> None:
-        # Of two requests sent one after the other both were refused: it is not the fault of one of them.
-        in_a_row = self._last_refused is not None and abs(sent - self._last_refused) == 1
+        self._refused.append(sent)
+        # By the order of sending: answers take long, refusals come at once and would always look in a row.
+        around = range(sent - REFUSALS_TO_HOLD + 1, sent + 1)
+        in_a_row = any(all(i + j in self._refused for j in range(REFUSALS_TO_HOLD)) for i in around)
         if in_a_row and retry_after_s <= LONGEST_HOLD_S:
             self.held_until = max(self.held_until, now + retry_after_s)
-        self._last_refused = sent
 
 
 def is_overload(end: End) -> bool:

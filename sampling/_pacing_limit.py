@@ -44,7 +44,9 @@ class Limit:
         self._fastest: float | None = None
         self._rounds = 0
         self.epoch = 0
-        self._new_round()
+        # Of the round that is going on:
+        self._answers, self._overloaded, self._tokens = 0, 0, 0
+        self._seconds, self._busy = 0.0, False
 
     @property
     def value(self) -> int:
@@ -93,5 +95,5 @@ class Limit:
         self._new_round()
 
     def _new_round(self) -> None:
-        self._answers = self._overloaded = self._tokens = 0
+        self._answers, self._overloaded, self._tokens = 0, 0, 0
         self._seconds, self._busy = 0.0, False

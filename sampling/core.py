@@ -67,6 +67,7 @@ class Core:
             teacher, scorer, ledger, sampling, seed, retry or RetrySettings(), self.counts, policy.escalate
         )
         self._limits, self._prices = limits or Limits(), prices
+        self._teacher_identity, self._scorer_identity = teacher.identity, scorer.identity
         self._open: dict[int, TaskDraws] = {}  # those that have not stopped, in the order they were opened
         self._more_tasks = True
         self._hungry: deque[TaskDraws] = deque()  # those that may want another draw
@@ -197,8 +198,8 @@ class Core:
 
     def _open_task(self, task: Task) -> None:
         messages = self._prompt.messages(task)
-        key = request_key(messages, self._sampling, self._teacher.identity, self._seed)
-        draws = TaskDraws(task, messages, key, scorer_key(self._scorer.identity, task.reference), self._policy)
+        key = request_key(messages, self._sampling, self._teacher_identity, self._seed)
+        draws = TaskDraws(task, messages, key, scorer_key(self._scorer_identity, task.reference), self._policy)
         self._take_on_record(draws)
         self._open[id(draws)] = draws
         self.counts.open += 1

@@ -39,6 +39,7 @@ class Drawing:
         counts: Counts,
         limits: tuple[int, ...] = (),
     ) -> None:
+        self._identity = teacher.identity
         self.limits = limits or (sampling.max_tokens,)
         self._at = {limit: sampling.model_copy(update={"max_tokens": limit}) for limit in self.limits}
         self._teacher, self._scorer, self._ledger = teacher, scorer, ledger
@@ -113,7 +114,7 @@ class Drawing:
         async def once() -> Attempt:
             started = time.monotonic()
             completion = await self._teacher.sample(request, usage)
-            return _as_attempt(request, completion, self._teacher.identity, time.monotonic() - started)
+            return _as_attempt(request, completion, self._identity, time.monotonic() - started)
 
         return await with_retries(once, self._retry)
 

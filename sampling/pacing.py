@@ -69,6 +69,7 @@ class Turn:
         self.endpoint = endpoint.index
         self._pace, self._endpoint, self._tokens, self._at = pace, endpoint, tokens, now
         self._epoch = endpoint.limit.epoch
+        self._tries = endpoint.out
         self._busy = endpoint.send()
         self._sent = endpoint.sent
         self._open = True
@@ -95,7 +96,7 @@ class Turn:
         """Frees the place and learns nothing: the request was cancelled. What it was to cost stays spent."""
         if self._open:
             self._open = False
-            self._endpoint.leave()
+            self._endpoint.leave(self._tries)
             self._pace.left()
 
 
@@ -115,8 +116,13 @@ class Pace:
         self._requests = _bucket(limits.requests_per_minute)
         self._tokens = _bucket(limits.tokens_per_minute)
         self._line: deque[_Waiter] = deque()
-        self._in_flight = 0
+        self._in_flight = self._asked = 0
         self._timer: Timer | None = None
+
+    @property
+    def in_line(self) -> int:
+        """Requests that wait for their turn."""
+        return sum(not waiter.future.done() for waiter in self._line)
 
     async def turn(self, tokens: float = 0) -> Turn:
         """Waits for its turn. `tokens`: what the request is expected to cost, prompt and answer."""
@@ -172,6 +178,8 @@ class Pace:
             if bucket is not None:
                 bucket.take(amount, now)
         self._in_flight += 1
+        self._asked += 1
+        endpoint.asked = self._asked
         return Turn(self, endpoint, tokens, now)
 
     def _choose(self, now: float) -> Endpoint | None:
@@ -179,7 +187,8 @@ class Pace:
             bearing = [e for e in self.endpoints if e.bears_one_more(now)]
             return min(bearing, key=lambda e: e.try_at or 0.0, default=None)
         ready = [e for e in self.endpoints if e.ready(now)]
-        return min(ready, key=lambda e: (e.in_flight, e.sent), default=None)
+        # Of equals the one that is to be tried, then the one that was asked longest ago.
+        return min(ready, key=lambda e: (e.in_flight, not e.out, e.asked), default=None)
 
     def _rates_wait_s(self, tokens: float, now: float) -> float:
         waits = [0.0]

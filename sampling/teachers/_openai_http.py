@@ -14,11 +14,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from stillroom.errors import MissingExtra
 from stillroom.sampling.pacing import End
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class NoAnswer(Exception):
 
 
 class Patience:
-    """How long to wait while an answer streams, in seconds: for its first part, then for each next. None: no limit."""
+    """Seconds to wait while an answer streams: for its first part, then for each next one. None: no limit."""
 
     def __init__(self, first_s: float | None, idle_s: float | None) -> None:
         self.first_s, self.idle_s = first_s, idle_s
@@ -85,7 +84,7 @@ Reader = Callable[["StreamReader", Patience], Awaitable[bytes]]
 class Http:
     """A pool of connections, opened when used; it belongs to the event loop it is made in.
 
-    How many are open at once is for the caller to bound. Proxies are those of the environment. Raises MissingExtra.
+    How many are open at once is for the caller to bound. Proxies are those of the environment.
     """
 
     def __init__(self, key: str, timeout_s: float) -> None:
@@ -122,14 +121,16 @@ class Http:
             raise NoAnswer(End.TIMED_OUT, patience.why or f"no answer within {self._timeout_s:g} s") from None
         except aiohttp.ClientConnectorError as error:
             raise NoAnswer(End.UNREACHED, str(error.os_error) or type(error).__name__) from None
+        except aiohttp.ClientResponseError as error:  # of a proxy, or too many redirects; its text holds addresses
+            raise NoAnswer(End.BROKEN, f"HTTP {error.status}: {error.message}") from None
         except aiohttp.InvalidURL:
             raise NoAnswer(End.UNREACHED, "it is no address") from None
         except (aiohttp.ClientError, OSError) as error:
             raise NoAnswer(End.BROKEN, str(error) or type(error).__name__) from None
 
-    def _how(self, url: str, body: bytes | None) -> dict[str, object]:
+    def _how(self, url: str, body: bytes | None) -> dict[str, Any]:
         parts = urlsplit(url)
-        how: dict[str, object] = {"data": body}
+        how: dict[str, Any] = {"data": body}
         if body is not None:
             how["headers"] = {"Content-Type": "application/json"}
         proxy = self._proxies.get(parts.scheme) or self._proxies.get("all")
@@ -141,10 +142,8 @@ class Http:
 
 
 def _session(key: str, timeout_s: float) -> ClientSession:
-    try:
-        import aiohttp
-    except ImportError:
-        raise MissingExtra("teacher.kind openai", "aiohttp", "openai") from None
+    import aiohttp
+
     connect_s = min(timeout_s, CONNECT_TIMEOUT_S)
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),

@@ -29,7 +29,7 @@ class StreamedAnswer:
         self._logprobs: list[Any] | None = None
         self._finish: Any = None
         self._counted: Any = None
-        self._odd: Any = None  # what was no part of an answer: an error, mostly
+        self._odd: str | None = None  # what was no part of an answer: an error, mostly
         self._done = False
 
     async def read(self, content: StreamReader, patience: Patience) -> bytes:

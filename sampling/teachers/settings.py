@@ -10,8 +10,9 @@ import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from stillroom.sampling.pacing import RateLimits
 from stillroom.sampling.prompt import Example, Prompt
 from stillroom.sampling.records import SamplingParams
 from stillroom.sampling.retry import RetrySettings
@@ -37,30 +38,39 @@ class _Settings(BaseModel):
 
 class OpenAISettings(_Settings):
     """Any OpenAI-compatible server. The key is read from the environment variable named `api_key_env`; a local
-    server needs none. `base_url` null is the address in OPENAI_BASE_URL, else OpenAI itself. `extra_body` is sent
-    along as it is; it is kept with the run, so a key has no place in it."""
+    server needs none. `base_url` null is the address in OPENAI_BASE_URL, else OpenAI itself; a list names several
+    servers of the same model, which are used in balance. `concurrency` and `rate_limits` hold for all together.
+
+    `timeout_s` bounds a whole request. `stream`: answers come in parts, so that a server that stalls is told from one
+    that has much to say: `first_token_s` bounds the wait for the first part, `idle_s` that for each next one.
+    `extra_body` is sent along as it is; it is kept with the run, so a key has no place in it."""
 
     kind: Literal["openai"]
     model: str = Field(min_length=1)
-    base_url: str | None = None
+    base_url: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     api_key_env: str = "OPENAI_API_KEY"
     concurrency: int = Field(default=64, ge=1)
+    rate_limits: RateLimits = RateLimits()
     timeout_s: float = Field(default=600.0, gt=0)
+    stream: bool = False
+    first_token_s: float | None = Field(default=None, gt=0)
+    idle_s: float | None = Field(default=None, gt=0)
     send_seed: bool = True
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     extra_body: dict[str, Any] = {}
 
     @field_validator("base_url")
     @classmethod
-    def _no_password(cls, url: str | None) -> str | None:
-        parts = urlsplit("http://-" if url is None else url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise ValueError("base_url must begin with http:// or https://, such as http://localhost:8000/v1")
-        if "@" in parts.netloc:
-            raise ValueError("base_url holds a user name or password: put the key in an environment variable")
-        if parts.query or parts.fragment:
-            raise ValueError("base_url must end with its path: a key in a query belongs in an environment variable")
+    def _addresses(cls, url: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        for one in (url,) if isinstance(url, str) else url or ():
+            _check_address(one)
         return url
+
+    @model_validator(mode="after")
+    def _streams(self) -> OpenAISettings:
+        if not self.stream and (self.first_token_s is not None or self.idle_s is not None):
+            raise ValueError("first_token_s and idle_s are about answers that come in parts: set stream: true")
+        return self
 
     @field_validator("api_key_env")
     @classmethod
@@ -76,6 +86,16 @@ class OpenAISettings(_Settings):
             if _SECRET.search(name):
                 raise ValueError(f"{name} looks like a secret: name its environment variable in api_key_env")
         return body
+
+
+def _check_address(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ValueError("base_url must begin with http:// or https://, such as http://localhost:8000/v1")
+    if "@" in parts.netloc:
+        raise ValueError("base_url holds a user name or password: put the key in an environment variable")
+    if parts.query or parts.fragment:
+        raise ValueError("base_url must end with its path: a key in a query belongs in an environment variable")
 
 
 class TransformersSettings(_Settings):

@@ -37,6 +37,8 @@ from stillroom.sampling.teachers import _vllm_guard, _vllm_signals
 from stillroom.sampling.teachers.chat import encode_chat, end_tokens, thinking_is_open
 from stillroom.sampling.thinking import split_thinking
 
+STREAM_INTERVAL = 8
+"""Tokens between two reports on a request: each costs time, and a cancelled request is counted to within these."""
 CPU_KV_CACHE_GIB = "2"
 # Engine settings that change what is answered, and so belong to the identity; the others change how fast.
 ANSWER_SETTINGS = ("quantization", "hf_overrides", "kv_cache_dtype", "rope_scaling", "rope_theta", "load_format")
@@ -218,6 +220,7 @@ def engine_settings(place: Place, concurrency: int, given: Mapping[str, Any], *,
         "enable_prefix_caching": True,
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
+        "stream_interval": STREAM_INTERVAL,
     }
     if on_cpu:
         settings |= {"dtype": "bfloat16", "enforce_eager": True}

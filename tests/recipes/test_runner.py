@@ -33,7 +33,8 @@ QUIET = Display(quiet=True)
 
 
 def start(recipe: Path, out: Path, **more: Any) -> RunResult:
-    return run(recipe, out=out, display=QUIET, **more)
+    result: RunResult = run(recipe, out=out, display=QUIET, **more)
+    return result
 
 
 def files(folder: Path) -> dict[str, bytes]:

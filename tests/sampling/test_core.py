@@ -256,7 +256,7 @@ async def test_a_cut_off_answer_on_record_is_not_asked_for_again(tmp_path: Path)
 async def test_which_accepted_are_kept(tmp_path: Path, order: str, kept: tuple[int, ...]) -> None:
     """Of four draws in flight the later come back first."""
     teacher = ScriptedTeacher(lambda r: "right", latency_s=lambda r: 0.01 if r.index < 2 else 0.0, concurrency=4)
-    policy = Fixed(policy="fixed", attempts=4, per_task=2, order=order)  # type: ignore[arg-type]
+    policy = Fixed(policy="fixed", attempts=4, per_task=2, order=order)
     _, outcomes = await run(tmp_path, teacher, policy, 1)
     assert sorted(outcomes["0"].kept) == sorted(kept)
     assert [s.attempt.index for s in outcomes["0"].attempts] == [0, 1, 2, 3]

@@ -13,6 +13,7 @@ it cannot read whole is unscored, with the reason.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import threading
 import time
@@ -90,7 +91,7 @@ class AnswerChecker:
         self._threads = Threads(workers)
         self._finalizer = weakref.finalize(self, self._pool.close)
 
-    @property
+    @functools.cached_property
     def identity(self) -> str:
         """All that decides a verdict: versions of the rules and packages, changed policies, and the limits."""
         versions = ",".join([f"rules={RULES}", *(f"{name}={version(name)}" for name in PACKAGES)])

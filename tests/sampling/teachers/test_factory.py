@@ -78,7 +78,7 @@ async def _ask(teacher: Teacher) -> None:
 def test_the_factory_loads_nothing_heavy() -> None:
     code = (
         "import sys, stillroom.sampling.teachers.factory\n"
-        "heavy = {'torch', 'transformers', 'vllm', 'openai', 'datasets', 'sympy'} & sys.modules.keys()\n"
+        "heavy = {'torch', 'transformers', 'vllm', 'openai', 'aiohttp', 'datasets', 'sympy'} & sys.modules.keys()\n"
         "sys.exit(f'loaded {heavy}' if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
