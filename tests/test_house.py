@@ -22,7 +22,19 @@ MAY_IMPORT = {
     "recipes": {"sampling", "traces", "judges", "preferences", "students"},
 }
 ROOMS = sorted(MAY_IMPORT)
-HEAVY = {"torch", "transformers", "vllm", "datasets", "sympy", "pydantic", "openai", "aiohttp", "trl", "peft", "math_verify"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "vllm",
+    "datasets",
+    "sympy",
+    "pydantic",
+    "openai",
+    "aiohttp",
+    "trl",
+    "peft",
+    "math_verify",
+}
 IMPORT_BUDGET_S = 0.3
 
 
