@@ -49,7 +49,7 @@ class Terms(Factors):
                 node = self.times(node, self.factor_signed())
             elif self.is_op("/"):
                 self.take()
-                node = divide(node, self.denominator())
+                node = divide(node, self.factor_signed())  # one factor: a/bc is (a/b)c
             elif self.is_op("choose"):
                 self.take()
                 node = Node("fn", ("binomial", node, self.factor()))
@@ -70,11 +70,6 @@ class Terms(Factors):
         sign = self.sign()
         node = self.factor()
         return negative(node) if sign == "-" else node
-
-    def denominator(self) -> Node:
-        """What follows a slash: one factor, with the letters right beside it left out (1/2x is x/2), except between
-        letters (a/bc)."""
-        return self.factor_signed()
 
     @staticmethod
     def times(node: Node, other: Node) -> Node:

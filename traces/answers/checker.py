@@ -118,6 +118,16 @@ class AnswerChecker:
             return judged.verdict()
         return await asyncio.wrap_future(self._threads.get().submit(self._confirmed, judged))
 
+    async def acheck_many(self, pairs: Iterable[tuple[str, str]]) -> list[Verdict]:
+        """As `check_many`, without blocking the event loop; two at a time for each worker."""
+        places = asyncio.Semaphore(2 * self.workers)
+
+        async def one(gold: str, answer: str) -> Verdict:
+            async with places:
+                return await self.acheck(gold, answer)
+
+        return list(await asyncio.gather(*(one(gold, answer) for gold, answer in pairs)))
+
     def check_many(self, pairs: Iterable[tuple[str, str]]) -> list[Verdict]:
         """The verdicts on many pairs, in their order, by all workers."""
         return list(self.stream(pairs))

@@ -2,7 +2,7 @@
 
 The limits are far above any real answer and far below what hurts: a number of a few characters
 (`9^{9^{9^{9}}}`) can cost more than the machine has. Work that only shows itself while it is done (a sum to 10^9)
-is not judged here but ended by the worker's time and memory limits.
+is not judged here but counted, and left where it exceeds its bounds (see `numeric` and `values`).
 
 >>> over_limit("9^{9^{9^{9}}}")
 '3 levels of exponents, the limit is 2'

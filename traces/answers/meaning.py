@@ -12,10 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from stillroom.traces.answers.tree import EMPTY, Node, add, mul, negative, symbols, walk
+from stillroom.traces.answers.tree import EMPTY, Node, add, mul, negative, walk
 
-MAX_CHOICES = 64
-"""Values that the signs ± of one answer may stand for."""
 _RESTRICTING = frozenset(
     """
     < > <= >= != = not except notin if when even odd prime composite negative nonzero rational irrational
@@ -174,11 +172,6 @@ def _one(part: Node) -> list[Node]:
     if inner.label is None:
         return values
     return [Node("rel", (("=",), inner.label, value)) for value in values]
-
-
-def renamed(one: Node, other: Node) -> bool:
-    """Whether two nodes have the same number of variables, so that one may be the other with other names."""
-    return len(symbols(one)) == len(symbols(other))
 
 
 _WORDS: dict[str, Node] = {

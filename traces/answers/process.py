@@ -5,7 +5,8 @@ A worker is started with `subprocess`, not `multiprocessing`: `spawn` would impo
 A thread per worker reads its replies, so that waiting with a limit works on every platform.
 
     worker = Worker(memory_mb=2048)
-    worker.ask({"gold": "2x", "answer": "x+x"}, limit_s=5.0)   # {"reason": "equal", "detail": ""}
+    worker.ask({"gold": "2x", "answer": "x+x", "policies": {}, "prove": True}, limit_s=5.0)
+    # {"reason": "equal", "detail": "x+x"}
     worker.kill()
 """
 

@@ -30,7 +30,8 @@ class Reason(StrEnum):
     OVER_LIMIT = "over_limit"
     """Too long, too deep, too large a number, or the worker ran out of memory or crashed."""
     NEEDS_POLICY = "needs_policy"
-    """Read and compared, but whether the two are the same is a convention (10 % against 10, 0.33 against 1/3)."""
+    """Read and compared, but whether the two are the same is a convention that no policy decides, or could not be
+    told."""
     TRUNCATED = "truncated"
     """The attempt was cut off by its length limit: given by the scorer only, which sees the finish reason."""
 

@@ -1,0 +1,37 @@
+"""What a run may cost."""
+
+from __future__ import annotations
+
+import pytest
+
+from stillroom.sampling.counts import Counts
+from stillroom.sampling.limits import Limits, Prices
+
+PRICES = Prices(prompt=1.0, completion=10.0)
+
+
+def used() -> Counts:
+    """1,000 prompt tokens, 500 completion tokens and 500 that were cancelled, in two minutes: 0.011 dollars."""
+    counts = Counts(prompt_tokens=1_000, completion_tokens=500, cancelled_tokens=500)
+    counts.started -= 120
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        (Limits(), ""),
+        (Limits(tokens=2_000), "2,000 tokens used, limits.tokens is 2,000"),
+        (Limits(tokens=2_001), ""),
+        (Limits(usd=0.011), "$0.0110 spent, limits.usd is $0.0110"),
+        (Limits(usd=0.012), ""),
+        (Limits(minutes=2), "2.0 minutes used, limits.minutes is 2"),
+        (Limits(minutes=60), ""),
+    ],
+)
+def test_a_limit_that_is_reached_says_so(limits: Limits, said: str) -> None:
+    assert limits.reached(used(), PRICES) == said
+
+
+def test_without_prices_nothing_is_spent() -> None:
+    assert Limits(usd=0.001).reached(used(), None) == ""
