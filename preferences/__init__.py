@@ -1,1 +1,1 @@
-"""Path 2: scored candidates become chosen/rejected pairs for DPO. Nothing here yet."""
+"""Preferences: scored candidates become chosen/rejected pairs, audited, as rows for DPO."""

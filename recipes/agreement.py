@@ -15,7 +15,7 @@ from stillroom.recipes.folder import RunFolder
 from stillroom.sampling.prompt import Prompt
 from stillroom.sampling.records import Outcome, State
 from stillroom.sampling.teachers.recorded import RecordedTeacher
-from stillroom.students.evaluate.statistics import wilson
+from stillroom.sampling.statistics import wilson
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from stillroom.errors import InputError
 from stillroom.sampling.limits import Prices
 from stillroom.sampling.records import Outcome, StopReason, Task
-from stillroom.students.evaluate.statistics import wilson
+from stillroom.sampling.statistics import wilson
 
 RESAMPLES = 2_000
 

@@ -16,7 +16,7 @@ from stillroom.recipes.display import duration
 from stillroom.recipes.pilot import PilotResult
 from stillroom.recipes.runner import RunResult
 from stillroom.sampling.records import State
-from stillroom.students.evaluate.statistics import mcnemar_exact, wilson
+from stillroom.sampling.statistics import mcnemar_exact, wilson
 from stillroom.traces.answers import CheckSummary, Reason, state_of
 from stillroom.traces.answers.against import SENTENCES, AgainstSummary, Disagreement, Score, Theirs, Why
 

@@ -24,7 +24,7 @@ from stillroom.students.evaluate.results import (
     Evaluation,
     Result,
 )
-from stillroom.students.evaluate.statistics import (
+from stillroom.sampling.statistics import (
     Interval,
     PairedCounts,
     mcnemar_exact,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from stillroom.sampling.records import State
 from stillroom.students.evaluate.measure import evaluate_answers
 from stillroom.students.evaluate.results import MEAN_TOKENS, SHARE_STOPPED, Result
-from stillroom.students.evaluate.statistics import PairedCounts, mcnemar_exact, paired_difference, wilson
+from stillroom.sampling.statistics import PairedCounts, mcnemar_exact, paired_difference, wilson
 
 
 def row(found: Result | None) -> Result:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillroom.students.evaluate.statistics import (
+from stillroom.sampling.statistics import (
     PairedCounts,
     mcnemar_exact,
     mean_interval,

@@ -1,0 +1,137 @@
+"""What judges say: a rating of one answer, or a preference between two. A failure is never a score, a tie or a loss.
+
+>>> Rating(JudgeState.OK, 3.5).score
+3.5
+>>> Rating(JudgeState.PARSE_FAILED, None, detail="no rating in 'Sure!'").failed
+True
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal, Protocol
+
+from stillroom.sampling.records import Attempt, Task
+
+
+class JudgeState(StrEnum):
+    """How a judgement ended. `tie` and `order_conflict` are judgements (of pairs only); what follows them are
+    failures, which say nothing about the answers."""
+
+    OK = "ok"
+    TIE = "tie"
+    ORDER_CONFLICT = "order_conflict"
+    PARSE_FAILED = "parse_failed"
+    REFUSED = "refused"
+    TRUNCATED = "truncated"
+    OVERFLOW = "overflow"
+    API_ERROR = "api_error"
+
+
+FAILURES = frozenset(JudgeState) - {JudgeState.OK, JudgeState.TIE, JudgeState.ORDER_CONFLICT}
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """A judge's rating of one answer.
+
+    `score`: on the rubric's scale, None exactly where the judgement failed. `ratings`: by criterion. `expected`: the
+    score is the expected value over the scale's tokens, not the one token that was drawn. `calls`: requests that it
+    took. `text`: what the judge wrote last. `detail`: why it failed, for people.
+    """
+
+    state: JudgeState
+    score: float | None
+    ratings: Mapping[str, float] = field(default_factory=dict)
+    expected: bool = False
+    calls: int = 1
+    text: str = ""
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.score is None) is (self.state is JudgeState.OK):
+            raise ValueError(f"a rating that is {self.state} has the score {self.score}")
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is no judgement."""
+        return self.state in FAILURES
+
+
+@dataclass(frozen=True, slots=True)
+class OrderVerdict:
+    """What a judge said with the answers shown in one order. `winner`: the one shown `first` or `second`; None for a
+    tie or a failure."""
+
+    state: JudgeState
+    winner: Literal["first", "second"] | None
+    text: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """A judge's preference between the answers a and b, each shown first once.
+
+    `state`: `ok` (a or b won), `tie` (both orders say so), `order_conflict` (the orders disagree: counts as a tie),
+    or the failure of an order that failed. `orders`: a first, then b first; one alone where only one was asked.
+    """
+
+    state: JudgeState
+    winner: Literal["a", "b"] | None
+    orders: tuple[OrderVerdict, ...]
+    calls: int = 2
+
+    def __post_init__(self) -> None:
+        if (self.winner is None) is (self.state is JudgeState.OK):
+            raise ValueError(f"a preference that is {self.state} has the winner {self.winner}")
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is no judgement."""
+        return self.state in FAILURES
+
+    @property
+    def points(self) -> float | None:
+        """What a gets: 1, 0, or a half for a tie or a conflict; None where the judgement failed."""
+        if self.failed:
+            return None
+        return {"a": 1.0, "b": 0.0, None: 0.5}[self.winner]
+
+
+class PointwiseJudge(Protocol):
+    """Rates one answer. `identity` names all that decides a rating: model, rubric and its version, sampling."""
+
+    @property
+    def identity(self) -> str: ...
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """The lowest and the highest score."""
+        ...
+
+    async def rate(self, task: Task, answer: Attempt) -> Rating:
+        """Never raises for what an answer or the judge says; failed requests become `api_error`. Raises what makes
+        asking anybody pointless (a wrong key, nobody there, a ledger that cannot be written)."""
+        ...
+
+    async def close(self) -> None:
+        """Frees connections. Safe to call twice."""
+        ...
+
+
+class PairwiseJudge(Protocol):
+    """Compares two answers to one task."""
+
+    @property
+    def identity(self) -> str: ...
+
+    async def compare(self, task: Task, a: Attempt, b: Attempt) -> Preference:
+        """Asks in both orders. Raises as `PointwiseJudge.rate` does."""
+        ...
+
+    async def close(self) -> None:
+        """Frees connections. Safe to call twice."""
+        ...
