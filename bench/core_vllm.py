@@ -2,12 +2,13 @@
 
     python bench/core_vllm.py [--model NAME] [--prompts 256] [--rows 64] [--max-tokens 64] [--rounds 3] [--quick]
 
-The two sides are processes with an engine each, one at a time: an engine that waits keeps a core busy, which on a small
-machine slows the other. Each round starts both, one after the other, warms it, and times one turn of each; who comes
-first changes. Answers have the lengths that are typical of answers, lognormal with `--max-tokens` as mean, seeded by the
-prompt and equal for both sides (`ignore_eos` and a limit of its own for each). Theirs is `LLM.generate` on token ids, all
-prompts in one call, the fastest way that vLLM offers; ours renders the chat template, streams, scores and writes each
-attempt to disk. Each turn has new prompts, the same for both, or the prefix cache would answer the later ones.
+The two sides are processes with an engine each, one at a time: an engine that waits keeps a core busy, which on a
+small machine slows the other. Each round starts both, one after the other, warms it, and times one turn of each; who
+comes first changes. Answers have the lengths that are typical of answers, lognormal with `--max-tokens` as mean,
+seeded by the prompt and equal for both sides (`ignore_eos` and a limit of its own for each). Theirs is `LLM.generate`
+on token ids, all prompts in one call, the fastest way that vLLM offers; ours renders the chat template, streams,
+scores and writes each attempt to disk. Each turn has new prompts, the same for both, or the prefix cache would answer
+the later ones.
 """
 
 from __future__ import annotations

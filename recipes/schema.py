@@ -21,6 +21,9 @@ from stillroom.traces.tasks.settings import HubTasks, JsonlTasks
 # What a recipe that names no filters gets. They are given as in YAML and validated like it.
 DEFAULT_FILTERS: Any = ("finished", "one_final_answer", "no_repetition", "dedup", {"decontaminate": "test"})
 
+RecipeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+"""Also the name of the run's folder."""
+
 Baseline = Literal["student_before", "teacher", "control_unfiltered"]
 
 
@@ -67,7 +70,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+    name: RecipeName
     seed: int = Field(default=0, ge=0, lt=2**31)
     tasks: TaskSettings
     teacher: TeacherSettings
