@@ -28,6 +28,7 @@ from stillroom.recipes.schema import Recipe
 from stillroom.sampling.core import Core
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.ledger import Ledger
+from stillroom.sampling.limits import Meter
 from stillroom.sampling.policy import Policy, Until
 from stillroom.sampling.records import Outcome, SamplingParams, ScoredAttempt, Task
 from stillroom.sampling.teachers.base import Teacher
@@ -121,6 +122,10 @@ class Run:
     ledger: Ledger
     display: Display
     teacher_answers: dict[str, ScoredAttempt] = field(default_factory=dict)
+    meter: Meter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.meter = Meter(self.recipe.limits)
 
     @property
     def recipe(self) -> Recipe:
@@ -172,12 +177,21 @@ class Run:
             await scorer.close()
 
     def core(
-        self, teacher: Teacher, scorer: AnswerScorer, policy: Policy, sampling: SamplingParams, **more: Any
+        self,
+        teacher: Teacher,
+        scorer: AnswerScorer,
+        policy: Policy,
+        sampling: SamplingParams,
+        *,
+        paid: bool = True,
+        **more: Any,
     ) -> Core:
-        """The sampling core on this run's ledger and seed, under its limits."""
-        recipe = self.recipe
-        shared: dict[str, Any] = {"seed": recipe.seed, "limits": recipe.limits, "prices": recipe.prices}
-        return Core(teacher, scorer, policy, self.ledger, sampling=sampling, **shared, **more)
+        """The sampling core on this run's ledger and seed. `paid`: under its limits, which hold for all that one call
+        of the run asks; a local student costs nothing."""
+        shared: dict[str, Any] = {"sampling": sampling, "seed": self.recipe.seed}
+        if paid:
+            shared |= {"meter": self.meter, "prices": self.recipe.prices}
+        return Core(teacher, scorer, policy, self.ledger, **shared, **more)
 
     def scorer(self) -> AnswerScorer:
         """The recipe's scorer; close it."""

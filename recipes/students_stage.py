@@ -120,7 +120,8 @@ async def _answer(run: Run, tasks: TaskSet, label: str, model: str) -> dict[str,
     student = TransformersTeacher(model, concurrency=run.recipe.evaluate.concurrency)
     scorer = run.scorer()
     try:
-        core = run.core(student, scorer, ONE_ANSWER, run.greedy(), prompt=Prompt(system=run.recipe.student.system))
+        prompt = Prompt(system=run.recipe.student.system)
+        core = run.core(student, scorer, ONE_ANSWER, run.greedy(), paid=False, prompt=prompt)
         found = answers(await sample(core, tasks.test, label, run.display))
     finally:
         await student.close()

@@ -25,7 +25,7 @@ from stillroom.sampling.counts import Counts
 from stillroom.sampling.drawing import Drawing
 from stillroom.sampling.draws import TaskDraws
 from stillroom.sampling.ledger import Ledger, request_key, scorer_key
-from stillroom.sampling.limits import Limits, Prices
+from stillroom.sampling.limits import Meter, Prices
 from stillroom.sampling.policy import Budget, Policy
 from stillroom.sampling.prompt import Prompt
 from stillroom.sampling.records import Outcome, SamplingParams, ScoredAttempt, StopReason, Task
@@ -40,7 +40,7 @@ UNSCORED_PER_SLOT = 4
 class Core:
     """Draws for tasks until each stops. `counts` may be watched while it runs; one `run` per Core.
 
-    `limits` stop it cleanly, with `prices` in money too. `ahead`: whether idle slots go to draws that are merely
+    The limits of `meter`, which others may share, stop it cleanly; with `prices` in money too. `ahead`: whether idle slots go to draws that are merely
     expected to be needed.
     """
 
@@ -55,7 +55,7 @@ class Core:
         seed: int,
         prompt: Prompt | None = None,
         retry: RetrySettings | None = None,
-        limits: Limits | None = None,
+        meter: Meter | None = None,
         prices: Prices | None = None,
         ahead: bool = True,
     ) -> None:
@@ -66,7 +66,8 @@ class Core:
         self._drawing = Drawing(
             teacher, scorer, ledger, sampling, seed, retry or RetrySettings(), self.counts, policy.escalate
         )
-        self._limits, self._prices = limits or Limits(), prices
+        self._meter, self._prices = meter or Meter(), prices
+        self._meter.watch(self.counts, prices)
         self._teacher_identity, self._scorer_identity = teacher.identity, scorer.identity
         self._open: dict[int, TaskDraws] = {}  # those that have not stopped, in the order they were opened
         self._more_tasks = True
@@ -181,7 +182,7 @@ class Core:
         """Stops drawing when a limit of the run, or the budget of the policy, is reached."""
         if self._stopping:
             return
-        reached = self._limits.reached(self.counts, self._prices)
+        reached = self._meter.reached()
         if reached:
             self._stopping, self._because = True, f" ({reached})"
         elif isinstance(self._policy, Budget) and self._spent(self._policy):

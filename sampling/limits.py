@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from stillroom.sampling.counts import Counts
@@ -32,7 +34,7 @@ class Limits(BaseModel):
     """Totals for one call of a run; null: no limit. At a limit no more is drawn, what is in flight is answered and
     kept, and the run ends saying so; the same command with a higher limit goes on.
 
-    `tokens`: prompt and completion tokens. `usd` needs prices. `minutes`: of sampling.
+    `tokens`: prompt and completion tokens. `usd` needs prices. `minutes`: since sampling began.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,14 +43,47 @@ class Limits(BaseModel):
     usd: float | None = Field(default=None, gt=0)
     minutes: float | None = Field(default=None, gt=0)
 
-    def reached(self, counts: Counts, prices: Prices | None) -> str:
+
+class _Watched(NamedTuple):
+    counts: Counts
+    prices: Prices | None
+
+    @property
+    def tokens(self) -> int:
+        return self.counts.prompt_tokens + self.counts.completion_tokens + self.counts.cancelled_tokens
+
+
+class Meter:
+    """What one call of a run has spent so far, on teachers and judges together, against its limits.
+
+    >>> meter = Meter(Limits(tokens=100))
+    >>> counts = meter.watch(Counts(), None)
+    >>> counts.completion_tokens = 120
+    >>> meter.reached()
+    '120 tokens used, limits.tokens is 100'
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+        self._watched: list[_Watched] = []
+
+    def watch(self, counts: Counts, prices: Prices | None) -> Counts:
+        """Adds someone to what is summed up; gives `counts` back."""
+        self._watched.append(_Watched(counts, prices))
+        return counts
+
+    def reached(self) -> str:
         """Which limit is reached, in words; empty if none."""
-        used = counts.prompt_tokens + counts.completion_tokens + counts.cancelled_tokens
-        if self.tokens is not None and used >= self.tokens:
-            return f"{used:,} tokens used, limits.tokens is {self.tokens:,}"
-        usd = prices.usd(counts) if prices is not None else 0.0
-        if self.usd is not None and usd >= self.usd:
-            return f"${usd:,.4f} spent, limits.usd is ${self.usd:,.4f}"
-        if self.minutes is not None and counts.elapsed_s >= 60 * self.minutes:
-            return f"{counts.elapsed_s / 60:.1f} minutes used, limits.minutes is {self.minutes:g}"
+        limits, used = self._limits, sum(each.tokens for each in self._watched)
+        if limits.tokens is not None and used >= limits.tokens:
+            return f"{used:,} tokens used, limits.tokens is {limits.tokens:,}"
+        if limits.usd is not None and (usd := self.usd()) >= limits.usd:
+            return f"${usd:,.4f} spent, limits.usd is ${limits.usd:,.4f}"
+        minutes = max((each.counts.elapsed_s for each in self._watched), default=0.0) / 60
+        if limits.minutes is not None and minutes >= limits.minutes:
+            return f"{minutes:.1f} minutes used, limits.minutes is {limits.minutes:g}"
         return ""
+
+    def usd(self) -> float:
+        """US dollars so far, of those whose prices are known."""
+        return sum(each.prices.usd(each.counts) for each in self._watched if each.prices is not None)

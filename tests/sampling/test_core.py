@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 from stillroom.errors import Interrupted, LedgerError, RequestFailed, RunError, TeacherDown
 from stillroom.sampling.core import Core
-from stillroom.sampling.drawing import FAILURES_IN_A_ROW
 from stillroom.sampling.draws import MAX_FAILED_DRAWS
 from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.limits import Limits
+from stillroom.sampling.limits import Limits, Meter
 from stillroom.sampling.policy import Budget, Fixed, Policy, Until
 from stillroom.sampling.records import (
     Attempt,
@@ -31,6 +30,7 @@ from stillroom.sampling.records import (
     Verdict,
     user,
 )
+from stillroom.sampling.requesting import FAILURES_IN_A_ROW
 from stillroom.sampling.retry import RetrySettings
 from stillroom.sampling.teachers.base import OutOfAttempts, Teacher
 from stillroom.sampling.teachers.scripted import Fault, ScriptedTeacher
@@ -73,7 +73,7 @@ async def run(
     scorer: Exact | None = None,
     sampling: SamplingParams | None = None,
     seed: int = 0,
-    limits: Limits | None = None,
+    meter: Meter | None = None,
 ) -> tuple[Core, dict[str, Outcome]]:
     outcomes: dict[str, Outcome] = {}
     with Ledger.open(folder) as ledger:
@@ -85,7 +85,7 @@ async def run(
             sampling=sampling or SamplingParams(),
             seed=seed,
             retry=AT_ONCE,
-            limits=limits,
+            meter=meter,
         )
         await core.run(tasks(n), lambda outcome: outcomes.update({outcome.task.id: outcome}))
     return core, outcomes
@@ -266,7 +266,7 @@ async def test_a_limit_of_tokens_stops_the_run_and_a_higher_one_goes_on(tmp_path
     policy = Until(per_task=1, max_attempts=1)
     first = ScriptedTeacher(lambda r: "right", concurrency=2)
     with pytest.raises(Interrupted, match=r"limits.tokens is 20.*same command again"):
-        await run(tmp_path, first, policy, 50, limits=Limits(tokens=20))
+        await run(tmp_path, first, policy, 50, meter=Meter(Limits(tokens=20)))
     assert 4 <= len(first.calls) < 20
     again = ScriptedTeacher(lambda r: "right")
     _, outcomes = await run(tmp_path, again, policy, 50)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stillroom.sampling.counts import Counts
-from stillroom.sampling.limits import Limits, Prices
+from stillroom.sampling.limits import Limits, Meter, Prices
 
 PRICES = Prices(prompt=1.0, completion=10.0)
 
@@ -30,8 +30,24 @@ def used() -> Counts:
     ],
 )
 def test_a_limit_that_is_reached_says_so(limits: Limits, said: str) -> None:
-    assert limits.reached(used(), PRICES) == said
+    meter = Meter(limits)
+    meter.watch(used(), PRICES)
+    assert meter.reached() == said
 
 
 def test_without_prices_nothing_is_spent() -> None:
-    assert Limits(usd=0.001).reached(used(), None) == ""
+    meter = Meter(Limits(usd=0.001))
+    meter.watch(used(), None)
+    assert meter.reached() == ""
+
+
+def test_a_limit_holds_for_all_that_one_call_asks() -> None:
+    meter = Meter(Limits(usd=0.0199, tokens=10_000))
+    meter.watch(used(), PRICES)
+    assert meter.reached() == ""
+    meter.watch(used(), Prices(prompt=0, completion=9.0))
+    assert meter.usd() == pytest.approx(0.011 + 0.009)
+    assert meter.reached() == "$0.0200 spent, limits.usd is $0.0199"
+    third = meter.watch(Counts(), None)
+    third.completion_tokens = 6_000
+    assert meter.reached() == "10,000 tokens used, limits.tokens is 10,000"
