@@ -13,6 +13,8 @@
         ├── TeacherDown (ConnectionError)   the teacher answers nobody; the run stops
         ├── LedgerError (OSError)           the ledger cannot be read or written: full disk, damage, a second run
         ├── CheckerError                    the answer checker's workers cannot be started
+        ├── GateFailed                      the judge failed its calibration gate: no pairs are built with it
+        ├── AuditFailed                     the audit refused the pairs: nothing is trained on them
         ├── TrainingError                   training failed or produced something unusable
         └── Interrupted                     stopped by Ctrl-C; resumable
 
@@ -90,6 +92,14 @@ class LedgerError(RunError, OSError):
 
 class CheckerError(RunError):
     """The answer checker's worker processes cannot be started."""
+
+
+class GateFailed(RunError):
+    """The judge failed the calibration gate, and the recipe requires that it passes."""
+
+
+class AuditFailed(RunError):
+    """The audit found pairs that nothing should be trained on."""
 
 
 class TrainingError(RunError):
