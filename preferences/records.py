@@ -55,7 +55,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Slate:
-    """All candidates for one task, judged. `best` and `worst`: ids that a tournament found; None: go by the scores."""
+    """All candidates for one task, judged. `best` and `worst`: ids that a tournament found; None: by the scores."""
 
     task: Task
     judged: tuple[Judged, ...]

@@ -7,15 +7,15 @@ is: a right answer was missed.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from stillroom.recipes.folder import RunFolder
 from stillroom.sampling.prompt import Prompt
 from stillroom.sampling.records import Outcome, State
-from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.sampling.statistics import wilson
+from stillroom.sampling.teachers.recorded import RecordedTeacher
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Agreement:
 
 
 def compare(
-    outcomes: Sequence[Outcome], teacher: RecordedTeacher, prompt: Prompt, folder: RunFolder
+    outcomes: Iterable[Outcome], teacher: RecordedTeacher, prompt: Prompt, folder: RunFolder
 ) -> Agreement | None:
     """Compares, and writes `agreement.json`. None where no attempt has a grade."""
     graded, found = 0, []

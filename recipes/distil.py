@@ -1,55 +1,92 @@
 """From outcomes to SFT rows: filters, rejects, rows, and the rows of the unfiltered control.
 
 Everything here is a pure function of the outcomes and the recipe, so the same recorded teacher gives the same files.
+One task is looked at after the other: what is held is what the filters must remember of it.
 """
 
 from __future__ import annotations
 
+import heapq
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from stillroom.recipes.folder import RunFolder, versions
+from stillroom.recipes.outcomes import Outcomes
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.hashing import digest
-from stillroom.sampling.records import Outcome, StopReason
+from stillroom.sampling.records import Outcome
 from stillroom.traces.card import CardFacts
-from stillroom.traces.filters import FilterCount, apply_filters, write_rejects
-from stillroom.traces.rows import SftRow, sft_row, write_sft
+from stillroom.traces.filters import FilterCount, RejectFiles, Screen
+from stillroom.traces.rows import SftRow, read_sft, sft_file, sft_row, write_card
 from stillroom.traces.tasks import TaskSet
-from stillroom.traces.traces import Trace, traces_of
+from stillroom.traces.traces import Trace, traces_in
 from stillroom.traces.writing import replaced
 
 
-class Distilled(NamedTuple):
-    """`rows` for the student; `control`: as many rows from attempts that nobody checked; `kept`: before filters."""
+@dataclass(frozen=True, slots=True)
+class Distilled:
+    """`written`: rows for the student; `kept`: traces before filters. The rows are on disk, read when asked for."""
 
-    rows: list[SftRow]
-    control: list[SftRow]
+    written: int
     kept: int
     counts: Sequence[FilterCount]
+    folder: Path
+    outcomes: Iterable[Outcome]
+    system: str | None
+
+    @property
+    def rows(self) -> list[SftRow]:
+        """The rows for the student."""
+        return read_sft(self.folder)
+
+    @property
+    def control(self) -> list[SftRow]:
+        """As many rows from attempts that nobody checked."""
+        return [sft_row(trace, system=self.system) for trace in unfiltered(self.outcomes, self.written)]
 
 
-def distil(recipe: Recipe, tasks: TaskSet, outcomes: Sequence[Outcome], folder: RunFolder, teacher: str) -> Distilled:
-    """Filters, writes `sft/`, `rejects/` and the control's rows. Raises RunError when no trace is left."""
-    order, system = tasks.train, recipe.student.system if recipe.student else None
-    kept = traces_of(outcomes, order=order)
-    filtered = apply_filters(kept, recipe.filters, test=tasks.test)
-    write_rejects(filtered.rejects, folder.path / "rejects")
+def distil(recipe: Recipe, tasks: TaskSet, outcomes: Outcomes, folder: RunFolder, teacher: str) -> Distilled:
+    """Filters, and writes `sft/` and `rejects/`, one task at a time. Raises RunError when no trace is left."""
+    system, sft = recipe.student.system if recipe.student else None, folder.path / "sft"
+    screen, kept = Screen(recipe.filters, test=tasks.test), 0
+    with RejectFiles(folder.path / "rejects") as rejects, sft_file(sft) as rows:
+        for trace in (trace for outcome in outcomes for trace in traces_in(outcome)):
+            kept += 1
+            reject = screen.look(trace)
+            if reject is None:
+                rows.add(sft_row(trace, system=system))
+            else:
+                rejects.add(reject)
     _write_left_out(tasks, folder)
-    rows = [sft_row(trace, system=system) for trace in filtered.kept]
-    card = _card(recipe, tasks, outcomes, teacher, filtered.counts)
-    write_sft(rows, folder.path / "sft", card)
-    control = [sft_row(trace, system=system) for trace in unfiltered(outcomes, tasks, len(rows))]
-    return Distilled(rows, control, len(kept), filtered.counts)
+    write_card(sft, _card(recipe, tasks, outcomes, teacher, screen.counts), rows.count)
+    return Distilled(rows.count, kept, screen.counts, sft, outcomes, system)
 
 
-def unfiltered(outcomes: Sequence[Outcome], tasks: TaskSet, count: int) -> list[Trace]:
+class _Place(NamedTuple):
+    """Where an attempt stands in the order of the control."""
+
+    draw: int
+    drawn: str
+    task_id: str
+
+
+def unfiltered(outcomes: Iterable[Outcome], count: int) -> list[Trace]:
     """The first `count` attempts as a run without a check would have them: every task's first draw, in an order that
-    is drawn by hash, then every task's second, and so on."""
-    everything = traces_of(outcomes, order=tasks.train, which="all")
-    order = sorted(everything, key=lambda t: (t.attempt.index, digest(["control", t.task.id]), t.task.id))
-    return order[:count]
+    is drawn by hash, then every task's second, and so on. Goes over the outcomes twice."""
+    wanted = set(heapq.nsmallest(count, (_place(trace) for trace in _all(outcomes))))
+    found = {place: trace for trace in _all(outcomes) if (place := _place(trace)) in wanted}
+    return [found[place] for place in sorted(wanted)]
+
+
+def _all(outcomes: Iterable[Outcome]) -> Iterator[Trace]:
+    return (trace for outcome in outcomes for trace in traces_in(outcome, which="all"))
+
+
+def _place(trace: Trace) -> _Place:
+    return _Place(trace.attempt.index, digest(["control", trace.task.id]), trace.task.id)
 
 
 def rows_digest(rows: Sequence[SftRow]) -> str:
@@ -58,7 +95,7 @@ def rows_digest(rows: Sequence[SftRow]) -> str:
 
 
 def _card(
-    recipe: Recipe, tasks: TaskSet, outcomes: Sequence[Outcome], teacher: str, counts: Sequence[FilterCount]
+    recipe: Recipe, tasks: TaskSet, outcomes: Outcomes, teacher: str, counts: Sequence[FilterCount]
 ) -> CardFacts:
     return CardFacts(
         recipe=recipe.name,
@@ -67,8 +104,8 @@ def _card(
         scorer=recipe.scorer.kind,
         tasks=f"{recipe.tasks.source}, {len(tasks.train):,} tasks",
         seed=recipe.seed,
-        attempts=sum(len(o.attempts) for o in outcomes),
-        accepted=sum(len(o.kept) for o in outcomes),
+        attempts=outcomes.attempts,
+        accepted=outcomes.kept,
         filters=counts,
         versions={name: version for name, version in versions().items() if name in _DECIDES_ROWS},
     )
@@ -87,8 +124,3 @@ def _write_left_out(tasks: TaskSet, folder: RunFolder) -> None:
         for left in tasks.left_out:
             line = {"source": left.source, "reason": left.reason.value, "detail": left.detail}
             file.write((json.dumps(line) + "\n").encode())
-
-
-def stops(outcomes: Sequence[Outcome]) -> dict[str, int]:
-    """How many tasks stopped for which reason."""
-    return {reason.value: sum(o.stop is reason for o in outcomes) for reason in StopReason}

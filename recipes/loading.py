@@ -1,6 +1,10 @@
 """Reads a recipe: YAML, environment variables in paths, `--set` overrides, validation that names the line.
 
     load_recipe("quickstart", ["keep.per_task=2"])     # the name of a shipped recipe, or a path
+    load_any("writing_recorded")                       # also recipes of preferences, and of judges
+
+What kind a recipe is, its keys tell: `candidates` or `pairs` are the preference path's, `labelled` with `recordings`
+compares judges, anything else distils traces.
 
 `${NAME}` and `${NAME:-default}` in a string are replaced by the environment variable; nothing else is expanded, and
 only names in capitals are, so that LaTeX's `${x}` in a prompt stays as it is. A variable that holds a secret is
@@ -16,13 +20,14 @@ import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from stillroom.errors import MissingFile, RecipeError
 from stillroom.recipes.explain import explain, place
+from stillroom.recipes.preference_schema import CalibrationRecipe, PreferenceRecipe
 from stillroom.recipes.schema import Recipe
 from stillroom.recipes.yaml_lines import Loc, Located, read_yaml
 
@@ -30,10 +35,14 @@ _VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)(?::-([^}]*))?\}")
 _SECRET = re.compile(r"(?:^|_|API)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(?:_|$)")
 
 
-class Loaded(NamedTuple):
+AnyRecipe = Recipe | PreferenceRecipe | CalibrationRecipe
+R = TypeVar("R", Recipe, PreferenceRecipe, CalibrationRecipe, AnyRecipe)
+
+
+class Loaded(NamedTuple, Generic[R]):
     """A recipe, the folder its relative paths start at, and where it was read from."""
 
-    recipe: Recipe
+    recipe: R
     base: Path
     path: Path
 
@@ -44,20 +53,35 @@ def shipped() -> dict[str, Path]:
     return {path.parent.name: path for path in sorted(room.glob("*/recipe.yaml"))}
 
 
-def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Loaded:
+def load_any(recipe: str | Path, overrides: Sequence[str] = ()) -> Loaded[AnyRecipe]:
     """Reads and validates. Raises MissingFile, or RecipeError naming key, file and line of every mistake."""
     path, base = _find(recipe)
     located = read_yaml(path)
     for override in overrides:
         _apply(located, override)
     values = _expand(located.values, (), located)
+    model = _kind_of(values)
     try:
-        return Loaded(Recipe.model_validate(values), base, path)
+        return Loaded(cast(AnyRecipe, model.model_validate(values)), base, path)
     except ValidationError as error:
-        raise RecipeError(explain(error, Recipe, located)) from None
+        raise RecipeError(explain(error, model, located)) from None
 
 
-def dump(recipe: Recipe) -> str:
+def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Loaded[Recipe]:
+    """As `load_any`, for a recipe that distils traces. Raises RecipeError for another kind, too."""
+    found = load_any(recipe, overrides)
+    if not isinstance(found.recipe, Recipe):
+        raise RecipeError(f"{found.path} is no recipe of traces, and this works with those only")
+    return Loaded(found.recipe, found.base, found.path)
+
+
+def _kind_of(values: dict[str, Any]) -> type[BaseModel]:
+    if "candidates" in values or "pairs" in values:
+        return PreferenceRecipe
+    return CalibrationRecipe if "labelled" in values else Recipe
+
+
+def dump(recipe: BaseModel) -> str:
     """The recipe as YAML with every default spelled out."""
     values = recipe.model_dump(mode="json", by_alias=True)
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)

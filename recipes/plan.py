@@ -10,7 +10,7 @@ for. How often is what the policy expects, and what that takes are the teacher's
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -96,7 +96,7 @@ class Plan:
         return {"recipe": self.recipe, **asked, "mean_tokens": mean, "uses": by_use}
 
 
-def plan(loaded: Loaded, ledger: Ledger, before: str | None) -> Plan:
+def plan(loaded: Loaded[Recipe], ledger: Ledger, before: str | None) -> Plan:
     """Weighs the recipe against the ledger. `before`: identity of the teacher that the run had, None if it had none.
 
     Raises InputError for a recipe that cannot be run.
@@ -125,12 +125,12 @@ def greedy(recipe: Recipe) -> SamplingParams:
 class _Part(NamedTuple):
     """Tasks that are asked of the teacher in the same way."""
 
-    tasks: tuple[Task, ...]
+    tasks: Sequence[Task]
     sampling: SamplingParams
     policy: Policy
 
 
-def _parts(loaded: Loaded) -> Iterator[_Part]:
+def _parts(loaded: Loaded[Recipe]) -> Iterator[_Part]:
     recipe = loaded.recipe
     tasks = load_tasks(recipe.tasks, base=loaded.base, seed=recipe.seed)
     yield _Part(tasks.train, recipe.teacher.sampling, recipe.keep)

@@ -16,12 +16,16 @@ from typing import Any
 
 from stillroom.errors import MissingFile
 from stillroom.recipes.loading import Loaded, dump
+from stillroom.recipes.preference_schema import PreferenceRecipe
+from stillroom.recipes.schema import Recipe
 from stillroom.sampling.records import Task
-from stillroom.sampling.teachers.settings import RecordedSettings
-from stillroom.traces.tasks import GymTasks, JsonlTasks, TaskSet
+from stillroom.sampling.teachers.settings import RecordedSettings, TeacherSettings
+from stillroom.traces.tasks import GymTasks, JsonlTasks, TaskSet, TaskSettings
+
+AnyLoaded = Loaded[Recipe] | Loaded[PreferenceRecipe]
 
 
-def made_from(loaded: Loaded, tasks: TaskSet) -> dict[str, Any]:
+def made_from(loaded: AnyLoaded, tasks: TaskSet) -> dict[str, Any]:
     """Facts for `run.json`. `recipe`: where it was read, and the folder that its relative paths start at.
     `hashes`: SHA-256 in hex. Raises MissingFile for an input file that went away."""
     hashes = {
@@ -43,7 +47,7 @@ def tasks_hash(tasks: Iterable[Task]) -> str:
     return found.hexdigest()
 
 
-def input_files(loaded: Loaded) -> dict[str, Path]:
+def input_files(loaded: AnyLoaded) -> dict[str, Path]:
     """The local files that a recipe reads, by the path that the recipe gives; a folder's files one by one."""
     found: dict[str, Path] = {}
     for given in _paths(loaded):
@@ -56,14 +60,24 @@ def input_files(loaded: Loaded) -> dict[str, Path]:
     return found
 
 
-def _paths(loaded: Loaded) -> list[str]:
-    tasks, teacher = loaded.recipe.tasks, loaded.recipe.teacher
+def _paths(loaded: AnyLoaded) -> list[str]:
+    recipe = loaded.recipe
+    if isinstance(recipe, Recipe):
+        return [*_task_paths(recipe.tasks), *_recordings(recipe.teacher)]
+    own = [] if recipe.gate is None else [recipe.gate.labelled]
+    sources = [path for source in recipe.candidates for path in _recordings(source.teacher)]
+    return [*_task_paths(recipe.tasks), *sources, *own]
+
+
+def _task_paths(tasks: TaskSettings) -> list[str]:
     paths = [] if isinstance(tasks, GymTasks) else [tasks.path]
     if isinstance(tasks, JsonlTasks) and tasks.test_path is not None:
         paths.append(tasks.test_path)
-    if isinstance(teacher, RecordedSettings):
-        paths.append(teacher.path)
     return paths
+
+
+def _recordings(teacher: TeacherSettings) -> list[str]:
+    return [teacher.path] if isinstance(teacher, RecordedSettings) else []
 
 
 def file_hash(path: Path) -> str:

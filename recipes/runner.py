@@ -9,6 +9,7 @@ same command resumes a run that was stopped or killed anywhere, and a finished r
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +19,13 @@ from stillroom.errors import RunError
 from stillroom.recipes import plan, students_stage
 from stillroom.recipes.agreement import Agreement, compare
 from stillroom.recipes.display import Display, duration, verdicts
-from stillroom.recipes.distil import Distilled, distil, stops
+from stillroom.recipes.distil import Distilled, distil
 from stillroom.recipes.folder import RunFolder, now, versions
 from stillroom.recipes.loading import Loaded, dump, load_recipe
+from stillroom.recipes.outcomes import Asked, Outcomes
 from stillroom.recipes.pilot import PilotResult, choose, forecast
 from stillroom.recipes.provenance import made_from
-from stillroom.recipes.sampling_stage import run_async, sample
+from stillroom.recipes.sampling_stage import run_async, sample, sample_into
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.core import Core
 from stillroom.sampling.counts import Counts
@@ -117,7 +119,7 @@ def run(
 class Run:
     """One run of a recipe in its folder."""
 
-    loaded: Loaded
+    loaded: Loaded[Recipe]
     folder: RunFolder
     ledger: Ledger
     display: Display
@@ -144,13 +146,13 @@ class Run:
         agreement = self._compare(outcomes, teacher)
         distilled = self._distil(outcomes, tasks, teacher)
         evaluation = self._train_and_evaluate(tasks, distilled)
-        self.folder.note(finished=now(), rows=len(distilled.rows))
+        self.folder.note(finished=now(), rows=distilled.written)
         return RunResult(
             folder=self.folder.path,
             tasks=len(tasks.train),
-            attempts=sum(len(o.attempts) for o in outcomes),
+            attempts=outcomes.attempts,
             accepted=distilled.kept,
-            rows=len(distilled.rows),
+            rows=distilled.written,
             evaluation=evaluation,
             agreement=agreement,
         )
@@ -168,7 +170,7 @@ class Run:
 
     async def _sample_some(self, teacher: Teacher, tasks: Sequence[Task]) -> list[Outcome]:
         scorer, settings = self.scorer(), self.recipe.teacher
-        more = {"prompt": settings.teacher_prompt, "retry": settings.retry, "ahead": False}
+        more: dict[str, Any] = {"prompt": settings.teacher_prompt, "retry": settings.retry, "ahead": False}
         try:
             core = self.core(teacher, scorer, self.recipe.keep, settings.sampling, **more)
             return await sample(core, tasks, "pilot", self.display)
@@ -226,12 +228,13 @@ class Run:
             **made_from(self.loaded, tasks),
         )
 
-    async def _sample(self, teacher: Teacher, tasks: TaskSet) -> list[Outcome]:
+    async def _sample(self, teacher: Teacher, tasks: TaskSet) -> Outcomes:
         scorer, settings = self.scorer(), self.recipe.teacher
-        more = {"prompt": settings.teacher_prompt, "retry": settings.retry}
+        more: dict[str, Any] = {"prompt": settings.teacher_prompt, "retry": settings.retry}
         try:
             core = self.core(teacher, scorer, self.recipe.keep, settings.sampling, **more)
-            outcomes = await sample(core, tasks.train, "sampling", self.display)
+            outcomes = self._outcomes(teacher, scorer, tasks)
+            await sample_into(core, tasks.train, "sampling", self.display, outcomes.add)
             self._report_sampling(core.counts, outcomes)
             if self.recipe.evaluate is not None and "teacher" in self.recipe.evaluate.baselines:
                 core = self.core(teacher, scorer, ONE_ANSWER, self.greedy(), **more)
@@ -242,7 +245,14 @@ class Run:
             await scorer.close()
         return outcomes
 
-    def _report_sampling(self, counts: Counts, outcomes: Sequence[Outcome]) -> None:
+    def _outcomes(self, teacher: Teacher, scorer: AnswerScorer, tasks: TaskSet) -> Outcomes:
+        """Where the outcomes of the tasks to learn from go, and where they are read from."""
+        recipe, settings = self.recipe, self.recipe.teacher
+        prompt, sampling = settings.teacher_prompt, settings.sampling
+        asked = Asked.of(teacher, scorer, prompt, sampling, recipe.keep, recipe.seed)
+        return Outcomes(self.ledger, tasks.train, asked)
+
+    def _report_sampling(self, counts: Counts, outcomes: Outcomes) -> None:
         reused = f" ({counts.reused:,} of them from the ledger)" if counts.reused else ""
         took = duration(counts.elapsed_s)
         what = "replayed" if isinstance(self.recipe.teacher, RecordedSettings) else "new"
@@ -255,24 +265,24 @@ class Run:
             order = "draw order" if self.recipe.keep.order == "draw" else "order of arrival"
             lengths = f"{kept:,.0f} tokens on average, all accepted {accepted:,.0f} ({order})"
             self.display.note(f"kept traces have {lengths}")
-        found = stops(outcomes)
+        found = outcomes.stops
         self.display.note(", ".join(f"{n:,} tasks {name.replace('_', ' ')}" for name, n in found.items() if n))
         if counts.last_failure:
             self.display.note(f"last failure: {counts.last_failure}")
         self.folder.note(sampling={**counts.as_dict(), "stops": found, "seconds": round(counts.elapsed_s, 1)})
 
-    def _compare(self, outcomes: Sequence[Outcome], teacher: Teacher) -> Agreement | None:
+    def _compare(self, outcomes: Outcomes, teacher: Teacher) -> Agreement | None:
         if not self.recipe.grades_recorded or not isinstance(teacher, RecordedTeacher):
             return None
         return compare(outcomes, teacher, self.recipe.teacher.teacher_prompt, self.folder)
 
-    def _distil(self, outcomes: Sequence[Outcome], tasks: TaskSet, teacher: Teacher) -> Distilled:
-        if not any(outcome.kept for outcome in outcomes):
+    def _distil(self, outcomes: Outcomes, tasks: TaskSet, teacher: Teacher) -> Distilled:
+        if not outcomes.kept:
             raise RunError(_nothing_accepted(outcomes))
         distilled = distil(self.recipe, tasks, outcomes, self.folder, teacher.identity)
         dropped = ", ".join(f"{c.name} {c.dropped:,}" for c in distilled.counts if c.dropped) or "nothing"
         self.display.line(
-            "filtered", f"{distilled.kept:,} traces kept, {len(distilled.rows):,} rows written (dropped: {dropped})"
+            "filtered", f"{distilled.kept:,} traces kept, {distilled.written:,} rows written (dropped: {dropped})"
         )
         return distilled
 
@@ -287,19 +297,15 @@ def answers(outcomes: Sequence[Outcome]) -> dict[str, ScoredAttempt]:
     return {o.task.id: o.attempts[0] for o in outcomes if o.attempts}
 
 
-def _nothing_accepted(outcomes: Sequence[Outcome]) -> str:
-    attempts = [s for o in outcomes for s in o.attempts]
-    failed = sum(o.failed for o in outcomes)
-    if not attempts:
+def _nothing_accepted(outcomes: Outcomes) -> str:
+    if not outcomes.attempts:
         return (
-            f"the teacher answered none of {len(outcomes):,} tasks ({failed:,} requests failed): look at the last "
-            "failure above, and check that the recording or the server holds these tasks"
+            f"the teacher answered none of {len(outcomes):,} tasks ({outcomes.failed:,} requests failed): look at "
+            "the last failure above, and check that the recording or the server holds these tasks"
         )
-    reasons: dict[str, int] = {}
-    for scored in attempts:
-        reasons[scored.verdict.reason] = reasons.get(scored.verdict.reason, 0) + 1
+    reasons = Counter(scored.verdict.reason for outcome in outcomes for scored in outcome.attempts)
     found = ", ".join(f"{reason} {n:,}" for reason, n in sorted(reasons.items(), key=lambda item: -item[1]))
     return (
-        f"none of {len(attempts):,} attempts was accepted ({found}): look at some with `stillroom attempts`, then "
-        "correct the teacher's prompt, tasks.reference or teacher.sampling.max_tokens"
+        f"none of {outcomes.attempts:,} attempts was accepted ({found}): look at some with `stillroom attempts`, "
+        "then correct the teacher's prompt, tasks.reference or teacher.sampling.max_tokens"
     )

@@ -1,4 +1,4 @@
-"""Runs the core over tasks as one stage of a run: progress, Ctrl-C, outcomes in the order of the tasks.
+"""Runs the core over tasks as one stage of a run: progress, Ctrl-C, and to each outcome the place of its task.
 
 The first Ctrl-C stops drawing: what is in flight is answered and kept. The second ends at once; what was answered is
 kept all the same.
@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import signal
 import threading
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 
 from stillroom.errors import Interrupted
@@ -22,15 +22,32 @@ T = TypeVar("T")
 
 
 async def sample(core: Core, tasks: Sequence[Task], label: str, display: Display) -> list[Outcome]:
-    """All outcomes, in the order of `tasks`. Raises what Core.run raises, Interrupted after Ctrl-C."""
-    outcomes: dict[str, Outcome] = {}
+    """All outcomes, in the order of `tasks`: for tasks that are few. Raises as `sample_into` does."""
+    outcomes: dict[int, Outcome] = {}
+    await sample_into(core, tasks, label, display, lambda place, outcome: outcomes.update({place: outcome}))
+    return [outcomes[place] for place in range(len(tasks))]
+
+
+async def sample_into(
+    core: Core, tasks: Sequence[Task], label: str, display: Display, take: Callable[[int, Outcome], object]
+) -> None:
+    """Hands each outcome to `take` as it comes, with the place of its task in `tasks`; holds none of them.
+
+    Raises what Core.run raises, Interrupted after Ctrl-C.
+    """
+    places: dict[str, int] = {}  # of the tasks that the core is at
     core.counts.tasks_total = len(tasks)
+
+    def opened() -> Iterator[Task]:
+        for place, task in enumerate(tasks):
+            places[task.id] = place
+            yield task
+
     with display.sampling(label, core.counts), _ctrl_c(core, display):
         try:
-            await core.run(tasks, lambda outcome: outcomes.update({outcome.task.id: outcome}))
+            await core.run(opened(), lambda outcome: take(places.pop(outcome.task.id), outcome))
         except asyncio.CancelledError:
             raise Interrupted("stopped at once; everything answered is kept: run the same command to go on") from None
-    return [outcomes[task.id] for task in tasks]
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ from rich.table import Table
 from stillroom.errors import InputError, MissingFile, RunFolderError
 from stillroom.recipes.loading import Loaded, load_recipe
 from stillroom.recipes.plan import PAID, Plan, Use, plan
+from stillroom.recipes.schema import Recipe
 from stillroom.sampling.ledger import Ledger, Salvaged, Totals
 from stillroom.students.evaluate.results import Evaluation, read_eval
 from stillroom.traces.writing import replaced, storable
@@ -115,7 +116,7 @@ def _plan(
         return _Planned(None, str(error))
 
 
-def _own_recipe(folder: Path, facts: dict[str, Any], overrides: Sequence[str]) -> Loaded:
+def _own_recipe(folder: Path, facts: dict[str, Any], overrides: Sequence[str]) -> Loaded[Recipe]:
     """The recipe that the run was made with, as resolved, with its paths starting where they did."""
     base = facts.get("recipe", {}).get("base")
     if base is None:

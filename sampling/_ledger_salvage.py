@@ -24,6 +24,7 @@ from typing import NamedTuple, get_args
 from stillroom.errors import LedgerError
 from stillroom.sampling._ledger_file import explained, make
 from stillroom.sampling._ledger_pages import Pages, Row, Value
+from stillroom.sampling._ledger_schema import read_choices
 from stillroom.sampling.records import FinishReason, State
 
 
@@ -115,12 +116,14 @@ def _count(db: sqlite3.Connection) -> tuple[int, int, int, int, int, int]:
 
 
 class _Table(NamedTuple):
-    """`checks`: one for each value as it is stored; `least`: values that a row of an older version has."""
+    """`checks`: one for each value as it is stored; `least`: values that a row of an older version has; `later`: what
+    the others are in such a row."""
 
     sql: str
     checks: tuple[Callable[[Value], bool], ...]
     least: int
     rowid: bool
+    later: tuple[Value, ...] = ()
 
     def fits(self, row: Row) -> bool:
         """Whether it is a row of this table."""
@@ -131,9 +134,8 @@ class _Table(NamedTuple):
 
     def values(self, row: Row) -> tuple[Value, ...]:
         """What to insert; the row id stands where the table has its primary key."""
-        if self.checks[0] is _nothing:
-            return (row.rowid, *row.values[1:])
-        return (*row.values, *("failed",) * (len(self.checks) - len(row.values)))
+        values = (*row.values, *self.later[len(row.values) - self.least :])
+        return (row.rowid, *values[1:]) if self.checks[0] is _nothing else values
 
 
 def _nothing(value: Value) -> bool:
@@ -171,9 +173,17 @@ def _list(value: Value) -> bool:
         return False
 
 
+def _choices(value: Value) -> bool:
+    try:
+        return isinstance(value, str) and read_choices(value) is not None
+    except (ValueError, TypeError):
+        return False
+
+
 _ATTEMPT = (
     *(_nothing, _word, _whole, _whole, _text, _text, _text, _or_nothing(_text)),
     *(_one_of(*get_args(FinishReason)), _whole, _whole, _or_nothing(_list), _number, _number),
+    _or_nothing(_choices),
 )
 _VERDICT = (_whole, _word, _one_of(*State), _word, _or_nothing(_number), _text, _number, _number)
 _FAILURE = (_word, _whole, _text, _text, _number, _word)
@@ -185,9 +195,9 @@ def _insert(table: str, count: int) -> str:
 
 
 _TABLES = (
-    _Table(_insert("attempts", 14), _ATTEMPT, 14, True),
+    _Table(_insert("attempts", 15), _ATTEMPT, 14, True, (None,)),
     _Table(_insert("verdicts", 8), _VERDICT, 8, False),
-    _Table(_insert("failures", 6), _FAILURE, 5, True),
+    _Table(_insert("failures", 6), _FAILURE, 5, True, ("failed",)),
     _Table(_insert("cancelled", 6), _CANCELLED, 6, True),
 )
 

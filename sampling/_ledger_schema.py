@@ -12,7 +12,7 @@ import json
 import sqlite3
 from typing import NamedTuple
 
-from stillroom.sampling.records import Attempt, Outcome, State, StopReason, Verdict
+from stillroom.sampling.records import Attempt, Outcome, State, StopReason, TokenChoice, Verdict
 
 _ATTEMPTS = """CREATE TABLE attempts (
   id INTEGER PRIMARY KEY,
@@ -41,8 +41,14 @@ _OUTCOMES = """CREATE TABLE outcomes (
   draws TEXT NOT NULL,               -- JSON: draw indexes of the attempts that count, in draw order
   kept TEXT NOT NULL,                -- JSON: those of them that are kept
   failed INTEGER NOT NULL, at REAL NOT NULL)"""
+# JSON: [token, log-probability, [[token, log-probability], …]] for each token; NULL: not asked for.
+_CHOICES = "ALTER TABLE attempts ADD COLUMN choices TEXT"
 
-STEPS: tuple[tuple[str, ...], ...] = ((_ATTEMPTS, _VERDICTS, _FAILURES, _CANCELLED), (_KIND, _OUTCOMES))
+STEPS: tuple[tuple[str, ...], ...] = (
+    (_ATTEMPTS, _VERDICTS, _FAILURES, _CANCELLED),
+    (_KIND, _OUTCOMES),
+    (_CHOICES,),
+)
 VERSION = len(STEPS)
 
 
@@ -105,7 +111,20 @@ def read_attempt(row: sqlite3.Row, task_id: str) -> Attempt:
         logprobs=None if row["logprobs"] is None else tuple(json.loads(row["logprobs"])),
         latency_s=row["latency_s"],
         teacher=row["teacher"],
+        choices=read_choices(row["choices"]) if "choices" in row.keys() else None,  # noqa: SIM118  (a Row has values)
     )
+
+
+def write_choices(choices: tuple[TokenChoice, ...] | None) -> str | None:
+    """The value of the column `choices`."""
+    return None if choices is None else json.dumps(choices, separators=(",", ":"))
+
+
+def read_choices(text: str | None) -> tuple[TokenChoice, ...] | None:
+    """What is in the column `choices`. Raises ValueError or TypeError where `write_choices` did not write it."""
+    if text is None:
+        return None
+    return tuple(TokenChoice(token, p, tuple((other, q) for other, q in top)) for token, p, top in json.loads(text))
 
 
 def read_verdict(row: sqlite3.Row) -> Verdict | None:

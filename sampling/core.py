@@ -40,8 +40,8 @@ UNSCORED_PER_SLOT = 4
 class Core:
     """Draws for tasks until each stops. `counts` may be watched while it runs; one `run` per Core.
 
-    The limits of `meter`, which others may share, stop it cleanly; with `prices` in money too. `ahead`: whether idle slots go to draws that are merely
-    expected to be needed.
+    The limits of `meter`, which others may share, stop it cleanly; with `prices` in money too. `ahead`: whether idle
+    slots go to draws that are merely expected to be needed.
     """
 
     def __init__(

@@ -38,6 +38,7 @@ from stillroom.sampling._ledger_schema import (
     read_attempt,
     read_outcome,
     read_verdict,
+    write_choices,
 )
 from stillroom.sampling.hashing import digest
 from stillroom.sampling.records import Attempt, Messages, Outcome, SamplingParams, State, Usage, Verdict
@@ -58,12 +59,17 @@ __all__ = [
 
 # Rows that are fetched at once where all are read: few enough to hold, enough to be quick.
 _PAGE = 500
+# Settings that came after ledgers were written, with the value that changes nothing: such a key is as it always was.
+_LATER_SETTINGS = {"top_logprobs": 0, "json_schema": None}
 
 
 def request_key(messages: Messages, sampling: SamplingParams, teacher: str, seed: int) -> str:
     """The key of all draws of one request. `max_tokens` is left out: an attempt that ended by itself within a
     new limit still counts."""
     params = sampling.model_dump(exclude={"max_tokens"})
+    for name, absent in _LATER_SETTINGS.items():
+        if params[name] == absent:
+            del params[name]
     return digest([[m.as_dict() for m in messages], params, teacher, seed])
 
 
@@ -133,8 +139,8 @@ class Ledger:
         a = attempt
         logprobs = None if a.logprobs is None else json.dumps(a.logprobs)
         row = (key, a.index, max_tokens, a.task_id, a.teacher, a.text, a.reasoning, a.finish_reason, a.prompt_tokens)
-        row += (a.completion_tokens, logprobs, a.latency_s, time.time())  # type: ignore[assignment]
-        sql = "INSERT OR REPLACE INTO attempts VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+        row += (a.completion_tokens, logprobs, a.latency_s, time.time(), write_choices(a.choices))  # type: ignore[assignment]
+        sql = "INSERT OR REPLACE INTO attempts VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
         return int(self._write(sql, row).lastrowid or 0)
 
     def add_verdict(self, row: int, scorer: str, v: Verdict) -> None:

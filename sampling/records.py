@@ -9,12 +9,13 @@ kept. See "Words" in the design for what each word means.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length", "content_filter", "unknown"]
@@ -56,7 +57,12 @@ class Task:
 
 
 class SamplingParams(BaseModel):
-    """How a teacher samples. `temperature` 0 is greedy; None leaves a setting to the teacher's default."""
+    """How a teacher samples. `temperature` 0 is greedy; None leaves a setting to the teacher's default.
+
+    `logprobs`: the log-probability of each token that was drawn. `top_logprobs`: these, and that many of the most
+    likely tokens at each place (20 at most, as servers allow). `json_schema`: the JSON text of a schema that the
+    answer has to follow.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -67,6 +73,32 @@ class SamplingParams(BaseModel):
     max_tokens: int = Field(default=1024, ge=1)
     stop: tuple[str, ...] = ()
     logprobs: bool = False
+    top_logprobs: int = Field(default=0, ge=0, le=20)
+    json_schema: str | None = None
+
+    @field_validator("json_schema")
+    @classmethod
+    def _an_object(cls, text: str | None) -> str | None:
+        """A schema is kept as it was written: servers let the order of its properties decide the answer's."""
+        if text is None:
+            return None
+        try:
+            schema = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"json_schema is no JSON ({error}): give the text of a JSON schema") from None
+        if not isinstance(schema, dict):
+            found = type(schema).__name__
+            raise ValueError(f'json_schema is a {found}, expected an object such as {{"type": "object"}}')
+        return text
+
+
+class TokenChoice(NamedTuple):
+    """One token of a completion. `logprob`: its natural log-probability. `top`: the most likely tokens at its place
+    with theirs, the likeliest first; the token itself is among them only if it is that likely."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +127,8 @@ class Completion:
 
     `text` is the answer without the thinking part; `reasoning` is the thinking part where the teacher keeps it
     apart, else None. `logprobs`: the log-probability of each completion token, or None if not asked for.
+    `choices`: each completion token (thinking included) with the most likely ones at its place; None where not asked
+    for or not given.
     """
 
     text: str
@@ -103,11 +137,15 @@ class Completion:
     completion_tokens: int
     reasoning: str | None = None
     logprobs: tuple[float, ...] | None = None
+    choices: tuple[TokenChoice, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One answer of a teacher to a task, as the ledger keeps it. `latency_s`: from asking to the whole answer."""
+    """One answer of a teacher to a task, as the ledger keeps it. `latency_s`: from asking to the whole answer.
+
+    The rest is as in Completion.
+    """
 
     task_id: str
     index: int
@@ -119,6 +157,7 @@ class Attempt:
     logprobs: tuple[float, ...] | None
     latency_s: float
     teacher: str
+    choices: tuple[TokenChoice, ...] | None = None
 
 
 class State(StrEnum):

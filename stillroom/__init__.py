@@ -16,18 +16,22 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from stillroom.recipes.runner import run as run
+    from stillroom.recipes.running import run as run
+    from stillroom.recipes.showing_pairs import calibrate_judge as calibrate_judge
+    from stillroom.recipes.showing_pairs import pairs as pairs
     from stillroom.recipes.status import attempts as attempts
     from stillroom.recipes.status import status as status
     from stillroom.traces.answers import check_file as check
 
 _CALLS = {
-    "run": ("stillroom.recipes.runner", "run"),
+    "run": ("stillroom.recipes.running", "run"),
     "status": ("stillroom.recipes.status", "status"),
     "attempts": ("stillroom.recipes.status", "attempts"),
+    "pairs": ("stillroom.recipes.showing_pairs", "pairs"),
+    "calibrate_judge": ("stillroom.recipes.showing_pairs", "calibrate_judge"),
     "check": ("stillroom.traces.answers", "check_file"),
 }
-__all__ = ["attempts", "check", "run", "status"]
+__all__ = ["attempts", "calibrate_judge", "check", "pairs", "run", "status"]
 
 
 def __getattr__(name: str) -> Any:

@@ -78,18 +78,11 @@ def run(
 ) -> None:
     """Run a recipe, or go on with it: what was answered before is never asked again."""
     from stillroom.recipes.display import Display
-    from stillroom.recipes.report import show_pilot, show_result
-    from stillroom.recipes.runner import run as run_recipe
+    from stillroom.recipes.running import run as run_recipe
+    from stillroom.recipes.showing import show
 
-    if pilot is not None:
-        forecast = run_recipe(recipe, set=set or (), out=out, pilot=pilot, display=Display(quiet=quiet))
-        _print_json(forecast.as_dict()) if json else show_pilot(forecast)
-        return
-    result = run_recipe(recipe, set=set or (), out=out, display=Display(quiet=quiet))
-    if json:
-        _print_json(result.as_dict())
-    else:
-        show_result(result)
+    result = run_recipe(recipe, set=set or (), out=out, pilot=pilot, display=Display(quiet=quiet))
+    _print_json(result.as_dict()) if json else show(result)
 
 
 @app.command()
@@ -182,6 +175,50 @@ def attempts(
     count = export_attempts(folder, out=out)
     if out is not None:
         typer.echo(f"{count:,} attempts written to {out}")
+
+
+@app.command()
+def pairs(
+    path: Annotated[Path, typer.Argument(help="A run's folder, or a parquet or JSONL file of preference pairs.")],
+    show: Annotated[int, typer.Option("--show", metavar="N", help="Also show the first N pairs.")] = 0,
+    json: Json = False,
+) -> None:
+    """Audit preference pairs, ours or anybody's: what is broken, what is doubtful, and what to do about it."""
+    from stillroom.recipes.preference_report import show_pairs
+    from stillroom.recipes.showing_pairs import pairs as read_pairs
+
+    found = read_pairs(path)
+    _print_json(found.as_dict()) if json else show_pairs(found, show)
+
+
+judge_app = typer.Typer(name="judge", help="Judges: how far they agree with people.", no_args_is_help=True)
+app.add_typer(judge_app)
+
+
+@judge_app.command("calibrate")
+def judge_calibrate(
+    recipe: Annotated[str, typer.Argument(help="A recipe of preferences: its judge is measured.")],
+    labelled: Annotated[
+        Path | None,
+        typer.Option(
+            "--labelled", help="Pairs with human labels, JSON Lines of prompt, a, b, label; default gate.labelled."
+        ),
+    ] = None,
+    set: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set judge.rubric=helpfulness"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The run's folder; default runs/NAME.")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure the judge of a recipe on pairs that people labelled, and hold it against the gate."""
+    from stillroom.recipes.display import Display
+    from stillroom.recipes.preference_report import show_calibrated
+    from stillroom.recipes.showing_pairs import calibrate_judge
+
+    found = calibrate_judge(recipe, labelled=labelled, set=set or (), out=out, display=Display(quiet=quiet))
+    _print_json(found.as_dict()) if json else show_calibrated(found)
 
 
 def _print_json(value: Any) -> None:

@@ -28,6 +28,14 @@ IGNORED = -100
 PADS = ("<|endoftext|>", "<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|vision_pad|>", "<unk>")
 
 
+REASONS = {
+    "too_long": "longer than max_length",
+    "end_token_inside": "its text holds the token that ends a turn",
+    "same_answers": "chosen and rejected are the same tokens",
+}
+"""Why a row is left out, in words."""
+
+
 class EncodedRow(NamedTuple):
     """One row in tokens; both lists have the same length. The first label that counts is the answer's first token."""
 
@@ -37,15 +45,14 @@ class EncodedRow(NamedTuple):
 
 
 class LeftOut(NamedTuple):
-    """A row that is not trained on, and why. `tokens`: of prompt and completion."""
+    """A row that is not trained on, and why. `tokens`: of the prompt and the (longer) answer."""
 
     name: str
-    reason: Literal["too_long", "end_token_inside"]
+    reason: Literal["too_long", "end_token_inside", "same_answers"]
     tokens: int
 
     def __str__(self) -> str:
-        why = {"too_long": "longer than max_length", "end_token_inside": "its text holds the token that ends a turn"}
-        return f"{self.name} is not trained on: {self.tokens:,} tokens, {why[self.reason]}"
+        return f"{self.name} is not trained on: {self.tokens:,} tokens, {REASONS[self.reason]}"
 
 
 class Encoded(NamedTuple):
@@ -69,10 +76,9 @@ def encode_rows(rows: Iterable[SftRow], tokenizer: Any, max_length: int) -> Enco
     """All rows in tokens. Raises TrainingError naming the row, or if none can be trained on."""
     kept: list[EncodedRow] = []
     left_out: list[LeftOut] = []
-    special, end_id = _special_ids(tokenizer), -1
+    special, end_id = special_ids(tokenizer), -1
     for row in rows:
-        prompt_ids, answer_ids = _ids(row, tokenizer)
-        answer_ids = _to_end_token(row.name, answer_ids, special, tokenizer)
+        prompt_ids, answer_ids = ids_of(row, tokenizer, special)
         end_id, tokens = answer_ids[-1], len(prompt_ids) + len(answer_ids)
         if end_id in answer_ids[:-1]:
             left_out.append(LeftOut(row.name, "end_token_inside", tokens))
@@ -82,7 +88,7 @@ def encode_rows(rows: Iterable[SftRow], tokenizer: Any, max_length: int) -> Enco
             labels = [IGNORED] * len(prompt_ids) + answer_ids
             kept.append(EncodedRow(row.name, prompt_ids + answer_ids, labels))
     if not kept:
-        raise _nothing_left(left_out, max_length)
+        raise nothing_left(left_out, max_length)
     return Encoded(kept, tuple(left_out), end_id)
 
 
@@ -102,8 +108,15 @@ def prepare_tokenizer(tokenizer: Any, end_id: int) -> None:
     )
 
 
-def _ids(row: SftRow, tokenizer: Any) -> tuple[list[int], list[int]]:
-    """Prompt and answer in tokens, each tokenised alone."""
+class Ids(NamedTuple):
+    """Prompt and answer in tokens, each tokenised alone; the answer ends with the token that ends the turn."""
+
+    prompt: list[int]
+    answer: list[int]
+
+
+def ids_of(row: SftRow, tokenizer: Any, special: frozenset[int]) -> Ids:
+    """A row in tokens. `special`: see `special_ids`. Raises TrainingError for a template that does not fit."""
     prompt = _render(row.prompt, tokenizer, generation_prompt=True)
     whole = _render(row.prompt + row.completion, tokenizer, generation_prompt=False)
     if not whole.startswith(prompt):
@@ -114,7 +127,7 @@ def _ids(row: SftRow, tokenizer: Any) -> tuple[list[int], list[int]]:
             "template that renders both alike"
         )
     ids = tokenizer([prompt, whole[len(prompt) :]], add_special_tokens=False)["input_ids"]
-    return list(ids[0]), list(ids[1])
+    return Ids(list(ids[0]), _to_end_token(row.name, list(ids[1]), special, tokenizer))
 
 
 def _render(messages: Messages, tokenizer: Any, *, generation_prompt: bool) -> str:
@@ -137,7 +150,7 @@ def _to_end_token(name: str, answer_ids: list[int], special: frozenset[int], tok
     return answer_ids[: last + 1]
 
 
-def _special_ids(tokenizer: Any) -> frozenset[int]:
+def special_ids(tokenizer: Any) -> frozenset[int]:
     """Ids that no text but a template writes."""
     added = tokenizer.added_tokens_decoder
     return frozenset(tokenizer.all_special_ids) | {i for i, token in added.items() if token.special}
@@ -149,7 +162,8 @@ def _common(left: str, right: str) -> int:
     return next((i for i, (a, b) in pairs if a != b), min(len(left), len(right)))
 
 
-def _nothing_left(left_out: list[LeftOut], max_length: int) -> TrainingError:
+def nothing_left(left_out: list[LeftOut], max_length: int) -> TrainingError:
+    """What to raise where every row was left out."""
     shortest = min((row.tokens for row in left_out), default=0)
     return TrainingError(
         f"no row is left to train on: all {len(left_out)} were left out, the shortest of {shortest} tokens where "

@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from stillroom.errors import TrainingError
 from stillroom.students.encoding import Encoded, EncodedRow
@@ -22,9 +22,20 @@ from stillroom.students.settings import LoraSettings, StudentSettings
 from stillroom.students.shared_prefix import answer_loss, can_flatten, flatten
 
 
+class Rewards(NamedTuple):
+    """Implicit rewards β·(log π − log π_ref), means over the pairs of one step. `margin`: chosen minus rejected.
+    `accuracy`: share of pairs with a margin above 0; before the first step all margins are 0, and so is it."""
+
+    chosen: float
+    rejected: float
+    margin: float
+    accuracy: float
+
+
 class StepInfo(NamedTuple):
     """One step of the optimiser, just done: `step` of `total`. `tokens_per_s`: since the first step, prompt and
-    answer without padding. `seconds`: since the first step began."""
+    answer without padding. `seconds`: since the first step began. `phase`: `sft` before DPO counts its own steps.
+    `rewards`: None but for DPO."""
 
     step: int
     total: int
@@ -33,6 +44,8 @@ class StepInfo(NamedTuple):
     learning_rate: float
     epoch: float
     seconds: float
+    phase: Literal["sft", "dpo"] = "sft"
+    rewards: Rewards | None = None
 
 
 OnStep = Callable[[StepInfo], None]
@@ -60,14 +73,14 @@ def make_trainer(
     import transformers
 
     flat = plan.device == "cpu" and can_flatten(model.config)
-    steps = _Steps(on_step)
+    steps = Steps(on_step)
     trainer = _trainer_class()(
         model=model,
         args=_arguments(settings, plan, work, flat),
         train_dataset=datasets.Dataset.from_list([_columns(row) for row in encoded.rows]),
         processing_class=tokenizer,
-        peft_config=_lora(settings.lora) if settings.lora else None,
-        callbacks=[_callback(steps)],
+        peft_config=lora_config(settings.lora) if settings.lora else None,
+        callbacks=[report_to(steps)],
     )
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.flat, trainer.steps = flat, steps
@@ -76,12 +89,14 @@ def make_trainer(
     return trainer
 
 
-class _Steps:
+class Steps:
     """What the steps of a training have shown so far."""
 
-    def __init__(self, on_step: OnStep | None) -> None:
+    def __init__(self, on_step: OnStep | None, phase: Literal["sft", "dpo"] = "sft") -> None:
         self.on_step = on_step
+        self.phase = phase
         self.losses: list[float] = []
+        self.rewards: list[Rewards] = []
         self.tokens = 0
         self.began = time.perf_counter()
 
@@ -94,12 +109,20 @@ class _Steps:
                 "`student.learning_rate`, or set `student.dtype: float32`"
             )
         self.losses.append(loss)
+        rewards = _rewards(logs) if self.phase == "dpo" else None
+        if rewards is not None:
+            self.rewards.append(rewards)
         seconds = time.perf_counter() - self.began
+        rate, epoch = self.tokens / seconds if seconds else 0.0, float(logs.get("epoch", 0.0))
         if self.on_step is not None:
-            rate = self.tokens / seconds if seconds else 0.0
             self.on_step(
-                StepInfo(step, total, loss, rate, logs["learning_rate"], float(logs.get("epoch", 0.0)), seconds)
+                StepInfo(step, total, loss, rate, logs["learning_rate"], epoch, seconds, self.phase, rewards)
             )
+
+
+def _rewards(logs: dict[str, float]) -> Rewards:
+    """As trl logs them for a step."""
+    return Rewards(*(float(logs[f"rewards/{key}"]) for key in ("chosen", "rejected", "margins", "accuracies")))
 
 
 def _columns(row: EncodedRow) -> dict[str, list[int]]:
@@ -107,39 +130,44 @@ def _columns(row: EncodedRow) -> dict[str, list[int]]:
 
 
 def _arguments(settings: StudentSettings, plan: Plan, work: Path, flat: bool) -> Any:
-    """The settings in trl's words. Its own defaults are for large GPUs and for printing."""
     import trl
 
-    return trl.SFTConfig(
-        output_dir=str(work),
-        num_train_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        per_device_train_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.gradient_accumulation,
-        warmup_steps=settings.warmup_ratio,  # below 1 it is a share of all steps
-        lr_scheduler_type=settings.scheduler,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        seed=plan.seed,
-        data_seed=plan.seed,
-        use_cpu=plan.device == "cpu",
+    # A flat batch has no padding, so there rows need no sorting by length.
+    order = "random" if flat else "group_by_length"
+    return trl.SFTConfig(train_sampling_strategy=order, **common_arguments(settings, plan, work))
+
+
+def common_arguments(settings: StudentSettings, plan: Plan, work: Path) -> dict[str, Any]:
+    """The settings in the words of trl's trainers. Their own defaults are for large GPUs and for printing."""
+    return {
+        "output_dir": str(work),
+        "num_train_epochs": settings.epochs,
+        "learning_rate": settings.learning_rate,
+        "per_device_train_batch_size": settings.batch_size,
+        "gradient_accumulation_steps": settings.gradient_accumulation,
+        "warmup_steps": settings.warmup_ratio,  # below 1 it is a share of all steps
+        "lr_scheduler_type": settings.scheduler,
+        "weight_decay": settings.weight_decay,
+        "max_grad_norm": settings.max_grad_norm,
+        "seed": plan.seed,
+        "data_seed": plan.seed,
+        "use_cpu": plan.device == "cpu",
         # A LoRA trains float32 adapters on weights held in bfloat16; whole weights stay float32 and compute in it.
-        bf16=settings.lora is None and plan.dtype == "bfloat16",
-        gradient_checkpointing=plan.device != "cpu",
-        # A flat batch has no padding, so there rows need no sorting by length.
-        train_sampling_strategy="random" if flat else "group_by_length",
-        max_length=None,  # rows over the limit were left out and counted before; nothing is cut here
-        dataloader_pin_memory=plan.device != "cpu",
-        logging_strategy="steps",
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-    )
+        "bf16": settings.lora is None and plan.dtype == "bfloat16",
+        "gradient_checkpointing": plan.device != "cpu",
+        "max_length": None,  # rows over the limit were left out and counted before; nothing is cut here
+        "dataloader_pin_memory": plan.device != "cpu",
+        "logging_strategy": "steps",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
 
 
-def _lora(settings: LoraSettings) -> Any:
+def lora_config(settings: LoraSettings) -> Any:
+    """The adapter in peft's words."""
     import peft
 
     targets = settings.target_modules
@@ -152,7 +180,8 @@ def _lora(settings: LoraSettings) -> Any:
     )
 
 
-def _callback(steps: _Steps) -> Any:
+def report_to(steps: Steps) -> Any:
+    """A callback that tells `steps` of every step."""
     import transformers
 
     class Report(transformers.TrainerCallback):  # type: ignore[misc]  # transformers has no types we follow
@@ -172,7 +201,7 @@ def _trainer_class() -> Any:
 
     class StudentTrainer(trl.SFTTrainer):  # type: ignore[misc]  # trl has no types we follow
         flat: bool
-        steps: _Steps
+        steps: Steps
 
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stillroom.recipes.loading import dump, load_recipe, shipped
+from stillroom.recipes.loading import dump, load_any, load_recipe, shipped
 from stillroom.recipes.schema import Recipe
 
 ROOT = Path(__file__).parent.parent
@@ -21,7 +21,7 @@ def test_cli_page_is_what_the_program_says() -> None:
 
 @pytest.mark.parametrize("name", shipped())
 def test_shipped_recipes_are_valid_and_have_a_readme(name: str) -> None:
-    loaded = load_recipe(name)
+    loaded = load_any(name)
     assert loaded.recipe.name == name
     assert "stillroom run" in (loaded.path.parent / "README.md").read_text(encoding="utf-8")
 

@@ -7,21 +7,26 @@ A row has `prompt` (the messages that the student will see), `completion` (one a
     rows = [sft_row(trace) for trace in filtered.kept]
     write_sft(rows, run / "sft", card)
 
+    with sft_file(run / "sft") as file:        # one by one, where they are many
+        file.add(sft_row(trace))
+    write_card(run / "sft", card, file.count)
+
 The same rows give the same file, byte for byte: the schema is fixed and nothing in the file tells the time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from stillroom.errors import RunError
 from stillroom.sampling.records import Message
 from stillroom.sampling.thinking import CLOSE, OPEN
+from stillroom.sampling.writing import replaced, storable
 from stillroom.traces.card import CardFacts, card_text
+from stillroom.traces.growing import ParquetRows
 from stillroom.traces.traces import Trace
-from stillroom.traces.writing import replaced, storable
 
 DATA_FILE = "train.parquet"
 CARD_FILE = "README.md"
@@ -64,29 +69,39 @@ def _stored(message: dict[str, str]) -> dict[str, str]:
     return {key: storable(value) for key, value in message.items()}
 
 
-def write_sft(rows: Sequence[SftRow], folder: Path, card: CardFacts) -> Path:
+def write_sft(rows: Iterable[SftRow], folder: Path, card: CardFacts) -> Path:
     """Writes the rows as parquet and the dataset card beside it; gives the parquet file's path.
 
     Rows are written in the order given. Raises RunError where there are none, or the folder cannot be written.
     """
+    with sft_file(folder) as file:
+        for row in rows:
+            file.add(row)
+    write_card(folder, card, file.count)
+    return folder / DATA_FILE
+
+
+def sft_file(folder: Path) -> ParquetRows:
+    """The parquet file of a folder, for rows that are added one by one; `write_card` ends it."""
+    return ParquetRows(folder / DATA_FILE, _schema)
+
+
+def write_card(folder: Path, card: CardFacts, rows: int) -> None:
+    """Writes the dataset card. Raises RunError where there is no row, or the folder cannot be written."""
     if not rows:
         raise RunError(
             f"no trace is left for {folder}: see what each filter dropped in rejects/, and loosen a filter"
         )
-    path = folder / DATA_FILE
-    _write_parquet(rows, path)
     with replaced(folder / CARD_FILE) as file:
-        file.write(storable(card_text(card, len(rows))).encode())
-    return path
+        file.write(storable(card_text(card, rows)).encode())
 
 
-def _write_parquet(rows: Sequence[SftRow], path: Path) -> None:
-    import pyarrow as pa
+def read_sft(folder: Path) -> list[SftRow]:
+    """The rows of a folder, as they were before they were written."""
     import pyarrow.parquet as pq
 
-    table = pa.Table.from_pylist(list(rows), schema=_schema(pa))
-    with replaced(path) as file:
-        pq.write_table(table, file, compression="zstd", row_group_size=10_000)
+    rows: list[SftRow] = pq.read_table(folder / DATA_FILE).to_pylist()
+    return rows
 
 
 def _schema(pa: Any) -> Any:

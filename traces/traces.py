@@ -5,11 +5,12 @@ What is thought and what is answered are told apart here once, whether the teach
 
     traces = traces_of(outcomes, order=tasks.train)   # the kept attempts, by task, then by draw
     traces[0].reasoning, traces[0].answer
+    for trace in traces_in(outcome): ...              # those of one task, where nothing more is to be held
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -74,13 +75,14 @@ def traces_of(outcomes: Iterable[Outcome], *, order: Sequence[Task], which: Whic
     trained on unfiltered traces). Outcomes of tasks that are not in `order` are left out.
     """
     by_id = {outcome.task.id: outcome for outcome in outcomes}
-    found = [by_id[task.id] for task in order if task.id in by_id]
-    return [
-        Trace(outcome.task, scored.attempt, scored.verdict)
-        for outcome in found
-        for scored in sorted(outcome.attempts, key=lambda scored: scored.attempt.index)
-        if _WANTED[which](outcome, scored)
-    ]
+    return [trace for task in order if task.id in by_id for trace in traces_in(by_id[task.id], which=which)]
+
+
+def traces_in(outcome: Outcome, *, which: Which = "kept") -> Iterator[Trace]:
+    """The traces of one finished task in the order of its draws."""
+    for scored in sorted(outcome.attempts, key=lambda scored: scored.attempt.index):
+        if _WANTED[which](outcome, scored):
+            yield Trace(outcome.task, scored.attempt, scored.verdict)
 
 
 _WANTED: dict[Which, Callable[[Outcome, ScoredAttempt], bool]] = {

@@ -10,11 +10,12 @@ whole body unreadable.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, Field, ValidationError
 
-from stillroom.sampling.records import Completion, FinishReason
+from stillroom.sampling.records import Completion, FinishReason, TokenChoice
 from stillroom.sampling.thinking import Split, split_thinking
 
 _FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
@@ -32,8 +33,13 @@ class _Message(BaseModel):
     reasoning: str | None = None
 
 
-class _Token(BaseModel):
+class _Likely(BaseModel):
+    token: str = ""
     logprob: float
+
+
+class _Token(_Likely):
+    top_logprobs: list[_Likely] | None = None
 
 
 class _Logprobs(BaseModel):
@@ -56,8 +62,11 @@ class _Answer(BaseModel):
     usage: _Usage | None = None
 
 
-def read_answer(body: bytes) -> Completion:
-    """The completion of a body; tokens that the server did not count are 0. Raises Unreadable."""
+def read_answer(body: bytes, *, choices: bool = False) -> Completion:
+    """The completion of a body; tokens that the server did not count are 0. `choices`: whether they were asked for.
+
+    Raises Unreadable.
+    """
     try:
         answer = _Answer.model_validate_json(body)
     except ValidationError as error:
@@ -73,6 +82,7 @@ def read_answer(body: bytes) -> Completion:
         prompt_tokens=usage.prompt_tokens or 0,
         completion_tokens=usage.completion_tokens or 0,
         logprobs=_logprobs(choice.logprobs),
+        choices=_choices(choice.logprobs) if choices else None,
     )
 
 
@@ -88,3 +98,14 @@ def _logprobs(found: _Logprobs | None) -> tuple[float, ...] | None:
     if found is None or found.content is None:
         return None
     return tuple(token.logprob for token in found.content)
+
+
+def _choices(found: _Logprobs | None) -> tuple[TokenChoice, ...] | None:
+    if found is None or found.content is None:
+        return None
+    return tuple(TokenChoice(token.token, token.logprob, _top(token.top_logprobs or ())) for token in found.content)
+
+
+def _top(likely: Sequence[_Likely]) -> tuple[tuple[str, float], ...]:
+    """The likeliest first: some servers put the token that was drawn before all others."""
+    return tuple((other.token, other.logprob) for other in sorted(likely, key=lambda other: -other.logprob))

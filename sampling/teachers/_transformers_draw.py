@@ -20,11 +20,20 @@ BLOCK = 256  # tokens summed at a time
 CANDIDATES = 1024  # most likely tokens looked at before all are sorted for a top_p
 
 
+class Likely(NamedTuple):
+    """A token that was likely at its place, and its log-probability."""
+
+    token: int
+    logprob: float
+
+
 class Drawn(NamedTuple):
-    """A token per row; its log-probability where any row asked for them, else None."""
+    """A token per row; its log-probability where any row asked for them, else None. `tops`: the most likely tokens of
+    the rows that asked for them, by row."""
 
     tokens: list[int]
     logprobs: list[float] | None
+    tops: dict[int, list[Likely]]
 
 
 def draw(logits: torch.Tensor, params: Sequence[SamplingParams], uniforms: Sequence[float]) -> Drawn:
@@ -32,7 +41,7 @@ def draw(logits: torch.Tensor, params: Sequence[SamplingParams], uniforms: Seque
     import torch
 
     logits = logits.float()
-    norms = logits.logsumexp(-1) if any(param.logprobs for param in params) else None
+    norms = logits.logsumexp(-1) if any(param.logprobs or param.top_logprobs for param in params) else None
     greedy = [row for row, param in enumerate(params) if param.temperature == 0]
     whole = [row for row, param in enumerate(params) if param.temperature > 0 and not _cut(param)]
     cut = [row for row, param in enumerate(params) if param.temperature > 0 and _cut(param)]
@@ -42,8 +51,22 @@ def draw(logits: torch.Tensor, params: Sequence[SamplingParams], uniforms: Seque
             whose = [params[row] for row in rows]
             tokens[rows] = pick(logits[rows], whose, [uniforms[row] for row in rows])
     if norms is None:
-        return Drawn(tokens.tolist(), None)
-    return Drawn(tokens.tolist(), (logits.gather(1, tokens[:, None])[:, 0] - norms).tolist())
+        return Drawn(tokens.tolist(), None, {})
+    logprobs = (logits.gather(1, tokens[:, None])[:, 0] - norms).tolist()
+    return Drawn(tokens.tolist(), logprobs, _tops(logits, norms, params))
+
+
+def _tops(logits: torch.Tensor, norms: torch.Tensor, params: Sequence[SamplingParams]) -> dict[int, list[Likely]]:
+    rows = [row for row, param in enumerate(params) if param.top_logprobs]
+    if not rows:
+        return {}
+    most = min(max(params[row].top_logprobs for row in rows), logits.shape[1])
+    found = logits[rows].topk(most, dim=-1)
+    logprobs, tokens = (found.values - norms[rows][:, None]).tolist(), found.indices.tolist()
+    return {
+        row: [Likely(*pair) for pair in zip(tokens[at], logprobs[at], strict=True)][: params[row].top_logprobs]
+        for at, row in enumerate(rows)
+    }
 
 
 def _cut(param: SamplingParams) -> bool:

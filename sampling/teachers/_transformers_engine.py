@@ -13,7 +13,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from stillroom.errors import InputError
-from stillroom.sampling.records import Completion, FinishReason
+from stillroom.sampling.records import Completion, FinishReason, TokenChoice
 from stillroom.sampling.teachers._transformers_cache import ATTENTION, Group, Places, Step, slot_attention
 from stillroom.sampling.teachers._transformers_draw import Drawn, draw
 from stillroom.sampling.teachers._transformers_rows import Job, Row, Rows
@@ -40,6 +40,7 @@ class Engine:
         self.slots = slots
         self.rows = Rows(slots, share=share)
         self._prompts: dict[Any, list[int]] = {}
+        self._texts: dict[int, str] = {}
 
     @property
     def idle(self) -> bool:
@@ -166,8 +167,10 @@ class Engine:
         finished = []
         for number, row in enumerate(rows):
             row.tokens.append(drawn.tokens[number])
-            if drawn.logprobs is not None and row.job.request.sampling.logprobs:
+            params = row.job.request.sampling
+            if drawn.logprobs is not None and (params.logprobs or params.top_logprobs):
                 row.logprobs.append(drawn.logprobs[number])
+                row.tops.append(drawn.tops.get(number, []))
             row.job.usage.completion_tokens = len(row.tokens) - len(row.prompt)
             if (reason := self._ended(row)) is not None:
                 self._hand_over(row, reason)
@@ -195,9 +198,9 @@ class Engine:
             row.job.future.set_result(completion)
 
     def _completion(self, row: Row, reason: FinishReason) -> Completion:
-        answer = row.answer
+        answer, params = row.answer, row.job.request.sampling
         text = self._decode(answer[:-1] if answer[-1] in self.ends else answer)
-        cuts = [text.find(stop) for stop in row.job.request.sampling.stop if stop in text]
+        cuts = [text.find(stop) for stop in params.stop if stop in text]
         text = text[: min(cuts)] if cuts else text
         thinking = split_thinking(text, opened=thinking_is_open(self.tokenizer, row.prompt.tolist()))
         return Completion(
@@ -206,8 +209,24 @@ class Engine:
             prompt_tokens=len(row.prompt),
             completion_tokens=len(answer),
             reasoning=thinking.reasoning,
-            logprobs=tuple(row.logprobs) if row.job.request.sampling.logprobs else None,
+            logprobs=tuple(row.logprobs) if params.logprobs or params.top_logprobs else None,
+            choices=self._choices(row) if params.top_logprobs else None,
         )
+
+    def _choices(self, row: Row) -> tuple[TokenChoice, ...]:
+        drawn = zip(row.answer, row.logprobs, row.tops, strict=True)
+        return tuple(
+            TokenChoice(self._text(token), logprob, tuple((self._text(other), p) for other, p in top))
+            for token, logprob, top in drawn
+        )
+
+    def _text(self, token: int) -> str:
+        """What one token stands for; tokenizers that mark spaces lose that of a first token in decoding."""
+        if token not in self._texts:
+            text = str(self.tokenizer.decode([token]))
+            spaced = str(self.tokenizer.convert_ids_to_tokens(token)).startswith("\N{LOWER ONE EIGHTH BLOCK}")
+            self._texts[token] = f" {text}" if spaced and not text.startswith(" ") else text
+        return self._texts[token]
 
 
 def _use_slots(model: Any) -> None:

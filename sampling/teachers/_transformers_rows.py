@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stillroom.sampling.records import Completion, Request, Usage
 from stillroom.sampling.teachers._transformers_cache import SlotCache
+from stillroom.sampling.teachers._transformers_draw import Likely
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,6 +54,7 @@ class Row:
     shared: int = 0
     fed: int = 0
     logprobs: list[float] = field(default_factory=list)
+    tops: list[list[Likely]] = field(default_factory=list)
 
     @property
     def answer(self) -> list[int]:

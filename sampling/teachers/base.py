@@ -9,9 +9,9 @@ class Echo:
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from stillroom.sampling.records import Completion, Request, Usage
+from stillroom.sampling.records import Completion, Messages, Request, Usage
 
 
 class OutOfAttempts(Exception):
@@ -41,4 +41,18 @@ class Teacher(Protocol):
 
     async def close(self) -> None:
         """Frees what was loaded. Safe to call twice, or when nothing was."""
+        ...
+
+
+@runtime_checkable
+class CountsTokens(Protocol):
+    """What a teacher may offer beside: how long a prompt is, before it is sent."""
+
+    @property
+    def context(self) -> int | None:
+        """Tokens that prompt and answer may have together; None: not known."""
+        ...
+
+    def count_tokens(self, messages: Messages) -> int:
+        """Tokens of the prompt. Raises InputError for messages that the model's template does not take."""
         ...

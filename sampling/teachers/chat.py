@@ -1,4 +1,4 @@
-"""What local teachers share about chat models: prompt ids, and the tokens that end an answer.
+"""What local teachers share about chat models: prompt ids, how long they may be, and the tokens that end an answer.
 
 It refuses a tokenizer without a chat template: a guessed format would silently cost most of a teacher's ability.
 
@@ -7,14 +7,41 @@ It refuses a tokenizer without a chat template: a guessed format would silently 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from stillroom.errors import InputError
+from stillroom.sampling import models
 from stillroom.sampling.records import Message
 from stillroom.sampling.thinking import OPEN
 
 PROBE = "stillroomprobe"
+
+
+class Prompts:
+    """Prompts of the model called `model`, without its weights: tokenizer and settings are read when first used."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+
+    @functools.cached_property
+    def context(self) -> int | None:
+        """Tokens that prompt and answer may have together; None where the model's settings do not say."""
+        folder = Path(models.resolve_model(self._model).path)
+        base = models.adapter_base(folder)
+        with models.quiet_transformers() as transformers:
+            config = transformers.AutoConfig.from_pretrained(models.resolve_model(base).path if base else str(folder))
+        return int(getattr(config.get_text_config(), "max_position_embeddings", 0) or 0) or None
+
+    @functools.cached_property
+    def _tokenizer(self) -> Any:
+        return models.load_tokenizer(self._model)
+
+    def count(self, messages: Sequence[Message]) -> int:
+        """Tokens of the prompt. Raises InputError as `encode_chat` does."""
+        return len(encode_chat(self._tokenizer, messages))
 
 
 def encode_chat(tokenizer: Any, messages: Sequence[Message]) -> list[int]:

@@ -141,7 +141,7 @@ class OpenAITeacher:
 
     def _read(self, reply: HttpReply, turn: Turn, request: Request, usage: Usage) -> Completion:
         try:
-            answer = read_answer(reply.body)
+            answer = read_answer(reply.body, choices=request.sampling.top_logprobs > 0)
         except Unreadable as error:
             raise NoAnswer(End.BROKEN, f"no chat completion: {error}") from None
         usage.prompt_tokens, usage.completion_tokens = answer.prompt_tokens, answer.completion_tokens
@@ -161,7 +161,9 @@ class OpenAITeacher:
         }
         optional = {
             "stop": list(s.stop),
-            "logprobs": s.logprobs,
+            "logprobs": s.logprobs or s.top_logprobs > 0,
+            "top_logprobs": s.top_logprobs,
+            "response_format": None if s.json_schema is None else _structured(s.json_schema),
             "seed": request.seed if self._send_seed else None,
             "stream": self._stream,
             "stream_options": {"include_usage": True} if self._stream else None,
@@ -185,6 +187,11 @@ class OpenAITeacher:
                 "teacher.base_url, which with most servers ends in /v1"
             )
         return InputError(f"{server.name} knows no model {self._model!r} (it offers {names}): correct teacher.model")
+
+
+def _structured(schema: str) -> dict[str, Any]:
+    """The name is asked for by servers and means nothing."""
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": json.loads(schema), "strict": True}}
 
 
 def _addresses(base_url: str | Sequence[str] | None, key: Key) -> tuple[str, ...]:

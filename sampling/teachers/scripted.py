@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from stillroom.sampling.records import Completion, Request, Usage
+from stillroom.sampling.records import Completion, Messages, Request, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,8 @@ class Fault:
 
 
 class ScriptedTeacher:
-    """Answers with `answer(request)`: a text, or a whole Completion. `latency_s(request)`: seconds to wait first.
+    """Answers with `answer(request)`: a text, or a whole Completion (with `choices`, say). `latency_s(request)`:
+    seconds to wait first. `context`: tokens (words) that it says it can take; None: it does not say.
 
     `calls` holds every request that reached it, in order; `cancelled` those that were cancelled while waiting;
     `peak` the most that were in flight at once.
@@ -39,12 +40,13 @@ class ScriptedTeacher:
         faults: Sequence[Fault] = (),
         concurrency: int = 8,
         identity: str = "scripted",
+        context: int | None = None,
     ) -> None:
         self.calls: list[Request] = []
         self.cancelled: list[Request] = []
         self.peak = 0
         self._answer, self._latency_s, self._faults = answer, latency_s, tuple(faults)
-        self._concurrency, self._identity = concurrency, identity
+        self._concurrency, self._identity, self._context = concurrency, identity, context
         self._in_flight = 0
 
     @property
@@ -57,11 +59,20 @@ class ScriptedTeacher:
         """Requests in flight at most."""
         return self._concurrency
 
+    @property
+    def context(self) -> int | None:
+        """As given. It is told, not held to."""
+        return self._context
+
+    def count_tokens(self, messages: Messages) -> int:
+        """Words."""
+        return sum(len(m.content.split()) for m in messages)
+
     async def sample(self, request: Request, usage: Usage) -> Completion:
         """Waits, then answers or fails as the script says. Tokens are words."""
         self.calls.append(request)
         number = len(self.calls)
-        usage.prompt_tokens = sum(len(m.content.split()) for m in request.messages)
+        usage.prompt_tokens = self.count_tokens(request.messages)
         usage.completion_tokens = 0
         await self._wait(request)
         for fault in self._faults:

@@ -24,9 +24,10 @@ from concurrent.futures import Future
 
 from stillroom.errors import InputError, RequestFailed, RunError, StillroomError
 from stillroom.sampling import models
-from stillroom.sampling.records import Completion, Request, Usage
+from stillroom.sampling.records import Completion, Messages, Request, Usage
 from stillroom.sampling.teachers._transformers_engine import Engine
 from stillroom.sampling.teachers._transformers_rows import Job
+from stillroom.sampling.teachers.chat import Prompts
 
 
 class TransformersTeacher:
@@ -51,6 +52,7 @@ class TransformersTeacher:
         self.model = model
         self._concurrency = concurrency
         self._name = name
+        self._prompts = Prompts(model)
 
         def load() -> Engine:
             loaded = models.load_model(model, dtype=dtype, device=device)
@@ -69,8 +71,26 @@ class TransformersTeacher:
         """Requests in flight at most: the slots of the batch."""
         return self._concurrency
 
+    @property
+    def context(self) -> int | None:
+        """Tokens that prompt and answer may have together; None where the model does not say. Loads no weights."""
+        return self._prompts.context
+
+    def count_tokens(self, messages: Messages) -> int:
+        """Tokens of a prompt. Loads the tokenizer, no weights."""
+        return self._prompts.count(messages)
+
     async def sample(self, request: Request, usage: Usage) -> Completion:
-        """Answers one request. Raises RequestFailed for a prompt that does not fit, RunError if the engine broke."""
+        """Answers one request.
+
+        Raises RequestFailed for a prompt that does not fit and for a `json_schema`, RunError if the engine broke.
+        """
+        if request.sampling.json_schema is not None:
+            raise RequestFailed(
+                "the teacher kind transformers cannot hold an answer to sampling.json_schema: leave it out, or use "
+                "kind: vllm, or kind: openai with a server that can",
+                retryable=False,
+            )
         future: Future[Completion] = Future()
         self._worker.submit(Job(request, usage, future))
         return await asyncio.wrap_future(future)  # cancelling this cancels `future`, which the engine looks at

@@ -25,24 +25,24 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from stillroom.errors import InputError, MissingExtra, RequestFailed, RunError, StillroomError
 from stillroom.sampling import models
 from stillroom.sampling.hashing import digest
-from stillroom.sampling.records import Completion, FinishReason, Request, SamplingParams, Usage
+from stillroom.sampling.records import Completion, Messages, Request, Usage
 from stillroom.sampling.teachers import _vllm_guard, _vllm_signals
-from stillroom.sampling.teachers.chat import encode_chat, end_tokens, thinking_is_open
-from stillroom.sampling.thinking import split_thinking
+from stillroom.sampling.teachers._vllm_answer import Pieces
+from stillroom.sampling.teachers._vllm_answer import sampling_params as sampling_params
+from stillroom.sampling.teachers.chat import Prompts, encode_chat, end_tokens, thinking_is_open
 
 STREAM_INTERVAL = 8
 """Tokens between two reports on a request: each costs time, and a cancelled request is counted to within these."""
 CPU_KV_CACHE_GIB = "2"
 # Engine settings that change what is answered, and so belong to the identity; the others change how fast.
 ANSWER_SETTINGS = ("quantization", "hf_overrides", "kv_cache_dtype", "rope_scaling", "rope_theta", "load_format")
-FINISHED: dict[str | None, FinishReason] = {"stop": "stop", "length": "length"}
 
 
 class VllmTeacher:
@@ -63,6 +63,7 @@ class VllmTeacher:
         self._concurrency = concurrency
         self._name = name
         self._settings = dict(engine or {})
+        self._prompts = Prompts(model)
         self._starting: asyncio.Future[Loaded] | None = None
         self._closed = False
         self._numbers = itertools.count()
@@ -79,12 +80,22 @@ class VllmTeacher:
         """Requests in flight at most."""
         return self._concurrency
 
+    @property
+    def context(self) -> int | None:
+        """Tokens that prompt and answer may have together, as set for the engine, or else as the model has them."""
+        given = self._settings.get("max_model_len")
+        return given if isinstance(given, int) and given > 0 else self._prompts.context
+
+    def count_tokens(self, messages: Messages) -> int:
+        """Tokens of a prompt. Starts no engine."""
+        return self._prompts.count(messages)
+
     async def sample(self, request: Request, usage: Usage) -> Completion:
         """Answers one request. Raises RequestFailed for a request that vLLM refuses, RunError if its engine died."""
         loaded = await self._load()
         prompt = loaded.encode(request)
         usage.prompt_tokens, usage.completion_tokens = len(prompt), 0
-        pieces = Pieces()
+        pieces = Pieces(top=request.sampling.top_logprobs)
         try:
             async for output in loaded.ask(request, prompt, f"stillroom-{next(self._numbers)}"):
                 pieces.add(output)
@@ -152,57 +163,6 @@ class Loaded:
         self.engine.shutdown()
         self.engine.shutdown = lambda: None  # its __del__ calls it again, at the interpreter's end with an error
         self.guard.close()
-
-
-def sampling_params(params: SamplingParams, ends: list[int], seed: int | None) -> Any:
-    """vLLM's form of our sampling settings. Outputs come as they are made, so that a cancelled one is counted."""
-    from vllm import SamplingParams as Theirs
-    from vllm.sampling_params import RequestOutputKind
-
-    return Theirs(
-        temperature=params.temperature,
-        top_p=params.top_p,
-        top_k=params.top_k or 0,
-        min_p=params.min_p or 0.0,
-        max_tokens=params.max_tokens,
-        stop=list(params.stop),
-        stop_token_ids=ends,
-        logprobs=0 if params.logprobs else None,  # 0: of the chosen token alone
-        seed=seed,
-        output_kind=RequestOutputKind.DELTA,
-    )
-
-
-@dataclass(slots=True)
-class Pieces:
-    """An answer as it comes in."""
-
-    text: list[str] = field(default_factory=list)
-    tokens: int = 0
-    logprobs: list[float] | None = None
-    reason: str | None = None
-
-    def add(self, output: Any) -> None:
-        """Takes a vLLM RequestOutput of one sequence."""
-        piece = output.outputs[0]
-        self.text.append(piece.text)
-        self.tokens += len(piece.token_ids)
-        self.reason = piece.finish_reason
-        if piece.logprobs is not None:
-            pairs = zip(piece.token_ids, piece.logprobs, strict=True)
-            self.logprobs = (self.logprobs or []) + [float(found[token].logprob) for token, found in pairs]
-
-    def completion(self, prompt_tokens: int, *, opened: bool) -> Completion:
-        """The whole answer, its thinking part apart. `opened`: the template had opened one in the prompt."""
-        thinking = split_thinking("".join(self.text), opened=opened)
-        return Completion(
-            text=thinking.text,
-            finish_reason=FINISHED.get(self.reason, "unknown"),
-            prompt_tokens=prompt_tokens,
-            completion_tokens=self.tokens,
-            reasoning=thinking.reasoning,
-            logprobs=None if self.logprobs is None else tuple(self.logprobs),
-        )
 
 
 class Place(NamedTuple):

@@ -16,14 +16,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from stillroom.sampling.records import ScoredAttempt, State
-from stillroom.students.evaluate.results import (
-    ACCURACY,
-    MEAN_TOKENS,
-    SHARE_STOPPED,
-    Comparison,
-    Evaluation,
-    Result,
-)
 from stillroom.sampling.statistics import (
     Interval,
     PairedCounts,
@@ -31,6 +23,14 @@ from stillroom.sampling.statistics import (
     mean_interval,
     paired_difference,
     wilson,
+)
+from stillroom.students.evaluate.results import (
+    ACCURACY,
+    MEAN_TOKENS,
+    SHARE_STOPPED,
+    Comparison,
+    Evaluation,
+    Result,
 )
 
 Answers = Mapping[str, ScoredAttempt]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stillroom.sampling.hashing import digest, draw_seed
 from stillroom.sampling.ledger import request_key, scorer_key
-from stillroom.sampling.records import Message, SamplingParams
+from stillroom.sampling.records import Message, SamplingParams, user
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,14 @@ def test_golden_ledger_keys() -> None:
     assert scorer_key("answer/1", None) == "fbb9cd038ae76a3715ad02a86a9f57da"
 
 
+def test_settings_that_came_later_leave_the_keys_of_older_ledgers_as_they_were() -> None:
+    assert request_key(user("2 + 2?"), SamplingParams(), "teacher", 0) == "a04a097232916c5ab4cbfae8d03c0546"
+    plain = {"temperature": 0.8, "top_p": 0.95, "top_k": 20, "min_p": 0.1, "stop": ("Q:",), "logprobs": True}
+    sampling = SamplingParams.model_validate(plain | {"top_logprobs": 0, "json_schema": None})
+    messages = (Message("system", "Be brief."), Message("user", "2 + 2?"))
+    assert request_key(messages, sampling, "openai:m", 7) == "803a00e0422a75826744f42d723efdf2"
+
+
 def test_max_tokens_is_no_part_of_the_request_and_all_else_is() -> None:
     messages, plain = (Message("user", "2 + 2?"),), SamplingParams()
     key = request_key(messages, plain, "openai:m", 7)
@@ -62,10 +70,14 @@ def test_max_tokens_is_no_part_of_the_request_and_all_else_is() -> None:
                 ("min_p", 0.5),
                 ("stop", ["x"]),
                 ("logprobs", True),
+                ("top_logprobs", 1),
+                ("top_logprobs", 20),
+                ("json_schema", "{}"),
+                ("json_schema", '{"type": "object"}'),
             ]
         ),
     }
-    assert len(changed - {key}) == 10
+    assert len(changed - {key}) == 14
 
 
 _JSON = st.recursive(

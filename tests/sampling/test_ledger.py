@@ -5,10 +5,13 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stillroom.errors import LedgerError, RunFolderError
 from stillroom.sampling.ledger import FILE, VERSION, Ledger, StoredOutcome, request_key, scorer_key
@@ -21,6 +24,7 @@ from stillroom.sampling.records import (
     State,
     StopReason,
     Task,
+    TokenChoice,
     Usage,
     Verdict,
     user,
@@ -44,6 +48,21 @@ def test_gives_back_what_was_written(tmp_path: Path) -> None:
         assert ledger.find(KEY, 64, "t", "another scorer")[0].verdict is None
     assert found[0].attempt == attempt()
     assert found[0].verdict == verdict
+
+
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+_LIKELY = st.tuples(_TEXT, st.floats(max_value=0, allow_nan=False))
+_CHOICE = st.builds(TokenChoice, _TEXT, st.floats(max_value=0), st.lists(_LIKELY, max_size=3).map(tuple))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.none() | st.lists(_CHOICE, max_size=4).map(tuple))
+def test_gives_back_the_choices_that_were_written(choices: tuple[TokenChoice, ...] | None) -> None:
+    with tempfile.TemporaryDirectory() as folder, Ledger.open(Path(folder)) as ledger:
+        ledger.add_attempt(KEY, 64, replace(attempt(), choices=choices))
+        found = ledger.find(KEY, 64, "t", "scorer")[0].attempt
+    assert found == replace(attempt(), choices=choices)
+    assert all(type(choice) is TokenChoice for choice in found.choices or ())
 
 
 @pytest.mark.parametrize(

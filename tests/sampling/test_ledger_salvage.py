@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from stillroom.errors import LedgerError, RunFolderError
+from stillroom.sampling._ledger_schema import read_choices
 from stillroom.sampling.ledger import FILE, Ledger
-from stillroom.sampling.records import Attempt, State, Usage, Verdict
+from stillroom.sampling.records import Attempt, State, TokenChoice, Usage, Verdict
 
 COUNT = 300
 PAGE = 4096
@@ -22,7 +23,9 @@ PAGE = 4096
 
 def attempt(i: int) -> Attempt:
     text = f"attempt {i}: " + "é and so on, " * (i % 40) * (i % 25)  # up to 13 KB: some in chains of pages
-    return Attempt(f"t{i // 4}", i % 4, text, "thought" if i % 3 else None, "stop", 7, i, (-0.5,), float(i % 2), "m")
+    choices = (TokenChoice("é", -0.5, (("é", -0.5), ("\n", -1.0))),) * (i % 7) if i % 2 else None
+    thought = "thought" if i % 3 else None
+    return Attempt(f"t{i // 4}", i % 4, text, thought, "stop", 7, i, (-0.5,), float(i % 2), "m", choices)
 
 
 def write(folder: Path) -> None:
@@ -61,6 +64,7 @@ def same_rows(folder: Path) -> int:
         expected = attempt(row["id"] - 1)
         assert (row["task_id"], row["draw"], row["text"]) == (expected.task_id, expected.index, expected.text)
         assert (row["reasoning"], row["completion_tokens"]) == (expected.reasoning, expected.completion_tokens)
+        assert read_choices(row["choices"]) == expected.choices
         assert row["state"] in ("accepted", None)
         assert row["state"] is None or row["detail"] == str(row["id"] - 1)
         count += 1
@@ -226,6 +230,10 @@ def test_verdicts_of_lost_attempts_are_left_out_and_counted(folder: Path) -> Non
         "completion_tokens = 'many'",
         "draw = -1",
         "logprobs = '[-0.5'",
+        "choices = '[['",
+        "choices = '[[1]]'",
+        "choices = '{}x'",
+        "choices = '[null]'",
         "request = ''",
         "text = CAST(x'ff00ff' AS TEXT)",
         "text = x'00'",

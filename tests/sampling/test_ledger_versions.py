@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from stillroom.errors import LedgerError
 from stillroom.sampling._ledger_file import make
 from stillroom.sampling.ledger import FILE, VERSION, Ledger, request_key
-from stillroom.sampling.records import Outcome, SamplingParams, State, StopReason, Task, user
+from stillroom.sampling.records import Outcome, SamplingParams, State, StopReason, Task, TokenChoice, user
 
 # What version 1 wrote, word for word; never to be changed.
 V1 = """
@@ -40,6 +41,17 @@ CREATE TABLE cancelled (
   prompt_tokens INTEGER, completion_tokens INTEGER, at REAL NOT NULL);   -- NULL: the teacher could not tell
 PRAGMA user_version=1;
 """
+# What version 2 added, word for word; never to be changed.
+V2 = """
+ALTER TABLE failures ADD COLUMN kind TEXT NOT NULL DEFAULT 'failed';
+CREATE TABLE outcomes (
+  position INTEGER PRIMARY KEY,      -- of the task among the run's, from 0
+  task_id TEXT NOT NULL, stop TEXT NOT NULL,
+  draws TEXT NOT NULL,               -- JSON: draw indexes of the attempts that count, in draw order
+  kept TEXT NOT NULL,                -- JSON: those of them that are kept
+  failed INTEGER NOT NULL, at REAL NOT NULL);
+PRAGMA user_version=2;
+"""
 KEY = request_key(user("2 + 2?"), SamplingParams(), "teacher", 0)
 
 
@@ -57,6 +69,18 @@ def v1(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def v2(v1: Path) -> Path:
+    """The folder of a run that version 2 wrote: an attempt more, and how the task ended."""
+    with closing(sqlite3.connect(v1 / FILE, isolation_level=None)) as db:
+        db.executescript(V2)
+        values = (KEY, 3, 64, "t", "teacher", "5", "hm", "length", 7, 64, None, 0.25, 1003.0)
+        db.execute("INSERT INTO attempts VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?,?,?)", values)
+        db.execute("INSERT INTO failures VALUES (?,4,'t','HTTP 429',1004.0,'busy')", (KEY,))
+        db.execute("INSERT INTO outcomes VALUES (0,'t','satisfied','[0, 3]','[0]',1,1005.0)")
+    return v1
+
+
 def schema(path: Path) -> list[tuple[str, ...]]:
     with closing(sqlite3.connect(path)) as db:
         tables = db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
@@ -65,7 +89,7 @@ def schema(path: Path) -> list[tuple[str, ...]]:
 
 def holds(folder: Path) -> tuple[object, ...]:
     with Ledger.read(folder) as ledger:
-        [found] = ledger.find(KEY, 64, "t", "scorer").values()
+        found = list(ledger.find(KEY, 64, "t", "scorer").values())
         return ledger.version, found, ledger.totals(), ledger.failure_counts(), list(ledger.outcomes())
 
 
@@ -82,6 +106,33 @@ def test_version_1_is_brought_up_to_date_and_kept_beside(v1: Path) -> None:
     assert schema(v1 / FILE) == schema(v1 / "new")
     (v1 / f"{FILE}.v1").replace(v1 / FILE)
     assert holds(v1) == before
+
+
+def test_version_2_is_brought_up_to_date_and_takes_choices(v2: Path) -> None:
+    before = holds(v2)
+    assert before[0] == 2
+    choices = (TokenChoice("5", -0.25, (("5", -0.25), ("4", -1.5))),)
+    with Ledger.open(v2) as ledger:
+        assert ledger.failure_counts() == {"failed": 1, "busy": 1}
+        old = ledger.find(KEY, 64, "t", "scorer")[3].attempt
+        assert (old.text, old.choices) == ("5", None)
+        ledger.add_attempt(KEY, 128, replace(old, choices=choices))
+        assert ledger.find(KEY, 128, "t", "scorer")[3].attempt.choices == choices
+        assert [row["choices"] for row in ledger.rows()] == [None, None, '[["5",-0.25,[["5",-0.25],["4",-1.5]]]]']
+    after = holds(v2)
+    assert (after[0], after[1], after[4]) == (VERSION, before[1], before[4])
+    make(v2 / "new").close()
+    assert schema(v2 / FILE) == schema(v2 / "new")
+    (v2 / f"{FILE}.v2").replace(v2 / FILE)
+    assert holds(v2) == before
+
+
+def test_what_version_2_wrote_is_salvaged(v2: Path) -> None:
+    before = holds(v2)
+    found = Ledger.salvage(v2)
+    assert found[:-1] == (2, 1, 2, 1, 0, 0, 0)
+    after = holds(v2)
+    assert after[1:4] == before[1:4]
 
 
 def test_a_reader_leaves_version_1_as_it_is(v1: Path) -> None:

@@ -112,3 +112,17 @@ def row() -> Callable[..., dict[str, Any]]:
         } | more
 
     return make
+
+
+@pytest.fixture(scope="session")
+def pair() -> Callable[..., dict[str, Any]]:
+    """pair("2 + 2?", "4", "no idea") as the data sets hold it."""
+
+    def make(prompt: str, chosen: str, rejected: str, **more: Any) -> dict[str, Any]:
+        return {
+            "prompt": [{"role": "user", "content": prompt}],
+            "chosen": [{"role": "assistant", "content": chosen}],
+            "rejected": [{"role": "assistant", "content": rejected}],
+        } | more
+
+    return make

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
 
-from stillroom.students.settings import LoraSettings, StudentSettings
+from stillroom.students.settings import DpoSettings, LoraSettings, LossType, SftFirst, StudentSettings
 
 DESIGN = {
     "model": "Qwen/Qwen3-0.6B",
@@ -39,7 +40,7 @@ def test_lora_true_is_the_default_one() -> None:
         ("epochs", -1),
         ("batch_size", 0),
         ("max_length", 0),
-        ("method", "dpo"),
+        ("method", "ppo"),
         ("dtype", "float16"),
         ("warmup_ratio", 1),
         ("scheduler", "zigzag"),
@@ -58,3 +59,69 @@ def test_what_cannot_be_is_refused_by_name(key: str, value: Any) -> None:
 def test_settings_survive_a_round_trip() -> None:
     settings = StudentSettings.model_validate(DESIGN | {"lora": {"target_modules": ["q_proj", "v_proj"]}})
     assert StudentSettings.model_validate_json(settings.model_dump_json()) == settings
+
+
+DPO = {"model": "Qwen/Qwen3-0.6B", "method": "dpo"}
+
+
+def test_dpo_spells_its_defaults_out() -> None:
+    settings = StudentSettings.model_validate(DPO)
+    assert settings.dpo == DpoSettings(beta=0.1, loss_type=("sigmoid",), ld_alpha=None, precompute_ref=True)
+    assert settings.learning_rate == 5e-5
+    assert StudentSettings.model_validate(settings.model_dump(mode="json")) == settings
+    assert StudentSettings.model_validate(DPO | {"learning_rate": 1e-4}).learning_rate == 1e-4
+
+
+def test_sft_knows_nothing_of_dpo() -> None:
+    settings = StudentSettings.model_validate(DESIGN)
+    assert settings.dpo is None
+    assert StudentSettings.model_validate(DESIGN | {"dpo": None}) == settings
+
+
+@pytest.mark.parametrize(
+    ("given", "losses"), [("hinge", ("hinge",)), (["sigmoid", "sft"], ("sigmoid", "sft")), ("ipo", ("ipo",))]
+)
+def test_one_loss_or_several(given: Any, losses: tuple[str, ...]) -> None:
+    found = StudentSettings.model_validate(DPO | {"dpo": {"loss_type": given}})
+    assert found.dpo is not None
+    assert found.dpo.loss_type == losses
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [(False, None), (None, None), (True, SftFirst()), ({"epochs": 2}, SftFirst(epochs=2, learning_rate=2e-4))],
+)
+def test_sft_first_is_a_switch_or_a_block(given: Any, wanted: SftFirst | None) -> None:
+    found = StudentSettings.model_validate(DPO | {"dpo": {"sft_first": given}})
+    assert found.dpo is not None
+    assert found.dpo.sft_first == wanted
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"method": "sft", "dpo": {}}, "method is sft"),
+        ({"dpo": {"beta": 0}}, "beta"),
+        ({"dpo": {"loss_type": "kto"}}, "loss_type"),
+        ({"dpo": {"loss_type": []}}, "loss_type"),
+        ({"dpo": {"ld_alpha": 1.5}}, "ld_alpha"),
+        ({"dpo": {"label_smoothing": 0.1}}, "sigmoid would ignore"),
+        ({"dpo": {"loss_type": "robust", "label_smoothing": 0.5}}, "label_smoothing"),
+        ({"dpo": {"loss_type": "exo_pair"}}, "needs a label_smoothing"),
+        ({"dpo": {"loss_type": ["sigmoid", "sft"], "loss_weights": [1]}}, "1 numbers, loss_type 2 losses"),
+        ({"dpo": {"sft_first": {"steps": 3}}}, "steps"),
+        ({"dpo": {"temperature": 1}}, "temperature"),
+        ({"lora": None, "dpo": {"precompute_ref": False}}, "second copy"),
+        ({"lora": {"dropout": 0.1}}, "switches dropout off"),
+    ],
+)
+def test_what_dpo_cannot_be_is_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        StudentSettings.model_validate(DPO | changes)
+
+
+def test_the_losses_are_those_of_the_trl_that_is_installed() -> None:
+    import trl
+
+    told = trl.DPOConfig.__dataclass_fields__["loss_type"].metadata["help"]
+    assert set(re.findall(r"'(\w+)'", told)) == set(get_args(LossType))

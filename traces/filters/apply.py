@@ -1,79 +1,77 @@
 """Applies filters to traces, counts, and keeps what was dropped with its reason.
 
-filtered = apply_filters(traces, build_filters(["finished", "dedup"]), test=tasks.test)
+screen = Screen(build_filters(["finished", "dedup"]), test=tasks.test)
+reject = screen.look(trace)       # None: it stays
+screen.counts
+
+filtered = apply_filters(traces, build_filters(["finished", "dedup"]), test=tasks.test)   # the same for a list
 filtered.kept, filtered.counts
 write_rejects(filtered.rejects, run / "rejects")
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from stillroom.sampling.records import Task
 from stillroom.traces.filters.base import Filter, FilterCount, Filtered, Reject
-from stillroom.traces.filters.spec import KNOWN
+from stillroom.traces.filters.rejects import RejectFiles
 from stillroom.traces.traces import Trace
-from stillroom.traces.writing import remove, replaced, storable
+
+
+class Screen:
+    """Sends traces through the filters in order, one at a time; the first that objects drops it. Holds no trace.
+
+    Give the traces by task, then by draw (`traces_in` does): of duplicates the first stays. `test`: the held-out
+    tasks. Raises InputError where a filter cannot work with them.
+    """
+
+    def __init__(self, filters: Sequence[Filter], *, test: Sequence[Task]) -> None:
+        self._names = [each.name for each in filters]
+        self._checks = [each.start(test) for each in filters]
+        self._seen, self._dropped = [0] * len(filters), [0] * len(filters)
+
+    def look(self, trace: Trace) -> Reject | None:
+        """Why the trace goes, or None where it stays."""
+        for number, check in enumerate(self._checks):
+            self._seen[number] += 1
+            found = check(trace)
+            if found is not None:
+                self._dropped[number] += 1
+                return Reject(trace, self._names[number], found.reason, found.detail)
+        return None
+
+    @property
+    def counts(self) -> list[FilterCount]:
+        """How many traces each filter has seen and dropped, in the order of the filters."""
+        return [FilterCount(*each) for each in zip(self._names, self._seen, self._dropped, strict=True)]
 
 
 def apply_filters(traces: Iterable[Trace], filters: Sequence[Filter], *, test: Sequence[Task]) -> Filtered:
-    """Sends each trace through the filters in order; the first that objects drops it.
+    """Sends each trace through the filters in order (see `Screen`) and holds what stays and what goes.
 
-    Give the traces by task, then by draw (`traces_of` does): of duplicates the first stays. The same traces and
-    filters give the same result, and `filters` can be applied again.
+    The same traces and filters give the same result, and `filters` can be applied again.
     """
-    checks = [each.start(test) for each in filters]
-    seen, dropped = [0] * len(checks), [0] * len(checks)
+    screen = Screen(filters, test=test)
     kept: list[Trace] = []
     rejects: list[Reject] = []
     for trace in traces:
-        for number, check in enumerate(checks):
-            seen[number] += 1
-            found = check(trace)
-            if found is not None:
-                dropped[number] += 1
-                rejects.append(Reject(trace, filters[number].name, found.reason, found.detail))
-                break
-        else:
+        reject = screen.look(trace)
+        if reject is None:
             kept.append(trace)
-    counts = [FilterCount(each.name, *pair) for each, *pair in zip(filters, seen, dropped, strict=True)]
-    return Filtered(kept, rejects, counts)
+        else:
+            rejects.append(reject)
+    return Filtered(kept, rejects, screen.counts)
 
 
-def write_rejects(rejects: Sequence[Reject], folder: Path) -> list[Path]:
+def write_rejects(rejects: Iterable[Reject], folder: Path) -> list[Path]:
     """Writes `<filter>.jsonl` for each filter that dropped something; says which files were written.
 
     Files of filters that dropped nothing this time are removed, so that the folder shows this run only. Raises
     RunError where it cannot be written.
     """
-    by_filter: dict[str, list[Reject]] = {}
-    for reject in rejects:
-        by_filter.setdefault(reject.filter, []).append(reject)
-    for name in KNOWN.keys() - by_filter.keys():
-        remove(folder / f"{name}.jsonl")
-    return [_write(folder / f"{name}.jsonl", found) for name, found in by_filter.items()]
-
-
-def _write(path: Path, rejects: Sequence[Reject]) -> Path:
-    with replaced(path) as file:
+    with RejectFiles(folder) as files:
         for reject in rejects:
-            file.write(_line(reject).encode())
-    return path
-
-
-def _line(reject: Reject) -> str:
-    attempt = reject.trace.attempt
-    row = {
-        "task_id": attempt.task_id,
-        "index": attempt.index,
-        "reason": reject.reason,
-        "detail": reject.detail,
-        "verdict": reject.trace.verdict.state.value,
-        "finish_reason": attempt.finish_reason,
-        "completion_tokens": attempt.completion_tokens,
-        "reasoning": attempt.reasoning,
-        "text": attempt.text,
-    }
-    return storable(json.dumps(row, ensure_ascii=False)) + "\n"
+            files.add(reject)
+    return files.paths

@@ -6,11 +6,13 @@ rightly shared by tasks that ask the same in other words.
 
 **Near**, with `near`: within a task, traces whose sets of word triples have a Jaccard similarity of at least `near`.
 Numbers count as words, so two derivations with other numbers are far apart. Candidates come from MinHash and LSH
-(Broder 1997; datasketch), and each is then compared exactly: chance never drops a trace, and with the fixed seed of
+(Broder 1997; datasketch), and each is then compared whole: chance never drops a trace, and with the fixed seed of
 the hashes the outcome is the same on every machine. `scope: all` compares between tasks too, which for tasks made
 from one template drops sound traces.
 
-The first in the order of the traces stays.
+The first in the order of the traces stays. Give them by task, then by draw: within a task, what came before is
+forgotten when the next one begins. What is held are hashes: about 200 bytes a trace that stays; with `scope: all`,
+8 bytes a word more.
 
     filters: [dedup]
     filters: [{dedup: {near: 0.8}}]
@@ -20,7 +22,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -65,60 +67,81 @@ class Dedup(Settings):
         return check
 
 
+class _Seen(NamedTuple):
+    """A trace that passed: all that is held of it beside hashes."""
+
+    task_id: str
+    draw: int
+
+
 class _Exact:
+    """Holds a hash of each text, and whose it was."""
+
     def __init__(self, across_words: int) -> None:
         self._across_words = across_words
-        self._by_task: dict[tuple[str, str], Trace] = {}
-        self._by_text: dict[str, Trace] = {}
+        self._by_text: dict[bytes, _Seen] = {}
+        self._again: dict[tuple[str, bytes], _Seen] = {}  # of later tasks that have the text too
 
     def find(self, trace: Trace) -> Finding | None:
         key = _key(trace)
-        same = self._by_task.get((trace.task.id, key))
-        if same is not None:
-            return Finding("same_text", f"as draw {same.attempt.index} of the task")
         other = self._by_text.get(key)
-        if other is None or len(tokens(trace.full_text)) < self._across_words:
+        if other is None:
             return None
-        return Finding("same_text_as_other_task", f"as draw {other.attempt.index} of task {other.task.id}")
+        same = other if other.task_id == trace.task.id else self._again.get((trace.task.id, key))
+        if same is not None:
+            return Finding("same_text", f"as draw {same.draw} of the task")
+        if len(tokens(trace.full_text)) < self._across_words:
+            return None
+        return Finding("same_text_as_other_task", f"as draw {other.draw} of task {other.task_id}")
 
     def add(self, trace: Trace) -> None:
-        key = _key(trace)
-        self._by_task[trace.task.id, key] = trace
-        self._by_text.setdefault(key, trace)
+        key, seen = _key(trace), _Seen(trace.task.id, trace.attempt.index)
+        if self._by_text.setdefault(key, seen) is not seen:
+            self._again[trace.task.id, key] = seen
 
 
-def _key(trace: Trace) -> str:
+def _key(trace: Trace) -> bytes:
     text = unicodedata.normalize("NFKC", trace.full_text).casefold()
-    return digest(" ".join(text.split()))
+    return bytes.fromhex(digest(" ".join(text.split())))
 
 
 class _Near:
-    """LSH finds candidates, the exact similarity decides."""
+    """LSH finds candidates, the similarity of the sets decides. Of a trace that passed, the hashes of its shingles
+    are held; within `scope: task`, until the next task begins."""
 
     def __init__(self, threshold: float, scope: str) -> None:
         self._threshold = threshold
         self._scope = scope
         self._module = _datasketch()
-        self._lsh = self._module.MinHashLSH(num_perm=PERMUTATIONS, params=_bands(threshold))
-        self._traces: list[Trace] = []
-        self._sets: list[frozenset[str]] = []
+        self._task = ""
         self._last: tuple[Trace, frozenset[str], Any] | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._lsh = self._module.MinHashLSH(num_perm=PERMUTATIONS, params=_bands(self._threshold))
+        self._seen: list[_Seen] = []
+        self._sets: list[Any] = []
 
     def find(self, trace: Trace) -> Finding | None:
+        if self._scope == "task" and self._seen and trace.task.id != self._task:
+            self._forget()
+        self._task = trace.task.id
         shingles, sketch = self._sketch(trace)
-        for number in sorted(self._lsh.query(sketch)):
-            similarity = _jaccard(shingles, self._sets[number])
+        candidates = sorted(self._lsh.query(sketch)) if self._seen else []
+        hashes = _hashes(shingles) if candidates else None
+        for number in candidates:
+            similarity = _jaccard(hashes, self._sets[number])
             if similarity >= self._threshold:
-                other = self._traces[number]
-                detail = f"similarity {similarity:.2f} to draw {other.attempt.index} of task {other.task.id}"
+                other = self._seen[number]
+                detail = f"similarity {similarity:.2f} to draw {other.draw} of task {other.task_id}"
                 return Finding("near_duplicate", f"{detail}, the limit is {self._threshold:g}")
         return None
 
     def add(self, trace: Trace) -> None:
         shingles, sketch = self._sketch(trace)
-        self._lsh.insert(len(self._traces), sketch)
-        self._traces.append(trace)
-        self._sets.append(shingles)
+        self._lsh.insert(len(self._seen), sketch)
+        self._seen.append(_Seen(trace.task.id, trace.attempt.index))
+        self._sets.append(_hashes(shingles))
 
     def _sketch(self, trace: Trace) -> tuple[frozenset[str], Any]:
         """Shingles and MinHash of a trace; those of the last one are kept, since `add` follows `find`."""
@@ -151,8 +174,21 @@ def _bands(threshold: float) -> tuple[int, int]:
     return PERMUTATIONS, 1
 
 
-def _jaccard(a: frozenset[str], b: frozenset[str]) -> float:
-    return len(a & b) / len(a | b)
+def _hashes(shingles: frozenset[str]) -> Any:
+    """A sorted array of a set's hashes: 8 bytes a shingle, and not about 100.
+
+    Two sets of `MAX_WORDS` shingles share a hash by chance with a probability of 2e-11.
+    """
+    import numpy as np
+
+    return np.unique(np.fromiter(map(hash, shingles), dtype=np.int64, count=len(shingles)))
+
+
+def _jaccard(a: Any, b: Any) -> float:
+    import numpy as np
+
+    shared = len(np.intersect1d(a, b, assume_unique=True))
+    return shared / (len(a) + len(b) - shared)
 
 
 def _datasketch() -> Any:

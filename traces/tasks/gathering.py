@@ -2,13 +2,14 @@
 
 What is the same prompt is decided after white space is made single; case and punctuation count, for `x` and `X` are
 two unknowns. A repeated prompt with the same reference is left out; with another one, nobody can say which is right:
-the row is bad, and with `bad_rows: skip` both are left out.
+the row is bad, and with `bad_rows: skip` both are left out. Ids and prompts are known by 128-bit hashes, and the
+tasks are in a store: what is held of a task while its source is read are about 300 bytes, whatever it says.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from fractions import Fraction
 
 from stillroom.errors import TaskError
@@ -16,6 +17,7 @@ from stillroom.sampling.hashing import digest
 from stillroom.sampling.records import Task
 from stillroom.traces.tasks.reading import Found, RowReader
 from stillroom.traces.tasks.records import UNWANTED, LeftOut, Problem, Row
+from stillroom.traces.tasks.store import TaskSequence, TaskStore
 
 SHOWN = 10
 
@@ -26,26 +28,27 @@ class Gathered:
     `apart_from`: the prompt hashes of the test split, which no task here may have.
     """
 
-    def __init__(self, reader: RowReader, apart_from: frozenset[str] = frozenset()) -> None:
+    def __init__(self, reader: RowReader, apart_from: Collection[bytes] = frozenset()) -> None:
         self.left_out: list[LeftOut] = []
         self._reader = reader
         self._apart_from = apart_from
-        self._by_prompt: dict[str, Task] = {}
-        self._by_id: dict[str, str] = {}
-        self._doubtful: set[str] = set()
+        self._store = TaskStore()
+        self._by_prompt: dict[bytes, int] = {}  # hash to place in the store
+        self._by_id: dict[bytes, int] = {}
+        self._doubtful: set[int] = set()
 
     @property
-    def tasks(self) -> list[Task]:
+    def tasks(self) -> TaskSequence:
         """The tasks in row order, without those whose prompt came with two references."""
-        return [task for key, task in self._by_prompt.items() if key not in self._doubtful]
+        return self._store.sequence(place for place in range(len(self._store)) if place not in self._doubtful)
 
     @property
-    def keys(self) -> frozenset[str]:
+    def keys(self) -> Collection[bytes]:
         """The hashes of all prompts seen."""
-        return frozenset(self._by_prompt)
+        return self._by_prompt.keys()
 
     def __len__(self) -> int:
-        return len(self._by_prompt) - len(self._doubtful)
+        return len(self._store) - len(self._doubtful)
 
     def add(self, row: Row | LeftOut) -> None:
         """Takes one row, or what the source says of a bad one."""
@@ -55,27 +58,31 @@ class Gathered:
             self.left_out.append(bad)
 
     def _enter(self, found: Found) -> LeftOut | None:
-        task, key = found.task, digest(found.prompt)
-        if key in self._apart_from:
+        task, prompt, name = found.task, _key(found.prompt), _key(found.task.id)
+        if prompt in self._apart_from:
             return LeftOut(task.source, Problem.IN_TEST_SPLIT, "its prompt is in the test split")
-        if key in self._by_prompt:
-            return self._repeated(task, key)
-        if task.id in self._by_id:
-            return LeftOut(task.source, Problem.DUPLICATE_ID, f"id {task.id!r} is also at {self._by_id[task.id]}")
-        self._by_prompt[key] = task
-        self._by_id[task.id] = task.source
+        if prompt in self._by_prompt:
+            return self._repeated(task, self._by_prompt[prompt])
+        if name in self._by_id:
+            first = self._store[self._by_id[name]]
+            return LeftOut(task.source, Problem.DUPLICATE_ID, f"id {task.id!r} is also at {first.source}")
+        self._by_prompt[prompt] = self._by_id[name] = self._store.add(task)
         return None
 
-    def _repeated(self, task: Task, key: str) -> LeftOut:
-        first = self._by_prompt[key]
+    def _repeated(self, task: Task, place: int) -> LeftOut:
+        first = self._store[place]
         if same_reference(first.reference, task.reference):
             return LeftOut(task.source, Problem.DUPLICATE_PROMPT, f"the prompt of {first.source}")
         detail = f"reference {task.reference!r}, but {first.reference!r} at {first.source} for the same prompt"
-        if key not in self._doubtful:
-            self._doubtful.add(key)
+        if place not in self._doubtful:
+            self._doubtful.add(place)
             back = f"reference {first.reference!r}, but {task.reference!r} at {task.source} for the same prompt"
             self.left_out.append(LeftOut(first.source, Problem.CONTRADICTING_REFERENCE, back))
         return LeftOut(task.source, Problem.CONTRADICTING_REFERENCE, detail)
+
+
+def _key(text: str) -> bytes:
+    return bytes.fromhex(digest(text))
 
 
 def same_reference(a: str | None, b: str | None) -> bool:

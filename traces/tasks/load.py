@@ -6,13 +6,14 @@ test, and a row added to the file displaces at most one. With a test source of i
 or a generator's second seed) nothing is taken from the training rows, and training rows with a prompt of the test
 split are left out.
 
-The whole source is read and checked even where `limit` is small, since the split is drawn from all of it; what is
-held in memory are the tasks, about 2 KB each.
+The whole source is read and checked even where `limit` is small, since the split is drawn from all of it. The test
+split is held in memory, the training tasks are not: they are in a temporary file once they are many (`store.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import heapq
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ from stillroom.traces.tasks.paths import existing
 from stillroom.traces.tasks.reading import RowReader
 from stillroom.traces.tasks.records import LeftOut, Row, TaskSet
 from stillroom.traces.tasks.settings import CommonTasks, GymTasks, HubTasks, JsonlTasks
+from stillroom.traces.tasks.store import TaskSequence
 
 TEST_PREFIX = "test/"
 
@@ -38,8 +40,8 @@ class _Source(NamedTuple):
 
 
 class _Split(NamedTuple):
-    train: list[Task]
-    test: list[Task]
+    train: TaskSequence
+    test: tuple[Task, ...]
     left_out: list[LeftOut]
     spare_test: int
 
@@ -68,7 +70,9 @@ def _open(settings: JsonlTasks | HubTasks, base: Path) -> _Source:
     return _Source(jsonl_rows(train_path), jsonl_rows(existing(base, settings.test_path, "tasks.test_path")))
 
 
-def _gather(rows: Iterable[Row | LeftOut], reader: RowReader, apart_from: frozenset[str] = frozenset()) -> Gathered:
+def _gather(
+    rows: Iterable[Row | LeftOut], reader: RowReader, apart_from: Collection[bytes] = frozenset()
+) -> Gathered:
     gathered = Gathered(reader, apart_from)
     for row in rows:
         gathered.add(row)
@@ -79,22 +83,23 @@ def _drawn(settings: CommonTasks, source: _Source, seed: int) -> _Split:
     """The test split drawn from the training rows."""
     gathered = _gather(source.train, RowReader(settings))
     _refuse(settings, gathered.left_out)
-    wanted = settings.test or 0
-    test = _ranked(gathered.tasks, seed)[:wanted]
-    held = {task.id for task in test}
-    return _Split([task for task in gathered.tasks if task.id not in held], test, gathered.left_out, 0)
+    tasks = gathered.tasks
+    held = _first(tasks, seed, settings.test or 0)
+    apart = set(held)
+    train = tasks.at(number for number in range(len(tasks)) if number not in apart)
+    return _Split(train, tuple(tasks.at(held)), gathered.left_out, 0)
 
 
 def _given(settings: CommonTasks, source: _Source, seed: int) -> _Split:
     """The test split from a source of its own. Bad rows of both sources are refused together."""
     assert source.test is not None
     held = _gather(source.test, RowReader(settings, TEST_PREFIX))
-    test = _ranked(held.tasks, seed)[: settings.test]
+    test = tuple(held.tasks.at(_first(held.tasks, seed, settings.test)))
     # Training rows stay apart from the whole test source, so that raising `test` moves nothing.
     gathered = _gather(source.train, RowReader(settings), held.keys)
     left_out = [*held.left_out, *gathered.left_out]
     _refuse(settings, left_out)
-    return _Split(gathered.tasks, test, left_out, len(held.tasks) - len(test))
+    return _Split(gathered.tasks, test, left_out, len(held) - len(test))
 
 
 def _refuse(settings: CommonTasks, left_out: list[LeftOut]) -> None:
@@ -102,19 +107,25 @@ def _refuse(settings: CommonTasks, left_out: list[LeftOut]) -> None:
         refuse_bad_rows(left_out)
 
 
-def _ranked(tasks: Iterable[Task], seed: int) -> list[Task]:
-    return sorted(tasks, key=lambda task: digest([seed, task.id]))
+def _first(tasks: TaskSequence, seed: int, count: int | None) -> list[int]:
+    """The numbers of the tasks that rank first, by rank; `count` None: of all."""
+
+    def rank(number: int) -> str:
+        return digest([seed, tasks[number].id])
+
+    numbers = range(len(tasks))
+    return sorted(numbers, key=rank) if count is None else heapq.nsmallest(count, numbers, key=rank)
 
 
 def _finish(settings: CommonTasks, split: _Split, seed: int) -> TaskSet:
-    train = _ranked(split.train, seed) if settings.shuffle else split.train
+    train = split.train.at(_first(split.train, seed, None)) if settings.shuffle else split.train
     _check_enough(settings, train, split)
     kept = train[: settings.limit]
     beyond = len(train) - len(kept) + split.spare_test
-    return TaskSet(tuple(kept), tuple(split.test), tuple(split.left_out), beyond, tuple(_notes(settings, train)))
+    return TaskSet(kept, split.test, tuple(split.left_out), beyond, tuple(_notes(settings, train)))
 
 
-def _check_enough(settings: CommonTasks, train: list[Task], split: _Split) -> None:
+def _check_enough(settings: CommonTasks, train: Sequence[Task], split: _Split) -> None:
     wanted = settings.test or 0
     if train and len(split.test) >= wanted:
         return
@@ -126,11 +137,13 @@ def _check_enough(settings: CommonTasks, train: list[Task], split: _Split) -> No
     )
 
 
-def _notes(settings: CommonTasks, train: list[Task]) -> Iterator[str]:
+def _notes(settings: CommonTasks, train: Sequence[Task]) -> Iterator[str]:
     if settings.limit is not None and settings.limit > len(train):
         yield f"tasks.limit is {settings.limit:,}, but there are {len(train):,} training tasks: all are used"
+    if settings.reference_after is not None:
+        return
     marked = sum("####" in (task.reference or "") for task in train)
-    if settings.reference_after is None and marked * 2 > len(train):
+    if marked * 2 > len(train):
         yield (
             f"{marked:,} of {len(train):,} references contain '####', as worked solutions of GSM8K do: "
             'set `tasks.reference_after: "####"` to take only the answer'
@@ -143,7 +156,7 @@ def _load_gym(settings: GymTasks, seed: int) -> TaskSet:
     drawn = gym.fill(held, gym.gym_rows(settings, seed, "test"), settings.test)
     gathered = Gathered(RowReader(settings), held.keys)
     drawn += gym.fill(gathered, gym.gym_rows(settings, seed, "train"), settings.limit)
-    split = _Split(gathered.tasks, held.tasks, [*held.left_out, *gathered.left_out], 0)
+    split = _Split(gathered.tasks, tuple(held.tasks), [*held.left_out, *gathered.left_out], 0)
     _refuse(settings, split.left_out)
     gym.check_enough(settings, len(split.test), len(split.train), drawn)
     return _finish(settings, split, seed)

@@ -8,7 +8,7 @@ A reason is from a closed set (`Problem`), so that it can be counted; the detail
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -61,12 +61,13 @@ class LeftOut:
 class TaskSet:
     """The tasks of a run.
 
+    The training tasks are read one by one where they are looked at: there may be very many.
     `train` goes to the teacher, `test` never does; no prompt is in both. `left_out` has each row that became no task.
     `beyond_limit` counts good rows that `limit` (or `test`, for a test source of its own) left unread. `notes` are
     remarks that a person should see, such as a limit larger than the file.
     """
 
-    train: tuple[Task, ...]
+    train: Sequence[Task]
     test: tuple[Task, ...]
     left_out: tuple[LeftOut, ...] = ()
     beyond_limit: int = 0

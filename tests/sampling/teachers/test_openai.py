@@ -23,6 +23,7 @@ from stillroom.sampling.records import (
     SamplingParams,
     State,
     Task,
+    TokenChoice,
     Usage,
     Verdict,
     user,
@@ -81,8 +82,20 @@ async def test_sends_messages_sampling_and_the_seed_of_the_draw(model_server: Mo
         ({"extra_body": {"top_k": 5, "x": {"y": 1}}}, {"top_k": 20}, {"top_k": 5, "x": {"y": 1}}, []),
         ({"max_tokens_field": "max_completion_tokens"}, {}, {"max_completion_tokens": 1024}, ["max_tokens"]),
         ({"send_seed": False}, {}, {}, ["seed"]),
-        ({}, {"logprobs": True}, {"logprobs": True}, []),
-        ({}, {}, {}, ["logprobs", "top_k", "min_p", "stop", "extra_body"]),
+        ({}, {"logprobs": True}, {"logprobs": True}, ["top_logprobs"]),
+        ({}, {"top_logprobs": 20}, {"logprobs": True, "top_logprobs": 20}, []),
+        (
+            {},
+            {"json_schema": '{"type": "object"}'},
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "answer", "schema": {"type": "object"}, "strict": True},
+                }
+            },
+            ["logprobs"],
+        ),
+        ({}, {}, {}, ["logprobs", "top_logprobs", "response_format", "top_k", "min_p", "stop", "extra_body"]),
         ({}, {"temperature": 0}, {"temperature": 0}, []),
     ],
 )
@@ -171,6 +184,61 @@ async def test_reads_logprobs(model_server: ModelServer, logprobs: Any, read: tu
     body["choices"][0]["logprobs"] = logprobs
     model_server.script = lambda _: Reply(body)
     assert (await ask(model_server, request(logprobs=True))).logprobs == read
+
+
+def likely(token: str, logprob: float, **top: float) -> dict[str, Any]:
+    others = [{"token": other, "logprob": p, "bytes": None} for other, p in top.items()]
+    return {"token": token, "logprob": logprob, "bytes": None, "top_logprobs": others}
+
+
+FOUR = likely("4", -1.5, **{"4": -1.5, "five": -0.25, "é": -3.0})
+
+
+@pytest.mark.parametrize(
+    ("content", "read"),
+    [
+        (
+            [FOUR, likely(".", -0.5, **{".": -0.5})],
+            (
+                TokenChoice("4", -1.5, (("five", -0.25), ("4", -1.5), ("é", -3.0))),  # sorted, likeliest first
+                TokenChoice(".", -0.5, ((".", -0.5),)),
+            ),
+        ),
+        ([{"token": "4", "logprob": -0.5, "top_logprobs": None}], (TokenChoice("4", -0.5, ()),)),
+        ([{"token": "4", "logprob": -0.5}], (TokenChoice("4", -0.5, ()),)),
+        ([], ()),
+        (None, None),
+    ],
+)
+async def test_reads_the_most_likely_tokens(
+    model_server: ModelServer, content: Any, read: tuple[TokenChoice, ...] | None
+) -> None:
+    body = completion()
+    body["choices"][0]["logprobs"] = {"content": content}
+    model_server.script = lambda _: Reply(body)
+    asked = await ask(model_server, request(top_logprobs=3))
+    assert asked.choices == read
+    assert asked.logprobs == (None if read is None else tuple(choice.logprob for choice in read))
+    assert (await ask(model_server, request(logprobs=True))).choices is None
+
+
+async def test_a_server_without_logprobs_gives_no_choices(model_server: ModelServer) -> None:
+    assert (await ask(model_server, request(top_logprobs=3))).choices is None
+
+
+async def test_reads_the_most_likely_tokens_of_a_streamed_answer(model_server: ModelServer) -> None:
+    pieces = [
+        {"delta": {"content": "4"}, "logprobs": {"content": [FOUR]}},
+        {"delta": {"content": "."}, "logprobs": {"content": [likely(".", -0.5)]}},
+        {"delta": {}, "logprobs": None, "finish_reason": "stop"},
+    ]
+    lines = [f"data: {json.dumps({'choices': [piece]})}\n\n" for piece in pieces]
+    body = "".join([*lines, "data: [DONE]\n\n"]).encode()
+    model_server.script = lambda _: Reply(body, headers={"content-type": "text/event-stream"})
+    answer = await ask(model_server, request(top_logprobs=3), stream=True)
+    assert answer.text == "4."
+    assert answer.choices is not None
+    assert [(choice.token, choice.top[:1]) for choice in answer.choices] == [("4", (("five", -0.25),)), (".", ())]
 
 
 async def test_finish_reason_and_usage_may_be_missing(model_server: ModelServer) -> None:
@@ -322,6 +390,7 @@ _TOKENS = {"prompt_tokens": -1, "completion_tokens": "many"}
         Reply({**completion(), "usage": _TOKENS}),
         Reply({**completion(), "usage": "7"}),
         Reply({"choices": [{"message": {"content": "4"}, "logprobs": {"content": [{"logprob": None}]}}]}),
+        Reply({"choices": [{"message": {"content": "4"}, "logprobs": {"content": [{**FOUR, "top_logprobs": [1]}]}}]}),
     ],
 )
 async def test_a_body_of_another_shape_is_a_failed_request(model_server: ModelServer, reply: Reply) -> None:

@@ -18,6 +18,7 @@ from stillroom.sampling import models
 from stillroom.sampling.records import Completion, Message, Request, SamplingParams, Usage, user
 from stillroom.sampling.teachers import _transformers_engine as engines
 from stillroom.sampling.teachers._transformers_rows import Job, overlap
+from stillroom.sampling.teachers.base import CountsTokens
 from stillroom.sampling.teachers.chat import encode_chat
 from stillroom.sampling.teachers.transformers import TransformersTeacher
 
@@ -304,6 +305,65 @@ async def test_logprobs_are_the_models_own(teacher: TransformersTeacher, folder:
     assert np.allclose(done.logprobs, expected.tolist(), atol=1e-3)
 
 
+def plain_logprobs(model: Any, prompt: list[int], answer: list[int]) -> Any:
+    """(answer tokens, V): what a forward pass over the whole says of each token of the answer."""
+    import torch
+
+    with torch.inference_mode():
+        return model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1].float().log_softmax(-1)
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen"])
+async def test_the_most_likely_tokens_are_the_models_own(folders: dict[str, Path], kind: str) -> None:
+    teacher = TransformersTeacher(str(folders[kind]), concurrency=4, dtype="float32", device="cpu")
+    params = [SamplingParams(temperature=0.7, max_tokens=6, top_logprobs=count) for count in (3, 20, 0)]
+    asked = [request(f"how sure, {number}", each, seed=number) for number, each in enumerate(params)]
+    three, twenty, none = await answers(teacher, asked)
+    await teacher.close()
+    assert (none.choices, none.logprobs) == (None, None)
+    folder = str(folders[kind])
+    model, tokenizer = models.load_model(folder, "float32", "cpu"), models.load_tokenizer(folder)
+    for number, (done, count) in enumerate([(three, 3), (twenty, 20)]):
+        assert done.choices is not None
+        ids = tokenizer.convert_tokens_to_ids([choice.token for choice in done.choices])
+        rows = plain_logprobs(model, encode_chat(tokenizer, user(f"how sure, {number}")), ids)
+        best = rows.topk(count)
+        for at, choice in enumerate(done.choices):
+            assert [token for token, _ in choice.top] == tokenizer.convert_ids_to_tokens(best.indices[at].tolist())
+            assert np.allclose([p for _, p in choice.top], best.values[at], atol=1e-3)
+            assert choice.logprob == pytest.approx(float(rows[at, ids[at]]), abs=1e-3)
+        assert done.logprobs == tuple(choice.logprob for choice in done.choices)
+
+
+async def test_the_end_of_an_answer_is_one_of_its_choices(folder: Path) -> None:
+    engine = make_engine(folder)
+    job = add(engine, request("tell me", GREEDY.model_copy(update={"top_logprobs": 1})))
+    run(engine)
+    tokens = [choice.token for choice in job.future.result().choices or ()]
+    engine.ends = engine.ends | {WORDS.index(tokens[2])}
+    cut = add(engine, request("tell me", GREEDY.model_copy(update={"top_logprobs": 1})))
+    run(engine)
+    done = cut.future.result()
+    assert [choice.token for choice in done.choices or ()] == tokens[:3]
+    assert done.text == "".join(tokens[:2])
+
+
+async def test_a_schema_is_refused_before_anything_is_loaded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "load_model", None)
+    teacher = TransformersTeacher(str(folder))
+    with pytest.raises(RequestFailed, match=r"transformers cannot .*json_schema.* kind: vllm") as caught:
+        await teacher.sample(request("x", SamplingParams(json_schema="{}")), Usage())
+    assert not caught.value.retryable
+
+
+def test_a_prompt_is_counted_without_the_weights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "load_model", None)
+    teacher = TransformersTeacher(str(folder))
+    assert isinstance(teacher, CountsTokens)
+    assert teacher.context == CONTEXT
+    assert teacher.count_tokens(user("count")) == len(encode_chat(make_tokenizer(), user("count")))
+
+
 async def test_a_prompt_that_does_not_fit_fails_alone(teacher: TransformersTeacher) -> None:
     long = teacher.sample(request("x" * CONTEXT), Usage())
     good = teacher.sample(request("fits"), Usage())
@@ -428,3 +488,29 @@ async def test_smollm2_knows_a_capital() -> None:
     assert first.finish_reason == "stop"
     assert sum("Paris" in each.text for each in others) >= 4
     assert len({each.text for each in others}) > 1
+
+
+@pytest.mark.slow
+async def test_smollm2_says_how_sure_it_was() -> None:
+    pytest.importorskip("gguf")
+    name = "embedded:smollm2-135m-instruct"
+    teacher = TransformersTeacher(name, concurrency=4, dtype="float32", device="cpu")
+    asked = user("What is the capital of France? Answer in one short sentence.")
+    params = SamplingParams(temperature=0, max_tokens=32, top_logprobs=5)
+    others = [Request("t", k, user(f"Count to {k}."), SamplingParams(max_tokens=16), k) for k in range(3)]
+    done, *_ = await answers(teacher, [Request("t", 0, asked, params, 0), *others])
+    await teacher.close()
+    assert done.choices is not None
+    assert len(done.choices) == done.completion_tokens
+    assert "".join(choice.token for choice in done.choices) == f"{done.text}<|im_end|>"
+    model, tokenizer = models.load_model(name, "float32", "cpu"), models.load_tokenizer(name)
+    ids = tokenizer(f"{done.text}<|im_end|>", add_special_tokens=False)["input_ids"]
+    rows = plain_logprobs(model, encode_chat(tokenizer, asked), ids)
+    for at, choice in enumerate(done.choices):
+        assert choice.top[0] == (choice.token, choice.logprob)  # greedy: the likeliest was chosen
+        assert [token for token, _ in choice.top] == [
+            tokenizer.decode([i]) for i in rows[at].topk(5).indices.tolist()
+        ]
+        assert np.allclose([p for _, p in choice.top], rows[at].topk(5).values, atol=1e-3)
+    assert teacher.context == 8192
+    assert teacher.count_tokens(asked) == done.prompt_tokens

@@ -113,3 +113,26 @@ def test_logprobs_are_before_temperature_and_only_if_asked() -> None:
     wanted = [float(rows[k].log_softmax(-1)[drawn.tokens[k]]) for k in range(2)]
     assert np.allclose(drawn.logprobs, wanted, atol=1e-5)
     assert draw(rows, params[1:] * 2, [0.1, 0.2]).logprobs is None
+
+
+def test_the_most_likely_tokens_are_before_temperature_and_cuts_and_of_the_rows_that_asked() -> None:
+    rows = torch.stack([logits(40, seed) for seed in range(3)])
+    params = [
+        SamplingParams(temperature=0.3, top_k=1, top_logprobs=20),
+        SamplingParams(logprobs=True),
+        SamplingParams(temperature=0, top_logprobs=2),
+    ]
+    drawn = draw(rows.clone(), params, [0.4] * 3)
+    assert drawn.logprobs is not None
+    assert list(drawn.tops) == [0, 2]
+    for row, count in ((0, 20), (2, 2)):
+        best = rows[row].log_softmax(-1).topk(count)
+        assert [likely.token for likely in drawn.tops[row]] == best.indices.tolist()
+        assert np.allclose([likely.logprob for likely in drawn.tops[row]], best.values, atol=1e-5)
+    assert drawn.tops[2][0] == (drawn.tokens[2], drawn.logprobs[2])
+
+
+def test_a_small_vocabulary_has_no_more_likely_tokens_than_tokens() -> None:
+    drawn = draw(logits(7)[None], [SamplingParams(top_logprobs=20)], [0.4])
+    assert len(drawn.tops[0]) == 7
+    assert sum(np.exp(likely.logprob) for likely in drawn.tops[0]) == pytest.approx(1)

@@ -17,10 +17,11 @@ import pytest
 
 from stillroom.errors import InputError, RequestFailed, RunError
 from stillroom.sampling import models
-from stillroom.sampling.records import Completion, Message, Request, SamplingParams, Usage, user
+from stillroom.sampling.records import Completion, Message, Request, SamplingParams, TokenChoice, Usage, user
 from stillroom.sampling.teachers import vllm as module
+from stillroom.sampling.teachers._vllm_answer import Pieces, sampling_params
 from stillroom.sampling.teachers._vllm_guard import Guard, descendants, running, start_time
-from stillroom.sampling.teachers.vllm import Pieces, Place, VllmTeacher, engine_settings
+from stillroom.sampling.teachers.vllm import Place, VllmTeacher, engine_settings
 
 SMOLLM2 = "embedded:smollm2-135m-instruct"
 
@@ -106,6 +107,35 @@ def test_pieces_become_a_completion() -> None:
     pieces.add(output("<think>hm", [1, 2], logprobs=[{1: sure}, {2: unsure}]))
     pieces.add(output("</think>\n\n4", [3], "stop", logprobs=[{3: SimpleNamespace(logprob=-0.5)}]))
     assert pieces.completion(7, opened=False) == Completion("4", "stop", 7, 3, "hm", (-1.0, -2.0, -0.5))
+
+
+def test_the_most_likely_tokens_come_sorted_and_without_the_one_that_was_drawn_beside_them() -> None:
+    def at(logprob: float, token: str | None) -> Any:
+        return SimpleNamespace(logprob=logprob, decoded_token=token)
+
+    drawn = {7: at(-3.0, "seven"), 1: at(-0.5, "one"), 2: at(-1.0, None)}
+    pieces = Pieces(top=2)
+    pieces.add(output("seven", [7], "stop", logprobs=[drawn]))
+    done = pieces.completion(3, opened=False)
+    assert done.choices == (TokenChoice("seven", -3.0, (("one", -0.5), ("", -1.0))),)
+    assert done.logprobs == (-3.0,)
+
+
+@pytest.mark.vllm
+@pytest.mark.parametrize(
+    ("params", "logprobs", "schema"),
+    [
+        (SamplingParams(), None, None),
+        (SamplingParams(logprobs=True), 0, None),
+        (SamplingParams(top_logprobs=5), 5, None),
+        (SamplingParams(json_schema='{"type": "object"}'), None, '{"type": "object"}'),
+    ],
+)
+def test_settings_in_the_form_of_vllm(params: SamplingParams, logprobs: int | None, schema: str | None) -> None:
+    pytest.importorskip("vllm")
+    theirs = sampling_params(params, [2], 7)
+    assert theirs.logprobs == logprobs
+    assert (theirs.structured_outputs and theirs.structured_outputs.json) == schema
 
 
 @pytest.mark.parametrize(("reason", "expected"), [("length", "length"), ("abort", "unknown"), (None, "unknown")])
@@ -199,6 +229,16 @@ async def test_real_traces_from_smollm2() -> None:
     assert first.finish_reason == "stop"
     assert first.logprobs is not None
     assert len(first.logprobs) == first.completion_tokens
+
+    rating = '{"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}'
+    held = greedy.model_copy(update={"json_schema": rating, "top_logprobs": 3, "max_tokens": 32})
+    as_json = await teacher.sample(ask(f"{question} Answer in JSON.", held), Usage())
+    assert "Paris" in json.loads(as_json.text)["city"]
+    assert as_json.choices is not None
+    assert len(as_json.choices) == as_json.completion_tokens
+    for choice in as_json.choices:
+        assert [p for _, p in choice.top] == sorted((p for _, p in choice.top), reverse=True)
+        assert len(choice.top) == 3
 
     cities = ["Italy", "Spain", "Japan", "Germany"] * 3
     warm = SamplingParams(temperature=0.7, max_tokens=24)

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stillroom.sampling.records import State
+from stillroom.sampling.statistics import PairedCounts, mcnemar_exact, paired_difference, wilson
 from stillroom.students.evaluate.measure import evaluate_answers
 from stillroom.students.evaluate.results import MEAN_TOKENS, SHARE_STOPPED, Result
-from stillroom.sampling.statistics import PairedCounts, mcnemar_exact, paired_difference, wilson
 
 
 def row(found: Result | None) -> Result:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from stillroom.traces.filters import apply_filters, build_filters
+from stillroom.traces.filters import Screen, apply_filters, build_filters
+from stillroom.traces.filters.words import tokens
+from stillroom.traces.traces import Trace
 
 LONG = (
     "Nine boxes hold two eggs each. Two eggs in each of nine boxes make nine times two eggs. Nine times two is the "
@@ -91,3 +96,48 @@ def test_the_same_filters_can_be_applied_again(make_trace: Any, spec: Any) -> No
 def test_a_single_word_can_be_compared(make_trace: Any) -> None:
     traces = [make_trace("", index=0), make_trace("18", index=1), make_trace("19", index=2)]
     assert run({"dedup": {"near": 0.8}}, traces).rejects == []
+
+
+def slowly(traces: list[Trace], across_words: int, near: float) -> list[int]:
+    """Indexes of what stays, by comparing every trace with all that stayed before it."""
+    stayed: list[Trace] = []
+    for trace in traces:
+        own = [other for other in stayed if other.task.id == trace.task.id]
+        text = " ".join(trace.full_text.casefold().split())
+        same = [other for other in stayed if " ".join(other.full_text.casefold().split()) == text]
+        shared = [other for other in same if other in own or len(tokens(trace.full_text)) >= across_words]
+        if not shared and not any(similarity(trace, other) >= near for other in own):
+            stayed.append(trace)
+    return [trace.attempt.index for trace in stayed]
+
+
+def similarity(a: Trace, b: Trace) -> float:
+    first, second = ({tuple(w[i : i + 3]) for i in range(max(1, len(w) - 2))} for w in (a_words(a), a_words(b)))
+    return len(first & second) / len(first | second)
+
+
+def a_words(trace: Trace) -> list[str]:
+    return tokens(trace.full_text)
+
+
+WORDS = st.lists(st.sampled_from(["one", "two", "three", "four"]), min_size=1, max_size=7).map(" ".join)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(WORDS, min_size=1, max_size=5), min_size=1, max_size=4))
+def test_what_is_held_as_hashes_decides_as_the_texts_would(make_trace: Any, texts: list[list[str]]) -> None:
+    traces: list[Trace] = []
+    for number, said in enumerate(texts):
+        traces += [make_trace(text, task=f"t{number}", index=len(traces) + n) for n, text in enumerate(said)]
+    # A limit of 1: below it the sketches may miss a pair, by design.
+    done = run({"dedup": {"across_words": 5, "near": 1.0}}, traces)
+    assert [trace.attempt.index for trace in done.kept] == slowly(traces, 5, 1.0)
+    assert [trace.attempt.index for trace in run({"dedup": {"across_words": 5}}, traces).kept] == slowly(traces, 5, 2)
+
+
+@pytest.mark.parametrize("spec", ["dedup", {"dedup": {"near": 0.9}}, {"dedup": {"near": 0.9, "scope": "all"}}])
+def test_no_trace_is_held(make_trace: Any, spec: Any) -> None:
+    screen = Screen(build_filters([spec]), test=[])
+    for number in range(50):
+        assert screen.look(make_trace(f"text {number} of {number * number}", task=f"t{number // 2}")) is None
+    assert sum(type(each) is Trace for each in gc.get_objects()) <= 3

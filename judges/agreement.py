@@ -1,0 +1,267 @@
+"""How well a judge agrees with people, and what else could explain it: the order shown, or the length.
+
+Everything is counted in the order shown (first, second), both orders together, so it does not matter which answer
+of a pair is called a. Failures are left out here (`failures` counts them): they are no wins, losses or ties.
+
+    accuracy        of one judgement; a tie where people named a winner is worth a half, as a coin would get
+    final_accuracy  of both orders together; a tie or a conflict is right only where people said tie
+    decided         of the pairs for which both orders name one winner: what a pair built from it is worth
+    kappa           Cohen's (1960): order verdicts against labels, three categories (first, second, tie). People's
+                    labels come out half first, half second, so chance agreement holds the judge's habits alone
+    final_kappa     the same for the final verdict, a conflict being a tie
+    consistency     share of pairs of which both orders say the same
+    first           share of order verdicts with a winner in which it is the one shown first
+    length          Spearman's (1904) correlation of the verdict with the difference in characters
+    longer          accuracy of "the longer answer wins" on the pairs that were judged
+    beats_longer    accuracy minus that of "longer wins", pair by pair
+
+An interval is None where nothing was measured. Limits are 95 %: Wilson's where each pair counts once, Wilson's for
+clusters where it counts twice, else the percentile bootstrap over pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Literal, NamedTuple
+
+from stillroom.judges._intervals import Sums, bootstrap, clustered_share
+from stillroom.judges.labelled import LabelledPair
+from stillroom.judges.records import FAILURES, OrderVerdict, Preference, Rating
+from stillroom.sampling.statistics import Interval, wilson
+
+Said = Literal["a", "b", "tie"]
+Place = Literal["first", "second", "tie"]
+_PLACES: tuple[Place, ...] = ("first", "second", "tie")
+_SIGN = {"first": 1.0, "second": -1.0, "tie": 0.0}
+
+
+class Order(NamedTuple):
+    """An order verdict, and whether a was the one shown first."""
+
+    verdict: OrderVerdict
+    a_first: bool
+
+    @property
+    def said(self) -> Said | None:
+        """The answer that it names, or tie. None where it failed."""
+        if self.verdict.state in FAILURES:
+            return None
+        if self.verdict.winner is None:
+            return "tie"
+        return "a" if (self.verdict.winner == "first") is self.a_first else "b"
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedPair:
+    """What a judge made of a labelled pair. `orders`: those that were asked, none for a pointwise judge. `final`:
+    None where it failed. `ratings`: of a and b, None for a judge that compares."""
+
+    pair: LabelledPair
+    orders: tuple[Order, ...]
+    final: Said | None
+    calls: int
+    ratings: tuple[Rating, Rating] | None = None
+
+
+class Shown(NamedTuple):
+    """One order verdict. `label`: what people say, by place. `longer`: characters of the first minus the second."""
+
+    said: Place
+    label: Place
+    longer: int
+
+
+def compared(pair: LabelledPair, preference: Preference) -> JudgedPair:
+    """Of a pairwise judge. A preference that failed before any order was asked failed in both."""
+    orders = preference.orders or (OrderVerdict(preference.state, None),) * 2
+    a_first = (True, False) if len(orders) > 1 else (_a_was_first(pair, preference),)
+    final: Said | None = None if preference.failed else preference.winner or "tie"
+    placed = tuple(Order(*order) for order in zip(orders, a_first, strict=True))
+    return JudgedPair(pair, placed, final, preference.calls)
+
+
+def _a_was_first(pair: LabelledPair, preference: Preference) -> bool:
+    """The winner tells which order a judge of one order chose. Without one it does not matter, as long as it does not
+    hang on the names a and b: by text."""
+    if preference.winner is None:
+        return pair.a.text < pair.b.text
+    return (preference.winner == "a") is (preference.orders[0].winner == "first")
+
+
+def rated(pair: LabelledPair, a: Rating, b: Rating) -> JudgedPair:
+    """Of a pointwise judge: the higher score wins, equal scores are a tie. There are no orders to it."""
+    final: Said | None = None
+    if a.score is not None and b.score is not None:
+        final = "tie" if a.score == b.score else "a" if a.score > b.score else "b"
+    return JudgedPair(pair, (), final, a.calls + b.calls, (a, b))
+
+
+def verdicts(judged: JudgedPair) -> tuple[Shown, ...]:
+    """The order verdicts that did not fail. A pointwise judge would say the same in both orders."""
+    pair = judged.pair
+    longer = len(pair.a.text) - len(pair.b.text)
+    said = [(order.said, order.a_first) for order in judged.orders] or [(judged.final, True), (judged.final, False)]
+    return tuple(
+        Shown(_place(answer, a_first), _place(pair.label, a_first), longer if a_first else -longer)
+        for answer, a_first in said
+        if answer is not None
+    )
+
+
+def _asked(judged: JudgedPair) -> tuple[Shown, ...]:
+    """The verdicts that rest on judgements of their own: one a pair where the judge was shown no order."""
+    return verdicts(judged) if judged.orders else verdicts(judged)[:1]
+
+
+def _place(answer: Said, a_first: bool) -> Place:
+    return "tie" if answer == "tie" else "first" if (answer == "a") is a_first else "second"
+
+
+def _longer_wins(shown: Shown) -> Place:
+    return "tie" if shown.longer == 0 else "first" if shown.longer > 0 else "second"
+
+
+def _credit(said: Place, label: Place) -> float:
+    return 1.0 if said == label else 0.5 if said == "tie" else 0.0
+
+
+def accuracy(judged: Sequence[JudgedPair]) -> Interval | None:
+    """Of one judgement."""
+    shown = [_asked(one) for one in judged]
+    return clustered_share([(sum(_credit(v.said, v.label) for v in vs), len(vs)) for vs in shown])
+
+
+def final_accuracy(judged: Sequence[JudgedPair]) -> Interval | None:
+    """Of both orders together."""
+    return _share([one.final == one.pair.label for one in judged if one.final is not None])
+
+
+def decided_accuracy(judged: Sequence[JudgedPair]) -> Interval | None:
+    """Of the pairs that have a winner."""
+    return _share([one.final == one.pair.label for one in judged if one.final in ("a", "b")])
+
+
+def consistency(judged: Sequence[JudgedPair]) -> Interval | None:
+    """Of the pairs judged in both orders. None for a pointwise judge."""
+    said = [[order.said for order in one.orders] for one in judged if len(one.orders) == 2]
+    return _share([one == other for one, other in said if one is not None and other is not None])
+
+
+def first_share(judged: Sequence[JudgedPair]) -> Interval | None:
+    """P(first). None for a pointwise judge."""
+    said = [[v.said for v in verdicts(one) if v.said != "tie"] for one in judged if one.orders]
+    return clustered_share([(float(places.count("first")), len(places)) for places in said])
+
+
+def longer_accuracy(judged: Sequence[JudgedPair]) -> Interval | None:
+    """Of "longer wins"."""
+    seen = [vs[0] for one in judged if (vs := verdicts(one))]
+    return clustered_share([(_credit(_longer_wins(v), v.label), 1) for v in seen])
+
+
+def beats_longer(judged: Sequence[JudgedPair], *, seed: int) -> Interval | None:
+    """Accuracy minus that of "longer wins", each pair once."""
+    gaps = [
+        (sum(_credit(v.said, v.label) - _credit(_longer_wins(v), v.label) for v in vs) / len(vs), 1.0)
+        for one in judged
+        if (vs := verdicts(one))
+    ]
+    return bootstrap(gaps, lambda sums: sums[0] / sums[1], n=len(gaps), seed=seed)
+
+
+def kappa(judged: Sequence[JudgedPair], *, seed: int) -> Interval | None:
+    """Of order verdicts."""
+    seen = [one for one in judged if verdicts(one)]
+    counts = [_confusion(verdicts(one)) for one in seen]
+    return bootstrap(counts, _kappa, n=sum(len(_asked(one)) for one in seen), seed=seed)
+
+
+def final_kappa(judged: Sequence[JudgedPair], *, seed: int) -> Interval | None:
+    """Of final verdicts, each counted under both names of its answers."""
+    seen = [one for one in judged if one.final is not None]
+    final = [_confusion(verdicts(JudgedPair(one.pair, (), one.final, 0))) for one in seen]
+    return bootstrap(final, _kappa, n=len(seen), seed=seed)
+
+
+def length_correlation(judged: Sequence[JudgedPair], *, seed: int) -> Interval | None:
+    """Of the verdict with the difference in length."""
+    return _correlation([[(v.longer, _SIGN[v.said]) for v in verdicts(one)] for one in judged], seed)
+
+
+def label_length_correlation(judged: Sequence[JudgedPair], *, seed: int) -> Interval | None:
+    """The same of people's labels: a judge may follow length as far as people do."""
+    return _correlation([[(v.longer, _SIGN[v.label]) for v in verdicts(one)] for one in judged], seed)
+
+
+def score_length_correlation(judged: Sequence[JudgedPair], *, seed: int) -> Interval | None:
+    """Of a pointwise judge's score with the answer's length. None for a pairwise judge."""
+    return _correlation([list(_scores(one)) for one in judged], seed)
+
+
+def _scores(judged: JudgedPair) -> Iterator[tuple[float, float]]:
+    for answer, rating in zip((judged.pair.a, judged.pair.b), judged.ratings or (), strict=False):
+        if rating.score is not None:
+            yield len(answer.text), rating.score
+
+
+def _share(right: Sequence[bool]) -> Interval | None:
+    return wilson(sum(right), len(right)) if right else None
+
+
+def _confusion(shown: Sequence[Shown]) -> Sums:
+    """Counts of (said, label), nine of them."""
+    pairs = [(v.said, v.label) for v in shown]
+    return tuple(float(pairs.count((said, label))) for said in _PLACES for label in _PLACES)
+
+
+def _kappa(counts: Sums) -> float | None:
+    """(observed - chance) / (1 - chance); None where chance alone agrees on everything."""
+    n = sum(counts)
+    rows = [sum(counts[3 * i : 3 * i + 3]) for i in range(3)]
+    columns = [sum(counts[i::3]) for i in range(3)]
+    chance = sum(row * column for row, column in zip(rows, columns, strict=True)) / n**2
+    return None if chance == 1 else (sum(counts[::4]) / n - chance) / (1 - chance)
+
+
+def _correlation(groups: Sequence[Sequence[tuple[float, float]]], seed: int) -> Interval | None:
+    """Spearman's, of (x, y) that come in pairs. The bootstrap keeps the ranks of the whole sample."""
+    groups = [sorted(group) for group in groups if group]  # the same sums, whichever answer is called a
+    x, y = (_ranks([point[axis] for group in groups for point in group]) for axis in (0, 1))
+    each = iter(zip(x, y, strict=True))
+    sums = [_moments([next(each) for _ in group]) for group in groups]
+    return bootstrap(sums, _pearson, n=len(x), seed=seed)
+
+
+def _moments(points: Sequence[tuple[float, float]]) -> Sums:
+    terms: tuple[Callable[[float, float], float], ...] = (
+        lambda _x, _y: 1.0,
+        lambda x, _y: x,
+        lambda _x, y: y,
+        lambda x, _y: x * x,
+        lambda _x, y: y * y,
+        lambda x, y: x * y,
+    )
+    return tuple(sum(term(x, y) for x, y in points) for term in terms)
+
+
+def _pearson(sums: Sums) -> float | None:
+    n, x, y, xx, yy, xy = sums
+    spread = (n * xx - x * x) * (n * yy - y * y)
+    return None if spread <= 0 else max(-1.0, min(1.0, (n * xy - x * y) / sqrt(spread)))
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    """Ranks about their mean, 0; equal values share the mean of theirs."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    ranks = [0.0] * len(values)
+    start = 0
+    while start < len(order):
+        end = start
+        while end + 1 < len(order) and values[order[end + 1]] == values[order[start]]:
+            end += 1
+        for place in order[start : end + 1]:
+            ranks[place] = (start + end) / 2 - (len(order) - 1) / 2
+        start = end + 1
+    return ranks

@@ -1,0 +1,190 @@
+"""Calibrates a judge on pairs that people have labelled, before anything is built from its verdicts.
+
+What each number is says `agreement`. A pointwise judge rates both answers and the higher rating wins: it has no
+orders, so P(first) and consistency are None, with a note.
+
+    calibration = await calibrate(judge, load_labelled(Path("labels.jsonl")), seed=0)
+    Path("calibration.json").write_text(calibration.model_dump_json(indent=2))
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal, cast
+
+from pydantic import BaseModel, ConfigDict
+
+from stillroom.errors import InputError
+from stillroom.judges import agreement, failures
+from stillroom.judges.agreement import JudgedPair
+from stillroom.judges.labelled import LabelledPair
+from stillroom.judges.pairwise import together
+from stillroom.judges.records import PairwiseJudge, PointwiseJudge
+from stillroom.sampling.statistics import Interval
+
+Kind = Literal["pairwise", "pointwise"]
+_UNORDERED = "the judge rates one answer at a time: P(first) and consistency do not apply"
+
+
+class Estimate(BaseModel):
+    """A measured value with its 95 % limits. `n`: judgements, answers or pairs that it rests on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    @classmethod
+    def of(cls, interval: Interval | None) -> Estimate | None:
+        """None stays None."""
+        return None if interval is None else cls(**interval._asdict())
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] (n = {self.n})"
+
+
+class FailureCount(BaseModel):
+    """Questions put to the judge that got no judgement."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    failed: int
+    asked: int
+
+
+class FailureReport(BaseModel):
+    """Failures by people's label of the answer, by length, and by who wrote it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    by_answer: dict[str, FailureCount]
+    by_length: dict[str, FailureCount]
+    by_source: dict[str, FailureCount]
+
+
+class Calibration(BaseModel):
+    """How a judge does on labelled pairs. None: not measured, or it does not apply (see `notes`).
+
+    `pairs`: given; `judged`: of them, with a final verdict. `labels`, `final`: how often each. `states`: of the
+    questions asked. `calls`: requests that it took.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    judge: str
+    kind: Kind
+    seed: int
+    pairs: int
+    judged: int
+    calls: int
+    accuracy: Estimate | None
+    final_accuracy: Estimate | None
+    decided_accuracy: Estimate | None
+    kappa: Estimate | None
+    final_kappa: Estimate | None
+    consistency: Estimate | None
+    first: Estimate | None
+    length_correlation: Estimate | None
+    label_length_correlation: Estimate | None
+    score_length_correlation: Estimate | None
+    longer_accuracy: Estimate | None
+    beats_longer: Estimate | None
+    labels: dict[str, int]
+    final: dict[str, int]
+    states: dict[str, int]
+    failures: FailureReport
+    notes: tuple[str, ...] = ()
+
+
+async def calibrate(
+    judge: PairwiseJudge | PointwiseJudge, pairs: Sequence[LabelledPair], *, seed: int, kind: Kind | None = None
+) -> Calibration:
+    """Asks the judge about every pair, all at once: the judge bounds what is in flight. `seed`: of the bootstrap.
+    `kind`: how a judge that can both compare and rate is used; None: it compares.
+
+    Raises InputError where there are no pairs, and what the judge raises when asking anybody is pointless.
+    """
+    if not pairs:
+        raise InputError("a judge is calibrated on labelled pairs, and there are none: give at least 30")
+    used: Kind = kind or ("pairwise" if hasattr(judge, "compare") else "pointwise")
+    judged = await together(*(_judge(judge, pair, used) for pair in pairs))
+    return summarise(judged, judge=judge.identity, kind=used, seed=seed)
+
+
+async def _judge(judge: PairwiseJudge | PointwiseJudge, pair: LabelledPair, kind: Kind) -> JudgedPair:
+    if kind == "pairwise":
+        comparing = cast("PairwiseJudge", judge)
+        return agreement.compared(pair, await comparing.compare(pair.task, pair.a, pair.b))
+    rating = cast("PointwiseJudge", judge)
+    a, b = await together(rating.rate(pair.task, pair.a), rating.rate(pair.task, pair.b))
+    return agreement.rated(pair, a, b)
+
+
+def summarise(judged: Sequence[JudgedPair], *, judge: str, kind: Kind, seed: int) -> Calibration:
+    """The calibration of what was judged already."""
+    of, asked = Estimate.of, failures.questions(judged)
+    return Calibration(
+        judge=judge,
+        kind=kind,
+        seed=seed,
+        pairs=len(judged),
+        judged=sum(one.final is not None for one in judged),
+        calls=sum(one.calls for one in judged),
+        accuracy=of(agreement.accuracy(judged)),
+        final_accuracy=of(agreement.final_accuracy(judged)),
+        decided_accuracy=of(agreement.decided_accuracy(judged)),
+        kappa=of(agreement.kappa(judged, seed=seed)),
+        final_kappa=of(agreement.final_kappa(judged, seed=seed)),
+        consistency=of(agreement.consistency(judged)),
+        first=of(agreement.first_share(judged)),
+        length_correlation=of(agreement.length_correlation(judged, seed=seed)),
+        label_length_correlation=of(agreement.label_length_correlation(judged, seed=seed)),
+        score_length_correlation=of(agreement.score_length_correlation(judged, seed=seed)),
+        longer_accuracy=of(agreement.longer_accuracy(judged)),
+        beats_longer=of(agreement.beats_longer(judged, seed=seed)),
+        labels=_labels(judged),
+        final=_finals(judged),
+        states=failures.by_state(asked),
+        failures=_report(asked),
+        notes=tuple(_notes(judged, kind)),
+    )
+
+
+def _labels(judged: Sequence[JudgedPair]) -> dict[str, int]:
+    """How many pairs people gave a winner, and how many they called a tie. Which of a and b won means nothing."""
+    ties = sum(one.pair.label == "tie" for one in judged)
+    return {"winner": len(judged) - ties, "tie": ties}
+
+
+def _finals(judged: Sequence[JudgedPair]) -> dict[str, int]:
+    counts = Counter("failed" if one.final is None else "tie" if one.final == "tie" else "winner" for one in judged)
+    return {name: counts[name] for name in ("winner", "tie", "failed")}
+
+
+def _report(asked: Sequence[failures.Asked]) -> FailureReport:
+    def counts(found: dict[str, failures.Failed]) -> dict[str, FailureCount]:
+        return {key: FailureCount(failed=one.failed, asked=one.asked) for key, one in found.items()}
+
+    return FailureReport(
+        by_answer=counts(failures.by_answer(asked)),
+        by_length=counts(failures.by_length(asked)),
+        by_source=counts(failures.by_source(asked)),
+    )
+
+
+def _notes(judged: Sequence[JudgedPair], kind: Kind) -> list[str]:
+    notes = [_UNORDERED] if kind == "pointwise" else []
+    if failed := sum(one.final is None for one in judged):
+        notes.append(f"{failed} of {len(judged)} pairs got no judgement and count for nothing here: see failures")
+    longer = agreement.longer_accuracy(judged)
+    if longer is not None and longer.high < 0.5:
+        notes.append(
+            f"the longer answer is the better one in {longer.value:.0%} of these pairs: beating 'longer wins' says "
+            "little here, as a judge that always takes the shorter one does; calibrate on other pairs as well"
+        )
+    if kind == "pairwise" and any(len(one.orders) < 2 for one in judged):
+        notes.append("some pairs were shown in one order only: consistency rests on the others")
+    return notes

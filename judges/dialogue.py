@@ -1,0 +1,226 @@
+"""One judgement by a model: asked, read, asked once more where it could not be read, and then a failure with a name.
+
+Before anything is asked, the prompt and its answer are counted against the judge's context: what does not fit is
+`overflow`, and nothing is cut. A request that failed is `api_error`, an answer that was cut off `truncated`, one that
+declines `refused`; none of these is asked again. One that cannot be read is, once, with what was wrong. What a server
+does not offer (structured output, log-probabilities) is left out from then on, where leaving it out is what helps.
+
+It knows no scores and no winners: what is read, and how, is told by whoever asks.
+
+    said = await dialogue.judge(lambda structured: Question(messages, "Write …"), read_winner)
+    said.state, said.read
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from stillroom.errors import RequestFailed
+from stillroom.judges.prompts import repair_prompt
+from stillroom.judges.records import JudgeState
+from stillroom.sampling.hashing import digest
+from stillroom.sampling.records import Attempt, Messages, SamplingParams
+
+TOP_LOGPROBS = 20
+_TOO_LONG = re.compile(
+    r"context.{0,10}(?:length|window|limit|size)|maximum.{0,20}(?:length|tokens)|max_model_len"
+    r"|too long|too many (?:input )?tokens|reduce (?:the|your) (?:length|prompt|input)",
+    re.IGNORECASE,
+)
+
+
+class Asks(Protocol):
+    """What makes a judge's requests: `stillroom.sampling.asking.Asker`, or a fake of it."""
+
+    @property
+    def identity(self) -> str: ...
+
+    @property
+    def sampling(self) -> SamplingParams: ...
+
+    async def ask(
+        self, messages: Messages, *, about: str, index: int = 0, sampling: SamplingParams | None = None
+    ) -> Attempt:
+        """The answer. Raises RequestFailed where this request got none."""
+        ...
+
+    def room(self, messages: Messages, max_tokens: int) -> int | None:
+        """Tokens that prompt and answer leave free, below 0 where they do not fit; None: cannot be told."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Readable(Protocol):
+    """What is read from a judge's answer."""
+
+    @property
+    def state(self) -> JudgeState: ...
+
+    @property
+    def detail(self) -> str: ...
+
+
+R = TypeVar("R", bound=Readable)
+
+
+class Question(NamedTuple):
+    """What is asked, and the form that a repair asks for."""
+
+    messages: Messages
+    form: str
+
+
+@dataclass(frozen=True, slots=True)
+class Said(Generic[R]):
+    """How a judgement ended. `read`: what was read, None where nothing came to be read. `attempt`: the judge's last
+    answer, None where there is none. `calls`: requests made."""
+
+    state: JudgeState
+    read: R | None
+    attempt: Attempt | None
+    calls: int
+    detail: str = ""
+
+    @property
+    def text(self) -> str:
+        """What the judge wrote last, or empty."""
+        return "" if self.attempt is None else self.attempt.text
+
+
+@dataclass(slots=True)
+class _Answer:
+    attempt: Attempt | None
+    calls: int
+    failure: str = ""
+
+
+class _Asked(NamedTuple):
+    answer: _Answer
+    question: Question
+
+
+class Dialogue:
+    """Asks one judge. `logprobs`: with the likeliest tokens at each place. `schema`: of the structured output, or
+    None."""
+
+    def __init__(self, ask: Asks, *, logprobs: bool = False, schema: str | None = None) -> None:
+        self._ask = ask
+        self._levels = _levels(ask.sampling, logprobs, schema)
+        self._level = 0
+        self._proven = len(self._levels) == 1
+        self._proving = asyncio.Lock()
+
+    @property
+    def identity(self) -> str:
+        """The model and how it samples."""
+        return f"{digest(self._levels[0].model_dump(mode='json'), 12)} {self._ask.identity}"
+
+    async def judge(self, question: Callable[[bool], Question], read: Callable[[str], R]) -> Said[R]:
+        """One judgement. `question(structured)`: what to ask. Raises what makes asking anybody pointless."""
+        over = self._too_long(question(self._structured).messages)
+        if over:
+            return Said(JudgeState.OVERFLOW, None, None, 0, over)
+        asked = await self._asked(question)
+        said = _said(asked.answer, read)
+        if said.state is not JudgeState.PARSE_FAILED:
+            return said
+        return await self._repair(asked.question, said, read)
+
+    async def close(self) -> None:
+        """Closes what asks."""
+        await self._ask.close()
+
+    @property
+    def _sampling(self) -> SamplingParams:
+        return self._levels[self._level]
+
+    @property
+    def _structured(self) -> bool:
+        return self._sampling.json_schema is not None
+
+    def _too_long(self, messages: Messages) -> str:
+        """Why these messages cannot be asked, or empty."""
+        room = self._ask.room(messages, self._sampling.max_tokens)
+        if room is None or room >= 0:
+            return ""
+        return (
+            f"prompt and answer are {-room:,} tokens longer than the judge's context: lower "
+            f"teacher.sampling.max_tokens ({self._sampling.max_tokens:,}), or choose a judge with a longer context"
+        )
+
+    async def _once(self, messages: Messages) -> _Answer:
+        try:
+            return _Answer(await self._request(messages), 1)
+        except RequestFailed as error:
+            return _Answer(None, 1, str(error))
+
+    async def _request(self, messages: Messages) -> Attempt:
+        # Named by content: the same question is the same request, whatever the ids of task and candidates are.
+        about = f"judge-{digest([message.as_dict() for message in messages], 16)}"
+        return await self._ask.ask(messages, about=about, sampling=self._sampling)
+
+    async def _asked(self, question: Callable[[bool], Question]) -> _Asked:
+        if not self._proven:
+            async with self._proving:  # one goes ahead: many that a server refuses would look like a dead server
+                if not self._proven:
+                    return await self._first(question)
+        asked = question(self._structured)
+        return _Asked(await self._once(asked.messages), asked)
+
+    async def _first(self, question: Callable[[bool], Question]) -> _Asked:
+        """The first answer of all, with as much as the server takes: a refusal for good leads one level down, which
+        stays if it is answered there."""
+        calls = 0
+        while True:
+            asked = question(self._structured)
+            calls += 1
+            try:
+                attempt = await self._request(asked.messages)
+            except RequestFailed as error:
+                if self._level + 1 < len(self._levels) and not (error.retryable or _TOO_LONG.search(str(error))):
+                    self._level += 1
+                    continue
+                self._level = 0  # leaving things out did not help: it was refused for what it says
+                return _Asked(_Answer(None, calls, str(error)), asked)
+            self._proven = True
+            return _Asked(_Answer(attempt, calls), asked)
+
+    async def _repair(self, asked: Question, said: Said[R], read: Callable[[str], R]) -> Said[R]:
+        """Asks once more, with what was wrong; what cannot be read then stays so."""
+        messages = repair_prompt(asked.messages, said.text, said.detail, asked.form)
+        if self._too_long(messages):
+            return said
+        again = _said(await self._once(messages), read)
+        detail = f"{said.detail}; asked again: {again.detail}" if again.detail else f"repaired: {said.detail}"
+        return Said(again.state, again.read, again.attempt or said.attempt, said.calls + again.calls, detail)
+
+
+def _levels(sampling: SamplingParams, logprobs: bool, schema: str | None) -> tuple[SamplingParams, ...]:
+    """Settings from the most that is wanted to the least that will do."""
+    plain = sampling.model_copy(update={"logprobs": False, "top_logprobs": 0, "json_schema": None})
+    tops: dict[str, Any] = {"logprobs": True, "top_logprobs": TOP_LOGPROBS} if logprobs else {}
+    levels = [plain.model_copy(update=update) for update in ({**tops, "json_schema": schema}, tops, {})]
+    return tuple(dict.fromkeys(levels))
+
+
+def _said(answer: _Answer, read: Callable[[str], R]) -> Said[R]:
+    attempt = answer.attempt
+    if attempt is None:
+        too_long = _TOO_LONG.search(answer.failure) is not None
+        return Said(
+            JudgeState.OVERFLOW if too_long else JudgeState.API_ERROR, None, None, answer.calls, answer.failure
+        )
+    if attempt.finish_reason == "length":
+        detail = (
+            f"the judge was cut off after {attempt.completion_tokens:,} tokens: raise teacher.sampling.max_tokens"
+        )
+        return Said(JudgeState.TRUNCATED, None, attempt, answer.calls, detail)
+    if attempt.finish_reason == "content_filter":
+        return Said(JudgeState.REFUSED, None, attempt, answer.calls, "stopped by the server's content filter")
+    reading = read(attempt.text)
+    return Said(reading.state, reading, attempt, answer.calls, reading.detail)

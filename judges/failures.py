@@ -1,0 +1,107 @@
+"""Where a judge failed. Failures can depend on what an answer says: a judge that refuses one kind of answer, or that
+cannot read long ones, looks better on what is left.
+
+Each question put to the judge counts once: an order of a pair, or a rating of one answer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from stillroom.judges.agreement import JudgedPair, Order
+from stillroom.judges.records import FAILURES, JudgeState
+
+LENGTHS = ("short", "middle", "long")
+
+
+class Asked(NamedTuple):
+    """One question. `about`: by people's label, which answer was rated ("better", "worse", "equal") or shown first
+    ("better first", "worse first", "equal"; "one order" where only one was asked). `length`: characters of all
+    answers shown. `sources`: who wrote them."""
+
+    state: JudgeState
+    about: str
+    length: int
+    sources: tuple[str, ...]
+
+    @property
+    def failed(self) -> bool:
+        """Whether there was no judgement."""
+        return self.state in FAILURES
+
+
+class Failed(NamedTuple):
+    """Failures of so many questions."""
+
+    failed: int
+    asked: int
+
+
+def questions(judged: Sequence[JudgedPair]) -> list[Asked]:
+    """Every question that was put to the judge."""
+    return [asked for one in judged for asked in (_ratings(one) if one.ratings else _orders(one))]
+
+
+def by_state(asked: Sequence[Asked]) -> dict[str, int]:
+    """How often a question ended in each state, for the states that occurred."""
+    return {state.value: n for state in JudgeState if (n := sum(one.state is state for one in asked))}
+
+
+def by_answer(asked: Sequence[Asked]) -> dict[str, Failed]:
+    """By people's label: does it fail on the answers they like less?"""
+    return _grouped((one.about, one) for one in asked)
+
+
+def by_source(asked: Sequence[Asked]) -> dict[str, Failed]:
+    """By who wrote the answers; a comparison counts for both."""
+    return _grouped((source, one) for one in asked for source in dict.fromkeys(one.sources))
+
+
+def by_length(asked: Sequence[Asked]) -> dict[str, Failed]:
+    """By thirds of the length of what was shown; equal lengths stay together, so thirds may differ in size."""
+    if not asked:
+        return {}
+    lengths = sorted(one.length for one in asked)
+    lower, upper = lengths[(len(lengths) - 1) // 3], lengths[2 * len(lengths) // 3]
+    grouped = _grouped((_third(one.length, lower, upper), one) for one in asked)
+    return {length: grouped[length] for length in LENGTHS if length in grouped}
+
+
+def _third(length: int, lower: int, upper: int) -> str:
+    if lower == upper:
+        return "short" if length < lower else "long" if length > upper else "middle"
+    return "short" if length <= lower else "long" if length >= upper else "middle"
+
+
+def _orders(judged: JudgedPair) -> Iterator[Asked]:
+    pair = judged.pair
+    length = len(pair.a.text) + len(pair.b.text)
+    for order in judged.orders:
+        yield Asked(order.verdict.state, _first(judged, order), length, (pair.a.teacher, pair.b.teacher))
+
+
+def _first(judged: JudgedPair, order: Order) -> str:
+    """Which answer was shown first. Where one order was asked and failed, nothing tells."""
+    if judged.pair.label == "tie":
+        return "equal"
+    if len(judged.orders) < 2:
+        return "one order"
+    return "better first" if (judged.pair.label == "a") is order.a_first else "worse first"
+
+
+def _ratings(judged: JudgedPair) -> Iterator[Asked]:
+    pair = judged.pair
+    for rating, (key, answer) in zip(judged.ratings or (), (("a", pair.a), ("b", pair.b)), strict=True):
+        about = "equal" if pair.label == "tie" else "better" if pair.label == key else "worse"
+        yield Asked(rating.state, about, len(answer.text), (answer.teacher,))
+
+
+def _grouped(items: Iterator[tuple[str, Asked]]) -> dict[str, Failed]:
+    asked: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
+    for key, one in items:
+        asked[key] += 1
+        failed[key] += one.failed
+    return {key: Failed(failed[key], asked[key]) for key in sorted(asked)}

@@ -1,0 +1,189 @@
+"""Several judges as one, for ratings or for comparisons; every vote stays on record.
+
+A member that failed is left out and counted. Where fewer than a majority of the members came to a judgement, the
+jury has failed: a lone survivor is no jury. Members must differ (the same judge twice has one opinion) and rate on
+the same scale.
+
+    jury = Jury([Pointwise(one, rubric), Pointwise(other, rubric), Pointwise(third, rubric)], how="mean")
+    rating = await jury.rate(task, attempt)
+    rating.ratings                                                       # {"member_1": 4.0, "member_2": 3.2, …}
+
+A panel of small judges from different families can beat one large judge (Verga et al. 2024, arXiv:2404.18796), as far
+as their errors differ.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from statistics import fmean, median
+from typing import Literal, NamedTuple
+
+from stillroom.errors import InputError
+from stillroom.judges.pairwise import together
+from stillroom.judges.records import (
+    FAILURES,
+    JudgeState,
+    OrderVerdict,
+    PairwiseJudge,
+    PointwiseJudge,
+    Preference,
+    Rating,
+)
+from stillroom.sampling.records import Attempt, Task
+
+How = Literal["mean", "majority"]
+
+
+class Jury:
+    """Rates by the members' votes. `how`: their mean, or the whole number that more than half of them gave, else (a
+    split vote, which the detail tells) their median."""
+
+    def __init__(self, judges: Sequence[PointwiseJudge], how: How = "mean") -> None:
+        _check_members([judge.identity for judge in judges])
+        scales = {judge.scale for judge in judges}
+        if len(scales) > 1:
+            raise InputError(
+                f"the members of a jury rate on different scales: {sorted(scales)}; give them one rubric"
+            )
+        self._judges, self._how = tuple(judges), how
+
+    @property
+    def identity(self) -> str:
+        """How it votes, and its members."""
+        return _identity("jury", self._how, [judge.identity for judge in self._judges])
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """The members'."""
+        return self._judges[0].scale
+
+    async def rate(self, task: Task, answer: Attempt) -> Rating:
+        """Asks all members. `ratings` holds their scores, `member_1` on; a member that failed is not among them."""
+        votes = await together(*(judge.rate(task, answer) for judge in self._judges))
+        scores = {f"member_{n}": vote.score for n, vote in enumerate(votes, 1) if vote.score is not None}
+        calls = sum(vote.calls for vote in votes)
+        absent = _absent([vote.state for vote in votes])
+        if 2 * len(scores) <= len(votes):
+            return Rating(absent.state, None, scores, calls=calls, text=_texts(votes), detail=absent.detail)
+        verdict = self._verdict(list(scores.values()))
+        detail = "; ".join(filter(None, [verdict.detail, absent.detail]))
+        expected = all(vote.expected for vote in votes if vote.score is not None)
+        # The median and the whole number that most gave are not expected values, whatever the votes were.
+        expected = expected and self._how == "mean"
+        return Rating(JudgeState.OK, verdict.score, scores, expected, calls, _texts(votes), detail)
+
+    async def close(self) -> None:
+        """Closes every member."""
+        for judge in self._judges:
+            await judge.close()
+
+    def _verdict(self, scores: list[float]) -> _Verdict:
+        if self._how == "mean":
+            return _Verdict(fmean(scores))
+        point, votes = Counter(_nearest(score) for score in scores).most_common(1)[0]
+        if 2 * votes > len(scores):
+            return _Verdict(float(point))
+        return _Verdict(median(scores), f"split vote: {', '.join(f'{score:g}' for score in sorted(scores))}")
+
+
+class JuryPairwise:
+    """Compares by the members' preferences. `how`: who has more than half of those that came to a judgement
+    (`majority`), or more points, a tie or conflict giving each a half (`mean`)."""
+
+    def __init__(self, judges: Sequence[PairwiseJudge], how: How = "majority") -> None:
+        _check_members([judge.identity for judge in judges])
+        self._judges, self._how = tuple(judges), how
+
+    @property
+    def identity(self) -> str:
+        """How it votes, and its members."""
+        return _identity("jury of pairs", self._how, [judge.identity for judge in self._judges])
+
+    async def compare(self, task: Task, a: Attempt, b: Attempt) -> Preference:
+        """Asks all members. `orders` holds what most of them said in each order, with the votes as its detail.
+
+        Without a winner it is an `order_conflict` where most of those who judged had one, else a `tie`.
+        """
+        votes = await together(*(judge.compare(task, a, b) for judge in self._judges))
+        shown = max(len(vote.orders) for vote in votes)
+        orders = tuple(
+            _order([vote.orders[place] for vote in votes if len(vote.orders) == shown]) for place in range(shown)
+        )
+        calls = sum(vote.calls for vote in votes)
+        judged = [vote for vote in votes if not vote.failed]
+        if 2 * len(judged) <= len(votes):
+            return Preference(_absent([vote.state for vote in votes]).state, None, orders, calls)
+        winner = self._winner(judged)
+        if winner is not None:
+            return Preference(JudgeState.OK, winner, orders, calls)
+        conflicts = sum(vote.state is JudgeState.ORDER_CONFLICT for vote in judged)
+        state = JudgeState.ORDER_CONFLICT if 2 * conflicts > len(judged) else JudgeState.TIE
+        return Preference(state, None, orders, calls)
+
+    async def close(self) -> None:
+        """Closes every member."""
+        for judge in self._judges:
+            await judge.close()
+
+    def _winner(self, judged: Sequence[Preference]) -> Literal["a", "b"] | None:
+        for_a, for_b = (sum(vote.winner == name for vote in judged) for name in ("a", "b"))
+        if self._how == "mean":
+            return None if for_a == for_b else "a" if for_a > for_b else "b"
+        return "a" if 2 * for_a > len(judged) else "b" if 2 * for_b > len(judged) else None
+
+
+def _order(votes: Sequence[OrderVerdict]) -> OrderVerdict:
+    """What more than half of the votes in one order say, of those that did not fail."""
+    judged = [vote for vote in votes if vote.state not in FAILURES]
+    absent = _absent([vote.state for vote in votes])
+    named = Counter(vote.winner or "tie" for vote in judged)
+    said = ", ".join(f"{name} {named[name]}" for name in ("first", "second", "tie"))
+    detail = "; ".join(filter(None, [f"votes: {said}", absent.detail]))
+    if 2 * len(judged) <= len(votes):
+        return OrderVerdict(absent.state, None, detail=detail)
+    for name in ("first", "second"):
+        if 2 * named[name] > len(judged):
+            return OrderVerdict(JudgeState.OK, name, detail=detail)
+    return OrderVerdict(JudgeState.TIE, None, detail=detail)
+
+
+class _Verdict(NamedTuple):
+    score: float
+    detail: str = ""
+
+
+class _Absent(NamedTuple):
+    """The commonest failure (`ok` where there is none), and how many failed, in words."""
+
+    state: JudgeState
+    detail: str
+
+
+def _absent(states: Sequence[JudgeState]) -> _Absent:
+    failed = Counter(state for state in states if state in FAILURES)
+    if not failed:
+        return _Absent(JudgeState.OK, "")
+    named = sorted(failed, key=lambda state: (-failed[state], state))
+    said = ", ".join(f"{failed[state]} {state}" for state in named)
+    return _Absent(named[0], f"{failed.total()} of {len(states)} members failed: {said}")
+
+
+def _check_members(identities: Sequence[str]) -> None:
+    if not identities:
+        raise InputError("a jury has no members: give at least one judge")
+    twice = [identity for identity, count in Counter(identities).items() if count > 1]
+    if twice:
+        raise InputError(f"two members of a jury are the same judge, which has one vote: {twice[0]}")
+
+
+def _identity(kind: str, how: How, members: Sequence[str]) -> str:
+    return f"{kind} by {how}: {' | '.join(members)}"
+
+
+def _nearest(score: float) -> int:
+    return int(score + 0.5)  # scales begin at 0 or above; a half goes up, not to the even number
+
+
+def _texts(votes: Sequence[Rating]) -> str:
+    return "\n---\n".join(vote.text for vote in votes)

@@ -1,0 +1,65 @@
+"""A judge as the scorer of the core: ratings become verdicts, and failures stay what they are.
+
+An answer is accepted from the score `accept` up, rejected below; without `accept`, whatever was judged is accepted
+and the score is what counts. A judgement that failed is *unscored* with the failure as its reason, never a
+rejection. An answer that was cut off or is empty is unscored too, and the judge is not asked about it.
+
+    scorer = JudgeScorer(Pointwise(asker, rubric), accept=4.0)
+"""
+
+from __future__ import annotations
+
+import json
+import time
+
+from stillroom.errors import InputError
+from stillroom.judges.records import FAILURES, PointwiseJudge, Rating
+from stillroom.sampling.records import Attempt, State, Task, Verdict
+
+GOOD, BELOW, CUT_OFF, EMPTY = "good", "below", "answer_cut_off", "answer_empty"
+REASONS = frozenset({GOOD, BELOW, CUT_OFF, EMPTY}) | {state.value for state in FAILURES}
+"""Every reason of a verdict. The failures are those of `JudgeState`."""
+
+
+class JudgeScorer:
+    """Scores with `judge`. `accept`: the least score that is accepted, on the judge's scale; None: every score."""
+
+    def __init__(self, judge: PointwiseJudge, accept: float | None = None) -> None:
+        low, high = judge.scale
+        if accept is not None and not low <= accept <= high:
+            raise InputError(f"accept is {accept:g}, but the judge's scale is {low:g} to {high:g}")
+        self._judge, self._accept = judge, accept
+
+    @property
+    def identity(self) -> str:
+        """The judge's, and what is accepted."""
+        return f"judge accept={self._accept} {self._judge.identity}"
+
+    async def score(self, task: Task, attempt: Attempt) -> Verdict:
+        """The verdict on `attempt`. `detail`: JSON with the ratings, whether they are expected ones, the requests
+        made, and a note where there is one."""
+        if attempt.finish_reason == "length":
+            return Verdict(State.UNSCORED, CUT_OFF, detail="the answer was cut off: the judge was not asked")
+        if not attempt.text.strip():
+            return Verdict(State.UNSCORED, EMPTY, detail="the answer is empty: the judge was not asked")
+        started = time.monotonic()
+        rating = await self._judge.rate(task, attempt)
+        return self._verdict(rating, time.monotonic() - started)
+
+    async def close(self) -> None:
+        """Closes the judge."""
+        await self._judge.close()
+
+    def _verdict(self, rating: Rating, seconds: float) -> Verdict:
+        detail = _detail(rating)
+        if rating.score is None:
+            return Verdict(State.UNSCORED, rating.state.value, None, detail, seconds)
+        good = self._accept is None or rating.score >= self._accept
+        state, reason = (State.ACCEPTED, GOOD) if good else (State.REJECTED, BELOW)
+        return Verdict(state, reason, rating.score, detail, seconds)
+
+
+def _detail(rating: Rating) -> str:
+    ratings = {name: round(value, 4) for name, value in rating.ratings.items()}
+    said = {"ratings": ratings, "expected": rating.expected, "calls": rating.calls}
+    return json.dumps(said | ({"note": rating.detail} if rating.detail else {}), ensure_ascii=False)

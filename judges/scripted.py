@@ -1,0 +1,153 @@
+"""A documented fake: a judge with known faults over qualities that only it is told. For tests and simulations.
+
+What it perceives of an answer is `centre + slope · quality + error`, in points of its scale. `error` is its own and
+the same whenever it sees the answer: no repetition averages it away. Around that its distribution over the scale's
+points is a normal one of the width `spread`, as a model's over its tokens is soft; the expected rating is its mean,
+a single draw one point of it. Of two answers it perceives the difference, with the noise of two such draws in each
+order, plus `position_bias` for the one shown first; below `tie_width` it says tie. So position bias, coarse ratings,
+ties and failures are there to be had in any amount, and a seed decides all: by text, not by id, order or time.
+
+It follows both protocols, of ratings and of comparisons.
+
+    judge = ScriptedJudge(lambda attempt: qualities[attempt.text], "table 1", Noise(error=0.5, position_bias=0.3))
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from statistics import NormalDist
+
+from stillroom.errors import InputError
+from stillroom.judges.pairwise import both_orders, one_order, shows_second_first
+from stillroom.judges.records import JudgeState, OrderVerdict, Preference, Rating
+from stillroom.sampling.hashing import digest
+from stillroom.sampling.records import Attempt, Task
+
+VERSION = 1
+_NORMAL = NormalDist()
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """In points of the scale, but for the shares. `shared`: of the variance of `error`, what all scripted judges have
+    in common, whatever their seed. `failures`: of all requests, how many come to no judgement."""
+
+    error: float = 0.5
+    spread: float = 0.7
+    shared: float = 0.0
+    position_bias: float = 0.0
+    tie_width: float = 0.0
+    failures: float = 0.0
+
+    def __post_init__(self) -> None:
+        widths = (self.error, self.spread, self.tie_width)
+        if min(widths) < 0 or not 0 <= self.shared <= 1 or not 0 <= self.failures <= 1:
+            raise InputError(f"{self}: widths must not be negative, and shares must lie in 0..1")
+
+
+class ScriptedJudge:
+    """`quality`: what an answer is truly worth, called `name` in the judge's identity. `expected`: rates by the mean
+    of its distribution, else by one draw of it. `scale`: whole numbers. `both_orders`: of a pair, else one that a
+    hash of the texts decides."""
+
+    def __init__(
+        self,
+        quality: Callable[[Attempt], float],
+        name: str,
+        noise: Noise = Noise(),
+        *,
+        seed: int = 0,
+        scale: tuple[int, int] = (1, 5),
+        centre: float | None = None,
+        slope: float = 1.0,
+        expected: bool = True,
+        both_orders: bool = True,
+    ) -> None:
+        self._quality, self._name, self._noise, self._seed = quality, name, noise, seed
+        self._points, self._slope, self._expected = range(scale[0], scale[1] + 1), slope, expected
+        self._both_orders = both_orders
+        self._centre = sum(scale) / 2 if centre is None else centre
+
+    @property
+    def identity(self) -> str:
+        """Everything that it was made with."""
+        made = [asdict(self._noise), self._seed, list(self._points), self._centre, self._slope]
+        made += [self._expected, self._both_orders]
+        return f"scripted:{VERSION}:{self._name}:{digest(made, 12)}"
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """The lowest and the highest point."""
+        return float(self._points[0]), float(self._points[-1])
+
+    async def rate(self, task: Task, answer: Attempt) -> Rating:
+        """A rating, without a request to anybody; it counts as one call."""
+        if self._share("fails", task, answer.text) < self._noise.failures:
+            return Rating(JudgeState.PARSE_FAILED, None, detail="a scripted failure")
+        weights = self._distribution(self._perceived(task, answer))
+        score = math.fsum(p * w for p, w in zip(self._points, weights, strict=True))
+        if not self._expected:
+            score = float(self._drawn(weights, self._share("draw", task, answer.text)))
+        return Rating(JudgeState.OK, score, {"quality": score}, self._expected)
+
+    async def compare(self, task: Task, a: Attempt, b: Attempt) -> Preference:
+        """A preference; each order counts as a call."""
+        if self._both_orders:
+            return both_orders(self._order(task, a, b), self._order(task, b, a), 2)
+        exchanged = shows_second_first(a, b)
+        return one_order(self._order(task, b, a) if exchanged else self._order(task, a, b), exchanged, 1)
+
+    async def close(self) -> None:
+        """Nothing to free."""
+
+    def _order(self, task: Task, first: Attempt, second: Attempt) -> OrderVerdict:
+        texts = (first.text, second.text)
+        if self._share("fails", task, *texts) < self._noise.failures:
+            return OrderVerdict(JudgeState.PARSE_FAILED, None, detail="a scripted failure")
+        noise = self._noise.spread * math.sqrt(2) * self._normal("order", task, *texts)
+        lead = self._perceived(task, first) - self._perceived(task, second) + self._noise.position_bias + noise
+        if abs(lead) <= self._noise.tie_width:
+            return OrderVerdict(JudgeState.TIE, None)
+        return OrderVerdict(JudgeState.OK, "first" if lead > 0 else "second")
+
+    def _perceived(self, task: Task, answer: Attempt) -> float:
+        own = self._normal("error", task, answer.text)
+        common = _normal(_share(["error", _asked(task), answer.text]))
+        error = math.sqrt(1 - self._noise.shared) * own + math.sqrt(self._noise.shared) * common
+        return self._centre + self._slope * self._quality(answer) + self._noise.error * error
+
+    def _distribution(self, centre: float) -> list[float]:
+        """Probabilities of the points: a normal density at each, normalised."""
+        width = max(self._noise.spread, 1e-3)  # without a spread, all of it on the nearest point
+        exponents = [-((point - centre) ** 2) / (2 * width**2) for point in self._points]
+        weights = [math.exp(exponent - max(exponents)) for exponent in exponents]
+        total = math.fsum(weights)
+        return [weight / total for weight in weights]
+
+    def _drawn(self, weights: Sequence[float], share: float) -> int:
+        for point, weight in zip(self._points, weights, strict=True):
+            share -= weight
+            if share < 0:
+                return point
+        return self._points[-1]
+
+    def _normal(self, what: str, task: Task, *texts: str) -> float:
+        return _normal(self._share(what, task, *texts))
+
+    def _share(self, what: str, task: Task, *texts: str) -> float:
+        return _share([what, self._name, self._seed, _asked(task), *texts])
+
+
+def _asked(task: Task) -> list[str]:
+    return [message.content for message in task.messages]
+
+
+def _share(what: Sequence[object]) -> float:
+    """A number in (0, 1) that a hash decides."""
+    return (int(digest(list(what), 12), 16) + 0.5) / 16**12
+
+
+def _normal(share: float) -> float:
+    return _NORMAL.inv_cdf(share)

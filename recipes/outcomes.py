@@ -1,0 +1,100 @@
+"""How the tasks of a run ended, kept in its ledger and read back one task at a time, in the order of the tasks.
+
+What is held in memory are sums. An outcome is put together anew from the ledger whenever it is read: its attempts and
+verdicts are on disk anyway, and the order in which tasks finished plays no part. Reading refuses a ledger that does
+not hold what this run wrote to it.
+
+    outcomes = Outcomes(ledger, tasks.train, Asked.of(teacher, scorer, prompt, sampling, policy, seed))
+    await sample(core, tasks.train, "sampling", display, outcomes.add)
+    for outcome in outcomes: ...        # as often as wanted
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Self
+
+from stillroom.errors import LedgerError
+from stillroom.sampling.ledger import Ledger, StoredOutcome, request_key, scorer_key
+from stillroom.sampling.policy import Policy
+from stillroom.sampling.prompt import Prompt
+from stillroom.sampling.records import Outcome, SamplingParams, ScoredAttempt, StopReason, Task
+from stillroom.sampling.scorer import Scorer
+from stillroom.sampling.teachers.base import Teacher
+
+
+class Asked(NamedTuple):
+    """How the tasks were asked and scored: what the ledger's keys are made of. `limits`: every `max_tokens` that was
+    asked under, the last one last."""
+
+    teacher: str
+    scorer: str
+    prompt: Prompt
+    sampling: SamplingParams
+    limits: tuple[int, ...]
+    seed: int
+
+    @classmethod
+    def of(
+        cls, teacher: Teacher, scorer: Scorer, prompt: Prompt, sampling: SamplingParams, policy: Policy, seed: int
+    ) -> Self:
+        """As the core asks with these."""
+        limits = policy.escalate or (sampling.max_tokens,)
+        return cls(teacher.identity, scorer.identity, prompt, sampling, limits, seed)
+
+
+class Outcomes:
+    """The outcomes of `tasks`. Making one forgets those of an earlier run; `add` takes them in any order.
+
+    `attempts`, `kept`, `failed`: their sums over all tasks so far. Iterating raises LedgerError where an outcome, or
+    an attempt that it names, is not in the ledger.
+    """
+
+    def __init__(self, ledger: Ledger, tasks: Sequence[Task], asked: Asked) -> None:
+        self.attempts = self.kept = self.failed = 0
+        self._stops: Counter[StopReason] = Counter()
+        self._ledger, self._tasks, self._asked = ledger, tasks, asked
+        ledger.clear_outcomes()
+
+    def add(self, position: int, outcome: Outcome) -> None:
+        """Writes the outcome of the task at that position."""
+        self._ledger.add_outcome(position, outcome)
+        self.attempts += len(outcome.attempts)
+        self.kept += len(outcome.kept)
+        self.failed += outcome.failed
+        self._stops[outcome.stop] += 1
+
+    @property
+    def stops(self) -> dict[str, int]:
+        """How many tasks stopped for which reason."""
+        return {reason.value: self._stops[reason] for reason in StopReason}
+
+    def __len__(self) -> int:
+        return self._stops.total()
+
+    def __iter__(self) -> Iterator[Outcome]:
+        stored = self._ledger.outcomes()
+        for position, task in enumerate(self._tasks):
+            found = next(stored, None)
+            if found is None or (found.position, found.task_id) != (position, task.id):
+                raise self._lost(task)
+            yield self._read(task, found)
+
+    def _read(self, task: Task, stored: StoredOutcome) -> Outcome:
+        asked = self._asked
+        key = request_key(asked.prompt.messages(task), asked.sampling, asked.teacher, asked.seed)
+        scorer, found = scorer_key(asked.scorer, task.reference), dict[int, ScoredAttempt]()
+        for limit in asked.limits:  # a later limit goes before an earlier one, as it does in the core
+            for index, recorded in self._ledger.find(key, limit, task.id, scorer).items():
+                if recorded.verdict is not None:
+                    found[index] = ScoredAttempt(recorded.attempt, recorded.verdict)
+        if not found.keys() >= set(stored.draws):
+            raise self._lost(task)
+        return Outcome(task, tuple(found[i] for i in stored.draws), stored.kept, stored.stop, stored.failed)
+
+    def _lost(self, task: Task) -> LedgerError:
+        return LedgerError(
+            f"{self._ledger.path} does not hold how task {task.id!r} ended, which this run wrote to it: did another "
+            "program change it? Run the same command again: only what is missing is asked for"
+        )

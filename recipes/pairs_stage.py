@@ -1,0 +1,156 @@
+"""From slates to the pairs on disk: built, audited, written with their card.
+
+A pure function of the slates and the recipe: the same recording gives the same files, byte for byte. Held-out pairs
+are those of the held-out prompts (or, where the recipe holds out none, what `pairs.test` says); none of these is ever
+trained on. What was left out is in `rejects/pairs.jsonl`, each with its reason.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from stillroom.errors import AuditFailed, RunError
+from stillroom.preferences.audit import Audit, audit
+from stillroom.preferences.candidates import Gathered, slates_of
+from stillroom.preferences.card import DpoCardFacts, SourceFacts
+from stillroom.preferences.pairs import Built, build_pairs
+from stillroom.preferences.records import LeftOut, Pair
+from stillroom.preferences.rows import Split, split_pairs, write_dpo
+from stillroom.recipes.folder import versions
+from stillroom.recipes.judging_stage import Judgements
+from stillroom.sampling.prompt import Prompt
+from stillroom.sampling.statistics import Interval
+from stillroom.sampling.writing import replaced, storable
+from stillroom.traces.tasks import TaskSet
+
+if TYPE_CHECKING:
+    from stillroom.recipes.preference_runner import PreferenceRun
+
+
+class Paired(NamedTuple):
+    """Pairs for training and held-out ones, and the audit of those for training."""
+
+    train: tuple[Pair, ...]
+    test: tuple[Pair, ...]
+    audit: Audit
+    built: Built
+
+
+def make_pairs(run: PreferenceRun, tasks: TaskSet, gathered: Gathered, judgements: Judgements) -> Paired:
+    """Builds, audits and writes `dpo/`, `audit.json` and `rejects/pairs.jsonl`.
+
+    Raises RunError where no pair is left, AuditFailed where the audit refuses them.
+    """
+    recipe = run.recipe
+    system = recipe.student.system if recipe.student is not None else None
+    slates = slates_of(gathered, judgements.judged, ends=judgements.ends or None)
+    built = build_pairs(slates.slates, recipe.pairs, system=system, seed=recipe.seed)
+    left_out = (*gathered.left_out, *slates.left_out, *built.left_out)
+    write_left_out(left_out, run.folder.path / "rejects" / "pairs.jsonl")
+    split = _split(run, tasks, built.pairs)
+    if not split.train:
+        raise RunError(_no_pairs(built, run.folder.path))
+    held_out = {task.id for task in tasks.test}
+    prompts = [Prompt(system=system).messages(task) for task in tasks.test] or [pair.prompt for pair in split.test]
+    found = audit(
+        split.train,
+        recipe.audit,
+        slates=[slate for slate in slates.slates if slate.task.id not in held_out],
+        left_out=[left for left in built.left_out if left.what not in held_out],
+        test=prompts,
+        accuracy=judge_accuracy(run),
+    )
+    found.write(run.folder.path / "audit.json")
+    _report(run, built, split, found)
+    if found.refused:
+        _refuse(found, run.folder.path)
+    write_dpo(split.train, run.folder.path / "dpo", _card(run, tasks, built, found), held_out=split.test)
+    return Paired(split.train, split.test, found, built)
+
+
+def _split(run: PreferenceRun, tasks: TaskSet, pairs: Sequence[Pair]) -> Split:
+    if not tasks.test:
+        return split_pairs(pairs, run.recipe.pairs.test, seed=run.recipe.seed)
+    held_out = {task.id for task in tasks.test}
+    train = tuple(pair for pair in pairs if pair.task.id not in held_out)
+    return Split(train, tuple(pair for pair in pairs if pair.task.id in held_out))
+
+
+def judge_accuracy(run: PreferenceRun) -> Interval | None:
+    """The judge's accuracy on human labels where it decided; None where it was not calibrated."""
+    found = run.calibration.decided_accuracy if run.calibration is not None else None
+    return None if found is None else Interval(found.value, found.low, found.high, found.n)
+
+
+def write_left_out(left_out: Sequence[LeftOut], path: Path) -> None:
+    """One line for each: `what`, `reason`, `detail`."""
+    with replaced(path) as file:
+        for left in left_out:
+            file.write(storable(json.dumps(left._asdict(), ensure_ascii=False)).encode() + b"\n")
+
+
+def _no_pairs(built: Built, folder: Path) -> str:
+    counts = built.counts
+    reasons = {**counts.slates_left_out, **counts.candidates_left_out}
+    found = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in reasons.items()) or "there were no candidates"
+    return (
+        f"no pair to train on came out of {counts.candidates:,} candidates for {counts.slates:,} prompts ({found}): "
+        f"see {folder / 'rejects' / 'pairs.jsonl'}, then loosen `pairs`, draw more candidates, or hold out fewer"
+    )
+
+
+def _refuse(found: Audit, folder: Path) -> None:
+    try:
+        found.raise_if_refused()
+    except RunError as error:
+        raise AuditFailed(f"{error}. All findings are in {folder / 'audit.json'}") from None
+
+
+def _report(run: PreferenceRun, built: Built, split: Split, found: Audit) -> None:
+    left = built.counts.slates_left_out
+    without = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in left.items())
+    without = f" ({sum(left.values()):,} prompts without: {without})" if without else ""
+    run.display.line("paired", f"{len(split.train):,} pairs to learn from, {len(split.test):,} held out{without}")
+    lengths = built.lengths
+    if lengths.chosen is not None and lengths.rejected is not None and lengths.longer_chosen is not None:
+        run.display.note(
+            f"chosen {lengths.chosen.value:,.0f} characters on average, rejected {lengths.rejected.value:,.0f}; "
+            f"the longer one is chosen in {lengths.longer_chosen.value:.0%}"
+        )
+    _tell_audit(run, found)
+
+
+def _tell_audit(run: PreferenceRun, found: Audit) -> None:
+    broken = (*found.errors, *found.warnings)
+    told = f"{len(found.errors):,} refused, {len(found.warnings):,} warnings" if broken else "nothing found"
+    run.display.line("audit", f"{len(found.findings)} checks: {told}")
+    for each in broken:
+        severity = "refused" if each.severity == "error" else "warning"
+        run.display.note(f"{severity}: {each.meaning.title}: {each.told}; {each.meaning.advice}")
+
+
+def _card(run: PreferenceRun, tasks: TaskSet, built: Built, found: Audit) -> DpoCardFacts:
+    recipe = run.recipe
+    sources = [
+        SourceFacts(s.name, run.identities[s.name], s.teacher.licence, run.is_on_policy(s)) for s in recipe.candidates
+    ]
+    return DpoCardFacts(
+        recipe=recipe.name,
+        sources=sources,
+        licence=recipe.licence,
+        tasks=f"{recipe.tasks.source}, {len(tasks.train):,} prompts, {len(tasks.test):,} held out",
+        judge=run.judge_identity,
+        settings=recipe.pairs,
+        seed=recipe.seed,
+        rubric=getattr(recipe.judge, "rubric", None),
+        counts=built.counts,
+        audit=found,
+        calibration=run.calibration,
+        gate=None
+        if run.gate is None
+        else ("passed" if run.gate.passed else "failed: " + "; ".join(run.gate.failures)),
+        versions={"stillroom": versions()["stillroom"]},
+    )

@@ -1,0 +1,91 @@
+"""What the preference path prints on standard output when it is done: tables for people.
+
+Texts of a model are cut, and stripped of what a terminal or rich would obey; see `report.shown`.
+"""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from stillroom.judges.table import calibration_table, comparison_table
+from stillroom.recipes.calibration_runner import CalibrationResult, JudgeResult
+from stillroom.recipes.preference_runner import PreferenceResult
+from stillroom.recipes.report import PIPE_WIDTH, shown
+from stillroom.recipes.showing_pairs import Calibrated, PairsFound
+
+SHOWN_TEXT = 400
+"""Characters of a text that is shown."""
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, PIPE_WIDTH)
+    return console
+
+
+def show_preferences(result: PreferenceResult) -> None:
+    """The outcome of a run of the preference path."""
+    console = _console()
+    if result.evaluation is not None:
+        from stillroom.students.evaluate.preference_table import preference_table
+
+        console.print(preference_table(result.evaluation))
+    held_out = f" and {result.test_pairs:,} held-out ones" if result.test_pairs else ""
+    folder = escape(str(result.folder / "dpo"))
+    console.print(f"{result.pairs:,} pairs{held_out} in {folder}; everything else beside them", soft_wrap=True)
+
+
+def show_calibration(result: CalibrationResult) -> None:
+    """How recorded judges compare."""
+    console = _console()
+    console.print(comparison_table([row[:4] for row in result.judges]))
+    console.print()
+    console.print(_pairs_table(result.judges))
+    console.print(f"every figure is in {escape(str(result.folder / 'calibration.json'))}", soft_wrap=True)
+
+
+def _pairs_table(judges: tuple[JudgeResult, ...]) -> Table:
+    title = "pairs of the judges that passed, held against what the humans preferred"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2), pad_edge=False)
+    for name, justify in (
+        ("judge", "left"),
+        ("method", "left"),
+        ("pairs", "right"),
+        ("agree", "right"),
+        ("95 %", "left"),
+    ):
+        table.add_column(name, justify="right" if justify == "right" else "left")
+    for row in (row for row in judges if row.gate.passed):
+        agree = (
+            ("–", "")
+            if row.agree is None
+            else (f"{row.agree.value:.1%}", f"\\[{row.agree.low:.1%}, {row.agree.high:.1%}]")
+        )
+        table.add_row(row.judge, row.method, f"{row.pairs:,}", *agree)
+    return table
+
+
+def show_calibrated(found: Calibrated) -> None:
+    """One judge on labelled pairs, and what the gate says."""
+    _console().print(calibration_table(found.calibration, found.gate))
+
+
+def show_pairs(found: PairsFound, count: int) -> None:
+    """The audit of pairs, and some of them."""
+    console = _console()
+    console.print(found.audit.table())
+    for row in found.rows[:count]:
+        console.print()
+        console.print(f"[bold]{escape(shown(str(row.get('task_id', '')), 60))}[/]")
+        for name in ("prompt", "chosen", "rejected"):
+            console.print(f"[bold]{name:<9}[/]{escape(shown(_text(row[name]), SHOWN_TEXT))}", soft_wrap=True)
+    console.print(f"{len(found.rows):,} pairs in {escape(str(found.path))}", soft_wrap=True)
+
+
+def _text(turns: object) -> str:
+    if isinstance(turns, list):
+        return " ".join(str(turn.get("content", "")) for turn in turns if isinstance(turn, dict))
+    return str(turns)

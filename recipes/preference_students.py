@@ -1,0 +1,142 @@
+"""Trains the student on the pairs with DPO, and measures what it has become on prompts that it has not seen.
+
+Before and after answer the same held-out prompts. The judge that built the pairs scores what they write, another one
+compares it; both with length taken out. What was not trained is measured beside the gain: a task whose answers can be
+checked. A student that was trained on the same pairs with the same settings before is not trained again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stillroom.errors import MissingExtra
+from stillroom.preferences.rows import dpo_row
+from stillroom.recipes.display import duration
+from stillroom.recipes.folder import versions
+from stillroom.recipes.forgetting import forgotten
+from stillroom.recipes.pairs_stage import Paired
+from stillroom.recipes.preference_schema import PreferenceRecipe
+from stillroom.recipes.preference_writing import AFTER, BEFORE, judge_writing, write
+from stillroom.recipes.sampling_stage import run_async
+from stillroom.sampling.hashing import digest
+from stillroom.students.evaluate.results import Evaluation, Result, write_eval
+from stillroom.traces.tasks import TaskSet
+
+if TYPE_CHECKING:
+    from stillroom.recipes.preference_runner import PreferenceRun
+
+_NEEDED = ("torch", "transformers", "trl", "peft", "accelerate")
+_TRAINED_WITH = ("torch", "transformers", "trl", "peft")
+PAIRS_FILE = "held_out_pairs.json"
+
+
+def require(recipe: PreferenceRecipe) -> None:
+    """Finds out before anything is paid for whether the student can be trained at all.
+
+    Raises MissingExtra or, for a model that is nowhere, MissingFile.
+    """
+    if recipe.student is None:
+        return
+    for package in _NEEDED:
+        if find_spec(package) is None:
+            raise MissingExtra("training a student", package, "train")
+    from stillroom.sampling.models import resolve_model
+
+    resolve_model(recipe.student.model)
+
+
+def train_and_evaluate(run: PreferenceRun, tasks: TaskSet, paired: Paired) -> Evaluation | None:
+    """Trains, and measures what the recipe asks for; writes `eval.json`. None where nothing is to be measured."""
+    if run.recipe.student is None:
+        return None
+    student = _train(run, paired)
+    if run.recipe.evaluate is None:
+        return None
+    results = [*_pair_results(run, paired, student)]
+    models = _models(run, student)
+    written = {who: run_async(write(run, tasks.test, who, model)) for who, model in models.items()}
+    parts = (run_async(judge_writing(run, tasks.test, written)), forgotten(run, models))
+    results += [row for part in parts for row in part.results]
+    evaluation = Evaluation(
+        results=tuple(results),
+        comparisons=tuple(c for part in parts for c in part.comparisons),
+        notes=tuple(note for part in parts for note in part.notes),
+    )
+    write_eval(evaluation, run.folder.path / "eval.json")
+    return evaluation
+
+
+def _models(run: PreferenceRun, student: str) -> dict[str, str]:
+    assert run.recipe.student is not None
+    return {BEFORE: run.recipe.student.model, AFTER: student}
+
+
+# -- training ------------------------------------------------------------------------------------------------
+
+
+def _train(run: PreferenceRun, paired: Paired) -> str:
+    """Trains unless that was done; gives the folder of the model."""
+    from stillroom.students.dpo import train_dpo
+
+    settings, out = run.recipe.student, run.folder.path / "student"
+    assert settings is not None
+    rows = [dpo_row(pair) for pair in paired.train]
+    inputs = digest([rows, settings.model_dump(mode="json"), run.recipe.seed, _trained_with()])
+    if run.folder.done("student", inputs) and out.is_dir():
+        run.display.line("student", f"trained before on the same {len(rows):,} pairs")
+        return _model(out)
+    with run.display.steps("student") as shown:
+        trained = train_dpo(
+            rows,
+            settings,
+            out,
+            seed=run.recipe.seed,
+            on_step=lambda s: shown(s.step, s.total, s.loss, s.tokens_per_s),
+        )
+    run.folder.mark("student", inputs)
+    run.display.line("student", f"trained on {trained.rows:,} pairs in {duration(trained.seconds)}")
+    if trained.left_out:
+        reasons = ", ".join(f"{n:,} {why}" for why, n in Counter(left.reason for left in trained.left_out).items())
+        run.display.note(f"{len(trained.left_out):,} pairs were not trained on: {reasons}")
+    return _model(out)
+
+
+def _trained_with() -> dict[str, str]:
+    return {name: version for name, version in versions().items() if name in _TRAINED_WITH}
+
+
+def _model(out: Path) -> str:
+    merged = out / "merged"
+    return str(merged if merged.is_dir() else out / "adapter")
+
+
+# -- held-out pairs --------------------------------------------------------------------------------------------
+
+
+def _pair_results(run: PreferenceRun, paired: Paired, student: str) -> list[Result]:
+    """Implicit rewards on the held-out pairs; measured once for the same student and pairs."""
+    from stillroom.students.evaluate.preferences import implicit_rewards
+
+    settings = run.recipe.student
+    assert settings is not None
+    assert settings.dpo is not None
+    if not paired.test:
+        run.display.note("there are no held-out pairs: implicit rewards are not measured")
+        return []
+    rows, file = [dpo_row(pair) for pair in paired.test], run.folder.path / PAIRS_FILE
+    inputs = digest([rows, run.folder["stages"]["student"]])
+    if run.folder.done("held_out_pairs", inputs) and file.is_file():
+        return [Result.model_validate(row) for row in json.loads(file.read_text(encoding="utf-8"))]
+    found = implicit_rewards(
+        student, settings.model, rows, beta=settings.dpo.beta, system=settings.system, max_length=settings.max_length
+    )
+    results = found.results()
+    run.folder.write(PAIRS_FILE, json.dumps([row.model_dump(mode="json", exclude_none=True) for row in results]))
+    run.folder.mark("held_out_pairs", inputs)
+    a = found.accuracy
+    run.display.line("pairs", f"{a.value:.1%} of {a.n:,} held-out pairs preferred the right way (implicit rewards)")
+    return results

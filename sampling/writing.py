@@ -1,0 +1,74 @@
+"""Writes a file whole or not at all: to a temporary name beside it, then renamed.
+
+with replaced(folder / "card.md") as file:
+    file.write(b"...")
+write_parquet(folder / "train.parquet", rows, lambda pa: pa.schema([("text", pa.string())]))
+
+The same rows give the same parquet file, byte for byte: the schema is given and nothing in the file tells the time.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from stillroom.errors import RunError
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the place of `path` when the block ends well, and leaves nothing behind when it does not.
+
+    Raises RunError where the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise _cannot("write", path, error) from error
+    finally:
+        with suppress(OSError):  # what went wrong with the file itself is being raised already
+            temporary.unlink(missing_ok=True)
+
+
+def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]], schema: Callable[[Any], Any]) -> None:
+    """Writes rows in the order given. `schema`: makes the table's schema with pyarrow, which is loaded only here.
+
+    Raises RunError where it cannot be written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pylist(list(rows), schema=schema(pa))
+    with replaced(path) as file:
+        pq.write_table(table, file, compression="zstd", row_group_size=10_000)
+
+
+def remove(path: Path) -> None:
+    """Removes a file where there is one. Raises RunError where it cannot be removed."""
+    try:
+        path.unlink(missing_ok=True)
+    except NotADirectoryError:
+        return  # no such folder, so no such file
+    except OSError as error:
+        raise _cannot("remove", path, error) from error
+
+
+def _cannot(do: str, path: Path, error: OSError) -> RunError:
+    return RunError(f"cannot {do} {path}: {error.strerror or error}: free some space or choose another folder")
+
+
+def storable(text: str) -> str:
+    """Text that can be written as UTF-8: a lone surrogate, which a model's broken output may hold, becomes U+FFFD."""
+    return _SURROGATE.sub("�", text)
