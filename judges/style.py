@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 from types import MappingProxyType
 
 from stillroom.errors import InputError
@@ -65,7 +66,7 @@ class StyleJudge:
         if unknown := sorted(given.keys() - RULES.keys()):
             raise InputError(f"there is no style rule {unknown[0]!r}: there are {', '.join(RULES)}")
         self._weights = {name: float(given.get(name, usual)) for name, usual in WEIGHTS.items()}
-        if min(self._weights.values()) < 0 or not any(self._weights.values()):
+        if not (all(0 <= weight < inf for weight in self._weights.values()) and any(self._weights.values())):
             raise InputError(f"the style rules weigh {self._weights}: give weights from 0 up, at least one above 0")
 
     @property

@@ -22,6 +22,7 @@ from stillroom.judges.prose import Prose, prose, ramp
 from stillroom.judges.style_words import FILLERS, LONGEST_FILLER, OPENERS, STOP_WORDS
 
 LONG_WORD = 7  # letters, from
+NEAR = 50  # words within which a run of words comes again
 STEM = 5  # letters that stand for a word: "visiting" and "visit" are one
 RUNAWAY = (400, 200)  # words at which an answer is worth nothing for its end, and up to which it loses nothing
 
@@ -86,10 +87,15 @@ def no_echo(seen: Seen) -> float:
 
 
 def no_repetition(seen: Seen) -> float:
-    """Share of runs of four words that came before in the answer: full marks up to 3 %, none from 30 %."""
-    grams = list(_grams(seen.answer.words, 4))
-    share = 1 - len(set(grams)) / len(grams) if grams else 0.0
-    return ramp(share, 0.30, 0.03)
+    """Share of runs of four words that came in the fifty words before too: full marks up to 3 %, none from 30 %.
+
+    Fifty, because in a long text a phrase may come back, and length alone is no fault.
+    """
+    grams, last, again = list(_grams(seen.answer.words, 4)), dict[tuple[str, ...], int](), 0
+    for i, gram in enumerate(grams):
+        again += i - last.get(gram, -NEAR - 1) <= NEAR
+        last[gram] = i
+    return ramp(again / max(1, len(grams)), 0.30, 0.03)
 
 
 def finished(seen: Seen) -> float:

@@ -78,7 +78,7 @@ def _counts(calibration: Calibration) -> Iterator[tuple[str, str]]:
 
 def _plain(*columns: str, title: str | None = None) -> Table:
     """As all tables of the house: no lines, columns two spaces apart."""
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2), pad_edge=False, header_style="bold")
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
         table.add_column(column, no_wrap=column != "")
     return table

@@ -42,14 +42,13 @@ def show_calibration(result: CalibrationResult) -> None:
     """How recorded judges compare."""
     console = _console()
     console.print(comparison_table([row[:4] for row in result.judges]))
-    console.print()
+    console.print("\npairs of the judges that passed, held against what people preferred:")
     console.print(_pairs_table(result.judges))
     console.print(f"every figure is in {escape(str(result.folder / 'calibration.json'))}", soft_wrap=True)
 
 
 def _pairs_table(judges: tuple[JudgeResult, ...]) -> Table:
-    title = "pairs of the judges that passed, held against what the humans preferred"
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2), pad_edge=False)
+    table = Table(box=None, padding=(0, 2, 0, 0))
     for name, justify in (
         ("judge", "left"),
         ("method", "left"),

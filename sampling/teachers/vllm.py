@@ -114,6 +114,7 @@ class VllmTeacher:
             loaded = await asyncio.shield(starting)
         except StillroomError:
             return  # nothing was started; those who asked have been told
+        loaded.stop_listening()
         await asyncio.to_thread(loaded.close)
 
     async def _load(self) -> Loaded:
@@ -157,6 +158,14 @@ class Loaded:
         """An async generator of vLLM's outputs, each holding what is new. Closing it aborts the request."""
         params = sampling_params(request.sampling, self.ends, request.seed if self.seeded else None)
         return self.engine.generate({"prompt_token_ids": prompt}, params, number, lora_request=self.adapter)
+
+    def stop_listening(self) -> None:
+        """Ends the task that waits for outputs, where none are due; on its event loop. It would else see the engine
+        end, now and then, and log that as a failure with a traceback. With requests that wait it goes on: it tells
+        them."""
+        handler = getattr(self.engine, "output_handler", None)
+        if handler is not None and not self.engine.output_processor.has_unfinished_requests():
+            handler.cancel()
 
     def close(self) -> None:
         """Ends the engine's processes."""

@@ -15,7 +15,7 @@ from stillroom.judges.records import JudgeState
 from stillroom.judges.rubric import Rubric, load_rubric
 from stillroom.sampling.asking import Asker
 from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.records import Completion, Messages, Request, SamplingParams, Task, TokenChoice, user
+from stillroom.sampling.records import Attempt, Completion, Messages, Request, SamplingParams, Task, TokenChoice, user
 from stillroom.sampling.retry import RetrySettings
 from stillroom.sampling.teachers.scripted import ScriptedTeacher
 from tests.judges._asking import TASK, Answer, FakeAsker, answered, refused_by_server
@@ -231,3 +231,27 @@ async def test_with_the_asker_itself_nothing_is_asked_twice(tmp_path: Path) -> N
             assert (await judge.rate(TASK, answered("Hi!"))).score == pytest.approx(3.5)
             await judge.close()
     assert len(teacher.calls) == 1
+
+
+async def test_once_the_server_is_known_requests_go_out_together() -> None:
+    class Slow(FakeAsker):
+        """Answers when two requests wait, but for the first one."""
+
+        def __init__(self) -> None:
+            super().__init__(lambda *_: GOOD)
+            self.waiting, self.two = 0, asyncio.Event()
+
+        async def ask(self, messages: Messages, **options: object) -> Attempt:
+            self.waiting += 1
+            if self.waiting == 3:
+                self.two.set()
+            if self.waiting > 1:
+                await self.two.wait()
+            else:
+                await asyncio.sleep(0)  # the others come to wait for this one
+            return await super().ask(messages, about="")
+
+    judge = Pointwise(Slow(), ONE)
+    async with asyncio.timeout(20):
+        ratings = await asyncio.gather(*(judge.rate(TASK, answered(f"Hi {n}!")) for n in range(3)))
+    assert [rating.score for rating in ratings] == [4.0] * 3

@@ -122,3 +122,25 @@ def test_the_coin_is_the_seeds() -> None:
     found = {play(Ranked(tied), field(6), seed).best for seed in range(20)}
     assert len(found) > 1
     assert play(Ranked(tied), field(6), 3) == play(Ranked(tied), field(6), 3)
+
+
+def test_a_pair_that_failed_is_not_counted_twice() -> None:
+    """These two meet again before others are left to meet; their one failure must not put both out."""
+    failing = {(1, 5), (2, 4), (2, 6), (3, 4), (3, 5), (3, 6)}
+    found = play(Ranked(lambda *pair: JudgeState.PARSE_FAILED if pair in failing else JudgeState.OK), field(6))
+    assert (found.best, found.worst) == (5, 0)
+
+
+class Circular(Ranked):
+    """Prefers each answer to the one before it, and the first to the last."""
+
+    async def compare(self, task: Task, a: Attempt, b: Attempt) -> Preference:
+        ahead = (len(a.text) - len(b.text)) % 3 == 1
+        return Preference(JudgeState.OK, "a" if ahead else "b", (OrderVerdict(JudgeState.TIE, None),) * 2)
+
+
+def test_nobody_is_both_the_best_and_the_worst() -> None:
+    for seed in range(10):
+        found = play(Circular(), field(3), seed)
+        assert found.best is None or found.best != found.worst
+        assert (found.best is None) is (found.worst is None)

@@ -21,7 +21,7 @@ from stillroom.sampling.records import Completion, Message, Request, SamplingPar
 from stillroom.sampling.teachers import vllm as module
 from stillroom.sampling.teachers._vllm_answer import Pieces, sampling_params
 from stillroom.sampling.teachers._vllm_guard import Guard, descendants, running, start_time
-from stillroom.sampling.teachers.vllm import Place, VllmTeacher, engine_settings
+from stillroom.sampling.teachers.vllm import Loaded, Place, VllmTeacher, engine_settings
 
 SMOLLM2 = "embedded:smollm2-135m-instruct"
 
@@ -75,9 +75,22 @@ async def test_closing_what_never_started() -> None:
 
 
 @pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(("waiting", "cancelled"), [(False, True), (True, False)])
+def test_nobody_listens_to_an_engine_that_is_about_to_end_unless_requests_wait(waiting: bool, cancelled: bool) -> None:
+    """vLLM logs a traceback where the task that waits for outputs sees the engine end."""
+    stopped: list[bool] = []
+    engine = SimpleNamespace(
+        output_handler=SimpleNamespace(cancel=lambda: stopped.append(True)),
+        output_processor=SimpleNamespace(has_unfinished_requests=lambda: waiting),
+    )
+    loaded: Any = Loaded(engine, None, [], 1, False, None, None)  # type: ignore[arg-type]
+    loaded.stop_listening()
+    assert bool(stopped) is cancelled
+
+
 async def test_an_engine_whose_asker_was_cancelled_is_still_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     go, closed = threading.Event(), []
-    engine = SimpleNamespace(close=lambda: closed.append(1))
+    engine = SimpleNamespace(close=lambda: closed.append(1), stop_listening=lambda: None)
 
     def start(*args: Any) -> Any:
         go.wait()
