@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -88,6 +88,11 @@ class Scripted:
         """Nothing to free."""
 
 
+def made(*_: object, **__: object) -> Scripted:
+    """In the place of the recipe's own teacher."""
+    return Scripted()
+
+
 def rss_mb() -> float:
     """Resident memory of this process now."""
     pages = Path("/proc/self/statm")
@@ -118,7 +123,7 @@ class Watch(Display):
         """Watches from a thread of its own: the event loop has no time to spare."""
         ended = threading.Event()
         self.look("sampling 0 %")
-        thread = threading.Thread(target=self._watch, args=(counts, ended))
+        thread = threading.Thread(target=self._follow, args=(counts, ended))
         thread.start()
         try:
             yield
@@ -127,7 +132,7 @@ class Watch(Display):
             thread.join()
             self.look("sampling 100 %")
 
-    def _watch(self, counts: Counts, ended: threading.Event) -> None:
+    def _follow(self, counts: Counts, ended: threading.Event) -> None:
         for share in SHARES[:-1]:
             while counts.finished < share * (counts.tasks_total or 1):
                 if ended.wait(0.02):
@@ -159,9 +164,8 @@ def write(folder: Path, count: int, teacher: str) -> Path:
 def measure(count: int, folder: Path, teacher: str) -> list[Look]:
     """The run; what was seen of it."""
     recipe = write(folder, count, teacher)
-    made = {"make_teacher": lambda *_, **__: Scripted()} if teacher == "scripted" else {}
     watch = Watch()
-    with patch.multiple(runner, **made) if made else patch.object(runner, "ONE_ANSWER", runner.ONE_ANSWER):
+    with patch.object(runner, "make_teacher", made) if teacher == "scripted" else nullcontext():
         result = runner.run(recipe, out=folder / "run", display=watch)
     watch.look("end")
     print(f"{result.tasks:,} tasks, {result.attempts:,} attempts, {result.rows:,} rows")

@@ -26,6 +26,8 @@ from stillroom.sampling.hashing import digest
 from stillroom.sampling.records import Attempt, Messages, SamplingParams
 
 TOP_LOGPROBS = 20
+JUDGE_PREFIX = "judge-"
+"""How the requests of a judge are called in the ledger."""
 _TOO_LONG = re.compile(
     r"context.{0,10}(?:length|window|limit|size)|maximum.{0,20}(?:length|tokens)|max_model_len"
     r"|too long|too many (?:input )?tokens|reduce (?:the|your) (?:length|prompt|input)",
@@ -161,7 +163,7 @@ class Dialogue:
 
     async def _request(self, messages: Messages) -> Attempt:
         # Named by content: the same question is the same request, whatever the ids of task and candidates are.
-        about = f"judge-{digest([message.as_dict() for message in messages], 16)}"
+        about = f"{JUDGE_PREFIX}{digest([message.as_dict() for message in messages], 16)}"
         return await self._ask.ask(messages, about=about, sampling=self._sampling)
 
     async def _asked(self, question: Callable[[bool], Question]) -> _Asked:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from stillroom.errors import InputError
+from stillroom.judges.dialogue import Asks
 from stillroom.judges.jury import Jury, JuryPairwise
 from stillroom.judges.pairwise import Pairwise
 from stillroom.judges.pointwise import Pointwise
@@ -32,11 +33,11 @@ from stillroom.judges.settings import (
 )
 from stillroom.judges.style import StyleJudge
 from stillroom.sampling.asking import Asker
-from stillroom.sampling.counts import Counts
 from stillroom.sampling.hashing import digest
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.limits import Meter, Prices
 from stillroom.sampling.records import Attempt
+from stillroom.sampling.teachers.base import Teacher
 from stillroom.sampling.teachers.factory import make_teacher
 
 QUALITIES: dict[str, Callable[[Attempt], float]] = {
@@ -49,11 +50,10 @@ QUALITIES: dict[str, Callable[[Attempt], float]] = {
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A judge that rates (`pointwise`) or compares (`pairwise`): one of the two. `counts`: of those it asks."""
+    """A judge that rates (`pointwise`) or compares (`pairwise`): one of the two."""
 
     pointwise: PointwiseJudge | None
     pairwise: PairwiseJudge | None
-    counts: tuple[Counts, ...] = ()
 
     @property
     def judge(self) -> PointwiseJudge | PairwiseJudge:
@@ -79,13 +79,15 @@ class Made:
 
 class Place(NamedTuple):
     """Where a judge works. `ledger`: keeps its requests; `base`: relative paths start there; `seed`: the run's.
-    `meter`, `prices`: limits that it shares with others, and what its tokens cost."""
+    `meter`, `prices`: limits that it shares with others, and what its tokens cost. `asks`: makes what asks, in the
+    place of an Asker."""
 
     ledger: Ledger
     base: Path
     seed: int = 0
     meter: Meter | None = None
     prices: Prices | None = None
+    asks: Callable[[Teacher, LlmJudgeSettings], Asks] | None = None
 
 
 def make_judge(settings: JudgeSettings, place: Place) -> Made:
@@ -112,16 +114,21 @@ def make_judge(settings: JudgeSettings, place: Place) -> Made:
 def _llm(s: LlmJudgeSettings, place: Place) -> Made:
     teacher = make_teacher(s.teacher, base=place.base)
     rubric = load_rubric(s.rubric, place.base)
+    ask = _asker(s, teacher, place) if place.asks is None else place.asks(teacher, s)
+    if s.mode == "pointwise":
+        judge = Pointwise(ask, rubric, logprobs=s.logprobs, structured=s.structured, reasons=s.reasons)
+        return Made(judge, None)
+    reasons = s.reasons is not False
+    pairwise = Pairwise(ask, rubric, structured=s.structured, reasons=reasons, both_orders=s.both_orders)
+    return Made(None, pairwise)
+
+
+def _asker(s: LlmJudgeSettings, teacher: Teacher, place: Place) -> Asker:
     more: dict[str, Any] = {"seed": place.seed, "retry": s.teacher.retry, "meter": place.meter}
     ask = Asker(teacher, place.ledger, s.teacher.sampling, **more)
     if place.meter is not None:
         place.meter.watch(ask.counts, place.prices)
-    if s.mode == "pointwise":
-        judge = Pointwise(ask, rubric, logprobs=s.logprobs, structured=s.structured, reasons=s.reasons)
-        return Made(judge, None, (ask.counts,))
-    reasons = s.reasons is not False
-    pairwise = Pairwise(ask, rubric, structured=s.structured, reasons=reasons, both_orders=s.both_orders)
-    return Made(None, pairwise, (ask.counts,))
+    return ask
 
 
 def _scripted(s: ScriptedJudgeSettings) -> Made:
@@ -138,7 +145,6 @@ def _scripted(s: ScriptedJudgeSettings) -> Made:
 
 def _jury(s: JurySettings, place: Place) -> Made:
     members = [make_judge(member, place) for member in s.members]
-    counts = tuple(c for member in members for c in member.counts)
     rating = [member.pointwise for member in members if member.pointwise is not None]
     comparing = [member.pairwise for member in members if member.pairwise is not None]
     if rating and comparing:
@@ -146,5 +152,5 @@ def _jury(s: JurySettings, place: Place) -> Made:
             f"{len(rating)} members of the jury rate and {len(comparing)} compare: give all of them one mode"
         )
     if rating:
-        return Made(Jury(rating, s.how), None, counts)
-    return Made(None, JuryPairwise(comparing, s.how), counts)
+        return Made(Jury(rating, s.how), None)
+    return Made(None, JuryPairwise(comparing, s.how))

@@ -68,12 +68,17 @@ async def _draw(run: PreferenceRun, source: CandidateSource, tasks: Sequence[Tas
     return Drawn(source.name, outcomes, on_policy=run.is_on_policy(source))
 
 
+def policy_of(source: CandidateSource) -> Fixed:
+    """As many answers as the recipe says; as many again may be cut off or empty."""
+    return Fixed(policy="fixed", attempts=source.draws, max_unscored=source.draws)
+
+
 def _core(run: PreferenceRun, source: CandidateSource, teacher: Teacher) -> Core:
     settings = source.teacher
     return Core(
         teacher,
         FinishedScorer(),
-        Fixed(policy="fixed", attempts=source.draws, max_unscored=source.draws),
+        policy_of(source),
         run.ledger,
         sampling=settings.sampling,
         seed=run.recipe.seed,

@@ -62,23 +62,29 @@ async def judge_of(run: PreferenceRun, settings: JudgeSettings) -> AsyncIterator
 
 async def judge_candidates(run: PreferenceRun, gathered: Gathered) -> Judgements:
     """Judges every candidate. Raises Interrupted at a limit of the run; what was judged is kept."""
-    found = Judgements()
     async with judge_of(run, run.recipe.judge) as made:
         run.judge_identity = made.identity
-        work = [task for task in gathered.tasks if gathered.by_task[task.id]]
-        counts = Counts(tasks_total=len(work))
+        counts = Counts(tasks_total=sum(map(bool, gathered.by_task.values())))
+        with run.display.sampling("judging", counts):
+            found = await judge_all(made, gathered, run.recipe.seed, counts)
+    _report(run, found, counts.elapsed_s)
+    return found
 
-        async def one(task: Task) -> None:
-            candidates = gathered.by_task[task.id]
-            if made.pointwise is not None:
-                await _rate(made.pointwise, task, candidates, found)
-            elif made.pairwise is not None:
-                await _compare(made.pairwise, task, candidates, found, run.recipe.seed)
+
+async def judge_all(made: Made, gathered: Gathered, seed: int, counts: Counts | None = None) -> Judgements:
+    """What the judge makes of all candidates. `counts`: where progress is told, prompt by prompt."""
+    found = Judgements()
+
+    async def one(task: Task) -> None:
+        candidates = gathered.by_task[task.id]
+        if made.pointwise is not None:
+            await _rate(made.pointwise, task, candidates, found)
+        elif made.pairwise is not None:
+            await _compare(made.pairwise, task, candidates, found, seed)
+        if counts is not None:
             counts.satisfied += 1
 
-        with run.display.sampling("judging", counts):
-            await each_of(work, one)
-    _report(run, found, counts.elapsed_s)
+    await each_of([task for task in gathered.tasks if gathered.by_task[task.id]], one)
     return found
 
 

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from stillroom.recipes.loading import Loaded
@@ -24,7 +25,7 @@ from stillroom.sampling.policy import Policy, Tally, Until
 from stillroom.sampling.prompt import Prompt
 from stillroom.sampling.records import SamplingParams, State, StopReason, Task
 from stillroom.sampling.teachers.factory import make_teacher
-from stillroom.sampling.teachers.settings import RecordedSettings
+from stillroom.sampling.teachers.settings import RecordedSettings, TeacherSettings
 from stillroom.traces.answers import AnswerChecker, AnswerScorer
 from stillroom.traces.tasks import load_tasks
 
@@ -102,13 +103,9 @@ def plan(loaded: Loaded[Recipe], ledger: Ledger, before: str | None) -> Plan:
     Raises InputError for a recipe that cannot be run.
     """
     recipe = loaded.recipe
-    teacher = make_teacher(recipe.teacher, base=loaded.base)
-    try:
-        identity = teacher.identity
-    finally:
-        run_async(teacher.close())
-    weighing = _Weighing(ledger, recipe, identity, {identity, before})
-    for part in _parts(loaded):
+    identity = identity_of(recipe.teacher, loaded.base)
+    weighing = Weighing(ledger, recipe.seed, {identity, before})
+    for part in _parts(loaded, identity):
         weighing.add(part)
     mean = ledger.mean_tokens(identity) or (ledger.mean_tokens(before) if before else None)
     replayed = isinstance(recipe.teacher, RecordedSettings)
@@ -122,33 +119,44 @@ def greedy(recipe: Recipe) -> SamplingParams:
     return SamplingParams(temperature=0, max_tokens=limit or sampling.max_tokens, stop=sampling.stop)
 
 
-class _Part(NamedTuple):
-    """Tasks that are asked of the teacher in the same way."""
+def identity_of(settings: TeacherSettings, base: Path) -> str:
+    """The identity of the teacher that `settings` describe. Raises as `make_teacher` does."""
+    teacher = make_teacher(settings, base=base)
+    try:
+        return teacher.identity
+    finally:
+        run_async(teacher.close())
+
+
+class Part(NamedTuple):
+    """Tasks that are asked of one teacher in the same way. `teacher` and `scorer` are identities."""
 
     tasks: Sequence[Task]
     sampling: SamplingParams
     policy: Policy
+    teacher: str
+    prompt: Prompt
+    scorer: str
 
 
-def _parts(loaded: Loaded[Recipe]) -> Iterator[_Part]:
+def _parts(loaded: Loaded[Recipe], teacher: str) -> Iterator[Part]:
     recipe = loaded.recipe
     tasks = load_tasks(recipe.tasks, base=loaded.base, seed=recipe.seed)
-    yield _Part(tasks.train, recipe.teacher.sampling, recipe.keep)
+    s = recipe.scorer
+    with AnswerChecker(s.workers, s.timeout_s, s.memory_mb, policies=s.policies) as checker:
+        asked = (teacher, recipe.teacher.teacher_prompt, AnswerScorer(checker).identity)
+    yield Part(tasks.train, recipe.teacher.sampling, recipe.keep, *asked)
     if recipe.evaluate is not None and "teacher" in recipe.evaluate.baselines:
-        yield _Part(tasks.test, greedy(recipe), _ONCE)
+        yield Part(tasks.test, greedy(recipe), _ONCE, *asked)
 
 
-class _Weighing:
-    """Adds up what becomes of the draws of each task."""
+class Weighing:
+    """Adds up what becomes of the draws of each task. `teachers`: whose attempts on record are looked at."""
 
-    def __init__(self, ledger: Ledger, recipe: Recipe, teacher: str, teachers: set[str | None]) -> None:
+    def __init__(self, ledger: Ledger, seed: int, teachers: set[str | None]) -> None:
         self.draws: dict[Use, int] = dict.fromkeys(Use, 0)
         self.tasks: dict[Use, int] = dict.fromkeys(Use, 0)
-        self._ledger, self._teacher, self._seed = ledger, teacher, recipe.seed
-        self._prompt: Prompt = recipe.teacher.teacher_prompt
-        s = recipe.scorer
-        with AnswerChecker(s.workers, s.timeout_s, s.memory_mb, policies=s.policies) as checker:
-            self._scorer = AnswerScorer(checker).identity
+        self._ledger, self._seed = ledger, seed
         self._rate = _rate(ledger)
         self._keys, self._asked_tasks = set[str](), set[str]()
         for request in ledger.requests():
@@ -156,12 +164,12 @@ class _Weighing:
                 self._keys.add(request.key)
                 self._asked_tasks.add(request.task_id)
 
-    def add(self, part: _Part) -> None:
+    def add(self, part: Part) -> None:
         """Counts the draws of each task."""
         limit = (part.policy.escalate or (part.sampling.max_tokens,))[-1]
         for task in part.tasks:
-            key = request_key(self._prompt.messages(task), part.sampling, self._teacher, self._seed)
-            scorer = scorer_key(self._scorer, task.reference)
+            key = request_key(part.prompt.messages(task), part.sampling, part.teacher, self._seed)
+            scorer = scorer_key(part.scorer, task.reference)
             found = self._ledger.find(key, limit, task.id, scorer) if key in self._keys else {}
             uses = self._uses(found, part.policy)
             if missing := uses.pop(Use.MORE, 0):

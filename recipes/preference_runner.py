@@ -102,9 +102,8 @@ class PreferenceRun:
         self.folder.note(
             finished=now(),
             rows=len(paired.train),
-            sampling=self.sampled,
+            judge=self.judge_identity,
             judgements=judgements.states(),
-            identities=self.identities | {"judge": self.judge_identity},
         )
         return PreferenceResult(
             folder=self.folder.path,
@@ -172,5 +171,7 @@ class PreferenceRun:
 
     async def _judged(self, tasks: TaskSet) -> tuple[Gathered, Judgements]:
         prompts = (*tasks.train, *tasks.test)
-        gathered = gather(await draw_candidates(self, prompts), order=prompts)
+        drawn = await draw_candidates(self, prompts)
+        self.folder.note(sources=self.identities, sampling=self.sampled)
+        gathered = gather(drawn, order=prompts)
         return gathered, await judge_candidates(self, gathered)

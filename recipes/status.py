@@ -22,11 +22,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from stillroom.errors import InputError, MissingFile, RunFolderError
-from stillroom.recipes.loading import Loaded, load_recipe
+from stillroom.judges.dialogue import JUDGE_PREFIX
+from stillroom.recipes.loading import AnyRecipe, Loaded, load_any
 from stillroom.recipes.plan import PAID, Plan, Use, plan
+from stillroom.recipes.preference_plan import PreferencePlan, preference_plan
+from stillroom.recipes.preference_schema import PreferenceRecipe
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.ledger import Ledger, Salvaged, Totals
-from stillroom.students.evaluate.results import Evaluation, read_eval
+from stillroom.students.evaluate.results import ACCURACY, Evaluation, read_eval
 from stillroom.traces.writing import replaced, storable
 
 PIPE_WIDTH = 120
@@ -47,7 +50,7 @@ class Status:
     verdicts: dict[str, int]
     rows: int | None
     evaluation: Evaluation | None
-    plan: Plan | None
+    plan: Plan | PreferencePlan | None
     no_plan: str
     salvaged: Salvaged | None
 
@@ -95,7 +98,7 @@ def status(
 
 
 class _Planned(NamedTuple):
-    plan: Plan | None
+    plan: Plan | PreferencePlan | None
     why_not: str
 
 
@@ -104,24 +107,34 @@ def _plan(
 ) -> _Planned:
     """The plan. Where nobody asked for one, what keeps it from being made is said, not raised."""
     try:
-        loaded = load_recipe(recipe, overrides) if recipe is not None else _own_recipe(folder, facts, overrides)
+        loaded = load_any(recipe, overrides) if recipe is not None else _own_recipe(folder, facts, overrides)
         if loaded.recipe.name != facts["name"]:
             raise RunFolderError(
                 f"{folder} is the folder of a run of recipe {facts['name']!r}, not of {loaded.recipe.name!r}"
             )
-        return _Planned(plan(loaded, ledger, facts.get("teacher", {}).get("identity")), "")
+        return _planned(loaded, ledger, facts)
     except InputError as error:
         if recipe is not None or overrides:
             raise
         return _Planned(None, str(error))
 
 
-def _own_recipe(folder: Path, facts: dict[str, Any], overrides: Sequence[str]) -> Loaded[Recipe]:
+def _planned(loaded: Loaded[AnyRecipe], ledger: Ledger, facts: dict[str, Any]) -> _Planned:
+    match loaded.recipe:
+        case Recipe() as traces:
+            before = facts.get("teacher", {}).get("identity")
+            return _Planned(plan(Loaded(traces, loaded.base, loaded.path), ledger, before), "")
+        case PreferenceRecipe() as preferences:
+            return _Planned(preference_plan(Loaded(preferences, loaded.base, loaded.path), ledger), "")
+    return _Planned(None, "a comparison of recorded judges asks nobody")
+
+
+def _own_recipe(folder: Path, facts: dict[str, Any], overrides: Sequence[str]) -> Loaded[AnyRecipe]:
     """The recipe that the run was made with, as resolved, with its paths starting where they did."""
     base = facts.get("recipe", {}).get("base")
     if base is None:
         raise RunFolderError(f"{folder / 'run.json'} does not say where the recipe was: name it with --recipe")
-    return load_recipe(folder / "recipe.yaml", overrides)._replace(base=Path(base))
+    return load_any(folder / "recipe.yaml", overrides)._replace(base=Path(base))
 
 
 def _facts(path: Path) -> dict[str, Any]:
@@ -147,14 +160,22 @@ def show_status(found: Status) -> None:
     where = escape(f"{found.name} in {found.folder}")
     console.print(f"[bold]{where}[/]: started {found.started}, {state}", soft_wrap=True)
     console.print(_held(found))
-    if found.plan is not None:
+    if isinstance(found.plan, PreferencePlan):
+        _show_preference_plan(console, found.plan)
+    elif found.plan is not None:
         _show_plan(console, found.plan)
     elif found.no_plan:
         console.print(f"what would be paid for now cannot be said: {found.no_plan}", markup=False, soft_wrap=True)
     if found.evaluation is not None:
-        from stillroom.students.evaluate.table import eval_table
+        console.print(_evaluated(found.evaluation))
 
-        console.print(eval_table(found.evaluation))
+
+def _evaluated(evaluation: Evaluation) -> Table:
+    from stillroom.students.evaluate.preference_table import preference_table
+    from stillroom.students.evaluate.table import eval_table
+
+    traces = any(row.metric == ACCURACY for row in evaluation.results)
+    return eval_table(evaluation) if traces else preference_table(evaluation)
 
 
 def _held(found: Status) -> Table:
@@ -169,7 +190,7 @@ def _held(found: Status) -> Table:
     unknown = f" + {t.cancelled_unknown:,} unknown" if t.cancelled_unknown else ""
     table.add_row("requests cancelled (tokens)", f"{t.cancelled:,} ({t.cancelled_tokens:,}{unknown})")
     if found.rows is not None:
-        table.add_row("SFT rows", f"{found.rows:,}")
+        table.add_row("rows written", f"{found.rows:,}")
     return table
 
 
@@ -200,6 +221,25 @@ def _show_plan(console: Console, plan: Plan) -> None:
     console.print(_cost_in_words(plan), soft_wrap=True)
 
 
+def _show_preference_plan(console: Console, plan: PreferencePlan) -> None:
+    """What a run of the preference path would pay for: by source, then the judge."""
+    table = Table(box=None, padding=(0, 2), pad_edge=False)
+    table.add_column("if it were run now")
+    for column in ("draws", "on record", "asked"):
+        table.add_column(column, justify="right")
+    for name, of in plan.sources.items():
+        used = of.draws[Use.USED] + of.draws[Use.SCORED_ANEW]
+        asked = f"about {of.asked:,}" if of.asked else "0"
+        table.add_row(f"candidates of {escape(name)}", f"{used + of.asked:,}", f"{used:,}", asked)
+    asked = f"about {plan.requests:,}" if plan.requests else "0"
+    table.add_row("the judge", f"{plan.on_record + plan.requests:,}", f"{plan.on_record:,}", asked)
+    console.print()
+    console.print(table)
+    costs = plan.asked + plan.requests
+    said = f"about {costs:,} requests would be made" if costs else "nothing would be paid for"
+    console.print(said, soft_wrap=True)
+
+
 def _cost_in_words(plan: Plan) -> str:
     if not plan.asked:
         return "nothing would be paid for"
@@ -223,14 +263,16 @@ def _salvage_in_words(s: Salvaged) -> str:
 
 
 def attempts(folder: str | Path, *, out: str | Path | None = None) -> int:
-    """Writes every attempt of the run's teacher with its latest verdict as JSON Lines, in draw order.
+    """Writes every attempt of the run's teacher, or of all sources of candidates, with its latest verdict as JSON
+    Lines, in draw order. What a judge was asked is no attempt.
 
     Gives their number.
     `out`: a file, None for standard output. The lines are what `teacher: {kind: recorded}` reads.
     """
-    teacher = _facts(Path(folder)).get("teacher", {}).get("identity")
+    facts = _facts(Path(folder))
+    teachers = {facts.get("teacher", {}).get("identity"), *facts.get("sources", {}).values()}
     with Ledger.read(Path(folder)) as ledger:
-        own = [row for row in ledger.rows() if row["teacher"] == teacher]
+        own = [r for r in ledger.rows() if r["teacher"] in teachers and not r["task_id"].startswith(JUDGE_PREFIX)]
         rows = sorted(own, key=lambda row: (row["task_id"], row["request"], row["draw"]))
     with replaced(Path(out)) if out is not None else nullcontext(sys.stdout.buffer) as file:
         for row in rows:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from stillroom.errors import MissingExtra
-from stillroom.sampling.models import quiet_transformers
+from stillroom.sampling.models import import_torch, quiet_transformers
 
 LOGGERS = ("trl", "peft", "accelerate", "datasets")
 
@@ -23,6 +23,7 @@ LOGGERS = ("trl", "peft", "accelerate", "datasets")
 def quiet_training() -> Iterator[None]:
     """Raises MissingExtra if a part of the extra `train` is not installed."""
     try:
+        import_torch()  # before peft loads it: its threads shall sleep while they wait
         import datasets
         import peft  # noqa: F401
         import trl  # noqa: F401

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from stillroom.errors import StillroomError, TrainingError
+from stillroom.students.rounding import merge_adapter, round_weights
 
 RECORD = "training.json"
 ADAPTER = "adapter"
@@ -52,12 +53,12 @@ def check_room(folder: Path, needed: int) -> None:
 
 
 def save_student(
-    trained: Any, tokenizer: Any, work: Path, *, base: str, lora: bool, merged: bool, dtype: Any
+    trained: Any, tokenizer: Any, work: Path, *, base: str, lora: bool, merged: bool, dtype: Any, seed: int
 ) -> None:
     """Writes the adapter (of a LoRA), and the whole model if asked or if there is no adapter.
 
     `trained`: the peft model or the model itself; its adapter is merged in, so it is the last use of it. `base`: the
-    name that the adapter gives as its base.
+    name that the adapter gives as its base. `seed`: of the rounding to `dtype` (see `rounding`).
     """
     from safetensors import SafetensorError
 
@@ -69,8 +70,8 @@ def save_student(
             (work / ADAPTER / "README.md").unlink(missing_ok=True)  # peft's card, all of it still to be filled in
             tokenizer.save_pretrained(str(work / ADAPTER))
         if merged or not lora:
-            model = trained.merge_and_unload() if lora else trained
-            _save_model(model.to(dtype), tokenizer, work / MERGED)
+            model = merge_adapter(trained, dtype, seed) if lora else round_weights(trained, dtype, seed)
+            _save_model(model, tokenizer, work / MERGED)
     except SafetensorError as error:  # what its writer raises for a full disk; it is no OSError
         raise _unwritable(work, error) from error
 

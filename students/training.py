@@ -137,6 +137,7 @@ def save(model: Any, tokenizer: Any, settings: StudentSettings, plan: Plan, work
         lora=adapter is not None,
         merged=merged is not None,
         dtype=getattr(torch, plan.dtype),
+        seed=plan.seed,
     )
     shutil.rmtree(work / TRL, ignore_errors=True)
 

@@ -108,7 +108,8 @@ def test_a_run_writes_pairs_audit_card_and_what_was_left_out(tmp_path: Path) -> 
         assert row["chosen_score"] > row["rejected_score"]
         assert row["rejected_source"] == "long"
     facts = json.loads((result.folder / "run.json").read_text())
-    assert facts["identities"]["judge"].startswith("style:")
+    assert facts["judge"].startswith("style:")
+    assert set(facts["sources"]) == set(STYLES)
     assert set(facts["hashes"]["files"]) == {"prompts.jsonl", "plain.jsonl", "long.jsonl", "odd.jsonl"}
 
 
@@ -327,6 +328,38 @@ def test_the_commands_print_tables_and_json(tmp_path: Path) -> None:
     assert json.loads(stillroom("pairs", tmp_path / "run", "--json").stdout)["audit"]["refused"] is False
     status = json.loads(stillroom("status", tmp_path / "run", "--json").stdout)
     assert status["ledger"]["attempts"] == 36
+
+
+def test_status_says_what_would_be_asked(tmp_path: Path, model_server: ModelServer) -> None:
+    model_server.script = rating
+    recipe = write_prompts(tmp_path, judge=llm_judge(model_server, logprobs=False))
+    start(recipe, tmp_path / "run")
+    asked = len(model_server.bodies)
+
+    def planned(*changes: str) -> Any:
+        sets = [part for change in changes for part in ("--set", change)]
+        return json.loads(stillroom("status", tmp_path / "run", "--json", *sets).stdout)["plan"]
+
+    same = planned()
+    assert (same["asked"], same["candidates"], same["judge"]) == (0, 36, {"on_record": 36, "requests": 0})
+    rubric = planned("judge.rubric=instruction_following")
+    assert (rubric["asked"], rubric["judge"]) == (0, {"on_record": 0, "requests": 36})
+    other = planned("pairs.length=matched")
+    assert (other["asked"], other["judge"]["requests"]) == (0, 0)
+    assert len(model_server.bodies) == asked
+    assert "nothing would be paid for" in stillroom("status", tmp_path / "run").stdout
+    assert (
+        "about 36 requests"
+        in stillroom("status", tmp_path / "run", "--set", "judge.rubric=instruction_following").stdout
+    )
+
+
+def test_attempts_are_those_of_the_sources_and_not_the_judges(tmp_path: Path, model_server: ModelServer) -> None:
+    model_server.script = rating
+    start(write_prompts(tmp_path, judge=llm_judge(model_server, logprobs=False)), tmp_path / "run")
+    lines = stillroom("attempts", tmp_path / "run").stdout.splitlines()
+    assert len(lines) == 36
+    assert not any("helpfulness" in line for line in lines)
 
 
 def test_pairs_of_others_are_audited_too(tmp_path: Path) -> None:

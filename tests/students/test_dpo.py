@@ -422,10 +422,12 @@ HELD_OUT = ["lamp", "stone", "ship", "doctor", "cloud", "mountain", "bottle", "t
 
 def _polite(pair: Any, thing: str) -> dict[str, Any]:
     """An obvious preference: a plain sentence over a shouted one."""
-    return pair(
-        f"Tell me about the {thing}.",
-        f"The {thing} is a useful thing, and many people like it.",
-        f"WOW!!! THE {thing.upper()} IS SO AMAZING!!! YOU WILL LOVE IT!!!",
+    return dict(
+        pair(
+            f"Tell me about the {thing}.",
+            f"The {thing} is a useful thing, and many people like it.",
+            f"WOW!!! THE {thing.upper()} IS SO AMAZING!!! YOU WILL LOVE IT!!!",
+        )
     )
 
 
@@ -441,4 +443,6 @@ def test_smollm2_learns_an_obvious_preference(pair: Any, tmp_path: Path) -> None
     found = implicit_rewards(trained.adapter, SMOLLM2, held_out)
     assert found.accuracy.value > 0.8
     assert found.margin.low > 0
+    served = implicit_rewards(trained.model, SMOLLM2, held_out)  # in bfloat16 where the machine has it
+    assert served.margin.value == pytest.approx(found.margin.value, rel=0.05)
     assert trained.losses[-1] < trained.losses[0]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import exp, log, tanh
 from random import Random
 from typing import Any
@@ -21,7 +22,7 @@ from stillroom.students.evaluate.winrate import (
 )
 
 
-def duels(points: list[float | None], gaps: list[float] | None = None) -> list[Duel]:
+def duels(points: Sequence[float | None], gaps: list[float] | None = None) -> list[Duel]:
     lengths = gaps or [0.0] * len(points)
     return [Duel(f"t{i}", p, 100 + g, 100) for i, (p, g) in enumerate(zip(points, lengths, strict=True))]
 
