@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from stillroom.errors import RunError
+from stillroom.errors import RunError, StillroomError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -35,6 +35,8 @@ def replaced(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except StillroomError:  # a LedgerError is an OSError, and says itself what happened
+        raise
     except OSError as error:
         raise _cannot("write", path, error) from error
     finally:
