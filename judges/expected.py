@@ -10,6 +10,10 @@ It refuses to estimate where the tokens do not carry the scale: the rating is no
 have less than half of the probability, or a label may be the beginning of another (1 of 10). The parsed rating stands
 then, and the result says why.
 
+With structured output the second of these checks has little force: vLLM strikes out what the schema does not allow
+before it reports probabilities, so the labels share them with white space alone, however little the judge meant them.
+Only a calibration can tell then.
+
 >>> token = TokenChoice("4", -0.69, (("4", -0.69), ("3", -0.69)))
 >>> written = (TokenChoice("[[clear:", 0.0, ()), TokenChoice(" ", 0.0, ()), token, TokenChoice("]]", 0.0, ()))
 >>> expected_rating(written, "clear", 4, 1, 5).value
@@ -30,6 +34,10 @@ LEAST_MASS = 0.5
 
 LEAST_AMBIGUOUS = 0.01
 """Share of that probability on a label that may be the beginning of another, above which the mean means nothing."""
+
+
+STRUCK_OUT = -9999.0
+"""Reported in the place of minus infinity: by vLLM for what was struck out, by OpenAI for what is very unlikely."""
 
 
 class Expected(NamedTuple):
@@ -80,7 +88,7 @@ def _scale_probabilities(choice: TokenChoice, low: int, high: int) -> dict[int, 
     probabilities: dict[int, float] = {}
     for token, logprob in tokens.items():
         point = labels.get(token.strip())
-        if point is not None and not math.isnan(logprob):
+        if point is not None and logprob > STRUCK_OUT:  # false of nan too
             probabilities[point] = probabilities.get(point, 0.0) + math.exp(min(logprob, 0.0))
     return probabilities
 

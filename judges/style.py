@@ -45,9 +45,9 @@ RULES: Mapping[str, _Weighted] = MappingProxyType(
         "short_sentences": _Weighted(rules.short_sentences, 3),
         "no_filler": _Weighted(rules.no_filler, 3),
         "calm": _Weighted(rules.calm, 1),
-        "on_topic": _Weighted(rules.on_topic, 2),
+        "on_topic": _Weighted(rules.on_topic, 3),
         "no_echo": _Weighted(rules.no_echo, 1),
-        "no_repetition": _Weighted(rules.no_repetition, 2),
+        "no_repetition": _Weighted(rules.no_repetition, 4),
         "finished": _Weighted(rules.finished, 1),
     }
 )

@@ -54,6 +54,14 @@ def test_each_criterion_at_its_own_last_place() -> None:
     assert expected_rating(choices, "plain_words", 2, 1, 5).value == pytest.approx(3.0)
 
 
+@pytest.mark.parametrize("nothing", [-9999.0, float("-inf"), float("nan")])
+def test_a_label_that_a_schema_has_struck_out_was_not_seen(nothing: float) -> None:
+    place = TokenChoice("1", log(0.6), (("1", log(0.6)), ("2", log(0.4)), ("10", nothing), ("3", nothing)))
+    choices = written('{"clear": ', place, "}")
+    assert expected_rating(choices, "clear", 1, 1, 5).value == pytest.approx(1.4)
+    assert "beginning of 10" in expected_rating(choices, "clear", 1, 1, 10).why
+
+
 def test_in_json() -> None:
     choices = written('{"', "clear", '": ', choice("3", {"3": 0.5, "4": 0.5}), "}")
     assert expected_rating(choices, "clear", 3, 1, 5).value == pytest.approx(3.5)

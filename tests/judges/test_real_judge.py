@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import pytest
 
@@ -52,12 +52,11 @@ QUIET = Display(quiet=True)
 READY_WITHIN_S, GONE_WITHIN_S = 240.0, 20.0
 GREEDY = SamplingParams(temperature=0, max_tokens=24)
 
-CAPITALS = dict(
-    word.split("=")
-    for word in "France=Paris Italy=Rome Spain=Madrid Japan=Tokyo Germany=Berlin Egypt=Cairo Peru=Lima Cuba=Havana "
-    "Greece=Athens Norway=Oslo Kenya=Nairobi Poland=Warsaw Austria=Vienna Portugal=Lisbon Russia=Moscow China=Beijing "
-    "Ireland=Dublin Sweden=Stockholm Hungary=Budapest Canada=Ottawa".split()
-)
+CITIES = """
+Paris, France; Rome, Italy; Madrid, Spain; Tokyo, Japan; Berlin, Germany; Cairo, Egypt; Lima, Peru; Havana, Cuba;
+Athens, Greece; Oslo, Norway; Nairobi, Kenya; Warsaw, Poland; Vienna, Austria; Lisbon, Portugal; Moscow, Russia;
+Beijing, China; Dublin, Ireland; Stockholm, Sweden; Budapest, Hungary; Ottawa, Canada
+"""
 
 
 @dataclass(frozen=True)
@@ -93,20 +92,26 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     except MissingExtra as missing:
         pytest.skip(str(missing))
     server = Served(_free_port(), tmp_path_factory.mktemp("server") / "log.txt")
-    guard = Guard()  # ends it should the tests be killed
-    with server.log.open("wb") as log, guard.watching():
-        process = subprocess.Popen(
-            _command(folder, server.port), stdout=log, stderr=log, env=_environment(), start_new_session=True
-        )
-        try:
-            _wait_until_ready(process, server)
-        except BaseException:
-            _end(process)
-            raise
-    yield server
-    left = _end(process)
-    guard.close()
-    assert not left
+    guard = Guard()  # ends the server should the tests be killed
+    try:
+        with server.log.open("wb") as log, guard.watching():
+            process = _start(folder, server, log)
+        yield server
+        assert not _end(process)
+    finally:
+        guard.close()
+
+
+def _start(folder: str, server: Served, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    """The server's process, once it answers."""
+    command, environment = _command(folder, server.port), _environment()
+    process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+    try:
+        _wait_until_ready(process, server)
+    except BaseException:
+        _end(process)
+        raise
+    return process
 
 
 def _command(folder: str, port: int) -> list[str]:
@@ -180,20 +185,16 @@ def labelled(folder: Path) -> Path:
 
 
 def _capitals() -> list[dict[str, Any]]:
-    names = list(CAPITALS.values())
+    """Each country twice, the right answer first once; answers differ in length by a letter or two."""
+    known = [tuple(word.strip().split(", ")) for word in CITIES.split(";")]
     rows = []
-    for i, (country, right) in enumerate([*CAPITALS.items()] * 2):
-        texts = [f"The capital of {country} is {city}." for city in (right, names[(i + 7) % len(names)])]
-        first = i % 2  # which of the two is shown first in the file
-        asked = ("What is the capital of {}?", "Name the capital of {} in one sentence.")[i // len(names)]
-        rows.append(
-            {
-                "input": asked.format(country),
-                "output_1": texts[first],
-                "output_2": texts[1 - first],
-                "label": first + 1,
-            }
-        )
+    for i, (city, country) in enumerate(known * 2):
+        wrong, _ = known[(i + 7) % len(known)]
+        right_first = (i + i // len(known)) % 2 == 0
+        right, false = (f"The capital of {country} is {name}." for name in (city, wrong))
+        outputs = {"output_1": right, "output_2": false} if right_first else {"output_1": false, "output_2": right}
+        asked = f"What is the capital of {country}?"
+        rows.append({"input": asked, **outputs, "label": 1 if right_first else 2})
     return rows
 
 
@@ -246,14 +247,14 @@ def test_the_gate_refuses_a_real_judge_that_cannot_judge(
     recipe, out, before = write_recipe(tmp_path, served, mode), tmp_path / "run", served.asked()
     found = calibrate_judge(recipe, out=out, display=QUIET)
     asked = served.asked() - before
-    print(mode, asked, found.as_dict())
     assert found.calibration.kind == mode
     assert found.calibration.judged == PAIRS  # refused for what it says, not for saying nothing
     assert not found.gate.passed
     assert {failure.split(":")[0] for failure in found.gate.failures} == refused_for
     with Ledger.read(out) as ledger:
-        assert ledger.totals().attempts == asked > PAIRS
+        assert ledger.totals().attempts == asked
         assert ledger.totals().failures == 0
+    assert PAIRS <= asked <= found.calibration.calls == 2 * PAIRS  # the same question twice is one request
 
     assert calibrate_judge(recipe, out=out, display=QUIET) == found
     ended = stillroom("run", recipe, "--out", out)
@@ -301,7 +302,6 @@ async def test_its_ratings_are_means_of_the_servers_probabilities(served: Served
         await judge.close()
     assert [(rating.state, rating.expected, rating.calls) for rating in ratings] == [(JudgeState.OK, True, 1)] * 4
     direct = [asked_directly(served, text) for text in texts]
-    print(direct, ratings)
     assert [rating.score for rating in ratings] == pytest.approx([place.mean for place in direct], abs=0.05)
     assert any(abs(place.mean - place.written) > 0.2 for place in direct)  # it is not the rating as it was written
 
@@ -313,7 +313,6 @@ async def test_what_it_writes_in_no_form_is_counted_as_failed(served: Served, tm
         found = await calibrate(judge, pairs, seed=0)
         await judge.close()
         attempts = ledger.totals().attempts
-    print(found)
     failed = {state: n for state, n in found.states.items() if state != "ok"}
     assert failed.keys() <= {"parse_failed", "refused", "truncated"}
     assert sum(found.states.values()) == 2 * len(pairs)
