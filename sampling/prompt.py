@@ -15,6 +15,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from stillroom.sampling.records import Message, Messages, Task
 
 
+def with_input(instruction: str, text: str) -> str:
+    """An instruction and the text that it is about, if any, as one prompt.
+
+    >>> with_input("Make it shorter.", "It was, in fact, raining.")
+    'Make it shorter.\\n\\nIt was, in fact, raining.'
+    """
+    return f"{instruction.strip()}\n\n{text.strip()}" if text.strip() else instruction.strip()
+
+
 class Example(BaseModel):
     """A worked example: what is asked, and the answer as the teacher should write it."""
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, cast
 
 from stillroom.errors import InputError, MissingFile, RequestFailed
 from stillroom.sampling.hashing import digest
+from stillroom.sampling.prompt import with_input
 from stillroom.sampling.records import Completion, FinishReason, Messages, Request, Usage
 from stillroom.sampling.teachers.base import OutOfAttempts
 from stillroom.sampling.teachers.settings import RecordedColumn, RecordedSettings
@@ -42,7 +43,7 @@ class RecordedTeacher:
         self._path = base / settings.path
         if not self._path.is_file():
             raise MissingFile(f"the recording {self._path} is not there: correct teacher.path")
-        how = settings.model_dump(mode="json", include=_IDENTIFYING)
+        how = settings.model_dump(mode="json", include=_IDENTIFYING | ({"input"} if settings.input else set()))
         content = _read(self._path)
         self._identity = f"{settings.model}@{digest([hashlib.sha256(content).hexdigest(), how], 12)}"
         self._recordings: dict[str, dict[int, _Recording]] = {}
@@ -84,6 +85,8 @@ class RecordedTeacher:
     def _add(self, line: int, row: Mapping[str, Any]) -> None:
         s = self._settings
         key = _text(self._path, line, row, s.prompt or s.task_id)
+        if s.prompt and s.input:
+            key = with_input(key, str(_lookup(row, s.input) or ""))
         columns = s.columns or (RecordedColumn(text=s.text, grade=s.grade),)
         known = self._recordings.setdefault(_normalised(key) if s.prompt else key, {})
         own = None if s.columns else self._index(line, row)

@@ -130,8 +130,9 @@ class RecordedSettings(_Settings):
     """Replays attempts from a JSONL file, in the order of their field `index`, or in which they stand there.
 
     A row belongs to the task whose id is in its field `task_id`, or, where `prompt` names a field, to the task whose
-    last user message is that text. `text` (or `columns`, for several attempts in one row), `reasoning`,
-    `finish_reason`, `prompt_tokens`, `completion_tokens` and `grade` name fields; dots go into nested objects.
+    last user message is that text, followed by what the field `input` holds, if one is named. `text` (or `columns`,
+    for several attempts in one row), `reasoning`, `finish_reason`, `prompt_tokens`, `completion_tokens` and `grade`
+    name fields; dots go into nested objects.
     """
 
     kind: Literal["recorded"]
@@ -139,6 +140,7 @@ class RecordedSettings(_Settings):
     model: str = "recorded"
     task_id: str = "task_id"
     prompt: str | None = None
+    input: str | None = None
     index: str = "index"
     text: str = "text"
     columns: tuple[RecordedColumn, ...] = ()

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from stillroom.sampling.hashing import digest
+from stillroom.sampling.prompt import with_input
 from stillroom.sampling.records import Message, Task
 from stillroom.traces.tasks.records import LeftOut, Problem, Row
 from stillroom.traces.tasks.settings import CommonTasks
@@ -69,7 +70,16 @@ class RowReader:
             raise _BadRow(Problem.WRONG_TYPE, f"the field {name!r} is {_kind(prompt)}, not text")
         if not prompt.strip():
             raise _BadRow(Problem.EMPTY_PROMPT, f"the field {name!r} is empty")
-        return prompt.strip()
+        return with_input(prompt, self._input(values))
+
+    def _input(self, values: Mapping[str, Any]) -> str:
+        name = self._settings.input
+        if name is None:
+            return ""
+        text = _field(values, name)
+        if not isinstance(text, str | None):
+            raise _BadRow(Problem.WRONG_TYPE, f"the field {name!r} is {_kind(text)}, not text")
+        return text or ""
 
     def _reference(self, values: Mapping[str, Any]) -> str | None:
         name = self._settings.reference
@@ -107,7 +117,7 @@ class RowReader:
         return (turn,) if system is None else (Message("system", system), turn)
 
     def _metadata(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        used = {self._settings.prompt, self._settings.id}
+        used = {self._settings.prompt, self._settings.input, self._settings.id}
         # A worked solution is kept whole: only its end became the reference.
         if self._settings.reference_after is None:
             used.add(self._settings.reference)

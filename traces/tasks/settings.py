@@ -21,7 +21,8 @@ class CommonTasks(BaseModel):
     """What every source has.
 
     `prompt`, `reference` and `id` name fields of a row; a dot goes into nested ones (`metadata.expression`). Without
-    `id`, a task's id is a hash of its prompt, so that adding or moving rows renames none. `reference: null`: the
+    `id`, a task's id is a hash of its prompt, so that adding or moving rows renames none. `input`: a field whose text,
+    where there is one, follows the prompt after a blank line, as instruction data sets have it. `reference: null`: the
     tasks have no known answer. `system` belongs to the task: teacher and student both see it. In `template`,
     `{prompt}` stands for the row's prompt; any other brace is plain text, so `\\boxed{answer}` stays as it is.
     `limit`: training tasks (null: all). `test`: held-out tasks (null: none, or all of a test source of its own).
@@ -31,6 +32,7 @@ class CommonTasks(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     prompt: Name = "question"
+    input: Name | None = None
     reference: Name | None = "answer"
     reference_after: Name | None = None
     id: Name | None = None

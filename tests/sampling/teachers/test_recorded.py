@@ -62,6 +62,14 @@ async def test_finds_tasks_by_their_prompt(tmp_path: Path) -> None:
     assert (await draw(teacher, 0, task="any", question=" What is 2 + 2?")).text == "4"
 
 
+async def test_finds_tasks_by_their_prompt_and_the_input_that_follows_it(tmp_path: Path) -> None:
+    write(tmp_path, {"q": "Shorten:\n", "about": " A B ", "text": "A"}, {"q": "Sing.", "about": None, "text": "La"})
+    teacher = open_teacher(tmp_path, prompt="q", input="about")
+    assert (await draw(teacher, 0, question="Shorten:\n\nA B")).text == "A"
+    assert (await draw(teacher, 0, question="Sing.")).text == "La"
+    assert teacher.identity != open_teacher(tmp_path, prompt="q").identity
+
+
 async def test_reads_several_attempts_and_grades_from_one_row(tmp_path: Path) -> None:
     write(tmp_path, {"question": "q?", "small": {"text": "3", "right": False}, "large": {"text": "4", "right": True}})
     columns = [{"text": "small.text", "grade": "small.right"}, {"text": "large.text", "grade": "large.right"}]

@@ -76,7 +76,9 @@ async def test_closing_what_never_started() -> None:
 
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(("waiting", "cancelled"), [(False, True), (True, False)])
-def test_nobody_listens_to_an_engine_that_is_about_to_end_unless_requests_wait(waiting: bool, cancelled: bool) -> None:
+def test_nobody_listens_to_an_engine_that_is_about_to_end_unless_requests_wait(
+    waiting: bool, cancelled: bool
+) -> None:
     """vLLM logs a traceback where the task that waits for outputs sees the engine end."""
     stopped: list[bool] = []
     engine = SimpleNamespace(

@@ -40,6 +40,16 @@ def test_a_row_becomes_a_task(tmp_path: Path) -> None:
     assert (task.reference, task.source, dict(task.metadata)) == ("2", "p.jsonl:1", {"level": 3})
 
 
+def test_what_an_instruction_is_about_follows_it(tmp_path: Path) -> None:
+    rows = lines(row(1, input=" 7 and 8 "), row(2, input=""), row(3, input=None))
+    tasks = load(tmp_path, rows, input="input").train
+    prompts = [task.messages[0].content for task in tasks]
+    assert prompts == ["What is 1 + 1?\n\n7 and 8", "What is 2 + 1?", "What is 3 + 1?"]
+    assert tasks[0].id != load(tmp_path, lines(row(1, input="9")), input="input").train[0].id
+    with pytest.raises(TaskError, match="field 'input' is a list"):
+        load(tmp_path, lines(row(1, input=["a"])), input="input")
+
+
 def test_the_template_substitutes_once_and_leaves_other_braces(tmp_path: Path) -> None:
     rows = lines({"question": "{prompt} {answer} {0} %s", "answer": "4"})
     [task] = load(tmp_path, rows, template=r"{prompt} End with \boxed{answer}.").train
