@@ -24,6 +24,7 @@ MAY_IMPORT = {
 ROOMS = sorted(MAY_IMPORT)
 HEAVY = {
     "torch",
+    "matplotlib",
     "transformers",
     "vllm",
     "datasets",
