@@ -20,6 +20,7 @@ from stillroom.judges.pointwise import Pointwise
 from stillroom.judges.readability import ReadabilityJudge
 from stillroom.judges.recorded import RecordedPairwise, open_recorded
 from stillroom.judges.records import PairwiseJudge, PointwiseJudge
+from stillroom.judges.reference import ReferenceJudge
 from stillroom.judges.rubric import load_rubric
 from stillroom.judges.scripted import Noise, ScriptedJudge
 from stillroom.judges.settings import (
@@ -28,6 +29,7 @@ from stillroom.judges.settings import (
     LlmJudgeSettings,
     ReadabilityJudgeSettings,
     RecordedJudgeSettings,
+    ReferenceJudgeSettings,
     ScriptedJudgeSettings,
     StyleJudgeSettings,
 )
@@ -105,6 +107,8 @@ def make_judge(settings: JudgeSettings, place: Place) -> Made:
             return Made(StyleJudge(settings.weights or None), None)
         case ReadabilityJudgeSettings():
             return Made(ReadabilityJudge(), None)
+        case ReferenceJudgeSettings():
+            return Made(ReferenceJudge(), None)
         case ScriptedJudgeSettings():
             return _scripted(settings)
         case JurySettings():

@@ -76,6 +76,12 @@ class ReadabilityJudgeSettings(_Settings):
     kind: Literal["readability"]
 
 
+class ReferenceJudgeSettings(_Settings):
+    """Overlap with the task's reference answer (chrF), without a model."""
+
+    kind: Literal["reference"]
+
+
 class ScriptedJudgeSettings(_Settings):
     """A fake with known faults, for trying out everything around a judge. `quality`: what it takes for the truth:
     `longer` or `shorter` answers, or nothing that can be seen (`random`). The widths are in points of its scale, 1 to
@@ -94,7 +100,12 @@ class ScriptedJudgeSettings(_Settings):
 
 
 JuryMember = Annotated[
-    LlmJudgeSettings | RecordedJudgeSettings | StyleJudgeSettings | ReadabilityJudgeSettings | ScriptedJudgeSettings,
+    LlmJudgeSettings
+    | RecordedJudgeSettings
+    | StyleJudgeSettings
+    | ReadabilityJudgeSettings
+    | ReferenceJudgeSettings
+    | ScriptedJudgeSettings,
     Field(discriminator="kind"),
 ]
 
@@ -112,6 +123,7 @@ JudgeSettings = Annotated[
     | RecordedJudgeSettings
     | StyleJudgeSettings
     | ReadabilityJudgeSettings
+    | ReferenceJudgeSettings
     | ScriptedJudgeSettings
     | JurySettings,
     Field(discriminator="kind"),

@@ -43,6 +43,20 @@ class FinishedScorer:
         """Nothing to free."""
 
 
+class EveryAnswer:
+    """Accepts whatever was answered, cut off or empty: what a student writes is measured as it is, and none of it is
+    drawn again until it pleases."""
+
+    identity = "every-answer-1"
+
+    async def score(self, task: Task, attempt: Attempt) -> Verdict:
+        """Accepted (`answered`)."""
+        return Verdict(State.ACCEPTED, "answered")
+
+    async def close(self) -> None:
+        """Nothing to free."""
+
+
 async def draw_candidates(run: PreferenceRun, tasks: Sequence[Task]) -> list[Drawn]:
     """What every source wrote, in the order in which the recipe names them."""
     return [await _draw(run, source, tasks) for source in run.recipe.candidates]

@@ -48,7 +48,7 @@ async def _right(
     """Whether the greedy answer to each task is right; what cannot be read is not."""
     scorer, right = AnswerScorer(), dict[str, bool]()
     sampling = SamplingParams(temperature=0, max_tokens=max_tokens)
-    once = Fixed(policy="fixed", attempts=1, max_unscored=1)
+    once = Fixed(policy="fixed", attempts=1)
     answers = await answers_of(run, tasks, label, model, once, sampling)
     by_id = {task.id: task for task in tasks}
     try:

@@ -66,13 +66,15 @@ class Forgetting(BaseModel):
 class PreferenceEvaluation(BaseModel):
     """How the trained student is measured on the held-out prompts, against itself before.
 
-    `judge`: compares what both write; must not be the judge that built the pairs. `draws`: answers per prompt, at
-    `temperature`. `max_tokens`: of an answer. `length_ratio`: texts count as of matched length within this.
+    `judge`: compares what both write; must not be the judge that built the pairs. `also`: further ones. `draws`:
+    answers per prompt, at `temperature`. `max_tokens`: of an answer. `length_ratio`: texts count as of matched length
+    within this.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     judge: JudgeSettings
+    also: tuple[JudgeSettings, ...] = ()
     draws: int = Field(default=1, ge=1, le=16)
     temperature: float = Field(default=0.0, ge=0, le=5)
     max_tokens: int = Field(default=256, ge=1)
@@ -125,7 +127,7 @@ class PreferenceRecipe(BaseModel):
             raise ValueError(f"student.method is {self.student.method}: pairs are learned with method: dpo")
         if self.evaluate is not None and not self.tasks.test and not getattr(self.tasks, "test_path", None):
             raise ValueError("evaluate needs held-out prompts: say how many in tasks.test")
-        if self.evaluate is not None and self.evaluate.judge == self.judge:
+        if self.evaluate is not None and self.judge in (self.evaluate.judge, *self.evaluate.also):
             raise ValueError("evaluate.judge built the pairs: a student trained to please it is measured by another")
         if self.limits.usd is not None and self.prices is None and self.judge_prices is None:
             raise ValueError("a limit in usd needs prices, or judge_prices: prompt and completion, USD per million")

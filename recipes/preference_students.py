@@ -53,7 +53,7 @@ def train_and_evaluate(run: PreferenceRun, tasks: TaskSet, paired: Paired) -> Ev
     """Trains, and measures what the recipe asks for; writes `eval.json`. None where nothing is to be measured."""
     if run.recipe.student is None:
         return None
-    student = _train(run, paired)
+    student = _train(run, tasks, paired)
     if run.recipe.evaluate is None:
         return None
     results = [*_pair_results(run, paired, student)]
@@ -78,8 +78,9 @@ def _models(run: PreferenceRun, student: str) -> dict[str, str]:
 # -- training ------------------------------------------------------------------------------------------------
 
 
-def _train(run: PreferenceRun, paired: Paired) -> str:
-    """Trains unless that was done; gives the folder of the model."""
+def _train(run: PreferenceRun, tasks: TaskSet, paired: Paired) -> str:
+    """Lints the pairs and trains, unless that was done; gives the folder of the model."""
+    from stillroom.recipes.linting import before_training, lint_preferences
     from stillroom.students.dpo import train_dpo
 
     settings, out = run.recipe.student, run.folder.path / "student"
@@ -89,6 +90,7 @@ def _train(run: PreferenceRun, paired: Paired) -> str:
     if run.folder.done("student", inputs) and out.is_dir():
         run.display.line("student", f"trained before on the same {len(rows):,} pairs")
         return _model(out)
+    before_training(lint_preferences(run.recipe, tasks, rows), run.folder, run.display)
     with run.display.steps("student") as shown:
         trained = train_dpo(
             rows,

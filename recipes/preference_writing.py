@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from stillroom.judges.factory import Made
 from stillroom.judges.records import Rating
 from stillroom.preferences.candidates import same_text
-from stillroom.recipes.candidates_stage import FinishedScorer
+from stillroom.recipes.candidates_stage import EveryAnswer
 from stillroom.recipes.display import duration
 from stillroom.recipes.judging_stage import each_of, judge_of
 from stillroom.recipes.sampling_stage import sample
@@ -46,7 +46,7 @@ async def write(run: PreferenceRun, tasks: Sequence[Task], who: str, model: str)
     evaluate = run.recipe.evaluate
     assert evaluate is not None
     sampling = SamplingParams(temperature=evaluate.temperature, max_tokens=evaluate.max_tokens)
-    policy = Fixed(policy="fixed", attempts=evaluate.draws, max_unscored=evaluate.draws)
+    policy = Fixed(policy="fixed", attempts=evaluate.draws)
     return await answers_of(run, tasks, who.removeprefix("student_"), model, policy, sampling)
 
 
@@ -61,7 +61,7 @@ async def answers_of(
     student = TransformersTeacher(model, concurrency=run.recipe.evaluate.concurrency)
     seed, prompt = run.recipe.seed, Prompt(system=run.recipe.student.system)
     try:
-        core = Core(student, FinishedScorer(), policy, run.ledger, sampling=sampling, seed=seed, prompt=prompt)
+        core = Core(student, EveryAnswer(), policy, run.ledger, sampling=sampling, seed=seed, prompt=prompt)
         outcomes = await sample(core, tasks, label, run.display)
     finally:
         await student.close()
@@ -81,10 +81,12 @@ async def judge_writing(run: PreferenceRun, tasks: Sequence[Task], written: Mapp
     both = [(by_id[task], after, before) for after, before, task in after_before if before is not None]
     if same := sum(same_text(after.text) == same_text(before.text) for _, after, before in both):
         notes.append(f"{same:,} of {len(both):,} answers are the same before and after")
-    for name, settings in (("pairs_judge", run.recipe.judge), ("other_judge", run.recipe.evaluate.judge)):
+    evaluate = run.recipe.evaluate
+    others = {f"other_judge_{n}" if n else "other_judge": j for n, j in enumerate((evaluate.judge, *evaluate.also))}
+    for name, settings in ({"pairs_judge": run.recipe.judge} | others).items():
         async with judge_of(run, settings) as made:
             found = await _judged(run, made, both, name)
-        results += found.results
+        results += [row.model_copy(update={"judge": settings.kind}) for row in found.results]
         notes += found.notes
     return Measured(results, [], notes)
 

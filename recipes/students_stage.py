@@ -57,9 +57,9 @@ def train_and_evaluate(run: Run, tasks: TaskSet, distilled: Distilled) -> Evalua
     if "teacher" in baselines:
         by_who["teacher"] = run.teacher_answers
     if "control_unfiltered" in baselines:
-        control = _train(run, distilled.control, run.folder.path / "controls" / "unfiltered", "control")
+        control = _train(run, tasks, distilled.control, run.folder.path / "controls" / "unfiltered", "control")
         by_who["control_unfiltered"] = _ask(run, tasks, "control", control)
-    student = _train(run, distilled.rows, run.folder.path / "student", "student")
+    student = _train(run, tasks, distilled.rows, run.folder.path / "student", "student")
     if evaluate is None:
         return None
     by_who["student_after"] = _ask(run, tasks, "after", student)
@@ -73,8 +73,9 @@ def _in_order(by_who: dict[str, dict[str, ScoredAttempt]]) -> dict[str, dict[str
     return {who: by_who[who] for who in order if who in by_who}
 
 
-def _train(run: Run, rows: list[SftRow], out: Path, label: str) -> str:
-    """Trains unless that was done; gives the folder of the model."""
+def _train(run: Run, tasks: TaskSet, rows: list[SftRow], out: Path, label: str) -> str:
+    """Lints the rows and trains, unless that was done; gives the folder of the model."""
+    from stillroom.recipes.linting import before_training, lint_traces
     from stillroom.students.sft import train_sft
 
     settings = run.recipe.student
@@ -84,6 +85,9 @@ def _train(run: Run, rows: list[SftRow], out: Path, label: str) -> str:
     if run.folder.done(label, inputs) and out.is_dir():
         run.display.line(label, f"trained before on the same {len(rows):,} rows")
         return _model(out)
+    checked = label == "student"  # the control's rows are meant to be as they are: told, but no reason to stop
+    report = lint_traces(run.recipe, tasks, rows, check=checked)
+    before_training(report, run.folder, run.display, name="lint" if checked else f"lint_{label}", stop=checked)
     with run.display.steps(label) as shown:
         trained = train_sft(
             rows, settings, out, seed=seed, on_step=lambda s: shown(s.step, s.total, s.loss, s.tokens_per_s)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from stillroom.recipes.linting import lint as lint
     from stillroom.recipes.running import run as run
     from stillroom.recipes.showing_pairs import calibrate_judge as calibrate_judge
     from stillroom.recipes.showing_pairs import pairs as pairs
@@ -27,11 +28,12 @@ _CALLS = {
     "run": ("stillroom.recipes.running", "run"),
     "status": ("stillroom.recipes.status", "status"),
     "attempts": ("stillroom.recipes.status", "attempts"),
+    "lint": ("stillroom.recipes.linting", "lint"),
     "pairs": ("stillroom.recipes.showing_pairs", "pairs"),
     "calibrate_judge": ("stillroom.recipes.showing_pairs", "calibrate_judge"),
     "check": ("stillroom.traces.answers", "check_file"),
 }
-__all__ = ["attempts", "calibrate_judge", "check", "pairs", "run", "status"]
+__all__ = ["attempts", "calibrate_judge", "check", "lint", "pairs", "run", "status"]
 
 
 def __getattr__(name: str) -> Any:

@@ -191,6 +191,27 @@ def pairs(
     _print_json(found.as_dict()) if json else show_pairs(found, show)
 
 
+@app.command()
+def lint(
+    recipe: Annotated[
+        str, typer.Argument(help="Path of a recipe, or the name of a shipped one, that has written rows.")
+    ],
+    set: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set student.max_length=512"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The run's folder; default runs/NAME.")] = None,
+    json: Json = False,
+) -> None:
+    """Look at the rows of a run as its student would be fed them: what training would get wrong in silence."""
+    from stillroom.recipes.linting import lint as lint_recipe
+    from stillroom.recipes.linting import show_lint
+
+    report = lint_recipe(recipe, set=set or (), out=out)
+    _print_json(report.as_dict()) if json else show_lint(report)
+    report.raise_if_errors()
+
+
 judge_app = typer.Typer(name="judge", help="Judges: how far they agree with people.", no_args_is_help=True)
 app.add_typer(judge_app)
 

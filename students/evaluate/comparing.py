@@ -19,8 +19,8 @@ from stillroom.sampling.statistics import PairedCounts, mcnemar_exact, paired_di
 from stillroom.students.evaluate.measures import Attempts, as_attempts, cost, right, task_values
 from stillroom.students.evaluate.power import detectable_mean, detectable_share
 from stillroom.students.evaluate.results import Comparison, Result
+from stillroom.students.evaluate.significance import holm, sign_flip
 from stillroom.students.evaluate.task_means import mean_over_tasks, ratio_over_tasks
-from stillroom.students.evaluate.testing import holm, sign_flip
 
 SIGN_FLIP = "sign_flip"
 

@@ -8,6 +8,7 @@ and its n; what failed stands below.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from rich.table import Table
@@ -16,6 +17,9 @@ from rich.text import Text
 from stillroom.students.evaluate.results import Evaluation, Result
 
 BEFORE, AFTER = "student_before", "student_after"
+
+
+_JUDGE = re.compile(r"pairs_judge|other_judge(?:_\d+)?")
 
 
 class _Line(NamedTuple):
@@ -29,23 +33,17 @@ class _Line(NamedTuple):
 _SIDES = (
     _Line("stopped by itself", "share_stopped", "share"),
     _Line("tokens", "mean_completion_tokens", "count"),
-    _Line("score, the pairs' judge", "pairs_judge_score", "score"),
-    _Line("score, another judge", "other_judge_score", "score"),
-    _Line("not trained: answers right", "untrained_accuracy", "share"),
 )
+_FORGOTTEN = (_Line("not trained: answers right", "untrained_accuracy", "share"),)
+_SCORES = (_Line("{0} score", "_score", "score"),)
 _GAINS = (
-    _Line("score, the pairs' judge", "pairs_judge_score_raw", "gain"),
-    _Line("  at equal length (regression)", "pairs_judge_score_at_equal_length", "gain"),
-    _Line("  answers of matched length", "pairs_judge_score_matched_length", "gain"),
-    _Line("score, another judge", "other_judge_score_raw", "gain"),
-    _Line("  at equal length (regression)", "other_judge_score_at_equal_length", "gain"),
-    _Line("  answers of matched length", "other_judge_score_matched_length", "gain"),
+    _Line("{0} score", "_score_raw", "gain"),
+    _Line("  at equal length", "_score_at_equal_length", "gain"),
+    _Line("  of matched length", "_score_matched_length", "gain"),
 )
 _WINS = (
-    _Line("wins, the pairs' judge", "pairs_judge_win_rate", "share"),
-    _Line("  at equal length", "pairs_judge_win_rate_at_equal_length", "share"),
-    _Line("wins, another judge", "other_judge_win_rate", "share"),
-    _Line("  at equal length", "other_judge_win_rate_at_equal_length", "share"),
+    _Line("{0} judge: wins", "_win_rate", "share"),
+    _Line("  at equal length", "_win_rate_at_equal_length", "share"),
 )
 _PAIRS = (
     _Line("preferred by implicit reward", "implicit_reward_accuracy", "share"),
@@ -59,9 +57,9 @@ def preference_table(evaluation: Evaluation) -> Table:
     """One block of four parts; a part that was not measured is left out."""
     page = Table.grid(padding=(0, 0))
     parts = (
-        _sides(evaluation),
-        _one_column(evaluation, "after minus before", _GAINS),
-        _one_column(evaluation, "after against before", _WINS),
+        _sides(evaluation, (*_SIDES, *_of_judges(evaluation, _SCORES), *_FORGOTTEN)),
+        _one_column(evaluation, "after minus before", _of_judges(evaluation, _GAINS)),
+        _one_column(evaluation, "after against before", _of_judges(evaluation, _WINS)),
         _one_column(evaluation, "held-out pairs", _PAIRS),
     )
     for table in parts:
@@ -75,17 +73,35 @@ def preference_table(evaluation: Evaluation) -> Table:
     return page
 
 
+def _name(metric: str) -> str:
+    found = _JUDGE.match(metric)
+    return found[0] if found else metric
+
+
+def _of_judges(evaluation: Evaluation, lines: tuple[_Line, ...]) -> tuple[_Line, ...]:
+    """The lines for every judge, the pairs' first. Rows say in `judge` what kind it is."""
+    kinds: dict[str, str] = {}
+    for row in evaluation.results:
+        if (kind := (row.model_extra or {}).get("judge")) is not None:
+            kinds.setdefault(_name(row.metric), str(kind))
+    return tuple(
+        _Line(line.label.format(kind), name + line.metric, line.form)
+        for name, kind in kinds.items()
+        for line in lines
+    )
+
+
 def _table(title: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column(title, no_wrap=True, min_width=34)
     return table
 
 
-def _sides(evaluation: Evaluation) -> Table:
+def _sides(evaluation: Evaluation, lines: tuple[_Line, ...]) -> Table:
     table = _table("held-out prompts")
     for name in ("before", "95 % interval", "after", "95 % interval", "n"):
         table.add_column(name, justify="right" if "%" not in name else "left", no_wrap=True)
-    for line in _SIDES:
+    for line in lines:
         before, after = evaluation.find(BEFORE, line.metric), evaluation.find(AFTER, line.metric)
         if before is not None and after is not None:
             cells = (*_cells(before, line.form), *_cells(after, line.form))

@@ -21,8 +21,8 @@ class CommonTasks(BaseModel):
     """What every source has.
 
     `prompt`, `reference` and `id` name fields of a row; a dot goes into nested ones (`metadata.expression`). Without
-    `id`, a task's id is a hash of its prompt, so that adding or moving rows renames none. `input`: a field whose text,
-    where there is one, follows the prompt after a blank line, as instruction data sets have it. `reference: null`: the
+    `id`, a task's id is a hash of its prompt, so that adding or moving rows renames none. `input`: a field whose
+    text, where there is one, follows the prompt after a blank line, as in instruction data. `reference: null`: the
     tasks have no known answer. `system` belongs to the task: teacher and student both see it. In `template`,
     `{prompt}` stands for the row's prompt; any other brace is plain text, so `\\boxed{answer}` stays as it is.
     `limit`: training tasks (null: all). `test`: held-out tasks (null: none, or all of a test source of its own).

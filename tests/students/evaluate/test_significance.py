@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from stillroom.sampling.statistics import mcnemar_exact
 from stillroom.students.evaluate.power import detectable_mean, detectable_share
-from stillroom.students.evaluate.testing import holm, sign_flip
+from stillroom.students.evaluate.significance import holm, sign_flip
 
 # -- exchanging signs ----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,119 @@
+"""The lint of a recipe's rows: before every training, and by itself as `stillroom lint RECIPE`.
+
+    lint("quickstart")                                   # the rows of runs/quickstart, as they would be trained now
+    lint("quickstart", set=["student.max_length=64"])    # the same rows under other settings
+
+It looks at rows that a run has written, trains nothing, and leaves `lint.json` and `lint.html` beside them. A recipe
+whose run has written no rows yet is refused: there is nothing to look at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from stillroom.errors import InputError, MissingFile
+from stillroom.recipes.display import Display
+from stillroom.recipes.folder import RunFolder
+from stillroom.recipes.loading import load_any
+from stillroom.recipes.preference_schema import CalibrationRecipe, PreferenceRecipe
+from stillroom.recipes.schema import Recipe
+from stillroom.sampling.records import Verdict
+from stillroom.students.lint import Answered, Checker, LintReport, lint_pairs, lint_sft
+from stillroom.students.rows import Row
+from stillroom.traces.answers import AnswerChecker, Reason
+from stillroom.traces.answers.records import verdict
+from stillroom.traces.tasks import TaskSet, load_tasks
+
+FILE, PAGE = "lint.json", "lint.html"
+ROWS = {Recipe: Path("sft") / "train.parquet", PreferenceRecipe: Path("dpo") / "train.parquet"}
+
+
+def lint(recipe: str | Path, *, set: Sequence[str] = (), out: str | Path | None = None) -> LintReport:
+    """Looks at the rows that a run of the recipe has written, and writes what it finds into the run's folder.
+
+    `recipe`: a path, or the name of a shipped recipe. `set`: overrides such as "student.max_length=512". `out`: the
+    run's folder, default `runs/<name>`. Raises MissingFile where no rows are there yet, InputError for a recipe
+    without a student.
+    """
+    loaded = load_any(recipe, set)
+    found, base = loaded.recipe, loaded.base
+    if isinstance(found, CalibrationRecipe) or found.student is None:
+        raise InputError(f"{loaded.path} trains no student, so there is nothing to lint: add `student`")
+    path = Path(out) if out is not None else Path("runs") / found.name
+    rows = path / ROWS[type(found)]
+    if not rows.is_file():
+        raise MissingFile(
+            f"there are no rows in {rows} yet, and the lint looks at real ones: `stillroom run {recipe}` writes "
+            "them, and lints them before it trains; give --out where the run is in another folder"
+        )
+    folder = RunFolder(path, found.name)
+    tasks = load_tasks(found.tasks, base=base, seed=found.seed)
+    report = lint_traces(found, tasks, rows) if isinstance(found, Recipe) else lint_preferences(found, tasks, rows)
+    keep(report, folder)
+    return report
+
+
+def lint_traces(recipe: Recipe, tasks: TaskSet, rows: Path | Sequence[Row], *, check: bool = True) -> LintReport:
+    """The lint of SFT rows. `check`: also the answers, by the recipe's scorer; false for rows that nobody checked."""
+    assert recipe.student is not None
+    if not check:
+        return lint_sft(rows, recipe.student, test=tasks.test)
+    with answers_of(recipe, tasks) as checker:
+        return lint_sft(rows, recipe.student, test=tasks.test, checker=checker)
+
+
+def lint_preferences(recipe: PreferenceRecipe, tasks: TaskSet, rows: Path | Sequence[Row]) -> LintReport:
+    """The lint of pairs for training."""
+    assert recipe.student is not None
+    return lint_pairs(rows, recipe.student, test=tasks.test)
+
+
+def keep(report: LintReport, folder: RunFolder, name: str = "lint") -> None:
+    """Writes it into the run's folder, as JSON and as a page. `name`: of the files, for a second set of rows."""
+    report.write(folder.path / f"{name}.json")
+    report.write_page(folder.path / f"{name}.html", f"Lint before training: {folder['name']}")
+
+
+def before_training(
+    report: LintReport, folder: RunFolder, display: Display, *, name: str = "lint", stop: bool = True
+) -> None:
+    """Keeps a lint and tells what it found. Raises TrainingError for an error; with `stop` false it is only told,
+    as for a control, whose rows are meant to be as they are."""
+    keep(report, folder, name)
+    display.line(name, report.summary)
+    for found in report.findings:
+        display.note(f"{found.severity}: {found.meaning.title}: {found.told}; {found.meaning.advice}")
+    if report.findings:
+        display.note(f"what each of them means is in {folder.path / name}.html")
+    if stop:
+        report.raise_if_errors()
+
+
+@contextmanager
+def answers_of(recipe: Recipe, tasks: TaskSet) -> Iterator[Checker]:
+    """The recipe's scorer for trained answers: each against the reference of its task."""
+    s = recipe.scorer
+    references = {task.id: task.reference for task in tasks.train}
+    with AnswerChecker(s.workers, s.timeout_s, s.memory_mb, policies=s.policies) as checker:
+
+        def check(answered: Sequence[Answered]) -> list[Verdict]:
+            golds = [references.get(each.task_id or "") for each in answered]
+            known = [(gold, each.text) for gold, each in zip(golds, answered, strict=True) if gold is not None]
+            found = iter(checker.check_many(known))
+            missing = verdict(Reason.UNPARSED_GOLD, "the recipe's tasks have no reference for it")
+            return [missing if gold is None else next(found) for gold in golds]
+
+        yield check
+
+
+def show_lint(report: LintReport) -> None:
+    """Prints what was found, and a few rows with their mask."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(report.table())
+    if report.shown:
+        console.print()
+        console.print(report.masks())

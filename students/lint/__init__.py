@@ -1,0 +1,38 @@
+"""The lint before training: what fails silently elsewhere is found here, named, and told with its consequence.
+
+    from stillroom.students.lint import lint_sft, lint_pairs, lint_tokenizers
+
+    report = lint_sft(run / "sft", settings, test=tasks.test)
+    report.errors, report.warnings
+    report.raise_if_errors()                                       # TrainingError
+    report.write_page(run / "lint.html")                           # rows with the loss mask in colour
+
+It renders real rows exactly as the trainer feeds them: our own encoding, trl's collator, the student's own template.
+"""
+
+from stillroom.students.lint.data_checks import Answered, Checker
+from stillroom.students.lint.findings import Finding
+from stillroom.students.lint.limits import LintLimits
+from stillroom.students.lint.lint import lint_pairs, lint_sft
+from stillroom.students.lint.masks import MaskedRow, mask_text
+from stillroom.students.lint.meaning import Meaning
+from stillroom.students.lint.page import mask_page
+from stillroom.students.lint.report import LintReport
+from stillroom.students.lint.tokenizers import Vocabulary, lint_tokenizers, vocabulary_of
+
+__all__ = [
+    "Answered",
+    "Checker",
+    "Finding",
+    "LintLimits",
+    "LintReport",
+    "MaskedRow",
+    "Meaning",
+    "Vocabulary",
+    "lint_pairs",
+    "lint_sft",
+    "lint_tokenizers",
+    "mask_page",
+    "mask_text",
+    "vocabulary_of",
+]

@@ -1,0 +1,109 @@
+"""What must hold of a pair beyond what holds of each of its sides, and of the reference of its loss.
+
+list(prompts_differ(item))           # "of 9 and 10 tokens, from token 7 on"
+reference_of(settings)               # "the model as it is, its adapter off"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from stillroom.students.encoding import IGNORED
+from stillroom.students.lint.findings import Hit
+from stillroom.students.lint.limits import LintLimits
+from stillroom.students.lint.looks import Item, Look
+from stillroom.students.rows import Row
+from stillroom.students.saving import read_record
+from stillroom.students.settings import StudentSettings
+
+THE_SETTINGS, THE_REFERENCE = "the settings", "the reference"
+
+
+def prompts_differ(item: Item) -> Iterator[Hit]:
+    """The two prompts, as the template writes them and as the batch has them."""
+    chosen, rejected = item.sides
+    faults = [side.fault is not None and side.fault.name == "other_beginning" for side in item.sides]
+    if faults[0] != faults[1]:
+        one = "chosen" if faults[0] else "rejected"
+        yield Hit("prompts_differ", item.name, f"the template writes another prompt before the {one} answer")
+        return
+    yes, no = _prompt(chosen), _prompt(rejected)
+    if yes is not None and no is not None and yes != no:
+        at = next((i for i, (a, b) in enumerate(zip(yes, no, strict=False)) if a != b), min(len(yes), len(no)))
+        yield Hit("prompts_differ", item.name, f"of {len(yes):,} and {len(no):,} tokens, from token {at:,} on")
+
+
+def _prompt(look: Look) -> list[int] | None:
+    """What the batch has before the answer; None where it never got there or is cut, which is told elsewhere."""
+    if look.fed is None or sum(look.fed.mask) != look.tokens:
+        return None
+    first = next((i for i, label in enumerate(look.fed.labels) if label != IGNORED), 0)
+    return [token for token, seen in zip(look.fed.ids[:first], look.fed.mask, strict=False) if seen]
+
+
+def cut_unevenly(item: Item) -> Iterator[Hit]:
+    """One side of the batch is shorter than it was."""
+    chosen, rejected = item.sides
+    if chosen.fed is None or rejected.fed is None:
+        return
+    lost = [look.tokens - sum(look.fed.mask) for look in (chosen, rejected) if look.fed is not None]
+    if lost[0] != lost[1] and max(lost) > 0:
+        yield Hit("cut_unevenly", item.name, f"chosen loses {lost[0]:,} tokens, rejected {lost[1]:,}")
+
+
+def identical_sides(item: Item) -> Iterator[Hit]:
+    """The same tokens on both sides."""
+    chosen, rejected = item.sides
+    if chosen.ids is not None and rejected.ids is not None and chosen.ids.answer == rejected.ids.answer:
+        yield Hit("identical_sides", item.name, f"both are {chosen.content[:60]!r}")
+
+
+PAIR_CHECKS: tuple[Callable[[Item], Iterator[Hit]], ...] = (prompts_differ, cut_unevenly, identical_sides)
+"""All checks of one pair that look at both of its sides."""
+
+
+def reference_of(settings: StudentSettings) -> str:
+    """Which model the losses are taken against, in words."""
+    if settings.dpo is None:
+        return "there is none"
+    start = f"{settings.model} as it is"
+    if settings.dpo.sft_first is not None:
+        start = f"{settings.model} after {settings.dpo.sft_first.epochs:g} epochs on the chosen answers"
+    if settings.lora is None or settings.dpo.precompute_ref:
+        return f"{start}, its log-probabilities taken before the first step"
+    return f"{start}, by " + (
+        "its adapter switched off" if settings.dpo.sft_first is None else "a copy of its adapter"
+    )
+
+
+def reference(settings: StudentSettings, rows: Sequence[Row], limits: LintLimits) -> Iterator[Hit]:
+    """Whether the reference is what it should be: a model before preferences, that could have written the answers."""
+    if settings.dpo is None:
+        yield Hit("not_dpo", THE_SETTINGS, f"student.method is {settings.method}")
+        return
+    before = _trained_before(settings.model)
+    if before is not None and before.get("method") == "dpo":
+        yield Hit(
+            "reference_is_dpo", THE_REFERENCE, f"{settings.model} was trained with dpo from {before.get('model')}"
+        )
+    off = list(_off_policy(rows))
+    if settings.dpo.sft_first is None and rows and len(off) / len(rows) > limits.off_policy:
+        yield from off
+
+
+def _trained_before(model: str) -> dict[str, Any] | None:
+    """The settings of the training that made the model, where it is a student of ours on this disk."""
+    folder = Path(model).expanduser()
+    record = read_record(folder.parent) or read_record(folder) if folder.is_dir() else None
+    settings = record.get("settings") if record else None
+    return settings if isinstance(settings, dict) else None
+
+
+def _off_policy(rows: Sequence[Row]) -> Iterator[Hit]:
+    """Pairs that say of both sides that the student did not write them; those that do not say are not counted."""
+    for index, row in enumerate(rows):
+        if row.get("chosen_on_policy") is False and row.get("rejected_on_policy") is False:
+            sources = f"{row.get('chosen_source')} and {row.get('rejected_source')}"
+            yield Hit("reference_off_policy", f"row {index + 1}", f"its sides are by {sources}")
