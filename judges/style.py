@@ -1,8 +1,10 @@
 """A judge of a house style by rule: plain words, short sentences, no filler, and an answer to what was asked.
 
 It asks nobody and loads no model. Each rule gives 0 (against the style) to 1 (as the style wants it); the score is
-their weighted mean on the scale 1 to 5. Rates, never counts, decide, and every rate is mixed with what usual text
-has (`usual`), so that a short answer is neither better nor worse for having few words to count.
+their weighted mean on the scale 1 to 5. Rates decide, not counts (but for answers past 200 words), and most are mixed
+with what usual text has (`usual`), so that a short answer is not judged by chance. It is not free of length: among
+1,006 real answers of 8 to 200 words the score correlates with the log of their length at -0.27 (95 % interval -0.33
+to -0.21), and at -0.17 without the rule against loops, so pairs and results need a control of length all the same.
 
     judge = StyleJudge()
     rating = await judge.rate(task, attempt)

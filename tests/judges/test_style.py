@@ -210,13 +210,15 @@ def recorded() -> list[tuple[str, str]]:
     return [(row["prompt"], row["response"].strip()) for row in rows]
 
 
-def test_length_decides_little_among_real_answers() -> None:
-    judge = StyleJudge()
-    # Answers of a few words up to a page; the runaway ones, which the rules are there to catch, are longer.
+@pytest.mark.parametrize(("weights", "most"), [({}, 0.3), ({"no_repetition": 0.0}, 0.2)], ids=["all", "but loops"])
+def test_length_decides_little_among_real_answers(weights: dict[str, float], most: float) -> None:
+    # Answers of a few words up to a page; the runaway ones, which the rules are there to catch, are longer. Loops,
+    # which only long answers hold, make most of what correlation there is.
+    judge = StyleJudge(weights)
     pairs = [(asked, text) for asked, text in recorded() if 8 <= len(text.split()) <= 200]
     scores = [judge.rate_text(asked, text).score or 0 for asked, text in pairs]
     assert len(pairs) > 900
-    assert abs(correlation([log(len(text.split())) for _, text in pairs], scores)) < 0.25
+    assert abs(correlation([log(len(text.split())) for _, text in pairs], scores)) < most
 
 
 def test_an_answer_to_another_task_is_off_topic() -> None:
