@@ -44,7 +44,7 @@ def recipe(model_server: ModelServer, tmp_path: Path) -> Path:
 
 def planned(recipe: Path, out: Path, *changes: str) -> Plan:
     found = status(out, recipe=recipe, set=changes).plan
-    assert found is not None
+    assert isinstance(found, Plan)
     return found
 
 
