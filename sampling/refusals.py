@@ -10,6 +10,7 @@ where an answer opens with them. English only: a refusal in another language is 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 OPENING = 240
 """Characters at the beginning of the answer in which a refusal is looked for."""
@@ -30,7 +31,7 @@ _REFUSAL = re.compile(
 )
 
 
-def is_refusal(answer: str) -> bool:
-    """Whether an answer opens with a refusal."""
+def is_refusal(answer: str, phrases: Iterable[str] = ()) -> bool:
+    """Whether an answer opens with a refusal. `phrases`: further ones that it may begin with."""
     opening = " ".join(answer[:OPENING].replace("’", "'").casefold().split())
-    return _REFUSAL.search(opening) is not None
+    return _REFUSAL.search(opening) is not None or any(opening.startswith(phrase.casefold()) for phrase in phrases)

@@ -23,7 +23,7 @@ MISSED = 0.001
 """Share of the pairs just at the limit that may be missed."""
 MAX_WORDS = 20_000
 """Words that are compared: an endless text must not fill the memory."""
-_SEED = 1
+SEED = 1
 # Thai to Myanmar, Khmer, kana, CJK ideographs: written without spaces between words.
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 
@@ -55,7 +55,7 @@ class NearIndex:
 
     def __init__(self, threshold: float) -> None:
         """`threshold`: the least similarity that is found, above 0. Raises MissingExtra without datasketch."""
-        self._module = _datasketch()
+        self._module = datasketch("finding similar texts")
         self._threshold = threshold
         self._lsh = self._module.MinHashLSH(num_perm=PERMUTATIONS, params=bands(threshold))
         self._sets: list[tuple[Hashable, frozenset[str]]] = []
@@ -75,7 +75,7 @@ class NearIndex:
         return best if best is not None and best.similarity >= self._threshold else None
 
     def _sketch(self, found: frozenset[str]) -> Any:
-        sketch = self._module.MinHash(num_perm=PERMUTATIONS, seed=_SEED)
+        sketch = self._module.MinHash(num_perm=PERMUTATIONS, seed=SEED)
         sketch.update_batch([shingle.encode("utf-8", "replace") for shingle in sorted(found)])
         return sketch
 
@@ -94,9 +94,10 @@ def bands(threshold: float) -> tuple[int, int]:
     return PERMUTATIONS, 1
 
 
-def _datasketch() -> Any:
+def datasketch(needed_for: str) -> Any:
+    """The library, loaded when used. Raises MissingExtra, which says what it is needed for."""
     try:
-        import datasketch
+        import datasketch as module
     except ImportError as error:
-        raise MissingExtra("finding similar texts", "datasketch", "train") from error
-    return datasketch
+        raise MissingExtra(needed_for, "datasketch", "train") from error
+    return module

@@ -14,10 +14,10 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from stillroom.sampling.records import Task
+from stillroom.sampling.words import excerpt, is_sign, tokens
 from stillroom.traces.answers.extract import find_answer
 from stillroom.traces.filters.base import Check, Finding, Settings
 from stillroom.traces.filters.statements import different, statements
-from stillroom.traces.filters.words import excerpt, is_sign, tokens
 from stillroom.traces.traces import Trace
 
 

@@ -27,8 +27,8 @@ from pydantic import Field
 
 from stillroom.errors import InputError
 from stillroom.sampling.records import Task
+from stillroom.sampling.words import excerpt, is_number, is_sign, tokens
 from stillroom.traces.filters.base import Check, Finding, Settings
-from stillroom.traces.filters.words import excerpt, is_number, is_sign, tokens
 from stillroom.traces.traces import Trace
 
 MIN_WHOLE = 8

@@ -26,20 +26,12 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from stillroom.errors import MissingExtra
 from stillroom.sampling.hashing import digest
 from stillroom.sampling.records import Task
+from stillroom.sampling.similarity import MAX_WORDS, PERMUTATIONS, SEED, SHINGLE, bands, datasketch
+from stillroom.sampling.words import tokens
 from stillroom.traces.filters.base import Check, Finding, Settings
-from stillroom.traces.filters.words import tokens
 from stillroom.traces.traces import Trace
-
-PERMUTATIONS = 128
-SHINGLE = 3
-MISSED = 0.001
-"""Share of the pairs just at the limit that may be missed."""
-MAX_WORDS = 20_000
-"""Words that are compared: an endless text must not fill the memory."""
-_SEED = 1
 
 
 class Dedup(Settings):
@@ -112,13 +104,13 @@ class _Near:
     def __init__(self, threshold: float, scope: str) -> None:
         self._threshold = threshold
         self._scope = scope
-        self._module = _datasketch()
+        self._module = datasketch("the filter dedup with `near`")
         self._task = ""
         self._last: tuple[Trace, frozenset[str], Any] | None = None
         self._forget()
 
     def _forget(self) -> None:
-        self._lsh = self._module.MinHashLSH(num_perm=PERMUTATIONS, params=_bands(self._threshold))
+        self._lsh = self._module.MinHashLSH(num_perm=PERMUTATIONS, params=bands(self._threshold))
         self._seen: list[_Seen] = []
         self._sets: list[Any] = []
 
@@ -147,7 +139,7 @@ class _Near:
         """Shingles and MinHash of a trace; those of the last one are kept, since `add` follows `find`."""
         if self._last is None or self._last[0] is not trace:
             shingles = self._shingles(trace)
-            sketch = self._module.MinHash(num_perm=PERMUTATIONS, seed=_SEED)
+            sketch = self._module.MinHash(num_perm=PERMUTATIONS, seed=SEED)
             sketch.update_batch([shingle.encode("utf-8", "replace") for shingle in sorted(shingles)])
             self._last = (trace, shingles, sketch)
         return self._last[1], self._last[2]
@@ -158,20 +150,6 @@ class _Near:
         # The task's id in each shingle keeps traces of other tasks from being candidates at all.
         mark = f"{trace.task.id}\n" if self._scope == "task" else ""
         return frozenset(mark + run for run in runs)
-
-
-def _bands(threshold: float) -> tuple[int, int]:
-    """Bands and rows of the LSH: as many rows as still miss at most `MISSED` of the pairs at the threshold.
-
-    A pair of similarity s is missed with probability (1 - s^rows)^bands (Leskovec, Rajaraman and Ullman, Mining of
-    Massive Datasets, chapter 3). The library's own choice weighs misses against false candidates; here a false
-    candidate costs time only.
-    """
-    for rows in range(PERMUTATIONS // 4, 1, -1):
-        bands = PERMUTATIONS // rows
-        if (1 - threshold**rows) ** bands <= MISSED:
-            return bands, rows
-    return PERMUTATIONS, 1
 
 
 def _hashes(shingles: frozenset[str]) -> Any:
@@ -189,11 +167,3 @@ def _jaccard(a: Any, b: Any) -> float:
 
     shared = len(np.intersect1d(a, b, assume_unique=True))
     return shared / (len(a) + len(b) - shared)
-
-
-def _datasketch() -> Any:
-    try:
-        import datasketch
-    except ImportError as error:
-        raise MissingExtra("the filter dedup with `near`", "datasketch", "train") from error
-    return datasketch

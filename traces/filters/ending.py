@@ -13,8 +13,8 @@ from typing import Literal
 
 from stillroom.sampling.records import Task
 from stillroom.sampling.thinking import CLOSE, OPEN
+from stillroom.sampling.words import excerpt
 from stillroom.traces.filters.base import Check, Finding, Settings
-from stillroom.traces.filters.words import excerpt
 from stillroom.traces.traces import Trace
 
 _REASONS = {"length": "truncated", "content_filter": "content_filtered", "unknown": "unknown_end"}

@@ -22,8 +22,8 @@ from pydantic import Field
 
 from stillroom.errors import MissingExtra
 from stillroom.sampling.records import Task
+from stillroom.sampling.words import excerpt
 from stillroom.traces.filters.base import Check, Finding, Settings
-from stillroom.traces.filters.words import excerpt
 from stillroom.traces.traces import Trace
 
 _NAMES = """

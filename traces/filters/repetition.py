@@ -22,8 +22,8 @@ from typing import Literal, NamedTuple
 from pydantic import Field
 
 from stillroom.sampling.records import Task
+from stillroom.sampling.words import excerpt
 from stillroom.traces.filters.base import Check, Finding, Settings
-from stillroom.traces.filters.words import excerpt
 from stillroom.traces.traces import Trace
 
 MAX_UNIT = 64

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stillroom.sampling.words import tokens
 from stillroom.traces.filters import Screen, apply_filters, build_filters
-from stillroom.traces.filters.words import tokens
 from stillroom.traces.traces import Trace
 
 LONG = (
