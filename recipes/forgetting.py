@@ -5,7 +5,6 @@ Reported with the gain, never apart from it.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,8 +12,9 @@ from stillroom.recipes.preference_writing import AFTER, BEFORE, Measured, answer
 from stillroom.recipes.sampling_stage import run_async
 from stillroom.sampling.policy import Fixed
 from stillroom.sampling.records import SamplingParams, State, Task
-from stillroom.sampling.statistics import PairedCounts, mcnemar_exact, paired_difference, wilson
-from stillroom.students.evaluate.results import Comparison, Result
+from stillroom.sampling.statistics import wilson
+from stillroom.students.evaluate.measure import compare_right
+from stillroom.students.evaluate.results import Result
 from stillroom.traces.answers import AnswerScorer
 from stillroom.traces.tasks import load_tasks
 
@@ -38,7 +38,7 @@ def forgotten(run: PreferenceRun, models: Mapping[str, str]) -> Measured:
         for who, found in right.items()
         if found
     ]
-    comparison = _difference(right[AFTER], right[BEFORE])
+    comparison = compare_right(AFTER, right[AFTER], BEFORE, right[BEFORE])
     return Measured(results, [comparison] if comparison is not None else [], [])
 
 
@@ -58,24 +58,3 @@ async def _right(
     finally:
         await scorer.close()
     return right
-
-
-def _difference(after: Mapping[str, bool], before: Mapping[str, bool]) -> Comparison | None:
-    shared = after.keys() & before.keys()
-    if not shared:
-        return None
-    table = Counter((after[task], before[task]) for task in shared)
-    counts = PairedCounts(table[True, True], table[True, False], table[False, True], table[False, False])
-    found = paired_difference(counts)
-    return Comparison(
-        a=AFTER,
-        b=BEFORE,
-        test="mcnemar_exact",
-        difference=found.value,
-        low=found.low,
-        high=found.high,
-        p=mcnemar_exact(counts.only_a, counts.only_b),
-        n=counts.n,
-        **counts._asdict(),
-        left_out=len(after.keys() ^ before.keys()),
-    )

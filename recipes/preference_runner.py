@@ -18,7 +18,7 @@ from stillroom.judges.gate import GateVerdict, gate
 from stillroom.judges.labelled import load_labelled
 from stillroom.preferences.audit import Audit
 from stillroom.preferences.candidates import Gathered, gather
-from stillroom.recipes import preference_students
+from stillroom.recipes import preference_students, students_stage
 from stillroom.recipes.candidates_stage import draw_candidates
 from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder, now, versions
@@ -92,7 +92,7 @@ class PreferenceRun:
 
     def execute(self) -> PreferenceResult:
         """All stages."""
-        preference_students.require(self.recipe)
+        students_stage.require(self.recipe)
         tasks = self._load_tasks()
         self._note_start(tasks)
         run_async(self._calibrate())

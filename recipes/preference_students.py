@@ -9,19 +9,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stillroom.errors import MissingExtra
 from stillroom.preferences.rows import dpo_row
 from stillroom.recipes.display import duration
-from stillroom.recipes.folder import versions
 from stillroom.recipes.forgetting import forgotten
 from stillroom.recipes.pairs_stage import Paired
-from stillroom.recipes.preference_schema import PreferenceRecipe
 from stillroom.recipes.preference_writing import AFTER, BEFORE, judge_writing, write
 from stillroom.recipes.sampling_stage import run_async
+from stillroom.recipes.students_stage import model_in, trained_with
 from stillroom.sampling.hashing import digest
 from stillroom.students.evaluate.results import Evaluation, Result, write_eval
 from stillroom.traces.tasks import TaskSet
@@ -29,24 +25,7 @@ from stillroom.traces.tasks import TaskSet
 if TYPE_CHECKING:
     from stillroom.recipes.preference_runner import PreferenceRun
 
-_NEEDED = ("torch", "transformers", "trl", "peft", "accelerate")
-_TRAINED_WITH = ("torch", "transformers", "trl", "peft")
 PAIRS_FILE = "held_out_pairs.json"
-
-
-def require(recipe: PreferenceRecipe) -> None:
-    """Finds out before anything is paid for whether the student can be trained at all.
-
-    Raises MissingExtra or, for a model that is nowhere, MissingFile.
-    """
-    if recipe.student is None:
-        return
-    for package in _NEEDED:
-        if find_spec(package) is None:
-            raise MissingExtra("training a student", package, "train")
-    from stillroom.sampling.models import resolve_model
-
-    resolve_model(recipe.student.model)
 
 
 def train_and_evaluate(run: PreferenceRun, tasks: TaskSet, paired: Paired) -> Evaluation | None:
@@ -86,10 +65,10 @@ def _train(run: PreferenceRun, tasks: TaskSet, paired: Paired) -> str:
     settings, out = run.recipe.student, run.folder.path / "student"
     assert settings is not None
     rows = [dpo_row(pair) for pair in paired.train]
-    inputs = digest([rows, settings.model_dump(mode="json"), run.recipe.seed, _trained_with()])
+    inputs = digest([rows, settings.model_dump(mode="json"), run.recipe.seed, trained_with()])
     if run.folder.done("student", inputs) and out.is_dir():
         run.display.line("student", f"trained before on the same {len(rows):,} pairs")
-        return _model(out)
+        return model_in(out)
     before_training(lint_preferences(run.recipe, tasks, rows), run.folder, run.display)
     with run.display.steps("student") as shown:
         trained = train_dpo(
@@ -104,16 +83,7 @@ def _train(run: PreferenceRun, tasks: TaskSet, paired: Paired) -> str:
     if trained.left_out:
         reasons = ", ".join(f"{n:,} {why}" for why, n in Counter(left.reason for left in trained.left_out).items())
         run.display.note(f"{len(trained.left_out):,} pairs were not trained on: {reasons}")
-    return _model(out)
-
-
-def _trained_with() -> dict[str, str]:
-    return {name: version for name, version in versions().items() if name in _TRAINED_WITH}
-
-
-def _model(out: Path) -> str:
-    merged = out / "merged"
-    return str(merged if merged.is_dir() else out / "adapter")
+    return model_in(out)
 
 
 # -- held-out pairs --------------------------------------------------------------------------------------------

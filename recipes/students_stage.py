@@ -15,6 +15,7 @@ from stillroom.errors import MissingExtra
 from stillroom.recipes.display import duration
 from stillroom.recipes.distil import Distilled, rows_digest
 from stillroom.recipes.folder import versions
+from stillroom.recipes.preference_schema import PreferenceRecipe
 from stillroom.recipes.sampling_stage import run_async, sample
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.hashing import digest
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 _NEEDED = ("torch", "transformers", "trl", "peft", "accelerate")
 
 
-def require(recipe: Recipe) -> None:
+def require(recipe: Recipe | PreferenceRecipe) -> None:
     """Finds out before anything is paid for whether the student can be trained at all.
 
     Raises MissingExtra or, for a model that is nowhere, MissingFile.
@@ -81,10 +82,10 @@ def _train(run: Run, tasks: TaskSet, rows: list[SftRow], out: Path, label: str) 
     settings = run.recipe.student
     assert settings is not None
     seed = run.recipe.seed if settings.seed is None else settings.seed
-    inputs = digest([rows_digest(rows), settings.model_dump(mode="json"), seed, _trained_with()])
+    inputs = digest([rows_digest(rows), settings.model_dump(mode="json"), seed, trained_with()])
     if run.folder.done(label, inputs) and out.is_dir():
         run.display.line(label, f"trained before on the same {len(rows):,} rows")
-        return _model(out)
+        return model_in(out)
     checked = label == "student"  # the control's rows are meant to be as they are: told, but no reason to stop
     report = lint_traces(run.recipe, tasks, rows, check=checked)
     before_training(report, run.folder, run.display, name="lint" if checked else f"lint_{label}", stop=checked)
@@ -101,11 +102,13 @@ def _train(run: Run, tasks: TaskSet, rows: list[SftRow], out: Path, label: str) 
     return str(trained.model)
 
 
-def _trained_with() -> dict[str, str]:
+def trained_with() -> dict[str, str]:
+    """Versions of what a training depends on."""
     return {k: v for k, v in versions().items() if k in ("torch", "transformers", "trl", "peft")}
 
 
-def _model(out: Path) -> str:
+def model_in(out: Path) -> str:
+    """What to load of a student's folder: the merged model, or the adapter where there is no other."""
     merged = out / "merged"
     return str(merged if merged.is_dir() else out / "adapter")
 

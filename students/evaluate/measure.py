@@ -96,10 +96,17 @@ def _accuracy(who: str, answers: Answers, asked: int) -> Result:
 
 def _compare(a: str, of_a: Answers, b: str, of_b: Answers) -> Comparison | None:
     """The comparison on the tasks that both have, or None if they share none."""
+    right_a, right_b = ({task: accepted(answer) for task, answer in answers.items()} for answers in (of_a, of_b))
+    return compare_right(a, right_a, b, right_b)
+
+
+def compare_right(a: str, of_a: Mapping[str, bool], b: str, of_b: Mapping[str, bool]) -> Comparison | None:
+    """The comparison of two models of which is known, by task id, whether each answer was right; on the tasks that
+    both have, or None if they share none."""
     shared = of_a.keys() & of_b.keys()
     if not shared:
         return None
-    table = Counter((accepted(of_a[task]), accepted(of_b[task])) for task in shared)
+    table = Counter((of_a[task], of_b[task]) for task in shared)
     counts = PairedCounts(table[True, True], table[True, False], table[False, True], table[False, False])
     found = paired_difference(counts)
     return Comparison(
