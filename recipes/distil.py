@@ -1,4 +1,4 @@
-"""From outcomes to SFT rows: filters, rejects, rows, and the rows of the unfiltered control.
+"""From outcomes to SFT rows: filters, rejects, rows.
 
 Everything here is a pure function of the outcomes and the recipe, so the same recorded teacher gives the same files.
 One task is looked at after the other: what is held is what the filters must remember of it.
@@ -6,12 +6,10 @@ One task is looked at after the other: what is held is what the filters must rem
 
 from __future__ import annotations
 
-import heapq
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from stillroom.recipes.folder import RunFolder, versions
 from stillroom.recipes.outcomes import Outcomes
@@ -19,11 +17,14 @@ from stillroom.recipes.schema import Recipe
 from stillroom.sampling.hashing import digest
 from stillroom.sampling.records import Outcome
 from stillroom.traces.card import CardFacts
+from stillroom.traces.controls import unfiltered
 from stillroom.traces.filters import FilterCount, RejectFiles, Screen
 from stillroom.traces.rows import SftRow, read_sft, sft_file, sft_row, write_card
 from stillroom.traces.tasks import TaskSet
-from stillroom.traces.traces import Trace, traces_in
+from stillroom.traces.traces import traces_in
 from stillroom.traces.writing import replaced
+
+__all__ = ["Distilled", "distil", "rows_digest", "unfiltered"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,34 @@ class Distilled:
     folder: Path
     outcomes: Iterable[Outcome]
     system: str | None
+    earlier: tuple[Path, ...] = ()
 
     @property
     def rows(self) -> list[SftRow]:
-        """The rows for the student."""
+        """This run's rows."""
         return read_sft(self.folder)
+
+    @property
+    def training(self) -> list[SftRow]:
+        """What the student learns from: the rows of earlier runs, then this run's."""
+        return self.after_earlier(self.rows)
+
+    def after_earlier(self, rows: Sequence[SftRow]) -> list[SftRow]:
+        """The rows of earlier runs, then these. One that says the same as another before it is left out; without
+        earlier runs they are given as they are."""
+        if not self.earlier:
+            return list(rows)
+        found = {digest([row["prompt"], row["completion"]]): row for row in (*self._earlier(), *rows)}
+        return list(found.values())
+
+    @property
+    def said_before(self) -> int:
+        """Rows, of earlier runs and this one, that say the same as another and are learned from once."""
+        return sum(1 for _ in self._earlier()) + self.written - len(self.training) if self.earlier else 0
+
+    def _earlier(self) -> Iterator[SftRow]:
+        for folder in self.earlier:
+            yield from read_sft(folder)
 
     @property
     def control(self) -> list[SftRow]:
@@ -48,8 +72,16 @@ class Distilled:
         return [sft_row(trace, system=self.system) for trace in unfiltered(self.outcomes, self.written)]
 
 
-def distil(recipe: Recipe, tasks: TaskSet, outcomes: Outcomes, folder: RunFolder, teacher: str) -> Distilled:
-    """Filters, and writes `sft/` and `rejects/`, one task at a time. Raises RunError when no trace is left."""
+def distil(
+    recipe: Recipe,
+    tasks: TaskSet,
+    outcomes: Outcomes,
+    folder: RunFolder,
+    teacher: str,
+    earlier: Sequence[Path] = (),
+) -> Distilled:
+    """Filters, and writes `sft/` and `rejects/`, one task at a time. `earlier`: folders of rows that the student
+    learns from, too. Raises NothingLeft when no trace is left."""
     system, sft = recipe.student.system if recipe.student else None, folder.path / "sft"
     screen, kept = Screen(recipe.filters, test=tasks.test), 0
     with RejectFiles(folder.path / "rejects") as rejects, sft_file(sft) as rows:
@@ -62,31 +94,7 @@ def distil(recipe: Recipe, tasks: TaskSet, outcomes: Outcomes, folder: RunFolder
                 rejects.add(reject)
     _write_left_out(tasks, folder)
     write_card(sft, _card(recipe, tasks, outcomes, teacher, screen.counts), rows.count)
-    return Distilled(rows.count, kept, screen.counts, sft, outcomes, system)
-
-
-class _Place(NamedTuple):
-    """Where an attempt stands in the order of the control."""
-
-    draw: int
-    drawn: str
-    task_id: str
-
-
-def unfiltered(outcomes: Iterable[Outcome], count: int) -> list[Trace]:
-    """The first `count` attempts as a run without a check would have them: every task's first draw, in an order that
-    is drawn by hash, then every task's second, and so on. Goes over the outcomes twice."""
-    wanted = set(heapq.nsmallest(count, (_place(trace) for trace in _all(outcomes))))
-    found = {place: trace for trace in _all(outcomes) if (place := _place(trace)) in wanted}
-    return [found[place] for place in sorted(wanted)]
-
-
-def _all(outcomes: Iterable[Outcome]) -> Iterator[Trace]:
-    return (trace for outcome in outcomes for trace in traces_in(outcome, which="all"))
-
-
-def _place(trace: Trace) -> _Place:
-    return _Place(trace.attempt.index, digest(["control", trace.task.id]), trace.task.id)
+    return Distilled(rows.count, kept, screen.counts, sft, outcomes, system, tuple(earlier))
 
 
 def rows_digest(rows: Sequence[SftRow]) -> str:

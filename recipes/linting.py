@@ -17,7 +17,9 @@ from stillroom.errors import InputError, MissingFile
 from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder
 from stillroom.recipes.loading import load_any
+from stillroom.recipes.loop_schema import LoopRecipe
 from stillroom.recipes.preference_schema import CalibrationRecipe, PreferenceRecipe
+from stillroom.recipes.progressive_schema import ProgressiveRecipe
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.records import Verdict
 from stillroom.students.lint import Answered, Checker, LintReport, lint_pairs, lint_sft
@@ -39,6 +41,10 @@ def lint(recipe: str | Path, *, set: Sequence[str] = (), out: str | Path | None 
     """
     loaded = load_any(recipe, set)
     found, base = loaded.recipe, loaded.base
+    if isinstance(found, LoopRecipe | ProgressiveRecipe):
+        raise InputError(
+            f"{loaded.path} is many runs, each linted before its training: see lint.html in the folder of each"
+        )
     if isinstance(found, CalibrationRecipe) or found.student is None:
         raise InputError(f"{loaded.path} trains no student, so there is nothing to lint: add `student`")
     path = Path(out) if out is not None else Path("runs") / found.name
@@ -93,16 +99,17 @@ def before_training(
 
 @contextmanager
 def answers_of(recipe: Recipe, tasks: TaskSet) -> Iterator[Checker]:
-    """The recipe's scorer for trained answers: each against the reference of its task."""
+    """The recipe's scorer for trained answers: each against the reference of its task. Rows of earlier runs, whose
+    tasks are not here, were looked at there."""
     s = recipe.scorer
     references = {task.id: task.reference for task in tasks.train}
     with AnswerChecker(s.workers, s.timeout_s, s.memory_mb, policies=s.policies) as checker:
 
-        def check(answered: Sequence[Answered]) -> list[Verdict]:
+        def check(answered: Sequence[Answered]) -> list[Verdict | None]:
             golds = [references.get(each.task_id or "") for each in answered]
             known = [(gold, each.text) for gold, each in zip(golds, answered, strict=True) if gold is not None]
             found = iter(checker.check_many(known))
-            missing = verdict(Reason.UNPARSED_GOLD, "the recipe's tasks have no reference for it")
+            missing = None if recipe.earlier else verdict(Reason.UNPARSED_GOLD, "no task has a reference for it")
             return [missing if gold is None else next(found) for gold in golds]
 
         yield check

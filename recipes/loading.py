@@ -4,7 +4,7 @@
     load_any("writing_recorded")                       # also recipes of preferences, and of judges
 
 What kind a recipe is, its keys tell: `candidates` or `pairs` are the preference path's, `labelled` with `recordings`
-compares judges, anything else distils traces.
+compares judges, `loop` distils round after round, `stages` is a chain of runs, anything else distils traces.
 
 `${NAME}` and `${NAME:-default}` in a string are replaced by the environment variable; nothing else is expanded, and
 only names in capitals are, so that LaTeX's `${x}` in a prompt stays as it is. A variable that holds a secret is
@@ -27,7 +27,9 @@ from pydantic import BaseModel, ValidationError
 
 from stillroom.errors import MissingFile, RecipeError
 from stillroom.recipes.explain import explain, place
+from stillroom.recipes.loop_schema import LoopRecipe
 from stillroom.recipes.preference_schema import CalibrationRecipe, PreferenceRecipe
+from stillroom.recipes.progressive_schema import ProgressiveRecipe
 from stillroom.recipes.schema import Recipe
 from stillroom.recipes.yaml_lines import Loc, Located, read_yaml
 
@@ -35,8 +37,8 @@ _VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)(?::-([^}]*))?\}")
 _SECRET = re.compile(r"(?:^|_|API)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(?:_|$)")
 
 
-AnyRecipe = Recipe | PreferenceRecipe | CalibrationRecipe
-R = TypeVar("R", Recipe, PreferenceRecipe, CalibrationRecipe, AnyRecipe)
+AnyRecipe = Recipe | LoopRecipe | ProgressiveRecipe | PreferenceRecipe | CalibrationRecipe
+R = TypeVar("R", Recipe, LoopRecipe, ProgressiveRecipe, PreferenceRecipe, CalibrationRecipe, AnyRecipe)
 
 
 class Loaded(NamedTuple, Generic[R]):
@@ -70,15 +72,24 @@ def load_any(recipe: str | Path, overrides: Sequence[str] = ()) -> Loaded[AnyRec
 def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Loaded[Recipe]:
     """As `load_any`, for a recipe that distils traces. Raises RecipeError for another kind, too."""
     found = load_any(recipe, overrides)
-    if not isinstance(found.recipe, Recipe):
+    if not isinstance(found.recipe, Recipe) or isinstance(found.recipe, LoopRecipe):
         raise RecipeError(f"{found.path} is no recipe of traces, and this works with those only")
     return Loaded(found.recipe, found.base, found.path)
 
 
 def _kind_of(values: dict[str, Any]) -> type[BaseModel]:
-    if "candidates" in values or "pairs" in values:
-        return PreferenceRecipe
-    return CalibrationRecipe if "labelled" in values else Recipe
+    for keys, kind in _KINDS:
+        if keys & values.keys():
+            return kind
+    return Recipe
+
+
+_KINDS: tuple[tuple[set[str], type[BaseModel]], ...] = (
+    ({"candidates", "pairs"}, PreferenceRecipe),
+    ({"labelled"}, CalibrationRecipe),
+    ({"stages"}, ProgressiveRecipe),
+    ({"loop"}, LoopRecipe),
+)
 
 
 def dump(recipe: BaseModel) -> str:

@@ -45,25 +45,32 @@ class Asked(NamedTuple):
 
 
 class Outcomes:
-    """The outcomes of `tasks`. Making one forgets those of an earlier run; `add` takes them in any order.
+    """The outcomes of `tasks`. Making one forgets those of an earlier run, unless they are `reopened`; `add` takes
+    them in any order.
 
     `attempts`, `kept`, `failed`: their sums over all tasks so far. Iterating raises LedgerError where an outcome, or
     an attempt that it names, is not in the ledger.
     """
 
-    def __init__(self, ledger: Ledger, tasks: Sequence[Task], asked: Asked) -> None:
+    def __init__(self, ledger: Ledger, tasks: Sequence[Task], asked: Asked, *, reopened: bool = False) -> None:
         self.attempts = self.kept = self.failed = 0
         self._stops: Counter[StopReason] = Counter()
         self._ledger, self._tasks, self._asked = ledger, tasks, asked
-        ledger.clear_outcomes()
+        if not reopened:
+            return ledger.clear_outcomes()
+        for stored in ledger.outcomes():
+            self._count(len(stored.draws), len(stored.kept), stored.failed, stored.stop)
 
     def add(self, position: int, outcome: Outcome) -> None:
         """Writes the outcome of the task at that position."""
         self._ledger.add_outcome(position, outcome)
-        self.attempts += len(outcome.attempts)
-        self.kept += len(outcome.kept)
-        self.failed += outcome.failed
-        self._stops[outcome.stop] += 1
+        self._count(len(outcome.attempts), len(outcome.kept), outcome.failed, outcome.stop)
+
+    def _count(self, attempts: int, kept: int, failed: int, stop: StopReason) -> None:
+        self.attempts += attempts
+        self.kept += kept
+        self.failed += failed
+        self._stops[stop] += 1
 
     @property
     def stops(self) -> dict[str, int]:

@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from stillroom.recipes.answering import EveryDraw
 from stillroom.recipes.loading import Loaded
 from stillroom.recipes.sampling_stage import run_async
 from stillroom.recipes.schema import Recipe
@@ -148,6 +149,10 @@ def _parts(loaded: Loaded[Recipe], teacher: str) -> Iterator[Part]:
     yield Part(tasks.train, recipe.teacher.sampling, recipe.keep, *asked)
     if recipe.evaluate is not None and "teacher" in recipe.evaluate.baselines:
         yield Part(tasks.test, greedy(recipe), _ONCE, *asked)
+        if (samples := recipe.evaluate.samples) is not None:
+            drawn = {"temperature": samples.temperature, "top_p": samples.top_p}
+            sampling = greedy(recipe).model_copy(update=drawn)
+            yield Part(tasks.test, sampling, EveryDraw(policy="fixed", attempts=samples.draws), *asked)
 
 
 class Weighing:

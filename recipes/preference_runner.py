@@ -22,6 +22,7 @@ from stillroom.recipes import preference_students, students_stage
 from stillroom.recipes.candidates_stage import draw_candidates
 from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder, now, versions
+from stillroom.recipes.forgetting import check_forgetting
 from stillroom.recipes.judging_stage import Judgements, judge_candidates, judge_of
 from stillroom.recipes.loading import Loaded, dump
 from stillroom.recipes.pairs_stage import make_pairs
@@ -94,6 +95,9 @@ class PreferenceRun:
         """All stages."""
         students_stage.require(self.recipe)
         tasks = self._load_tasks()
+        evaluate = self.recipe.evaluate
+        if evaluate is not None and evaluate.forgotten is not None:
+            check_forgetting(evaluate.forgotten, base=self.loaded.base, seed=self.recipe.seed)
         self._note_start(tasks)
         run_async(self._calibrate())
         gathered, judgements = run_async(self._judged(tasks))

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from stillroom.judges.gate import GateSettings
 from stillroom.judges.settings import JudgeSettings
 from stillroom.preferences.settings import AuditSettings, PairSettings
+from stillroom.recipes.evaluation_schema import Forgetting
 from stillroom.recipes.schema import RecipeName
 from stillroom.sampling.limits import Limits, Prices
 from stillroom.sampling.teachers.settings import TeacherSettings
@@ -46,21 +47,6 @@ class RecipeGate(GateSettings):
 
     labelled: str
     required: bool = True
-
-
-class Forgetting(BaseModel):
-    """A task that is not trained, answered before and after: what was forgotten. Its tasks need references."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    tasks: TaskSettings
-    max_tokens: int = Field(default=64, ge=1)
-
-    @model_validator(mode="after")
-    def _can_be_checked(self) -> Forgetting:
-        if self.tasks.reference is None or not self.tasks.test:
-            raise ValueError("what was forgotten is measured by answers: tasks needs a reference, and test above 0")
-        return self
 
 
 class PreferenceEvaluation(BaseModel):

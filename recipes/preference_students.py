@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from stillroom.preferences.rows import dpo_row
 from stillroom.recipes.display import duration
-from stillroom.recipes.forgetting import forgotten
+from stillroom.recipes.forgetting import forgetting_results, measure_forgetting
 from stillroom.recipes.pairs_stage import Paired
-from stillroom.recipes.preference_writing import AFTER, BEFORE, judge_writing, write
+from stillroom.recipes.preference_writing import AFTER, BEFORE, Measured, judge_writing, write
 from stillroom.recipes.sampling_stage import run_async
 from stillroom.recipes.students_stage import model_in, trained_with
 from stillroom.sampling.hashing import digest
@@ -38,7 +38,7 @@ def train_and_evaluate(run: PreferenceRun, tasks: TaskSet, paired: Paired) -> Ev
     results = [*_pair_results(run, paired, student)]
     models = _models(run, student)
     written = {who: run_async(write(run, tasks.test, who, model)) for who, model in models.items()}
-    parts = (run_async(judge_writing(run, tasks.test, written)), forgotten(run, models))
+    parts = (run_async(judge_writing(run, tasks.test, written)), _forgotten(run, models))
     results += [row for part in parts for row in part.results]
     evaluation = Evaluation(
         results=tuple(results),
@@ -52,6 +52,17 @@ def train_and_evaluate(run: PreferenceRun, tasks: TaskSet, paired: Paired) -> Ev
 def _models(run: PreferenceRun, student: str) -> dict[str, str]:
     assert run.recipe.student is not None
     return {BEFORE: run.recipe.student.model, AFTER: student}
+
+
+def _forgotten(run: PreferenceRun, models: dict[str, str]) -> Measured:
+    """What the recipe names to measure what was forgotten by, before and after."""
+    assert run.recipe.student is not None
+    assert run.recipe.evaluate is not None
+    wanted, system = run.recipe.evaluate.forgotten, run.recipe.student.system
+    if wanted is None:
+        return Measured([], [], ["what was forgotten is not measured: see evaluate.forgotten"])
+    found = {who: measure_forgetting(run, wanted, who, model, system=system) for who, model in models.items()}
+    return forgetting_results(found, after=AFTER, before=BEFORE, seed=run.recipe.seed)
 
 
 # -- training ------------------------------------------------------------------------------------------------

@@ -16,13 +16,14 @@ from typing import Any
 
 from stillroom.errors import MissingFile
 from stillroom.recipes.loading import Loaded, dump
+from stillroom.recipes.loop_schema import LoopRecipe
 from stillroom.recipes.preference_schema import PreferenceRecipe
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.records import Task
 from stillroom.sampling.teachers.settings import RecordedSettings, TeacherSettings
 from stillroom.traces.tasks import GymTasks, JsonlTasks, TaskSet, TaskSettings
 
-AnyLoaded = Loaded[Recipe] | Loaded[PreferenceRecipe]
+AnyLoaded = Loaded[Recipe] | Loaded[LoopRecipe] | Loaded[PreferenceRecipe]
 
 
 def made_from(loaded: AnyLoaded, tasks: TaskSet) -> dict[str, Any]:

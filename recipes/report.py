@@ -17,6 +17,7 @@ from stillroom.recipes.pilot import PilotResult
 from stillroom.recipes.runner import RunResult
 from stillroom.sampling.records import State
 from stillroom.sampling.statistics import mcnemar_exact, wilson
+from stillroom.students.evaluate.results import Evaluation
 from stillroom.traces.answers import CheckSummary, Reason, state_of
 from stillroom.traces.answers.against import SENTENCES, AgainstSummary, Disagreement, Score, Theirs, Why
 
@@ -34,11 +35,16 @@ def show_result(result: RunResult) -> None:
     if result.agreement is not None:
         _show_agreement(console, result.agreement)
     if result.evaluation is not None:
-        from stillroom.students.evaluate.table import eval_table
-
-        console.print(eval_table(result.evaluation))
+        show_evaluation(result.evaluation, console)
     folder = escape(str(result.folder / "sft"))
     console.print(f"{result.rows:,} rows in {folder}; everything else beside them", soft_wrap=True)
+
+
+def show_evaluation(evaluation: Evaluation, console: Console | None = None) -> None:
+    """What a student and those that it is held against have got."""
+    from stillroom.students.evaluate.table import eval_table
+
+    (console or Console(highlight=False)).print(eval_table(evaluation))
 
 
 def show_pilot(pilot: PilotResult) -> None:

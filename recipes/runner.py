@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
 
-from stillroom.errors import RunError
+from stillroom.errors import MissingFile, NothingLeft
 from stillroom.recipes import plan, students_stage
 from stillroom.recipes.agreement import Agreement, compare
 from stillroom.recipes.display import Display, duration, verdicts
 from stillroom.recipes.distil import Distilled, distil
 from stillroom.recipes.folder import RunFolder, now, versions
+from stillroom.recipes.forgetting import Forgotten, check_forgetting
 from stillroom.recipes.loading import Loaded, dump, load_recipe
 from stillroom.recipes.outcomes import Asked, Outcomes
 from stillroom.recipes.pilot import PilotResult, choose, forecast
@@ -39,6 +40,7 @@ from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.sampling.teachers.settings import RecordedSettings
 from stillroom.students.evaluate.results import Evaluation
 from stillroom.traces.answers import AnswerChecker, AnswerScorer
+from stillroom.traces.rows import DATA_FILE
 from stillroom.traces.tasks import TaskSet, load_tasks
 
 # The held-out tasks are answered once, and greedily: what a user of the model would get.
@@ -124,10 +126,15 @@ class Run:
     ledger: Ledger
     display: Display
     teacher_answers: dict[str, ScoredAttempt] = field(default_factory=dict)
-    meter: Meter = field(init=False)
+    answers: dict[str, dict[str, ScoredAttempt]] = field(default_factory=dict)  # greedy, by model, then task id
+    forgetting: dict[str, Forgotten] = field(default_factory=dict)  # by model
+    given: TaskSet | None = None  # in the place of those that the recipe names
+    meter: Meter | None = None  # None: one of its own, under the recipe's limits
+    tasks: TaskSet | None = None  # once they are loaded
+    distilled: Distilled | None = None  # once there are rows
 
     def __post_init__(self) -> None:
-        self.meter = Meter(self.recipe.limits)
+        self.meter = self.meter or Meter(self.recipe.limits)
 
     @property
     def recipe(self) -> Recipe:
@@ -138,13 +145,17 @@ class Run:
         """All stages."""
         students_stage.require(self.recipe)
         teacher = make_teacher(self.recipe.teacher, base=self.loaded.base)
+        self._earlier()
         tasks = self._load_tasks()
         for each in self.recipe.filters:
             each.start(tasks.test)  # refuses what it cannot work with, before anything is paid for
+        evaluate = self.recipe.evaluate
+        if evaluate is not None and evaluate.forgotten is not None:
+            check_forgetting(evaluate.forgotten, base=self.loaded.base, seed=self.recipe.seed)
         self._note_start(teacher, tasks)
         outcomes = run_async(self._sample(teacher, tasks))
         agreement = self._compare(outcomes, teacher)
-        distilled = self._distil(outcomes, tasks, teacher)
+        distilled = self.distilled = self._distil(outcomes, tasks, teacher)
         evaluation = self._train_and_evaluate(tasks, distilled)
         self.folder.note(finished=now(), rows=distilled.written)
         return RunResult(
@@ -207,7 +218,8 @@ class Run:
     # -- stages --------------------------------------------------------------------------------------------
 
     def _load_tasks(self) -> TaskSet:
-        tasks = load_tasks(self.recipe.tasks, base=self.loaded.base, seed=self.recipe.seed)
+        tasks = self.given or load_tasks(self.recipe.tasks, base=self.loaded.base, seed=self.recipe.seed)
+        self.tasks = tasks
         reasons: dict[str, int] = {}
         for left in tasks.left_out:
             reasons[left.reason.value] = reasons.get(left.reason.value, 0) + 1
@@ -278,13 +290,25 @@ class Run:
 
     def _distil(self, outcomes: Outcomes, tasks: TaskSet, teacher: Teacher) -> Distilled:
         if not outcomes.kept:
-            raise RunError(_nothing_accepted(outcomes))
-        distilled = distil(self.recipe, tasks, outcomes, self.folder, teacher.identity)
+            raise NothingLeft(_nothing_accepted(outcomes))
+        distilled = distil(self.recipe, tasks, outcomes, self.folder, teacher.identity, self._earlier())
         dropped = ", ".join(f"{c.name} {c.dropped:,}" for c in distilled.counts if c.dropped) or "nothing"
         self.display.line(
             "filtered", f"{distilled.kept:,} traces kept, {distilled.written:,} rows written (dropped: {dropped})"
         )
+        if distilled.said_before:
+            self.display.note(f"{distilled.said_before:,} rows say what others do, and are learned from once")
         return distilled
+
+    def _earlier(self) -> list[Path]:
+        """Folders of rows of earlier runs. Raises MissingFile for one without rows."""
+        folders = [self.loaded.base / folder for folder in self.recipe.earlier]
+        for folder in folders:
+            if not (folder / DATA_FILE).is_file():
+                raise MissingFile(
+                    f"earlier: there are no rows in {folder}: name the sft/ folder of a run that wrote some"
+                )
+        return folders
 
     def _train_and_evaluate(self, tasks: TaskSet, distilled: Distilled) -> Evaluation | None:
         if self.recipe.student is None:

@@ -1,8 +1,9 @@
-"""`stillroom run` for every kind of recipe: traces, preferences, or a comparison of judges.
+"""`stillroom run` for every kind of recipe: traces, preferences, a loop, a chain, or a comparison of judges.
 
 run("quickstart")                       # RunResult
 run("writing_recorded")                 # PreferenceResult
 run("llmbar_recorded")                  # CalibrationResult
+run("self_distill")                     # LoopResult
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ from stillroom.recipes.calibration_runner import CalibrationResult, run_calibrat
 from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder
 from stillroom.recipes.loading import AnyRecipe, Loaded, load_any
+from stillroom.recipes.loop_runner import LoopResult, LoopRun
+from stillroom.recipes.loop_schema import LoopRecipe
 from stillroom.recipes.pilot import PilotResult
 from stillroom.recipes.preference_runner import PreferenceResult, PreferenceRun
 from stillroom.recipes.preference_schema import CalibrationRecipe, PreferenceRecipe
+from stillroom.recipes.progressive_runner import ProgressiveResult, run_stages
+from stillroom.recipes.progressive_schema import ProgressiveRecipe
 from stillroom.sampling.ledger import Ledger
 
-Result = runner.RunResult | PilotResult | PreferenceResult | CalibrationResult
+Result = runner.RunResult | PilotResult | PreferenceResult | CalibrationResult | LoopResult | ProgressiveResult
 
 
 def run(
@@ -36,7 +41,7 @@ def run(
 
     `recipe`: a path, or the name of a shipped recipe. `set`: overrides such as "keep.per_task=2". `out`: the run's
     folder, default `runs/<name>`. `pilot`: samples only so many tasks, and forecasts what all will take and bring
-    (recipes of traces only). Raises InputError before anything is paid for, RunError after.
+    (recipes of one run of traces only). Raises InputError before anything is paid for, RunError after.
     """
     loaded, shown = load_any(recipe, set), display or Display()
     match loaded.recipe:
@@ -47,6 +52,14 @@ def run(
             _no_pilot(pilot, loaded)
             folder = RunFolder(_folder(out, calibration.name), calibration.name)
             return run_calibration(Loaded(calibration, loaded.base, loaded.path), folder, shown)
+        case LoopRecipe() as loop:
+            _no_pilot(pilot, loaded)
+            folder = RunFolder(_folder(out, loop.name), loop.name)
+            return LoopRun(Loaded(loop, loaded.base, loaded.path), folder, shown).execute()
+        case ProgressiveRecipe() as progressive:
+            _no_pilot(pilot, loaded)
+            folder = RunFolder(_folder(out, progressive.name), progressive.name)
+            return run_stages(Loaded(progressive, loaded.base, loaded.path), folder, shown)
     if pilot is None:
         return runner.run(recipe, set=set, out=out, display=shown)
     return runner.run(recipe, set=set, out=out, pilot=pilot, display=shown)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from stillroom.recipes.evaluation_schema import Baseline, EvaluateSettings
 from stillroom.sampling.limits import Limits, Prices
 from stillroom.sampling.policy import Budget, Policy, Until
 from stillroom.sampling.teachers.settings import RecordedSettings, TeacherSettings
@@ -21,10 +22,10 @@ from stillroom.traces.tasks.settings import HubTasks, JsonlTasks
 # What a recipe that names no filters gets. They are given as in YAML and validated like it.
 DEFAULT_FILTERS: Any = ("finished", "one_final_answer", "no_repetition", "dedup", {"decontaminate": "test"})
 
+__all__ = ["Baseline", "EvaluateSettings", "Recipe", "RecipeName", "ScorerSettings"]
+
 RecipeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 """Also the name of the run's folder."""
-
-Baseline = Literal["student_before", "teacher", "control_unfiltered"]
 
 
 class ScorerSettings(BaseModel):
@@ -40,20 +41,6 @@ class ScorerSettings(BaseModel):
     policies: Policies = Policies()
 
 
-class EvaluateSettings(BaseModel):
-    """Who is compared with the trained student on the held-out tasks, each answering once, greedily.
-
-    `control_unfiltered` is a second student trained on the same number of traces that nobody checked.
-    `max_tokens` null: the teacher's. `concurrency`: answers in flight, for local models the batch.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    baselines: tuple[Baseline, ...] = ("student_before", "teacher", "control_unfiltered")
-    max_tokens: int | None = Field(default=None, ge=1)
-    concurrency: int = Field(default=64, ge=1)
-
-
 def _holds_out(tasks: TaskSettings) -> bool:
     """Whether there will be held-out tasks: a number of them, or all of a test source of its own."""
     match tasks:
@@ -66,7 +53,8 @@ def _holds_out(tasks: TaskSettings) -> bool:
 
 class Recipe(BaseModel):
     """A whole run. Without `student` it ends with the SFT rows; without `evaluate` nothing is measured. `prices` of
-    the teacher's tokens turn them into money; `limits` stop a run cleanly."""
+    the teacher's tokens turn them into money; `limits` stop a run cleanly. `earlier`: folders of SFT rows, relative
+    to the recipe's, that the student learns from beside this run's own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -79,6 +67,7 @@ class Recipe(BaseModel):
     prices: Prices | None = None
     limits: Limits = Limits()
     filters: Filters = Field(default=DEFAULT_FILTERS, validate_default=True)
+    earlier: tuple[str, ...] = ()
     student: StudentSettings | None = None
     evaluate: EvaluateSettings | None = None
 

@@ -13,7 +13,7 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from rich.table import Table
 
 from stillroom.errors import InputError, MissingFile, RunFolderError
 from stillroom.judges.dialogue import JUDGE_PREFIX
+from stillroom.recipes.chain_status import counted, parts_of, parts_table, summed
 from stillroom.recipes.loading import AnyRecipe, Loaded, load_any
 from stillroom.recipes.plan import PAID, Plan, Use, plan
 from stillroom.recipes.preference_plan import PreferencePlan, preference_plan
@@ -40,7 +41,8 @@ PIPE_WIDTH = 120
 class Status:
     """The state of a run. `finished`: when it ended, None while it has not; `evaluation`: None before that.
     `plan`: what the recipe would pay for now; None where that cannot be said, and `no_plan` says why. `salvaged`:
-    what was saved of a damaged ledger, None where that was not asked for."""
+    what was saved of a damaged ledger, None where that was not asked for. `parts`: of a loop or a chain, the state
+    of each run, by its place in the folder; what stands above them are sums."""
 
     folder: Path
     name: str
@@ -53,6 +55,7 @@ class Status:
     plan: Plan | PreferencePlan | None
     no_plan: str
     salvaged: Salvaged | None
+    parts: dict[str, Status] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
@@ -72,28 +75,69 @@ class Status:
             "salvaged": None
             if self.salvaged is None
             else self.salvaged._asdict() | {"kept": str(self.salvaged.kept)},
+            "parts": {name: part.as_dict() for name, part in self.parts.items()},
         }
 
 
 def status(
     folder: str | Path, *, recipe: str | Path | None = None, set: Sequence[str] = (), salvage: bool = False
 ) -> Status:
-    """Reads the state of a run, and weighs it against a recipe.
+    """Reads the state of a run, and weighs it against a recipe; of a loop or a chain, that of each of its runs.
 
     `recipe`: a path or the name of a shipped one, None for the one that the run was made with; `set`: overrides.
     `salvage`: first saves what can be read of a damaged ledger. Raises MissingFile, RunFolderError, LedgerError, and
     with `recipe` or `set` what is wrong with that recipe.
     """
     path = Path(folder)
-    facts = _facts(path)
+    facts = facts_in(path)
+    if parts := parts_of(path):
+        if recipe is not None or set or salvage:
+            raise InputError(f"{path} holds {len(parts)} runs: ask of one of them, such as {parts[0]}")
+        return _of_chain(path, facts, parts)
+    return _of_run(path, facts, recipe, set, salvage)
+
+
+def _of_chain(path: Path, facts: dict[str, Any], folders: Sequence[Path]) -> Status:
+    parts = {p.relative_to(path).as_posix(): _of_run(p, facts_in(p), None, (), False) for p in folders}
+    each = list(parts.values())
+    return Status(
+        path,
+        facts["name"],
+        facts.get("started"),
+        facts.get("finished"),
+        summed(part.totals for part in each),
+        counted(part.verdicts for part in each),
+        sum(part.rows or 0 for part in each),
+        _evaluation(path),
+        None,
+        f"{path} holds {len(each)} runs, and each says it for itself: stillroom status {folders[0]}",
+        None,
+        parts,
+    )
+
+
+def _evaluation(path: Path) -> Evaluation | None:
+    return read_eval(path / "eval.json") if (path / "eval.json").is_file() else None
+
+
+def _of_run(
+    path: Path, facts: dict[str, Any], recipe: str | Path | None, set: Sequence[str], salvage: bool
+) -> Status:
     salvaged = Ledger.salvage(path) if salvage else None
     with Ledger.read(path) as ledger:
         totals, verdicts = ledger.totals(), ledger.verdict_counts()
         planned = _plan(path, facts, ledger, recipe, set)
-    evaluation = read_eval(path / "eval.json") if (path / "eval.json").is_file() else None
     times = facts.get("started"), facts.get("finished")
     return Status(
-        path, facts["name"], *times, totals, verdicts, facts.get("rows"), evaluation, *planned, salvaged=salvaged
+        path,
+        facts["name"],
+        *times,
+        totals,
+        verdicts,
+        facts.get("rows"),
+        _evaluation(path),
+        *planned,
+        salvaged=salvaged,
     )
 
 
@@ -107,7 +151,7 @@ def _plan(
 ) -> _Planned:
     """The plan. Where nobody asked for one, what keeps it from being made is said, not raised."""
     try:
-        loaded = load_any(recipe, overrides) if recipe is not None else _own_recipe(folder, facts, overrides)
+        loaded = load_any(recipe, overrides) if recipe is not None else own_recipe(folder, facts, overrides)
         if loaded.recipe.name != facts["name"]:
             raise RunFolderError(
                 f"{folder} is the folder of a run of recipe {facts['name']!r}, not of {loaded.recipe.name!r}"
@@ -129,7 +173,7 @@ def _planned(loaded: Loaded[AnyRecipe], ledger: Ledger, facts: dict[str, Any]) -
     return _Planned(None, "a comparison of recorded judges asks nobody")
 
 
-def _own_recipe(folder: Path, facts: dict[str, Any], overrides: Sequence[str]) -> Loaded[AnyRecipe]:
+def own_recipe(folder: Path, facts: dict[str, Any], overrides: Sequence[str]) -> Loaded[AnyRecipe]:
     """The recipe that the run was made with, as resolved, with its paths starting where they did."""
     base = facts.get("recipe", {}).get("base")
     if base is None:
@@ -137,7 +181,8 @@ def _own_recipe(folder: Path, facts: dict[str, Any], overrides: Sequence[str]) -
     return load_any(folder / "recipe.yaml", overrides)._replace(base=Path(base))
 
 
-def _facts(path: Path) -> dict[str, Any]:
+def facts_in(path: Path) -> dict[str, Any]:
+    """What `run.json` of a run's folder says. Raises MissingFile, or RunFolderError where it is none."""
     if not path.is_dir():
         raise MissingFile(f"there is no folder {path}: give the folder of a run, such as runs/quickstart")
     try:
@@ -159,6 +204,8 @@ def show_status(found: Status) -> None:
     state = f"finished {found.finished}" if found.finished else "not finished"
     where = escape(f"{found.name} in {found.folder}")
     console.print(f"[bold]{where}[/]: started {found.started}, {state}", soft_wrap=True)
+    if found.parts:
+        console.print(parts_table(found.parts))
     console.print(_held(found))
     if isinstance(found.plan, PreferencePlan):
         _show_preference_plan(console, found.plan)
@@ -269,7 +316,7 @@ def attempts(folder: str | Path, *, out: str | Path | None = None) -> int:
     Gives their number.
     `out`: a file, None for standard output. The lines are what `teacher: {kind: recorded}` reads.
     """
-    facts = _facts(Path(folder))
+    facts = facts_in(Path(folder))
     teachers = {facts.get("teacher", {}).get("identity"), *facts.get("sources", {}).values()}
     with Ledger.read(Path(folder)) as ledger:
         own = [r for r in ledger.rows() if r["teacher"] in teachers and not r["task_id"].startswith(JUDGE_PREFIX)]

@@ -1,7 +1,9 @@
-"""Trains the student and its control, and measures all of them on the held-out tasks.
+"""Trains students: the run's own, and those that are trained for a comparison alone.
 
-The control has the same model, settings, number of rows and seed; only the check and the filters are missing. A
-student that was trained on the same rows with the same settings before is not trained again.
+    model = train(run, tasks, distilled.training, run.folder.path / "student", STUDENT)
+
+A student that was trained on the same rows with the same settings before is not trained again. The run's own is
+linted first and an error stops it; what a control is trained on is meant to be as it is, and is only told.
 """
 
 from __future__ import annotations
@@ -16,19 +18,18 @@ from stillroom.recipes.display import duration
 from stillroom.recipes.distil import Distilled, rows_digest
 from stillroom.recipes.folder import versions
 from stillroom.recipes.preference_schema import PreferenceRecipe
-from stillroom.recipes.sampling_stage import run_async, sample
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.hashing import digest
-from stillroom.sampling.prompt import Prompt
-from stillroom.sampling.records import ScoredAttempt
-from stillroom.students.evaluate.measure import evaluate_answers
-from stillroom.students.evaluate.results import Evaluation, write_eval
+from stillroom.students.evaluate.results import Evaluation
+from stillroom.students.settings import StudentSettings
 from stillroom.traces.rows import SftRow
 from stillroom.traces.tasks import TaskSet
 
 if TYPE_CHECKING:
     from stillroom.recipes.runner import Run
 
+STUDENT = "student"
+"""What the run's own student is called where it is trained, and its folder."""
 _NEEDED = ("torch", "transformers", "trl", "peft", "accelerate")
 
 
@@ -48,58 +49,85 @@ def require(recipe: Recipe | PreferenceRecipe) -> None:
 
 
 def train_and_evaluate(run: Run, tasks: TaskSet, distilled: Distilled) -> Evaluation | None:
-    """Trains, and measures whom the recipe names; writes `eval.json`. None where nobody is to be measured."""
-    assert run.recipe.student is not None
-    evaluate = run.recipe.evaluate
-    baselines = evaluate.baselines if evaluate is not None else ()
-    by_who: dict[str, dict[str, ScoredAttempt]] = {}
-    if "student_before" in baselines:
-        by_who["student_before"] = _ask(run, tasks, "before", run.recipe.student.model)
-    if "teacher" in baselines:
-        by_who["teacher"] = run.teacher_answers
-    if "control_unfiltered" in baselines:
-        control = _train(run, tasks, distilled.control, run.folder.path / "controls" / "unfiltered", "control")
-        by_who["control_unfiltered"] = _ask(run, tasks, "control", control)
-    student = _train(run, tasks, distilled.rows, run.folder.path / "student", "student")
-    if evaluate is None:
-        return None
-    by_who["student_after"] = _ask(run, tasks, "after", student)
-    found = evaluate_answers(_in_order(by_who), tasks=[task.id for task in tasks.test])
-    write_eval(found, run.folder.path / "eval.json")
-    return found
+    """Trains the student, and measures what the recipe asks for; writes `eval.json`. None where nothing is to be
+    measured."""
+    from stillroom.recipes.evaluation_stage import evaluate_run  # it trains, too: controls, and other seeds
+
+    student = train(run, tasks, distilled.training, run.folder.path / STUDENT, STUDENT)
+    return None if run.recipe.evaluate is None else evaluate_run(run, tasks, distilled, student)
 
 
-def _in_order(by_who: dict[str, dict[str, ScoredAttempt]]) -> dict[str, dict[str, ScoredAttempt]]:
-    order = ("student_before", "student_after", "control_unfiltered", "teacher")
-    return {who: by_who[who] for who in order if who in by_who}
+def train(
+    run: Run, tasks: TaskSet, rows: list[SftRow], out: Path, label: str, *, seed: int | None = None, lint: bool = True
+) -> str:
+    """Lints the rows and trains, unless that was done; gives the folder of the model.
 
-
-def _train(run: Run, tasks: TaskSet, rows: list[SftRow], out: Path, label: str) -> str:
-    """Lints the rows and trains, unless that was done; gives the folder of the model."""
-    from stillroom.recipes.linting import before_training, lint_traces
+    `label`: what it is called on the display and in the run's stages. `seed`: None for the student's own. `lint`:
+    false where the same rows were looked at before.
+    """
     from stillroom.students.sft import train_sft
 
-    settings = run.recipe.student
-    assert settings is not None
-    seed = run.recipe.seed if settings.seed is None else settings.seed
-    inputs = digest([rows_digest(rows), settings.model_dump(mode="json"), seed, trained_with()])
-    if run.folder.done(label, inputs) and out.is_dir():
+    settings = settings_of(run, seed)
+    if trained_before(run, rows, label, seed=seed) and out.is_dir():
         run.display.line(label, f"trained before on the same {len(rows):,} rows")
         return model_in(out)
-    checked = label == "student"  # the control's rows are meant to be as they are: told, but no reason to stop
-    report = lint_traces(run.recipe, tasks, rows, check=checked)
-    before_training(report, run.folder, run.display, name="lint" if checked else f"lint_{label}", stop=checked)
+    if lint:
+        _lint(run, tasks, rows, label)
     with run.display.steps(label) as shown:
         trained = train_sft(
-            rows, settings, out, seed=seed, on_step=lambda s: shown(s.step, s.total, s.loss, s.tokens_per_s)
+            rows,
+            settings,
+            out,
+            seed=run.recipe.seed,
+            on_step=lambda s: shown(s.step, s.total, s.loss, s.tokens_per_s),
         )
-    run.folder.mark(label, inputs)
+    run.folder.mark(_stage(label, seed), _inputs(run, rows, seed))
     run.display.line(label, f"trained on {trained.rows:,} rows in {duration(trained.seconds)}")
     if trained.left_out:
         reasons = Counter(left.reason for left in trained.left_out)
         found = ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
         run.display.note(f"{len(trained.left_out):,} rows were not trained on: {found}")
     return str(trained.model)
+
+
+def trained_before(run: Run, rows: list[SftRow], label: str, *, seed: int | None = None) -> bool:
+    """Whether the last student of that label was trained on the same rows, with the same settings and versions."""
+    return run.folder.done(_stage(label, seed), _inputs(run, rows, seed))
+
+
+def settings_of(run: Run, seed: int | None = None) -> StudentSettings:
+    """The student's settings; with `seed`, under that one."""
+    assert run.recipe.student is not None
+    return run.recipe.student if seed is None else run.recipe.student.model_copy(update={"seed": seed})
+
+
+def seed_of(run: Run) -> int:
+    """The seed that the run's own student is trained with."""
+    own = settings_of(run).seed
+    return run.recipe.seed if own is None else own
+
+
+def _stage(label: str, seed: int | None) -> str:
+    return label if seed is None else f"seed_{seed}"
+
+
+def _inputs(run: Run, rows: list[SftRow], seed: int | None) -> str:
+    """A model in a folder may be another one tomorrow, as the last student of a loop: it is named by its content."""
+    from stillroom.sampling.models import fingerprint
+
+    settings = settings_of(run, seed)
+    found = [rows_digest(rows), settings.model_dump(mode="json"), seed_of(run) if seed is None else seed]
+    model = [fingerprint(settings.model)] if Path(settings.model).is_dir() else []
+    return digest([*found, trained_with(), *model])
+
+
+def _lint(run: Run, tasks: TaskSet, rows: list[SftRow], label: str) -> None:
+    """Of the student's own rows an error stops the run; a control's are not checked, either."""
+    from stillroom.recipes.linting import before_training, lint_traces
+
+    own = label == STUDENT
+    report = lint_traces(run.recipe, tasks, rows, check=own)
+    before_training(report, run.folder, run.display, name="lint" if own else f"lint_{label}", stop=own)
 
 
 def trained_with() -> dict[str, str]:
@@ -111,28 +139,3 @@ def model_in(out: Path) -> str:
     """What to load of a student's folder: the merged model, or the adapter where there is no other."""
     merged = out / "merged"
     return str(merged if merged.is_dir() else out / "adapter")
-
-
-def _ask(run: Run, tasks: TaskSet, label: str, model: str) -> dict[str, ScoredAttempt]:
-    """One greedy answer of a local model to each held-out task, under the student's own prompt."""
-    return run_async(_answer(run, tasks, label, model))
-
-
-async def _answer(run: Run, tasks: TaskSet, label: str, model: str) -> dict[str, ScoredAttempt]:
-    from stillroom.recipes.runner import ONE_ANSWER, answers
-    from stillroom.sampling.teachers.transformers import TransformersTeacher
-
-    assert run.recipe.student is not None
-    assert run.recipe.evaluate is not None
-    student = TransformersTeacher(model, concurrency=run.recipe.evaluate.concurrency)
-    scorer = run.scorer()
-    try:
-        prompt = Prompt(system=run.recipe.student.system)
-        core = run.core(student, scorer, ONE_ANSWER, run.greedy(), paid=False, prompt=prompt)
-        found = answers(await sample(core, tasks.test, label, run.display))
-    finally:
-        await student.close()
-        await scorer.close()
-    right = core.counts.accepted
-    run.display.line(label, f"{right} of {len(found)} held-out tasks right, in {duration(core.counts.elapsed_s)}")
-    return found

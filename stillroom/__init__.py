@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from stillroom.recipes.evaluating import evaluate as eval  # noqa: F401 - not in __all__: it has a builtin's name
     from stillroom.recipes.linting import lint as lint
     from stillroom.recipes.running import run as run
     from stillroom.recipes.showing_pairs import calibrate_judge as calibrate_judge
@@ -28,6 +29,7 @@ _CALLS = {
     "run": ("stillroom.recipes.running", "run"),
     "status": ("stillroom.recipes.status", "status"),
     "attempts": ("stillroom.recipes.status", "attempts"),
+    "eval": ("stillroom.recipes.evaluating", "evaluate"),
     "lint": ("stillroom.recipes.linting", "lint"),
     "pairs": ("stillroom.recipes.showing_pairs", "pairs"),
     "calibrate_judge": ("stillroom.recipes.showing_pairs", "calibrate_judge"),

@@ -212,6 +212,29 @@ def lint(
     report.raise_if_errors()
 
 
+@app.command("eval")
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="The folder of a run that has trained its student.")],
+    set: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a key of evaluate, limits or prices: --set evaluate.samples.draws=4",
+        ),
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure the student of a run, anew or further: what was answered or trained before is not done again."""
+    from stillroom.recipes.display import Display
+    from stillroom.recipes.evaluating import evaluate as evaluate_run
+    from stillroom.recipes.report import show_evaluation
+
+    found = evaluate_run(folder, set=set or (), display=Display(quiet=quiet))
+    _print_json(found.model_dump(mode="json", exclude_none=True)) if json else show_evaluation(found)
+
+
 judge_app = typer.Typer(name="judge", help="Judges: how far they agree with people.", no_args_is_help=True)
 app.add_typer(judge_app)
 

@@ -15,6 +15,7 @@
         ├── CheckerError                    the answer checker's workers cannot be started
         ├── GateFailed                      the judge failed its calibration gate: no pairs are built with it
         ├── AuditFailed                     the audit refused the pairs: nothing is trained on them
+        ├── NothingLeft                     no trace was accepted, or none passed the filters
         ├── TrainingError                   training failed or produced something unusable
         └── Interrupted                     stopped by Ctrl-C; resumable
 
@@ -100,6 +101,10 @@ class GateFailed(RunError):
 
 class AuditFailed(RunError):
     """The audit found pairs that nothing should be trained on."""
+
+
+class NothingLeft(RunError):
+    """There is nothing to train on: no trace was accepted, or none passed the filters."""
 
 
 class TrainingError(RunError):

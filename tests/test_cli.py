@@ -60,6 +60,9 @@ def one_line(ended: subprocess.CompletedProcess[str]) -> str:
         (["run", "gsm8k_recorded", "--set", "keep.per_tsk=1"], "--set keep.per_tsk: unknown key; did you mean"),
         (["status", "nowhere"], "there is no folder nowhere"),
         (["attempts", "nowhere"], "there is no folder nowhere"),
+        (["eval", "nowhere"], "there is no folder nowhere"),
+        (["eval", "."], "it is not the folder of a run"),
+        (["eval", "nowhere", "--bogus"], "No such option: --bogus"),
         (["status", "."], "it is not the folder of a run"),
         (["check", "nowhere.jsonl"], "nowhere.jsonl: no such file"),
     ],
@@ -285,6 +288,12 @@ def test_status_of_a_run(done: Path) -> None:
     assert read["name"] == "sums"
     assert read["finished"] is not None
     assert read["ledger"]["attempts"] == sum(read["verdicts"].values())
+
+
+def test_eval_of_a_run_without_a_student(done: Path) -> None:
+    ended = stillroom("eval", done, "--json")
+    assert "trains no student, so there is nothing to measure" in one_line(ended)
+    assert (ended.returncode, ended.stdout) == (2, "")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from stillroom.errors import RunError
+from stillroom.errors import NothingLeft
 from stillroom.sampling.records import Message
 from stillroom.sampling.thinking import CLOSE, OPEN
 from stillroom.sampling.writing import replaced, storable
@@ -72,7 +72,8 @@ def _stored(message: dict[str, str]) -> dict[str, str]:
 def write_sft(rows: Iterable[SftRow], folder: Path, card: CardFacts) -> Path:
     """Writes the rows as parquet and the dataset card beside it; gives the parquet file's path.
 
-    Rows are written in the order given. Raises RunError where there are none, or the folder cannot be written.
+    Rows are written in the order given. Raises NothingLeft where there are none, RunError where the folder cannot be
+    written.
     """
     with sft_file(folder) as file:
         for row in rows:
@@ -87,9 +88,10 @@ def sft_file(folder: Path) -> ParquetRows:
 
 
 def write_card(folder: Path, card: CardFacts, rows: int) -> None:
-    """Writes the dataset card. Raises RunError where there is no row, or the folder cannot be written."""
+    """Writes the dataset card. Raises NothingLeft where there is no row, RunError where the folder cannot be
+    written."""
     if not rows:
-        raise RunError(
+        raise NothingLeft(
             f"no trace is left for {folder}: see what each filter dropped in rejects/, and loosen a filter"
         )
     with replaced(folder / CARD_FILE) as file:

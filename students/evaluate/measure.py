@@ -1,4 +1,8 @@
-"""From scored attempts on held-out tasks to accuracies, and to comparisons task by task.
+"""From scored attempts on held-out tasks to what `eval.json` holds: rows of every model, and comparisons of them.
+
+    found = evaluate_answers({"student_before": before, "student_after": after}, seed=7, tasks=["t1", "t2"])
+    rows = at_k("student_after", {"t1": [a, b], "t2": [c, d]}, SEVERAL, ks=(1, 2), seed=7)
+    rows = over_trainings([answers_of_seed_0, answers_of_seed_1], {"student_before": before}, seed=7)
 
 Attempts are paired by the id of their task, never by position. An attempt that could not be scored is not an
 accepted one: it lowers accuracy, and is counted apart with its reason, for it may say more about the checker
@@ -13,114 +17,124 @@ it is left out of n, and counted as `missing`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
+from stillroom.sampling.limits import Prices
 from stillroom.sampling.records import ScoredAttempt, State
-from stillroom.sampling.statistics import (
-    Interval,
-    PairedCounts,
-    mcnemar_exact,
-    mean_interval,
-    paired_difference,
-    wilson,
-)
-from stillroom.students.evaluate.results import (
-    ACCURACY,
-    MEAN_TOKENS,
-    SHARE_STOPPED,
-    Comparison,
-    Evaluation,
-    Result,
-)
+from stillroom.sampling.statistics import PairedCounts, mcnemar_exact, paired_difference
+from stillroom.students.evaluate.comparing import beside, compare_all
+from stillroom.students.evaluate.measures import measures, right
+from stillroom.students.evaluate.power import detectable_share
+from stillroom.students.evaluate.results import ACCURACY, Comparison, Evaluation, Result
+from stillroom.students.evaluate.seeds import difference_over_seeds, over_seeds
 
 Answers = Mapping[str, ScoredAttempt]
-"""The one attempt of a model at each task, by task id."""
+"""One scored attempt for each task, by task id."""
+
+BEFORE, AFTER, TEACHER = "student_before", "student_after", "teacher"
 
 COMPARED = (
-    ("student_after", "student_before"),
-    ("student_after", "control_unfiltered"),
-    ("student_after", "teacher"),
+    (AFTER, BEFORE),
+    (AFTER, "control_unfiltered"),
+    (AFTER, "control_answers"),
+    (AFTER, "control_gold"),
+    (AFTER, "format_only"),
+    (AFTER, TEACHER),
+    ("format_only", BEFORE),
 )
-"""Which models are compared, where both are there: each a claim that a reader would make from the table."""
+"""Which models are compared, where both are there: each a claim that a reader would make from the table. The last is
+how much of the gain is form."""
+
+OVER_SEEDS = f"{ACCURACY}_over_seeds"
+DIFFERENCE_OVER_SEEDS = "difference_over_seeds"
 
 
 def evaluate_answers(
     by_who: Mapping[str, Answers],
     *,
+    seed: int = 0,
     compared: Iterable[tuple[str, str]] = COMPARED,
     tasks: Iterable[str] | None = None,
+    prices: Mapping[str, Prices] | None = None,
 ) -> Evaluation:
-    """Accuracy, share that stopped and mean length of every model, and the comparisons that were asked for.
+    """All that is measured of every model, what the student takes beside the teacher, and the comparisons that were
+    asked for, each corrected for their number.
 
     `by_who`: one scored attempt per task id, for each model. `tasks`: the ids that were asked, where some may
-    have got no attempt from anybody; None takes every id that any model has.
+    have got no attempt from anybody; None takes every id that any model has. `prices`: of those that are paid for.
     """
     ids = set(tasks) if tasks is not None else {task for answers in by_who.values() for task in answers}
     asked = {who: {t: a for t, a in answers.items() if t in ids} for who, answers in by_who.items()}
-    results = [row for who, answers in asked.items() if answers for row in _rows(who, answers, len(ids))]
-    pairs = [(a, b) for a, b in compared if asked.get(a) and asked.get(b)]
-    comparisons = [c for a, b in pairs if (c := _compare(a, asked[a], b, asked[b])) is not None]
-    return Evaluation(results=tuple(results), comparisons=tuple(comparisons), notes=_notes(asked, len(ids)))
-
-
-def accepted(answer: ScoredAttempt) -> bool:
-    """Whether the scorer accepted it."""
-    return answer.verdict.state is State.ACCEPTED
-
-
-def _rows(who: str, answers: Answers, asked: int) -> list[Result]:
-    """The rows of one model that has at least one attempt."""
-    attempts = [answer.attempt for answer in answers.values()]
-    stopped = wilson(sum(a.finish_reason == "stop" for a in attempts), len(attempts))
-    tokens = mean_interval([a.completion_tokens for a in attempts])
-    return [
-        _accuracy(who, answers, asked),
-        _row(who, SHARE_STOPPED, stopped),
-        _row(who, MEAN_TOKENS, tokens._replace(low=max(0.0, tokens.low))),
+    paid = prices or {}
+    results = [
+        row for who, a in asked.items() for row in measures(who, a, seed=seed, asked=len(ids), prices=paid.get(who))
     ]
-
-
-def _row(who: str, metric: str, found: Interval) -> Result:
-    return Result(who=who, metric=metric, **found._asdict())
-
-
-def _accuracy(who: str, answers: Answers, asked: int) -> Result:
-    """Accepted over all attempts; the unscored are in n, and counted by reason."""
-    verdicts = [answer.verdict for answer in answers.values()]
-    states = Counter(verdict.state for verdict in verdicts)
-    reasons = Counter(verdict.reason for verdict in verdicts if verdict.state is State.UNSCORED)
-    counts = {state.value: states[state] for state in State} | {"missing": asked - len(answers)}
-    found = wilson(states[State.ACCEPTED], len(answers))
-    return Result(who=who, metric=ACCURACY, **found._asdict(), counts=counts, unscored=dict(sorted(reasons.items())))
-
-
-def _compare(a: str, of_a: Answers, b: str, of_b: Answers) -> Comparison | None:
-    """The comparison on the tasks that both have, or None if they share none."""
-    right_a, right_b = ({task: accepted(answer) for task, answer in answers.items()} for answers in (of_a, of_b))
-    return compare_right(a, right_a, b, right_b)
+    if AFTER in asked and TEACHER in asked:
+        results += beside(AFTER, asked[AFTER], TEACHER, asked[TEACHER], seed=seed)
+    comparisons = compare_all(asked, compared, seed=seed)
+    return Evaluation(results=tuple(results), comparisons=comparisons, notes=_notes(asked, len(ids)))
 
 
 def compare_right(a: str, of_a: Mapping[str, bool], b: str, of_b: Mapping[str, bool]) -> Comparison | None:
     """The comparison of two models of which is known, by task id, whether each answer was right; on the tasks that
-    both have, or None if they share none."""
+    both have, or None if they share none. As `comparing.compare`, where there are no attempts to compare."""
     shared = of_a.keys() & of_b.keys()
     if not shared:
         return None
     table = Counter((of_a[task], of_b[task]) for task in shared)
     counts = PairedCounts(table[True, True], table[True, False], table[False, True], table[False, False])
     found = paired_difference(counts)
-    return Comparison(
-        a=a,
-        b=b,
-        test="mcnemar_exact",
-        difference=found.value,
-        low=found.low,
-        high=found.high,
-        p=mcnemar_exact(counts.only_a, counts.only_b),
-        n=counts.n,
-        **counts._asdict(),
-        left_out=len(of_a.keys() ^ of_b.keys()),
+    return Comparison.model_validate(
+        {
+            "a": a,
+            "b": b,
+            "test": "mcnemar_exact",
+            "difference": found.value,
+            "low": found.low,
+            "high": found.high,
+            "p": mcnemar_exact(counts.only_a, counts.only_b),
+            "n": counts.n,
+            **counts._asdict(),
+            "left_out": len(of_a.keys() ^ of_b.keys()),
+            "detectable": detectable_share(counts.n, counts.only_a + counts.only_b),
+        }
     )
+
+
+def at_k(
+    who: str,
+    attempts: Mapping[str, Sequence[ScoredAttempt]],
+    how: Mapping[str, Any],
+    *,
+    ks: Collection[int],
+    seed: int,
+) -> list[Result]:
+    """pass@k and majority@k of several attempts at each task, the same number whatever came out. `how` they were
+    drawn (draws, temperature) is kept in each row."""
+    rows = measures(who, attempts, seed=seed, ks=ks)
+    kept = [row for row in rows if row.metric.startswith(("pass_at_", "majority_at_"))]
+    return [Result.model_validate(row.model_dump(exclude_none=True) | dict(how)) for row in kept]
+
+
+def over_trainings(trained: Sequence[Answers], others: Mapping[str, Answers], *, seed: int) -> list[Result]:
+    """The student over several trainings, each from another seed: its accuracy, and the difference to each of the
+    `others`, which were trained once or not at all (`against` says to whom). Nothing where no task was answered
+    after every training."""
+    runs = [_values(answers) for answers in trained]
+    if not set(runs[0]).intersection(*runs[1:]):
+        return []
+    rows = [over_seeds(runs, seed=seed).result(AFTER, OVER_SEEDS)]
+    for who, answers in others.items():
+        if set(runs[0]).intersection(*runs[1:], answers):
+            found = difference_over_seeds(runs, [_values(answers)], seed=seed)
+            row = {"who": AFTER, "metric": DIFFERENCE_OVER_SEEDS, **found._asdict()}
+            rows.append(Result.model_validate(row | {"against": who, "seeds": len(runs)}))
+    return rows
+
+
+def _values(answers: Answers) -> dict[str, float]:
+    return {task: float(right(answer)) for task, answer in answers.items()}
 
 
 def _notes(asked: Mapping[str, Answers], tasks: int) -> tuple[str, ...]:

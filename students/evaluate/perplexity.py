@@ -13,9 +13,9 @@ that gives no numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from math import exp, isfinite, log
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from stillroom.errors import InputError, TrainingError
 from stillroom.sampling.models import load_model, load_tokenizer, pick_device
@@ -23,12 +23,15 @@ from stillroom.sampling.statistics import Interval
 from stillroom.students.evaluate.results import Result
 from stillroom.students.evaluate.task_means import ratio_over_tasks
 
+K = TypeVar("K", bound=Hashable)
+
 WINDOW = 1024
 """Tokens that the model sees at once, at most; less where its context is shorter."""
 
 
 class TextLoss(NamedTuple):
-    """One text: the sum of negative log-likelihoods in nats, and over how many tokens and bytes of UTF-8."""
+    """One text: the sum of negative log-likelihoods in nats, and over how many tokens and bytes of UTF-8. Of a text
+    that is too short to predict any token: 0 tokens."""
 
     nats: float
     tokens: int
@@ -60,25 +63,38 @@ def perplexity(
     Raises InputError where no text has two tokens or the window is below 2, TrainingError for a model that gives no
     numbers, and what `load_model` does.
     """
+    found = [loss for _, loss in _losses(model_name, dict(enumerate(texts)), window, dtype)]
+    if broken := sum(not isfinite(loss.nats) for loss in found):
+        raise TrainingError(f"{model_name} gives likelihoods that are no numbers, for {broken} of {len(texts)} texts")
+    losses = [loss for loss in found if loss.tokens]
+    return of_losses(losses, left_out=len(texts) - len(losses), seed=seed)
+
+
+def text_losses(
+    model_name: str, texts: Mapping[K, str], *, window: int = WINDOW, dtype: str = "auto"
+) -> Iterator[tuple[K, TextLoss]]:
+    """The loss of each text as soon as it is read, in the order given; of one of fewer than two tokens, with 0
+    tokens. The model is loaded when the first is asked for.
+
+    Raises as `perplexity` does, at the first text without a number.
+    """
+    for name, loss in _losses(model_name, texts, window, dtype):
+        if not isfinite(loss.nats):
+            raise TrainingError(f"{model_name} gives likelihoods that are no numbers, for the text {name!r}")
+        yield name, loss
+
+
+def _losses(model_name: str, texts: Mapping[K, str], window: int, dtype: str) -> Iterator[tuple[K, TextLoss]]:
     if window < 2:
         raise InputError(f"window is {window} tokens: one is predicted from another, so give 2 or more")
-    import torch
-
+    if not texts:
+        return
     device = pick_device()
     model, tokenizer = load_model(model_name, dtype, device), load_tokenizer(model_name)
     seen = min(window, getattr(model.config, "max_position_embeddings", None) or window)
-    encoded = [tokenizer(text, return_tensors="pt").input_ids.to(device) for text in texts]  # (1, T) each
-    with torch.inference_mode():
-        losses = [
-            _text_loss(model, tokenizer, ids, text, seen)
-            for ids, text in zip(encoded, texts, strict=True)
-            if ids.shape[1] > 1
-        ]
-    if broken := [loss for loss in losses if not isfinite(loss.nats)]:
-        raise TrainingError(
-            f"{model_name} gives likelihoods that are no numbers, for {len(broken)} of {len(texts)} texts"
-        )
-    return of_losses(losses, left_out=len(texts) - len(losses), seed=seed)
+    for name, text in texts.items():
+        ids = tokenizer(text, return_tensors="pt").input_ids.to(device)  # (1, T)
+        yield name, _text_loss(model, tokenizer, ids, text, seen)
 
 
 def of_losses(losses: Sequence[TextLoss], *, left_out: int = 0, seed: int) -> Perplexity:
@@ -95,8 +111,13 @@ def of_losses(losses: Sequence[TextLoss], *, left_out: int = 0, seed: int) -> Pe
 
 
 def _text_loss(model: Any, tokenizer: Any, ids: Any, text: str, window: int) -> TextLoss:
-    """`ids`: (1, T), T > 1."""
-    nats = sum(_window_loss(model, ids[:, start:end], new) for start, end, new in windows(ids.shape[1], window))
+    """`ids`: (1, T)."""
+    import torch
+
+    if ids.shape[1] < 2:
+        return TextLoss(0.0, 0, len(text.encode("utf-8", "replace")))
+    with torch.inference_mode():
+        nats = sum(_window_loss(model, ids[:, start:end], new) for start, end, new in windows(ids.shape[1], window))
     first = tokenizer.decode(ids[0, :1], skip_special_tokens=True)
     size = max(1, len(text.encode("utf-8", "replace")) - len(first.encode()))
     return TextLoss(nats, ids.shape[1] - 1, size)

@@ -30,8 +30,8 @@ class Answered(NamedTuple):
     text: str
 
 
-Checker = Callable[[Sequence[Answered]], Sequence[Verdict]]
-"""Says of answers what a scorer says of attempts, in their order."""
+Checker = Callable[[Sequence[Answered]], Sequence[Verdict | None]]
+"""Says of answers what a scorer says of attempts, in their order; None of one that is not to be judged here."""
 
 
 class Text(NamedTuple):
@@ -114,7 +114,7 @@ def wrong_answers(items: Sequence[Item], checker: Checker, student: Student) -> 
     """Rows whose trained text the checker rejects, or cannot read: two things."""
     asked = [Answered(item.task, trained_text(item.sides[0], student)) for item in items]
     for item, answered, verdict in zip(items, asked, checker(asked), strict=True):
-        if verdict.state is State.ACCEPTED:
+        if verdict is None or verdict.state is State.ACCEPTED:
             continue
         name = "answer_rejected" if verdict.state is State.REJECTED else "answer_unscored"
         shown = f"{verdict.reason}: {verdict.detail}" if verdict.detail else verdict.reason

@@ -38,7 +38,8 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--row); bo
   border-radius: 6px; padding: .8rem 1rem; font: 13px/1.6 ui-monospace, monospace; margin: .3rem 0 1.2rem; }
 .prompt { color: var(--soft); } .loss { color: var(--loss); background: var(--loss-bg); }
 .pad { color: var(--pad); background: var(--pad-bg); } .special { font-weight: 700; }
-.legend span { padding: .1rem .4rem; border-radius: 4px; margin-right: .4rem; }
+.legend { display: flex; flex-wrap: wrap; gap: .3rem .5rem; margin-bottom: 1rem; }
+.legend span { padding: .1rem .5rem; border-radius: 4px; } .legend .prompt, .legend .special { background: var(--row); }
 @media (max-width: 40rem) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .3rem; } }
 """
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -98,5 +99,8 @@ def _stretch(stretch: Stretch) -> str:
 
 def _checked(report: LintReport) -> str:
     looked = f"<p>{len(report.checked)} checks: {_safe(', '.join(report.checked))}.</p>"
-    skipped = "".join(f"<p>Not looked at: {_safe(name)} ({_safe(why)}).</p>" for name, why in report.skipped.items())
+    whys: dict[str, list[str]] = {}
+    for name, why in report.skipped.items():
+        whys.setdefault(why, []).append(name)
+    skipped = "".join(f"<p>Not looked at: {_safe(', '.join(n))} ({_safe(why)}).</p>" for why, n in whys.items())
     return f'<h2>What was looked at</h2><div class="soft">{looked}{skipped}</div>'

@@ -120,15 +120,20 @@ def _first(tasks: TaskSequence, seed: int, count: int | None) -> list[int]:
 def _finish(settings: CommonTasks, split: _Split, seed: int) -> TaskSet:
     train = split.train.at(_first(split.train, seed, None)) if settings.shuffle else split.train
     _check_enough(settings, train, split)
-    kept = train[: settings.limit]
+    kept = train[settings.skip :][: settings.limit]
     beyond = len(train) - len(kept) + split.spare_test
     return TaskSet(kept, split.test, tuple(split.left_out), beyond, tuple(_notes(settings, train)))
 
 
 def _check_enough(settings: CommonTasks, train: Sequence[Task], split: _Split) -> None:
     wanted = settings.test or 0
-    if train and len(split.test) >= wanted:
+    if len(train) > settings.skip and len(split.test) >= wanted:
         return
+    if train and len(split.test) >= wanted:
+        raise TaskError(
+            f"tasks.skip is {settings.skip:,}, and there are {len(train):,} training tasks: none is left. "
+            "Lower it, or add rows"
+        )
     left = f" {len(split.left_out):,} rows were left out: {tally(split.left_out)}." if split.left_out else ""
     have = len(train) + len(split.test)
     raise TaskError(
@@ -138,8 +143,10 @@ def _check_enough(settings: CommonTasks, train: Sequence[Task], split: _Split) -
 
 
 def _notes(settings: CommonTasks, train: Sequence[Task]) -> Iterator[str]:
-    if settings.limit is not None and settings.limit > len(train):
-        yield f"tasks.limit is {settings.limit:,}, but there are {len(train):,} training tasks: all are used"
+    have = len(train) - settings.skip
+    if settings.limit is not None and settings.limit > have:
+        after = f" after the first {settings.skip:,}" if settings.skip else ""
+        yield f"tasks.limit is {settings.limit:,}, but there are {have:,} training tasks{after}: all are used"
     if settings.reference_after is not None:
         return
     marked = sum("####" in (task.reference or "") for task in train)
@@ -155,7 +162,7 @@ def _load_gym(settings: GymTasks, seed: int) -> TaskSet:
     held = Gathered(RowReader(settings, TEST_PREFIX))
     drawn = gym.fill(held, gym.gym_rows(settings, seed, "test"), settings.test)
     gathered = Gathered(RowReader(settings), held.keys)
-    drawn += gym.fill(gathered, gym.gym_rows(settings, seed, "train"), settings.limit)
+    drawn += gym.fill(gathered, gym.gym_rows(settings, seed, "train"), settings.skip + settings.limit)
     split = _Split(gathered.tasks, tuple(held.tasks), [*held.left_out, *gathered.left_out], 0)
     _refuse(settings, split.left_out)
     gym.check_enough(settings, len(split.test), len(split.train), drawn)

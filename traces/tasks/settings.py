@@ -25,8 +25,9 @@ class CommonTasks(BaseModel):
     text, where there is one, follows the prompt after a blank line, as in instruction data. `reference: null`: the
     tasks have no known answer. `system` belongs to the task: teacher and student both see it. In `template`,
     `{prompt}` stands for the row's prompt; any other brace is plain text, so `\\boxed{answer}` stays as it is.
-    `limit`: training tasks (null: all). `test`: held-out tasks (null: none, or all of a test source of its own).
-    `shuffle`: training tasks in an order drawn from the seed, not in the file's. `seed`: null for the run's.
+    `limit`: training tasks (null: all), after the first `skip`, which are left to another run. `test`: held-out tasks
+    (null: none, or all of a test source of its own). `shuffle`: training tasks in an order drawn from the seed, not
+    in the file's. `seed`: null for the run's.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,6 +39,7 @@ class CommonTasks(BaseModel):
     id: Name | None = None
     system: Name | None = None
     template: str = "{prompt}"
+    skip: int = Field(default=0, ge=0)
     limit: int | None = Field(default=None, ge=1)
     test: int | None = Field(default=None, ge=0)
     shuffle: bool = False

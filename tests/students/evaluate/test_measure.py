@@ -6,10 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stillroom.sampling.limits import Prices
 from stillroom.sampling.records import State
 from stillroom.sampling.statistics import PairedCounts, mcnemar_exact, paired_difference, wilson
-from stillroom.students.evaluate.measure import evaluate_answers
+from stillroom.students.evaluate.comparing import compare
+from stillroom.students.evaluate.measure import (
+    AFTER,
+    BEFORE,
+    at_k,
+    compare_right,
+    evaluate_answers,
+    over_trainings,
+)
 from stillroom.students.evaluate.results import MEAN_TOKENS, SHARE_STOPPED, Result
+from stillroom.students.evaluate.significance import holm
 
 
 def row(found: Result | None) -> Result:
@@ -59,15 +69,32 @@ def test_a_comparison_is_that_of_the_statistics(scored: Any) -> None:
     assert found.p == mcnemar_exact(29, 1)
 
 
+WHOS = [BEFORE, AFTER, "control_unfiltered", "control_answers", "control_gold", "format_only", "teacher"]
+
+
 def test_the_comparisons_are_those_a_reader_would_make(scored: Any) -> None:
-    whos = ["student_before", "student_after", "teacher", "control_unfiltered"]
-    found = evaluate_answers({who: scored([1], [2]) for who in whos}).comparisons
-    assert [(c.a, c.b) for c in found] == [
-        ("student_after", "student_before"),
-        ("student_after", "control_unfiltered"),
-        ("student_after", "teacher"),
+    evaluation = evaluate_answers({who: scored([1], [2]) for who in WHOS})
+    assert [(c.a, c.b) for c in evaluation.comparisons] == [
+        *((AFTER, who) for who in (BEFORE, *WHOS[2:])),
+        ("format_only", BEFORE),
     ]
-    assert [(r.who) for r in evaluate_answers({who: scored([1]) for who in whos}).results[::3]] == whos
+    assert list(evaluation.whos) == WHOS
+
+
+def test_every_comparison_is_corrected_and_says_what_it_could_have_shown(scored: Any) -> None:
+    evaluation = evaluate_answers({who: scored(range(i), range(i, 40)) for i, who in enumerate(WHOS, 10)})
+    extras = [c.model_extra or {} for c in evaluation.comparisons]
+    assert [extra["p_holm"] for extra in extras] == list(holm([c.p for c in evaluation.comparisons]))
+    assert all(0 < extra["detectable"] < 1 for extra in extras)
+
+
+def test_the_student_is_held_beside_the_teacher_in_what_it_takes(scored: Any) -> None:
+    answers = {AFTER: scored([1, 2], tokens=10), "teacher": scored([1], [2], tokens=40)}
+    evaluation = evaluate_answers(answers, prices={"teacher": Prices(completion=1)})
+    found = row(evaluation.find(AFTER, "tokens_ratio"))
+    assert (found.value, (found.model_extra or {})["against"]) == (0.25, "teacher")
+    assert evaluation.find("teacher", "usd_per_1000_answers") is not None
+    assert evaluation.find(AFTER, "usd_per_1000_answers") is None
 
 
 def test_a_missing_task_is_evidence_of_nothing(scored: Any) -> None:
@@ -114,3 +141,40 @@ def test_every_state_is_counted(scored: Any, state: State) -> None:
     counts = row(evaluate_answers({"teacher": scored(**{state.value: [1, 2]})}).find("teacher")).counts
     assert counts is not None
     assert counts[state.value] == 2
+
+
+def test_what_is_known_to_be_right_is_compared_as_attempts_are(scored: Any) -> None:
+    after, before = scored(range(20), range(20, 30)), scored(range(5), range(5, 28))
+    known = [{task: a.verdict.state is State.ACCEPTED for task, a in of.items()} for of in (after, before)]
+    assert compare_right(AFTER, known[0], BEFORE, known[1]) == compare(AFTER, after, BEFORE, before, seed=1)
+    assert compare_right(AFTER, {"a": True}, BEFORE, {"b": True}) is None
+
+
+# -- several answers, several trainings ----------------------------------------------------------------------------
+
+
+def test_rows_at_k_say_how_the_answers_were_drawn(scored: Any) -> None:
+    right, wrong = scored(range(6)), scored(rejected=range(6))
+    attempts = {task: [right[task], wrong[task]] for task in right}
+    rows = at_k(AFTER, attempts, {"draws": 2, "temperature": 0.8}, ks=(1, 2), seed=1)
+    assert {r.metric: r.value for r in rows} == {
+        "pass_at_1": 0.5, "majority_at_1": 0.5, "pass_at_2": 1.0, "majority_at_2": 0.5
+    }  # fmt: skip
+    assert all((r.model_extra or {})["temperature"] == 0.8 for r in rows)
+    assert len({(r.who, r.metric) for r in rows}) == 4, "an accuracy of these would stand beside the greedy one"
+
+
+def test_over_trainings_is_the_mean_of_all_and_its_difference_to_others(scored: Any) -> None:
+    runs = [scored(range(10), range(10, 40)), scored(range(20), range(20, 40))]
+    before, other = scored([0], range(1, 40)), scored(range(50, 60))
+    rows = over_trainings(runs, {BEFORE: before, "elsewhere": other}, seed=1)
+    found, against = rows
+    assert found.value == pytest.approx(15 / 40)
+    assert list((found.model_extra or {})["each"]) == [0.25, 0.5]
+    assert against.value == pytest.approx(15 / 40 - 1 / 40)
+    assert (against.model_extra or {})["against"] == BEFORE
+    assert against.low < against.value < against.high
+
+
+def test_trainings_without_a_task_in_common_have_no_mean(scored: Any) -> None:
+    assert over_trainings([scored([1]), scored([2])], {}, seed=1) == []

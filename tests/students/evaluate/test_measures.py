@@ -84,10 +84,8 @@ def test_without_a_right_answer_there_are_no_tokens_for_one() -> None:
     assert "usd_per_1000_answers" in rows
 
 
-def test_the_rows_that_every_table_shows_are_as_before() -> None:
-    (old, new) = evaluate_answers({"me": FOUR}).results, by_metric(measures("me", FOUR, seed=1, asked=4))
-    for row in old:
-        assert new[row.metric] == row
+def test_an_evaluation_holds_these_rows() -> None:
+    assert list(evaluate_answers({"me": FOUR}, seed=1).results) == measures("me", FOUR, seed=1, asked=4)
 
 
 def test_nobody_has_no_rows() -> None:

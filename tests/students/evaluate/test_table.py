@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -37,16 +39,46 @@ def test_one_line_a_model_and_a_comparison(evaluation: Evaluation, width: int) -
     after = next(line for line in lines if line.startswith("student_after "))
     for part in ("53.0 %", "[43.3, 62.5]", "●", " 100 ", "100 %", "20"):
         assert part in after
-    assert sum(" − " in line for line in lines) == 3
+    assert sum(line.endswith(("better", "worse", "not shown")) for line in lines) == 3
     assert not any("…" in line for line in lines)
 
 
 def test_the_columns_are_aligned(evaluation: Evaluation) -> None:
     lines = shown(evaluation)
-    models = [line for line in lines if "[" in line and " − " not in line]
+    differences = [line for line in lines if line.startswith("  ")]
+    models = [line for line in lines if "[" in line and line not in differences]
     assert len({line.index("[") for line in models}) == 1
-    differences = [line for line in lines if " − " in line]
-    assert len({line.index("[") for line in differences}) == 1
+    assert len({line.index("]") for line in differences if "]" in line}) == 1
+
+
+def test_form_stands_beside_accuracy(scored: Any) -> None:
+    answers = scored(range(8)) | {
+        task: replace(a, verdict=replace(a.verdict, reason="no_answer"))
+        for task, a in scored(unscored=["x", "y"]).items()
+    }
+    lines = shown(evaluate_answers({"format_only": answers}))
+    header, row = (next(line for line in lines if line.startswith(start)) for start in ("model", "format_only"))
+    assert row[: header.index("form") + 4].endswith(" 80 %")
+    assert row[: header.index("stops") + 5].endswith("100 %")
+
+
+def test_p_is_shown_as_it_is_left_after_holm(evaluation: Evaluation) -> None:
+    (first, *_), lines = evaluation.comparisons, shown(evaluation)
+    made = first.model_copy(update={"p": 0.01})
+    corrected = Comparison.model_validate(made.model_dump() | {"p_holm": 0.2, "detectable": 0.123})
+    (line,) = [
+        line for line in shown(Evaluation(results=(), comparisons=(corrected,))) if line.startswith("  student")
+    ]
+    assert line.split()[-4:] == ["0.20", "±12.3", "not", "shown"]  # its interval alone would say better
+    assert any("p, Holm" in line for line in lines)
+
+
+def test_old_evaluations_have_p_as_it_was(evaluation: Evaluation) -> None:
+    old = Comparison(a="a", b="b", test="mcnemar_exact", difference=0.2, low=0.1, high=0.3, p=0.012, n=10)
+    lines = shown(Evaluation(results=(), comparisons=(old,)))
+    (line,) = [line for line in lines if line.startswith("  b")]
+    assert line.split()[-3:] == ["0.0120", "–", "better"]
+    assert not any("Holm" in line for line in lines)
 
 
 def test_what_is_missing_or_unscored_stands_below(evaluation: Evaluation) -> None:
@@ -58,7 +90,7 @@ def test_what_is_missing_or_unscored_stands_below(evaluation: Evaluation) -> Non
 def test_the_whisker_stands_where_the_numbers_are() -> None:
     ends = [("low", 0.0, 0.0, 0.1), ("high", 1.0, 0.9, 1.0), ("mid", 0.5, 0.4, 0.6)]
     results = tuple(Result(who=w, metric="accuracy", value=v, low=a, high=b, n=9) for w, v, a, b in ends)
-    bars = {line.split()[0]: line for line in shown(Evaluation(results=results), 120)}
+    bars = {line.split()[0]: line for line in shown(Evaluation(results=results), 120) if line}
     assert "●━━" in bars["low"]
     assert "━━●" in bars["high"]
     assert "·━━━●━━━·" in bars["mid"]
@@ -84,7 +116,7 @@ def test_names_from_outside_are_not_markup() -> None:
 def test_comparisons_in_plain_words(evaluation: Evaluation) -> None:
     first = comparison_lines(evaluation)[0]
     assert first.startswith("student_after − student_before: +50.0 points [")
-    assert first.endswith("], McNemar exact p < 0.0001")
+    assert first.endswith("], McNemar exact p < 0.0001, after Holm p < 0.0001")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +131,7 @@ def test_comparisons_in_plain_words(evaluation: Evaluation) -> None:
 def test_the_word_follows_the_interval(low: float, difference: float, high: float, word: str) -> None:
     found = Comparison(a="a", b="b", test="mcnemar_exact", difference=difference, low=low, high=high, p=0.04, n=10)
     lines = shown(Evaluation(results=(), comparisons=(found,)))
-    assert any(line.startswith("a − b") and line.endswith(word) for line in lines)
+    assert any(line.startswith("  b ") and line.endswith(word) for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -113,3 +145,72 @@ def test_the_word_follows_the_interval(low: float, difference: float, high: floa
 def test_signs_and_small_numbers(difference: float, p: float, expected: str) -> None:
     found = Comparison(a="a", b="b", test="mcnemar_exact", difference=difference, low=-0.1, high=0.1, p=p, n=10)
     assert comparison_lines(Evaluation(results=(), comparisons=(found,))) == [expected]
+
+
+# -- the blocks below ----------------------------------------------------------------------------------------------
+
+
+def a_row(who: str, metric: str, value: float, **more: Any) -> Result:
+    return Result.model_validate(
+        {"who": who, "metric": metric, "value": value, "low": value - 0.05, "high": value + 0.05, "n": 100} | more
+    )
+
+
+BEFORE, AFTER = "student_before", "student_after"
+SEVERAL = [
+    a_row(who, f"{name}_at_{k}", value, draws=8, temperature=0.8)
+    for who, value in ((BEFORE, 0.1), (AFTER, 0.5))
+    for k in (1, 8)
+    for name in ("pass", "majority")
+]
+SEEDS = [
+    a_row(AFTER, "accuracy_over_seeds", 0.51, each=[0.5, 0.52], seeds=2),
+    a_row(AFTER, "difference_over_seeds", 0.41, against=BEFORE),
+]
+FORGOTTEN = [
+    *(a_row(who, "letter_counting_accuracy", value) for who, value in ((BEFORE, 0.3), (AFTER, 0.2))),
+    *(a_row(who, "perplexity", value) for who, value in ((BEFORE, 14.2), (AFTER, 15.1))),
+    a_row(AFTER, "perplexity_ratio", 1.063, low=1.04, high=1.08, n=60, against=BEFORE),
+]
+LESS = Comparison.model_validate(
+    {"a": AFTER, "b": BEFORE, "test": "mcnemar_exact", "difference": -0.1, "low": -0.18, "high": -0.02, "p": 0.001,
+     "p_holm": 0.004, "n": 100, "metric": "letter_counting_accuracy"}
+)  # fmt: skip
+
+
+def below(evaluation: Evaluation, rows: Sequence[Result], *comparisons: Comparison) -> Evaluation:
+    return Evaluation(
+        results=(*evaluation.results, *rows),
+        comparisons=(*evaluation.comparisons, *comparisons),
+        notes=evaluation.notes,
+    )
+
+
+def test_all_of_it_fits_80_columns(evaluation: Evaluation) -> None:
+    lines = shown(below(evaluation, [*SEVERAL, *SEEDS, *FORGOTTEN], LESS))
+    assert max(map(len, lines)) <= 80
+    assert not any("…" in line for line in lines)
+
+
+def test_what_was_not_trained_stands_in_a_block_of_its_own(evaluation: Evaluation) -> None:
+    lines = shown(below(evaluation, FORGOTTEN, LESS))
+    start = next(i for i, line in enumerate(lines) if line.startswith("Not trained"))
+    tasks, texts = lines[start + 2 : start + 4]
+    assert tasks.split()[:8] == ["letter_counting", "100", "30.0", "%", "20.0", "%", "−10.0", "[−18.0,"]
+    assert tasks.split()[-2:] == ["0.0040", "worse"]
+    assert texts.split() == ["perplexity", "60", "14.20", "15.10", "+6.3", "%", "[4.0,", "8.0]", "worse"]
+    assert not any("letter_counting" in line for line in lines[:start])
+    assert [line for line in lines if line.startswith(AFTER)][1:] == [f"{AFTER} −"]  # and in no other block
+
+
+def test_several_answers_and_several_seeds(evaluation: Evaluation) -> None:
+    lines = shown(below(evaluation, [*SEVERAL, *SEEDS]))
+    assert "Any of k right, and the majority of k of 8 answers to each task, temperature 0.8" in lines
+    assert sum(line.startswith(AFTER) and " 8 " in line and "[45.0, 55.0]" in line for line in lines) == 1
+    assert f"{AFTER} over 2 trainings, each from another seed: 50.0, 52.0 %" in lines
+    assert any(line.split()[:3] == ["minus", BEFORE, "+41.0"] for line in lines)
+
+
+def test_sentences_name_what_was_not_trained() -> None:
+    (line,) = comparison_lines(Evaluation(results=(), comparisons=(LESS,)))
+    assert line.startswith("student_after − student_before on letter_counting: −10.0 points [−18.0, −2.0]")

@@ -1,0 +1,133 @@
+"""`stillroom eval RUN`: measures a run that has trained its student, anew or further.
+
+    evaluate("runs/quickstart", set=["evaluate.baselines=[student_before,format_only]"])
+    evaluate("runs/quickstart", set=["evaluate.samples.draws=4"])
+
+It measures what `stillroom run` does at its end (`evaluation_stage.py`), on the same held-out tasks; what was
+answered or trained before is not done again, so it costs only what is new. It leaves the student as it is, and asks
+the teacher for nothing but held-out answers, where the teacher is a baseline. It refuses a folder without rows or
+student, and held-out tasks that are not those of the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stillroom.errors import InputError, MissingFile
+from stillroom.recipes.display import Display
+from stillroom.recipes.distil import Distilled
+from stillroom.recipes.evaluation_stage import evaluate_run
+from stillroom.recipes.folder import RunFolder, now
+from stillroom.recipes.loading import AnyRecipe, Loaded
+from stillroom.recipes.outcomes import Asked, Outcomes
+from stillroom.recipes.provenance import tasks_hash
+from stillroom.recipes.runner import Run
+from stillroom.recipes.sampling_stage import run_async
+from stillroom.recipes.schema import Recipe
+from stillroom.recipes.status import facts_in, own_recipe
+from stillroom.recipes.students_stage import STUDENT, model_in, require, trained_before
+from stillroom.sampling.ledger import Ledger
+from stillroom.sampling.teachers.factory import make_teacher
+from stillroom.students.evaluate.results import Evaluation
+from stillroom.traces.rows import DATA_FILE, read_sft
+from stillroom.traces.tasks import TaskSet, load_tasks
+
+SET = ("evaluate", "limits", "prices")
+"""Keys that an evaluation by itself may set: the others say what the student is, and it is trained already."""
+
+
+def evaluate(folder: str | Path, *, set: Sequence[str] = (), display: Display | None = None) -> Evaluation:
+    """Measures a run that has trained its student, anew or further; writes `eval.json` and the plots.
+
+    `folder`: of the run, which says what recipe it was made with. `set`: overrides of `evaluate`, `limits` and
+    `prices`. Raises MissingFile where there are no rows or no student, InputError for what cannot be measured, and
+    RunError when it fails.
+    """
+    path = Path(folder)
+    facts = facts_in(path)
+    loaded = _of_traces(own_recipe(path, facts, _checked(set)), path)
+    _refuse_untrained(path)
+    require(loaded.recipe)
+    tasks = load_tasks(loaded.recipe.tasks, base=loaded.base, seed=loaded.recipe.seed)
+    _refuse_other_tasks(path, facts, tasks)
+    with Ledger.open(path) as ledger:
+        run = Run(loaded, RunFolder(path, facts["name"]), ledger, display or Display())
+        return _evaluate(run, tasks)
+
+
+def _evaluate(run: Run, tasks: TaskSet) -> Evaluation:
+    folder, rows = run.folder.path, read_sft(run.folder.path / "sft")
+    assert run.recipe.student is not None
+    outcomes = _reopened(run, tasks)
+    earlier = tuple(run.loaded.base / each for each in run.recipe.earlier)
+    system = run.recipe.student.system
+    distilled = Distilled(len(rows), outcomes.kept, (), folder / "sft", outcomes, system, earlier)
+    notes = []
+    if not trained_before(run, distilled.training, STUDENT):
+        notes.append("the student was trained on other rows, settings or versions than those that are here now")
+    found = evaluate_run(run, tasks, distilled, model_in(folder / STUDENT), notes=notes, sampled=False)
+    assert run.recipe.evaluate is not None
+    run.folder.note(evaluated={"at": now(), "evaluate": run.recipe.evaluate.model_dump(mode="json")})
+    return found
+
+
+def _checked(overrides: Sequence[str]) -> Sequence[str]:
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        if key.split(".")[0] not in SET:
+            raise InputError(
+                f"--set {key}: an evaluation measures the student as it was trained, so only {', '.join(SET)} can be "
+                "set: for anything else change the recipe and `stillroom run` it"
+            )
+    return overrides
+
+
+def _of_traces(loaded: Loaded[AnyRecipe], path: Path) -> Loaded[Recipe]:
+    recipe = loaded.recipe
+    if not isinstance(recipe, Recipe):
+        raise InputError(
+            f"{path} is the run of a recipe that trains on no traces, and `stillroom eval` measures those: "
+            "`stillroom run` measures it, and does nothing twice"
+        )
+    if recipe.student is None:
+        raise InputError(f"the recipe of {path} trains no student, so there is nothing to measure: add `student`")
+    if recipe.evaluate is None:
+        raise InputError(
+            f"the recipe of {path} does not say what to measure: --set 'evaluate.baselines=[student_before]'"
+        )
+    return Loaded(recipe, loaded.base, loaded.path)
+
+
+def _refuse_untrained(path: Path) -> None:
+    rows = path / "sft" / DATA_FILE
+    if not rows.is_file():
+        raise MissingFile(
+            f"there are no rows in {rows} yet, so no student to measure: `stillroom run` writes and trains"
+        )
+    if not Path(model_in(path / STUDENT)).is_dir():
+        raise MissingFile(f"there is no student in {path / STUDENT} yet: `stillroom run` trains it, from where it is")
+
+
+def _refuse_other_tasks(path: Path, facts: Mapping[str, Any], tasks: TaskSet) -> None:
+    """Held-out tasks of another file, or another draw, may be among those that the student has learned from."""
+    known = facts.get("hashes", {}).get("test_tasks")
+    if known is not None and known != tasks_hash(tasks.test):
+        raise InputError(
+            f"the held-out tasks are not those of the run in {path}: the student may have learned from some of them. "
+            "Bring its task file back, or `stillroom run` it again"
+        )
+
+
+def _reopened(run: Run, tasks: TaskSet) -> Outcomes:
+    settings, scorer = run.recipe.teacher, run.scorer()
+    teacher = make_teacher(settings, base=run.loaded.base)
+    try:
+        asked = Asked.of(
+            teacher, scorer, settings.teacher_prompt, settings.sampling, run.recipe.keep, run.recipe.seed
+        )
+        return Outcomes(run.ledger, tasks.train, asked, reopened=True)
+    finally:
+        run_async(teacher.close())
+        run_async(scorer.close())

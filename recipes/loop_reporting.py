@@ -1,0 +1,124 @@
+"""Puts together what the report of a loop says, draws its plots, and writes its page.
+
+    report = report_of(recipe, rounds, evaluation, stopped)
+    write_report(report, folder)
+
+Everything in it was measured or set; nothing is computed here that is not in the folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from stillroom.errors import MissingExtra
+from stillroom.recipes.display import Display
+from stillroom.recipes.loop_facts import LoopReport, RoundRow
+from stillroom.recipes.loop_report import write_loop_report
+from stillroom.recipes.loop_rounds import AFTER, Round, answers_of
+from stillroom.recipes.loop_schema import LoopRecipe
+from stillroom.students.evaluate.results import Evaluation
+
+TRACES = 3
+"""Traces of each round that the page shows."""
+
+
+def report_of(recipe: LoopRecipe, rounds: Sequence[Round], evaluation: Evaluation, stopped: str) -> LoopReport:
+    """The report, without plots yet."""
+    return LoopReport(
+        recipe.name, tuple(map(row_of, rounds)), evaluation, stopped, settings=tuple(settings_in_words(recipe))
+    )
+
+
+def write_report(
+    report: LoopReport, recipe: LoopRecipe, rounds: Sequence[Round], folder: Path, display: Display
+) -> None:
+    """`report.html`, and in `plots/` what it shows; without plots where matplotlib is not installed, and says so."""
+    assert recipe.evaluate is not None
+    plots: tuple[Path, ...] = ()
+    if recipe.evaluate.plots:
+        try:
+            plots = tuple(_plots(report, rounds, folder / "plots"))
+        except MissingExtra as error:
+            display.note(f"no plots: {error}")
+    write_loop_report(replace(report, plots=plots), folder)
+
+
+def row_of(each: Round) -> RoundRow:
+    """A round, as the report shows it."""
+    who = "the teacher" if each.plan.sampler is None else "the student of " + _round_named(each.plan.sampler)
+    row = RoundRow(each.number, sampler=who, rolled_back=not each.kept, why=each.why)
+    if each.guard is not None:
+        row = replace(row, checks=each.guard.checks, not_checked=each.guard.not_checked)
+    if each.link is None:
+        return row
+    link = each.link
+    return replace(
+        row,
+        tasks=link.result.tasks,
+        attempts=link.result.attempts,
+        accepted=_accepted(each),
+        rows=len(link.distilled.training),
+        seconds=link.run.folder["seconds"],
+        traces=tuple(islice(_traces(each), TRACES)),
+    )
+
+
+def _round_named(model: str) -> str:
+    """`.../rounds/2/student/merged`: round 2."""
+    parts = Path(model).parts
+    return f"round {parts[parts.index('student') - 1]}" if "student" in parts else "an earlier round"
+
+
+def _accepted(each: Round) -> int:
+    """Attempts that were right."""
+    assert each.link is not None
+    counts = each.link.run.folder["sampling"] or {}
+    return int(counts.get("accepted", each.link.result.accepted))
+
+
+def _traces(each: Round) -> Iterator[tuple[str, str]]:
+    """Prompt and answer of the round's own rows, in their order."""
+    assert each.link is not None
+    for row in each.link.distilled.rows:
+        yield row["prompt"][-1]["content"], row["completion"][-1]["content"]
+
+
+def _plots(report: LoopReport, rounds: Sequence[Round], folder: Path) -> Iterator[Path]:
+    from stillroom.students.evaluate.plots import plot_lengths
+    from stillroom.students.evaluate.plotted import lengths
+    from stillroom.students.evaluate.round_plots import plot_rounds
+    from stillroom.students.evaluate.round_points import other_results, round_points
+
+    rolled_back = [each.number for each in rounds if not each.kept]
+    points = round_points(report.evaluation, rolled_back=rolled_back)
+    yield plot_rounds(points, folder, controls=other_results(report.evaluation)).svg
+    first = rounds[0].link
+    assert first is not None
+    shown = {"before": lengths(answers_of(first, "student_before"))}
+    shown |= {f"round {r.number}": lengths(answers_of(r.link, AFTER)) for r in rounds if r.link is not None}
+    yield plot_lengths({who: of for who, of in shown.items() if of.all}, folder).svg
+
+
+def settings_in_words(recipe: LoopRecipe) -> Iterator[tuple[str, str]]:
+    """Each setting of the loop, and what it means."""
+    loop, student = recipe.loop, recipe.student
+    assert student is not None
+    limit = f"{recipe.tasks.limit:,} " if recipe.tasks.limit else ""
+    yield "rounds", f"{loop.rounds} at most"
+    yield "teacher", f"round 1: {recipe.teacher.model}; then the {loop.teacher} student"
+    asked = "as it is trained" if loop.asked == "as_student" else "with the first teacher's prompt and examples"
+    yield "asked", f"from round 2 on {asked}"
+    start = f"from {student.model}" if loop.start == "born_again" else "from the student of the round before"
+    yield "start", f"every student starts {start}"
+    yield "traces", "of all rounds so far" if loop.traces == "accumulate" else "of its own round alone"
+    each = f"the next {limit}" if loop.tasks == "fresh" else f"the same {limit}"
+    yield "tasks", f"{each}in each round ({recipe.tasks.source})"
+    if loop.levels:
+        yield "levels", f"{len(loop.levels)}, the next one where {loop.easy_at:.0%} were right at the first attempt"
+    if loop.later:
+        yield "later", f"from round 2 on: {loop.later}"
+    for number, change in sorted(loop.in_round.items()):
+        yield f"round {number}", f"{change}"

@@ -1,0 +1,205 @@
+"""The rounds of a loop, one after the other, and the guard between them.
+
+A round is an ordinary run in `rounds/<number>`. When it is done, the guard holds it against the last round that was
+kept: what got worse beyond its tolerance rolls the round back, and the loop ends there. A round after the first that
+leaves nothing to train on, or whose rows the lint refuses, is rolled back likewise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stillroom.errors import NothingLeft, TrainingError
+from stillroom.recipes.chain import Chain, Link
+from stillroom.recipes.display import Display
+from stillroom.recipes.folder import RunFolder
+from stillroom.recipes.loading import Loaded
+from stillroom.recipes.loop_schema import LoopRecipe
+from stillroom.recipes.loop_tasks import of_level
+from stillroom.recipes.rounds import RoundPlan, round_recipe
+from stillroom.sampling.records import ScoredAttempt, State, Task
+from stillroom.students.evaluate.guard import GuardReport, RoundFacts, facts_of, guard
+from stillroom.students.evaluate.guard_checks import NAMES
+from stillroom.traces.traces import traces_in
+
+BEFORE, AFTER = "student_before", "student_after"
+ROUNDS = "rounds"
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A round that was run. `link`: None where it came to no student, and `failed` says why. `guard`: None where
+    nothing was compared. `first_right`: share of its tasks that the sampler got right at the first attempt."""
+
+    plan: RoundPlan
+    link: Link | None
+    facts: RoundFacts
+    guard: GuardReport | None
+    first_right: float
+    failed: str = ""
+
+    @property
+    def number(self) -> int:
+        """From 1."""
+        return self.plan.number
+
+    @property
+    def kept(self) -> bool:
+        """Whether it was not rolled back."""
+        return self.link is not None and (self.guard is None or self.guard.passed)
+
+    @property
+    def why(self) -> str:
+        """Why it was rolled back; empty where it was kept."""
+        if self.failed or self.guard is None:
+            return self.failed
+        return "; ".join(check.sentence for check in self.guard.failures)
+
+    @property
+    def accuracy(self) -> float:
+        """On the held-out tasks."""
+        return sum(self.facts.right.values()) / len(self.facts.right) if self.facts.right else 0.0
+
+
+@dataclass(slots=True)
+class Rounds:
+    """Runs the rounds of a loop. `test`: the held-out tasks of all of them."""
+
+    loaded: Loaded[LoopRecipe]
+    folder: RunFolder
+    chain: Chain
+    display: Display
+    test: tuple[Task, ...]
+
+    @property
+    def recipe(self) -> LoopRecipe:
+        """The loop's."""
+        return self.loaded.recipe
+
+    def run(self) -> Iterator[Round]:
+        """The rounds in order; ends after one that was rolled back."""
+        done: list[Round] = []
+        for number in range(1, self.recipe.loop.rounds + 1):
+            found = self._round(self._plan(number, done), done)
+            done.append(found)
+            yield found
+            if not found.kept:
+                return
+
+    def path(self, number: int) -> Path:
+        """The folder of a round."""
+        return self.folder.path / ROUNDS / str(number)
+
+    # -- planning ----------------------------------------------------------------------------------------------
+
+    def _plan(self, number: int, done: Sequence[Round]) -> RoundPlan:
+        loop = self.recipe.loop
+        if not done:
+            return RoundPlan(number)
+        level = self._level(done)
+        taken = sum(each.plan.level == level for each in done) if loop.tasks == "fresh" else 0
+        sampler = self._sampler(done)
+        earlier = [str((self.path(each.number) / "sft").resolve()) for each in done]
+        return RoundPlan(
+            number,
+            sampler=sampler,
+            start=done[-1].link.model if loop.start == "go_on" and done[-1].link else None,
+            level=level,
+            skip=taken * (self.recipe.tasks.limit or 0),
+            earlier=tuple(earlier) if loop.traces == "accumulate" else (),
+        )
+
+    def _sampler(self, done: Sequence[Round]) -> str:
+        """The student that teaches next: the last, or the best; of equals the later."""
+        last = self.recipe.loop.teacher == "last"
+        chosen = done[-1] if last else max(done, key=lambda each: (each.accuracy, each.number))
+        assert chosen.link is not None
+        return chosen.link.model
+
+    def _level(self, done: Sequence[Round]) -> int:
+        """The level of the round before, or the next one where that became easy."""
+        last, levels = done[-1], len(self.recipe.loop.levels)
+        easy = last.first_right >= self.recipe.loop.easy_at
+        return min(last.plan.level + easy, max(levels - 1, 0))
+
+    # -- running -----------------------------------------------------------------------------------------------
+
+    def _round(self, plan: RoundPlan, done: Sequence[Round]) -> Round:
+        self.display.line(f"round {plan.number}", self._told(plan, done))
+        recipe = round_recipe(self.recipe, plan)
+        given = None
+        if self.recipe.loop.levels:
+            given = of_level(recipe.tasks, self.test, self.loaded.base, self.recipe.seed)
+        loaded = Loaded(recipe, self.loaded.base, self.loaded.path)
+        try:
+            link = self.chain.run(loaded, self.path(plan.number), given=given)
+        except (NothingLeft, TrainingError) as error:
+            if not done:
+                raise
+            return self._failed(plan, str(error))
+        return self._guarded(plan, link, done)
+
+    def _told(self, plan: RoundPlan, done: Sequence[Round]) -> str:
+        of = f"of {self.recipe.loop.rounds}"
+        who = "the teacher" if plan.sampler is None else f"the student of round {self._number_of(plan, done)}"
+        level = f", level {plan.level + 1} of {len(self.recipe.loop.levels)}" if self.recipe.loop.levels else ""
+        return f"{of}: {who} samples{level}"
+
+    def _number_of(self, plan: RoundPlan, done: Sequence[Round]) -> int:
+        return next(each.number for each in done if each.link is not None and each.link.model == plan.sampler)
+
+    def _failed(self, plan: RoundPlan, why: str) -> Round:
+        self.display.line("guard", f"round {plan.number} came to no student and is rolled back: {why}")
+        return Round(plan, None, RoundFacts(), None, 0.0, why)
+
+    def _guarded(self, plan: RoundPlan, link: Link, done: Sequence[Round]) -> Round:
+        facts = facts_of_student(link, AFTER)
+        before = done[-1].facts if done else facts_of_student(link, BEFORE)
+        settings = self.recipe.loop.guard
+        report = guard(facts, before, settings, seed=self.recipe.seed) if settings is not None else None
+        found = Round(plan, link, facts, report, first_right(link))
+        self._say(found)
+        return found
+
+    def _say(self, found: Round) -> None:
+        if found.guard is None:
+            return
+        for name, why in found.guard.not_checked.items() if found.number > 1 else ():
+            self.display.note(f"guard: {NAMES.get(name, name)} is not checked: {why}")
+        if found.kept:
+            self.display.line("guard", f"round {found.number} is kept: nothing got worse beyond its tolerance")
+            return
+        self.display.line("guard", f"round {found.number} is rolled back: {found.why}")
+
+
+def facts_of_student(link: Link, who: str) -> RoundFacts:
+    """What a round measured of its student, or of the model before it; the traces are those of the round."""
+    forgotten = link.run.forgetting.get(who)
+    traces = {} if who == BEFORE else traces_of_round(link)
+    return facts_of(
+        answers_of(link, who),
+        traces=traces,
+        untrained={} if forgotten is None else {k: dict(v) for k, v in forgotten.right.items()},
+        losses={} if forgotten is None else forgotten.losses,
+    )
+
+
+def answers_of(link: Link, who: str) -> dict[str, ScoredAttempt]:
+    """One greedy answer to each held-out task."""
+    return link.run.answers.get(who, {})
+
+
+def traces_of_round(link: Link) -> dict[str, list[str]]:
+    """The texts of the rows that the round wrote, by task."""
+    found: dict[str, list[str]] = {}
+    for row in link.distilled.rows:
+        found.setdefault(row["task_id"], []).append(row["completion"][-1]["content"])
+    return found
+
+
+def first_right(link: Link) -> float:
+    """Share of the round's tasks whose first attempt was accepted; a task without attempts is not."""
+    firsts = [next(traces_in(outcome, which="all"), None) for outcome in link.distilled.outcomes]
+    return sum(f is not None and f.verdict.state is State.ACCEPTED for f in firsts) / max(1, len(firsts))

@@ -1,0 +1,185 @@
+"""Runs a loop: a model samples, keeps its checked best, trains on it, and does it again, under a guard.
+
+    run("self_distill")                  # stillroom.recipes.running
+
+A round is an ordinary run in `rounds/<number>` and resumes like one, so a loop that was killed anywhere goes on
+where it was, and a finished one costs nothing to run again. The folder holds `student` (the last that was kept),
+`eval.json` (one evaluation of all rounds), `rounds.json` (what each round was and what the guard said of it) and `report.html`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stillroom.errors import RunError
+from stillroom.recipes import students_stage
+from stillroom.recipes.chain import Chain
+from stillroom.recipes.display import Display
+from stillroom.recipes.folder import RunFolder, now, versions
+from stillroom.recipes.forgetting import check_forgetting
+from stillroom.recipes.loading import Loaded, dump
+from stillroom.recipes.loop_controls import ControlStage
+from stillroom.recipes.loop_evaluation import evaluate_loop
+from stillroom.recipes.loop_facts import LoopReport
+from stillroom.recipes.loop_reporting import report_of, write_report
+from stillroom.recipes.loop_rounds import Round, Rounds
+from stillroom.recipes.loop_schema import LoopRecipe
+from stillroom.recipes.loop_tasks import held_out
+from stillroom.recipes.provenance import made_from
+from stillroom.recipes.rounds import RoundPlan, round_recipe
+from stillroom.sampling.limits import Meter
+from stillroom.sampling.records import Task
+from stillroom.students.evaluate.results import Evaluation, write_eval
+from stillroom.traces.tasks import TaskSet
+
+
+@dataclass(frozen=True, slots=True)
+class LoopResult:
+    """What a loop came to. `rounds`: the facts of all that were run, as in `rounds.json`; `kept`: number of the last
+    that was kept, whose student is `student`. `stopped`: why it ended; `report`: what is shown of it."""
+
+    folder: Path
+    rounds: tuple[dict[str, Any], ...]
+    kept: int
+    student: Path | None
+    stopped: str
+    evaluation: Evaluation
+    report: LoopReport
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {
+            "folder": str(self.folder),
+            "rounds": list(self.rounds),
+            "kept": self.kept,
+            "student": str(self.student) if self.student is not None else None,
+            "stopped": self.stopped,
+            "evaluation": self.evaluation.model_dump(mode="json", exclude_none=True),
+        }
+
+
+@dataclass(slots=True)
+class LoopRun:
+    """One loop in its folder."""
+
+    loaded: Loaded[LoopRecipe]
+    folder: RunFolder
+    display: Display
+    rounds: list[Round] = field(default_factory=list)
+
+    @property
+    def recipe(self) -> LoopRecipe:
+        """The recipe."""
+        return self.loaded.recipe
+
+    def execute(self) -> LoopResult:
+        """All rounds, the controls, and the evaluation of all."""
+        students_stage.require(self.recipe)
+        test = self._prepare()
+        with Chain(self.display, Meter(self.recipe.limits)) as chain:
+            for each in Rounds(self.loaded, self.folder, chain, self.display, test).run():
+                self.rounds.append(each)
+                self._note_rounds()
+            return self._finish(chain, test)
+
+    def _prepare(self) -> tuple[Task, ...]:
+        """Finds out before anything is paid for whether every round can be run."""
+        for number in range(1, self.recipe.loop.rounds + 1):
+            for level in range(max(1, len(self.recipe.loop.levels))):
+                round_recipe(self.recipe, RoundPlan(number, sampler="student" if number > 1 else None, level=level))
+        assert self.recipe.evaluate is not None
+        if self.recipe.evaluate.forgotten is not None:
+            check_forgetting(self.recipe.evaluate.forgotten, base=self.loaded.base, seed=self.recipe.seed)
+        test = held_out(self.recipe, self.loaded.base)
+        self.folder.note(
+            started=self.folder["started"] or now(),
+            seed=self.recipe.seed,
+            versions=versions(),
+            tasks={"test": len(test)},
+            **made_from(self.loaded, TaskSet((), test, ())),
+        )
+        self.folder.write("recipe.yaml", dump(self.recipe))
+        return test
+
+    def _note_rounds(self) -> None:
+        """What each round was, after each: a loop that is killed has said what it knew."""
+        self.folder.write("rounds.json", json.dumps([facts(each) for each in self.rounds], indent=2) + "\n")
+
+    def _finish(self, chain: Chain, test: tuple[Task, ...]) -> LoopResult:
+        kept = [each for each in self.rounds if each.kept]
+        student = self._keep_student(kept)
+        if not kept:
+            raise RunError(_first_rolled_back(self.rounds[0]))
+        controls = ControlStage(self.loaded, self.folder, chain, kept, test).run()
+        evaluation = evaluate_loop(self.recipe, self.rounds, test, controls)
+        write_eval(evaluation, self.folder.path / "eval.json")
+        stopped = why_stopped(self.rounds, self.recipe.loop.rounds)
+        report = report_of(self.recipe, self.rounds, evaluation, stopped)
+        write_report(report, self.recipe, self.rounds, self.folder.path, self.display)
+        result = LoopResult(
+            self.folder.path, tuple(map(facts, self.rounds)), kept[-1].number, student, stopped, evaluation, report
+        )
+        self.folder.note(finished=now(), kept=result.kept, stopped=stopped)
+        self.display.line("loop", stopped)
+        return result
+
+    def _keep_student(self, kept: Sequence[Round]) -> Path | None:
+        """`student` in the loop's folder: the student of the last round that was kept."""
+        place = self.folder.path / "student"
+        _remove(place)
+        if not kept or kept[-1].link is None:
+            return None
+        own = kept[-1].link.folder / students_stage.STUDENT
+        try:
+            place.symlink_to(os.path.relpath(own, place.parent), target_is_directory=True)
+        except OSError:  # a file system without links
+            shutil.copytree(own, place)
+        return place
+
+
+def why_stopped(rounds: Sequence[Round], wanted: int) -> str:
+    """Why the loop ended, for people."""
+    last = rounds[-1]
+    if last.kept:
+        return f"all {wanted} rounds are done" if wanted > 1 else "its one round is done"
+    return f"round {last.number} was rolled back, and the loop ended there: {last.why}"
+
+
+def facts(each: Round) -> dict[str, Any]:
+    """A round as plain data, for JSON."""
+    plan, link = each.plan, each.link
+    done = None if link is None else link.result
+    return {
+        "round": each.number,
+        "kept": each.kept,
+        "why": each.why or None,
+        "level": plan.level,
+        "tasks": None if done is None else done.tasks,
+        "attempts": None if done is None else done.attempts,
+        "accepted": None if done is None else done.accepted,
+        "first_right": each.first_right if link is not None else None,
+        "rows": None if done is None else done.rows,
+        "rows_trained_on": None if link is None else len(link.distilled.training),
+        "accuracy": each.accuracy if link is not None else None,
+        "guard": None if each.guard is None else each.guard.as_dict(),
+    }
+
+
+def _remove(place: Path) -> None:
+    if place.is_symlink():
+        place.unlink()
+    elif place.is_dir():
+        shutil.rmtree(place)
+
+
+def _first_rolled_back(first: Round) -> str:
+    return (
+        f"the guard rolled the first round back, so there is no student: {first.why}. Look at the traces in "
+        "rounds/1/sft and at rounds/1/eval.json; correct the teacher or the filters, or widen loop.guard"
+    )

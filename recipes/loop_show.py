@@ -1,0 +1,148 @@
+"""What a loop prints when it is done: its rounds, its comparisons, what the guard said, and why it ended.
+
+    show_loop(report)
+
+Within 80 columns: where there are more rounds than fit, their table goes on below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console, RenderableType
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from stillroom.recipes.loop_facts import (
+    Cell,
+    LoopReport,
+    RoundRow,
+    between,
+    columns,
+    corrected_p,
+    lines,
+    metric_of,
+    p_text,
+    points,
+    said,
+    share,
+    summary,
+    verdict,
+)
+from stillroom.recipes.report import PIPE_WIDTH, shown
+from stillroom.students.evaluate.guard_checks import measure_name
+from stillroom.students.evaluate.results import MEAN_TOKENS, SHARE_STOPPED, Comparison, Evaluation
+from stillroom.students.evaluate.round_points import number_of
+
+NAME, COLUMN = 24, 14
+"""Cells of a terminal: of a measure's name, and of a round with the space beside it."""
+GAP = 2
+COLOURS = {"better": "green", "worse": "red", "not shown": "dim"}
+
+
+def show_loop(report: LoopReport, console: Console | None = None) -> None:
+    """Prints the report."""
+    console = console or Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, PIPE_WIDTH)
+    for part in _parts(report, console.width):
+        console.print(part)
+
+
+def _parts(report: LoopReport, width: int) -> Iterator[RenderableType]:
+    at_once = max(1, (width - NAME) // COLUMN)
+    for start in range(0, len(columns(report)), at_once):
+        yield _rounds(report, start, start + at_once)
+        yield ""
+    others = [who for who in report.evaluation.whos if number_of(who) is None]
+    if others:
+        yield _others(report.evaluation, others)
+        yield ""
+    if report.evaluation.comparisons:
+        yield _comparisons(report.evaluation)
+        yield ""
+    yield from (_guard(row) for row in report.rounds)
+    yield ""
+    yield from (Text(sentence) for sentence in summary(report))
+    yield from (Text(f"note: {_safe(note)}", style="yellow") for note in report.evaluation.notes)
+    yield Text(f"The loop ended: {_safe(report.stopped)}.", style="bold")
+
+
+def _table(*headers: str, right: bool = True) -> Table:
+    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
+    for i, header in enumerate(headers):
+        table.add_column(header, justify="right" if i and right else "left", overflow="fold")
+    return table
+
+
+def _rounds(report: LoopReport, start: int, end: int) -> Table:
+    table = _table("", *(column.name for column in columns(report)[start:end]))
+    table.columns[0].width = NAME - GAP
+    for line in lines(report):
+        cells = line.cells[start:end]
+        table.add_row(_cell(line.name), *(_shown(cell) for cell in cells))
+    return table
+
+
+def _shown(cell: Cell) -> str:
+    """The limits stand below the value."""
+    text = f"[red]{escape(cell.text)}[/]" if cell.worse else escape(cell.text)
+    return f"{text}\n[dim]{escape(cell.limits)}[/]" if cell.limits else text
+
+
+def _others(evaluation: Evaluation, whos: list[str]) -> Table:
+    table = _table("beside the rounds", "accuracy", "95 %", "stops", "tokens", "n")
+    for who in whos:
+        accuracy, stops, tokens = (evaluation.find(who, m) for m in ("accuracy", SHARE_STOPPED, MEAN_TOKENS))
+        found = share(accuracy) if accuracy else Cell()
+        table.add_row(
+            _cell(said(who)),
+            found.text,
+            escape(found.limits),
+            share(stops).text if stops else "–",
+            f"{tokens.value:,.0f}" if tokens else "–",
+            f"{accuracy.n:,}" if accuracy else "–",
+        )
+    return table
+
+
+def _comparisons(evaluation: Evaluation) -> Table:
+    table = _table("differences in points", "", "95 %", "after Holm", "", right=False)
+    for c in evaluation.comparisons:
+        found = verdict(c)
+        limits = escape(between(c.low, c.high))
+        p = p_text(corrected_p(c)).removeprefix("= ")
+        table.add_row(_cell(_names(c)), points(c.difference), limits, p, f"[{COLOURS[found]}]{found}[/]")
+    return table
+
+
+def _names(c: Comparison) -> str:
+    of = metric_of(c)
+    return f"{said(c.a)} − {said(c.b)}{f', on {said(of)}' if of else ''}"
+
+
+def _guard(row: RoundRow) -> RenderableType:
+    """A line for the round, and one for each measure that got worse or could not be looked at."""
+    text = Text(f"guard: round {row.number} ", style="bold")
+    text.append(row.verdict, style="red" if row.rolled_back else "green")
+    failures = [check.sentence for check in row.checks if check.worse]
+    if row.checks and not failures:
+        text.append(f", nothing got worse beyond its tolerance ({len(row.checks)} looked at)", style="not bold")
+    told = failures or ([row.why] if row.why else [])
+    for sentence in told:
+        text.append(f"\n  {_safe(sentence)}", style="not bold")
+    left = ", ".join(f"{measure_name(name)} ({why})" for name, why in row.not_checked.items())
+    if left:
+        text.append(f"\n  not checked: {_safe(left)}", style="not bold dim")
+    return Padding(text, 0)
+
+
+def _cell(text: str) -> str:
+    """For a cell of a table, which reads rich's markup."""
+    return escape(_safe(text))
+
+
+def _safe(text: str) -> str:
+    return shown(text, 2_000)

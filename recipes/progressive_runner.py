@@ -1,0 +1,143 @@
+"""Runs a progressive recipe: its stages one after the other, each an ordinary run of traces in `stages/<name>`.
+
+What a stage asks of an earlier one, its student, is put in its place as soon as it is trained. Each stage is
+evaluated as its recipe says; stages that hold out the same tasks are compared with one another as well. A chain
+that was killed goes on where it was. Refuses, before anything is paid for, a stage that cannot be run at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stillroom.errors import RecipeError
+from stillroom.recipes import students_stage
+from stillroom.recipes.chain import Chain, Link
+from stillroom.recipes.display import Display
+from stillroom.recipes.folder import RunFolder, now, versions
+from stillroom.recipes.loading import Loaded, dump, load_recipe, shipped
+from stillroom.recipes.loop_rounds import AFTER, answers_of
+from stillroom.recipes.progressive_schema import STAGE_PREFIX, ProgressiveRecipe, StageSettings
+from stillroom.recipes.runner import RunResult
+from stillroom.recipes.schema import Recipe
+from stillroom.students.evaluate.comparing import compare_all, corrected
+from stillroom.students.evaluate.results import Comparison, Evaluation, Result, write_eval
+
+STAGES = "stages"
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressiveResult:
+    """What a chain came to: the result of each stage, by name, and one evaluation of all; None where no stage asks
+    for one."""
+
+    folder: Path
+    stages: dict[str, RunResult]
+    evaluation: Evaluation | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        evaluation = self.evaluation
+        return {
+            "folder": str(self.folder),
+            "stages": {name: result.as_dict() for name, result in self.stages.items()},
+            "evaluation": None if evaluation is None else evaluation.model_dump(mode="json", exclude_none=True),
+        }
+
+
+def run_stages(loaded: Loaded[ProgressiveRecipe], folder: RunFolder, display: Display) -> ProgressiveResult:
+    """All stages. Raises what a run does; RecipeError, before anything is paid for, for a stage that names a student
+    that is not there by then."""
+    stages, links = loaded.recipe.stages, dict[str, Link]()
+    _check(loaded)
+    folder.note(started=folder["started"] or now(), seed=loaded.recipe.seed, versions=versions())
+    folder.write("recipe.yaml", dump(loaded.recipe))
+    with Chain(display) as chain:
+        for number, stage in enumerate(stages, 1):
+            display.line(stage.name[:9], f"stage {number} of {len(stages)}: {stage.recipe}")
+            students = {name: link.model for name, link in links.items()}
+            links[stage.name] = chain.run(_load(loaded, stage, students), folder.path / STAGES / stage.name)
+        evaluation = evaluate_stages(links, loaded.recipe.seed or 0)
+    if evaluation is not None:
+        write_eval(evaluation, folder.path / "eval.json")
+    folder.note(finished=now())
+    return ProgressiveResult(folder.path, {name: link.result for name, link in links.items()}, evaluation)
+
+
+def _check(loaded: Loaded[ProgressiveRecipe]) -> None:
+    """Every stage is read, and its student's model found, as far as can be before the first is run."""
+    trained: dict[str, str] = {}
+    for stage in loaded.recipe.stages:
+        recipe = _load(loaded, stage, trained).recipe
+        if recipe.student is not None and recipe.student.model not in trained.values():
+            students_stage.require(recipe)
+        if recipe.student is not None:
+            trained[stage.name] = f"(the student of stage {stage.name})"
+
+
+def _load(loaded: Loaded[ProgressiveRecipe], stage: StageSettings, students: Mapping[str, str]) -> Loaded[Recipe]:
+    """The recipe of a stage, the students of earlier ones in their places."""
+    path = loaded.base / stage.recipe
+    known = str(stage.recipe) in shipped() and not path.exists()
+    seed = [] if loaded.recipe.seed is None else [f"seed={loaded.recipe.seed}"]
+    found = load_recipe(stage.recipe if known else path, [*seed, *stage.set])
+    values = _placed(found.recipe.model_dump(mode="json", by_alias=True), students, stage.name)
+    values["name"] = f"{loaded.recipe.name}-{stage.name}"
+    return Loaded(Recipe.model_validate(values), found.base, found.path)
+
+
+def _placed(value: Any, students: Mapping[str, str], stage: str) -> Any:
+    """`stage:NAME` in a `model` replaced by that student."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _student(of, students, stage) if key == "model" and isinstance(of, str) else _placed(of, students, stage)
+        for key, of in value.items()
+    }
+
+
+def _student(model: str, students: Mapping[str, str], stage: str) -> str:
+    named = re.fullmatch(rf"{STAGE_PREFIX}(.+)", model)
+    if named is None:
+        return model
+    if named[1] not in students:
+        before = ", ".join(students) or "none: it is the first, or those before it train nobody"
+        raise RecipeError(f"stage {stage}: {model} is the student of no stage before it; those are {before}")
+    return students[named[1]]
+
+
+def evaluate_stages(links: Mapping[str, Link], seed: int) -> Evaluation | None:
+    """The results of all stages, `<stage>/<who>` each, and the comparisons within and between them; corrected for
+    all. Students of different stages are compared where they answered the same held-out tasks."""
+    own = {name: link.result.evaluation for name, link in links.items() if link.result.evaluation is not None}
+    if not own:
+        return None
+    comparisons = [_renamed(c, name) for name, found in own.items() for c in found.comparisons]
+    answers = {f"{name}/{AFTER}": answers_of(links[name], AFTER) for name in own}
+    between = compare_all(answers, _pairs(links, list(own)), seed=seed)
+    return Evaluation(
+        results=tuple(_of_stage(row, name) for name, found in own.items() for row in found.results),
+        comparisons=corrected([*between, *comparisons]),
+        notes=tuple(f"{name}: {note}" for name, found in own.items() for note in found.notes),
+    )
+
+
+def _pairs(links: Mapping[str, Link], names: Sequence[str]) -> list[tuple[str, str]]:
+    """Each stage against the one before it, where both hold out the same tasks."""
+    same = zip(names[1:], names, strict=False)
+    return [(f"{b}/{AFTER}", f"{a}/{AFTER}") for b, a in same if _held_out(links[a]) == _held_out(links[b])]
+
+
+def _held_out(link: Link) -> list[Any]:
+    return [(task.id, task.messages, task.reference) for task in link.tasks.test]
+
+
+def _of_stage(row: Result, stage: str) -> Result:
+    return row.model_copy(update={"who": f"{stage}/{row.who}"})
+
+
+def _renamed(found: Comparison, stage: str) -> Comparison:
+    return found.model_copy(update={"a": f"{stage}/{found.a}", "b": f"{stage}/{found.b}"})

@@ -1,0 +1,35 @@
+"""Prints what a chain of stages came to: a line for each stage, then the evaluation of all."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from stillroom.recipes.progressive_runner import ProgressiveResult
+from stillroom.recipes.report import PIPE_WIDTH
+
+
+def show_stages(result: ProgressiveResult, console: Console | None = None) -> None:
+    """Prints it."""
+    console = console or Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, PIPE_WIDTH)
+    console.print(_stages(result))
+    if result.evaluation is not None:
+        from stillroom.students.evaluate.table import eval_table
+
+        console.print()
+        console.print(eval_table(result.evaluation))
+    console.print(f"students in {escape(str(result.folder))}/stages/*/student", soft_wrap=True)
+
+
+def _stages(result: ProgressiveResult) -> Table:
+    table = Table(box=None, padding=(0, 2), pad_edge=False)
+    table.add_column("stage")
+    for column in ("tasks", "attempts", "accepted", "rows"):
+        table.add_column(column, justify="right")
+    for name, found in result.stages.items():
+        counts = (found.tasks, found.attempts, found.accepted, found.rows)
+        table.add_row(escape(name), *(f"{n:,}" for n in counts))
+    return table
