@@ -46,8 +46,8 @@ class TextSettings(BaseModel):
 class Forgetting(BaseModel):
     """What was not trained, measured before and after: what was forgotten.
 
-    `tasks`: held-out tasks of other kinds, each with a name; their `test` tasks are answered greedily, in `max_tokens`
-    at most. `texts`: held-out text for perplexity; `everyday` is what comes with Stillroom.
+    `tasks`: held-out tasks of other kinds, each with a name; their `test` tasks are answered greedily, in
+    `max_tokens` at most. `texts`: held-out text for perplexity; `everyday` is what comes with Stillroom.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -25,10 +25,11 @@ TEACHER = "teacher"
 def evaluate_loop(
     recipe: Recipe, rounds: Sequence[Round], test: Sequence[Task], controls: LoopControls
 ) -> Evaluation:
-    """The evaluation of all rounds. `rounds`: all that were run; the first was kept."""
+    """The evaluation of all rounds. `rounds`: all that were run; the first has a student. Where none
+    was kept, the first is compared."""
     by_who = _answers(rounds, controls)
-    kept = [each for each in rounds if each.kept]
-    last = name(kept[-1])
+    kept = [name(each) for each in rounds if each.kept]
+    last = kept[-1] if kept else name(rounds[0])
     prices = {TEACHER: recipe.prices} if recipe.prices is not None else None
     compared = [*_compared(last, by_who), *_rolled_back(rounds)]
     found = evaluate_answers(
@@ -80,7 +81,8 @@ def _forgotten(rounds: Sequence[Round], seed: int) -> tuple[list[Result], list[C
     for each in rounds:
         if each.link is not None and AFTER in each.link.run.forgetting:
             found[name(each)] = each.link.run.forgetting[AFTER]
-    last = name([each for each in rounds if each.kept][-1])
+    kept = [name(each) for each in rounds if each.kept]
+    last = kept[-1] if kept else name(rounds[0])
     if BEFORE not in found or last not in found:
         return [], [], ["what was forgotten was not measured: evaluate.forgotten names what to measure"]
     measured = forgetting_results(found, after=last, before=BEFORE, seed=seed)

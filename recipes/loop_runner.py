@@ -4,7 +4,8 @@
 
 A round is an ordinary run in `rounds/<number>` and resumes like one, so a loop that was killed anywhere goes on
 where it was, and a finished one costs nothing to run again. The folder holds `student` (the last that was kept),
-`eval.json` (one evaluation of all rounds), `rounds.json` (what each round was and what the guard said of it) and `report.html`.
+`eval.json` (one evaluation of all rounds), `rounds.json` (what each round was and what the guard said of it) and
+`report.html`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder, now, versions
 from stillroom.recipes.forgetting import check_forgetting
 from stillroom.recipes.loading import Loaded, dump
-from stillroom.recipes.loop_controls import ControlStage
+from stillroom.recipes.loop_controls import ControlStage, LoopControls
 from stillroom.recipes.loop_evaluation import evaluate_loop
 from stillroom.recipes.loop_facts import LoopReport
 from stillroom.recipes.loop_reporting import report_of, write_report
@@ -114,14 +115,14 @@ class LoopRun:
     def _finish(self, chain: Chain, test: tuple[Task, ...]) -> LoopResult:
         kept = [each for each in self.rounds if each.kept]
         student = self._keep_student(kept)
-        if not kept:
-            raise RunError(_first_rolled_back(self.rounds[0]))
-        controls = ControlStage(self.loaded, self.folder, chain, kept, test).run()
+        controls = ControlStage(self.loaded, self.folder, chain, kept, test).run() if kept else LoopControls({}, [])
         evaluation = evaluate_loop(self.recipe, self.rounds, test, controls)
         write_eval(evaluation, self.folder.path / "eval.json")
         stopped = why_stopped(self.rounds, self.recipe.loop.rounds)
         report = report_of(self.recipe, self.rounds, evaluation, stopped)
         write_report(report, self.recipe, self.rounds, self.folder.path, self.display)
+        if not kept:
+            raise RunError(_first_rolled_back(self.rounds[0]))
         result = LoopResult(
             self.folder.path, tuple(map(facts, self.rounds)), kept[-1].number, student, stopped, evaluation, report
         )
@@ -180,6 +181,6 @@ def _remove(place: Path) -> None:
 
 def _first_rolled_back(first: Round) -> str:
     return (
-        f"the guard rolled the first round back, so there is no student: {first.why}. Look at the traces in "
-        "rounds/1/sft and at rounds/1/eval.json; correct the teacher or the filters, or widen loop.guard"
+        f"the guard rolled the first round back, so there is no student: {first.why}. report.html says more; look at "
+        "the traces in rounds/1/sft, then correct the teacher or the filters, or widen loop.guard"
     )

@@ -39,7 +39,8 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--row); bo
 .prompt { color: var(--soft); } .loss { color: var(--loss); background: var(--loss-bg); }
 .pad { color: var(--pad); background: var(--pad-bg); } .special { font-weight: 700; }
 .legend { display: flex; flex-wrap: wrap; gap: .3rem .5rem; margin-bottom: 1rem; }
-.legend span { padding: .1rem .5rem; border-radius: 4px; } .legend .prompt, .legend .special { background: var(--row); }
+.legend span { padding: .1rem .5rem; border-radius: 4px; }
+.legend .prompt, .legend .special { background: var(--row); }
 @media (max-width: 40rem) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .3rem; } }
 """
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
