@@ -42,6 +42,7 @@ format: env
 
 docs: env
 	$(BIN)/python scripts/cli_docs.py > docs/cli.md
+	$(BIN)/python scripts/lint_docs.py > docs/lint.md
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

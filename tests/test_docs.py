@@ -19,6 +19,22 @@ def test_cli_page_is_what_the_program_says() -> None:
     assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == made, "run `make docs`"
 
 
+def test_the_page_of_the_lint_is_what_the_lint_says() -> None:
+    made = runpy.run_path(str(ROOT / "scripts" / "lint_docs.py"))["text"]()
+    assert (ROOT / "docs" / "lint.md").read_text(encoding="utf-8") == made, "run `make docs`"
+
+
+@pytest.mark.parametrize("page", ["self_distillation.md"])
+def test_the_loop_and_the_chain_that_a_page_shows_are_valid(page: str, tmp_path: Path) -> None:
+    found = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.DOTALL)
+    kinds = []
+    for number, yaml in enumerate(found):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(yaml, encoding="utf-8")
+        kinds.append(type(load_any(path).recipe).__name__)
+    assert kinds == ["LoopRecipe", "ProgressiveRecipe"]
+
+
 @pytest.mark.parametrize("name", shipped())
 def test_shipped_recipes_are_valid_and_have_a_readme(name: str) -> None:
     loaded = load_any(name)

@@ -1,0 +1,43 @@
+"""Prints docs/lint.md: what the lint checks, and what each finding means, from the lint itself."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+from stillroom.students.lint.meaning import Meaning
+from stillroom.students.lint.meanings import MEANINGS
+
+HEAD = """<!-- made by `make docs`; a test holds it to the program -->
+
+# The lint before training
+
+Before every training, rows are rendered exactly as the trainer will feed them: with its own collator and the student's chat template. What
+would fail in silence is told; an **error** stops the run, a **warning** is kept in `lint.json`, and `lint.html` shows rows with their loss mask
+in colour. By itself: `stillroom lint RECIPE`, for a run that has written rows.
+"""
+
+
+def text() -> str:
+    """The whole page."""
+    parts = [_part("error", "Errors", MEANINGS), _part("warning", "Warnings", MEANINGS)]
+    return HEAD + "".join(parts)
+
+
+def _part(severity: str, title: str, meanings: Mapping[str, Meaning]) -> str:
+    rows = [
+        f"| `{name}` | {_cell(m.title)} | {_cell(m.ignored)} ({_cell(m.source)}) | {_cell(m.advice)} |"
+        for name, m in meanings.items()
+        if m.severity == severity
+    ]
+    head = "| finding | what is counted | if it is ignored | what to do |\n|---|---|---|---|"
+    return f"\n## {title}\n\n{head}\n" + "\n".join(rows) + "\n"
+
+
+def _cell(words: str) -> str:
+    """A text that no `|` and no tag breaks out of its cell."""
+    return words.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(text())
