@@ -7,7 +7,7 @@ that was rolled back with the one before it. Every p is corrected for all of the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from stillroom.recipes.evaluation_schema import CONTROLS
 from stillroom.recipes.forgetting import Forgotten, forgetting_results
@@ -20,6 +20,8 @@ from stillroom.students.evaluate.measure import evaluate_answers
 from stillroom.students.evaluate.results import Comparison, Evaluation, Result
 
 TEACHER = "teacher"
+SEVERAL = ("pass_at_", "majority_at_", "accuracy_over_seeds")
+"""Metrics that rest on more than one answer a task."""
 
 
 def evaluate_loop(
@@ -37,7 +39,7 @@ def evaluate_loop(
     )
     results, comparisons, notes = _forgotten(rounds, recipe.seed)
     return Evaluation(
-        results=(*found.results, *results),
+        results=(*found.results, *_several(rounds), *results),
         comparisons=corrected([*found.comparisons, *comparisons]),
         notes=(*found.notes, *controls.notes, *notes),
     )
@@ -69,6 +71,20 @@ def _rolled_back(rounds: Sequence[Round]) -> list[tuple[str, str]]:
     """A round that was rolled back, against the one before it."""
     pairs = zip(rounds[1:], rounds, strict=False)
     return [(name(now), name(before)) for now, before in pairs if not now.kept and now.link is not None]
+
+
+def _several(rounds: Sequence[Round]) -> Iterator[Result]:
+    """What each round measured from several answers or trainings, under its name; of the base and the teacher what
+    round 1 did."""
+    for each in rounds:
+        evaluation = each.link.result.evaluation if each.link is not None else None
+        for row in evaluation.results if evaluation is not None else ():
+            if not row.metric.startswith(SEVERAL):
+                continue
+            if row.who == AFTER:
+                yield row.model_copy(update={"who": name(each)})
+            elif each.number == 1:
+                yield row
 
 
 def _forgotten(rounds: Sequence[Round], seed: int) -> tuple[list[Result], list[Comparison], list[str]]:

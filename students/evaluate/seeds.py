@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from stillroom.sampling.statistics import Interval
 from stillroom.students.evaluate.resampling import SAMPLES
 from stillroom.students.evaluate.results import Result
+from stillroom.students.evaluate.task_means import share_over_tasks
 
 Run = Mapping[str, float]
 """One value for each task of one run, by task id."""
@@ -40,8 +41,13 @@ class OverSeeds(NamedTuple):
 
 
 def over_seeds(runs: Sequence[Run], *, seed: int) -> OverSeeds:
-    """The mean of several runs of one recipe. Raises ValueError where they have no task in common."""
+    """The mean of several runs of one recipe. Where all values are alike, every sample would be, too: shares then
+    have Wilson's interval over tasks. Raises ValueError where they have no task in common."""
     tasks = _shared(runs)
+    if len({run[task] for run in runs for task in tasks}) == 1 and 0 <= (same := runs[0][tasks[0]]) <= 1:
+        found = share_over_tasks(dict.fromkeys(tasks, same), seed=seed)
+        left = len({task for run in runs for task in run}) - len(tasks)
+        return OverSeeds(found, (same,) * len(runs), 0.0 if len(runs) > 1 else None, left)
     drawn = _means(runs, tasks, _task_weights(len(tasks), seed), seed + 1)
     each = tuple(fmean(run[task] for task in tasks) for run in runs)
     left_out = len({task for run in runs for task in run}) - len(tasks)

@@ -36,6 +36,14 @@ def test_tasks_that_a_run_lacks_are_left_out_and_counted() -> None:
     assert list(found.each) == [0.5, 1]
 
 
+def test_values_that_are_all_alike_have_an_interval_all_the_same() -> None:
+    found = over_seeds([{"a": 0, "b": 0}, {"a": 0, "b": 0}], seed=1)
+    assert (found.mean.value, found.mean.low, found.mean.n) == (0, 0, 2)
+    assert found.mean.high == pytest.approx(0.658, abs=0.001)
+    assert found.each == (0, 0)
+    assert found.between == 0
+
+
 def test_one_run_has_the_interval_over_tasks() -> None:
     (run,) = runs([0.4])
     found, alone = over_seeds([run], seed=1), mean_over_tasks(run, seed=1)
