@@ -26,7 +26,7 @@ from stillroom.recipes.provenance import tasks_hash
 from stillroom.recipes.runner import Run
 from stillroom.recipes.sampling_stage import run_async
 from stillroom.recipes.schema import Recipe
-from stillroom.recipes.status import facts_in, own_recipe
+from stillroom.recipes.status import facts_in, own_recipe, refuse_chain
 from stillroom.recipes.students_stage import STUDENT, model_in, require, trained_before
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.teachers.factory import make_teacher
@@ -47,6 +47,7 @@ def evaluate(folder: str | Path, *, set: Sequence[str] = (), display: Display | 
     """
     path = Path(folder)
     facts = facts_in(path)
+    refuse_chain(path)
     loaded = _of_traces(own_recipe(path, facts, _checked(set)), path)
     _refuse_untrained(path)
     require(loaded.recipe)
@@ -116,7 +117,8 @@ def _refuse_other_tasks(path: Path, facts: Mapping[str, Any], tasks: TaskSet) ->
     if known is not None and known != tasks_hash(tasks.test):
         raise InputError(
             f"the held-out tasks are not those of the run in {path}: the student may have learned from some of them. "
-            "Bring its task file back, or `stillroom run` it again"
+            "Bring its task file back, or `stillroom run` it again; a round of a loop with levels is measured by the "
+            "loop alone"
         )
 
 

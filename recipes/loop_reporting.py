@@ -19,6 +19,7 @@ from stillroom.recipes.loop_facts import LoopReport, RoundRow
 from stillroom.recipes.loop_report import write_loop_report
 from stillroom.recipes.loop_rounds import AFTER, Round, answers_of
 from stillroom.recipes.loop_schema import LoopRecipe
+from stillroom.recipes.students_stage import STUDENT
 from stillroom.students.evaluate.results import Evaluation
 
 TRACES = 3
@@ -48,7 +49,7 @@ def write_report(
 
 def row_of(each: Round) -> RoundRow:
     """A round, as the report shows it."""
-    who = "the teacher" if each.plan.sampler is None else "the student of " + _round_named(each.plan.sampler)
+    who = "the student of " + _round_named(each.plan.sampler) if each.plan.sampler is not None else _teacher(each)
     row = RoundRow(each.number, sampler=who, rolled_back=not each.kept, why=each.why)
     if each.guard is not None:
         row = replace(row, checks=each.guard.checks, not_checked=each.guard.not_checked)
@@ -66,10 +67,14 @@ def row_of(each: Round) -> RoundRow:
     )
 
 
+def _teacher(each: Round) -> str:
+    return "the teacher" if each.number == 1 else "a teacher of its own"
+
+
 def _round_named(model: str) -> str:
     """`.../rounds/2/student/merged`: round 2."""
-    parts = Path(model).parts
-    return f"round {parts[parts.index('student') - 1]}" if "student" in parts else "an earlier round"
+    *_, number, student, _ = ("", "", *Path(model).parts)
+    return f"round {number}" if student == STUDENT else "an earlier round"
 
 
 def _accepted(each: Round) -> int:

@@ -17,8 +17,8 @@ from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder
 from stillroom.recipes.loading import Loaded
 from stillroom.recipes.loop_schema import LoopRecipe
-from stillroom.recipes.loop_tasks import of_level
-from stillroom.recipes.rounds import RoundPlan, round_recipe
+from stillroom.recipes.loop_tasks import of_level, tasks_at
+from stillroom.recipes.rounds import RoundPlan, names_teacher, round_recipe
 from stillroom.sampling.records import ScoredAttempt, State, Task
 from stillroom.students.evaluate.guard import GuardReport, RoundFacts, facts_of, guard
 from stillroom.students.evaluate.guard_checks import NAMES
@@ -100,14 +100,14 @@ class Rounds:
             return RoundPlan(number)
         level = self._level(done)
         taken = sum(each.plan.level == level for each in done) if loop.tasks == "fresh" else 0
-        sampler = self._sampler(done)
+        sampler = None if names_teacher(self.recipe, number) else self._sampler(done)
         earlier = [str((self.path(each.number) / "sft").resolve()) for each in done]
         return RoundPlan(
             number,
             sampler=sampler,
             start=done[-1].link.model if loop.start == "go_on" and done[-1].link else None,
             level=level,
-            skip=taken * (self.recipe.tasks.limit or 0),
+            skip=taken * (tasks_at(self.recipe, level if loop.levels else None).limit or 0),
             earlier=tuple(earlier) if loop.traces == "accumulate" else (),
         )
 

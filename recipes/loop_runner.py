@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stillroom.errors import RunError
+from stillroom.errors import RunError, RunFolderError
 from stillroom.recipes import students_stage
 from stillroom.recipes.chain import Chain
 from stillroom.recipes.display import Display
@@ -33,9 +33,12 @@ from stillroom.recipes.loop_rounds import Round, Rounds
 from stillroom.recipes.loop_schema import LoopRecipe
 from stillroom.recipes.loop_tasks import held_out
 from stillroom.recipes.provenance import made_from
-from stillroom.recipes.rounds import RoundPlan, round_recipe
+from stillroom.recipes.rounds import RoundPlan, names_teacher, round_recipe
+from stillroom.recipes.schema import Recipe
+from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.limits import Meter
 from stillroom.sampling.records import Task
+from stillroom.sampling.teachers.factory import make_teacher
 from stillroom.students.evaluate.results import Evaluation, write_eval
 from stillroom.traces.tasks import TaskSet
 
@@ -81,6 +84,7 @@ class LoopRun:
 
     def execute(self) -> LoopResult:
         """All rounds, the controls, and the evaluation of all."""
+        _refuse_a_run(self.folder.path)
         students_stage.require(self.recipe)
         test = self._prepare()
         with Chain(self.display, Meter(self.recipe.limits)) as chain:
@@ -91,13 +95,13 @@ class LoopRun:
 
     def _prepare(self) -> tuple[Task, ...]:
         """Finds out before anything is paid for whether every round can be run."""
-        for number in range(1, self.recipe.loop.rounds + 1):
-            for level in range(max(1, len(self.recipe.loop.levels))):
-                round_recipe(self.recipe, RoundPlan(number, sampler="student" if number > 1 else None, level=level))
+        recipes = [self._check_round(number) for number in range(1, self.recipe.loop.rounds + 1)]
         assert self.recipe.evaluate is not None
         if self.recipe.evaluate.forgotten is not None:
             check_forgetting(self.recipe.evaluate.forgotten, base=self.loaded.base, seed=self.recipe.seed)
         test = held_out(self.recipe, self.loaded.base)
+        for each in (each for recipe in recipes for each in recipe.filters):
+            each.start(test)
         self.folder.note(
             started=self.folder["started"] or now(),
             seed=self.recipe.seed,
@@ -107,6 +111,20 @@ class LoopRun:
         )
         self.folder.write("recipe.yaml", dump(self.recipe))
         return test
+
+    def _check_round(self, number: int) -> Recipe:
+        """A student of a round before can be asked, and gone on from; any other teacher and model has to be there."""
+        student = number > 1 and not names_teacher(self.recipe, number)
+        for level in range(max(1, len(self.recipe.loop.levels))):
+            plan = RoundPlan(number, sampler="student" if student else None, level=level)
+            recipe = round_recipe(self.recipe, plan)
+        if not student:
+            make_teacher(recipe.teacher, base=self.loaded.base)
+        assert recipe.student is not None
+        assert self.recipe.student is not None
+        if recipe.student.model != self.recipe.student.model:
+            students_stage.require(recipe)
+        return recipe
 
     def _note_rounds(self) -> None:
         """What each round was, after each: a loop that is killed has said what it knew."""
@@ -121,12 +139,12 @@ class LoopRun:
         stopped = why_stopped(self.rounds, self.recipe.loop.rounds)
         report = report_of(self.recipe, self.rounds, evaluation, stopped)
         write_report(report, self.recipe, self.rounds, self.folder.path, self.display)
+        self.folder.note(finished=now(), kept=kept[-1].number if kept else 0, stopped=stopped)
         if not kept:
             raise RunError(_first_rolled_back(self.rounds[0]))
         result = LoopResult(
             self.folder.path, tuple(map(facts, self.rounds)), kept[-1].number, student, stopped, evaluation, report
         )
-        self.folder.note(finished=now(), kept=result.kept, stopped=stopped)
         self.display.line("loop", stopped)
         return result
 
@@ -142,6 +160,12 @@ class LoopRun:
         except OSError:  # a file system without links
             shutil.copytree(own, place)
         return place
+
+
+def _refuse_a_run(path: Path) -> None:
+    """The folder of a run without rounds: its student and its evaluation would be taken for the loop's."""
+    if (path / LEDGER).exists():
+        raise RunFolderError(f"{path} is the folder of a run without a loop: give another folder with --out")
 
 
 def why_stopped(rounds: Sequence[Round], wanted: int) -> str:

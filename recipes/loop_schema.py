@@ -3,11 +3,13 @@
     loop: {rounds: 3, teacher: last, start: born_again, traces: accumulate, tasks: fresh}
 
 A recipe with `loop` is a recipe of traces that is run round after round. Every round is a recipe of its own, which
-`rounds.py` makes of this one; what any round would refuse is refused when the recipe is read.
+`rounds.py` makes of this one; what any round would refuse is refused before the first. Refused here is what would
+make rounds that cannot be compared: other held-out tasks, another scorer, another limit for the held-out answers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -16,6 +18,26 @@ from stillroom.recipes.schema import Recipe
 from stillroom.students.evaluate.guard import GuardSettings
 
 RoundNumber = Annotated[int, Field(ge=1)]
+
+LONGEST_NAME = 90
+"""Of a loop, in characters: `-round-100` and `-one_round` still make the name of a run."""
+
+LOCAL = ("transformers", "vllm")
+"""Kinds of teachers that load a model from a folder, as the student of a round is."""
+
+WHO = frozenset({"kind", "model", "path", "base_url"})
+"""What of a teacher's settings says who it is; the rest says how it is asked."""
+
+_NOT_OF_A_ROUND = {
+    "name": "the loop sets it: leave it out",
+    "loop": "it holds for all rounds: leave it out",
+    "earlier": "the loop sets it, as loop.traces says: leave it out",
+    "limits": "they hold for the loop as a whole: set limits itself",
+    "scorer": "rounds that are scored otherwise cannot be compared: set scorer itself",
+    "seed": "the held-out tasks, which are the same in every round, are drawn from it: set seed itself",
+    "tasks": "the held-out tasks are the same in every round: set tasks itself, or what to learn from in loop.levels",
+}
+_BLOCKS = ("teacher", "student", "evaluate", "keep")
 
 
 class LoopSettings(BaseModel):
@@ -31,7 +53,9 @@ class LoopSettings(BaseModel):
     `levels`: changes to `tasks`, from easy to hard; a round takes the next one when the round before got
     `easy_at` of its tasks right at the first attempt. The held-out tasks are those of `tasks` itself, always.
     `later`: settings that hold from round 2 on; `in_round`: settings for one round, by its number. Both are parts of
-    a recipe and are laid over it. `one_round`: also trains a control in one round on as many tasks as all rounds had.
+    a recipe and are laid over it; `teacher` in them says how the student is asked that samples, and in `in_round`,
+    with a `kind`, `model`, `path` or `base_url`, who samples in its place. `one_round`: also trains a control in one
+    round on as many tasks as all rounds had.
     `guard`: what may not get worse; null for no guard.
     """
 
@@ -57,6 +81,40 @@ class LoopSettings(BaseModel):
                 raise ValueError(f"in_round.{number}: there are {self.rounds} rounds: raise rounds, or leave it out")
         return self
 
+    @model_validator(mode="after")
+    def _rounds_can_be_compared(self) -> LoopSettings:
+        blocks = {"later": self.later} | {f"in_round.{number}": of for number, of in self.in_round.items()}
+        for name, changes in blocks.items():
+            for problem in _problems(changes):
+                raise ValueError(f"{name}.{problem}")
+        for key in sorted(WHO & _mapping(self.later.get("teacher")).keys()):
+            if key != "kind" or self.later["teacher"][key] not in LOCAL:
+                raise ValueError(
+                    f"later.teacher.{key}: from round 2 on a student of the loop samples, on {' or '.join(LOCAL)}: "
+                    "leave it out, or give a round another teacher in in_round"
+                )
+        for number, level in enumerate(self.levels, 1):
+            for key in sorted({"seed", "skip"} & level.keys()):
+                raise ValueError(f"levels.{number}.{key} is set by the loop: leave it out")
+        return self
+
+
+def _problems(changes: Mapping[str, Any]) -> Iterator[str]:
+    """What may not be changed for a round, and why."""
+    yield from (f"{key}: {why}" for key, why in _NOT_OF_A_ROUND.items() if key in changes)
+    for key in _BLOCKS:
+        if key in changes and not isinstance(changes[key], Mapping):
+            yield f"{key}: every round has one: give the keys of it that change, found {changes[key]!r}"
+    if "max_tokens" in _mapping(changes.get("evaluate")):
+        yield (
+            "evaluate.max_tokens: rounds whose students may answer at other lengths cannot be compared: set "
+            "evaluate.max_tokens itself"
+        )
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
 
 class LoopRecipe(Recipe):
     """A whole loop: a recipe of traces, and how it is repeated. It needs a student and an evaluation: a loop that
@@ -70,6 +128,11 @@ class LoopRecipe(Recipe):
             missing = "student" if self.student is None else "evaluate"
             raise ValueError(
                 f"a loop trains and measures a student in every round, but there is no {missing}: add one"
+            )
+        if len(self.name) > LONGEST_NAME:
+            raise ValueError(
+                f"name has {len(self.name)} characters, and the runs of a loop add theirs to it: {LONGEST_NAME} at "
+                "most"
             )
         if self.loop.tasks == "fresh" and self.tasks.limit is None and self.loop.rounds > 1:
             raise ValueError("loop.tasks is fresh, but tasks.limit is missing: say how many tasks each round takes")

@@ -1,56 +1,86 @@
 """The tasks of a loop: what is held out for all rounds, and what each round learns from.
 
 The held-out tasks are those of the recipe's own `tasks`, the same in every round, so that rounds can be compared.
-Where `loop.levels` change the tasks, a round's training tasks are those of its level, without any whose prompt is
-held out. Refuses, before anything is paid for, a loop that would run out of tasks.
+Where `loop.levels` change the tasks, a round's training tasks are those of its level, without any that is held out,
+in whatever words it is asked there. Refuses, before anything is paid for, a loop that would run out of tasks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from stillroom.errors import TaskError
+from stillroom.errors import RecipeError, TaskError
 from stillroom.recipes.loop_schema import LoopRecipe
 from stillroom.recipes.rounds import laid_over
 from stillroom.sampling.records import Task
-from stillroom.traces.tasks import TaskSet, TaskSettings, load_tasks
+from stillroom.traces.tasks import GymTasks, TaskSet, TaskSettings, load_tasks
+from stillroom.traces.tasks.load import TEST_PREFIX
 
 _SETTINGS: TypeAdapter[TaskSettings] = TypeAdapter(TaskSettings)
 
 
 def held_out(recipe: LoopRecipe, base: Path) -> tuple[Task, ...]:
-    """The held-out tasks. Raises TaskError where there are too few training tasks for all rounds."""
-    tasks = _enough(recipe, {}, base, recipe.loop.rounds)
-    for number, change in enumerate(recipe.loop.levels):
-        _enough(recipe, change, base, recipe.loop.rounds - number)
-    return tuple(tasks.test)
+    """The held-out tasks. Raises TaskError where there are too few training tasks for all rounds, RecipeError where
+    rounds could not be told apart by their tasks."""
+    rounds, levels = recipe.loop.rounds, len(recipe.loop.levels)
+    for level in range(levels):
+        _enough(recipe, level, base, max(1, rounds - level))  # a round more for each level before it
+    if levels:  # nothing is learned from the tasks of the recipe itself
+        return load_tasks(recipe.tasks.model_copy(update={"limit": 1}), base=base, seed=recipe.seed).test
+    return _enough(recipe, None, base, rounds).test
 
 
 def of_level(settings: TaskSettings, test: Sequence[Task], base: Path, seed: int) -> TaskSet:
-    """Training tasks as `settings` say, without those whose prompt is in `test`; held out is `test`."""
+    """Training tasks as `settings` say, without those that are in `test`; held out is `test`.
+
+    The same task: the same messages, or, where ids are hashes of the row's prompt, the same row in other words."""
     loaded = load_tasks(settings, base=base, seed=seed)
-    prompts = {task.messages for task in test}
-    train = [task for task in loaded.train if task.messages not in prompts]
-    same = len(loaded.train) - len(train)
-    notes = (*loaded.notes, f"{same:,} tasks are held out, and not learned from") if same else loaded.notes
-    return TaskSet(train, tuple(test), loaded.left_out, loaded.beyond_limit, notes)
+    messages = {task.messages for task in test}
+    ids = {task.id.removeprefix(TEST_PREFIX) for task in test} if settings.id is None else set()
+    train = [task for task in loaded.train if task.messages not in messages and task.id not in ids]
+    same, spare = len(loaded.train) - len(train), sum(task.messages not in messages for task in loaded.test)
+    notes = [*loaded.notes]
+    if same:
+        notes.append(f"{same:,} tasks are held out, and not learned from")
+    if spare and not isinstance(settings, GymTasks):  # which makes as many as are wanted
+        notes.append(f"{spare:,} tasks of this level are used by nobody: with test: 1 in the level most would be")
+    return TaskSet(train, tuple(test), loaded.left_out, loaded.beyond_limit, tuple(notes))
 
 
-def _enough(recipe: LoopRecipe, change: Mapping[str, Any], base: Path, rounds: int) -> TaskSet:
+def tasks_at(recipe: LoopRecipe, level: int | None) -> TaskSettings:
+    """What a level (None: the recipe itself) says of the tasks. Raises pydantic's ValidationError where
+    `round_recipe` has not looked at it."""
+    return _SETTINGS.validate_python(_values(recipe, level))
+
+
+def _values(recipe: LoopRecipe, level: int | None) -> dict[str, Any]:
+    block = {"tasks": recipe.tasks.model_dump(mode="json", by_alias=True)}
+    changed = block if level is None else laid_over(block, {"tasks": recipe.loop.levels[level]})
+    return dict(changed["tasks"])
+
+
+def _enough(recipe: LoopRecipe, level: int | None, base: Path, rounds: int) -> TaskSet:
     """The tasks of a level, as many as `rounds` rounds take."""
-    values = laid_over(recipe.tasks.model_dump(mode="json", by_alias=True), change)
-    each = values["limit"]
-    fresh = recipe.loop.tasks == "fresh" and each is not None and rounds > 1
-    wanted = each * rounds if fresh else each
-    tasks = load_tasks(_SETTINGS.validate_python(values | {"limit": wanted}), base=base, seed=recipe.seed)
-    if fresh and len(tasks.train) < wanted:
-        level = f" of level {change}" if change else ""
+    settings, fresh = tasks_at(recipe, level), recipe.loop.tasks == "fresh" and rounds > 1
+    if fresh:
+        _refuse(settings, level)
+    wanted = settings.limit * rounds if fresh and settings.limit is not None else settings.limit
+    tasks = load_tasks(settings.model_copy(update={"limit": wanted}), base=base, seed=recipe.seed)
+    if fresh and wanted is not None and len(tasks.train) < wanted:
+        at = "" if level is None else f" at level {level + 1}"
         raise TaskError(
-            f"{rounds} rounds of {each:,} fresh tasks take {wanted:,}, and there are {len(tasks.train):,}{level}: "
-            "lower tasks.limit or loop.rounds, or set loop.tasks: same"
+            f"{rounds} rounds of {settings.limit:,} fresh tasks take {wanted:,}, and there are "
+            f"{len(tasks.train):,}{at}: lower tasks.limit or loop.rounds, or set loop.tasks: same"
         )
     return tasks
+
+
+def _refuse(settings: TaskSettings, level: int | None) -> None:
+    """What would hand a task to two rounds."""
+    key = "tasks" if level is None else f"loop.levels.{level + 1}"
+    if settings.limit is None:
+        raise RecipeError(f"loop.tasks is fresh, but {key}.limit is null: say how many tasks each round takes")

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from stillroom.errors import RecipeError
 from stillroom.recipes import students_stage
 from stillroom.recipes.chain import Chain, Link
@@ -23,8 +25,10 @@ from stillroom.recipes.loop_rounds import AFTER, answers_of
 from stillroom.recipes.progressive_schema import STAGE_PREFIX, ProgressiveRecipe, StageSettings
 from stillroom.recipes.runner import RunResult
 from stillroom.recipes.schema import Recipe
+from stillroom.sampling.teachers.factory import make_teacher
 from stillroom.students.evaluate.comparing import compare_all, corrected
 from stillroom.students.evaluate.results import Comparison, Evaluation, Result, write_eval
+from stillroom.traces.tasks import load_tasks
 
 STAGES = "stages"
 
@@ -68,12 +72,17 @@ def run_stages(loaded: Loaded[ProgressiveRecipe], folder: RunFolder, display: Di
 
 
 def _check(loaded: Loaded[ProgressiveRecipe]) -> None:
-    """Every stage is read, and its student's model found, as far as can be before the first is run."""
+    """Every stage is read, its tasks, its teacher and its student's model found, as far as can be before the first
+    is run."""
     trained: dict[str, str] = {}
     for stage in loaded.recipe.stages:
-        recipe = _load(loaded, stage, trained).recipe
+        found = _load(loaded, stage, trained)
+        recipe = found.recipe
         if recipe.student is not None and recipe.student.model not in trained.values():
             students_stage.require(recipe)
+        if recipe.teacher.model not in trained.values():
+            make_teacher(recipe.teacher, base=found.base)
+        load_tasks(recipe.tasks, base=found.base, seed=recipe.seed)
         if recipe.student is not None:
             trained[stage.name] = f"(the student of stage {stage.name})"
 
@@ -83,10 +92,17 @@ def _load(loaded: Loaded[ProgressiveRecipe], stage: StageSettings, students: Map
     path = loaded.base / stage.recipe
     known = str(stage.recipe) in shipped() and not path.exists()
     seed = [] if loaded.recipe.seed is None else [f"seed={loaded.recipe.seed}"]
-    found = load_recipe(stage.recipe if known else path, [*seed, *stage.set])
+    try:
+        found = load_recipe(stage.recipe if known else path, [*seed, *stage.set])
+    except RecipeError as error:
+        raise RecipeError(f"stage {stage.name}: {error}") from None
     values = _placed(found.recipe.model_dump(mode="json", by_alias=True), students, stage.name)
     values["name"] = f"{loaded.recipe.name}-{stage.name}"
-    return Loaded(Recipe.model_validate(values), found.base, found.path)
+    try:
+        return Loaded(Recipe.model_validate(values), found.base, found.path)
+    except ValidationError as error:  # of the name, which is longer than the recipe's own
+        said = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise RecipeError(f"stage {stage.name} cannot be run: {said}") from None
 
 
 def _placed(value: Any, students: Mapping[str, str], stage: str) -> Any:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stillroom.errors import MissingFile
+from stillroom.recipes.evaluation_schema import TextSettings
 from stillroom.recipes.loading import Loaded, dump
 from stillroom.recipes.loop_schema import LoopRecipe
 from stillroom.recipes.preference_schema import PreferenceRecipe
@@ -64,10 +65,19 @@ def input_files(loaded: AnyLoaded) -> dict[str, Path]:
 def _paths(loaded: AnyLoaded) -> list[str]:
     recipe = loaded.recipe
     if isinstance(recipe, Recipe):
-        return [*_task_paths(recipe.tasks), *_recordings(recipe.teacher)]
+        return [*_task_paths(recipe.tasks), *_recordings(recipe.teacher), *_held_out_paths(recipe)]
     own = [] if recipe.gate is None else [recipe.gate.labelled]
     sources = [path for source in recipe.candidates for path in _recordings(source.teacher)]
     return [*_task_paths(recipe.tasks), *sources, *own]
+
+
+def _held_out_paths(recipe: Recipe) -> list[str]:
+    """What forgetting is measured by."""
+    forgotten = recipe.evaluate.forgotten if recipe.evaluate is not None else None
+    if forgotten is None:
+        return []
+    texts = [forgotten.texts.path] if isinstance(forgotten.texts, TextSettings) else []
+    return [path for tasks in forgotten.tasks.values() for path in _task_paths(tasks)] + texts
 
 
 def _task_paths(tasks: TaskSettings) -> list[str]:

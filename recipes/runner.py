@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
 
-from stillroom.errors import MissingFile, NothingLeft
+from stillroom.errors import MissingFile, NothingLeft, RunFolderError
 from stillroom.recipes import plan, students_stage
 from stillroom.recipes.agreement import Agreement, compare
 from stillroom.recipes.display import Display, duration, verdicts
@@ -111,7 +111,10 @@ def run(
     Raises InputError before anything is paid for, RunError after.
     """
     loaded = load_recipe(recipe, set)
-    folder = RunFolder(Path(out) if out is not None else Path("runs") / loaded.recipe.name, loaded.recipe.name)
+    path = Path(out) if out is not None else Path("runs") / loaded.recipe.name
+    if (path / "rounds").is_dir():
+        raise RunFolderError(f"{path} is the folder of a loop: give another folder with --out")
+    folder = RunFolder(path, loaded.recipe.name)
     with Ledger.open(folder.path) as ledger:
         started = Run(loaded, folder, ledger, display or Display())
         return started.execute() if pilot is None else started.pilot(pilot)

@@ -92,7 +92,7 @@ def status(
     facts = facts_in(path)
     if parts := parts_of(path):
         if recipe is not None or set or salvage:
-            raise InputError(f"{path} holds {len(parts)} runs: ask of one of them, such as {parts[0]}")
+            refuse_chain(path)
         return _of_chain(path, facts, parts)
     return _of_run(path, facts, recipe, set, salvage)
 
@@ -179,6 +179,12 @@ def own_recipe(folder: Path, facts: dict[str, Any], overrides: Sequence[str]) ->
     if base is None:
         raise RunFolderError(f"{folder / 'run.json'} does not say where the recipe was: name it with --recipe")
     return load_any(folder / "recipe.yaml", overrides)._replace(base=Path(base))
+
+
+def refuse_chain(path: Path) -> None:
+    """Raises InputError for the folder of a loop or a chain, which holds many runs."""
+    if parts := parts_of(path):
+        raise InputError(f"{path} holds {len(parts)} runs: ask of one of them, such as {parts[0]}")
 
 
 def facts_in(path: Path) -> dict[str, Any]:
@@ -317,6 +323,7 @@ def attempts(folder: str | Path, *, out: str | Path | None = None) -> int:
     `out`: a file, None for standard output. The lines are what `teacher: {kind: recorded}` reads.
     """
     facts = facts_in(Path(folder))
+    refuse_chain(Path(folder))
     teachers = {facts.get("teacher", {}).get("identity"), *facts.get("sources", {}).values()}
     with Ledger.read(Path(folder)) as ledger:
         own = [r for r in ledger.rows() if r["teacher"] in teachers and not r["task_id"].startswith(JUDGE_PREFIX)]

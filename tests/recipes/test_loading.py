@@ -59,7 +59,11 @@ def swapped(old: str, new: str) -> str:
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [
-        (swapped("keep:", "kept:"), 9, r"kept: unknown key; did you mean 'keep'\? known are evaluate, filters, keep"),
+        (
+            swapped("keep:", "kept:"),
+            9,
+            r"kept: unknown key; did you mean 'keep'\? known are earlier, evaluate, filters, keep",
+        ),
         (
             swapped("temperature", "temprature"),
             8,

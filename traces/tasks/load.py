@@ -118,11 +118,22 @@ def _first(tasks: TaskSequence, seed: int, count: int | None) -> list[int]:
 
 
 def _finish(settings: CommonTasks, split: _Split, seed: int) -> TaskSet:
-    train = split.train.at(_first(split.train, seed, None)) if settings.shuffle else split.train
+    train = split.train
     _check_enough(settings, train, split)
-    kept = train[settings.skip :][: settings.limit]
+    kept = _parted(settings, train, seed)[: settings.limit]
     beyond = len(train) - len(kept) + split.spare_test
     return TaskSet(kept, split.test, tuple(split.left_out), beyond, tuple(_notes(settings, train)))
+
+
+def _parted(settings: CommonTasks, train: TaskSequence, seed: int) -> TaskSequence:
+    """The training tasks in their order without those that are skipped. A file is shuffled before, so that parts are
+    drawn from all of it; generated tasks after, for how many there are depends on the part."""
+    if not settings.shuffle:
+        return train[settings.skip :]
+    if isinstance(settings, GymTasks):
+        part = train[settings.skip :]
+        return part.at(_first(part, seed, None))
+    return train.at(_first(train, seed, None))[settings.skip :]
 
 
 def _check_enough(settings: CommonTasks, train: Sequence[Task], split: _Split) -> None:
