@@ -144,13 +144,22 @@ def clean(trainable: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def poisoned(clean: Path, folder: Path, say: Callable[[int], str], **more: Any) -> Poisoned:
+@slow
+def test_a_loop_of_good_traces_is_kept(clean: Path) -> None:
+    (only,) = json.loads((clean / "run" / "rounds.json").read_text())
+    assert (only["kept"], only["why"], only["guard"]["passed"]) == (True, None, True)
+    assert (clean / "run" / "student" / "merged" / "config.json").is_file()
+    assert json.loads((clean / "run" / "run.json").read_text())["stopped"] == "its one round is done"
+
+
+def poisoned(clean: Path, folder: Path, say: Callable[[int], str]) -> Poisoned:
     """The loop goes on with a second round, whose teacher is another; the first is there, and is not done again."""
     shutil.copytree(clean / "run" / "rounds", folder / "run" / "rounds")
     shutil.copy(clean / "run" / "run.json", folder / "run")
     shutil.copy(clean / "run" / "recipe.yaml", folder / "run")
     teacher = {"kind": "recorded", "path": f"{say.__name__}.jsonl"}
-    recipe = write_recipe(folder, loop=loop(rounds=2, in_round={"2": {"teacher": teacher, **more}}))
+    two = loop(rounds=2, in_round={"2": {"teacher": teacher}})
+    recipe = write_recipe(folder, loop=two, evaluate={"baselines": [], "max_tokens": 24})
     done = to_the_end(recipe, folder / "run")
     with pytest.MonkeyPatch.context() as patch:
         nothing_is_done(patch)
@@ -173,7 +182,7 @@ def nothing_is_done(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def never_stops(clean: Path, tmp_path_factory: pytest.TempPathFactory) -> Poisoned:
-    return poisoned(clean, tmp_path_factory.mktemp("never_stops"), rambling, student={"epochs": 3})
+    return poisoned(clean, tmp_path_factory.mktemp("never_stops"), rambling)
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +215,7 @@ def test_a_round_of_traces_that_never_stop_is_rolled_back(never_stops: Poisoned)
     check_rolled_back(never_stops)
     assert "share_stopped" in never_stops.failures
     why = never_stops.again.rounds[1]["why"]
-    assert "share that stops fell from 100 % to 0 %" in why
+    assert "share that stops fell from" in why
     second = never_stops.again.rounds[1]
     assert second["rows"] == second["accepted"] == 16, "the poison did not get past the checker and the filters"
 
@@ -217,7 +226,8 @@ def test_a_rolled_back_round_is_measured_beside_the_one_before(never_stops: Pois
     assert json.loads((never_stops.out / "eval.json").read_text())["results"]
     stopped = {who: evaluation.find(who, "share_stopped") for who in ("round_1", "round_2")}
     assert all(row is not None and row.n == 8 for row in stopped.values())
-    assert [row.value for row in stopped.values() if row is not None] == [1, 0]
+    before, after = (row.value for row in stopped.values() if row is not None)
+    assert before >= 0.75 > 0.25 >= after
     pairs = [(c.a, c.b) for c in evaluation.comparisons]
     assert pairs == [("round_1", "student_before"), ("round_2", "round_1")]
 
@@ -228,6 +238,20 @@ def test_a_round_of_one_and_the_same_trace_is_rolled_back(says_the_same: Poisone
     assert says_the_same.failures == {"distinct_traces", "distinct_4"}
     why = says_the_same.again.rounds[1]["why"]
     assert "share of distinct traces fell from 100 % to 12.5 %" in why
+
+
+@slow
+def test_the_report_of_a_rolled_back_round_shows_its_plots(never_stops: Poisoned) -> None:
+    if importlib.util.find_spec("matplotlib") is None:
+        assert "no plots" in never_stops.done.stderr
+    else:
+        assert (never_stops.out / "report.html").read_text().count("data:image/svg+xml") == 2
+        assert sorted(file.suffix for file in (never_stops.out / "plots").iterdir()) == [
+            ".png",
+            ".png",
+            ".svg",
+            ".svg",
+        ]
 
 
 @slow
@@ -449,7 +473,7 @@ def trained_on(folder: Path) -> tuple[bytes, list[float]]:
 
 def measured(out: Path) -> dict[str, Any]:
     """All of the evaluation that does not tell of the time it took."""
-    found = json.loads((out / "eval.json").read_text())
+    found: dict[str, Any] = json.loads((out / "eval.json").read_text())
     return found | {"results": [row for row in found["results"] if "latency" not in row["metric"]]}
 
 
