@@ -40,7 +40,7 @@ def test_values_that_are_all_alike_have_an_interval_all_the_same() -> None:
     found = over_seeds([{"a": 0, "b": 0}, {"a": 0, "b": 0}], seed=1)
     assert (found.mean.value, found.mean.low, found.mean.n) == (0, 0, 2)
     assert found.mean.high == pytest.approx(0.658, abs=0.001)
-    assert found.each == (0, 0)
+    assert list(found.each) == [0, 0]
     assert found.between == 0
 
 
