@@ -31,7 +31,7 @@ class Display:
     def line(self, label: str, text: str) -> None:
         """A fact: a label in the margin, the text beside it; one plain line where there is no terminal."""
         if not self.console.is_terminal:
-            self.console.print(f"{label:<10}{text}", markup=False, soft_wrap=True)
+            self.console.print(f"{label:<9} {text}", markup=False, soft_wrap=True)
             return
         grid = Table.grid(padding=(0, 2))
         grid.add_column(width=9, style="bold")
