@@ -206,10 +206,15 @@ def test_no_file_names_a_registry_or_a_folder_of_one_machine() -> None:
         f"{name}:{number}: {line.strip()[:80]}"
         for name in _tracked()
         if (ROOT / name).is_file() and not (ROOT / name).is_symlink()
-        for number, line in enumerate((ROOT / name).read_text(encoding="utf-8").splitlines(), 1)
+        for number, line in enumerate(_text(ROOT / name).splitlines(), 1)
         if re.search(_PLACES, line)
     ]
     assert wrong == []
+
+
+def _text(path: Path) -> str:
+    """Of a picture, what its bytes say in Latin letters: its metadata may name a folder, too."""
+    return path.read_text(encoding="latin-1" if path.suffix == ".png" else "utf-8")
 
 
 def _tracked() -> list[str]:
