@@ -33,8 +33,8 @@ from stillroom.sampling.prompt import Prompt
 from stillroom.sampling.records import Outcome, SamplingParams, State, Task
 from stillroom.sampling.statistics import wilson
 from stillroom.sampling.writing import replaced
+from stillroom.students.evaluate.comparing import compare_right
 from stillroom.students.evaluate.everyday import everyday_texts, read_texts
-from stillroom.students.evaluate.measure import compare_right
 from stillroom.students.evaluate.perplexity import TextLoss, of_losses, text_losses
 from stillroom.students.evaluate.results import Comparison, Result
 from stillroom.students.evaluate.task_means import ratio_over_tasks

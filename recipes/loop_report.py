@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
-from html import escape
 from pathlib import Path
 
 from stillroom.recipes.loop_facts import (
@@ -38,7 +37,7 @@ from stillroom.sampling.writing import replaced
 from stillroom.students.evaluate.guard_checks import Check, measure_name
 from stillroom.students.evaluate.results import MEAN_TOKENS, SHARE_STOPPED, Comparison, Evaluation
 from stillroom.students.evaluate.round_points import number_of
-from stillroom.students.lint.masks import readable
+from stillroom.students.html import html_page, safe
 
 __all__ = ["LoopReport", "RoundRow", "show_loop", "write_loop_report"]
 
@@ -89,7 +88,6 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--row); bo
   th:first-child, td:first-child { white-space: normal; }
   table { font-size: .92rem; } }
 """
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def write_loop_report(report: LoopReport, folder: Path) -> Path:
@@ -106,29 +104,19 @@ def loop_page(report: LoopReport) -> str:
     parts = [_head(report), _plots(report.plots), _rounds(report), _others(report.evaluation)]
     parts += [_comparisons(report.evaluation), _guards(report.rounds), _notes(report.evaluation)]
     parts += [_settings(report), _traces(report.rounds)]
-    head = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_safe(report.name)}</title><style>{_STYLE}</style></head>"
-    )
-    return f"{head}<body><main>{''.join(parts)}</main></body></html>\n"
-
-
-def _safe(text: str) -> str:
-    return escape(readable(text))
+    return html_page(report.name, _STYLE, "".join(parts))
 
 
 def _said(sentence: str) -> str:
     """A sentence, in which no line ends between a number and its sign."""
-    return _safe(sentence).replace(" %", "&nbsp;%")
+    return safe(sentence).replace(" %", "&nbsp;%")
 
 
 def _head(report: LoopReport) -> str:
     told = "".join(f"<p>{_said(sentence)}</p>" for sentence in summary(report))
     bad = " bad" if any(row.rolled_back for row in report.rounds) else ""
     end = f'<div class="end{bad}"><p><b>Why it ended:</b> {_said(report.stopped)}.</p></div>'
-    return f'<h1>{_safe(report.name)}: self-distillation, round by round</h1><div class="lead">{told}</div>{end}'
+    return f'<h1>{safe(report.name)}: self-distillation, round by round</h1><div class="lead">{told}</div>{end}'
 
 
 def _plots(plots: Iterable[Path]) -> str:
@@ -139,9 +127,9 @@ def _plot(path: Path) -> str:
     """In the page, as an image: nothing in it can run, and its ids meet no others."""
     kind = IMAGES.get(path.suffix.lower())
     if kind is None or not path.is_file():
-        return f'<p class="soft">The plot {_safe(path.name)} is not there.</p>'
+        return f'<p class="soft">The plot {safe(path.name)} is not there.</p>'
     data = b64encode(path.read_bytes()).decode()
-    return f'<div class="plot"><img alt="{_safe(path.stem)}, as a plot" src="data:{kind};base64,{data}"></div>'
+    return f'<div class="plot"><img alt="{safe(path.stem)}, as a plot" src="data:{kind};base64,{data}"></div>'
 
 
 # -- tables ------------------------------------------------------------------------------------------------------
@@ -156,13 +144,13 @@ def _table(headers: Iterable[str], rows: Iterable[str], kind: str = "") -> str:
 
 
 def _name(text: str) -> str:
-    return f'<th scope="row">{_safe(text)}</th>'
+    return f'<th scope="row">{safe(text)}</th>'
 
 
 def _cell(cell: Cell) -> str:
-    limits = f'<span class="limits">{_safe(cell.limits)}</span>' if cell.limits else ""
+    limits = f'<span class="limits">{safe(cell.limits)}</span>' if cell.limits else ""
     look = ' class="worse"' if cell.worse else ""
-    return f"<td{look}>{_safe(cell.text)}{limits}</td>"
+    return f"<td{look}>{safe(cell.text)}{limits}</td>"
 
 
 def _rounds(report: LoopReport) -> str:
@@ -176,8 +164,8 @@ def _rounds(report: LoopReport) -> str:
 
 def _column(column: Column) -> str:
     sampler = column.row.sampler if column.row is not None else ""
-    by = f'<span class="limits">{_safe(sampler)}</span>' if sampler else ""
-    return f"{_safe(column.name)}{by}"
+    by = f'<span class="limits">{safe(sampler)}</span>' if sampler else ""
+    return f"{safe(column.name)}{by}"
 
 
 def _others(evaluation: Evaluation) -> str:
@@ -237,11 +225,11 @@ def _guards(rounds: Iterable[RoundRow]) -> str:
 
 def _guard(row: RoundRow) -> str:
     back = " back" if row.rolled_back else ""
-    title = f'<h3>Round {row.number} <span class="tag{back}">{_safe(row.verdict)}</span></h3>'
+    title = f'<h3>Round {row.number} <span class="tag{back}">{safe(row.verdict)}</span></h3>'
     why = f'<p class="back">{_said(row.why)}</p>' if row.why and not any(c.worse for c in row.checks) else ""
     checks = "".join(map(_check, row.checks))
     left = "".join(
-        f"<li class='soft'>{_safe(measure_name(n))}: not checked, {_safe(w)}</li>" for n, w in row.not_checked.items()
+        f"<li class='soft'>{safe(measure_name(n))}: not checked, {safe(w)}</li>" for n, w in row.not_checked.items()
     )
     return f"{title}{why}<ul>{checks}{left}</ul>" if checks or left else title + why
 
@@ -254,12 +242,12 @@ def _check(check: Check) -> str:
 
 
 def _notes(evaluation: Evaluation) -> str:
-    notes = "".join(f"<li>{_safe(note)}</li>" for note in evaluation.notes)
+    notes = "".join(f"<li>{safe(note)}</li>" for note in evaluation.notes)
     return f"<h2>What a reader must know</h2><ul>{notes}</ul>" if notes else ""
 
 
 def _settings(report: LoopReport) -> str:
-    told = "".join(f"<dt>{_safe(key)}</dt><dd>{_safe(text)}</dd>" for key, text in report.settings)
+    told = "".join(f"<dt>{safe(key)}</dt><dd>{safe(text)}</dd>" for key, text in report.settings)
     return f"<h2>What was run</h2><dl>{told}</dl>" if told else ""
 
 
@@ -276,7 +264,7 @@ def _of_round(row: RoundRow) -> str:
         f'<p class="said">asked</p><pre>{_cut(prompt)}</pre><p class="said">answered</p><pre>{_cut(answer)}</pre>'
         for prompt, answer in row.traces
     )
-    return f"<details><summary>{_safe(f'Round {row.number}{by}')}</summary>{told}</details>"
+    return f"<details><summary>{safe(f'Round {row.number}{by}')}</summary>{told}</details>"
 
 
 def _cut(text: str) -> str:
@@ -284,4 +272,4 @@ def _cut(text: str) -> str:
     if len(text) > LONGEST:
         half = LONGEST // 2
         text = f"{text[:half]} […{len(text) - LONGEST:,} characters…] {text[-half:]}"
-    return _safe(text)
+    return safe(text)

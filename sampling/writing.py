@@ -71,6 +71,11 @@ def _cannot(do: str, path: Path, error: OSError) -> RunError:
     return RunError(f"cannot {do} {path}: {error.strerror or error}: free some space or choose another folder")
 
 
+def readable(text: str) -> str:
+    """The text without anything that a terminal obeys or a page lays out: such characters as their codes."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 def storable(text: str) -> str:
     """Text that can be written as UTF-8: a lone surrogate, which a model's broken output may hold, becomes U+FFFD."""
     return _SURROGATE.sub("�", text)

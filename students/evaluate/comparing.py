@@ -60,6 +60,15 @@ def compare(a: str, of_a: Given, b: str, of_b: Given, *, seed: int) -> Compariso
     return _of_means(a, b, {t: rights_a[t] - rights_b[t] for t in shared}, left_out, seed)
 
 
+def compare_right(a: str, of_a: Mapping[str, bool], b: str, of_b: Mapping[str, bool]) -> Comparison | None:
+    """The same where it is known, by task id, whether each answer was right, and there are no attempts to look at."""
+    shared = of_a.keys() & of_b.keys()
+    if not shared:
+        return None
+    table = Counter((float(of_a[task]), float(of_b[task])) for task in shared)
+    return _of_shares(a, b, table, len(of_a.keys() ^ of_b.keys()))
+
+
 def _of_shares(a: str, b: str, table: Counter[tuple[float, float]], left_out: int) -> Comparison:
     counts = PairedCounts(table[1, 1], table[1, 0], table[0, 1], table[0, 0])
     found = paired_difference(counts)

@@ -16,17 +16,14 @@ it is left out of n, and counted as `missing`.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from stillroom.sampling.limits import Prices
 from stillroom.sampling.records import ScoredAttempt, State
-from stillroom.sampling.statistics import PairedCounts, mcnemar_exact, paired_difference
 from stillroom.students.evaluate.comparing import beside, compare_all
 from stillroom.students.evaluate.measures import measures, right
-from stillroom.students.evaluate.power import detectable_share
-from stillroom.students.evaluate.results import ACCURACY, Comparison, Evaluation, Result
+from stillroom.students.evaluate.results import ACCURACY, Evaluation, Result
 from stillroom.students.evaluate.seeds import difference_over_seeds, over_seeds
 
 Answers = Mapping[str, ScoredAttempt]
@@ -74,32 +71,6 @@ def evaluate_answers(
         results += beside(AFTER, asked[AFTER], TEACHER, asked[TEACHER], seed=seed)
     comparisons = compare_all(asked, compared, seed=seed)
     return Evaluation(results=tuple(results), comparisons=comparisons, notes=_notes(asked, len(ids)))
-
-
-def compare_right(a: str, of_a: Mapping[str, bool], b: str, of_b: Mapping[str, bool]) -> Comparison | None:
-    """The comparison of two models of which is known, by task id, whether each answer was right; on the tasks that
-    both have, or None if they share none. As `comparing.compare`, where there are no attempts to compare."""
-    shared = of_a.keys() & of_b.keys()
-    if not shared:
-        return None
-    table = Counter((of_a[task], of_b[task]) for task in shared)
-    counts = PairedCounts(table[True, True], table[True, False], table[False, True], table[False, False])
-    found = paired_difference(counts)
-    return Comparison.model_validate(
-        {
-            "a": a,
-            "b": b,
-            "test": "mcnemar_exact",
-            "difference": found.value,
-            "low": found.low,
-            "high": found.high,
-            "p": mcnemar_exact(counts.only_a, counts.only_b),
-            "n": counts.n,
-            **counts._asdict(),
-            "left_out": len(of_a.keys() ^ of_b.keys()),
-            "detectable": detectable_share(counts.n, counts.only_a + counts.only_b),
-        }
-    )
 
 
 def at_k(

@@ -11,6 +11,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from stillroom.sampling.writing import readable
 from stillroom.students.encoding import IGNORED
 from stillroom.students.lint.looks import Fed, Look
 from stillroom.students.lint.student import Student
@@ -81,11 +82,6 @@ def _text(ids: list[int], kind: Kind, student: Student) -> str:
         return text
     half = LONGEST // 2
     return f"{text[:half]} […{len(text) - LONGEST:,} characters…] {text[-half:]}"
-
-
-def readable(text: str) -> str:
-    """The text without anything that a terminal obeys or a page lays out: such characters as their codes."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def mask_text(row: MaskedRow) -> Text:

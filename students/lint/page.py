@@ -8,10 +8,10 @@ policy forbids what a browser could still be talked into.
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING
 
-from stillroom.students.lint.masks import MaskedRow, Stretch, readable
+from stillroom.students.html import html_page, safe
+from stillroom.students.lint.masks import MaskedRow, Stretch
 
 if TYPE_CHECKING:
     from stillroom.students.lint.findings import Finding
@@ -43,7 +43,6 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--row); bo
 .legend .prompt, .legend .special { background: var(--row); }
 @media (max-width: 40rem) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .3rem; } }
 """
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _LEGEND = (
     '<p class="legend"><span class="prompt">not in the loss</span><span class="loss">in the loss</span>'
     '<span class="pad">padding</span><span class="special">special token</span></p>'
@@ -55,23 +54,13 @@ def mask_page(report: LintReport, title: str = "Lint before training") -> str:
     found = "".join(map(_finding, report.findings))
     rows = "".join(map(_row, report.shown))
     parts = [
-        f"<h1>{_safe(title)}</h1><p>{_safe(report.summary)}</p>",
-        "".join(f'<p class="soft">{_safe(note)}</p>' for note in report.notes),
+        f"<h1>{safe(title)}</h1><p>{safe(report.summary)}</p>",
+        "".join(f'<p class="soft">{safe(note)}</p>' for note in report.notes),
         f"<h2>What was found</h2>{found}" if found else "",
         f"<h2>Rows as they are trained</h2>{_LEGEND}{rows}" if rows else "",
         _checked(report),
     ]
-    head = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_safe(title)}</title><style>{_STYLE}</style></head>"
-    )
-    return f"{head}<body><main>{''.join(parts)}</main></body></html>\n"
-
-
-def _safe(text: str) -> str:
-    return escape(readable(text))
+    return html_page(title, _STYLE, "".join(parts))
 
 
 def _finding(found: Finding) -> str:
@@ -83,25 +72,25 @@ def _finding(found: Finding) -> str:
         "what to do": meaning.advice,
         "source": meaning.source,
     }
-    told = "".join(f"<dt>{name}</dt><dd>{_safe(text)}</dd>" for name, text in facts.items() if text)
-    title = f"<h3><b>{found.severity}</b> {_safe(meaning.title)}</h3>"
+    told = "".join(f"<dt>{name}</dt><dd>{safe(text)}</dd>" for name, text in facts.items() if text)
+    title = f"<h3><b>{found.severity}</b> {safe(meaning.title)}</h3>"
     return f'<article class="{found.severity}">{title}<dl>{told}</dl></article>'
 
 
 def _row(row: MaskedRow) -> str:
-    return f'<p class="soft">{_safe(row.facts)}</p><pre>{"".join(map(_stretch, row.stretches))}</pre>'
+    return f'<p class="soft">{safe(row.facts)}</p><pre>{"".join(map(_stretch, row.stretches))}</pre>'
 
 
 def _stretch(stretch: Stretch) -> str:
     special = " special" if stretch.special else ""
     title = f"{stretch.tokens:,} tokens"
-    return f'<span class="{stretch.kind}{special}" title="{title}">{_safe(stretch.text)}</span>'
+    return f'<span class="{stretch.kind}{special}" title="{title}">{safe(stretch.text)}</span>'
 
 
 def _checked(report: LintReport) -> str:
-    looked = f"<p>{len(report.checked)} checks: {_safe(', '.join(report.checked))}.</p>"
+    looked = f"<p>{len(report.checked)} checks: {safe(', '.join(report.checked))}.</p>"
     whys: dict[str, list[str]] = {}
     for name, why in report.skipped.items():
         whys.setdefault(why, []).append(name)
-    skipped = "".join(f"<p>Not looked at: {_safe(', '.join(n))} ({_safe(why)}).</p>" for why, n in whys.items())
+    skipped = "".join(f"<p>Not looked at: {safe(', '.join(n))} ({safe(why)}).</p>" for why, n in whys.items())
     return f'<h2>What was looked at</h2><div class="soft">{looked}{skipped}</div>'

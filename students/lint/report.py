@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from stillroom.errors import TrainingError
-from stillroom.sampling.writing import replaced, storable
+from stillroom.sampling.writing import readable, replaced, storable
 from stillroom.students.lint.findings import Finding
-from stillroom.students.lint.masks import MaskedRow, legend, mask_text, readable
+from stillroom.students.lint.masks import MaskedRow, legend, mask_text
 from stillroom.students.lint.page import mask_page
 
 if TYPE_CHECKING:

@@ -26,20 +26,9 @@ from stillroom.sampling.records import (
 )
 from stillroom.traces.rows import SftRow
 from stillroom.traces.tasks import TaskSet
+from tests.recipes.loop_fakes import Held
 
 RIGHT, WRONG, UNREAD = State.ACCEPTED, State.REJECTED, State.UNSCORED
-
-
-class Held(list[Outcome]):
-    """Outcomes as the distillation reads them."""
-
-    @property
-    def attempts(self) -> int:
-        return sum(len(outcome.attempts) for outcome in self)
-
-    @property
-    def kept(self) -> int:
-        return sum(len(outcome.kept) for outcome in self)
 
 
 def task(n: int, **metadata: Any) -> Task:

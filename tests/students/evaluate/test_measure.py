@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 from stillroom.sampling.limits import Prices
 from stillroom.sampling.records import State
 from stillroom.sampling.statistics import PairedCounts, mcnemar_exact, paired_difference, wilson
-from stillroom.students.evaluate.comparing import compare
+from stillroom.students.evaluate.comparing import compare, compare_right
 from stillroom.students.evaluate.measure import (
     AFTER,
     BEFORE,
     at_k,
-    compare_right,
     evaluate_answers,
     over_trainings,
 )
