@@ -12,6 +12,7 @@ What the runs ask is counted together, so that limits hold for the chain.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from stillroom.recipes.schema import Recipe
 from stillroom.recipes.students_stage import STUDENT, model_in
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.limits import Meter
+from stillroom.sampling.writing import replaced
 from stillroom.traces.tasks import TaskSet
 
 
@@ -59,12 +61,25 @@ class Link:
         return model_in((self.folder / STUDENT).resolve())
 
 
+BEFORE_FILE = Path("forgetting") / "student_before.json"
+
+
+def hand_on(earlier: Sequence[Path], folder: Path) -> None:
+    """What a run measured of the model before, laid where a later run would measure it again. The file names all that
+    it depends on, so where anything differs it is measured anew."""
+    known = next((path / BEFORE_FILE for path in earlier if (path / BEFORE_FILE).is_file()), None)
+    if known is not None and not (folder / BEFORE_FILE).exists():
+        with replaced(folder / BEFORE_FILE) as file:
+            file.write(known.read_bytes())
+
+
 class Chain:
     """Runs one after the other. `meter`: counts what all of them ask; None: each its own."""
 
     def __init__(self, display: Display, meter: Meter | None = None) -> None:
         self._display, self._meter = display, meter
         self._open = ExitStack()
+        self._folders: list[Path] = []
 
     def __enter__(self) -> Self:
         return self
@@ -83,6 +98,8 @@ class Chain:
     def run(self, loaded: Loaded[Recipe], folder: Path, *, given: TaskSet | None = None) -> Link:
         """Runs it to its end, or goes on with it. Raises what a run does."""
         run, began = self.start(loaded, folder, given=given), time.monotonic()
+        hand_on(self._folders, folder)
+        self._folders.append(folder)
         result, took = run.execute(), time.monotonic() - began
         if run.folder["seconds"] is None:
             run.folder.note(seconds=round(took, 1))  # of the call that finished it
