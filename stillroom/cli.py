@@ -36,6 +36,9 @@ app = typer.Typer(
 # Faults of the machine that may show anywhere: full disk, quota, a file size limit, no permission, a broken device.
 _NOT_OURS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 
+# What a command "returns" when it was interrupted: typer takes the KeyboardInterrupt and says nothing of it.
+_TYPERS_CTRL_C = 130
+
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 
@@ -278,11 +281,13 @@ def main() -> None:
     debug = len(args) < len(sys.argv) - 1
     try:
         code = app(args, standalone_mode=False) or 0
+        if code == _TYPERS_CTRL_C:
+            raise KeyboardInterrupt
         sys.stdout.flush()  # here, so that a reader who has gone is noticed where it is handled
         sys.exit(code)
     except StillroomError as error:
         _fail(error, debug, error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):  # typer turns the one into the other
+    except (KeyboardInterrupt, typer.Abort):  # an older typer turns the one into the other
         _say("stopped; everything that had been answered is kept: run the same command to go on")
         sys.exit(1)
     except BrokenPipeError:

@@ -345,3 +345,20 @@ def test_a_reader_that_goes_away_is_no_mistake(done: Path, asked: str) -> None:
         os.close(writing)
     assert ended.stderr == ""
     assert ended.returncode == 1
+
+
+_INTERRUPTED = """
+import signal, sys
+from stillroom import cli
+from stillroom.recipes import linting
+linting.lint = lambda *args, **options: signal.raise_signal(signal.SIGINT)
+sys.argv = ["stillroom", "lint", "quickstart"]
+cli.main()
+"""
+
+
+def test_ctrl_c_outside_the_sampling_is_one_message_too() -> None:
+    words = [sys.executable, "-c", _INTERRUPTED]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert "stopped; everything that had been answered is kept: run the same command to go on" in one_line(ended)
+    assert ended.returncode == 1
