@@ -12,9 +12,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
 from rich.markup import escape
 from rich.table import Table
 
+from stillroom.errors import RunFolderError
 from stillroom.sampling.ledger import Totals
 
 if TYPE_CHECKING:
@@ -25,9 +27,22 @@ PLACES = ("rounds/*", "stages/*", "controls/one_round")
 
 
 def parts_of(folder: Path) -> list[Path]:
-    """The folders of the runs of a chain, in order; none where it is one run."""
+    """The folders of the runs of a chain, in order; none where it is one run. Raises RunFolderError where none has
+    begun yet."""
     found = [path for place in PLACES for path in sorted(folder.glob(place), key=_order)]
-    return [path for path in found if (path / "run.json").is_file()]
+    begun = [path for path in found if (path / "run.json").is_file()]
+    if not begun and _is_chain(folder):
+        raise RunFolderError(f"{folder} holds many runs, and none of them has begun yet: run its recipe")
+    return begun
+
+
+def _is_chain(folder: Path) -> bool:
+    """Whether its recipe, as it was resolved, is that of a loop or of stages."""
+    try:
+        recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):  # not begun, or damaged: whoever reads the recipe says so
+        return False
+    return isinstance(recipe, dict) and not recipe.keys().isdisjoint({"loop", "stages"})
 
 
 def _order(path: Path) -> tuple[int, str]:

@@ -97,10 +97,10 @@ class EvaluateSettings(BaseModel):
 
     Controls are further students with the same settings and number of rows: `control_unfiltered` on traces that
     nobody checked, `control_answers` on the answers without their reasoning, `control_gold` on the gold solutions
-    that the tasks carry (`gold` names their field), `format_only` on wrong answers in the right form.
-    `max_tokens` null: the teacher's. `concurrency`: answers in flight, for local models the batch. `samples`: also
-    draws several answers, of the student before and after and the teacher. `seeds`: so many trainings of the student,
-    each from another seed; the first is the one that is kept. `forgotten`: what was not trained, before and after.
+    that the tasks carry (`gold` names their field), `format_only` on wrong answers in the right form. `max_tokens`,
+    `stop` null: the teacher's. `concurrency`: answers in flight, for local models the batch. `samples`: also draws
+    several answers, of the student before and after and the teacher. `seeds`: so many trainings of the student, each
+    from another seed; the first is the one that is kept. `forgotten`: what was not trained, before and after.
     `plots`: also draws PNG and SVG into `plots/`, where matplotlib is installed.
     """
 
@@ -108,6 +108,7 @@ class EvaluateSettings(BaseModel):
 
     baselines: tuple[Baseline, ...] = ("student_before", "teacher", "control_unfiltered")
     max_tokens: int | None = Field(default=None, ge=1)
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] | None = None
     concurrency: int = Field(default=64, ge=1)
     samples: SampleSettings | None = None
     seeds: int = Field(default=1, ge=1, le=20)

@@ -21,7 +21,8 @@ from stillroom.recipes.loop_schema import LoopRecipe
 from stillroom.recipes.preference_schema import CalibrationRecipe, PreferenceRecipe
 from stillroom.recipes.progressive_schema import ProgressiveRecipe
 from stillroom.recipes.schema import Recipe
-from stillroom.sampling.records import Verdict
+from stillroom.sampling.records import Messages, Verdict
+from stillroom.sampling.writing import storable
 from stillroom.students.lint import Answered, Checker, LintReport, lint_pairs, lint_sft
 from stillroom.students.rows import Row
 from stillroom.traces.answers import AnswerChecker, Reason
@@ -100,19 +101,24 @@ def before_training(
 @contextmanager
 def answers_of(recipe: Recipe, tasks: TaskSet) -> Iterator[Checker]:
     """The recipe's scorer for trained answers: each against the reference of its task. Rows of earlier runs, whose
-    tasks are not here, were looked at there."""
+    tasks are not here, were looked at there. An id alone names no task: those of another file may have the same."""
     s = recipe.scorer
-    references = {task.id: task.reference for task in tasks.train}
+    references = {(task.id, _turns(task.messages)): task.reference for task in tasks.train}
     with AnswerChecker(s.workers, s.timeout_s, s.memory_mb, policies=s.policies) as checker:
 
         def check(answered: Sequence[Answered]) -> list[Verdict | None]:
-            golds = [references.get(each.task_id or "") for each in answered]
+            golds = [references.get((each.task_id or "", _turns(each.prompt))) for each in answered]
             known = [(gold, each.text) for gold, each in zip(golds, answered, strict=True) if gold is not None]
             found = iter(checker.check_many(known))
             missing = None if recipe.earlier else verdict(Reason.UNPARSED_GOLD, "no task has a reference for it")
             return [missing if gold is None else next(found) for gold in golds]
 
         yield check
+
+
+def _turns(messages: Messages) -> tuple[tuple[str, str], ...]:
+    """A conversation as rows hold it, without the system prompt, which is the student's there."""
+    return tuple((turn.role, storable(turn.content)) for turn in messages if turn.role != "system")
 
 
 def show_lint(report: LintReport) -> None:

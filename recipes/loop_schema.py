@@ -105,10 +105,10 @@ def _problems(changes: Mapping[str, Any]) -> Iterator[str]:
     for key in _BLOCKS:
         if key in changes and not isinstance(changes[key], Mapping):
             yield f"{key}: every round has one: give the keys of it that change, found {changes[key]!r}"
-    if "max_tokens" in _mapping(changes.get("evaluate")):
+    for key in sorted({"max_tokens", "stop"} & _mapping(changes.get("evaluate")).keys()):
         yield (
-            "evaluate.max_tokens: rounds whose students may answer at other lengths cannot be compared: set "
-            "evaluate.max_tokens itself"
+            f"evaluate.{key}: rounds whose students' answers end otherwise cannot be compared: set evaluate.{key} "
+            "itself"
         )
 
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 from rich.console import Console, RenderableType
 from rich.markup import escape
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -123,7 +122,7 @@ def _names(c: Comparison) -> str:
     return f"{said(c.a)} − {said(c.b)}{f', on {said(of)}' if of else ''}"
 
 
-def _guard(row: RoundRow) -> RenderableType:
+def _guard(row: RoundRow) -> Text:
     """A line for the round, and one for each measure that got worse or could not be looked at."""
     text = Text(f"guard: round {row.number} ", style="bold")
     text.append(row.verdict, style="red" if row.rolled_back else "green")
@@ -136,7 +135,7 @@ def _guard(row: RoundRow) -> RenderableType:
     left = ", ".join(f"{measure_name(name)} ({why})" for name, why in row.not_checked.items())
     if left:
         text.append(f"\n  not checked: {_safe(left)}", style="not bold dim")
-    return Padding(text, 0)
+    return text
 
 
 def _cell(text: str) -> str:

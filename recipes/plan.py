@@ -116,8 +116,10 @@ def plan(loaded: Loaded[Recipe], ledger: Ledger, before: str | None) -> Plan:
 def greedy(recipe: Recipe) -> SamplingParams:
     """How the held-out tasks are answered."""
     sampling = recipe.teacher.sampling
-    limit = recipe.evaluate.max_tokens if recipe.evaluate is not None else None
-    return SamplingParams(temperature=0, max_tokens=limit or sampling.max_tokens, stop=sampling.stop)
+    limit, stop = (None, None) if recipe.evaluate is None else (recipe.evaluate.max_tokens, recipe.evaluate.stop)
+    return SamplingParams(
+        temperature=0, max_tokens=limit or sampling.max_tokens, stop=sampling.stop if stop is None else stop
+    )
 
 
 def identity_of(settings: TeacherSettings, base: Path) -> str:

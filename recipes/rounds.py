@@ -4,7 +4,7 @@
     round_recipe(recipe, RoundPlan(2, sampler="runs/loop/rounds/1/student/merged", skip=300))
 
 Pure: nothing is read, run or written. What comes out is an ordinary recipe of traces. All rounds are measured alike:
-their students answer within one limit of tokens, whatever a round's teacher may take.
+their students answer within one limit of tokens and end at the same strings, whatever a round's teacher may do.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from stillroom.errors import RecipeError
 from stillroom.recipes.evaluation_schema import CONTROLS
 from stillroom.recipes.loop_schema import LOCAL, WHO, LoopRecipe
+from stillroom.recipes.plan import greedy
 from stillroom.recipes.schema import Recipe
 
 HOW = ("sampling", "licence", "system", "examples", "retry")
@@ -83,8 +84,9 @@ def _with(values: dict[str, Any], recipe: LoopRecipe, plan: RoundPlan) -> dict[s
     baselines = [who for who in values["evaluate"]["baselines"] if who not in CONTROLS]
     if plan.number == 1 and "student_before" not in baselines:
         baselines.insert(0, "student_before")  # what the guard holds the first student against
-    limit = recipe.evaluate.max_tokens or recipe.teacher.sampling.max_tokens
-    values["evaluate"] |= {"baselines": baselines, "max_tokens": limit, "plots": False}
+    asked = greedy(recipe)
+    values["evaluate"] |= {"baselines": baselines, "max_tokens": asked.max_tokens, "plots": False}
+    values["evaluate"]["stop"] = list(asked.stop)
     values["name"] = f"{recipe.name}-round-{plan.number}"
     values["tasks"]["skip"] = plan.skip
     values["earlier"] = list(plan.earlier)

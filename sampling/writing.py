@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -42,6 +43,17 @@ def replaced(path: Path) -> Iterator[IO[bytes]]:
     finally:
         with suppress(OSError):  # what went wrong with the file itself is being raised already
             temporary.unlink(missing_ok=True)
+
+
+def share(file: Path) -> None:
+    """Gives a file the rights that a new one has here: some libraries leave theirs to the owner alone, and whoever
+    serves a model is often somebody else. Raises OSError."""
+    probe = file.with_name(f".{file.name}.{os.getpid()}.new")
+    try:
+        probe.touch()
+        file.chmod(stat.S_IMODE(probe.stat().st_mode))
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]], schema: Callable[[Any], Any]) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from stillroom.errors import StillroomError, TrainingError
+from stillroom.sampling.writing import share
 from stillroom.students.rounding import merge_adapter, round_weights
 
 RECORD = "training.json"
@@ -72,6 +73,8 @@ def save_student(
         if merged or not lora:
             model = merge_adapter(trained, dtype, seed) if lora else round_weights(trained, dtype, seed)
             _save_model(model, tokenizer, work / MERGED)
+        for weights in work.rglob("*.safetensors"):
+            share(weights)
     except SafetensorError as error:  # what its writer raises for a full disk; it is no OSError
         raise _unwritable(work, error) from error
 

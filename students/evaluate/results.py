@@ -12,13 +12,12 @@ number (NaN, infinity): no reader of JSON need accept it. `low` and `high` are 9
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from stillroom.errors import InputError, MissingFile, RunError
+from stillroom.errors import InputError, MissingFile
+from stillroom.sampling.writing import replaced
 
 CONFIDENCE = 0.95
 ACCURACY = "accuracy"
@@ -91,20 +90,10 @@ class Evaluation(BaseModel):
 
 
 def write_eval(evaluation: Evaluation, path: Path) -> None:
-    """Writes `eval.json`, whole or not at all. Raises RunError when the disk refuses."""
+    """Writes `eval.json`, whole or not at all. Raises RunError where the disk refuses."""
     text = json.dumps(evaluation.model_dump(mode="json", exclude_none=True), indent=2, allow_nan=False)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror}") from error
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
-        Path(name).replace(path)
-    except OSError as error:
-        Path(name).unlink(missing_ok=True)
-        raise RunError(f"cannot write {path}: {error.strerror}") from error
+    with replaced(path) as file:
+        file.write(f"{text}\n".encode())
 
 
 def read_eval(path: Path) -> Evaluation:

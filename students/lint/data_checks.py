@@ -23,10 +23,11 @@ from stillroom.traces.traces import Trace
 
 
 class Answered(NamedTuple):
-    """A trained answer for the checker. `task_id`: None where the row names no task. `text`: what stands under the
-    labels, without thinking and end token."""
+    """A trained answer for the checker. `task_id`: None where the row names no task. `prompt`: what it answers; tasks
+    of several runs may share an id. `text`: what stands under the labels, without thinking and end token."""
 
     task_id: str | None
+    prompt: Messages
     text: str
 
 
@@ -112,7 +113,7 @@ def default_system(student: Student) -> str:
 
 def wrong_answers(items: Sequence[Item], checker: Checker, student: Student) -> Iterator[Hit]:
     """Rows whose trained text the checker rejects, or cannot read: two things."""
-    asked = [Answered(item.task, trained_text(item.sides[0], student)) for item in items]
+    asked = [Answered(item.task, item.sides[0].row.prompt, trained_text(item.sides[0], student)) for item in items]
     for item, answered, verdict in zip(items, asked, checker(asked), strict=True):
         if verdict is None or verdict.state is State.ACCEPTED:
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from stillroom.errors import InputError
+from stillroom.errors import InputError, RunFolderError
 from stillroom.recipes.chain_status import counted, parts_of, parts_table, summed
 from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder
 from stillroom.recipes.runner import run
-from stillroom.recipes.status import Status, show_status, status
+from stillroom.recipes.status import Status, attempts, show_status, status
 from stillroom.sampling.ledger import Totals
 from tests.conftest import stillroom, write_sums
 
@@ -57,6 +58,17 @@ def test_what_is_no_run_is_no_part(tmp_path: Path) -> None:
     run_in(tmp_path / "controls" / "unfiltered")
     assert parts_of(tmp_path) == []
     assert parts_of(tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize("key", ["loop", "stages"])
+@pytest.mark.parametrize("asked", [status, attempts])
+def test_a_chain_of_which_nothing_has_begun_says_so(
+    tmp_path: Path, asked: Callable[[Path], object], key: str
+) -> None:
+    run_in(tmp_path / "run")
+    (tmp_path / "run" / "recipe.yaml").write_text(f"name: x\n{key}: {{}}\n")
+    with pytest.raises(RunFolderError, match="holds many runs, and none of them has begun yet: run its recipe"):
+        asked(tmp_path / "run")
 
 
 # -- sums --------------------------------------------------------------------------------------------------------

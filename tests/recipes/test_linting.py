@@ -14,9 +14,11 @@ from rich.console import Console
 from stillroom.errors import InputError, MissingFile, RunFolderError, TrainingError
 from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder
-from stillroom.recipes.linting import before_training, lint, lint_traces, show_lint
+from stillroom.recipes.linting import answers_of, before_training, lint, lint_traces, show_lint
 from stillroom.recipes.loading import load_recipe
 from stillroom.recipes.running import run
+from stillroom.sampling.records import Message, State, user
+from stillroom.students.lint import Answered
 from stillroom.traces.tasks import load_tasks
 from tests.conftest import write_sums
 
@@ -98,6 +100,18 @@ def test_an_answer_that_is_wrong_now_is_found(ran: tuple[Path, Path], student: P
     assert [found.name for found in report.findings] == ["answer_rejected", "answer_unscored"]
     assert [found.count for found in report.findings] == [1, 1]
     assert "#### 999999" in report.findings[0].detail
+
+
+@pytest.mark.parametrize(("earlier", "said"), [(("other/sft",), None), ((), State.UNSCORED)])
+def test_another_task_of_the_same_id_is_not_this_one(tmp_path: Path, earlier: tuple[str, ...], said: State) -> None:
+    """As in rows of an earlier round, whose file numbered its tasks likewise."""
+    loaded = load_recipe(write_sums(tmp_path))
+    tasks = load_tasks(loaded.recipe.tasks, base=loaded.base, seed=0)
+    here = tasks.train[0]
+    asked = [(Message("system", "Be brief."), *here.messages), user("What is the capital of France?")]
+    with answers_of(loaded.recipe.model_copy(update={"earlier": earlier}), tasks) as checker:
+        found = checker([Answered(here.id, prompt, f"#### {here.reference}") for prompt in asked])
+    assert [verdict and verdict.state for verdict in found] == [State.ACCEPTED, said]
 
 
 def test_settings_can_be_tried_on_rows_that_are_there(ran: tuple[Path, Path], student: Path) -> None:

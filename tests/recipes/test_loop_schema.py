@@ -98,6 +98,7 @@ def test_a_mistake_is_told_with_its_key(tmp_path: Path, changes: dict[str, Any],
         ({"evaluate": None}, "evaluate: every round has one"),
         ({"keep": None}, "keep: every round has one"),
         ({"evaluate": {"max_tokens": 9}}, "evaluate.max_tokens: rounds whose students"),
+        ({"evaluate": {"stop": ["x"]}}, "evaluate.stop: rounds whose students"),
     ],
 )
 @pytest.mark.parametrize("where", ["later", "in_round.2"])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from stillroom.errors import RecipeError
 from stillroom.recipes.evaluation_schema import CONTROLS
 from stillroom.recipes.loop_schema import LoopRecipe
+from stillroom.recipes.plan import greedy
 from stillroom.recipes.rounds import RoundPlan, laid_over, names_teacher, round_recipe
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.limits import Prices
@@ -236,16 +237,21 @@ def test_in_round_goes_before_later_and_holds_for_its_round_alone() -> None:
     assert [(r.keep.policy, r.keep.draws) for r in found] == [("until", 8), ("until", 5), ("fixed", 7)]
 
 
-@pytest.mark.parametrize(("limit", "found"), [(None, 99), (12, 12)])
-def test_all_rounds_answer_the_held_out_tasks_within_one_limit(limit: int | None, found: int) -> None:
-    """Also where a round's teacher may say more or less."""
+@pytest.mark.parametrize(
+    ("said", "limit", "stop"),
+    [({}, 99, ()), ({"max_tokens": 12}, 12, ()), ({"stop": ["Q:"]}, 99, ("Q:",)), ({"stop": []}, 99, ())],
+)
+def test_all_rounds_answer_the_held_out_tasks_within_one_limit(
+    said: dict[str, Any], limit: int, stop: tuple[str, ...]
+) -> None:
+    """Also where a round's teacher may say more or less, or ends elsewhere."""
     loop = {
-        "later": {"teacher": {"sampling": {"max_tokens": 7}}},
+        "later": {"teacher": {"sampling": {"max_tokens": 7, "stop": ["\n"]}}},
         "in_round": {"3": {"teacher": {"kind": "recorded", "path": "x.jsonl"}}},
     }
-    recipe = loop_recipe(loop, teacher=OPENAI, evaluate={"baselines": [], "max_tokens": limit})
-    rounds = [round_recipe(recipe, RoundPlan(n, sampler="s")) for n in (1, 2, 3)]
-    assert [r.evaluate.max_tokens for r in rounds if r.evaluate is not None] == [found] * 3
+    recipe = loop_recipe(loop, teacher=OPENAI, evaluate={"baselines": [], **said})
+    asked = [greedy(round_recipe(recipe, RoundPlan(n, sampler="s"))) for n in (1, 2, 3)]
+    assert [(each.max_tokens, each.stop) for each in asked] == [(limit, stop)] * 3
 
 
 def test_a_plan_says_where_a_student_starts_and_what_it_learns_from() -> None:

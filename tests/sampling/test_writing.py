@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stillroom.errors import RunError
-from stillroom.sampling.writing import remove, replaced, storable, write_parquet
+from stillroom.sampling.writing import remove, replaced, share, storable, write_parquet
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -31,6 +32,20 @@ def test_what_goes_wrong_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         half()
     assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no such rights")
+@pytest.mark.parametrize(("mask", "rights"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_file_is_shared_as_a_new_one_would_be(tmp_path: Path, mask: int, rights: int) -> None:
+    path = tmp_path / "weights"
+    path.touch(0o600)
+    before = os.umask(mask)
+    try:
+        share(path)
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == rights
     assert list(tmp_path.iterdir()) == [path]
 
 

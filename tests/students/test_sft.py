@@ -60,6 +60,16 @@ def test_a_lora_student_is_saved_whole_and_loads(rows: Any, settings: StudentSet
     assert all(torch.allclose(after[name], from_adapter[name], atol=1e-6) for name in after)
 
 
+def test_others_may_read_the_student_as_any_new_file(rows: Any, settings: StudentSettings, tmp_path: Path) -> None:
+    """safetensors leaves its files to their owner alone; whoever serves the student is often somebody else."""
+    out = train_sft(rows, settings, tmp_path / "student", seed=1).adapter
+    assert out is not None
+    (tmp_path / "new").touch()
+    files = [path for path in out.parent.rglob("*") if path.is_file()]
+    assert {path.stat().st_mode for path in files} == {(tmp_path / "new").stat().st_mode}
+    assert {path.parent.name for path in files if path.suffix == ".safetensors"} == {"adapter", "merged"}
+
+
 def test_the_saved_student_knows_where_it_ends(rows: Any, settings: StudentSettings, tmp_path: Path) -> None:
     folder = train_sft(rows, settings, tmp_path / "student", seed=1).model
     generation = json.loads((folder / "generation_config.json").read_text())

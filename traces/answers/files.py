@@ -22,6 +22,7 @@ from typing import IO, Any, NamedTuple, NoReturn
 
 from stillroom.errors import InputError, MissingFile
 from stillroom.sampling.records import State, Verdict
+from stillroom.sampling.writing import share
 from stillroom.traces.answers.checker import AnswerChecker
 from stillroom.traces.answers.policies import Policies
 from stillroom.traces.answers.records import Reason
@@ -194,15 +195,8 @@ def output(source: Path, out: str | os.PathLike[str] | None) -> Iterator[IO[str]
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as stream:
             yield stream
-        _publish(Path(name), target)
+        share(Path(name))
+        Path(name).replace(target)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-
-
-def _publish(written: Path, target: Path) -> None:
-    """Puts a finished file in its place, with the rights a new file has."""
-    mask = os.umask(0)
-    os.umask(mask)
-    written.chmod(0o666 & ~mask)
-    written.replace(target)
