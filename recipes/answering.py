@@ -58,9 +58,11 @@ def several(run: Run, settings: SampleSettings) -> How:
     return How(EveryDraw(policy="fixed", attempts=settings.draws), run.greedy().model_copy(update=drawn))
 
 
-def of_student(run: Run, tasks: Sequence[Task], label: str, model: str, how: How) -> list[Outcome]:
-    """The answers of a local model, under the student's own prompt."""
-    return run_async(_of_student(run, tasks, label, model, how))
+def of_student(
+    run: Run, tasks: Sequence[Task], label: str, model: str, how: How, *, kind: str = "held-out"
+) -> list[Outcome]:
+    """The answers of a local model, under the student's own prompt. `kind`: of the tasks, for the display."""
+    return run_async(_of_student(run, tasks, label, model, how, kind))
 
 
 def of_teacher(run: Run, tasks: Sequence[Task], how: How) -> list[Outcome]:
@@ -68,7 +70,7 @@ def of_teacher(run: Run, tasks: Sequence[Task], how: How) -> list[Outcome]:
     return run_async(_of_teacher(run, tasks, how))
 
 
-async def _of_student(run: Run, tasks: Sequence[Task], label: str, model: str, how: How) -> list[Outcome]:
+async def _of_student(run: Run, tasks: Sequence[Task], label: str, model: str, how: How, kind: str) -> list[Outcome]:
     from stillroom.sampling.teachers.transformers import TransformersTeacher
 
     assert run.recipe.student is not None
@@ -82,7 +84,7 @@ async def _of_student(run: Run, tasks: Sequence[Task], label: str, model: str, h
     finally:
         await student.close()
         await scorer.close()
-    run.display.line(label, _told(found, core.counts))
+    run.display.line(label, _told(found, core.counts, kind))
     return found
 
 
@@ -100,7 +102,7 @@ async def _of_teacher(run: Run, tasks: Sequence[Task], how: How) -> list[Outcome
     return found
 
 
-def _told(outcomes: Sequence[Outcome], counts: Counts) -> str:
+def _told(outcomes: Sequence[Outcome], counts: Counts, kind: str = "held-out") -> str:
     answered, attempts = sum(bool(o.attempts) for o in outcomes), sum(len(o.attempts) for o in outcomes)
-    what = "held-out tasks" if attempts == answered else f"answers to {answered:,} held-out tasks"
+    what = f"{kind} tasks" if attempts == answered else f"answers to {answered:,} {kind} tasks"
     return f"{counts.accepted:,} of {attempts:,} {what} right, in {duration(counts.elapsed_s)}"

@@ -78,7 +78,7 @@ def _unfiltered(distilled: Distilled) -> _Rows:
 
 def _format_only(distilled: Distilled, tasks: TaskSet, recipe: Recipe) -> _Rows:
     """The filters are asked as they were for the student's rows: they are what makes these of one form."""
-    screen = Screen(recipe.filters, test=tasks.test)
+    screen = Screen(recipe.filters, test=tasks.held_out)
     traces = wrong_in_form(distilled.outcomes, distilled.written, admits=lambda trace: screen.look(trace) is None)
     rows = [sft_row(trace, system=distilled.system) for trace in traces]
     few = f"no {'more ' if rows else ''}wrong attempts ended by themselves and passed the filters"

@@ -83,7 +83,7 @@ def distil(
     """Filters, and writes `sft/` and `rejects/`, one task at a time. `earlier`: folders of rows that the student
     learns from, too. Raises NothingLeft when no trace is left."""
     system, sft = recipe.student.system if recipe.student else None, folder.path / "sft"
-    screen, kept = Screen(recipe.filters, test=tasks.test), 0
+    screen, kept = Screen(recipe.filters, test=tasks.held_out), 0
     with RejectFiles(folder.path / "rejects") as rejects, sft_file(sft) as rows:
         for trace in (trace for outcome in outcomes for trace in traces_in(outcome)):
             kept += 1

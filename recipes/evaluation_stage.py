@@ -44,11 +44,12 @@ def evaluate_run(
     """Trains the controls, measures whom and what the recipe names, writes `eval.json` and the plots.
 
     `student`: the trained model. `notes`: what a reader must know besides. `sampled`: also plots how the traces were
-    come by. Fills the run's `answers` and `forgetting`.
+    come by. Fills the run's `answers`, `validation` and `forgetting`.
     """
     controls = train_controls(run, tasks, distilled)
     models = _models(run, student, controls.models)
     run.answers = _answers(run, tasks, models)
+    run.validation = _validated(run, tasks, models)
     found = _greedy(run, tasks)
     parts = [_forgotten(run, student), _at_k(run, tasks, models), _over_seeds(run, tasks, distilled)]
     evaluation = Evaluation(
@@ -77,6 +78,18 @@ def _answers(run: Run, tasks: TaskSet, models: Mapping[str, str]) -> dict[str, d
     if TEACHER in run.recipe.evaluate.baselines:
         found[TEACHER] = run.teacher_answers or _first(of_teacher(run, tasks.test, once(run)))
     return found
+
+
+def _validated(run: Run, tasks: TaskSet, models: Mapping[str, str]) -> dict[str, dict[str, ScoredAttempt]]:
+    """Likewise to the tasks of validation: of the student and the model before it alone, for no number rests on
+    them."""
+    if not tasks.validation:
+        return {}
+    return {
+        who: _first(of_student(run, tasks.validation, SHORT[who], models[who], once(run), kind="validation"))
+        for who in (BEFORE, AFTER)
+        if who in models
+    }
 
 
 def _first(outcomes: Sequence[Outcome]) -> dict[str, ScoredAttempt]:

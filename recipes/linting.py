@@ -66,15 +66,15 @@ def lint_traces(recipe: Recipe, tasks: TaskSet, rows: Path | Sequence[Row], *, c
     """The lint of SFT rows. `check`: also the answers, by the recipe's scorer; false for rows that nobody checked."""
     assert recipe.student is not None
     if not check:
-        return lint_sft(rows, recipe.student, test=tasks.test)
+        return lint_sft(rows, recipe.student, test=tasks.held_out)
     with answers_of(recipe, tasks) as checker:
-        return lint_sft(rows, recipe.student, test=tasks.test, checker=checker)
+        return lint_sft(rows, recipe.student, test=tasks.held_out, checker=checker)
 
 
 def lint_preferences(recipe: PreferenceRecipe, tasks: TaskSet, rows: Path | Sequence[Row]) -> LintReport:
     """The lint of pairs for training."""
     assert recipe.student is not None
-    return lint_pairs(rows, recipe.student, test=tasks.test)
+    return lint_pairs(rows, recipe.student, test=tasks.held_out)
 
 
 def keep(report: LintReport, folder: RunFolder, name: str = "lint") -> None:

@@ -121,6 +121,8 @@ def settings_in_words(recipe: LoopRecipe) -> Iterator[tuple[str, str]]:
     yield "traces", "of all rounds so far" if loop.traces == "accumulate" else "of its own round alone"
     each = f"the next {limit}" if loop.tasks == "fresh" else f"the same {limit}"
     yield "tasks", f"{each}in each round ({recipe.tasks.source})"
+    if recipe.tasks.validation:
+        yield "validation", f"the guard and choices look at {recipe.tasks.validation:,} held-out tasks of their own"
     if loop.levels:
         yield "levels", f"{len(loop.levels)}, the next one where {loop.easy_at:.0%} were right at the first attempt"
     if loop.later:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from stillroom.errors import NothingLeft, TrainingError
 from stillroom.recipes.chain import Chain, Link
@@ -17,11 +18,12 @@ from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder
 from stillroom.recipes.loading import Loaded
 from stillroom.recipes.loop_schema import LoopRecipe
-from stillroom.recipes.loop_tasks import of_level, tasks_at
+from stillroom.recipes.loop_tasks import HeldOut, of_level, tasks_at
 from stillroom.recipes.rounds import RoundPlan, names_teacher, round_recipe
-from stillroom.sampling.records import ScoredAttempt, State, Task
+from stillroom.sampling.records import ScoredAttempt, State
 from stillroom.students.evaluate.guard import GuardReport, RoundFacts, facts_of, guard
 from stillroom.students.evaluate.guard_checks import NAMES
+from stillroom.students.evaluate.measures import right
 from stillroom.traces.traces import traces_in
 
 BEFORE, AFTER = "student_before", "student_after"
@@ -59,19 +61,19 @@ class Round:
 
     @property
     def accuracy(self) -> float:
-        """On the held-out tasks."""
-        return sum(self.facts.right.values()) / len(self.facts.right) if self.facts.right else 0.0
+        """On the held-out tasks that choices rest on."""
+        return fmean(self.facts.right.values()) if self.facts.right else 0.0
 
 
 @dataclass(slots=True)
 class Rounds:
-    """Runs the rounds of a loop. `test`: the held-out tasks of all of them."""
+    """Runs the rounds of a loop. `held`: the held-out tasks of all of them."""
 
     loaded: Loaded[LoopRecipe]
     folder: RunFolder
     chain: Chain
     display: Display
-    test: tuple[Task, ...]
+    held: HeldOut
 
     @property
     def recipe(self) -> LoopRecipe:
@@ -131,7 +133,7 @@ class Rounds:
         recipe = round_recipe(self.recipe, plan)
         given = None
         if self.recipe.loop.levels:
-            given = of_level(recipe.tasks, self.test, self.loaded.base, self.recipe.seed)
+            given = of_level(recipe.tasks, self.held, self.loaded.base, self.recipe.seed)
         loaded = Loaded(recipe, self.loaded.base, self.loaded.path)
         try:
             link = self.chain.run(loaded, self.path(plan.number), given=given)
@@ -175,11 +177,12 @@ class Rounds:
 
 
 def facts_of_student(link: Link, who: str) -> RoundFacts:
-    """What a round measured of its student, or of the model before it; the traces are those of the round."""
+    """What a round measured of its student, or of the model before it; the traces are those of the round. Where tasks
+    are held out for validation, on those alone."""
     forgotten = link.run.forgetting.get(who)
     traces = {} if who == BEFORE else traces_of_round(link)
     return facts_of(
-        answers_of(link, who),
+        link.run.validation.get(who, {}) if link.tasks.validation else answers_of(link, who),
         traces=traces,
         untrained={} if forgotten is None else {k: dict(v) for k, v in forgotten.right.items()},
         losses={} if forgotten is None else forgotten.losses,
@@ -189,6 +192,12 @@ def facts_of_student(link: Link, who: str) -> RoundFacts:
 def answers_of(link: Link, who: str) -> dict[str, ScoredAttempt]:
     """One greedy answer to each held-out task."""
     return link.run.answers.get(who, {})
+
+
+def accuracy_of(link: Link) -> float:
+    """Of the student, on the held-out tasks that are reported."""
+    answers = answers_of(link, AFTER).values()
+    return fmean(right(answer) for answer in answers) if answers else 0.0
 
 
 def traces_of_round(link: Link) -> dict[str, list[str]]:

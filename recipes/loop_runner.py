@@ -29,15 +29,14 @@ from stillroom.recipes.loop_controls import ControlStage, LoopControls
 from stillroom.recipes.loop_evaluation import evaluate_loop
 from stillroom.recipes.loop_facts import LoopReport
 from stillroom.recipes.loop_reporting import report_of, write_report
-from stillroom.recipes.loop_rounds import Round, Rounds
+from stillroom.recipes.loop_rounds import Round, Rounds, accuracy_of
 from stillroom.recipes.loop_schema import LoopRecipe
-from stillroom.recipes.loop_tasks import held_out
+from stillroom.recipes.loop_tasks import HeldOut, held_out
 from stillroom.recipes.provenance import made_from
 from stillroom.recipes.rounds import RoundPlan, names_teacher, round_recipe
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.limits import Meter
-from stillroom.sampling.records import Task
 from stillroom.sampling.teachers.factory import make_teacher
 from stillroom.students.evaluate.results import Evaluation, write_eval
 from stillroom.traces.tasks import TaskSet
@@ -86,31 +85,31 @@ class LoopRun:
         """All rounds, the controls, and the evaluation of all."""
         _refuse_a_run(self.folder.path)
         students_stage.require(self.recipe)
-        test = self._prepare()
+        held = self._prepare()
         with Chain(self.display, Meter(self.recipe.limits)) as chain:
-            for each in Rounds(self.loaded, self.folder, chain, self.display, test).run():
+            for each in Rounds(self.loaded, self.folder, chain, self.display, held).run():
                 self.rounds.append(each)
                 self._note_rounds()
-            return self._finish(chain, test)
+            return self._finish(chain, held)
 
-    def _prepare(self) -> tuple[Task, ...]:
+    def _prepare(self) -> HeldOut:
         """Finds out before anything is paid for whether every round can be run."""
         recipes = [self._check_round(number) for number in range(1, self.recipe.loop.rounds + 1)]
         assert self.recipe.evaluate is not None
         if self.recipe.evaluate.forgotten is not None:
             check_forgetting(self.recipe.evaluate.forgotten, base=self.loaded.base, seed=self.recipe.seed)
-        test = held_out(self.recipe, self.loaded.base)
+        held = held_out(self.recipe, self.loaded.base)
         for each in (each for recipe in recipes for each in recipe.filters):
-            each.start(test)
+            each.start(held.all)
         self.folder.note(
             started=self.folder["started"] or now(),
             seed=self.recipe.seed,
             versions=versions(),
-            tasks={"test": len(test)},
-            **made_from(self.loaded, TaskSet((), test, ())),
+            tasks={"test": len(held.test), "validation": len(held.validation)},
+            **made_from(self.loaded, TaskSet((), held.test)),
         )
         self.folder.write("recipe.yaml", dump(self.recipe))
-        return test
+        return held
 
     def _check_round(self, number: int) -> Recipe:
         """A student of a round before can be asked, and gone on from; any other teacher and model has to be there."""
@@ -130,11 +129,13 @@ class LoopRun:
         """What each round was, after each: a loop that is killed has said what it knew."""
         self.folder.write("rounds.json", json.dumps([facts(each) for each in self.rounds], indent=2) + "\n")
 
-    def _finish(self, chain: Chain, test: tuple[Task, ...]) -> LoopResult:
+    def _finish(self, chain: Chain, held: HeldOut) -> LoopResult:
         kept = [each for each in self.rounds if each.kept]
         student = self._keep_student(kept)
-        controls = ControlStage(self.loaded, self.folder, chain, kept, test).run() if kept else LoopControls({}, [])
-        evaluation = evaluate_loop(self.recipe, self.rounds, test, controls)
+        controls = (
+            ControlStage(self.loaded, self.folder, chain, kept, held.test).run() if kept else LoopControls({}, [])
+        )
+        evaluation = evaluate_loop(self.recipe, self.rounds, held.test, controls)
         write_eval(evaluation, self.folder.path / "eval.json")
         stopped = why_stopped(self.rounds, self.recipe.loop.rounds)
         report = report_of(self.recipe, self.rounds, evaluation, stopped)
@@ -191,7 +192,8 @@ def facts(each: Round) -> dict[str, Any]:
         "first_right": each.first_right if link is not None else None,
         "rows": None if done is None else done.rows,
         "rows_trained_on": None if link is None else len(link.distilled.training),
-        "accuracy": each.accuracy if link is not None else None,
+        "accuracy": None if link is None else accuracy_of(link),
+        "validation_accuracy": each.accuracy if link is not None and link.run.validation else None,
         "guard": None if each.guard is None else each.guard.as_dict(),
     }
 

@@ -7,9 +7,8 @@ in whatever words it is asked there. Refuses, before anything is paid for, a loo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
@@ -23,32 +22,47 @@ from stillroom.traces.tasks.load import TEST_PREFIX
 _SETTINGS: TypeAdapter[TaskSettings] = TypeAdapter(TaskSettings)
 
 
-def held_out(recipe: LoopRecipe, base: Path) -> tuple[Task, ...]:
+class HeldOut(NamedTuple):
+    """What no round learns from. `test`: what is reported rests on them; `validation`: choices do, where there are
+    any (else on `test`, too)."""
+
+    test: tuple[Task, ...]
+    validation: tuple[Task, ...] = ()
+
+    @property
+    def all(self) -> tuple[Task, ...]:
+        """Both."""
+        return (*self.test, *self.validation)
+
+
+def held_out(recipe: LoopRecipe, base: Path) -> HeldOut:
     """The held-out tasks. Raises TaskError where there are too few training tasks for all rounds, RecipeError where
     rounds could not be told apart by their tasks."""
     rounds, levels = recipe.loop.rounds, len(recipe.loop.levels)
     for level in range(levels):
         _enough(recipe, level, base, max(1, rounds - level))  # a round more for each level before it
     if levels:  # nothing is learned from the tasks of the recipe itself
-        return load_tasks(recipe.tasks.model_copy(update={"limit": 1}), base=base, seed=recipe.seed).test
-    return _enough(recipe, None, base, rounds).test
+        found = load_tasks(recipe.tasks.model_copy(update={"limit": 1}), base=base, seed=recipe.seed)
+    else:
+        found = _enough(recipe, None, base, rounds)
+    return HeldOut(found.test, found.validation)
 
 
-def of_level(settings: TaskSettings, test: Sequence[Task], base: Path, seed: int) -> TaskSet:
-    """Training tasks as `settings` say, without those that are in `test`; held out is `test`.
+def of_level(settings: TaskSettings, held: HeldOut, base: Path, seed: int) -> TaskSet:
+    """Training tasks as `settings` say, without those that are held out; held out is what `held` says.
 
     The same task: the same messages, or, where ids are hashes of the row's prompt, the same row in other words."""
     loaded = load_tasks(settings, base=base, seed=seed)
-    messages = {task.messages for task in test}
-    ids = {task.id.removeprefix(TEST_PREFIX) for task in test} if settings.id is None else set()
+    messages = {task.messages for task in held.all}
+    ids = {task.id.removeprefix(TEST_PREFIX) for task in held.all} if settings.id is None else set()
     train = [task for task in loaded.train if task.messages not in messages and task.id not in ids]
-    same, spare = len(loaded.train) - len(train), sum(task.messages not in messages for task in loaded.test)
+    same, spare = len(loaded.train) - len(train), sum(task.messages not in messages for task in loaded.held_out)
     notes = [*loaded.notes]
     if same:
         notes.append(f"{same:,} tasks are held out, and not learned from")
     if spare and not isinstance(settings, GymTasks):  # which makes as many as are wanted
         notes.append(f"{spare:,} tasks of this level are used by nobody: with test: 1 in the level most would be")
-    return TaskSet(train, tuple(test), loaded.left_out, loaded.beyond_limit, tuple(notes))
+    return TaskSet(train, held.test, loaded.left_out, loaded.beyond_limit, tuple(notes), held.validation)
 
 
 def tasks_at(recipe: LoopRecipe, level: int | None) -> TaskSettings:

@@ -113,6 +113,8 @@ class PreferenceRecipe(BaseModel):
             raise ValueError(f"student.method is {self.student.method}: pairs are learned with method: dpo")
         if self.evaluate is not None and not self.tasks.test and not getattr(self.tasks, "test_path", None):
             raise ValueError("evaluate needs held-out prompts: say how many in tasks.test")
+        if self.tasks.validation:
+            raise ValueError("tasks.validation is what a loop chooses by, and pairs have no loop: leave it out")
         if self.evaluate is not None and self.judge in (self.evaluate.judge, *self.evaluate.also):
             raise ValueError("evaluate.judge built the pairs: a student trained to please it is measured by another")
         if self.limits.usd is not None and self.prices is None and self.judge_prices is None:

@@ -130,6 +130,7 @@ class Run:
     display: Display
     teacher_answers: dict[str, ScoredAttempt] = field(default_factory=dict)
     answers: dict[str, dict[str, ScoredAttempt]] = field(default_factory=dict)  # greedy, by model, then task id
+    validation: dict[str, dict[str, ScoredAttempt]] = field(default_factory=dict)  # likewise, to tasks.validation
     forgetting: dict[str, Forgotten] = field(default_factory=dict)  # by model
     given: TaskSet | None = None  # in the place of those that the recipe names
     meter: Meter | None = None  # None: one of its own, under the recipe's limits
@@ -151,7 +152,7 @@ class Run:
         self._earlier()
         tasks = self._load_tasks()
         for each in self.recipe.filters:
-            each.start(tasks.test)  # refuses what it cannot work with, before anything is paid for
+            each.start(tasks.held_out)  # refuses what it cannot work with, before anything is paid for
         evaluate = self.recipe.evaluate
         if evaluate is not None and evaluate.forgotten is not None:
             check_forgetting(evaluate.forgotten, base=self.loaded.base, seed=self.recipe.seed)
@@ -227,7 +228,10 @@ class Run:
         for left in tasks.left_out:
             reasons[left.reason.value] = reasons.get(left.reason.value, 0) + 1
         left_out = "".join(f", {n:,} left out ({reason})" for reason, n in reasons.items())
-        self.display.line("tasks", f"{len(tasks.train):,} to learn from, {len(tasks.test):,} held out{left_out}")
+        held_out = f"{len(tasks.test):,} held out" + (
+            f", {n:,} for validation" if (n := len(tasks.validation)) else ""
+        )
+        self.display.line("tasks", f"{len(tasks.train):,} to learn from, {held_out}{left_out}")
         for note in tasks.notes:
             self.display.note(note)
         return tasks

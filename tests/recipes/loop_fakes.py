@@ -96,7 +96,8 @@ def outcome(task: Task, *answers: ScoredAttempt) -> Outcome:
 class Scripted:
     """What a run comes to. `right`: share of the held-out tasks that its student gets right, the first of them;
     `before`, `teacher`: likewise, None where they are not measured. `first`: share of its tasks whose first attempt is
-    accepted, the others' second is. `stops`: whether its student does."""
+    accepted, the others' second is. `stops`: whether its student does. `validated`: as `right`, on the tasks of
+    validation, before and after."""
 
     right: float = 0.5
     before: float | None = None
@@ -104,6 +105,7 @@ class Scripted:
     first: float = 0.5
     stops: bool = True
     says: str = ""
+    validated: float = 0.5
     forgotten: dict[str, Forgotten] = field(default_factory=dict)
 
 
@@ -126,6 +128,7 @@ class FakeRun:
     distilled: Distilled
     answers: dict[str, dict[str, ScoredAttempt]]
     forgetting: dict[str, Forgotten]
+    validation: dict[str, dict[str, ScoredAttempt]] = field(default_factory=dict)
     display: Display = QUIET
 
     @property
@@ -160,7 +163,9 @@ def finished(said: Scripted, loaded: Loaded[Recipe], folder: Path, tasks: TaskSe
     shares = {"student_after": said.right, "student_before": said.before, "teacher": said.teacher}
     finish: FinishReason = "stop" if said.stops else "length"
     measured = {who: held(tasks.test, share, finish) for who, share in shares.items() if share is not None}
-    run = FakeRun(loaded, run_folder, tasks, distilled, measured, said.forgotten)
+    seen = ("student_before", "student_after") if tasks.validation else ()
+    validation = {who: held(tasks.validation, said.validated, finish) for who in seen}
+    run = FakeRun(loaded, run_folder, tasks, distilled, measured, said.forgotten, validation)
     result = RunResult(folder, len(tasks.train), outcomes.attempts, distilled.kept, distilled.written)
     return Link(cast(Run, run), result)
 

@@ -67,7 +67,7 @@ def write_recipe(folder: Path, **changes: Any) -> Path:
         write_lines(folder / f"{say.__name__}.jsonl", ({"question": question(a), "text": say(a)} for a in asked))
     recipe = {
         "name": "forty",
-        "tasks": {"source": "jsonl", "path": "tasks.jsonl", "limit": 16, "test": 8},
+        "tasks": {"source": "jsonl", "path": "tasks.jsonl", "limit": 16, "test": 8, "validation": 7},
         "teacher": {"kind": "recorded", "path": "worked.jsonl", "prompt": "question"},
         "scorer": {"workers": 1},
         "keep": {"per_task": 1, "max_attempts": 1},
@@ -230,6 +230,17 @@ def test_a_rolled_back_round_is_measured_beside_the_one_before(never_stops: Pois
     assert before >= 0.75 > 0.25 >= after
     pairs = [(c.a, c.b) for c in evaluation.comparisons]
     assert pairs == [("round_1", "student_before"), ("round_2", "round_1")]
+
+
+@slow
+def test_the_guard_looks_at_tasks_of_its_own(never_stops: Poisoned) -> None:
+    """7 of validation, where 8 are reported."""
+    for each in never_stops.again.rounds:
+        checks = {check["measure"]: check["n"] for check in each["guard"]["checks"]}
+        assert (checks["accuracy"], checks["share_stopped"], checks["share_repeating"]) == (7, 7, 7)
+        assert (8 * each["accuracy"]).is_integer()
+        assert (7 * each["validation_accuracy"]).is_integer()
+    assert "7 validation tasks right" in never_stops.done.stderr
 
 
 @slow

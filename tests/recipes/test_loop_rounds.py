@@ -28,7 +28,8 @@ from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder
 from stillroom.recipes.linting import lint
 from stillroom.recipes.loop_rounds import Round, Rounds, facts_of_student, first_right, traces_of_round
-from stillroom.recipes.loop_runner import why_stopped
+from stillroom.recipes.loop_runner import facts, why_stopped
+from stillroom.recipes.loop_tasks import HeldOut
 from stillroom.recipes.rounds import RoundPlan
 from stillroom.recipes.running import run
 from stillroom.recipes.schema import Recipe
@@ -50,7 +51,9 @@ from tests.recipes.loop_fakes import (
 def plan(folder: Path, number: int, rounds: list[Round], loop: dict[str, Any] | None = None) -> RoundPlan:
     """What the next round takes after those."""
     loaded = loaded_in(folder, loop_recipe({"rounds": 9} | (loop or {})))
-    found = Rounds(loaded, RunFolder(folder / "run", "sums"), cast(Chain, FakeChain([])), Display(quiet=True), ())
+    found = Rounds(
+        loaded, RunFolder(folder / "run", "sums"), cast(Chain, FakeChain([])), Display(quiet=True), HeldOut(())
+    )
     return found._plan(number, rounds)
 
 
@@ -196,6 +199,34 @@ def test_each_round_is_held_against_the_one_before_it_the_first_against_the_base
     checks = [next(c for c in report.checks if c.measure == "accuracy") for report in reports]
     assert [(c.before, c.now, c.n) for c in checks] == [(0.3, 0.5, 20), (0.5, 0.55, 20), (0.55, 0.6, 20)]
     assert [each.accuracy for each in rounds] == [0.5, 0.55, 0.6]
+
+
+APART = {**TASKS, "test": 12, "validation": 8}
+
+
+def test_the_guard_and_the_choice_of_a_teacher_look_at_validation_where_there_is_any(tmp_path: Path) -> None:
+    script = [
+        Scripted(before=0.5, right=0.5, validated=0.5),
+        Scripted(right=0.0, validated=1.0),
+        Scripted(right=1.0, validated=0.75),
+    ]
+    rounds, chain, _ = run_rounds(tmp_path, script, {"teacher": "best"}, tasks=APART)
+    assert [each.kept for each in rounds] == [True] * 3
+    assert [each.accuracy for each in rounds] == [0.5, 1.0, 0.75]
+    models = [each.link.model for each in rounds if each.link is not None]
+    assert [each.plan.sampler for each in rounds] == [None, models[0], models[1]]
+    checks = [check for each in rounds if each.guard for check in each.guard.checks if check.measure == "accuracy"]
+    assert [check.n for check in checks] == [8, 8, 8]
+    assert [each["accuracy"] for each in map(facts, rounds)] == [0.5, 0.0, 1.0]
+    assert [each["validation_accuracy"] for each in map(facts, rounds)] == [0.5, 1.0, 0.75]
+    assert all(len(asked.tasks.test) == 12 and len(asked.tasks.validation) == 8 for asked in chain.asked)
+
+
+def test_a_round_that_got_worse_on_validation_is_rolled_back_whatever_it_is_reported_with(tmp_path: Path) -> None:
+    script = [Scripted(right=0.5, validated=1.0, before=0.5), Scripted(right=1.0, validated=0.0)]
+    rounds, _, _ = run_rounds(tmp_path, script, tasks=APART)
+    assert [each.kept for each in rounds] == [True, False]
+    assert rounds[1].why.startswith("accuracy fell from 100 % to 0 %")
 
 
 def test_a_first_round_that_got_worse_is_rolled_back_too(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stillroom.errors import RecipeError, TaskError
-from stillroom.recipes.loop_tasks import held_out, of_level, tasks_at
+from stillroom.recipes.loop_tasks import HeldOut, held_out, of_level, tasks_at
 from stillroom.recipes.rounds import RoundPlan, round_recipe
 from stillroom.sampling.records import Task, user
 from stillroom.traces.tasks import JsonlTasks, load_tasks
@@ -53,7 +53,7 @@ def test_a_loop_that_would_run_out_of_tasks_is_refused(
 ) -> None:
     recipe = loop_recipe({"rounds": rounds} | loop, tasks={**TASKS, "limit": limit})
     if said is None:
-        assert len(held_out(recipe, folder)) == 20
+        assert len(held_out(recipe, folder).test) == 20
         return
     with pytest.raises(TaskError, match=said):
         held_out(recipe, folder)
@@ -64,7 +64,7 @@ def test_with_levels_nothing_is_learned_from_the_tasks_themselves(folder: Path) 
     write_tasks(folder, 100, "hard.jsonl", first=1000)
     hard = {"path": "hard.jsonl", "test": 1}
     recipe = loop_recipe({"rounds": 9, "levels": [hard]}, tasks={**TASKS, "limit": 11, "test": 55})
-    assert len(held_out(recipe, folder)) == 55
+    assert len(held_out(recipe, folder).test) == 55
 
 
 @pytest.mark.parametrize("change", [{}, {"params": {"min_digits": 3, "max_digits": 3}}])
@@ -72,7 +72,7 @@ def test_generated_tasks_may_be_shuffled(change: dict[str, Any]) -> None:
     """Each round shuffles its own part."""
     levels = [change] if change else []
     shuffled = {**GYM, "shuffle": True}
-    assert len(held_out(loop_recipe({"levels": levels}, tasks=shuffled), Path())) == 5
+    assert len(held_out(loop_recipe({"levels": levels}, tasks=shuffled), Path()).test) == 5
 
 
 def test_a_level_without_a_limit_is_no_part_of_a_loop_of_fresh_tasks(folder: Path) -> None:
@@ -89,24 +89,27 @@ def test_a_level_of_another_source_says_all_of_it(folder: Path) -> None:
     level = {"source": "reasoning_gym", "family": "chain_sum"}
     recipe = loop_recipe({"levels": [{"limit": 3}, level]})
     assert [tasks_at(recipe, at).limit for at in (None, 0, 1)] == [4, 3, 500]
-    assert len(held_out(recipe, folder)) == 20
+    assert len(held_out(recipe, folder).test) == 20
 
 
 # -- rounds and their tasks --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("tasks", [TASKS, {**TASKS, "shuffle": True}, GYM])
+@pytest.mark.parametrize(
+    "tasks", [TASKS, {**TASKS, "shuffle": True}, {**TASKS, "validation": 15}, GYM, {**GYM, "validation": 7}]
+)
 def test_held_out_are_the_same_in_every_round_and_no_round_learns_what_another_did(
     folder: Path, tasks: dict[str, Any]
 ) -> None:
     recipe = loop_recipe({"rounds": 4}, tasks=tasks)
-    test = held_out(recipe, folder)
+    held = held_out(recipe, folder)
     rounds = [round_recipe(recipe, RoundPlan(n, "s", skip=(n - 1) * tasks["limit"])) for n in (1, 2, 3, 4)]
     found = [load_tasks(each.tasks, base=folder, seed=each.seed) for each in rounds]
-    assert all(each.test == test for each in found)
+    assert all((each.test, each.validation) == held for each in found)
     learned = [prompt for each in found for prompt in prompts(each.train)]
     assert len(learned) == len(set(learned)) == 4 * tasks["limit"]
-    assert not set(learned) & set(prompts(test))
+    assert len(held.validation) == tasks.get("validation", 0)
+    assert not set(learned) & set(prompts(held.all))
 
 
 # -- levels ------------------------------------------------------------------------------------------------------
@@ -131,20 +134,21 @@ def level(**changes: Any) -> JsonlTasks:
 )
 def test_nothing_that_is_held_out_is_learned_from_in_any_words(folder: Path, changes: dict[str, Any]) -> None:
     write_tasks(folder, 200, "more.jsonl")  # all of those, and others
-    test = held_out(loop_recipe(), folder)
-    found = of_level(level(**changes), test, folder, seed=0)
-    assert found.test == test
+    held = held_out(loop_recipe(tasks={**TASKS, "test": 12, "validation": 8}), folder)
+    found = of_level(level(**changes), held, folder, seed=0)
+    assert (found.test, found.validation) == held
+    assert [len(part) for part in held] == [12, 8]
     assert found.train
     questions = {prompt.removeprefix("Please: ") for prompt in prompts(found.train)}
-    assert not questions & set(prompts(test))
+    assert not questions & set(prompts(held.all))
 
 
 def test_what_is_left_out_of_a_level_is_told(folder: Path) -> None:
-    test = held_out(loop_recipe(), folder)
-    found = of_level(level(test=1), test, folder, seed=0)
-    assert f"{len(test) - 1} tasks are held out, and not learned from" in found.notes
+    held = held_out(loop_recipe(), folder)
+    found = of_level(level(test=1), held, folder, seed=0)
+    assert f"{len(held.all) - 1} tasks are held out, and not learned from" in found.notes
     assert len(found.train) == 40
-    assert not any("held out" in note or "nobody" in note for note in of_level(level(), test, folder, seed=0).notes)
+    assert not any("held out" in note or "nobody" in note for note in of_level(level(), held, folder, seed=0).notes)
 
 
 def test_what_a_level_holds_out_for_nobody_is_told(folder: Path) -> None:
@@ -159,23 +163,23 @@ def test_rows_with_ids_of_their_own_are_told_apart_by_what_is_asked(folder: Path
     rows = [{"n": i, "question": f"How much is {i} times 2?", "answer": str(2 * i)} for i in range(30)]
     (folder / "other.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     test = [Task(str(i), user(f"What is {i} + 5?"), str(i + 5), f"tasks.jsonl:{i}") for i in range(20)]
-    found = of_level(level(path="other.jsonl", id="n", test=1), test, folder, seed=0)
+    found = of_level(level(path="other.jsonl", id="n", test=1), HeldOut(tuple(test)), folder, seed=0)
     assert len(found.train) == 29
 
 
 def test_rows_with_ids_of_their_own_that_are_held_out_are_not_learned_from(folder: Path) -> None:
     rows = [json.loads(line) for line in (folder / "tasks.jsonl").read_text().splitlines()]
     (folder / "named.jsonl").write_text("".join(json.dumps(r | {"n": f"x{i}"}) + "\n" for i, r in enumerate(rows)))
-    test = held_out(loop_recipe(), folder)
-    found = of_level(level(path="named.jsonl", id="n", test=1), test, folder, seed=0)
-    assert not {task.messages for task in found.train} & {task.messages for task in test}
+    held = held_out(loop_recipe(), folder)
+    found = of_level(level(path="named.jsonl", id="n", test=1), held, folder, seed=0)
+    assert not {task.messages for task in found.train} & {task.messages for task in held.all}
 
 
 def test_generated_levels_keep_clear_of_what_is_held_out() -> None:
     recipe = loop_recipe({"levels": [{"test": 1}, {"template": "Now: {prompt}", "test": 1, "limit": 400}]}, tasks=GYM)
-    test = held_out(recipe, Path())
-    raw = {task.id.removeprefix("test/") for task in test}
+    held = held_out(recipe, Path())
+    raw = {task.id.removeprefix("test/") for task in held.all}
     for at in range(2):
-        found = of_level(tasks_at(recipe, at), test, Path(), recipe.seed)
-        assert found.test == test
+        found = of_level(tasks_at(recipe, at), held, Path(), recipe.seed)
+        assert found.test == held.test
         assert not raw & {task.id for task in found.train}

@@ -382,6 +382,7 @@ def test_pairs_of_others_are_audited_too(tmp_path: Path) -> None:
         ({"evaluate": {"judge": {"kind": "readability"}}}, "there is none: add one"),
         ({"limits": {"usd": 3}}, "judge_prices"),
         ({"student": {"model": "m"}}, "method: dpo"),
+        ({"tasks": {"source": "jsonl", "path": "x", "test": 3, "validation": 5}}, "pairs have no loop: leave it out"),
         ({"gate": {"labelled": "x", "min_kapa": 0.3}}, "did you mean 'min_kappa'"),
     ],
 )

@@ -24,7 +24,7 @@ from stillroom.traces.tasks.settings import GymTasks
 
 def gym_rows(settings: GymTasks, seed: int, split: str) -> Iterator[Row]:
     """Rows of one split, at most the draw budget. Raises MissingExtra, or RecipeError for family and params."""
-    wanted = settings.test if split == "test" else settings.skip + settings.limit
+    wanted = settings.held_out or 0 if split == "test" else settings.skip + settings.limit
     if wanted == 0:
         return iter(())
     dataset = _create(_import(), settings, size=10 * wanted + 1000, seed=_split_seed(seed, split))
@@ -42,14 +42,14 @@ def fill(gathered: Gathered, rows: Iterable[Row], wanted: int) -> int:
     return drawn
 
 
-def check_enough(settings: GymTasks, test: int, train: int, drawn: int) -> None:
+def check_enough(settings: GymTasks, held: int, train: int, drawn: int) -> None:
     """Raises TaskError where a family is too small for what is asked of it."""
-    if test >= settings.test and train >= settings.skip + settings.limit:
+    if held >= (settings.held_out or 0) and train >= settings.skip + settings.limit:
         return
     skipped = f", `tasks.skip: {settings.skip}`" if settings.skip else ""
     raise TaskError(
-        f"the family {settings.family!r} gave {test + train:,} different tasks in {drawn:,} draws, but "
-        f"`tasks.test: {settings.test}`{skipped} and `tasks.limit: {settings.limit}` ask for more: "
+        f"the family {settings.family!r} gave {held + train:,} different tasks in {drawn:,} draws, but "
+        f"{settings.held_out_in_words}{skipped} and `tasks.limit: {settings.limit}` ask for more: "
         "lower them, or widen `tasks.params`"
     )
 

@@ -84,7 +84,7 @@ def _drawn(settings: CommonTasks, source: _Source, seed: int) -> _Split:
     gathered = _gather(source.train, RowReader(settings))
     _refuse(settings, gathered.left_out)
     tasks = gathered.tasks
-    held = _first(tasks, seed, settings.test or 0)
+    held = _first(tasks, seed, settings.held_out or 0)
     apart = set(held)
     train = tasks.at(number for number in range(len(tasks)) if number not in apart)
     return _Split(train, tuple(tasks.at(held)), gathered.left_out, 0)
@@ -94,7 +94,7 @@ def _given(settings: CommonTasks, source: _Source, seed: int) -> _Split:
     """The test split from a source of its own. Bad rows of both sources are refused together."""
     assert source.test is not None
     held = _gather(source.test, RowReader(settings, TEST_PREFIX))
-    test = tuple(held.tasks.at(_first(held.tasks, seed, settings.test)))
+    test = tuple(held.tasks.at(_first(held.tasks, seed, settings.held_out)))
     # Training rows stay apart from the whole test source, so that raising `test` moves nothing.
     gathered = _gather(source.train, RowReader(settings), held.keys)
     left_out = [*held.left_out, *gathered.left_out]
@@ -122,7 +122,9 @@ def _finish(settings: CommonTasks, split: _Split, seed: int) -> TaskSet:
     _check_enough(settings, train, split)
     kept = _parted(settings, train, seed)[: settings.limit]
     beyond = len(train) - len(kept) + split.spare_test
-    return TaskSet(kept, split.test, tuple(split.left_out), beyond, tuple(_notes(settings, train)))
+    count = len(split.test) - settings.validation  # validation ranks after test, so that it moves no task of it
+    notes = tuple(_notes(settings, train))
+    return TaskSet(kept, split.test[:count], tuple(split.left_out), beyond, notes, split.test[count:])
 
 
 def _parted(settings: CommonTasks, train: TaskSequence, seed: int) -> TaskSequence:
@@ -137,7 +139,7 @@ def _parted(settings: CommonTasks, train: TaskSequence, seed: int) -> TaskSequen
 
 
 def _check_enough(settings: CommonTasks, train: Sequence[Task], split: _Split) -> None:
-    wanted = settings.test or 0
+    wanted = settings.held_out or 0
     if len(train) > settings.skip and len(split.test) >= wanted:
         return
     if train and len(split.test) >= wanted:
@@ -148,8 +150,8 @@ def _check_enough(settings: CommonTasks, train: Sequence[Task], split: _Split) -
     left = f" {len(split.left_out):,} rows were left out: {tally(split.left_out)}." if split.left_out else ""
     have = len(train) + len(split.test)
     raise TaskError(
-        f"{have:,} usable tasks ({len(split.test):,} for the test split), but `tasks.test: {wanted}` and at least "
-        f"one for training are needed.{left} Add rows, or lower `tasks.test`."
+        f"{have:,} usable tasks ({len(split.test):,} to be held out), but {settings.held_out_in_words} and at least "
+        f"one for training are needed.{left} Add rows, or lower what is held out."
     )
 
 
@@ -171,7 +173,7 @@ def _notes(settings: CommonTasks, train: Sequence[Task]) -> Iterator[str]:
 def _load_gym(settings: GymTasks, seed: int) -> TaskSet:
     """The test split first, from a seed of its own; then training tasks whose prompt is not in it."""
     held = Gathered(RowReader(settings, TEST_PREFIX))
-    drawn = gym.fill(held, gym.gym_rows(settings, seed, "test"), settings.test)
+    drawn = gym.fill(held, gym.gym_rows(settings, seed, "test"), settings.held_out or 0)
     gathered = Gathered(RowReader(settings), held.keys)
     drawn += gym.fill(gathered, gym.gym_rows(settings, seed, "train"), settings.skip + settings.limit)
     split = _Split(gathered.tasks, tuple(held.tasks), [*held.left_out, *gathered.left_out], 0)

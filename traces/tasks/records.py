@@ -62,9 +62,10 @@ class TaskSet:
     """The tasks of a run.
 
     The training tasks are read one by one where they are looked at: there may be very many.
-    `train` goes to the teacher, `test` never does; no prompt is in both. `left_out` has each row that became no task.
-    `beyond_limit` counts good rows that `limit` (or `test`, for a test source of its own) left unread. `notes` are
-    remarks that a person should see, such as a limit larger than the file.
+    `train` goes to the teacher, `test` and `validation` never do to be learned from; no prompt is in two of them.
+    `left_out` has each row that became no task. `beyond_limit` counts good rows that `limit` (or `test`, for a test
+    source of its own) left unread. `notes` are remarks that a person should see, such as a limit larger than the
+    file.
     """
 
     train: Sequence[Task]
@@ -72,3 +73,9 @@ class TaskSet:
     left_out: tuple[LeftOut, ...] = ()
     beyond_limit: int = 0
     notes: tuple[str, ...] = ()
+    validation: tuple[Task, ...] = ()
+
+    @property
+    def held_out(self) -> tuple[Task, ...]:
+        """What is in no training row: `test` and `validation`."""
+        return (*self.test, *self.validation)

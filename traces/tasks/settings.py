@@ -26,8 +26,9 @@ class CommonTasks(BaseModel):
     tasks have no known answer. `system` belongs to the task: teacher and student both see it. In `template`,
     `{prompt}` stands for the row's prompt; any other brace is plain text, so `\\boxed{answer}` stays as it is.
     `limit`: training tasks (null: all), after the first `skip`, which are left to another run. `test`: held-out tasks
-    (null: none, or all of a test source of its own). `shuffle`: training tasks in an order drawn from the seed, not
-    in the file's. `seed`: null for the run's.
+    (null: none, or all of a test source of its own). `validation`: so many more of them for the choices that a loop
+    makes (its guard, `teacher: best`), so that no accuracy is reported on tasks that decided anything. `shuffle`:
+    training tasks in an order drawn from the seed, not in the file's. `seed`: null for the run's.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,6 +43,7 @@ class CommonTasks(BaseModel):
     skip: int = Field(default=0, ge=0)
     limit: int | None = Field(default=None, ge=1)
     test: int | None = Field(default=None, ge=0)
+    validation: int = Field(default=0, ge=0)
     shuffle: bool = False
     seed: int | None = None
     bad_rows: Literal["refuse", "skip"] = "refuse"
@@ -52,7 +54,20 @@ class CommonTasks(BaseModel):
             raise ValueError("template has no {prompt}: write {prompt} where the row's prompt belongs")
         if self.reference is None and self.reference_after is not None:
             raise ValueError("reference_after needs a reference field: name one, or leave reference_after out")
+        if self.validation and self.test is None:
+            raise ValueError("validation is held out beside test: say how many in test")
         return self
+
+    @property
+    def held_out(self) -> int | None:
+        """Tasks that are held out, for test and validation; None: all of a test source, or none."""
+        return None if self.test is None else self.test + self.validation
+
+    @property
+    def held_out_in_words(self) -> str:
+        """As the recipe says it."""
+        validation = f", `tasks.validation: {self.validation}`" if self.validation else ""
+        return f"`tasks.test: {self.test or 0}`{validation}"
 
 
 class JsonlTasks(CommonTasks):

@@ -63,10 +63,18 @@ def test_no_test_split_can_be_asked_for() -> None:
     assert load_tasks(gym(test=0), base=Path(), seed=7).test == ()
 
 
+def test_validation_follows_the_test_split() -> None:
+    alone, both = (load_tasks(gym(test=9, validation=n), base=Path(), seed=7) for n in (0, 6))
+    assert (both.test, len(both.validation)) == (alone.test, 6)
+    assert not {task.messages for task in both.train} & {task.messages for task in both.held_out}
+
+
 def test_a_family_too_small_is_refused() -> None:
     tiny = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}
-    with pytest.raises(TaskError, match="different tasks in"):
-        load_tasks(gym(params=tiny, limit=5000), base=Path(), seed=7)
+    with pytest.raises(
+        TaskError, match=r"different tasks in .*`tasks.test: 9`, `tasks.validation: 3` and `tasks.limit"
+    ):
+        load_tasks(gym(params=tiny, limit=5000, test=9, validation=3), base=Path(), seed=7)
 
 
 @pytest.mark.parametrize(

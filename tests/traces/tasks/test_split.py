@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from stillroom.errors import TaskError
 from stillroom.sampling.records import Task
@@ -66,6 +67,24 @@ def test_a_larger_limit_moves_no_task_between_the_splits(load: Any, shuffle: boo
 
 def test_a_larger_test_split_extends_the_smaller(load: Any) -> None:
     assert ids(load(rows(60), test=20).test)[:10] == ids(load(rows(60), test=10).test)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_validation_is_held_out_beside_the_test_split_and_moves_none_of_it(load: Any, own: bool) -> None:
+    test_rows = rows(40, start=1000) if own else None
+    alone, both = load(rows(60), test_rows, test=10), load(rows(60), test_rows, test=10, validation=15)
+    assert both.test == alone.test
+    assert (alone.validation, len(both.validation)) == ((), 15)
+    assert both.held_out == (*both.test, *both.validation) == load(rows(60), test_rows, test=25).test
+    assert not prompts(both.train) & prompts(both.held_out)
+    assert len(both.train) == (60 if own else 35)
+
+
+def test_too_few_rows_to_validate_with_are_told_as_they_were_asked_for(load: Any) -> None:
+    with pytest.raises(TaskError, match=r"12 usable tasks .*`tasks.test: 8`, `tasks.validation: 5` and at least one"):
+        load(rows(12), test=8, validation=5)
+    with pytest.raises(ValidationError, match="validation is held out beside test: say how many in test"):
+        load(rows(12), validation=5)
 
 
 def test_the_split_hangs_on_the_seed_alone(load: Any) -> None:
