@@ -84,6 +84,10 @@ class Chain:
     def __enter__(self) -> Self:
         return self
 
+    def parts(self, folder: Path) -> list[str]:
+        """The runs that were begun, by their places in the folder of the whole."""
+        return [path.relative_to(folder).as_posix() for path in self._folders]
+
     def __exit__(self, *_: object) -> None:
         self._open.close()
 

@@ -7,6 +7,7 @@ It only reads, as the status of one run does. What a run of a chain would pay fo
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,10 +31,25 @@ def parts_of(folder: Path) -> list[Path]:
     """The folders of the runs of a chain, in order; none where it is one run. Raises RunFolderError where none has
     begun yet."""
     found = [path for place in PLACES for path in sorted(folder.glob(place), key=_order)]
-    begun = [path for path in found if (path / "run.json").is_file()]
+    wanted = _parts_of_the_last_run(folder)
+    begun = [
+        path
+        for path in found
+        if (path / "run.json").is_file() and (wanted is None or path.relative_to(folder).as_posix() in wanted)
+    ]
     if not begun and _is_chain(folder):
         raise RunFolderError(f"{folder} holds many runs, and none of them has begun yet: run its recipe")
     return begun
+
+
+def _parts_of_the_last_run(folder: Path) -> list[str] | None:
+    """What a finished chain consists of: a longer one may have stood here before. None while it is not finished."""
+    try:
+        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    parts = facts.get("parts") if isinstance(facts, dict) else None
+    return parts if isinstance(parts, list) else None
 
 
 def _is_chain(folder: Path) -> bool:

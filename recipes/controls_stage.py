@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from stillroom.recipes.controls import control_rows
 from stillroom.recipes.distil import Distilled
 from stillroom.recipes.evaluation_schema import CONTROLS
-from stillroom.recipes.students_stage import seed_of, train
+from stillroom.recipes.students_stage import not_trained_on, seed_of, train
 from stillroom.traces.tasks import TaskSet
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ def train_controls(run: Run, tasks: TaskSet, distilled: Distilled) -> Controls:
             found.notes.append(note)
         if rows:
             out = run.folder.path / "controls" / who.removeprefix("control_")
-            found.models[who] = train(
-                run, tasks, distilled.after_earlier(rows) if distilled.earlier else rows, out, LABELS[who]
-            )
+            all_rows = distilled.after_earlier(rows) if distilled.earlier else rows
+            found.models[who] = train(run, tasks, all_rows, out, LABELS[who])
+            found.notes.extend(not_trained_on(who, out))
     return found
 
 

@@ -15,7 +15,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import exp
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -35,7 +34,7 @@ from stillroom.sampling.statistics import wilson
 from stillroom.sampling.writing import replaced
 from stillroom.students.evaluate.comparing import compare_right
 from stillroom.students.evaluate.everyday import everyday_texts, read_texts
-from stillroom.students.evaluate.perplexity import TextLoss, of_losses, text_losses
+from stillroom.students.evaluate.perplexity import TextLoss, exp_of, of_losses, text_losses
 from stillroom.students.evaluate.results import Comparison, Result
 from stillroom.students.evaluate.task_means import ratio_over_tasks
 from stillroom.traces.answers import AnswerChecker, AnswerScorer
@@ -297,6 +296,6 @@ def _ratio(after: str, of_after: Forgotten, before: str, of_before: Forgotten, s
         return Measured([], [], [])
     found = ratio_over_tasks({t: (a.nats - b.nats, b.tokens) for t, (a, b) in pairs.items()}, seed=seed)
     assert found is not None  # each has tokens
-    limits = {"value": exp(found.value), "low": exp(found.low), "high": exp(found.high), "n": found.n}
+    limits = {"value": exp_of(found.value), "low": exp_of(found.low), "high": exp_of(found.high), "n": found.n}
     row = Result.model_validate({"who": after, "metric": PERPLEXITY_RATIO, **limits, "against": before})
     return Measured([row], [], [])

@@ -2,7 +2,8 @@
 
 - Those that the recipe names are trained on the control's rows of every round whose rows that student learned from,
   as many of each, and no more in all than that student: unchecked attempts, for instance, of the same samplers at the
-  same tasks.
+  same tasks. With `start: go_on`, where the student was trained once a round, they are trained once, and a note says
+  so.
 - `one_round` is trained once on what the first teacher gives on the tasks of all kept rounds. What it lacks of the
   loop's student is what going round is worth. Where all rounds had the same tasks, it would be round 1 once more, and
   is not trained.
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from stillroom.errors import NothingLeft, TrainingError
+from stillroom.errors import NoRoom, NothingLeft, TrainingError
 from stillroom.recipes.answering import of_student, once
 from stillroom.recipes.chain import Chain, Link
 from stillroom.recipes.controls import control_rows
@@ -28,7 +29,7 @@ from stillroom.recipes.loop_schema import LoopRecipe
 from stillroom.recipes.rounds import RoundPlan, round_recipe
 from stillroom.recipes.runner import answers
 from stillroom.recipes.schema import Recipe
-from stillroom.recipes.students_stage import train
+from stillroom.recipes.students_stage import not_trained_on, train
 from stillroom.sampling.records import ScoredAttempt, Task
 from stillroom.traces.rows import SftRow
 from stillroom.traces.tasks import TaskSet
@@ -59,11 +60,26 @@ class ControlStage:
         found = LoopControls({}, [])
         evaluate = self.loaded.recipe.evaluate
         assert evaluate is not None
-        for who in (who for who in CONTROLS if who in evaluate.baselines):
+        named = [who for who in CONTROLS if who in evaluate.baselines]
+        if named and self.loaded.recipe.loop.start == "go_on" and len(self.kept) > 1:
+            found.notes.append(self._less_training())
+        for who in named:
             self._trained(who, found)
         if self.loaded.recipe.loop.one_round and len(self.kept) > 1:
             self._once(found)
         return found
+
+    def _less_training(self) -> str:
+        """With `go_on` the student was trained once a round, and a control is trained once."""
+        if self.loaded.recipe.loop.traces == "accumulate":
+            return (
+                f"controls are trained once, from the base model, on rows of all {len(self.kept)} rounds; the "
+                "student was trained in each of them (start: go_on): what it has beyond them is more training, too"
+            )
+        return (
+            "controls stand for the last round alone: they start where its student did (start: go_on), which had "
+            "learned from checked traces before"
+        )
 
     def _once(self, found: LoopControls) -> None:
         tasks = self._later_tasks()
@@ -73,6 +89,8 @@ class ControlStage:
         try:
             link = self._one_round(tasks)
         except (NothingLeft, TrainingError) as error:  # the rounds stand without it
+            if isinstance(error, NoRoom):
+                raise
             found.notes.append(f"{ONE_ROUND} came to no student, and is not there: {error}")
             return
         found.answers[ONE_ROUND] = answers_of(link, AFTER)
@@ -91,7 +109,14 @@ class ControlStage:
         if self.loaded.recipe.loop.traces == "accumulate":  # rows of all rounds: from where the first of them began
             run.loaded = last.run.loaded._replace(recipe=self._from_the_start(last.run.recipe))
         out = self.folder.path / "controls" / who.removeprefix("control_")
-        model = train(run, last.tasks, rows, out, LABELS[who])
+        try:
+            model = train(run, last.tasks, rows, out, LABELS[who])
+        except TrainingError as error:  # the rounds stand without it
+            if isinstance(error, NoRoom):
+                raise
+            found.notes.append(f"{who} came to no student, and is not there: {error}")
+            return
+        found.notes.extend(not_trained_on(who, out))
         found.answers[who] = answers(of_student(run, self.test, LABELS[who], model, once(run)))
 
     def _from_the_start(self, recipe: Recipe) -> Recipe:
@@ -132,7 +157,7 @@ class ControlStage:
         plan = RoundPlan(1, skip=len(first.link.tasks.train), earlier=(str((first.link.folder / "sft").resolve()),))
         values = round_recipe(recipe, plan).model_dump(mode="json", by_alias=True)
         values["name"] = f"{recipe.name}-{ONE_ROUND}"
-        values["evaluate"] |= {"baselines": [], "forgotten": None, "samples": None}
+        values["evaluate"] |= {"baselines": [], "forgotten": None, "samples": None, "seeds": 1}
         values["tasks"]["limit"] = len(tasks)
         loaded = Loaded(Recipe.model_validate(values), self.loaded.base, self.loaded.path)
         given = TaskSet(tasks, self.test)

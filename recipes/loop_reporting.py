@@ -17,7 +17,7 @@ from stillroom.errors import MissingExtra
 from stillroom.recipes.display import Display
 from stillroom.recipes.loop_facts import LoopReport, RoundRow
 from stillroom.recipes.loop_report import write_loop_report
-from stillroom.recipes.loop_rounds import AFTER, Round, answers_of
+from stillroom.recipes.loop_rounds import AFTER, Round, accepted_of, answers_of
 from stillroom.recipes.loop_schema import LoopRecipe
 from stillroom.recipes.students_stage import STUDENT
 from stillroom.students.evaluate.results import Evaluation
@@ -60,7 +60,7 @@ def row_of(each: Round) -> RoundRow:
         row,
         tasks=link.result.tasks,
         attempts=link.result.attempts,
-        accepted=_accepted(each),
+        accepted=accepted_of(link),
         rows=len(link.distilled.training),
         seconds=link.run.folder["seconds"],
         traces=tuple(islice(_traces(each), TRACES)),
@@ -75,13 +75,6 @@ def _round_named(model: str) -> str:
     """`.../rounds/2/student/merged`: round 2."""
     *_, number, student, _ = ("", "", *Path(model).parts)
     return f"round {number}" if student == STUDENT else "an earlier round"
-
-
-def _accepted(each: Round) -> int:
-    """Attempts that were right."""
-    assert each.link is not None
-    counts = each.link.run.folder["sampling"] or {}
-    return int(counts.get("accepted", each.link.result.accepted))
 
 
 def _traces(each: Round) -> Iterator[tuple[str, str]]:

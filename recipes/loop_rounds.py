@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from stillroom.errors import NothingLeft, TrainingError
+from stillroom.errors import NoRoom, NothingLeft, TrainingError
 from stillroom.recipes.chain import Chain, Link
 from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder
@@ -138,7 +138,7 @@ class Rounds:
         try:
             link = self.chain.run(loaded, self.path(plan.number), given=given)
         except (NothingLeft, TrainingError) as error:
-            if not done:
+            if not done or isinstance(error, NoRoom):
                 raise
             return self._failed(plan, str(error))
         return self._guarded(plan, link, done)
@@ -192,6 +192,13 @@ def facts_of_student(link: Link, who: str) -> RoundFacts:
 def answers_of(link: Link, who: str) -> dict[str, ScoredAttempt]:
     """One greedy answer to each held-out task."""
     return link.run.answers.get(who, {})
+
+
+def accepted_of(link: Link) -> int:
+    """Accepted attempts among those that count, whose number the run's result says: what was answered after a task
+    had stopped is in the ledger alone."""
+    outcomes = link.distilled.outcomes
+    return sum(a.verdict.state is State.ACCEPTED for outcome in outcomes for a in outcome.attempts)
 
 
 def accuracy_of(link: Link) -> float:

@@ -29,7 +29,7 @@ from stillroom.recipes.loop_controls import ControlStage, LoopControls
 from stillroom.recipes.loop_evaluation import evaluate_loop
 from stillroom.recipes.loop_facts import LoopReport
 from stillroom.recipes.loop_reporting import report_of, write_report
-from stillroom.recipes.loop_rounds import Round, Rounds, accuracy_of
+from stillroom.recipes.loop_rounds import Round, Rounds, accepted_of, accuracy_of
 from stillroom.recipes.loop_schema import LoopRecipe
 from stillroom.recipes.loop_tasks import HeldOut, held_out
 from stillroom.recipes.provenance import made_from
@@ -105,6 +105,7 @@ class LoopRun:
             started=self.folder["started"] or now(),
             seed=self.recipe.seed,
             versions=versions(),
+            **dict.fromkeys(("finished", "kept", "stopped", "parts")),  # of a run under other settings
             tasks={"test": len(held.test), "validation": len(held.validation)},
             **made_from(self.loaded, TaskSet((), held.test)),
         )
@@ -140,7 +141,8 @@ class LoopRun:
         stopped = why_stopped(self.rounds, self.recipe.loop.rounds)
         report = report_of(self.recipe, self.rounds, evaluation, stopped)
         write_report(report, self.recipe, self.rounds, self.folder.path, self.display)
-        self.folder.note(finished=now(), kept=kept[-1].number if kept else 0, stopped=stopped)
+        parts = chain.parts(self.folder.path)
+        self.folder.note(finished=now(), kept=kept[-1].number if kept else 0, stopped=stopped, parts=parts)
         if not kept:
             raise RunError(_first_rolled_back(self.rounds[0]))
         result = LoopResult(
@@ -188,7 +190,7 @@ def facts(each: Round) -> dict[str, Any]:
         "level": plan.level,
         "tasks": None if done is None else done.tasks,
         "attempts": None if done is None else done.attempts,
-        "accepted": None if done is None else done.accepted,
+        "accepted": None if link is None else accepted_of(link),
         "first_right": each.first_right if link is not None else None,
         "rows": None if done is None else done.rows,
         "rows_trained_on": None if link is None else len(link.distilled.training),

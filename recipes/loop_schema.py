@@ -87,6 +87,11 @@ class LoopSettings(BaseModel):
         for name, changes in blocks.items():
             for problem in _problems(changes):
                 raise ValueError(f"{name}.{problem}")
+        if "baselines" in _mapping(self.later.get("evaluate")):
+            raise ValueError(
+                "later.evaluate.baselines: the loop holds its last student against evaluate.baselines: set those, or "
+                "ask for one round in in_round"
+            )
         for key in sorted(WHO & _mapping(self.later.get("teacher")).keys()):
             if key != "kind" or self.later["teacher"][key] not in LOCAL:
                 raise ValueError(
@@ -109,6 +114,14 @@ def _problems(changes: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"evaluate.{key}: rounds whose students' answers end otherwise cannot be compared: set evaluate.{key} "
             "itself"
+        )
+    if _mapping(changes.get("evaluate")).get("forgotten") is not None:
+        yield (
+            "evaluate.forgotten: rounds that are measured otherwise cannot be compared: set evaluate.forgotten itself"
+        )
+    if "system" in _mapping(changes.get("student")):
+        yield (
+            "student.system: rounds whose students are asked otherwise cannot be compared: set student.system itself"
         )
 
 

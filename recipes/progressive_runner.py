@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ def run_stages(loaded: Loaded[ProgressiveRecipe], folder: RunFolder, display: Di
     that is not there by then."""
     stages, links = loaded.recipe.stages, dict[str, Link]()
     _check(loaded)
-    folder.note(started=folder["started"] or now(), seed=loaded.recipe.seed, versions=versions())
+    folder.note(started=folder["started"] or now(), finished=None, seed=loaded.recipe.seed, versions=versions())
+    folder.note(parts=None)  # of other stages
     folder.write("recipe.yaml", dump(loaded.recipe))
     with Chain(display) as chain:
         for number, stage in enumerate(stages, 1):
@@ -67,7 +69,7 @@ def run_stages(loaded: Loaded[ProgressiveRecipe], folder: RunFolder, display: Di
         evaluation = evaluate_stages(links, loaded.recipe.seed or 0)
     if evaluation is not None:
         write_eval(evaluation, folder.path / "eval.json")
-    folder.note(finished=now())
+    folder.note(finished=now(), parts=chain.parts(folder.path))
     return ProgressiveResult(folder.path, {name: link.result for name, link in links.items()}, evaluation)
 
 
@@ -142,9 +144,9 @@ def evaluate_stages(links: Mapping[str, Link], seed: int) -> Evaluation | None:
 
 
 def _pairs(links: Mapping[str, Link], names: Sequence[str]) -> list[tuple[str, str]]:
-    """Each stage against the one before it, where both hold out the same tasks."""
-    same = zip(names[1:], names, strict=False)
-    return [(f"{b}/{AFTER}", f"{a}/{AFTER}") for b, a in same if _held_out(links[a]) == _held_out(links[b])]
+    """Each stage against those before it, where both hold out the same tasks."""
+    same = combinations(names, 2)
+    return [(f"{b}/{AFTER}", f"{a}/{AFTER}") for a, b in same if _held_out(links[a]) == _held_out(links[b])]
 
 
 def _held_out(link: Link) -> list[Any]:
@@ -152,7 +154,9 @@ def _held_out(link: Link) -> list[Any]:
 
 
 def _of_stage(row: Result, stage: str) -> Result:
-    return row.model_copy(update={"who": f"{stage}/{row.who}"})
+    against = (row.model_extra or {}).get("against")
+    renamed = {"who": f"{stage}/{row.who}"} | ({"against": f"{stage}/{against}"} if against else {})
+    return row.model_copy(update=renamed)
 
 
 def _renamed(found: Comparison, stage: str) -> Comparison:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
 
-from stillroom.errors import MissingFile, NothingLeft, RunFolderError
+from stillroom.errors import MissingFile, NothingLeft, RunFolderError, TeacherDown
 from stillroom.recipes import plan, students_stage
 from stillroom.recipes.agreement import Agreement, compare
 from stillroom.recipes.display import Display, duration, verdicts
@@ -157,6 +157,7 @@ class Run:
         if evaluate is not None and evaluate.forgotten is not None:
             check_forgetting(evaluate.forgotten, base=self.loaded.base, seed=self.recipe.seed)
         self._note_start(teacher, tasks)
+        self.folder.note(finished=None)  # where the recipe is another now
         outcomes = run_async(self._sample(teacher, tasks))
         agreement = self._compare(outcomes, teacher)
         distilled = self.distilled = self._distil(outcomes, tasks, teacher)
@@ -297,7 +298,7 @@ class Run:
 
     def _distil(self, outcomes: Outcomes, tasks: TaskSet, teacher: Teacher) -> Distilled:
         if not outcomes.kept:
-            raise NothingLeft(_nothing_accepted(outcomes))
+            raise (NothingLeft if outcomes.attempts else TeacherDown)(_nothing_accepted(outcomes))
         distilled = distil(self.recipe, tasks, outcomes, self.folder, teacher.identity, self._earlier())
         dropped = ", ".join(f"{c.name} {c.dropped:,}" for c in distilled.counts if c.dropped) or "nothing"
         self.display.line(

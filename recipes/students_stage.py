@@ -21,6 +21,7 @@ from stillroom.recipes.preference_schema import PreferenceRecipe
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.hashing import digest
 from stillroom.students.evaluate.results import Evaluation
+from stillroom.students.saving import read_record
 from stillroom.students.settings import StudentSettings
 from stillroom.traces.rows import SftRow
 from stillroom.traces.tasks import TaskSet
@@ -88,6 +89,18 @@ def train(
         found = ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
         run.display.note(f"{len(trained.left_out):,} rows were not trained on: {found}")
     return str(trained.model)
+
+
+def not_trained_on(who: str, out: Path) -> list[str]:
+    """What a reader must know of rows that the training itself left out, of the model in `out`: a note, or none."""
+    record = read_record(out) or {}
+    reasons = Counter(left["reason"] for left in record.get("left_out", ()))
+    if not reasons:
+        return []
+    found = ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
+    return [
+        f"{who} was trained on {record['rows']:,} of its rows; left out by student.max_length or their end: {found}"
+    ]
 
 
 def trained_before(run: Run, rows: list[SftRow], label: str, *, seed: int | None = None) -> bool:

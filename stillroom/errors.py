@@ -17,6 +17,7 @@
         ├── AuditFailed                     the audit refused the pairs: nothing is trained on them
         ├── NothingLeft                     no trace was accepted, or none passed the filters
         ├── TrainingError                   training failed or produced something unusable
+        │   └── NoRoom                      the disk or the GPU's memory is too small for it
         └── Interrupted                     stopped by Ctrl-C; resumable
 
 This module imports nothing of ours, so every room may import it.
@@ -109,6 +110,10 @@ class NothingLeft(RunError):
 
 class TrainingError(RunError):
     """Training failed, or what it produced cannot be used."""
+
+
+class NoRoom(TrainingError):
+    """The machine has not the disk or the memory for a training: no fault of what would be trained on."""
 
 
 class Interrupted(RunError):

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stillroom.errors import StillroomError, TrainingError
+from stillroom.errors import NoRoom, StillroomError
 from stillroom.sampling.writing import share
 from stillroom.students.rounding import merge_adapter, round_weights
 
@@ -44,10 +44,10 @@ def whole_folder(out: Path) -> Iterator[Path]:
 
 
 def check_room(folder: Path, needed: int) -> None:
-    """Raises TrainingError, before hours are spent, if the disk has not `needed` bytes left."""
+    """Raises NoRoom, before hours are spent, if the disk has not `needed` bytes left."""
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise TrainingError(
+        raise NoRoom(
             f"the student needs {needed / 1e6:,.0f} MB in {folder.parent}, {free / 1e6:,.0f} MB are free: make room, "
             "or write the run to another disk with --out"
         )
@@ -117,5 +117,5 @@ def _put(work: Path, out: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _unwritable(out: Path, error: Exception) -> TrainingError:
-    return TrainingError(f"the student cannot be written to {out}: {error}. Free some space or choose another folder")
+def _unwritable(out: Path, error: Exception) -> NoRoom:
+    return NoRoom(f"the student cannot be written to {out}: {error}. Free some space or choose another folder")

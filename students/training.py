@@ -21,7 +21,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from stillroom.errors import RecipeError, TrainingError
+from stillroom.errors import NoRoom, RecipeError
 from stillroom.sampling.models import pick_device, pick_dtype
 from stillroom.students.encoding import LeftOut
 from stillroom.students.saving import ADAPTER, MERGED, save_student
@@ -106,13 +106,13 @@ def run(trainer: Any, settings: StudentSettings) -> float:
 
 @contextmanager
 def enough_memory(settings: StudentSettings) -> Iterator[None]:
-    """Raises TrainingError with what to change where a GPU's memory is too small."""
+    """Raises NoRoom with what to change where a GPU's memory is too small."""
     import torch
 
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise TrainingError(
+        raise NoRoom(
             f"the GPU has not enough memory for batches of {settings.batch_size} rows: halve `student.batch_size` "
             "and double `student.gradient_accumulation`, which gives the same steps"
         ) from error

@@ -22,7 +22,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import exp
 from statistics import fmean
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -42,15 +41,13 @@ from stillroom.students.evaluate.guard_checks import (
     GuardReport,
 )
 from stillroom.students.evaluate.measures import right
-from stillroom.students.evaluate.perplexity import TextLoss
+from stillroom.students.evaluate.perplexity import TextLoss, exp_of
 from stillroom.students.evaluate.repetition import answer_words, repeats
 from stillroom.students.evaluate.task_means import mean_over_tasks, ratio_over_tasks
 
 __all__ = ["Check", "GuardReport", "GuardSettings", "RoundFacts", "facts_of", "guard"]
 
 OFF = "switched off"
-MOST_NATS = 700.0
-"""A token's mean surprise is taken as at most this: exp of more is no float."""
 
 
 class GuardSettings(BaseModel):
@@ -221,18 +218,14 @@ def _perplexity(
     assert rise is not None  # every text has tokens
     return Check(
         PERPLEXITY,
-        _exp(means[0]),
-        _exp(means[1]),
-        _exp(rise.value) - 1,
-        _exp(rise.low) - 1,
-        _exp(rise.high) - 1,
+        exp_of(means[0]),
+        exp_of(means[1]),
+        exp_of(rise.value) - 1,
+        exp_of(rise.low) - 1,
+        exp_of(rise.high) - 1,
         tolerance,
         rise.n,
         rises=True,
         relative=True,
         left_out=len(sides[0].keys() ^ sides[1].keys()),
     )
-
-
-def _exp(nats: float) -> float:
-    return exp(min(nats, MOST_NATS))

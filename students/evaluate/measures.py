@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from math import fsum
 from statistics import fmean
 
 from stillroom.sampling.limits import Prices
 from stillroom.sampling.records import ScoredAttempt, State
-from stillroom.sampling.statistics import Interval, mean_interval
+from stillroom.sampling.statistics import Interval, mean_interval, wilson
 from stillroom.students.evaluate.at_k import Vote, enough, majority_at_k, pass_at_k
 from stillroom.students.evaluate.repetition import DISTINCT, answer_words, distinct, repeats
 from stillroom.students.evaluate.results import ACCURACY, MEAN_TOKENS, SHARE_STOPPED, Result
@@ -168,6 +169,8 @@ def _per_right(who: str, attempts: Attempts, seed: int) -> Iterator[Result]:
     rate = ratio_over_tasks({task: (shares[task], lengths[task]) for task in attempts}, seed=seed)
     if rate is None:
         return
+    if not rate.value:  # so is every sample: as many right as Wilson's interval allows, in as many tokens
+        rate = rate._replace(high=wilson(0, rate.n).high * rate.n / fsum(lengths.values()))
     yield _row(who, RIGHT_PER_TOKENS, _times(rate, 1000))
     yield from _inverse(who, TOKENS_PER_RIGHT, rate)
 

@@ -25,6 +25,8 @@ from stillroom.students.evaluate.task_means import ratio_over_tasks
 
 K = TypeVar("K", bound=Hashable)
 
+MOST_NATS = 700.0
+"""A token's mean surprise is taken as at most this: exp of more is no float."""
 WINDOW = 1024
 """Tokens that the model sees at once, at most; less where its context is shorter."""
 
@@ -97,6 +99,11 @@ def _losses(model_name: str, texts: Mapping[K, str], window: int, dtype: str) ->
         yield name, _text_loss(model, tokenizer, ids, text, seen)
 
 
+def exp_of(nats: float) -> float:
+    """exp, of at most `MOST_NATS`: that of a model that fell apart is no float."""
+    return exp(min(nats, MOST_NATS))
+
+
 def of_losses(losses: Sequence[TextLoss], *, left_out: int = 0, seed: int) -> Perplexity:
     """From the losses of texts, in whatever order. Raises InputError if there is none."""
     if not losses:
@@ -106,7 +113,7 @@ def of_losses(losses: Sequence[TextLoss], *, left_out: int = 0, seed: int) -> Pe
     per_byte = ratio_over_tasks({i: (loss.nats / log(2), loss.bytes) for i, loss in ordered.items()}, seed=seed)
     assert per_token is not None
     assert per_byte is not None
-    surprise = Interval(exp(per_token.value), exp(per_token.low), exp(per_token.high), per_token.n)
+    surprise = Interval(exp_of(per_token.value), exp_of(per_token.low), exp_of(per_token.high), per_token.n)
     return Perplexity(surprise, per_byte, sum(loss.tokens for loss in losses), left_out)
 
 

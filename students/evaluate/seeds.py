@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
-from stillroom.sampling.statistics import Interval
+from stillroom.sampling.statistics import Interval, PairedCounts, paired_difference
 from stillroom.students.evaluate.resampling import SAMPLES
 from stillroom.students.evaluate.results import Result
 from stillroom.students.evaluate.task_means import share_over_tasks
@@ -59,6 +59,11 @@ def difference_over_seeds(a: Sequence[Run], b: Sequence[Run], *, seed: int) -> I
     """Mean of a minus mean of b on the same tasks; the seeds of the two have nothing to do with each other. A model
     that was not trained is one run. Raises ValueError where they have no task in common."""
     tasks = _shared([*a, *b])
+    sides = [{run[task] for run in runs for task in tasks} for runs in (a, b)]
+    if all(side in ({0}, {1}) for side in sides):  # every sample would be like the others: Newcombe's interval
+        right = tuple(side == {1} for side in sides)
+        orders = ((True, True), (True, False), (False, True), (False, False))
+        return paired_difference(PairedCounts(*(len(tasks) * (right == of) for of in orders)))
     weights = _task_weights(len(tasks), seed)
     drawn = _means(a, tasks, weights, seed + 1) - _means(b, tasks, weights, seed + 2)
     value = fmean(run[t] for run in a for t in tasks) - fmean(run[t] for run in b for t in tasks)

@@ -9,7 +9,7 @@ Each is None where nothing of it was measured. A value before and one after shar
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from rich.markup import escape
@@ -113,15 +113,15 @@ def seeds_block(evaluation: Evaluation) -> Block | None:
 def forgetting_block(evaluation: Evaluation) -> Block | None:
     """Tasks that were not trained, and held-out text: before, after, and the difference with its interval."""
     comparisons = [c for c in evaluation.comparisons if text_of(c, "metric")]
-    ratio = next((row for row in evaluation.results if row.metric == RATIO), None)
-    if not comparisons and ratio is None:
+    ratios = [row for row in evaluation.results if row.metric == RATIO]
+    if not comparisons and not ratios:
         return None
     found = block("Not trained, before and after: what may have been forgotten")
     table = found.table
     columns = ("n", "before", "after", "change", "95 % interval", p_header(comparisons))
     add_columns(table, "", *columns)
     table.add_column("", no_wrap=True)
-    for cells in (*_tasks(evaluation, comparisons), *_texts(evaluation, ratio)):
+    for cells in (*_tasks(evaluation, comparisons), *_texts(evaluation, ratios)):
         table.add_row(*cells)
     return found
 
@@ -134,12 +134,13 @@ def _tasks(evaluation: Evaluation, comparisons: list[Comparison]) -> Iterator[tu
         yield escape(metric.removesuffix(SUFFIX)), f"{c.n:,}", *sides, *change
 
 
-def _texts(evaluation: Evaluation, ratio: Result | None) -> Iterator[tuple[str, ...]]:
-    """Perplexity: the change is that of its ratio, in percent of what it was."""
-    if ratio is None:
-        return
-    sides = (evaluation.find(who, PERPLEXITY) for who in (text_of(ratio, "against") or "", ratio.who))
-    values = (f"{row.value:,.2f}" if row else "–" for row in sides)
-    change = (f"{points(ratio.value - 1)} %", escape(limits(ratio.low - 1, ratio.high - 1)))
-    said = direction(ratio.low, ratio.high, 1.0, less_is_better=True)
-    yield PERPLEXITY, f"{ratio.n:,}", *values, *change, "", said
+def _texts(evaluation: Evaluation, ratios: Sequence[Result]) -> Iterator[tuple[str, ...]]:
+    """Perplexity: the change is that of its ratio, in percent of what it was. Where several models were measured,
+    each is named."""
+    for ratio in ratios:
+        sides = (evaluation.find(who, PERPLEXITY) for who in (text_of(ratio, "against") or "", ratio.who))
+        values = (f"{row.value:,.2f}" if row else "–" for row in sides)
+        change = (f"{points(ratio.value - 1)} %", escape(limits(ratio.low - 1, ratio.high - 1)))
+        said = direction(ratio.low, ratio.high, 1.0, less_is_better=True)
+        name = PERPLEXITY if len(ratios) == 1 else escape(f"{PERPLEXITY}, {ratio.who}")
+        yield name, f"{ratio.n:,}", *values, *change, "", said

@@ -52,6 +52,14 @@ def test_the_runs_of_a_chain_come_in_their_order(tmp_path: Path) -> None:
     assert found == ["rounds/1", "rounds/2", "rounds/10", "stages/a", "stages/b", "controls/one_round"]
 
 
+def test_what_a_longer_chain_left_is_no_part_of_a_finished_one(tmp_path: Path) -> None:
+    for place in PLACES:
+        run_in(tmp_path / place)
+    for parts, found in ((["rounds/1", "rounds/2"], 2), (None, 6), ("rounds/1", 6)):
+        (tmp_path / "run.json").write_text(json.dumps({"name": "x", "parts": parts}))
+        assert len(parts_of(tmp_path)) == found
+
+
 def test_what_is_no_run_is_no_part(tmp_path: Path) -> None:
     (tmp_path / "rounds" / "1").mkdir(parents=True)
     (tmp_path / "rounds" / "notes.txt").write_text("")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from stillroom.errors import LedgerError, NothingLeft, StillroomError, TrainingError
+from stillroom.errors import LedgerError, NoRoom, NothingLeft, StillroomError, TrainingError
 from stillroom.recipes import loop_controls
 from stillroom.recipes.chain import Chain
 from stillroom.recipes.controls import control_rows
@@ -84,6 +85,57 @@ def controls(
 
 def said(rows: Sequence[SftRow]) -> list[tuple[str, str]]:
     return [(row["prompt"][-1]["content"], row["completion"][-1]["content"]) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(TrainingError("no row is left"), True), (NoRoom("disk"), False), (LedgerError("disk"), False)],
+)
+def test_a_control_that_cannot_be_trained_takes_nothing_from_the_rounds(
+    tmp_path: Path, workshop: Workshop, monkeypatch: pytest.MonkeyPatch, error: StillroomError, told: bool
+) -> None:
+    def fails(run: Any, tasks: Any, rows: Any, out: Path, label: str) -> str:
+        if label == "control":
+            raise error
+        return workshop.train(run, tasks, rows, out, label)
+
+    monkeypatch.setattr(loop_controls, "train", fails)
+    asked = ["control_unfiltered", "format_only"]
+    if told:
+        found = controls(tmp_path, KEPT, None, one_round=False, baselines=asked).controls
+        assert list(found.answers) == ["format_only"]
+        assert found.notes == ["control_unfiltered came to no student, and is not there: no row is left"]
+        return
+    with pytest.raises(type(error)):
+        controls(tmp_path, KEPT, None, one_round=False, baselines=asked)
+
+
+def test_rows_that_the_training_left_out_are_told(
+    tmp_path: Path, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(run: Any, tasks: Any, rows: Any, out: Path, label: str) -> str:
+        out.mkdir(parents=True)
+        left = [{"name": "row 3", "reason": "too_long", "tokens": 5000}] * 2
+        (out / "training.json").write_text(json.dumps({"rows": 10, "left_out": left}))
+        return workshop.train(run, tasks, rows, out, label)
+
+    monkeypatch.setattr(loop_controls, "train", train)
+    found = controls(tmp_path, KEPT, None, one_round=False, baselines=["control_unfiltered"]).controls
+    assert found.notes == [
+        "control_unfiltered was trained on 10 of its rows; left out by student.max_length or their end: 2 too_long"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("traces", "said"),
+    [("accumulate", "trained once, from the base model, on rows of all 3"), ("replace", "the last round alone")],
+)
+def test_with_go_on_controls_have_less_training_and_that_is_told(
+    tmp_path: Path, workshop: Workshop, traces: str, said: str
+) -> None:
+    asked = {"one_round": False, "baselines": ["control_unfiltered"]}
+    (note,) = controls(tmp_path, KEPT, None, start="go_on", traces=traces, **asked).controls.notes
+    assert said in note
 
 
 # -- controls that the recipe names ------------------------------------------------------------------------------
@@ -203,6 +255,7 @@ def test_one_round_takes_exactly_the_tasks_of_the_later_kept_rounds_and_the_rows
     assert asked.recipe.name == "sums-one_round"
     assert asked.recipe.evaluate is not None
     assert asked.recipe.evaluate.baselines == ()
+    assert asked.recipe.evaluate.seeds == 1
     assert (asked.recipe.tasks.skip, asked.recipe.tasks.limit) == (4, 8)
     assert found.controls.notes == ["one_round is trained on 12 rows; beyond round 1 its teacher drew 16 times"]
     assert len(found.controls.answers["one_round"]) == 20
@@ -241,7 +294,12 @@ def test_one_round_on_the_same_tasks_would_be_round_1_again(tmp_path: Path, work
 
 @pytest.mark.parametrize(
     ("error", "told"),
-    [(NothingLeft("none accepted"), True), (TrainingError("lint"), True), (LedgerError("disk"), False)],
+    [
+        (NothingLeft("none accepted"), True),
+        (TrainingError("lint"), True),
+        (NoRoom("disk"), False),
+        (LedgerError("disk"), False),
+    ],
 )
 def test_one_round_that_comes_to_nothing_takes_nothing_from_the_rounds(
     tmp_path: Path, workshop: Workshop, error: StillroomError, told: bool

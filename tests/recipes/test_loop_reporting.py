@@ -32,6 +32,15 @@ def test_the_row_of_a_round_is_what_it_was(tmp_path: Path) -> None:
     assert first.traces[0][0].startswith("What is ")
 
 
+def test_what_was_answered_after_a_task_had_stopped_counts_neither_as_attempt_nor_as_accepted(tmp_path: Path) -> None:
+    """Such attempts are in the ledger, and in the counts of the sampling."""
+    rounds, _, _ = run_rounds(tmp_path, [Scripted(before=0.5)], {"rounds": 1})
+    assert rounds[0].link is not None
+    rounds[0].link.run.folder.note(sampling={"accepted": 99})
+    row = row_of(rounds[0])
+    assert (row.accepted, row.attempts) == (facts(rounds[0])["accepted"], facts(rounds[0])["attempts"]) == (4, 8)
+
+
 def test_the_row_of_a_round_that_came_to_nothing(tmp_path: Path) -> None:
     rounds, _, _ = run_rounds(tmp_path, [Scripted(before=0.5), NothingLeft("no trace is left")])
     row = row_of(rounds[1])
@@ -46,7 +55,8 @@ def test_the_row_of_a_round_that_came_to_nothing(tmp_path: Path) -> None:
     assert (row.rolled_back, row.why, row.verdict) == (True, "no trace is left", "rolled back")
     assert facts(rounds[1]) == {
         "round": 2, "kept": False, "why": "no trace is left", "level": 0, "tasks": None, "attempts": None,
-        "accepted": None, "first_right": None, "rows": None, "rows_trained_on": None, "accuracy": None, "guard": None,
+        "accepted": None, "first_right": None, "rows": None, "rows_trained_on": None, "accuracy": None,
+        "validation_accuracy": None, "guard": None,
     }  # fmt: skip
 
 

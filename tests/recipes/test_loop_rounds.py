@@ -13,6 +13,7 @@ from stillroom.errors import (
     Interrupted,
     LedgerError,
     MissingFile,
+    NoRoom,
     NothingLeft,
     RecipeError,
     RequestFailed,
@@ -263,7 +264,7 @@ def test_a_later_round_that_comes_to_no_student_is_rolled_back(tmp_path: Path, e
 FAILURES = (NothingLeft("n"), TrainingError("t"))
 STOPS: tuple[BaseException, ...] = (
     LedgerError("l"), Interrupted("i"), TeacherDown("d"), MissingFile("m"), TaskError("k"), RunError("r"),
-    RequestFailed("q", retryable=True), KeyboardInterrupt(), MemoryError(),
+    RequestFailed("q", retryable=True), NoRoom("disk"), KeyboardInterrupt(), MemoryError(),
 )  # fmt: skip
 
 

@@ -99,6 +99,11 @@ def test_a_mistake_is_told_with_its_key(tmp_path: Path, changes: dict[str, Any],
         ({"keep": None}, "keep: every round has one"),
         ({"evaluate": {"max_tokens": 9}}, "evaluate.max_tokens: rounds whose students"),
         ({"evaluate": {"stop": ["x"]}}, "evaluate.stop: rounds whose students"),
+        (
+            {"evaluate": {"forgotten": {"texts": "everyday"}}},
+            "evaluate.forgotten: rounds that are measured otherwise",
+        ),
+        ({"student": {"system": "Be brief."}}, "student.system: rounds whose students are asked otherwise"),
     ],
 )
 @pytest.mark.parametrize("where", ["later", "in_round.2"])
@@ -109,6 +114,12 @@ def test_what_would_make_rounds_that_cannot_be_compared_is_refused(
     with pytest.raises(ValidationError) as caught:
         loop_recipe(loop)
     assert f"{where}.{why}" in str(caught.value)
+
+
+def test_what_later_rounds_are_held_against_is_not_dropped_in_silence() -> None:
+    with pytest.raises(ValidationError, match=r"later.evaluate.baselines: the loop holds its last student against"):
+        loop_recipe({"later": {"evaluate": {"baselines": ["teacher"]}}})
+    assert loop_recipe({"later": {"evaluate": {"forgotten": None}}}).loop.later["evaluate"] == {"forgotten": None}
 
 
 @pytest.mark.parametrize(

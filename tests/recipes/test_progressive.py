@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import pytest
 
 from stillroom.errors import InputError, MissingFile, RecipeError
 from stillroom.recipes.display import Display
-from stillroom.recipes.progressive_runner import ProgressiveResult
+from stillroom.recipes.progressive_runner import ProgressiveResult, _of_stage, _pairs
 from stillroom.recipes.running import run
 from stillroom.sampling.models import fingerprint
+from stillroom.sampling.records import Task, user
+from stillroom.students.evaluate.results import Result
+from stillroom.traces.tasks import TaskSet
 from tests.conftest import stillroom, write_sums
 from tests.recipes.test_loop import attempts_in, nothing_is_done, to_the_end, trainable, write_recipe
 
@@ -153,6 +156,24 @@ def test_each_stage_is_evaluated_and_compared_with_the_one_before(chain: tuple[P
     assert compared[0] == ("pupil/student_after", "tutor/student_after")
     assert ("pupil/student_after", "pupil/student_before") in compared
     assert all(c["p"] <= c["p_holm"] <= 1 for c in found["comparisons"])
+
+
+def test_stages_are_compared_with_all_before_them_that_hold_out_the_same() -> None:
+    class Only(NamedTuple):
+        tasks: TaskSet
+
+    same, other = (TaskSet([], (Task(name, user(name), "1", "x"),)) for name in ("same", "other"))
+    links = cast(Any, {"a": Only(same), "b": Only(other), "c": Only(same), "d": Only(same)})
+    found = [tuple(who.split("/")[0] for who in pair) for pair in _pairs(links, list("abcd"))]
+    assert found == [("c", "a"), ("d", "a"), ("d", "c")]
+
+
+def test_a_row_of_a_stage_names_those_of_its_stage() -> None:
+    limits = {"value": 1.1, "low": 1.0, "high": 1.2, "n": 9}
+    row = Result.model_validate({"who": "student_after", "metric": "ratio", "against": "student_before", **limits})
+    found = _of_stage(row, "b").model_dump()
+    assert (found["who"], found["against"]) == ("b/student_after", "b/student_before")
+    assert "against" not in _of_stage(Result.model_validate({"who": "x", "metric": "m", **limits}), "b").model_dump()
 
 
 @pytest.mark.slow

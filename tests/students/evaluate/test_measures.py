@@ -79,7 +79,9 @@ def test_what_one_right_answer_takes_where_its_interval_has_an_end() -> None:
 
 def test_without_a_right_answer_there_are_no_tokens_for_one() -> None:
     rows = by_metric(measures("me", {"a": answer(WRONG), "b": answer(WRONG)}, seed=1, prices=Prices(completion=2)))
-    assert rows["right_per_1000_tokens"].value == 0
+    rate = rows["right_per_1000_tokens"]
+    assert (rate.value, rate.low) == (0, 0)
+    assert rate.high == pytest.approx(1000 * 2 * wilson(0, 2).high / (2 * 20))
     assert not {"tokens_per_right", "usd_per_right"} & rows.keys()
     assert "usd_per_1000_answers" in rows
 

@@ -38,6 +38,12 @@ def test_the_order_of_texts_does_not_matter(losses: list[TextLoss]) -> None:
     assert of_losses(losses, seed=1) == of_losses(sorted(losses), seed=1)
 
 
+def test_a_model_that_fell_apart_has_a_number_all_the_same() -> None:
+    """Of which the guard says what it means."""
+    found = of_losses([TextLoss(7200.0, 10, 40), TextLoss(7300.0, 10, 40)], seed=1).perplexity
+    assert found.low == found.value == found.high == exp(700)
+
+
 def test_no_text_is_refused() -> None:
     with pytest.raises(InputError, match="none of 3 texts has two tokens"):
         of_losses([], left_out=3, seed=1)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stillroom.sampling.statistics import PairedCounts, paired_difference
 from stillroom.students.evaluate.seeds import difference_over_seeds, over_seeds
 from stillroom.students.evaluate.task_means import mean_over_tasks
 
@@ -34,6 +35,16 @@ def test_tasks_that_a_run_lacks_are_left_out_and_counted() -> None:
     found = over_seeds([{"a": 1, "b": 0, "c": 1}, {"a": 1, "b": 1, "d": 0}], seed=1)
     assert (found.mean.n, found.left_out) == (2, 2)
     assert list(found.each) == [0.5, 1]
+
+
+@pytest.mark.parametrize(("a", "b"), [(1, 0), (0, 1), (1, 1), (0, 0)])
+def test_a_difference_of_sides_that_are_all_alike_has_an_interval_all_the_same(a: int, b: int) -> None:
+    tasks = ("x", "y", "z")
+    found = difference_over_seeds([dict.fromkeys(tasks, a)] * 2, [dict.fromkeys(tasks, b)], seed=1)
+    counts = PairedCounts(*(3 * ((a, b) == of) for of in ((1, 1), (1, 0), (0, 1), (0, 0))))
+    assert found == paired_difference(counts)
+    assert found.value == a - b
+    assert found.low < found.high
 
 
 def test_values_that_are_all_alike_have_an_interval_all_the_same() -> None:

@@ -203,6 +203,18 @@ def test_what_was_not_trained_stands_in_a_block_of_its_own(evaluation: Evaluatio
     assert [line for line in lines if line.startswith(AFTER)][1:] == [f"{AFTER} −"]  # and in no other block
 
 
+def test_perplexity_of_several_students_is_named(evaluation: Evaluation) -> None:
+    renamed = [
+        row.model_copy(update={"who": f"{stage}/{row.who}"} | ({"against": f"{stage}/{BEFORE}"} if ratio else {}))
+        for stage in ("a", "b")
+        for row in FORGOTTEN[2:]
+        for ratio in [row.metric == "perplexity_ratio"]
+    ]
+    lines = [line.split() for line in shown(below(evaluation, renamed), width=120)]
+    found = [line for line in lines if line and line[0] == "perplexity,"]
+    assert [line[1:5] for line in found] == [[f"{s}/{AFTER}", "60", "14.20", "15.10"] for s in ("a", "b")]
+
+
 def test_several_answers_and_several_seeds(evaluation: Evaluation) -> None:
     lines = shown(below(evaluation, [*SEVERAL, *SEEDS]))
     assert "Any of k right, and the majority of k of 8 answers to each task, temperature 0.8" in lines
