@@ -102,9 +102,11 @@ class Chain:
     def run(self, loaded: Loaded[Recipe], folder: Path, *, given: TaskSet | None = None) -> Link:
         """Runs it to its end, or goes on with it. Raises what a run does."""
         run, began = self.start(loaded, folder, given=given), time.monotonic()
+        before = run.folder["started"], run.folder["finished"], run.folder["stages"]
         hand_on(self._folders, folder)
         self._folders.append(folder)
         result, took = run.execute(), time.monotonic() - began
-        if run.folder["seconds"] is None:
-            run.folder.note(seconds=round(took, 1))  # of the call that finished it
+        started, finished, stages = before
+        if finished is None or run.folder["stages"] != stages:  # a call that found all done took no time of it
+            run.folder.note(seconds=round(took, 1), resumed=started is not None)
         return Link(run, result)

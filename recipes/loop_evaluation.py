@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from stillroom.recipes.evaluation_schema import CONTROLS
 from stillroom.recipes.forgetting import Forgotten, forgetting_results
 from stillroom.recipes.loop_controls import ONE_ROUND, LoopControls
+from stillroom.recipes.loop_facts import SEVERAL
 from stillroom.recipes.loop_rounds import AFTER, BEFORE, Round, answers_of
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.records import ScoredAttempt, Task
@@ -20,8 +21,6 @@ from stillroom.students.evaluate.measure import evaluate_answers
 from stillroom.students.evaluate.results import Comparison, Evaluation, Result
 
 TEACHER = "teacher"
-SEVERAL = ("pass_at_", "majority_at_", "accuracy_over_seeds")
-"""Metrics that rest on more than one answer a task."""
 
 
 def evaluate_loop(

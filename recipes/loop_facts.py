@@ -24,6 +24,8 @@ from stillroom.students.evaluate.round_points import BEFORE, OF_UNTRAINED, PERPL
 
 ALPHA = 0.05
 NOTHING = "–"
+SEVERAL = ("pass_at_", "majority_at_", "accuracy_over_seeds")
+"""Metrics that rest on more than one answer a task."""
 SHARES = {ACCURACY: "accuracy", SHARE_STOPPED: "stops by itself", "share_repeating": "repeats itself"}
 
 
@@ -32,8 +34,9 @@ class RoundRow:
     """One round, from 1. None: not known, or it did not come to that.
 
     `attempts`: drawn for its tasks; `accepted`: those of them that were right. `rows`: what it trained on.
-    `seconds`: what the round took. `sampler`: who sampled, in words. `checks` and `not_checked`: what the guard said.
-    `why`: why it was rolled back. `traces`: a few of the round's, as (prompt, answer).
+    `seconds`: what the round took; at least, where it was `resumed`: what a killed call took, nobody wrote down.
+    `sampler`: who sampled, in words. `checks` and `not_checked`: what the guard said. `why`: why it was rolled back.
+    `traces`: a few of the round's, as (prompt, answer).
     """
 
     number: int
@@ -48,6 +51,7 @@ class RoundRow:
     rolled_back: bool = False
     why: str = ""
     traces: tuple[tuple[str, str], ...] = ()
+    resumed: bool = False
 
     @property
     def verdict(self) -> str:
@@ -191,13 +195,25 @@ def _measures(evaluation: Evaluation) -> Iterator[tuple[str, Of]]:
     yield "rows trained on", _counted(lambda row: row.rows)
     for metric, name in SHARES.items():
         yield name, _result(evaluation, metric, share)
+    for metric in of_several(evaluation):
+        yield _several_said(metric), _result(evaluation, metric, share)
     yield "tokens", _result(evaluation, MEAN_TOKENS, lambda row: Cell(f"{row.value:,.0f}"))
     yield "diversity of traces", _diversity
     for metric in untrained(evaluation):
         yield f"untrained: {said(metric.removesuffix(OF_UNTRAINED))}", _result(evaluation, metric, share)
     yield "perplexity", _result(evaluation, PERPLEXITY, _surprise)
-    yield "time", _of_row(lambda row: None if row.seconds is None else Cell(duration(row.seconds)))
+    yield "time", _of_row(_took)
     yield "guard", _of_row(lambda row: Cell(row.verdict, worse=row.rolled_back))
+
+
+def of_several(evaluation: Evaluation) -> list[str]:
+    """The shares that rest on several answers or trainings, each once, in order."""
+    return list(dict.fromkeys(r.metric for r in evaluation.results if r.metric.startswith(SEVERAL)))
+
+
+def _several_said(metric: str) -> str:
+    """`pass_at_8`: pass@8."""
+    return "accuracy over seeds" if metric == SEVERAL[-1] else metric.replace("_at_", "@")
 
 
 def untrained(evaluation: Evaluation) -> list[str]:
@@ -212,6 +228,10 @@ def share(row: Result) -> Cell:
 
 def _surprise(row: Result) -> Cell:
     return Cell(f"{row.value:,.4g}", f"[{row.low:,.3g}, {row.high:,.3g}]")
+
+
+def _took(row: RoundRow) -> Cell | None:
+    return None if row.seconds is None else Cell(f"{'≥ ' if row.resumed else ''}{duration(row.seconds)}")
 
 
 def _of_row(of: Callable[[RoundRow], Cell | None]) -> Of:

@@ -63,6 +63,7 @@ def row_of(each: Round) -> RoundRow:
         accepted=accepted_of(link),
         rows=len(link.distilled.training),
         seconds=link.run.folder["seconds"],
+        resumed=bool(link.run.folder["resumed"]),
         traces=tuple(islice(_traces(each), TRACES)),
     )
 

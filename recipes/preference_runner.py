@@ -99,6 +99,7 @@ class PreferenceRun:
         if evaluate is not None and evaluate.forgotten is not None:
             check_forgetting(evaluate.forgotten, base=self.loaded.base, seed=self.recipe.seed)
         self._note_start(tasks)
+        self.folder.note(finished=None)  # where the recipe is another now
         run_async(self._calibrate())
         gathered, judgements = run_async(self._judged(tasks))
         paired = make_pairs(self, tasks, gathered, judgements)

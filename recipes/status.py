@@ -108,7 +108,7 @@ def _of_chain(path: Path, facts: dict[str, Any], folders: Sequence[Path]) -> Sta
         summed(part.totals for part in each),
         counted(part.verdicts for part in each),
         sum(part.rows or 0 for part in each),
-        _evaluation(path),
+        _evaluation(path) if facts.get("finished") else None,
         None,
         f"{path} holds {len(each)} runs, and each says it for itself: stillroom status {folders[0]}",
         None,
@@ -135,7 +135,7 @@ def _of_run(
         totals,
         verdicts,
         facts.get("rows"),
-        _evaluation(path),
+        _evaluation(path) if facts.get("finished") else None,
         *planned,
         salvaged=salvaged,
     )

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from rich.markup import escape
 from rich.table import Table
 
-from stillroom.students.evaluate.measure import AFTER, DIFFERENCE_OVER_SEEDS, OVER_SEEDS
+from stillroom.students.evaluate.measure import DIFFERENCE_OVER_SEEDS, OVER_SEEDS
 from stillroom.students.evaluate.results import Comparison, Evaluation, Result
 from stillroom.students.evaluate.wording import (
     direction,
@@ -92,18 +92,20 @@ def _of(row: Result | None) -> str:
 
 
 def seeds_block(evaluation: Evaluation) -> Block | None:
-    """The student over several trainings, and what it is above the others."""
-    row = evaluation.find(AFTER, OVER_SEEDS)
-    if row is None:
+    """Each student over several trainings, and what it is above the others."""
+    students = [row for row in evaluation.results if row.metric == OVER_SEEDS]
+    if not students:
         return None
-    each = (row.model_extra or {}).get("each", ())
-    shown = ", ".join(plain(value) for value in each)
-    found = block(f"{AFTER} over {len(each)} trainings, each from another seed: {shown} %")
-    table = found.table
-    add_columns(table, "", "points", "95 % interval", "n")
-    table.add_row("accuracy", plain(row.value), _of(row), f"{row.n:,}")
-    for row in (row for row in evaluation.results if row.metric == DIFFERENCE_OVER_SEEDS):
-        table.add_row(escape(f"minus {text_of(row, 'against')}"), points(row.value), _of(row), f"{row.n:,}")
+    found = block("Several trainings, each from another seed")
+    add_columns(found.table, "", "points", "95 % interval", "n")
+    for row in students:
+        each = [plain(value) for value in (row.model_extra or {}).get("each", ())]
+        name = f"{row.who} over {len(each)} trainings: {', '.join(each)} %"
+        found.table.add_row(escape(name), plain(row.value), _of(row), f"{row.n:,}")
+        for other in evaluation.results:
+            if (other.who, other.metric) == (row.who, DIFFERENCE_OVER_SEEDS):
+                against = escape(f"minus {text_of(other, 'against')}")
+                found.table.add_row(against, points(other.value), _of(other), f"{other.n:,}")
     return found
 
 

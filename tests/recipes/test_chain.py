@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-from stillroom.recipes.chain import BEFORE_FILE, hand_on
+import pytest
+
+from stillroom.recipes import chain
+from stillroom.recipes.chain import BEFORE_FILE, Chain, hand_on
+from stillroom.recipes.display import Display
+from stillroom.recipes.folder import RunFolder
+from stillroom.recipes.loop_facts import LoopReport, RoundRow, lines
+from stillroom.students.evaluate.results import Evaluation
 
 
 def measured(folder: Path, text: str) -> Path:
@@ -27,3 +37,47 @@ def test_what_a_run_has_itself_stays(tmp_path: Path) -> None:
 def test_where_nothing_was_measured_nothing_is_laid(tmp_path: Path) -> None:
     hand_on([tmp_path / "1"], tmp_path / "2")
     assert not (tmp_path / "2").exists()
+
+
+class Timed:
+    """A run of which only the folder counts. `train`: the stage that it does; None: all was done before."""
+
+    def __init__(self, folder: Path, train: str | None) -> None:
+        self.folder, self.train = RunFolder(folder, "sums"), train
+
+    def execute(self) -> None:
+        self.folder.note(started=self.folder["started"] or "then")
+        if self.train == "killed":
+            raise KeyboardInterrupt
+        if self.train is not None:
+            self.folder.mark("student", self.train)
+        self.folder.note(finished="now")
+
+
+@pytest.mark.parametrize(
+    ("calls", "seconds", "resumed"),
+    [
+        (["a"], 1.0, False),
+        (["a", None], 1.0, False),  # the second call found all done
+        (["killed", "a"], 2.0, True),
+        (["a", "b"], 2.0, True),  # the student was trained anew, under other settings
+    ],
+)
+def test_the_time_of_a_run_is_that_of_the_last_call_that_did_something(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[str | None], seconds: float, resumed: bool
+) -> None:
+    for number, train in enumerate(calls, 1):
+        clock = iter((0.0, float(number)))
+        monkeypatch.setattr(chain, "time", SimpleNamespace(monotonic=lambda clock=clock: next(clock)))
+        run: Any = Timed(tmp_path, train)
+        monkeypatch.setattr(Chain, "start", lambda *_, run=run, **__: run)
+        with contextlib.suppress(KeyboardInterrupt), Chain(Display(quiet=True)) as runs:
+            runs.run(run, tmp_path)
+    facts = RunFolder(tmp_path, "sums")
+    assert (facts["seconds"], facts["resumed"]) == (seconds, resumed)
+
+
+def test_a_time_that_is_not_all_of_it_says_so() -> None:
+    rows = tuple(RoundRow(n, seconds=90.0, resumed=n == 2) for n in (1, 2))
+    (time,) = (line for line in lines(LoopReport("x", rows, Evaluation(results=()), "done")) if line.name == "time")
+    assert [cell.text for cell in time.cells if cell.text.strip("–")] == ["1 min 30 s", "≥ 1 min 30 s"]

@@ -124,6 +124,16 @@ def test_a_line_for_each_measure_and_a_cell_for_each_round() -> None:
     assert [cell.text for cell in table["guard"]] == ["–", "kept", "kept", "rolled back"]
 
 
+def test_what_rests_on_several_answers_or_trainings_is_a_line_too() -> None:
+    several = [
+        shares(who, m, 40) for m in ("pass_at_8", "accuracy_over_seeds") for who in ("student_before", "round_2")
+    ]
+    evaluation = EVALUATION.model_copy(update={"results": (*EVALUATION.results, *several)})
+    table = {line.name: line.cells for line in lines(replace(REPORT, evaluation=evaluation))}
+    for name in ("pass@8", "accuracy over seeds"):
+        assert [cell.text for cell in table[name]] == ["40.0 %", "–", "40.0 %", "–"]
+
+
 def test_what_is_not_known_of_any_round_is_no_line() -> None:
     bare = LoopReport(
         "x", (RoundRow(1), RoundRow(2, rolled_back=True, why="no rows")), Evaluation(results=()), "it ended"

@@ -219,8 +219,26 @@ def test_several_answers_and_several_seeds(evaluation: Evaluation) -> None:
     lines = shown(below(evaluation, [*SEVERAL, *SEEDS]))
     assert "Any of k right, and the majority of k of 8 answers to each task, temperature 0.8" in lines
     assert sum(line.startswith(AFTER) and " 8 " in line and "[45.0, 55.0]" in line for line in lines) == 1
-    assert f"{AFTER} over 2 trainings, each from another seed: 50.0, 52.0 %" in lines
+    assert "Several trainings, each from another seed" in lines
+    (over,) = (line for line in lines if line.startswith(f"{AFTER} over 2 trainings: 50.0, 52.0 %"))
+    assert over.split()[-4:] == ["51.0", "[46.0,", "56.0]", "100"]
     assert any(line.split()[:3] == ["minus", BEFORE, "+41.0"] for line in lines)
+
+
+def test_the_seeds_of_every_stage_of_a_chain_are_shown(evaluation: Evaluation) -> None:
+    stages = [
+        row.model_copy(update={"who": f"{s}/{AFTER}"} | ({"against": f"{s}/{BEFORE}"} if row is SEEDS[1] else {}))
+        for s in ("a", "b")
+        for row in SEEDS
+    ]
+    lines = shown(below(evaluation, stages), width=120)
+    start = lines.index("Several trainings, each from another seed")
+    assert [line.split()[0] for line in lines[start + 2 : start + 6]] == [
+        f"a/{AFTER}",
+        "minus",
+        f"b/{AFTER}",
+        "minus",
+    ]
 
 
 def test_sentences_name_what_was_not_trained() -> None:
