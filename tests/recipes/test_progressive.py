@@ -115,7 +115,8 @@ def chain(trainable: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     """A chain of two stages, and its finished run: a recording teaches the tutor, and the tutor the pupil."""
     folder = tmp_path_factory.mktemp("chain")
     evaluate = {"baselines": ["student_before", "teacher"], "max_tokens": 24, "plots": False}
-    write_recipe(folder, evaluate=evaluate)
+    tasks = {"source": "jsonl", "path": "tasks.jsonl", "limit": 16, "test": 8}
+    write_recipe(folder, evaluate=evaluate, tasks=tasks)
     stages = write_stages(folder, TUTOR, PUPIL | {"set": TAUGHT})
     done = to_the_end(stages, folder / "run")
     assert done.returncode == 0, done.stderr
