@@ -39,10 +39,14 @@ class Asks(Protocol):
     """What makes a judge's requests: `stillroom.sampling.asking.Asker`, or a fake of it."""
 
     @property
-    def identity(self) -> str: ...
+    def identity(self) -> str:
+        """All that decides an answer but the messages: the judgements are kept under it."""
+        ...
 
     @property
-    def sampling(self) -> SamplingParams: ...
+    def sampling(self) -> SamplingParams:
+        """How it asks where nothing else is said."""
+        ...
 
     async def ask(
         self, messages: Messages, *, about: str, index: int = 0, sampling: SamplingParams | None = None
@@ -54,17 +58,23 @@ class Asks(Protocol):
         """Tokens that prompt and answer leave free, below 0 where they do not fit; None: cannot be told."""
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Frees connections. Safe to call twice."""
+        ...
 
 
 class Readable(Protocol):
     """What is read from a judge's answer."""
 
     @property
-    def state(self) -> JudgeState: ...
+    def state(self) -> JudgeState:
+        """How it ended: a judgement, or a failure."""
+        ...
 
     @property
-    def detail(self) -> str: ...
+    def detail(self) -> str:
+        """What is to be said of it, for people; may be empty."""
+        ...
 
 
 R = TypeVar("R", bound=Readable)

@@ -105,7 +105,9 @@ class PointwiseJudge(Protocol):
     """Rates one answer. `identity` names all that decides a rating: model, rubric and its version, sampling."""
 
     @property
-    def identity(self) -> str: ...
+    def identity(self) -> str:
+        """All that decides what it says: judgements are kept under it."""
+        ...
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -126,7 +128,9 @@ class PairwiseJudge(Protocol):
     """Compares two answers to one task."""
 
     @property
-    def identity(self) -> str: ...
+    def identity(self) -> str:
+        """All that decides what it says: judgements are kept under it."""
+        ...
 
     async def compare(self, task: Task, a: Attempt, b: Attempt) -> Preference:
         """Asks in both orders. Raises as `PointwiseJudge.rate` does."""

@@ -65,15 +65,29 @@ class Measures(Protocol):
     """What a run of either path has, and all that is needed of it here."""
 
     @property
-    def loaded(self) -> _Based: ...
+    def loaded(self) -> _Based:
+        """The recipe as loaded, with the folder that its paths start from."""
+        ...
+
     @property
-    def recipe(self) -> _Recipe: ...
+    def recipe(self) -> _Recipe:
+        """The recipe as resolved."""
+        ...
+
     @property
-    def folder(self) -> RunFolder: ...
+    def folder(self) -> RunFolder:
+        """Where what was measured is kept."""
+        ...
+
     @property
-    def ledger(self) -> Ledger: ...
+    def ledger(self) -> Ledger:
+        """Where answers are kept."""
+        ...
+
     @property
-    def display(self) -> Display: ...
+    def display(self) -> Display:
+        """Where progress is told."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

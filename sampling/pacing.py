@@ -46,15 +46,21 @@ class RateLimits(BaseModel):
 class Timer(Protocol):
     """What `Clock.call_at` gives."""
 
-    def cancel(self) -> None: ...
+    def cancel(self) -> None:
+        """The callback is not called, unless it was already."""
+        ...
 
 
 class Clock(Protocol):
     """The part of an event loop that pacing needs; tests bring one of their own."""
 
-    def time(self) -> float: ...
+    def time(self) -> float:
+        """Seconds from any start; never goes back."""
+        ...
 
-    def call_at(self, when: float, callback: Callable[[], None]) -> Timer: ...
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        """Calls back once `time()` has reached `when`."""
+        ...
 
 
 class _Waiter(NamedTuple):

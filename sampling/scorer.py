@@ -15,7 +15,9 @@ class Scorer(Protocol):
     """
 
     @property
-    def identity(self) -> str: ...
+    def identity(self) -> str:
+        """All that decides a verdict, in a line; the same in every process."""
+        ...
 
     async def score(self, task: Task, attempt: Attempt) -> Verdict:
         """Never raises for what an attempt says: what cannot be scored is `unscored`, with its reason."""

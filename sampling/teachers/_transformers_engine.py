@@ -44,6 +44,7 @@ class Engine:
 
     @property
     def idle(self) -> bool:
+        """Whether nobody waits for an answer."""
         return not (self.rows.active or self.rows.waiting)
 
     def jobs(self) -> list[Job]:

@@ -58,6 +58,7 @@ class Row:
 
     @property
     def answer(self) -> list[int]:
+        """The tokens after the prompt."""
         return self.tokens[len(self.prompt) :]
 
     @property
@@ -98,6 +99,7 @@ class Rows:
         self.trunk: np.ndarray[Any, Any] | None = None
 
     def in_work(self) -> list[Row]:
+        """The rows of the batch, by slot."""
         return [row for row in self.slots[: self.active] if row is not None]
 
     def drop(self, finished: Iterable[Row]) -> None:

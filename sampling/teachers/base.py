@@ -26,10 +26,14 @@ class Teacher(Protocol):
     """
 
     @property
-    def identity(self) -> str: ...
+    def identity(self) -> str:
+        """All that decides what is answered, in a line; the same in every process."""
+        ...
 
     @property
-    def concurrency(self) -> int: ...
+    def concurrency(self) -> int:
+        """Requests in flight, at most."""
+        ...
 
     async def sample(self, request: Request, usage: Usage) -> Completion:
         """Answers one request. Updates `usage` as it goes; stops work on it when cancelled.

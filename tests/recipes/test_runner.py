@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from stillroom.errors import InputError, RunError, RunFolderError
+from stillroom.errors import InputError, RunError, RunFolderError, TeacherDown
 from stillroom.recipes.display import Display
 from stillroom.recipes.runner import RunResult, run
 from stillroom.sampling.teachers.recorded import RecordedTeacher
@@ -239,7 +239,7 @@ def test_nothing_accepted_says_what_the_verdicts_were(tmp_path: Path) -> None:
 def test_a_recording_of_other_tasks_says_so(tmp_path: Path) -> None:
     recipe = write_sums(tmp_path)
     (tmp_path / "recording.jsonl").write_text('{"question": "Who?", "text": "Me."}\n')
-    with pytest.raises(RunError, match="the teacher answered none of 16 tasks"):
+    with pytest.raises(TeacherDown, match="the teacher answered none of 16 tasks"):
         start(recipe, tmp_path / "run")
 
 

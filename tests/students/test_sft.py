@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from stillroom.errors import InputError, MissingFile, RecipeError, TrainingError
+from stillroom.errors import InputError, MissingFile, NoRoom, RecipeError, TrainingError
 from stillroom.sampling.models import fingerprint, load_model, load_tokenizer
 from stillroom.students import saving
 from stillroom.students.saving import read_record
@@ -255,7 +255,7 @@ def test_a_loss_that_is_no_number_stops_the_training(
 
 def test_a_place_that_cannot_be_written(rows: Any, settings: StudentSettings, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(TrainingError, match="cannot be written"):
+    with pytest.raises(NoRoom, match="cannot be written"):
         train_sft(rows, settings, tmp_path / "file" / "student", seed=1)
 
 
@@ -263,7 +263,7 @@ def test_a_disk_too_small_is_told_before_training(
     rows: Any, settings: StudentSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda path: Room(total=100, used=99, free=1))
-    with pytest.raises(TrainingError, match="0 MB are free"):
+    with pytest.raises(NoRoom, match="0 MB are free"):
         train_sft(rows, settings, tmp_path / "student", seed=1)
 
 

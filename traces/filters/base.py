@@ -33,7 +33,9 @@ class Filter(Protocol):
     """One filter of a recipe."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """As recipes call it; its rejects are kept under it."""
+        ...
 
     def start(self, test: Sequence[Task]) -> Check:
         """The check of one run over traces in order. `test`: the held-out tasks, for decontamination."""
