@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from stillroom.errors import NoRoom, TrainingError
 from stillroom.recipes.controls import control_rows
 from stillroom.recipes.distil import Distilled
 from stillroom.recipes.evaluation_schema import CONTROLS
@@ -51,8 +52,14 @@ def train_controls(run: Run, tasks: TaskSet, distilled: Distilled) -> Controls:
         if rows:
             out = run.folder.path / "controls" / who.removeprefix("control_")
             all_rows = distilled.after_earlier(rows) if distilled.earlier else rows
-            found.models[who] = train(run, tasks, all_rows, out, LABELS[who])
-            found.notes.extend(not_trained_on(who, out))
+            try:
+                found.models[who] = train(run, tasks, all_rows, out, LABELS[who])
+            except TrainingError as error:  # the student stands without it
+                if isinstance(error, NoRoom):
+                    raise
+                found.notes.append(f"{who} came to no student, and is not there: {error}")
+            else:
+                found.notes.extend(not_trained_on(who, out))
     return found
 
 
