@@ -126,6 +126,9 @@ def check(
     ] = None,
     gold: Annotated[str, typer.Option("--gold", help="Name of the field with the gold answer.")] = "gold",
     pred: Annotated[str, typer.Option("--pred", help="Name of the field with the answer.")] = "pred",
+    prompt: Annotated[
+        str, typer.Option("--prompt", help="Name of the field with what was asked, where a line has one.")
+    ] = "prompt",
     timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds for one pair.")] = 5.0,
     workers: Annotated[
         int | None, typer.Option("--workers", help="Worker processes; default one a core, four at most.")
@@ -147,11 +150,18 @@ def check(
     policies = _policies(policy or ())
     if against is None:
         summary = check_file(
-            file, out=out, gold=gold, pred=pred, timeout_s=timeout_s, workers=workers, policies=policies
+            file,
+            out=out,
+            gold=gold,
+            pred=pred,
+            prompt=prompt,
+            timeout_s=timeout_s,
+            workers=workers,
+            policies=policies,
         )
         return _print_json(summary.as_dict()) if json else show_check(summary, out)
     found = check_against(
-        file, out=out, gold=gold, pred=pred, timeout_s=timeout_s, workers=workers, policies=policies
+        file, out=out, gold=gold, pred=pred, prompt=prompt, timeout_s=timeout_s, workers=workers, policies=policies
     )
     return _print_json(found.as_dict()) if json else show_against(found, out)
 

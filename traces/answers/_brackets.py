@@ -9,7 +9,7 @@ import re
 
 from stillroom.traces.answers._atoms import Atoms
 from stillroom.traces.answers.lexer import CURRENCY, Token, Unreadable
-from stillroom.traces.answers.tree import EMPTY, HALF, Node, add, divide, literal, mul, negative, number, power
+from stillroom.traces.answers.tree import EMPTY, HALF, Node, add, divide, literal, mul, negative, number
 from stillroom.traces.answers.words import unit_name
 
 _MATRICES = re.compile(r"[pbvBV]?matrix\*?|smallmatrix|array")
@@ -133,7 +133,7 @@ class Brackets(Atoms):
         bottom = self.argument()
         if _is_differential(bottom) and (_is_differential(top) or top == Node("sym", ("d",))):
             return Node("fn", ("derivative", top, bottom))
-        return divide(top, bottom)
+        return self.quotient(top, bottom)
 
     def root(self) -> Node:
         degree = None
@@ -142,7 +142,7 @@ class Brackets(Atoms):
             self.expect("]")
         whole = self.peek().kind == "number"  # \\sqrt13 is meant as the root of 13
         inner = literal(self.take().value) if whole else self.argument()
-        return power(inner, HALF if degree is None else divide(number(1), degree))
+        return self.power(inner, HALF if degree is None else divide(number(1), degree))
 
     def binomial(self) -> Node:
         top = self.argument()

@@ -5,7 +5,7 @@ r"""Lists, tuples, vectors and matrices: in any order or in theirs, entry by ent
 
 from __future__ import annotations
 
-from stillroom.traces.answers.meaning import items, meaning
+from stillroom.traces.answers.meaning import claimed, items, meaning
 from stillroom.traces.answers.tree import VALUES, Node, add, mul, walk
 from stillroom.traces.answers.values import DIFFERENT, UNKNOWN, Answer, Rules, compare_values
 
@@ -171,7 +171,7 @@ def _table(node: Node) -> list[tuple[Node, ...]] | None:
 
 
 def _bare(node: Node) -> Node:
-    return meaning(node).value
+    return node if len(claimed(node)) > 1 else meaning(node).value
 
 
 def _flat(rows: list[tuple[Node, ...]]) -> list[tuple[Node, ...]]:

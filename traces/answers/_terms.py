@@ -10,7 +10,7 @@ from fractions import Fraction
 from stillroom.traces.answers._cursor import STOPS
 from stillroom.traces.answers._factors import Factors
 from stillroom.traces.answers.lexer import CURRENCY, Unreadable
-from stillroom.traces.answers.tree import Node, add, divide, mul, negative, number, percent
+from stillroom.traces.answers.tree import Node, add, mul, negative, number, percent
 from stillroom.traces.answers.words import CONDITIONS, NO_UNITS, PERCENT, SCALES, unit_name
 
 _OPERATOR_STOPS = STOPS | frozenset(["+", "-", "pm", "mp", "cup", "cap", "minus"])
@@ -49,7 +49,7 @@ class Terms(Factors):
                 node = self.times(node, self.factor_signed())
             elif self.is_op("/"):
                 self.take()
-                node = divide(node, self.factor_signed())  # one factor: a/bc is (a/b)c
+                node = self.quotient(node, self.factor_signed())  # one factor: a/bc is (a/b)c
             elif self.is_op("choose"):
                 self.take()
                 node = Node("fn", ("binomial", node, self.factor()))
@@ -122,7 +122,9 @@ class Terms(Factors):
     def mixed(self, node: Node) -> Node:
         """`3\\frac12`: an integer and a proper fraction, with a sign or unit behind it. An improper one there is
         neither that nor a product."""
+        folded, self.folded = self.folded, True  # the two are one number, however an answer is read
         other = self.factor()
+        self.folded = folded
         if other.kind in ("percent", "unit") and node.kind == "num" and other.args[0].kind == "num":
             return Node(other.kind, (self.whole_and_part(node, other.args[0]), *other.args[1:]))
         return self.whole_and_part(node, other) if other.kind == node.kind == "num" else mul(node, other)

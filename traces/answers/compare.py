@@ -16,7 +16,7 @@ from stillroom.traces.answers._lists import collections, rows
 from stillroom.traces.answers._quantities import bases, ratios, texts, units
 from stillroom.traces.answers._relations import congruences, equation_and_value, is_membership, relations, sets
 from stillroom.traces.answers.fingerprint import Undefined
-from stillroom.traces.answers.meaning import Meaning, meaning
+from stillroom.traces.answers.meaning import Meaning, claimed, meaning
 from stillroom.traces.answers.numeric import evaluate
 from stillroom.traces.answers.sets import REALS
 from stillroom.traces.answers.tree import (
@@ -33,7 +33,16 @@ from stillroom.traces.answers.tree import (
     symbols,
     walk,
 )
-from stillroom.traces.answers.values import DIFFERENT, SAME, UNKNOWN, Answer, Pending, Rules, compare_values
+from stillroom.traces.answers.values import (
+    DIFFERENT,
+    SAME,
+    UNKNOWN,
+    Answer,
+    Pending,
+    Rules,
+    compare_values,
+    rounds_to,
+)
 
 SETS = frozenset({"interval", "union", "minus", "intersection", "builder"})
 MAX_ITEMS = 200
@@ -47,6 +56,12 @@ def compare(one: Node, other: Node, rules: Rules) -> Answer:
         return compare_values(one, other, rules)
     if len(one.args) > MAX_ITEMS or len(other.args) > MAX_ITEMS:
         raise OverflowError(f"more than {MAX_ITEMS} parts")
+    if not (_is_one_claim(one, rules) and _is_one_claim(other, rules)):
+        rules.used.add(f"chains={rules.policies.chains}")
+        if rules.policies.chains == "agree":
+            return Answer(None, "the sides of an equation that do not agree")
+    if one.kind == other.kind == "rel" and set(one.args[0]) == {"="} and one.args[1:] == other.args[:0:-1]:
+        return SAME  # a = b and b = a
     first, second = meaning(one), meaning(other)
     if first.modulus is not None or second.modulus is not None:
         return congruences(first, second, rules)
@@ -65,6 +80,21 @@ def compare(one: Node, other: Node, rules: Rules) -> Answer:
     if answer.same and _names_differ(first.label, second.label):
         return Answer(None, "they are said of different things")
     return answer if answer.same is True else _other_names(first, second, rules) or answer
+
+
+def _is_one_claim(node: Node, rules: Rules) -> bool:
+    """Whether the sides of a chain may agree; of anything else, True. `9 * 2 = 18` does, `19 = 18` and
+    `18 \\approx 19` do not: they may not be taken for either side."""
+    if node.kind in ("clause", "mod"):
+        return _is_one_claim(node.args[0], rules)
+    first, *others = claimed(node) or [node]
+    rough = node.kind == "rel" and "~" in node.args[0]
+    aside = Rules(rules.policies, confirm=lambda one, other: None, work=rules.work)
+    agree = all(
+        rules.compare(first, side, aside).same is not False or rounds_to(first, side, whole=rough) for side in others
+    )
+    rules.work = aside.work
+    return agree
 
 
 def _kinds(one: Node, other: Node, first: Node, second: Node, rules: Rules) -> Answer:
@@ -232,14 +262,24 @@ def _parameters(first: Meaning, second: Meaning, rules: Rules) -> tuple[Meaning,
     mine, theirs = sorted(free[0] - free[1]), sorted(free[1] - free[0])
     if not mine or len(mine) != len(theirs) or rules.policies.parameters in ("strict", "ask"):
         return first, second
-    declared = first.parameters | second.parameters
-    if not (set(mine) <= declared or set(theirs) <= declared):
+    # "x where x" must not fit every letter: both sides declare theirs, and say more than its name.
+    declared = set(mine) <= _declared(first) and set(theirs) <= _declared(second)
+    if not declared or "sym" in (first.value.kind, second.value.kind):
         return first, second
     value = first.value
     for old, new in zip(mine, theirs, strict=True):
         value = replaced(value, Node("sym", (old,)), Node("sym", (new,)))
     rules.used.add(f"parameters={rules.policies.parameters}")
     return Meaning(value, first.label, first.parameters, first.condition), second
+
+
+def _declared(said: Meaning) -> frozenset[str]:
+    """The letters that are parameters: those that the words declare, and those of a tuple that is said of other
+    letters, (x, y) = (1 + 2t, 3 - t)."""
+    label, value = said.label, said.value
+    if label is None or not label.kind == value.kind == "tuple" or all(part.kind == "sym" for part in value.args):
+        return said.parameters
+    return said.parameters | (symbols(value) - symbols(label))
 
 
 INTEGERS = frozenset("kmnlj")
@@ -252,6 +292,8 @@ def _other_names(first: Meaning, second: Meaning, rules: Rules) -> Answer | None
     if len(mine - theirs) != 1 or len(theirs - mine) != 1:
         return None
     old, new = next(iter(mine - theirs)), next(iter(theirs - mine))
+    if "sym" in (one.kind, other.kind):  # a name alone is the whole answer, and no parameter of it
+        return Answer(None, "letters that differ in case") if old.lower() == new.lower() else None
     constant = old.lower() == new.lower() and old.lower() in ("c", "k")
     whole = old in INTEGERS and new in INTEGERS and any(part == Node("sym", ("pi",)) for part in walk(one))
     policy = "constant" if constant else "parameters"

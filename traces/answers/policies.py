@@ -38,6 +38,10 @@ class Policies:
     `ratios`: `value`: 5:8 is 5/8; `strict`: a ratio equals only a ratio.
     `parameters`: names of free integers (`kπ`, "for some t"). `stated`: they may differ where the answer shows that
     they are parameters; `free`: any one letter may; `strict`: never.
+    `chains`: an answer of several sides (`9 * 2 = 18`). `agree`: the sides must agree, or it is left open; `last`:
+    the last one counts, whatever the others say.
+    `worked_out`: whether arithmetic that is left to do, an equation that is left to solve, or a formula of the prompt
+    is an answer to a value (see `worked_out.py`). `required`: it is not; `any`: it is.
     `decimal_comma`: `either`: 1,22 is 1.22 or a list, whichever fits; `list`: it is a list.
     `unmarked`: an answer without a box or marker. `line`: only where it stands alone or in a plain statement;
     `last`: the last formula or number of the text is taken.
@@ -59,6 +63,8 @@ class Policies:
     bases: Literal["strict", "value", "ask"] = "ask"
     ratios: Literal["value", "strict", "ask"] = "value"
     parameters: Literal["stated", "free", "strict", "ask"] = "stated"
+    chains: Literal["agree", "last"] = "agree"
+    worked_out: Literal["required", "any", "ask"] = "required"
     decimal_comma: Literal["either", "list", "ask"] = "either"
     unmarked: Literal["line", "last"] = "line"
 

@@ -23,6 +23,7 @@ from stillroom.traces.answers.policies import Policies
 from stillroom.traces.answers.records import Reason
 from stillroom.traces.answers.tree import Node, walk
 from stillroom.traces.answers.values import Answer, Confirm, Pending, Rules
+from stillroom.traces.answers.worked_out import restated, worked_out
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _WRAPPER = re.compile(r"\\(?:text(?:bf|rm|it|sf|normal)?|math(?:rm|bf|sf)|mbox)\s*\{([^{}]*)\}|\$|\*\*")
@@ -141,6 +142,13 @@ def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = N
     assert not isinstance(one, Found)
     assert not isinstance(other, Found)
     ruling = _ruled(one, other, answer, policies, confirm)
+    if ruling.reason in (Reason.EQUAL, None) and policies.worked_out != "any":
+        try:
+            undone = _held_to(worked_out(_formula(gold), _formula(answer)), ruling, policies)
+        except (OverflowError, RecursionError, ValueError) as large:
+            return Ruling(Reason.OVER_LIMIT, answer, str(large))
+        if undone is not None:
+            return undone
     if ruling.reason is Reason.DIFFERENT:
         prose = is_prose(gold) or is_prose(answer)
         return ruling._replace(reason=Reason.NEEDS_POLICY, why="prose") if prose else ruling
@@ -148,6 +156,33 @@ def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = N
         return ruling
     reason = {"any": ruling.reason, "required": Reason.DIFFERENT}.get(policies.lowest_terms, Reason.NEEDS_POLICY)
     return ruling._replace(reason=reason, policies=(*ruling.policies, f"lowest_terms={policies.lowest_terms}"))
+
+
+def not_restated(ruling: Ruling, gold: str, answer: str, prompt: str, policies: Policies) -> Ruling:
+    """The ruling on two answers as they were found, with a look at the prompt: what only restates it is no answer."""
+    if ruling.reason is not Reason.EQUAL or not prompt or policies.worked_out == "any":
+        return ruling
+    try:
+        return _held_to(restated(_formula(gold), _formula(answer), prompt), ruling, policies) or ruling
+    except (OverflowError, RecursionError, ValueError) as large:
+        return Ruling(Reason.OVER_LIMIT, answer, str(large))
+
+
+def _formula(text: str) -> str:
+    """What stands behind the letter of a choice, or else the text."""
+    choice = _choice(text)
+    return choice.text if choice is not None and choice.text else text.removesuffix(OUTSIDE)
+
+
+def _held_to(worked: Answer, ruling: Ruling, policies: Policies) -> Ruling | None:
+    """The ruling where a right answer is not worked out; None where it is."""
+    if worked.same is True:
+        return None
+    rejected = worked.same is False and policies.worked_out == "required"
+    reason = Reason.DIFFERENT if rejected else Reason.NEEDS_POLICY
+    return ruling._replace(
+        reason=reason, why=worked.why, policies=(*ruling.policies, f"worked_out={policies.worked_out}")
+    )
 
 
 _WORD = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}")

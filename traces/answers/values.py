@@ -37,6 +37,8 @@ ENOUGH = 3
 FINE = Fraction(1, 10**9)
 """Relative difference that is left to floating point, for a decimal of FINE_DIGITS digits or more."""
 FINE_DIGITS = 10
+FINE_WHOLE = Fraction(1, 10**6)
+"""Difference from an integer that is left to floating point: 2.9999999999999996 is 3, and no integer is another."""
 _BROKEN = frozenset({"floor", "ceil", "max", "min", "sgn"})
 _WHOLE = frozenset({"factorial", "binomial", "sum", "prod"})
 _SLOW = frozenset({"gamma", "factorial", "binomial", "sum", "prod"})
@@ -128,15 +130,40 @@ def rounding(one: Node, first: Fraction, other: Node, second: Fraction, rules: R
         finer = decimal_step(exact_node)
         if finer is not None and finer >= step:
             continue
-        if abs(value - exact) * 2 <= step:
+        off, whole = abs(value - exact), finer is None and exact.denominator == 1
+        if off * 2 <= step and not whole:
             return _rounded(significant(value, step), rules)
-        if significant(value, step) >= FINE_DIGITS and abs(value - exact) <= FINE * abs(exact):
+        if significant(value, step) >= FINE_DIGITS and off <= FINE * abs(exact) and not (whole and off > FINE_WHOLE):
             return SAME
+        if off * 2 <= step:
+            return _rounded(0, rules)
     return None
 
 
+def rounds_to(one: Node, other: Node, *, whole: bool) -> bool:
+    """Whether one of two constants, written as a decimal of any length, is the other rounded. `whole`: an integer may
+    be the rounded one, too; the zeros that it ends in count as rounded."""
+    try:
+        values = [evaluate(node, {}).value for node in (one, other)]
+    except Undefined:
+        return False
+    steps = [decimal_step(node) or (_integer_step(node) if whole else None) for node in (one, other)]
+    mp = context()
+    off = 2 * abs(values[0] - values[1])
+    return any(step is not None and off <= mp.mpf(step.numerator) / step.denominator for step in steps)
+
+
+def _integer_step(node: Node) -> Fraction | None:
+    if node.kind != "num" or node.args[0].denominator != 1 or not node.args[0]:
+        return None
+    digits = str(abs(node.args[0].numerator))
+    return Fraction(10 ** (len(digits) - len(digits.rstrip("0"))))
+
+
 def _rounded(digits: int, rules: Rules) -> Answer:
-    enough, tolerated = digits >= SIGNIFICANT, digits >= TOLERANT
+    """By the significant digits of the rounded one; 0: the other is an integer, which is exact, and 1.23e6 is not
+    1234567."""
+    enough, tolerated = digits >= SIGNIFICANT, digits >= TOLERANT or not digits
     verdicts = {"significant": enough or None, "tolerant": tolerated or None, "never": False}
     return rules.decide("rounding", verdicts)
 
