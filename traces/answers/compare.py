@@ -11,6 +11,7 @@ True
 from __future__ import annotations
 
 import re
+from itertools import chain
 
 from stillroom.traces.answers._lists import collections, rows
 from stillroom.traces.answers._quantities import bases, ratios, texts, units
@@ -108,7 +109,7 @@ def _kinds(one: Node, other: Node, first: Node, second: Node, rules: Rules) -> A
         return units(one, other, rules)
     if "text" in kinds:
         return texts(one, other)
-    if "set" in kinds and kinds & {"tuple", "bracket"}:
+    if "set" in kinds and kinds & {"tuple", "bracket", "matrix"}:
         return _set_and_tuple(one, other, rules)
     if REALS in (one, other):
         answer = sets(one, other, rules)
@@ -137,8 +138,12 @@ def _kinds(one: Node, other: Node, first: Node, second: Node, rules: Rules) -> A
 
 
 def _set_and_tuple(one: Node, other: Node, rules: Rules) -> Answer:
-    """{1, 2} against (1, 2) or [1, 2]: not the same thing, and yet often meant so."""
-    answer = collections(Node("list", one.args), Node("list", other.args), rules)
+    """{1, 2} against (1, 2), [1, 2] or a column: not the same thing, and yet often meant so."""
+    lists = [
+        Node("list", tuple(chain.from_iterable(node.args)) if node.kind == "matrix" else node.args)
+        for node in (one, other)
+    ]
+    answer = collections(lists[0], lists[1], rules)
     return Answer(None, "a set against a tuple or an interval") if answer.same is True else answer
 
 

@@ -10,6 +10,7 @@ which leaves what it would decide unscored, with the reason `needs_policy`. In a
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from typing import Any, Literal, get_args, get_type_hints
 
 from stillroom.errors import InputError
@@ -92,6 +93,7 @@ class Policies:
         return cls(**given)
 
 
+@cache
 def choices() -> dict[str, tuple[str, ...]]:
     """Every policy with the values it may have, the default first or not."""
     hints = get_type_hints(Policies)
