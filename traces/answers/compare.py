@@ -64,6 +64,8 @@ def compare(one: Node, other: Node, rules: Rules) -> Answer:
     if one.kind == other.kind == "rel" and set(one.args[0]) == {"="} and one.args[1:] == other.args[:0:-1]:
         return SAME  # a = b and b = a
     first, second = meaning(one), meaning(other)
+    if _is_choice_of_names(first) != _is_choice_of_names(second) and first.value.kind == second.value.kind == "sym":
+        return Answer(None, "an equation of two letters against a letter")
     if first.modulus is not None or second.modulus is not None:
         return congruences(first, second, rules)
     if first.condition != second.condition and (first.condition or second.condition):
@@ -83,6 +85,12 @@ def compare(one: Node, other: Node, rules: Rules) -> Answer:
     return answer if answer.same is True else _other_names(first, second, rules) or answer
 
 
+def _is_choice_of_names(said: Meaning) -> bool:
+    """B = A: one of two letters, or neither."""
+    names = [node.args[0] for node in (said.label, said.value) if node is not None and node.kind == "sym"]
+    return len(names) == 2 and all(len(name) == 1 and name.isupper() for name in names)
+
+
 def _is_one_claim(node: Node, rules: Rules) -> bool:
     """Whether the sides of a chain may agree; of anything else, True. `9 * 2 = 18` does, `19 = 18` and
     `18 \\approx 19` do not: they may not be taken for either side."""
@@ -92,7 +100,7 @@ def _is_one_claim(node: Node, rules: Rules) -> bool:
     rough = node.kind == "rel" and "~" in node.args[0]
     aside = Rules(rules.policies, confirm=lambda one, other: None, work=rules.work)
     agree = all(
-        rules.compare(first, side, aside).same is not False or rounds_to(first, side, whole=rough) for side in others
+        rules.compare(first, side, aside).same is not False or rounds_to(first, side, rough=rough) for side in others
     )
     rules.work = aside.work
     return agree

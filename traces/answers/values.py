@@ -140,24 +140,22 @@ def rounding(one: Node, first: Fraction, other: Node, second: Fraction, rules: R
     return None
 
 
-def rounds_to(one: Node, other: Node, *, whole: bool) -> bool:
-    """Whether one of two constants, written as a decimal of any length, is the other rounded. `whole`: an integer may
-    be the rounded one, too; the zeros that it ends in count as rounded."""
+def rounds_to(one: Node, other: Node, *, rough: bool) -> bool:
+    """Whether one of two constants, written as a decimal of any length, is the other rounded. `rough`: they are said
+    to be about the same, so that an integer may be a rounded decimal or root, though no other integer."""
     try:
         values = [evaluate(node, {}).value for node in (one, other)]
     except Undefined:
         return False
-    steps = [decimal_step(node) or (_integer_step(node) if whole else None) for node in (one, other)]
     mp = context()
+    whole = [bool(mp.isint(value)) for value in values]
+    rounded = rough and whole[0] != whole[1]
+    steps = [
+        decimal_step(node) or (Fraction(1) if rounded and is_whole else None)
+        for node, is_whole in zip((one, other), whole, strict=True)
+    ]
     off = 2 * abs(values[0] - values[1])
     return any(step is not None and off <= mp.mpf(step.numerator) / step.denominator for step in steps)
-
-
-def _integer_step(node: Node) -> Fraction | None:
-    if node.kind != "num" or node.args[0].denominator != 1 or not node.args[0]:
-        return None
-    digits = str(abs(node.args[0].numerator))
-    return Fraction(10 ** (len(digits) - len(digits.rstrip("0"))))
 
 
 def _rounded(digits: int, rules: Rules) -> Answer:

@@ -43,7 +43,7 @@ from stillroom.traces.answers.meaning import claimed, is_label, meaning
 from stillroom.traces.answers.numeric import context, evaluate
 from stillroom.traces.answers.parser import parse
 from stillroom.traces.answers.rational import rational
-from stillroom.traces.answers.tree import MINUS_ONE, Node, is_inequality, show, symbols, walk
+from stillroom.traces.answers.tree import MINUS_ONE, ONE, Node, is_inequality, number, show, symbols, walk
 from stillroom.traces.answers.values import Answer, decimal_step
 
 LONG_POWER = 10**6
@@ -85,6 +85,7 @@ class Form(IntEnum):
 
 
 DONE = Answer(True)
+_ZERO, _TWO, _TEN = number(0), number(2), number(10)
 _SAID = {
     Form.DONE: DONE,
     Form.OPEN: Answer(None, "it may be left to work out"),
@@ -254,8 +255,10 @@ def _is_reciprocal(node: Node) -> bool:
 
 
 def _is_scale(node: Node) -> bool:
-    """10^k"""
-    return node.kind == "pow" and all(map(_is_integer, node.args)) and node.args[0].args[0] == 10
+    """10^k; 10^-1 is how 1/10 is kept."""
+    return (
+        node.kind == "pow" and all(map(_is_integer, node.args)) and node.args[0] == _TEN and node.args[1] != MINUS_ONE
+    )
 
 
 def _is_exact(node: Node) -> bool:
@@ -340,6 +343,8 @@ def _form(node: Node, functions: frozenset[str]) -> Form:
     if node.kind in ("add", "mul", "pow") and any(part.kind in ("matrix", "tuple", "bracket") for part in node.args):
         return Form.UNDONE
     inner, form = list(node.args), Form.DONE
+    if _has_no_effect(node):
+        return Form.OPEN
     if node.kind == "add":
         form = Form.OPEN if _can_be_collected(node) else Form.DONE
     elif node.kind == "mul":
@@ -363,7 +368,13 @@ def _form(node: Node, functions: frozenset[str]) -> Form:
     return max(form, *(_form(part, functions) for part in inner if isinstance(part, Node)), Form.DONE)
 
 
-_TWO = Node("num", (Fraction(2), None))
+def _has_no_effect(node: Node) -> bool:
+    """Whether a part changes nothing: + 0, / 1, ^1."""
+    if node.kind == "add":
+        return _ZERO in node.args
+    if node.kind == "mul":
+        return Node("pow", (ONE, MINUS_ONE)) in node.args
+    return node.kind == "pow" and node.args[1] == ONE
 
 
 def _can_be_collected(node: Node) -> bool:
