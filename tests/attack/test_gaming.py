@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import NamedTuple
@@ -342,3 +343,42 @@ def test_a_formula_of_the_prompt_is_no_answer(
     assert checker.check(formula, answer, prompt=ask(formula)).state is State.ACCEPTED, (
         "the gold is written so itself"
     )
+
+
+# -- arithmetic of any shape -------------------------------------------------------------------------------------------
+
+
+def arithmetic(chance: random.Random, depth: int) -> tuple[str, Fraction]:
+    """A formula of whole numbers with at least one thing to do at its top, and its value."""
+    if depth == 0:
+        number = chance.randint(2, 99)
+        return str(number), Fraction(number)
+    one, x = arithmetic(chance, chance.randint(0, depth - 1))
+    other, y = arithmetic(chance, depth - 1)
+    made = {
+        "sum": (f"{one} + {other}", x + y),
+        "difference": (f"{one} - ({other})", x - y),
+        "product": (chance.choice([rf"({one}) \cdot ({other})", f"({one})({other})", f"({one})*({other})"]), x * y),
+        "square": (f"({one})^{{2}}", x * x),
+        "root": (rf"\sqrt{{{int(y) ** 2}}} + {one}", abs(int(y)) + x),
+        "floor": (rf"\lfloor {one} \rfloor", Fraction(math.floor(x))),
+        "absolute": (rf"\left|{one}\right|", abs(x)),
+        "maximum": (rf"\max({one}, {other})", max(x, y)),
+        "whole quotient": (rf"\frac{{({one}) \cdot 3}}{{3}}", x),
+        "log": (rf"{one} + \log_2 8", x + 3),
+        "sine": (rf"({one}) \cdot \sin\frac{{\pi}}{{2}}", x),
+        "times one": (rf"({one}) \cdot 1", x),
+        "plus zero": (f"{one} + 0", x),
+    }
+    return made[chance.choice(sorted(made))]
+
+
+def test_no_arithmetic_is_its_own_result(checker: AnswerChecker) -> None:
+    chance = random.Random(8128)
+    made = [arithmetic(chance, chance.randint(1, 3)) for _ in range(1_500)]
+    pairs = [
+        (f"{value.numerator}/{value.denominator}" if value.denominator > 1 else str(value), rf"\boxed{{{text}}}")
+        for text, value in made
+    ]
+    found = zip(pairs, checker.check_many(pairs), strict=True)
+    assert [pair for pair, verdict in found if verdict.state is State.ACCEPTED] == []

@@ -7,7 +7,7 @@ cursor.expect("}")      # or raises Unreadable, saying what is there instead
 from __future__ import annotations
 
 from stillroom.traces.answers.lexer import Token, Unreadable
-from stillroom.traces.answers.tree import MINUS_ONE, Node, divide, power
+from stillroom.traces.answers.tree import MINUS_ONE, Node, divide, mul, negative, power
 
 MAX_DEPTH = 60
 """Nested structures: the grammar is recursive."""
@@ -111,6 +111,15 @@ class Cursor:
 
     def quotient(self, top: Node, bottom: Node) -> Node:
         return divide(top, bottom) if self.folded else Node("mul", (top, Node("pow", (bottom, MINUS_ONE))))
+
+    def product(self, one: Node, other: Node) -> Node:
+        if self.folded:
+            return mul(one, other)
+        flat = [part for node in (one, other) for part in (node.args if node.kind == "mul" else (node,))]
+        return Node("mul", tuple(flat))  # with 1 as a factor, if it is there
+
+    def negated(self, node: Node) -> Node:
+        return negative(node) if self.folded or node.kind == "num" else self.product(MINUS_ONE, node)
 
     def power(self, base: Node, exponent: Node) -> Node:
         return power(base, exponent) if self.folded else Node("pow", (base, exponent))

@@ -9,7 +9,7 @@ import re
 
 from stillroom.traces.answers._brackets import Brackets
 from stillroom.traces.answers.lexer import Token, Unreadable
-from stillroom.traces.answers.tree import Node, literal, negative, number, percent, show, subscripted
+from stillroom.traces.answers.tree import Node, literal, number, percent, show, subscripted
 
 
 class Factors(Brackets):
@@ -18,7 +18,7 @@ class Factors(Brackets):
     def unary(self) -> Node:
         sign = self.sign()
         node = self.factor()
-        return negative(node) if sign == "-" else node
+        return self.negated(node) if sign == "-" else node
 
     def factor(self) -> Node:
         """An atom with what is raised, lowered or put after it."""
@@ -78,7 +78,7 @@ class Factors(Brackets):
         if self.is_op("-", "+"):
             sign = self.take().value
             node = self.script()
-            return negative(node) if sign == "-" else node
+            return self.negated(node) if sign == "-" else node
         token = self.peek()
         if token.kind == "number":
             self.take()

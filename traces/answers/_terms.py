@@ -57,7 +57,7 @@ class Terms(Factors):
                 node = self.beside(node)
             else:
                 break
-        return negative(node) if sign == "-" else node
+        return self.negated(node) if sign == "-" else node
 
     def sign(self) -> str:
         sign = "+"
@@ -69,10 +69,9 @@ class Terms(Factors):
     def factor_signed(self) -> Node:
         sign = self.sign()
         node = self.factor()
-        return negative(node) if sign == "-" else node
+        return self.negated(node) if sign == "-" else node
 
-    @staticmethod
-    def times(node: Node, other: Node) -> Node:
+    def times(self, node: Node, other: Node) -> Node:
         """A product; a decimal times a power of ten is one number in scientific notation."""
         if node.kind == "num" and other.kind == "pow" and other.args[0] == number(10) and other.args[1].kind == "num":
             exponent = other.args[1].args[0]
@@ -81,7 +80,7 @@ class Terms(Factors):
                 return Node("num", (node.args[0] * scale, node.args[1] * scale))
         if _is_vector(node) and _is_vector(other):  # of two vectors, a sign may be one product or the other
             return Node("fn", ("product", node, other))
-        return mul(node, other)
+        return self.product(node, other)
 
     def beside(self, node: Node) -> Node:
         """Two factors with nothing between them: a product, a mixed number, or a number and its unit."""
@@ -102,7 +101,7 @@ class Terms(Factors):
         if node.kind in ("unit", "compound") and self.peek().kind == "text":  # 2 hours 30 minutes
             other = self.with_words(other)
         if other.kind != "unit" or node.kind not in ("unit", "compound"):
-            return mul(node, other)
+            return self.product(node, other)
         return Node("compound", (*(node.args if node.kind == "compound" else (node,)), other))
 
     def previous_is_integer(self) -> bool:

@@ -255,10 +255,9 @@ def _is_reciprocal(node: Node) -> bool:
 
 
 def _is_scale(node: Node) -> bool:
-    """10^k; 10^-1 is how 1/10 is kept."""
-    return (
-        node.kind == "pow" and all(map(_is_integer, node.args)) and node.args[0] == _TEN and node.args[1] != MINUS_ONE
-    )
+    """10^k, for thousands and more, or thousandths and less: 10^2 is a short power."""
+    whole = node.kind == "pow" and all(map(_is_integer, node.args))
+    return whole and node.args[0] == _TEN and abs(node.args[1].args[0]) > 2
 
 
 def _is_exact(node: Node) -> bool:
@@ -369,11 +368,12 @@ def _form(node: Node, functions: frozenset[str]) -> Form:
 
 
 def _has_no_effect(node: Node) -> bool:
-    """Whether a part changes nothing: + 0, / 1, ^1."""
+    """Whether a part changes nothing: + 0, * 1, / 1, ^1; the 1 of (1/3)√2 is a numerator."""
     if node.kind == "add":
         return _ZERO in node.args
     if node.kind == "mul":
-        return Node("pow", (ONE, MINUS_ONE)) in node.args
+        inverses = [part for part in node.args if part.kind == "pow" and part.args[1] == MINUS_ONE]
+        return Node("pow", (ONE, MINUS_ONE)) in inverses or (ONE in node.args and not inverses)
     return node.kind == "pow" and node.args[1] == ONE
 
 
