@@ -36,7 +36,7 @@ from stillroom.recipes.display import Display
 from stillroom.recipes.showing_pairs import calibrate_judge
 from stillroom.sampling.asking import Asker
 from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.models import resolve_model
+from stillroom.sampling.models import pick_device, pick_dtype, resolve_model
 from stillroom.sampling.records import SamplingParams
 from stillroom.sampling.teachers._vllm_guard import Guard, descendants, running
 from stillroom.sampling.teachers.openai import OpenAITeacher
@@ -115,8 +115,8 @@ def _start(folder: str, server: Served, log: IO[bytes]) -> subprocess.Popen[byte
 
 
 def _command(folder: str, port: int) -> list[str]:
-    settings = {"model": folder, "served-model-name": MODEL, "host": "127.0.0.1", "port": port, "dtype": "bfloat16"}
-    settings |= {"max-model-len": CONTEXT, "max-num-seqs": 16}
+    settings = {"model": folder, "served-model-name": MODEL, "host": "127.0.0.1", "port": port}
+    settings |= {"dtype": pick_dtype(pick_device()), "max-model-len": CONTEXT, "max-num-seqs": 16}
     given = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
     return ["nice", "-n", "5", sys.executable, "-m", "vllm.entrypoints.openai.api_server", *given, "--enforce-eager"]
 
