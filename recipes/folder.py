@@ -67,6 +67,12 @@ class RunFolder:
         self._facts.update(facts)
         self.write("run.json", json.dumps(self._facts, indent=2, ensure_ascii=False) + "\n")
 
+    def note_dtype(self, who: str, dtype: str | None) -> None:
+        """Adds what the model of `who` computed in to `dtypes`; None (it was not loaded) adds nothing."""
+        known = self._facts.get("dtypes") or {}
+        if dtype is not None and known.get(who) != dtype:
+            self.note(dtypes={**known, who: dtype})
+
     def done(self, stage: str, digest: str) -> bool:
         """Whether the stage was done with the same inputs."""
         return bool(self._facts.get("stages", {}).get(stage) == digest)

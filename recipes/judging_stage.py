@@ -24,6 +24,7 @@ from stillroom.recipes.display import duration
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.hashing import draw_seed
 from stillroom.sampling.records import Task
+from stillroom.sampling.teachers.base import dtype_of
 
 if TYPE_CHECKING:
     from stillroom.recipes.preference_runner import PreferenceRun
@@ -57,6 +58,8 @@ async def judge_of(run: PreferenceRun, settings: JudgeSettings) -> AsyncIterator
     try:
         yield made
     finally:
+        for teacher in made.teachers:
+            run.folder.note_dtype("judge", dtype_of(teacher))
         await made.close()
 
 

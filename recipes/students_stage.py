@@ -82,6 +82,7 @@ def train(
             seed=run.recipe.seed,
             on_step=lambda s: shown(s.step, s.total, s.loss, s.tokens_per_s),
         )
+    run.folder.note_dtype(label, (read_record(out) or {}).get("dtype"))
     run.folder.mark(_stage(label, seed), _inputs(run, rows, seed))
     run.display.line(label, f"trained on {trained.rows:,} rows in {duration(trained.seconds)}")
     if trained.left_out:

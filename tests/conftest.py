@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import subprocess
 import sys
@@ -16,6 +17,12 @@ from typing import Any
 import pytest
 
 Body = dict[str, Any]
+
+# Where several processes share the tests out (pytest-xdist), each computes with one thread, and so do those it starts:
+# threads of several processes on the same cores wait for each other most of the time. Read when torch is imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ from stillroom.sampling.prompt import Example, Prompt
 from stillroom.sampling.records import SamplingParams
 from stillroom.sampling.retry import RetrySettings
 
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+"""What a local model computes in; `auto` is what this machine does fast (see `models.pick_dtype`)."""
+
 # Not "token", which is in the name of many a sampling setting.
 _SECRET = re.compile(r"api.?key|authorization|password|secret", re.IGNORECASE)
 
@@ -104,17 +107,25 @@ class TransformersSettings(_Settings):
     kind: Literal["transformers"]
     model: str = Field(min_length=1)
     concurrency: int = Field(default=64, ge=1)
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Dtype = "auto"
     device: str = "auto"
 
 
 class VllmSettings(_Settings):
-    """vLLM's engine in this process. `engine` is handed to it as it is (tensor_parallel_size, max_model_len, …)."""
+    """vLLM's engine in this process. `engine` is handed to it as it is (tensor_parallel_size, max_model_len, …);
+    `dtype` may be named there too, in vLLM's words, but not in both places."""
 
     kind: Literal["vllm"]
     model: str = Field(min_length=1)
     concurrency: int = Field(default=256, ge=1)
+    dtype: Dtype = "auto"
     engine: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _one_dtype(self) -> VllmSettings:
+        if self.dtype != "auto" and "dtype" in self.engine:
+            raise ValueError(f"dtype is {self.dtype} and engine.dtype {self.engine['dtype']}: name it once")
+        return self
 
 
 class RecordedColumn(BaseModel):

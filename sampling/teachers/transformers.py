@@ -72,6 +72,11 @@ class TransformersTeacher:
         return self._concurrency
 
     @property
+    def dtype(self) -> str | None:
+        """What the model computes in; None as long as it is not loaded."""
+        return self._worker.dtype
+
+    @property
     def context(self) -> int | None:
         """Tokens that prompt and answer may have together; None where the model does not say. Loads no weights."""
         return self._prompts.context
@@ -101,11 +106,12 @@ class TransformersTeacher:
 
 
 class Worker:
-    """The thread that owns the engine. Never leaves a future unanswered."""
+    """The thread that owns the engine. Never leaves a future unanswered. `dtype`: the model's, once it is loaded."""
 
     def __init__(self, load: Callable[[], Engine], model: str) -> None:
         self._load = load
         self._model = model
+        self.dtype: str | None = None
         self._inbox: deque[Job] = deque()
         self._changed = threading.Condition()
         self._stopping = False
@@ -134,6 +140,7 @@ class Worker:
         engine = None
         try:
             engine = self._load()
+            self.dtype = str(engine.model.dtype).removeprefix("torch.")
             while self._take(engine):
                 self._step(engine)
             error: BaseException = RunError(f"the teacher {self._model!r} was closed before it had answered")
