@@ -43,6 +43,8 @@ LONG = 20_000
 """Characters from which on a text is searched in a thread, to keep the event loop free."""
 
 
+REMEMBERED = 1_000
+"""Characters of two answers up to which their verdict is remembered."""
 _LIMITS = (Reason.TIMEOUT, Reason.OVER_LIMIT)
 UNPROVEN = "the same wherever tried; the proof ran into its limit"
 
@@ -222,7 +224,10 @@ class Memo:
             return self._results.get(key)
 
     def put(self, key: tuple[str, str], result: Ruling) -> None:
-        """Remembers a verdict, and forgets the one not asked for the longest."""
+        """Remembers a verdict, and forgets the one not asked for the longest. Long answers, which seldom come again,
+        are not kept: the memory is bounded."""
+        if sum(map(len, key)) > REMEMBERED:
+            return
         with self._lock:
             self._results[key] = result
             if len(self._results) > self._size:

@@ -13,6 +13,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
+from stillroom.traces.answers.budget import CALLER, READING, WORKER, Spent, allowance
 from stillroom.traces.answers.compare import compare
 from stillroom.traces.answers.extract import OUTSIDE, find_answer
 from stillroom.traces.answers.lexer import Unreadable, plain, unreadable
@@ -172,7 +173,16 @@ def is_reduced(text: str) -> bool:
 
 
 def _ruled(one: Readings, other: Readings, answer: str, policies: Policies, confirm: Confirm | None) -> Ruling:
-    """By the readings of both sides, the first of each foremost: the same if any two are, by policy."""
+    """By the readings of both sides, the first of each foremost: the same if any two are, by policy. What takes more
+    work than is done here is left to a worker."""
+    try:
+        with allowance(CALLER if confirm is None else WORKER):
+            return _of_readings(one, other, answer, policies, confirm)
+    except Spent as much:
+        return Ruling(None, answer) if confirm is None else Ruling(Reason.OVER_LIMIT, answer, str(much))
+
+
+def _of_readings(one: Readings, other: Readings, answer: str, policies: Policies, confirm: Confirm | None) -> Ruling:
     best: Ruling | None = None
     for first in one:
         for second in other:
@@ -222,9 +232,20 @@ class Reading(NamedTuple):
 Readings = tuple[Reading, ...]
 
 
-@lru_cache(maxsize=16_384)
+REMEMBERED = 128
+"""Characters up to which what an answer may be read as is remembered: a tree is some hundred times as large."""
+
+
 def _read(text: str) -> Readings | Found:
     """What a text may be read as, the plain reading first, or why it cannot be read."""
+    try:
+        with allowance(READING):
+            return _read_short(text) if len(text) <= REMEMBERED else _read_any(text)
+    except Spent as much:
+        return Found("", Reason.OVER_LIMIT, str(much))
+
+
+def _read_any(text: str) -> Readings | Found:
     if _DATE.fullmatch(text) or _CAPITALS.fullmatch(text):
         return (Reading(Node("text", (text,))),)
     try:
@@ -234,6 +255,9 @@ def _read(text: str) -> Readings | Found:
     except (OverflowError, RecursionError) as large:
         return Found("", Reason.OVER_LIMIT, str(large))
     return (first, *_other_readings(text, first.node))
+
+
+_read_short = lru_cache(maxsize=4_096)(_read_any)
 
 
 def _other_readings(text: str, first: Node) -> Readings:
