@@ -179,7 +179,7 @@ def _linear(node: Node) -> Linear:
     """Raises NoSet for a formula that is not linear in one thing."""
     factor, thing, constants = Fraction(0), None, []
     for coefficient, part in linear(node):
-        if part is None or not (symbols(part) or part.kind == "fn"):
+        if part is None or not (symbols(part) or _is_unknown_function(part)):
             constants.append(number(coefficient) if part is None else mul(number(coefficient), part))
         elif thing is None or part == thing:
             factor, thing = factor + coefficient, part
@@ -190,11 +190,14 @@ def _linear(node: Node) -> Linear:
     return Linear(factor, thing, add(*constants) if constants else number(0))
 
 
+def _is_unknown_function(node: Node) -> bool:
+    """f(2) may be what an inequality is about, sin 2 is a number."""
+    return node.kind == "fn" and len(node.args[0].split("_")[0]) == 1
+
+
 def _is_thing(node: Node) -> bool:
     """What an inequality may be about: a variable, f(x), an absolute value."""
-    if node.kind == "sym":
-        return True
-    return node.kind == "fn" and (node.args[0] == "abs" or len(node.args[0].split("_")[0]) == 1)
+    return node.kind == "sym" or _is_unknown_function(node) or (node.kind == "fn" and node.args[0] == "abs")
 
 
 def thing_of(node: Node) -> Node | None:
