@@ -45,7 +45,7 @@ MAX_ITEMS = 200
 def compare(one: Node, other: Node, rules: Rules) -> Answer:
     """Compares two answers. Raises OverflowError for numbers that are too large, Pending as `compare_values` does."""
     rules.compare = compare
-    spend(10)
+    spend(15)
     if one == other:
         return compare_values(one, other, rules)
     if len(one.args) > MAX_ITEMS or len(other.args) > MAX_ITEMS:

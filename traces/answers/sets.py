@@ -13,6 +13,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from stillroom.traces.answers.budget import spend
 from stillroom.traces.answers.fingerprint import Undefined
 from stillroom.traces.answers.meaning import expanded, meaning
 from stillroom.traces.answers.numeric import context, evaluate
@@ -275,6 +276,7 @@ def _on_line(piece: Piece, line: Linear) -> Piece:
 
 def _number(end: Node) -> Any:
     """The place of an end on the line, or None where it has variables."""
+    spend(20)
     if end == INFINITY:
         return context().inf
     if end == MINUS_INFINITY:
@@ -306,6 +308,7 @@ def _joined(pieces: list[Piece]) -> list[Piece]:
 
 
 def _same_end(one: Any, other: Any) -> bool:
+    spend(20)
     mp = context()
     if mp.isinf(one) or mp.isinf(other):
         return bool(one == other)
