@@ -19,7 +19,6 @@ from stillroom.sampling.retry import RetrySettings
 from stillroom.sampling.scorer import Scorer
 from stillroom.sampling.teachers.base import OutOfAttempts, Teacher
 
-
 OVER_LIMIT = "over_limit"
 """The reason of a verdict that a scorer could not come to because it raised."""
 

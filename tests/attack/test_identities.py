@@ -11,7 +11,7 @@ import random
 import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache
 from math import comb, factorial
 from typing import NamedTuple
 
@@ -49,7 +49,9 @@ def written(table: Table) -> str:
 
 def product(one: Table, other: Table) -> Table:
     columns = list(zip(*other, strict=True))
-    return [[sum((a * b for a, b in zip(row, column, strict=True)), Fraction(0)) for column in columns] for row in one]
+    return [
+        [sum((a * b for a, b in zip(row, column, strict=True)), Fraction(0)) for column in columns] for row in one
+    ]
 
 
 def entries(rng: random.Random, rows: int, columns: int) -> Table:
@@ -142,7 +144,9 @@ def matrices(rng: random.Random) -> Iterator[Pair]:
         for _ in range(power - 1):
             there = product(there, base)
         yield Pair(written(there), f"{written(base)}^{{{power}}}", written(off_by_one(there, rng)))
-        yield Pair(written(there), written(base) * power, written(base) * (power + 1) + written(entries(rng, side, 2)))
+        yield Pair(
+            written(there), written(base) * power, written(base) * (power + 1) + written(entries(rng, side, 2))
+        )
     for _ in range(20):
         a, b, c, d = (Fraction(rng.randint(-5, 5)) for _ in range(4))
         base = [[a, b], [c, d]]
@@ -155,7 +159,9 @@ def matrices(rng: random.Random) -> Iterator[Pair]:
             yield Pair(written([[Fraction(1), Fraction(0)], [Fraction(0), Fraction(1)]]),
                        f"{written(base)}{written(base)}^{{-1}}", written(base) * 2 + written([[a], [b]]))  # fmt: skip
         more = entries(rng, 2, 2)
-        there = [[3 * x - 2 * y for x, y in zip(row, mate, strict=True)] for row, mate in zip(base, more, strict=True)]
+        there = [
+            [3 * x - 2 * y for x, y in zip(row, mate, strict=True)] for row, mate in zip(base, more, strict=True)
+        ]
         yield Pair(written(there), f"3{written(base)}-2{written(more)}", written(off_by_one(there, rng)))
 
 
@@ -172,7 +178,9 @@ def vectors(rng: random.Random) -> Iterator[Pair]:
         wrong = [*there[:-1], there[-1] + 1]
         yield Pair(name(there), f"{name(one)}+{factor}{name(other)}", name(wrong))
         yield Pair(name(there), f"{name(one)}+{name(other)}" + f"+{name(other)}" * (factor - 1), name(wrong))
-        yield Pair(name([factor * a for a in one]), rf"{factor}\cdot {name(one)}", name([factor * a + 1 for a in one]))
+        yield Pair(
+            name([factor * a for a in one]), rf"{factor}\cdot {name(one)}", name([factor * a + 1 for a in one])
+        )
         yield Pair(name([-a for a in one]), f"-{name(one)}", name([1 - a for a in one]))
         angles = "(" + ",".join(rf"{a}+\sin\pi" for a in one) + ")"
         yield Pair(name(one), angles, name([a + 1 for a in one]))
@@ -203,11 +211,19 @@ def sums(rng: random.Random) -> Iterator[Pair]:
     for n in range(2, 26):
         yield Pair(str(n * (n + 1) // 2), rf"\sum_{{k=1}}^{{{n}}} k", rf"\sum_{{k=1}}^{{{n}}} k+1")
         yield Pair(str(factorial(n)), rf"\prod_{{k=1}}^{{{n}}} k", rf"\prod_{{k=2}}^{{{n + 1}}} k")
-        yield Pair("0", rf"\sum_{{k=1}}^{{{n}}} (-1)^k\binom{{{n}}}{{k}}+1", rf"\sum_{{k=1}}^{{{n}}} (-1)^k\binom{{{n}}}{{k}}")
+        yield Pair(
+            "0",
+            rf"\sum_{{k=1}}^{{{n}}} (-1)^k\binom{{{n}}}{{k}}+1",
+            rf"\sum_{{k=1}}^{{{n}}} (-1)^k\binom{{{n}}}{{k}}",
+        )
         k = rng.randint(0, n)
         yield Pair(str(comb(n, k)), rf"\frac{{{n}!}}{{{k}!\,{n - k}!}}", rf"\binom{{{n}}}{{{k}}}+1")
         yield Pair(rf"\binom{{{n}}}{{{k}}}", rf"\binom{{{n}}}{{{n - k}}}", rf"\binom{{{n + 1}}}{{{k + 1}}}+1")
-        yield Pair("0", rf"\sum_{{k=0}}^{{{n - 1}}}\cos\frac{{2\pi k}}{{{n}}}", rf"\sum_{{k=0}}^{{{n}}}\cos\frac{{2\pi k}}{{{n}}}")
+        yield Pair(
+            "0",
+            rf"\sum_{{k=0}}^{{{n - 1}}}\cos\frac{{2\pi k}}{{{n}}}",
+            rf"\sum_{{k=0}}^{{{n}}}\cos\frac{{2\pi k}}{{{n}}}",
+        )
 
 
 def steps(rng: random.Random) -> Iterator[Pair]:
@@ -215,9 +231,13 @@ def steps(rng: random.Random) -> Iterator[Pair]:
     for _ in range(20):
         n, m = rng.randint(2, 60), rng.randint(2, 9)
         yield Pair(str(n), rf"\lfloor\sqrt{{{n}}}^2\rfloor", rf"\lfloor\sqrt{{{n}}}^2\rfloor-1")
-        yield Pair(str(n), rf"\lceil\sqrt{{{n}}}\cdot\sqrt{{{n}}}\rceil", rf"\lceil\sqrt{{{n}}}\cdot\sqrt{{{n}}}\rceil+1")
+        yield Pair(
+            str(n), rf"\lceil\sqrt{{{n}}}\cdot\sqrt{{{n}}}\rceil", rf"\lceil\sqrt{{{n}}}\cdot\sqrt{{{n}}}\rceil+1"
+        )
         yield Pair(str(m), rf"\lfloor\log_{{{n}}}{n**m}\rfloor", rf"\lfloor\log_{{{n}}}{n**m}\rfloor-1")
-        yield Pair(str(n % m), rf"{n}-{m}\lfloor\frac{{{n}}}{{{m}}}\rfloor", rf"{n}-{m}\lceil\frac{{{n}+1}}{{{m}}}\rceil")
+        yield Pair(
+            str(n % m), rf"{n}-{m}\lfloor\frac{{{n}}}{{{m}}}\rfloor", rf"{n}-{m}\lceil\frac{{{n}+1}}{{{m}}}\rceil"
+        )
         yield Pair(rf"\sqrt{{{n}}}", rf"|-\sqrt{{{n}}}|", rf"-|\sqrt{{{n}}}|")
         yield Pair(str(n + m), rf"\max({n},{n}+{m}+\sin\pi)", rf"\min({n},{n}+{m}+\sin\pi)")
         yield Pair(str(n % m), rf"{n} \bmod {m}", rf"{n}+1 \bmod {m}")
@@ -228,8 +248,14 @@ def numbers(rng: random.Random) -> Iterator[Pair]:
     for _ in range(25):
         a, b = rng.randint(2, 30), rng.randint(2, 30)
         yield Pair(rf"\sqrt{{{a * a * b}}}", rf"{a}\sqrt{{{b}}}", rf"{a}\sqrt{{{b}+1}}")
-        yield Pair(rf"\sqrt{{{a}}}+\sqrt{{{b}}}", rf"\sqrt{{{a + b}+2\sqrt{{{a * b}}}}}", rf"\sqrt{{{a + b}+3\sqrt{{{a * b}}}}}")
-        yield Pair("0", rf"\sqrt{{{a}}}\sqrt{{{b}}}-\sqrt{{{a * b}}}", rf"\sqrt{{{a}}}\sqrt{{{b}}}-\sqrt{{{a * b + 1}}}")
+        yield Pair(
+            rf"\sqrt{{{a}}}+\sqrt{{{b}}}",
+            rf"\sqrt{{{a + b}+2\sqrt{{{a * b}}}}}",
+            rf"\sqrt{{{a + b}+3\sqrt{{{a * b}}}}}",
+        )
+        yield Pair(
+            "0", rf"\sqrt{{{a}}}\sqrt{{{b}}}-\sqrt{{{a * b}}}", rf"\sqrt{{{a}}}\sqrt{{{b}}}-\sqrt{{{a * b + 1}}}"
+        )
         yield Pair("1", rf"(e^{{{a}}}+1)-e^{{{a}}}", rf"(e^{{{a}}}+1)-e^{{{a}}}+10^{{-99}}")
         yield Pair("0", rf"\sqrt[3]{{{a}}}^3-{a}", rf"\sqrt[3]{{{a}}}^2-{a}")
 
@@ -260,7 +286,7 @@ GENERATORS: list[Callable[[random.Random], Iterator[Pair]]] = [
 PAIRS = {generator.__name__: list(dict.fromkeys(generator(random.Random(SEED)))) for generator in GENERATORS}
 
 
-@lru_cache(maxsize=None)
+@cache
 def verdicts(one: str, other: str) -> frozenset[Reason | None]:
     """Whichever side is the gold one."""
     return frozenset({judge(one, other).reason, judge(other, one).reason})

@@ -420,7 +420,9 @@ async def test_out_of_attempts_ends_a_task_not_the_run(tmp_path: Path) -> None:
     assert core.counts.failed == 0
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError("a bug"), MemoryError(), RecursionError(), OverflowError("9" * 999)])
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("a bug"), MemoryError(), RecursionError(), OverflowError("9" * 999)]
+)
 async def test_what_a_scorer_raises_costs_one_verdict_and_not_the_run(tmp_path: Path, error: Exception) -> None:
     class Broken(Exact):
         async def score(self, task: Task, attempt: Attempt) -> Verdict:
@@ -428,7 +430,9 @@ async def test_what_a_scorer_raises_costs_one_verdict_and_not_the_run(tmp_path: 
                 raise error
             return await super().score(task, attempt)
 
-    core, outcomes = await run(tmp_path, ScriptedTeacher(lambda r: "right"), Fixed(policy="fixed", attempts=2), 3, scorer=Broken())
+    core, outcomes = await run(
+        tmp_path, ScriptedTeacher(lambda r: "right"), Fixed(policy="fixed", attempts=2), 3, scorer=Broken()
+    )
     verdicts = {name: [each.verdict for each in o.attempts] for name, o in outcomes.items()}
     assert {v.state for name in ("0", "2") for v in verdicts[name]} == {State.ACCEPTED}
     assert {(v.state, v.reason) for v in verdicts["1"]} == {(State.UNSCORED, "over_limit")}

@@ -190,7 +190,9 @@ def _flat(rows: list[tuple[Node, ...]]) -> list[tuple[Node, ...]]:
     return rows
 
 
-_MANY = frozenset({"matrix", "tuple", "bracket", "set", "list", "interval", "union", "minus", "intersection", "builder"})
+_MANY = frozenset(
+    {"matrix", "tuple", "bracket", "set", "list", "interval", "union", "minus", "intersection", "builder"}
+)
 
 
 def _row_and_value(one: Node, other: Node, first: object, second: object, rules: Rules) -> Answer:

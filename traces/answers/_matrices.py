@@ -184,7 +184,10 @@ def _inverse(table: Table) -> Table | None:
     spend(8 * _nodes(table.rows))
     return Table(
         "matrix",
-        [tuple(_plain(divide(_cofactor(table, column, row), whole)) for column in range(side)) for row in range(side)],
+        [
+            tuple(_plain(divide(_cofactor(table, column, row), whole)) for column in range(side))
+            for row in range(side)
+        ],
     )
 
 

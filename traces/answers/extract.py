@@ -43,7 +43,7 @@ _STARTS = frozenset("0123456789+-.$\\([")
 _THINKING = re.compile(r"</?think>")
 _WHY = re.compile(r"\b(?:because|since|which)\b")
 _CONCLUSION = re.compile(r"(?i)\W{0,3}(?:therefore|thus|hence|so|the|we find)\b")
-_CLOSED = re.compile(r"(?i)\$\s*+(?:is (?:the|our|my) (?:final )?(?:answer|solution|result))?\W*+$")
+_CLOSED = re.compile(r"(?i)(?<!\$)\$++\s*+(?:is (?:the|our|my) (?:final )?(?:answer|solution|result))?\W*+$")
 _BLOCK = re.compile(r"(?s)\$\$?[^$]+\$\$?|\\\[.+\\\]|\\begin\{.+\\end\{\w+\}")
 _SPAN = re.compile(r"\$[^$]+\$")
 _SENTENCE = re.compile(r"(?<=[\s\w)}\]$%*\"])\.(?=\s+[A-Z(<\[]|\s*$)")
@@ -235,7 +235,8 @@ def _bare(text: str) -> str | None:
 _WORDS = re.compile(r"(?<![\\A-Za-z{])(?!and\b|or\b|or[A-Z]\b)[A-Za-z]{2,}")
 _PROSE = re.compile(r"[A-Za-z]{2}\s++(?:\S++\s++)?[A-Za-z]{2}")  # two words, or two with something between
 _FORMULA = re.compile(
-    r"\$\$(?P<block>[^$]+)\$\$|\$(?!\s*\n)(?P<inline>[^$\n]+)\$|\\\[(?P<display>.+?)\\\]|\\\((?!\s*\n)(?P<round>.+?)\\\)"
+    r"\$\$(?P<block>[^$]+)\$\$|\$(?!\s*\n)(?P<inline>[^$\n]+)\$|\\\[(?P<display>(?:(?!\\[\[\]]).)++)\\\]"
+    r"|\\\((?!\s*\n)(?P<round>(?:(?!\\[()]).)++)\\\)"
     r"|(?P<number>[-+]?[$€£]?(?<![A-Za-z0-9.,/])(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]++)(?:[.,][0-9]+)?(?:\s*/\s*[0-9]+)?(?:\s*(?:\\?%|percent(?:age)?\b|pct\b))?(?![A-Za-z0-9]*[A-Z0-9]))",
     re.DOTALL,
 )

@@ -56,7 +56,9 @@ def _scratch() -> IO[bytes]:
     try:
         return tempfile.TemporaryFile()  # closed by kill()
     except OSError as error:
-        raise CheckerError(f"the answer checker cannot start a worker: no temporary file can be made: {error}") from error
+        raise CheckerError(
+            f"the answer checker cannot start a worker: no temporary file can be made: {error}"
+        ) from error
 
 
 class Worker:

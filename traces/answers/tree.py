@@ -62,6 +62,8 @@ def add(*nodes: Node) -> Node:
 
 def mul(*nodes: Node) -> Node:
     """A product, flat."""
+    if len(nodes) == 2 and nodes[0].kind == "mul" and nodes[1].kind != "mul":  # factor by factor, as a text is read
+        return nodes[0] if nodes[1] == ONE else Node("mul", (*nodes[0].args, nodes[1]))
     flat = [part for node in nodes for part in (node.args if node.kind == "mul" else (node,)) if part != ONE]
     return flat[0] if len(flat) == 1 else Node("mul", tuple(flat)) if flat else ONE
 
