@@ -11,7 +11,7 @@ from fractions import Fraction
 from stillroom.traces.answers._lists import every
 from stillroom.traces.answers.fingerprint import Undefined
 from stillroom.traces.answers.meaning import Meaning
-from stillroom.traces.answers.numeric import evaluate
+from stillroom.traces.answers.numeric import context, evaluate
 from stillroom.traces.answers.rational import linear, rational
 from stillroom.traces.answers.sets import Piece, real_set, thing_of
 from stillroom.traces.answers.tree import (
@@ -28,7 +28,17 @@ from stillroom.traces.answers.tree import (
     symbols,
     walk,
 )
-from stillroom.traces.answers.values import DIFFERENT, SAME, UNKNOWN, Answer, Rules, compare_values, points
+from stillroom.traces.answers.values import (
+    AGREE,
+    CONSTANT_DIGITS,
+    DIFFERENT,
+    SAME,
+    UNKNOWN,
+    Answer,
+    Rules,
+    compare_values,
+    points,
+)
 
 
 def is_membership(node: Node) -> bool:
@@ -134,7 +144,13 @@ def _is_polynomial(node: Node) -> bool:
 
 
 def _ratio_of(one: Node, other: Node) -> float | None:
-    """The constant by which one is the other, 0 where it is not constant, None where it cannot be told."""
+    """The constant by which one is the other, 0 where it is not constant, None where it cannot be told. With as many
+    digits as constants are compared in: a small term counts."""
+    with context().workdps(CONSTANT_DIGITS):
+        return _constant_ratio(one, other)
+
+
+def _constant_ratio(one: Node, other: Node) -> float | None:
     names = sorted(symbols(one) | symbols(other))
     ratios: list[float] = []
     for values in points(names, whole=False):
@@ -148,7 +164,7 @@ def _ratio_of(one: Node, other: Node) -> float | None:
     if len(ratios) < 3:
         return None
     spread = max(abs(ratio - ratios[0]) for ratio in ratios)
-    if spread > abs(ratios[0]) * 10**-30 or ratios[0] == 0:
+    if spread > abs(ratios[0]) * context().mpf(10) ** -(CONSTANT_DIGITS - AGREE) or ratios[0] == 0:
         return 0.0
     return 1.0 if getattr(ratios[0], "real", ratios[0]) > 0 else -1.0
 

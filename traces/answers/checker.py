@@ -25,12 +25,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from typing import NamedTuple, Self
 
-from stillroom.errors import InputError
+from stillroom.errors import InputError, StillroomError
 from stillroom.sampling.records import Verdict
 from stillroom.traces.answers.limits import MAX_ANSWER, MAX_TEXT
 from stillroom.traces.answers.policies import Policies
-from stillroom.traces.answers.pool import WorkerPool
-from stillroom.traces.answers.reading import Ruling, also, located, not_restated, rule
+from stillroom.traces.answers.pool import Result, WorkerPool
+from stillroom.traces.answers.reading import Located, Ruling, also, located, not_restated, rule
 from stillroom.traces.answers.records import Reason, verdict
 
 RULES = "4"
@@ -44,6 +44,8 @@ LONG = 20_000
 """Characters from which on a text is searched in a thread, to keep the event loop free."""
 
 
+REMEMBERED = 1_000
+"""Characters of two answers up to which their verdict is remembered."""
 _LIMITS = (Reason.TIMEOUT, Reason.OVER_LIMIT)
 UNPROVEN = "the same wherever tried; the proof ran into its limit"
 
@@ -159,16 +161,22 @@ class AnswerChecker:
     def _judge(self, gold: str, answer: str, prompt: str = "") -> Judged:
         """What can be said without a worker; remembered for the same two answers."""
         start = time.perf_counter()
-        found = located(gold, answer, self.policies)
-        ruling = found.ruling
-        if ruling is None:
-            key = (found.gold, found.answer)
-            ruling = self._memo.get(key)
-            if ruling is None:
-                ruling = rule(*key, self.policies)
-                self._memo.put(key, ruling)
-            ruling = also(ruling, found.policies)
+        try:
+            found, ruling = self._ruled(gold, answer)
+        except Exception as error:  # noqa: BLE001 - no text may end a run: out of memory, nested too deeply, our fault
+            found, ruling = Located("", "", None), Ruling(Reason.OVER_LIMIT, "", type(error).__name__)
         return Judged(found.gold, found.answer, prompt, ruling, time.perf_counter() - start)
+
+    def _ruled(self, gold: str, answer: str) -> tuple[Located, Ruling]:
+        found = located(gold, answer, self.policies)
+        if found.ruling is not None:
+            return found, found.ruling
+        key = (found.gold, found.answer)
+        ruling = self._memo.get(key)
+        if ruling is None:
+            ruling = rule(*key, self.policies)
+            self._memo.put(key, ruling)
+        return found, also(ruling, found.policies)
 
     def _confirmed(self, judged: Judged) -> Verdict:
         """The verdict of a worker: a look at very many digits, then a proof. Where the proof alone runs into its
@@ -187,7 +195,14 @@ class AnswerChecker:
 
     def _asked(self, judged: Judged, *, prove: bool) -> Judged:
         policies = self.policies.changed()
-        result, spent = self._pool.compare(judged.gold, judged.answer, self.timeout_s, policies=policies, prove=prove)
+        try:
+            result, spent = self._pool.compare(
+                judged.gold, judged.answer, self.timeout_s, policies=policies, prove=prove
+            )
+        except StillroomError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as above, where the two are handed over
+            result, spent = Result(Reason.OVER_LIMIT, type(error).__name__), 0.0
         ruling = Ruling(result.reason, "", result.detail)
         return judged._replace(ruling=ruling, seconds=judged.seconds + spent)
 
@@ -232,7 +247,10 @@ class Memo:
             return self._results.get(key)
 
     def put(self, key: tuple[str, str], result: Ruling) -> None:
-        """Remembers a verdict, and forgets the one not asked for the longest."""
+        """Remembers a verdict, and forgets the one not asked for the longest. Long answers, which seldom come again,
+        are not kept: the memory is bounded."""
+        if sum(map(len, key)) > REMEMBERED:
+            return
         with self._lock:
             self._results[key] = result
             if len(self._results) > self._size:

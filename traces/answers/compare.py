@@ -14,8 +14,10 @@ import re
 from itertools import chain
 
 from stillroom.traces.answers._lists import collections, rows
+from stillroom.traces.answers._matrices import has_tables, with_scalars
 from stillroom.traces.answers._quantities import bases, ratios, texts, units
 from stillroom.traces.answers._relations import congruences, equation_and_value, is_membership, relations, sets
+from stillroom.traces.answers.budget import spend
 from stillroom.traces.answers.fingerprint import Undefined
 from stillroom.traces.answers.meaning import Meaning, claimed, meaning
 from stillroom.traces.answers.numeric import evaluate
@@ -53,6 +55,7 @@ MAX_ITEMS = 200
 def compare(one: Node, other: Node, rules: Rules) -> Answer:
     """Compares two answers. Raises OverflowError for numbers that are too large, Pending as `compare_values` does."""
     rules.compare = compare
+    spend(15)
     if one == other:
         return compare_values(one, other, rules)
     if len(one.args) > MAX_ITEMS or len(other.args) > MAX_ITEMS:
@@ -164,14 +167,21 @@ def _values(one: Node, other: Node, rules: Rules) -> Answer:
     infinite = [node for node in (one, other) if node in (INFINITY, negative(INFINITY))]
     if infinite:
         return DIFFERENT if len(infinite) == 2 or _is_finite(one) or _is_finite(other) else UNKNOWN
-    if any(part.kind == "matrix" for node in (one, other) for part in walk(node)):
-        return rows(one, other, rules)
+    if has_tables(one) or has_tables(other):
+        return _tables(with_scalars(one), with_scalars(other), rules)
     if _has_log(one) != _has_log(other):
         return _logarithms(one, other, rules)
     answer = compare_values(one, other, rules)
     if answer.same is not False:
         return answer
     return _constants_of_integration(one, other, rules) or answer
+
+
+def _tables(one: Node, other: Node, rules: Rules) -> Answer:
+    """Formulas of matrices or vectors, determinants and traces worked out; two of them may be numbers by now."""
+    if has_tables(one) or has_tables(other):
+        return rows(one, other, rules)
+    return rules.compare(one, other, rules)
 
 
 def _has_log(node: Node) -> bool:
@@ -188,6 +198,7 @@ def _logarithms(one: Node, other: Node, rules: Rules) -> Answer:
 
 def _with_base(node: Node, base: Node) -> Node:
     """The node with every bare logarithm to a base."""
+    spend(2)
     args = tuple(_with_base(arg, base) if isinstance(arg, Node) else arg for arg in node.args)
     if node.kind != "fn" or node.args[0] != "log" or len(node.args) != 2:
         return Node(node.kind, args)

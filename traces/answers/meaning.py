@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from stillroom.traces.answers.budget import spend
 from stillroom.traces.answers.tree import EMPTY, EULER, PI, Node, add, mul, negative, symbols, walk
 
 _RESTRICTING = frozenset(
@@ -161,6 +162,7 @@ def expanded(node: Node) -> list[Node]:
 
 
 def _signed(node: Node, sign: int) -> Node:
+    spend(2)
     if node.kind in ("pm", "mp"):
         inner = _signed(node.args[0], sign)
         return inner if (node.kind == "pm") == (sign > 0) else negative(inner)

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
+from stillroom.traces.answers.budget import CALLER, READING, WORKER, Spent, allowance
 from stillroom.traces.answers.compare import compare
 from stillroom.traces.answers.extract import OUTSIDE, find_answer
 from stillroom.traces.answers.lexer import Unreadable, plain, unreadable
@@ -142,11 +144,8 @@ def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = N
     assert not isinstance(one, Found)
     assert not isinstance(other, Found)
     ruling = _ruled(one, other, answer, policies, confirm)
-    if ruling.reason in (Reason.EQUAL, None) and policies.worked_out != "any":
-        try:
-            undone = _held_to(worked_out(_formula(gold), _formula(answer)), ruling, policies)
-        except (OverflowError, RecursionError, ValueError) as large:
-            return Ruling(Reason.OVER_LIMIT, answer, str(large))
+    if ruling.reason is Reason.EQUAL and policies.worked_out != "any":
+        undone = _held_to(lambda: worked_out(_formula(gold), _formula(answer)), ruling, policies)
         if undone is not None:
             return undone
     if ruling.reason is Reason.DIFFERENT:
@@ -162,10 +161,7 @@ def not_restated(ruling: Ruling, gold: str, answer: str, prompt: str, policies: 
     """The ruling on two answers as they were found, with a look at the prompt: what only restates it is no answer."""
     if ruling.reason is not Reason.EQUAL or not prompt or policies.worked_out == "any":
         return ruling
-    try:
-        return _held_to(restated(_formula(gold), _formula(answer), prompt), ruling, policies) or ruling
-    except (OverflowError, RecursionError, ValueError) as large:
-        return Ruling(Reason.OVER_LIMIT, answer, str(large))
+    return _held_to(lambda: restated(_formula(gold), _formula(answer), prompt), ruling, policies) or ruling
 
 
 def _formula(text: str) -> str:
@@ -174,8 +170,13 @@ def _formula(text: str) -> str:
     return choice.text if choice is not None and choice.text else text.removesuffix(OUTSIDE)
 
 
-def _held_to(worked: Answer, ruling: Ruling, policies: Policies) -> Ruling | None:
+def _held_to(is_worked_out: Callable[[], Answer], ruling: Ruling, policies: Policies) -> Ruling | None:
     """The ruling where a right answer is not worked out; None where it is."""
+    try:
+        with allowance(CALLER):
+            worked = is_worked_out()
+    except (Spent, OverflowError, RecursionError, ValueError) as large:
+        return ruling._replace(reason=Reason.OVER_LIMIT, why=str(large))
     if worked.same is True:
         return None
     rejected = worked.same is False and policies.worked_out == "required"
@@ -196,7 +197,8 @@ def is_prose(text: str) -> bool:
 
 
 _FRACTION = re.compile(
-    r"\\[dtc]?frac\s*\{?\s*-?([0-9]+)\s*\}?\s*\{?\s*-?([0-9]+)\s*\}?|(?<![0-9.])([0-9]+)\s*/\s*([0-9]+)(?![0-9.])"
+    r"\\[dtc]?frac\s*+\{?+\s*+-?([0-9]+)\s*+\}?+\s*+\{?+\s*+-?([0-9]+)"
+    r"|(?<![0-9.])([0-9]+)\s*+/\s*+([0-9]+)(?![0-9.])"
 )
 
 
@@ -207,7 +209,16 @@ def is_reduced(text: str) -> bool:
 
 
 def _ruled(one: Readings, other: Readings, answer: str, policies: Policies, confirm: Confirm | None) -> Ruling:
-    """By the readings of both sides, the first of each foremost: the same if any two are, by policy."""
+    """By the readings of both sides, the first of each foremost: the same if any two are, by policy. What takes more
+    work than is done here is left to a worker."""
+    try:
+        with allowance(CALLER if confirm is None else WORKER):
+            return _of_readings(one, other, answer, policies, confirm)
+    except Spent as much:
+        return Ruling(None, answer) if confirm is None else Ruling(Reason.OVER_LIMIT, answer, str(much))
+
+
+def _of_readings(one: Readings, other: Readings, answer: str, policies: Policies, confirm: Confirm | None) -> Ruling:
     best: Ruling | None = None
     for first in one:
         for second in other:
@@ -257,9 +268,20 @@ class Reading(NamedTuple):
 Readings = tuple[Reading, ...]
 
 
-@lru_cache(maxsize=16_384)
+REMEMBERED = 128
+"""Characters up to which what an answer may be read as is remembered: a tree is some hundred times as large."""
+
+
 def _read(text: str) -> Readings | Found:
     """What a text may be read as, the plain reading first, or why it cannot be read."""
+    try:
+        with allowance(READING):
+            return _read_short(text) if len(text) <= REMEMBERED else _read_any(text)
+    except Spent as much:
+        return Found("", Reason.OVER_LIMIT, str(much))
+
+
+def _read_any(text: str) -> Readings | Found:
     if _DATE.fullmatch(text) or _CAPITALS.fullmatch(text):
         return (Reading(Node("text", (text,))),)
     try:
@@ -269,6 +291,9 @@ def _read(text: str) -> Readings | Found:
     except (OverflowError, RecursionError) as large:
         return Found("", Reason.OVER_LIMIT, str(large))
     return (first, *_other_readings(text, first.node))
+
+
+_read_short = lru_cache(maxsize=4_096)(_read_any)
 
 
 def _other_readings(text: str, first: Node) -> Readings:

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
@@ -37,6 +38,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from stillroom.traces.answers.budget import READING, Spent, allowance
 from stillroom.traces.answers.fingerprint import Undefined
 from stillroom.traces.answers.lexer import Unreadable, plain
 from stillroom.traces.answers.meaning import claimed, is_label, meaning
@@ -54,9 +56,11 @@ MAX_TERMS = 12
 """Terms of a sum of which any two are tried for being collected."""
 MAX_PROMPT = 20_000
 """Characters of a prompt that are looked at, from its end: the question stands there, the examples before it."""
-MAX_FORMULAS = 80
-"""Formulas of a prompt that are read, of at most MAX_FORMULA characters each."""
+MAX_FORMULAS = 40
+"""Formulas of a prompt that are read, the last ones, of at most MAX_FORMULA characters each."""
 MAX_FORMULA = 600
+REMEMBERED = 128
+"""Characters of a text whose tree is remembered."""
 
 _COLLECTIONS = frozenset("list set tuple bracket union minus intersection both either ratio compound".split())  # noqa: SIM905
 _WRAPPERS = frozenset("clause mod unit percent pm mp".split())  # noqa: SIM905
@@ -128,7 +132,7 @@ def restated(gold: str, answer: str, prompt: str) -> Answer:
     asked = formulas(prompt)
     said = _tokens(answer.rpartition("=")[2])
     compound = [part for part in parts if not _is_plain(part) and shape(part) not in alike]
-    if said not in _tokens(prompt) and not any(shape(part) in asked for part in [other, *compound]):
+    if said not in _tokens(prompt) and not any(hash(shape(part)) in asked for part in [other, *compound]):
         return DONE
     return Answer(None if _is_literal(other) else False, "it stands in the prompt")
 
@@ -136,13 +140,18 @@ def restated(gold: str, answer: str, prompt: str) -> Answer:
 # -- what is written -------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=8_192)
 def as_written(text: str) -> Node | None:
     """The tree of an answer as it is written, nothing worked out; None where it cannot be read."""
     try:
-        return parse(plain(text), folded=False)
-    except (Unreadable, OverflowError, RecursionError):
+        with allowance(READING):
+            return _parsed(text) if len(text) <= REMEMBERED else parse(plain(text), folded=False)
+    except (Unreadable, OverflowError, RecursionError, Spent):
         return None
+
+
+@lru_cache(maxsize=4_096)
+def _parsed(text: str) -> Node:
+    return parse(plain(text), folded=False)
 
 
 def shape(node: Node) -> str:
@@ -435,15 +444,16 @@ def _tokens(text: str) -> str:
     return f" {' '.join(token.lower() for token in found if token not in _SILENT)} "
 
 
-@lru_cache(maxsize=512)
-def formulas(prompt: str) -> frozenset[str]:
-    """The shapes of all formulas of a prompt, and of their parts, that are more than a number or a name."""
-    found: set[str] = set()
-    for text in itertools.islice(_runs(prompt), MAX_FORMULAS):
+@lru_cache(maxsize=256)
+def formulas(prompt: str) -> frozenset[int]:
+    """The hashes of the shapes of all formulas of a prompt, and of their parts, that are more than a number or a name:
+    the shapes themselves would be many times as long as the prompt."""
+    found: set[int] = set()
+    for text in deque(_runs(prompt), MAX_FORMULAS):
         for piece in dict.fromkeys([text, *re.split(r"[=,<>]|\\l?eq?|\\g?eq?", text)]):
             node = as_written(piece.strip(" ,:="))
             if node is not None:
-                found.update(shape(part) for part in walk(node) if not _is_plain(part))
+                found.update(hash(shape(part)) for part in walk(node) if not _is_plain(part))
     return frozenset(found)
 
 
