@@ -446,7 +446,7 @@ def _tokens(text: str) -> str:
 
 @lru_cache(maxsize=256)
 def formulas(prompt: str) -> frozenset[int]:
-    """The hashes of the shapes of all formulas of a prompt, and of their parts, that are more than a number or a name:
+    """The hashes of the shapes of all formulas of a prompt, and of their parts, that are more than a number or name;
     the shapes themselves would be many times as long as the prompt."""
     found: set[int] = set()
     for text in deque(_runs(prompt), MAX_FORMULAS):
