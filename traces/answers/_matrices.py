@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from stillroom.traces.answers.budget import spend
 from stillroom.traces.answers.rational import rational
-from stillroom.traces.answers.tree import Node, add, divide, mul, negative, number, walk
+from stillroom.traces.answers.tree import Node, add, divide, mul, negative, number, symbols, walk
 
 MAX_SIDE = 6
 """Rows and columns of a matrix that is multiplied."""
@@ -123,7 +123,11 @@ def _product(factors: tuple[Node, ...]) -> Table | None:
             total = table if total is None else _multiplied(total, table)
             if total is None:
                 return None
-    return _scaled(total, mul(*scalars)) if total is not None and scalars else total
+    if total is None or not scalars:
+        return total
+    if total.kind == "tuple" and any(map(symbols, scalars)):
+        return None  # t(1, 2) may be a function of two arguments
+    return _scaled(total, mul(*scalars))
 
 
 def _scaled(table: Table, factor: Node) -> Table:

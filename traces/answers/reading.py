@@ -208,12 +208,14 @@ def _compared(first: Reading, second: Reading, answer: str, rules: Rules) -> Rul
     for policy in asked:
         same = rules.decide(policy, _ANOTHER[policy])
     if same.same is False and any(_is_unknown(part) for side in (first, second) for part in walk(side.node)):
-        same = Answer(None, "a command that is not known")
+        same = Answer(None, "a command that is not known, or is not worked out")
     return Ruling(_REASONS[same.same], answer, same.why, tuple(sorted(rules.used)), bool(asked))
 
 
 def _is_unknown(node: Node) -> bool:
-    return node.kind == "sym" and str(node.args[0]).startswith("\\")
+    """A command that is not known, or a line over more than letters: of a complex number, a decimal, a statement."""
+    name = str(node.args[0]) if node.kind == "sym" else ""
+    return name.startswith("\\") or (name.startswith("overline:") and not name.removeprefix("overline:").isalpha())
 
 
 _ANOTHER: dict[str, dict[str, bool | None]] = {
