@@ -32,7 +32,7 @@ from stillroom.traces.answers.pool import Result, WorkerPool
 from stillroom.traces.answers.reading import Located, Ruling, also, located, rule
 from stillroom.traces.answers.records import Reason, verdict
 
-RULES = "3"
+RULES = "4"
 """Version of the rules: counted up when a verdict can change."""
 PACKAGES = ("sympy", "mpmath")
 DETAIL = 300
