@@ -5,7 +5,7 @@ r"""Lists, tuples, vectors and matrices: in any order or in theirs, entry by ent
 
 from __future__ import annotations
 
-from stillroom.traces.answers._matrices import worked_out
+from stillroom.traces.answers._matrices import as_one_table
 from stillroom.traces.answers.meaning import claimed, items, meaning
 from stillroom.traces.answers.tree import VALUES, Node, symbols, walk
 from stillroom.traces.answers.values import DIFFERENT, UNKNOWN, Answer, Rules, compare_values
@@ -14,7 +14,8 @@ from stillroom.traces.answers.values import DIFFERENT, UNKNOWN, Answer, Rules, c
 def collections(one: Node, other: Node, rules: Rules) -> Answer:
     """Values in any order, as often as they are given."""
     first, second = _named_tuples(items(one)), _named_tuples(items(other))
-    if one.kind == "set" or other.kind == "set":
+    signs = any(part.kind in ("pm", "mp") for node in (one, other) for part in walk(node))
+    if one.kind == "set" or other.kind == "set" or signs:  # 3 ± 0 is one value
         first, second = _distinct(first, rules), _distinct(second, rules)
     if len(first) != len(second):
         return _counts_differ(first, second, rules)
@@ -173,7 +174,7 @@ def _table(node: Node) -> list[tuple[Node, ...]] | None:
 
 def _as_table(node: Node) -> Node:
     """A formula of matrices or vectors as the one that it is; anything else, and what is not worked out, as it is."""
-    table = worked_out(node) if node.kind in ("add", "mul", "pow") else None
+    table = as_one_table(node) if node.kind in ("add", "mul", "pow") else None
     if table is None:
         return node
     return Node("matrix", tuple(table.rows)) if table.kind == "matrix" else Node("tuple", table.rows[0])
@@ -202,6 +203,11 @@ def _row_and_value(one: Node, other: Node, first: object, second: object, rules:
     row, value = (one, other) if first is not None else (other, one)
     if any(part.kind in _MANY for part in walk(value)):
         return Answer(None, "a formula of vectors, matrices or sets that is not worked out")
+    if row.kind == "matrix" and len(row.args) == len(row.args[0]) == 1:
+        return rules.compare(row.args[0][0], value, rules)
+    names = {part.args[0] for part in walk(value) if part.kind == "sym"}
+    if {"i", "j"} <= names or any(name.startswith("accent:") for name in names):
+        return Answer(None, "a vector against a sum of unit vectors")
     if row.kind == "matrix" and symbols(value):
         return Answer(None, "a matrix against a letter, which may stand for one")
     if row.kind == "matrix" or value.kind in ("rel", "text", "union", "interval"):

@@ -5,7 +5,7 @@ it is built, and counted. Whatever is not worked out here (a product of two vect
 sum, a power that is no whole number) is None: not known, and never a difference.
 
 >>> from stillroom.traces.answers.parser import read
->>> worked_out(read("(1, 2) + (3, 4)")).rows == [(read("4"), read("6"))]
+>>> as_one_table(read("(1, 2) + (3, 4)")).rows == [(read("4"), read("6"))]
 True
 """
 
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from stillroom.traces.answers.budget import spend
 from stillroom.traces.answers.rational import rational
-from stillroom.traces.answers.tree import Node, add, divide, mul, negative, number, walk
+from stillroom.traces.answers.tree import Node, add, divide, mul, negative, number, symbols, walk
 
 MAX_SIDE = 6
 """Rows and columns of a matrix that is multiplied."""
@@ -32,6 +32,12 @@ class Table(NamedTuple):
     def size(self) -> tuple[int, int]:
         """Rows and columns."""
         return len(self.rows), len(self.rows[0])
+
+
+def is_transposed(power: Node) -> bool:
+    """Whether a power is none, but a transpose: M^T."""
+    exponent = power.args[1]
+    return exponent.kind == "sym" and exponent.args[0] in _TRANSPOSED
 
 
 def determinant(rows: list[tuple[Node, ...]]) -> Node:
@@ -54,7 +60,7 @@ def has_tables(node: Node) -> bool:
     return node.kind in ("add", "mul", "pow", "fn") and any(part.kind in ("matrix", "tuple") for part in walk(node))
 
 
-def worked_out(node: Node) -> Table | None:
+def as_one_table(node: Node) -> Table | None:
     """The matrix or vector that a formula is; None where it is none, or is not worked out."""
     if node.kind == "matrix":
         return Table("matrix", list(node.args))
@@ -63,7 +69,7 @@ def worked_out(node: Node) -> Table | None:
     if not has_tables(node):
         return None
     if node.kind == "add":
-        return _sum([worked_out(part) for part in node.args])
+        return _sum([as_one_table(part) for part in node.args])
     if node.kind == "mul":
         return _product(node.args)
     return _power(*node.args) if node.kind == "pow" else None
@@ -75,7 +81,7 @@ def with_scalars(node: Node) -> Node:
         return node
     args = tuple(with_scalars(arg) if isinstance(arg, Node) else arg for arg in node.args)
     if node.kind == "fn" and len(args) == 2 and args[0] in ("det", "tr", "abs"):
-        table = worked_out(args[1])
+        table = as_one_table(args[1])
         if table is not None and table.kind == "matrix" and table.size[0] == table.size[1] <= 4:
             return _trace(table) if args[0] == "tr" else determinant(table.rows)
     return Node(node.kind, args)
@@ -113,17 +119,21 @@ def _product(factors: tuple[Node, ...]) -> Table | None:
     total: Table | None = None
     scalars: list[Node] = []
     for factor in factors:
-        table = worked_out(factor)
+        table = as_one_table(factor)
         if table is None:
             scalar = with_scalars(factor)
-            if any(part.kind in ("matrix", "tuple") for part in walk(scalar)):
-                return None
+            if any(part.kind in ("matrix", "tuple", "text") for part in walk(scalar)):
+                return None  # words may say what is done to it: rref(…)
             scalars.append(scalar)
         else:
             total = table if total is None else _multiplied(total, table)
             if total is None:
                 return None
-    return _scaled(total, mul(*scalars)) if total is not None and scalars else total
+    if total is None or not scalars:
+        return total
+    if total.kind == "tuple" and any(map(symbols, scalars)):
+        return None  # t(1, 2) may be a function of two arguments
+    return _scaled(total, mul(*scalars))
 
 
 def _scaled(table: Table, factor: Node) -> Table:
@@ -146,10 +156,10 @@ def _multiplied(one: Table, other: Table) -> Table | None:
 
 
 def _power(base: Node, exponent: Node) -> Table | None:
-    table = worked_out(base)
+    table = as_one_table(base)
     if table is None or table.kind != "matrix":
         return None
-    if exponent.kind == "sym" and exponent.args[0] in _TRANSPOSED:
+    if is_transposed(Node("pow", (base, exponent))):
         return Table("matrix", list(zip(*table.rows, strict=True)))
     times = rational(exponent)
     if times is None or times.denominator != 1 or table.size[0] != table.size[1]:

@@ -49,7 +49,7 @@ def spend(units: int) -> None:
 
 @contextmanager
 def allowance(units: int | None) -> Iterator[None]:
-    """Sets what may be spent within, in this thread; None: anything. Within another allowance it stands alone, so that
+    """Sets what may be spent within, in this thread; None: anything. One within another stands alone, so that
     what is remembered costs the same as what is not."""
     before = _left.units
     _left.units = units

@@ -83,6 +83,8 @@ def compare(one: Node, other: Node, rules: Rules) -> Answer:
     first, second = _parameters(first, second, rules)
     first, second = _function_arguments(first, second)
     answer = _kinds(first.value, second.value, one, other, rules)
+    if answer.same is False and any(_is_of_sets(part) for side in (one, other) for part in walk(side)):
+        answer = Answer(None, "a formula of sets or lists that is not worked out")
     if answer.same and _names_differ(first.label, second.label):
         return Answer(None, "they are said of different things")
     return answer if answer.same is True else _other_names(first, second, rules) or answer
@@ -107,6 +109,16 @@ def _is_one_claim(node: Node, rules: Rules) -> bool:
     )
     rules.work = aside.work
     return agree
+
+
+def _is_of_sets(node: Node) -> bool:
+    """A sum, product, power or function of sets or lists: {1, 2} × {3}, |{1, 2}|."""
+    return node.kind in ("add", "mul", "pow", "fn") and any(
+        isinstance(part, Node) and part.kind in _SETS_AND_LISTS for part in node.args
+    )
+
+
+_SETS_AND_LISTS = SETS | {"set", "list", "both", "either"}
 
 
 def _kinds(one: Node, other: Node, first: Node, second: Node, rules: Rules) -> Answer:

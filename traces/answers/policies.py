@@ -42,7 +42,7 @@ class Policies:
     `chains`: an answer of several sides (`9 * 2 = 18`). `agree`: the sides must agree, or it is left open; `last`:
     the last one counts, whatever the others say.
     `worked_out`: whether arithmetic that is left to do, an equation that is left to solve, or a formula of the prompt
-    is an answer to a value (see `worked_out.py`). `required`: it is not; `any`: it is.
+    is an answer to a value (see `worked_out.py`). `required`: it is not, and is left unscored; `any`: it is.
     `decimal_comma`: `either`: 1,22 is 1.22 or a list, whichever fits; `list`: it is a list.
     `unmarked`: an answer without a box or marker. `line`: only where it stands alone or in a plain statement;
     `last`: the last formula or number of the text is taken.

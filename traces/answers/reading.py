@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from stillroom.traces.answers.budget import CALLER, READING, WORKER, Spent, allowance
@@ -145,9 +145,8 @@ def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = N
     assert not isinstance(other, Found)
     ruling = _ruled(one, other, answer, policies, confirm)
     if ruling.reason is Reason.EQUAL and policies.worked_out != "any":
-        undone = _held_to(lambda: worked_out(_formula(gold), _formula(answer)), ruling, policies)
-        if undone is not None:
-            return undone
+        is_done = partial(worked_out, _formula(gold), _formula(answer))
+        ruling = _held_to(is_done, ruling, policies, "it is left to work out")
     if ruling.reason is Reason.DIFFERENT:
         prose = is_prose(gold) or is_prose(answer)
         return ruling._replace(reason=Reason.NEEDS_POLICY, why="prose") if prose else ruling
@@ -161,7 +160,8 @@ def not_restated(ruling: Ruling, gold: str, answer: str, prompt: str, policies: 
     """The ruling on two answers as they were found, with a look at the prompt: what only restates it is no answer."""
     if ruling.reason is not Reason.EQUAL or not prompt or policies.worked_out == "any":
         return ruling
-    return _held_to(lambda: restated(_formula(gold), _formula(answer), prompt), ruling, policies) or ruling
+    repeats = partial(restated, _formula(gold), _formula(answer), prompt)
+    return _held_to(lambda: not repeats(), ruling, policies, "it stands in the prompt")
 
 
 def _formula(text: str) -> str:
@@ -170,20 +170,16 @@ def _formula(text: str) -> str:
     return choice.text if choice is not None and choice.text else text.removesuffix(OUTSIDE)
 
 
-def _held_to(is_worked_out: Callable[[], Answer], ruling: Ruling, policies: Policies) -> Ruling | None:
-    """The ruling where a right answer is not worked out; None where it is."""
+def _held_to(is_done: Callable[[], bool], ruling: Ruling, policies: Policies, why: str) -> Ruling:
+    """The ruling on a right answer, or that it is not worked out, and why."""
     try:
         with allowance(CALLER):
-            worked = is_worked_out()
+            if is_done():
+                return ruling
     except (Spent, OverflowError, RecursionError, ValueError) as large:
         return ruling._replace(reason=Reason.OVER_LIMIT, why=str(large))
-    if worked.same is True:
-        return None
-    rejected = worked.same is False and policies.worked_out == "required"
-    reason = Reason.DIFFERENT if rejected else Reason.NEEDS_POLICY
-    return ruling._replace(
-        reason=reason, why=worked.why, policies=(*ruling.policies, f"worked_out={policies.worked_out}")
-    )
+    reason = Reason.NOT_WORKED_OUT if policies.worked_out == "required" else Reason.NEEDS_POLICY
+    return ruling._replace(reason=reason, why=why, policies=(*ruling.policies, f"worked_out={policies.worked_out}"))
 
 
 _WORD = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}")
@@ -243,12 +239,14 @@ def _compared(first: Reading, second: Reading, answer: str, rules: Rules) -> Rul
     for policy in asked:
         same = rules.decide(policy, _ANOTHER[policy])
     if same.same is False and any(_is_unknown(part) for side in (first, second) for part in walk(side.node)):
-        same = Answer(None, "a command that is not known")
+        same = Answer(None, "a command that is not known, or is not worked out")
     return Ruling(_REASONS[same.same], answer, same.why, tuple(sorted(rules.used)), bool(asked))
 
 
 def _is_unknown(node: Node) -> bool:
-    return node.kind == "sym" and str(node.args[0]).startswith("\\")
+    """A command that is not known, or a line over more than letters: of a complex number, a decimal, a statement."""
+    name = str(node.args[0]) if node.kind == "sym" else ""
+    return name.startswith("\\") or (name.startswith("overline:") and not name.removeprefix("overline:").isalpha())
 
 
 _ANOTHER: dict[str, dict[str, bool | None]] = {

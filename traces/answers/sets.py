@@ -291,6 +291,12 @@ def _number(end: Node) -> Any:
     return found if context().im(found) == 0 else None
 
 
+def is_ordered(pieces: tuple[Piece, ...]) -> bool:
+    """Whether a set is one piece, or all its ends have a place on the line: else its pieces stand as they were
+    written, and may belong together."""
+    return len(pieces) < 2 or all(_number(end) is not None for piece in pieces for end in (piece.low, piece.high))
+
+
 def _joined(pieces: list[Piece]) -> list[Piece]:
     """In order, and joined where they touch; as written where an end is not known."""
     keyed = [(_number(piece.low), _number(piece.high), piece) for piece in pieces]

@@ -5,25 +5,24 @@ r"""Is an answer worked out, or does it only restate the question?
 Asked of an answer that is right, and only where the gold is a value that is worked out itself. It looks at the answer
 as it is written (6/2 is a quotient, 2^3 a power) and never at what it is equal to. The rule:
 
-* A **literal** is worked out: an integer, a decimal, a fraction of two integers that is none (7/12, 3 1/2), a
-  percentage, a number times a power of ten, with a sign or a unit.
-* An **exact form** is worked out: one power with more digits than anybody writes (2^99), one factorial or binomial
-  (10!, \binom{10}{3}), and arithmetic of these that is as long (2^99 - 1); a root, π, e, i or a function that has no
+* A **literal** is worked out: an integer, a decimal, a fraction of two integers that is no integer (7/12, 3 1/2), a
+  percentage, a number times a power of ten from 1000 on, with a sign or a unit.
+* An **exact form** is worked out: one power of a million or more (2^99), one factorial or binomial (10!,
+  \binom{10}{3}), and arithmetic of these of a billion or more (2^99 - 1); a root, π, e, i or a function that has no
   rational value (√2, 3π/4, e^2, 1 + √5, \ln 2), with one integer in front of it and one below it.
-* **Arithmetic that is left to do** is not worked out: a sum, product, quotient, root or function that is a rational
-  number (43 + 83, 252/2, √64, \sin(π/2)), and a sum or product of matrices or tuples.
-* **In between**, it is left open: short powers (5^2), products and quotients with a power, factorial or binomial in
-  them (3 · 2^5), terms that could be collected (π/2 + π/4, 2 + 3 + √2), products of sums (without variables).
-* An equation or inequality that is **not solved** (x + 3 = 5, x + 3 < 5) is not worked out, where the gold has no
-  variables.
-* A formula that **stands in the prompt** is not worked out; a plain number in another notation (0.75 for 3/4) that
-  stands there is left open, and an integer may stand there.
-* What is **written like the gold**, but for the order of terms and factors, is always worked out.
+* **Arithmetic that is left to do** is not: a sum, product, quotient, root or function that is a rational number
+  (43 + 83, 252/2, √64, \sin(π/2)), a short power (5^2), a product with a power or factorial in it (3 · 2^5), terms
+  that can be collected (π/2 + π/4, 2 + 3 + √2), a product of sums without variables, a sum or product of matrices or
+  tuples, a function that the gold does not have (\sin 45° for √2/2), and whatever changes nothing (+ 0, · 1).
+* An equation or inequality that is **not solved** is not (x + 3 = 5, x + 3 < 5), where the gold has no variables.
+* A formula that **stands in the prompt** is not, nor a plain number of the prompt in another notation than the gold's
+  (0.75 for 3/4). An integer may stand there.
+* What is **written like the gold**, but for the order of terms and factors, always is.
 
->>> worked_out("126", "43 + 83").same, worked_out(r"\sqrt{2}", r"\frac{2}{\sqrt{2}}").same
+>>> worked_out("126", "43 + 83"), worked_out("126", "126")
 (False, True)
->>> restated(r"5\sqrt{2}", r"\sqrt{50}", r"Simplify $\sqrt{50}$.").same
-False
+>>> restated(r"5\sqrt{2}", r"\sqrt{50}", r"Simplify $\sqrt{50}$.")
+True
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import IntEnum
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from stillroom.traces.answers._matrices import is_transposed
 from stillroom.traces.answers.budget import READING, Spent, allowance
 from stillroom.traces.answers.fingerprint import Undefined
 from stillroom.traces.answers.lexer import Unreadable, plain
@@ -46,7 +45,7 @@ from stillroom.traces.answers.numeric import context, evaluate
 from stillroom.traces.answers.parser import parse
 from stillroom.traces.answers.rational import rational
 from stillroom.traces.answers.tree import MINUS_ONE, ONE, Node, is_inequality, number, show, symbols, walk
-from stillroom.traces.answers.values import Answer, decimal_step
+from stillroom.traces.answers.values import decimal_step
 
 LONG_POWER = 10**6
 """A power from here on is an exact form: a shorter one is as quickly written out."""
@@ -80,31 +79,17 @@ _FAMILIES = {
 }
 
 
-class Form(IntEnum):
-    """How far a value is worked out; of several, the worst counts."""
-
-    DONE = 0
-    OPEN = 1
-    UNDONE = 2
-
-
-DONE = Answer(True)
 _ZERO, _TWO, _TEN = number(0), number(2), number(10)
-_SAID = {
-    Form.DONE: DONE,
-    Form.OPEN: Answer(None, "it may be left to work out"),
-    Form.UNDONE: Answer(False, "it is left to work out"),
-}
 
 
-def worked_out(gold: str, answer: str) -> Answer:
-    """Whether an answer that is right is worked out as far as its gold is; None where that is a matter of taste."""
+def worked_out(gold: str, answer: str) -> bool:
+    """Whether an answer that is right is worked out as far as its gold is."""
     one, other = as_written(gold), as_written(answer)
     if one is None or other is None or _is_literal(other):
-        return DONE
+        return True
     parts = list(_parts(one))
-    if not all(part.solved and _form(part.node, _functions(part.node)) is Form.DONE for part in parts):
-        return DONE  # the gold is no value, or not worked out itself
+    if not all(part.solved and _is_done(part.node, _functions(part.node)) for part in parts):
+        return True  # the gold is no value, or not worked out itself
     known = _Gold(
         shapes=_shapes(one),
         literal=all(_is_literal(part.node) for part in parts) and not _has_degrees(one),
@@ -112,29 +97,24 @@ def worked_out(gold: str, answer: str) -> Answer:
         closed=not any(symbols(part.node) for part in parts),
         functions=frozenset().union(*(_functions(part.node) for part in parts)),
     )
-    if shape(other) in known.shapes:
-        return DONE
-    return _SAID[max((_part_form(part, known) for part in _parts(other)), default=Form.DONE)]
+    return shape(other) in known.shapes or all(_is_part_done(part, known) for part in _parts(other))
 
 
-def restated(gold: str, answer: str, prompt: str) -> Answer:
-    """Whether an answer that is right is more than a formula of the prompt; None for a plain number that stands there
-    in another notation than the gold's."""
+def restated(gold: str, answer: str, prompt: str) -> bool:
+    """Whether an answer that is right is only a formula of the prompt."""
     one, other = as_written(gold), as_written(answer)
-    if one is None or other is None or _is_plain(other) or _is_same_number(one, other):
-        return DONE
+    if one is None or other is None or _is_plain(other) or one.kind == other.kind == "num":
+        return False
     alike = _shapes(one)
     parts = [part.node for part in _parts(other)]
     turned = is_inequality(other) != is_inequality(one)  # x < 3 for (-∞, 3) is another notation
     if not turned and all(shape(part) in alike for part in parts):
-        return DONE
+        return False
     prompt = prompt[-MAX_PROMPT:]
     asked = formulas(prompt)
     said = _tokens(answer.rpartition("=")[2])
     compound = [part for part in parts if not _is_plain(part) and shape(part) not in alike]
-    if said not in _tokens(prompt) and not any(hash(shape(part)) in asked for part in [other, *compound]):
-        return DONE
-    return Answer(None if _is_literal(other) else False, "it stands in the prompt")
+    return said in _tokens(prompt) or any(hash(shape(part)) in asked for part in [other, *compound])
 
 
 # -- what is written -------------------------------------------------------------------------------------------------
@@ -177,7 +157,7 @@ def _parts(node: Node) -> Iterator[_Part]:
         inner = node.args[:2]
     elif node.kind == "matrix":
         inner = tuple(itertools.chain.from_iterable(node.args))
-    elif node.kind in _WRAPPERS:
+    elif node.kind in _WRAPPERS or (node.kind == "pow" and is_transposed(node)):
         inner = node.args[:1]
     elif node.kind == "builder":
         inner = node.args[1:2]
@@ -191,7 +171,8 @@ def _parts(node: Node) -> Iterator[_Part]:
         if said.value.kind == "rel" and (symbols(node) or not sides):
             yield _Part(node, solved=False)
         else:  # 43 + 83 = 126: one side that is worked out is enough
-            inner = (min(sides, key=_form_alone),) if sides else (said.value,)
+            best = [side for side in sides if _is_done(side, _functions(side))] or sides or [said.value]
+            inner = (best[-1],)
     else:
         yield _Part(node)
     for part in inner:
@@ -229,11 +210,6 @@ def _is_plain(node: Node) -> bool:
 
 def _is_integer(node: Node) -> bool:
     return node.kind == "num" and node.args[0].denominator == 1 and node.args[1] is None
-
-
-def _is_same_number(one: Node, other: Node) -> bool:
-    """Whether both are decimals, perhaps rounded."""
-    return one.kind == other.kind == "num"
 
 
 def _is_literal(node: Node) -> bool:
@@ -320,60 +296,49 @@ class _Gold:
     functions: frozenset[str]
 
 
-def _part_form(part: _Part, gold: _Gold) -> Form:
+def _is_part_done(part: _Part, gold: _Gold) -> bool:
     if not part.solved:
-        return Form.UNDONE if gold.closed else Form.DONE
+        return not gold.closed
     if shape(part.node) in gold.shapes or all(factor.kind in _NAMED for factor in _unsigned(part.node)):
-        return Form.DONE
+        return True
     if gold.literal and (_is_rational(part.node) or not gold.rounded):
-        return _number_form(part.node)
-    return _form(part.node, gold.functions if gold.closed else gold.functions | frozenset(_FAMILIES.values()))
+        return _is_number_done(part.node)
+    return _is_done(part.node, gold.functions if gold.closed else gold.functions | frozenset(_FAMILIES.values()))
 
 
-def _form_alone(node: Node) -> Form:
-    return _form(node, _functions(node))
-
-
-def _number_form(node: Node) -> Form:
+def _is_number_done(node: Node) -> bool:
     """Of what is a rational number."""
     if _is_literal(node) or _is_exact(node):
-        return Form.DONE
-    parts = list(walk(node))
-    if any(_is_power(part) or (part.kind == "fn" and part.args[0] in _COUNTING) for part in parts):
-        return Form.DONE if _is_long(node, LONG_FORM) else Form.OPEN
-    return Form.OPEN if any(part.kind in ("text", "dots") for part in parts) else Form.UNDONE
+        return True
+    counted = any(_is_power(part) or (part.kind == "fn" and part.args[0] in _COUNTING) for part in walk(node))
+    return counted and _is_long(node, LONG_FORM)
 
 
-def _form(node: Node, functions: frozenset[str]) -> Form:
+def _is_done(node: Node, functions: frozenset[str]) -> bool:
     """Of any value. `functions`: those that may be left in it."""
     if _is_rational(node):
-        return _number_form(node)
+        return _is_number_done(node)
     if node.kind in ("add", "mul", "pow") and any(part.kind in ("matrix", "tuple", "bracket") for part in node.args):
-        return Form.UNDONE
-    inner, form = list(node.args), Form.DONE
-    if _has_no_effect(node):
-        return Form.OPEN
-    if node.kind == "add":
-        form = Form.OPEN if _can_be_collected(node) else Form.DONE
-    elif node.kind == "mul":
+        return False
+    inner = list(node.args)
+    if _has_no_effect(node) or (node.kind == "add" and _can_be_collected(node)):
+        return False
+    if node.kind == "mul":
         inner = _unsigned(node)
         numbers = [part for part in inner if part.kind == "num"]
         below = [part for part in inner if part.kind == "pow" and part.args[1] == MINUS_ONE and _is_rational(part)]
         sums = [part for part in inner if part.kind == "add" and not symbols(part)]
-        form = Form.OPEN if max(len(numbers), len(below), len(sums)) > 1 else Form.DONE
+        if max(len(numbers), len(below), len(sums)) > 1:
+            return False
     elif node.kind == "pow":
-        expands = (
-            node.args[0].kind == "add" and not symbols(node.args[0]) and _is_power(Node("pow", (_TWO, node.args[1])))
-        )
-        form = Form.OPEN if expands else Form.DONE
         inner = [part for part in node.args if part != MINUS_ONE]
+        if node.args[0].kind == "add" and not symbols(node.args[0]) and _is_power(Node("pow", (_TWO, node.args[1]))):
+            return False
     elif node.kind == "fn":
         name, *inner = node.args
-        if name in _OPERATIONS and name not in functions:
-            return Form.UNDONE
-        stays = _FAMILIES.get(name, name) in functions or name not in (*_FAMILIES, "abs")
-        form = Form.DONE if stays else Form.OPEN
-    return max(form, *(_form(part, functions) for part in inner if isinstance(part, Node)), Form.DONE)
+        if (name in _OPERATIONS or name in _FAMILIES or name == "abs") and _FAMILIES.get(name, name) not in functions:
+            return False
+    return all(_is_done(part, functions) for part in inner if isinstance(part, Node))
 
 
 def _has_no_effect(node: Node) -> bool:

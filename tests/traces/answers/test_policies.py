@@ -10,6 +10,7 @@ from stillroom.traces.answers.reading import Ruling, judge
 from stillroom.traces.answers.records import Reason
 
 EQUAL, DIFFERENT, OPEN = Reason.EQUAL, Reason.DIFFERENT, Reason.NEEDS_POLICY
+UNDONE = Reason.NOT_WORKED_OUT
 COLUMN = r"\begin{pmatrix}1\\2\end{pmatrix}"
 
 CASES: list[tuple[str, str, str, dict[str, Reason]]] = [
@@ -52,10 +53,10 @@ CASES: list[tuple[str, str, str, dict[str, Reason]]] = [
     ("decimal_comma", "1.22", "1,22", {"either": EQUAL, "list": DIFFERENT, "ask": OPEN}),
 ]
 WORKED_OUT: list[tuple[str, str, dict[str, Reason]]] = [
-    ("126", "43 + 83", {"required": DIFFERENT, "any": EQUAL, "ask": OPEN}),
-    ("2", "x + 3 = 5", {"required": DIFFERENT, "any": EQUAL, "ask": OPEN}),
-    (r"(-\infty, 2)", "x + 3 < 5", {"required": DIFFERENT, "any": EQUAL, "ask": OPEN}),
-    ("25", "5^2", {"required": OPEN, "any": EQUAL, "ask": OPEN}),
+    ("126", "43 + 83", {"required": UNDONE, "any": EQUAL, "ask": OPEN}),
+    ("2", "x + 3 = 5", {"required": UNDONE, "any": EQUAL, "ask": OPEN}),
+    (r"(-\infty, 2)", "x + 3 < 5", {"required": UNDONE, "any": EQUAL, "ask": OPEN}),
+    ("25", "5^2", {"required": UNDONE, "any": EQUAL, "ask": OPEN}),
 ]
 """The one policy that looks at the answer alone."""
 EACH = [
