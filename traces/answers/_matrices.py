@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from stillroom.traces.answers.budget import spend
 from stillroom.traces.answers.rational import rational
-from stillroom.traces.answers.tree import Node, add, divide, mul, negative, number, symbols, walk
+from stillroom.traces.answers.tree import VALUES, Node, add, divide, mul, negative, number, symbols, walk
 
 MAX_SIDE = 6
 """Rows and columns of a matrix that is multiplied."""
@@ -122,8 +122,8 @@ def _product(factors: tuple[Node, ...]) -> Table | None:
         table = as_one_table(factor)
         if table is None:
             scalar = with_scalars(factor)
-            if any(part.kind in ("matrix", "tuple", "text") for part in walk(scalar)):
-                return None  # words may say what is done to it: rref(…)
+            if not all(part.kind in VALUES for part in walk(scalar)):
+                return None  # a vector in it, or words: rref(M)
             scalars.append(scalar)
         else:
             total = table if total is None else _multiplied(total, table)

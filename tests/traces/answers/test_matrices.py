@@ -45,6 +45,8 @@ def test_worked_out(formula: str, same: str) -> None:
         (f"{M}^x", f"{M}"),
         (r"\begin{pmatrix}1&2\\2&4\end{pmatrix}^{-1}", f"{M}"),
         (f"{M}", "A"),
+        (rf"\operatorname{{rref}}({M})", "42"),
+        (r"\operatorname{zeros}(100,100)", "42"),
         (r"\begin{pmatrix}1\\0\\0\end{pmatrix}\times\begin{pmatrix}0\\1\\0\end{pmatrix}", "(0,0,1)"),
     ],
 )
