@@ -17,6 +17,8 @@ from typing import Any
 import hypothesis
 import pytest
 
+from tests import tiny as tiny
+
 Body = dict[str, Any]
 
 # Deadlines would fail tests for nothing but a busy machine.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.students import tiny as tiny_models
+from tests.conftest import tiny as tiny_models
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,10 @@ import pytest
 from pydantic import TypeAdapter
 
 from stillroom.errors import MissingExtra, MissingFile, MissingKey
+from stillroom.sampling.models import DTYPES
 from stillroom.sampling.records import Request, SamplingParams, Usage, user
+from stillroom.sampling.teachers import transformers as transformers_teacher
+from stillroom.sampling.teachers import vllm as vllm_teacher
 from stillroom.sampling.teachers.base import Teacher
 from stillroom.sampling.teachers.factory import make_teacher
 from stillroom.sampling.teachers.openai import OpenAITeacher
