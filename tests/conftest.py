@@ -14,9 +14,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
+from tests import tiny as tiny
+
 Body = dict[str, Any]
+
+# Deadlines would fail tests for nothing but a busy machine.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 # Where several processes share the tests out (pytest-xdist), each computes with one thread, and so do those it starts:
 # threads of several processes on the same cores wait for each other most of the time. Read when torch is imported.

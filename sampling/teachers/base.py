@@ -63,6 +63,16 @@ class CountsTokens(Protocol):
 
 
 @runtime_checkable
+class KnowsTokens(Protocol):
+    """What a teacher may offer besides: the special tokens of its tokenizer, which no text by others may hold."""
+
+    @property
+    def special_tokens(self) -> frozenset[str]:
+        """As text, such as `<|im_end|>`. Loads the tokenizer, no weights."""
+        ...
+
+
+@runtime_checkable
 class ComputesHere(Protocol):
     """What a teacher has that loads a model on this machine."""
 
@@ -70,6 +80,11 @@ class ComputesHere(Protocol):
     def dtype(self) -> str | None:
         """The type of number that the model computes in, as torch names it; None as long as it is not loaded."""
         ...
+
+
+def special_tokens_of(teacher: Teacher) -> frozenset[str]:
+    """The special tokens of a teacher's tokenizer; none where it has no tokenizer at hand."""
+    return teacher.special_tokens if isinstance(teacher, KnowsTokens) else frozenset()
 
 
 def dtype_of(teacher: Teacher) -> str | None:

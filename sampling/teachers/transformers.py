@@ -85,6 +85,11 @@ class TransformersTeacher:
         """Tokens of a prompt. Loads the tokenizer, no weights."""
         return self._prompts.count(messages)
 
+    @property
+    def special_tokens(self) -> frozenset[str]:
+        """Those of the model's tokenizer. Loads it, and no weights."""
+        return self._prompts.special_tokens
+
     async def sample(self, request: Request, usage: Usage) -> Completion:
         """Answers one request.
 

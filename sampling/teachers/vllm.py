@@ -104,6 +104,11 @@ class VllmTeacher:
         """Tokens of a prompt. Starts no engine."""
         return self._prompts.count(messages)
 
+    @property
+    def special_tokens(self) -> frozenset[str]:
+        """Those of the model's tokenizer. Loads it, and no weights."""
+        return self._prompts.special_tokens
+
     async def sample(self, request: Request, usage: Usage) -> Completion:
         """Answers one request. Raises RequestFailed for a request that vLLM refuses, RunError if its engine died."""
         loaded = await self._load()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.students.tiny import save_small
+from tests.conftest import tiny
 
 
 @pytest.fixture(scope="session")
@@ -19,4 +19,4 @@ def small_student(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pytest.skip(f"needs {package}")
     sums = [(a, total) for total in range(11, 90) for a in range(1 + total % 3, total - 1, 1 + total // 8)]
     taught = [(f"What is {a} + {total - a}?", f"{a} + {total - a} = {total}.\n#### {total}") for a, total in sums]
-    return save_small(tmp_path_factory.mktemp("models") / "small", taught)
+    return tiny.save_small(tmp_path_factory.mktemp("models") / "small", taught)

@@ -12,7 +12,7 @@ from stillroom.errors import InputError, MissingFile, RecipeError
 from stillroom.recipes.display import Display
 from stillroom.recipes.progressive_runner import ProgressiveResult, _of_stage, _pairs
 from stillroom.recipes.running import run
-from stillroom.sampling.models import fingerprint
+from stillroom.sampling.models import fingerprint, pick_device, pick_dtype
 from stillroom.sampling.records import Task, user
 from stillroom.students.evaluate.results import Result
 from stillroom.traces.tasks import TaskSet
@@ -132,6 +132,8 @@ def test_the_tutor_teaches_the_pupil(chain: tuple[Path, Path]) -> None:
         assert facts["finished"]
         assert facts["name"] == f"steps-{stage}"
         assert (folder / "student" / "merged" / "config.json").is_file()
+    machine = pick_dtype(pick_device())
+    assert facts["dtypes"] == dict.fromkeys(("teacher", "student", "before", "after"), machine)
     tutor = f"transformers:{fingerprint(str(chain[1] / 'stages' / 'tutor' / 'student' / 'merged'))}"
     assert facts["teacher"]["identity"] == tutor
     examined, asked = (

@@ -6,14 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 import pytest
 
-from tests.students import tiny as tiny_models
-
-# Deadlines would fail tests for nothing but a busy machine.
-hypothesis.settings.register_profile("patient", deadline=None)
-hypothesis.settings.load_profile("patient")
+from tests.conftest import tiny as tiny_models
 
 
 @pytest.fixture(scope="session", autouse=True)
