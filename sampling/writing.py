@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from stillroom.errors import RunError, StillroomError
+from stillroom.sampling.secrets import named
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -84,7 +85,11 @@ def _cannot(do: str, path: Path, error: OSError) -> RunError:
 
 
 def readable(text: str) -> str:
-    """The text without anything that a terminal obeys or a page lays out: such characters as their codes."""
+    """The text for people: without what `secrets` knows, and with nothing that a terminal obeys or a page lays out.
+    Such characters stand as their codes."""
+    text = named(text)
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text)
 
 

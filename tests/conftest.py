@@ -15,7 +15,17 @@ from typing import Any
 
 import pytest
 
+from stillroom.sampling import secrets
+
 Body = dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_kept_secret() -> Iterator[None]:
+    """What one test kept secret is not hidden from the next."""
+    secrets.forget()
+    yield
+    secrets.forget()
 
 
 @dataclass(frozen=True)
