@@ -11,12 +11,18 @@ a token, and the mean answer so far, else the most that was asked for.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 
 # Of English text, roughly; other languages need more, which the first answer of a task tells.
 CHARACTERS_PER_TOKEN = 4.0
 # Tasks whose prompts are remembered: many more than are open at once, yet a run of a million stays small.
 REMEMBERED = 4096
+
+
+def estimated_tokens(characters: int) -> int:
+    """Tokens of a text of that many characters, where nobody counted them."""
+    return math.ceil(characters / CHARACTERS_PER_TOKEN)
 
 
 class Costs:

@@ -15,9 +15,11 @@ import time
 from typing import NamedTuple
 
 from stillroom.errors import RequestFailed, TeacherDown
+from stillroom.sampling._pacing_tokens import estimated_tokens
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.hashing import draw_seed
 from stillroom.sampling.ledger import Ledger
+from stillroom.sampling.outside import tokens_in
 from stillroom.sampling.records import (
     Attempt,
     Completion,
@@ -28,7 +30,9 @@ from stillroom.sampling.records import (
     Usage,
 )
 from stillroom.sampling.retry import RetrySettings, with_retries
+from stillroom.sampling.secrets import blot, named
 from stillroom.sampling.teachers.base import Teacher
+from stillroom.sampling.writing import storable
 
 # This many requests in a row, each after its retries, without one answer: nobody is there.
 FAILURES_IN_A_ROW = 12
@@ -71,13 +75,14 @@ class Requests:
         self._failures_in_a_row, self._answered_any = 0, True
         self._counts.prompt_tokens += attempt.prompt_tokens
         self._counts.completion_tokens += attempt.completion_tokens
+        self._counts.estimated += usage.uncounted
         return Answered(self._ledger.add_attempt(key, request.sampling.max_tokens, attempt), attempt)
 
     def fail(self, key: str, request: Request, error: RequestFailed) -> None:
         """Counts and records a request that failed for good."""
         self._counts.failed += 1
-        self._counts.last_failure = str(error)
-        self._ledger.add_failure(key, request.index, request.task_id, str(error))
+        self._counts.last_failure = named(str(error))
+        self._ledger.add_failure(key, request.index, request.task_id, self._counts.last_failure)
         # A request that was refused for what it says is no sign that nobody is there, unless all are refused.
         self._failures_in_a_row += error.retryable or not self._answered_any
 
@@ -93,32 +98,52 @@ class Requests:
         async def once() -> Attempt:
             started = time.monotonic()
             completion = await self._teacher.sample(request, usage)
-            return _as_attempt(request, completion, self.identity, time.monotonic() - started)
+            tokens = _tokens(request, completion, usage)
+            return _as_attempt(request, completion, tokens, self.identity, time.monotonic() - started)
 
         return await with_retries(once, self._retry)
 
 
-def _as_attempt(request: Request, answer: Completion, teacher: str, latency_s: float) -> Attempt:
+class _Tokens(NamedTuple):
+    prompt: int
+    completion: int
+
+
+def _tokens(request: Request, answer: Completion, usage: Usage) -> _Tokens:
+    """What the answer cost. Where nobody counted, by its characters: a limit or a budget has to hold there too."""
+    prompt, completion = tokens_in(answer.prompt_tokens), tokens_in(answer.completion_tokens)
+    usage.uncounted |= prompt is None or completion is None
+    if not usage.uncounted:
+        return _Tokens(prompt or 0, completion or 0)
+    asked = estimated_tokens(sum(len(message.content) for message in request.messages))
+    said = estimated_tokens(len(answer.text) + len(answer.reasoning or ""))
+    return _Tokens(prompt or asked, max(completion or 0, min(said, request.sampling.max_tokens)))
+
+
+def _as_attempt(request: Request, answer: Completion, tokens: _Tokens, teacher: str, latency_s: float) -> Attempt:
+    text, reasoning = _kept(answer.text), None if answer.reasoning is None else _kept(answer.reasoning)
+    told = (text, reasoning) != (storable(answer.text), answer.reasoning and storable(answer.reasoning))
+    choices = None if told else answer.choices  # a secret may stand in the tokens, a few letters in each
     return Attempt(
         task_id=request.task_id,
         index=request.index,
-        text=_storable(answer.text),
-        reasoning=None if answer.reasoning is None else _storable(answer.reasoning),
+        text=text,
+        reasoning=reasoning,
         finish_reason=answer.finish_reason,
-        prompt_tokens=answer.prompt_tokens,
-        completion_tokens=answer.completion_tokens,
+        prompt_tokens=tokens.prompt,
+        completion_tokens=tokens.completion,
         logprobs=answer.logprobs,
         latency_s=latency_s,
         teacher=teacher,
-        choices=None if answer.choices is None else tuple(map(_storable_choice, answer.choices)),
+        choices=None if choices is None else tuple(map(_kept_choice, choices)),
     )
 
 
-def _storable(text: str) -> str:
-    """Lone surrogates, which JSON from a server may hold, cannot be written as UTF-8: U+FFFD instead."""
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+def _kept(text: str) -> str:
+    """What is kept of a text: what can be written as UTF-8, without a secret that a server gives back."""
+    return blot(storable(text))
 
 
-def _storable_choice(choice: TokenChoice) -> TokenChoice:
-    top = tuple((_storable(token), logprob) for token, logprob in choice.top)
-    return TokenChoice(_storable(choice.token), choice.logprob, top)
+def _kept_choice(choice: TokenChoice) -> TokenChoice:
+    top = tuple((_kept(token), logprob) for token, logprob in choice.top)
+    return TokenChoice(_kept(choice.token), choice.logprob, top)

@@ -94,5 +94,8 @@ def readable(text: str) -> str:
 
 
 def storable(text: str) -> str:
-    """Text that can be written as UTF-8: a lone surrogate, which a model's broken output may hold, becomes U+FFFD."""
-    return _SURROGATE.sub("�", text)
+    """Text that can be written as UTF-8: a lone surrogate, which a model's broken output may hold, becomes U+FFFD,
+    and two that make a pair the character that they stand for."""
+    if text.isascii() or not _SURROGATE.search(text):
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

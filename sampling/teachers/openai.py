@@ -15,6 +15,7 @@ import asyncio
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from stillroom.errors import InputError, MissingKey, RequestFailed
@@ -141,10 +142,15 @@ class OpenAITeacher:
 
     def _read(self, reply: HttpReply, turn: Turn, request: Request, usage: Usage) -> Completion:
         try:
-            answer = read_answer(reply.body, choices=request.sampling.top_logprobs > 0)
+            read = read_answer(reply.body, choices=request.sampling.top_logprobs > 0)
         except Unreadable as error:
             raise NoAnswer(End.BROKEN, f"no chat completion: {error}") from None
-        usage.prompt_tokens, usage.completion_tokens = answer.prompt_tokens, answer.completion_tokens
+        answer = read.completion
+        parts = usage.completion_tokens or 0  # of a stream
+        usage.uncounted = read.prompt_tokens is None or read.completion_tokens is None
+        usage.prompt_tokens, usage.completion_tokens = read.prompt_tokens, read.completion_tokens
+        if read.completion_tokens is None:
+            answer = replace(answer, completion_tokens=parts)
         self._costs.note(request.task_id, answer.prompt_tokens, answer.completion_tokens)
         tokens = answer.prompt_tokens + answer.completion_tokens
         turn.end(End.ANSWERED, tokens=tokens, completion_tokens=answer.completion_tokens)
@@ -180,7 +186,7 @@ class OpenAITeacher:
     async def _refusal(self, http: Http, server: Server, reply: HttpReply) -> Exception:
         if reply.status != 404:
             return error_of(reply, self._key, server.name)
-        names = await offered(server, http)
+        names = await offered(server, http, self._key)
         if not names:
             return InputError(
                 f"{server.name} answered 404 for the model {self._model!r}: correct teacher.model, or "
