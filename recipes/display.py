@@ -17,6 +17,10 @@ from rich.progress_bar import ProgressBar
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.printing import Table, plain, terminal
 
+UNCOUNTED = (
+    "the server does not count the tokens of all its answers: they are estimated at four characters a token, and "
+    "limits and budgets go by the estimate"
+)
 PLAIN_EVERY_S = 15.0  # between lines where there is no terminal
 REFRESH_S = 0.25
 
@@ -26,6 +30,7 @@ class Display:
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
         self.console = console or terminal(stderr=True, quiet=quiet)
+        self._told: set[str] = set()
 
     def line(self, label: str, text: str) -> None:
         """A fact: a label in the margin, the text beside it; one plain line where there is no terminal."""
@@ -41,6 +46,12 @@ class Display:
     def note(self, text: str) -> None:
         """A remark that a person should see."""
         self.line("", text)
+
+    def note_once(self, text: str) -> None:
+        """A remark that a person should see, the first time."""
+        if text not in self._told:
+            self._told.add(text)
+            self.note(text)
 
     def show(self, renderable: RenderableType) -> None:
         """A table."""

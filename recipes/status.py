@@ -27,6 +27,7 @@ from stillroom.recipes.preference_schema import PreferenceRecipe
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.ledger import Ledger, Salvaged, Totals
 from stillroom.sampling.printing import Table, Terminal, json_text, plain, terminal
+from stillroom.sampling.secrets import named_in
 from stillroom.students.evaluate.results import ACCURACY, Evaluation, read_eval
 from stillroom.traces.writing import replaced
 
@@ -149,7 +150,7 @@ def _plan(
     """The plan. Where nobody asked for one, what keeps it from being made is said, not raised."""
     try:
         loaded = load_any(recipe, overrides) if recipe is not None else own_recipe(folder, facts, overrides)
-        if loaded.recipe.name != facts["name"]:
+        if facts["name"] not in (loaded.recipe.name, named_in(loaded.recipe.name)):
             raise RunFolderError(
                 f"{folder} is the folder of a run of recipe {facts['name']!r}, not of {loaded.recipe.name!r}"
             )

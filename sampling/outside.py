@@ -63,7 +63,7 @@ def _read_patiently(data: bytes | str) -> Any:
     except RecursionError:
         raise NotJson("it is nested too deeply") from None
     except ValueError as error:
-        raise NotJson(f"not JSON: {error}") from None
+        raise NotJson(str(error)) from None
 
 
 def _no_number(_: str) -> None:

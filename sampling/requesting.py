@@ -121,29 +121,23 @@ def _tokens(request: Request, answer: Completion, usage: Usage) -> _Tokens:
 
 
 def _as_attempt(request: Request, answer: Completion, tokens: _Tokens, teacher: str, latency_s: float) -> Attempt:
-    text, reasoning = _kept(answer.text), None if answer.reasoning is None else _kept(answer.reasoning)
-    told = (text, reasoning) != (storable(answer.text), answer.reasoning and storable(answer.reasoning))
-    choices = None if told else answer.choices  # a secret may stand in the tokens, a few letters in each
+    told = any(blot(part) != part for part in (answer.text, answer.reasoning or ""))
+    choices = None if told else answer.choices  # a secret stands in the tokens, too, a few letters in each
     return Attempt(
         task_id=request.task_id,
         index=request.index,
-        text=text,
-        reasoning=reasoning,
+        text=storable(answer.text),
+        reasoning=None if answer.reasoning is None else storable(answer.reasoning),
         finish_reason=answer.finish_reason,
         prompt_tokens=tokens.prompt,
         completion_tokens=tokens.completion,
         logprobs=answer.logprobs,
         latency_s=latency_s,
         teacher=teacher,
-        choices=None if choices is None else tuple(map(_kept_choice, choices)),
+        choices=None if choices is None else tuple(map(_storable, choices)),
     )
 
 
-def _kept(text: str) -> str:
-    """What is kept of a text: what can be written as UTF-8, without a secret that a server gives back."""
-    return blot(storable(text))
-
-
-def _kept_choice(choice: TokenChoice) -> TokenChoice:
-    top = tuple((_kept(token), logprob) for token, logprob in choice.top)
-    return TokenChoice(_kept(choice.token), choice.logprob, top)
+def _storable(choice: TokenChoice) -> TokenChoice:
+    top = tuple((storable(token), logprob) for token, logprob in choice.top)
+    return TokenChoice(storable(choice.token), choice.logprob, top)

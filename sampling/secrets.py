@@ -34,14 +34,13 @@ _PROBE, _STEP = 4, 5
 class _Known:
     """A value. `shown`: what stands in its place. `forms`: how it may be written, the longest first. `pieces`: every
     stretch of PIECE characters of these, empty for what is no credential; `probes`: one of them is in any text that
-    holds a piece. `is_path`: names a place on this machine."""
+    holds a piece."""
 
     value: str
     shown: str
     forms: tuple[str, ...]
     pieces: frozenset[str]
     probes: tuple[str, ...]
-    is_path: bool
 
 
 _known: dict[tuple[str, str], _Known] = {}
@@ -51,7 +50,7 @@ _values: dict[str, str] = {}  # of the environment, by name, as they were last r
 def keep_key(value: str, variable: str) -> None:
     """Keeps a key or password; also one within an address, with the name of what holds it."""
     if value:
-        _add(_Known(value, "***", *_traces([value] if len(value) >= PIECE else [], ""), False), variable)
+        _add(_Known(value, "***", *_traces([value] if len(value) >= PIECE else [], "")), variable)
 
 
 def keep_value(value: str, variable: str, recipe: str = "") -> None:
@@ -60,9 +59,7 @@ def keep_value(value: str, variable: str, recipe: str = "") -> None:
     if not value:
         return
     _values[variable] = value
-    credentials = list(_credentials(value))
-    is_path = not credentials and (os.path.isabs(value) or os.path.exists(value))
-    _add(_Known(value, f"${{{variable}}}", *_traces(credentials, recipe), is_path), variable)
+    _add(_Known(value, f"${{{variable}}}", *_traces(_credentials(value), recipe)), variable)
 
 
 def keep_address(url: str, variable: str) -> None:
@@ -85,29 +82,25 @@ def blot(text: str) -> str:
     return text
 
 
-def named(text: str, *, paths: bool = True) -> str:
-    """`text` without anything that was kept: for records and messages. `paths`: also names of files and folders."""
+def named(text: str) -> str:
+    """`text` without anything that was kept: for records and messages."""
     for known in _longest_first(text):
-        if known.is_path and not paths:
-            continue
         if len(known.value) >= _WHOLE:
             text = text.replace(known.value, known.shown)
         text = _blotted(text, known)
     return text
 
 
-def named_in(value: Any, *, paths: bool = True) -> Any:
+def named_in(value: Any) -> Any:
     """Plain data (of JSON, YAML) without anything that was kept, keys of objects included. A text or a number that is
     a value of the environment as a whole is named however short it is."""
     if isinstance(value, dict):
-        return {
-            named(k, paths=paths) if isinstance(k, str) else k: named_in(v, paths=paths) for k, v in value.items()
-        }
+        return {named(k) if isinstance(k, str) else k: named_in(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [named_in(item, paths=paths) for item in value]
+        return [named_in(item) for item in value]
     if isinstance(value, str):
-        return _whole(value, 1, paths) or named(value, paths=paths)
-    return _whole(str(value), _WHOLE, paths) or value if type(value) in (int, float) else value
+        return _whole(value, 1) or named(value)
+    return _whole(str(value), _WHOLE) or value if type(value) in (int, float) else value
 
 
 def revealed(text: str) -> str:
@@ -127,9 +120,9 @@ def _longest_first(text: str) -> list[_Known]:
     return sorted(_known.values(), key=lambda known: -len(known.value))
 
 
-def _whole(text: str, least: int, paths: bool) -> str | None:
+def _whole(text: str, least: int) -> str | None:
     for known in _known.values():
-        if known.value == text and len(text) >= least and (paths or not known.is_path):
+        if known.value == text and len(text) >= least:
             return known.shown
     return None
 
@@ -155,17 +148,21 @@ def _without_pieces(text: str, pieces: frozenset[str]) -> str:
 
 def _traces(words: Iterable[str], public: str) -> tuple[tuple[str, ...], frozenset[str], tuple[str, ...]]:
     """Forms, pieces and probes of credentials. `public`: a text whose pieces are no secret."""
-    forms = sorted({form for word in words for form in _forms(word)}, key=lambda form: (-len(form), form))
+    words = list(words)
+    forms = {form for word in words for form in _forms(word)}
     pieces = {form[i : i + PIECE] for form in forms for i in range(len(form) - PIECE + 1)}
-    pieces = {piece for piece in pieces if piece not in public}
+    # Eight digits stand in many a number, and hexadecimal is digits mostly: those are found as a whole.
+    pieces = {piece for piece in pieces if piece not in public and not piece.isdigit()}
     probes = {form[i : i + _PROBE] for form in forms for i in range(0, len(form) - _PROBE + 1, _STEP)}
-    return tuple(forms), frozenset(pieces), tuple(sorted(probes))
+    forms |= {word.encode("utf-8", "replace").hex() for word in words}
+    longest_first = tuple(sorted(forms, key=lambda form: (-len(form), form)))
+    return longest_first, frozenset(pieces), tuple(sorted(probes))
 
 
 def _forms(word: str) -> Iterator[str]:
     yield from (word, quote(word, safe="", errors="replace"), quote(word, errors="replace"), escape(word))
     yield from (json.dumps(word)[1:-1], word.replace("/", "\\/"))
-    yield from (word.lower(), word.upper(), word.encode("utf-8", "replace").hex())
+    yield from (word.lower(), word.upper())
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         yield from _base64(word.encode("utf-8", "replace"), encode)
 
@@ -184,11 +181,12 @@ def _credentials(value: str) -> Iterator[str]:
     for word in value.split():
         if "://" in word:
             yield from _parts_of(word)
-        elif not (word.startswith(("/", "~", "./", "../")) or os.path.exists(word)) and _random(word):
+        elif not (word.startswith(("/", "~", "./", "../")) or os.path.exists(word)) and looks_random(word):
             yield word
 
 
-def _random(word: str) -> bool:
+def looks_random(word: str) -> bool:
+    """Whether a word may be a key: no word of a language, and not short."""
     letters, digits = any(c.isalpha() for c in word), any(c.isdigit() for c in word)
     return len(word) >= (PIECE if letters and digits else 12)
 
@@ -199,6 +197,6 @@ def _parts_of(url: str) -> Iterator[str]:
         found = [parts.username, parts.password, *(value for _, value in parse_qsl(parts.query))]
     except ValueError:  # no address: its reader says so
         return
-    found += [segment for segment in parts.path.split("/") if _random(segment)]
+    found += [segment for segment in parts.path.split("/") if looks_random(segment)]
     for part in filter(None, found):
         yield from {part, unquote(part)}

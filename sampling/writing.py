@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from stillroom.errors import RunError, StillroomError
-from stillroom.sampling.secrets import named
+from stillroom.sampling.secrets import blot, named
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -95,7 +95,7 @@ def readable(text: str) -> str:
 
 def storable(text: str) -> str:
     """Text that can be written as UTF-8: a lone surrogate, which a model's broken output may hold, becomes U+FFFD,
-    and two that make a pair the character that they stand for."""
-    if text.isascii() or not _SURROGATE.search(text):
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    and two that make a pair the character that they stand for. Keys and credentials are taken out of it."""
+    if not text.isascii() and _SURROGATE.search(text):
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return blot(text)

@@ -81,7 +81,7 @@ def _answer(body: bytes) -> _Answer:
     try:
         return _Answer.model_validate(read_json(body))
     except NotJson as error:
-        raise Unreadable(f"the body: {error}; {_beginning(body)}") from None
+        raise Unreadable(f"the body is not JSON: {error}; {_beginning(body)}") from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "the body"

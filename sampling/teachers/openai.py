@@ -22,6 +22,7 @@ from stillroom.errors import InputError, MissingKey, RequestFailed
 from stillroom.sampling._pacing_tokens import Costs
 from stillroom.sampling.pacing import End, Pace, RateLimits, Turn
 from stillroom.sampling.records import Completion, Request, Usage
+from stillroom.sampling.secrets import named_in
 from stillroom.sampling.teachers._openai_answer import Unreadable, read_answer
 from stillroom.sampling.teachers._openai_errors import Key, end_of, error_of, retry_after_s
 from stillroom.sampling.teachers._openai_http import Http, HttpReply, NoAnswer, Patience
@@ -69,9 +70,9 @@ class OpenAITeacher:
 
     @property
     def identity(self) -> str:
-        """The model's name and what is sent along; not the addresses."""
-        extra = f" {sorted(self._extra_body.items())}" if self._extra_body else ""
-        return f"openai:{self._model}{extra}"
+        """The model's name and what is sent along; not the addresses. What the environment gave has its name."""
+        extra = f" {sorted(named_in(self._extra_body).items())}" if self._extra_body else ""
+        return f"openai:{named_in(self._model)}{extra}"
 
     @property
     def concurrency(self) -> int:
