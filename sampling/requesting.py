@@ -112,7 +112,7 @@ class _Tokens(NamedTuple):
 def _tokens(request: Request, answer: Completion, usage: Usage) -> _Tokens:
     """What the answer cost. Where nobody counted, by its characters: a limit or a budget has to hold there too."""
     prompt, completion = tokens_in(answer.prompt_tokens), tokens_in(answer.completion_tokens)
-    usage.uncounted |= prompt is None or completion is None
+    usage.uncounted |= prompt is None or completion is None or (completion == 0 and bool(answer.text))
     if not usage.uncounted:
         return _Tokens(prompt or 0, completion or 0)
     asked = estimated_tokens(sum(len(message.content) for message in request.messages))

@@ -14,13 +14,11 @@ from typing import Any
 from stillroom.sampling.secrets import looks_random
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_STRONG = frozenset(
-    re.findall(
-        r"\w+",
-        """apikey apikeys token secret secrets password passwords passwd passphrase passcode pwd auth authorization
-        authentication bearer credential credentials creds cookie cookies jwt""",
-    )
-)
+_STRONG_WORDS = """
+    apikey apikeys token secret secrets password passwords passwd passphrase passcode pwd auth authorization
+    authentication bearer credential credentials creds cookie cookies jwt
+"""
+_STRONG = frozenset(_STRONG_WORDS.split())
 _WEAK = {"key", "keys", "pass", "pin", "session", "signature"}
 _END = re.compile(r"(?:password|passwd|secrets?|(?:api|access|private|my|our)[_-]?keys?|token)$")
 _PAIRS = {"apikey", "apikeys", "accesskey", "privatekey", "secretkey"}

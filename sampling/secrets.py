@@ -76,19 +76,16 @@ def forget() -> None:
 
 def blot(text: str) -> str:
     """`text` without keys and credentials, whole or in pieces: for what is kept as somebody wrote it."""
-    for known in _longest_first(text):
-        if known.pieces:
-            text = _blotted(text, known)
-    return text
+    return _blotted(text, [known for known in _longest_first(text) if known.forms])
 
 
 def named(text: str) -> str:
     """`text` without anything that was kept: for records and messages."""
-    for known in _longest_first(text):
+    found = _longest_first(text)
+    for known in found:
         if len(known.value) >= _WHOLE:
             text = text.replace(known.value, known.shown)
-        text = _blotted(text, known)
-    return text
+    return _blotted(text, found)
 
 
 def named_in(value: Any) -> Any:
@@ -127,11 +124,14 @@ def _whole(text: str, least: int) -> str | None:
     return None
 
 
-def _blotted(text: str, known: _Known) -> str:
-    for form in known.forms:
-        text = text.replace(form, known.shown if form == known.value else "***")
-    if any(probe in text for probe in known.probes):
-        text = _without_pieces(text, known.pieces)
+def _blotted(text: str, found: list[_Known]) -> str:
+    """Whole values first: two may have a piece in common."""
+    for known in found:
+        for form in known.forms:
+            text = text.replace(form, known.shown if form == known.value else "***")
+    for known in found:
+        if any(probe in text for probe in known.probes):
+            text = _without_pieces(text, known.pieces)
     return text
 
 

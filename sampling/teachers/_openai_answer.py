@@ -65,6 +65,8 @@ def read_answer(body: bytes, *, choices: bool = False) -> Read:
     reasoning, text = _split(choice.message)
     tokens = _tokens(choice.logprobs)
     prompt, completed = tokens_in(usage.get("prompt_tokens")), tokens_in(usage.get("completion_tokens"))
+    if text or reasoning:
+        completed = completed or None  # no text comes of no tokens
     completion = Completion(
         text=text,
         reasoning=reasoning,
@@ -74,7 +76,7 @@ def read_answer(body: bytes, *, choices: bool = False) -> Read:
         logprobs=None if tokens is None else tuple(token.logprob for token in tokens),
         choices=tokens if choices else None,
     )
-    return Read(completion, prompt, completed)
+    return Read(completion, prompt or None, completed)  # nor is there a prompt of none
 
 
 def _answer(body: bytes) -> _Answer:
