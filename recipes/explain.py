@@ -20,8 +20,8 @@ _TAGS = ("kind", "source", "name", "policy")
 
 
 def explain(error: ValidationError, model: type[BaseModel], located: Located) -> str:
-    """One line for each mistake."""
-    return "\n".join(_line(dict(e), model, located) for e in error.errors(include_url=False))
+    """One line for each mistake; of what the environment gave, the name."""
+    return named("\n".join(_line(dict(e), model, located) for e in error.errors(include_url=False)))
 
 
 def _line(error: dict[str, Any], model: type[BaseModel], located: Located) -> str:

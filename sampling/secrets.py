@@ -7,7 +7,7 @@ the forms that servers and libraries make of a value: percent-encoded, base64, h
 
 It guesses at no secret that it was not given, and cannot find one that somebody spells out letter by letter.
 
-    keep_key("sk-proj-a1B2c3D4e5F6", "OPENAI_API_KEY")
+    keep_key("sk-proj-a1B2c3D4e5F6")
     named("server says: bad key sk-proj-a1B2")          # 'server says: bad key ***'
 """
 
@@ -22,6 +22,8 @@ from html import escape
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+from stillroom.errors import StillroomError
+
 # Pieces of a credential from this length on are found.
 PIECE = 8
 # A shorter value stands in ordinary text too often to be taken out of it; in a record it is still named.
@@ -32,25 +34,24 @@ _PROBE, _STEP = 4, 5
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A value. `shown`: what stands in its place. `forms`: how it may be written, the longest first. `pieces`: every
-    stretch of PIECE characters of these, empty for what is no credential; `probes`: one of them is in any text that
-    holds a piece."""
+    """A value. `shown`: what stands in its place. `forms`: how it may be written, the longest first; none of what is
+    no credential."""
 
     value: str
     shown: str
     forms: tuple[str, ...]
-    pieces: frozenset[str]
-    probes: tuple[str, ...]
 
 
-_known: dict[tuple[str, str], _Known] = {}
+_known: list[_Known] = []  # the longest value first
+_pieces: set[str] = set()  # every stretch of PIECE characters of all forms
+_probes: set[str] = set()  # one of them is in any text that holds a piece
 _values: dict[str, str] = {}  # of the environment, by name, as they were last read
 
 
-def keep_key(value: str, variable: str) -> None:
-    """Keeps a key or password; also one within an address, with the name of what holds it."""
+def keep_key(value: str) -> None:
+    """Keeps a key or password."""
     if value:
-        _add(_Known(value, "***", *_traces([value] if len(value) >= PIECE else [], "")), variable)
+        _add(value, "***", [value] if len(value) >= PIECE else [])
 
 
 def keep_value(value: str, variable: str, recipe: str = "") -> None:
@@ -59,33 +60,32 @@ def keep_value(value: str, variable: str, recipe: str = "") -> None:
     if not value:
         return
     _values[variable] = value
-    _add(_Known(value, f"${{{variable}}}", *_traces(_credentials(value), recipe)), variable)
+    _add(value, f"${{{variable}}}", _credentials(value), public=recipe)
 
 
-def keep_address(url: str, variable: str) -> None:
+def keep_address(url: str) -> None:
     """Keeps the user, the password and the query of an address."""
     for part in _parts_of(url):
-        keep_key(part, variable)
+        keep_key(part)
 
 
 def forget() -> None:
     """Forgets everything that was kept."""
-    _known.clear()
-    _values.clear()
+    for kept in (_known, _pieces, _probes, _values):
+        kept.clear()
 
 
 def blot(text: str) -> str:
     """`text` without keys and credentials, whole or in pieces: for what is kept as somebody wrote it."""
-    return _blotted(text, [known for known in _longest_first(text) if known.forms])
+    return _blotted(text) if _known else text
 
 
 def named(text: str) -> str:
     """`text` without anything that was kept: for records and messages."""
-    found = _longest_first(text)
-    for known in found:
+    for known in _known:
         if len(known.value) >= _WHOLE:
             text = text.replace(known.value, known.shown)
-    return _blotted(text, found)
+    return _blotted(text) if _known else text
 
 
 def named_in(value: Any) -> Any:
@@ -107,56 +107,48 @@ def revealed(text: str) -> str:
     return text
 
 
-def _add(known: _Known, variable: str) -> None:
-    _known[variable, known.value] = known
+StillroomError.told = named
 
 
-def _longest_first(text: str) -> list[_Known]:
-    if len(text) < _WHOLE:
-        return []
-    return sorted(_known.values(), key=lambda known: -len(known.value))
+def _add(value: str, shown: str, words: Iterable[str], public: str = "") -> None:
+    """Keeps a value, of which `words` are credentials. `public`: a text whose pieces are no secret."""
+    words = list(words)
+    forms = {form for word in words for form in _forms(word)}
+    pieces = {form[i : i + PIECE] for form in forms for i in range(len(form) - PIECE + 1)}
+    # Eight digits stand in many a number, and hexadecimal is digits mostly: those are found as a whole.
+    _pieces.update(piece for piece in pieces if piece not in public and not piece.isdigit())
+    _probes.update(form[i : i + _PROBE] for form in forms for i in range(0, len(form) - _PROBE + 1, _STEP))
+    forms |= {word.encode("utf-8", "replace").hex() for word in words}
+    known = _Known(value, shown, tuple(sorted(forms, key=lambda form: (-len(form), form))))
+    if known not in _known:
+        _known.append(known)
+        _known.sort(key=lambda known: -len(known.value))
 
 
 def _whole(text: str, least: int) -> str | None:
-    for known in _known.values():
+    for known in _known:
         if known.value == text and len(text) >= least:
             return known.shown
     return None
 
 
-def _blotted(text: str, found: list[_Known]) -> str:
+def _blotted(text: str) -> str:
     """Whole values first: two may have a piece in common."""
-    for known in found:
+    for known in _known:
         for form in known.forms:
             text = text.replace(form, known.shown if form == known.value else "***")
-    for known in found:
-        if any(probe in text for probe in known.probes):
-            text = _without_pieces(text, known.pieces)
-    return text
+    return _without_pieces(text) if any(probe in text for probe in _probes) else text
 
 
-def _without_pieces(text: str, pieces: frozenset[str]) -> str:
+def _without_pieces(text: str) -> str:
     kept: list[str] = []
     end = hidden = 0  # what is before `end` is in `kept`; up to `hidden` it is a piece
     for start in range(len(text) - PIECE + 1):
-        if text[start : start + PIECE] in pieces:
+        if text[start : start + PIECE] in _pieces:
             if start > hidden or not hidden:
                 kept += [text[end:start], "***"]
             end = hidden = start + PIECE
     return "".join(kept) + text[end:]
-
-
-def _traces(words: Iterable[str], public: str) -> tuple[tuple[str, ...], frozenset[str], tuple[str, ...]]:
-    """Forms, pieces and probes of credentials. `public`: a text whose pieces are no secret."""
-    words = list(words)
-    forms = {form for word in words for form in _forms(word)}
-    pieces = {form[i : i + PIECE] for form in forms for i in range(len(form) - PIECE + 1)}
-    # Eight digits stand in many a number, and hexadecimal is digits mostly: those are found as a whole.
-    pieces = {piece for piece in pieces if piece not in public and not piece.isdigit()}
-    probes = {form[i : i + _PROBE] for form in forms for i in range(0, len(form) - _PROBE + 1, _STEP)}
-    forms |= {word.encode("utf-8", "replace").hex() for word in words}
-    longest_first = tuple(sorted(forms, key=lambda form: (-len(form), form)))
-    return longest_first, frozenset(pieces), tuple(sorted(probes))
 
 
 def _forms(word: str) -> Iterator[str]:

@@ -30,7 +30,7 @@ class Key:
 
     def __init__(self, value: str, variable: str) -> None:
         self.value, self.variable = value, variable
-        keep_key(value, variable)
+        keep_key(value)
 
     def refused(self, where: str, status: int) -> MissingKey:
         """The error for a server that takes no such key."""

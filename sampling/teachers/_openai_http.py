@@ -95,8 +95,8 @@ class Http:
         self._timeout_s = timeout_s
         self._session = _session(key, timeout_s)
         self._proxies = getproxies()
-        for scheme, proxy in self._proxies.items():
-            keep_address(proxy, f"{scheme}_proxy")
+        for proxy in self._proxies.values():
+            keep_address(proxy)
 
     async def get(self, url: str) -> HttpReply:
         """Raises NoAnswer."""
@@ -213,7 +213,7 @@ def _headers(key: str) -> dict[str, str]:
         if value := os.environ.get(variable, "").strip():
             if not (value.isascii() and value.isprintable()):
                 raise MissingKey(f"the environment variable {variable} holds characters that fit in no HTTP header")
-            keep_key(value, variable)
+            keep_key(value)
             headers[name] = value
     return headers
 

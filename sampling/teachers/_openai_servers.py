@@ -23,7 +23,7 @@ class Server:
 
     def __init__(self, base_url: str) -> None:
         self._parts = urlsplit(base_url)
-        keep_address(base_url, "base_url")
+        keep_address(base_url)
 
     def url(self, path: str) -> str:
         """The address of `path` on it; what it holds behind a question mark stays behind."""
