@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import warnings
 from collections.abc import Iterable
 from typing import IO, Any
@@ -94,16 +95,13 @@ def json_text(value: Any, *, indent: int | None = None) -> str:
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
-class _Formatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return readable(super().format(record))
+class _Handler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(readable(self.format(record)) + "\n")
 
 
 def clean_logs() -> None:
     """Has warnings, and what libraries log where nobody set up logging, printed as everything else is."""
-    handler = logging.StreamHandler()
-    handler.setLevel(logging.WARNING)
-    handler.setFormatter(_Formatter())
-    logging.lastResort = handler
+    logging.lastResort = _Handler(logging.WARNING)
     told = warnings.formatwarning
     warnings.formatwarning = lambda *args, **options: readable(told(*args, **options))

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import NamedTuple
 
 from stillroom.errors import RequestFailed, TeacherDown
-from stillroom.sampling._pacing_tokens import estimated_tokens
+from stillroom.sampling._pacing_tokens import Cost, estimated_cost
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.hashing import draw_seed
 from stillroom.sampling.ledger import Ledger
@@ -98,29 +99,21 @@ class Requests:
         async def once() -> Attempt:
             started = time.monotonic()
             completion = await self._teacher.sample(request, usage)
-            tokens = _tokens(request, completion, usage)
-            return _as_attempt(request, completion, tokens, self.identity, time.monotonic() - started)
+            cost = _cost(request, completion, usage)
+            return _as_attempt(request, completion, cost, self.identity, time.monotonic() - started)
 
         return await with_retries(once, self._retry)
 
 
-class _Tokens(NamedTuple):
-    prompt: int
-    completion: int
-
-
-def _tokens(request: Request, answer: Completion, usage: Usage) -> _Tokens:
-    """What the answer cost. Where nobody counted, by its characters: a limit or a budget has to hold there too."""
+def _cost(request: Request, answer: Completion, usage: Usage) -> Cost:
+    """What the answer cost. Where nobody counted, an estimate: a limit or a budget has to hold there too."""
     prompt, completion = tokens_in(answer.prompt_tokens), tokens_in(answer.completion_tokens)
     usage.uncounted |= prompt is None or completion is None or (completion == 0 and bool(answer.text))
-    if not usage.uncounted:
-        return _Tokens(prompt or 0, completion or 0)
-    asked = estimated_tokens(sum(len(message.content) for message in request.messages))
-    said = estimated_tokens(len(answer.text) + len(answer.reasoning or ""))
-    return _Tokens(prompt or asked, max(completion or 0, min(said, request.sampling.max_tokens)))
+    counted = replace(answer, prompt_tokens=prompt or 0, completion_tokens=completion or 0)
+    return estimated_cost(request, counted) if usage.uncounted else Cost.of(counted)
 
 
-def _as_attempt(request: Request, answer: Completion, tokens: _Tokens, teacher: str, latency_s: float) -> Attempt:
+def _as_attempt(request: Request, answer: Completion, cost: Cost, teacher: str, latency_s: float) -> Attempt:
     told = any(blot(part) != part for part in (answer.text, answer.reasoning or ""))
     choices = None if told else answer.choices  # a secret stands in the tokens, too, a few letters in each
     return Attempt(
@@ -129,8 +122,8 @@ def _as_attempt(request: Request, answer: Completion, tokens: _Tokens, teacher: 
         text=storable(answer.text),
         reasoning=None if answer.reasoning is None else storable(answer.reasoning),
         finish_reason=answer.finish_reason,
-        prompt_tokens=tokens.prompt,
-        completion_tokens=tokens.completion,
+        prompt_tokens=cost.prompt,
+        completion_tokens=cost.completion,
         logprobs=answer.logprobs,
         latency_s=latency_s,
         teacher=teacher,

@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from stillroom.errors import InputError, MissingKey, RequestFailed
-from stillroom.sampling._pacing_tokens import Costs
+from stillroom.sampling._pacing_tokens import Cost, Costs, estimated_cost
 from stillroom.sampling.pacing import End, Pace, RateLimits, Turn
 from stillroom.sampling.records import Completion, Request, Usage
 from stillroom.sampling.secrets import named_in
@@ -153,8 +153,8 @@ class OpenAITeacher:
         if read.completion_tokens is None:
             answer = replace(answer, completion_tokens=parts)
         self._costs.note(request.task_id, answer.prompt_tokens, answer.completion_tokens)
-        tokens = answer.prompt_tokens + answer.completion_tokens
-        turn.end(End.ANSWERED, tokens=tokens, completion_tokens=answer.completion_tokens)
+        cost = estimated_cost(request, answer) if usage.uncounted else Cost.of(answer)
+        turn.end(End.ANSWERED, tokens=cost.prompt + cost.completion, completion_tokens=cost.completion)
         return answer
 
     def _body(self, request: Request) -> bytes:

@@ -6,10 +6,8 @@ import base64
 import io
 import itertools
 import json
-import os
 import random
 import string
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from html import escape
@@ -22,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from stillroom import attempts, run, status
+from stillroom import attempts, cli, run, status
 from stillroom.errors import RecipeError, StillroomError
 from stillroom.recipes.display import Display
 from stillroom.recipes.loading import load_any
@@ -32,7 +30,7 @@ from stillroom.sampling.records import SamplingParams
 from stillroom.sampling.secret_names import names_a_secret, secrets_in
 from stillroom.sampling.teachers.settings import OpenAISettings, VllmSettings
 from stillroom.sampling.writing import readable
-from tests.conftest import Body, ModelServer, Reply, command, completion, served_by, sum_answer, write_sums
+from tests.conftest import Body, ModelServer, Reply, completion, served_by, sum_answer, write_sums
 
 PLAIN = string.ascii_letters + string.digits
 MARKS = PLAIN + "+/=&%._~-"
@@ -244,17 +242,20 @@ def test_a_run_leaves_no_secret_behind(
 
 
 def test_the_command_line_shows_none(
-    model_server: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model_server: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = recipe_with_all(model_server, tmp_path, monkeypatch)
     model_server.script = lambda body: in_the_answer(body, " ".join(ALL.values()))
-    out, env = tmp_path / "out", {**os.environ, "FORCE_COLOR": "1", "COLUMNS": "400"}
-    for args in (["run", path, "--out", out], ["status", out], ["status", out, "--json"], ["attempts", out]):
-        done = subprocess.run(command(*args, "--debug"), capture_output=True, text=True, env=env, timeout=120)
-        assert done.returncode == 0, done.stderr
-        shown = (done.stdout + done.stderr).replace("\n", "")
-        # The command line says where things are; the folder's name came from the environment too, and has its name.
-        assert leaked(shown, ALL) == []
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "400")
+    out = str(tmp_path / "out")
+    for args in (["run", str(path), "--out", out], ["status", out], ["status", out, "--json"], ["attempts", out]):
+        monkeypatch.setattr("sys.argv", ["stillroom", *args, "--debug"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        shown = "".join(capsys.readouterr())
+        assert ended.value.code == 0, shown
+        assert leaked(shown.replace("\n", ""), ALL) == []
 
 
 def test_another_value_is_another_request_and_the_same_is_not(
