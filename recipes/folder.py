@@ -17,6 +17,8 @@ from typing import Any
 from stillroom import __version__
 from stillroom.errors import InputError, LedgerError, RunFolderError
 from stillroom.sampling.ledger import FILE as LEDGER
+from stillroom.sampling.secrets import named_in
+from stillroom.sampling.writing import storable
 
 _PACKAGES = [
     "torch",
@@ -47,7 +49,7 @@ class RunFolder:
         owner = self._facts.get("name")
         if owner is None and _foreign(path):
             raise RunFolderError(f"{path} is not empty and no run folder: give another folder with --out")
-        if owner not in (None, name):
+        if owner not in (None, name, named_in(name)):
             raise RunFolderError(
                 f"{path} is the folder of a run of recipe {owner!r}, not of {name!r}: give another folder with --out"
             )
@@ -63,9 +65,11 @@ class RunFolder:
         return self._facts.get(key)
 
     def note(self, **facts: Any) -> None:
-        """Adds facts to `run.json`."""
+        """Adds facts to `run.json`. Of what the environment gave, it holds the names; but where the recipe lies is
+        needed as it is."""
         self._facts.update(facts)
-        self.write("run.json", json.dumps(self._facts, indent=2, ensure_ascii=False) + "\n")
+        shown = named_in(self._facts) | {key: self._facts[key] for key in ("recipe",) if key in self._facts}
+        self.write("run.json", json.dumps(shown, indent=2, ensure_ascii=False) + "\n")
 
     def note_dtype(self, who: str, dtype: str | None) -> None:
         """Adds what the model of `who` computed in to `dtypes`; None (it was not loaded) adds nothing."""
@@ -82,10 +86,10 @@ class RunFolder:
         self.note(stages={**self._facts.get("stages", {}), stage: digest})
 
     def write(self, name: str, text: str) -> None:
-        """Writes a file whole or not at all."""
+        """Writes a file whole or not at all, without keys and credentials."""
         part = self.path / f".{name}.part"
         try:
-            part.write_text(text, encoding="utf-8")
+            part.write_text(storable(text), encoding="utf-8")
             os.replace(part, self.path / name)
         except OSError as error:
             raise LedgerError(f"cannot write {self.path / name}: {error.strerror}") from error

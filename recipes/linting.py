@@ -128,9 +128,9 @@ def _turns(messages: Messages) -> tuple[tuple[str, str], ...]:
 
 def show_lint(report: LintReport) -> None:
     """Prints what was found, and a few rows with their mask."""
-    from rich.console import Console
+    from stillroom.sampling.printing import terminal
 
-    console = Console(highlight=False)
+    console = terminal()
     console.print(report.table())
     if report.shown:
         console.print()

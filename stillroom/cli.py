@@ -7,7 +7,6 @@ input was wrong. No traceback for a user's mistake; `--debug` shows one for ever
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -184,10 +183,11 @@ def attempts(
 ) -> None:
     """Export every attempt of a run with its verdict as JSON Lines, which `teacher: {kind: recorded}` replays."""
     from stillroom.recipes.status import attempts as export_attempts
+    from stillroom.sampling.printing import terminal
 
     count = export_attempts(folder, out=out)
     if out is not None:
-        typer.echo(f"{count:,} attempts written to {out}")
+        terminal().print(f"{count:,} attempts written to {out}", soft_wrap=True)
 
 
 @app.command()
@@ -279,9 +279,9 @@ def judge_calibrate(
 
 
 def _print_json(value: Any) -> None:
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    # A model's text may hold half a surrogate pair, which no encoding takes: JSON has an escape for it.
-    typer.echo(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    from stillroom.sampling.printing import json_text
+
+    typer.echo(json_text(value, indent=2))
 
 
 def main() -> None:
@@ -290,6 +290,9 @@ def main() -> None:
     args = [arg for arg in sys.argv[1:] if arg != "--debug"]
     debug = len(args) < len(sys.argv) - 1
     try:
+        from stillroom.sampling.printing import clean_logs
+
+        clean_logs()
         code = app(args, standalone_mode=False) or 0
         if code == _TYPERS_CTRL_C:
             raise KeyboardInterrupt
@@ -331,17 +334,19 @@ def _fail(error: object, debug: bool, code: int) -> NoReturn:
     if debug:
         import traceback
 
-        traceback.print_exc()
+        _show_error(traceback.format_exc().rstrip("\n"))
     _say(str(error))
     sys.exit(code)
 
 
 def _say(text: str) -> None:
-    from rich.console import Console
+    _show_error(text, "error: ")
 
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print("error:", style="bold red", end=" ")
-    console.print(text, markup=False)
+
+def _show_error(text: str, label: str = "") -> None:
+    from stillroom.sampling.printing import plain, terminal
+
+    terminal(stderr=True).print(plain(label, "bold red") + plain(text), soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from stillroom.sampling import secrets
 from tests import tiny as tiny
 
 Body = dict[str, Any]
@@ -30,6 +31,14 @@ hypothesis.settings.load_profile("patient")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_kept_secret() -> Iterator[None]:
+    """What one test kept secret is not hidden from the next."""
+    secrets.forget()
+    yield
+    secrets.forget()
 
 
 @dataclass(frozen=True)
@@ -126,6 +135,7 @@ class ModelServer:
 def _handler(server: ModelServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # headers and body are two writes: 40 ms between them otherwise
 
         def do_GET(self) -> None:
             self._send(server.models)

@@ -16,12 +16,10 @@ from stillroom.sampling.pacing import RateLimits
 from stillroom.sampling.prompt import Example, Prompt
 from stillroom.sampling.records import SamplingParams
 from stillroom.sampling.retry import RetrySettings
+from stillroom.sampling.secret_names import secrets_in
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 """What a local model computes in; `auto` is what this machine does fast (see `models.pick_dtype`)."""
-
-# Not "token", which is in the name of many a sampling setting.
-_SECRET = re.compile(r"api.?key|authorization|password|secret", re.IGNORECASE)
 
 
 class _Settings(BaseModel):
@@ -85,9 +83,8 @@ class OpenAISettings(_Settings):
     @field_validator("extra_body")
     @classmethod
     def _no_key(cls, body: dict[str, Any]) -> dict[str, Any]:
-        for name in body:
-            if _SECRET.search(name):
-                raise ValueError(f"{name} looks like a secret: name its environment variable in api_key_env")
+        if (place := next(secrets_in(body), None)) is not None:
+            raise ValueError(f"{place} looks like a secret: name its environment variable in api_key_env")
         return body
 
 
@@ -120,6 +117,13 @@ class VllmSettings(_Settings):
     concurrency: int = Field(default=256, ge=1)
     dtype: Dtype = "auto"
     engine: dict[str, Any] = {}
+
+    @field_validator("engine")
+    @classmethod
+    def _no_key(cls, engine: dict[str, Any]) -> dict[str, Any]:
+        if (place := next(secrets_in(engine), None)) is not None:
+            raise ValueError(f"{place} looks like a secret: vLLM reads it from the environment (HF_TOKEN)")
+        return engine
 
     @model_validator(mode="after")
     def _one_dtype(self) -> VllmSettings:
