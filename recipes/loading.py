@@ -31,6 +31,7 @@ from stillroom.recipes.loop_schema import LoopRecipe
 from stillroom.recipes.preference_schema import CalibrationRecipe, PreferenceRecipe
 from stillroom.recipes.progressive_schema import ProgressiveRecipe
 from stillroom.recipes.schema import Recipe
+from stillroom.recipes.server_names import told_apart
 from stillroom.recipes.yaml_lines import Loc, Located, read_yaml
 
 _VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)(?::-([^}]*))?\}")
@@ -64,7 +65,7 @@ def load_any(recipe: str | Path, overrides: Sequence[str] = ()) -> Loaded[AnyRec
     values = _expand(located.values, (), located)
     model = _kind_of(values)
     try:
-        return Loaded(cast(AnyRecipe, model.model_validate(values)), base, path)
+        return Loaded(told_apart(cast(AnyRecipe, model.model_validate(values))), base, path)
     except ValidationError as error:
         raise RecipeError(explain(error, model, located)) from None
 

@@ -36,7 +36,8 @@ class OpenAITeacher:
     Without `base_url` it asks the address in the environment variable OPENAI_BASE_URL, else OpenAI itself; several
     addresses serve the same model. `timeout_s` bounds a whole request; where it is streamed, `first_token_s` and
     `idle_s` bound the wait for its first part and for each next one. Raises MissingKey when OpenAI is asked and the
-    environment variable `api_key_env` is not set, or when what it holds cannot be a key.
+    environment variable `api_key_env` is not set, or when what it holds cannot be a key. `name`: belongs to the
+    identity, where the model's name alone does not say which model it is.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class OpenAITeacher:
         model: str,
         *,
         base_url: str | Sequence[str] | None = None,
+        name: str | None = None,
         api_key_env: str = "OPENAI_API_KEY",
         concurrency: int = 64,
         timeout_s: float = 600.0,
@@ -56,6 +58,7 @@ class OpenAITeacher:
         extra_body: Mapping[str, Any] | None = None,
     ) -> None:
         self._model, self._concurrency, self._timeout_s = model, concurrency, timeout_s
+        self._name = name
         self._stream, self._first_token_s, self._idle_s = stream, first_token_s, idle_s
         self._limits, self._costs = rate_limits, Costs()
         self._send_seed, self._max_tokens_field = send_seed, max_tokens_field
@@ -68,9 +71,10 @@ class OpenAITeacher:
 
     @property
     def identity(self) -> str:
-        """The model's name and what is sent along; not the addresses."""
+        """The model's name, the teacher's own name where it has one, and what is sent along; not the addresses."""
         extra = f" {sorted(self._extra_body.items())}" if self._extra_body else ""
-        return f"openai:{self._model}{extra}"
+        name = f" at {self._name}" if self._name is not None else ""
+        return f"openai:{self._model}{name}{extra}"
 
     @property
     def concurrency(self) -> int:

@@ -40,6 +40,8 @@ class OpenAISettings(_Settings):
     """Any OpenAI-compatible server. The key is read from the environment variable named `api_key_env`; a local
     server needs none. `base_url` null is the address in OPENAI_BASE_URL, else OpenAI itself; a list names several
     servers of the same model, which are used in balance. `concurrency` and `rate_limits` hold for all together.
+    `name`: what its answers go on record under, where another server offers another model under the same name; null:
+    the model's name says it all.
 
     `timeout_s` bounds a whole request. `stream`: answers come in parts, so that a server that stalls is told from one
     that has much to say: `first_token_s` bounds the wait for the first part, `idle_s` that for each next one.
@@ -48,6 +50,7 @@ class OpenAISettings(_Settings):
     kind: Literal["openai"]
     model: str = Field(min_length=1)
     base_url: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    name: Annotated[str, Field(min_length=1, max_length=500)] | None = None
     api_key_env: str = "OPENAI_API_KEY"
     concurrency: int = Field(default=64, ge=1)
     rate_limits: RateLimits = RateLimits()
