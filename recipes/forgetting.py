@@ -138,7 +138,7 @@ def measure_forgetting(run: Measures, settings: Forgetting, who: str, model: str
     """
     given, measured = _given(settings, run.loaded.base, run.recipe.seed), _Model(who, model, system)
     file = _File.of(run, settings, measured, given)
-    found = file.read()
+    found = file.read(run.display)
     for name, tasks in given.tasks.items():
         if name not in found.right:
             found = _with_answers(found, name, run_async(_ask(run, settings, measured, name, tasks)))
@@ -189,18 +189,29 @@ class _File(NamedTuple):
         }
         return cls(run.folder.path / "forgetting" / f"{measured.who}.json", digest(inputs))
 
-    def read(self) -> Forgotten:
-        """What is there; nothing where it is of other inputs, or no file of ours: it is measured anew then."""
+    def read(self, display: Display) -> Forgotten:
+        """What is there; nothing where it is of other inputs. A file that is not as it was written is told of, and
+        what it held is measured again."""
         try:
             data = json.loads(self.path.read_text(encoding="utf-8"))
-            return Forgotten.from_dict(data) if data["key"] == self.key else Forgotten()
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            if data["key"] != self.key:
+                return Forgotten()
+            found = Forgotten.from_dict(data)
+            whole = data["hash"] == digest(found.as_dict())
+        except FileNotFoundError:
             return Forgotten()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            whole = False
+        if whole:
+            return found
+        display.note(f"{self.path} is not as it was written: what it held is measured again")
+        return Forgotten()
 
     def write(self, found: Forgotten) -> None:
         """Whole or not at all."""
+        measured = found.as_dict()
         with replaced(self.path) as file:
-            file.write((json.dumps({"key": self.key, **found.as_dict()}) + "\n").encode())
+            file.write((json.dumps({"key": self.key, "hash": digest(measured), **measured}) + "\n").encode())
 
 
 def _with_answers(found: Forgotten, name: str, outcomes: Sequence[Outcome]) -> Forgotten:

@@ -23,8 +23,7 @@ from stillroom.recipes.judging_stage import judge_of
 from stillroom.recipes.loading import Loaded, load_any
 from stillroom.recipes.preference_runner import PreferenceRun
 from stillroom.recipes.preference_schema import PreferenceRecipe
-from stillroom.recipes.sampling_stage import run_async
-from stillroom.sampling.ledger import Ledger
+from stillroom.recipes.sampling_stage import off_the_loop, run_async
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +100,7 @@ def _line(path: Path, number: int, line: str) -> dict[str, Any]:
     return row
 
 
+@off_the_loop
 def calibrate_judge(
     recipe: str | Path,
     *,
@@ -124,8 +124,9 @@ def calibrate_judge(
     limits = settings if settings is not None else GateSettings()
     folder = Path(out) if out is not None else Path("runs") / loaded.recipe.name
     run_folder = RunFolder(folder, loaded.recipe.name)
-    with Ledger.open(folder) as ledger:
-        run = PreferenceRun(Loaded(loaded.recipe, loaded.base, loaded.path), run_folder, ledger, display or Display())
+    shown = display or Display()
+    with run_folder.opened(shown) as ledger:
+        run = PreferenceRun(Loaded(loaded.recipe, loaded.base, loaded.path), run_folder, ledger, shown)
         found = run_async(_measure(run, path))
     return Calibrated(found, gate(found, limits))
 

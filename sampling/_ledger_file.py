@@ -61,7 +61,7 @@ def damaged(path: Path, what: str) -> LedgerError:
     """The error for a file that cannot be trusted."""
     return LedgerError(
         f"{path} is damaged ({what}): `stillroom status {path.parent} --salvage` saves what can be read of it and "
-        "keeps the damaged file; or bring the file back from a copy, or move it away to start anew"
+        "keeps the damaged file; or bring the file back from a copy, or start over in another folder with --out"
     )
 
 
@@ -79,7 +79,13 @@ def explained(path: Path) -> Iterator[None]:
             raise damaged(path, text) from error
         raise LedgerError(f"cannot use {path}: {text}") from error
     except sqlite3.DatabaseError as error:
+        if type(error) is not sqlite3.DatabaseError:  # closed, of another thread, a value that fits no column
+            raise LedgerError(
+                f"{path} was used in a way that it does not allow, and is as it was: {error}"
+            ) from error
         raise damaged(path, str(error)) from error
+    except sqlite3.Error as error:  # InterfaceError, which is no DatabaseError
+        raise LedgerError(f"{path} was used in a way that it does not allow, and is as it was: {error}") from error
 
 
 def make(path: Path) -> sqlite3.Connection:

@@ -16,9 +16,12 @@ and a damaged file, each with a message. What can be read of a damaged file is s
 from __future__ import annotations
 
 import json
+import math
+import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -59,6 +62,7 @@ __all__ = [
     "scorer_key",
 ]
 
+GROWTH_S = 2.0
 # Rows that are fetched at once where all are read: few enough to hold, enough to be quick.
 _PAGE = 500
 # Settings that came after ledgers were written, with the value that changes nothing: such a key is as it always was.
@@ -89,6 +93,9 @@ class Ledger:
         self.path = path
         self.version = version_of(connection)
         self._last_seq: int | None = None  # of the verdicts, once it was looked up
+        self.on_growth: Callable[[], object] | None = None
+        """Called after an attempt was written, though not more often than every `GROWTH_S` seconds."""
+        self._grew = -math.inf
 
     @classmethod
     def open(cls, folder: Path) -> Ledger:
@@ -144,7 +151,11 @@ class Ledger:
         row = (key, a.index, max_tokens, a.task_id, a.teacher, a.text, a.reasoning, a.finish_reason, a.prompt_tokens)
         row += (a.completion_tokens, logprobs, a.latency_s, time.time(), write_choices(a.choices))  # type: ignore[assignment]
         sql = "INSERT OR REPLACE INTO attempts VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
-        return int(self._write(sql, row).lastrowid or 0)
+        written = int(self._write(sql, row).lastrowid or 0)
+        if self.on_growth is not None and time.monotonic() >= self._grew + GROWTH_S:
+            self._grew = time.monotonic()
+            self.on_growth()
+        return written
 
     def add_verdict(self, row: int, scorer: str, v: Verdict) -> None:
         """Writes the verdict of a scorer (scorer_key) on the attempt with that row id, in the place of an earlier one
@@ -177,6 +188,13 @@ class Ledger:
     def clear_outcomes(self) -> None:
         """Forgets how tasks ended: a run with other tasks or another policy begins. Attempts stay."""
         self._write("DELETE FROM outcomes", ())
+
+    def sync(self) -> int:
+        """Sees to it that all is on disk that was written, power cut or not; gives the number of attempts."""
+        count = self.totals().attempts
+        with suppress(OSError), open(f"{self.path}-wal", "rb") as log:  # without a log, all is in the file
+            os.fsync(log.fileno())
+        return count
 
     # -- reading -------------------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ def replaced(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        _sync_folder(path.parent)
     except StillroomError:  # a LedgerError is an OSError, and says itself what happened
         raise
     except OSError as error:
@@ -43,6 +44,17 @@ def replaced(path: Path) -> Iterator[IO[bytes]]:
     finally:
         with suppress(OSError):  # what went wrong with the file itself is being raised already
             temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Sees to it that a power cut does not undo the renaming. Not every system can open a folder or sync it; what was
+    written is whole all the same."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def share(file: Path) -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import json
+import os
 import random
+import sqlite3
+import stat
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stillroom.errors import RequestFailed
+from stillroom.errors import LedgerError, RequestFailed, RunFolderError
 from stillroom.recipes.display import Display
+from stillroom.recipes.folder import RunFolder
 from stillroom.recipes.plan import Plan
 from stillroom.recipes.runner import run
 from stillroom.recipes.status import status
@@ -33,7 +40,8 @@ from stillroom.sampling.records import (
 )
 from stillroom.sampling.retry import RetrySettings
 from stillroom.sampling.teachers.scripted import ScriptedTeacher
-from tests.conftest import ModelServer, served_by, sums_until, write_sums
+from tests.conftest import ModelServer, command, served_by, sums_until, write_sums
+from tests.students.conftest import _model, _tokenizer
 
 QUIET = Display(quiet=True)
 ONCE = RetrySettings(attempts=1, base_s=0)
@@ -158,3 +166,249 @@ def test_a_higher_budget_spends_the_difference(tmp_path: Path, model_server: Mod
         recipe = write_sums(tmp_path, teacher=teacher, keep={"policy": "budget", "tokens": tokens, "max_attempts": 9})
         run(recipe, out=out, display=QUIET)
         assert tokens <= 3 * len(model_server.bodies) <= tokens + 12
+
+
+# -- what a stage made is gone, or is not what it was ----------------------------------------------------------------
+
+
+class Told(Display):
+    """Keeps what a run says."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+    def line(self, label: str, text: str) -> None:
+        self.said.append(f"{label}: {text}")
+
+
+def halved(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def one_byte_changed(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def deleted(path: Path) -> None:
+    path.unlink()
+
+
+DAMAGES = (halved, emptied, one_byte_changed, deleted)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files of a run that a user would use."""
+    names = ("sft", "student", "controls", "eval.json", "plots", "forgetting")
+    files = [file for name in names for file in (folder / name).rglob("*") if file.is_file()]
+    files += [path for name in names if (path := folder / name).is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.mark.slow
+def test_a_stage_is_done_only_while_what_it_made_is_there(tmp_path: Path, tiny_model: Path) -> None:
+    """Each file that a finished run made is halved, emptied, changed or deleted in turn: the next call makes it again,
+    byte for byte (a record of times apart), and says so."""
+    recipe, out = write_sums(tmp_path, **trained_on(tiny_model)), tmp_path / "run"
+    recipe.write_text(recipe.read_text().replace('"path": "tasks.jsonl"', '"path": "tasks.jsonl", "test": 3'))
+    run(recipe, out=out, display=QUIET)
+    whole = contents(out)
+    weights = [name for name in whole if name.endswith((".safetensors", "tokenizer.json", "config.json"))]
+    assert len(weights) >= 4
+    others = [name for name in whole if not name.startswith(("student/", "controls/")) and not name.endswith(".svg")]
+    tried = [(name, DAMAGES[i % len(DAMAGES)]) for i, name in enumerate(sorted({*weights, *others}))]
+    for name, damage in tried:
+        damage(out / name)
+        told = Told()
+        run(recipe, out=out, display=told)
+        again = contents(out)
+        assert {n: c for n, c in again.items() if not timed(n)} == {n: c for n, c in whole.items() if not timed(n)}
+        told_of = "read for perplexity" if name.startswith("forgetting/") and damage is deleted else name
+        assert any(told_of in said for said in told.said), (name, damage, told.said)
+        whole = again
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a random model of two layers, which reads bytes."""
+    from stillroom.sampling.models import quiet_transformers
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    with quiet_transformers():
+        _model(max_position_embeddings=512).save_pretrained(folder)
+        _tokenizer().save_pretrained(folder)
+    return folder
+
+
+def trained_on(model: Path) -> dict[str, Any]:
+    """The parts of a recipe of sums that train a tiny student and measure all there is."""
+    text = "".join(json.dumps({"text": f"The boat number {n} lay in the harbour."}) + "\n" for n in range(3))
+    (model.parent / "texts.jsonl").write_text(text)
+    forgotten = {"texts": {"path": str(model.parent / "texts.jsonl")}}
+    return {
+        "student": {"model": str(model), "method": "sft", "epochs": 1, "learning_rate": 1e-3, "lora": {"r": 2}},
+        "evaluate": {
+            "baselines": ["student_before", "format_only"],
+            "max_tokens": 4,
+            "forgotten": forgotten,
+        },
+    }
+
+
+def timed(name: str) -> bool:
+    """Whether a file says how long something took."""
+    return name.endswith("training.json")
+
+
+# -- run.json and the ledger ---------------------------------------------------------------------------------------
+
+
+def finished_run(folder: Path, server: ModelServer) -> tuple[Path, Path]:
+    """A recipe, and the folder of its finished run."""
+    server.script = sums_until(server, 10_000)
+    recipe = write_sums(folder, teacher=served_by(server))
+    run(recipe, out=folder / "run", display=QUIET)
+    return recipe, folder / "run"
+
+
+def garbage(seed: int) -> bytes:
+    """A `run.json` that no run has written."""
+    dice = random.Random(seed)
+    deep = dice.choice((5, 2_000, 100_000))
+    kinds: tuple[Callable[[], bytes], ...] = (
+        lambda: b"",
+        lambda: dice.randbytes(dice.randint(1, 200)),
+        lambda: b"[" * deep,
+        lambda: b'{"a":' * deep + b"1" + b"}" * deep,
+        lambda: b'{"name": ' + b"9" * 5_000 + b"}",
+        lambda: json.dumps(dice.choice([None, 1, "sums", [], [1], True])).encode(),
+        lambda: json.dumps({"name": dice.choice([1, [], {}, True])}).encode(),
+        lambda: json.dumps({"name": "sums", dice.choice(FACTS): dice.choice([5, "x", [1], [[]]])}).encode(),
+        lambda: json.dumps(
+            {"name": "sums", dice.choice(FACTS): {"student": dice.choice([[], {"a": 1}, 7])}}
+        ).encode(),
+        lambda: b'{"name": "sums", "started": "\\ud800"}',
+        lambda: "\ufeff{}".encode("utf-16"),
+    )
+    return kinds[seed % len(kinds)]()
+
+
+FACTS = (
+    "stages",
+    "made",
+    "teacher",
+    "sources",
+    "recipe",
+    "attempts",
+    "rows",
+    "finished",
+    "parts",
+    "seconds",
+    "hashes",
+)
+
+
+def test_a_run_json_that_cannot_be_read_stops_no_run(tmp_path: Path, model_server: ModelServer) -> None:
+    """It is set aside and made again, or is good enough; nobody is asked again and the rows are the same. Who only
+    reads says what is wrong."""
+    recipe, out = finished_run(tmp_path, model_server)
+    asked, rows, kept = len(model_server.bodies), rows_of(out), 0
+    for seed in range(44):
+        (out / "run.json").write_bytes(content := garbage(seed))
+        with contextlib.suppress(RunFolderError):
+            status(out)
+        told = Told()
+        run(recipe, out=out, display=told)
+        assert (len(model_server.bodies), rows_of(out)) == (asked, rows)
+        assert json.loads((out / "run.json").read_text())["attempts"] > 0
+        aside = [path for path in out.glob("run.json.unreadable*") if path.read_bytes() == content]
+        assert bool(aside) == any("could not be read" in said for said in told.said)
+        kept += bool(aside)
+        for path in aside:
+            path.unlink()
+    assert kept > 22
+
+
+def test_another_recipe_does_not_take_over_a_folder_whose_run_json_cannot_be_read(
+    tmp_path: Path, model_server: ModelServer
+) -> None:
+    _, out = finished_run(tmp_path, model_server)
+    (out / "run.json").write_text("{")
+    other = write_sums(tmp_path / "other", name="others", teacher=served_by(model_server))
+    with pytest.raises(RunFolderError, match="of recipe 'sums', not of 'others'"):
+        run(other, out=out, display=QUIET)
+    assert (out / "run.json").read_text() == "{"
+
+
+def without_ledger(out: Path) -> None:
+    for path in out.glob("ledger.sqlite*"):
+        path.unlink()
+
+
+def without_some_attempts(out: Path) -> None:
+    with contextlib.closing(sqlite3.connect(out / "ledger.sqlite", isolation_level=None)) as db:
+        db.execute("DELETE FROM attempts WHERE id % 3 = 0")
+
+
+def with_another_ledger(out: Path) -> None:
+    without_ledger(out)
+    Ledger.open(out).close()
+
+
+@pytest.mark.parametrize("lose", [without_ledger, without_some_attempts, with_another_ledger])
+def test_attempts_that_are_gone_are_not_paid_for_again_silently(
+    tmp_path: Path, model_server: ModelServer, lose: Callable[[Path], None]
+) -> None:
+    recipe, out = finished_run(tmp_path, model_server)
+    asked, rows = len(model_server.bodies), rows_of(out)
+    lose(out)
+    for _ in range(2):
+        with pytest.raises(LedgerError, match=r"run\.json says that there were .*status .* --salvage"):
+            run(recipe, out=out, display=QUIET)
+    assert len(model_server.bodies) == asked
+    status(out, salvage=True)  # the way on that the message names
+    run(recipe, out=out, display=QUIET)
+    assert asked < len(model_server.bodies) <= 2 * asked
+    assert rows_of(out) == rows
+
+
+def test_a_log_that_is_deleted_after_a_kill_is_missed(tmp_path: Path, model_server: ModelServer) -> None:
+    """Killed while it samples, `ledger.sqlite-wal` holds all that was answered."""
+    model_server.script = sums_until(model_server, 9)
+    recipe, out = write_sums(tmp_path, teacher=served_by(model_server)), tmp_path / "run"
+    with subprocess.Popen(command("run", recipe, "--out", out), stderr=subprocess.DEVNULL) as process:
+        assert model_server.wait_for(waiting=4)
+        process.kill()
+    model_server.release()
+    (out / "ledger.sqlite-wal").unlink()
+    with pytest.raises(LedgerError, match="would be paid for again"):
+        run(recipe, out=out, display=QUIET)
+
+
+def test_facts_are_on_disk_when_the_call_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file before it takes its place, and its folder after."""
+    done: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def noted(handle: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        fsync(handle)
+
+    def replaced(self: Path, target: Path) -> Path:
+        done.append("replace")
+        return replace(self, target)
+
+    folder = RunFolder(tmp_path / "run", "sums")
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(Path, "replace", replaced)
+    folder.note(started="now")
+    assert done == ["file", "replace", "folder"]
