@@ -7,9 +7,11 @@ import itertools
 import json
 import os
 import random
+import signal
 import sqlite3
 import stat
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,9 +41,10 @@ from stillroom.sampling.records import (
     user,
 )
 from stillroom.sampling.retry import RetrySettings
+from stillroom.sampling.scorer import TRIES, Scorer
 from stillroom.sampling.teachers.scripted import ScriptedTeacher
+from stillroom.traces.answers import AnswerChecker, Reason, process
 from tests.conftest import ModelServer, command, served_by, sums_until, write_sums
-from tests.students.conftest import _model, _tokenizer
 
 QUIET = Display(quiet=True)
 ONCE = RetrySettings(attempts=1, base_s=0)
@@ -97,12 +100,16 @@ def waiting(seed: int) -> Callable[[Request], float]:
     return lambda request: random.Random(f"wait:{seed}:{request.task_id}:{request.index}").random() / 500
 
 
-async def called(folder: Path, teacher: ScriptedTeacher, policy: Policy, n: int) -> tuple[dict[str, Any], Core]:
+async def called(
+    folder: Path, teacher: ScriptedTeacher, policy: Policy, n: int, scorer: Scorer | None = None
+) -> tuple[dict[str, Any], Core]:
     """One call of the command: how each task ended, and what was counted."""
     found: dict[str, Outcome] = {}
     tasks = [Task(str(i), user(f"question {i}"), "1", "test") for i in range(n)]
     with Ledger.open(folder) as ledger:
-        core = Core(teacher, Grader(), policy, ledger, sampling=SamplingParams(), seed=0, retry=ONCE, prices=PRICES)
+        core = Core(
+            teacher, scorer or Grader(), policy, ledger, sampling=SamplingParams(), seed=0, retry=ONCE, prices=PRICES
+        )
         await core.run(tasks, lambda outcome: found.update({outcome.task.id: outcome}))
     assert len(found) == n
     ended = {i: (o.kept, o.stop, [s.attempt.index for s in o.attempts], o.failed) for i, o in found.items()}
@@ -216,17 +223,16 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 def test_a_stage_is_done_only_while_what_it_made_is_there(tmp_path: Path, tiny_model: Path) -> None:
-    """Each file that a finished run made is halved, emptied, changed or deleted in turn: the next call makes it again,
+    """Files that a finished run made are halved, emptied, changed or deleted in turn: the next call makes each again,
     byte for byte (a record of times apart), and says so."""
     recipe, out = write_sums(tmp_path, **trained_on(tiny_model)), tmp_path / "run"
     recipe.write_text(recipe.read_text().replace('"path": "tasks.jsonl"', '"path": "tasks.jsonl", "test": 3'))
     run(recipe, out=out, display=QUIET)
     whole = contents(out)
-    weights = [name for name in whole if name.endswith((".safetensors", "tokenizer.json", "config.json"))]
-    assert len(weights) >= 4
-    others = [name for name in whole if not name.startswith(("student/", "controls/")) and not name.endswith(".svg")]
-    tried = [(name, DAMAGES[i % len(DAMAGES)]) for i, name in enumerate(sorted({*weights, *others}))]
-    for name, damage in tried:
+    weights = [name for name in whole if name.endswith(".safetensors")]
+    assert len(weights) == 4
+    others = ["sft/train.parquet", "eval.json", "forgetting/student_after.json", "student/merged/tokenizer.json"]
+    for name, damage in zip([*weights, *others], itertools.cycle(DAMAGES), strict=False):
         damage(out / name)
         told = Told()
         run(recipe, out=out, display=told)
@@ -240,13 +246,50 @@ def test_a_stage_is_done_only_while_what_it_made_is_there(tmp_path: Path, tiny_m
 @pytest.fixture(scope="module")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a random model of two layers, which reads bytes."""
+    import torch
+
     from stillroom.sampling.models import quiet_transformers
 
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    with quiet_transformers():
-        _model(max_position_embeddings=512).save_pretrained(folder)
-        _tokenizer().save_pretrained(folder)
+    with quiet_transformers() as transformers:
+        tokenizer = byte_tokenizer(transformers)
+        torch.manual_seed(0)
+        config = transformers.LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=512,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        transformers.LlamaForCausalLM(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     return folder
+
+
+CHATML = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def byte_tokenizer(transformers: Any) -> Any:
+    """Bytes, and the tokens of a chat template."""
+    import tokenizers
+    from tokenizers import decoders, models, pre_tokenizers
+
+    special = ["<|im_end|>", "<|im_start|>"]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    raw = tokenizers.Tokenizer(models.BPE(vocab={t: i for i, t in enumerate([*special, *letters])}, merges=[]))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    raw.add_special_tokens(special)
+    ends = {"eos_token": special[0], "pad_token": special[0]}
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=raw, chat_template=CHATML, **ends)
 
 
 def trained_on(model: Path) -> dict[str, Any]:
@@ -259,6 +302,7 @@ def trained_on(model: Path) -> dict[str, Any]:
         "evaluate": {
             "baselines": ["student_before", "format_only"],
             "max_tokens": 4,
+            "plots": False,
             "forgotten": forgotten,
         },
     }
@@ -412,3 +456,120 @@ def test_facts_are_on_disk_when_the_call_returns(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(Path, "replace", replaced)
     folder.note(started="now")
     assert done == ["file", "replace", "folder"]
+
+
+# -- a worker of the checker is killed -------------------------------------------------------------------------------
+
+PAIR = (r"\tan(x/2)", r"\boxed{\frac{1-\cos x}{\sin x}}")
+"""A pair that needs a worker."""
+FATAL = [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
+
+
+class Saboteur:
+    """Kills a worker that was asked something, the first `times` times, before it can answer."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, times: int, by: signal.Signals) -> None:
+        self.left, self.by = times, by
+        ask = process.Worker.ask
+
+        def killed(worker: process.Worker, job: dict[str, Any], limit_s: float) -> dict[str, Any]:
+            if self.left:
+                self.left -= 1
+                os.kill(worker.pid, signal.SIGSTOP)  # it is asked, and does not come to answer
+                with contextlib.suppress(process.WorkerTimeout):
+                    ask(worker, job, 0.01)
+                os.kill(worker.pid, self.by)
+                os.kill(worker.pid, signal.SIGCONT)
+                return worker._reply(60)
+            return ask(worker, job, limit_s)
+
+        monkeypatch.setattr(process.Worker, "ask", killed)
+
+
+@pytest.mark.parametrize(("by", "times"), [*itertools.product(FATAL, (1, 2))])
+def test_a_right_answer_is_right_though_its_worker_is_killed(
+    monkeypatch: pytest.MonkeyPatch, by: signal.Signals, times: int
+) -> None:
+    saboteur = Saboteur(monkeypatch, times, by)
+    with AnswerChecker(workers=1, timeout_s=60) as checker:
+        assert checker.check(*PAIR).reason == Reason.EQUAL
+    assert saboteur.left == 0
+
+
+def test_a_worker_that_is_killed_while_it_starts_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    left, started = 2, process.Worker._started
+
+    def killed(worker: process.Worker, memory_mb: int, module: str) -> subprocess.Popen[bytes]:
+        nonlocal left
+        child = started(worker, memory_mb, module)
+        if left:
+            left -= 1
+            child.kill()
+        return child
+
+    monkeypatch.setattr(process.Worker, "_started", killed)
+    with AnswerChecker(workers=1, timeout_s=60) as checker:
+        assert checker.check(*PAIR).reason == Reason.EQUAL
+    assert left == 0
+
+
+class Accident:
+    """A scorer that meets accidents: it comes to its verdict at the try that `luck` names, 0 for never."""
+
+    identity = "accident"
+    accidents = frozenset({"timeout"})
+
+    def __init__(self, luck: Callable[[str], int]) -> None:
+        self.luck = luck
+        self.tried: Counter[str] = Counter()
+
+    async def score(self, task: Task, attempt: Attempt) -> Verdict:
+        what = f"{task.id}:{attempt.index}"
+        self.tried[what] += 1
+        if self.luck(what) != self.tried[what]:
+            return Verdict(State.UNSCORED, "timeout")
+        return Verdict(*(State.ACCEPTED, "equal") if attempt.text == "right" else (State.REJECTED, "different"))
+
+    async def close(self) -> None:
+        """Nothing to free."""
+
+
+@pytest.mark.parametrize("number", range(len(POLICIES)))
+async def test_an_accident_is_scored_again_a_bounded_number_of_times(tmp_path: Path, number: int) -> None:
+    """By the next calls, three times in all. Where a verdict changes, the policy may want other draws; in the end
+    nothing changes any more."""
+    policy = POLICIES[number]({})
+    for seed in range(3):
+        scorer = Accident(lambda what: random.Random(what).choice((1, 1, 2, 3, 4, 0)))
+        rows, asked = [], []
+        for _ in range(12):
+            teacher = ScriptedTeacher(mixed(seed, 0.0), concurrency=4)
+            rows.append((await called(tmp_path / str(seed), teacher, policy, 8, scorer))[0])
+            asked.append(len(teacher.calls))
+        assert all(n <= TRIES for n in scorer.tried.values())
+        assert any(n == TRIES for n in scorer.tried.values())
+        assert rows[-3] == rows[-2] == rows[-1]
+        assert asked[-3:] == [0, 0, 0]
+
+
+def test_the_answers_of_a_run_whose_workers_were_killed_are_right_in_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The very rows of a run that nobody disturbed."""
+    golds = [rf"\tan({k}x/2)" for k in range(3, 7)]
+    answers = [rf"It is \boxed{{\frac{{1-\cos {k}x}}{{\sin {k}x}}}}" for k in range(3, 7)]
+    folder = tmp_path / "sums"
+    recipe = write_sums(folder, keep={"per_task": 1, "max_attempts": 1}, filters=["finished"])
+    (folder / "tasks.jsonl").write_text(
+        "".join(json.dumps({"question": f"q{i}", "answer": gold}) + "\n" for i, gold in enumerate(golds))
+    )
+    (folder / "recording.jsonl").write_text(
+        "".join(json.dumps({"question": f"q{i}", "text": text}) + "\n" for i, text in enumerate(answers))
+    )
+    run(recipe, out=tmp_path / "whole", display=QUIET)
+    with monkeypatch.context() as patch:
+        Saboteur(patch, 3, signal.SIGKILL)  # the first answer, and both further tries
+        run(recipe, out=tmp_path / "run", display=QUIET)
+    assert rows_of(tmp_path / "run") != rows_of(tmp_path / "whole")
+    run(recipe, out=tmp_path / "run", display=QUIET)
+    assert rows_of(tmp_path / "run") == rows_of(tmp_path / "whole")
