@@ -11,19 +11,22 @@ import signal
 import sqlite3
 import stat
 import subprocess
+import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stillroom.errors import LedgerError, RequestFailed, RunFolderError
+import stillroom
+from stillroom.errors import LedgerError, MissingFile, RequestFailed, RunFolderError
 from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder
 from stillroom.recipes.plan import Plan
 from stillroom.recipes.runner import run
-from stillroom.recipes.status import status
+from stillroom.recipes.status import attempts, status
 from stillroom.sampling.core import Core
 from stillroom.sampling.draws import MAX_FAILED_DRAWS
 from stillroom.sampling.ledger import Ledger
@@ -573,3 +576,102 @@ def test_the_answers_of_a_run_whose_workers_were_killed_are_right_in_the_next(
     assert rows_of(tmp_path / "run") != rows_of(tmp_path / "whole")
     run(recipe, out=tmp_path / "run", display=QUIET)
     assert rows_of(tmp_path / "run") == rows_of(tmp_path / "whole")
+
+
+# -- a clock that is set back, a folder that cannot be written, a loop that runs already -------------------------------
+
+
+@pytest.mark.parametrize("clock", [[3.0, 2.0, 1.0], [1.0, 1.0, 1.0], [2.0, 3.0, 1.0], [9e9, -1.0, 0.0]])
+def test_the_latest_verdict_is_the_last_that_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: list[float]
+) -> None:
+    """Whatever the clock said, whoever scored, and also where an earlier scorer scored again."""
+    states = (State.ACCEPTED, State.REJECTED, State.UNSCORED)
+    with Ledger.open(tmp_path) as ledger:
+        row = ledger.add_attempt("k", 64, Attempt("t", 0, "4", None, "stop", 7, 5, None, 0.1, "teacher"))
+        for scorers in itertools.product("abc", repeat=3):
+            for scorer, state, now in zip(scorers, states, clock, strict=True):
+                monkeypatch.setattr("time.time", lambda now=now: now)
+                ledger.add_verdict(row, scorer, Verdict(state, state.value))
+                assert ledger.last_state(row) is state
+                assert ledger.verdict_counts() == {state.value: 1}
+                assert [found["state"] for found in ledger.rows()] == [state.value]
+
+
+@contextlib.contextmanager
+def unwritable(folder: Path) -> Iterator[None]:
+    """The folder and all in it can be read and not written, by root neither."""
+    paths = [folder, *folder.rglob("*")]
+    modes = [path.stat().st_mode for path in paths]
+    root = os.geteuid() == 0
+    for path in paths:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        for path, mode in zip(paths, modes, strict=True):
+            path.chmod(mode)
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs users")
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_folder_that_cannot_be_written_is_read(model_server: ModelServer, killed: bool) -> None:
+    """Finished, or killed with all that it had in the log."""
+    with tempfile.TemporaryDirectory() as name:  # not below tmp_path, which other users cannot enter
+        folder = Path(name)
+        folder.chmod(0o755)
+        model_server.script = sums_until(model_server, 9)
+        recipe, out = write_sums(folder, teacher=served_by(model_server)), folder / "run"
+        with subprocess.Popen(command("run", recipe, "--out", out), stderr=subprocess.DEVNULL) as process:
+            assert model_server.wait_for(waiting=4)
+            if killed:
+                process.kill()
+            model_server.release()
+        assert (out / "ledger.sqlite-wal").exists() == killed
+        expected, count = status(out), attempts(out, out=folder / "expected.jsonl")
+        assert count >= 9
+        (out / "ledger.sqlite-shm").unlink(missing_ok=True)  # as in a copy of the folder
+        before = sorted(out.rglob("*"))
+        with unwritable(out):
+            assert status(out).as_dict() == expected.as_dict()
+            with Ledger.read(out) as ledger:
+                assert len(list(ledger.rows())) == count
+        assert sorted(out.rglob("*")) == before
+
+
+async def test_calls_work_where_an_event_loop_runs(tmp_path: Path, model_server: ModelServer) -> None:
+    """As in a notebook: the whole run, its status and its attempts, again and again."""
+    model_server.script = sums_until(model_server, 10_000)
+    recipe, out = write_sums(tmp_path, teacher=served_by(model_server)), tmp_path / "run"
+    for _ in range(2):
+        found = stillroom.run(recipe, out=out, display=QUIET)
+        assert found.as_dict()["rows"] > 0
+        assert stillroom.status(out).totals.attempts == stillroom.attempts(out, out=tmp_path / "attempts.jsonl") > 0
+    with pytest.raises(MissingFile):
+        stillroom.run(tmp_path / "none.yaml")
+
+
+MISUSES: dict[str, Callable[[Ledger], object]] = {
+    "closed": lambda ledger: (ledger.close(), ledger.totals()),
+    "another thread": lambda ledger: in_a_thread(ledger.totals),
+    "write, another thread": lambda ledger: in_a_thread(lambda: ledger.clear_outcomes()),
+    "no value": lambda ledger: ledger.add_failure("k", 0, "t", object()),  # type: ignore[arg-type]
+    "nothing": lambda ledger: ledger.add_failure("k", 0, None, "x"),  # type: ignore[arg-type]
+}
+
+
+def in_a_thread(call: Callable[[], object]) -> object:
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(call).result()
+
+
+@pytest.mark.parametrize("misuse", MISUSES.values(), ids=MISUSES)
+def test_an_error_of_use_is_not_called_damage(tmp_path: Path, misuse: Callable[[Ledger], object]) -> None:
+    with Ledger.open(tmp_path) as ledger, pytest.raises(LedgerError) as caught:
+        misuse(ledger)
+    assert "damaged" not in str(caught.value)
+    assert "salvage" not in str(caught.value)
