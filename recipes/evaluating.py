@@ -29,6 +29,7 @@ from stillroom.recipes.schema import Recipe
 from stillroom.recipes.status import facts_in, own_recipe, refuse_chain
 from stillroom.recipes.students_stage import STUDENT, model_in, require, trained_before
 from stillroom.sampling.teachers.factory import make_teacher
+from stillroom.sampling.writing import reachable
 from stillroom.students.evaluate.results import Evaluation
 from stillroom.traces.rows import DATA_FILE, read_sft
 from stillroom.traces.tasks import TaskSet, load_tasks
@@ -45,7 +46,7 @@ def evaluate(folder: str | Path, *, set: Sequence[str] = (), display: Display | 
     `prices`. Raises MissingFile where there are no rows or no student, InputError for what cannot be measured, and
     RunError when it fails.
     """
-    path = Path(folder)
+    path = reachable(Path(folder), "the run's folder")
     facts = facts_in(path)
     refuse_chain(path)
     loaded = _of_traces(own_recipe(path, facts, _checked(set)), path)

@@ -30,7 +30,7 @@ from stillroom.errors import InputError, LedgerError, RunError, RunFolderError
 from stillroom.recipes.display import Display
 from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.writing import replaced, storable
+from stillroom.sampling.writing import reachable, replaced, storable
 
 FACTS = "run.json"
 WRITTEN = "written"
@@ -185,6 +185,11 @@ class RunFolder:
             f"the files back from a copy; or accept what is left with `stillroom status {self.path} --salvage`, then "
             "run the same command again; or start over in another folder with --out"
         )
+
+
+def run_path(out: str | Path | None, name: str) -> Path:
+    """The folder of a run: `out`, or `runs/<name>`. Raises InputError for one that cannot be."""
+    return reachable(Path(out) if out is not None else Path("runs") / name, "the run's folder (--out)")
 
 
 def read_facts(path: Path) -> dict[str, Any]:

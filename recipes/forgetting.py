@@ -31,7 +31,7 @@ from stillroom.sampling.policy import Fixed
 from stillroom.sampling.prompt import Prompt
 from stillroom.sampling.records import Outcome, SamplingParams, State, Task
 from stillroom.sampling.statistics import wilson
-from stillroom.sampling.writing import replaced
+from stillroom.sampling.writing import at_home, replaced
 from stillroom.students.evaluate.comparing import compare_right
 from stillroom.students.evaluate.everyday import everyday_texts, read_texts
 from stillroom.students.evaluate.perplexity import TextLoss, exp_of, of_losses, text_losses
@@ -163,7 +163,7 @@ def _given(settings: Forgetting, base: Path, seed: int) -> _Given:
     if settings.texts == "everyday":
         return _Given(tasks, everyday_texts())
     texts = settings.texts
-    return _Given(tasks, read_texts(base / Path(texts.path).expanduser(), texts.field, texts.limit))
+    return _Given(tasks, read_texts(base / at_home(texts.path), texts.field, texts.limit))
 
 
 class _File(NamedTuple):

@@ -20,7 +20,7 @@ from stillroom.recipes import plan, students_stage
 from stillroom.recipes.agreement import Agreement, compare
 from stillroom.recipes.display import Display, duration, verdicts
 from stillroom.recipes.distil import Distilled, distil
-from stillroom.recipes.folder import WRITTEN, RunFolder, now, versions
+from stillroom.recipes.folder import WRITTEN, RunFolder, now, run_path, versions
 from stillroom.recipes.forgetting import Forgotten, check_forgetting
 from stillroom.recipes.loading import Loaded, dump, load_recipe
 from stillroom.recipes.outcomes import Asked, Outcomes
@@ -112,7 +112,7 @@ def run(
     Raises InputError before anything is paid for, RunError after.
     """
     loaded = load_recipe(recipe, set)
-    path = Path(out) if out is not None else Path("runs") / loaded.recipe.name
+    path = run_path(out, loaded.recipe.name)
     if (path / "rounds").is_dir():
         raise RunFolderError(f"{path} is the folder of a loop: give another folder with --out")
     folder, shown = RunFolder(path, loaded.recipe.name), display or Display()

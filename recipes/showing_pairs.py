@@ -18,7 +18,7 @@ from stillroom.judges.gate import GateSettings, GateVerdict, gate
 from stillroom.judges.labelled import load_labelled
 from stillroom.preferences.audit import Audit, audit_rows
 from stillroom.recipes.display import Display
-from stillroom.recipes.folder import RunFolder
+from stillroom.recipes.folder import RunFolder, run_path
 from stillroom.recipes.judging_stage import judge_of
 from stillroom.recipes.loading import Loaded, load_any
 from stillroom.recipes.preference_runner import PreferenceRun
@@ -122,7 +122,7 @@ def calibrate_judge(
         raise RecipeError(f"{loaded.path} names no labelled pairs: add `gate: {{labelled: …}}`, or give --labelled")
     path = Path(labelled) if labelled is not None else loaded.base / (settings.labelled if settings else "")
     limits = settings if settings is not None else GateSettings()
-    folder = Path(out) if out is not None else Path("runs") / loaded.recipe.name
+    folder = run_path(out, loaded.recipe.name)
     run_folder = RunFolder(folder, loaded.recipe.name)
     shown = display or Display()
     with run_folder.opened(shown) as ledger:

@@ -33,6 +33,7 @@ from stillroom.recipes.sampling_stage import off_the_loop
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.ledger import Ledger, Salvaged, Totals
+from stillroom.sampling.writing import reachable
 from stillroom.students.evaluate.results import ACCURACY, Evaluation, read_eval
 from stillroom.traces.writing import replaced, storable
 
@@ -92,7 +93,7 @@ def status(
     `salvage`: first saves what can be read of a damaged ledger. Raises MissingFile, RunFolderError, LedgerError, and
     with `recipe` or `set` what is wrong with that recipe.
     """
-    path = Path(folder)
+    path = reachable(Path(folder), "the run's folder")
     facts = facts_in(path)
     if parts := parts_of(path):
         if recipe is not None or set or salvage:
@@ -341,7 +342,7 @@ def attempts(folder: str | Path, *, out: str | Path | None = None) -> int:
     Gives their number.
     `out`: a file, None for standard output. The lines are what `teacher: {kind: recorded}` reads.
     """
-    facts = facts_in(Path(folder))
+    facts = facts_in(reachable(Path(folder), "the run's folder"))
     refuse_chain(Path(folder))
     teachers = {(facts.get("teacher") or {}).get("identity"), *(facts.get("sources") or {}).values()}
     with Ledger.read(Path(folder)) as ledger:

@@ -17,9 +17,32 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from stillroom.errors import RunError, StillroomError
+from stillroom.errors import InputError, RunError, StillroomError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def reachable(path: Path, what: str) -> Path:
+    """The path, whether something is there or not. Raises InputError for one that cannot be: a name that is too long,
+    a folder that may not be entered. `what`: what it is of, for the message."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # whoever looks for it says so
+    except (OSError, ValueError) as error:
+        shown = str(path) if len(str(path)) <= 100 else f"{str(path)[:80]}…"
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"{what} cannot be at {shown!r}: {why}: give another path") from None
+    return path
+
+
+def at_home(name: str | Path) -> Path:
+    """The path, with `~` and `~user` at its beginning replaced. Raises InputError for a user who is not there."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        user = Path(name).parts[0]
+        raise InputError(f"{str(name)[:100]!r}: there is no home folder for {user}: write the path out") from None
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from stillroom.sampling.teachers._openai_errors import Key, end_of, error_of, re
 from stillroom.sampling.teachers._openai_http import Http, HttpReply, NoAnswer, Patience
 from stillroom.sampling.teachers._openai_servers import Server, greet, offered
 from stillroom.sampling.teachers._openai_stream import StreamedAnswer
+from stillroom.sampling.teachers.settings import no_address
 
 OPENAI = "https://api.openai.com/v1"
 
@@ -201,7 +202,11 @@ def _structured(schema: str) -> dict[str, Any]:
 def _addresses(base_url: str | Sequence[str] | None, key: Key) -> tuple[str, ...]:
     given = base_url or os.environ.get("OPENAI_BASE_URL")
     if given:
-        return (given,) if isinstance(given, str) else tuple(dict.fromkeys(given))
+        found = (given,) if isinstance(given, str) else tuple(dict.fromkeys(given))
+        if why := next(filter(None, map(no_address, found)), ""):  # what it says may be a secret, and is not repeated
+            where = "the address" if base_url else "the environment variable OPENAI_BASE_URL"
+            raise InputError(f"{where} is no address ({why}): it looks like http://localhost:8000/v1")
+        return found
     if not key.value:
         raise MissingKey(
             f"the environment variable {key.variable} is not set: export it with your key, "

@@ -91,7 +91,23 @@ class OpenAISettings(_Settings):
         return body
 
 
+def no_address(url: str) -> str:
+    """Why nothing can be reached at this address, whoever it names; empty where something might."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:  # brackets of IPv6 that do not close, a port that is no number or above 65535
+        return str(error).partition("'")[0].strip()[:60] or "its host is none"  # what is quoted may be a secret
+    if not url.isprintable() or any(c.isspace() for c in url):
+        return "it holds a space or a character that cannot be seen"
+    if not host:
+        return "it names no host"
+    return "its port is 0" if port == 0 else ""
+
+
 def _check_address(url: str) -> None:
+    if why := no_address(url):
+        raise ValueError(f"base_url is no address ({why}): it looks like http://localhost:8000/v1")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise ValueError("base_url must begin with http:// or https://, such as http://localhost:8000/v1")

@@ -12,6 +12,7 @@ import sqlite3
 import stat
 import subprocess
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,12 +22,14 @@ from typing import Any
 import pytest
 
 import stillroom
-from stillroom.errors import LedgerError, MissingFile, RequestFailed, RunFolderError
+from stillroom.errors import InputError, LedgerError, MissingFile, RecipeError, RequestFailed, RunFolderError
 from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder
+from stillroom.recipes.loading import load_any
 from stillroom.recipes.plan import Plan
 from stillroom.recipes.runner import run
 from stillroom.recipes.status import attempts, status
+from stillroom.sampling import models
 from stillroom.sampling.core import Core
 from stillroom.sampling.draws import MAX_FAILED_DRAWS
 from stillroom.sampling.ledger import Ledger
@@ -675,3 +678,132 @@ def test_an_error_of_use_is_not_called_damage(tmp_path: Path, misuse: Callable[[
         misuse(ledger)
     assert "damaged" not in str(caught.value)
     assert "salvage" not in str(caught.value)
+
+
+# -- what a user can write wrong ----------------------------------------------------------------------------------------
+
+
+def bomb(levels: int, width: int, form: str) -> str:
+    """Aliases of aliases: `width ** levels` values in a few lines of YAML."""
+    lines = ["a0: &a0 " + ("{x: 1}" if form == "merge" else "[1]")]
+    for n in range(1, levels):
+        names = ", ".join([f"*a{n - 1}"] * width)
+        pairs = ", ".join(f"k{i}: *a{n - 1}" for i in range(width))
+        body = {"list": f"[{names}]", "mapping": f"{{{pairs}}}", "merge": f"{{<<: [{names}]}}"}[form]
+        lines.append(f"a{n}: &a{n} {body}")
+    return "\n".join(lines)
+
+
+def in_one(text: str) -> str:
+    """A bomb as one value."""
+    return "{" + ", ".join(text.splitlines()) + "}"
+
+
+BOMBS = [
+    *(bomb(levels, width, form) for levels in (9, 30, 200) for width in (4, 9) for form in ("list", "mapping", "merge")),
+    *(opened * depth + "1" + closed * depth for depth in (60, 400, 10_000) for opened, closed in (("[", "]"), ("{a: ", "}"))),
+    *(f"a: {form}" for form in ("&a [*a]", "&a {b: *a}", "&a [[*a]]", "&a {<<: *a}")),
+    *(f"a: {sign}{digits}" for sign in ("", "-", "0x", "1.") for digits in ("7" * 5_000, "3" * 200_000)),
+    *(f"a: {text}" for text in ("2026-99-99", "2026-02-30", "!!python/object:os.system {}", "!!binary '*'", "*none")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(BOMBS)))
+def test_yaml_without_end_is_one_clear_message(tmp_path: Path, number: int) -> None:
+    """In a recipe's file and in the value of a `--set`."""
+    text = BOMBS[number]
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError) as caught:
+        load_any(path)
+    assert len(str(caught.value)) < 2_000
+    whole = write_sums(tmp_path / "sums")
+    value = text.removeprefix("a: ") if text.startswith("a: ") else in_one(text) if "\n" in text else text
+    with pytest.raises(RecipeError) as caught:
+        load_any(whole, [f"teacher.extra={value}"])
+    assert len(str(caught.value)) < 2_000
+
+
+@pytest.mark.parametrize("depth", [51, 1_000, 10_000, 100_000])
+def test_a_key_of_set_has_an_end(tmp_path: Path, depth: int) -> None:
+    with pytest.raises(RecipeError, match="no recipe is so deep"):
+        load_any(write_sums(tmp_path), [".".join(["a"] * depth) + "=1"])
+
+
+@pytest.mark.parametrize("length", [256, 300, 5_000, 100_000])
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_path_that_cannot_be_is_one_clear_message(tmp_path: Path, length: int, nested: bool) -> None:
+    """As `--out`, as a recipe, as the folder of a run, as a file that a recipe names."""
+    recipe, name = write_sums(tmp_path), f"{tmp_path}/{'n' * length}" + ("/below/it" if nested else "")
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: run(recipe, out=name, display=QUIET),
+        lambda: stillroom.run(recipe, out=name, display=QUIET),
+        lambda: stillroom.run(name),
+        lambda: status(name),
+        lambda: attempts(name),
+        lambda: stillroom.lint(recipe, out=name),
+        lambda: run(recipe, out=tmp_path / "run", set=[f"tasks.path={name}"], display=QUIET),
+        lambda: run(recipe, out=tmp_path / "run", set=[f"teacher.path={name}"], display=QUIET),
+    )
+    for call in calls:
+        with pytest.raises(InputError) as caught:
+            call()
+        assert caught.value.exit_code == 2
+
+
+def test_a_home_that_is_not_there_is_one_clear_message(tmp_path: Path) -> None:
+    recipe = write_sums(tmp_path)
+    for key in ("tasks.path", "teacher.path"):
+        with pytest.raises(InputError, match=r"~nouser|is not there"):
+            run(recipe, out=tmp_path / "run", set=[f"{key}=~nouser/x.jsonl"], display=QUIET)
+    for model in ("~nouser", "~nouser/model"):
+        with pytest.raises(InputError, match="no home folder for ~nouser"):
+            models.fingerprint(model)
+        with pytest.raises(InputError, match="no home folder for ~nouser"):
+            models.resolve_model(model)
+
+
+ADDRESSES = [
+    *(f"http://{host}/v1" for host in ("[::1", "::1]", "[::g]", "[]", "[1.2.3.4]", "[v1]", "", ":80", "a b", "a\tb")),
+    *(f"http://h:{port}/v1" for port in ("x", "99999", "-1", "0", "1e3", "٣")),
+    "http://\x00/",
+    "http://h\x7f/",
+]
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_an_address_that_is_none_is_one_clear_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    """In the recipe, and in the environment where one can be put there."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    teacher = {"kind": "openai", "model": "m", "retry": {"attempts": 1}}
+    with pytest.raises(RecipeError, match="base_url"):
+        load_any(write_sums(tmp_path, teacher={**teacher, "base_url": address}))
+    if "\x00" in address:
+        return
+    monkeypatch.setenv("OPENAI_BASE_URL", address)
+    with pytest.raises(InputError, match="OPENAI_BASE_URL is no address"):
+        run(write_sums(tmp_path, teacher=teacher), out=tmp_path / "run", display=QUIET)
+
+
+@pytest.mark.parametrize("pause", [0.0005, 0.002, 0.01, 0.05, 0.2])
+def test_quick_presses_of_ctrl_c_end_without_a_traceback(
+    tmp_path: Path, model_server: ModelServer, pause: float
+) -> None:
+    """While requests wait, and one after the other until the process has ended."""
+    model_server.script = sums_until(model_server, 3)
+    recipe = write_sums(tmp_path, teacher=served_by(model_server))
+    given: dict[str, Any] = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen(command("run", recipe, "--out", tmp_path / "run"), **given) as process:
+        assert model_server.wait_for(waiting=4)
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            threading.Event().wait(pause)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode in (1, -signal.SIGINT)  # by the signal itself where Python was ending already
+    assert "Traceback" not in said
+    assert "Exception ignored" not in said
+    model_server.release()
+    run(recipe, out=tmp_path / "run", display=QUIET)
