@@ -106,11 +106,12 @@ def no_address(url: str) -> str:
 
 
 def _check_address(url: str) -> None:
-    if why := no_address(url):
-        raise ValueError(f"base_url is no address ({why}): it looks like http://localhost:8000/v1")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    why = no_address(url)
+    parts = urlsplit("" if why else url)
+    if not url.startswith(("http://", "https://")) or url.startswith(("http:///", "https:///")):
         raise ValueError("base_url must begin with http:// or https://, such as http://localhost:8000/v1")
+    if why:
+        raise ValueError(f"base_url is no address ({why}): it looks like http://localhost:8000/v1")
     if "@" in parts.netloc:
         raise ValueError("base_url holds a user name or password: put the key in an environment variable")
     if parts.query or parts.fragment:
