@@ -13,7 +13,7 @@ import json
 import time
 
 from stillroom.errors import InputError
-from stillroom.judges.records import FAILURES, PointwiseJudge, Rating
+from stillroom.judges.records import FAILURES, JudgeState, PointwiseJudge, Rating
 from stillroom.sampling.records import Attempt, State, Task, Verdict
 
 GOOD, BELOW, CUT_OFF, EMPTY = "good", "below", "answer_cut_off", "answer_empty"
@@ -34,6 +34,11 @@ class JudgeScorer:
     def identity(self) -> str:
         """The judge's, and what is accepted."""
         return f"judge accept={self._accept} {self._judge.identity}"
+
+    @property
+    def accidents(self) -> frozenset[str]:
+        """A request of the judge that failed: the next may be answered."""
+        return frozenset({JudgeState.API_ERROR})
 
     async def score(self, task: Task, attempt: Attempt) -> Verdict:
         """The verdict on `attempt`. `detail`: JSON with the ratings, whether they are expected ones, the requests

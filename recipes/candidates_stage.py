@@ -65,7 +65,6 @@ async def draw_candidates(run: PreferenceRun, tasks: Sequence[Task]) -> list[Dra
 async def _draw(run: PreferenceRun, source: CandidateSource, tasks: Sequence[Task]) -> Drawn:
     teacher = make_teacher(source.teacher, base=run.loaded.base)
     try:
-        run.identities[source.name] = teacher.identity
         core = _core(run, source, teacher)
         outcomes = await sample(core, tasks, source.name, run.display)
     finally:

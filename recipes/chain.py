@@ -25,7 +25,6 @@ from stillroom.recipes.loading import Loaded
 from stillroom.recipes.runner import Run, RunResult
 from stillroom.recipes.schema import Recipe
 from stillroom.recipes.students_stage import STUDENT, model_in
-from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.limits import Meter
 from stillroom.sampling.writing import replaced
 from stillroom.traces.tasks import TaskSet
@@ -96,7 +95,7 @@ class Chain:
 
         Raises RunFolderError or LedgerError where the folder is another's or in use."""
         run_folder = RunFolder(folder, loaded.recipe.name)
-        ledger = self._open.enter_context(Ledger.open(folder))
+        ledger = self._open.enter_context(run_folder.opened(self._display))
         return Run(loaded, run_folder, ledger, self._display, given=given, meter=self._meter)
 
     def run(self, loaded: Loaded[Recipe], folder: Path, *, given: TaskSet | None = None) -> Link:

@@ -7,7 +7,6 @@ It only reads, as the status of one run does. What a run of a chain would pay fo
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from stillroom.errors import RunFolderError
+from stillroom.recipes.folder import read_facts
 from stillroom.sampling.ledger import Totals
 from stillroom.sampling.printing import Table
 
@@ -44,11 +44,10 @@ def parts_of(folder: Path) -> list[Path]:
 def _parts_of_the_last_run(folder: Path) -> list[str] | None:
     """What a finished chain consists of: a longer one may have stood here before. None while it is not finished."""
     try:
-        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        parts: list[str] | None = read_facts(folder).get("parts")
+    except ValueError:
         return None
-    parts = facts.get("parts") if isinstance(facts, dict) else None
-    return parts if isinstance(parts, list) else None
+    return parts
 
 
 def _is_chain(folder: Path) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stillroom.errors import InputError, MissingFile
+from stillroom.errors import InputError, MissingFile, RunFolderError
 from stillroom.recipes.display import Display
 from stillroom.recipes.distil import Distilled
 from stillroom.recipes.evaluation_stage import evaluate_run
@@ -24,12 +24,12 @@ from stillroom.recipes.loading import AnyRecipe, Loaded
 from stillroom.recipes.outcomes import Asked, Outcomes
 from stillroom.recipes.provenance import tasks_hash
 from stillroom.recipes.runner import Run
-from stillroom.recipes.sampling_stage import run_async
+from stillroom.recipes.sampling_stage import off_the_loop, run_async
 from stillroom.recipes.schema import Recipe
 from stillroom.recipes.status import facts_in, own_recipe, refuse_chain
 from stillroom.recipes.students_stage import STUDENT, model_in, require, trained_before
-from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.teachers.factory import make_teacher
+from stillroom.sampling.writing import reachable
 from stillroom.students.evaluate.results import Evaluation
 from stillroom.traces.rows import DATA_FILE, read_sft
 from stillroom.traces.tasks import TaskSet, load_tasks
@@ -38,6 +38,7 @@ SET = ("evaluate", "limits", "prices")
 """Keys that an evaluation by itself may set: the others say what the student is, and it is trained already."""
 
 
+@off_the_loop
 def evaluate(folder: str | Path, *, set: Sequence[str] = (), display: Display | None = None) -> Evaluation:
     """Measures a run that has trained its student, anew or further; writes `eval.json` and the plots.
 
@@ -45,7 +46,7 @@ def evaluate(folder: str | Path, *, set: Sequence[str] = (), display: Display | 
     `prices`. Raises MissingFile where there are no rows or no student, InputError for what cannot be measured, and
     RunError when it fails.
     """
-    path = Path(folder)
+    path = reachable(Path(folder), "the run's folder")
     facts = facts_in(path)
     refuse_chain(path)
     loaded = _of_traces(own_recipe(path, facts, _checked(set)), path)
@@ -53,12 +54,16 @@ def evaluate(folder: str | Path, *, set: Sequence[str] = (), display: Display | 
     require(loaded.recipe)
     tasks = load_tasks(loaded.recipe.tasks, base=loaded.base, seed=loaded.recipe.seed)
     _refuse_other_tasks(path, facts, tasks)
-    with Ledger.open(path) as ledger:
-        run = Run(loaded, RunFolder(path, facts["name"]), ledger, display or Display())
-        return _evaluate(run, tasks)
+    run_folder, shown = RunFolder(path, facts["name"]), display or Display()
+    with run_folder.opened(shown) as ledger:
+        return _evaluate(Run(loaded, run_folder, ledger, shown), tasks)
 
 
 def _evaluate(run: Run, tasks: TaskSet) -> Evaluation:
+    if run.folder.made(STUDENT) and (lost := run.folder.lost(STUDENT)):
+        raise RunFolderError(
+            f"{run.folder.path}: {lost}, so this is not the student that was trained: `stillroom run` trains it again"
+        )
     folder, rows = run.folder.path, read_sft(run.folder.path / "sft")
     assert run.recipe.student is not None
     outcomes = _reopened(run, tasks)
@@ -113,7 +118,7 @@ def _refuse_untrained(path: Path) -> None:
 
 def _refuse_other_tasks(path: Path, facts: Mapping[str, Any], tasks: TaskSet) -> None:
     """Held-out tasks of another file, or another draw, may be among those that the student has learned from."""
-    known = facts.get("hashes", {}).get("test_tasks")
+    known = (facts.get("hashes") or {}).get("test_tasks")
     if known is not None and known != tasks_hash(tasks.test):
         raise InputError(
             f"the held-out tasks are not those of the run in {path}: the student may have learned from some of them. "

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 from stillroom.recipes.answering import How, of_student, of_teacher, once, several
 from stillroom.recipes.controls_stage import LABELS, label, train_controls, train_seeds
 from stillroom.recipes.distil import Distilled
+from stillroom.recipes.folder import WRITTEN
 from stillroom.recipes.forgetting import forgetting_results, measure_forgetting
+from stillroom.recipes.plotting import FOLDER as PLOTS
 from stillroom.recipes.plotting import draw
 from stillroom.recipes.preference_writing import Measured
 from stillroom.sampling.records import Outcome, ScoredAttempt
@@ -57,8 +59,10 @@ def evaluate_run(
         comparisons=corrected([*found.comparisons, *(c for part in parts for c in part.comparisons)]),
         notes=(*found.notes, *notes, *controls.notes, *(note for part in parts for note in part.notes)),
     )
+    run.folder.tell_lost("evaluation", run.display)
     write_eval(evaluation, run.folder.path / FILE)
     draw(run, evaluation, *((tasks, distilled) if sampled else ()))
+    run.folder.mark("evaluation", WRITTEN, run.folder.path / FILE, run.folder.path / PLOTS)
     return evaluation
 
 

@@ -31,7 +31,7 @@ from stillroom.sampling.policy import Fixed
 from stillroom.sampling.prompt import Prompt
 from stillroom.sampling.records import Outcome, SamplingParams, State, Task
 from stillroom.sampling.statistics import wilson
-from stillroom.sampling.writing import replaced
+from stillroom.sampling.writing import at_home, replaced
 from stillroom.students.evaluate.comparing import compare_right
 from stillroom.students.evaluate.everyday import everyday_texts, read_texts
 from stillroom.students.evaluate.perplexity import TextLoss, exp_of, of_losses, text_losses
@@ -141,7 +141,7 @@ def measure_forgetting(
     """
     given, measured = _given(settings, run.loaded.base, run.recipe.seed), _Model(who, model, system, dtype)
     file = _File.of(run, settings, measured, given)
-    found = file.read()
+    found = file.read(run.display)
     for name, tasks in given.tasks.items():
         if name not in found.right:
             found = _with_answers(found, name, run_async(_ask(run, settings, measured, name, tasks)))
@@ -167,7 +167,7 @@ def _given(settings: Forgetting, base: Path, seed: int) -> _Given:
     if settings.texts == "everyday":
         return _Given(tasks, everyday_texts())
     texts = settings.texts
-    return _Given(tasks, read_texts(base / Path(texts.path).expanduser(), texts.field, texts.limit))
+    return _Given(tasks, read_texts(base / at_home(texts.path), texts.field, texts.limit))
 
 
 class _File(NamedTuple):
@@ -193,18 +193,29 @@ class _File(NamedTuple):
         }
         return cls(run.folder.path / "forgetting" / f"{measured.who}.json", digest(inputs))
 
-    def read(self) -> Forgotten:
-        """What is there; nothing where it is of other inputs, or no file of ours: it is measured anew then."""
+    def read(self, display: Display) -> Forgotten:
+        """What is there; nothing where it is of other inputs. A file that is not as it was written is told of, and
+        what it held is measured again."""
         try:
             data = json.loads(self.path.read_text(encoding="utf-8"))
-            return Forgotten.from_dict(data) if data["key"] == self.key else Forgotten()
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            if data["key"] != self.key:
+                return Forgotten()
+            found = Forgotten.from_dict(data)
+            whole = data["hash"] == digest(found.as_dict())
+        except FileNotFoundError:
             return Forgotten()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            whole = False
+        if whole:
+            return found
+        display.note(f"{self.path} is not as it was written: what it held is measured again")
+        return Forgotten()
 
     def write(self, found: Forgotten) -> None:
         """Whole or not at all."""
+        measured = found.as_dict()
         with replaced(self.path) as file:
-            file.write((json.dumps({"key": self.key, **found.as_dict()}) + "\n").encode())
+            file.write((json.dumps({"key": self.key, "hash": digest(measured), **measured}) + "\n").encode())
 
 
 def _with_answers(found: Forgotten, name: str, outcomes: Sequence[Outcome]) -> Forgotten:

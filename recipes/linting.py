@@ -15,7 +15,7 @@ from pathlib import Path
 
 from stillroom.errors import InputError, MissingFile
 from stillroom.recipes.display import Display
-from stillroom.recipes.folder import RunFolder
+from stillroom.recipes.folder import RunFolder, run_path
 from stillroom.recipes.loading import load_any
 from stillroom.recipes.loop_schema import LoopRecipe
 from stillroom.recipes.preference_schema import CalibrationRecipe, PreferenceRecipe
@@ -49,7 +49,7 @@ def lint(recipe: str | Path, *, set: Sequence[str] = (), out: str | Path | None 
         )
     if isinstance(found, CalibrationRecipe) or found.student is None:
         raise InputError(f"{loaded.path} trains no student, so there is nothing to lint: add `student`")
-    path = Path(out) if out is not None else Path("runs") / found.name
+    path = run_path(out, found.name)
     rows = path / ROWS[type(found)]
     if not rows.is_file():
         raise MissingFile(

@@ -32,9 +32,11 @@ from stillroom.recipes.loop_schema import LoopRecipe
 from stillroom.recipes.preference_schema import CalibrationRecipe, PreferenceRecipe
 from stillroom.recipes.progressive_schema import ProgressiveRecipe
 from stillroom.recipes.schema import Recipe
-from stillroom.recipes.yaml_lines import Loc, Located, read_yaml
+from stillroom.recipes.server_names import told_apart
+from stillroom.recipes.yaml_lines import DEEPEST, Loc, Located, read_value, read_yaml
 from stillroom.sampling.secret_names import is_key, names_a_secret
 from stillroom.sampling.secrets import keep_value, named_in
+from stillroom.sampling.writing import reachable
 
 _VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)(?::-([^}]*))?\}")
 
@@ -65,7 +67,7 @@ def load_any(recipe: str | Path, overrides: Sequence[str] = ()) -> Loaded[AnyRec
     values = _expand(located.values, (), located)
     model = _kind_of(values)
     try:
-        return Loaded(cast(AnyRecipe, model.model_validate(values)), base, path)
+        return Loaded(told_apart(cast(AnyRecipe, model.model_validate(values))), base, path)
     except ValidationError as error:
         raise RecipeError(explain(error, model, located)) from None
 
@@ -100,7 +102,7 @@ def dump(recipe: BaseModel) -> str:
 
 
 def _find(recipe: str | Path) -> tuple[Path, Path]:
-    path = Path(recipe)
+    path = reachable(Path(recipe), "the recipe")
     if path.is_dir() and (path / "recipe.yaml").is_file():
         path = path / "recipe.yaml"
     if path.is_file():
@@ -119,7 +121,9 @@ def _apply(located: Located, override: str) -> None:
     dotted = dotted.strip()
     keys = dotted.split(".")
     if not equals or not all(keys):
-        raise RecipeError(f"--set {dotted}: expected KEY=VALUE, such as keep.per_task=2")
+        raise RecipeError(f"--set {dotted[:200]}: expected KEY=VALUE, such as keep.per_task=2")
+    if len(keys) > DEEPEST:
+        raise RecipeError(f"--set {dotted[:40]}…: {len(keys):,} keys within each other, no recipe is so deep")
     parent = located.values
     for key in keys[:-1]:
         parent = parent[key] if parent.get(key) is not None else _made(parent, key)
@@ -131,9 +135,9 @@ def _apply(located: Located, override: str) -> None:
 
 def _value(dotted: str, text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {dotted}: the value is not YAML: {getattr(error, 'problem', None) or ''}") from None
+        return read_value(text)
+    except ValueError as error:
+        raise RecipeError(f"--set {dotted}: {error}") from None
 
 
 def _kind(value: Any) -> str:

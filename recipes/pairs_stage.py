@@ -19,7 +19,7 @@ from stillroom.preferences.card import DpoCardFacts, SourceFacts
 from stillroom.preferences.pairs import Built, build_pairs
 from stillroom.preferences.records import LeftOut, Pair
 from stillroom.preferences.rows import Split, split_pairs, write_dpo
-from stillroom.recipes.folder import versions
+from stillroom.recipes.folder import WRITTEN, versions
 from stillroom.recipes.judging_stage import Judgements
 from stillroom.sampling.prompt import Prompt
 from stillroom.sampling.statistics import Interval
@@ -67,7 +67,9 @@ def make_pairs(run: PreferenceRun, tasks: TaskSet, gathered: Gathered, judgement
     _report(run, built, split, found)
     if found.refused:
         _refuse(found, run.folder.path)
+    run.folder.tell_lost("rows", run.display)
     write_dpo(split.train, run.folder.path / "dpo", _card(run, tasks, built, found), held_out=split.test)
+    run.folder.mark("rows", WRITTEN, run.folder.path / "dpo")
     return Paired(split.train, split.test, found, built)
 
 

@@ -9,6 +9,8 @@ for. How often is what the policy expects, and what that takes are the teacher's
 
 from __future__ import annotations
 
+import math
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,9 +22,9 @@ from stillroom.recipes.answering import EveryDraw
 from stillroom.recipes.loading import Loaded
 from stillroom.recipes.sampling_stage import run_async
 from stillroom.recipes.schema import Recipe
-from stillroom.sampling.ledger import Ledger, Means, Recorded, request_key, scorer_key
+from stillroom.sampling.ledger import Ledger, Means, Recorded, Spent, request_key, scorer_key
 from stillroom.sampling.limits import Prices
-from stillroom.sampling.policy import Policy, Tally, Until
+from stillroom.sampling.policy import Budget, Policy, Tally, Until
 from stillroom.sampling.prompt import Prompt
 from stillroom.sampling.records import SamplingParams, State, StopReason, Task
 from stillroom.sampling.teachers.factory import make_teacher
@@ -105,7 +107,7 @@ def plan(loaded: Loaded[Recipe], ledger: Ledger, before: str | None) -> Plan:
     """
     recipe = loaded.recipe
     identity = identity_of(recipe.teacher, loaded.base)
-    weighing = Weighing(ledger, recipe.seed, {identity, before})
+    weighing = Weighing(ledger, recipe.seed, {identity, before}, recipe.prices)
     for part in _parts(loaded, identity):
         weighing.add(part)
     mean = ledger.mean_tokens(identity) or (ledger.mean_tokens(before) if before else None)
@@ -158,12 +160,13 @@ def _parts(loaded: Loaded[Recipe], teacher: str) -> Iterator[Part]:
 
 
 class Weighing:
-    """Adds up what becomes of the draws of each task. `teachers`: whose attempts on record are looked at."""
+    """Adds up what becomes of the draws of each task. `teachers`: whose attempts on record are looked at. `prices`:
+    for a budget in dollars."""
 
-    def __init__(self, ledger: Ledger, seed: int, teachers: set[str | None]) -> None:
+    def __init__(self, ledger: Ledger, seed: int, teachers: set[str | None], prices: Prices | None = None) -> None:
         self.draws: dict[Use, int] = dict.fromkeys(Use, 0)
         self.tasks: dict[Use, int] = dict.fromkeys(Use, 0)
-        self._ledger, self._seed = ledger, seed
+        self._ledger, self._seed, self._prices = ledger, seed, prices
         self._rate = _rate(ledger)
         self._keys, self._asked_tasks = set[str](), set[str]()
         for request in ledger.requests():
@@ -174,16 +177,35 @@ class Weighing:
     def add(self, part: Part) -> None:
         """Counts the draws of each task."""
         limit = (part.policy.escalate or (part.sampling.max_tokens,))[-1]
-        for task in part.tasks:
-            key = request_key(part.prompt.messages(task), part.sampling, part.teacher, self._seed)
+        keys = [request_key(part.prompt.messages(t), part.sampling, part.teacher, self._seed) for t in part.tasks]
+        left = self._left(part.policy, keys)
+        for task, key in zip(part.tasks, keys, strict=True):
             scorer = scorer_key(part.scorer, task.reference)
             found = self._ledger.find(key, limit, task.id, scorer) if key in self._keys else {}
             uses = self._uses(found, part.policy)
-            if missing := uses.pop(Use.MORE, 0):
+            if missing := min(uses.pop(Use.MORE, 0), math.ceil(left)):
                 uses[self._why(task, key, found)] = missing
+                left -= missing
             for use, n in uses.items():
                 self.draws[use] += n
                 self.tasks[use] += 1
+
+    def _left(self, policy: Policy, keys: Sequence[str]) -> float:
+        """Draws that what is left of a budget is about enough for, at the mean so far; more than enough otherwise."""
+        spent = Spent()
+        for key in keys if isinstance(policy, Budget) else ():
+            spent = spent.plus(self._ledger.spent(key)) if key in self._keys else spent
+        if not isinstance(policy, Budget) or not spent.attempts:
+            return sys.maxsize
+        cancelled = self._ledger.cancelled_tokens()
+        completion = spent.completion_tokens + sum(cancelled.get(key, 0) for key in keys)
+        usd = self._prices.of(spent.prompt_tokens, completion) if self._prices else 0.0
+        left = [
+            (total - so_far) * spent.attempts / so_far
+            for total, so_far in ((policy.tokens, completion), (policy.usd, usd))
+            if total is not None and so_far
+        ]
+        return max(0.0, min(left, default=sys.maxsize))
 
     def _uses(self, found: dict[int, Recorded], policy: Policy) -> Counter[Use]:
         """Draws by use, in draw order; those to be asked, for whatever reason, as `MORE`."""

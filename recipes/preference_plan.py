@@ -18,9 +18,10 @@ from stillroom.judges.factory import Made, Place, make_judge
 from stillroom.judges.settings import LlmJudgeSettings
 from stillroom.preferences.candidates import Drawn, Gathered, gather
 from stillroom.recipes.candidates_stage import FinishedScorer, policy_of
+from stillroom.recipes.distinct import identities
 from stillroom.recipes.judging_stage import judge_all
 from stillroom.recipes.loading import Loaded
-from stillroom.recipes.plan import Part, Plan, Weighing, identity_of
+from stillroom.recipes.plan import Part, Plan, Weighing
 from stillroom.recipes.preference_schema import CandidateSource, PreferenceRecipe
 from stillroom.recipes.sampling_stage import run_async
 from stillroom.sampling.ledger import Ledger, request_key, scorer_key
@@ -103,9 +104,9 @@ def preference_plan(loaded: Loaded[PreferenceRecipe], ledger: Ledger) -> Prefere
     recipe = loaded.recipe
     tasks = load_tasks(recipe.tasks, base=loaded.base, seed=recipe.seed)
     prompts = (*tasks.train, *tasks.test)
-    identities = {s.name: identity_of(s.teacher, loaded.base) for s in recipe.candidates}
-    sources = {s.name: _weighed(loaded, ledger, s, identities[s.name], prompts) for s in recipe.candidates}
-    drawn = [_drawn(loaded, ledger, s, identities[s.name], prompts) for s in recipe.candidates]
+    who = identities(recipe, loaded.base)
+    sources = {s.name: _weighed(loaded, ledger, s, who[s.name], prompts) for s in recipe.candidates}
+    drawn = [_drawn(loaded, ledger, s, who[s.name], prompts) for s in recipe.candidates]
     gathered = gather(drawn, order=prompts)
     count = sum(map(len, gathered.by_task.values()))
     found, missing = run_async(_judged(loaded, ledger, gathered))

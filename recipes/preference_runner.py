@@ -21,6 +21,7 @@ from stillroom.preferences.candidates import Gathered, gather
 from stillroom.recipes import preference_students, students_stage
 from stillroom.recipes.candidates_stage import draw_candidates
 from stillroom.recipes.display import Display
+from stillroom.recipes.distinct import identities, refuse_same_judges
 from stillroom.recipes.folder import RunFolder, now, versions
 from stillroom.recipes.forgetting import check_forgetting
 from stillroom.recipes.judging_stage import Judgements, judge_candidates, judge_of
@@ -94,6 +95,8 @@ class PreferenceRun:
     def execute(self) -> PreferenceResult:
         """All stages."""
         students_stage.require(self.recipe)
+        self.identities = identities(self.recipe, self.loaded.base)
+        refuse_same_judges(self.recipe, self.ledger, self.loaded.base)
         tasks = self._load_tasks()
         evaluate = self.recipe.evaluate
         if evaluate is not None and evaluate.forgotten is not None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from stillroom.preferences.rows import dpo_row
 from stillroom.recipes.display import duration
+from stillroom.recipes.folder import WRITTEN
 from stillroom.recipes.forgetting import forgetting_results, measure_forgetting
 from stillroom.recipes.pairs_stage import Paired
 from stillroom.recipes.preference_writing import AFTER, BEFORE, Measured, judge_writing, write
@@ -46,7 +47,9 @@ def train_and_evaluate(run: PreferenceRun, tasks: TaskSet, paired: Paired) -> Ev
         comparisons=tuple(c for part in parts for c in part.comparisons),
         notes=tuple(note for part in parts for note in part.notes),
     )
+    run.folder.tell_lost("evaluation", run.display)
     write_eval(evaluation, run.folder.path / "eval.json")
+    run.folder.mark("evaluation", WRITTEN, run.folder.path / "eval.json")
     return evaluation
 
 
@@ -81,9 +84,12 @@ def _train(run: PreferenceRun, tasks: TaskSet, paired: Paired) -> str:
     assert settings is not None
     rows = [dpo_row(pair) for pair in paired.train]
     inputs = digest([rows, settings.model_dump(mode="json"), run.recipe.seed, trained_with()])
-    if run.folder.done("student", inputs) and out.is_dir():
-        run.display.line("student", f"trained before on the same {len(rows):,} pairs")
-        return model_in(out)
+    if run.folder.done("student", inputs):
+        lost = run.folder.lost("student")
+        if not lost:
+            run.display.line("student", f"trained before on the same {len(rows):,} pairs")
+            return model_in(out)
+        run.display.note(f"{lost}: the student is trained again")
     before_training(lint_preferences(run.recipe, tasks, rows), run.folder, run.display)
     with run.display.steps("student") as shown:
         trained = train_dpo(
@@ -94,7 +100,7 @@ def _train(run: PreferenceRun, tasks: TaskSet, paired: Paired) -> str:
             on_step=lambda s: shown(s.step, s.total, s.loss, s.tokens_per_s),
         )
     run.folder.note_dtype("student", (read_record(out) or {}).get("dtype"))
-    run.folder.mark("student", inputs)
+    run.folder.mark("student", inputs, out)
     run.display.line("student", f"trained on {trained.rows:,} pairs in {duration(trained.seconds)}")
     if trained.left_out:
         reasons = ", ".join(f"{n:,} {why}" for why, n in Counter(left.reason for left in trained.left_out).items())
@@ -116,15 +122,18 @@ def _pair_results(run: PreferenceRun, paired: Paired, student: str) -> list[Resu
         run.display.note("there are no held-out pairs: implicit rewards are not measured")
         return []
     rows, file = [dpo_row(pair) for pair in paired.test], run.folder.path / PAIRS_FILE
-    inputs = digest([rows, run.folder["stages"]["student"]])
-    if run.folder.done("held_out_pairs", inputs) and file.is_file():
-        return [Result.model_validate(row) for row in json.loads(file.read_text(encoding="utf-8"))]
+    inputs = digest([rows, run.folder["stages"]["student"], run.folder.made("student")])
+    if run.folder.done("held_out_pairs", inputs):
+        lost = run.folder.lost("held_out_pairs")
+        if not lost:
+            return [Result.model_validate(row) for row in json.loads(file.read_text(encoding="utf-8"))]
+        run.display.note(f"{lost}: the held-out pairs are measured again")
     found = implicit_rewards(
         student, settings.model, rows, beta=settings.dpo.beta, system=settings.system, max_length=settings.max_length
     )
     results = found.results()
     run.folder.write(PAIRS_FILE, json.dumps([row.model_dump(mode="json", exclude_none=True) for row in results]))
-    run.folder.mark("held_out_pairs", inputs)
+    run.folder.mark("held_out_pairs", inputs, file)
     a = found.accuracy
     run.display.line("pairs", f"{a.value:.1%} of {a.n:,} held-out pairs preferred the right way (implicit rewards)")
     return results

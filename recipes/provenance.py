@@ -22,6 +22,7 @@ from stillroom.recipes.preference_schema import PreferenceRecipe
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.records import Task
 from stillroom.sampling.teachers.settings import RecordedSettings, TeacherSettings
+from stillroom.sampling.writing import at_home
 from stillroom.traces.tasks import GymTasks, JsonlTasks, TaskSet, TaskSettings
 
 AnyLoaded = Loaded[Recipe] | Loaded[LoopRecipe] | Loaded[PreferenceRecipe]
@@ -53,7 +54,7 @@ def input_files(loaded: AnyLoaded) -> dict[str, Path]:
     """The local files that a recipe reads, by the path that the recipe gives; a folder's files one by one."""
     found: dict[str, Path] = {}
     for given in _paths(loaded):
-        path = loaded.base / Path(given).expanduser()
+        path = loaded.base / at_home(given)
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.is_file())
             found.update({f"{given}/{p.relative_to(path).as_posix()}": p for p in inside})

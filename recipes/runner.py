@@ -20,13 +20,13 @@ from stillroom.recipes import plan, students_stage
 from stillroom.recipes.agreement import Agreement, compare
 from stillroom.recipes.display import Display, duration, verdicts
 from stillroom.recipes.distil import Distilled, distil
-from stillroom.recipes.folder import RunFolder, now, versions
+from stillroom.recipes.folder import WRITTEN, RunFolder, now, run_path, versions
 from stillroom.recipes.forgetting import Forgotten, check_forgetting
 from stillroom.recipes.loading import Loaded, dump, load_recipe
 from stillroom.recipes.outcomes import Asked, Outcomes
 from stillroom.recipes.pilot import PilotResult, choose, forecast
 from stillroom.recipes.provenance import made_from
-from stillroom.recipes.sampling_stage import run_async, sample, sample_into
+from stillroom.recipes.sampling_stage import off_the_loop, run_async, sample, sample_into
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.core import Core
 from stillroom.sampling.counts import Counts
@@ -96,6 +96,7 @@ def run(
 ) -> PilotResult: ...
 
 
+@off_the_loop
 def run(
     recipe: str | Path,
     *,
@@ -111,12 +112,12 @@ def run(
     Raises InputError before anything is paid for, RunError after.
     """
     loaded = load_recipe(recipe, set)
-    path = Path(out) if out is not None else Path("runs") / loaded.recipe.name
+    path = run_path(out, loaded.recipe.name)
     if (path / "rounds").is_dir():
         raise RunFolderError(f"{path} is the folder of a loop: give another folder with --out")
-    folder = RunFolder(path, loaded.recipe.name)
-    with Ledger.open(folder.path) as ledger:
-        started = Run(loaded, folder, ledger, display or Display())
+    folder, shown = RunFolder(path, loaded.recipe.name), display or Display()
+    with folder.opened(shown) as ledger:
+        started = Run(loaded, folder, ledger, shown)
         return started.execute() if pilot is None else started.pilot(pilot)
 
 
@@ -301,7 +302,9 @@ class Run:
     def _distil(self, outcomes: Outcomes, tasks: TaskSet, teacher: Teacher) -> Distilled:
         if not outcomes.kept:
             raise (NothingLeft if outcomes.attempts else TeacherDown)(_nothing_accepted(outcomes))
+        self.folder.tell_lost("rows", self.display)
         distilled = distil(self.recipe, tasks, outcomes, self.folder, teacher.identity, self._earlier())
+        self.folder.mark("rows", WRITTEN, distilled.folder)
         dropped = ", ".join(f"{c.name} {c.dropped:,}" for c in distilled.counts if c.dropped) or "nothing"
         self.display.line(
             "filtered", f"{distilled.kept:,} traces kept, {distilled.written:,} rows written (dropped: {dropped})"

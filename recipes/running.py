@@ -15,7 +15,7 @@ from stillroom.errors import InputError
 from stillroom.recipes import runner
 from stillroom.recipes.calibration_runner import CalibrationResult, run_calibration
 from stillroom.recipes.display import Display
-from stillroom.recipes.folder import RunFolder
+from stillroom.recipes.folder import RunFolder, run_path
 from stillroom.recipes.loading import AnyRecipe, Loaded, load_any
 from stillroom.recipes.loop_runner import LoopResult, LoopRun
 from stillroom.recipes.loop_schema import LoopRecipe
@@ -24,11 +24,12 @@ from stillroom.recipes.preference_runner import PreferenceResult, PreferenceRun
 from stillroom.recipes.preference_schema import CalibrationRecipe, PreferenceRecipe
 from stillroom.recipes.progressive_runner import ProgressiveResult, run_stages
 from stillroom.recipes.progressive_schema import ProgressiveRecipe
-from stillroom.sampling.ledger import Ledger
+from stillroom.recipes.sampling_stage import off_the_loop
 
 Result = runner.RunResult | PilotResult | PreferenceResult | CalibrationResult | LoopResult | ProgressiveResult
 
 
+@off_the_loop
 def run(
     recipe: str | Path,
     *,
@@ -50,15 +51,18 @@ def run(
             return _preferences(Loaded(preferences, loaded.base, loaded.path), out, shown)
         case CalibrationRecipe() as calibration:
             _no_pilot(pilot, loaded)
-            folder = RunFolder(_folder(out, calibration.name), calibration.name)
+            folder = RunFolder(run_path(out, calibration.name), calibration.name)
+            folder.tell(shown)
             return run_calibration(Loaded(calibration, loaded.base, loaded.path), folder, shown)
         case LoopRecipe() as loop:
             _no_pilot(pilot, loaded)
-            folder = RunFolder(_folder(out, loop.name), loop.name)
+            folder = RunFolder(run_path(out, loop.name), loop.name)
+            folder.tell(shown)
             return LoopRun(Loaded(loop, loaded.base, loaded.path), folder, shown).execute()
         case ProgressiveRecipe() as progressive:
             _no_pilot(pilot, loaded)
-            folder = RunFolder(_folder(out, progressive.name), progressive.name)
+            folder = RunFolder(run_path(out, progressive.name), progressive.name)
+            folder.tell(shown)
             return run_stages(Loaded(progressive, loaded.base, loaded.path), folder, shown)
     if pilot is None:
         return runner.run(recipe, set=set, out=out, display=shown)
@@ -66,13 +70,9 @@ def run(
 
 
 def _preferences(loaded: Loaded[PreferenceRecipe], out: str | Path | None, display: Display) -> PreferenceResult:
-    folder = RunFolder(_folder(out, loaded.recipe.name), loaded.recipe.name)
-    with Ledger.open(folder.path) as ledger:
+    folder = RunFolder(run_path(out, loaded.recipe.name), loaded.recipe.name)
+    with folder.opened(display) as ledger:
         return PreferenceRun(loaded, folder, ledger, display).execute()
-
-
-def _folder(out: str | Path | None, name: str) -> Path:
-    return Path(out) if out is not None else Path("runs") / name
 
 
 def _no_pilot(pilot: int | None, loaded: Loaded[AnyRecipe]) -> None:

@@ -2,23 +2,33 @@
 
 The first Ctrl-C stops drawing: what is in flight is answered and kept. The second ends at once; what was answered is
 kept all the same.
+
+A notebook runs an event loop already, in which no other can run: the calls that a user makes there (`off_the_loop`)
+are made in a thread, ledger and all.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
+import ctypes
+import functools
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from stillroom.errors import Interrupted
 from stillroom.recipes.display import UNCOUNTED, Display
 from stillroom.sampling.core import Core
 from stillroom.sampling.records import Outcome, Task
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+_in_threads: list[Callable[[], object]] = []
+"""What a Ctrl-C in the main thread does to the sampling that goes on in another, the innermost last."""
 
 
 async def sample(core: Core, tasks: Sequence[Task], label: str, display: Display) -> list[Outcome]:
@@ -55,9 +65,6 @@ async def sample_into(
 
 @contextlib.contextmanager
 def _ctrl_c(core: Core, display: Display) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGINT"):
-        yield
-        return
     loop, current = asyncio.get_running_loop(), asyncio.current_task()
     pressed = 0
 
@@ -71,6 +78,13 @@ def _ctrl_c(core: Core, display: Display) -> Iterator[None]:
         elif current is not None:
             current.cancel()
 
+    if threading.current_thread() is not threading.main_thread():
+        _in_threads.append(stop := functools.partial(loop.call_soon_threadsafe, on_signal))
+        try:
+            yield
+        finally:
+            _in_threads.remove(stop)
+        return
     try:
         loop.add_signal_handler(signal.SIGINT, on_signal)
     except NotImplementedError:  # Windows: Ctrl-C stays a KeyboardInterrupt; the ledger holds what was answered
@@ -83,23 +97,49 @@ def _ctrl_c(core: Core, display: Display) -> Iterator[None]:
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine to its end, also where a loop is running already (notebooks): in a thread of its own then."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
+    """Runs a coroutine to its end."""
+    return asyncio.run(work)
+
+
+def off_the_loop(function: Callable[P, T]) -> Callable[P, T]:
+    """The function, called in a thread where an event loop is running already. Ctrl-C reaches it there, too."""
+
+    @functools.wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return function(*args, **kwargs)
+        return _in_a_thread(functools.partial(function, *args, **kwargs))
+
+    return called
+
+
+def _in_a_thread(call: Callable[[], T]) -> T:
     result: list[T] = []
     errors: list[BaseException] = []
 
     def target() -> None:
         try:
-            result.append(asyncio.run(work))
+            result.append(call())
         except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
             errors.append(error)
 
-    thread = threading.Thread(target=target)
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(target,))
     thread.start()
-    thread.join()
+    while thread.is_alive():
+        try:
+            thread.join()
+        except KeyboardInterrupt:
+            _interrupt(thread)
     if errors:
         raise errors[0]
     return result[0]
+
+
+def _interrupt(thread: threading.Thread) -> None:
+    """Stops the sampling in the thread as a Ctrl-C does; what else it does, a training say, is ended where it is."""
+    if _in_threads:
+        _in_threads[-1]()
+    elif thread.ident is not None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt))

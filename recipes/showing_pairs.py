@@ -18,13 +18,12 @@ from stillroom.judges.gate import GateSettings, GateVerdict, gate
 from stillroom.judges.labelled import load_labelled
 from stillroom.preferences.audit import Audit, audit_rows
 from stillroom.recipes.display import Display
-from stillroom.recipes.folder import RunFolder
+from stillroom.recipes.folder import RunFolder, run_path
 from stillroom.recipes.judging_stage import judge_of
 from stillroom.recipes.loading import Loaded, load_any
 from stillroom.recipes.preference_runner import PreferenceRun
 from stillroom.recipes.preference_schema import PreferenceRecipe
-from stillroom.recipes.sampling_stage import run_async
-from stillroom.sampling.ledger import Ledger
+from stillroom.recipes.sampling_stage import off_the_loop, run_async
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +100,7 @@ def _line(path: Path, number: int, line: str) -> dict[str, Any]:
     return row
 
 
+@off_the_loop
 def calibrate_judge(
     recipe: str | Path,
     *,
@@ -122,10 +122,11 @@ def calibrate_judge(
         raise RecipeError(f"{loaded.path} names no labelled pairs: add `gate: {{labelled: …}}`, or give --labelled")
     path = Path(labelled) if labelled is not None else loaded.base / (settings.labelled if settings else "")
     limits = settings if settings is not None else GateSettings()
-    folder = Path(out) if out is not None else Path("runs") / loaded.recipe.name
+    folder = run_path(out, loaded.recipe.name)
     run_folder = RunFolder(folder, loaded.recipe.name)
-    with Ledger.open(folder) as ledger:
-        run = PreferenceRun(Loaded(loaded.recipe, loaded.base, loaded.path), run_folder, ledger, display or Display())
+    shown = display or Display()
+    with run_folder.opened(shown) as ledger:
+        run = PreferenceRun(Loaded(loaded.recipe, loaded.base, loaded.path), run_folder, ledger, shown)
         found = run_async(_measure(run, path))
     return Calibrated(found, gate(found, limits))
 

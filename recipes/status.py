@@ -9,7 +9,6 @@ attempts("runs/quickstart", out="attempts.jsonl")     # what teacher: {kind: rec
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -20,14 +19,18 @@ from typing import Any, NamedTuple
 from stillroom.errors import InputError, MissingFile, RunFolderError
 from stillroom.judges.dialogue import JUDGE_PREFIX
 from stillroom.recipes.chain_status import counted, parts_of, parts_table, summed
+from stillroom.recipes.folder import RunFolder, read_facts
 from stillroom.recipes.loading import AnyRecipe, Loaded, load_any
 from stillroom.recipes.plan import PAID, Plan, Use, plan
 from stillroom.recipes.preference_plan import PreferencePlan, preference_plan
 from stillroom.recipes.preference_schema import PreferenceRecipe
+from stillroom.recipes.sampling_stage import off_the_loop
 from stillroom.recipes.schema import Recipe
+from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.ledger import Ledger, Salvaged, Totals
 from stillroom.sampling.printing import Table, Terminal, json_text, plain, terminal
 from stillroom.sampling.secrets import named_in
+from stillroom.sampling.writing import reachable
 from stillroom.students.evaluate.results import ACCURACY, Evaluation, read_eval
 from stillroom.traces.writing import replaced
 
@@ -77,6 +80,7 @@ class Status:
         }
 
 
+@off_the_loop
 def status(
     folder: str | Path, *, recipe: str | Path | None = None, set: Sequence[str] = (), salvage: bool = False
 ) -> Status:
@@ -86,7 +90,7 @@ def status(
     `salvage`: first saves what can be read of a damaged ledger. Raises MissingFile, RunFolderError, LedgerError, and
     with `recipe` or `set` what is wrong with that recipe.
     """
-    path = Path(folder)
+    path = reachable(Path(folder), "the run's folder")
     facts = facts_in(path)
     if parts := parts_of(path):
         if recipe is not None or set or salvage:
@@ -121,7 +125,7 @@ def _evaluation(path: Path) -> Evaluation | None:
 def _of_run(
     path: Path, facts: dict[str, Any], recipe: str | Path | None, set: Sequence[str], salvage: bool
 ) -> Status:
-    salvaged = Ledger.salvage(path) if salvage else None
+    salvaged = _salvaged(path, facts) if salvage else None
     with Ledger.read(path) as ledger:
         totals, verdicts = ledger.totals(), ledger.verdict_counts()
         planned = _plan(path, facts, ledger, recipe, set)
@@ -137,6 +141,17 @@ def _of_run(
         *planned,
         salvaged=salvaged,
     )
+
+
+def _salvaged(path: Path, facts: dict[str, Any]) -> Salvaged | None:
+    """What can be saved of the ledger, which from now on is all that there was; None where there is no file left."""
+    if not (path / LEDGER).is_file() and facts.get("attempts"):
+        Ledger.open(path).close()  # a new one
+        found = None
+    else:
+        found = Ledger.salvage(path)
+    RunFolder(path, facts["name"]).note(attempts=found.attempts if found is not None else 0)
+    return found
 
 
 class _Planned(NamedTuple):
@@ -164,7 +179,7 @@ def _plan(
 def _planned(loaded: Loaded[AnyRecipe], ledger: Ledger, facts: dict[str, Any]) -> _Planned:
     match loaded.recipe:
         case Recipe() as traces:
-            before = facts.get("teacher", {}).get("identity")
+            before = (facts.get("teacher") or {}).get("identity")
             return _Planned(plan(Loaded(traces, loaded.base, loaded.path), ledger, before), "")
         case PreferenceRecipe() as preferences:
             return _Planned(preference_plan(Loaded(preferences, loaded.base, loaded.path), ledger), "")
@@ -173,7 +188,7 @@ def _planned(loaded: Loaded[AnyRecipe], ledger: Ledger, facts: dict[str, Any]) -
 
 def own_recipe(folder: Path, facts: dict[str, Any], overrides: Sequence[str]) -> Loaded[AnyRecipe]:
     """The recipe that the run was made with, as resolved, with its paths starting where they did."""
-    base = facts.get("recipe", {}).get("base")
+    base = (facts.get("recipe") or {}).get("base")
     if base is None:
         raise RunFolderError(f"{folder / 'run.json'} does not say where the recipe was: name it with --recipe")
     return load_any(folder / "recipe.yaml", overrides)._replace(base=Path(base))
@@ -186,16 +201,20 @@ def refuse_chain(path: Path) -> None:
 
 
 def facts_in(path: Path) -> dict[str, Any]:
-    """What `run.json` of a run's folder says. Raises MissingFile, or RunFolderError where it is none."""
+    """What `run.json` of a run's folder says. Raises MissingFile, or RunFolderError where it cannot be read."""
     if not path.is_dir():
         raise MissingFile(f"there is no folder {path}: give the folder of a run, such as runs/quickstart")
     try:
-        facts = json.loads((path / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        facts = None
-    if not isinstance(facts, dict) or not isinstance(facts.get("name"), str):
-        raise RunFolderError(f"{path} holds no readable run.json: it is not the folder of a run")
-    return facts
+        facts, why = read_facts(path), ""
+    except ValueError as error:
+        facts, why = {}, f" ({error})"
+    if facts.get("name") is not None:
+        return facts
+    way = f", or its recipe has to be run again, which makes run.json again: {path / LEDGER} is there"
+    raise RunFolderError(
+        f"{path} holds no readable run.json{why}: it is not the folder of a run"
+        + (way if (path / LEDGER).is_file() else "")
+    )
 
 
 def show_status(found: Status) -> None:
@@ -320,9 +339,9 @@ def attempts(folder: str | Path, *, out: str | Path | None = None) -> int:
     Gives their number.
     `out`: a file, None for standard output. The lines are what `teacher: {kind: recorded}` reads.
     """
-    facts = facts_in(Path(folder))
+    facts = facts_in(reachable(Path(folder), "the run's folder"))
     refuse_chain(Path(folder))
-    teachers = {facts.get("teacher", {}).get("identity"), *facts.get("sources", {}).values()}
+    teachers = {(facts.get("teacher") or {}).get("identity"), *(facts.get("sources") or {}).values()}
     with Ledger.read(Path(folder)) as ledger:
         own = [r for r in ledger.rows() if r["teacher"] in teachers and not r["task_id"].startswith(JUDGE_PREFIX)]
         rows = sorted(own, key=lambda row: (row["task_id"], row["request"], row["draw"]))

@@ -2,8 +2,9 @@
 
     model = train(run, tasks, distilled.training, run.folder.path / "student", STUDENT)
 
-A student that was trained on the same rows with the same settings before is not trained again. The run's own is
-linted first and an error stops it; what a control is trained on is meant to be as it is, and is only told.
+A student that was trained on the same rows with the same settings before is not trained again while its files are
+there as they were written. The run's own is linted first and an error stops it; what a control is trained on is meant
+to be as it is, and is only told.
 """
 
 from __future__ import annotations
@@ -69,9 +70,13 @@ def train(
     from stillroom.students.sft import train_sft
 
     settings = settings_of(run, seed)
-    if trained_before(run, rows, label, seed=seed) and out.is_dir():
-        run.display.line(label, f"trained before on the same {len(rows):,} rows")
-        return model_in(out)
+    stage, inputs = _stage(label, seed), _inputs(run, rows, seed)
+    if run.folder.done(stage, inputs):
+        lost = run.folder.lost(stage)
+        if not lost:
+            run.display.line(label, f"trained before on the same {len(rows):,} rows")
+            return model_in(out)
+        run.display.note(f"{lost}: {label} is trained again")
     if lint:
         _lint(run, tasks, rows, label)
     with run.display.steps(label) as shown:
@@ -83,7 +88,7 @@ def train(
             on_step=lambda s: shown(s.step, s.total, s.loss, s.tokens_per_s),
         )
     run.folder.note_dtype(label, (read_record(out) or {}).get("dtype"))
-    run.folder.mark(_stage(label, seed), _inputs(run, rows, seed))
+    run.folder.mark(stage, inputs, out)
     run.display.line(label, f"trained on {trained.rows:,} rows in {duration(trained.seconds)}")
     if trained.left_out:
         reasons = Counter(left.reason for left in trained.left_out)

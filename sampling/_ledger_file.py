@@ -9,7 +9,9 @@ moment, the file is either the old one or the new one. A reader changes nothing 
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -30,7 +32,7 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     with explained(path):
         if write and not path.exists():
             _create(path)
-        db = _open(path, write)
+        db = _open(path, write) if write else _open_to_read(path)
         try:
             _check(db, path)
             if write:
@@ -61,7 +63,7 @@ def damaged(path: Path, what: str) -> LedgerError:
     """The error for a file that cannot be trusted."""
     return LedgerError(
         f"{path} is damaged ({what}): `stillroom status {path.parent} --salvage` saves what can be read of it and "
-        "keeps the damaged file; or bring the file back from a copy, or move it away to start anew"
+        "keeps the damaged file; or bring the file back from a copy, or start over in another folder with --out"
     )
 
 
@@ -79,7 +81,13 @@ def explained(path: Path) -> Iterator[None]:
             raise damaged(path, text) from error
         raise LedgerError(f"cannot use {path}: {text}") from error
     except sqlite3.DatabaseError as error:
+        if type(error) is not sqlite3.DatabaseError:  # closed, of another thread, a value that fits no column
+            raise LedgerError(
+                f"{path} was used in a way that it does not allow, and is as it was: {error}"
+            ) from error
         raise damaged(path, str(error)) from error
+    except sqlite3.Error as error:  # InterfaceError, which is no DatabaseError
+        raise LedgerError(f"{path} was used in a way that it does not allow, and is as it was: {error}") from error
 
 
 def make(path: Path) -> sqlite3.Connection:
@@ -108,6 +116,54 @@ def _open(path: Path, write: bool) -> sqlite3.Connection:
     db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
     db.row_factory = sqlite3.Row
     return db
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    """As `_open`, also in a folder that cannot be written: SQLite wants to make a file there to read a ledger with a
+    log. Without a log the file is read as it is, with one a copy of both is."""
+    db = _open(path, write=False)
+    try:
+        version_of(db)
+    except sqlite3.OperationalError as error:
+        db.close()
+        if not any(said in str(error) for said in ("unable to open", "readonly", "read-only")):
+            raise
+    else:
+        return db
+    log = Path(f"{path}-wal")
+    if not log.exists() or not log.stat().st_size:
+        db = sqlite3.connect(f"{path.resolve().as_uri()}?immutable=1", uri=True, isolation_level=None)
+    else:
+        db = _Copy.of(path, log)
+    db.row_factory = sqlite3.Row
+    return db
+
+
+class _Copy(sqlite3.Connection):
+    """A connection to a copy of a ledger, which goes when it is closed."""
+
+    folder: tempfile.TemporaryDirectory[str] | None = None
+
+    @classmethod
+    def of(cls, path: Path, log: Path) -> sqlite3.Connection:
+        """The log is copied first: what a run moves from it into the file meanwhile is in the file then."""
+        folder = tempfile.TemporaryDirectory(prefix="stillroom-")
+        copy = Path(folder.name) / FILE
+        try:
+            for source in (log, path):
+                shutil.copyfile(source, Path(folder.name) / source.name)
+            db = sqlite3.connect(copy, isolation_level=None, factory=cls)
+        except BaseException:
+            folder.cleanup()
+            raise
+        db.folder = folder
+        return db
+
+    def close(self) -> None:
+        """Closes it and removes the copy."""
+        super().close()
+        if self.folder is not None:
+            self.folder.cleanup()
 
 
 def _check(db: sqlite3.Connection, path: Path) -> None:

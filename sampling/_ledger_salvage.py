@@ -185,7 +185,7 @@ _ATTEMPT = (
     *(_one_of(*get_args(FinishReason)), _whole, _whole, _or_nothing(_list), _number, _number),
     _or_nothing(_choices),
 )
-_VERDICT = (_whole, _word, _one_of(*State), _word, _or_nothing(_number), _text, _number, _number)
+_VERDICT = (_whole, _word, _one_of(*State), _word, _or_nothing(_number), _text, _number, _number, _whole, _whole)
 _FAILURE = (_word, _whole, _text, _text, _number, _word)
 _CANCELLED = (_word, _whole, _text, _or_nothing(_whole), _or_nothing(_whole), _number)
 
@@ -196,7 +196,7 @@ def _insert(table: str, count: int) -> str:
 
 _TABLES = (
     _Table(_insert("attempts", 15), _ATTEMPT, 14, True, (None,)),
-    _Table(_insert("verdicts", 8), _VERDICT, 8, False),
+    _Table(_insert("verdicts", 10), _VERDICT, 8, False, (0, 1)),
     _Table(_insert("failures", 6), _FAILURE, 5, True, ("failed",)),
     _Table(_insert("cancelled", 6), _CANCELLED, 6, True),
 )

@@ -43,21 +43,44 @@ _OUTCOMES = """CREATE TABLE outcomes (
   failed INTEGER NOT NULL, at REAL NOT NULL)"""
 # JSON: [token, log-probability, [[token, log-probability], …]] for each token; NULL: not asked for.
 _CHOICES = "ALTER TABLE attempts ADD COLUMN choices TEXT"
+# The order in which verdicts were written, whatever the clock said; 0: before this was kept. A clock can be set back.
+_SEQ = "ALTER TABLE verdicts ADD COLUMN seq INTEGER NOT NULL DEFAULT 0"
+# How often this scorer has scored this attempt.
+_TRIES = "ALTER TABLE verdicts ADD COLUMN tries INTEGER NOT NULL DEFAULT 1"
 
 STEPS: tuple[tuple[str, ...], ...] = (
     (_ATTEMPTS, _VERDICTS, _FAILURES, _CANCELLED),
     (_KIND, _OUTCOMES),
     (_CHOICES,),
+    (_SEQ, _TRIES),
 )
 VERSION = len(STEPS)
 
 
 class Recorded(NamedTuple):
-    """An attempt from the ledger, its row id, and its verdict by the scorer asked for (None: not scored yet)."""
+    """An attempt from the ledger, its row id, and its verdict by the scorer asked for (None: not scored yet).
+
+    `tries`: how often that scorer has scored it; `seq`: the verdict's place among all verdicts of the ledger, in the
+    order they were written.
+    """
 
     row: int
     attempt: Attempt
     verdict: Verdict | None
+    tries: int = 0
+    seq: int = 0
+
+
+class Spent(NamedTuple):
+    """What the draws of requests have cost so far: attempts that were answered, and their tokens."""
+
+    attempts: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def plus(self, other: Spent) -> Spent:
+        """The sum of both."""
+        return Spent(*(a + b for a, b in zip(self, other, strict=True)))
 
 
 class StoredOutcome(NamedTuple):

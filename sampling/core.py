@@ -18,19 +18,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import cached_property, partial
 
 from stillroom.errors import Interrupted, LedgerError, RunError
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.drawing import Drawing
 from stillroom.sampling.draws import TaskDraws
-from stillroom.sampling.ledger import Ledger, request_key, scorer_key
+from stillroom.sampling.ledger import Ledger, Recorded, Spent, request_key, scorer_key
 from stillroom.sampling.limits import Meter, Prices
 from stillroom.sampling.policy import Budget, Policy
 from stillroom.sampling.prompt import Prompt
 from stillroom.sampling.records import Outcome, SamplingParams, ScoredAttempt, StopReason, Task
 from stillroom.sampling.retry import RetrySettings
-from stillroom.sampling.scorer import Scorer
+from stillroom.sampling.scorer import Scorer, worth_another_try
 from stillroom.sampling.teachers.base import Teacher
 
 # Answered attempts that wait for their scorer, per slot, before drawing pauses.
@@ -69,6 +69,7 @@ class Core:
         self._meter, self._prices = meter or Meter(), prices
         self._meter.watch(self.counts, prices)
         self._teacher_identity, self._scorer_identity = teacher.identity, scorer.identity
+        self._before, self._cancelled_before = Spent(), 0  # what the opened tasks had cost in earlier calls
         self._open: dict[int, TaskDraws] = {}  # those that have not stopped, in the order they were opened
         self._more_tasks = True
         self._hungry: deque[TaskDraws] = deque()  # those that may want another draw
@@ -123,12 +124,14 @@ class Core:
         while not self._stopping and self._has_slot():
             if self._start_hungry():
                 continue
-            task = next(source, None) if self._more_tasks else None
-            if task is not None:
-                self._open_task(task)
-                return True
-            self._more_tasks = False
-            if not (self._ahead and self._start_ahead()):
+            if self._more_tasks:
+                task = next(source, None)
+                if task is not None:
+                    self._open_task(task)
+                    return True
+                self._more_tasks = False
+                self._check_limits()  # only now is it known what all tasks of a budget have cost before
+            elif not (self._ahead and self._start_ahead()):
                 break
         return False
 
@@ -151,12 +154,17 @@ class Core:
 
     def _start_cheapest(self, policy: Budget) -> bool:
         if self._more_tasks:
-            return False  # every task has its first draw before any has a second
-        rate, mean = self.counts.run_rate, self.counts.mean_tokens
+            return False  # first all tasks are opened: what is on record of them counts
+        rate, mean, all_spent = self.counts.run_rate, self._mean_tokens(), self._spent(policy)
         best: tuple[float, TaskDraws, int] | None = None
         for draws in self._open.values():
             index = draws.next_index(rate)
             if index is None:
+                continue
+            if index in draws.on_record:  # costs nothing
+                self._start(draws, index)
+                return True
+            if all_spent:
                 continue
             spent = draws.tally.spent + draws.tally.unscored
             price = policy.price(draws.tally, (draws.tokens + mean) / (spent + 1), rate)
@@ -168,7 +176,9 @@ class Core:
 
     def _start_ahead(self) -> bool:
         """Starts a draw that is only expected to be needed, since its slot would stand idle: of the task that has the
-        fewest in flight for what it is expected to need."""
+        fewest in flight for what it is expected to need. A budget expects nothing."""
+        if isinstance(self._policy, Budget):
+            return False
         rate = self.counts.run_rate
         waiting = ((draws, draws.next_index(rate, idle=True)) for draws in self._open.values())
         able = [(len(draws.running), draws, index) for draws, index in waiting if index is not None]
@@ -185,17 +195,27 @@ class Core:
         reached = self._meter.reached()
         if reached:
             self._stopping, self._because = True, f" ({reached})"
-        elif isinstance(self._policy, Budget) and self._spent(self._policy):
-            self._more_tasks = False
+        elif isinstance(self._policy, Budget) and not self._more_tasks and self._spent(self._policy):
             for draws in list(self._open.values()):
-                if not draws.running:
+                # What is on record without a verdict is scored first: it was paid for.
+                if not draws.running and draws.next_index(self.counts.run_rate) not in draws.on_record:
                     draws.end(StopReason.EXHAUSTED)
                     self._changed.append(draws)
 
     def _spent(self, policy: Budget) -> bool:
-        by_tokens = policy.tokens is not None and self.counts.completion_tokens >= policy.tokens
-        usd = self._prices.usd(self.counts) if self._prices else 0.0
-        return by_tokens or (policy.usd is not None and usd >= policy.usd)
+        """Whether the total is spent, by this call and those before it."""
+        before, now = self._before, self.counts
+        tokens = before.completion_tokens + self._cancelled_before + now.completion_tokens + now.cancelled_tokens
+        if policy.tokens is not None and tokens >= policy.tokens:
+            return True
+        prompt = before.prompt_tokens + now.prompt_tokens
+        usd = self._prices.of(prompt, tokens) if self._prices else 0.0
+        return policy.usd is not None and usd >= policy.usd
+
+    def _mean_tokens(self) -> float:
+        """Completion tokens of an attempt so far, those of earlier calls included; 1 before there is any."""
+        answered = self._before.attempts + max(0, self.counts.scored - self.counts.reused)
+        return (self._before.completion_tokens + self.counts.completion_tokens) / max(1, answered) or 1.0
 
     def _open_task(self, task: Task) -> None:
         messages = self._prompt.messages(task)
@@ -204,12 +224,28 @@ class Core:
         self._take_on_record(draws)
         self._open[id(draws)] = draws
         self.counts.open += 1
-        for index, recorded in draws.on_record.items():
-            # Those beyond what may be spent were drawn after failures; they are taken when their index comes up.
-            if recorded.verdict is not None and index < self._policy.draws:
+        by_arrival = self._policy.order == "arrival"
+        for index, recorded in _in_order(draws.on_record, by_arrival=by_arrival):
+            # Those beyond what may be spent were drawn after failures; they are taken when their index comes up. A
+            # budget that is spent ends a task before that.
+            now = by_arrival or index < self._policy.draws or isinstance(self._policy, Budget)
+            if recorded.verdict is not None and now:
                 self.counts.reused += 1
                 self._drawing.resolve(draws, index, ScoredAttempt(recorded.attempt, recorded.verdict))
+        if draws.stop is None and (failed := self._failed_before.get(key)):
+            draws.leave_out(failed)
+        if isinstance(self._policy, Budget):
+            self._before = self._before.plus(self._ledger.spent(key))
+            self._cancelled_before += self._all_cancelled_before.get(key, 0)
         self._changed.append(draws)
+
+    @cached_property
+    def _failed_before(self) -> dict[str, set[int]]:
+        return self._ledger.failed_draws()
+
+    @cached_property
+    def _all_cancelled_before(self) -> dict[str, int]:
+        return self._ledger.cancelled_tokens()
 
     def _take_on_record(self, draws: TaskDraws) -> None:
         """What is on record under the last limit; of what was cut off under an earlier one, how far it had come."""
@@ -217,7 +253,15 @@ class Core:
         for step, limit in enumerate(lower, 1):
             cut = self._ledger.find(draws.key, limit, draws.task.id, draws.scorer)
             draws.climbed |= {i: step for i, found in cut.items() if found.attempt.finish_reason == "length"}
-        draws.on_record = self._ledger.find(draws.key, last, draws.task.id, draws.scorer)
+        found = self._ledger.find(draws.key, last, draws.task.id, draws.scorer)
+        draws.on_record = {index: self._without_accident(recorded) for index, recorded in found.items()}
+
+    def _without_accident(self, recorded: Recorded) -> Recorded:
+        """Without a verdict that says nothing of the attempt and is worth another try: it is scored again."""
+        verdict = recorded.verdict
+        if verdict is None or not worth_another_try(self._scorer, verdict, recorded.tries):
+            return recorded
+        return recorded._replace(verdict=None)
 
     def _start(self, draws: TaskDraws, index: int) -> None:
         job = asyncio.create_task(self._guarded(draws, index))
@@ -283,3 +327,9 @@ class Core:
         for job in jobs:
             job.cancel()
         await asyncio.gather(*jobs, return_exceptions=True)
+
+
+def _in_order(on_record: dict[int, Recorded], *, by_arrival: bool) -> list[tuple[int, Recorded]]:
+    """As their verdicts came, where the order of arrival decides what is kept; else in draw order."""
+    found = sorted(on_record.items())
+    return sorted(found, key=lambda item: item[1].seq) if by_arrival else found

@@ -66,11 +66,6 @@ class Counts:
         return self.accepted + self.rejected + self.unscored
 
     @property
-    def mean_tokens(self) -> float:
-        """Completion tokens of an attempt, on average; 1 before there is any."""
-        return self.completion_tokens / max(1, self.scored - self.reused) or 1.0
-
-    @property
     def run_rate(self) -> float:
         """Accepted share of the scored attempts, with one success and one failure added: in (0, 1)."""
         return (self.accepted + 1) / (self.scored + 2)

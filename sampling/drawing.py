@@ -61,6 +61,8 @@ class Drawing:
         if recorded is not None:
             self._counts.reused += 1
             answered()
+            if recorded.verdict is not None:
+                return self.resolve(draws, index, ScoredAttempt(recorded.attempt, recorded.verdict))
             await self._score(draws, recorded.row, recorded.attempt)
             return
         drawn = await self._climb(draws, index)

@@ -7,6 +7,7 @@ draws from index 0 (the prefix) can stop a task, one draw at a time, so that tim
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Set
 
 from stillroom.sampling.ledger import Recorded
 from stillroom.sampling.policy import Policy, Tally
@@ -58,8 +59,27 @@ class TaskDraws:
         self._stop_if_out()
 
     def end(self, stop: StopReason) -> None:
-        """Ends the task from outside (the run's total is spent)."""
+        """Ends the task from outside (the run's total is spent). All that was answered counts: what is missing
+        between had failed when the total was not spent yet."""
+        for index in sorted(index for index in self._results if index >= self._prefix):
+            if self._policy.order == "draw":
+                self._count(index)
         self.stop = self.stop or stop
+
+    def leave_out(self, failed: Set[int]) -> None:
+        """Leaves draws that failed in an earlier call as they are, if the task has stopped without them: its fate was
+        sealed then, and asking again would pay for it twice. A task that goes on asks for them again."""
+        tally, gaps = Tally(), list[int]()
+        for index in range(max(self.on_record, default=-1) + 1):
+            recorded = self.on_record.get(index)
+            if recorded is None and index in failed:
+                gaps.append(index)
+            elif recorded is None or recorded.verdict is None:
+                return
+            elif self._policy.stop(tally := tally.plus(recorded.verdict.state)) is not None:
+                for gap in gaps:
+                    self.resolve(gap, None)
+                return
 
     def next_index(self, run_rate: float, *, idle: bool = False) -> int | None:
         """The draw to start next; None while no more are wanted. `idle`: slots would stand idle otherwise."""

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from stillroom.errors import InputError, MissingExtra, MissingFile
+from stillroom.sampling.writing import at_home
 
 CONVERSION = "bf16-1"  # changes when the conversion does, so that an old cache is not taken for a new one
 
@@ -74,7 +75,7 @@ def packaged_file(model: EmbeddedModel) -> Path:
 def cache_folder() -> Path:
     """Where converted models are kept."""
     given = os.environ.get("STILLROOM_CACHE")
-    return Path(given).expanduser() if given else Path("~/.cache/stillroom").expanduser()
+    return at_home(given or "~/.cache/stillroom")
 
 
 def converted(model: EmbeddedModel) -> Path:

@@ -16,9 +16,12 @@ and a damaged file, each with a message. What can be read of a damaged file is s
 from __future__ import annotations
 
 import json
+import math
+import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,6 +35,7 @@ from stillroom.sampling._ledger_schema import (
     Means,
     Recorded,
     Requested,
+    Spent,
     StoredOutcome,
     Totals,
     outcome_values,
@@ -53,12 +57,14 @@ __all__ = [
     "Recorded",
     "Requested",
     "Salvaged",
+    "Spent",
     "StoredOutcome",
     "Totals",
     "request_key",
     "scorer_key",
 ]
 
+GROWTH_S = 2.0
 # Rows that are fetched at once where all are read: few enough to hold, enough to be quick.
 _PAGE = 500
 # Settings that came after ledgers were written, with the value that changes nothing: such a key is as it always was.
@@ -88,6 +94,10 @@ class Ledger:
         self._lock = lock
         self.path = path
         self.version = version_of(connection)
+        self._last_seq: int | None = None  # of the verdicts, once it was looked up
+        self.on_growth: Callable[[], object] | None = None
+        """Called after an attempt was written, though not more often than every `GROWTH_S` seconds."""
+        self._grew = -math.inf
 
     @classmethod
     def open(cls, folder: Path) -> Ledger:
@@ -143,12 +153,25 @@ class Ledger:
         row = (key, a.index, max_tokens, a.task_id, a.teacher, a.text, a.reasoning, a.finish_reason, a.prompt_tokens)
         row += (a.completion_tokens, logprobs, a.latency_s, time.time(), write_choices(a.choices))  # type: ignore[assignment]
         sql = "INSERT OR REPLACE INTO attempts VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
-        return int(self._write(sql, row).lastrowid or 0)
+        written = int(self._write(sql, row).lastrowid or 0)
+        if self.on_growth is not None and time.monotonic() >= self._grew + GROWTH_S:
+            self._grew = time.monotonic()
+            self.on_growth()
+        return written
 
     def add_verdict(self, row: int, scorer: str, v: Verdict) -> None:
-        """Writes the verdict of a scorer (scorer_key) on the attempt with that row id."""
-        values = (row, scorer, v.state.value, v.reason, v.score, v.detail, v.seconds, time.time())
-        self._write("INSERT OR REPLACE INTO verdicts VALUES (?,?,?,?,?,?,?,?)", values)
+        """Writes the verdict of a scorer (scorer_key) on the attempt with that row id, in the place of an earlier one
+        of the same scorer; counts how often there was one."""
+        if self._last_seq is None:
+            self._last_seq = self._one("SELECT COALESCE(MAX(seq), 0) FROM verdicts")[0]
+        self._last_seq += 1
+        values = (row, scorer, v.state.value, v.reason, v.score, v.detail, v.seconds, time.time(), self._last_seq)
+        sql = (
+            "INSERT INTO verdicts VALUES (?,?,?,?,?,?,?,?,?,1) ON CONFLICT (attempt, scorer) DO UPDATE SET "
+            "state = excluded.state, reason = excluded.reason, score = excluded.score, detail = excluded.detail, "
+            "seconds = excluded.seconds, at = excluded.at, seq = excluded.seq, tries = tries + 1"
+        )
+        self._write(sql, values)
 
     def add_failure(self, key: str, index: int, task_id: str, error: str, kind: str = "failed") -> None:
         """Writes that a request got no answer. `kind`: a word for the sort of failure, to count by."""
@@ -168,12 +191,20 @@ class Ledger:
         """Forgets how tasks ended: a run with other tasks or another policy begins. Attempts stay."""
         self._write("DELETE FROM outcomes", ())
 
+    def sync(self) -> int:
+        """Sees to it that all is on disk that was written, power cut or not; gives the number of attempts."""
+        count = self.totals().attempts
+        with suppress(OSError), open(f"{self.path}-wal", "rb") as log:  # without a log, all is in the file
+            os.fsync(log.fileno())
+        return count
+
     # -- reading -------------------------------------------------------------------------------------------
 
     def find(self, key: str, max_tokens: int, task_id: str, scorer: str) -> dict[int, Recorded]:
         """What is on record for a request, by draw index: attempts that apply under `max_tokens`."""
+        kept = "v.seq, v.tries" if self._keeps_order else "0 AS seq, v.attempt IS NOT NULL AS tries"
         sql = (
-            "SELECT a.*, v.state, v.reason AS v_reason, v.score, v.detail, v.seconds FROM attempts a "
+            f"SELECT a.*, v.state, v.reason AS v_reason, v.score, v.detail, v.seconds, {kept} FROM attempts a "
             "LEFT JOIN verdicts v ON v.attempt = a.id AND v.scorer = ? WHERE a.request = ? "
             "AND (a.max_tokens = ? OR (a.finish_reason != 'length' AND a.completion_tokens <= ?)) "
             # the exact limit wins over one that merely applies
@@ -181,7 +212,28 @@ class Ledger:
         )
         found: dict[int, Recorded] = {}
         for row in self._read(sql, (scorer, key, max_tokens, max_tokens, max_tokens)):
-            found.setdefault(row["draw"], Recorded(row["id"], read_attempt(row, task_id), read_verdict(row)))
+            verdict, order = read_verdict(row), (row["tries"] or 0, row["seq"] or 0)
+            found.setdefault(row["draw"], Recorded(row["id"], read_attempt(row, task_id), verdict, *order))
+        return found
+
+    def spent(self, key: str) -> Spent:
+        """What all draws of a request have cost that were answered, under whatever limit."""
+        sql = (
+            "SELECT COUNT(*), COALESCE(SUM(prompt_tokens),0), COALESCE(SUM(completion_tokens),0) FROM attempts "
+            "WHERE request = ?"
+        )
+        return Spent(*self._read(sql, (key,))[0])
+
+    def cancelled_tokens(self) -> dict[str, int]:
+        """By request, the completion tokens of draws that were cancelled, as far as their teacher could tell."""
+        sql = "SELECT request, COALESCE(SUM(completion_tokens), 0) FROM cancelled GROUP BY request"
+        return dict(map(tuple, self._read(sql, ())))
+
+    def failed_draws(self) -> dict[str, set[int]]:
+        """By request, the draws that failed for good, at whatever time; some may be answered by now."""
+        found: dict[str, set[int]] = {}
+        for row in self._read("SELECT DISTINCT request, draw FROM failures", ()):
+            found.setdefault(row["request"], set()).add(row["draw"])
         return found
 
     def outcomes(self) -> Iterator[StoredOutcome]:
@@ -194,7 +246,7 @@ class Ledger:
         sql = (
             "SELECT a.*, v.state, v.reason AS v_reason, v.score, v.detail FROM attempts a "
             "LEFT JOIN verdicts v ON v.attempt = a.id AND v.scorer = "
-            "(SELECT scorer FROM verdicts w WHERE w.attempt = a.id ORDER BY at DESC, scorer LIMIT 1)"
+            f"(SELECT scorer FROM verdicts w WHERE w.attempt = a.id ORDER BY {self._latest} LIMIT 1)"
         )
         return (dict(row) for row in self._pages(sql, "id"))
 
@@ -211,8 +263,8 @@ class Ledger:
     def verdict_counts(self) -> dict[str, int]:
         """How many attempts have each state by any scorer's latest verdict; `none`: not scored."""
         sql = (
-            "SELECT COALESCE((SELECT state FROM verdicts v WHERE v.attempt = a.id ORDER BY at DESC, scorer LIMIT 1), "
-            "'none') AS last, COUNT(*) FROM attempts a GROUP BY last"
+            "SELECT COALESCE((SELECT state FROM verdicts v WHERE v.attempt = a.id "
+            f"ORDER BY {self._latest} LIMIT 1), 'none') AS last, COUNT(*) FROM attempts a GROUP BY last"
         )
         return dict(map(tuple, self._read(sql, ())))
 
@@ -228,7 +280,7 @@ class Ledger:
 
     def last_state(self, row: int) -> State | None:
         """What the scorer that saw an attempt last, whichever it was, said of it; None: nobody saw it."""
-        sql = "SELECT state FROM verdicts WHERE attempt = ? ORDER BY at DESC, scorer LIMIT 1"
+        sql = f"SELECT state FROM verdicts WHERE attempt = ? ORDER BY {self._latest} LIMIT 1"
         found = self._read(sql, (row,))
         return State(found[0]["state"]) if found else None
 
@@ -246,6 +298,16 @@ class Ledger:
         )
         row = self._read(sql, (teacher,))[0]
         return None if row["p"] is None else Means(row["p"], row["c"])
+
+    @property
+    def _keeps_order(self) -> bool:
+        """Whether the order of the verdicts is kept, and how often an attempt was scored."""
+        return self.version >= 4
+
+    @property
+    def _latest(self) -> str:
+        """The order of verdicts on one attempt, the latest first: by sequence, since a clock may be set back."""
+        return "seq DESC, at DESC, scorer" if self._keeps_order else "at DESC, scorer"
 
     def _pages(self, select: str, key: str, last: int | str = -1, group: str = "") -> Iterator[sqlite3.Row]:
         """All rows by a key, a page at a time: memory stays flat, and a run may write meanwhile."""

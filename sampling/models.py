@@ -30,6 +30,7 @@ from typing import Any
 from stillroom.errors import InputError, MissingExtra, MissingFile
 from stillroom.sampling import embedded, hub
 from stillroom.sampling.hub import first_line
+from stillroom.sampling.writing import at_home
 
 EMBEDDED_PREFIX = "embedded:"
 # What decides a model's answers. Optimizer states and logs in the same folder do not.
@@ -223,7 +224,7 @@ def _load_merged(base: str, adapter: str) -> Any:
 
 def _folder(name: str) -> Path | None:
     """The folder that `name` means, or None for a hub name."""
-    path = Path(name).expanduser()
+    path = at_home(name)
     if path.is_dir():
         return path
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or path.is_file():

@@ -197,7 +197,7 @@ class Fixed(_Policy):
 
 class Budget(_Policy):
     """Spend a total of completion `tokens` or `usd` over all tasks, each at most `max_attempts` times, for at most
-    `per_task` accepted.
+    `per_task` accepted. What their draws on record have cost counts, whichever call paid for them.
 
     `spend`: `cheapest` draws next where an accepted trace is expected to cost least (mean tokens of the task's draws
     over the posterior mean of its pass rate); `difficulty` gives each task a share in proportion to how often it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from stillroom.sampling.records import Attempt, Task, Verdict
 
@@ -29,3 +29,26 @@ class Scorer(Protocol):
     async def close(self) -> None:
         """Frees workers and connections. Safe to call twice."""
         ...
+
+
+TRIES = 3
+"""How often an attempt is scored, over all calls of a run, while each verdict is an accident."""
+
+
+@runtime_checkable
+class KnowsAccidents(Protocol):
+    """A scorer some of whose verdicts say what happened to the scorer, not what the attempt is worth.
+
+    Such a verdict (it ran out of time, its worker was killed) counts like any other while the run lasts, so that the
+    run ends; the next call of the run scores the attempt again, until it was scored `TRIES` times.
+    """
+
+    @property
+    def accidents(self) -> frozenset[str]:
+        """The reasons of such verdicts."""
+        ...
+
+
+def worth_another_try(scorer: Scorer, verdict: Verdict, tries: int) -> bool:
+    """Whether an attempt with this verdict, after so many tries, is to be scored again by a new call of the run."""
+    return isinstance(scorer, KnowsAccidents) and verdict.reason in scorer.accidents and tries < TRIES

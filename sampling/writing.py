@@ -17,10 +17,33 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from stillroom.errors import RunError, StillroomError
+from stillroom.errors import InputError, RunError, StillroomError
 from stillroom.sampling.secrets import blot, named
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def reachable(path: Path, what: str) -> Path:
+    """The path, whether something is there or not. Raises InputError for one that cannot be: a name that is too long,
+    a folder that may not be entered. `what`: what it is of, for the message."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # whoever looks for it says so
+    except (OSError, ValueError) as error:
+        shown = str(path) if len(str(path)) <= 100 else f"{str(path)[:80]}…"
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"{what} cannot be at {shown!r}: {why}: give another path") from None
+    return path
+
+
+def at_home(name: str | Path) -> Path:
+    """The path, with `~` and `~user` at its beginning replaced. Raises InputError for a user who is not there."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        user = Path(name).parts[0]
+        raise InputError(f"{str(name)[:100]!r}: there is no home folder for {user}: write the path out") from None
 
 
 @contextmanager
@@ -37,6 +60,7 @@ def replaced(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        _sync_folder(path.parent)
     except StillroomError:  # a LedgerError is an OSError, and says itself what happened
         raise
     except OSError as error:
@@ -44,6 +68,17 @@ def replaced(path: Path) -> Iterator[IO[bytes]]:
     finally:
         with suppress(OSError):  # what went wrong with the file itself is being raised already
             temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Sees to it that a power cut does not undo the renaming. Not every system can open a folder or sync it; what was
+    written is whole all the same."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def share(file: Path) -> None:

@@ -1,5 +1,10 @@
 """`python -m stillroom` is the command line."""
 
-from stillroom.cli import main
+import os
+
+try:
+    from stillroom.cli import main
+except KeyboardInterrupt:  # before there is anything to tell
+    os._exit(1)
 
 main()

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -286,6 +288,20 @@ def _print_json(value: Any) -> None:
 
 def main() -> None:
     """Runs the command line and exits with its code."""
+    try:
+        _main()
+    except KeyboardInterrupt:  # another one, while the first was being told of
+        os._exit(1)
+
+
+def _end_at_once() -> None:
+    """From here on a Ctrl-C ends the process without another word: all that it can interrupt is the clearing up, and
+    what was answered is on disk."""
+    with suppress(ValueError):  # not the main thread: nobody's Ctrl-C arrives here
+        signal.signal(signal.SIGINT, lambda *_: os._exit(1))
+
+
+def _main() -> None:
     # --debug is taken wherever it stands, as one adds it at the end of a command that has just failed.
     args = [arg for arg in sys.argv[1:] if arg != "--debug"]
     debug = len(args) < len(sys.argv) - 1
@@ -297,10 +313,13 @@ def main() -> None:
         if code == _TYPERS_CTRL_C:
             raise KeyboardInterrupt
         sys.stdout.flush()  # here, so that a reader who has gone is noticed where it is handled
+        _end_at_once()
         sys.exit(code)
     except StillroomError as error:
+        _end_at_once()
         _fail(error, debug, error.exit_code)
     except (KeyboardInterrupt, typer.Abort):  # an older typer turns the one into the other
+        _end_at_once()
         _say("stopped; everything that had been answered is kept: run the same command to go on")
         sys.exit(1)
     except BrokenPipeError:
@@ -308,6 +327,8 @@ def main() -> None:
         _drop_output()
         sys.exit(1)
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            _fail(f"{str(error.filename)[:80]}…: a name that is too long: give a shorter path", debug, 2)
         if error.errno not in _NOT_OURS:
             _fail_with(error, debug)
         _drop_output()

@@ -44,6 +44,7 @@ def _openai(s: OpenAISettings) -> Teacher:
     return OpenAITeacher(
         s.model,
         base_url=s.base_url,
+        name=s.name,
         api_key_env=s.api_key_env,
         concurrency=s.concurrency,
         timeout_s=s.timeout_s,

@@ -28,6 +28,7 @@ from stillroom.sampling.teachers._openai_errors import Key, end_of, error_of, re
 from stillroom.sampling.teachers._openai_http import Http, HttpReply, NoAnswer, Patience
 from stillroom.sampling.teachers._openai_servers import Server, greet, offered
 from stillroom.sampling.teachers._openai_stream import StreamedAnswer
+from stillroom.sampling.teachers.settings import no_address
 
 OPENAI = "https://api.openai.com/v1"
 
@@ -38,7 +39,8 @@ class OpenAITeacher:
     Without `base_url` it asks the address in the environment variable OPENAI_BASE_URL, else OpenAI itself; several
     addresses serve the same model. `timeout_s` bounds a whole request; where it is streamed, `first_token_s` and
     `idle_s` bound the wait for its first part and for each next one. Raises MissingKey when OpenAI is asked and the
-    environment variable `api_key_env` is not set, or when what it holds cannot be a key.
+    environment variable `api_key_env` is not set, or when what it holds cannot be a key. `name`: belongs to the
+    identity, where the model's name alone does not say which model it is.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class OpenAITeacher:
         model: str,
         *,
         base_url: str | Sequence[str] | None = None,
+        name: str | None = None,
         api_key_env: str = "OPENAI_API_KEY",
         concurrency: int = 64,
         timeout_s: float = 600.0,
@@ -58,6 +61,7 @@ class OpenAITeacher:
         extra_body: Mapping[str, Any] | None = None,
     ) -> None:
         self._model, self._concurrency, self._timeout_s = model, concurrency, timeout_s
+        self._name = name
         self._stream, self._first_token_s, self._idle_s = stream, first_token_s, idle_s
         self._limits, self._costs = rate_limits, Costs()
         self._send_seed, self._max_tokens_field = send_seed, max_tokens_field
@@ -70,9 +74,11 @@ class OpenAITeacher:
 
     @property
     def identity(self) -> str:
-        """The model's name and what is sent along; not the addresses. What the environment gave has its name."""
+        """The model's name, the teacher's own name where it has one, and what is sent along; not the addresses. What
+        the environment gave has its name."""
         extra = f" {sorted(named_in(self._extra_body).items())}" if self._extra_body else ""
-        return f"openai:{named_in(self._model)}{extra}"
+        name = f" at {named_in(self._name)}" if self._name is not None else ""
+        return f"openai:{named_in(self._model)}{name}{extra}"
 
     @property
     def concurrency(self) -> int:
@@ -204,7 +210,11 @@ def _structured(schema: str) -> dict[str, Any]:
 def _addresses(base_url: str | Sequence[str] | None, key: Key) -> tuple[str, ...]:
     given = base_url or os.environ.get("OPENAI_BASE_URL")
     if given:
-        return (given,) if isinstance(given, str) else tuple(dict.fromkeys(given))
+        found = (given,) if isinstance(given, str) else tuple(dict.fromkeys(given))
+        if why := next(filter(None, map(no_address, found)), ""):  # what it says may be a secret, and is not repeated
+            where = "the address" if base_url else "the environment variable OPENAI_BASE_URL"
+            raise InputError(f"{where} is no address ({why}): it looks like http://localhost:8000/v1")
+        return found
     if not key.value:
         raise MissingKey(
             f"the environment variable {key.variable} is not set: export it with your key, "

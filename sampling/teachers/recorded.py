@@ -26,6 +26,7 @@ from stillroom.sampling.secrets import named_in
 from stillroom.sampling.teachers.base import OutOfAttempts
 from stillroom.sampling.teachers.settings import RecordedColumn, RecordedSettings
 from stillroom.sampling.thinking import Split, split_thinking
+from stillroom.sampling.writing import reachable
 
 BYTES_PER_TOKEN = 4  # a common rule of thumb for English; used only where the recording has no counts
 _FINISH = ("stop", "length", "content_filter", "unknown")
@@ -41,7 +42,7 @@ class RecordedTeacher:
 
     def __init__(self, settings: RecordedSettings, *, base: Path) -> None:
         self._settings = settings
-        self._path = base / settings.path
+        self._path = reachable(base / settings.path, "teacher.path")
         if not self._path.is_file():
             raise MissingFile(f"the recording {self._path} is not there: correct teacher.path")
         how = settings.model_dump(mode="json", include=_IDENTIFYING | ({"input"} if settings.input else set()))

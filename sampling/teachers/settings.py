@@ -41,6 +41,8 @@ class OpenAISettings(_Settings):
     """Any OpenAI-compatible server. The key is read from the environment variable named `api_key_env`; a local
     server needs none. `base_url` null is the address in OPENAI_BASE_URL, else OpenAI itself; a list names several
     servers of the same model, which are used in balance. `concurrency` and `rate_limits` hold for all together.
+    `name`: what its answers go on record under, where another server offers another model under the same name; null:
+    the model's name says it all.
 
     `timeout_s` bounds a whole request. `stream`: answers come in parts, so that a server that stalls is told from one
     that has much to say: `first_token_s` bounds the wait for the first part, `idle_s` that for each next one.
@@ -49,6 +51,7 @@ class OpenAISettings(_Settings):
     kind: Literal["openai"]
     model: str = Field(min_length=1)
     base_url: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    name: Annotated[str, Field(min_length=1, max_length=500)] | None = None
     api_key_env: str = "OPENAI_API_KEY"
     concurrency: int = Field(default=64, ge=1)
     rate_limits: RateLimits = RateLimits()
@@ -88,10 +91,27 @@ class OpenAISettings(_Settings):
         return body
 
 
+def no_address(url: str) -> str:
+    """Why nothing can be reached at this address, whoever it names; empty where something might."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:  # brackets of IPv6 that do not close, a port that is no number or above 65535
+        return str(error).partition("'")[0].strip()[:60] or "its host is none"  # what is quoted may be a secret
+    if not url.isprintable() or any(c.isspace() for c in url):
+        return "it holds a space or a character that cannot be seen"
+    if not host:
+        return "it names no host"
+    return "its port is 0" if port == 0 else ""
+
+
 def _check_address(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    why = no_address(url)
+    parts = urlsplit("" if why else url)
+    if not url.startswith(("http://", "https://")) or url.startswith(("http:///", "https:///")):
         raise ValueError("base_url must begin with http:// or https://, such as http://localhost:8000/v1")
+    if why:
+        raise ValueError(f"base_url is no address ({why}): it looks like http://localhost:8000/v1")
     if "@" in parts.netloc:
         raise ValueError("base_url holds a user name or password: put the key in an environment variable")
     if parts.query or parts.fragment:

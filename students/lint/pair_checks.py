@@ -7,9 +7,9 @@ reference_of(settings)               # "the model as it is, its adapter off"
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
+from stillroom.sampling.writing import at_home
 from stillroom.students.encoding import IGNORED
 from stillroom.students.lint.findings import Hit
 from stillroom.students.lint.limits import LintLimits
@@ -95,7 +95,7 @@ def reference(settings: StudentSettings, rows: Sequence[Row], limits: LintLimits
 
 def _trained_before(model: str) -> dict[str, Any] | None:
     """The settings of the training that made the model, where it is a student of ours on this disk."""
-    folder = Path(model).expanduser()
+    folder = at_home(model)
     record = read_record(folder.parent) or read_record(folder) if folder.is_dir() else None
     settings = record.get("settings") if record else None
     return settings if isinstance(settings, dict) else None

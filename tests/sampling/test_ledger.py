@@ -197,7 +197,7 @@ def test_outcomes_are_read_as_they_are_asked_for_while_others_are_written(tmp_pa
 
 
 def test_rows_have_each_attempt_once_with_the_latest_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where two scorers spoke in the same instant, which a clock cannot tell apart."""
+    """Also where two scorers spoke in the same instant, which a clock cannot tell apart: the last to be written."""
     monkeypatch.setattr("time.time", lambda: 1000.0)
     with Ledger.open(tmp_path) as ledger:
         for i in range(1100):
@@ -208,7 +208,7 @@ def test_rows_have_each_attempt_once_with_the_latest_verdict(tmp_path: Path, mon
         monkeypatch.setattr("time.time", lambda: 2000.0)
         ledger.add_verdict(1, "b", Verdict(State.UNSCORED, "timeout"))
         assert [row["draw"] for row in ledger.rows()] == list(range(1100))
-        assert ledger.verdict_counts() == {"accepted": 1098, "unscored": 1, "none": 1}
+        assert ledger.verdict_counts() == {"rejected": 1098, "unscored": 1, "none": 1}
         assert (ledger.last_state(1), ledger.last_state(8)) == (State.UNSCORED, None)
 
 

@@ -15,7 +15,7 @@ import pytest
 from stillroom.errors import LedgerError
 from stillroom.sampling._ledger_file import make
 from stillroom.sampling.ledger import FILE, VERSION, Ledger, request_key
-from stillroom.sampling.records import Outcome, SamplingParams, State, StopReason, Task, TokenChoice, user
+from stillroom.sampling.records import Outcome, SamplingParams, State, StopReason, Task, TokenChoice, Verdict, user
 
 # What version 1 wrote, word for word; never to be changed.
 V1 = """
@@ -52,6 +52,11 @@ CREATE TABLE outcomes (
   failed INTEGER NOT NULL, at REAL NOT NULL);
 PRAGMA user_version=2;
 """
+# What version 3 added, word for word; never to be changed.
+V3 = """
+ALTER TABLE attempts ADD COLUMN choices TEXT;
+PRAGMA user_version=3;
+"""
 KEY = request_key(user("2 + 2?"), SamplingParams(), "teacher", 0)
 
 
@@ -79,6 +84,16 @@ def v2(v1: Path) -> Path:
         db.execute("INSERT INTO failures VALUES (?,4,'t','HTTP 429',1004.0,'busy')", (KEY,))
         db.execute("INSERT INTO outcomes VALUES (0,'t','satisfied','[0, 3]','[0]',1,1005.0)")
     return v1
+
+
+@pytest.fixture
+def v3(v2: Path) -> Path:
+    """The folder of a run that version 3 wrote: two scorers more saw the first attempt."""
+    with closing(sqlite3.connect(v2 / FILE, isolation_level=None)) as db:
+        db.executescript(V3)
+        db.execute("INSERT INTO verdicts VALUES (1,'later','rejected','different',NULL,'5',0.1,1006.0)")
+        db.execute("INSERT INTO verdicts VALUES (1,'earlier','unscored','timeout',NULL,'',0.1,1000.0)")
+    return v2
 
 
 def schema(path: Path) -> list[tuple[str, ...]]:
@@ -125,6 +140,24 @@ def test_version_2_is_brought_up_to_date_and_takes_choices(v2: Path) -> None:
     assert schema(v2 / FILE) == schema(v2 / "new")
     (v2 / f"{FILE}.v2").replace(v2 / FILE)
     assert holds(v2) == before
+
+
+def test_version_3_is_brought_up_to_date_and_keeps_the_order_of_verdicts(v3: Path) -> None:
+    """Verdicts of before are ordered by the clock, later ones by sequence, after them."""
+    before = holds(v3)
+    assert before[0] == 3
+    with Ledger.read(v3) as ledger:
+        assert ledger.last_state(1) is State.REJECTED
+    with Ledger.open(v3) as ledger:
+        assert ledger.last_state(1) is State.REJECTED
+        ledger.add_verdict(1, "earlier", Verdict(State.ACCEPTED, "equal"))
+        assert ledger.last_state(1) is State.ACCEPTED
+        assert ledger.find(KEY, 64, "t", "earlier")[0].tries == 2
+        assert ledger.find(KEY, 64, "t", "later")[0].tries == 1
+    after = holds(v3)
+    assert after[1:] == before[1:]
+    make(v3 / "new").close()
+    assert schema(v3 / FILE) == schema(v3 / "new")
 
 
 def test_what_version_2_wrote_is_salvaged(v2: Path) -> None:

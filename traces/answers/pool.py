@@ -1,7 +1,7 @@
-"""A pool of killable workers: each question has its limit, and a dead worker costs one question.
+"""A pool of killable workers: each question has its limit, and a dead worker costs one question at most.
 
 Workers start when first needed, or with `warm()`. Any number of threads may ask; each waits for a free worker, and
-its time limit starts when it has one.
+its time limit starts when it has one. What a worker was asked that somebody killed is asked of another, a few times.
 
     with WorkerPool(workers=2, memory_mb=2048) as pool:
         pool.compare("2x", "x+x", limit_s=5.0)   # Timed(Result(Reason.EQUAL), 0.004)
@@ -21,7 +21,8 @@ from stillroom.errors import CheckerError
 from stillroom.traces.answers.process import Worker, WorkerDied, WorkerTimeout
 from stillroom.traces.answers.records import Reason
 
-_OURS = {getattr(signal, name, None) for name in ("SIGKILL", "SIGTERM", "SIGALRM", "SIGHUP")}
+AGAIN = 2
+"""How often a question, or the start of a worker, is tried again where somebody killed the worker."""
 
 
 class Result(NamedTuple):
@@ -71,19 +72,24 @@ class WorkerPool:
     ) -> Timed:
         """Compares two answers within a limit, with a proof of what agrees wherever it was tried, or only with a
         closer look at it. Never raises for what they say."""
-        worker, sound = self._take(), False
-        start = time.perf_counter()
-        try:
-            reply = worker.ask({"gold": gold, "answer": answer, "policies": policies or {}, "prove": prove}, limit_s)
-            result, sound = Result(Reason(reply["reason"]), reply["detail"]), True
-        except WorkerTimeout as late:
-            result = Result(Reason.TIMEOUT, str(late))
-        except WorkerDied as death:
-            result = _died(death)
-        finally:  # after Ctrl-C too, the worker is in the middle of something and cannot be asked again
-            seconds = time.perf_counter() - start
-            self._give_back(worker, sound=sound)
-        return Timed(result, seconds)
+        job = {"gold": gold, "answer": answer, "policies": policies or {}, "prove": prove}
+        for left in reversed(range(1 + AGAIN)):
+            worker, sound = self._take(), False
+            start = time.perf_counter()
+            try:
+                reply = worker.ask(job, limit_s)
+                result, sound = Result(Reason(reply["reason"]), reply["detail"]), True
+            except WorkerTimeout as late:
+                result = Result(Reason.TIMEOUT, str(late))
+            except WorkerDied as death:
+                if death.from_outside and left and not self._closed:
+                    continue
+                result = _died(death)
+            finally:  # after Ctrl-C too, the worker is in the middle of something and cannot be asked again
+                seconds = time.perf_counter() - start
+                self._give_back(worker, sound=sound)
+            return Timed(result, seconds)
+        raise AssertionError("unreachable: the last try returns")
 
     def _take(self) -> Worker:
         """A living worker, which may have to be started."""
@@ -103,9 +109,16 @@ class WorkerPool:
         return worker
 
     def _start(self) -> Worker:
-        if self._closed:
-            raise CheckerError("the answer checker is closed: make a new one")
-        return Worker(self._memory_mb)
+        for left in reversed(range(1 + AGAIN)):
+            if self._closed:
+                raise CheckerError("the answer checker is closed: make a new one")
+            try:
+                return Worker(self._memory_mb)
+            except CheckerError as error:
+                died = error.__cause__
+                if not (left and isinstance(died, WorkerDied) and died.from_outside):
+                    raise
+        raise AssertionError("unreachable: the last try returns or raises")
 
     def _give_back(self, worker: Worker, *, sound: bool) -> None:
         with self._lock:
@@ -150,7 +163,7 @@ class WorkerPool:
 
 
 def _died(death: WorkerDied) -> Result:
-    """A worker that somebody killed had no time to answer; one that crashed had met something too large."""
-    if death.signal_number in _OURS:
+    """A worker that was killed had no time to answer; one that crashed had met something too large."""
+    if death.from_outside or death.signal_number == getattr(signal, "SIGALRM", None):  # the kernel's own alarm
         return Result(Reason.TIMEOUT, f"the worker was killed (signal {death.signal_number})")
     return Result(Reason.OVER_LIMIT, str(death))

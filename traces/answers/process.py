@@ -16,6 +16,7 @@ import io
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
@@ -36,12 +37,23 @@ class WorkerTimeout(Exception):
     """The reply did not come within the limit."""
 
 
+FROM_OUTSIDE = frozenset(
+    getattr(signal, name, None) for name in ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT")
+)
+"""Signals that no comparison brings about: somebody else sent them, or the system that ran out of memory."""
+
+
 class WorkerDied(Exception):
     """The process ended before it replied. `signal_number`: what killed it, or None if it exited."""
 
     def __init__(self, code: int | None) -> None:
         super().__init__(f"the worker ended with code {code}")
         self.signal_number = -code if code is not None and code < 0 else None
+
+    @property
+    def from_outside(self) -> bool:
+        """Whether somebody killed it: the question may be asked of another."""
+        return self.signal_number in FROM_OUTSIDE
 
 
 def environment() -> dict[str, str]:
@@ -117,7 +129,7 @@ class Worker:
         except (WorkerTimeout, WorkerDied) as error:
             raise CheckerError(
                 f"an answer worker did not start ({error or 'no sign of life'}): {self._last_words()}"
-            ) from None
+            ) from error
         if "error" in hello:
             raise CheckerError(f"an answer worker did not start: {hello['error']}")
 

@@ -31,6 +31,11 @@ class AnswerScorer:
         """The checker's: rules, packages and limits."""
         return self.checker.identity
 
+    @property
+    def accidents(self) -> frozenset[str]:
+        """The time ran out, the worker was killed, or it met a limit of its memory: another try may end well."""
+        return frozenset({Reason.TIMEOUT, Reason.OVER_LIMIT})
+
     async def score(self, task: Task, attempt: Attempt) -> Verdict:
         """The verdict on an attempt. Raises CheckerError only, when no worker can be started."""
         if task.reference is None:

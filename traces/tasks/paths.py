@@ -11,11 +11,12 @@ import difflib
 from pathlib import Path
 
 from stillroom.errors import MissingFile
+from stillroom.sampling.writing import at_home, reachable
 
 
 def existing(base: Path, name: str, key: str) -> Path:
     """The file `name`, relative to `base` unless absolute. Raises MissingFile (also for a folder)."""
-    path = resolve(base, name)
+    path = reachable(resolve(base, name), key)
     if path.is_file():
         return path
     if path.is_dir():
@@ -25,7 +26,7 @@ def existing(base: Path, name: str, key: str) -> Path:
 
 def resolve(base: Path, name: str) -> Path:
     """`base / name`, with `~` for the home folder."""
-    return base / Path(name).expanduser()
+    return base / at_home(name)
 
 
 def near_names(path: Path) -> str:
