@@ -208,8 +208,8 @@ def _row_and_value(one: Node, other: Node, first: object, second: object, rules:
     names = {part.args[0] for part in walk(value) if part.kind == "sym"}
     if {"i", "j"} <= names or any(name.startswith("accent:") for name in names):
         return Answer(None, "a vector against a sum of unit vectors")
-    if row.kind == "matrix" and symbols(value):
-        return Answer(None, "a matrix against a letter, which may stand for one")
+    if row.kind == "matrix" and any(name[:1].isupper() for name in symbols(value)):
+        return Answer(None, "a matrix against a capital letter, which may stand for one")
     if row.kind == "matrix" or value.kind in ("rel", "text", "union", "interval"):
         return UNKNOWN if value.kind in ("rel", "text") else DIFFERENT
     if len(row.args) == 1:

@@ -157,12 +157,12 @@ def _multiplied(one: Table, other: Table) -> Table | None:
 
 def _power(base: Node, exponent: Node) -> Table | None:
     table = as_one_table(base)
-    if table is None or table.kind != "matrix":
+    if table is None or (table.kind != "matrix" and exponent.kind != "sym"):
         return None
     if is_transposed(Node("pow", (base, exponent))):
         return Table("matrix", list(zip(*table.rows, strict=True)))
     times = rational(exponent)
-    if times is None or times.denominator != 1 or table.size[0] != table.size[1]:
+    if table.kind != "matrix" or times is None or times.denominator != 1 or table.size[0] != table.size[1]:
         return None
     if times < 0:
         inverse = _inverse(table)

@@ -23,6 +23,7 @@ M, N = r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"\begin{pmatrix}x&1\\0&x\end{pm
         (f"{M}^{{-1}}", r"\begin{pmatrix}-2&1\\\frac32&-\frac12\end{pmatrix}"),
         (f"{N}^3", r"\begin{pmatrix}x^3&3x^2\\0&x^3\end{pmatrix}"),
         (rf"\frac{{{M}}}{{2}}", r"\begin{pmatrix}\frac12&1\\\frac32&2\end{pmatrix}"),
+        (r"(1,2)^T", r"\begin{pmatrix}1\\2\end{pmatrix}"),
         (rf"\det {M}", "-2"),
         (rf"|{N}|", "x^2"),
         (rf"\operatorname{{tr}} {M}", "5"),
