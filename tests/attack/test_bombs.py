@@ -255,7 +255,8 @@ def test_completions_that_never_end(caller: Judge) -> None:
 
 
 def test_what_is_left_to_a_worker_is_ended_there() -> None:
-    pending, caller, patient = [], Judge(), Judge(workers=True)
+    caller, patient = Judge(), Judge(workers=True)
+    pending: list[Shape] = []
     rng = random.Random(SEED + 1)
     for shape in itertools.chain(composed(rng, 300), alone(rng)):
         if len(pending) < 12 and caller.cost(shape).outcome == "pending":
