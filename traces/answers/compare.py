@@ -11,7 +11,7 @@ True
 from __future__ import annotations
 
 import re
-from itertools import chain
+from itertools import chain, product
 
 from stillroom.traces.answers._lists import collections, rows
 from stillroom.traces.answers._matrices import has_tables, with_scalars
@@ -63,7 +63,9 @@ def compare(one: Node, other: Node, rules: Rules) -> Answer:
     if not (_is_one_claim(one, rules) and _is_one_claim(other, rules)):
         rules.used.add(f"chains={rules.policies.chains}")
         if rules.policies.chains == "agree":
-            return Answer(None, "the sides of an equation that do not agree")
+            pairs = product(_sides(one), _sides(other))
+            other_value = all(rules.compare(a, b, rules).same is False for a, b in pairs)
+            return DIFFERENT if other_value else Answer(None, "the sides of an equation that do not agree")
     if one.kind == other.kind == "rel" and set(one.args[0]) == {"="} and one.args[1:] == other.args[:0:-1]:
         return SAME  # a = b and b = a
     first, second = meaning(one), meaning(other)
@@ -96,13 +98,18 @@ def _is_choice_of_names(said: Meaning) -> bool:
     return len(names) == 2 and all(len(name) == 1 and name.isupper() for name in names)
 
 
+def _sides(node: Node) -> list[Node]:
+    """The sides of a chain that say what its value is; of anything else, itself."""
+    while node.kind in ("clause", "mod"):
+        node = node.args[0]
+    return claimed(node) or [node]
+
+
 def _is_one_claim(node: Node, rules: Rules) -> bool:
     """Whether the sides of a chain may agree; of anything else, True. `9 * 2 = 18` does, `19 = 18` and
     `18 \\approx 19` do not: they may not be taken for either side."""
-    if node.kind in ("clause", "mod"):
-        return _is_one_claim(node.args[0], rules)
-    first, *others = claimed(node) or [node]
-    rough = node.kind == "rel" and "~" in node.args[0]
+    first, *others = _sides(node)
+    rough = any(part.kind == "rel" and "~" in part.args[0] for part in walk(node))
     aside = Rules(rules.policies, confirm=lambda one, other: None, work=rules.work)
     agree = all(
         rules.compare(first, side, aside).same is not False or rounds_to(first, side, rough=rough) for side in others

@@ -184,3 +184,21 @@ def test_natural_false_accepts_are_not_accepted(checker: AnswerChecker, data: Da
     rows = data("answers/natural_false_positives_dev.jsonl")
     verdicts = checker.check_many((row["gold"], row["pred"]) for row in rows)
     assert State.ACCEPTED not in [verdict.state for verdict in verdicts]
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "reason"),
+    [
+        ("18", "9 * 2 = 18", Reason.EQUAL),
+        ("18", "9 * 2 = 18 = 36 / 2", Reason.EQUAL),
+        ("18", "19 = 18", Reason.NEEDS_POLICY),
+        ("35", "7 * 5 = 30", Reason.NEEDS_POLICY),
+        ("-20", "64 + 4 = 70", Reason.DIFFERENT),
+        ("18", "x = 19 = 20", Reason.DIFFERENT),
+        (r"\sqrt{2}", r"\sqrt{2} \approx 1.41", Reason.EQUAL),
+        ("(1, 2)", "(x, y) = (1, 2) = (1, 3)", Reason.NEEDS_POLICY),
+    ],
+)
+def test_a_chain_is_one_claim(checker: AnswerChecker, gold: str, answer: str, reason: Reason) -> None:
+    """One that contradicts itself is open where any of its sides may be the gold, and different where none is."""
+    assert checker.check(gold, rf"\boxed{{{answer}}}").reason == reason
