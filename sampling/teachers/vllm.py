@@ -1,9 +1,9 @@
 """A teacher that runs vLLM in this process: continuous batching, paged attention, prefix caching; GPUs, or a CPU.
 
 vLLM's engine runs in processes of its own, which are started with the first request (half a minute and more), and
-ended by `close()`; should this process be killed, a small guard ends them; Ctrl-C does not reach them. It
-computes in what the machine does fast (`models.pick_dtype`), and on a CPU it needs settings that vLLM does not choose
-by itself; `dtype` and `engine` override them.
+ended by `close()`; should this process be killed, a small guard ends them; Ctrl-C does not reach them. On a
+CPU it computes in what the machine does fast (`models.pick_dtype`), and needs settings that vLLM does not choose by
+itself; `dtype` and `engine` override them.
 
 It refuses prompts that do not fit the engine's context. vLLM's own chatter is silenced unless VLLM_LOGGING_LEVEL is
 set. Draws are seeded one by one on a GPU; vLLM's CPU engine cannot, so there the engine as a whole is.
@@ -205,10 +205,11 @@ class Place(NamedTuple):
 def engine_settings(
     place: Place, concurrency: int, given: Mapping[str, Any], *, on_cpu: bool, dtype: str = "auto"
 ) -> dict[str, Any]:
-    """The arguments for vLLM's engine; those given by the user come last. `dtype`: as `load_model` has it."""
+    """The arguments for vLLM's engine; those given by the user come last. `dtype`: as `load_model` has it, but on a GPU
+    "auto" is vLLM's own: the type of the weights, or float16 where the GPU has no bfloat16."""
     settings: dict[str, Any] = {
         "model": place.model,
-        "dtype": models.pick_dtype("cpu" if on_cpu else "cuda", dtype),
+        "dtype": models.pick_dtype("cpu", dtype) if on_cpu else dtype,
         "max_num_seqs": concurrency,
         "enable_prefix_caching": True,
         "disable_log_stats": True,
