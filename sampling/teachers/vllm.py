@@ -205,8 +205,8 @@ class Place(NamedTuple):
 def engine_settings(
     place: Place, concurrency: int, given: Mapping[str, Any], *, on_cpu: bool, dtype: str = "auto"
 ) -> dict[str, Any]:
-    """The arguments for vLLM's engine; those given by the user come last. `dtype`: as `load_model` has it, but on a GPU
-    "auto" is vLLM's own: the type of the weights, or float16 where the GPU has no bfloat16."""
+    """The arguments for vLLM's engine; those given by the user come last. `dtype`: as `load_model` has it, but on a
+    GPU "auto" is vLLM's own: the type of the weights, or float16 where the GPU has no bfloat16."""
     settings: dict[str, Any] = {
         "model": place.model,
         "dtype": models.pick_dtype("cpu", dtype) if on_cpu else dtype,
