@@ -169,7 +169,7 @@ def cut_anywhere(body: Body, said: str) -> Reply:
 def in_a_stream(body: Body, said: str) -> Reply:
     """A few letters at a time."""
     words = [said[i : i + 5] for i in range(0, min(len(said), 4000), 5)] + [" so:\n", right(body)]
-    parts = [{"choices": [{"delta": {"content": word}}]} for word in words]
+    parts: list[Body] = [{"choices": [{"delta": {"content": word}}]} for word in words]
     parts.append({"choices": [{"delta": {}, "finish_reason": "stop"}]})
     data = "".join(f"data: {json.dumps(part)}\n\n" for part in parts) + "data: [DONE]\n\n"
     return Reply(data.encode(), headers={"content-type": "text/event-stream"})
