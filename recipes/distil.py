@@ -16,6 +16,7 @@ from stillroom.recipes.outcomes import Outcomes
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.hashing import digest
 from stillroom.sampling.records import Outcome
+from stillroom.sampling.secrets import named_in
 from stillroom.traces.card import CardFacts
 from stillroom.traces.controls import unfiltered
 from stillroom.traces.filters import FilterCount, RejectFiles, Screen
@@ -131,4 +132,4 @@ def _write_left_out(tasks: TaskSet, folder: RunFolder) -> None:
     with replaced(path) as file:
         for left in tasks.left_out:
             line = {"source": left.source, "reason": left.reason.value, "detail": left.detail}
-            file.write((json.dumps(line) + "\n").encode())
+            file.write((json.dumps(named_in(line)) + "\n").encode())

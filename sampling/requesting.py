@@ -82,7 +82,7 @@ class Requests:
     def fail(self, key: str, request: Request, error: RequestFailed) -> None:
         """Counts and records a request that failed for good."""
         self._counts.failed += 1
-        self._counts.last_failure = named(str(error))
+        self._counts.last_failure = named(storable(str(error)))
         self._ledger.add_failure(key, request.index, request.task_id, self._counts.last_failure)
         # A request that was refused for what it says is no sign that nobody is there, unless all are refused.
         self._failures_in_a_row += error.retryable or not self._answered_any

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from stillroom.errors import NoRoom, StillroomError
+from stillroom.sampling.secrets import named_in
 from stillroom.sampling.writing import share
 from stillroom.students.rounding import merge_adapter, round_weights
 
@@ -80,8 +81,8 @@ def save_student(
 
 
 def write_record(record: dict[str, Any], work: Path) -> None:
-    """Writes training.json."""
-    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
+    """Writes training.json. Of what the environment gave, it has the names."""
+    text = json.dumps(named_in(record), indent=2, ensure_ascii=False, allow_nan=False)
     (work / RECORD).write_text(text + "\n", encoding="utf-8")
 
 

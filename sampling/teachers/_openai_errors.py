@@ -17,6 +17,7 @@ from stillroom.sampling.pacing import End
 from stillroom.sampling.retry import parse_retry_after
 from stillroom.sampling.secrets import keep_key, named
 from stillroom.sampling.teachers._openai_http import HttpReply, place_of
+from stillroom.sampling.writing import storable
 
 _NEWS = {429: End.REFUSED, 503: End.OVERLOADED, 529: End.OVERLOADED, 408: End.TIMED_OUT, 504: End.TIMED_OUT}
 
@@ -39,7 +40,7 @@ class Key:
 
     def blot(self, text: str) -> str:
         """`text` on one line, without the key, at a length that fits a message."""
-        clean = named(text[:_LOOKED_AT])
+        clean = named(storable(text[:_LOOKED_AT]))  # a header may hold bytes that are no text
         if len(self.value) > 3:  # one that is too short to be looked for everywhere is looked for here
             clean = clean.replace(self.value, "***")
         return " ".join(clean.split())[:_QUOTED]

@@ -46,7 +46,8 @@ class OpenAISettings(_Settings):
 
     `timeout_s` bounds a whole request. `stream`: answers come in parts, so that a server that stalls is told from one
     that has much to say: `first_token_s` bounds the wait for the first part, `idle_s` that for each next one.
-    `extra_body` is sent along as it is; it is kept with the run, so a key has no place in it."""
+    `extra_body` is sent along as it is; it is kept with the run, so what looks like a secret is refused in it, at
+    any depth."""
 
     kind: Literal["openai"]
     model: str = Field(min_length=1)

@@ -17,6 +17,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stillroom.errors import InputError, MissingFile
+from stillroom.sampling.secrets import named_in
 from stillroom.sampling.writing import replaced
 
 CONFIDENCE = 0.95
@@ -91,7 +92,7 @@ class Evaluation(BaseModel):
 
 def write_eval(evaluation: Evaluation, path: Path) -> None:
     """Writes `eval.json`, whole or not at all. Raises RunError where the disk refuses."""
-    text = json.dumps(evaluation.model_dump(mode="json", exclude_none=True), indent=2, allow_nan=False)
+    text = json.dumps(named_in(evaluation.model_dump(mode="json", exclude_none=True)), indent=2, allow_nan=False)
     with replaced(path) as file:
         file.write(f"{text}\n".encode())
 

@@ -417,3 +417,73 @@ async def test_however_a_stream_is_cut_it_is_the_same(seed: int) -> None:
         data = data.replace(b"\n\n", b"\r\n\r\n")
     read = await streams.StreamedAnswer(Usage()).read(Pieces(data, rng.randint(1, 40)), Patience(None, None))  # type: ignore[arg-type]
     assert json.loads(read)["choices"][0]["message"]["content"] == "".join(words)
+
+
+# -- bytes that are hardly HTTP ------------------------------------------------------------------------------------
+
+HEAD = "HTTP/1.1 200 OK\r\n"
+ENCODINGS = ["gzip", "deflate", "br", "zstd", "identity", "\xff"]
+WIRE = [
+    "",
+    "\0" * 10,
+    f"{HEAD}\r\n",
+    f"{HEAD}content-length: -5\r\n\r\n{{}}",
+    "HTTP/1.1 99999 X\r\n\r\n",
+    "HTTP/9 x\r\n\r\n",
+]
+WIRE += [f"{HEAD}transfer-encoding: chunked\r\n\r\n{size}\r\nx" for size in ("ZZZ", "f" * 40, "-1", "0")]
+WIRE += [f"HTTP/1.1 {code} \x1b[2J[/]\xff\r\ncontent-length: 2\r\n\r\n{{}}" for code in (200, 400, 500, 503)]
+WIRE += [
+    f"{HEAD}{'a: b' * 300_000}\r\n\r\n",
+    HEAD + "a: b\r\n" * 20_000 + "\r\n",
+    "HTTP/1.1 100 Go on\r\n\r\n" * 1000,
+]
+WIRE += [f"{HEAD}content-encoding: {name}\r\ncontent-length: 4\r\n\r\nabcd" for name in ENCODINGS]
+WIRE += [f"{HEAD}content-type: \xff;charset=\xfe\r\ncontent-length: 2\r\n\r\n{{}}"]
+WIRE += [
+    f"HTTP/1.1 307 X\r\nlocation: {place}\r\ncontent-length: 0\r\n\r\n"
+    for place in ("http://\xff\xfe/", "//[::1/", "/a b\x01c", "http://x:y/", "x" * 5000)
+]
+WIRE += [
+    f"HTTP/1.1 429 X\r\nretry-after: {wait}\r\ncontent-length: 0\r\n\r\n"
+    for wait in ("9" * 4000, "Mon, 99 Foo 99999999999 99:99:99 GMT", "\xff", "-1")
+]
+
+
+def damaged(wire: bytes, rng: random.Random) -> bytes:
+    found = bytearray(wire or b"x")
+    for _ in range(rng.randint(1, 6)):
+        found[rng.randrange(min(len(found), 200))] = rng.randrange(256)
+    return bytes(found)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_is_hardly_http_is_a_failed_request(stream: bool) -> None:
+    rng, sound = random.Random(7), [wire.encode("latin-1") for wire in WIRE]
+    wires = [*sound, *(damaged(rng.choice(sound), rng) for _ in range(100))]
+    sent = [b""]
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(sent[0])
+            await writer.drain()
+        writer.close()
+
+    listening = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    for wire in wires:
+        sent[0] = wire
+        teacher = OpenAITeacher("m", base_url=f"http://127.0.0.1:{port}/v1", timeout_s=20, stream=stream)
+        check(await outcome(teacher))
+        await teacher.close()
+    listening.close()
+    await listening.wait_closed()
+
+
+def test_a_header_that_is_no_text_goes_into_the_ledger(model_server: ModelServer, tmp_path: Path) -> None:
+    headers = {"location": "http://\xff\xfe/"}
+    model_server.script = lambda _: Reply({}, status=307, headers=headers)
+    with pytest.raises(StillroomError):
+        start(model_server, tmp_path)
+    assert status(tmp_path / "run").totals.failures > 0
