@@ -2,6 +2,8 @@
 #   make quickstart    environment, install, a whole distillation run on the CPU
 #   make test          environment, install, all tests
 VENV ?= .venv
+# Processes that share the tests out between them, a file at a time: what a file's tests share is made once.
+JOBS ?= 2
 BIN := $(VENV)/bin
 INSTALL_INPUTS := pyproject.toml setup.py constraints.txt scripts/make-env scripts/overrides.txt
 
@@ -28,7 +30,7 @@ quickstart: env
 	@$(BIN)/stillroom run quickstart
 
 test: $(VENV)/.stillroom-vllm
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 check: env
 	$(BIN)/ruff check .

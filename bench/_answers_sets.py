@@ -81,9 +81,9 @@ def suite_policies(row: Row) -> dict[str, Any]:
     r"""What the options of a test of Math-Verify mean as policies.
 
     >>> suite_policies(Row("1", r"\boxed{1}", True, options={"match_types": ["latex"], "precision": 2}))
-    {'rounding': 'tolerant'}
+    {'chains': 'last', 'worked_out': 'any', 'rounding': 'tolerant'}
     """
-    options, found = row.options, {}
+    options, found = row.options, {"chains": "last", "worked_out": "any"}  # as many of its rows have it
     if "expr" in options.get("match_types", ["latex", "expr"]) or r"\boxed" not in row.answer:
         found["unmarked"] = "last"
     if options.get("precision") == 2:

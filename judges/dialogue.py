@@ -17,7 +17,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from stillroom.errors import RequestFailed
 from stillroom.judges.prompts import repair_prompt
@@ -60,6 +60,16 @@ class Asks(Protocol):
 
     async def close(self) -> None:
         """Frees connections. Safe to call twice."""
+        ...
+
+
+@runtime_checkable
+class KnowsTokens(Protocol):
+    """What an asker may offer besides: the special tokens of the model that it asks."""
+
+    @property
+    def special_tokens(self) -> frozenset[str]:
+        """As text; empty where the model's tokenizer is not at hand."""
         ...
 
 
@@ -131,6 +141,11 @@ class Dialogue:
     def identity(self) -> str:
         """The model and how it samples."""
         return f"{digest(self._levels[0].model_dump(mode='json'), 12)} {self._ask.identity}"
+
+    @property
+    def special_tokens(self) -> frozenset[str]:
+        """Those of the judge's own tokenizer: no text by others may hold them. Empty where it is not at hand."""
+        return self._ask.special_tokens if isinstance(self._ask, KnowsTokens) else frozenset()
 
     async def judge(self, question: Callable[[bool], Question], read: Callable[[str], R]) -> Said[R]:
         """One judgement. `question(structured)`: what to ask. Raises what makes asking anybody pointless."""
@@ -204,7 +219,7 @@ class Dialogue:
 
     async def _repair(self, asked: Question, said: Said[R], read: Callable[[str], R]) -> Said[R]:
         """Asks once more, with what was wrong; what cannot be read then stays so."""
-        messages = repair_prompt(asked.messages, said.text, said.detail, asked.form)
+        messages = repair_prompt(asked.messages, said.text, said.detail, asked.form, special=self.special_tokens)
         if self._too_long(messages):
             return said
         again = _said(await self._once(messages), read)

@@ -52,10 +52,11 @@ QUALITIES: dict[str, Callable[[Attempt], float]] = {
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A judge that rates (`pointwise`) or compares (`pairwise`): one of the two."""
+    """A judge that rates (`pointwise`) or compares (`pairwise`): one of the two. `teachers`: the models it asks."""
 
     pointwise: PointwiseJudge | None
     pairwise: PairwiseJudge | None
+    teachers: tuple[Teacher, ...] = ()
 
     @property
     def judge(self) -> PointwiseJudge | PairwiseJudge:
@@ -121,10 +122,10 @@ def _llm(s: LlmJudgeSettings, place: Place) -> Made:
     ask = _asker(s, teacher, place) if place.asks is None else place.asks(teacher, s)
     if s.mode == "pointwise":
         judge = Pointwise(ask, rubric, logprobs=s.logprobs, structured=s.structured, reasons=s.reasons)
-        return Made(judge, None)
+        return Made(judge, None, (teacher,))
     reasons = s.reasons is not False
     pairwise = Pairwise(ask, rubric, structured=s.structured, reasons=reasons, both_orders=s.both_orders)
-    return Made(None, pairwise)
+    return Made(None, pairwise, (teacher,))
 
 
 def _asker(s: LlmJudgeSettings, teacher: Teacher, place: Place) -> Asker:
@@ -155,6 +156,7 @@ def _jury(s: JurySettings, place: Place) -> Made:
         raise InputError(
             f"{len(rating)} members of the jury rate and {len(comparing)} compare: give all of them one mode"
         )
+    teachers = tuple(teacher for member in members for teacher in member.teachers)
     if rating:
-        return Made(Jury(rating, s.how), None)
-    return Made(None, JuryPairwise(comparing, s.how))
+        return Made(Jury(rating, s.how), None, teachers)
+    return Made(None, JuryPairwise(comparing, s.how), teachers)

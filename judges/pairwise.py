@@ -75,7 +75,8 @@ class Pairwise:
 
     async def _order(self, task: Task, first: Attempt, second: Attempt) -> Said[Winner]:
         def question(structured: bool) -> Question:
-            prompt = pairwise_prompt(self._rubric, task, first, second, Form(structured, self._reasons))
+            form, special = Form(structured, self._reasons), self._dialogue.special_tokens
+            prompt = pairwise_prompt(self._rubric, task, first, second, form, special=special)
             return Question(prompt.messages, repair_form(None, structured))
 
         return await self._dialogue.judge(question, read_winner)

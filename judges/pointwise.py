@@ -72,7 +72,8 @@ class Pointwise:
 
         def question(structured: bool) -> Question:
             nonlocal found
-            prompt = pointwise_prompt(self._rubric, task, answer, Form(structured, self._reasons))
+            form = Form(structured, self._reasons)
+            prompt = pointwise_prompt(self._rubric, task, answer, form, special=self._dialogue.special_tokens)
             found = prompt.found
             return Question(prompt.messages, repair_form(self._rubric, structured))
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from stillroom.errors import TaskError
@@ -95,12 +95,15 @@ class Prompt(NamedTuple):
     found: Found
 
 
-def pointwise_prompt(rubric: Rubric, task: Task, answer: Attempt, form: Form = PLAIN) -> Prompt:
-    """Asks for a rating of `answer` on each criterion.
+def pointwise_prompt(
+    rubric: Rubric, task: Task, answer: Attempt, form: Form = PLAIN, *, special: Collection[str] = ()
+) -> Prompt:
+    """Asks for a rating of `answer` on each criterion. `special`: the special tokens of the judge's tokenizer, where
+    they are known.
 
     Raises TaskError where the rubric needs a reference answer and the task has none.
     """
-    texts = _Texts(rubric)
+    texts = _Texts(rubric, special)
     texts.add_task(task)
     texts.add("answer", answer.text)
     fields = _shared(rubric) | {
@@ -111,9 +114,12 @@ def pointwise_prompt(rubric: Rubric, task: Task, answer: Attempt, form: Form = P
     return Prompt(user(fill(_POINTWISE, fields)), texts.found)
 
 
-def pairwise_prompt(rubric: Rubric, task: Task, first: Attempt, second: Attempt, form: Form = PLAIN) -> Prompt:
-    """Asks which of two answers is better: A, shown first, or B. Raises as `pointwise_prompt` does."""
-    texts = _Texts(rubric)
+def pairwise_prompt(
+    rubric: Rubric, task: Task, first: Attempt, second: Attempt, form: Form = PLAIN, *, special: Collection[str] = ()
+) -> Prompt:
+    """Asks which of two answers is better: A, shown first, or B. Takes `special`, and raises, as `pointwise_prompt`
+    does."""
+    texts = _Texts(rubric, special)
     texts.add_task(task)
     texts.add("answer_A", first.text)
     texts.add("answer_B", second.text)
@@ -121,13 +127,13 @@ def pairwise_prompt(rubric: Rubric, task: Task, first: Attempt, second: Attempt,
     return Prompt(user(fill(_PAIRWISE, fields)), texts.found)
 
 
-def repair_prompt(messages: Messages, said: str, wrong: str, form: str) -> Messages:
+def repair_prompt(messages: Messages, said: str, wrong: str, form: str, *, special: Collection[str] = ()) -> Messages:
     """The conversation continued: what the judge wrote, what was wrong with it, and the `form` once more.
 
     `wrong` may quote the judge, who may quote an answer: both go back without special tokens.
     """
-    note = f"That verdict could not be read: {plain_tokens(wrong).text}. {form}"
-    return (*messages, Message("assistant", plain_tokens(said).text), Message("user", note))
+    note = f"That verdict could not be read: {plain_tokens(wrong, special).text}. {form}"
+    return (*messages, Message("assistant", plain_tokens(said, special).text), Message("user", note))
 
 
 def repair_form(rubric: Rubric | None, structured: bool) -> str:
@@ -164,8 +170,8 @@ def fill(template: str, fields: Mapping[str, str]) -> str:
 class _Texts:
     """The texts by others, each neutralised, between tags of its own."""
 
-    def __init__(self, rubric: Rubric) -> None:
-        self._rubric = rubric
+    def __init__(self, rubric: Rubric, special: Collection[str]) -> None:
+        self._rubric, self._special = rubric, special
         self._parts: list[str] = []
         self._changed = self._addressed = 0
 
@@ -191,7 +197,7 @@ class _Texts:
             self.add("reference", task.reference)
 
     def add(self, kind: str, text: str) -> None:
-        neutral = neutralise(text, self._rubric.names)
+        neutral = neutralise(text, self._rubric.names, self._special)
         self._changed += neutral.changed
         self._addressed += neutral.addressed
         tag = f"{kind}_{digest([kind, text], 16)}"

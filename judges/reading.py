@@ -39,6 +39,16 @@ _CANNOT_JUDGE = re.compile(
 )
 _OPENING = 240
 
+VERDICTS = (_RATING, _WINNER)
+"""All that is read as a verdict outside JSON, wherever it stands; texts by others are kept free of it."""
+WINNER = "winner"
+"""The key of a preference in JSON."""
+
+
+def key_pattern(names: str) -> str:
+    """A pattern for a key of a JSON verdict, in two groups: its name, and what follows. `names`: a pattern."""
+    return rf'"({names})"(\s{{0,20}}:)'
+
 
 class Wanted(NamedTuple):
     """What ratings are asked for: of which criteria, from `low` to `high` in whole numbers."""
@@ -79,7 +89,7 @@ def read_ratings(text: str, wanted: Wanted) -> Ratings:
 
 def read_winner(text: str) -> Winner:
     """The preference in `text`: that of the last line which holds one."""
-    given = _json_items(text, ("winner",))
+    given = _json_items(text, (WINNER,))
     said = {str(value).strip().upper() for _, value in given} if given is not None else _last_winners(text)
     if not said:
         failure = _failure(text, "no verdict such as [[A]]")
@@ -184,7 +194,7 @@ def _json_items(text: str, names: tuple[str, ...]) -> list[_Said] | None:
     except (ValueError, RecursionError):
         return None
     said = [_Said(name, _as_text(value)) for name, value in items if name != "reasons"]
-    plain = all(re.search(rf'"{re.escape(each.name)}"\s{{0,20}}:', inner) for each in said)
+    plain = all(re.search(key_pattern(re.escape(each.name)), inner) for each in said)
     return said if plain and any(each.name in names for each in said) else None
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-
-from rich.table import Table
+from typing import Any
 
 from stillroom.judges.calibrate import Calibration, Estimate
 from stillroom.judges.gate import GateVerdict
+from stillroom.sampling.printing import Table
 
 _MEASURES = (
     ("accuracy, one judgement", "accuracy"),
@@ -27,7 +27,8 @@ _MEASURES = (
 
 def calibration_table(calibration: Calibration, verdict: GateVerdict | None = None) -> Table:
     """One judge in full: every figure with its interval, its failures, its notes, and what the gate says."""
-    table = _plain("", "value", "95 %", "n", title=calibration.judge)
+    lines = (*(verdict.failures if verdict else ()), *calibration.notes)
+    table = _plain("", "value", "95 %", "n", title=calibration.judge, caption="\n".join(lines))
     for name, field in _MEASURES:
         table.add_row(name, *_cells(getattr(calibration, field)))
     table.add_section()
@@ -36,8 +37,6 @@ def calibration_table(calibration: Calibration, verdict: GateVerdict | None = No
     if verdict is not None:
         table.add_section()
         table.add_row("gate", "passed" if verdict.passed else "refused")
-    lines = (*(verdict.failures if verdict else ()), *calibration.notes)
-    table.caption, table.caption_justify = "\n".join(lines) or None, "left"
     return table
 
 
@@ -76,9 +75,10 @@ def _counts(calibration: Calibration) -> Iterator[tuple[str, str]]:
             yield f"failures by {name}", ", ".join(parts)
 
 
-def _plain(*columns: str, title: str | None = None) -> Table:
+def _plain(*columns: str, title: str = "", caption: str = "") -> Table:
     """As all tables of the house: no lines, columns two spaces apart."""
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold")
+    left: dict[str, Any] = {"title_justify": "left", "caption_justify": "left"}
+    table = Table(title=title, caption=caption, box=None, padding=(0, 2, 0, 0), header_style="bold", **left)
     for column in columns:
         table.add_column(column, no_wrap=column != "")
     return table

@@ -33,7 +33,7 @@ from stillroom.sampling.statistics import Interval
 from stillroom.sampling.writing import replaced, storable
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from stillroom.sampling.printing import Table
 
 __all__ = ["Audit", "Finding", "audit", "audit_rows"]
 
@@ -87,14 +87,12 @@ class Audit:
 
     def table(self, *, passed: bool = True) -> Table:
         """For a terminal. `passed`: also the checks that found nothing wrong."""
-        from rich.table import Table
-        from rich.text import Text
+        from stillroom.sampling.printing import Table
 
         table = Table("", "check", "found", "limit", "what to do", title=f"Audit of {self.pairs:,} pairs")
         for found in self.findings:
             if passed or found.broken:
-                # Text, not markup: ids and details may hold what a model wrote.
-                table.add_row(*(Text(cell) for cell in _cells(found)))
+                table.add_row(*_cells(found))
         return table
 
 

@@ -19,6 +19,7 @@ from stillroom.sampling.counts import Counts
 from stillroom.sampling.policy import Fixed, Policy, Tally, Until
 from stillroom.sampling.prompt import Prompt
 from stillroom.sampling.records import Outcome, SamplingParams, StopReason, Task
+from stillroom.sampling.teachers.base import dtype_of
 from stillroom.sampling.teachers.factory import make_teacher
 
 if TYPE_CHECKING:
@@ -75,13 +76,14 @@ async def _of_student(run: Run, tasks: Sequence[Task], label: str, model: str, h
 
     assert run.recipe.student is not None
     assert run.recipe.evaluate is not None
-    student = TransformersTeacher(model, concurrency=run.recipe.evaluate.concurrency)
+    student = TransformersTeacher(model, concurrency=run.recipe.evaluate.concurrency, dtype=run.recipe.student.dtype)
     scorer = run.scorer()
     try:
         prompt = Prompt(system=run.recipe.student.system)
         core = run.core(student, scorer, how.policy, how.sampling, paid=False, prompt=prompt)
         found = await sample(core, tasks, label, run.display)
     finally:
+        run.folder.note_dtype(label, student.dtype)
         await student.close()
         await scorer.close()
     run.display.line(label, _told(found, core.counts, kind))
@@ -96,6 +98,7 @@ async def _of_teacher(run: Run, tasks: Sequence[Task], how: How) -> list[Outcome
         core = run.core(teacher, scorer, how.policy, how.sampling, **more)
         found = await sample(core, tasks, "teacher", run.display)
     finally:
+        run.folder.note_dtype("teacher", dtype_of(teacher))
         await teacher.close()
         await scorer.close()
     run.display.line("teacher", _told(found, core.counts))

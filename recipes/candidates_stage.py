@@ -16,7 +16,7 @@ from stillroom.recipes.sampling_stage import sample
 from stillroom.sampling.core import Core
 from stillroom.sampling.policy import Fixed
 from stillroom.sampling.records import Attempt, State, Task, Verdict
-from stillroom.sampling.teachers.base import Teacher
+from stillroom.sampling.teachers.base import Teacher, dtype_of
 from stillroom.sampling.teachers.factory import make_teacher
 from stillroom.sampling.teachers.settings import RecordedSettings
 
@@ -68,6 +68,7 @@ async def _draw(run: PreferenceRun, source: CandidateSource, tasks: Sequence[Tas
         core = _core(run, source, teacher)
         outcomes = await sample(core, tasks, source.name, run.display)
     finally:
+        run.folder.note_dtype(source.name, dtype_of(teacher))
         await teacher.close()
     counts, replayed = core.counts, isinstance(source.teacher, RecordedSettings)
     reused = f" ({counts.reused:,} of them from the ledger)" if counts.reused else ""

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
-from rich.markup import escape
-from rich.table import Table
 
 from stillroom.errors import RunFolderError
 from stillroom.recipes.folder import read_facts
 from stillroom.sampling.ledger import Totals
+from stillroom.sampling.printing import Table
 
 if TYPE_CHECKING:
     from stillroom.recipes.status import Status
@@ -89,5 +88,5 @@ def parts_table(parts: dict[str, Status]) -> Table:
         rows = "–" if part.rows is None else f"{part.rows:,}"
         accepted, attempts = part.verdicts.get("accepted", 0), sum(part.verdicts.values())
         counts = (f"{attempts:,}", f"{accepted:,}", rows, f"{part.totals.completion_tokens:,}")
-        table.add_row(escape(name), *counts, "finished" if part.finished else "not finished")
+        table.add_row(name, *counts, "finished" if part.finished else "not finished")
     return table

@@ -13,11 +13,14 @@ from contextlib import contextmanager, suppress
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
 from stillroom.sampling.counts import Counts
+from stillroom.sampling.printing import Table, plain, terminal
 
+UNCOUNTED = (
+    "the server does not count the tokens of all its answers: they are estimated at four characters a token, and "
+    "limits and budgets go by the estimate"
+)
 PLAIN_EVERY_S = 15.0  # between lines where there is no terminal
 REFRESH_S = 0.25
 
@@ -26,12 +29,13 @@ class Display:
     """Shows stages and their progress on `console`."""
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
-        self.console = console or Console(stderr=True, highlight=False, quiet=quiet)
+        self.console = console or terminal(stderr=True, quiet=quiet)
+        self._told: set[str] = set()
 
     def line(self, label: str, text: str) -> None:
         """A fact: a label in the margin, the text beside it; one plain line where there is no terminal."""
         if not self.console.is_terminal:
-            self.console.print(f"{label:<9} {text}", markup=False, soft_wrap=True)
+            self.console.print(plain(f"{label:<9} {text}"), soft_wrap=True)
             return
         grid = Table.grid(padding=(0, 2))
         grid.add_column(width=9, style="bold")
@@ -42,6 +46,12 @@ class Display:
     def note(self, text: str) -> None:
         """A remark that a person should see."""
         self.line("", text)
+
+    def note_once(self, text: str) -> None:
+        """A remark that a person should see, the first time."""
+        if text not in self._told:
+            self._told.add(text)
+            self.note(text)
 
     def show(self, renderable: RenderableType) -> None:
         """A table."""
@@ -128,7 +138,9 @@ def progress_table(label: str, c: Counts) -> RenderableType:
     attempts.add_row("attempts", *(f"{n:,}" for n in numbers), f"{_rate(c):,.0f}")
     parts: list[RenderableType] = [_with_bar(label, c.finished, c.tasks_total or 1, facts), table, attempts]
     if c.last_failure:
-        parts.append(Text(f"last failure: {c.last_failure}", style="yellow", overflow="ellipsis", no_wrap=True))
+        failure = plain(f"last failure: {c.last_failure}", "yellow")
+        failure.overflow, failure.no_wrap = "ellipsis", True
+        parts.append(failure)
     return Group(*parts)
 
 

@@ -113,9 +113,11 @@ def _forgotten(run: Run, student: str) -> Measured:
     settings = run.recipe.evaluate.forgotten
     if settings is None:
         return Measured([], [], [])
-    models, system = {BEFORE: run.recipe.student.model, AFTER: student}, run.recipe.student.system
-    for who, model in models.items():
-        run.forgetting[who] = measure_forgetting(run, settings, who, model, system=system)
+    trained = run.recipe.student
+    for who, model in {BEFORE: trained.model, AFTER: student}.items():
+        run.forgetting[who] = measure_forgetting(
+            run, settings, who, model, system=trained.system, dtype=trained.dtype
+        )
     return forgetting_results(run.forgetting, after=AFTER, before=BEFORE, seed=run.recipe.seed)
 
 

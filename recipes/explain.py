@@ -10,17 +10,18 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from stillroom.recipes.yaml_lines import Loc, Located
+from stillroom.sampling.secrets import named
 
 # What stands under such a key is never repeated in a message.
-_SECRET = re.compile(r"key|token(?!s)|secret|password", re.IGNORECASE)
+_SECRET = re.compile(r"key|token(?!s)|secret|pass|auth|bearer|credential|cookie", re.IGNORECASE)
 
 # The field that says which member of a union is meant.
 _TAGS = ("kind", "source", "name", "policy")
 
 
 def explain(error: ValidationError, model: type[BaseModel], located: Located) -> str:
-    """One line for each mistake."""
-    return "\n".join(_line(dict(e), model, located) for e in error.errors(include_url=False))
+    """One line for each mistake; of what the environment gave, the name."""
+    return named("\n".join(_line(dict(e), model, located) for e in error.errors(include_url=False)))
 
 
 def _line(error: dict[str, Any], model: type[BaseModel], located: Located) -> str:
@@ -65,7 +66,7 @@ def _near(given: str, known: set[str]) -> str:
 def _found(value: Any, loc: Loc) -> str:
     if any(_SECRET.search(str(part)) for part in loc):
         return "a value that is not shown"
-    text = repr(value)
+    text = named(repr(value))
     return text if len(text) <= 60 else text[:57] + "…"
 
 

@@ -30,6 +30,7 @@ from stillroom.errors import InputError, LedgerError, RunError, RunFolderError
 from stillroom.recipes.display import Display
 from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.ledger import Ledger
+from stillroom.sampling.secrets import named_in
 from stillroom.sampling.writing import reachable, replaced, storable
 
 FACTS = "run.json"
@@ -69,7 +70,7 @@ class RunFolder:
         owner = _recipe_name(path) if unreadable else self._facts.get("name")
         if owner is None and _foreign(path):
             raise RunFolderError(f"{path} is not empty and no run folder: give another folder with --out")
-        if owner not in (None, name):
+        if owner not in (None, name, named_in(name)):
             raise RunFolderError(
                 f"{path} is the folder of a run of recipe {owner!r}, not of {name!r}: give another folder with --out"
             )
@@ -107,15 +108,23 @@ class RunFolder:
         return self._facts.get(key)
 
     def note(self, **facts: Any) -> None:
-        """Adds facts to `run.json`; on disk when the call returns."""
+        """Adds facts to `run.json`; on disk when the call returns. Of what the environment gave, it holds the names;
+        but where the recipe lies is needed as it is."""
         self._facts.update(facts)
-        self.write(FACTS, storable(json.dumps(self._facts, indent=2, ensure_ascii=False)) + "\n")
+        shown = named_in(self._facts) | {key: self._facts[key] for key in ("recipe",) if key in self._facts}
+        self.write(FACTS, json.dumps(shown, indent=2, ensure_ascii=False) + "\n")
+
+    def note_dtype(self, who: str, dtype: str | None) -> None:
+        """Adds what the model of `who` computed in to `dtypes`; None (it was not loaded) adds nothing."""
+        known = self._facts.get("dtypes") or {}
+        if dtype is not None and known.get(who) != dtype:
+            self.note(dtypes={**known, who: dtype})
 
     def write(self, name: str, text: str) -> None:
-        """Writes a file whole or not at all; on disk when the call returns."""
+        """Writes a file whole or not at all, without keys and credentials; on disk when the call returns."""
         try:
             with replaced(self.path / name) as file:
-                file.write(text.encode())
+                file.write(storable(text).encode())
         except RunError as error:
             raise LedgerError(str(error)) from error
 

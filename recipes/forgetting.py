@@ -129,14 +129,17 @@ def check_forgetting(settings: Forgetting, *, base: Path, seed: int) -> None:
     _given(settings, base, seed)
 
 
-def measure_forgetting(run: Measures, settings: Forgetting, who: str, model: str, *, system: str | None) -> Forgotten:
-    """Measures a model, or gives what was measured before. `who`: its name in the evaluation; `model`: its name for
-    `load_model`; `system`: the system prompt that it is asked with. Paths are relative to the recipe's folder.
+def measure_forgetting(
+    run: Measures, settings: Forgetting, who: str, model: str, *, system: str | None, dtype: str = "auto"
+) -> Forgotten:
+    """Measures a model, or gives what was measured before. `who`: its name in the evaluation; `model`, `dtype`: as
+    `load_model` has them; `system`: the system prompt that it is asked with. Paths are relative to the recipe's
+    folder.
 
     Raises MissingFile or InputError for texts that are not there, what `load_tasks` does for tasks, and what loading
     the model does.
     """
-    given, measured = _given(settings, run.loaded.base, run.recipe.seed), _Model(who, model, system)
+    given, measured = _given(settings, run.loaded.base, run.recipe.seed), _Model(who, model, system, dtype)
     file = _File.of(run, settings, measured, given)
     found = file.read(run.display)
     for name, tasks in given.tasks.items():
@@ -150,6 +153,7 @@ class _Model(NamedTuple):
     who: str
     model: str
     system: str | None
+    dtype: str
 
     @property
     def label(self) -> str:
@@ -229,13 +233,15 @@ async def _ask(
     from stillroom.sampling.teachers.transformers import TransformersTeacher
 
     assert run.recipe.evaluate is not None
-    teacher = TransformersTeacher(measured.model, concurrency=run.recipe.evaluate.concurrency)
+    concurrency = run.recipe.evaluate.concurrency
+    teacher = TransformersTeacher(measured.model, concurrency=concurrency, dtype=measured.dtype)
     scorer, once = AnswerScorer(), Fixed(policy="fixed", attempts=1)
     sampling, prompt = SamplingParams(temperature=0, max_tokens=settings.max_tokens), Prompt(system=measured.system)
     try:
         core = Core(teacher, scorer, once, run.ledger, sampling=sampling, seed=run.recipe.seed, prompt=prompt)
         outcomes = await sample(core, tasks, measured.label, run.display)
     finally:
+        run.folder.note_dtype(measured.label, teacher.dtype)
         await teacher.close()
         await scorer.close()
     took = duration(core.counts.elapsed_s)
@@ -252,8 +258,9 @@ def _read_texts(
     if not left:
         return found
     saved, started, tokens = len(losses), time.monotonic(), 0
+    read = text_losses(measured.model, left, dtype=measured.dtype)
     with run.display.steps(measured.label) as shown:
-        for step, (text, loss) in enumerate(text_losses(measured.model, left), 1):
+        for step, (text, loss) in enumerate(read, 1):
             losses[text], tokens = loss, tokens + loss.tokens
             if len(losses) - saved >= max(1, len(losses) // SAVED_EVERY) or step == len(left):
                 file.write(Forgotten(found.right, losses, found.counts))

@@ -20,10 +20,11 @@ from stillroom.judges.settings import JudgeSettings
 from stillroom.judges.tournament import Tournament, tournament
 from stillroom.preferences.candidates import Gathered
 from stillroom.preferences.records import Candidate, Judged
-from stillroom.recipes.display import duration
+from stillroom.recipes.display import UNCOUNTED, duration
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.hashing import draw_seed
 from stillroom.sampling.records import Task
+from stillroom.sampling.teachers.base import dtype_of
 
 if TYPE_CHECKING:
     from stillroom.recipes.preference_runner import PreferenceRun
@@ -57,6 +58,8 @@ async def judge_of(run: PreferenceRun, settings: JudgeSettings) -> AsyncIterator
     try:
         yield made
     finally:
+        for teacher in made.teachers:
+            run.folder.note_dtype("judge", dtype_of(teacher))
         await made.close()
 
 
@@ -152,3 +155,5 @@ def _report(run: PreferenceRun, found: Judgements, seconds: float) -> None:
     states = ", ".join(f"{n:,} {state.replace('_', ' ')}" for state, n in found.states().items())
     calls = f"{found.calls:,} requests" if found.calls else "no requests"
     run.display.line("judged", f"{len(found.judged):,} candidates ({states or 'none'}); {calls}, {duration(seconds)}")
+    if run.meter.estimated:
+        run.display.note_once(UNCOUNTED)

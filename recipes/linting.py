@@ -27,6 +27,7 @@ from stillroom.students.lint import Answered, Checker, LintReport, lint_pairs, l
 from stillroom.students.rows import Row
 from stillroom.traces.answers import AnswerChecker, Reason
 from stillroom.traces.answers.records import verdict
+from stillroom.traces.answers.scorer import asked
 from stillroom.traces.tasks import TaskSet, load_tasks
 
 FILE, PAGE = "lint.json", "lint.html"
@@ -108,7 +109,11 @@ def answers_of(recipe: Recipe, tasks: TaskSet) -> Iterator[Checker]:
 
         def check(answered: Sequence[Answered]) -> list[Verdict | None]:
             golds = [references.get((each.task_id or "", _turns(each.prompt))) for each in answered]
-            known = [(gold, each.text) for gold, each in zip(golds, answered, strict=True) if gold is not None]
+            known = [
+                (gold, each.text, asked(each.prompt))
+                for gold, each in zip(golds, answered, strict=True)
+                if gold is not None
+            ]
             found = iter(checker.check_many(known))
             missing = None if recipe.earlier else verdict(Reason.UNPARSED_GOLD, "no task has a reference for it")
             return [missing if gold is None else next(found) for gold in golds]
@@ -123,9 +128,9 @@ def _turns(messages: Messages) -> tuple[tuple[str, str], ...]:
 
 def show_lint(report: LintReport) -> None:
     """Prints what was found, and a few rows with their mask."""
-    from rich.console import Console
+    from stillroom.sampling.printing import terminal
 
-    console = Console(highlight=False)
+    console = terminal()
     console.print(report.table())
     if report.shown:
         console.print()

@@ -7,9 +7,10 @@ What kind a recipe is, its keys tell: `candidates` or `pairs` are the preference
 compares judges, `loop` distils round after round, `stages` is a chain of runs, anything else distils traces.
 
 `${NAME}` and `${NAME:-default}` in a string are replaced by the environment variable; nothing else is expanded, and
-only names in capitals are, so that LaTeX's `${x}` in a prompt stays as it is. A variable that holds a secret is
-refused, for a recipe is kept with its run. A relative path in a recipe starts at the recipe's folder, in a shipped
-recipe at the current folder.
+only names in capitals are, so that LaTeX's `${x}` in a prompt stays as it is. A recipe is kept with its run, so a
+variable whose name says that it holds a secret is refused, as is what looks like a key. Of every other variable the
+records keep the name, and its value is taken out of what is kept, shown or logged (`stillroom.sampling.secrets`). A
+relative path in a recipe starts at the recipe's folder, in a shipped recipe at the current folder.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ from stillroom.recipes.progressive_schema import ProgressiveRecipe
 from stillroom.recipes.schema import Recipe
 from stillroom.recipes.server_names import told_apart
 from stillroom.recipes.yaml_lines import DEEPEST, Loc, Located, read_value, read_yaml
+from stillroom.sampling.secret_names import is_key, names_a_secret
+from stillroom.sampling.secrets import keep_value, named_in
 from stillroom.sampling.writing import reachable
 
 _VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)(?::-([^}]*))?\}")
-_SECRET = re.compile(r"(?:^|_|API)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(?:_|$)")
-
 
 AnyRecipe = Recipe | LoopRecipe | ProgressiveRecipe | PreferenceRecipe | CalibrationRecipe
 R = TypeVar("R", Recipe, LoopRecipe, ProgressiveRecipe, PreferenceRecipe, CalibrationRecipe, AnyRecipe)
@@ -95,8 +96,8 @@ _KINDS: tuple[tuple[set[str], type[BaseModel]], ...] = (
 
 
 def dump(recipe: BaseModel) -> str:
-    """The recipe as YAML with every default spelled out."""
-    values = recipe.model_dump(mode="json", by_alias=True)
+    """The recipe as YAML with every default spelled out; of what the environment gave, the names."""
+    values = named_in(recipe.model_dump(mode="json", by_alias=True))
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
 
 
@@ -154,17 +155,24 @@ def _expand(value: Any, loc: Loc, located: Located) -> Any:
         return {k: _expand(v, (*loc, str(k)), located) for k, v in value.items()}
     if isinstance(value, list):
         return [_expand(v, (*loc, i), located) for i, v in enumerate(value)]
+    if isinstance(value, str) and is_key(value):
+        raise RecipeError(
+            f"{place(loc, located)}: this looks like a key, and a recipe is kept with its run: a teacher's key is "
+            "read from the variable that teacher.api_key_env names"
+        )
     return _VARIABLE.sub(lambda m: _variable(m, loc, located), value) if isinstance(value, str) else value
 
 
 def _variable(match: re.Match[str], loc: Loc, located: Located) -> str:
     name, default = match[1], match[2]
-    if _SECRET.search(name):
+    if names_a_secret(name):
         raise RecipeError(
             f"{place(loc, located)}: ${{{name}}} looks like a secret, and a recipe is kept with its run: a teacher's "
             "key is read from the variable that teacher.api_key_env names"
         )
-    value = os.environ.get(name, default)
+    if (given := os.environ.get(name)) is not None:
+        keep_value(given, name, repr(located.values))
+    value = given if given is not None else default
     if value is None:
         raise RecipeError(
             f"{place(loc, located)}: the environment variable {name} is not set: export it, or write "

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rich.console import Console, RenderableType
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from stillroom.recipes.loop_facts import (
@@ -31,6 +29,7 @@ from stillroom.recipes.loop_facts import (
     verdict,
 )
 from stillroom.recipes.report import PIPE_WIDTH, shown
+from stillroom.sampling.printing import Table, plain, terminal
 from stillroom.students.evaluate.guard_checks import measure_name
 from stillroom.students.evaluate.results import MEAN_TOKENS, SHARE_STOPPED, Comparison, Evaluation
 from stillroom.students.evaluate.round_points import number_of
@@ -43,7 +42,7 @@ COLOURS = {"better": "green", "worse": "red", "not shown": "dim"}
 
 def show_loop(report: LoopReport, console: Console | None = None) -> None:
     """Prints the report."""
-    console = console or Console(highlight=False)
+    console = console or terminal()
     if not console.is_terminal:
         console.width = max(console.width, PIPE_WIDTH)
     for part in _parts(report, console.width):
@@ -64,9 +63,9 @@ def _parts(report: LoopReport, width: int) -> Iterator[RenderableType]:
         yield ""
     yield from (_guard(row) for row in report.rounds)
     yield ""
-    yield from (Text(sentence) for sentence in summary(report))
-    yield from (Text(f"note: {_safe(note)}", style="yellow") for note in report.evaluation.notes)
-    yield Text(f"The loop ended: {_safe(report.stopped)}.", style="bold")
+    yield from (plain(sentence) for sentence in summary(report))
+    yield from (plain(f"note: {_safe(note)}", "yellow") for note in report.evaluation.notes)
+    yield plain(f"The loop ended: {_safe(report.stopped)}.", "bold")
 
 
 def _table(*headers: str, right: bool = True) -> Table:
@@ -81,14 +80,14 @@ def _rounds(report: LoopReport, start: int, end: int) -> Table:
     table.columns[0].width = NAME - GAP
     for line in lines(report):
         cells = line.cells[start:end]
-        table.add_row(_cell(line.name), *(_shown(cell) for cell in cells))
+        table.add_row(_safe(line.name), *(_shown(cell) for cell in cells))
     return table
 
 
-def _shown(cell: Cell) -> str:
+def _shown(cell: Cell) -> Text:
     """The limits stand below the value."""
-    text = f"[red]{escape(cell.text)}[/]" if cell.worse else escape(cell.text)
-    return f"{text}\n[dim]{escape(cell.limits)}[/]" if cell.limits else text
+    text = plain(cell.text, "red" if cell.worse else "")
+    return text + plain(f"\n{cell.limits}", "dim") if cell.limits else text
 
 
 def _others(evaluation: Evaluation, whos: list[str]) -> Table:
@@ -97,9 +96,9 @@ def _others(evaluation: Evaluation, whos: list[str]) -> Table:
         accuracy, stops, tokens = (evaluation.find(who, m) for m in ("accuracy", SHARE_STOPPED, MEAN_TOKENS))
         found = share(accuracy) if accuracy else Cell()
         table.add_row(
-            _cell(said(who)),
+            _safe(said(who)),
             found.text,
-            escape(found.limits),
+            found.limits,
             share(stops).text if stops else "–",
             f"{tokens.value:,.0f}" if tokens else "–",
             f"{accuracy.n:,}" if accuracy else "–",
@@ -111,9 +110,9 @@ def _comparisons(evaluation: Evaluation) -> Table:
     table = _table("differences in points", "", "95 %", "after Holm", "", right=False)
     for c in evaluation.comparisons:
         found = verdict(c)
-        limits = escape(between(c.low, c.high))
+        limits = between(c.low, c.high)
         p = p_text(corrected_p(c)).removeprefix("= ")
-        table.add_row(_cell(_names(c)), points(c.difference), limits, p, f"[{COLOURS[found]}]{found}[/]")
+        table.add_row(_safe(_names(c)), points(c.difference), limits, p, plain(found, COLOURS[found]))
     return table
 
 
@@ -136,11 +135,6 @@ def _guard(row: RoundRow) -> Text:
     if left:
         text.append(f"\n  not checked: {_safe(left)}", style="not bold dim")
     return text
-
-
-def _cell(text: str) -> str:
-    """For a cell of a table, which reads rich's markup."""
-    return escape(_safe(text))
 
 
 def _safe(text: str) -> str:

@@ -26,7 +26,7 @@ from stillroom.recipes.preference_schema import CandidateSource, PreferenceRecip
 from stillroom.recipes.sampling_stage import run_async
 from stillroom.sampling.ledger import Ledger, request_key, scorer_key
 from stillroom.sampling.records import Attempt, Messages, Outcome, SamplingParams, ScoredAttempt, StopReason, Task
-from stillroom.sampling.teachers.base import Teacher
+from stillroom.sampling.teachers.base import Teacher, special_tokens_of
 from stillroom.sampling.teachers.settings import RecordedSettings
 from stillroom.traces.tasks import load_tasks
 
@@ -84,6 +84,11 @@ class OnRecord:
             raise RequestFailed("not on record", retryable=True)
         self.found += 1
         return recorded.attempt
+
+    @property
+    def special_tokens(self) -> frozenset[str]:
+        """The teacher's: its prompts are made as they are when it is asked."""
+        return special_tokens_of(self.teacher)
 
     def room(self, messages: Messages, max_tokens: int) -> int | None:
         """Not told: nothing is asked."""

@@ -1,26 +1,23 @@
 """What the preference path prints on standard output when it is done: tables for people.
 
-Texts of a model are cut, and stripped of what a terminal or rich would obey; see `report.shown`.
+Texts of a model are cut; see `report.shown`.
 """
 
 from __future__ import annotations
-
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from stillroom.judges.table import calibration_table, comparison_table
 from stillroom.recipes.calibration_runner import CalibrationResult, JudgeResult
 from stillroom.recipes.preference_runner import PreferenceResult
 from stillroom.recipes.report import PIPE_WIDTH, shown
 from stillroom.recipes.showing_pairs import Calibrated, PairsFound
+from stillroom.sampling.printing import Table, Terminal, plain, terminal
 
 SHOWN_TEXT = 400
 """Characters of a text that is shown."""
 
 
-def _console() -> Console:
-    console = Console(highlight=False)
+def _console() -> Terminal:
+    console = terminal()
     if not console.is_terminal:
         console.width = max(console.width, PIPE_WIDTH)
     return console
@@ -34,8 +31,9 @@ def show_preferences(result: PreferenceResult) -> None:
 
         console.print(preference_table(result.evaluation))
     held_out = f" and {result.test_pairs:,} held-out ones" if result.test_pairs else ""
-    folder = escape(str(result.folder / "dpo"))
-    console.print(f"{result.pairs:,} pairs{held_out} in {folder}; everything else beside them", soft_wrap=True)
+    console.print(
+        f"{result.pairs:,} pairs{held_out} in {result.folder / 'dpo'}; everything else beside them", soft_wrap=True
+    )
 
 
 def show_calibration(result: CalibrationResult) -> None:
@@ -44,7 +42,7 @@ def show_calibration(result: CalibrationResult) -> None:
     console.print(comparison_table([row[:4] for row in result.judges]))
     console.print("\npairs of the judges that passed, held against what people preferred:")
     console.print(_pairs_table(result.judges))
-    console.print(f"every figure is in {escape(str(result.folder / 'calibration.json'))}", soft_wrap=True)
+    console.print(f"every figure is in {result.folder / 'calibration.json'}", soft_wrap=True)
 
 
 def _pairs_table(judges: tuple[JudgeResult, ...]) -> Table:
@@ -61,7 +59,7 @@ def _pairs_table(judges: tuple[JudgeResult, ...]) -> Table:
         agree = (
             ("–", "")
             if row.agree is None
-            else (f"{row.agree.value:.1%}", f"\\[{row.agree.low:.1%}, {row.agree.high:.1%}]")
+            else (f"{row.agree.value:.1%}", f"[{row.agree.low:.1%}, {row.agree.high:.1%}]")
         )
         table.add_row(row.judge, row.method, f"{row.pairs:,}", *agree)
     return table
@@ -78,10 +76,10 @@ def show_pairs(found: PairsFound, count: int) -> None:
     console.print(found.audit.table())
     for row in found.rows[:count]:
         console.print()
-        console.print(f"[bold]{escape(shown(str(row.get('task_id', '')), 60))}[/]")
+        console.print(plain(shown(str(row.get("task_id", "")), 60), "bold"))
         for name in ("prompt", "chosen", "rejected"):
-            console.print(f"[bold]{name:<9}[/]{escape(shown(_text(row[name]), SHOWN_TEXT))}", soft_wrap=True)
-    console.print(f"{len(found.rows):,} pairs in {escape(str(found.path))}", soft_wrap=True)
+            console.print(plain(f"{name:<9}", "bold") + plain(shown(_text(row[name]), SHOWN_TEXT)), soft_wrap=True)
+    console.print(f"{len(found.rows):,} pairs in {found.path}", soft_wrap=True)
 
 
 def _text(turns: object) -> str:

@@ -21,6 +21,7 @@ from stillroom.recipes.sampling_stage import run_async
 from stillroom.recipes.students_stage import model_in, trained_with
 from stillroom.sampling.hashing import digest
 from stillroom.students.evaluate.results import Evaluation, Result, write_eval
+from stillroom.students.saving import read_record
 from stillroom.traces.tasks import TaskSet
 
 if TYPE_CHECKING:
@@ -61,10 +62,13 @@ def _forgotten(run: PreferenceRun, models: dict[str, str]) -> Measured:
     """What the recipe names to measure what was forgotten by, before and after."""
     assert run.recipe.student is not None
     assert run.recipe.evaluate is not None
-    wanted, system = run.recipe.evaluate.forgotten, run.recipe.student.system
+    wanted, trained = run.recipe.evaluate.forgotten, run.recipe.student
     if wanted is None:
         return Measured([], [], ["what was forgotten is not measured: see evaluate.forgotten"])
-    found = {who: measure_forgetting(run, wanted, who, model, system=system) for who, model in models.items()}
+    found = {
+        who: measure_forgetting(run, wanted, who, model, system=trained.system, dtype=trained.dtype)
+        for who, model in models.items()
+    }
     return forgetting_results(found, after=AFTER, before=BEFORE, seed=run.recipe.seed)
 
 
@@ -95,6 +99,7 @@ def _train(run: PreferenceRun, tasks: TaskSet, paired: Paired) -> str:
             seed=run.recipe.seed,
             on_step=lambda s: shown(s.step, s.total, s.loss, s.tokens_per_s),
         )
+    run.folder.note_dtype("student", (read_record(out) or {}).get("dtype"))
     run.folder.mark("student", inputs, out)
     run.display.line("student", f"trained on {trained.rows:,} pairs in {duration(trained.seconds)}")
     if trained.left_out:

@@ -58,12 +58,13 @@ async def answers_of(
 
     assert run.recipe.student is not None
     assert run.recipe.evaluate is not None
-    student = TransformersTeacher(model, concurrency=run.recipe.evaluate.concurrency)
+    student = TransformersTeacher(model, concurrency=run.recipe.evaluate.concurrency, dtype=run.recipe.student.dtype)
     seed, prompt = run.recipe.seed, Prompt(system=run.recipe.student.system)
     try:
         core = Core(student, EveryAnswer(), policy, run.ledger, sampling=sampling, seed=seed, prompt=prompt)
         outcomes = await sample(core, tasks, label, run.display)
     finally:
+        run.folder.note_dtype(label, student.dtype)
         await student.close()
     found = {(o.task.id, s.attempt.index): s.attempt for o in outcomes for s in o.attempts}
     took = duration(core.counts.elapsed_s)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from stillroom.recipes.progressive_runner import ProgressiveResult
 from stillroom.recipes.report import PIPE_WIDTH
+from stillroom.sampling.printing import Table, plain, terminal
 
 
 def show_stages(result: ProgressiveResult, console: Console | None = None) -> None:
     """Prints it."""
-    console = console or Console(highlight=False)
+    console = console or terminal()
     if not console.is_terminal:
         console.width = max(console.width, PIPE_WIDTH)
     console.print(_stages(result))
@@ -21,7 +20,7 @@ def show_stages(result: ProgressiveResult, console: Console | None = None) -> No
 
         console.print()
         console.print(eval_table(result.evaluation))
-    console.print(f"students in {escape(str(result.folder))}/stages/*/student", soft_wrap=True)
+    console.print(plain(f"students in {result.folder}/stages/*/student"), soft_wrap=True)
 
 
 def _stages(result: ProgressiveResult) -> Table:
@@ -31,5 +30,5 @@ def _stages(result: ProgressiveResult) -> Table:
         table.add_column(column, justify="right")
     for name, found in result.stages.items():
         counts = (found.tasks, found.attempts, found.accepted, found.rows)
-        table.add_row(escape(name), *(f"{n:,}" for n in counts))
+        table.add_row(name, *(f"{n:,}" for n in counts))
     return table

@@ -1,25 +1,27 @@
 """What commands print on standard output when they are done: tables for people.
 
-Texts of a model are cut, and stripped of what a terminal or rich would obey; see `shown`. Programs read `--json`.
+Texts of a model are cut; see `shown`. Programs read `--json`.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from typing import TYPE_CHECKING
 
 from stillroom.recipes.agreement import Agreement
 from stillroom.recipes.display import duration
 from stillroom.recipes.pilot import PilotResult
 from stillroom.recipes.runner import RunResult
+from stillroom.sampling.printing import Table, Terminal, terminal
 from stillroom.sampling.records import State
+from stillroom.sampling.secrets import named
 from stillroom.sampling.statistics import mcnemar_exact, wilson
 from stillroom.students.evaluate.results import Evaluation
 from stillroom.traces.answers import CheckSummary, Reason, state_of
 from stillroom.traces.answers.against import SENTENCES, AgainstSummary, Disagreement, Score, Theirs, Why
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 SHOWN_DISAGREEMENTS = 20
 SHOWN_DIFFERENCES = 50
@@ -31,25 +33,24 @@ PIPE_WIDTH = 180
 
 def show_result(result: RunResult) -> None:
     """The outcome of a run."""
-    console = Console(highlight=False)
+    console = terminal()
     if result.agreement is not None:
         _show_agreement(console, result.agreement)
     if result.evaluation is not None:
         show_evaluation(result.evaluation, console)
-    folder = escape(str(result.folder / "sft"))
-    console.print(f"{result.rows:,} rows in {folder}; everything else beside them", soft_wrap=True)
+    console.print(f"{result.rows:,} rows in {result.folder / 'sft'}; everything else beside them", soft_wrap=True)
 
 
 def show_evaluation(evaluation: Evaluation, console: Console | None = None) -> None:
     """What a student and those that it is held against have got."""
     from stillroom.students.evaluate.table import eval_table
 
-    (console or Console(highlight=False)).print(eval_table(evaluation))
+    (console or terminal()).print(eval_table(evaluation))
 
 
 def show_pilot(pilot: PilotResult) -> None:
     """What a pilot forecasts."""
-    console = Console(highlight=False)
+    console = terminal()
     title = f"forecast for {pilot.tasks:,} tasks, from {pilot.pilot_tasks:,}"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2), pad_edge=False)
     table.add_column("")
@@ -66,7 +67,7 @@ def show_pilot(pilot: PilotResult) -> None:
     console.print("the pilot's attempts are kept: the same command without --pilot goes on from them", soft_wrap=True)
 
 
-def _show_agreement(console: Console, agreement: Agreement) -> None:
+def _show_agreement(console: Terminal, agreement: Agreement) -> None:
     share = f"{agreement.share:.2%} [{agreement.low:.2%}, {agreement.high:.2%}]"
     console.print(f"agreement with the recorded grades: {share}, {agreement.agreed:,} of {agreement.graded:,}")
     if not agreement.disagreements:
@@ -79,7 +80,7 @@ def _show_agreement(console: Console, agreement: Agreement) -> None:
     for d in agreement.disagreements[:SHOWN_DISAGREEMENTS]:
         grade = "right" if d.grade else "wrong"
         cells = (d.task_id, str(d.index), grade, f"{d.verdict} ({d.reason})", (d.reference or "")[-40:], d.read[:60])
-        table.add_row(*map(escape, cells))
+        table.add_row(*cells)
     console.print(table)
     hidden = len(agreement.disagreements) - SHOWN_DISAGREEMENTS
     if hidden > 0:
@@ -88,7 +89,7 @@ def _show_agreement(console: Console, agreement: Agreement) -> None:
 
 def show_check(summary: CheckSummary, out: Path | None) -> None:
     """What a check of a file came to."""
-    console = Console(highlight=False)
+    console = terminal()
     table = Table(box=None, padding=(0, 2), pad_edge=False)
     table.add_column("verdict")
     table.add_column("reason")
@@ -103,13 +104,13 @@ def show_check(summary: CheckSummary, out: Path | None) -> None:
     if expected is not None:
         share = expected["agreed"] / expected["labelled"]
         console.print(f"as expected: {expected['agreed']:,} of {expected['labelled']:,} labelled ({share:.1%})")
-    written = f"; one verdict a line in {escape(str(out))}" if out is not None else ""
+    written = f"; one verdict a line in {out}" if out is not None else ""
     console.print(f"{summary.rows:,} answers in {summary.seconds:.1f} s{written}", soft_wrap=True)
 
 
 def show_against(summary: AgainstSummary, out: Path | None) -> None:
     """Where our checker and Math-Verify differ, and why."""
-    console = Console(highlight=False)
+    console = terminal()
     if not console.is_terminal:
         console.width = max(console.width, PIPE_WIDTH)
     console.print(_outcomes(summary))
@@ -120,10 +121,10 @@ def show_against(summary: AgainstSummary, out: Path | None) -> None:
         console.print(_differences(summary.disagreements[:SHOWN_DIFFERENCES]))
     hidden = len(summary.disagreements) - SHOWN_DIFFERENCES
     if hidden > 0:
-        console.print(f"and {hidden:,} more: --out FILE writes them all", markup=False)
+        console.print(f"and {hidden:,} more: --out FILE writes them all")
     if summary.score is not None:
         _show_score(console, summary.score)
-    written = f"; the pairs where they differ, one a line, in {escape(str(out))}" if out is not None else ""
+    written = f"; the pairs where they differ, one a line, in {out}" if out is not None else ""
     differ = f"ours and Math-Verify differ on {len(summary.disagreements):,} of {summary.rows:,} pairs"
     console.print(f"{differ}, in {summary.seconds:.1f} s{written}", soft_wrap=True)
 
@@ -159,11 +160,11 @@ def _differences(found: list[Disagreement]) -> Table:
         read = " | ".join(shown(side, CELL // 2) or "nothing" for side in sides)
         texts = (shown(d.gold, CELL, end=True), shown(d.answer, CELL, end=True), read)
         reason = f"{d.why}: {', '.join(d.policies)}" if d.why is Why.POLICY and d.policies else d.why.value
-        table.add_row(f"{d.line:,}", reason, ours, d.theirs.value, *map(escape, texts))
+        table.add_row(f"{d.line:,}", reason, ours, d.theirs.value, *texts)
     return table
 
 
-def _show_score(console: Console, score: Score) -> None:
+def _show_score(console: Terminal, score: Score) -> None:
     console.print(f"as expected, of {score.labelled:,} labelled pairs:", end=" ")
     console.print(f"ours {_share(score.ours, score.labelled)}, Math-Verify {_share(score.theirs, score.labelled)}")
     if score.differing:
@@ -184,6 +185,7 @@ def shown(text: str, limit: int, *, end: bool = False) -> str:
 
     `end`: keeps the end, where a completion has its answer.
     """
+    text = named(text)  # before it is cut: half a secret is found less surely than a whole one
     flat = " ".join((text[-4 * limit :] if end else text[: 4 * limit]).split())
     safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in flat)
     cut = len(safe) > limit or len(text) > 4 * limit

@@ -34,7 +34,7 @@ from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.limits import Meter
 from stillroom.sampling.policy import Policy, Until
 from stillroom.sampling.records import Outcome, SamplingParams, ScoredAttempt, Task
-from stillroom.sampling.teachers.base import Teacher
+from stillroom.sampling.teachers.base import Teacher, dtype_of
 from stillroom.sampling.teachers.factory import make_teacher
 from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.sampling.teachers.settings import RecordedSettings
@@ -192,6 +192,7 @@ class Run:
             core = self.core(teacher, scorer, self.recipe.keep, settings.sampling, **more)
             return await sample(core, tasks, "pilot", self.display)
         finally:
+            self.folder.note_dtype("teacher", dtype_of(teacher))
             await teacher.close()
             await scorer.close()
 
@@ -262,6 +263,7 @@ class Run:
                 held_out = await sample(core, tasks.test, "teacher", self.display)
                 self.teacher_answers = answers(held_out)
         finally:
+            self.folder.note_dtype("teacher", dtype_of(teacher))
             await teacher.close()
             await scorer.close()
         return outcomes

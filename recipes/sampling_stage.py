@@ -20,7 +20,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from stillroom.errors import Interrupted
-from stillroom.recipes.display import Display
+from stillroom.recipes.display import UNCOUNTED, Display
 from stillroom.sampling.core import Core
 from stillroom.sampling.records import Outcome, Task
 
@@ -58,6 +58,9 @@ async def sample_into(
             await core.run(opened(), lambda outcome: take(places.pop(outcome.task.id), outcome))
         except asyncio.CancelledError:
             raise Interrupted("stopped at once; everything answered is kept: run the same command to go on") from None
+        finally:
+            if core.counts.estimated:
+                display.note_once(UNCOUNTED)
 
 
 @contextlib.contextmanager

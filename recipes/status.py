@@ -9,17 +9,12 @@ attempts("runs/quickstart", out="attempts.jsonl")     # what teacher: {kind: rec
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from stillroom.errors import InputError, MissingFile, RunFolderError
 from stillroom.judges.dialogue import JUDGE_PREFIX
@@ -33,9 +28,11 @@ from stillroom.recipes.sampling_stage import off_the_loop
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.ledger import Ledger, Salvaged, Totals
+from stillroom.sampling.printing import Table, Terminal, json_text, plain, terminal
+from stillroom.sampling.secrets import named_in
 from stillroom.sampling.writing import reachable
 from stillroom.students.evaluate.results import ACCURACY, Evaluation, read_eval
-from stillroom.traces.writing import replaced, storable
+from stillroom.traces.writing import replaced
 
 PIPE_WIDTH = 120
 """Columns of a table that goes to no terminal: its lines are not to wrap."""
@@ -168,7 +165,7 @@ def _plan(
     """The plan. Where nobody asked for one, what keeps it from being made is said, not raised."""
     try:
         loaded = load_any(recipe, overrides) if recipe is not None else own_recipe(folder, facts, overrides)
-        if loaded.recipe.name != facts["name"]:
+        if facts["name"] not in (loaded.recipe.name, named_in(loaded.recipe.name)):
             raise RunFolderError(
                 f"{folder} is the folder of a run of recipe {facts['name']!r}, not of {loaded.recipe.name!r}"
             )
@@ -222,14 +219,14 @@ def facts_in(path: Path) -> dict[str, Any]:
 
 def show_status(found: Status) -> None:
     """Prints it."""
-    console = Console(highlight=False)
+    console = terminal()
     if not console.is_terminal:
         console.width = max(console.width, PIPE_WIDTH)
     if found.salvaged is not None:
-        console.print(_salvage_in_words(found.salvaged), markup=False, soft_wrap=True)
+        console.print(_salvage_in_words(found.salvaged), soft_wrap=True)
     state = f"finished {found.finished}" if found.finished else "not finished"
-    where = escape(f"{found.name} in {found.folder}")
-    console.print(f"[bold]{where}[/]: started {found.started}, {state}", soft_wrap=True)
+    where = plain(f"{found.name} in {found.folder}", "bold")
+    console.print(where + plain(f": started {found.started}, {state}"), soft_wrap=True)
     if found.parts:
         console.print(parts_table(found.parts))
     console.print(_held(found))
@@ -238,7 +235,7 @@ def show_status(found: Status) -> None:
     elif found.plan is not None:
         _show_plan(console, found.plan)
     elif found.no_plan:
-        console.print(f"what would be paid for now cannot be said: {found.no_plan}", markup=False, soft_wrap=True)
+        console.print(f"what would be paid for now cannot be said: {found.no_plan}", soft_wrap=True)
     if found.evaluation is not None:
         console.print(_evaluated(found.evaluation))
 
@@ -278,7 +275,7 @@ _USES = {
 }
 
 
-def _show_plan(console: Console, plan: Plan) -> None:
+def _show_plan(console: Terminal, plan: Plan) -> None:
     """What a run would pay for."""
     table = Table(box=None, padding=(0, 2), pad_edge=False)
     table.add_column("if it were run now")
@@ -294,7 +291,7 @@ def _show_plan(console: Console, plan: Plan) -> None:
     console.print(_cost_in_words(plan), soft_wrap=True)
 
 
-def _show_preference_plan(console: Console, plan: PreferencePlan) -> None:
+def _show_preference_plan(console: Terminal, plan: PreferencePlan) -> None:
     """What a run of the preference path would pay for: by source, then the judge."""
     table = Table(box=None, padding=(0, 2), pad_edge=False)
     table.add_column("if it were run now")
@@ -303,7 +300,7 @@ def _show_preference_plan(console: Console, plan: PreferencePlan) -> None:
     for name, of in plan.sources.items():
         used = of.draws[Use.USED] + of.draws[Use.SCORED_ANEW]
         asked = f"about {of.asked:,}" if of.asked else "0"
-        table.add_row(f"candidates of {escape(name)}", f"{used + of.asked:,}", f"{used:,}", asked)
+        table.add_row(f"candidates of {name}", f"{used + of.asked:,}", f"{used:,}", asked)
     asked = f"about {plan.requests:,}" if plan.requests else "0"
     table.add_row("the judge", f"{plan.on_record + plan.requests:,}", f"{plan.on_record:,}", asked)
     console.print()
@@ -350,7 +347,7 @@ def attempts(folder: str | Path, *, out: str | Path | None = None) -> int:
         rows = sorted(own, key=lambda row: (row["task_id"], row["request"], row["draw"]))
     with replaced(Path(out)) if out is not None else nullcontext(sys.stdout.buffer) as file:
         for row in rows:
-            file.write((storable(json.dumps(_exported(row), ensure_ascii=False)) + "\n").encode())
+            file.write((json_text(_exported(row)) + "\n").encode())
     return len(rows)
 
 

@@ -87,6 +87,7 @@ def train(
             seed=run.recipe.seed,
             on_step=lambda s: shown(s.step, s.total, s.loss, s.tokens_per_s),
         )
+    run.folder.note_dtype(label, (read_record(out) or {}).get("dtype"))
     run.folder.mark(stage, inputs, out)
     run.display.line(label, f"trained on {trained.rows:,} rows in {duration(trained.seconds)}")
     if trained.left_out:

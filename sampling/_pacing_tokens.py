@@ -11,12 +11,40 @@ a token, and the mean answer so far, else the most that was asked for.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
+from typing import NamedTuple, Self
+
+from stillroom.sampling.records import Completion, Request
 
 # Of English text, roughly; other languages need more, which the first answer of a task tells.
 CHARACTERS_PER_TOKEN = 4.0
 # Tasks whose prompts are remembered: many more than are open at once, yet a run of a million stays small.
 REMEMBERED = 4096
+
+
+class Cost(NamedTuple):
+    """Tokens of a prompt and of its answer."""
+
+    prompt: int
+    completion: int
+
+    @classmethod
+    def of(cls, answer: Completion) -> Self:
+        """As they were counted."""
+        return cls(answer.prompt_tokens, answer.completion_tokens)
+
+
+def estimated_cost(request: Request, answer: Completion) -> Cost:
+    """What an answer cost where nobody counted all of it, by its characters; never less than was counted."""
+    asked = _tokens(sum(len(message.content) for message in request.messages))
+    said = _tokens(len(answer.text) + len(answer.reasoning or ""))
+    limited = min(said, request.sampling.max_tokens)
+    return Cost(answer.prompt_tokens or asked, max(answer.completion_tokens, limited))
+
+
+def _tokens(characters: int) -> int:
+    return math.ceil(characters / CHARACTERS_PER_TOKEN)
 
 
 class Costs:

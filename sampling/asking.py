@@ -21,7 +21,7 @@ from stillroom.sampling.limits import Meter
 from stillroom.sampling.records import Attempt, Messages, Request, SamplingParams
 from stillroom.sampling.requesting import Requests
 from stillroom.sampling.retry import RetrySettings
-from stillroom.sampling.teachers.base import CountsTokens, OutOfAttempts, Teacher
+from stillroom.sampling.teachers.base import CountsTokens, OutOfAttempts, Teacher, special_tokens_of
 
 
 class _Wanted(NamedTuple):
@@ -107,6 +107,11 @@ class Asker:
             return context - teacher.count_tokens(messages) - max_tokens
         except InputError:  # of messages that its template does not take: the request will say so
             return None
+
+    @property
+    def special_tokens(self) -> frozenset[str]:
+        """Those of the teacher's tokenizer; empty where it has none at hand."""
+        return special_tokens_of(self._teacher)
 
     async def close(self) -> None:
         """Cancels what is in flight and closes the teacher. Safe to call twice."""

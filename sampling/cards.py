@@ -13,6 +13,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from stillroom.sampling.secrets import named_in
+from stillroom.sampling.writing import readable
+
 # Licence names that the hub knows; https://huggingface.co/docs/hub/repositories-licenses
 _HUB_NAMES = """
     apache-2.0 mit openrail bigscience-openrail-m cc0-1.0 cc-by-4.0 cc-by-sa-4.0 cc-by-nc-4.0 cc-by-nc-sa-4.0 odc-by
@@ -35,7 +38,7 @@ def front_matter(*, licence: str | None, name: str, tags: Sequence[str], rows: i
         "size_categories": [_size(rows)],
         "configs": [{"config_name": "default", "data_files": files}],
     }
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=1000)
+    return yaml.safe_dump(named_in(values), sort_keys=False, allow_unicode=True, width=1000)
 
 
 def _licence(licence: str | None) -> dict[str, str]:
@@ -63,5 +66,5 @@ def plain(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Text without line breaks and control characters."""
-    return " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", text).split())
+    """Text without line breaks, control characters and secrets."""
+    return readable(" ".join(re.sub(r"[\x00-\x1f\x7f]", " ", text).split()))

@@ -14,6 +14,7 @@ class Counts:
 
     `surplus`: attempts that were answered after their task's fate was sealed; `cancelled` ones were not answered.
     `truncated`: attempts that ended at their limit; `escalated`: those that were drawn again under a longer one.
+    `estimated`: attempts whose tokens nobody counted, and which are estimated by their characters.
     `accepted_tokens` and `kept_tokens`: completion tokens of all accepted attempts, and of those that are kept.
     """
 
@@ -34,6 +35,7 @@ class Counts:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cancelled_tokens: int = 0
+    estimated: int = 0
     accepted_tokens: int = 0
     kept: int = 0
     kept_tokens: int = 0

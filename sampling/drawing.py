@@ -2,22 +2,35 @@
 
 A request that fails in passing is asked again; one that fails for good is recorded and costs no attempt. An answer
 that was cut off is asked for again under the next limit, if there is one, and never under the same. What a cancelled
-request had cost is recorded too.
+request had cost is recorded too. A scorer that raises costs one verdict, never the run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from stillroom.errors import RequestFailed
+from stillroom.errors import RequestFailed, StillroomError
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.draws import TaskDraws
 from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.records import Attempt, SamplingParams, ScoredAttempt, State
+from stillroom.sampling.records import Attempt, SamplingParams, ScoredAttempt, State, Verdict
 from stillroom.sampling.requesting import Answered, Requests
 from stillroom.sampling.retry import RetrySettings
 from stillroom.sampling.scorer import Scorer
 from stillroom.sampling.teachers.base import OutOfAttempts, Teacher
+
+OVER_LIMIT = "over_limit"
+"""The reason of a verdict that a scorer could not come to because it raised."""
+
+
+def describe(error: Exception) -> str:
+    """The kind of an exception, and the beginning of what it says: it may hold all of a hostile text."""
+    said = " ".join(str(error)[:SAID].split())
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+SAID = 200
+"""Characters of an exception's message that a verdict keeps."""
 
 
 class Drawing:
@@ -93,6 +106,16 @@ class Drawing:
         return None
 
     async def _score(self, draws: TaskDraws, row: int, attempt: Attempt) -> None:
-        verdict = await self._scorer.score(draws.task, attempt)
+        verdict = await self._verdict(draws, attempt)
         self._ledger.add_verdict(row, draws.scorer, verdict)
         self.resolve(draws, attempt.index, ScoredAttempt(attempt, verdict))
+
+    async def _verdict(self, draws: TaskDraws, attempt: Attempt) -> Verdict:
+        """The scorer's verdict. Whatever it raises over one attempt (out of memory, nested too deeply, a fault in a
+        scorer of the user's) leaves that attempt unscored; what it raises on purpose is for the run."""
+        try:
+            return await self._scorer.score(draws.task, attempt)
+        except StillroomError:
+            raise
+        except Exception as error:  # noqa: BLE001 - anything can come of hostile text; cancellation is no Exception
+            return Verdict(State.UNSCORED, OVER_LIMIT, detail=f"the scorer raised {describe(error)}")

@@ -45,7 +45,9 @@ from stillroom.sampling._ledger_schema import (
     write_choices,
 )
 from stillroom.sampling.hashing import digest
+from stillroom.sampling.outside import MOST_TOKENS
 from stillroom.sampling.records import Attempt, Messages, Outcome, SamplingParams, State, Usage, Verdict
+from stillroom.sampling.secrets import revealed
 
 __all__ = [
     "FILE",
@@ -76,12 +78,12 @@ def request_key(messages: Messages, sampling: SamplingParams, teacher: str, seed
     for name, absent in _LATER_SETTINGS.items():
         if params[name] == absent:
             del params[name]
-    return digest([[m.as_dict() for m in messages], params, teacher, seed])
+    return digest([[m.as_dict() for m in messages], params, revealed(teacher), seed])
 
 
 def scorer_key(identity: str, reference: str | None) -> str:
     """The key of a scorer's verdicts against one reference."""
-    return digest([identity, reference])
+    return digest([revealed(identity), reference])
 
 
 class Ledger:
@@ -250,12 +252,10 @@ class Ledger:
 
     def totals(self) -> Totals:
         """Sums over the whole ledger."""
-        attempts = self._one(
-            "SELECT COUNT(*), COALESCE(SUM(prompt_tokens),0), COALESCE(SUM(completion_tokens),0) FROM attempts"
-        )
+        attempts = self._one(f"SELECT COUNT(*), {_sum('prompt_tokens')}, {_sum('completion_tokens')} FROM attempts")
         failures = self._one("SELECT COUNT(*) FROM failures")
         cancelled = self._one(
-            "SELECT COUNT(*), COALESCE(SUM(COALESCE(prompt_tokens,0) + COALESCE(completion_tokens,0)),0), "
+            f"SELECT COUNT(*), {_sum('prompt_tokens')} + {_sum('completion_tokens')}, "
             "COALESCE(SUM(completion_tokens IS NULL),0) FROM cancelled"
         )
         return Totals(*attempts, *failures, *cancelled)
@@ -292,7 +292,10 @@ class Ledger:
 
     def mean_tokens(self, teacher: str) -> Means | None:
         """Mean prompt and completion tokens of a teacher's attempts; None where it has none."""
-        sql = "SELECT AVG(prompt_tokens) AS p, AVG(completion_tokens) AS c FROM attempts WHERE teacher = ?"
+        sql = (
+            "SELECT AVG(prompt_tokens) AS p, AVG(completion_tokens) AS c FROM attempts WHERE teacher = ? "
+            f"AND MAX(prompt_tokens, completion_tokens) <= {MOST_TOKENS}"
+        )
         row = self._read(sql, (teacher,))[0]
         return None if row["p"] is None else Means(row["p"], row["c"])
 
@@ -322,6 +325,12 @@ class Ledger:
 
     def _one(self, sql: str) -> tuple[int, ...]:
         return tuple(self._read(sql, ())[0])
+
+
+def _sum(column: str) -> str:
+    """The sum of a count of tokens. An earlier version wrote counts as servers gave them: what cannot be one is left
+    out, for it would break the sum."""
+    return f"COALESCE(SUM({column}) FILTER (WHERE {column} BETWEEN 0 AND {MOST_TOKENS}), 0)"
 
 
 def _locked(folder: Path) -> FileLock:

@@ -34,7 +34,8 @@ class Limits(BaseModel):
     """Totals for one call of a run; null: no limit. At a limit no more is drawn, what is in flight is answered and
     kept, and the run ends saying so; the same command with a higher limit goes on.
 
-    `tokens`: prompt and completion tokens. `usd` needs prices. `minutes`: since sampling began.
+    `tokens`: prompt and completion tokens; of answers that a server does not count, an estimate. `usd` needs prices.
+    `minutes`: since sampling began.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -75,14 +76,20 @@ class Meter:
     def reached(self) -> str:
         """Which limit is reached, in words; empty if none."""
         limits, used = self._limits, sum(each.tokens for each in self._watched)
+        about = "about " if self.estimated else ""
         if limits.tokens is not None and used >= limits.tokens:
-            return f"{used:,} tokens used, limits.tokens is {limits.tokens:,}"
+            return f"{about}{used:,} tokens used, limits.tokens is {limits.tokens:,}"
         if limits.usd is not None and (usd := self.usd()) >= limits.usd:
-            return f"${usd:,.4f} spent, limits.usd is ${limits.usd:,.4f}"
+            return f"{about}${usd:,.4f} spent, limits.usd is ${limits.usd:,.4f}"
         minutes = max((each.counts.elapsed_s for each in self._watched), default=0.0) / 60
         if limits.minutes is not None and minutes >= limits.minutes:
             return f"{minutes:.1f} minutes used, limits.minutes is {limits.minutes:g}"
         return ""
+
+    @property
+    def estimated(self) -> int:
+        """Answers whose tokens nobody counted."""
+        return sum(each.counts.estimated for each in self._watched)
 
     def usd(self) -> float:
         """US dollars so far, of those whose prices are known."""

@@ -37,6 +37,8 @@ EMBEDDED_PREFIX = "embedded:"
 WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
 SETTINGS = ("config.json", "generation_config.json", "adapter_config.json", "tokenizer*", "chat_template*", "vocab.*",
             "merges.txt", "special_tokens_map.json", "added_tokens.json")  # fmt: skip
+DTYPES = ("float32", "bfloat16", "float16")
+"""Types of number that a model may compute in, as torch names them."""
 LARGE = 64 << 20  # bytes: a file of which the hash is remembered
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -103,12 +105,12 @@ def load_tokenizer(name: str) -> Any:
 def load_model(name: str, dtype: str = "auto", device: str = "auto") -> Any:
     """The causal language model `name`, in evaluation mode, with its adapter (if it is one) merged in.
 
-    `dtype`: "float32", "bfloat16", "float16", or "auto" (see `pick_dtype`); `device`: "cpu", "cuda", "cuda:1" or
-    "auto". Raises InputError for a folder that transformers cannot read.
+    `dtype`: "auto" or one of DTYPES (see `pick_dtype`); `device`: "cpu", "cuda", "cuda:1" or "auto". Raises
+    InputError for a folder that transformers cannot read.
     """
     with quiet_transformers() as transformers:
         device = pick_device(device)
-        wanted = _torch_dtype(pick_dtype(device) if dtype == "auto" else dtype)
+        wanted = getattr(import_torch(), pick_dtype(device, dtype))
         resolved = resolve_model(name)
         base = adapter_base(Path(resolved.path))
         if base is not None:
@@ -129,11 +131,17 @@ def pick_device(device: str = "auto") -> str:
     return "cuda" if import_torch().cuda.is_available() else "cpu"
 
 
-def pick_dtype(device: str) -> str:
-    """bfloat16 on a GPU, and on a CPU that multiplies it in hardware (avx512_bf16, amx_bf16); else float32.
+def pick_dtype(device: str, wanted: str = "auto") -> str:
+    """The type of number that a model computes in on `device`: for teachers, students and engines alike.
 
-    Without those instructions a CPU emulates bfloat16 several times slower than float32.
+    `wanted`: what the user named, one of DTYPES, which is taken as it is. "auto" is bfloat16 on a GPU, and on a CPU
+    that multiplies it in hardware (avx512_bf16, amx_bf16); else float32. Without those instructions a CPU emulates
+    bfloat16, several times slower than float32. Raises InputError for any other name.
     """
+    if wanted in DTYPES:
+        return wanted
+    if wanted != "auto":
+        raise InputError(f"dtype {wanted!r} is none of auto, {', '.join(DTYPES)}")
     if not device.startswith("cpu"):
         return "bfloat16"
     return "bfloat16" if cpu_flags() & {"avx512_bf16", "amx_bf16"} else "float32"
@@ -212,15 +220,6 @@ def _load_merged(base: str, adapter: str) -> Any:
         raise MissingExtra(f"the adapter {adapter}", "peft", "train") from error
     model = load_model(base, dtype="float32", device="cpu")
     return peft.PeftModel.from_pretrained(model, adapter).merge_and_unload()
-
-
-def _torch_dtype(name: str) -> Any:
-    import torch
-
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if name not in known:
-        raise InputError(f"dtype {name!r} is none of auto, {', '.join(known)}")
-    return known[name]
 
 
 def _folder(name: str) -> Path | None:

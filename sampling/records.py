@@ -115,10 +115,12 @@ class Request:
 @dataclass(slots=True)
 class Usage:
     """Tokens a request has cost so far. A teacher updates it while it works, so that a cancelled request
-    still says what it had cost. None: the teacher cannot tell."""
+    still says what it had cost. None: the teacher cannot tell. `uncounted`: nobody counted the tokens of the answer
+    that was given, or not all of them; what its completion says is at least how many there are."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    uncounted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import NamedTuple
 
 from stillroom.errors import RequestFailed, TeacherDown
+from stillroom.sampling._pacing_tokens import Cost, estimated_cost
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.hashing import draw_seed
 from stillroom.sampling.ledger import Ledger
+from stillroom.sampling.outside import tokens_in
 from stillroom.sampling.records import (
     Attempt,
     Completion,
@@ -28,7 +31,9 @@ from stillroom.sampling.records import (
     Usage,
 )
 from stillroom.sampling.retry import RetrySettings, with_retries
+from stillroom.sampling.secrets import blot, named
 from stillroom.sampling.teachers.base import Teacher
+from stillroom.sampling.writing import storable
 
 # This many requests in a row, each after its retries, without one answer: nobody is there.
 FAILURES_IN_A_ROW = 12
@@ -71,13 +76,14 @@ class Requests:
         self._failures_in_a_row, self._answered_any = 0, True
         self._counts.prompt_tokens += attempt.prompt_tokens
         self._counts.completion_tokens += attempt.completion_tokens
+        self._counts.estimated += usage.uncounted
         return Answered(self._ledger.add_attempt(key, request.sampling.max_tokens, attempt), attempt)
 
     def fail(self, key: str, request: Request, error: RequestFailed) -> None:
         """Counts and records a request that failed for good."""
         self._counts.failed += 1
-        self._counts.last_failure = str(error)
-        self._ledger.add_failure(key, request.index, request.task_id, str(error))
+        self._counts.last_failure = named(str(error))
+        self._ledger.add_failure(key, request.index, request.task_id, self._counts.last_failure)
         # A request that was refused for what it says is no sign that nobody is there, unless all are refused.
         self._failures_in_a_row += error.retryable or not self._answered_any
 
@@ -93,32 +99,38 @@ class Requests:
         async def once() -> Attempt:
             started = time.monotonic()
             completion = await self._teacher.sample(request, usage)
-            return _as_attempt(request, completion, self.identity, time.monotonic() - started)
+            cost = _cost(request, completion, usage)
+            return _as_attempt(request, completion, cost, self.identity, time.monotonic() - started)
 
         return await with_retries(once, self._retry)
 
 
-def _as_attempt(request: Request, answer: Completion, teacher: str, latency_s: float) -> Attempt:
+def _cost(request: Request, answer: Completion, usage: Usage) -> Cost:
+    """What the answer cost. Where nobody counted, an estimate: a limit or a budget has to hold there too."""
+    prompt, completion = tokens_in(answer.prompt_tokens), tokens_in(answer.completion_tokens)
+    usage.uncounted |= prompt is None or completion is None or (completion == 0 and bool(answer.text))
+    counted = replace(answer, prompt_tokens=prompt or 0, completion_tokens=completion or 0)
+    return estimated_cost(request, counted) if usage.uncounted else Cost.of(counted)
+
+
+def _as_attempt(request: Request, answer: Completion, cost: Cost, teacher: str, latency_s: float) -> Attempt:
+    told = any(blot(part) != part for part in (answer.text, answer.reasoning or ""))
+    choices = None if told else answer.choices  # a secret stands in the tokens, too, a few letters in each
     return Attempt(
         task_id=request.task_id,
         index=request.index,
-        text=_storable(answer.text),
-        reasoning=None if answer.reasoning is None else _storable(answer.reasoning),
+        text=storable(answer.text),
+        reasoning=None if answer.reasoning is None else storable(answer.reasoning),
         finish_reason=answer.finish_reason,
-        prompt_tokens=answer.prompt_tokens,
-        completion_tokens=answer.completion_tokens,
+        prompt_tokens=cost.prompt,
+        completion_tokens=cost.completion,
         logprobs=answer.logprobs,
         latency_s=latency_s,
         teacher=teacher,
-        choices=None if answer.choices is None else tuple(map(_storable_choice, answer.choices)),
+        choices=None if choices is None else tuple(map(_storable, choices)),
     )
 
 
-def _storable(text: str) -> str:
-    """Lone surrogates, which JSON from a server may hold, cannot be written as UTF-8: U+FFFD instead."""
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _storable_choice(choice: TokenChoice) -> TokenChoice:
-    top = tuple((_storable(token), logprob) for token, logprob in choice.top)
-    return TokenChoice(_storable(choice.token), choice.logprob, top)
+def _storable(choice: TokenChoice) -> TokenChoice:
+    top = tuple((storable(token), logprob) for token, logprob in choice.top)
+    return TokenChoice(storable(choice.token), choice.logprob, top)

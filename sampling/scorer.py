@@ -20,7 +20,10 @@ class Scorer(Protocol):
         ...
 
     async def score(self, task: Task, attempt: Attempt) -> Verdict:
-        """Never raises for what an attempt says: what cannot be scored is `unscored`, with its reason."""
+        """Never raises for what an attempt says: what cannot be scored is `unscored`, with its reason.
+
+        An exception all the same makes the attempt unscored (`over_limit`), and the run goes on; a StillroomError
+        (the judge's server is gone, no worker can be started) ends it."""
         ...
 
     async def close(self) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from stillroom.errors import InputError, RunError, StillroomError
+from stillroom.sampling.secrets import blot, named
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -119,10 +120,17 @@ def _cannot(do: str, path: Path, error: OSError) -> RunError:
 
 
 def readable(text: str) -> str:
-    """The text without anything that a terminal obeys or a page lays out: such characters as their codes."""
+    """The text for people: without what `secrets` knows, and with nothing that a terminal obeys or a page lays out.
+    Such characters stand as their codes."""
+    text = named(text)
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def storable(text: str) -> str:
-    """Text that can be written as UTF-8: a lone surrogate, which a model's broken output may hold, becomes U+FFFD."""
-    return _SURROGATE.sub("�", text)
+    """Text that can be written as UTF-8: a lone surrogate, which a model's broken output may hold, becomes U+FFFD,
+    and two that make a pair the character that they stand for. Keys and credentials are taken out of it."""
+    if not text.isascii() and _SURROGATE.search(text):
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return blot(text)

@@ -7,7 +7,6 @@ input was wrong. No traceback for a user's mistake; `--debug` shows one for ever
 from __future__ import annotations
 
 import errno
-import json
 import os
 import signal
 import sys
@@ -128,6 +127,9 @@ def check(
     ] = None,
     gold: Annotated[str, typer.Option("--gold", help="Name of the field with the gold answer.")] = "gold",
     pred: Annotated[str, typer.Option("--pred", help="Name of the field with the answer.")] = "pred",
+    prompt: Annotated[
+        str, typer.Option("--prompt", help="Name of the field with what was asked, where a line has one.")
+    ] = "prompt",
     timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds for one pair.")] = 5.0,
     workers: Annotated[
         int | None, typer.Option("--workers", help="Worker processes; default one a core, four at most.")
@@ -149,11 +151,18 @@ def check(
     policies = _policies(policy or ())
     if against is None:
         summary = check_file(
-            file, out=out, gold=gold, pred=pred, timeout_s=timeout_s, workers=workers, policies=policies
+            file,
+            out=out,
+            gold=gold,
+            pred=pred,
+            prompt=prompt,
+            timeout_s=timeout_s,
+            workers=workers,
+            policies=policies,
         )
         return _print_json(summary.as_dict()) if json else show_check(summary, out)
     found = check_against(
-        file, out=out, gold=gold, pred=pred, timeout_s=timeout_s, workers=workers, policies=policies
+        file, out=out, gold=gold, pred=pred, prompt=prompt, timeout_s=timeout_s, workers=workers, policies=policies
     )
     return _print_json(found.as_dict()) if json else show_against(found, out)
 
@@ -176,10 +185,11 @@ def attempts(
 ) -> None:
     """Export every attempt of a run with its verdict as JSON Lines, which `teacher: {kind: recorded}` replays."""
     from stillroom.recipes.status import attempts as export_attempts
+    from stillroom.sampling.printing import terminal
 
     count = export_attempts(folder, out=out)
     if out is not None:
-        typer.echo(f"{count:,} attempts written to {out}")
+        terminal().print(f"{count:,} attempts written to {out}", soft_wrap=True)
 
 
 @app.command()
@@ -271,9 +281,9 @@ def judge_calibrate(
 
 
 def _print_json(value: Any) -> None:
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    # A model's text may hold half a surrogate pair, which no encoding takes: JSON has an escape for it.
-    typer.echo(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    from stillroom.sampling.printing import json_text
+
+    typer.echo(json_text(value, indent=2))
 
 
 def main() -> None:
@@ -296,6 +306,9 @@ def _main() -> None:
     args = [arg for arg in sys.argv[1:] if arg != "--debug"]
     debug = len(args) < len(sys.argv) - 1
     try:
+        from stillroom.sampling.printing import clean_logs
+
+        clean_logs()
         code = app(args, standalone_mode=False) or 0
         if code == _TYPERS_CTRL_C:
             raise KeyboardInterrupt
@@ -342,17 +355,19 @@ def _fail(error: object, debug: bool, code: int) -> NoReturn:
     if debug:
         import traceback
 
-        traceback.print_exc()
+        _show_error(traceback.format_exc().rstrip("\n"))
     _say(str(error))
     sys.exit(code)
 
 
 def _say(text: str) -> None:
-    from rich.console import Console
+    _show_error(text, "error: ")
 
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print("error:", style="bold red", end=" ")
-    console.print(text, markup=False)
+
+def _show_error(text: str, label: str = "") -> None:
+    from stillroom.sampling.printing import plain, terminal
+
+    terminal(stderr=True).print(plain(label, "bold red") + plain(text), soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -25,11 +25,19 @@ This module imports nothing of ours, so every room may import it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import ClassVar
+
 
 class StillroomError(Exception):
     """Base of all errors raised on purpose. `str(error)` is shown to the user as it is."""
 
     exit_code = 1
+    # Whoever knows what must not be told (keys, values of the environment) puts in here how it is taken out.
+    told: ClassVar[Callable[[str], str]] = str
+
+    def __str__(self) -> str:
+        return type(self).told(super().__str__())
 
 
 class InputError(StillroomError, ValueError):

@@ -122,8 +122,9 @@ class StudentSettings(BaseModel):
     `model`: a hub name, a local folder, or `embedded:…`. `lora`: null or false trains every weight. `batch_size`:
     rows in one pass; one step of the optimiser sees `batch_size × gradient_accumulation` rows. `max_length`:
     tokens of prompt and completion; longer rows are left out and counted, never cut. `warmup_ratio`: share of the
-    steps. `dtype`: `auto` is bfloat16 where the machine computes in it natively, else float32. `seed`: None takes
-    the run's. `system`: the student's system prompt, in training and ever after; None leaves the rows' own.
+    steps. `dtype`, of training and of answering: `auto` is bfloat16 where the machine computes in it natively, else
+    float32. `seed`: None takes the run's. `system`: the student's system prompt, in training and ever after; None
+    leaves the rows' own.
     `save_merged`: also write the adapter merged into the weights, which is what every server can load.
     """
 

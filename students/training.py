@@ -66,8 +66,7 @@ class Trained:
 def make_plan(settings: StudentSettings, seed: int) -> Plan:
     """Device, dtype and seed; the settings' own seed goes before the run's."""
     device = pick_device()
-    dtype = pick_dtype(device) if settings.dtype == "auto" else settings.dtype
-    return Plan(device, dtype, seed if settings.seed is None else settings.seed)
+    return Plan(device, pick_dtype(device, settings.dtype), seed if settings.seed is None else settings.seed)
 
 
 def load_dtype(settings: StudentSettings, plan: Plan) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import subprocess
 import sys
@@ -13,9 +14,31 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
+from stillroom.sampling import secrets
+from tests import tiny as tiny
+
 Body = dict[str, Any]
+
+# Deadlines would fail tests for nothing but a busy machine.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
+
+# Where several processes share the tests out (pytest-xdist), each computes with one thread, and so do those it starts:
+# threads of several processes on the same cores wait for each other most of the time. Read when torch is imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_kept_secret() -> Iterator[None]:
+    """What one test kept secret is not hidden from the next."""
+    secrets.forget()
+    yield
+    secrets.forget()
 
 
 @dataclass(frozen=True)
@@ -112,6 +135,7 @@ class ModelServer:
 def _handler(server: ModelServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # headers and body are two writes: 40 ms between them otherwise
 
         def do_GET(self) -> None:
             self._send(server.models)

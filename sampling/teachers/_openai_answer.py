@@ -1,29 +1,40 @@
 """Reads the body of a chat completion: what servers send in place of one is told apart, never guessed at.
 
-Servers differ in what they leave out, so only what an attempt needs is looked at: the first choice's message, why it
-ended, log-probabilities and usage. Anything else in the body is ignored; anything of these in a wrong shape makes the
-whole body unreadable.
+Servers differ in what they leave out, so only what an attempt needs is looked at. Without a message there is no
+answer, and the body is Unreadable. What comes along with it may be missing or nonsense and costs nobody the answer:
+a reason to end that nobody knows is `unknown`, counts and log-probabilities that cannot be any are absent.
 
->>> read_answer(b'{"choices": [{"message": {"content": "4"}, "finish_reason": "stop"}]}').text
+>>> read_answer(b'{"choices": [{"message": {"content": "4"}, "finish_reason": "stop"}]}').completion.text
 '4'
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
 
+from stillroom.sampling.outside import NotJson, logprob_in, read_json, tokens_in
 from stillroom.sampling.records import Completion, FinishReason, TokenChoice
+from stillroom.sampling.secrets import named
 from stillroom.sampling.thinking import Split, split_thinking
 
 _FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
-_Tokens = Annotated[int | None, Field(ge=0)]
+# Characters of a body that a message quotes, and of those that are looked at for secrets before it is cut.
+_QUOTED, _LOOKED_AT = 120, 65_536
 
 
 class Unreadable(ValueError):
-    """The body is no chat completion. Says where it is wrong, and what the server says of it; not the whole body."""
+    """The body is no chat completion. Says where it is wrong, and how it begins without a secret."""
+
+
+class Read(NamedTuple):
+    """A completion, and what the server counted of it: None for what it did not, which is 0 in the completion."""
+
+    completion: Completion
+    prompt_tokens: int | None
+    completion_tokens: int | None
 
 
 class _Message(BaseModel):
@@ -33,57 +44,54 @@ class _Message(BaseModel):
     reasoning: str | None = None
 
 
-class _Likely(BaseModel):
-    token: str = ""
-    logprob: float
-
-
-class _Token(_Likely):
-    top_logprobs: list[_Likely] | None = None
-
-
-class _Logprobs(BaseModel):
-    content: list[_Token] | None = None
-
-
 class _Choice(BaseModel):
     message: _Message
-    finish_reason: str | None = None
-    logprobs: _Logprobs | None = None
-
-
-class _Usage(BaseModel):
-    prompt_tokens: _Tokens = None
-    completion_tokens: _Tokens = None
+    finish_reason: Any = None
+    logprobs: Any = None
 
 
 class _Answer(BaseModel):
     choices: list[_Choice] = Field(min_length=1)
-    usage: _Usage | None = None
+    usage: Any = None
 
 
-def read_answer(body: bytes, *, choices: bool = False) -> Completion:
-    """The completion of a body; tokens that the server did not count are 0. `choices`: whether they were asked for.
+def read_answer(body: bytes, *, choices: bool = False) -> Read:
+    """The completion of a body. `choices`: whether the likeliest tokens at each place were asked for.
 
     Raises Unreadable.
     """
+    answer = _answer(body)
+    choice, usage = answer.choices[0], answer.usage if isinstance(answer.usage, dict) else {}
+    reasoning, text = _split(choice.message)
+    tokens = _tokens(choice.logprobs)
+    prompt, completed = tokens_in(usage.get("prompt_tokens")), tokens_in(usage.get("completion_tokens"))
+    if text or reasoning:
+        completed = completed or None  # no text comes of no tokens
+    completion = Completion(
+        text=text,
+        reasoning=reasoning,
+        finish_reason=_FINISH.get(str(choice.finish_reason), "unknown"),
+        prompt_tokens=prompt or 0,
+        completion_tokens=completed or 0,
+        logprobs=None if tokens is None else tuple(token.logprob for token in tokens),
+        choices=tokens if choices else None,
+    )
+    return Read(completion, prompt or None, completed)  # nor is there a prompt of none
+
+
+def _answer(body: bytes) -> _Answer:
     try:
-        answer = _Answer.model_validate_json(body)
+        return _Answer.model_validate(read_json(body))
+    except NotJson as error:
+        raise Unreadable(f"the body is not JSON: {error}; {_beginning(body)}") from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "the body"
-        raise Unreadable(f"{where}: {first['msg']}; it begins {body[:120].decode('utf-8', 'replace')!r}") from None
-    choice, usage = answer.choices[0], answer.usage or _Usage()
-    reasoning, text = _split(choice.message)
-    return Completion(
-        text=text,
-        reasoning=reasoning,
-        finish_reason=_FINISH.get(choice.finish_reason or "", "unknown"),
-        prompt_tokens=usage.prompt_tokens or 0,
-        completion_tokens=usage.completion_tokens or 0,
-        logprobs=_logprobs(choice.logprobs),
-        choices=_choices(choice.logprobs) if choices else None,
-    )
+        raise Unreadable(f"{where}: {first['msg']}; {_beginning(body)}") from None
+
+
+def _beginning(body: bytes) -> str:
+    return f"it begins {named(body[:_LOOKED_AT].decode('utf-8', 'replace'))[:_QUOTED]!r}"
 
 
 def _split(message: _Message) -> Split:
@@ -94,18 +102,33 @@ def _split(message: _Message) -> Split:
     return Split(reasoning.strip(), text.lstrip()) if reasoning else split_thinking(text)
 
 
-def _logprobs(found: _Logprobs | None) -> tuple[float, ...] | None:
-    if found is None or found.content is None:
+def _tokens(logprobs: Any) -> tuple[TokenChoice, ...] | None:
+    """The tokens, each with the likeliest at its place; None where one of them has no log-probability: a sum over the
+    others would say something else."""
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
+    if not isinstance(content, list):
         return None
-    return tuple(token.logprob for token in found.content)
+    tokens: list[TokenChoice] = []
+    for entry in content:
+        logprob = logprob_in(entry.get("logprob")) if isinstance(entry, dict) else None
+        if logprob is None:
+            return None
+        tokens.append(TokenChoice(_token(entry), logprob, _top(entry.get("top_logprobs"))))
+    return tuple(tokens)
 
 
-def _choices(found: _Logprobs | None) -> tuple[TokenChoice, ...] | None:
-    if found is None or found.content is None:
-        return None
-    return tuple(TokenChoice(token.token, token.logprob, _top(token.top_logprobs or ())) for token in found.content)
+def _token(entry: dict[str, Any]) -> str:
+    token = entry.get("token")
+    return token if isinstance(token, str) else ""
 
 
-def _top(likely: Sequence[_Likely]) -> tuple[tuple[str, float], ...]:
+def _top(entries: Any) -> tuple[tuple[str, float], ...]:
     """The likeliest first: some servers put the token that was drawn before all others."""
-    return tuple((other.token, other.logprob) for other in sorted(likely, key=lambda other: -other.logprob))
+    return tuple(sorted(_likely(entries if isinstance(entries, list) else []), key=lambda likely: -likely[1]))
+
+
+def _likely(entries: list[Any]) -> Iterator[tuple[str, float]]:
+    for entry in entries:
+        logprob = logprob_in(entry.get("logprob")) if isinstance(entry, dict) else None
+        if logprob is not None:
+            yield _token(entry), logprob

@@ -6,18 +6,23 @@ anybody pointless (a refused key, a missing model, a used-up quota). Servers quo
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
 from stillroom.errors import MissingKey, RequestFailed, TeacherDown
+from stillroom.sampling.outside import NotJson, read_json
 from stillroom.sampling.pacing import End
 from stillroom.sampling.retry import parse_retry_after
-from stillroom.sampling.teachers._openai_http import HttpReply
+from stillroom.sampling.secrets import keep_key, named
+from stillroom.sampling.teachers._openai_http import HttpReply, place_of
 
 _NEWS = {429: End.REFUSED, 503: End.OVERLOADED, 529: End.OVERLOADED, 408: End.TIMED_OUT, 504: End.TIMED_OUT}
+
+
+# Characters of a server's text that a message quotes, and of those that are looked at for secrets before it is cut.
+_QUOTED, _LOOKED_AT = 300, 65_536
 
 
 class Key:
@@ -25,6 +30,7 @@ class Key:
 
     def __init__(self, value: str, variable: str) -> None:
         self.value, self.variable = value, variable
+        keep_key(value)
 
     def refused(self, where: str, status: int) -> MissingKey:
         """The error for a server that takes no such key."""
@@ -33,8 +39,10 @@ class Key:
 
     def blot(self, text: str) -> str:
         """`text` on one line, without the key, at a length that fits a message."""
-        clean = text.replace(self.value, "***") if len(self.value) > 3 else text
-        return " ".join(clean.split())[:300]
+        clean = named(text[:_LOOKED_AT])
+        if len(self.value) > 3:  # one that is too short to be looked for everywhere is looked for here
+            clean = clean.replace(self.value, "***")
+        return " ".join(clean.split())[:_QUOTED]
 
 
 def end_of(status: int) -> End:
@@ -49,6 +57,8 @@ def error_of(reply: HttpReply, key: Key, where: str, now: Callable[[], float] = 
     text = f"HTTP {status}: {key.blot(_reason(inner, status))}"
     if status in (401, 403):
         return key.refused(where, status)
+    if 300 <= status < 400:
+        return RequestFailed(_redirected(reply, key), retryable=False)
     if status == 402 or "insufficient_quota" in _names(inner):
         return TeacherDown(
             f"{text}: the account's quota is used up; what was answered is kept: raise it and run the same "
@@ -66,10 +76,18 @@ def retry_after_s(reply: HttpReply, now: Callable[[], float] = time.time) -> flo
 def _inner(body: bytes) -> Any:
     """The error as the server wrote it: the object in `error`, or whatever there is."""
     try:
-        found = json.loads(body)
-    except ValueError:
-        return body.decode("utf-8", "replace")
+        found = read_json(body)
+    except NotJson:
+        return body[:_LOOKED_AT].decode("utf-8", "replace")
     return found.get("error", found) if isinstance(found, dict) else found
+
+
+def _redirected(reply: HttpReply, key: Key) -> str:
+    place = key.blot(place_of(reply.headers.get("location", ""))) or "another address"
+    return (
+        f"HTTP {reply.status}: the server redirects to {place}, and neither prompts nor keys are sent to another "
+        "server than the recipe's: set teacher.base_url to the address that answers"
+    )
 
 
 def _reason(inner: Any, status: int) -> str:

@@ -15,10 +15,12 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from stillroom.errors import MissingKey
 from stillroom.sampling.pacing import End
+from stillroom.sampling.secrets import keep_address, keep_key
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -32,6 +34,8 @@ CONNECT_TIMEOUT_S = 10.0
 KEEP_ALIVE_S = 4.0
 # No answer is this long; a body without an end must not fill the memory.
 LONGEST_BODY = 64 * 2**20
+# A server may move its paths about (a slash at the end, say), but not in a circle.
+_MOST_REDIRECTS = 5
 
 
 class HttpReply(NamedTuple):
@@ -91,6 +95,8 @@ class Http:
         self._timeout_s = timeout_s
         self._session = _session(key, timeout_s)
         self._proxies = getproxies()
+        for proxy in self._proxies.values():
+            keep_address(proxy)
 
     async def get(self, url: str) -> HttpReply:
         """Raises NoAnswer."""
@@ -109,6 +115,18 @@ class Http:
     async def _exchange(
         self, method: str, url: str, body: bytes | None, stream: Reader | None, patience: Patience
     ) -> HttpReply:
+        """The reply, after redirects within the server. One that leads away is the reply."""
+        for _ in range(_MOST_REDIRECTS):
+            reply = await self._once(method, url, body, stream, patience)
+            further = _redirect(method, url, reply)
+            if further is None:
+                return reply
+            url = further
+        raise NoAnswer(End.BROKEN, f"more than {_MOST_REDIRECTS} redirects")
+
+    async def _once(
+        self, method: str, url: str, body: bytes | None, stream: Reader | None, patience: Patience
+    ) -> HttpReply:
         import aiohttp
 
         try:
@@ -121,7 +139,7 @@ class Http:
             raise NoAnswer(End.TIMED_OUT, patience.why or f"no answer within {self._timeout_s:g} s") from None
         except aiohttp.ClientConnectorError as error:
             raise NoAnswer(End.UNREACHED, str(error.os_error) or type(error).__name__) from None
-        except aiohttp.ClientResponseError as error:  # of a proxy, or too many redirects; its text holds addresses
+        except aiohttp.ClientResponseError as error:  # of a proxy, say; its text holds addresses
             raise NoAnswer(End.BROKEN, f"HTTP {error.status}: {error.message}") from None
         except aiohttp.InvalidURL:
             raise NoAnswer(End.UNREACHED, "it is no address") from None
@@ -130,7 +148,7 @@ class Http:
 
     def _how(self, url: str, body: bytes | None) -> dict[str, Any]:
         parts = urlsplit(url)
-        how: dict[str, Any] = {"data": body}
+        how: dict[str, Any] = {"data": body, "allow_redirects": False}
         if body is not None:
             how["headers"] = {"Content-Type": "application/json"}
         proxy = self._proxies.get(parts.scheme) or self._proxies.get("all")
@@ -139,6 +157,39 @@ class Http:
         if parts.scheme == "https":
             how["ssl"] = _certificates()
         return how
+
+
+def place_of(url: str) -> str:
+    """An address for messages: without a user, a password or a query, any of which may be a secret."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}" if host else parts.path
+
+
+def _redirect(method: str, url: str, reply: HttpReply) -> str | None:
+    """Where to ask the same again; None where the reply is no redirect, or leads to somebody else."""
+    follows = (307, 308) if method == "POST" else (301, 302, 303, 307, 308)
+    if reply.status not in follows or not (location := reply.headers.get("location")):
+        return None
+    try:
+        old, new = urlsplit(url), urlsplit(urljoin(url, location))
+        if not _same_server(old, new):
+            return None
+    except ValueError:  # no address, or no port
+        return None
+    user = old.netloc.rpartition("@")[0]
+    host = new.netloc.rpartition("@")[2]
+    return new._replace(netloc=f"{user}@{host}" if user else host, query=new.query or old.query).geturl()
+
+
+def _same_server(old: SplitResult, new: SplitResult) -> bool:
+    """The same host and port, or the same host by a safer way."""
+    ports = {"http": 80, "https": 443}
+    was, now = ((parts.scheme, parts.port or ports.get(parts.scheme)) for parts in (old, new))
+    return old.hostname == new.hostname and (was == now or (was, now) == (("http", 80), ("https", 443)))
 
 
 def _session(key: str, timeout_s: float) -> ClientSession:
@@ -160,6 +211,9 @@ def _headers(key: str) -> dict[str, str]:
         headers["Authorization"] = f"Bearer {key}"
     for name, variable in (("OpenAI-Organization", "OPENAI_ORG_ID"), ("OpenAI-Project", "OPENAI_PROJECT_ID")):
         if value := os.environ.get(variable, "").strip():
+            if not (value.isascii() and value.isprintable()):
+                raise MissingKey(f"the environment variable {variable} holds characters that fit in no HTTP header")
+            keep_key(value)
             headers[name] = value
     return headers
 

@@ -7,14 +7,15 @@ are taken out. Many servers have no such list, which says nothing; a refused key
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from stillroom.errors import StillroomError, TeacherDown
+from stillroom.sampling.outside import NotJson, read_json
 from stillroom.sampling.pacing import End, Pace
+from stillroom.sampling.secrets import keep_address
 from stillroom.sampling.teachers._openai_errors import Key
-from stillroom.sampling.teachers._openai_http import Http, NoAnswer
+from stillroom.sampling.teachers._openai_http import Http, NoAnswer, place_of
 
 
 class Server:
@@ -22,6 +23,7 @@ class Server:
 
     def __init__(self, base_url: str) -> None:
         self._parts = urlsplit(base_url)
+        keep_address(base_url)
 
     def url(self, path: str) -> str:
         """The address of `path` on it; what it holds behind a question mark stays behind."""
@@ -30,8 +32,7 @@ class Server:
     @property
     def name(self) -> str:
         """The address for messages: without a user, a password or a query, any of which may be a secret."""
-        url = self._parts
-        return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
+        return place_of(self._parts.geturl())
 
     @property
     def has_user(self) -> bool:
@@ -74,11 +75,11 @@ async def _greet(index: int, server: Server, http: Http, pace: Pace, key: Key) -
         raise key.refused(server.name, reply.status)
 
 
-async def offered(server: Server, http: Http) -> str:
+async def offered(server: Server, http: Http, key: Key) -> str:
     """Names of models that the server offers; "" where it does not say."""
     try:
         reply = await http.get(server.url("models"))
-        names = [str(model["id"]) for model in json.loads(reply.body)["data"]]
-    except (NoAnswer, ValueError, LookupError, TypeError):
+        names = [str(model["id"]) for model in read_json(reply.body)["data"][:5]]
+    except (NoAnswer, NotJson, LookupError, TypeError):
         return ""  # no such list, or one of another shape: the message does without it
-    return ", ".join(names[:5])[:300]
+    return key.blot(", ".join(names))

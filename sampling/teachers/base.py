@@ -60,3 +60,33 @@ class CountsTokens(Protocol):
     def count_tokens(self, messages: Messages) -> int:
         """Tokens of the prompt. Raises InputError for messages that the model's template does not take."""
         ...
+
+
+@runtime_checkable
+class KnowsTokens(Protocol):
+    """What a teacher may offer besides: the special tokens of its tokenizer, which no text by others may hold."""
+
+    @property
+    def special_tokens(self) -> frozenset[str]:
+        """As text, such as `<|im_end|>`. Loads the tokenizer, no weights."""
+        ...
+
+
+@runtime_checkable
+class ComputesHere(Protocol):
+    """What a teacher has that loads a model on this machine."""
+
+    @property
+    def dtype(self) -> str | None:
+        """The type of number that the model computes in, as torch names it; None as long as it is not loaded."""
+        ...
+
+
+def special_tokens_of(teacher: Teacher) -> frozenset[str]:
+    """The special tokens of a teacher's tokenizer; none where it has no tokenizer at hand."""
+    return teacher.special_tokens if isinstance(teacher, KnowsTokens) else frozenset()
+
+
+def dtype_of(teacher: Teacher) -> str | None:
+    """What a teacher's model computes in; None where it is not on this machine, or was not needed."""
+    return teacher.dtype if isinstance(teacher, ComputesHere) else None

@@ -39,6 +39,12 @@ class Prompts:
     def _tokenizer(self) -> Any:
         return models.load_tokenizer(self._model)
 
+    @functools.cached_property
+    def special_tokens(self) -> frozenset[str]:
+        """All tokens that the tokenizer keeps apart from text."""
+        added = self._tokenizer.added_tokens_decoder.values()
+        return frozenset(self._tokenizer.all_special_tokens) | {str(token) for token in added if token.special}
+
     def count(self, messages: Sequence[Message]) -> int:
         """Tokens of the prompt. Raises InputError as `encode_chat` does."""
         return len(encode_chat(self._tokenizer, messages))

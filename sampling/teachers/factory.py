@@ -30,7 +30,8 @@ def make_teacher(settings: TeacherSettings, *, base: Path) -> Teacher:
         case VllmSettings():
             from stillroom.sampling.teachers.vllm import VllmTeacher
 
-            return VllmTeacher(settings.model, concurrency=settings.concurrency, engine=settings.engine)
+            v = settings
+            return VllmTeacher(v.model, concurrency=v.concurrency, dtype=v.dtype, engine=v.engine)
         case RecordedSettings():
             from stillroom.sampling.teachers.recorded import RecordedTeacher
 

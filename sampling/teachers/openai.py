@@ -15,12 +15,14 @@ import asyncio
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from stillroom.errors import InputError, MissingKey, RequestFailed
-from stillroom.sampling._pacing_tokens import Costs
+from stillroom.sampling._pacing_tokens import Cost, Costs, estimated_cost
 from stillroom.sampling.pacing import End, Pace, RateLimits, Turn
 from stillroom.sampling.records import Completion, Request, Usage
+from stillroom.sampling.secrets import named_in
 from stillroom.sampling.teachers._openai_answer import Unreadable, read_answer
 from stillroom.sampling.teachers._openai_errors import Key, end_of, error_of, retry_after_s
 from stillroom.sampling.teachers._openai_http import Http, HttpReply, NoAnswer, Patience
@@ -72,10 +74,11 @@ class OpenAITeacher:
 
     @property
     def identity(self) -> str:
-        """The model's name, the teacher's own name where it has one, and what is sent along; not the addresses."""
-        extra = f" {sorted(self._extra_body.items())}" if self._extra_body else ""
-        name = f" at {self._name}" if self._name is not None else ""
-        return f"openai:{self._model}{name}{extra}"
+        """The model's name, the teacher's own name where it has one, and what is sent along; not the addresses. What
+        the environment gave has its name."""
+        extra = f" {sorted(named_in(self._extra_body).items())}" if self._extra_body else ""
+        name = f" at {named_in(self._name)}" if self._name is not None else ""
+        return f"openai:{named_in(self._model)}{name}{extra}"
 
     @property
     def concurrency(self) -> int:
@@ -146,13 +149,18 @@ class OpenAITeacher:
 
     def _read(self, reply: HttpReply, turn: Turn, request: Request, usage: Usage) -> Completion:
         try:
-            answer = read_answer(reply.body, choices=request.sampling.top_logprobs > 0)
+            read = read_answer(reply.body, choices=request.sampling.top_logprobs > 0)
         except Unreadable as error:
             raise NoAnswer(End.BROKEN, f"no chat completion: {error}") from None
-        usage.prompt_tokens, usage.completion_tokens = answer.prompt_tokens, answer.completion_tokens
+        answer = read.completion
+        parts = usage.completion_tokens or 0  # of a stream
+        usage.uncounted = read.prompt_tokens is None or read.completion_tokens is None
+        usage.prompt_tokens, usage.completion_tokens = read.prompt_tokens, read.completion_tokens
+        if read.completion_tokens is None:
+            answer = replace(answer, completion_tokens=parts)
         self._costs.note(request.task_id, answer.prompt_tokens, answer.completion_tokens)
-        tokens = answer.prompt_tokens + answer.completion_tokens
-        turn.end(End.ANSWERED, tokens=tokens, completion_tokens=answer.completion_tokens)
+        cost = estimated_cost(request, answer) if usage.uncounted else Cost.of(answer)
+        turn.end(End.ANSWERED, tokens=cost.prompt + cost.completion, completion_tokens=cost.completion)
         return answer
 
     def _body(self, request: Request) -> bytes:
@@ -185,7 +193,7 @@ class OpenAITeacher:
     async def _refusal(self, http: Http, server: Server, reply: HttpReply) -> Exception:
         if reply.status != 404:
             return error_of(reply, self._key, server.name)
-        names = await offered(server, http)
+        names = await offered(server, http, self._key)
         if not names:
             return InputError(
                 f"{server.name} answered 404 for the model {self._model!r}: correct teacher.model, or "

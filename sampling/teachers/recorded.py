@@ -13,15 +13,16 @@ Bad lines are refused before anything is drawn, with file and line.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from stillroom.errors import InputError, MissingFile, RequestFailed
 from stillroom.sampling.hashing import digest
+from stillroom.sampling.outside import read_json, tokens_in
 from stillroom.sampling.prompt import with_input
 from stillroom.sampling.records import Completion, FinishReason, Messages, Request, Usage
+from stillroom.sampling.secrets import named_in
 from stillroom.sampling.teachers.base import OutOfAttempts
 from stillroom.sampling.teachers.settings import RecordedColumn, RecordedSettings
 from stillroom.sampling.thinking import Split, split_thinking
@@ -46,7 +47,7 @@ class RecordedTeacher:
             raise MissingFile(f"the recording {self._path} is not there: correct teacher.path")
         how = settings.model_dump(mode="json", include=_IDENTIFYING | ({"input"} if settings.input else set()))
         content = _read(self._path)
-        self._identity = f"{settings.model}@{digest([hashlib.sha256(content).hexdigest(), how], 12)}"
+        self._identity = f"{named_in(settings.model)}@{digest([hashlib.sha256(content).hexdigest(), how], 12)}"
         self._recordings: dict[str, dict[int, _Recording]] = {}
         for line, row in _rows(self._path, content):
             self._add(line, row)
@@ -146,8 +147,8 @@ def _rows(path: Path, content: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]
         if not raw.strip():
             continue
         try:
-            row = json.loads(raw.decode("utf-8-sig"))
-        except (ValueError, RecursionError) as error:
+            row = read_json(raw.decode("utf-8-sig"))
+        except ValueError as error:
             raise InputError(f"{path}:{number}: not a line of JSON in UTF-8: {error}") from None
         if not isinstance(row, dict):
             raise InputError(f"{path}:{number}: expected an object, found {type(row).__name__}")
@@ -174,6 +175,6 @@ def _normalised(text: str) -> str:
 
 
 def _count(recorded: Any, text: str) -> int:
-    if isinstance(recorded, int) and recorded >= 0:
-        return recorded
+    if (counted := tokens_in(recorded)) is not None:
+        return counted
     return -(-len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN)

@@ -16,9 +16,10 @@ from stillroom.sampling.pacing import RateLimits
 from stillroom.sampling.prompt import Example, Prompt
 from stillroom.sampling.records import SamplingParams
 from stillroom.sampling.retry import RetrySettings
+from stillroom.sampling.secret_names import secrets_in
 
-# Not "token", which is in the name of many a sampling setting.
-_SECRET = re.compile(r"api.?key|authorization|password|secret", re.IGNORECASE)
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+"""What a local model computes in; `auto` is what this machine does fast (see `models.pick_dtype`)."""
 
 
 class _Settings(BaseModel):
@@ -85,9 +86,8 @@ class OpenAISettings(_Settings):
     @field_validator("extra_body")
     @classmethod
     def _no_key(cls, body: dict[str, Any]) -> dict[str, Any]:
-        for name in body:
-            if _SECRET.search(name):
-                raise ValueError(f"{name} looks like a secret: name its environment variable in api_key_env")
+        if (place := next(secrets_in(body), None)) is not None:
+            raise ValueError(f"{place} looks like a secret: name its environment variable in api_key_env")
         return body
 
 
@@ -124,17 +124,32 @@ class TransformersSettings(_Settings):
     kind: Literal["transformers"]
     model: str = Field(min_length=1)
     concurrency: int = Field(default=64, ge=1)
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Dtype = "auto"
     device: str = "auto"
 
 
 class VllmSettings(_Settings):
-    """vLLM's engine in this process. `engine` is handed to it as it is (tensor_parallel_size, max_model_len, …)."""
+    """vLLM's engine in this process. `engine` is handed to it as it is (tensor_parallel_size, max_model_len, …);
+    `dtype` may be named there too, in vLLM's words, but not in both places."""
 
     kind: Literal["vllm"]
     model: str = Field(min_length=1)
     concurrency: int = Field(default=256, ge=1)
+    dtype: Dtype = "auto"
     engine: dict[str, Any] = {}
+
+    @field_validator("engine")
+    @classmethod
+    def _no_key(cls, engine: dict[str, Any]) -> dict[str, Any]:
+        if (place := next(secrets_in(engine), None)) is not None:
+            raise ValueError(f"{place} looks like a secret: vLLM reads it from the environment (HF_TOKEN)")
+        return engine
+
+    @model_validator(mode="after")
+    def _one_dtype(self) -> VllmSettings:
+        if self.dtype != "auto" and "dtype" in self.engine:
+            raise ValueError(f"dtype is {self.dtype} and engine.dtype {self.engine['dtype']}: name it once")
+        return self
 
 
 class RecordedColumn(BaseModel):

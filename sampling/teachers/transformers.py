@@ -72,6 +72,11 @@ class TransformersTeacher:
         return self._concurrency
 
     @property
+    def dtype(self) -> str | None:
+        """What the model computes in; None as long as it is not loaded."""
+        return self._worker.dtype
+
+    @property
     def context(self) -> int | None:
         """Tokens that prompt and answer may have together; None where the model does not say. Loads no weights."""
         return self._prompts.context
@@ -79,6 +84,11 @@ class TransformersTeacher:
     def count_tokens(self, messages: Messages) -> int:
         """Tokens of a prompt. Loads the tokenizer, no weights."""
         return self._prompts.count(messages)
+
+    @property
+    def special_tokens(self) -> frozenset[str]:
+        """Those of the model's tokenizer. Loads it, and no weights."""
+        return self._prompts.special_tokens
 
     async def sample(self, request: Request, usage: Usage) -> Completion:
         """Answers one request.
@@ -101,11 +111,12 @@ class TransformersTeacher:
 
 
 class Worker:
-    """The thread that owns the engine. Never leaves a future unanswered."""
+    """The thread that owns the engine. Never leaves a future unanswered. `dtype`: the model's, once it is loaded."""
 
     def __init__(self, load: Callable[[], Engine], model: str) -> None:
         self._load = load
         self._model = model
+        self.dtype: str | None = None
         self._inbox: deque[Job] = deque()
         self._changed = threading.Condition()
         self._stopping = False
@@ -134,6 +145,7 @@ class Worker:
         engine = None
         try:
             engine = self._load()
+            self.dtype = str(engine.model.dtype).removeprefix("torch.")
             while self._take(engine):
                 self._step(engine)
             error: BaseException = RunError(f"the teacher {self._model!r} was closed before it had answered")

@@ -1,9 +1,9 @@
 """A teacher that runs vLLM in this process: continuous batching, paged attention, prefix caching; GPUs, or a CPU.
 
 vLLM's engine runs in processes of its own, which are started with the first request (half a minute and more), and
-ended by `close()`; should this process be killed, a small guard ends them; Ctrl-C does not reach them. On a CPU it
-needs settings that vLLM does not choose by itself; they are set only where there is no GPU, and `engine` overrides
-them.
+ended by `close()`; should this process be killed, a small guard ends them; Ctrl-C does not reach them. It
+computes in what the machine does fast (`models.pick_dtype`), and on a CPU it needs settings that vLLM does not choose
+by itself; `dtype` and `engine` override them.
 
 It refuses prompts that do not fit the engine's context. vLLM's own chatter is silenced unless VLLM_LOGGING_LEVEL is
 set. Draws are seeded one by one on a GPU; vLLM's CPU engine cannot, so there the engine as a whole is.
@@ -48,12 +48,19 @@ ANSWER_SETTINGS = ("quantization", "hf_overrides", "kv_cache_dtype", "rope_scali
 class VllmTeacher:
     """Samples from the model called `model` (see `stillroom.sampling.models`), an adapter included.
 
-    `concurrency`: requests in flight. `engine`: arguments of vLLM's `AsyncEngineArgs`, over those chosen here.
-    `name`: the identity to be recorded instead of the weights' fingerprint.
+    `concurrency`: requests in flight. `dtype`: as `load_model` has it. `engine`: arguments of vLLM's
+    `AsyncEngineArgs`, over those chosen here. `name`: the identity to be recorded in place of the weights'
+    fingerprint.
     """
 
     def __init__(
-        self, model: str, *, concurrency: int = 256, name: str | None = None, engine: dict[str, Any] | None = None
+        self,
+        model: str,
+        *,
+        concurrency: int = 256,
+        dtype: str = "auto",
+        name: str | None = None,
+        engine: dict[str, Any] | None = None,
     ) -> None:
         if concurrency < 1:
             raise InputError(f"concurrency is {concurrency}: it must be at least 1")
@@ -62,6 +69,8 @@ class VllmTeacher:
         self.model = model
         self._concurrency = concurrency
         self._name = name
+        self._dtype = dtype
+        self._used: str | None = None
         self._settings = dict(engine or {})
         self._prompts = Prompts(model)
         self._starting: asyncio.Future[Loaded] | None = None
@@ -81,6 +90,11 @@ class VllmTeacher:
         return self._concurrency
 
     @property
+    def dtype(self) -> str | None:
+        """What the engine computes in; None as long as it has not started."""
+        return self._used
+
+    @property
     def context(self) -> int | None:
         """Tokens that prompt and answer may have together, as set for the engine, or else as the model has them."""
         given = self._settings.get("max_model_len")
@@ -90,9 +104,15 @@ class VllmTeacher:
         """Tokens of a prompt. Starts no engine."""
         return self._prompts.count(messages)
 
+    @property
+    def special_tokens(self) -> frozenset[str]:
+        """Those of the model's tokenizer. Loads it, and no weights."""
+        return self._prompts.special_tokens
+
     async def sample(self, request: Request, usage: Usage) -> Completion:
         """Answers one request. Raises RequestFailed for a request that vLLM refuses, RunError if its engine died."""
         loaded = await self._load()
+        self._used = loaded.dtype
         prompt = loaded.encode(request)
         usage.prompt_tokens, usage.completion_tokens = len(prompt), 0
         pieces = Pieces(top=request.sampling.top_logprobs)
@@ -123,14 +143,14 @@ class VllmTeacher:
         if self._closed:
             raise RunError(f"the teacher {self.model!r} has been closed: make a new one")
         if self._starting is None:
-            start = asyncio.to_thread(_start, self.model, self._concurrency, self._settings)
+            start = asyncio.to_thread(_start, self.model, self._concurrency, self._dtype, self._settings)
             self._starting = asyncio.ensure_future(start)
         return await asyncio.shield(self._starting)
 
 
 @dataclass(slots=True)
 class Loaded:
-    """A running engine. `context`: tokens that prompt and answer may have together."""
+    """A running engine. `context`: tokens that prompt and answer may have together; `dtype`: what it computes in."""
 
     engine: Any
     tokenizer: Any
@@ -139,6 +159,7 @@ class Loaded:
     seeded: bool
     adapter: Any
     guard: _vllm_guard.Guard
+    dtype: str
 
     def encode(self, request: Request) -> list[int]:
         """The token ids of the prompt. Raises RequestFailed for one that does not fit the context."""
@@ -181,10 +202,13 @@ class Place(NamedTuple):
     adapter: Path | None
 
 
-def engine_settings(place: Place, concurrency: int, given: Mapping[str, Any], *, on_cpu: bool) -> dict[str, Any]:
-    """The arguments for vLLM's engine; those given by the user come last."""
+def engine_settings(
+    place: Place, concurrency: int, given: Mapping[str, Any], *, on_cpu: bool, dtype: str = "auto"
+) -> dict[str, Any]:
+    """The arguments for vLLM's engine; those given by the user come last. `dtype`: as `load_model` has it."""
     settings: dict[str, Any] = {
         "model": place.model,
+        "dtype": models.pick_dtype("cpu" if on_cpu else "cuda", dtype),
         "max_num_seqs": concurrency,
         "enable_prefix_caching": True,
         "disable_log_stats": True,
@@ -192,20 +216,20 @@ def engine_settings(place: Place, concurrency: int, given: Mapping[str, Any], *,
         "stream_interval": STREAM_INTERVAL,
     }
     if on_cpu:
-        settings |= {"dtype": "bfloat16", "enforce_eager": True}
+        settings["enforce_eager"] = True
     if place.adapter is not None:
         rank = json.loads((place.adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"]
         settings |= {"enable_lora": True, "max_lora_rank": max(8, 1 << (int(rank) - 1).bit_length())}
     return settings | dict(given)
 
 
-def _start(model: str, concurrency: int, given: Mapping[str, Any]) -> Loaded:
+def _start(model: str, concurrency: int, dtype: str, given: Mapping[str, Any]) -> Loaded:
     folder = Path(models.resolve_model(model).path)
     base = models.adapter_base(folder)
     place = Place(str(folder), None) if base is None else Place(models.resolve_model(base).path, folder)
     tokenizer = models.load_tokenizer(model)
     with quiet_vllm() as on_cpu:
-        settings = engine_settings(place, concurrency, given, on_cpu=on_cpu)
+        settings = engine_settings(place, concurrency, given, on_cpu=on_cpu, dtype=dtype)
         guard = _vllm_guard.Guard()
         try:
             with guard.watching():
@@ -217,8 +241,9 @@ def _start(model: str, concurrency: int, given: Mapping[str, Any]) -> Loaded:
                 "see why"
             ) from error
     context = int(engine.model_config.max_model_len)
+    used = str(engine.model_config.dtype).removeprefix("torch.")
     ends = sorted(end_tokens(tokenizer, None))
-    return Loaded(engine, tokenizer, ends, context, not on_cpu, _adapter(place), guard)
+    return Loaded(engine, tokenizer, ends, context, not on_cpu, _adapter(place), guard, used)
 
 
 @contextlib.contextmanager

@@ -36,7 +36,9 @@ USD_PER_RIGHT = "usd_per_right"
 Attempts = Mapping[str, Sequence[ScoredAttempt]]
 """The attempts of a model at each task, at least one, by task id."""
 
-NOT_IN_FORM = frozenset({Reason.NO_ANSWER, Reason.UNPARSED_ANSWER, Reason.TRUNCATED, Reason.NEEDS_POLICY})
+NOT_IN_FORM = frozenset(
+    {Reason.NO_ANSWER, Reason.UNPARSED_ANSWER, Reason.TRUNCATED, Reason.NEEDS_POLICY, Reason.NOT_WORKED_OUT}
+)
 """Unscored for what the model wrote: it gives no answer that could be compared. Other reasons (no gold answer, a time
 limit, a judge that failed) say nothing of its form."""
 

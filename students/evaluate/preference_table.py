@@ -11,9 +11,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from rich.table import Table
-from rich.text import Text
-
+from stillroom.sampling.printing import Table, plain
 from stillroom.students.evaluate.results import Evaluation, Result
 
 BEFORE, AFTER = "student_before", "student_after"
@@ -67,9 +65,9 @@ def preference_table(evaluation: Evaluation) -> Table:
             page.add_row(table)
     for c in evaluation.comparisons:
         points = f"{100 * c.difference:+.1f} points [{100 * c.low:+.1f}, {100 * c.high:+.1f}]"
-        page.add_row(Text(f"\nnot trained, after − before: {points}, McNemar exact p = {c.p:.3g}, n = {c.n}"))
+        page.add_row(plain(f"\nnot trained, after − before: {points}, McNemar exact p = {c.p:.3g}, n = {c.n}"))
     for note in evaluation.notes:
-        page.add_row(Text(f"note: {note}", style="yellow"))
+        page.add_row(plain(f"note: {note}", "yellow"))
     return page
 
 
@@ -131,4 +129,4 @@ def _cells(row: Result, form: str) -> tuple[str, str]:
                 return f"{value:+.3f}"
         return f"{value:.3f}"
 
-    return shown(row.value), f"\\[{shown(row.low)}, {shown(row.high)}]"
+    return shown(row.value), f"[{shown(row.low)}, {shown(row.high)}]"

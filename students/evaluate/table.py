@@ -13,13 +13,12 @@ from __future__ import annotations
 from itertools import groupby
 
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.markup import escape
 from rich.measure import Measurement
 from rich.segment import Segment
 from rich.style import Style
-from rich.table import Table
-from rich.text import Text
 
+from stillroom.sampling.printing import Table
+from stillroom.sampling.printing import plain as printed
 from stillroom.students.evaluate.measures import SHARE_IN_FORM
 from stillroom.students.evaluate.results import (
     ACCURACY,
@@ -84,11 +83,11 @@ def eval_table(evaluation: Evaluation) -> Table:
     parts = (at_k_block(evaluation), seeds_block(evaluation), forgetting_block(evaluation))
     for part in (_differences(of_tasks), *parts):
         if part is not None:
-            page.add_row(Text(f"\n{part.title}", style="bold"))
+            page.add_row(printed(f"\n{part.title}", "bold"))
             page.add_row(part.table)
-    page.add_row(Text(f"\n{_how(evaluation.comparisons)}", style="dim"))
+    page.add_row(printed(f"\n{_how(evaluation.comparisons)}", "dim"))
     for note in evaluation.notes:
-        page.add_row(Text(f"note: {note}", style="yellow"))
+        page.add_row(printed(f"note: {note}", "yellow"))
     return page
 
 
@@ -145,9 +144,9 @@ def _add_model(table: Table, evaluation: Evaluation, who: str) -> None:
     """One row; a dash where a number was not measured."""
     found, tokens, colour = evaluation.find(who), evaluation.find(who, MEAN_TOKENS), COLOURS.get(who, "default")
     table.add_row(
-        f"[{colour}]{escape(who)}[/]",
-        f"[{colour}]{share(found)}[/]",
-        escape(limits(found.low, found.high)) if found else "–",
+        printed(who, colour),
+        printed(share(found), colour),
+        limits(found.low, found.high) if found else "–",
         Whisker(found, colour) if found else "",
         str(found.n) if found else "–",
         share(evaluation.find(who, SHARE_IN_FORM), 0),
@@ -165,10 +164,10 @@ def _differences(comparisons: list[Comparison]) -> Block | None:
     add_columns(table, "", "points", "95 % interval", p_header(comparisons), "reach")
     table.add_column("", no_wrap=True)
     for a, group in groupby(comparisons, key=lambda c: c.a):
-        table.add_row(escape(f"{a} −"))
+        table.add_row(f"{a} −")
         for c in group:
-            interval = escape(limits(c.low, c.high))
-            table.add_row(escape(f"  {c.b}"), points(c.difference), interval, p_shown(c), _reach(c), verdict(c))
+            interval = limits(c.low, c.high)
+            table.add_row(f"  {c.b}", points(c.difference), interval, p_shown(c), _reach(c), verdict(c))
     return found
 
 

@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
+from stillroom.sampling.printing import Table
 from stillroom.students.evaluate.measure import DIFFERENCE_OVER_SEEDS, OVER_SEEDS
 from stillroom.students.evaluate.results import Comparison, Evaluation, Result
 from stillroom.students.evaluate.wording import (
@@ -80,12 +80,12 @@ def at_k_block(evaluation: Evaluation) -> Block | None:
     for row, k in rows:
         majority = evaluation.find(row.who, f"majority_at_{k}")
         sides = (share(row), _of(row), share(majority), _of(majority))
-        table.add_row(escape(row.who), str(k), *sides, f"{row.n:,}")
+        table.add_row(row.who, str(k), *sides, f"{row.n:,}")
     return found
 
 
 def _of(row: Result | None) -> str:
-    return escape(limits(row.low, row.high)) if row else "–"
+    return limits(row.low, row.high) if row else "–"
 
 
 # -- several seeds -------------------------------------------------------------------------------------------------
@@ -101,10 +101,10 @@ def seeds_block(evaluation: Evaluation) -> Block | None:
     for row in students:
         each = [plain(value) for value in (row.model_extra or {}).get("each", ())]
         name = f"{row.who} over {len(each)} trainings: {', '.join(each)} %"
-        found.table.add_row(escape(name), plain(row.value), _of(row), f"{row.n:,}")
+        found.table.add_row(name, plain(row.value), _of(row), f"{row.n:,}")
         for other in evaluation.results:
             if (other.who, other.metric) == (row.who, DIFFERENCE_OVER_SEEDS):
-                against = escape(f"minus {text_of(other, 'against')}")
+                against = f"minus {text_of(other, 'against')}"
                 found.table.add_row(against, points(other.value), _of(other), f"{other.n:,}")
     return found
 
@@ -128,21 +128,21 @@ def forgetting_block(evaluation: Evaluation) -> Block | None:
     return found
 
 
-def _tasks(evaluation: Evaluation, comparisons: list[Comparison]) -> Iterator[tuple[str, ...]]:
+def _tasks(evaluation: Evaluation, comparisons: list[Comparison]) -> Iterator[tuple[str | Text, ...]]:
     for c in comparisons:
         metric = text_of(c, "metric") or ""
         sides = (share(evaluation.find(who, metric)) for who in (c.b, c.a))
-        change = (points(c.difference), escape(limits(c.low, c.high)), p_shown(c), verdict(c))
-        yield escape(metric.removesuffix(SUFFIX)), f"{c.n:,}", *sides, *change
+        change = (points(c.difference), limits(c.low, c.high), p_shown(c), verdict(c))
+        yield metric.removesuffix(SUFFIX), f"{c.n:,}", *sides, *change
 
 
-def _texts(evaluation: Evaluation, ratios: Sequence[Result]) -> Iterator[tuple[str, ...]]:
+def _texts(evaluation: Evaluation, ratios: Sequence[Result]) -> Iterator[tuple[str | Text, ...]]:
     """Perplexity: the change is that of its ratio, in percent of what it was. Where several models were measured,
     each is named."""
     for ratio in ratios:
         sides = (evaluation.find(who, PERPLEXITY) for who in (text_of(ratio, "against") or "", ratio.who))
         values = (f"{row.value:,.2f}" if row else "–" for row in sides)
-        change = (f"{points(ratio.value - 1)} %", escape(limits(ratio.low - 1, ratio.high - 1)))
+        change = (f"{points(ratio.value - 1)} %", limits(ratio.low - 1, ratio.high - 1))
         said = direction(ratio.low, ratio.high, 1.0, less_is_better=True)
-        name = PERPLEXITY if len(ratios) == 1 else escape(f"{PERPLEXITY}, {ratio.who}")
+        name = PERPLEXITY if len(ratios) == 1 else f"{PERPLEXITY}, {ratio.who}"
         yield name, f"{ratio.n:,}", *values, *change, "", said

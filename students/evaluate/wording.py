@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from rich.text import Text
+
 from stillroom.students.evaluate.results import Comparison, Result
 
 TESTS = {"mcnemar_exact": "McNemar exact", "sign_flip": "exchanged signs"}
@@ -57,17 +59,17 @@ def text_of(record: Result | Comparison, key: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def verdict(comparison: Comparison) -> str:
+def verdict(comparison: Comparison) -> Text:
     """What the interval and p, after Holm where it was corrected, say of a against b, and nothing more."""
     p = extra(comparison, "p_holm")
     shown = p is None or p < SHOWN_AT
-    return direction(comparison.low, comparison.high, 0.0) if shown else NOT_SHOWN
+    return direction(comparison.low, comparison.high, 0.0) if shown else _NOT_SHOWN
 
 
-NOT_SHOWN = "[dim]not shown[/]"
+_BETTER, _WORSE, _NOT_SHOWN = Text("better", "green"), Text("worse", "red"), Text("not shown", "dim")
 
 
-def direction(low: float, high: float, nothing: float, *, less_is_better: bool = False) -> str:
+def direction(low: float, high: float, nothing: float, *, less_is_better: bool = False) -> Text:
     """The word for an interval that lies on one side of `nothing`."""
-    up, down = ("[red]worse[/]", "[green]better[/]") if less_is_better else ("[green]better[/]", "[red]worse[/]")
-    return up if low > nothing else down if high < nothing else NOT_SHOWN
+    up, down = (_WORSE, _BETTER) if less_is_better else (_BETTER, _WORSE)
+    return up if low > nothing else down if high < nothing else _NOT_SHOWN

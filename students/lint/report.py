@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from stillroom.errors import TrainingError
-from stillroom.sampling.writing import readable, replaced, storable
+from stillroom.sampling.writing import replaced, storable
 from stillroom.students.lint.findings import Finding
 from stillroom.students.lint.masks import MaskedRow, legend, mask_text
 from stillroom.students.lint.page import mask_page
 
 if TYPE_CHECKING:
     from rich.console import Group
-    from rich.table import Table
+
+    from stillroom.sampling.printing import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,21 +98,19 @@ class LintReport:
 
     def table(self) -> Table:
         """For a terminal: what was found, what it does, what to do about it."""
-        from rich.table import Table
-        from rich.text import Text
+        from stillroom.sampling.printing import Table, plain
 
-        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, title=self.summary, title_justify="left")
-        table.title_style = "bold"
+        shown: dict[str, Any] = {"title_justify": "left", "title_style": "bold", "show_header": False}
+        table = Table(title=self.summary, box=None, padding=(0, 2, 0, 0), **shown)
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
         for found in self.findings:
             colour = "red" if found.severity == "error" else "yellow"
             for number, (label, text) in enumerate(_lines(found)):
                 style = colour if number == 0 else "dim"
-                # Text, not markup: names and details may hold what a model wrote.
-                table.add_row(Text(label, style=style), Text(readable(text), style="bold" if number == 0 else ""))
+                table.add_row(plain(label, style), plain(text, "bold" if number == 0 else ""))
         for note in (*self.notes, *(f"not looked at: {name} ({why})" for name, why in self.skipped.items())):
-            table.add_row(Text("note", style="dim"), Text(readable(note), style="dim"))
+            table.add_row(plain("note", "dim"), plain(note, "dim"))
         return table
 
     def masks(self) -> Group:

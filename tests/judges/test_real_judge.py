@@ -36,7 +36,7 @@ from stillroom.recipes.display import Display
 from stillroom.recipes.showing_pairs import calibrate_judge
 from stillroom.sampling.asking import Asker
 from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.models import resolve_model
+from stillroom.sampling.models import pick_device, pick_dtype, resolve_model
 from stillroom.sampling.records import SamplingParams
 from stillroom.sampling.teachers._vllm_guard import Guard, descendants, running
 from stillroom.sampling.teachers.openai import OpenAITeacher
@@ -46,7 +46,7 @@ from tests.judges._asking import TASK, answered
 pytestmark = [pytest.mark.slow, pytest.mark.vllm, pytest.mark.timeout(600)]
 
 DATA = Path(os.environ.get("STILLROOM_DATA", Path(__file__).parents[3] / "shared" / "data")) / "llmbar"
-PAIRS = 40
+PAIRS = 30  # the fewest that the gate looks at
 MODEL, CONTEXT = "smollm2", 2048
 QUIET = Display(quiet=True)
 READY_WITHIN_S, GONE_WITHIN_S = 240.0, 20.0
@@ -115,8 +115,8 @@ def _start(folder: str, server: Served, log: IO[bytes]) -> subprocess.Popen[byte
 
 
 def _command(folder: str, port: int) -> list[str]:
-    settings = {"model": folder, "served-model-name": MODEL, "host": "127.0.0.1", "port": port, "dtype": "bfloat16"}
-    settings |= {"max-model-len": CONTEXT, "max-num-seqs": 16}
+    settings = {"model": folder, "served-model-name": MODEL, "host": "127.0.0.1", "port": port}
+    settings |= {"dtype": pick_dtype(pick_device()), "max-model-len": CONTEXT, "max-num-seqs": 16}
     given = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
     return ["nice", "-n", "5", sys.executable, "-m", "vllm.entrypoints.openai.api_server", *given, "--enforce-eager"]
 
@@ -176,9 +176,11 @@ def _no_detours(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def labelled(folder: Path) -> Path:
-    """Forty pairs in LLMBar's form: its own first ones where its data is there, else capitals, right and wrong."""
+    """Pairs in LLMBar's form: its own shortest ones where its data is there, else capitals, right and wrong. Short,
+    because a processor reads long prompts slowly, and what is shown here does not depend on their length."""
     known = DATA / "LLMBar_Natural.json"
-    rows = json.loads(known.read_text(encoding="utf-8"))[:PAIRS] if known.is_file() else _capitals()
+    rows = json.loads(known.read_text(encoding="utf-8")) if known.is_file() else _capitals()
+    rows = sorted(rows, key=lambda row: sum(len(row[key]) for key in ("input", "output_1", "output_2")))[:PAIRS]
     path = folder / "LLMBar_Natural.json"
     path.write_text(json.dumps(rows), encoding="utf-8")
     return path

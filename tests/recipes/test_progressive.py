@@ -12,14 +12,13 @@ from stillroom.errors import InputError, MissingFile, RecipeError
 from stillroom.recipes.display import Display
 from stillroom.recipes.progressive_runner import ProgressiveResult, _of_stage, _pairs
 from stillroom.recipes.running import run
-from stillroom.sampling.models import fingerprint
+from stillroom.sampling.models import fingerprint, pick_device, pick_dtype
 from stillroom.sampling.records import Task, user
 from stillroom.students.evaluate.results import Result
 from stillroom.traces.tasks import TaskSet
 from tests.conftest import stillroom, write_sums
-from tests.recipes.test_loop import attempts_in, nothing_is_done, to_the_end, trainable, write_recipe
+from tests.recipes.test_loop import ANSWER, attempts_in, nothing_is_done, to_the_end, write_recipe
 
-__all__ = ["trainable"]  # a fixture
 QUIET = Display(quiet=True)
 
 
@@ -106,17 +105,17 @@ def test_stages_without_students_are_run_and_nothing_is_measured(tmp_path: Path)
 
 # -- run -------------------------------------------------------------------------------------------------------------
 
-SAMPLES = "sampling: {temperature: 0.3, max_tokens: 24}"
+SAMPLES = f"sampling: {{temperature: 0.3, max_tokens: {ANSWER}}}"
 TAUGHT = [f"teacher={{kind: transformers, model: 'stage:tutor', {SAMPLES}}}", "keep.max_attempts=4"]
 
 
 @pytest.fixture(scope="module")
-def chain(trainable: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def chain(small_student: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A chain of two stages, and its finished run: a recording teaches the tutor, and the tutor the pupil."""
     folder = tmp_path_factory.mktemp("chain")
-    evaluate = {"baselines": ["student_before", "teacher"], "max_tokens": 24, "plots": False}
+    evaluate = {"baselines": ["student_before", "teacher"], "max_tokens": ANSWER, "plots": False}
     tasks = {"source": "jsonl", "path": "tasks.jsonl", "limit": 16, "test": 8}
-    write_recipe(folder, evaluate=evaluate, tasks=tasks)
+    write_recipe(folder, small_student, evaluate=evaluate, tasks=tasks)
     stages = write_stages(folder, TUTOR, PUPIL | {"set": TAUGHT})
     done = to_the_end(stages, folder / "run")
     assert done.returncode == 0, done.stderr
@@ -133,6 +132,8 @@ def test_the_tutor_teaches_the_pupil(chain: tuple[Path, Path]) -> None:
         assert facts["finished"]
         assert facts["name"] == f"steps-{stage}"
         assert (folder / "student" / "merged" / "config.json").is_file()
+    machine = pick_dtype(pick_device())
+    assert facts["dtypes"] == dict.fromkeys(("teacher", "student", "before", "after"), machine)
     tutor = f"transformers:{fingerprint(str(chain[1] / 'stages' / 'tutor' / 'student' / 'merged'))}"
     assert facts["teacher"]["identity"] == tutor
     examined, asked = (

@@ -420,13 +420,34 @@ async def test_out_of_attempts_ends_a_task_not_the_run(tmp_path: Path) -> None:
     assert core.counts.failed == 0
 
 
-async def test_a_fault_in_the_scorer_ends_the_run_and_keeps_the_attempt(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("a bug"), MemoryError(), RecursionError(), OverflowError("9" * 999)]
+)
+async def test_what_a_scorer_raises_costs_one_verdict_and_not_the_run(tmp_path: Path, error: Exception) -> None:
     class Broken(Exact):
         async def score(self, task: Task, attempt: Attempt) -> Verdict:
-            raise ZeroDivisionError("a bug")
+            if attempt.task_id == "1":
+                raise error
+            return await super().score(task, attempt)
 
-    with pytest.raises(ZeroDivisionError):
-        await run(tmp_path, ScriptedTeacher(lambda r: "right"), Until(), 3, scorer=Broken())
+    core, outcomes = await run(
+        tmp_path, ScriptedTeacher(lambda r: "right"), Fixed(policy="fixed", attempts=2), 3, scorer=Broken()
+    )
+    verdicts = {name: [each.verdict for each in o.attempts] for name, o in outcomes.items()}
+    assert {v.state for name in ("0", "2") for v in verdicts[name]} == {State.ACCEPTED}
+    assert {(v.state, v.reason) for v in verdicts["1"]} == {(State.UNSCORED, "over_limit")}
+    assert all(type(error).__name__ in v.detail and len(v.detail) < 300 for v in verdicts["1"])
+    assert core.counts.unscored == 2
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RunError("the judge is gone")])
+async def test_what_is_raised_to_end_a_run_ends_it(tmp_path: Path, error: BaseException) -> None:
+    class Gone(Exact):
+        async def score(self, task: Task, attempt: Attempt) -> Verdict:
+            raise error
+
+    with pytest.raises(type(error)):
+        await run(tmp_path, ScriptedTeacher(lambda r: "right"), Until(), 3, scorer=Gone())
     with Ledger.read(tmp_path) as ledger:
         assert ledger.totals().attempts > 0
 

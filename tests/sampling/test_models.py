@@ -210,6 +210,7 @@ def test_the_dtype_fits_the_hardware(
 ) -> None:
     monkeypatch.setattr(models, "cpu_flags", lambda: frozenset(flags))
     assert pick_dtype(device) == expected
+    assert [pick_dtype(device, named) for named in models.DTYPES] == list(models.DTYPES)  # who names one gets it
 
 
 def test_an_unknown_dtype_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from stillroom.traces.answers._cursor import Cursor
 from stillroom.traces.answers.lexer import Token, Unreadable
-from stillroom.traces.answers.tree import HALF, PI, Node, divide, literal, mul, number, power
+from stillroom.traces.answers.tree import HALF, PI, Node, divide, literal, mul, number
 from stillroom.traces.answers.words import FILLERS, NUMBERS
 
 
@@ -116,7 +116,7 @@ class Atoms(Cursor):
                 subscript = self.script()
         arguments = tuple(map(in_radians, self.arguments(name)))
         if name in ("sqrt", "cbrt"):
-            node = power(arguments[0], HALF if name == "sqrt" else number(Fraction(1, 3)))
+            node = self.power(arguments[0], HALF if name == "sqrt" else number(Fraction(1, 3)))
         elif name in ("log", "lg") and (subscript is not None or name == "lg"):
             node = divide(Node("fn", ("ln", *arguments)), Node("fn", ("ln", subscript or number(10))))
         else:
@@ -126,7 +126,7 @@ class Atoms(Cursor):
         inverse = (
             exponent.kind == "num" and exponent.args[0] == -1 and name in ("sin", "cos", "tan", "cot", "sec", "csc")
         )
-        return Node("fn", ("arc" + name, *arguments)) if inverse else power(node, exponent)
+        return Node("fn", ("arc" + name, *arguments)) if inverse else self.power(node, exponent)
 
     def arguments(self, name: str) -> tuple[Node, ...]:
         """What a function is applied to: what is in the brackets, or the product up to the next sign or function."""

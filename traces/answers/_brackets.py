@@ -8,24 +8,12 @@ from __future__ import annotations
 import re
 
 from stillroom.traces.answers._atoms import Atoms
+from stillroom.traces.answers._matrices import determinant
 from stillroom.traces.answers.lexer import CURRENCY, Token, Unreadable
-from stillroom.traces.answers.tree import EMPTY, HALF, Node, add, divide, literal, mul, negative, number, power
+from stillroom.traces.answers.tree import EMPTY, HALF, Node, divide, literal, number
 from stillroom.traces.answers.words import unit_name
 
 _MATRICES = re.compile(r"[pbvBV]?matrix\*?|smallmatrix|array")
-
-
-def determinant(rows: list[tuple[Node, ...]]) -> Node:
-    """By the first row, of a square of four at most."""
-    if len(rows) != len(rows[0]) or len(rows) > 4:
-        return Node("fn", ("det", Node("matrix", tuple(rows))))
-    if len(rows) == 1:
-        return rows[0][0]
-    terms = []
-    for k, entry in enumerate(rows[0]):
-        minor = determinant([row[:k] + row[k + 1 :] for row in rows[1:]])
-        terms.append(mul(entry, minor) if k % 2 == 0 else negative(mul(entry, minor)))
-    return add(*terms)
 
 
 def _is_differential(node: Node) -> bool:
@@ -133,7 +121,7 @@ class Brackets(Atoms):
         bottom = self.argument()
         if _is_differential(bottom) and (_is_differential(top) or top == Node("sym", ("d",))):
             return Node("fn", ("derivative", top, bottom))
-        return divide(top, bottom)
+        return self.quotient(top, bottom)
 
     def root(self) -> Node:
         degree = None
@@ -142,7 +130,7 @@ class Brackets(Atoms):
             self.expect("]")
         whole = self.peek().kind == "number"  # \\sqrt13 is meant as the root of 13
         inner = literal(self.take().value) if whole else self.argument()
-        return power(inner, HALF if degree is None else divide(number(1), degree))
+        return self.power(inner, HALF if degree is None else divide(number(1), degree))
 
     def binomial(self) -> Node:
         top = self.argument()

@@ -7,7 +7,7 @@ cursor.expect("}")      # or raises Unreadable, saying what is there instead
 from __future__ import annotations
 
 from stillroom.traces.answers.lexer import Token, Unreadable
-from stillroom.traces.answers.tree import Node
+from stillroom.traces.answers.tree import MINUS_ONE, Node, divide, mul, negative, power
 
 MAX_DEPTH = 60
 """Nested structures: the grammar is recursive."""
@@ -62,10 +62,15 @@ _END = Token("end", "")
 
 
 class Cursor:
-    """One pass over the tokens of one answer."""
+    """One pass over the tokens of one answer.
 
-    def __init__(self, found: list[Token]) -> None:
+    `folded`: quotients and small powers of integers become one number as they are read (6/2 is 3); else they stay as
+    they are written, for those who ask whether an answer is worked out.
+    """
+
+    def __init__(self, found: list[Token], *, folded: bool = True) -> None:
         self.tokens = found
+        self.folded = folded
         self.at = 0
         self.depth = 0
         self.bars = 0  # absolute values that are open
@@ -103,6 +108,21 @@ class Cursor:
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise OverflowError(f"nested deeper than {MAX_DEPTH}")
+
+    def quotient(self, top: Node, bottom: Node) -> Node:
+        return divide(top, bottom) if self.folded else Node("mul", (top, Node("pow", (bottom, MINUS_ONE))))
+
+    def product(self, one: Node, other: Node) -> Node:
+        if self.folded:
+            return mul(one, other)
+        flat = [part for node in (one, other) for part in (node.args if node.kind == "mul" else (node,))]
+        return Node("mul", tuple(flat))  # with 1 as a factor, if it is there
+
+    def negated(self, node: Node) -> Node:
+        return negative(node) if self.folded or node.kind == "num" else self.product(MINUS_ONE, node)
+
+    def power(self, base: Node, exponent: Node) -> Node:
+        return power(base, exponent) if self.folded else Node("pow", (base, exponent))
 
     # -- what the parts of the grammar know of each other; each is defined further down the chain of classes ---------
 

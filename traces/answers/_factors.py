@@ -9,7 +9,7 @@ import re
 
 from stillroom.traces.answers._brackets import Brackets
 from stillroom.traces.answers.lexer import Token, Unreadable
-from stillroom.traces.answers.tree import Node, divide, literal, negative, number, percent, power, show, subscripted
+from stillroom.traces.answers.tree import Node, literal, number, percent, show, subscripted
 
 
 class Factors(Brackets):
@@ -18,7 +18,7 @@ class Factors(Brackets):
     def unary(self) -> Node:
         sign = self.sign()
         node = self.factor()
-        return negative(node) if sign == "-" else node
+        return self.negated(node) if sign == "-" else node
 
     def factor(self) -> Node:
         """An atom with what is raised, lowered or put after it."""
@@ -69,7 +69,7 @@ class Factors(Brackets):
         chosen = re.fullmatch(r"C_([0-9]+)", node.args[0]) if node.kind == "sym" and exponent.kind == "num" else None
         if chosen:  # C_{10}^3
             return Node("fn", ("binomial", number(int(chosen[1])), exponent))
-        return power(node, exponent)
+        return self.power(node, exponent)
 
     def script(self) -> Node:
         """What stands raised or lowered: a group, a signed number, or a single sign."""
@@ -78,7 +78,7 @@ class Factors(Brackets):
         if self.is_op("-", "+"):
             sign = self.take().value
             node = self.script()
-            return negative(node) if sign == "-" else node
+            return self.negated(node) if sign == "-" else node
         token = self.peek()
         if token.kind == "number":
             self.take()
@@ -91,7 +91,7 @@ class Factors(Brackets):
             raise Unreadable("an empty group")
         node = self.sequence()
         if self.accept("over"):
-            node = divide(node, self.sequence())
+            node = self.quotient(node, self.sequence())
         self.expect("}")
         return node
 

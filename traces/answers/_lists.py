@@ -5,15 +5,17 @@ r"""Lists, tuples, vectors and matrices: in any order or in theirs, entry by ent
 
 from __future__ import annotations
 
-from stillroom.traces.answers.meaning import items, meaning
-from stillroom.traces.answers.tree import VALUES, Node, add, mul, walk
+from stillroom.traces.answers._matrices import as_one_table
+from stillroom.traces.answers.meaning import claimed, items, meaning
+from stillroom.traces.answers.tree import VALUES, Node, symbols, walk
 from stillroom.traces.answers.values import DIFFERENT, UNKNOWN, Answer, Rules, compare_values
 
 
 def collections(one: Node, other: Node, rules: Rules) -> Answer:
     """Values in any order, as often as they are given."""
     first, second = _named_tuples(items(one)), _named_tuples(items(other))
-    if one.kind == "set" or other.kind == "set":
+    signs = any(part.kind in ("pm", "mp") for node in (one, other) for part in walk(node))
+    if one.kind == "set" or other.kind == "set" or signs:  # 3 ± 0 is one value
         first, second = _distinct(first, rules), _distinct(second, rules)
     if len(first) != len(second):
         return _counts_differ(first, second, rules)
@@ -131,7 +133,9 @@ def _matched(first: list[Node], second: list[Node], rules: Rules) -> Answer:
 
 
 def rows(one: Node, other: Node, rules: Rules) -> Answer:
-    """Tuples, vectors and matrices, entry by entry; a list against a tuple by policy."""
+    """Tuples, vectors and matrices, entry by entry, once sums and products of them are worked out; a list against a
+    tuple by policy."""
+    one, other = _as_table(one), _as_table(other)
     first, second = _table(one), _table(other)
     if first is None or second is None:
         return _row_and_value(one, other, first, second, rules)
@@ -165,13 +169,19 @@ def _table(node: Node) -> list[tuple[Node, ...]] | None:
         return list(node.args)
     if node.kind in ("tuple", "bracket", "list", "set"):
         return [tuple(_bare(part) for part in node.args)]
-    if node.kind in ("add", "mul", "pow") and any(part.kind == "matrix" for part in walk(node)):
-        return _worked_out(node)
     return None
 
 
+def _as_table(node: Node) -> Node:
+    """A formula of matrices or vectors as the one that it is; anything else, and what is not worked out, as it is."""
+    table = as_one_table(node) if node.kind in ("add", "mul", "pow") else None
+    if table is None:
+        return node
+    return Node("matrix", tuple(table.rows)) if table.kind == "matrix" else Node("tuple", table.rows[0])
+
+
 def _bare(node: Node) -> Node:
-    return meaning(node).value
+    return node if len(claimed(node)) > 1 else meaning(node).value
 
 
 def _flat(rows: list[tuple[Node, ...]]) -> list[tuple[Node, ...]]:
@@ -181,38 +191,9 @@ def _flat(rows: list[tuple[Node, ...]]) -> list[tuple[Node, ...]]:
     return rows
 
 
-def _worked_out(node: Node) -> list[tuple[Node, ...]] | None:
-    """A sum or product of matrices as one matrix; None where their sizes do not fit or are large."""
-    if node.kind == "pow":
-        return None
-    total: list[tuple[Node, ...]] | None = None
-    scalars: list[Node] = []
-    for part in node.args:
-        table = _table(part) if part.kind in ("matrix", "mul", "add") else None
-        if table is None:
-            scalars.append(part)
-            continue
-        if len(table) > 6 or len(table[0]) > 6:
-            return None
-        total = table if total is None else _combined(node.kind, total, table)
-        if total is None:
-            return None
-    if total is None or (scalars and node.kind == "add"):
-        return None
-    return [tuple(mul(*scalars, entry) if scalars else entry for entry in row) for row in total]
-
-
-def _combined(kind: str, one: list[tuple[Node, ...]], other: list[tuple[Node, ...]]) -> list[tuple[Node, ...]] | None:
-    if kind == "add":
-        if (len(one), len(one[0])) != (len(other), len(other[0])):
-            return None
-        return [
-            tuple(add(a, b) for a, b in zip(row, mate, strict=True)) for row, mate in zip(one, other, strict=True)
-        ]
-    if len(one[0]) != len(other):
-        return None
-    columns = list(zip(*other, strict=True))
-    return [tuple(add(*(mul(a, b) for a, b in zip(row, column, strict=True))) for column in columns) for row in one]
+_MANY = frozenset(
+    {"matrix", "tuple", "bracket", "set", "list", "interval", "union", "minus", "intersection", "builder"}
+)
 
 
 def _row_and_value(one: Node, other: Node, first: object, second: object, rules: Rules) -> Answer:
@@ -220,6 +201,15 @@ def _row_and_value(one: Node, other: Node, first: object, second: object, rules:
     if first is None and second is None:
         return compare_values(one, other, rules)
     row, value = (one, other) if first is not None else (other, one)
+    if any(part.kind in _MANY for part in walk(value)):
+        return Answer(None, "a formula of vectors, matrices or sets that is not worked out")
+    if row.kind == "matrix" and len(row.args) == len(row.args[0]) == 1:
+        return rules.compare(row.args[0][0], value, rules)
+    names = {part.args[0] for part in walk(value) if part.kind == "sym"}
+    if {"i", "j"} <= names or any(name.startswith("accent:") for name in names):
+        return Answer(None, "a vector against a sum of unit vectors")
+    if row.kind == "matrix" and symbols(value):
+        return Answer(None, "a matrix against a letter, which may stand for one")
     if row.kind == "matrix" or value.kind in ("rel", "text", "union", "interval"):
         return UNKNOWN if value.kind in ("rel", "text") else DIFFERENT
     if len(row.args) == 1:

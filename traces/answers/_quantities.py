@@ -177,6 +177,9 @@ def ratios(one: Node, other: Node, rules: Rules) -> Answer:
     if _is_clock(ratio) or rational(ratio.args[1]) == 0:
         return Answer(None, "a time of day or a ratio")
     answer = compare_values(divide(*ratio.args), value, rules)
+    whole = rational(divide(*ratio.args)) if answer.same is True else None
+    if whole is not None and whole.denominator == 1:
+        return Answer(None, "a ratio against a whole number")
     return rules.decide("ratios", {"value": True, "strict": False}) if answer.same is True else answer
 
 

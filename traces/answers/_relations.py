@@ -5,15 +5,14 @@ r"""Sets of real numbers, equations, inequalities and congruences.
 
 from __future__ import annotations
 
-import itertools
 from fractions import Fraction
 
 from stillroom.traces.answers._lists import every
 from stillroom.traces.answers.fingerprint import Undefined
 from stillroom.traces.answers.meaning import Meaning
-from stillroom.traces.answers.numeric import evaluate
+from stillroom.traces.answers.numeric import context, evaluate
 from stillroom.traces.answers.rational import linear, rational
-from stillroom.traces.answers.sets import Piece, real_set, thing_of
+from stillroom.traces.answers.sets import Piece, is_ordered, real_set, thing_of
 from stillroom.traces.answers.tree import (
     INFINITY,
     VALUES,
@@ -28,7 +27,17 @@ from stillroom.traces.answers.tree import (
     symbols,
     walk,
 )
-from stillroom.traces.answers.values import DIFFERENT, SAME, UNKNOWN, Answer, Rules, compare_values, points
+from stillroom.traces.answers.values import (
+    AGREE,
+    CONSTANT_DIGITS,
+    DIFFERENT,
+    SAME,
+    UNKNOWN,
+    Answer,
+    Rules,
+    compare_values,
+    points,
+)
 
 
 def is_membership(node: Node) -> bool:
@@ -45,17 +54,24 @@ def sets(one: Node, other: Node, rules: Rules) -> Answer | None:
     if first is None or second is None:
         infinite = [pieces for pieces in (first, second) if pieces and not all(piece.is_point for piece in pieces)]
         return DIFFERENT if infinite and (one.kind in VALUES or other.kind in VALUES) else None
-    pieces = list(itertools.zip_longest(first, second))
-    if len(first) != len(second):
-        return DIFFERENT
-    answer = every(_ends(a, b, rules) for a, b in pieces)
+    answer = _pieces_alike(first, second, rules)
+    if answer.same is False and not (is_ordered(first) and is_ordered(second)):
+        return Answer(None, "pieces whose order is not known")
     if answer.same is not True:
         return answer
+    pieces = list(zip(first, second, strict=True))
     if any((a.low_open, a.high_open) != (b.low_open, b.high_open) for a, b in pieces):
         return rules.decide("interval_ends", {"strict": False, "loose": True})
     if is_inequality(one) != is_inequality(other):
         return rules.decide("inequalities", {"interval": True, "distinct": False})
     return answer
+
+
+def _pieces_alike(first: tuple[Piece, ...], second: tuple[Piece, ...], rules: Rules) -> Answer:
+    """Whether both sets are made of the same pieces in the same order, whether or not the ends belong to them."""
+    if len(first) != len(second):
+        return DIFFERENT
+    return every(_ends(a, b, rules) for a, b in zip(first, second, strict=True))
 
 
 def _builders(one: Node, other: Node, rules: Rules) -> Answer:
@@ -134,7 +150,13 @@ def _is_polynomial(node: Node) -> bool:
 
 
 def _ratio_of(one: Node, other: Node) -> float | None:
-    """The constant by which one is the other, 0 where it is not constant, None where it cannot be told."""
+    """The constant by which one is the other, 0 where it is not constant, None where it cannot be told. With as many
+    digits as constants are compared in: a small term counts."""
+    with context().workdps(CONSTANT_DIGITS):
+        return _constant_ratio(one, other)
+
+
+def _constant_ratio(one: Node, other: Node) -> float | None:
     names = sorted(symbols(one) | symbols(other))
     ratios: list[float] = []
     for values in points(names, whole=False):
@@ -148,7 +170,7 @@ def _ratio_of(one: Node, other: Node) -> float | None:
     if len(ratios) < 3:
         return None
     spread = max(abs(ratio - ratios[0]) for ratio in ratios)
-    if spread > abs(ratios[0]) * 10**-30 or ratios[0] == 0:
+    if spread > abs(ratios[0]) * context().mpf(10) ** -(CONSTANT_DIGITS - AGREE) or ratios[0] == 0:
         return 0.0
     return 1.0 if getattr(ratios[0], "real", ratios[0]) > 0 else -1.0
 

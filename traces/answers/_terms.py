@@ -10,7 +10,7 @@ from fractions import Fraction
 from stillroom.traces.answers._cursor import STOPS
 from stillroom.traces.answers._factors import Factors
 from stillroom.traces.answers.lexer import CURRENCY, Unreadable
-from stillroom.traces.answers.tree import Node, add, divide, mul, negative, number, percent
+from stillroom.traces.answers.tree import Node, add, mul, negative, number, percent
 from stillroom.traces.answers.words import CONDITIONS, NO_UNITS, PERCENT, SCALES, unit_name
 
 _OPERATOR_STOPS = STOPS | frozenset(["+", "-", "pm", "mp", "cup", "cap", "minus"])
@@ -49,7 +49,7 @@ class Terms(Factors):
                 node = self.times(node, self.factor_signed())
             elif self.is_op("/"):
                 self.take()
-                node = divide(node, self.factor_signed())  # one factor: a/bc is (a/b)c
+                node = self.quotient(node, self.factor_signed())  # one factor: a/bc is (a/b)c
             elif self.is_op("choose"):
                 self.take()
                 node = Node("fn", ("binomial", node, self.factor()))
@@ -57,7 +57,7 @@ class Terms(Factors):
                 node = self.beside(node)
             else:
                 break
-        return negative(node) if sign == "-" else node
+        return self.negated(node) if sign == "-" else node
 
     def sign(self) -> str:
         sign = "+"
@@ -69,10 +69,9 @@ class Terms(Factors):
     def factor_signed(self) -> Node:
         sign = self.sign()
         node = self.factor()
-        return negative(node) if sign == "-" else node
+        return self.negated(node) if sign == "-" else node
 
-    @staticmethod
-    def times(node: Node, other: Node) -> Node:
+    def times(self, node: Node, other: Node) -> Node:
         """A product; a decimal times a power of ten is one number in scientific notation."""
         if node.kind == "num" and other.kind == "pow" and other.args[0] == number(10) and other.args[1].kind == "num":
             exponent = other.args[1].args[0]
@@ -81,7 +80,7 @@ class Terms(Factors):
                 return Node("num", (node.args[0] * scale, node.args[1] * scale))
         if _is_vector(node) and _is_vector(other):  # of two vectors, a sign may be one product or the other
             return Node("fn", ("product", node, other))
-        return mul(node, other)
+        return self.product(node, other)
 
     def beside(self, node: Node) -> Node:
         """Two factors with nothing between them: a product, a mixed number, or a number and its unit."""
@@ -102,7 +101,7 @@ class Terms(Factors):
         if node.kind in ("unit", "compound") and self.peek().kind == "text":  # 2 hours 30 minutes
             other = self.with_words(other)
         if other.kind != "unit" or node.kind not in ("unit", "compound"):
-            return mul(node, other)
+            return self.product(node, other)
         return Node("compound", (*(node.args if node.kind == "compound" else (node,)), other))
 
     def previous_is_integer(self) -> bool:
@@ -122,7 +121,9 @@ class Terms(Factors):
     def mixed(self, node: Node) -> Node:
         """`3\\frac12`: an integer and a proper fraction, with a sign or unit behind it. An improper one there is
         neither that nor a product."""
+        folded, self.folded = self.folded, True  # the two are one number, however an answer is read
         other = self.factor()
+        self.folded = folded
         if other.kind in ("percent", "unit") and node.kind == "num" and other.args[0].kind == "num":
             return Node(other.kind, (self.whole_and_part(node, other.args[0]), *other.args[1:]))
         return self.whole_and_part(node, other) if other.kind == node.kind == "num" else mul(node, other)

@@ -102,7 +102,8 @@ def _stopped(ours: Verdict, theirs: Theirs) -> Why | None:
         return Why.THEIRS_TIMEOUT if theirs is Theirs.TIMEOUT else Why.THEIRS_ERROR
     if ours.reason in (Reason.TIMEOUT, Reason.OVER_LIMIT):
         return Why.OUR_LIMIT
-    return {str(Reason.NO_ANSWER): Why.NO_ANSWER, str(Reason.NEEDS_POLICY): Why.POLICY}.get(ours.reason)
+    by_policy = dict.fromkeys(map(str, (Reason.NEEDS_POLICY, Reason.NOT_WORKED_OUT)), Why.POLICY)
+    return {str(Reason.NO_ANSWER): Why.NO_ANSWER, **by_policy}.get(ours.reason)
 
 
 def _read(ours: Verdict, theirs: Theirs, facts: Facts, gold: str, answer: str) -> Why | None:

@@ -155,6 +155,7 @@ def check_against(
     out: str | os.PathLike[str] | None = None,
     gold: str = "gold",
     pred: str = "pred",
+    prompt: str = "prompt",
     workers: int | None = None,
     timeout_s: float = 5.0,
     memory_mb: int = 2048,
@@ -163,12 +164,13 @@ def check_against(
     """Checks every line of a JSONL file with our checker and with Math-Verify.
 
     `out`: where the disagreements go, one a line, or None for the summary alone. `gold`, `pred`: the fields of a
-    line. `workers` (processes for each of the two), `timeout_s`, `memory_mb` and `policies` as in `AnswerChecker`.
+    line; `prompt`: that with what was asked, if a line has it, which only ours looks at. `workers` (processes for
+    each of the two), `timeout_s`, `memory_mb` and `policies` as in `AnswerChecker`.
     Raises MissingExtra without Math-Verify, MissingFile, InputError for bad lines (before any verdict) or an
     impossible `out`, CheckerError.
     """
     source, start = readable(path), time.perf_counter()
-    summary, rows = AgainstSummary(), partial(read_rows, source, gold, pred)
+    summary, rows = AgainstSummary(), partial(read_rows, source, gold, pred, prompt)
     for _ in rows():
         pass
     with (
@@ -188,7 +190,7 @@ def _differences(
     checker: AnswerChecker, rival: MathVerify, rows: Callable[[], Iterator[Row]], summary: AgainstSummary
 ) -> Iterator[Disagreement]:
     """The disagreements in the order of the file; everything is counted on the way."""
-    ours = checker.stream((row.gold, row.answer) for row in rows())
+    ours = checker.stream(row.pair for row in rows())
     theirs = rival.stream((row.gold, row.answer) for row in rows())
     found = [
         _Found(line, row, verdict, judgement, _asked(rival, row, judgement))

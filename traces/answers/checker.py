@@ -7,7 +7,8 @@ it cannot read whole is unscored, with the reason.
 
     with AnswerChecker() as checker:
         checker.check("1/2", r"Hence $x = \\boxed{0.5}$.").state          # accepted
-        checker.check_many([("2x", "x+x"), ("C", "The answer is (C).")])
+        checker.check("120", "#### 5!", prompt="What is 5!?").state       # rejected: it stands in the prompt
+        checker.check_many([("2x", "x * 2"), ("C", "The answer is (C).")])
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from typing import NamedTuple, Self
 
-from stillroom.errors import InputError
+from stillroom.errors import InputError, StillroomError
 from stillroom.sampling.records import Verdict
 from stillroom.traces.answers.limits import MAX_ANSWER, MAX_TEXT
 from stillroom.traces.answers.policies import Policies
-from stillroom.traces.answers.pool import WorkerPool
-from stillroom.traces.answers.reading import Ruling, also, located, rule
+from stillroom.traces.answers.pool import Result, WorkerPool
+from stillroom.traces.answers.reading import Located, Ruling, also, located, not_restated, rule
 from stillroom.traces.answers.records import Reason, verdict
 
-RULES = "3"
+RULES = "4"
 """Version of the rules: counted up when a verdict can change."""
 PACKAGES = ("sympy", "mpmath")
 DETAIL = 300
@@ -43,22 +44,30 @@ LONG = 20_000
 """Characters from which on a text is searched in a thread, to keep the event loop free."""
 
 
+REMEMBERED = 1_000
+"""Characters of two answers up to which their verdict is remembered."""
 _LIMITS = (Reason.TIMEOUT, Reason.OVER_LIMIT)
 UNPROVEN = "the same wherever tried; the proof ran into its limit"
 
 
+Pair = tuple[str, str] | tuple[str, str, str]
+"""A gold and an answer, with the prompt of the two if it is known."""
+
+
 class Judged(NamedTuple):
-    """A pair, as its answers were found, with what is said of it so far."""
+    """A pair, as its answers were found, with what is said of it so far. `prompt`: what was asked, or ""."""
 
     gold: str
     answer: str
+    prompt: str
     ruling: Ruling
     seconds: float
 
-    def verdict(self) -> Verdict:
-        """As the sampling core takes it."""
-        assert self.ruling.reason is not None
-        return verdict(self.ruling.reason, self.ruling.detail[:DETAIL], self.seconds)
+    def verdict(self, policies: Policies) -> Verdict:
+        """As the sampling core takes it: what was found equal is held against the prompt."""
+        ruling = not_restated(self.ruling, self.gold, self.answer, self.prompt, policies)
+        assert ruling.reason is not None
+        return verdict(ruling.reason, ruling.detail[:DETAIL], self.seconds)
 
 
 class AnswerChecker:
@@ -102,43 +111,46 @@ class AnswerChecker:
         """Starts all workers now. Raises CheckerError if they cannot be started."""
         self._pool.warm()
 
-    def check(self, gold: str, answer: str) -> Verdict:
-        """The verdict on one pair. Its `detail`: the answer that was read, the policies that decided, or what stood
-        in the way. Its `seconds`: what reading and comparing took, without the wait for a free worker."""
-        judged = self._judge(gold, answer)
-        return judged.verdict() if judged.ruling.reason else self._confirmed(judged)
+    def check(self, gold: str, answer: str, prompt: str = "") -> Verdict:
+        """The verdict on one pair. `prompt`: what was asked; a formula that only repeats it is no answer.
 
-    async def acheck(self, gold: str, answer: str) -> Verdict:
+        Its `detail`: the answer that was read, the policies that decided, or what stood in the way. Its `seconds`:
+        what reading and comparing took, without the wait for a free worker.
+        """
+        judged = self._judge(gold, answer, prompt)
+        return judged.verdict(self.policies) if judged.ruling.reason else self._confirmed(judged)
+
+    async def acheck(self, gold: str, answer: str, prompt: str = "") -> Verdict:
         """As `check`, without blocking the event loop."""
         if len(answer) > LONG:
-            judged = await asyncio.to_thread(self._judge, gold, answer)
+            judged = await asyncio.to_thread(self._judge, gold, answer, prompt)
         else:
-            judged = self._judge(gold, answer)
+            judged = self._judge(gold, answer, prompt)
         if judged.ruling.reason:
-            return judged.verdict()
+            return judged.verdict(self.policies)
         return await asyncio.wrap_future(self._threads.get().submit(self._confirmed, judged))
 
-    async def acheck_many(self, pairs: Iterable[tuple[str, str]]) -> list[Verdict]:
+    async def acheck_many(self, pairs: Iterable[Pair]) -> list[Verdict]:
         """As `check_many`, without blocking the event loop; two at a time for each worker."""
         places = asyncio.Semaphore(2 * self.workers)
 
-        async def one(gold: str, answer: str) -> Verdict:
+        async def one(pair: Pair) -> Verdict:
             async with places:
-                return await self.acheck(gold, answer)
+                return await self.acheck(*pair)
 
-        return list(await asyncio.gather(*(one(gold, answer) for gold, answer in pairs)))
+        return list(await asyncio.gather(*map(one, pairs)))
 
-    def check_many(self, pairs: Iterable[tuple[str, str]]) -> list[Verdict]:
+    def check_many(self, pairs: Iterable[Pair]) -> list[Verdict]:
         """The verdicts on many pairs, in their order, by all workers."""
         return list(self.stream(pairs))
 
-    def stream(self, pairs: Iterable[tuple[str, str]]) -> Iterator[Verdict]:
+    def stream(self, pairs: Iterable[Pair]) -> Iterator[Verdict]:
         """As `check_many`, one by one, with a bounded number of pairs in memory."""
         window: deque[Verdict | Future[Verdict]] = deque()
-        for gold, answer in pairs:
-            judged = self._judge(gold, answer)
+        for pair in pairs:
+            judged = self._judge(*pair)
             if judged.ruling.reason:
-                window.append(judged.verdict())
+                window.append(judged.verdict(self.policies))
             else:
                 window.append(self._threads.get().submit(self._confirmed, judged))
             if len(window) >= 64 * self.workers:
@@ -146,19 +158,25 @@ class AnswerChecker:
         while window:
             yield _awaited(window.popleft())
 
-    def _judge(self, gold: str, answer: str) -> Judged:
+    def _judge(self, gold: str, answer: str, prompt: str = "") -> Judged:
         """What can be said without a worker; remembered for the same two answers."""
         start = time.perf_counter()
+        try:
+            found, ruling = self._ruled(gold, answer)
+        except Exception as error:  # noqa: BLE001 - no text may end a run: out of memory, nested too deeply, our fault
+            found, ruling = Located("", "", None), Ruling(Reason.OVER_LIMIT, "", type(error).__name__)
+        return Judged(found.gold, found.answer, prompt, ruling, time.perf_counter() - start)
+
+    def _ruled(self, gold: str, answer: str) -> tuple[Located, Ruling]:
         found = located(gold, answer, self.policies)
-        ruling = found.ruling
+        if found.ruling is not None:
+            return found, found.ruling
+        key = (found.gold, found.answer)
+        ruling = self._memo.get(key)
         if ruling is None:
-            key = (found.gold, found.answer)
-            ruling = self._memo.get(key)
-            if ruling is None:
-                ruling = rule(*key, self.policies)
-                self._memo.put(key, ruling)
-            ruling = also(ruling, found.policies)
-        return Judged(found.gold, found.answer, ruling, time.perf_counter() - start)
+            ruling = rule(*key, self.policies)
+            self._memo.put(key, ruling)
+        return found, also(ruling, found.policies)
 
     def _confirmed(self, judged: Judged) -> Verdict:
         """The verdict of a worker: a look at very many digits, then a proof. Where the proof alone runs into its
@@ -169,15 +187,22 @@ class AnswerChecker:
             proof = self._asked(found, prove=True)
             if proof.ruling.reason not in _LIMITS:
                 self._memo.put(key, proof.ruling)
-                return proof.verdict()
+                return proof.verdict(self.policies)
             found = proof._replace(ruling=Ruling(Reason.EQUAL, judged.ruling.answer, UNPROVEN))
         elif found.ruling.reason not in _LIMITS:
             self._memo.put(key, found.ruling)
-        return found.verdict()
+        return found.verdict(self.policies)
 
     def _asked(self, judged: Judged, *, prove: bool) -> Judged:
         policies = self.policies.changed()
-        result, spent = self._pool.compare(judged.gold, judged.answer, self.timeout_s, policies=policies, prove=prove)
+        try:
+            result, spent = self._pool.compare(
+                judged.gold, judged.answer, self.timeout_s, policies=policies, prove=prove
+            )
+        except StillroomError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as above, where the two are handed over
+            result, spent = Result(Reason.OVER_LIMIT, type(error).__name__), 0.0
         ruling = Ruling(result.reason, "", result.detail)
         return judged._replace(ruling=ruling, seconds=judged.seconds + spent)
 
@@ -222,7 +247,10 @@ class Memo:
             return self._results.get(key)
 
     def put(self, key: tuple[str, str], result: Ruling) -> None:
-        """Remembers a verdict, and forgets the one not asked for the longest."""
+        """Remembers a verdict, and forgets the one not asked for the longest. Long answers, which seldom come again,
+        are not kept: the memory is bounded."""
+        if sum(map(len, key)) > REMEMBERED:
+            return
         with self._lock:
             self._results[key] = result
             if len(self._results) > self._size:
@@ -265,6 +293,6 @@ def shared() -> AnswerChecker:
         return _shared
 
 
-def check(gold: str, answer: str) -> Verdict:
+def check(gold: str, answer: str, prompt: str = "") -> Verdict:
     """Is this answer the gold answer? As `AnswerChecker.check`, with a checker that all callers share."""
-    return shared().check(gold, answer)
+    return shared().check(gold, answer, prompt)

@@ -11,12 +11,15 @@ True
 from __future__ import annotations
 
 import re
+from itertools import chain
 
 from stillroom.traces.answers._lists import collections, rows
+from stillroom.traces.answers._matrices import has_tables, with_scalars
 from stillroom.traces.answers._quantities import bases, ratios, texts, units
 from stillroom.traces.answers._relations import congruences, equation_and_value, is_membership, relations, sets
+from stillroom.traces.answers.budget import spend
 from stillroom.traces.answers.fingerprint import Undefined
-from stillroom.traces.answers.meaning import Meaning, meaning
+from stillroom.traces.answers.meaning import Meaning, claimed, meaning
 from stillroom.traces.answers.numeric import evaluate
 from stillroom.traces.answers.sets import REALS
 from stillroom.traces.answers.tree import (
@@ -33,7 +36,16 @@ from stillroom.traces.answers.tree import (
     symbols,
     walk,
 )
-from stillroom.traces.answers.values import DIFFERENT, SAME, UNKNOWN, Answer, Pending, Rules, compare_values
+from stillroom.traces.answers.values import (
+    DIFFERENT,
+    SAME,
+    UNKNOWN,
+    Answer,
+    Pending,
+    Rules,
+    compare_values,
+    rounds_to,
+)
 
 SETS = frozenset({"interval", "union", "minus", "intersection", "builder"})
 MAX_ITEMS = 200
@@ -43,11 +55,20 @@ MAX_ITEMS = 200
 def compare(one: Node, other: Node, rules: Rules) -> Answer:
     """Compares two answers. Raises OverflowError for numbers that are too large, Pending as `compare_values` does."""
     rules.compare = compare
+    spend(15)
     if one == other:
         return compare_values(one, other, rules)
     if len(one.args) > MAX_ITEMS or len(other.args) > MAX_ITEMS:
         raise OverflowError(f"more than {MAX_ITEMS} parts")
+    if not (_is_one_claim(one, rules) and _is_one_claim(other, rules)):
+        rules.used.add(f"chains={rules.policies.chains}")
+        if rules.policies.chains == "agree":
+            return Answer(None, "the sides of an equation that do not agree")
+    if one.kind == other.kind == "rel" and set(one.args[0]) == {"="} and one.args[1:] == other.args[:0:-1]:
+        return SAME  # a = b and b = a
     first, second = meaning(one), meaning(other)
+    if _is_choice_of_names(first) != _is_choice_of_names(second) and first.value.kind == second.value.kind == "sym":
+        return Answer(None, "an equation of two letters against a letter")
     if first.modulus is not None or second.modulus is not None:
         return congruences(first, second, rules)
     if first.condition != second.condition and (first.condition or second.condition):
@@ -62,9 +83,42 @@ def compare(one: Node, other: Node, rules: Rules) -> Answer:
     first, second = _parameters(first, second, rules)
     first, second = _function_arguments(first, second)
     answer = _kinds(first.value, second.value, one, other, rules)
+    if answer.same is False and any(_is_of_sets(part) for side in (one, other) for part in walk(side)):
+        answer = Answer(None, "a formula of sets or lists that is not worked out")
     if answer.same and _names_differ(first.label, second.label):
         return Answer(None, "they are said of different things")
     return answer if answer.same is True else _other_names(first, second, rules) or answer
+
+
+def _is_choice_of_names(said: Meaning) -> bool:
+    """B = A: one of two letters, or neither."""
+    names = [node.args[0] for node in (said.label, said.value) if node is not None and node.kind == "sym"]
+    return len(names) == 2 and all(len(name) == 1 and name.isupper() for name in names)
+
+
+def _is_one_claim(node: Node, rules: Rules) -> bool:
+    """Whether the sides of a chain may agree; of anything else, True. `9 * 2 = 18` does, `19 = 18` and
+    `18 \\approx 19` do not: they may not be taken for either side."""
+    if node.kind in ("clause", "mod"):
+        return _is_one_claim(node.args[0], rules)
+    first, *others = claimed(node) or [node]
+    rough = node.kind == "rel" and "~" in node.args[0]
+    aside = Rules(rules.policies, confirm=lambda one, other: None, work=rules.work)
+    agree = all(
+        rules.compare(first, side, aside).same is not False or rounds_to(first, side, rough=rough) for side in others
+    )
+    rules.work = aside.work
+    return agree
+
+
+def _is_of_sets(node: Node) -> bool:
+    """A sum, product, power or function of sets or lists: {1, 2} × {3}, |{1, 2}|."""
+    return node.kind in ("add", "mul", "pow", "fn") and any(
+        isinstance(part, Node) and part.kind in _SETS_AND_LISTS for part in node.args
+    )
+
+
+_SETS_AND_LISTS = SETS | {"set", "list", "both", "either"}
 
 
 def _kinds(one: Node, other: Node, first: Node, second: Node, rules: Rules) -> Answer:
@@ -78,7 +132,7 @@ def _kinds(one: Node, other: Node, first: Node, second: Node, rules: Rules) -> A
         return units(one, other, rules)
     if "text" in kinds:
         return texts(one, other)
-    if "set" in kinds and kinds & {"tuple", "bracket"}:
+    if "set" in kinds and kinds & {"tuple", "bracket", "matrix"}:
         return _set_and_tuple(one, other, rules)
     if REALS in (one, other):
         answer = sets(one, other, rules)
@@ -107,8 +161,12 @@ def _kinds(one: Node, other: Node, first: Node, second: Node, rules: Rules) -> A
 
 
 def _set_and_tuple(one: Node, other: Node, rules: Rules) -> Answer:
-    """{1, 2} against (1, 2) or [1, 2]: not the same thing, and yet often meant so."""
-    answer = collections(Node("list", one.args), Node("list", other.args), rules)
+    """{1, 2} against (1, 2), [1, 2] or a column: not the same thing, and yet often meant so."""
+    lists = [
+        Node("list", tuple(chain.from_iterable(node.args)) if node.kind == "matrix" else node.args)
+        for node in (one, other)
+    ]
+    answer = collections(lists[0], lists[1], rules)
     return Answer(None, "a set against a tuple or an interval") if answer.same is True else answer
 
 
@@ -121,14 +179,21 @@ def _values(one: Node, other: Node, rules: Rules) -> Answer:
     infinite = [node for node in (one, other) if node in (INFINITY, negative(INFINITY))]
     if infinite:
         return DIFFERENT if len(infinite) == 2 or _is_finite(one) or _is_finite(other) else UNKNOWN
-    if any(part.kind == "matrix" for node in (one, other) for part in walk(node)):
-        return rows(one, other, rules)
+    if has_tables(one) or has_tables(other):
+        return _tables(with_scalars(one), with_scalars(other), rules)
     if _has_log(one) != _has_log(other):
         return _logarithms(one, other, rules)
     answer = compare_values(one, other, rules)
     if answer.same is not False:
         return answer
     return _constants_of_integration(one, other, rules) or answer
+
+
+def _tables(one: Node, other: Node, rules: Rules) -> Answer:
+    """Formulas of matrices or vectors, determinants and traces worked out; two of them may be numbers by now."""
+    if has_tables(one) or has_tables(other):
+        return rows(one, other, rules)
+    return rules.compare(one, other, rules)
 
 
 def _has_log(node: Node) -> bool:
@@ -145,6 +210,7 @@ def _logarithms(one: Node, other: Node, rules: Rules) -> Answer:
 
 def _with_base(node: Node, base: Node) -> Node:
     """The node with every bare logarithm to a base."""
+    spend(2)
     args = tuple(_with_base(arg, base) if isinstance(arg, Node) else arg for arg in node.args)
     if node.kind != "fn" or node.args[0] != "log" or len(node.args) != 2:
         return Node(node.kind, args)
@@ -232,14 +298,24 @@ def _parameters(first: Meaning, second: Meaning, rules: Rules) -> tuple[Meaning,
     mine, theirs = sorted(free[0] - free[1]), sorted(free[1] - free[0])
     if not mine or len(mine) != len(theirs) or rules.policies.parameters in ("strict", "ask"):
         return first, second
-    declared = first.parameters | second.parameters
-    if not (set(mine) <= declared or set(theirs) <= declared):
+    # "x where x" must not fit every letter: both sides declare theirs, and say more than its name.
+    declared = set(mine) <= _declared(first) and set(theirs) <= _declared(second)
+    if not declared or "sym" in (first.value.kind, second.value.kind):
         return first, second
     value = first.value
     for old, new in zip(mine, theirs, strict=True):
         value = replaced(value, Node("sym", (old,)), Node("sym", (new,)))
     rules.used.add(f"parameters={rules.policies.parameters}")
     return Meaning(value, first.label, first.parameters, first.condition), second
+
+
+def _declared(said: Meaning) -> frozenset[str]:
+    """The letters that are parameters: those that the words declare, and those of a tuple that is said of other
+    letters, (x, y) = (1 + 2t, 3 - t)."""
+    label, value = said.label, said.value
+    if label is None or not label.kind == value.kind == "tuple" or all(part.kind == "sym" for part in value.args):
+        return said.parameters
+    return said.parameters | (symbols(value) - symbols(label))
 
 
 INTEGERS = frozenset("kmnlj")
@@ -252,6 +328,8 @@ def _other_names(first: Meaning, second: Meaning, rules: Rules) -> Answer | None
     if len(mine - theirs) != 1 or len(theirs - mine) != 1:
         return None
     old, new = next(iter(mine - theirs)), next(iter(theirs - mine))
+    if "sym" in (one.kind, other.kind):  # a name alone is the whole answer, and no parameter of it
+        return Answer(None, "letters that differ in case") if old.lower() == new.lower() else None
     constant = old.lower() == new.lower() and old.lower() in ("c", "k")
     whole = old in INTEGERS and new in INTEGERS and any(part == Node("sym", ("pi",)) for part in walk(one))
     policy = "constant" if constant else "parameters"

@@ -36,14 +36,14 @@ _JOINS = re.compile(r"[,;]|\+\+|and|or")
 _PERCENT = re.compile(r"[\s$}]{0,4}(\\?%|percent(?:age)?\b|pct\b)")
 _MARKER = re.compile(
     r"(?im)^[ \t]*####(?!#)[ \t]*|^[ \t>*]*A:[ \t]*"
-    r"|\banswer(?:\s{1,4}to\s[^\n.:]{1,80}?)?[\s*]{0,6}(?:(?:\bis\b|:)[ \t]{0,4}:?|(?=\$|\\[(\[]))"
+    r"|\banswer(?:\s{1,4}to\s[^\n.:]{1,80}?)?[\s*]{0,6}+(?:(?:\bis\b|:)[ \t]{0,4}:?|(?=\$|\\[(\[]))"
 )
 _STRONG = re.compile(r"(?i)####|final")
 _STARTS = frozenset("0123456789+-.$\\([")
 _THINKING = re.compile(r"</?think>")
 _WHY = re.compile(r"\b(?:because|since|which)\b")
 _CONCLUSION = re.compile(r"(?i)\W{0,3}(?:therefore|thus|hence|so|the|we find)\b")
-_CLOSED = re.compile(r"(?i)\$\s*(?:is (?:the|our|my) (?:final )?(?:answer|solution|result))?\W*$")
+_CLOSED = re.compile(r"(?i)(?<!\$)\$++\s*+(?:is (?:the|our|my) (?:final )?(?:answer|solution|result))?\W*+$")
 _BLOCK = re.compile(r"(?s)\$\$?[^$]+\$\$?|\\\[.+\\\]|\\begin\{.+\\end\{\w+\}")
 _SPAN = re.compile(r"\$[^$]+\$")
 _SENTENCE = re.compile(r"(?<=[\s\w)}\]$%*\"])\.(?=\s+[A-Z(<\[]|\s*$)")
@@ -233,10 +233,11 @@ def _bare(text: str) -> str | None:
 
 
 _WORDS = re.compile(r"(?<![\\A-Za-z{])(?!and\b|or\b|or[A-Z]\b)[A-Za-z]{2,}")
-_PROSE = re.compile(r"[A-Za-z]{2,}\s+[A-Za-z]{2,}|[A-Za-z]{2,}\s+\S+\s+[A-Za-z]{2,}")
+_PROSE = re.compile(r"[A-Za-z]{2}\s++(?:\S++\s++)?[A-Za-z]{2}")  # two words, or two with something between
 _FORMULA = re.compile(
-    r"\$\$(?P<block>[^$]+)\$\$|\$(?!\s*\n)(?P<inline>[^$\n]+)\$|\\\[(?P<display>.+?)\\\]|\\\((?!\s*\n)(?P<round>.+?)\\\)"
-    r"|(?P<number>[-+]?[$€£]?(?<![A-Za-z0-9.,/])(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:[.,][0-9]+)?(?:\s*/\s*[0-9]+)?(?:\s*(?:\\?%|percent(?:age)?\b|pct\b))?(?![A-Za-z0-9]*[A-Z0-9]))",
+    r"\$\$(?P<block>[^$]+)\$\$|\$(?!\s*\n)(?P<inline>[^$\n]+)\$|\\\[(?P<display>(?:(?!\\[\[\]]).)++)\\\]"
+    r"|\\\((?!\s*\n)(?P<round>(?:(?!\\[()]).)++)\\\)"
+    r"|(?P<number>[-+]?[$€£]?(?<![A-Za-z0-9.,/])(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]++)(?:[.,][0-9]+)?(?:\s*/\s*[0-9]+)?(?:\s*(?:\\?%|percent(?:age)?\b|pct\b))?(?![A-Za-z0-9]*[A-Z0-9]))",
     re.DOTALL,
 )
 

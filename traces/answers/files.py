@@ -32,11 +32,18 @@ EXPECTED = "expected"
 
 
 class Row(NamedTuple):
-    """A line of the input. `expected`: whether the pair is to be accepted; None where nothing is said."""
+    """A line of the input. `expected`: whether the pair is to be accepted; None where nothing is said. `prompt`: what
+    was asked, or "" where the line does not say."""
 
     gold: str
     answer: str
     expected: bool | None
+    prompt: str = ""
+
+    @property
+    def pair(self) -> tuple[str, str, str]:
+        """As the checker takes it."""
+        return self.gold, self.answer, self.prompt
 
 
 class _Number(str):
@@ -90,6 +97,7 @@ def check_file(
     out: str | os.PathLike[str] | None = None,
     gold: str = "gold",
     pred: str = "pred",
+    prompt: str = "prompt",
     workers: int | None = None,
     timeout_s: float = 5.0,
     memory_mb: int = 2048,
@@ -97,18 +105,19 @@ def check_file(
 ) -> CheckSummary:
     """Checks every line of a JSONL file.
 
-    `out`: where the verdicts go, or None for the summary alone. `gold`, `pred`: the fields of a line. `workers`,
+    `out`: where the verdicts go, or None for the summary alone. `gold`, `pred`: the fields of a line. `prompt`: the
+    field with what was asked, where a line has one: an answer that only repeats a formula of it is none. `workers`,
     `timeout_s`, `memory_mb` and `policies` (None: the defaults) as in `AnswerChecker`.
     Raises MissingFile, InputError for bad lines (before any verdict) or an impossible `out`, CheckerError.
     """
     source, start = readable(path), time.perf_counter()
-    for _ in read_rows(source, gold, pred):
+    for _ in read_rows(source, gold, pred, prompt):
         pass
     summary = CheckSummary()
     checker = AnswerChecker(workers, timeout_s, memory_mb, policies=policies)
     with checker, output(source, out) as sink:
-        rows, pairs = read_rows(source, gold, pred), read_rows(source, gold, pred)
-        verdicts = checker.stream((row.gold, row.answer) for row in pairs)
+        rows, pairs = (read_rows(source, gold, pred, prompt) for _ in range(2))
+        verdicts = checker.stream(row.pair for row in pairs)
         for row, verdict in zip(rows, verdicts, strict=True):
             summary.add(row, verdict)
             if sink is not None:
@@ -132,17 +141,17 @@ def readable(path: str | os.PathLike[str]) -> Path:
     return source
 
 
-def read_rows(source: Path, gold: str, pred: str) -> Iterator[Row]:
+def read_rows(source: Path, gold: str, pred: str, prompt: str = "prompt") -> Iterator[Row]:
     """The rows of a file. Raises InputError naming the file, the line and what is wrong with it."""
     try:
         with source.open("rb") as stream:
             for number, line in enumerate(stream, 1):
-                yield _row(line, f"{source}:{number}", gold, pred)
+                yield _row(line, f"{source}:{number}", gold, pred, prompt)
     except OSError as error:
         raise InputError(f"{source}: cannot be read: {error.strerror}") from error
 
 
-def _row(line: bytes, place: str, gold: str, pred: str) -> Row:
+def _row(line: bytes, place: str, gold: str, pred: str, prompt: str) -> Row:
     try:
         record = json.loads(
             line.decode("utf-8-sig"), parse_int=_Number, parse_float=_Number, parse_constant=_no_constant
@@ -158,7 +167,8 @@ def _row(line: bytes, place: str, gold: str, pred: str) -> Row:
     if expected not in (None, True, False) or isinstance(expected, str):
         raise InputError(f"{place}: {EXPECTED!r} is {_kind(expected)}; it must be true, false or null")
     answer = "" if pred in record and record[pred] is None else _text(record, pred, place)
-    return Row(_text(record, gold, place), answer, expected)
+    asked = "" if record.get(prompt) is None else _text(record, prompt, place)
+    return Row(_text(record, gold, place), answer, expected, asked)
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -19,12 +19,15 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
+from stillroom.traces.answers.budget import spend
 from stillroom.traces.answers.rational import factored, integer_function, linear, rational
-from stillroom.traces.answers.tree import IMAGINARY, Node
+from stillroom.traces.answers.tree import IMAGINARY, Node, walk
 
 PRIME = 784637722054547700158838646443722502351689281957639893769
 ROOTED = 113
 """Primes up to this one, and -1, have a square root modulo PRIME."""
+INVERSE = 40
+"""Units of a power or an inverse in the field."""
 ROOTS = 60
 """Variables are 60th powers, so that their roots of degree 2, 3, 4, 5, 6, 10, ... exist."""
 
@@ -49,9 +52,17 @@ def fingerprint(node: Node) -> Fingerprint | None:
         return None
 
 
-@lru_cache(maxsize=4096)
+LONG = 200
+"""Characters of a name from which on only its digest is remembered."""
+
+
 def _residue(name: str) -> int:
     """A fixed random residue for a name."""
+    return _drawn(name if len(name) < LONG else hashlib.blake2b(name.encode(), digest_size=32).hexdigest())
+
+
+@lru_cache(maxsize=4096)
+def _drawn(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=32).digest()) % (PRIME - 2) + 2
 
 
@@ -82,6 +93,7 @@ class _Image:
         self.sure = True
 
     def of(self, node: Node) -> int:
+        spend(2)
         kind, args = node
         if kind == "num":
             return self.fraction(args[0])
@@ -104,6 +116,7 @@ class _Image:
     def fraction(value: Fraction) -> int:
         if value.denominator == 1:
             return value.numerator % PRIME
+        spend(INVERSE)
         return value.numerator * pow(value.denominator, -1, PRIME) % PRIME
 
     def symbol(self, name: str) -> int:
@@ -132,7 +145,8 @@ class _Image:
     def raised(base: int, exponent: int) -> int:
         if exponent < 0 and base == 0:
             raise Undefined("a division by zero")
-        return pow(base, exponent, PRIME)
+        spend(INVERSE)
+        return pow(base, exponent % (PRIME - 1) if base else exponent, PRIME)  # Fermat: no power takes longer
 
     def term_power(self, base: Node, coefficient: Fraction, rest: Node | None) -> int:
         """base^(coefficient · rest)"""
@@ -216,6 +230,7 @@ class _Image:
         try:
             return self.of(arg)
         except Undefined:
+            spend(10 * sum(1 for _ in walk(arg)))
             return repr(arg)
 
     def factorial(self, value: int) -> int:

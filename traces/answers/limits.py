@@ -26,9 +26,10 @@ MAX_TOWER = 2
 """Exponents within exponents: e^{x^2} passes."""
 
 _DIGITS = re.compile(rf"[0-9]{{{MAX_DIGITS + 1}}}")
-_BIG_EXPONENT = re.compile(rf"\^\s*[{{(]?\s*[-+]?\s*[0-9]{{{MAX_EXPONENT_DIGITS + 1}}}")
-_BIG_FACTORIAL = re.compile(rf"[0-9]{{{MAX_EXPONENT_DIGITS + 1}}}\s*!|!\s*[)}}]\s*!")
-_TOKEN = re.compile(r"(?:\\left|\\right|\s)*([0-9.]+|[A-Za-z]|\\[A-Za-z]+|\S)")
+# What is taken is not given back (*+, ++): spaces that two parts could share would be tried in every division.
+_BIG_EXPONENT = re.compile(rf"\^\s*+[{{(]?+\s*+[-+]?+\s*+[0-9]{{{MAX_EXPONENT_DIGITS + 1}}}")
+_BIG_FACTORIAL = re.compile(rf"[0-9]{{{MAX_EXPONENT_DIGITS + 1}}}\s*+!|!\s*+[)}}]\s*+!")
+_TOKEN = re.compile(r"(?:\\left|\\right|\s)*+([0-9.]+|[A-Za-z]|\\[A-Za-z]+|\S)")
 _OPEN, _CLOSE = "([{", ")]}"
 
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from stillroom.traces.answers.tree import EMPTY, Node, add, mul, negative, walk
+from stillroom.traces.answers.budget import spend
+from stillroom.traces.answers.tree import EMPTY, EULER, PI, Node, add, mul, negative, symbols, walk
 
 _RESTRICTING = frozenset(
     """
@@ -75,7 +76,7 @@ def _relation(node: Node) -> Meaning:
     ops, *sides = node.args
     if "~" in ops:
         cut = ops.index("~")
-        if cut == 0 and len(sides) >= 2 and is_label(sides[0]) and not _is_number(sides[0]):
+        if cut == 0 and len(sides) >= 2 and _is_name(sides[0]):
             return Meaning(sides[1], sides[0])
         ops, sides = ops[:cut], sides[: cut + 1]
         if not ops:
@@ -90,18 +91,32 @@ def _relation(node: Node) -> Meaning:
 
 
 def _equation(sides: list[Node]) -> Meaning:
-    if is_label(sides[0]) and not (len(sides) == 2 and _is_number(sides[0])):
+    names = [side for side in sides if _is_name(side)]
+    values = [side for side in sides if not _is_name(side)]
+    if not names:
+        return Meaning(Node("rel", (("=",) * (len(sides) - 1), *sides)))
+    if not values:  # f(x) = x
         return Meaning(sides[-1], sides[0])
-    if is_label(sides[-1]) and len(sides) == 2:
-        return Meaning(sides[0], sides[-1])
-    labels = [side for side in sides if is_label(side)]
-    if labels and len(sides) > 2:
-        return Meaning(sides[-1], labels[0])
-    return Meaning(Node("rel", (("=",) * (len(sides) - 1), *sides)))
+    known = [side for side in values if not symbols(side)]
+    return Meaning((known or values)[-1], names[0])
 
 
-def _is_number(node: Node) -> bool:
-    return node.kind in ("num", "base", "percent") or node == Node("sym", ("e",))
+def _is_name(node: Node) -> bool:
+    """Whether a side of an equation only names the other: no number, and no constant that has a value of its own."""
+    return is_label(node) and node not in (PI, EULER)
+
+
+def claimed(node: Node) -> list[Node]:
+    """The sides of a chain (`x = 9 * 2 = 18`, `\\sqrt{2} \\approx 1.41`) that say what its value is: those without
+    variables, or else those of the same variables, if the chain begins with a name. They are one claim: an answer
+    holds only if they agree. `x^2 + y^2 = 1` claims nothing."""
+    if node.kind != "rel" or not set(node.args[0]) <= {"=", "~"}:
+        return []
+    values = [side for side in node.args[1:] if not _is_name(side)]
+    known = [side for side in values if not symbols(side)]
+    if known or not _is_name(node.args[1]):
+        return known
+    return [side for side in values if symbols(side) == symbols(values[-1])]
 
 
 def _is_point(node: Node) -> bool:
@@ -147,6 +162,7 @@ def expanded(node: Node) -> list[Node]:
 
 
 def _signed(node: Node, sign: int) -> Node:
+    spend(2)
     if node.kind in ("pm", "mp"):
         inner = _signed(node.args[0], sign)
         return inner if (node.kind == "pm") == (sign > 0) else negative(inner)
@@ -164,7 +180,7 @@ def items(node: Node) -> list[Node]:
 
 def _one(part: Node) -> list[Node]:
     inner = meaning(part)
-    if inner.condition or inner.modulus is not None:
+    if inner.condition or inner.modulus is not None or len(claimed(part)) > 1:
         return [part]
     if inner.value.kind in ("list", "set") and part.kind == "rel":
         return [value for each in inner.value.args for value in expanded(each)]

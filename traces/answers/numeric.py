@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from stillroom.traces.answers.budget import spend
 from stillroom.traces.answers.fingerprint import Undefined
 from stillroom.traces.answers.rational import MAX_FACTORIAL
 from stillroom.traces.answers.tree import Node, symbols
@@ -101,12 +102,25 @@ _THEIRS = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arccot": "acot
            "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh"}  # fmt: skip
 
 
+class _Costs(NamedTuple):
+    """Units (see `budget`) at the precision of an evaluation: of any node, of a function, of a gamma function, and
+    of what mpmath prepares before the first of these."""
+
+    step: int
+    function: int
+    gamma: int
+    prepared: int
+
+
 class _Evaluation:
     def __init__(self, mp: Any, values: Mapping[str, Any]) -> None:
         self.mp, self.values = mp, values
         self.left = self.imaginary = False
         self.extent = 0
         self.steps = 0
+        long = mp.dps / DIGITS
+        self.costs = _Costs(int(10 + long), int(25 * long**1.5), int(150 * long**2), int(1_000 * long**2.8))
+        self.tiny = mp.mpf(10) ** (-2 * mp.dps // 3)
 
     def watched(self, result: Any, *arguments: Any) -> Any:
         """Notes where a result is complex though the arguments are not."""
@@ -116,9 +130,21 @@ class _Evaluation:
 
     def of(self, node: Node) -> Any:
         """The value of a node; the size of what comes up on the way is noted."""
-        value = self.value(node)
+        value = self.without_noise(self.value(node))
         if value:
             self.extent = max(self.extent, abs(self.mp.mag(value)) * 30103 // 100_000)
+        return value
+
+    def without_noise(self, value: Any) -> Any:
+        """A complex number without a part that is only what rounding left of a zero: it would choose the branch of a
+        root or a logarithm. With more digits a part that is there comes up again."""
+        mp = self.mp
+        if isinstance(value, mp.mpc):
+            real, imaginary = abs(value.real), abs(value.imag)
+            if imaginary <= self.tiny * real:
+                return value.real
+            if real <= self.tiny * imaginary:
+                return mp.mpc(0, value.imag)
         return value
 
     def value(self, node: Node) -> Any:
@@ -126,7 +152,9 @@ class _Evaluation:
         self.steps += 1
         if self.steps > MAX_STEPS:
             raise Undefined("too many steps")
+        spend(self.costs.step)
         if kind == "num":
+            spend((args[0].numerator.bit_length() + args[0].denominator.bit_length()) >> 9)
             return self.mp.mpf(args[0].numerator) / args[0].denominator
         if kind == "add":
             return self.mp.fsum(self.of(part) for part in args)
@@ -152,6 +180,7 @@ class _Evaluation:
 
     def power(self, base: Any, exponent: Any, written: Node) -> Any:
         mp = self.mp
+        spend(self.costs.function)
         if base == 0:
             if mp.re(exponent) <= 0:
                 raise Undefined("a power of zero")
@@ -169,6 +198,7 @@ class _Evaluation:
             return self.series(name, *args)
         values = [self.of(arg) for arg in args]
         first = values[0]
+        spend(self.costs.function)
         if name in _functions():
             if abs(first) > MAX_ARGUMENT:
                 raise Undefined("an argument that is too large")
@@ -187,6 +217,8 @@ class _Evaluation:
         mp = self.mp
         if any(abs(value) > MAX_FACTORIAL for value in values):
             raise Undefined("an argument that is too large")
+        whole = all(mp.isint(value) for value in values)  # these are worked out as integers
+        spend(10 * self.costs.step if whole else self.costs.gamma * len(values) + self.costs.prepared)
         if name == "binomial":
             return mp.binomial(*values)
         return mp.factorial(values[0]) if name == "factorial" else mp.gamma(values[0])
@@ -199,10 +231,16 @@ class _Evaluation:
             raise Undefined(name)
         simple = {"floor": mp.floor, "ceil": mp.ceil, "sgn": mp.sign}.get(name)
         if simple is not None:
-            return simple(values[0])
+            return simple(self.off_the_step(values[0]))
         if name in ("max", "min"):
             return max(values) if name == "max" else min(values)
         raise Undefined(name)
+
+    def off_the_step(self, value: Any) -> Any:
+        """A number as near to a whole one as rounding puts it is that one: else floor would follow the rounding. With
+        more digits one that is only close comes up again."""
+        near = self.mp.nint(value)
+        return near if abs(value - near) <= self.tiny * max(1, abs(value)) else value
 
     def series(self, name: str, body: Node, low: Node, high: Node) -> Any:
         """A sum or product of up to MAX_TERMS terms with numbers as bounds."""

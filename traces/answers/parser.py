@@ -18,10 +18,10 @@ from stillroom.traces.answers.tree import Node, is_inequality
 from stillroom.traces.answers.words import CONDITIONS, FILLERS
 
 
-def parse(text: str) -> Node:
-    """The tree of a plain text. Raises Unreadable where it is not wholly understood, OverflowError where too
-    large."""
-    parser = Parser(tokens(text))
+def parse(text: str, *, folded: bool = True) -> Node:
+    """The tree of a plain text. `folded` False: as it is written, 6/2 a quotient and 2^3 a power. Raises Unreadable
+    where it is not wholly understood, OverflowError where too large."""
+    parser = Parser(tokens(text), folded=folded)
     node = parser.answer()
     if parser.peek().kind != "end":
         raise Unreadable(f"{parser.peek().value!r} where nothing more was expected")

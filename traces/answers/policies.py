@@ -10,6 +10,7 @@ which leaves what it would decide unscored, with the reason `needs_policy`. In a
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from typing import Any, Literal, get_args, get_type_hints
 
 from stillroom.errors import InputError
@@ -38,6 +39,10 @@ class Policies:
     `ratios`: `value`: 5:8 is 5/8; `strict`: a ratio equals only a ratio.
     `parameters`: names of free integers (`kπ`, "for some t"). `stated`: they may differ where the answer shows that
     they are parameters; `free`: any one letter may; `strict`: never.
+    `chains`: an answer of several sides (`9 * 2 = 18`). `agree`: the sides must agree, or it is left open; `last`:
+    the last one counts, whatever the others say.
+    `worked_out`: whether arithmetic that is left to do, an equation that is left to solve, or a formula of the prompt
+    is an answer to a value (see `worked_out.py`). `required`: it is not, and is left unscored; `any`: it is.
     `decimal_comma`: `either`: 1,22 is 1.22 or a list, whichever fits; `list`: it is a list.
     `unmarked`: an answer without a box or marker. `line`: only where it stands alone or in a plain statement;
     `last`: the last formula or number of the text is taken.
@@ -59,6 +64,8 @@ class Policies:
     bases: Literal["strict", "value", "ask"] = "ask"
     ratios: Literal["value", "strict", "ask"] = "value"
     parameters: Literal["stated", "free", "strict", "ask"] = "stated"
+    chains: Literal["agree", "last"] = "agree"
+    worked_out: Literal["required", "any", "ask"] = "required"
     decimal_comma: Literal["either", "list", "ask"] = "either"
     unmarked: Literal["line", "last"] = "line"
 
@@ -86,6 +93,7 @@ class Policies:
         return cls(**given)
 
 
+@cache
 def choices() -> dict[str, tuple[str, ...]]:
     """Every policy with the values it may have, the default first or not."""
     hints = get_type_hints(Policies)

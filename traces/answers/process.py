@@ -64,6 +64,15 @@ def environment() -> dict[str, str]:
     return {**kept, **ours}
 
 
+def _scratch() -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile()  # closed by kill()
+    except OSError as error:
+        raise CheckerError(
+            f"the answer checker cannot start a worker: no temporary file can be made: {error}"
+        ) from error
+
+
 class Worker:
     """A started worker. One question at a time; not thread-safe by itself.
 
@@ -72,7 +81,7 @@ class Worker:
     """
 
     def __init__(self, memory_mb: int, module: str | None = None) -> None:
-        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by kill()
+        self._errors = _scratch()
         self._replies: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._process = self._started(memory_mb, module or MODULE)
         self._reader = threading.Thread(target=self._read, name="stillroom-answers", daemon=True)

@@ -14,6 +14,7 @@ import math
 from fractions import Fraction
 from functools import lru_cache
 
+from stillroom.traces.answers.budget import spend
 from stillroom.traces.answers.tree import Node
 
 MAX_BITS = 60_000
@@ -21,12 +22,14 @@ MAX_BITS = 60_000
 MAX_WORK = 2_000_000
 """Bits that one sum or product may go through."""
 MAX_FACTORED = 10**12
+MAX_DIVISOR = 20_000
 MAX_FACTORIAL = 3_000
 
 
 def rational(node: Node) -> Fraction | None:
     """The value of a formula of numbers alone, worked out exactly, or None. Raises OverflowError where it is too
     large."""
+    spend(1)
     if node.kind == "num":
         value: Fraction = node.args[0]
         return value
@@ -36,8 +39,9 @@ def rational(node: Node) -> Fraction | None:
             term = rational(part)
             if term is None:
                 return None
+            spend(_cost(_bits(total) + _bits(term)))
             total = total + term if node.kind == "add" else total * term
-            work += total.numerator.bit_length() + total.denominator.bit_length()
+            work += _bits(total)
             if work > MAX_WORK:
                 raise OverflowError("numbers that are too large to be worked out")
         return _bounded(total)
@@ -47,8 +51,17 @@ def rational(node: Node) -> Fraction | None:
     return integer_function(node) if node.kind == "fn" else None
 
 
+def _bits(value: Fraction) -> int:
+    return value.numerator.bit_length() + value.denominator.bit_length()
+
+
+def _cost(bits: int) -> int:
+    """Units of a step with numbers of so many bits: finding a common divisor takes the square of their length."""
+    return 2 + bits * bits // 1_000_000
+
+
 def _bounded(value: Fraction) -> Fraction:
-    if value.numerator.bit_length() + value.denominator.bit_length() > 2 * MAX_BITS:
+    if _bits(value) > 2 * MAX_BITS:
         raise OverflowError(f"a number of more than {MAX_BITS:,} bits")
     return value
 
@@ -58,10 +71,12 @@ def _power(base: Fraction, exponent: Fraction) -> Fraction | None:
         return _root(base, exponent)
     if base == 0 and exponent <= 0:
         return None
-    if (base.numerator.bit_length() + base.denominator.bit_length()) * abs(int(exponent)) > 2 * MAX_BITS and abs(
-        base
-    ) != 1:
+    if abs(base) == 1:
+        return Fraction(1 if exponent % 2 == 0 else base)
+    bits = _bits(base) * abs(int(exponent))
+    if bits > 2 * MAX_BITS:
         raise OverflowError(f"a number of more than {MAX_BITS:,} bits")
+    spend(_cost(bits) // 4)
     return Fraction(base ** int(exponent))
 
 
@@ -70,6 +85,7 @@ def _root(base: Fraction, exponent: Fraction) -> Fraction | None:
     degree = exponent.denominator
     if base <= 0 or degree > 6 or base.numerator.bit_length() > 400 or base.denominator.bit_length() > 400:
         return Fraction(0) if base == 0 and exponent > 0 else None
+    spend(10)
     roots = [_integer_root(part, degree) for part in (base.numerator, base.denominator)]
     if None in roots:
         return None
@@ -105,19 +121,37 @@ def integer_function(node: Node) -> Fraction | None:
 
 def _whole(name: str, values: list[int]) -> Fraction | None:
     if name in ("gcd", "lcm"):
-        return Fraction(math.gcd(*values) if name == "gcd" else math.lcm(*values))
+        return Fraction(_common(name, values))
     if values[0] > MAX_FACTORIAL:
         raise OverflowError(f"{name} of too large a number: the limit is {MAX_FACTORIAL:,}")
+    spend(values[0])
     if name == "factorial":
         return Fraction(math.factorial(values[0]))
     return Fraction(math.comb(*values)) if len(values) == 2 else None
 
 
-@lru_cache(maxsize=4096)
+def _common(name: str, values: list[int]) -> int:
+    """The greatest common divisor or the least common multiple, whose size is known before it is worked out."""
+    found, *others = values
+    for value in others:
+        bits = found.bit_length() + value.bit_length()
+        if name == "lcm" and bits > 2 * MAX_BITS:
+            raise OverflowError(f"a number of more than {MAX_BITS:,} bits")
+        spend(_cost(bits))
+        found = math.gcd(found, value) if name == "gcd" else math.lcm(found, value)
+    return found
+
+
 def factored(value: int) -> tuple[tuple[int, int], ...] | None:
     """The prime factors of a positive integer with their exponents, or None where finding them takes too long."""
     if value > MAX_FACTORED:
         return None
+    spend(min(math.isqrt(value), MAX_DIVISOR) // 10)
+    return _factored(value)
+
+
+@lru_cache(maxsize=4096)
+def _factored(value: int) -> tuple[tuple[int, int], ...] | None:
     found, prime = [], 2
     while prime * prime <= value:
         exponent = 0
@@ -126,7 +160,7 @@ def factored(value: int) -> tuple[tuple[int, int], ...] | None:
         if exponent:
             found.append((prime, exponent))
         prime += 1 + (prime > 2)
-        if prime > 20_000:
+        if prime > MAX_DIVISOR:
             return None
     return (*found, (value, 1)) if value > 1 else tuple(found)
 
@@ -134,6 +168,7 @@ def factored(value: int) -> tuple[tuple[int, int], ...] | None:
 def linear(node: Node) -> list[tuple[Fraction, Node | None]]:
     """A sum as terms of a number and the rest of a product; None where there is no rest. Products with one sum in
     them are multiplied out."""
+    spend(1)
     if node.kind == "add":
         return [term for part in node.args for term in linear(part)]
     if node.kind != "mul":
@@ -145,7 +180,8 @@ def linear(node: Node) -> list[tuple[Fraction, Node | None]]:
         if value is None:
             rest.append(part)
         else:
-            coefficient *= value
+            spend(_cost(_bits(coefficient) + _bits(value)))
+            coefficient = _bounded(coefficient * value)
     if not rest:
         return [(coefficient, None)]
     if len(rest) == 1 and rest[0].kind == "add":

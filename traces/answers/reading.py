@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import math
 import re
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import NamedTuple
 
+from stillroom.traces.answers.budget import CALLER, READING, WORKER, Spent, allowance
 from stillroom.traces.answers.compare import compare
 from stillroom.traces.answers.extract import OUTSIDE, find_answer
 from stillroom.traces.answers.lexer import Unreadable, plain, unreadable
@@ -23,6 +25,7 @@ from stillroom.traces.answers.policies import Policies
 from stillroom.traces.answers.records import Reason
 from stillroom.traces.answers.tree import Node, walk
 from stillroom.traces.answers.values import Answer, Confirm, Pending, Rules
+from stillroom.traces.answers.worked_out import restated, worked_out
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _WRAPPER = re.compile(r"\\(?:text(?:bf|rm|it|sf|normal)?|math(?:rm|bf|sf)|mbox)\s*\{([^{}]*)\}|\$|\*\*")
@@ -141,6 +144,9 @@ def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = N
     assert not isinstance(one, Found)
     assert not isinstance(other, Found)
     ruling = _ruled(one, other, answer, policies, confirm)
+    if ruling.reason is Reason.EQUAL and policies.worked_out != "any":
+        is_done = partial(worked_out, _formula(gold), _formula(answer))
+        ruling = _held_to(is_done, ruling, policies, "it is left to work out")
     if ruling.reason is Reason.DIFFERENT:
         prose = is_prose(gold) or is_prose(answer)
         return ruling._replace(reason=Reason.NEEDS_POLICY, why="prose") if prose else ruling
@@ -148,6 +154,32 @@ def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = N
         return ruling
     reason = {"any": ruling.reason, "required": Reason.DIFFERENT}.get(policies.lowest_terms, Reason.NEEDS_POLICY)
     return ruling._replace(reason=reason, policies=(*ruling.policies, f"lowest_terms={policies.lowest_terms}"))
+
+
+def not_restated(ruling: Ruling, gold: str, answer: str, prompt: str, policies: Policies) -> Ruling:
+    """The ruling on two answers as they were found, with a look at the prompt: what only restates it is no answer."""
+    if ruling.reason is not Reason.EQUAL or not prompt or policies.worked_out == "any":
+        return ruling
+    repeats = partial(restated, _formula(gold), _formula(answer), prompt)
+    return _held_to(lambda: not repeats(), ruling, policies, "it stands in the prompt")
+
+
+def _formula(text: str) -> str:
+    """What stands behind the letter of a choice, or else the text."""
+    choice = _choice(text)
+    return choice.text if choice is not None and choice.text else text.removesuffix(OUTSIDE)
+
+
+def _held_to(is_done: Callable[[], bool], ruling: Ruling, policies: Policies, why: str) -> Ruling:
+    """The ruling on a right answer, or that it is not worked out, and why."""
+    try:
+        with allowance(CALLER):
+            if is_done():
+                return ruling
+    except (Spent, OverflowError, RecursionError, ValueError) as large:
+        return ruling._replace(reason=Reason.OVER_LIMIT, why=str(large))
+    reason = Reason.NOT_WORKED_OUT if policies.worked_out == "required" else Reason.NEEDS_POLICY
+    return ruling._replace(reason=reason, why=why, policies=(*ruling.policies, f"worked_out={policies.worked_out}"))
 
 
 _WORD = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}")
@@ -161,7 +193,8 @@ def is_prose(text: str) -> bool:
 
 
 _FRACTION = re.compile(
-    r"\\[dtc]?frac\s*\{?\s*-?([0-9]+)\s*\}?\s*\{?\s*-?([0-9]+)\s*\}?|(?<![0-9.])([0-9]+)\s*/\s*([0-9]+)(?![0-9.])"
+    r"\\[dtc]?frac\s*+\{?+\s*+-?([0-9]+)\s*+\}?+\s*+\{?+\s*+-?([0-9]+)"
+    r"|(?<![0-9.])([0-9]+)\s*+/\s*+([0-9]+)(?![0-9.])"
 )
 
 
@@ -172,7 +205,16 @@ def is_reduced(text: str) -> bool:
 
 
 def _ruled(one: Readings, other: Readings, answer: str, policies: Policies, confirm: Confirm | None) -> Ruling:
-    """By the readings of both sides, the first of each foremost: the same if any two are, by policy."""
+    """By the readings of both sides, the first of each foremost: the same if any two are, by policy. What takes more
+    work than is done here is left to a worker."""
+    try:
+        with allowance(CALLER if confirm is None else WORKER):
+            return _of_readings(one, other, answer, policies, confirm)
+    except Spent as much:
+        return Ruling(None, answer) if confirm is None else Ruling(Reason.OVER_LIMIT, answer, str(much))
+
+
+def _of_readings(one: Readings, other: Readings, answer: str, policies: Policies, confirm: Confirm | None) -> Ruling:
     best: Ruling | None = None
     for first in one:
         for second in other:
@@ -197,12 +239,14 @@ def _compared(first: Reading, second: Reading, answer: str, rules: Rules) -> Rul
     for policy in asked:
         same = rules.decide(policy, _ANOTHER[policy])
     if same.same is False and any(_is_unknown(part) for side in (first, second) for part in walk(side.node)):
-        same = Answer(None, "a command that is not known")
+        same = Answer(None, "a command that is not known, or is not worked out")
     return Ruling(_REASONS[same.same], answer, same.why, tuple(sorted(rules.used)), bool(asked))
 
 
 def _is_unknown(node: Node) -> bool:
-    return node.kind == "sym" and str(node.args[0]).startswith("\\")
+    """A command that is not known, or a line over more than letters: of a complex number, a decimal, a statement."""
+    name = str(node.args[0]) if node.kind == "sym" else ""
+    return name.startswith("\\") or (name.startswith("overline:") and not name.removeprefix("overline:").isalpha())
 
 
 _ANOTHER: dict[str, dict[str, bool | None]] = {
@@ -222,9 +266,20 @@ class Reading(NamedTuple):
 Readings = tuple[Reading, ...]
 
 
-@lru_cache(maxsize=16_384)
+REMEMBERED = 128
+"""Characters up to which what an answer may be read as is remembered: a tree is some hundred times as large."""
+
+
 def _read(text: str) -> Readings | Found:
     """What a text may be read as, the plain reading first, or why it cannot be read."""
+    try:
+        with allowance(READING):
+            return _read_short(text) if len(text) <= REMEMBERED else _read_any(text)
+    except Spent as much:
+        return Found("", Reason.OVER_LIMIT, str(much))
+
+
+def _read_any(text: str) -> Readings | Found:
     if _DATE.fullmatch(text) or _CAPITALS.fullmatch(text):
         return (Reading(Node("text", (text,))),)
     try:
@@ -234,6 +289,9 @@ def _read(text: str) -> Readings | Found:
     except (OverflowError, RecursionError) as large:
         return Found("", Reason.OVER_LIMIT, str(large))
     return (first, *_other_readings(text, first.node))
+
+
+_read_short = lru_cache(maxsize=4_096)(_read_any)
 
 
 def _other_readings(text: str, first: Node) -> Readings:

@@ -32,6 +32,9 @@ class Reason(StrEnum):
     NEEDS_POLICY = "needs_policy"
     """Read and compared, but whether the two are the same is a convention that no policy decides, or could not be
     told."""
+    NOT_WORKED_OUT = "not_worked_out"
+    """Equal to the gold, but it only restates the question: arithmetic left to do, an equation left to solve, a
+    formula of the prompt (see `worked_out.py`)."""
     TRUNCATED = "truncated"
     """The attempt was cut off by its length limit: given by the scorer only, which sees the finish reason."""
 

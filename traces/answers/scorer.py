@@ -1,6 +1,7 @@
 """The answer checker as a scorer of the sampling core.
 
-Only the answer text is read, never the reasoning: a right number among the thoughts is no right answer. An attempt
+Only the answer text is read, never the reasoning: a right number among the thoughts is no right answer. What the task
+asks is looked at, too: a formula that only repeats it is no answer. An attempt
 that was cut off by its length limit is unscored, whatever its last number happens to be.
 
     scorer = AnswerScorer(AnswerChecker(timeout_s=2))
@@ -9,9 +10,14 @@ that was cut off by its length limit is unscored, whatever its last number happe
 
 from __future__ import annotations
 
-from stillroom.sampling.records import Attempt, Task, Verdict
+from stillroom.sampling.records import Attempt, Messages, Task, Verdict
 from stillroom.traces.answers.checker import AnswerChecker
 from stillroom.traces.answers.records import Reason, verdict
+
+
+def asked(messages: Messages) -> str:
+    """What a task asks: what its user says. The answers among its messages are examples."""
+    return "\n".join(message.content for message in messages if message.role == "user")
 
 
 class AnswerScorer:
@@ -40,7 +46,7 @@ class AnswerScorer:
             return verdict(Reason.NO_ANSWER, "withheld by the server's content filter")
         if not attempt.text.strip():
             return verdict(Reason.NO_ANSWER, "the text is empty")
-        return await self.checker.acheck(task.reference, attempt.text)
+        return await self.checker.acheck(task.reference, attempt.text, asked(task.messages))
 
     async def close(self) -> None:
         """Ends the checker's workers. Safe to call twice."""

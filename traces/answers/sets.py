@@ -13,6 +13,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from stillroom.traces.answers.budget import spend
 from stillroom.traces.answers.fingerprint import Undefined
 from stillroom.traces.answers.meaning import expanded, meaning
 from stillroom.traces.answers.numeric import context, evaluate
@@ -179,7 +180,7 @@ def _linear(node: Node) -> Linear:
     """Raises NoSet for a formula that is not linear in one thing."""
     factor, thing, constants = Fraction(0), None, []
     for coefficient, part in linear(node):
-        if part is None or not (symbols(part) or part.kind == "fn"):
+        if part is None or not (symbols(part) or _is_unknown_function(part)):
             constants.append(number(coefficient) if part is None else mul(number(coefficient), part))
         elif thing is None or part == thing:
             factor, thing = factor + coefficient, part
@@ -190,11 +191,14 @@ def _linear(node: Node) -> Linear:
     return Linear(factor, thing, add(*constants) if constants else number(0))
 
 
+def _is_unknown_function(node: Node) -> bool:
+    """f(2) may be what an inequality is about, sin 2 is a number."""
+    return node.kind == "fn" and len(node.args[0].split("_")[0]) == 1
+
+
 def _is_thing(node: Node) -> bool:
     """What an inequality may be about: a variable, f(x), an absolute value."""
-    if node.kind == "sym":
-        return True
-    return node.kind == "fn" and (node.args[0] == "abs" or len(node.args[0].split("_")[0]) == 1)
+    return node.kind == "sym" or _is_unknown_function(node) or (node.kind == "fn" and node.args[0] == "abs")
 
 
 def thing_of(node: Node) -> Node | None:
@@ -272,6 +276,7 @@ def _on_line(piece: Piece, line: Linear) -> Piece:
 
 def _number(end: Node) -> Any:
     """The place of an end on the line, or None where it has variables."""
+    spend(20)
     if end == INFINITY:
         return context().inf
     if end == MINUS_INFINITY:
@@ -284,6 +289,12 @@ def _number(end: Node) -> Any:
     except Undefined:
         return None
     return found if context().im(found) == 0 else None
+
+
+def is_ordered(pieces: tuple[Piece, ...]) -> bool:
+    """Whether a set is one piece, or all its ends have a place on the line: else its pieces stand as they were
+    written, and may belong together."""
+    return len(pieces) < 2 or all(_number(end) is not None for piece in pieces for end in (piece.low, piece.high))
 
 
 def _joined(pieces: list[Piece]) -> list[Piece]:
@@ -303,6 +314,7 @@ def _joined(pieces: list[Piece]) -> list[Piece]:
 
 
 def _same_end(one: Any, other: Any) -> bool:
+    spend(20)
     mp = context()
     if mp.isinf(one) or mp.isinf(other):
         return bool(one == other)

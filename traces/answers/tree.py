@@ -31,6 +31,8 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from stillroom.traces.answers.budget import spend
+
 
 class Node(NamedTuple):
     """A part of an answer."""
@@ -60,6 +62,8 @@ def add(*nodes: Node) -> Node:
 
 def mul(*nodes: Node) -> Node:
     """A product, flat."""
+    if len(nodes) == 2 and nodes[0].kind == "mul" and nodes[1].kind != "mul":  # factor by factor, as a text is read
+        return nodes[0] if nodes[1] == ONE else Node("mul", (*nodes[0].args, nodes[1]))
     flat = [part for node in nodes for part in (node.args if node.kind == "mul" else (node,)) if part != ONE]
     return flat[0] if len(flat) == 1 else Node("mul", tuple(flat)) if flat else ONE
 
@@ -119,6 +123,7 @@ def subscripted(node: Node, below: Node) -> Node:
 
 def show(node: Node) -> str:
     """A node in one line, for names; nodes that are written alike show alike, sums and products in any order."""
+    spend(4)
     if node.kind == "num":
         return str(node.args[0])
     if node.kind == "sym":
@@ -129,6 +134,7 @@ def show(node: Node) -> str:
 
 def is_inequality(node: Node) -> bool:
     """Whether an answer says which values are allowed rather than naming the set of them."""
+    spend(1)
     if node.kind in ("list", "both", "either", "clause", "quantified"):
         return any(is_inequality(part) for part in node.args if isinstance(part, Node))
     return node.kind == "rel" and bool(set(node.args[0]) & {"<", "<=", ">", ">=", "!="})
@@ -139,6 +145,7 @@ def walk(node: Node) -> Iterator[Node]:
     stack = [node]
     while stack:
         node = stack.pop()
+        spend(1)
         yield node
         for arg in node.args:
             if isinstance(arg, Node):
@@ -154,6 +161,7 @@ def symbols(node: Node) -> frozenset[str]:
 
 def replaced(node: Node, old: Node, new: Node) -> Node:
     """The node with one part put for another everywhere."""
+    spend(2)
     if node == old:
         return new
     return Node(node.kind, tuple(_replaced(arg, old, new) for arg in node.args))

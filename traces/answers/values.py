@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from stillroom.traces.answers.budget import allowance
 from stillroom.traces.answers.fingerprint import Undefined, fingerprint
-from stillroom.traces.answers.numeric import context, evaluate
+from stillroom.traces.answers.numeric import DIGITS, context, evaluate
 from stillroom.traces.answers.policies import Policies
 from stillroom.traces.answers.rational import rational
 from stillroom.traces.answers.tree import Node, symbols, walk
@@ -37,6 +38,8 @@ ENOUGH = 3
 FINE = Fraction(1, 10**9)
 """Relative difference that is left to floating point, for a decimal of FINE_DIGITS digits or more."""
 FINE_DIGITS = 10
+FINE_WHOLE = Fraction(1, 10**6)
+"""Difference from an integer that is left to floating point: 2.9999999999999996 is 3, and no integer is another."""
 _BROKEN = frozenset({"floor", "ceil", "max", "min", "sgn"})
 _WHOLE = frozenset({"factorial", "binomial", "sum", "prod"})
 _SLOW = frozenset({"gamma", "factorial", "binomial", "sum", "prod"})
@@ -56,6 +59,7 @@ class Answer(NamedTuple):
 
 
 SAME, DIFFERENT = Answer(True), Answer(False)
+ROUNDED = Answer(None, "what they differ by may be rounding")
 UNKNOWN = Answer(None, "the two cannot be compared")
 Confirm = Callable[[Node, Node], bool | None]
 """Says of two formulas that agree wherever tried whether they are the same, or None where it cannot tell."""
@@ -128,15 +132,38 @@ def rounding(one: Node, first: Fraction, other: Node, second: Fraction, rules: R
         finer = decimal_step(exact_node)
         if finer is not None and finer >= step:
             continue
-        if abs(value - exact) * 2 <= step:
+        off, whole = abs(value - exact), finer is None and exact.denominator == 1
+        if off * 2 <= step and not whole:
             return _rounded(significant(value, step), rules)
-        if significant(value, step) >= FINE_DIGITS and abs(value - exact) <= FINE * abs(exact):
+        if significant(value, step) >= FINE_DIGITS and off <= FINE * abs(exact) and not (whole and off > FINE_WHOLE):
             return SAME
+        if off * 2 <= step:
+            return _rounded(0, rules)
     return None
 
 
+def rounds_to(one: Node, other: Node, *, rough: bool) -> bool:
+    """Whether one of two constants, written as a decimal of any length, is the other rounded. `rough`: they are said
+    to be about the same, so that an integer may be a rounded decimal or root, though no other integer."""
+    try:
+        values = [evaluate(node, {}).value for node in (one, other)]
+    except Undefined:
+        return False
+    mp = context()
+    whole = [bool(mp.isint(value)) for value in values]
+    rounded = rough and whole[0] != whole[1]
+    steps = [
+        decimal_step(node) or (Fraction(1) if rounded and is_whole else None)
+        for node, is_whole in zip((one, other), whole, strict=True)
+    ]
+    off = 2 * abs(values[0] - values[1])
+    return any(step is not None and off <= mp.mpf(step.numerator) / step.denominator for step in steps)
+
+
 def _rounded(digits: int, rules: Rules) -> Answer:
-    enough, tolerated = digits >= SIGNIFICANT, digits >= TOLERANT
+    """By the significant digits of the rounded one; 0: the other is an integer, which is exact, and 1.23e6 is not
+    1234567."""
+    enough, tolerated = digits >= SIGNIFICANT, digits >= TOLERANT or not digits
     verdicts = {"significant": enough or None, "tolerant": tolerated or None, "never": False}
     return rules.decide("rounding", verdicts)
 
@@ -184,18 +211,23 @@ def _by_points(one: Node, other: Node, rules: Rules) -> Answer:
     agreed = 0
     for values in points(names, whole=_is_whole(one) or _is_whole(other)):
         same = _agree_at(one, other, values)
-        if same is False and _differ_in_full(one, other, values):
-            return _nearly(one, other, values)
+        if same is False:
+            apart = _told_apart(one, other, values, DIGITS, CONSTANT_DIGITS)
+            if apart:
+                return _nearly(one, other, values)
+            same = None if apart is None else True
         agreed += same is True
     if agreed < ENOUGH:
         return Answer(None, "no common domain was found")
-    return _confirmed(one, other, rules) if _agree_in_full(one, other, names) else DIFFERENT
+    agree = _agree_in_full(one, other, names)
+    return _confirmed(one, other, rules) if agree else DIFFERENT if agree is False else ROUNDED
 
 
 def _confirmed(one: Node, other: Node, rules: Rules) -> Answer:
     if rules.confirm is None:
         raise Pending
-    same = rules.confirm(one, other)
+    with allowance(None):  # in a worker, which is killed when it takes too long
+        same = rules.confirm(one, other)
     if same is None and any(
         part.kind == "fn" and part.args[0] in _BROKEN for node in (one, other) for part in walk(node)
     ):
@@ -203,19 +235,44 @@ def _confirmed(one: Node, other: Node, rules: Rules) -> Answer:
     return DIFFERENT if same is False else Answer(True, "proven" if same else "the same wherever tried")
 
 
-def _differ_in_full(one: Node, other: Node, values: dict[str, Any]) -> bool:
-    """Whether they still differ with many more digits: large terms that cancel leave few."""
-    with context().workdps(CONSTANT_DIGITS):
-        return not _close(evaluate(one, values).value, evaluate(other, values).value, AGREE)
+class Gap(NamedTuple):
+    """What two values differ by, and the larger of them."""
+
+    size: Any
+    scale: Any
 
 
-def _agree_in_full(one: Node, other: Node, names: list[str]) -> bool:
-    """Whether they agree in many more digits too, wherever both have a value: a term may be too small to be seen."""
-    mp = context()
-    with mp.workdps(CONSTANT_DIGITS + 20):
-        for values in points(names, whole=_is_whole(one) or _is_whole(other)):
-            if _agree_at(one, other, values) is True:
-                return _close(evaluate(one, values).value, evaluate(other, values).value, CONSTANT_DIGITS)
+def _gap(one: Node, other: Node, values: dict[str, Any], digits: int) -> Gap:
+    """The gap when so many digits are carried. Raises Undefined where one has no value."""
+    with context().workdps(digits):
+        first, second = evaluate(one, values).value, evaluate(other, values).value
+        return Gap(first - second, max(abs(first), abs(second)))
+
+
+def _told_apart(one: Node, other: Node, values: dict[str, Any], few: int, many: int) -> bool | None:
+    """Whether two values that are not close with few digits are two values. With many more, a gap that is there stays
+    what it was, and one that is only rounding (of large terms that cancel, or of sin π for 0) shrinks. None: it does
+    neither, as 1/sin π, and says nothing."""
+    try:
+        first, second = _gap(one, other, values, few), _gap(one, other, values, many)
+    except Undefined:
+        return None
+    if abs(second.size) <= abs(first.size) * context().mpf(10) ** -AGREE:
+        return False
+    return True if abs(first.size - second.size) * 1_000 <= abs(second.size) else None
+
+
+def _agree_in_full(one: Node, other: Node, names: list[str]) -> bool | None:
+    """Whether they agree in many more digits too, where both have a value: a term may be too small to be seen. None
+    where that cannot be told."""
+    digits = CONSTANT_DIGITS + 20
+    for values in points(names, whole=_is_whole(one) or _is_whole(other)):
+        if _agree_at(one, other, values) is not None:
+            gap = _gap(one, other, values, digits)
+            if abs(gap.size) <= gap.scale * context().mpf(10) ** -CONSTANT_DIGITS:
+                return True
+            apart = _told_apart(one, other, values, digits, 2 * digits)
+            return None if apart is None else not apart
     return False
 
 
@@ -226,8 +283,9 @@ def agree_deeply(one: Node, other: Node) -> bool | None:
     names = sorted(symbols(one) | symbols(other))
     for values in points(names, whole=_is_whole(one) or _is_whole(other)):
         if _agree_at(one, other, values) is not None:
-            with mp.workdps(DEEP_DIGITS + 20):
-                return _close(evaluate(one, values).value, evaluate(other, values).value, DEEP_DIGITS)
+            gap = _gap(one, other, values, DEEP_DIGITS + 20)
+            few = _gap(one, other, values, CONSTANT_DIGITS)
+            return bool(abs(gap.size) <= max(gap.scale, abs(few.size)) * mp.mpf(10) ** -(DEEP_DIGITS - AGREE))
     return None
 
 
@@ -280,7 +338,8 @@ def _constants(one: Node, other: Node, rules: Rules) -> Answer:
             return near
     if "num" not in (one.kind, other.kind) and _is_near(first, second) and _has_decimal(one, other):
         return Answer(None, "a decimal within a formula may be rounded")
-    return DIFFERENT
+    apart = _told_apart(one, other, {}, DIGITS, CONSTANT_DIGITS)
+    return DIFFERENT if apart else ROUNDED if apart is None else _constants_in_full(one, other)
 
 
 def _constants_in_full(one: Node, other: Node) -> Answer:
@@ -291,9 +350,11 @@ def _constants_in_full(one: Node, other: Node) -> Answer:
     slow = any(part.kind == "fn" and part.args[0] in _SLOW for node in (one, other) for part in walk(node))
     if digits > (SLOW_DIGITS if slow else QUICK_DIGITS):
         return Answer(None, "numbers too large or too small to be told apart")
-    with mp.workdps(digits + extent + 20):
-        same = _close(evaluate(one, {}).value, evaluate(other, {}).value, digits)
-    return Answer(same, f"the same in {digits} digits") if same else DIFFERENT
+    carried = digits + extent + 20
+    gap = _gap(one, other, {}, carried)
+    if abs(gap.size) <= max(gap.scale, 1) * mp.mpf(10) ** -digits:
+        return Answer(True, f"the same in {digits} digits")
+    return DIFFERENT if _told_apart(one, other, {}, carried, carried + CONSTANT_DIGITS) else ROUNDED
 
 
 def exact_fraction(value: Any) -> Fraction:

@@ -92,6 +92,8 @@ def answer(line: bytes) -> tuple[dict[str, Any], bool]:
         return {"reason": Reason.OVER_LIMIT.value, "detail": "out of memory"}, False
     except RecursionError:
         return {"reason": Reason.OVER_LIMIT.value, "detail": "nested too deeply"}, True
+    except Exception as error:  # noqa: BLE001 - no text may cost the others their worker
+        return {"reason": Reason.OVER_LIMIT.value, "detail": type(error).__name__}, True
     finally:
         set_alarm(0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,10 @@ import pytest
 from pydantic import TypeAdapter
 
 from stillroom.errors import MissingExtra, MissingFile, MissingKey
+from stillroom.sampling.models import DTYPES
 from stillroom.sampling.records import Request, SamplingParams, Usage, user
+from stillroom.sampling.teachers import transformers as transformers_teacher
+from stillroom.sampling.teachers import vllm as vllm_teacher
 from stillroom.sampling.teachers.base import Teacher
 from stillroom.sampling.teachers.factory import make_teacher
 from stillroom.sampling.teachers.openai import OpenAITeacher
@@ -60,6 +64,26 @@ async def test_a_missing_package_names_the_extra(
         await _ask(make(tmp_path, kind=kind, model=str(model)))
     assert caught.value.exit_code == 2
     assert caught.value.extra == extra
+
+
+@pytest.mark.parametrize("kind", ["transformers", "vllm"])
+def test_a_local_teacher_computes_in_what_its_settings_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())  # as if vLLM were installed
+    made: list[str] = []
+    for module in (transformers_teacher.TransformersTeacher, vllm_teacher.VllmTeacher):
+        monkeypatch.setattr(module, "__init__", lambda self, model, **given: made.append(given["dtype"]))
+    for dtype in ("auto", *DTYPES):
+        make(tmp_path, kind=kind, model="m", dtype=dtype)
+    assert made == ["auto", *DTYPES]
+    with pytest.raises(ValueError, match=r"dtype"):
+        make(tmp_path, kind=kind, model="m", dtype="int3")
+
+
+def test_the_type_of_numbers_is_named_once(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"dtype is float32 and engine\.dtype half: name it once"):
+        make(tmp_path, kind="vllm", model="m", dtype="float32", engine={"dtype": "half"})
 
 
 async def test_missing_vllm_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

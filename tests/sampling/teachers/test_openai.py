@@ -364,9 +364,6 @@ async def test_a_used_up_quota_stops_the_run(model_server: ModelServer, reply: R
     assert "is kept" in str(error)
 
 
-_TOKENS = {"prompt_tokens": -1, "completion_tokens": "many"}
-
-
 @pytest.mark.parametrize(
     "reply",
     [
@@ -387,10 +384,6 @@ _TOKENS = {"prompt_tokens": -1, "completion_tokens": "many"}
         Reply({"choices": [{"text": "4"}]}),
         Reply(completion([{"type": "text"}])),  # type: ignore[arg-type]
         Reply(completion(reasoning=["two"])),
-        Reply({**completion(), "usage": _TOKENS}),
-        Reply({**completion(), "usage": "7"}),
-        Reply({"choices": [{"message": {"content": "4"}, "logprobs": {"content": [{"logprob": None}]}}]}),
-        Reply({"choices": [{"message": {"content": "4"}, "logprobs": {"content": [{**FOUR, "top_logprobs": [1]}]}}]}),
     ],
 )
 async def test_a_body_of_another_shape_is_a_failed_request(model_server: ModelServer, reply: Reply) -> None:
@@ -399,6 +392,34 @@ async def test_a_body_of_another_shape_is_a_failed_request(model_server: ModelSe
     assert error.retryable
     assert "no chat completion" in str(error)
     assert len(str(error)) < 400
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"usage": {"prompt_tokens": -1, "completion_tokens": "many"}},
+        {"usage": "7"},
+        {"choices": [{"message": {"content": "4"}, "finish_reason": {}, "logprobs": "none"}]},
+        {"choices": [{"message": {"content": "4"}, "logprobs": {"content": [{"logprob": None}]}}]},
+        {"choices": [{"message": {"content": "4"}, "logprobs": {"content": [1, FOUR]}}]},
+    ],
+)
+async def test_nonsense_beside_the_message_does_not_cost_the_answer(
+    model_server: ModelServer, more: dict[str, Any]
+) -> None:
+    model_server.script = lambda body: Reply({**completion(), **more})
+    answer = await ask(model_server, request(top_logprobs=1))
+    assert (answer.text, answer.logprobs, answer.choices) == ("4", None, None)
+
+
+async def test_nonsense_among_the_likeliest_tokens_is_left_out(model_server: ModelServer) -> None:
+    choice = {
+        "message": {"content": "4"},
+        "logprobs": {"content": [{**FOUR, "top_logprobs": [1, likely("5", -2.0)]}]},
+    }
+    model_server.script = lambda body: Reply({"choices": [choice]})
+    answer = await ask(model_server, request(top_logprobs=1))
+    assert answer.choices == (TokenChoice("4", -1.5, (("5", -2.0),)),)
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,24 @@ def test_given_settings_come_last() -> None:
     assert (settings["max_model_len"], settings["enforce_eager"]) == (512, False)
 
 
+@pytest.mark.parametrize("wanted", ["auto", *models.DTYPES])
+@pytest.mark.parametrize("flags", [(), ("avx2", "fma"), ("avx2", "avx512f"), ("avx512_bf16",), ("amx_bf16",)])
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_the_engine_computes_in_what_the_machine_does_fast_or_the_user_names(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, flags: tuple[str, ...], on_cpu: bool
+) -> None:
+    monkeypatch.setattr(models, "cpu_flags", lambda: frozenset(flags))
+    found = engine_settings(Place("m", None), 8, {}, on_cpu=on_cpu, dtype=wanted)["dtype"]
+    assert found == models.pick_dtype("cpu" if on_cpu else "cuda", wanted)
+    assert wanted in ("auto", found)
+    if wanted == "auto":
+        assert (found == "float32") is (on_cpu and not {"avx512_bf16", "amx_bf16"} & set(flags))
+
+
+def test_what_is_said_to_the_engine_itself_comes_last() -> None:
+    assert engine_settings(Place("m", None), 8, {"dtype": "half"}, on_cpu=True)["dtype"] == "half"
+
+
 @pytest.mark.parametrize(("rank", "room"), [(4, 8), (16, 16), (24, 32)])
 def test_an_adapter_is_given_room_for_its_rank(tmp_path: Path, rank: int, room: int) -> None:
     (tmp_path / "adapter_config.json").write_text(json.dumps({"r": rank}))
@@ -85,7 +103,7 @@ def test_nobody_listens_to_an_engine_that_is_about_to_end_unless_requests_wait(
         output_handler=SimpleNamespace(cancel=lambda: stopped.append(True)),
         output_processor=SimpleNamespace(has_unfinished_requests=lambda: waiting),
     )
-    loaded: Any = Loaded(engine, None, [], 1, False, None, None)  # type: ignore[arg-type]
+    loaded: Any = Loaded(engine, None, [], 1, False, None, None, "float32")  # type: ignore[arg-type]
     loaded.stop_listening()
     assert bool(stopped) is cancelled
 
@@ -242,6 +260,7 @@ async def test_real_traces_from_smollm2() -> None:
     first = await teacher.sample(ask(question, greedy), Usage())
     assert "Paris" in first.text
     assert first.finish_reason == "stop"
+    assert teacher.dtype == models.pick_dtype(models.pick_device())
     assert first.logprobs is not None
     assert len(first.logprobs) == first.completion_tokens
 

@@ -16,7 +16,17 @@ from hypothesis import strategies as st
 import stillroom.traces.answers
 from stillroom.sampling.records import State
 from stillroom.traces.answers import AnswerChecker, Reason, state_of
-from stillroom.traces.answers.reading import judge
+from stillroom.traces.answers.policies import Policies
+from stillroom.traces.answers.reading import Ruling
+from stillroom.traces.answers.reading import judge as judge_by
+
+EQUALITY = Policies(worked_out="any")
+"""These are laws of what is equal. What is worked out is asked of the answer alone, and differs by side."""
+
+
+def judge(gold: str, answer: str) -> Ruling:
+    return judge_by(gold, answer, EQUALITY)
+
 
 Data = Callable[[str], list[dict[str, Any]]]
 REASONS = frozenset(Reason) - {Reason.TRUNCATED}
