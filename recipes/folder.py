@@ -175,7 +175,7 @@ class RunFolder:
         if known and not (self.path / LEDGER).exists():
             raise self._fewer(0, known)
         with Ledger.open(self.path) as ledger:
-            if (held := ledger.totals().attempts) < known:
+            if (held := ledger.count()) < known:
                 raise self._fewer(held, known)
             self.tell(display)
             ledger.on_growth = lambda: self.note(attempts=ledger.sync())
@@ -252,7 +252,7 @@ def _mapping(value: object) -> bool:
 
 _KINDS: dict[str, Callable[[object], bool]] = {
     **dict.fromkeys(("name", "started", "finished"), _text),
-    **dict.fromkeys(("stages", "teacher", "sources", "recipe"), _named_texts),
+    **dict.fromkeys(("stages", "teacher", "sources", "recipe", "dtypes"), _named_texts),
     **dict.fromkeys(("attempts", "rows"), _count),
     "made": _named_files,
     "hashes": _mapping,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
+import json
 import os
 import shutil
 import tempfile
@@ -25,6 +26,9 @@ from stillroom.errors import InputError, MissingExtra, MissingFile
 from stillroom.sampling.writing import at_home
 
 CONVERSION = "bf16-1"  # changes when the conversion does, so that an old cache is not taken for a new one
+
+SIZES = "sizes.json"
+"""Of the files of a converted model, beside them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +85,14 @@ def cache_folder() -> Path:
 def converted(model: EmbeddedModel) -> Path:
     """The folder of the converted model; converts it on first use, which takes under a minute."""
     folder = cache_folder() / "models" / f"{model.name}-{CONVERSION}"
-    if (folder / "config.json").is_file():
+    if _whole(folder):
         return folder
     source = packaged_file(model)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as work:
             _convert(model, source, Path(work))
+            _write_sizes(Path(work))
             _publish(Path(work), folder)
     except OSError as error:
         raise InputError(
@@ -97,16 +102,37 @@ def converted(model: EmbeddedModel) -> Path:
     return folder
 
 
+def _write_sizes(folder: Path) -> None:
+    sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
+    (folder / SIZES).write_text(json.dumps(sizes), encoding="utf-8")
+
+
+def _whole(folder: Path) -> bool:
+    """Whether what was converted is still there: all files in their sizes, or, where an earlier version did not write
+    them down, the weights."""
+    if not (folder / "config.json").is_file():
+        return False
+    try:
+        sizes = json.loads((folder / SIZES).read_text(encoding="utf-8"))
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except FileNotFoundError:
+        return not (folder / SIZES).exists() and any(file.stat().st_size for file in folder.glob("*.safetensors"))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def _publish(work: Path, folder: Path) -> None:
     """Moves the whole folder into place; another process that was first wins, its folder being the same."""
     ready = work.with_name(work.name + ".ready")
     work.rename(ready)
     work.mkdir()  # the temporary folder's owner removes it
     try:
+        if folder.exists() and not _whole(folder):
+            shutil.rmtree(folder)
         ready.rename(folder)
     except OSError:
         shutil.rmtree(ready, ignore_errors=True)
-        if not (folder / "config.json").is_file():
+        if not _whole(folder):
             raise
 
 

@@ -364,6 +364,7 @@ FACTS = (
     "parts",
     "seconds",
     "hashes",
+    "dtypes",
 )
 
 

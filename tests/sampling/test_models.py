@@ -248,6 +248,7 @@ def test_loading_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str
 
 def write_config(model: Any, source: Path, target: Path) -> None:
     (target / "config.json").write_text("{}")
+    (target / "model.safetensors").write_bytes(b"weights")
 
 
 @pytest.fixture
@@ -273,6 +274,21 @@ def test_a_conversion_happens_once(cache: Path, monkeypatch: pytest.MonkeyPatch)
     assert [child.name for child in cache.iterdir()] == [folder.name]
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"half", None])
+def test_a_converted_model_that_lost_something_is_converted_again(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes | None
+) -> None:
+    monkeypatch.setattr(embedded, "_convert", write_config)
+    model = embedded.find("smollm2-135m-instruct")
+    folder = embedded.converted(model)
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (folder / name).unlink() if content is None else (folder / name).write_bytes(content)
+    assert embedded.converted(model) == folder
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole
+    assert [child.name for child in cache.iterdir()] == [folder.name]
+
+
 def test_a_conversion_that_fails_leaves_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(model: Any, source: Path, target: Path) -> None:
         (target / "model.safetensors").write_bytes(b"half")
@@ -292,6 +308,7 @@ def test_two_conversions_at_once_leave_one(cache: Path, monkeypatch: pytest.Monk
         other = cache / f"{model.name}-{embedded.CONVERSION}"
         other.mkdir()
         (other / "config.json").write_text('{"first": true}')
+        (other / "model.safetensors").write_bytes(b"weights")
 
     monkeypatch.setattr(embedded, "_convert", overtaken)
     folder = embedded.converted(model)
