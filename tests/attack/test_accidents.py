@@ -660,7 +660,7 @@ async def test_calls_work_where_an_event_loop_runs(tmp_path: Path, model_server:
 
 
 MISUSES: dict[str, Callable[[Ledger], object]] = {
-    "closed": lambda ledger: (ledger.close(), ledger.totals()),
+    "closed": lambda ledger: [call() for call in (ledger.close, ledger.totals)],
     "another thread": lambda ledger: in_a_thread(ledger.totals),
     "write, another thread": lambda ledger: in_a_thread(lambda: ledger.clear_outcomes()),
     "no value": lambda ledger: ledger.add_failure("k", 0, "t", object()),  # type: ignore[arg-type]
