@@ -84,8 +84,10 @@ _ZERO, _TWO, _TEN = number(0), number(2), number(10)
 
 def worked_out(gold: str, answer: str) -> bool:
     """Whether an answer that is right is worked out as far as its gold is."""
-    one, other = as_written(gold), as_written(answer)
-    if one is None or other is None or _is_literal(other):
+    if gold == answer:
+        return True
+    other = as_written(answer)
+    if other is None or _is_literal(other) or (one := as_written(gold)) is None:
         return True
     parts = list(_parts(one))
     if not all(part.solved and _is_done(part.node, _functions(part.node)) for part in parts):
@@ -102,8 +104,10 @@ def worked_out(gold: str, answer: str) -> bool:
 
 def restated(gold: str, answer: str, prompt: str) -> bool:
     """Whether an answer that is right is only a formula of the prompt."""
-    one, other = as_written(gold), as_written(answer)
-    if one is None or other is None or _is_plain(other) or one.kind == other.kind == "num":
+    if gold == answer:
+        return False
+    other = as_written(answer)
+    if other is None or _is_plain(other) or (one := as_written(gold)) is None or one.kind == other.kind == "num":
         return False
     alike = _shapes(one)
     parts = [part.node for part in _parts(other)]
