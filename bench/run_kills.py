@@ -44,6 +44,8 @@ MIX = (
 )
 LATENCY_S = 0.08
 LIMIT_S = 300.0
+CUT = 0.8
+"""Of what an unkilled run took: a kill after its end kills nothing."""
 GONE_S = 15.0
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
@@ -290,7 +292,7 @@ def kills(runs: int, seed: int) -> list[Killed]:
             )
         for number in range(runs):
             kind, by = MIX[number % len(MIX)], SIGNALS[(number + number // len(MIX)) % len(SIGNALS)]
-            moment, out = dice.uniform(0, spans[kind]), folder / f"run{number}"
+            moment, out = dice.uniform(0, CUT * spans[kind]), folder / f"run{number}"
             found.append(killed(server, folder / f"{kind}.yaml", out, by, moment, wholes[kind]))
             print(f"{number:3} {found[-1]}", flush=True)
             shutil.rmtree(out)
@@ -299,7 +301,8 @@ def kills(runs: int, seed: int) -> list[Killed]:
 
 def summary(found: list[Killed]) -> None:
     """A line for each recipe, and for each signal."""
-    print(f"\n{'':12} kills  answered  again  lost  differ  orphans  more than in flight")
+    print(f"\n{sum(each.code != 0 for each in found)} of {len(found)} were still running when they were killed")
+    print(f"{'':12} kills  answered  again  lost  differ  orphans  more than in flight")
     names = [*dict.fromkeys(each.recipe for each in found), *dict.fromkeys(each.by for each in found), ""]
     for name in names:
         of = [each for each in found if name in (each.recipe, each.by, "")]
@@ -317,6 +320,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="six kills")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     o = parser.parse_args()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored, here and in what is started from here
     print(facts("openai"))
     began = time.perf_counter()
     found = kills(6 if o.quick else o.runs, o.seed)
