@@ -175,7 +175,7 @@ def write_recipes(folder: Path, url: str) -> dict[str, Path]:
     ]
     judge = {"kind": "llm", "rubric": "helpfulness", "logprobs": False, "teacher": {**teacher, "model": "judge"}}
     preferences = {"tasks": {**tasks, "limit": 12}, "candidates": candidates, "judge": judge, "audit": {}}
-    recipes = {
+    recipes: dict[str, dict[str, Any]] = {
         "traces": traces,
         "preferences": {**preferences, "pairs": {"strategy": "best_worst"}},
         "student": small,
