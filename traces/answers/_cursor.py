@@ -110,7 +110,7 @@ class Cursor:
             raise OverflowError(f"nested deeper than {MAX_DEPTH}")
 
     def quotient(self, top: Node, bottom: Node) -> Node:
-        return divide(top, bottom) if self.folded else Node("mul", (top, Node("pow", (bottom, MINUS_ONE))))
+        return divide(top, bottom) if self.folded else self.product(top, Node("pow", (bottom, MINUS_ONE)))
 
     def product(self, one: Node, other: Node) -> Node:
         if self.folded:

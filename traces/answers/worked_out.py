@@ -44,8 +44,20 @@ from stillroom.traces.answers.meaning import claimed, is_label, meaning
 from stillroom.traces.answers.numeric import context, evaluate
 from stillroom.traces.answers.parser import parse
 from stillroom.traces.answers.rational import rational
-from stillroom.traces.answers.tree import MINUS_ONE, ONE, Node, is_inequality, number, show, symbols, walk
-from stillroom.traces.answers.values import decimal_step
+from stillroom.traces.answers.tree import (
+    EULER,
+    IMAGINARY,
+    MINUS_ONE,
+    ONE,
+    PI,
+    Node,
+    is_inequality,
+    number,
+    show,
+    symbols,
+    walk,
+)
+from stillroom.traces.answers.values import Rules, compare_values, decimal_step
 
 LONG_POWER = 10**6
 """A power from here on is an exact form: a shorter one is as quickly written out."""
@@ -54,9 +66,11 @@ LONG_FORM = 10**9
 MAX_TERMS = 12
 """Terms of a sum of which any two are tried for being collected."""
 MAX_PROMPT = 20_000
-"""Characters of a prompt that are looked at, from its end: the question stands there, the examples before it."""
-MAX_FORMULAS = 40
-"""Formulas of a prompt that are read, the last ones, of at most MAX_FORMULA characters each."""
+"""Characters of a prompt that are looked at, from its beginning and from its end."""
+MAX_FORMULAS = 80
+"""Formulas of a prompt that are read, its first and its last, of at most MAX_FORMULA characters each."""
+MAX_FACTORS = 8
+"""Terms or factors of which all choices are looked at."""
 MAX_FORMULA = 600
 REMEMBERED = 128
 """Characters of a text whose tree is remembered."""
@@ -103,22 +117,57 @@ def worked_out(gold: str, answer: str) -> bool:
 
 
 def restated(gold: str, answer: str, prompt: str) -> bool:
-    """Whether an answer that is right is only a formula of the prompt."""
+    """Whether an answer that is right is only a formula of the prompt, or one with something around it that changes
+    nothing."""
     if gold == answer:
         return False
     other = as_written(answer)
-    if other is None or _is_plain(other) or (one := as_written(gold)) is None or one.kind == other.kind == "num":
+    if other is None or (one := as_written(gold)) is None or _is_plain_text(other, answer):
         return False
+    if one.kind == other.kind == "num" and one.args[0] == other.args[0]:
+        # the same number: no answer if it stands there in another notation, as 1.5e6 for 1500000
+        return not _is_decimal(answer) and _is_decimal(gold) and _stands_in(_tokens(answer), _tokens(prompt))
     alike = _shapes(one)
     parts = [part.node for part in _parts(other)]
     turned = is_inequality(other) != is_inequality(one)  # x < 3 for (-∞, 3) is another notation
     if not turned and all(shape(part) in alike for part in parts):
         return False
-    prompt = prompt[-MAX_PROMPT:]
+    prompt = prompt[:MAX_PROMPT] + " " + prompt[-MAX_PROMPT:] if len(prompt) > 2 * MAX_PROMPT else prompt
+    value = answer.rpartition("=")[2] if meaning(other).label is not None else answer
+    if _stands_in(_tokens(value), _tokens(prompt)):
+        return True
     asked = formulas(prompt)
-    said = _tokens(answer.rpartition("=")[2])
     compound = [part for part in parts if not _is_plain(part) and shape(part) not in alike]
-    return said in _tokens(prompt) or any(hash(shape(part)) in asked for part in [other, *compound])
+    if any(hash(shape(part)) in asked for part in [other, *compound]):
+        return True
+    within = (part for each in compound for part in _within(each) if hash(shape(part)) in asked)
+    return any(shape(part) not in alike and _is_one_of(part, one) for part in within)
+
+
+def _is_plain_text(node: Node, text: str) -> bool:
+    """Whether an answer is an integer in digits, a name or a word."""
+    return _is_plain(node) and node not in (PI, EULER) and (node.kind != "num" or _is_decimal(text))
+
+
+def _is_decimal(text: str) -> bool:
+    """Whether a number is written with digits alone."""
+    return re.fullmatch(r"-?[0-9]*\.?[0-9]+", re.sub(r"[,\s$\\!]", "", text)) is not None
+
+
+def _within(node: Node) -> Iterator[Node]:
+    """The formulas in a formula, those included that some of its terms or factors make."""
+    for part in walk(node):
+        if not _is_plain(part):
+            yield part
+        if part.kind in ("add", "mul") and 2 < len(part.args) <= MAX_FACTORS:
+            for count in range(2, len(part.args)):
+                yield from (Node(part.kind, some) for some in itertools.combinations(part.args, count))
+
+
+def _is_one_of(node: Node, gold: Node) -> bool:
+    """Whether a formula is the gold, or a part of it, by its value."""
+    rules = Rules(confirm=lambda one, other: None)
+    return any(compare_values(node, part.node, rules).same is True for part in _parts(gold) if part.solved)
 
 
 # -- what is written -------------------------------------------------------------------------------------------------
@@ -252,11 +301,32 @@ def _is_scale(node: Node) -> bool:
 def _is_exact(node: Node) -> bool:
     """One power that is long, or one factorial or binomial of integers."""
     factors = _unsigned(node)
-    if len(factors) != 1:
-        return False
-    if factors[0].kind == "fn":
-        return factors[0].args[0] in _COUNTING and all(map(_is_integer, factors[0].args[1:]))
-    return _is_power(factors[0]) and _is_long(factors[0], LONG_POWER)
+    return len(factors) == 1 and _is_compact(factors[0])
+
+
+def _is_compact(node: Node) -> bool:
+    """A power of which the digits are long, and that is no product of two or three: 2^99; 4! and C(4, 2), and on."""
+    return _is_count(node) and (node.kind == "fn" or _is_long(node, LONG_POWER))
+
+
+def _is_count(node: Node) -> bool:
+    """A power from the fourth on, or a factorial or binomial that is more than a small number (2!, C(5, 1))."""
+    if node.kind == "fn" and node.args[0] in _COUNTING and all(map(_is_integer, node.args[1:])):
+        first, *chosen = (part.args[0] for part in node.args[1:])
+        return bool(first >= 4 and all(1 < part < first - 1 for part in chosen))
+    return _is_power(node) and abs(node.args[1].args[0]) > 3
+
+
+def _is_compound(node: Node) -> bool:
+    """A sum or product of powers, factorials and binomials, with one plain number at most: 2^99 - 1, 3 * 2^50."""
+    terms = [_unsigned(term) for term in (node.args if node.kind == "add" else (node,))]
+    counts = [[part for part in term if _is_count(part)] for term in terms]
+    plain = [[part for part in term if not _is_count(part)] for term in terms]
+    literal = all(_is_literal(part) for numbers in plain for part in numbers)
+    single = all(len(numbers) <= 1 for numbers in plain) and sum(not powers for powers in counts) <= 1
+    apart = len({tuple(map(shape, powers)) for powers in counts}) == len(terms)
+    compact = any(_is_compact(part) for powers in counts for part in powers)
+    return literal and single and apart and compact and _is_long(node, LONG_FORM)
 
 
 def _is_power(node: Node) -> bool:
@@ -312,10 +382,7 @@ def _is_part_done(part: _Part, gold: _Gold) -> bool:
 
 def _is_number_done(node: Node) -> bool:
     """Of what is a rational number."""
-    if _is_literal(node) or _is_exact(node):
-        return True
-    counted = any(_is_power(part) or (part.kind == "fn" and part.args[0] in _COUNTING) for part in walk(node))
-    return counted and _is_long(node, LONG_FORM)
+    return _is_literal(node) or _is_exact(node) or _is_compound(node)
 
 
 def _is_done(node: Node, functions: frozenset[str]) -> bool:
@@ -332,17 +399,28 @@ def _is_done(node: Node, functions: frozenset[str]) -> bool:
         numbers = [part for part in inner if part.kind == "num"]
         below = [part for part in inner if part.kind == "pow" and part.args[1] == MINUS_ONE and _is_rational(part)]
         sums = [part for part in inner if part.kind == "add" and not symbols(part)]
-        if max(len(numbers), len(below), len(sums)) > 1:
+        if max(len(numbers), len(below), len(sums)) > 1 or _cancels(numbers, below, inner):
             return False
     elif node.kind == "pow":
         inner = [part for part in node.args if part != MINUS_ONE]
-        if node.args[0].kind == "add" and not symbols(node.args[0]) and _is_power(Node("pow", (_TWO, node.args[1]))):
+        base, times = node.args[0], _is_power(Node("pow", (_TWO, node.args[1])))
+        if times and (base == IMAGINARY or (base.kind == "add" and not symbols(base))):
             return False
     elif node.kind == "fn":
         name, *inner = node.args
         if (name in _OPERATIONS or name in _FAMILIES or name == "abs") and _FAMILIES.get(name, name) not in functions:
             return False
     return all(_is_done(part, functions) for part in inner if isinstance(part, Node))
+
+
+def _cancels(numbers: list[Node], below: list[Node], factors: list[Node]) -> bool:
+    """Whether a quotient can be cancelled to a whole number (24π/2), or two factors are powers of one (e^3/e)."""
+    whole = [rational(part) for part in (*numbers, *below)]
+    if numbers and below and None not in whole and ((whole[0] or 0) * (whole[1] or 0)).denominator == 1:
+        return True
+    bases = [part.args[0] if part.kind == "pow" else part for part in factors if not symbols(part)]
+    bases = [base for base in bases if base.kind != "num" and not _is_rational(base)]
+    return len(set(map(shape, bases))) < len(bases)
 
 
 def _has_no_effect(node: Node) -> bool:
@@ -413,12 +491,20 @@ def _tokens(text: str) -> str:
     return f" {' '.join(token.lower() for token in found if token not in _SILENT)} "
 
 
+def _stands_in(said: str, prompt: str) -> bool:
+    """Whether signs stand in a prompt, and are no part of a longer number: 1/2 is not in 3 1/2, nor in 1/4/2020."""
+    if not said[1:2].isdigit():
+        return said in prompt
+    return re.search(rf"(?<![0-9/.^]){re.escape(said)}(?![/.^] [0-9])", prompt) is not None
+
+
 @lru_cache(maxsize=256)
 def formulas(prompt: str) -> frozenset[int]:
     """The hashes of the shapes of all formulas of a prompt, and of their parts, that are more than a number or name;
     the shapes themselves would be many times as long as the prompt."""
     found: set[int] = set()
-    for text in deque(_runs(prompt), MAX_FORMULAS):
+    runs = _runs(prompt)
+    for text in [*itertools.islice(runs, MAX_FORMULAS // 2), *deque(runs, MAX_FORMULAS // 2)]:
         for piece in dict.fromkeys([text, *re.split(r"[=,<>]|\\l?eq?|\\g?eq?", text)]):
             node = as_written(piece.strip(" ,:="))
             if node is not None:
