@@ -136,6 +136,8 @@ def rows(one: Node, other: Node, rules: Rules) -> Answer:
     """Tuples, vectors and matrices, entry by entry, once sums and products of them are worked out; a list against a
     tuple by policy."""
     one, other = _as_table(one), _as_table(other)
+    if _is_lettered(one) != _is_lettered(other) and not (_is_sorted(one) and _is_sorted(other)):
+        return Answer(None, "letters in another order than that of a tuple")
     first, second = _table(one), _table(other)
     if first is None or second is None:
         return _row_and_value(one, other, first, second, rules)
@@ -158,6 +160,21 @@ def rows(one: Node, other: Node, rules: Rules) -> Answer:
     if "bracket" in kinds:
         return Answer(None, "a list in square brackets, or an interval")
     return rules.decide("tuples", {"ordered": True, "distinct": False})
+
+
+def _is_lettered(node: Node) -> bool:
+    """x = 1, y = 2"""
+    return node.kind in ("list", "set", "both") and _letters(list(node.args))
+
+
+def _is_sorted(node: Node) -> bool:
+    """Whether its letters, if it has any, are in the order of a tuple."""
+    names = [str(label.args[0]) for part in node.args if (label := _label(part)) is not None and label.kind == "sym"]
+    return names == sorted(names) or any(len(name) > 1 for name in names)
+
+
+def _label(part: object) -> Node | None:
+    return meaning(part).label if isinstance(part, Node) else None
 
 
 def _is_span(one: Node, other: Node) -> bool:

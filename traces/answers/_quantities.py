@@ -12,7 +12,7 @@ from typing import NamedTuple
 from stillroom.traces.answers._lists import every
 from stillroom.traces.answers.rational import rational
 from stillroom.traces.answers.tree import PI, VALUES, Node, add, divide, mul, number, symbols
-from stillroom.traces.answers.values import DIFFERENT, SAME, UNKNOWN, Answer, Rules, compare_values
+from stillroom.traces.answers.values import DIFFERENT, SAME, SIGNIFICANT, UNKNOWN, Answer, Rules, compare_values
 from stillroom.traces.answers.words import SIZES, UNITS
 
 
@@ -107,7 +107,7 @@ def _values_only(one: Node, other: Node, rules: Rules) -> Answer:
 def _percent(one: Node, other: Node, rules: Rules) -> Answer:
     """33.5% against 0.335, and 10% against 10."""
     if one.kind == other.kind:
-        return rules.compare(_hundredth(one), _hundredth(other), rules)
+        return _exactly(one, other, rules.compare(_hundredth(one), _hundredth(other), rules))
     share, value = (one, other) if one.kind == "percent" else (other, one)
     if value.kind == "unit":
         return (
@@ -115,12 +115,29 @@ def _percent(one: Node, other: Node, rules: Rules) -> Answer:
             if value.args[1] == ""
             else Answer(None, "a percentage against a unit")
         )
-    answer = rules.compare(_hundredth(share), value, rules)
+    answer = _exactly(share, value, rules.compare(_hundredth(share), value, rules))
     if answer.same is True:
         return rules.decide("percent", {"value": True, "bare": True, "strict": False})
     if rules.compare(share.args[0], value, rules).same is True:
         return rules.decide("percent", {"value": None, "bare": True, "strict": False})
     return answer
+
+
+def _exactly(one: Node, other: Node, answer: Answer) -> Answer:
+    """The answer, but open where a whole number of percent would be taken for a rounded one by the zeros that it ends
+    in: 100% for 99.6%."""
+    values = [rational(_hundredth(node) if node.kind == "percent" else node) for node in (one, other)]
+    if answer.same is True and values[0] != values[1] and any(map(_ends_in_zeros, (one, other))):
+        return Answer(None, "a whole number of percent, which may be rounded")
+    return answer
+
+
+def _ends_in_zeros(node: Node) -> bool:
+    """Whether it is a whole number of percent whose digits before the zeros are too few for a rounding."""
+    value = node.args[0] if node.kind == "percent" else node
+    if node.kind != "percent" or value.kind != "num" or value.args[1] is not None or value.args[0].denominator != 1:
+        return False
+    return len(str(abs(value.args[0].numerator)).rstrip("0")) < SIGNIFICANT
 
 
 def _hundredth(node: Node) -> Node:

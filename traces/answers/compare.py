@@ -46,6 +46,7 @@ from stillroom.traces.answers.values import (
     compare_values,
     rounds_to,
 )
+from stillroom.traces.answers.words import UNITS
 
 SETS = frozenset({"interval", "union", "minus", "intersection", "builder"})
 MAX_ITEMS = 200
@@ -79,6 +80,8 @@ def compare(one: Node, other: Node, rules: Rules) -> Answer:
         return Answer(None, "parameters of different kinds")
     if first.domain != second.domain and (is_inequality(first.value) or is_inequality(second.value)):
         return Answer(None, "a condition on whole numbers on one side")
+    if any(_is_turned(a) and b.label is None for a, b in ((first, second), (second, first))):
+        return Answer(None, "a tuple of letters in another order")
     solved = equation_and_value(first, second, rules)
     if solved is not None:
         return solved
@@ -90,6 +93,14 @@ def compare(one: Node, other: Node, rules: Rules) -> Answer:
     if answer.same and _names_differ(first.label, second.label):
         return Answer(None, "they are said of different things")
     return answer if answer.same is True else _other_names(first, second, rules) or answer
+
+
+def _is_turned(said: Meaning) -> bool:
+    """(y, x) = (1, 2): a tuple that is said of letters in another order than theirs."""
+    if said.label is None or said.label.kind != "tuple" or any(part.kind != "sym" for part in said.label.args):
+        return False
+    names = [str(part.args[0]) for part in said.label.args]
+    return names != sorted(names) and all(len(name) == 1 for name in names)
 
 
 def _is_choice_of_names(said: Meaning) -> bool:
@@ -193,6 +204,8 @@ def _values(one: Node, other: Node, rules: Rules) -> Answer:
     answer = compare_values(one, other, rules)
     if answer.same is not False:
         return answer
+    if any(_may_be_unit(a, b) for a, b in ((one, other), (other, one))):
+        return Answer(None, "a letter that may be a unit")
     return _constants_of_integration(one, other, rules) or answer
 
 
@@ -201,6 +214,13 @@ def _tables(one: Node, other: Node, rules: Rules) -> Answer:
     if has_tables(one) or has_tables(other):
         return rows(one, other, rules)
     return rules.compare(one, other, rules)
+
+
+def _may_be_unit(one: Node, other: Node) -> bool:
+    """8 m against 8: a number and a letter that is a unit's, too."""
+    if one.kind != "mul" or len(one.args) != 2 or one.args[0] != other:
+        return False
+    return one.args[1].kind == "sym" and str(one.args[1].args[0]).lower() in UNITS
 
 
 def _has_log(node: Node) -> bool:

@@ -34,6 +34,13 @@ _CHOICE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _MORE = re.compile(r"\s*(?:[,;^+\-*/=&_!]|(?:and|or)\b)|.*(?:\([A-J]\)|\b[A-J][).:](?:\s|$))", re.DOTALL)
+# What says of a choice that it is not meant, or is not the only one: "(A) is false", "(A) through (C)", "(A)?".
+_DENIED = re.compile(
+    r"^\W*(?:(?:is|was|are|can|could|may|might|must|should|does|would|has|isn'?t|cannot)\b|through\b|thru\b|if\b|unless\b"
+    r"|(?:to|plus|minus|up to)\s+\(?[A-J]\b|(?:false|wrong|incorrect|invalid|not|no|maybe|perhaps|rejected)\W*$)"
+    r"|\b(?:is|are|was) (?:false|wrong|incorrect|invalid|ruled out|not (?:right|correct|true|it))\b|\?\s*$",
+    re.IGNORECASE,
+)
 _CAPITALS = re.compile(r"[A-Z]{3,}")  # letters in their order, not a product
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _COMMA = re.compile(r"([-+]?)([0-9]+),([0-9]+)((?:[^0-9,].*)?)", re.DOTALL)
@@ -339,6 +346,6 @@ def _choice(text: str) -> Choice | None:
     if found is None:
         return None
     letter = next(part for part in found.groups()[:3] if part)
-    if not letter.isupper() or _MORE.match(found[4]):
+    if not letter.isupper() or _MORE.match(found[4]) or _DENIED.search(found[4]):
         return None
     return Choice(letter, found[4].strip())

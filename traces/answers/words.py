@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
 _SPELLINGS = {
@@ -45,14 +46,20 @@ NO_UNITS = frozenset(
     squared cubed half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths seventh
     sevenths eighth eighths ninth ninths tenth tenths hundredth hundredths thousandth thousandths score pair pairs
     binary base prime even odd positive negative order wrong incorrect matrix remainder point choose or not if but
-    than times plus minus
+    than times plus minus is are was were be to over below above under beyond short doubled tripled quadrupled halved
+    reversed negated inverted rejected nope never false wrong invalid incorrect approximate maybe perhaps permille
+    permil percentile power root log factorial
     """.split()  # noqa: SIM905
 )
 """Words behind a value that change what it means: they are no unit."""
 SCALES: dict[str, Fraction] = {
     "dozen": Fraction(12), "hundred": Fraction(100), "thousand": Fraction(10**3), "million": Fraction(10**6),
-    "billion": Fraction(10**9), "trillion": Fraction(10**12),
+    "billion": Fraction(10**9), "trillion": Fraction(10**12), "quadrillion": Fraction(10**15), "gross": Fraction(144),
+    "lakh": Fraction(10**5), "crore": Fraction(10**7),
 }  # fmt: skip
+SCALES |= {name + "s": value for name, value in list(SCALES.items()) if name != "gross"}
+PARTS = re.compile(r"(?:ten|hundred|thousand|(?:m|b|tr|quadr)illion)ths?")
+"""Words that make a number smaller."""
 PERCENT = frozenset({"percent", "percentage", "pct", "percents"})
 _UP_TO_TWENTY = [
     "zero",
