@@ -382,3 +382,119 @@ def test_no_arithmetic_is_its_own_result(checker: AnswerChecker) -> None:
     ]
     found = zip(pairs, checker.check_many(pairs), strict=True)
     assert [pair for pair, verdict in found if verdict.state is State.ACCEPTED] == []
+
+
+# -- what changes nothing ----------------------------------------------------------------------------------------------
+
+WRAPPERS = [
+    "-(-{})", r"{} \cdot 1!", r"{} \cdot 0!", "({})^{{1!}}", r"{} \cdot \binom{{5}}{{5}}", "({}) + 0", "({}) i^4", r"({}) \cdot \frac{{\pi}}{{\pi}}", r"\frac{{-({})}}{{-1}}", "(({})^{{-1}})^{{-1}}",
+    r"2 \cdot \frac{{{}}}{{2}}", r"\frac{{2 ({})}}{{2}}", r"{} \cdot 1.0", r"\sqrt{{({})^2}}", r"e^{{\ln ({})}}", r"\ln e^{{{}}}", r"{} \cdot 10^3 \cdot 10^{{-3}}", "({}) e^0", "({}) + 0i", r"\frac{{{}}}{{1}}",
+]  # fmt: skip
+ASKED_FOR = [
+    (r"5\sqrt{2}", r"\sqrt{50}", r"Simplify $\sqrt{50}$."),
+    ("3628800", "10!", "Compute 10!"),
+    ("x^2+5x+6", "(x+2)(x+3)", "Expand (x+2)(x+3)."),
+    (r"\sqrt{2}", r"\frac{2}{\sqrt{2}}", r"Rationalise $\frac{2}{\sqrt{2}}$."),
+    (r"\frac{3\pi}{4}", r"\frac{\pi}{2} + \frac{\pi}{4}", r"Add $\frac{\pi}{2} + \frac{\pi}{4}$."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("gold", "formula", "prompt"), ASKED_FOR)
+def test_nothing_that_changes_nothing_makes_a_formula_an_answer(
+    checker: AnswerChecker, gold: str, formula: str, prompt: str
+) -> None:
+    answers = [rf"\boxed{{{wrapper.format(formula)}}}" for wrapper in WRAPPERS]
+    verdicts = checker.check_many((gold, answer, prompt) for answer in answers)
+    assert [
+        answer for answer, verdict in zip(answers, verdicts, strict=True) if verdict.state is State.ACCEPTED
+    ] == []
+
+
+LARGE = [
+    ("121931812224", "123456 * 987654 * 1!"), ("121931812224", "123456 * 987654 * 1^2"), ("121931812224", "123456 * 987654 + 0^2"), ("121931812224", r"\sqrt{121931812224^2}"),
+    ("1000000007", "10^9 + 3 + 4"), ("2000000000", "10^9 + 10^9"), ("15241383936", "123456^2"), ("1073741824", r"2^{15} \cdot 32768"), ("3000000000", "10^9 * 3 * 1!"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("gold", "answer"), LARGE)
+def test_a_large_number_is_no_excuse_for_arithmetic(checker: AnswerChecker, gold: str, answer: str) -> None:
+    assert checker.check(gold, rf"\boxed{{{answer}}}").state is not State.ACCEPTED
+
+
+DENIED = [
+    "(A) is false",
+    "A. Wrong",
+    "(A) is incorrect",
+    "(A) can be ruled out",
+    "(A) 5 is wrong",
+    "(A) ???",
+    "(A) to D",
+    "(A) through (C)",
+    "(A) plus B",
+    "(A) if not (B)",
+]
+
+
+@pytest.mark.parametrize("answer", DENIED)
+def test_a_choice_that_is_denied_is_not_chosen(checker: AnswerChecker, answer: str) -> None:
+    assert checker.check("A", rf"\boxed{{{answer}}}").state is not State.ACCEPTED
+
+
+CHOSEN = ["(A)", "A", "(A) 5", "A. an ellipse", "(A) to the left", "(A) It is not possible"]
+
+
+@pytest.mark.parametrize("answer", CHOSEN)
+def test_a_choice_with_its_text_is_chosen(checker: AnswerChecker, answer: str) -> None:
+    assert checker.check("A", rf"\boxed{{{answer}}}").state is State.ACCEPTED
+
+
+WORDS_BEHIND = [
+    "hundreds",
+    "dozens",
+    "lakh",
+    "crore",
+    "gross",
+    "tens",
+    "millionths",
+    "tripled",
+    "doubled",
+    "negated",
+    "nope",
+    "nineteen",
+    "permille",
+]
+
+
+@pytest.mark.parametrize("word", [*WORDS_BEHIND, "is false", "below zero", "over two", "to the second power"])
+def test_words_that_change_a_number_are_no_unit(checker: AnswerChecker, word: str) -> None:
+    assert checker.check("18", rf"\boxed{{18 \text{{ {word}}}}}").state is not State.ACCEPTED
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "wanted"),
+    [
+        ("(1,2)", "y=1, x=2", State.UNSCORED),
+        ("(1,2)", "(y,x)=(1,2)", State.UNSCORED),
+        ("(1,2)", "x=1, y=2", State.ACCEPTED),
+        ("(1,2)", "(x,y)=(1,2)", State.ACCEPTED),
+        ("99.6%", "100%", State.UNSCORED),
+        ("1.396", "140%", State.UNSCORED),
+        ("1", "100%", State.ACCEPTED),
+        ("8", "8 m", State.UNSCORED),
+    ],
+)
+def test_what_reads_in_two_ways_is_open(checker: AnswerChecker, gold: str, answer: str, wanted: State) -> None:
+    assert checker.check(gold, answer).state is wanted
+
+
+HONEST = [
+    ("y=2x+3", "-2x+y=3", "Pens cost 3."), ("0.5", "1/2", "A recipe takes 3 1/2 cups."), ("12.5", "12.50", "Each costs 12.5 dollars."),
+    ("18", r"\$18", "The bill is $18."), ("1500000", r"1.5\times 10^6", "How many people live there?"), (r"1+2\sqrt{2}", r"2\sqrt{2}+1", r"A side is $2\sqrt{2}$."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("gold", "answer", "prompt"), HONEST)
+def test_an_honest_answer_may_share_numbers_with_its_prompt(
+    checker: AnswerChecker, gold: str, answer: str, prompt: str
+) -> None:
+    assert checker.check(gold, rf"\boxed{{{answer}}}", prompt=prompt).state is State.ACCEPTED

@@ -48,7 +48,7 @@ NO_UNITS = frozenset(
     binary base prime even odd positive negative order wrong incorrect matrix remainder point choose or not if but
     than times plus minus is are was were be to over below above under beyond short doubled tripled quadrupled halved
     reversed negated inverted rejected nope never false wrong invalid incorrect approximate maybe perhaps permille
-    permil percentile power root log factorial
+    permil tens ones percentile power root log factorial
     """.split()  # noqa: SIM905
 )
 """Words behind a value that change what it means: they are no unit."""
