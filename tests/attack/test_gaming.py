@@ -481,6 +481,10 @@ def test_words_that_change_a_number_are_no_unit(checker: AnswerChecker, word: st
         ("1.396", "140%", State.UNSCORED),
         ("1", "100%", State.ACCEPTED),
         ("8", "8 m", State.UNSCORED),
+        ("|x|", r"x + 0\ln x", State.UNSCORED),
+        ("|x|", r"(\sqrt{x})^2", State.UNSCORED),
+        (r"|x-1|", r"1-x+0\sqrt{1-x}", State.UNSCORED),
+        ("|x-1|", "|1-x|", State.ACCEPTED),
     ],
 )
 def test_what_reads_in_two_ways_is_open(checker: AnswerChecker, gold: str, answer: str, wanted: State) -> None:

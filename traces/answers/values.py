@@ -40,6 +40,7 @@ FINE = Fraction(1, 10**9)
 FINE_DIGITS = 10
 FINE_WHOLE = Fraction(1, 10**6)
 """Difference from an integer that is left to floating point: 2.9999999999999996 is 3, and no integer is another."""
+_PIECES = frozenset({"abs", "floor", "ceil", "max", "min", "sgn"})
 _BROKEN = frozenset({"floor", "ceil", "max", "min", "sgn"})
 _WHOLE = frozenset({"factorial", "binomial", "sum", "prod"})
 _SLOW = frozenset({"gamma", "factorial", "binomial", "sum", "prod"})
@@ -219,8 +220,29 @@ def _by_points(one: Node, other: Node, rules: Rules) -> Answer:
         agreed += same is True
     if agreed < ENOUGH:
         return Answer(None, "no common domain was found")
+    if _is_made_of_pieces(one, other) and _is_told_on_part_only(one, other, names):
+        return Answer(None, "made of pieces, of which the other has a value on some only")
     agree = _agree_in_full(one, other, names)
     return _confirmed(one, other, rules) if agree else DIFFERENT if agree is False else ROUNDED
+
+
+def _is_made_of_pieces(one: Node, other: Node) -> bool:
+    return any(part.kind == "fn" and part.args[0] in _PIECES for node in (one, other) for part in walk(node))
+
+
+def _is_told_on_part_only(one: Node, other: Node, names: list[str]) -> bool:
+    """Whether one has a real value at a point where the other has none: x + 0 ln x is not |x|."""
+    for values in points(names, whole=_is_whole(one) or _is_whole(other)):
+        if _has_real_value(one, values) != _has_real_value(other, values):
+            return True
+    return False
+
+
+def _has_real_value(node: Node, values: dict[str, Any]) -> bool:
+    try:
+        return bool(evaluate(node, values).real_domain)
+    except Undefined:
+        return False
 
 
 def _confirmed(one: Node, other: Node, rules: Rules) -> Answer:
