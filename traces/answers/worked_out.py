@@ -7,16 +7,17 @@ as it is written (6/2 is a quotient, 2^3 a power) and never at what it is equal 
 
 * A **literal** is worked out: an integer, a decimal, a fraction of two integers that is no integer (7/12, 3 1/2), a
   percentage, a number times a power of ten from 1000 on, with a sign or a unit.
-* An **exact form** is worked out: one power of a million or more (2^99), one factorial or binomial (10!,
-  \binom{10}{3}), and arithmetic of these of a billion or more (2^99 - 1); a root, π, e, i or a function that has no
-  rational value (√2, 3π/4, e^2, 1 + √5, \ln 2), with one integer in front of it and one below it.
+* An **exact form** is worked out: one power, the fourth or higher, of a million or more (2^99), one factorial or
+  binomial that is no small number (10!, \binom{10}{3}), a sum or product of these of a billion or more (2^99 - 1); a
+  root, π, e, i or a function that has no rational value (√2, 3π/4, e^2, 1 + √5, \ln 2), with one integer in front of
+  it and one below it.
 * **Arithmetic that is left to do** is not: a sum, product, quotient, root or function that is a rational number
   (43 + 83, 252/2, √64, \sin(π/2)), a short power (5^2), a product with a power or factorial in it (3 · 2^5), terms
   that can be collected (π/2 + π/4, 2 + 3 + √2), a product of sums without variables, a sum or product of matrices or
   tuples, a function that the gold does not have (\sin 45° for √2/2), and whatever changes nothing (+ 0, · 1).
 * An equation or inequality that is **not solved** is not (x + 3 = 5, x + 3 < 5), where the gold has no variables.
-* A formula that **stands in the prompt** is not, nor a plain number of the prompt in another notation than the gold's
-  (0.75 for 3/4). An integer may stand there.
+* A formula that **stands in the prompt** is not, with whatever changes nothing around it (-(-√50)), nor is a plain
+  number of the prompt in another notation than the gold's (0.75 for 3/4). An integer may stand there.
 * What is **written like the gold**, but for the order of terms and factors, always is.
 
 >>> worked_out("126", "43 + 83"), worked_out("126", "126")
