@@ -83,7 +83,7 @@ async def _of_student(run: Run, tasks: Sequence[Task], label: str, model: str, h
         core = run.core(student, scorer, how.policy, how.sampling, paid=False, prompt=prompt)
         found = await sample(core, tasks, label, run.display)
     finally:
-        run.folder.note_dtype(label, student.dtype)
+        run.folder.note_dtype(label, dtype_of(student))
         await student.close()
         await scorer.close()
     run.display.line(label, _told(found, core.counts, kind))

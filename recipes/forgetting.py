@@ -31,6 +31,7 @@ from stillroom.sampling.policy import Fixed
 from stillroom.sampling.prompt import Prompt
 from stillroom.sampling.records import Outcome, SamplingParams, State, Task
 from stillroom.sampling.statistics import wilson
+from stillroom.sampling.teachers.base import dtype_of
 from stillroom.sampling.writing import at_home, replaced
 from stillroom.students.evaluate.comparing import compare_right
 from stillroom.students.evaluate.everyday import everyday_texts, read_texts
@@ -241,7 +242,7 @@ async def _ask(
         core = Core(teacher, scorer, once, run.ledger, sampling=sampling, seed=run.recipe.seed, prompt=prompt)
         outcomes = await sample(core, tasks, measured.label, run.display)
     finally:
-        run.folder.note_dtype(measured.label, teacher.dtype)
+        run.folder.note_dtype(measured.label, dtype_of(teacher))
         await teacher.close()
         await scorer.close()
     took = duration(core.counts.elapsed_s)

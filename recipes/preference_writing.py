@@ -22,6 +22,7 @@ from stillroom.sampling.policy import Fixed
 from stillroom.sampling.prompt import Prompt
 from stillroom.sampling.records import Attempt, SamplingParams, Task
 from stillroom.sampling.statistics import Interval, mean_interval, wilson
+from stillroom.sampling.teachers.base import dtype_of
 from stillroom.students.evaluate.results import Comparison, Result
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ async def answers_of(
         core = Core(student, EveryAnswer(), policy, run.ledger, sampling=sampling, seed=seed, prompt=prompt)
         outcomes = await sample(core, tasks, label, run.display)
     finally:
-        run.folder.note_dtype(label, student.dtype)
+        run.folder.note_dtype(label, dtype_of(student))
         await student.close()
     found = {(o.task.id, s.attempt.index): s.attempt for o in outcomes for s in o.attempts}
     took = duration(core.counts.elapsed_s)

@@ -225,7 +225,7 @@ def too_much(costs: dict[Shape, Cost]) -> list[tuple[Cost, str, str]]:
 
 
 OUTCOMES = frozenset(
-    "equal different unparsed_gold unparsed_answer no_answer over_limit needs_policy timeout pending".split()  # noqa: SIM905
+    "equal different unparsed_gold unparsed_answer no_answer over_limit needs_policy not_worked_out timeout pending".split()  # noqa: SIM905
 )
 
 

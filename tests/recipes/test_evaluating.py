@@ -63,7 +63,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Done:
         save(out / "merged", rows=digest(list(rows)), n=len(rows), seed=settings.seed)
         return SimpleNamespace(rows=len(rows), seconds=0.0, left_out=(), model=out / "merged")
 
-    def student(model: str, *, concurrency: int) -> ScriptedTeacher:
+    def student(model: str, *, concurrency: int, dtype: str) -> ScriptedTeacher:
         shift = int(digest((Path(model) / "config.json").read_text(), 6), 16)
 
         def answer(request: Request) -> str:

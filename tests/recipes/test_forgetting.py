@@ -45,10 +45,10 @@ class Local:
     systems: list[str | None] = field(default_factory=list)
     dies_at: str | None = None
 
-    def teacher(self, model: str, *, concurrency: int) -> Any:
+    def teacher(self, model: str, *, concurrency: int, dtype: str) -> Any:
         return ScriptedTeacher(self, model, concurrency)
 
-    def losses(self, model: str, texts: Mapping[str, str]) -> Iterator[tuple[str, TextLoss]]:
+    def losses(self, model: str, texts: Mapping[str, str], dtype: str) -> Iterator[tuple[str, TextLoss]]:
         for name, text in texts.items():
             if name == self.dies_at:
                 raise KeyboardInterrupt
