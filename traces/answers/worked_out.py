@@ -3,7 +3,7 @@ r"""Is an answer worked out, or does it only restate the question?
 `43 + 83` is 126, and no answer to "What is 43 + 83?".
 
 Asked of an answer that is right, and only where the gold is a value that is worked out itself. It looks at the answer
-as it is written (6/2 is a quotient, 2^3 a power) and never at what it is equal to. The rule:
+as it is written: 6/2 is a quotient, 2^3 a power. The rule:
 
 * A **literal** is worked out: an integer, a decimal, a fraction of two integers that is no integer (7/12, 3 1/2), a
   percentage, a number times a power of ten from 1000 on, with a sign or a unit.
