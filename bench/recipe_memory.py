@@ -28,6 +28,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from bench._core_side import facts, peak_mb
 from stillroom.recipes import runner
 from stillroom.recipes.display import Display
+from stillroom.recipes.running import run
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.records import Completion, Request, Usage
 
@@ -166,7 +167,8 @@ def measure(count: int, folder: Path, teacher: str) -> list[Look]:
     recipe = write(folder, count, teacher)
     watch = Watch()
     with patch.object(runner, "make_teacher", made) if teacher == "scripted" else nullcontext():
-        result = runner.run(recipe, out=folder / "run", display=watch)
+        result = run(recipe, out=folder / "run", display=watch)
+    assert isinstance(result, runner.RunResult)
     watch.look("end")
     print(f"{result.tasks:,} tasks, {result.attempts:,} attempts, {result.rows:,} rows")
     return watch.looks

@@ -28,7 +28,7 @@ from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder, now, versions
 from stillroom.recipes.loading import Loaded, dump
 from stillroom.recipes.preference_schema import CalibrationRecipe
-from stillroom.recipes.sampling_stage import run_async
+from stillroom.sampling.run_async import run_async
 from stillroom.sampling.statistics import Interval, wilson
 
 SIDES = ("output_1", "output_2")

@@ -7,21 +7,17 @@ never judged. Nothing is judged here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any, NamedTuple
 
 from stillroom.preferences.candidates import Drawn
+from stillroom.recipes.context import RunContext
 from stillroom.recipes.display import duration, verdicts
-from stillroom.recipes.preference_schema import CandidateSource
-from stillroom.recipes.sampling_stage import sample
-from stillroom.sampling.core import Core
+from stillroom.recipes.preference_schema import CandidateSource, PreferenceRecipe
+from stillroom.recipes.sampling_stage import open_sampler
+from stillroom.sampling.counts import Counts
 from stillroom.sampling.policy import Fixed
 from stillroom.sampling.records import Attempt, State, Task, Verdict
-from stillroom.sampling.teachers.base import Teacher, dtype_of
-from stillroom.sampling.teachers.factory import make_teacher
 from stillroom.sampling.teachers.settings import RecordedSettings
-
-if TYPE_CHECKING:
-    from stillroom.recipes.preference_runner import PreferenceRun
 
 
 class FinishedScorer:
@@ -57,29 +53,23 @@ class EveryAnswer:
         """Nothing to free."""
 
 
-async def draw_candidates(run: PreferenceRun, tasks: Sequence[Task]) -> list[Drawn]:
-    """What every source wrote, in the order in which the recipe names them."""
-    return [await _draw(run, source, tasks) for source in run.recipe.candidates]
+class Candidates(NamedTuple):
+    """What every source wrote, in the order of the recipe, and what that took, by source."""
+
+    drawn: list[Drawn]
+    counts: dict[str, dict[str, Any]]
 
 
-async def _draw(run: PreferenceRun, source: CandidateSource, tasks: Sequence[Task]) -> Drawn:
-    teacher = make_teacher(source.teacher, base=run.loaded.base)
-    try:
-        core = _core(run, source, teacher)
-        outcomes = await sample(core, tasks, source.name, run.display)
-    finally:
-        run.folder.note_dtype(source.name, dtype_of(teacher))
-        await teacher.close()
-    counts, replayed = core.counts, isinstance(source.teacher, RecordedSettings)
-    reused = f" ({counts.reused:,} of them from the ledger)" if counts.reused else ""
-    tokens = (
-        f"{counts.completion_tokens:,} {'replayed' if replayed else 'new'} tokens in {duration(counts.elapsed_s)}"
-    )
-    run.display.line("drawn", f"{source.name}: {verdicts(counts)}{reused}; {tokens}")
-    if counts.last_failure:
-        run.display.note(f"last failure: {counts.last_failure}")
-    run.sampled[source.name] = counts.as_dict()
-    return Drawn(source.name, outcomes, on_policy=run.is_on_policy(source))
+async def draw_candidates(context: RunContext, recipe: PreferenceRecipe, tasks: Sequence[Task]) -> Candidates:
+    """Every source answers every task. Raises what asking a teacher raises."""
+    found = Candidates([], {})
+    for source in recipe.candidates:
+        async with open_sampler(context, source.teacher, FinishedScorer(), who=source.name) as sampler:
+            answers = await sampler.answer(tasks, policy_of(source), label=source.name)
+        _report(context, source, answers.counts)
+        found.drawn.append(Drawn(source.name, answers.outcomes, on_policy=source.wrote_as(recipe.student)))
+        found.counts[source.name] = answers.counts.as_dict()
+    return found
 
 
 def policy_of(source: CandidateSource) -> Fixed:
@@ -87,17 +77,10 @@ def policy_of(source: CandidateSource) -> Fixed:
     return Fixed(policy="fixed", attempts=source.draws, max_unscored=source.draws)
 
 
-def _core(run: PreferenceRun, source: CandidateSource, teacher: Teacher) -> Core:
-    settings = source.teacher
-    return Core(
-        teacher,
-        FinishedScorer(),
-        policy_of(source),
-        run.ledger,
-        sampling=settings.sampling,
-        seed=run.recipe.seed,
-        prompt=settings.teacher_prompt,
-        retry=settings.retry,
-        meter=run.meter,
-        prices=run.recipe.prices,
-    )
+def _report(context: RunContext, source: CandidateSource, counts: Counts) -> None:
+    reused = f" ({counts.reused:,} of them from the ledger)" if counts.reused else ""
+    what = "replayed" if isinstance(source.teacher, RecordedSettings) else "new"
+    tokens = f"{counts.completion_tokens:,} {what} tokens in {duration(counts.elapsed_s)}"
+    context.display.line("drawn", f"{source.name}: {verdicts(counts)}{reused}; {tokens}")
+    if counts.last_failure:
+        context.display.note(f"last failure: {counts.last_failure}")

@@ -3,7 +3,7 @@
     with Chain(display, meter) as chain:
         first = chain.run(loaded, folder / "rounds" / "1")
         second = chain.run(loaded_second, folder / "rounds" / "2")
-        first.run.distilled.outcomes         # the ledgers stay open until the chain ends
+        first.distilled.outcomes             # the ledgers stay open until the chain ends
 
 Every run resumes by itself, so a chain that was killed anywhere goes on where it was: what is done is found done.
 What the runs ask is counted together, so that limits hold for the chain.
@@ -14,51 +14,18 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from stillroom.recipes.context import opened
 from stillroom.recipes.display import Display
-from stillroom.recipes.distil import Distilled
 from stillroom.recipes.folder import RunFolder
 from stillroom.recipes.loading import Loaded
-from stillroom.recipes.runner import Run, RunResult
+from stillroom.recipes.runner import FinishedRun, run_traces
 from stillroom.recipes.schema import Recipe
-from stillroom.recipes.students_stage import STUDENT, model_in
 from stillroom.sampling.limits import Meter
 from stillroom.sampling.writing import replaced
 from stillroom.traces.tasks import TaskSet
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """One finished run of a chain."""
-
-    run: Run
-    result: RunResult
-
-    @property
-    def folder(self) -> Path:
-        """Its folder."""
-        return self.run.folder.path
-
-    @property
-    def tasks(self) -> TaskSet:
-        """Its tasks."""
-        assert self.run.tasks is not None
-        return self.run.tasks
-
-    @property
-    def distilled(self) -> Distilled:
-        """Its rows."""
-        assert self.run.distilled is not None
-        return self.run.distilled
-
-    @property
-    def model(self) -> str:
-        """The student that it trained, as a model's name. The path is absolute: other runs name it."""
-        return model_in((self.folder / STUDENT).resolve())
-
 
 BEFORE_FILE = Path("forgetting") / "student_before.json"
 
@@ -90,22 +57,16 @@ class Chain:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def start(self, loaded: Loaded[Recipe], folder: Path, *, given: TaskSet | None = None) -> Run:
-        """A run in its folder, not begun. `given`: tasks in the place of those that the recipe names.
+    def run(self, loaded: Loaded[Recipe], folder: Path, *, given: TaskSet | None = None) -> FinishedRun:
+        """Runs it to its end, or goes on with it. `given`: tasks in the place of those that the recipe names.
 
-        Raises RunFolderError or LedgerError where the folder is another's or in use."""
-        run_folder = RunFolder(folder, loaded.recipe.name)
-        ledger = self._open.enter_context(run_folder.opened(self._display))
-        return Run(loaded, run_folder, ledger, self._display, given=given, meter=self._meter)
-
-    def run(self, loaded: Loaded[Recipe], folder: Path, *, given: TaskSet | None = None) -> Link:
-        """Runs it to its end, or goes on with it. Raises what a run does."""
-        run, began = self.start(loaded, folder, given=given), time.monotonic()
-        before = run.folder["started"], run.folder["finished"], run.folder["stages"]
+        Raises what a run does, RunFolderError or LedgerError where the folder is another's or in use."""
+        run_folder, began = RunFolder(folder, loaded.recipe.name), time.monotonic()
+        context = self._open.enter_context(opened(run_folder, loaded, self._display, self._meter))
+        started, finished, stages = run_folder["started"], run_folder["finished"], run_folder["stages"]
         hand_on(self._folders, folder)
         self._folders.append(folder)
-        result, took = run.execute(), time.monotonic() - began
-        started, finished, stages = before
-        if finished is None or run.folder["stages"] != stages:  # a call that found all done took no time of it
-            run.folder.note(seconds=round(took, 1), resumed=started is not None)
-        return Link(run, result)
+        found, took = run_traces(context, loaded, given=given), time.monotonic() - began
+        if finished is None or run_folder["stages"] != stages:  # a call that found all done took no time of it
+            run_folder.note(seconds=round(took, 1), resumed=started is not None)
+        return found

@@ -143,8 +143,7 @@ def _answers(distilled: Distilled, tasks: TaskSet, recipe: Recipe) -> _Rows:
     ids = dict.fromkeys(row["task_id"] for row in rows)
     references = {task.id: task.reference or "" for task in _of(tasks, ids)}
     shorts = [_shortened(row, references.get(row["task_id"], ""), last) for row in rows]
-    s = recipe.scorer
-    with AnswerChecker(s.workers, s.timeout_s, s.memory_mb, policies=s.policies) as checker:
+    with recipe.scorer.checker() as checker:
         holds = _accepted(checker, [(each.reference, each.short) for each in shorts])
         given = [
             each.short if ok else in_form_of(each.text, each.reference)

@@ -1,26 +1,28 @@
-"""Trains the students that a recipe's evaluation holds its own against: controls, and the same student anew.
+"""Trains the students that an evaluation compares the recipe's own with: controls, and the same from other seeds.
 
-    train_controls(run, tasks, distilled).models          # {"control_unfiltered": "…/controls/unfiltered/merged", …}
-    train_seeds(run, tasks, distilled)                    # [(1, "…/seeds/1/merged"), (2, …)]
+    train_controls(context, recipe, student, evaluate, tasks, distilled).models   # {"control_unfiltered": "…/merged"}
+    train_seeds(context, student, 3, distilled)                                   # [(1, "…/seeds/1/merged"), (2, …)]
 
-Each has the student's model, settings and seed (other seeds apart) and is trained once. What it is trained on says
-`controls.py`; the rows of earlier runs, where the student has those, come before. A control with fewer rows than the
-student is trained all the same and a note says so, one without any is not trained.
+Each has the student's model, settings and seed (other seeds apart) and is trained once. `controls.py` says which rows
+it is trained on; the rows of earlier runs, where the student has those, come before. A control with fewer rows than
+the student is trained all the same and a note says so; one without any is not trained.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 from stillroom.errors import NoRoom, TrainingError
+from stillroom.recipes.context import RunContext
 from stillroom.recipes.controls import control_rows
 from stillroom.recipes.distil import Distilled
-from stillroom.recipes.evaluation_schema import CONTROLS
+from stillroom.recipes.evaluation_schema import CONTROLS, EvaluateSettings
+from stillroom.recipes.linting import lint_traces
+from stillroom.recipes.schema import Recipe
 from stillroom.recipes.students_stage import not_trained_on, seed_of, train
+from stillroom.students.settings import StudentSettings
 from stillroom.traces.tasks import TaskSet
-
-if TYPE_CHECKING:
-    from stillroom.recipes.runner import Run
 
 LABELS = {
     "control_unfiltered": "control",
@@ -38,22 +40,29 @@ class Controls(NamedTuple):
     notes: list[str]
 
 
-def train_controls(run: Run, tasks: TaskSet, distilled: Distilled) -> Controls:
+def train_controls(
+    context: RunContext,
+    recipe: Recipe,
+    student: StudentSettings,
+    evaluate: EvaluateSettings,
+    tasks: TaskSet,
+    distilled: Distilled,
+) -> Controls:
     """Trains those that the recipe names, in the order of the schema."""
-    assert run.recipe.evaluate is not None
     found = Controls({}, [])
-    for who in (who for who in CONTROLS if who in run.recipe.evaluate.baselines):
-        rows, wanted, note = control_rows(who, distilled, tasks, run.recipe)
+    for who in (who for who in CONTROLS if who in evaluate.baselines):
+        rows, wanted, note = control_rows(who, distilled, tasks, recipe)
         if note is None and len(rows) < wanted:
             note = f"{who} is trained on {len(rows):,} rows, the student on {wanted:,}: there are no more"
         if note is not None:
-            run.display.note(note)
+            context.display.note(note)
             found.notes.append(note)
         if rows:
-            out = run.folder.path / "controls" / who.removeprefix("control_")
+            out = context.folder.path / "controls" / who.removeprefix("control_")
             all_rows = distilled.after_earlier(rows) if distilled.earlier else rows
             try:
-                found.models[who] = train(run, tasks, all_rows, out, LABELS[who])
+                lint = partial(lint_traces, recipe, student, tasks, all_rows, check=False)
+                found.models[who] = train(context, student, all_rows, out, LABELS[who], lint=lint)
             except TrainingError as error:  # the student stands without it
                 if isinstance(error, NoRoom):
                     raise
@@ -70,15 +79,15 @@ class Seeded(NamedTuple):
     model: str
 
 
-def train_seeds(run: Run, tasks: TaskSet, distilled: Distilled) -> list[Seeded]:
-    """Trains the student from the seeds that follow its own, as many as `evaluate.seeds` asks for beyond it."""
-    assert run.recipe.evaluate is not None
-    first, folder = seed_of(run), run.folder.path / "seeds"
-    seeds = range(first + 1, first + run.recipe.evaluate.seeds)
-    return [
-        Seeded(seed, train(run, tasks, distilled.training, folder / str(seed), label(seed), seed=seed, lint=False))
-        for seed in seeds
-    ]
+def train_seeds(context: RunContext, student: StudentSettings, count: int, distilled: Distilled) -> list[Seeded]:
+    """Trains the student from the seeds that follow its own, so that there are `count` students with its own."""
+    found, first = list[Seeded](), seed_of(student, context.seed)
+    for seed in range(first + 1, first + count):
+        out, other = context.folder.path / "seeds" / str(seed), student.model_copy(update={"seed": seed})
+        stage, rows = f"seed_{seed}", distilled.training
+        model = train(context, other, rows, out, label(seed), stage=stage, lint=None)
+        found.append(Seeded(seed, model))
+    return found
 
 
 def label(seed: int) -> str:

@@ -18,14 +18,11 @@ from stillroom.sampling.hashing import digest
 from stillroom.sampling.records import Outcome
 from stillroom.sampling.secrets import named_in
 from stillroom.traces.card import CardFacts
-from stillroom.traces.controls import unfiltered
 from stillroom.traces.filters import FilterCount, RejectFiles, Screen
 from stillroom.traces.rows import SftRow, read_sft, sft_file, sft_row, write_card
 from stillroom.traces.tasks import TaskSet
 from stillroom.traces.traces import traces_in
 from stillroom.traces.writing import replaced
-
-__all__ = ["Distilled", "distil", "rows_digest", "unfiltered"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +64,6 @@ class Distilled:
         for folder in self.earlier:
             yield from read_sft(folder)
 
-    @property
-    def control(self) -> list[SftRow]:
-        """As many rows from attempts that nobody checked."""
-        return [sft_row(trace, system=self.system) for trace in unfiltered(self.outcomes, self.written)]
-
 
 def distil(
     recipe: Recipe,
@@ -96,11 +88,6 @@ def distil(
     _write_left_out(tasks, folder)
     write_card(sft, _card(recipe, tasks, outcomes, teacher, screen.counts), rows.count)
     return Distilled(rows.count, kept, screen.counts, sft, outcomes, system, tuple(earlier))
-
-
-def rows_digest(rows: Sequence[SftRow]) -> str:
-    """Names the content of rows."""
-    return digest(list(rows))
 
 
 def _card(

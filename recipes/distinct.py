@@ -13,9 +13,9 @@ from stillroom.errors import RecipeError
 from stillroom.judges.factory import Place, make_judge
 from stillroom.recipes.plan import identity_of
 from stillroom.recipes.preference_schema import PreferenceRecipe
-from stillroom.recipes.sampling_stage import run_async
 from stillroom.sampling.ledger import Ledger, request_key
 from stillroom.sampling.records import Task, user
+from stillroom.sampling.run_async import run_async
 
 _ANY_TASK = Task("", user(""), None, "")
 

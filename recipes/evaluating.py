@@ -16,19 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from stillroom.errors import InputError, MissingFile, RunFolderError
+from stillroom.recipes.context import RunContext, opened
 from stillroom.recipes.display import Display
 from stillroom.recipes.distil import Distilled
-from stillroom.recipes.evaluation_stage import evaluate_run
+from stillroom.recipes.evaluation_stage import Evaluator
 from stillroom.recipes.folder import RunFolder, now
 from stillroom.recipes.loading import AnyRecipe, Loaded
 from stillroom.recipes.outcomes import Asked, Outcomes
+from stillroom.recipes.plan import identity_of
 from stillroom.recipes.provenance import tasks_hash
-from stillroom.recipes.runner import Run
-from stillroom.recipes.sampling_stage import off_the_loop, run_async
 from stillroom.recipes.schema import Recipe
 from stillroom.recipes.status import facts_in, own_recipe, refuse_chain
-from stillroom.recipes.students_stage import STUDENT, model_in, require, trained_before
-from stillroom.sampling.teachers.factory import make_teacher
+from stillroom.recipes.students_stage import STUDENT, model_in, require, training_inputs
+from stillroom.sampling.run_async import off_the_loop
 from stillroom.sampling.writing import reachable
 from stillroom.students.evaluate.results import Evaluation
 from stillroom.traces.rows import DATA_FILE, read_sft
@@ -50,33 +50,39 @@ def evaluate(folder: str | Path, *, set: Sequence[str] = (), display: Display | 
     facts = facts_in(path)
     refuse_chain(path)
     loaded = _of_traces(own_recipe(path, facts, _checked(set)), path)
+    student, settings = loaded.recipe.student, loaded.recipe.evaluate
+    if student is None:
+        raise InputError(f"the recipe of {path} trains no student, so there is nothing to measure: add `student`")
+    if settings is None:
+        raise InputError(
+            f"the recipe of {path} does not say what to measure: --set 'evaluate.baselines=[student_before]'"
+        )
     _refuse_untrained(path)
-    require(loaded.recipe)
+    require(student)
     tasks = load_tasks(loaded.recipe.tasks, base=loaded.base, seed=loaded.recipe.seed)
     _refuse_other_tasks(path, facts, tasks)
-    run_folder, shown = RunFolder(path, facts["name"]), display or Display()
-    with run_folder.opened(shown) as ledger:
-        return _evaluate(Run(loaded, run_folder, ledger, shown), tasks)
+    with opened(RunFolder(path, facts["name"]), loaded, display or Display()) as context:
+        if context.folder.made(STUDENT) and (lost := context.folder.lost(STUDENT)):
+            raise RunFolderError(
+                f"{path}: {lost}, so this is not the student that was trained: `stillroom run` trains it again"
+            )
+        distilled, notes = _distilled(context, loaded, tasks), []
+        if not context.folder.done(STUDENT, training_inputs(distilled.training, student, context.seed)):
+            notes = ["the student was trained on other rows, settings or versions than those that are here now"]
+        evaluator = Evaluator(context, loaded.recipe, student, settings)
+        found = evaluator.evaluate(tasks, distilled, model_in(path / STUDENT), notes=notes, sampled=False)
+        context.folder.note(evaluated={"at": now(), "evaluate": settings.model_dump(mode="json")})
+        return found.evaluation
 
 
-def _evaluate(run: Run, tasks: TaskSet) -> Evaluation:
-    if run.folder.made(STUDENT) and (lost := run.folder.lost(STUDENT)):
-        raise RunFolderError(
-            f"{run.folder.path}: {lost}, so this is not the student that was trained: `stillroom run` trains it again"
-        )
-    folder, rows = run.folder.path, read_sft(run.folder.path / "sft")
-    assert run.recipe.student is not None
-    outcomes = _reopened(run, tasks)
-    earlier = tuple(run.loaded.base / each for each in run.recipe.earlier)
-    system = run.recipe.student.system
-    distilled = Distilled(len(rows), outcomes.kept, (), folder / "sft", outcomes, system, earlier)
-    notes = []
-    if not trained_before(run, distilled.training, STUDENT):
-        notes.append("the student was trained on other rows, settings or versions than those that are here now")
-    found = evaluate_run(run, tasks, distilled, model_in(folder / STUDENT), notes=notes, sampled=False)
-    assert run.recipe.evaluate is not None
-    run.folder.note(evaluated={"at": now(), "evaluate": run.recipe.evaluate.model_dump(mode="json")})
-    return found
+def _distilled(context: RunContext, loaded: Loaded[Recipe], tasks: TaskSet) -> Distilled:
+    """The rows that the run wrote, and its outcomes as they are in the ledger."""
+    recipe, folder = loaded.recipe, context.folder.path / "sft"
+    asked = Asked.of(recipe, identity_of(recipe.teacher, loaded.base))
+    outcomes = Outcomes(context.ledger, tasks.train, asked, reopened=True)
+    earlier = tuple(loaded.base / each for each in recipe.earlier)
+    system = recipe.student.system if recipe.student is not None else None
+    return Distilled(len(read_sft(folder)), outcomes.kept, (), folder, outcomes, system, earlier)
 
 
 def _checked(overrides: Sequence[str]) -> Sequence[str]:
@@ -96,12 +102,6 @@ def _of_traces(loaded: Loaded[AnyRecipe], path: Path) -> Loaded[Recipe]:
         raise InputError(
             f"{path} is the run of a recipe that trains on no traces, and `stillroom eval` measures those: "
             "`stillroom run` measures it, and does nothing twice"
-        )
-    if recipe.student is None:
-        raise InputError(f"the recipe of {path} trains no student, so there is nothing to measure: add `student`")
-    if recipe.evaluate is None:
-        raise InputError(
-            f"the recipe of {path} does not say what to measure: --set 'evaluate.baselines=[student_before]'"
         )
     return Loaded(recipe, loaded.base, loaded.path)
 
@@ -125,16 +125,3 @@ def _refuse_other_tasks(path: Path, facts: Mapping[str, Any], tasks: TaskSet) ->
             "Bring its task file back, or `stillroom run` it again; a round of a loop with levels is measured by the "
             "loop alone"
         )
-
-
-def _reopened(run: Run, tasks: TaskSet) -> Outcomes:
-    settings, scorer = run.recipe.teacher, run.scorer()
-    teacher = make_teacher(settings, base=run.loaded.base)
-    try:
-        asked = Asked.of(
-            teacher, scorer, settings.teacher_prompt, settings.sampling, run.recipe.keep, run.recipe.seed
-        )
-        return Outcomes(run.ledger, tasks.train, asked, reopened=True)
-    finally:
-        run_async(teacher.close())
-        run_async(scorer.close())

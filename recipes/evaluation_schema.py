@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from stillroom.sampling.policy import EveryDraw
+from stillroom.sampling.records import SamplingParams
 from stillroom.traces.tasks import TaskSettings
 
 Baseline = Literal[
@@ -90,6 +92,15 @@ class SampleSettings(BaseModel):
         if not self.ks or max(self.ks) > self.draws:
             raise ValueError(f"ks is {list(self.ks)} with {self.draws} draws: each k is at most draws; give one")
         return self
+
+    @property
+    def policy(self) -> EveryDraw:
+        """So many draws, whatever comes out of them."""
+        return EveryDraw(policy="fixed", attempts=self.draws)
+
+    def sampling(self, greedy: SamplingParams) -> SamplingParams:
+        """At this temperature, within the same limit of tokens as the greedy answer."""
+        return greedy.model_copy(update={"temperature": self.temperature, "top_p": self.top_p})
 
 
 class EvaluateSettings(BaseModel):

@@ -1,164 +1,215 @@
-"""What a recipe's evaluation measures: whom it names, on the held-out tasks, and what was not trained.
+"""What a recipe's evaluation measures: the models that it names, on the held-out tasks, and what was not trained.
 
-    evaluate_run(run, tasks, distilled, student)         # eval.json, plots, and the rows and comparisons in them
+    evaluator = Evaluator(context, recipe, recipe.student, recipe.evaluate)
+    evaluator.evaluate(tasks, distilled, student).evaluation       # also in eval.json, with plots
 
-The student, those that it is held against, several answers to each task, other seeds, what was forgotten: all that
-is measured goes into one `eval.json`, and every comparison is corrected for all that stand there. What was answered
-or trained before is not done again.
+The student, its baselines and controls, several answers to each task, other seeds, retention: everything goes into
+one `eval.json`, and every comparison is corrected for all that stand there. What was answered or trained before is
+not done again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
-from stillroom.recipes.answering import How, of_student, of_teacher, once, several
+from stillroom.recipes.context import RunContext
 from stillroom.recipes.controls_stage import LABELS, label, train_controls, train_seeds
+from stillroom.recipes.display import duration
 from stillroom.recipes.distil import Distilled
+from stillroom.recipes.evaluation_schema import EvaluateSettings, SampleSettings
 from stillroom.recipes.folder import WRITTEN
-from stillroom.recipes.forgetting import forgetting_results, measure_forgetting
+from stillroom.recipes.forgetting import Forgotten, forgetting_results, measure_forgetting
 from stillroom.recipes.plotting import FOLDER as PLOTS
 from stillroom.recipes.plotting import draw
 from stillroom.recipes.preference_writing import Measured
-from stillroom.sampling.records import Outcome, ScoredAttempt
+from stillroom.recipes.sampling_stage import Answers, answer, as_teacher
+from stillroom.recipes.schema import Recipe
+from stillroom.sampling.policy import ONCE, Policy
+from stillroom.sampling.records import SamplingParams, ScoredAttempt, Task
 from stillroom.students.evaluate.comparing import corrected
 from stillroom.students.evaluate.measure import AFTER, BEFORE, TEACHER, at_k, evaluate_answers, over_trainings
 from stillroom.students.evaluate.results import Evaluation, write_eval
+from stillroom.students.settings import StudentSettings
 from stillroom.traces.tasks import TaskSet
-
-if TYPE_CHECKING:
-    from stillroom.recipes.runner import Run
 
 FILE = "eval.json"
 SHORT = {BEFORE: "before", AFTER: "after", **LABELS}
 """What the display calls the models: its margin is narrow."""
 
-
-def evaluate_run(
-    run: Run,
-    tasks: TaskSet,
-    distilled: Distilled,
-    student: str,
-    *,
-    notes: Sequence[str] = (),
-    sampled: bool = True,
-) -> Evaluation:
-    """Trains the controls, measures whom and what the recipe names, writes `eval.json` and the plots.
-
-    `student`: the trained model. `notes`: what a reader must know besides. `sampled`: also plots how the traces were
-    come by. Fills the run's `answers`, `validation` and `forgetting`.
-    """
-    controls = train_controls(run, tasks, distilled)
-    models = _models(run, student, controls.models)
-    run.answers = _answers(run, tasks, models)
-    run.validation = _validated(run, tasks, models)
-    found = _greedy(run, tasks)
-    parts = [_forgotten(run, student), _at_k(run, tasks, models), _over_seeds(run, tasks, distilled)]
-    evaluation = Evaluation(
-        results=(*found.results, *(row for part in parts for row in part.results)),
-        comparisons=corrected([*found.comparisons, *(c for part in parts for c in part.comparisons)]),
-        notes=(*found.notes, *notes, *controls.notes, *(note for part in parts for note in part.notes)),
-    )
-    run.folder.tell_lost("evaluation", run.display)
-    write_eval(evaluation, run.folder.path / FILE)
-    draw(run, evaluation, *((tasks, distilled) if sampled else ()))
-    run.folder.mark("evaluation", WRITTEN, run.folder.path / FILE, run.folder.path / PLOTS)
-    return evaluation
+ByModel = dict[str, dict[str, ScoredAttempt]]
+"""One greedy answer to each held-out task, by model and task id."""
 
 
-def _models(run: Run, student: str, controls: Mapping[str, str]) -> dict[str, str]:
-    """Local models by who they are, in the order in which they are shown."""
-    assert run.recipe.student is not None
-    assert run.recipe.evaluate is not None
-    base = run.recipe.student.model if BEFORE in run.recipe.evaluate.baselines else None
-    models = {BEFORE: base, AFTER: student, **controls}
-    return {who: model for who, model in models.items() if model is not None}
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """An evaluation and what it rests on. `validation`: the answers to the tasks of validation; empty without any.
+    `forgetting`: by model; empty where the recipe measures none."""
+
+    evaluation: Evaluation
+    answers: ByModel
+    validation: ByModel = field(default_factory=dict)
+    forgetting: Mapping[str, Forgotten] = field(default_factory=dict)
 
 
-def _answers(run: Run, tasks: TaskSet, models: Mapping[str, str]) -> dict[str, dict[str, ScoredAttempt]]:
-    """Everybody's one greedy answer to each held-out task; the teacher's only where it was not asked before."""
-    assert run.recipe.evaluate is not None
-    found = {who: _first(of_student(run, tasks.test, SHORT[who], model, once(run))) for who, model in models.items()}
-    if TEACHER in run.recipe.evaluate.baselines:
-        found[TEACHER] = run.teacher_answers or _first(of_teacher(run, tasks.test, once(run)))
-    return found
+@dataclass(frozen=True, slots=True)
+class Evaluator:
+    """Measures the students of a recipe. `student`, `settings`: the recipe's, which are there."""
 
+    context: RunContext
+    recipe: Recipe
+    student: StudentSettings
+    settings: EvaluateSettings
 
-def _validated(run: Run, tasks: TaskSet, models: Mapping[str, str]) -> dict[str, dict[str, ScoredAttempt]]:
-    """Likewise to the tasks of validation: of the student and the model before it alone, for no number rests on
-    them."""
-    if not tasks.validation:
-        return {}
-    return {
-        who: _first(of_student(run, tasks.validation, SHORT[who], models[who], once(run), kind="validation"))
-        for who in (BEFORE, AFTER)
-        if who in models
-    }
+    def evaluate(
+        self,
+        tasks: TaskSet,
+        distilled: Distilled,
+        student: str,
+        *,
+        teacher: Mapping[str, ScoredAttempt] | None = None,
+        notes: Sequence[str] = (),
+        sampled: bool = True,
+    ) -> Evaluated:
+        """Trains the controls, measures everything the recipe names, writes `eval.json` and the plots.
 
-
-def _first(outcomes: Sequence[Outcome]) -> dict[str, ScoredAttempt]:
-    """The one answer of each task that got one."""
-    return {o.task.id: o.attempts[0] for o in outcomes if o.attempts}
-
-
-def _greedy(run: Run, tasks: TaskSet) -> Evaluation:
-    prices = {TEACHER: run.recipe.prices} if run.recipe.prices is not None else None
-    return evaluate_answers(run.answers, seed=run.recipe.seed, tasks=[task.id for task in tasks.test], prices=prices)
-
-
-def _forgotten(run: Run, student: str) -> Measured:
-    """What was not trained, before and after."""
-    assert run.recipe.student is not None
-    assert run.recipe.evaluate is not None
-    settings = run.recipe.evaluate.forgotten
-    if settings is None:
-        return Measured([], [], [])
-    trained = run.recipe.student
-    for who, model in {BEFORE: trained.model, AFTER: student}.items():
-        run.forgetting[who] = measure_forgetting(
-            run, settings, who, model, system=trained.system, dtype=trained.dtype
+        `student`: the trained model. `teacher`: its answers to the held-out tasks, where it was asked before.
+        `notes`: what a reader must know besides. `sampled`: also plots how the traces were come by.
+        """
+        controls = train_controls(self.context, self.recipe, self.student, self.settings, tasks, distilled)
+        base = {BEFORE: self.student.model} if BEFORE in self.settings.baselines else {}
+        models = {**base, AFTER: student, **controls.models}
+        answers = {who: self.ask(tasks.test, SHORT[who], model).first for who, model in models.items()}
+        if TEACHER in self.settings.baselines:
+            answers[TEACHER] = dict(teacher or self.ask_teacher(tasks.test).first)
+        validation = self._validated(tasks, models)
+        forgetting = self._retention(student)
+        found = self._greedy(tasks, answers)
+        parts = [
+            forgetting_results(forgetting, after=AFTER, before=BEFORE, seed=self.recipe.seed),
+            self._at_k(tasks, models),
+            self._over_seeds(tasks, distilled, answers),
+        ]
+        evaluation = Evaluation(
+            results=(*found.results, *(row for part in parts for row in part.results)),
+            comparisons=corrected([*found.comparisons, *(c for part in parts for c in part.comparisons)]),
+            notes=(*found.notes, *notes, *controls.notes, *(note for part in parts for note in part.notes)),
         )
-    return forgetting_results(run.forgetting, after=AFTER, before=BEFORE, seed=run.recipe.seed)
+        folder = self.context.folder
+        folder.tell_lost("evaluation", self.context.display)
+        write_eval(evaluation, folder.path / FILE)
+        if self.settings.plots:
+            draw(self.context, evaluation, answers, *((tasks, distilled) if sampled else ()))
+        folder.mark("evaluation", WRITTEN, folder.path / FILE, folder.path / PLOTS)
+        return Evaluated(evaluation, answers, validation, forgetting)
+
+    # -- answers ---------------------------------------------------------------------------------------------
+
+    def ask(
+        self,
+        tasks: Sequence[Task],
+        label: str,
+        model: str,
+        policy: Policy = ONCE,
+        sampling: SamplingParams | None = None,
+        *,
+        kind: str = "held-out",
+    ) -> Answers:
+        """The answers of a local model under the student's own prompt; nobody is paid for them. `sampling`: None for
+        one greedy answer. `kind`: of the tasks, for the display."""
+        teacher = as_teacher(model, self.student, self.settings.concurrency)
+        params, scorer = sampling or self.recipe.greedy, self.recipe.scorer.make()
+        found = answer(self.context, tasks, teacher, scorer, policy, params, label=label, paid=False)
+        self._report(label, found, kind)
+        return found
+
+    def ask_teacher(
+        self, tasks: Sequence[Task], policy: Policy = ONCE, sampling: SamplingParams | None = None
+    ) -> Answers:
+        """The answers of the recipe's teacher, asked as for traces; they count towards the run's limits."""
+        params, scorer = sampling or self.recipe.greedy, self.recipe.scorer.make()
+        found = answer(self.context, tasks, self.recipe.teacher, scorer, policy, params, label="teacher")
+        self._report("teacher", found, "held-out")
+        return found
+
+    def _report(self, label: str, found: Answers, kind: str) -> None:
+        answered = sum(bool(o.attempts) for o in found.outcomes)
+        attempts = sum(len(o.attempts) for o in found.outcomes)
+        what = f"{kind} tasks" if attempts == answered else f"answers to {answered:,} {kind} tasks"
+        took = duration(found.counts.elapsed_s)
+        self.context.display.line(label, f"{found.counts.accepted:,} of {attempts:,} {what} right, in {took}")
+
+    def _validated(self, tasks: TaskSet, models: Mapping[str, str]) -> ByModel:
+        """The student and the model before it answer the tasks of validation; nobody else, for no number that is
+        reported rests on them."""
+        if not tasks.validation:
+            return {}
+        return {
+            who: self.ask(tasks.validation, SHORT[who], models[who], kind="validation").first
+            for who in (BEFORE, AFTER)
+            if who in models
+        }
+
+    # -- measures --------------------------------------------------------------------------------------------
+
+    def _greedy(self, tasks: TaskSet, answers: ByModel) -> Evaluation:
+        prices = {TEACHER: self.recipe.prices} if self.recipe.prices is not None else None
+        ids = [task.id for task in tasks.test]
+        return evaluate_answers(answers, seed=self.recipe.seed, tasks=ids, prices=prices)
+
+    def _retention(self, student: str) -> dict[str, Forgotten]:
+        """What was not trained, before and after."""
+        if self.settings.forgotten is None:
+            return {}
+        models = {BEFORE: self.student.model, AFTER: student}
+        return measure_forgetting(
+            self.context,
+            self.settings.forgotten,
+            models,
+            self.student,
+            scorer=self.recipe.scorer,
+            concurrency=self.settings.concurrency,
+        )
+
+    def _at_k(self, tasks: TaskSet, models: Mapping[str, str]) -> Measured:
+        """Several answers to each held-out task: of the student before and after, and of the teacher."""
+        settings = self.settings.samples
+        if settings is None:
+            return Measured([], [], [])
+        policy, sampling = settings.policy, settings.sampling(self.recipe.greedy)
+        drawn = {
+            who: self.ask(tasks.test, SHORT[who], models[who], policy, sampling)
+            for who in (BEFORE, AFTER)
+            if who in models
+        }
+        if TEACHER in self.settings.baselines:
+            drawn[TEACHER] = self.ask_teacher(tasks.test, policy, sampling)
+        told = settings.model_dump(include={"draws", "temperature", "top_p"})
+        rows = [
+            row
+            for who, found in drawn.items()
+            for row in at_k(
+                who,
+                {o.task.id: o.attempts for o in found.outcomes},
+                told,
+                ks=settings.ks,
+                seed=self.recipe.seed,
+            )
+        ]
+        return Measured(rows, [], [note for who, found in drawn.items() for note in _fewer(who, found, settings)])
+
+    def _over_seeds(self, tasks: TaskSet, distilled: Distilled, answers: ByModel) -> Measured:
+        """The student over several trainings, each from another seed."""
+        if self.settings.seeds == 1:
+            return Measured([], [], [])
+        others = train_seeds(self.context, self.student, self.settings.seeds, distilled)
+        more = [self.ask(tasks.test, label(each.seed), each.model).first for each in others]
+        against = {who: answers[who] for who in (BEFORE, "control_unfiltered") if who in answers}
+        rows = over_trainings([answers[AFTER], *more], against, seed=self.recipe.seed)
+        return Measured(rows, [], [] if rows else ["no held-out task was answered after every training"])
 
 
-def _at_k(run: Run, tasks: TaskSet, models: Mapping[str, str]) -> Measured:
-    """Several answers to each held-out task: of the student before and after, and of the teacher."""
-    assert run.recipe.evaluate is not None
-    settings = run.recipe.evaluate.samples
-    if settings is None:
-        return Measured([], [], [])
-    how = several(run, settings)
-    drawn = {
-        who: of_student(run, tasks.test, SHORT[who], models[who], how) for who in (BEFORE, AFTER) if who in models
-    }
-    if TEACHER in run.recipe.evaluate.baselines:
-        drawn[TEACHER] = of_teacher(run, tasks.test, how)
-    said = settings.model_dump(include={"draws", "temperature", "top_p"})
-    rows = [
-        row
-        for who, outcomes in drawn.items()
-        for row in at_k(who, _attempts(outcomes), said, ks=settings.ks, seed=run.recipe.seed)
-    ]
-    return Measured(rows, [], [note for who, outcomes in drawn.items() for note in _fewer(who, outcomes, how)])
-
-
-def _attempts(outcomes: Sequence[Outcome]) -> dict[str, tuple[ScoredAttempt, ...]]:
-    return {outcome.task.id: outcome.attempts for outcome in outcomes}
-
-
-def _fewer(who: str, outcomes: Sequence[Outcome], how: How) -> list[str]:
+def _fewer(who: str, found: Answers, settings: SampleSettings) -> list[str]:
     """Tasks that got fewer answers than asked for are left out of the measures at a k that they do not reach."""
-    few = sum(len(outcome.attempts) < how.policy.draws for outcome in outcomes)
-    return [f"{who}: {few:,} of {len(outcomes):,} tasks got fewer than {how.policy.draws} answers"] if few else []
-
-
-def _over_seeds(run: Run, tasks: TaskSet, distilled: Distilled) -> Measured:
-    """The student over several trainings, each from another seed."""
-    assert run.recipe.evaluate is not None
-    if run.recipe.evaluate.seeds == 1:
-        return Measured([], [], [])
-    others = train_seeds(run, tasks, distilled)
-    more = [_first(of_student(run, tasks.test, label(each.seed), each.model, once(run))) for each in others]
-    against = {who: run.answers[who] for who in (BEFORE, "control_unfiltered") if who in run.answers}
-    rows = over_trainings([run.answers[AFTER], *more], against, seed=run.recipe.seed)
-    return Measured(rows, [], [] if rows else ["no held-out task was answered after every training"])
+    few = sum(len(outcome.attempts) < settings.draws for outcome in found.outcomes)
+    return [f"{who}: {few:,} of {len(found.outcomes):,} tasks got fewer than {settings.draws} answers"] if few else []

@@ -1,6 +1,6 @@
 """What a student forgot: what it was not trained for, measured before and after, and reported with the gain.
 
-    found = {who: measure_forgetting(run, settings, who, model, system=None) for who, model in models.items()}
+    found = measure_forgetting(context, settings, models, student, scorer=recipe.scorer, concurrency=64)
     forgetting_results(found, after="student_after", before="student_before", seed=0).results
 
 Tasks of other kinds are answered once, greedily, and checked like any answer; held-out text is read for perplexity.
@@ -16,79 +16,30 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Self
 
+from stillroom.recipes.context import RunContext
 from stillroom.recipes.display import Display, duration
 from stillroom.recipes.evaluation_schema import Forgetting
-from stillroom.recipes.folder import RunFolder
 from stillroom.recipes.preference_writing import Measured
 from stillroom.recipes.provenance import tasks_hash
-from stillroom.recipes.sampling_stage import run_async, sample
-from stillroom.sampling.core import Core
+from stillroom.recipes.sampling_stage import answer, as_teacher
+from stillroom.recipes.schema import ScorerSettings
 from stillroom.sampling.hashing import digest
-from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.policy import Fixed
-from stillroom.sampling.prompt import Prompt
 from stillroom.sampling.records import Outcome, SamplingParams, State, Task
 from stillroom.sampling.statistics import wilson
-from stillroom.sampling.teachers.base import dtype_of
 from stillroom.sampling.writing import at_home, replaced
 from stillroom.students.evaluate.comparing import compare_right
 from stillroom.students.evaluate.everyday import everyday_texts, read_texts
 from stillroom.students.evaluate.perplexity import TextLoss, exp_of, of_losses, text_losses
 from stillroom.students.evaluate.results import Comparison, Result
 from stillroom.students.evaluate.task_means import ratio_over_tasks
-from stillroom.traces.answers import AnswerChecker, AnswerScorer
+from stillroom.students.settings import StudentSettings
 from stillroom.traces.tasks import load_tasks
 
 PERPLEXITY_RATIO = "perplexity_ratio"
 SAVED_EVERY = 100  # saves at every hundredth of what was read: each writes all of it, so that the sum stays linear
-
-
-class _Based(Protocol):
-    @property
-    def base(self) -> Path: ...
-
-
-class _Concurrent(Protocol):
-    @property
-    def concurrency(self) -> int: ...
-
-
-class _Recipe(Protocol):
-    @property
-    def seed(self) -> int: ...
-    @property
-    def evaluate(self) -> _Concurrent | None: ...
-
-
-class Measures(Protocol):
-    """What a run of either path has, and all that is needed of it here."""
-
-    @property
-    def loaded(self) -> _Based:
-        """The recipe as loaded, with the folder that its paths start from."""
-        ...
-
-    @property
-    def recipe(self) -> _Recipe:
-        """The recipe as resolved."""
-        ...
-
-    @property
-    def folder(self) -> RunFolder:
-        """Where what was measured is kept."""
-        ...
-
-    @property
-    def ledger(self) -> Ledger:
-        """Where answers are kept."""
-        ...
-
-    @property
-    def display(self) -> Display:
-        """Where progress is told."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,34 +82,99 @@ def check_forgetting(settings: Forgetting, *, base: Path, seed: int) -> None:
 
 
 def measure_forgetting(
-    run: Measures, settings: Forgetting, who: str, model: str, *, system: str | None, dtype: str = "auto"
-) -> Forgotten:
-    """Measures a model, or gives what was measured before. `who`: its name in the evaluation; `model`, `dtype`: as
-    `load_model` has them; `system`: the system prompt that it is asked with. Paths are relative to the recipe's
-    folder.
+    context: RunContext,
+    settings: Forgetting,
+    models: Mapping[str, str],
+    student: StudentSettings,
+    *,
+    scorer: ScorerSettings,
+    concurrency: int,
+) -> dict[str, Forgotten]:
+    """Measures the models, or gives what was measured before. `models`: by their names in the evaluation; they are
+    asked with the student's system prompt, and their answers scored by `scorer`, as the run's are.
 
     Raises MissingFile or InputError for texts that are not there, what `load_tasks` does for tasks, and what loading
-    the model does.
+    a model does.
     """
-    given, measured = _given(settings, run.loaded.base, run.recipe.seed), _Model(who, model, system, dtype)
-    file = _File.of(run, settings, measured, given)
-    found = file.read(run.display)
-    for name, tasks in given.tasks.items():
-        if name not in found.right:
-            found = _with_answers(found, name, run_async(_ask(run, settings, measured, name, tasks)))
-            file.write(found)
-    return _read_texts(run, file, found, measured, given.texts)
+    given = _given(settings, context.base, context.seed)
+    return {
+        who: _Measuring(context, settings, given, who, model, student, scorer, concurrency).run()
+        for who, model in models.items()
+    }
 
 
-class _Model(NamedTuple):
+class _Measuring(NamedTuple):
+    """The measurement of one model, called `who` in the evaluation."""
+
+    context: RunContext
+    settings: Forgetting
+    given: _Given
     who: str
     model: str
-    system: str | None
-    dtype: str
+    student: StudentSettings
+    scorer: ScorerSettings
+    concurrency: int
 
     @property
     def label(self) -> str:
         return self.who.removeprefix("student_")
+
+    def run(self) -> Forgotten:
+        file = self.file()
+        found = file.read(self.context.display)
+        for name, tasks in self.given.tasks.items():
+            if name not in found.right:
+                found = _with_answers(found, name, self.ask(name, tasks))
+                file.write(found)
+        return self.read_texts(file, found)
+
+    def file(self) -> _File:
+        from stillroom.sampling.models import fingerprint
+
+        inputs = {
+            "model": fingerprint(self.model),
+            "system": self.student.system,
+            "settings": self.settings.model_dump(mode="json"),
+            "seed": self.context.seed,
+            "scorer": self.scorer.identity,
+            "tasks": {name: tasks_hash(tasks) for name, tasks in self.given.tasks.items()},
+            "texts": digest(self.given.texts),
+        }
+        return _File(self.context.folder.path / "forgetting" / f"{self.who}.json", digest(inputs))
+
+    def ask(self, name: str, tasks: Sequence[Task]) -> list[Outcome]:
+        """One greedy answer to each task through the ledger; nobody is paid for it."""
+        teacher = as_teacher(self.model, self.student, self.concurrency)
+        policy = Fixed(policy="fixed", attempts=1)
+        sampling = SamplingParams(temperature=0, max_tokens=self.settings.max_tokens)
+        scorer, label = self.scorer.make(), self.label
+        found = answer(self.context, tasks, teacher, scorer, policy, sampling, label=label, paid=False)
+        told = (
+            f"{found.counts.accepted:,} of {len(tasks):,} {name} tasks right, in {duration(found.counts.elapsed_s)}"
+        )
+        self.context.display.line(label, told)
+        return found.outcomes
+
+    def read_texts(self, file: _File, found: Forgotten) -> Forgotten:
+        """Reads the texts that were not read yet, and saves as it goes."""
+        texts = self.given.texts
+        losses = {text: found.losses[text] for text in texts if text in found.losses}
+        left = {text: content for text, content in texts.items() if text not in losses}
+        if not left:
+            return found
+        saved, started, tokens = len(losses), time.monotonic(), 0
+        read = text_losses(self.model, left, dtype=self.student.dtype)
+        with self.context.display.steps(self.label) as shown:
+            for step, (text, loss) in enumerate(read, 1):
+                losses[text], tokens = loss, tokens + loss.tokens
+                if len(losses) - saved >= max(1, len(losses) // SAVED_EVERY) or step == len(left):
+                    file.write(Forgotten(found.right, losses, found.counts))
+                    saved = len(losses)
+                rate = tokens / max(time.monotonic() - started, 1e-9)
+                shown(step, len(left), loss.nats / max(1, loss.tokens), rate)
+        took = duration(time.monotonic() - started)
+        self.context.display.line(self.label, f"{len(texts):,} held-out texts read for perplexity, in {took}")
+        return Forgotten(found.right, losses, found.counts)
 
 
 def _given(settings: Forgetting, base: Path, seed: int) -> _Given:
@@ -176,23 +192,6 @@ class _File(NamedTuple):
 
     path: Path
     key: str
-
-    @classmethod
-    def of(cls, run: Measures, settings: Forgetting, measured: _Model, given: _Given) -> Self:
-        from stillroom.sampling.models import fingerprint
-
-        with AnswerChecker() as checker:
-            scorer = AnswerScorer(checker).identity
-        inputs = {
-            "model": fingerprint(measured.model),
-            "system": measured.system,
-            "settings": settings.model_dump(mode="json"),
-            "seed": run.recipe.seed,
-            "scorer": scorer,
-            "tasks": {name: tasks_hash(tasks) for name, tasks in given.tasks.items()},
-            "texts": digest(given.texts),
-        }
-        return cls(run.folder.path / "forgetting" / f"{measured.who}.json", digest(inputs))
 
     def read(self, display: Display) -> Forgotten:
         """What is there; nothing where it is of other inputs. A file that is not as it was written is told of, and
@@ -225,51 +224,6 @@ def _with_answers(found: Forgotten, name: str, outcomes: Sequence[Outcome]) -> F
     tally = Counter(states.values())
     counts = {state.value: tally[state] for state in State} | {"missing": len(outcomes) - len(states)}
     return Forgotten({**found.right, name: right}, found.losses, {**found.counts, name: counts})
-
-
-async def _ask(
-    run: Measures, settings: Forgetting, measured: _Model, name: str, tasks: Sequence[Task]
-) -> list[Outcome]:
-    """One greedy answer to each task through the ledger; nobody is paid for it."""
-    from stillroom.sampling.teachers.transformers import TransformersTeacher
-
-    assert run.recipe.evaluate is not None
-    concurrency = run.recipe.evaluate.concurrency
-    teacher = TransformersTeacher(measured.model, concurrency=concurrency, dtype=measured.dtype)
-    scorer, once = AnswerScorer(), Fixed(policy="fixed", attempts=1)
-    sampling, prompt = SamplingParams(temperature=0, max_tokens=settings.max_tokens), Prompt(system=measured.system)
-    try:
-        core = Core(teacher, scorer, once, run.ledger, sampling=sampling, seed=run.recipe.seed, prompt=prompt)
-        outcomes = await sample(core, tasks, measured.label, run.display)
-    finally:
-        run.folder.note_dtype(measured.label, dtype_of(teacher))
-        await teacher.close()
-        await scorer.close()
-    took = duration(core.counts.elapsed_s)
-    run.display.line(measured.label, f"{core.counts.accepted:,} of {len(tasks):,} {name} tasks right, in {took}")
-    return outcomes
-
-
-def _read_texts(
-    run: Measures, file: _File, found: Forgotten, measured: _Model, texts: Mapping[str, str]
-) -> Forgotten:
-    """Reads the texts that were not read yet, and saves as it goes."""
-    losses = {text: found.losses[text] for text in texts if text in found.losses}
-    left = {text: content for text, content in texts.items() if text not in losses}
-    if not left:
-        return found
-    saved, started, tokens = len(losses), time.monotonic(), 0
-    read = text_losses(measured.model, left, dtype=measured.dtype)
-    with run.display.steps(measured.label) as shown:
-        for step, (text, loss) in enumerate(read, 1):
-            losses[text], tokens = loss, tokens + loss.tokens
-            if len(losses) - saved >= max(1, len(losses) // SAVED_EVERY) or step == len(left):
-                file.write(Forgotten(found.right, losses, found.counts))
-                saved = len(losses)
-            shown(step, len(left), loss.nats / max(1, loss.tokens), tokens / max(time.monotonic() - started, 1e-9))
-    took = duration(time.monotonic() - started)
-    run.display.line(measured.label, f"{len(texts):,} held-out texts read for perplexity, in {took}")
-    return Forgotten(found.right, losses, found.counts)
 
 
 # -- reporting ---------------------------------------------------------------------------------------------------

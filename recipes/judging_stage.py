@@ -8,26 +8,29 @@ at is kept with its state; it is no score.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from stillroom.errors import Interrupted
+from stillroom.judges.calibrate import Calibration, calibrate
 from stillroom.judges.factory import Made, Place, make_judge
+from stillroom.judges.gate import GateSettings, GateVerdict, gate
+from stillroom.judges.labelled import LabelledPair
 from stillroom.judges.records import JudgeState, PairwiseJudge, PointwiseJudge
 from stillroom.judges.settings import JudgeSettings
 from stillroom.judges.tournament import Tournament, tournament
 from stillroom.preferences.candidates import Gathered
 from stillroom.preferences.records import Candidate, Judged
+from stillroom.recipes.context import RunContext
 from stillroom.recipes.display import UNCOUNTED, duration
+from stillroom.recipes.preference_schema import PreferenceRecipe
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.hashing import draw_seed
+from stillroom.sampling.limits import Prices
 from stillroom.sampling.records import Task
 from stillroom.sampling.teachers.base import dtype_of
-
-if TYPE_CHECKING:
-    from stillroom.recipes.preference_runner import PreferenceRun
 
 A = TypeVar("A")
 
@@ -37,9 +40,10 @@ AT_ONCE = 256
 
 @dataclass(slots=True)
 class Judgements:
-    """What the judge made of all candidates. `ends`: best and worst of each task, where it compares. `calls`:
-    requests that its judgements rest on, those from the ledger included."""
+    """What the judge made of all candidates. `judge`: its identity. `ends`: best and worst of each task, where it
+    compares. `calls`: requests that its judgements rest on, those from the ledger included."""
 
+    judge: str
     judged: list[Judged] = field(default_factory=list)
     ends: dict[str, tuple[str | None, str | None]] = field(default_factory=dict)
     calls: int = 0
@@ -50,33 +54,52 @@ class Judgements:
         return {state.value: found.count(state) for state in JudgeState if state in found}
 
 
+class Calibrated(NamedTuple):
+    """A judge on labelled pairs, and whether it passes the gate."""
+
+    calibration: Calibration
+    gate: GateVerdict
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {"gate": self.gate._asdict(), "calibration": self.calibration.model_dump(mode="json")}
+
+
 @asynccontextmanager
-async def judge_of(run: PreferenceRun, settings: JudgeSettings) -> AsyncIterator[Made]:
-    """The judge that `settings` describe, on the run's ledger and under its limits; closed at the end."""
-    recipe = run.recipe
-    made = make_judge(settings, Place(run.ledger, run.loaded.base, recipe.seed, run.meter, recipe.judge_prices))
+async def open_judge(context: RunContext, settings: JudgeSettings, prices: Prices | None) -> AsyncIterator[Made]:
+    """The judge that `settings` describe, on the run's ledger and under its limits; closed at the end. `prices`: of
+    its tokens."""
+    made = make_judge(settings, Place(context.ledger, context.base, context.seed, context.meter, prices))
     try:
         yield made
     finally:
         for teacher in made.teachers:
-            run.folder.note_dtype("judge", dtype_of(teacher))
+            context.folder.note_dtype("judge", dtype_of(teacher))
         await made.close()
 
 
-async def judge_candidates(run: PreferenceRun, gathered: Gathered) -> Judgements:
+async def calibrated_judge(
+    context: RunContext, recipe: PreferenceRecipe, pairs: Sequence[LabelledPair], limits: GateSettings
+) -> Calibrated:
+    """Measures the judge that builds the recipe's pairs on pairs with human labels."""
+    async with open_judge(context, recipe.judge, recipe.judge_prices) as made:
+        found = await calibrate(made.judge, pairs, seed=recipe.seed, kind=made.kind)
+    return Calibrated(found, gate(found, limits))
+
+
+async def judge_candidates(context: RunContext, recipe: PreferenceRecipe, gathered: Gathered) -> Judgements:
     """Judges every candidate. Raises Interrupted at a limit of the run; what was judged is kept."""
-    async with judge_of(run, run.recipe.judge) as made:
-        run.judge_identity = made.identity
+    async with open_judge(context, recipe.judge, recipe.judge_prices) as made:
         counts = Counts(tasks_total=sum(map(bool, gathered.by_task.values())))
-        with run.display.sampling("judging", counts):
-            found = await judge_all(made, gathered, run.recipe.seed, counts)
-    _report(run, found, counts.elapsed_s)
+        with context.display.sampling("judging", counts):
+            found = await judge_all(made, gathered, recipe.seed, counts)
+    _report(context, found, counts.elapsed_s)
     return found
 
 
 async def judge_all(made: Made, gathered: Gathered, seed: int, counts: Counts | None = None) -> Judgements:
     """What the judge makes of all candidates. `counts`: where progress is told, prompt by prompt."""
-    found = Judgements()
+    found = Judgements(made.identity)
 
     async def one(task: Task) -> None:
         candidates = gathered.by_task[task.id]
@@ -151,9 +174,10 @@ async def each_of(items: Iterable[A], work: Callable[[A], Awaitable[None]]) -> N
         raise stopped[0]
 
 
-def _report(run: PreferenceRun, found: Judgements, seconds: float) -> None:
+def _report(context: RunContext, found: Judgements, seconds: float) -> None:
     states = ", ".join(f"{n:,} {state.replace('_', ' ')}" for state, n in found.states().items())
     calls = f"{found.calls:,} requests" if found.calls else "no requests"
-    run.display.line("judged", f"{len(found.judged):,} candidates ({states or 'none'}); {calls}, {duration(seconds)}")
-    if run.meter.estimated:
-        run.display.note_once(UNCOUNTED)
+    told = f"{len(found.judged):,} candidates ({states or 'none'}); {calls}, {duration(seconds)}"
+    context.display.line("judged", told)
+    if context.meter.estimated:
+        context.display.note_once(UNCOUNTED)

@@ -25,7 +25,8 @@ from stillroom.sampling.records import Messages, Verdict
 from stillroom.sampling.writing import storable
 from stillroom.students.lint import Answered, Checker, LintReport, lint_pairs, lint_sft
 from stillroom.students.rows import Row
-from stillroom.traces.answers import AnswerChecker, Reason
+from stillroom.students.settings import StudentSettings
+from stillroom.traces.answers import Reason
 from stillroom.traces.answers.records import verdict
 from stillroom.traces.answers.scorer import asked
 from stillroom.traces.tasks import TaskSet, load_tasks
@@ -58,24 +59,22 @@ def lint(recipe: str | Path, *, set: Sequence[str] = (), out: str | Path | None 
         )
     folder = RunFolder(path, found.name)
     tasks = load_tasks(found.tasks, base=base, seed=found.seed)
-    report = lint_traces(found, tasks, rows) if isinstance(found, Recipe) else lint_preferences(found, tasks, rows)
+    if isinstance(found, Recipe):
+        report = lint_traces(found, found.student, tasks, rows)
+    else:
+        report = lint_pairs(rows, found.student, test=tasks.held_out)
     keep(report, folder)
     return report
 
 
-def lint_traces(recipe: Recipe, tasks: TaskSet, rows: Path | Sequence[Row], *, check: bool = True) -> LintReport:
+def lint_traces(
+    recipe: Recipe, student: StudentSettings, tasks: TaskSet, rows: Path | Sequence[Row], *, check: bool = True
+) -> LintReport:
     """The lint of SFT rows. `check`: also the answers, by the recipe's scorer; false for rows that nobody checked."""
-    assert recipe.student is not None
     if not check:
-        return lint_sft(rows, recipe.student, test=tasks.held_out)
+        return lint_sft(rows, student, test=tasks.held_out)
     with answers_of(recipe, tasks) as checker:
-        return lint_sft(rows, recipe.student, test=tasks.held_out, checker=checker)
-
-
-def lint_preferences(recipe: PreferenceRecipe, tasks: TaskSet, rows: Path | Sequence[Row]) -> LintReport:
-    """The lint of pairs for training."""
-    assert recipe.student is not None
-    return lint_pairs(rows, recipe.student, test=tasks.held_out)
+        return lint_sft(rows, student, test=tasks.held_out, checker=checker)
 
 
 def keep(report: LintReport, folder: RunFolder, name: str = "lint") -> None:
@@ -103,9 +102,8 @@ def before_training(
 def answers_of(recipe: Recipe, tasks: TaskSet) -> Iterator[Checker]:
     """The recipe's scorer for trained answers: each against the reference of its task. Rows of earlier runs, whose
     tasks are not here, were looked at there. An id alone names no task: those of another file may have the same."""
-    s = recipe.scorer
     references = {(task.id, _turns(task.messages)): task.reference for task in tasks.train}
-    with AnswerChecker(s.workers, s.timeout_s, s.memory_mb, policies=s.policies) as checker:
+    with recipe.scorer.checker() as checker:
 
         def check(answered: Sequence[Answered]) -> list[Verdict | None]:
             golds = [references.get((each.task_id or "", _turns(each.prompt))) for each in answered]

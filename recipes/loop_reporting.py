@@ -17,7 +17,7 @@ from stillroom.errors import MissingExtra
 from stillroom.recipes.display import Display
 from stillroom.recipes.loop_facts import LoopReport, RoundRow
 from stillroom.recipes.loop_report import write_loop_report
-from stillroom.recipes.loop_rounds import AFTER, Round, accepted_of, answers_of
+from stillroom.recipes.loop_rounds import AFTER, BEFORE, Round, accepted_of, answers_of
 from stillroom.recipes.loop_schema import LoopRecipe
 from stillroom.recipes.students_stage import STUDENT
 from stillroom.students.evaluate.results import Evaluation
@@ -37,7 +37,6 @@ def write_report(
     report: LoopReport, recipe: LoopRecipe, rounds: Sequence[Round], folder: Path, display: Display
 ) -> None:
     """`report.html`, and in `plots/` what it shows; without plots where matplotlib is not installed, and says so."""
-    assert recipe.evaluate is not None
     plots: tuple[Path, ...] = ()
     if recipe.evaluate.plots:
         try:
@@ -53,18 +52,18 @@ def row_of(each: Round) -> RoundRow:
     row = RoundRow(each.number, sampler=who, rolled_back=not each.kept, why=each.why)
     if each.guard is not None:
         row = replace(row, checks=each.guard.checks, not_checked=each.guard.not_checked)
-    if each.link is None:
+    if (run := each.run) is None:
         return row
-    link = each.link
+    shown = islice(run.distilled.rows, TRACES)
     return replace(
         row,
-        tasks=link.result.tasks,
-        attempts=link.result.attempts,
-        accepted=accepted_of(link),
-        rows=len(link.distilled.training),
-        seconds=link.run.folder["seconds"],
-        resumed=bool(link.run.folder["resumed"]),
-        traces=tuple(islice(_traces(each), TRACES)),
+        tasks=run.result.tasks,
+        attempts=run.result.attempts,
+        accepted=accepted_of(run),
+        rows=len(run.distilled.training),
+        seconds=run.context.folder["seconds"],
+        resumed=bool(run.context.folder["resumed"]),
+        traces=tuple((row["prompt"][-1]["content"], row["completion"][-1]["content"]) for row in shown),
     )
 
 
@@ -78,13 +77,6 @@ def _round_named(model: str) -> str:
     return f"round {number}" if student == STUDENT else "an earlier round"
 
 
-def _traces(each: Round) -> Iterator[tuple[str, str]]:
-    """Prompt and answer of the round's own rows, in their order."""
-    assert each.link is not None
-    for row in each.link.distilled.rows:
-        yield row["prompt"][-1]["content"], row["completion"][-1]["content"]
-
-
 def _plots(report: LoopReport, rounds: Sequence[Round], folder: Path) -> Iterator[Path]:
     from stillroom.students.evaluate.plots import plot_lengths
     from stillroom.students.evaluate.plotted import lengths
@@ -94,17 +86,15 @@ def _plots(report: LoopReport, rounds: Sequence[Round], folder: Path) -> Iterato
     rolled_back = [each.number for each in rounds if not each.kept]
     points = round_points(report.evaluation, rolled_back=rolled_back)
     yield plot_rounds(points, folder, controls=other_results(report.evaluation)).svg
-    first = rounds[0].link
-    assert first is not None
-    shown = {"before": lengths(answers_of(first, "student_before"))}
-    shown |= {f"round {r.number}": lengths(answers_of(r.link, AFTER)) for r in rounds if r.link is not None}
+    runs = {r.number: r.run for r in rounds if r.run is not None}
+    shown = {"before": lengths(answers_of(runs[1], BEFORE))}
+    shown |= {f"round {number}": lengths(answers_of(run, AFTER)) for number, run in runs.items()}
     yield plot_lengths({who: of for who, of in shown.items() if of.all}, folder).svg
 
 
 def settings_in_words(recipe: LoopRecipe) -> Iterator[tuple[str, str]]:
     """Each setting of the loop, and what it means."""
     loop, student = recipe.loop, recipe.student
-    assert student is not None
     limit = f"{recipe.tasks.limit:,} " if recipe.tasks.limit else ""
     yield "rounds", f"{loop.rounds} at most"
     yield "teacher", f"round 1: {recipe.teacher.model}; then the {loop.teacher} student"

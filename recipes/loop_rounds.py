@@ -13,13 +13,14 @@ from pathlib import Path
 from statistics import fmean
 
 from stillroom.errors import NoRoom, NothingLeft, TrainingError
-from stillroom.recipes.chain import Chain, Link
+from stillroom.recipes.chain import Chain
 from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder
 from stillroom.recipes.loading import Loaded
 from stillroom.recipes.loop_schema import LoopRecipe
 from stillroom.recipes.loop_tasks import HeldOut, of_level, tasks_at
 from stillroom.recipes.rounds import RoundPlan, names_teacher, round_recipe
+from stillroom.recipes.runner import FinishedRun
 from stillroom.sampling.records import ScoredAttempt, State
 from stillroom.students.evaluate.guard import GuardReport, RoundFacts, facts_of, guard
 from stillroom.students.evaluate.guard_checks import NAMES
@@ -32,11 +33,11 @@ ROUNDS = "rounds"
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """A round that was run. `link`: None where it came to no student, and `failed` says why. `guard`: None where
+    """A round that was run. `run`: None where it came to no student, and `failed` says why. `guard`: None where
     nothing was compared. `first_right`: share of its tasks that the sampler got right at the first attempt."""
 
     plan: RoundPlan
-    link: Link | None
+    run: FinishedRun | None
     facts: RoundFacts
     guard: GuardReport | None
     first_right: float
@@ -50,7 +51,7 @@ class Round:
     @property
     def kept(self) -> bool:
         """Whether it was not rolled back."""
-        return self.link is not None and (self.guard is None or self.guard.passed)
+        return self.run is not None and (self.guard is None or self.guard.passed)
 
     @property
     def why(self) -> str:
@@ -107,7 +108,7 @@ class Rounds:
         return RoundPlan(
             number,
             sampler=sampler,
-            start=done[-1].link.model if loop.start == "go_on" and done[-1].link else None,
+            start=done[-1].run.model if loop.start == "go_on" and done[-1].run else None,
             level=level,
             skip=taken * (tasks_at(self.recipe, level if loop.levels else None).limit or 0),
             earlier=tuple(earlier) if loop.traces == "accumulate" else (),
@@ -115,10 +116,9 @@ class Rounds:
 
     def _sampler(self, done: Sequence[Round]) -> str:
         """The student that teaches next: the last, or the best; of equals the later."""
-        last = self.recipe.loop.teacher == "last"
-        chosen = done[-1] if last else max(done, key=lambda each: (each.accuracy, each.number))
-        assert chosen.link is not None
-        return chosen.link.model
+        students = {(each.accuracy, each.number): each.run.model for each in done if each.run is not None}
+        best = max(students) if self.recipe.loop.teacher == "best" else list(students)[-1]
+        return students[best]
 
     def _level(self, done: Sequence[Round]) -> int:
         """The level of the round before, or the next one where that became easy."""
@@ -136,12 +136,12 @@ class Rounds:
             given = of_level(recipe.tasks, self.held, self.loaded.base, self.recipe.seed)
         loaded = Loaded(recipe, self.loaded.base, self.loaded.path)
         try:
-            link = self.chain.run(loaded, self.path(plan.number), given=given)
+            found = self.chain.run(loaded, self.path(plan.number), given=given)
         except (NothingLeft, TrainingError) as error:
             if not done or isinstance(error, NoRoom):
                 raise
             return self._failed(plan, str(error))
-        return self._guarded(plan, link, done)
+        return self._guarded(plan, found, done)
 
     def _told(self, plan: RoundPlan, done: Sequence[Round]) -> str:
         of = f"of {self.recipe.loop.rounds}"
@@ -150,18 +150,18 @@ class Rounds:
         return f"{of}: {who} samples{level}"
 
     def _number_of(self, plan: RoundPlan, done: Sequence[Round]) -> int:
-        return next(each.number for each in done if each.link is not None and each.link.model == plan.sampler)
+        return next(each.number for each in done if each.run is not None and each.run.model == plan.sampler)
 
     def _failed(self, plan: RoundPlan, why: str) -> Round:
         self.display.line("guard", f"round {plan.number} came to no student and is rolled back: {why}")
         return Round(plan, None, RoundFacts(), None, 0.0, why)
 
-    def _guarded(self, plan: RoundPlan, link: Link, done: Sequence[Round]) -> Round:
-        facts = facts_of_student(link, AFTER)
-        before = done[-1].facts if done else facts_of_student(link, BEFORE)
+    def _guarded(self, plan: RoundPlan, run: FinishedRun, done: Sequence[Round]) -> Round:
+        facts = facts_of_student(run, AFTER)
+        before = done[-1].facts if done else facts_of_student(run, BEFORE)
         settings = self.recipe.loop.guard
         report = guard(facts, before, settings, seed=self.recipe.seed) if settings is not None else None
-        found = Round(plan, link, facts, report, first_right(link))
+        found = Round(plan, run, facts, report, first_right(run))
         self._say(found)
         return found
 
@@ -176,46 +176,47 @@ class Rounds:
         self.display.line("guard", f"round {found.number} is rolled back: {found.why}")
 
 
-def facts_of_student(link: Link, who: str) -> RoundFacts:
+def facts_of_student(run: FinishedRun, who: str) -> RoundFacts:
     """What a round measured of its student, or of the model before it; the traces are those of the round. Where tasks
     are held out for validation, on those alone."""
-    forgotten = link.run.forgetting.get(who)
-    traces = {} if who == BEFORE else traces_of_round(link)
+    if run.evaluated is None:
+        return RoundFacts()
+    forgotten = run.evaluated.forgetting.get(who)
     return facts_of(
-        link.run.validation.get(who, {}) if link.tasks.validation else answers_of(link, who),
-        traces=traces,
+        run.evaluated.validation.get(who, {}) if run.tasks.validation else answers_of(run, who),
+        traces={} if who == BEFORE else traces_of_round(run),
         untrained={} if forgotten is None else {k: dict(v) for k, v in forgotten.right.items()},
         losses={} if forgotten is None else forgotten.losses,
     )
 
 
-def answers_of(link: Link, who: str) -> dict[str, ScoredAttempt]:
+def answers_of(run: FinishedRun, who: str) -> dict[str, ScoredAttempt]:
     """One greedy answer to each held-out task."""
-    return link.run.answers.get(who, {})
+    return {} if run.evaluated is None else run.evaluated.answers.get(who, {})
 
 
-def accepted_of(link: Link) -> int:
+def accepted_of(run: FinishedRun) -> int:
     """Accepted attempts among those that count, whose number the run's result says: what was answered after a task
     had stopped is in the ledger alone."""
-    outcomes = link.distilled.outcomes
+    outcomes = run.distilled.outcomes
     return sum(a.verdict.state is State.ACCEPTED for outcome in outcomes for a in outcome.attempts)
 
 
-def accuracy_of(link: Link) -> float:
+def accuracy_of(run: FinishedRun) -> float:
     """Of the student, on the held-out tasks that are reported."""
-    answers = answers_of(link, AFTER).values()
+    answers = answers_of(run, AFTER).values()
     return fmean(right(answer) for answer in answers) if answers else 0.0
 
 
-def traces_of_round(link: Link) -> dict[str, list[str]]:
+def traces_of_round(run: FinishedRun) -> dict[str, list[str]]:
     """The texts of the rows that the round wrote, by task."""
     found: dict[str, list[str]] = {}
-    for row in link.distilled.rows:
+    for row in run.distilled.rows:
         found.setdefault(row["task_id"], []).append(row["completion"][-1]["content"])
     return found
 
 
-def first_right(link: Link) -> float:
+def first_right(run: FinishedRun) -> float:
     """Share of the round's tasks whose first attempt was accepted; a task without attempts is not."""
-    firsts = [next(traces_in(outcome, which="all"), None) for outcome in link.distilled.outcomes]
+    firsts = [next(traces_in(outcome, which="all"), None) for outcome in run.distilled.outcomes]
     return sum(f is not None and f.verdict.state is State.ACCEPTED for f in firsts) / max(1, len(firsts))

@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from stillroom.recipes.loop_schema import LoopRecipe
 from stillroom.recipes.loop_tasks import HeldOut, held_out
 from stillroom.recipes.provenance import made_from
 from stillroom.recipes.rounds import RoundPlan, names_teacher, round_recipe
+from stillroom.recipes.runner import FinishedRun
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.limits import Meter
@@ -84,7 +85,7 @@ class LoopRun:
     def execute(self) -> LoopResult:
         """All rounds, the controls, and the evaluation of all."""
         _refuse_a_run(self.folder.path)
-        students_stage.require(self.recipe)
+        students_stage.require(self.recipe.student)
         held = self._prepare()
         with Chain(self.display, Meter(self.recipe.limits)) as chain:
             for each in Rounds(self.loaded, self.folder, chain, self.display, held).run():
@@ -95,7 +96,6 @@ class LoopRun:
     def _prepare(self) -> HeldOut:
         """Finds out before anything is paid for whether every round can be run."""
         recipes = [self._check_round(number) for number in range(1, self.recipe.loop.rounds + 1)]
-        assert self.recipe.evaluate is not None
         if self.recipe.evaluate.forgotten is not None:
             check_forgetting(self.recipe.evaluate.forgotten, base=self.loaded.base, seed=self.recipe.seed)
         held = held_out(self.recipe, self.loaded.base)
@@ -120,10 +120,8 @@ class LoopRun:
             recipe = round_recipe(self.recipe, plan)
         if not student:
             make_teacher(recipe.teacher, base=self.loaded.base)
-        assert recipe.student is not None
-        assert self.recipe.student is not None
-        if recipe.student.model != self.recipe.student.model:
-            students_stage.require(recipe)
+        if recipe.student is not None and recipe.student.model != self.recipe.student.model:
+            students_stage.require(recipe.student)
         return recipe
 
     def _note_rounds(self) -> None:
@@ -132,10 +130,12 @@ class LoopRun:
 
     def _finish(self, chain: Chain, held: HeldOut) -> LoopResult:
         kept = [each for each in self.rounds if each.kept]
-        student = self._keep_student(kept)
-        controls = (
-            ControlStage(self.loaded, self.folder, chain, kept, held.test).run() if kept else LoopControls({}, [])
-        )
+        runs = [each.run for each in kept if each.run is not None]
+        student = self._keep_student(runs)
+        controls = LoopControls({}, [])
+        if runs:
+            context = replace(runs[-1].context, folder=self.folder)  # which says what was trained there
+            controls = ControlStage(self.loaded, context, chain, runs, held.test).run()
         evaluation = evaluate_loop(self.recipe, self.rounds, held.test, controls)
         write_eval(evaluation, self.folder.path / "eval.json")
         stopped = why_stopped(self.rounds, self.recipe.loop.rounds)
@@ -151,13 +151,13 @@ class LoopRun:
         self.display.line("loop", stopped)
         return result
 
-    def _keep_student(self, kept: Sequence[Round]) -> Path | None:
+    def _keep_student(self, kept: Sequence[FinishedRun]) -> Path | None:
         """`student` in the loop's folder: the student of the last round that was kept."""
         place = self.folder.path / "student"
         _remove(place)
-        if not kept or kept[-1].link is None:
+        if not kept:
             return None
-        own = kept[-1].link.folder / students_stage.STUDENT
+        own = kept[-1].folder / students_stage.STUDENT
         try:
             place.symlink_to(os.path.relpath(own, place.parent), target_is_directory=True)
         except OSError:  # a file system without links
@@ -181,21 +181,20 @@ def why_stopped(rounds: Sequence[Round], wanted: int) -> str:
 
 def facts(each: Round) -> dict[str, Any]:
     """A round as plain data, for JSON."""
-    plan, link = each.plan, each.link
-    done = None if link is None else link.result
+    run = each.run
     return {
         "round": each.number,
         "kept": each.kept,
         "why": each.why or None,
-        "level": plan.level,
-        "tasks": None if done is None else done.tasks,
-        "attempts": None if done is None else done.attempts,
-        "accepted": None if link is None else accepted_of(link),
-        "first_right": each.first_right if link is not None else None,
-        "rows": None if done is None else done.rows,
-        "rows_trained_on": None if link is None else len(link.distilled.training),
-        "accuracy": None if link is None else accuracy_of(link),
-        "validation_accuracy": each.accuracy if link is not None and link.run.validation else None,
+        "level": each.plan.level,
+        "tasks": None if run is None else run.result.tasks,
+        "attempts": None if run is None else run.result.attempts,
+        "accepted": None if run is None else accepted_of(run),
+        "first_right": None if run is None else each.first_right,
+        "rows": None if run is None else run.result.rows,
+        "rows_trained_on": None if run is None else len(run.distilled.training),
+        "accuracy": None if run is None else accuracy_of(run),
+        "validation_accuracy": each.accuracy if run is not None and run.tasks.validation else None,
         "guard": None if each.guard is None else each.guard.as_dict(),
     }
 

@@ -14,8 +14,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from stillroom.recipes.evaluation_schema import EvaluateSettings
 from stillroom.recipes.schema import Recipe
 from stillroom.students.evaluate.guard import GuardSettings
+from stillroom.students.settings import StudentSettings
 
 RoundNumber = Annotated[int, Field(ge=1)]
 
@@ -133,15 +135,22 @@ class LoopRecipe(Recipe):
     """A whole loop: a recipe of traces, and how it is repeated. It needs a student and an evaluation: a loop that
     nobody measures is not run."""
 
+    student: StudentSettings
+    evaluate: EvaluateSettings
     loop: LoopSettings
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_measured(cls, values: Any) -> Any:
+        for key in ("student", "evaluate") if isinstance(values, Mapping) else ():
+            if values.get(key) is None:
+                raise ValueError(
+                    f"a loop trains and measures a student in every round, but there is no {key}: add one"
+                )
+        return values
 
     @model_validator(mode="after")
     def _can_be_repeated(self) -> LoopRecipe:
-        if self.student is None or self.evaluate is None:
-            missing = "student" if self.student is None else "evaluate"
-            raise ValueError(
-                f"a loop trains and measures a student in every round, but there is no {missing}: add one"
-            )
         if len(self.name) > LONGEST_NAME:
             raise ValueError(
                 f"name has {len(self.name)} characters, and the runs of a loop add theirs to it: {LONGEST_NAME} at "

@@ -4,8 +4,8 @@ What is held in memory are sums. An outcome is put together anew from the ledger
 verdicts are on disk anyway, and the order in which tasks finished plays no part. Reading refuses a ledger that does
 not hold what this run wrote to it.
 
-    outcomes = Outcomes(ledger, tasks.train, Asked.of(teacher, scorer, prompt, sampling, policy, seed))
-    await sample(core, tasks.train, "sampling", display, outcomes.add)
+    outcomes = Outcomes(ledger, tasks.train, Asked.of(recipe, teacher_identity))
+    await sampler.answer_into(tasks.train, recipe.keep, outcomes.add, label="sampling")
     for outcome in outcomes: ...        # as often as wanted
 """
 
@@ -16,12 +16,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Self
 
 from stillroom.errors import LedgerError
+from stillroom.recipes.schema import Recipe
 from stillroom.sampling.ledger import Ledger, StoredOutcome, request_key, scorer_key
-from stillroom.sampling.policy import Policy
 from stillroom.sampling.prompt import Prompt
 from stillroom.sampling.records import Outcome, SamplingParams, ScoredAttempt, StopReason, Task
-from stillroom.sampling.scorer import Scorer
-from stillroom.sampling.teachers.base import Teacher
 
 
 class Asked(NamedTuple):
@@ -36,12 +34,12 @@ class Asked(NamedTuple):
     seed: int
 
     @classmethod
-    def of(
-        cls, teacher: Teacher, scorer: Scorer, prompt: Prompt, sampling: SamplingParams, policy: Policy, seed: int
-    ) -> Self:
-        """As the core asks with these."""
-        limits = policy.escalate or (sampling.max_tokens,)
-        return cls(teacher.identity, scorer.identity, prompt, sampling, limits, seed)
+    def of(cls, recipe: Recipe, teacher: str) -> Self:
+        """As the recipe asks its training tasks. `teacher`: the teacher's identity."""
+        settings = recipe.teacher
+        limits = recipe.keep.escalate or (settings.sampling.max_tokens,)
+        scorer, prompt = recipe.scorer.identity, settings.teacher_prompt
+        return cls(teacher, scorer, prompt, settings.sampling, limits, recipe.seed)
 
 
 class Outcomes:

@@ -8,9 +8,9 @@ trained on. What was left out is in `rejects/pairs.jsonl`, each with its reason.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from stillroom.errors import AuditFailed, RunError
 from stillroom.preferences.audit import Audit, audit
@@ -19,15 +19,15 @@ from stillroom.preferences.card import DpoCardFacts, SourceFacts
 from stillroom.preferences.pairs import Built, build_pairs
 from stillroom.preferences.records import LeftOut, Pair
 from stillroom.preferences.rows import Split, split_pairs, write_dpo
+from stillroom.recipes.context import RunContext
+from stillroom.recipes.display import Display
 from stillroom.recipes.folder import WRITTEN, versions
-from stillroom.recipes.judging_stage import Judgements
+from stillroom.recipes.judging_stage import Calibrated, Judgements
+from stillroom.recipes.preference_schema import PreferenceRecipe
 from stillroom.sampling.prompt import Prompt
 from stillroom.sampling.statistics import Interval
 from stillroom.sampling.writing import replaced, storable
 from stillroom.traces.tasks import TaskSet
-
-if TYPE_CHECKING:
-    from stillroom.recipes.preference_runner import PreferenceRun
 
 
 class Paired(NamedTuple):
@@ -39,20 +39,28 @@ class Paired(NamedTuple):
     built: Built
 
 
-def make_pairs(run: PreferenceRun, tasks: TaskSet, gathered: Gathered, judgements: Judgements) -> Paired:
-    """Builds, audits and writes `dpo/`, `audit.json` and `rejects/pairs.jsonl`.
+def make_pairs(
+    context: RunContext,
+    recipe: PreferenceRecipe,
+    tasks: TaskSet,
+    gathered: Gathered,
+    judgements: Judgements,
+    sources: Mapping[str, str],
+    calibrated: Calibrated | None,
+) -> Paired:
+    """Builds, audits and writes `dpo/`, `audit.json` and `rejects/pairs.jsonl`. `sources`: the identity of each.
 
     Raises RunError where no pair is left, AuditFailed where the audit refuses them.
     """
-    recipe = run.recipe
+    folder = context.folder
     system = recipe.student.system if recipe.student is not None else None
     slates = slates_of(gathered, judgements.judged, ends=judgements.ends or None)
     built = build_pairs(slates.slates, recipe.pairs, system=system, seed=recipe.seed)
     left_out = (*gathered.left_out, *slates.left_out, *built.left_out)
-    write_left_out(left_out, run.folder.path / "rejects" / "pairs.jsonl")
-    split = _split(run, tasks, built.pairs)
+    write_left_out(left_out, folder.path / "rejects" / "pairs.jsonl")
+    split = _split(recipe, tasks, built.pairs)
     if not split.train:
-        raise RunError(_no_pairs(built, run.folder.path))
+        raise RunError(_no_pairs(built, folder.path))
     held_out = {task.id for task in tasks.test}
     prompts = [Prompt(system=system).messages(task) for task in tasks.test] or [pair.prompt for pair in split.test]
     found = audit(
@@ -61,29 +69,30 @@ def make_pairs(run: PreferenceRun, tasks: TaskSet, gathered: Gathered, judgement
         slates=[slate for slate in slates.slates if slate.task.id not in held_out],
         left_out=[left for left in built.left_out if left.what not in held_out],
         test=prompts,
-        accuracy=judge_accuracy(run),
+        accuracy=judge_accuracy(calibrated),
     )
-    found.write(run.folder.path / "audit.json")
-    _report(run, built, split, found)
+    found.write(folder.path / "audit.json")
+    _report(context.display, built, split, found)
     if found.refused:
-        _refuse(found, run.folder.path)
-    run.folder.tell_lost("rows", run.display)
-    write_dpo(split.train, run.folder.path / "dpo", _card(run, tasks, built, found), held_out=split.test)
-    run.folder.mark("rows", WRITTEN, run.folder.path / "dpo")
+        _refuse(found, folder.path)
+    folder.tell_lost("rows", context.display)
+    card = _card(recipe, tasks, judgements.judge, sources, built, found, calibrated)
+    write_dpo(split.train, folder.path / "dpo", card, held_out=split.test)
+    folder.mark("rows", WRITTEN, folder.path / "dpo")
     return Paired(split.train, split.test, found, built)
 
 
-def _split(run: PreferenceRun, tasks: TaskSet, pairs: Sequence[Pair]) -> Split:
+def _split(recipe: PreferenceRecipe, tasks: TaskSet, pairs: Sequence[Pair]) -> Split:
     if not tasks.test:
-        return split_pairs(pairs, run.recipe.pairs.test, seed=run.recipe.seed)
+        return split_pairs(pairs, recipe.pairs.test, seed=recipe.seed)
     held_out = {task.id for task in tasks.test}
     train = tuple(pair for pair in pairs if pair.task.id not in held_out)
     return Split(train, tuple(pair for pair in pairs if pair.task.id in held_out))
 
 
-def judge_accuracy(run: PreferenceRun) -> Interval | None:
+def judge_accuracy(calibrated: Calibrated | None) -> Interval | None:
     """The judge's accuracy on human labels where it decided; None where it was not calibrated."""
-    found = run.calibration.decided_accuracy if run.calibration is not None else None
+    found = calibrated.calibration.decided_accuracy if calibrated is not None else None
     return None if found is None else Interval(found.value, found.low, found.high, found.n)
 
 
@@ -111,48 +120,57 @@ def _refuse(found: Audit, folder: Path) -> None:
         raise AuditFailed(f"{error}. All findings are in {folder / 'audit.json'}") from None
 
 
-def _report(run: PreferenceRun, built: Built, split: Split, found: Audit) -> None:
+def _report(display: Display, built: Built, split: Split, found: Audit) -> None:
     left = built.counts.slates_left_out
     without = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in left.items())
     without = f" ({sum(left.values()):,} prompts without: {without})" if without else ""
-    run.display.line("paired", f"{len(split.train):,} pairs to learn from, {len(split.test):,} held out{without}")
+    display.line("paired", f"{len(split.train):,} pairs to learn from, {len(split.test):,} held out{without}")
     lengths = built.lengths
     if lengths.chosen is not None and lengths.rejected is not None and lengths.longer_chosen is not None:
-        run.display.note(
+        display.note(
             f"chosen {lengths.chosen.value:,.0f} characters on average, rejected {lengths.rejected.value:,.0f}; "
             f"the longer one is chosen in {lengths.longer_chosen.value:.0%}"
         )
-    _tell_audit(run, found)
+    _tell_audit(display, found)
 
 
-def _tell_audit(run: PreferenceRun, found: Audit) -> None:
+def _tell_audit(display: Display, found: Audit) -> None:
     broken = (*found.errors, *found.warnings)
     told = f"{len(found.errors):,} refused, {len(found.warnings):,} warnings" if broken else "nothing found"
-    run.display.line("audit", f"{len(found.findings)} checks: {told}")
+    display.line("audit", f"{len(found.findings)} checks: {told}")
     for each in broken:
         severity = "refused" if each.severity == "error" else "warning"
-        run.display.note(f"{severity}: {each.meaning.title}: {each.told}; {each.meaning.advice}")
+        display.note(f"{severity}: {each.meaning.title}: {each.told}; {each.meaning.advice}")
 
 
-def _card(run: PreferenceRun, tasks: TaskSet, built: Built, found: Audit) -> DpoCardFacts:
-    recipe = run.recipe
+def _card(
+    recipe: PreferenceRecipe,
+    tasks: TaskSet,
+    judge: str,
+    identities: Mapping[str, str],
+    built: Built,
+    found: Audit,
+    calibrated: Calibrated | None,
+) -> DpoCardFacts:
     sources = [
-        SourceFacts(s.name, run.identities[s.name], s.teacher.licence, run.is_on_policy(s)) for s in recipe.candidates
+        SourceFacts(s.name, identities[s.name], s.teacher.licence, s.wrote_as(recipe.student))
+        for s in recipe.candidates
     ]
+    passed = None
+    if calibrated is not None:
+        passed = "passed" if calibrated.gate.passed else "failed: " + "; ".join(calibrated.gate.failures)
     return DpoCardFacts(
         recipe=recipe.name,
         sources=sources,
         licence=recipe.licence,
         tasks=f"{recipe.tasks.source}, {len(tasks.train):,} prompts, {len(tasks.test):,} held out",
-        judge=run.judge_identity,
+        judge=judge,
         settings=recipe.pairs,
         seed=recipe.seed,
         rubric=getattr(recipe.judge, "rubric", None),
         counts=built.counts,
         audit=found,
-        calibration=run.calibration,
-        gate=None
-        if run.gate is None
-        else ("passed" if run.gate.passed else "failed: " + "; ".join(run.gate.failures)),
+        calibration=None if calibrated is None else calibrated.calibration,
+        gate=passed,
         versions={"stillroom": versions()["stillroom"]},
     )

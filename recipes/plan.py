@@ -18,22 +18,17 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stillroom.recipes.answering import EveryDraw
 from stillroom.recipes.loading import Loaded
-from stillroom.recipes.sampling_stage import run_async
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.ledger import Ledger, Means, Recorded, Spent, request_key, scorer_key
 from stillroom.sampling.limits import Prices
-from stillroom.sampling.policy import Budget, Policy, Tally, Until
+from stillroom.sampling.policy import ONCE, Budget, Policy, Tally
 from stillroom.sampling.prompt import Prompt
 from stillroom.sampling.records import SamplingParams, State, StopReason, Task
+from stillroom.sampling.run_async import run_async
 from stillroom.sampling.teachers.factory import make_teacher
 from stillroom.sampling.teachers.settings import RecordedSettings, TeacherSettings
-from stillroom.traces.answers import AnswerChecker, AnswerScorer
 from stillroom.traces.tasks import load_tasks
-
-# The held-out tasks are answered once.
-_ONCE = Until(per_task=1, max_attempts=1)
 
 
 class Use(StrEnum):
@@ -115,15 +110,6 @@ def plan(loaded: Loaded[Recipe], ledger: Ledger, before: str | None) -> Plan:
     return Plan(str(loaded.path), weighing.draws, weighing.tasks, mean, recipe.prices, replayed)
 
 
-def greedy(recipe: Recipe) -> SamplingParams:
-    """How the held-out tasks are answered."""
-    sampling = recipe.teacher.sampling
-    limit, stop = (None, None) if recipe.evaluate is None else (recipe.evaluate.max_tokens, recipe.evaluate.stop)
-    return SamplingParams(
-        temperature=0, max_tokens=limit or sampling.max_tokens, stop=sampling.stop if stop is None else stop
-    )
-
-
 def identity_of(settings: TeacherSettings, base: Path) -> str:
     """The identity of the teacher that `settings` describe. Raises as `make_teacher` does."""
     teacher = make_teacher(settings, base=base)
@@ -147,16 +133,12 @@ class Part(NamedTuple):
 def _parts(loaded: Loaded[Recipe], teacher: str) -> Iterator[Part]:
     recipe = loaded.recipe
     tasks = load_tasks(recipe.tasks, base=loaded.base, seed=recipe.seed)
-    s = recipe.scorer
-    with AnswerChecker(s.workers, s.timeout_s, s.memory_mb, policies=s.policies) as checker:
-        asked = (teacher, recipe.teacher.teacher_prompt, AnswerScorer(checker).identity)
+    asked = (teacher, recipe.teacher.teacher_prompt, recipe.scorer.identity)
     yield Part(tasks.train, recipe.teacher.sampling, recipe.keep, *asked)
     if recipe.evaluate is not None and "teacher" in recipe.evaluate.baselines:
-        yield Part(tasks.test, greedy(recipe), _ONCE, *asked)
+        yield Part(tasks.test, recipe.greedy, ONCE, *asked)
         if (samples := recipe.evaluate.samples) is not None:
-            drawn = {"temperature": samples.temperature, "top_p": samples.top_p}
-            sampling = greedy(recipe).model_copy(update=drawn)
-            yield Part(tasks.test, sampling, EveryDraw(policy="fixed", attempts=samples.draws), *asked)
+            yield Part(tasks.test, samples.sampling(recipe.greedy), samples.policy, *asked)
 
 
 class Weighing:

@@ -1,7 +1,7 @@
 """The plots of a run, in its folder's `plots/`: who got what, lengths before and after, difficulty, filters.
 
-    draw(run, evaluation, tasks, distilled)      # after a run
-    draw(run, evaluation)                        # anew, after its student was measured anew
+    draw(context, evaluation, answers, tasks, distilled)      # after a run
+    draw(context, evaluation, answers)                        # after its student alone was measured again
 
 They say again what `eval.json` and the ledger hold, so nothing depends on them: where `evaluate.plots` is false
 they are left out, and where matplotlib is not installed, which a line says. What
@@ -12,17 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from stillroom.errors import MissingExtra
+from stillroom.recipes.context import RunContext
 from stillroom.recipes.distil import Distilled
-from stillroom.sampling.records import Task
+from stillroom.sampling.records import ScoredAttempt, Task
 from stillroom.students.evaluate.measure import AFTER, BEFORE
 from stillroom.students.evaluate.results import ACCURACY, Evaluation
 from stillroom.traces.tasks import TaskSet
-
-if TYPE_CHECKING:
-    from stillroom.recipes.runner import Run
 
 FOLDER = "plots"
 MOST_LEVELS = 10
@@ -31,22 +29,25 @@ LEVELS = ("level", "difficulty")
 """Fields of a task that name its difficulty, where they hold one value."""
 
 
-def draw(run: Run, evaluation: Evaluation, tasks: TaskSet | None = None, distilled: Distilled | None = None) -> None:
-    """Who got what, right and in form; lengths of answers before and after. With `tasks` and `distilled` also yield
-    and pass rate by difficulty, where the tasks have levels, and what each filter took."""
-    assert run.recipe.evaluate is not None
-    if not run.recipe.evaluate.plots:
-        return
-    folder = run.folder.path / FOLDER
+def draw(
+    context: RunContext,
+    evaluation: Evaluation,
+    answers: Mapping[str, Mapping[str, ScoredAttempt]],
+    tasks: TaskSet | None = None,
+    distilled: Distilled | None = None,
+) -> None:
+    """Who got what, right and in form; lengths of `answers` (by model and task) before and after. With `tasks` and
+    `distilled` also yield and pass rate by difficulty, where the tasks have levels, and what each filter took."""
+    folder = context.folder.path / FOLDER
     try:
-        _of_evaluation(run, evaluation, folder)
+        _of_evaluation(evaluation, answers, folder)
         if tasks is not None and distilled is not None:
             _of_sampling(tasks, distilled, folder)
     except MissingExtra as error:
-        run.display.note(f"no plots: {error}")
+        context.display.note(f"no plots: {error}")
 
 
-def _of_evaluation(run: Run, evaluation: Evaluation, folder: Path) -> None:
+def _of_evaluation(evaluation: Evaluation, answers: Mapping[str, Mapping[str, ScoredAttempt]], folder: Path) -> None:
     from stillroom.students.evaluate.measures import SHARE_IN_FORM
     from stillroom.students.evaluate.plots import plot_lengths, plot_results
     from stillroom.students.evaluate.plotted import lengths
@@ -55,7 +56,7 @@ def _of_evaluation(run: Run, evaluation: Evaluation, folder: Path) -> None:
         if any(row.metric == metric for row in evaluation.results):
             plot_results(evaluation, folder, metric=metric)
     sides = {"before": BEFORE, "after": AFTER}
-    shown = {name: lengths(run.answers[who]) for name, who in sides.items() if run.answers.get(who)}
+    shown = {name: lengths(answers[who]) for name, who in sides.items() if answers.get(who)}
     if shown:
         plot_lengths(shown, folder)
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from stillroom.judges.table import calibration_table, comparison_table
 from stillroom.recipes.calibration_runner import CalibrationResult, JudgeResult
+from stillroom.recipes.judging_stage import Calibrated
 from stillroom.recipes.preference_runner import PreferenceResult
 from stillroom.recipes.report import PIPE_WIDTH, shown
-from stillroom.recipes.showing_pairs import Calibrated, PairsFound
+from stillroom.recipes.showing_pairs import PairsFound
 from stillroom.sampling.printing import Table, Terminal, plain, terminal
 
 SHOWN_TEXT = 400

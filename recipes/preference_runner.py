@@ -3,35 +3,35 @@
 As on the other path each request is in the ledger before anything depends on it, and a stage whose inputs did not
 change is not done again: the same command resumes, and a finished run costs nothing to run again.
 
-    run("writing_recorded")                     # stillroom.recipes.runner
+    with opened(folder, loaded, display) as context:
+        run_preferences(context, loaded)
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stillroom.errors import GateFailed
-from stillroom.judges.calibrate import Calibration, calibrate
-from stillroom.judges.gate import GateVerdict, gate
+from stillroom.judges.calibrate import Calibration
+from stillroom.judges.gate import GateVerdict
 from stillroom.judges.labelled import load_labelled
 from stillroom.preferences.audit import Audit
-from stillroom.preferences.candidates import Gathered, gather
-from stillroom.recipes import preference_students, students_stage
+from stillroom.preferences.candidates import gather
+from stillroom.recipes import students_stage
 from stillroom.recipes.candidates_stage import draw_candidates
-from stillroom.recipes.display import Display
+from stillroom.recipes.context import RunContext
 from stillroom.recipes.distinct import identities, refuse_same_judges
-from stillroom.recipes.folder import RunFolder, now, versions
+from stillroom.recipes.folder import now, versions
 from stillroom.recipes.forgetting import check_forgetting
-from stillroom.recipes.judging_stage import Judgements, judge_candidates, judge_of
+from stillroom.recipes.judging_stage import Calibrated, calibrated_judge, judge_candidates
 from stillroom.recipes.loading import Loaded, dump
 from stillroom.recipes.pairs_stage import make_pairs
-from stillroom.recipes.preference_schema import CandidateSource, PreferenceRecipe, RecipeGate
+from stillroom.recipes.preference_schema import PreferenceRecipe
+from stillroom.recipes.preference_students import train_and_evaluate
 from stillroom.recipes.provenance import made_from
-from stillroom.recipes.sampling_stage import run_async
-from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.limits import Meter
+from stillroom.sampling.run_async import run_async
 from stillroom.students.evaluate.results import Evaluation
 from stillroom.traces.tasks import TaskSet, load_tasks
 
@@ -69,117 +69,81 @@ class PreferenceResult:
         }
 
 
-@dataclass(slots=True)
-class PreferenceRun:
-    """One run of a preference recipe in its folder. `identities`: of the sources, by name, and of the judge."""
+def run_preferences(context: RunContext, loaded: Loaded[PreferenceRecipe]) -> PreferenceResult:
+    """All stages of a recipe of preferences. Raises InputError before anything is paid for, RunError after."""
+    recipe, folder = loaded.recipe, context.folder
+    students_stage.require(recipe.student)
+    sources = identities(recipe, loaded.base)
+    refuse_same_judges(recipe, context.ledger, loaded.base)
+    tasks = _load_tasks(context, recipe)
+    if recipe.evaluate is not None and recipe.evaluate.forgotten is not None:
+        check_forgetting(recipe.evaluate.forgotten, base=loaded.base, seed=recipe.seed)
+    _note_start(context, loaded, tasks)
+    folder.note(finished=None)  # where the recipe is another now
+    calibrated = run_async(_calibrate(context, recipe))
+    prompts = (*tasks.train, *tasks.test)
+    drawn, sampling = run_async(draw_candidates(context, recipe, prompts))
+    folder.note(sources=sources, sampling=sampling)
+    gathered = gather(drawn, order=prompts)
+    judgements = run_async(judge_candidates(context, recipe, gathered))
+    paired = make_pairs(context, recipe, tasks, gathered, judgements, sources, calibrated)
+    evaluation = None
+    if recipe.student is not None:
+        evaluation = train_and_evaluate(context, recipe, recipe.student, tasks, paired)
+    folder.note(finished=now(), rows=len(paired.train), judge=judgements.judge, judgements=judgements.states())
+    return PreferenceResult(
+        folder=folder.path,
+        prompts=len(prompts),
+        candidates=len(judgements.judged),
+        judgements=judgements.states(),
+        pairs=len(paired.train),
+        test_pairs=len(paired.test),
+        audit=paired.audit,
+        calibration=None if calibrated is None else calibrated.calibration,
+        gate=None if calibrated is None else calibrated.gate,
+        evaluation=evaluation,
+    )
 
-    loaded: Loaded[PreferenceRecipe]
-    folder: RunFolder
-    ledger: Ledger
-    display: Display
-    meter: Meter = field(init=False)
-    identities: dict[str, str] = field(default_factory=dict)
-    judge_identity: str = ""
-    sampled: dict[str, Any] = field(default_factory=dict)
-    calibration: Calibration | None = None
-    gate: GateVerdict | None = None
 
-    def __post_init__(self) -> None:
-        self.meter = Meter(self.recipe.limits)
+def _load_tasks(context: RunContext, recipe: PreferenceRecipe) -> TaskSet:
+    tasks = load_tasks(recipe.tasks, base=context.base, seed=recipe.seed)
+    left = f", {len(tasks.left_out):,} left out" if tasks.left_out else ""
+    context.display.line("prompts", f"{len(tasks.train):,} to learn from, {len(tasks.test):,} held out{left}")
+    for note in tasks.notes:
+        context.display.note(note)
+    return tasks
 
-    @property
-    def recipe(self) -> PreferenceRecipe:
-        """The recipe."""
-        return self.loaded.recipe
 
-    def execute(self) -> PreferenceResult:
-        """All stages."""
-        students_stage.require(self.recipe)
-        self.identities = identities(self.recipe, self.loaded.base)
-        refuse_same_judges(self.recipe, self.ledger, self.loaded.base)
-        tasks = self._load_tasks()
-        evaluate = self.recipe.evaluate
-        if evaluate is not None and evaluate.forgotten is not None:
-            check_forgetting(evaluate.forgotten, base=self.loaded.base, seed=self.recipe.seed)
-        self._note_start(tasks)
-        self.folder.note(finished=None)  # where the recipe is another now
-        run_async(self._calibrate())
-        gathered, judgements = run_async(self._judged(tasks))
-        paired = make_pairs(self, tasks, gathered, judgements)
-        evaluation = preference_students.train_and_evaluate(self, tasks, paired)
-        self.folder.note(
-            finished=now(),
-            rows=len(paired.train),
-            judge=self.judge_identity,
-            judgements=judgements.states(),
+def _note_start(context: RunContext, loaded: Loaded[PreferenceRecipe], tasks: TaskSet) -> None:
+    folder = context.folder
+    folder.write("recipe.yaml", dump(loaded.recipe))
+    folder.note(
+        started=folder["started"] or now(),
+        seed=loaded.recipe.seed,
+        versions=versions(),
+        tasks={"train": len(tasks.train), "test": len(tasks.test), "left_out": len(tasks.left_out)},
+        **made_from(loaded, tasks),
+    )
+
+
+async def _calibrate(context: RunContext, recipe: PreferenceRecipe) -> Calibrated | None:
+    """Measures the judge on human labels; None where the recipe has no gate. Raises GateFailed where the gate is
+    required and the judge does not pass."""
+    wanted = recipe.gate
+    if wanted is None:
+        return None
+    pairs = load_labelled(context.base / wanted.labelled)
+    found = await calibrated_judge(context, recipe, pairs, wanted)
+    context.folder.write("calibration.json", found.calibration.model_dump_json(indent=2) + "\n")
+    if found.gate.passed:
+        context.display.line("gate", f"the judge passes, on {len(pairs):,} labelled pairs")
+        return found
+    failed = "; ".join(found.gate.failures)
+    if wanted.required:
+        raise GateFailed(
+            f"the judge fails the gate on {len(pairs):,} labelled pairs: {failed}. No pairs were built. Choose "
+            "another judge or rubric (`stillroom judge calibrate` measures it); gate.required: false builds them "
+            "all the same"
         )
-        return PreferenceResult(
-            folder=self.folder.path,
-            prompts=len(tasks.train) + len(tasks.test),
-            candidates=len(judgements.judged),
-            judgements=judgements.states(),
-            pairs=len(paired.train),
-            test_pairs=len(paired.test),
-            audit=paired.audit,
-            calibration=self.calibration,
-            gate=self.gate,
-            evaluation=evaluation,
-        )
-
-    def is_on_policy(self, source: CandidateSource) -> bool:
-        """Whether the student that will be trained wrote it: the recipe says so, or both are of one model."""
-        student, teacher = self.recipe.student, source.teacher
-        return source.on_policy or (student is not None and teacher.model == student.model)
-
-    # -- stages --------------------------------------------------------------------------------------------
-
-    def _load_tasks(self) -> TaskSet:
-        tasks = load_tasks(self.recipe.tasks, base=self.loaded.base, seed=self.recipe.seed)
-        left = f", {len(tasks.left_out):,} left out" if tasks.left_out else ""
-        self.display.line("prompts", f"{len(tasks.train):,} to learn from, {len(tasks.test):,} held out{left}")
-        for note in tasks.notes:
-            self.display.note(note)
-        return tasks
-
-    def _note_start(self, tasks: TaskSet) -> None:
-        self.folder.write("recipe.yaml", dump(self.recipe))
-        self.folder.note(
-            started=self.folder["started"] or now(),
-            seed=self.recipe.seed,
-            versions=versions(),
-            tasks={"train": len(tasks.train), "test": len(tasks.test), "left_out": len(tasks.left_out)},
-            **made_from(self.loaded, tasks),
-        )
-
-    async def _calibrate(self) -> None:
-        """Measures the judge on human labels, and stops the run where the gate is required and does not open."""
-        wanted = self.recipe.gate
-        if wanted is None:
-            return
-        async with judge_of(self, self.recipe.judge) as made:
-            pairs = load_labelled(self.loaded.base / wanted.labelled)
-            self.calibration = await calibrate(made.judge, pairs, seed=self.recipe.seed, kind=made.kind)
-        self.folder.write("calibration.json", self.calibration.model_dump_json(indent=2) + "\n")
-        self.gate = gate(self.calibration, wanted)
-        self._tell_gate(wanted, len(pairs))
-
-    def _tell_gate(self, wanted: RecipeGate, pairs: int) -> None:
-        assert self.gate is not None
-        if self.gate.passed:
-            self.display.line("gate", f"the judge passes, on {pairs:,} labelled pairs")
-            return
-        failed = "; ".join(self.gate.failures)
-        if wanted.required:
-            raise GateFailed(
-                f"the judge fails the gate on {pairs:,} labelled pairs: {failed}. No pairs were built. Choose "
-                "another judge or rubric (`stillroom judge calibrate` measures it); gate.required: false builds them "
-                "all the same"
-            )
-        self.display.line("gate", f"the judge FAILS the gate: {failed}")
-
-    async def _judged(self, tasks: TaskSet) -> tuple[Gathered, Judgements]:
-        prompts = (*tasks.train, *tasks.test)
-        drawn = await draw_candidates(self, prompts)
-        self.folder.note(sources=self.identities, sampling=self.sampled)
-        gathered = gather(drawn, order=prompts)
-        return gathered, await judge_candidates(self, gathered)
+    context.display.line("gate", f"the judge FAILS the gate: {failed}")
+    return found

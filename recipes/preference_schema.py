@@ -40,6 +40,10 @@ class CandidateSource(BaseModel):
     draws: int = Field(default=1, ge=1)
     on_policy: bool = False
 
+    def wrote_as(self, student: StudentSettings | None) -> bool:
+        """Whether the student that will be trained wrote it: the recipe says so, or both are of one model."""
+        return self.on_policy or (student is not None and self.teacher.model == student.model)
+
 
 class RecipeGate(GateSettings):
     """The calibration gate of a recipe. `labelled`: pairs with human labels that the judge is measured on first, in

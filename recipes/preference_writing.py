@@ -8,30 +8,32 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from stillroom.judges.factory import Made
-from stillroom.judges.records import Rating
+from stillroom.judges.records import PairwiseJudge, PointwiseJudge, Rating
 from stillroom.preferences.candidates import same_text
 from stillroom.recipes.candidates_stage import EveryAnswer
+from stillroom.recipes.context import RunContext
 from stillroom.recipes.display import duration
-from stillroom.recipes.judging_stage import each_of, judge_of
-from stillroom.recipes.sampling_stage import sample
-from stillroom.sampling.core import Core
+from stillroom.recipes.judging_stage import each_of, open_judge
+from stillroom.recipes.preference_schema import PreferenceEvaluation, PreferenceRecipe
+from stillroom.recipes.sampling_stage import answer, as_teacher
 from stillroom.sampling.policy import Fixed
-from stillroom.sampling.prompt import Prompt
 from stillroom.sampling.records import Attempt, SamplingParams, Task
 from stillroom.sampling.statistics import Interval, mean_interval, wilson
-from stillroom.sampling.teachers.base import dtype_of
 from stillroom.students.evaluate.results import Comparison, Result
+from stillroom.students.settings import StudentSettings
 
 if TYPE_CHECKING:
-    from stillroom.recipes.preference_runner import PreferenceRun
-    from stillroom.students.evaluate.winrate import Scores, WinRate
+    from stillroom.students.evaluate.winrate import WinRate
 
 BEFORE, AFTER = "student_before", "student_after"
 Answers = Mapping[tuple[str, int], Attempt]
 """By task id and draw."""
+Both = Sequence[tuple[Task, Attempt, Attempt]]
+"""Task, answer after, answer before."""
 
 
 class Measured(NamedTuple):
@@ -42,55 +44,103 @@ class Measured(NamedTuple):
     notes: list[str]
 
 
-async def write(run: PreferenceRun, tasks: Sequence[Task], who: str, model: str) -> Answers:
-    """Answers to the held-out prompts, by task id and draw."""
-    evaluate = run.recipe.evaluate
-    assert evaluate is not None
-    sampling = SamplingParams(temperature=evaluate.temperature, max_tokens=evaluate.max_tokens)
-    policy = Fixed(policy="fixed", attempts=evaluate.draws)
-    return await answers_of(run, tasks, who.removeprefix("student_"), model, policy, sampling)
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """Measures what the student writes. `student`, `settings`: the recipe's, which are there."""
 
+    context: RunContext
+    recipe: PreferenceRecipe
+    student: StudentSettings
+    settings: PreferenceEvaluation
 
-async def answers_of(
-    run: PreferenceRun, tasks: Sequence[Task], label: str, model: str, policy: Fixed, sampling: SamplingParams
-) -> Answers:
-    """A local model's answers under the student's own prompt, through the ledger; nobody is paid for them."""
-    from stillroom.sampling.teachers.transformers import TransformersTeacher
+    def write(self, tasks: Sequence[Task], who: str, model: str) -> Answers:
+        """A local model's answers to the held-out prompts, under the student's own prompt; they cost nothing."""
+        label, settings = who.removeprefix("student_"), self.settings
+        teacher = as_teacher(model, self.student, settings.concurrency)
+        policy = Fixed(policy="fixed", attempts=settings.draws)
+        sampling = SamplingParams(temperature=settings.temperature, max_tokens=settings.max_tokens)
+        asked = answer(self.context, tasks, teacher, EveryAnswer(), policy, sampling, label=label, paid=False)
+        found = {(o.task.id, s.attempt.index): s.attempt for o in asked.outcomes for s in o.attempts}
+        took = duration(asked.counts.elapsed_s)
+        self.context.display.line(label, f"{len(found):,} answers to {len(tasks):,} held-out prompts, in {took}")
+        return found
 
-    assert run.recipe.student is not None
-    assert run.recipe.evaluate is not None
-    student = TransformersTeacher(model, concurrency=run.recipe.evaluate.concurrency, dtype=run.recipe.student.dtype)
-    seed, prompt = run.recipe.seed, Prompt(system=run.recipe.student.system)
-    try:
-        core = Core(student, EveryAnswer(), policy, run.ledger, sampling=sampling, seed=seed, prompt=prompt)
-        outcomes = await sample(core, tasks, label, run.display)
-    finally:
-        run.folder.note_dtype(label, dtype_of(student))
-        await student.close()
-    found = {(o.task.id, s.attempt.index): s.attempt for o in outcomes for s in o.attempts}
-    took = duration(core.counts.elapsed_s)
-    run.display.line(label, f"{len(found):,} answers to {len(tasks):,} held-out prompts, in {took}")
-    return found
+    async def judge(self, tasks: Sequence[Task], written: Mapping[str, Answers]) -> Measured:
+        """Lengths and shares that stop; scores by the pairs' judge; what another judge prefers."""
+        results = [row for who, answers in written.items() for row in _lengths(who, list(answers.values()))]
+        notes: list[str] = []
+        by_id = {task.id: task for task in tasks}
+        after_before = [(written[AFTER][key], written[BEFORE].get(key), key[0]) for key in written[AFTER]]
+        both = [(by_id[task], after, before) for after, before, task in after_before if before is not None]
+        if same := sum(same_text(after.text) == same_text(before.text) for _, after, before in both):
+            notes.append(f"{same:,} of {len(both):,} answers are the same before and after")
+        others = (self.settings.judge, *self.settings.also)
+        named = {f"other_judge_{n}" if n else "other_judge": judge for n, judge in enumerate(others)}
+        for name, settings in ({"pairs_judge": self.recipe.judge} | named).items():
+            async with open_judge(self.context, settings, self.recipe.judge_prices) as made:
+                found = await self._judged(made, both, name)
+            results += [row.model_copy(update={"judge": settings.kind}) for row in found.results]
+            notes += found.notes
+        return Measured(results, [], notes)
 
+    async def _judged(self, made: Made, both: Both, name: str) -> Measured:
+        notes = [f"{name}: {made.identity}"]
+        if made.pointwise is not None:
+            return await self._scored(made.pointwise, both, name, notes)
+        if made.pairwise is not None:
+            return await self._compared(made.pairwise, both, name, notes)
+        return Measured([], [], notes)
 
-async def judge_writing(run: PreferenceRun, tasks: Sequence[Task], written: Mapping[str, Answers]) -> Measured:
-    """Lengths and shares that stop; scores by the pairs' judge; what another judge prefers."""
-    assert run.recipe.evaluate is not None
-    results = [row for who, answers in written.items() for row in _lengths(who, list(answers.values()))]
-    notes: list[str] = []
-    by_id = {task.id: task for task in tasks}
-    after_before = [(written[AFTER][key], written[BEFORE].get(key), key[0]) for key in written[AFTER]]
-    both = [(by_id[task], after, before) for after, before, task in after_before if before is not None]
-    if same := sum(same_text(after.text) == same_text(before.text) for _, after, before in both):
-        notes.append(f"{same:,} of {len(both):,} answers are the same before and after")
-    evaluate = run.recipe.evaluate
-    others = {f"other_judge_{n}" if n else "other_judge": j for n, j in enumerate((evaluate.judge, *evaluate.also))}
-    for name, settings in ({"pairs_judge": run.recipe.judge} | others).items():
-        async with judge_of(run, settings) as made:
-            found = await _judged(run, made, both, name)
-        results += [row.model_copy(update={"judge": settings.kind}) for row in found.results]
-        notes += found.notes
-    return Measured(results, [], notes)
+    async def _scored(self, judge: PointwiseJudge, both: Both, name: str, notes: list[str]) -> Measured:
+        from stillroom.students.evaluate.winrate import Scores, duel_from_scores, score_gain, win_rate
+
+        ratings = dict[tuple[int, str], Rating]()
+
+        async def one(item: tuple[int, str]) -> None:
+            task, after, before = both[item[0]]
+            ratings[item] = await judge.rate(task, after if item[1] == AFTER else before)
+
+        await each_of([(i, who) for i in range(len(both)) for who in (AFTER, BEFORE)], one)
+        scores = [
+            Scores(task.id, ratings[i, AFTER].score, ratings[i, BEFORE].score, len(after.text), len(before.text))
+            for i, (task, after, before) in enumerate(both)
+        ]
+        failed = Counter(rating.state for rating in ratings.values() if rating.failed)
+        notes += [f"{name}: {n:,} of {len(ratings):,} judgements failed ({state})" for state, n in failed.items()]
+        if not any(s.after is not None and s.before is not None for s in scores):
+            return Measured([], [], [*notes, f"{name}: no answer has a score both before and after"])
+        gain = score_gain(scores, ratio=self.settings.length_ratio, seed=self.recipe.seed)
+        known = {
+            BEFORE: [s.before for s in scores if s.before is not None],
+            AFTER: [s.after for s in scores if s.after is not None],
+        }
+        results = [_row(who, f"{name}_score", mean_interval(of)) for who, of in known.items()]
+        gains = {"raw": gain.raw, "at_equal_length": gain.at_equal_length, "matched_length": gain.matched}
+        for metric, found in gains.items():
+            if found is not None:
+                results.append(_row("after_minus_before", f"{name}_score_{metric}", found))
+        wins = win_rate([duel_from_scores(s) for s in scores], seed=self.recipe.seed)
+        return Measured([*results, *_wins(name, wins)], [], notes)
+
+    async def _compared(self, judge: PairwiseJudge, both: Both, name: str, notes: list[str]) -> Measured:
+        from stillroom.students.evaluate.winrate import Duel, duel, win_rate
+
+        duels = dict[int, Duel]()
+
+        async def one(index: int) -> None:
+            task, after, before = both[index]
+            said = await judge.compare(task, after, before)
+            duels[index] = duel(task.id, said, len(after.text), len(before.text))
+
+        await each_of(range(len(both)), one)
+        found = [duels[i] for i in sorted(duels)]
+        if not any(d.points is not None for d in found):
+            return Measured([], [], [*notes, f"{name}: no comparison came to a judgement"])
+        wins = win_rate(found, seed=self.recipe.seed)
+        notes += [f"{name}: {n:,} of {len(found):,} comparisons failed ({state})" for state, n in wins.failed.items()]
+        if wins.conflicts:
+            notes.append(f"{name}: in {wins.conflicts:,} of {len(found):,} comparisons the two orders disagree: ties")
+        return Measured(_wins(name, wins), [], notes)
 
 
 def _lengths(who: str, answers: Sequence[Attempt]) -> list[Result]:
@@ -102,77 +152,6 @@ def _lengths(who: str, answers: Sequence[Attempt]) -> list[Result]:
         Result(who=who, metric="share_stopped", **stopped._asdict()),
         Result(who=who, metric="mean_completion_tokens", **tokens._replace(low=max(0.0, tokens.low))._asdict()),
     ]
-
-
-Both = Sequence[tuple[Task, Attempt, Attempt]]
-"""Task, answer after, answer before."""
-
-
-async def _judged(run: PreferenceRun, made: Made, both: Both, name: str) -> Measured:
-    notes = [f"{name}: {made.identity}"]
-    if made.pointwise is not None:
-        return await _scored(run, made, both, name, notes)
-    return await _compared(run, made, both, name, notes)
-
-
-async def _scored(run: PreferenceRun, made: Made, both: Both, name: str, notes: list[str]) -> Measured:
-    from stillroom.students.evaluate.winrate import Scores, duel_from_scores, score_gain, win_rate
-
-    assert made.pointwise is not None
-    assert run.recipe.evaluate is not None
-    judge, ratings = made.pointwise, dict[tuple[int, str], Rating]()
-
-    async def one(item: tuple[int, str]) -> None:
-        task, after, before = both[item[0]]
-        ratings[item] = await judge.rate(task, after if item[1] == AFTER else before)
-
-    await each_of([(i, who) for i in range(len(both)) for who in (AFTER, BEFORE)], one)
-    scores = [
-        Scores(task.id, ratings[i, AFTER].score, ratings[i, BEFORE].score, len(after.text), len(before.text))
-        for i, (task, after, before) in enumerate(both)
-    ]
-    failed = Counter(rating.state for rating in ratings.values() if rating.failed)
-    notes += [f"{name}: {n:,} of {len(ratings):,} judgements failed ({state})" for state, n in failed.items()]
-    if not any(s.after is not None and s.before is not None for s in scores):
-        return Measured([], [], [*notes, f"{name}: no answer has a score both before and after"])
-    gain = score_gain(scores, ratio=run.recipe.evaluate.length_ratio, seed=run.recipe.seed)
-    results = [_row(who, f"{name}_score", mean_interval(_known(scores, who))) for who in (BEFORE, AFTER)]
-    for metric, found in (
-        ("raw", gain.raw),
-        ("at_equal_length", gain.at_equal_length),
-        ("matched_length", gain.matched),
-    ):
-        if found is not None:
-            results.append(_row("after_minus_before", f"{name}_score_{metric}", found))
-    wins = win_rate([duel_from_scores(s) for s in scores], seed=run.recipe.seed)
-    return Measured([*results, *_wins(name, wins)], [], notes)
-
-
-def _known(scores: Sequence[Scores], who: str) -> list[float]:
-    found = [score.after if who == AFTER else score.before for score in scores]
-    return [score for score in found if score is not None]
-
-
-async def _compared(run: PreferenceRun, made: Made, both: Both, name: str, notes: list[str]) -> Measured:
-    from stillroom.students.evaluate.winrate import Duel, duel, win_rate
-
-    assert made.pairwise is not None
-    judge, duels = made.pairwise, dict[int, Duel]()
-
-    async def one(index: int) -> None:
-        task, after, before = both[index]
-        said = await judge.compare(task, after, before)
-        duels[index] = duel(task.id, said, len(after.text), len(before.text))
-
-    await each_of(range(len(both)), one)
-    found = [duels[i] for i in sorted(duels)]
-    if not any(d.points is not None for d in found):
-        return Measured([], [], [*notes, f"{name}: no comparison came to a judgement"])
-    wins = win_rate(found, seed=run.recipe.seed)
-    notes += [f"{name}: {n:,} of {len(found):,} comparisons failed ({state})" for state, n in wins.failed.items()]
-    if wins.conflicts:
-        notes.append(f"{name}: in {wins.conflicts:,} of {len(found):,} comparisons the two orders disagree: ties")
-    return Measured(_wins(name, wins), [], notes)
 
 
 def _wins(name: str, wins: WinRate) -> list[Result]:

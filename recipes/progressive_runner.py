@@ -18,13 +18,13 @@ from pydantic import ValidationError
 
 from stillroom.errors import RecipeError
 from stillroom.recipes import students_stage
-from stillroom.recipes.chain import Chain, Link
+from stillroom.recipes.chain import Chain
 from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder, now, versions
 from stillroom.recipes.loading import Loaded, dump, load_recipe, shipped
 from stillroom.recipes.loop_rounds import AFTER, answers_of
 from stillroom.recipes.progressive_schema import STAGE_PREFIX, ProgressiveRecipe, StageSettings
-from stillroom.recipes.runner import RunResult
+from stillroom.recipes.runner import FinishedRun, RunResult
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.teachers.factory import make_teacher
 from stillroom.students.evaluate.comparing import compare_all, corrected
@@ -56,7 +56,7 @@ class ProgressiveResult:
 def run_stages(loaded: Loaded[ProgressiveRecipe], folder: RunFolder, display: Display) -> ProgressiveResult:
     """All stages. Raises what a run does; RecipeError, before anything is paid for, for a stage that names a student
     that is not there by then."""
-    stages, links = loaded.recipe.stages, dict[str, Link]()
+    stages, runs = loaded.recipe.stages, dict[str, FinishedRun]()
     _check(loaded)
     folder.note(started=folder["started"] or now(), finished=None, seed=loaded.recipe.seed, versions=versions())
     folder.note(parts=None)  # of other stages
@@ -64,13 +64,13 @@ def run_stages(loaded: Loaded[ProgressiveRecipe], folder: RunFolder, display: Di
     with Chain(display) as chain:
         for number, stage in enumerate(stages, 1):
             display.line(stage.name[:9], f"stage {number} of {len(stages)}: {stage.recipe}")
-            students = {name: link.model for name, link in links.items()}
-            links[stage.name] = chain.run(_load(loaded, stage, students), folder.path / STAGES / stage.name)
-        evaluation = evaluate_stages(links, loaded.recipe.seed or 0)
+            students = {name: run.model for name, run in runs.items()}
+            runs[stage.name] = chain.run(_load(loaded, stage, students), folder.path / STAGES / stage.name)
+        evaluation = evaluate_stages(runs, loaded.recipe.seed or 0)
     if evaluation is not None:
         write_eval(evaluation, folder.path / "eval.json")
     folder.note(finished=now(), parts=chain.parts(folder.path))
-    return ProgressiveResult(folder.path, {name: link.result for name, link in links.items()}, evaluation)
+    return ProgressiveResult(folder.path, {name: run.result for name, run in runs.items()}, evaluation)
 
 
 def _check(loaded: Loaded[ProgressiveRecipe]) -> None:
@@ -81,7 +81,7 @@ def _check(loaded: Loaded[ProgressiveRecipe]) -> None:
         found = _load(loaded, stage, trained)
         recipe = found.recipe
         if recipe.student is not None and recipe.student.model not in trained.values():
-            students_stage.require(recipe)
+            students_stage.require(recipe.student)
         if recipe.teacher.model not in trained.values():
             make_teacher(recipe.teacher, base=found.base)
         load_tasks(recipe.tasks, base=found.base, seed=recipe.seed)
@@ -127,15 +127,15 @@ def _student(model: str, students: Mapping[str, str], stage: str) -> str:
     return students[named[1]]
 
 
-def evaluate_stages(links: Mapping[str, Link], seed: int) -> Evaluation | None:
+def evaluate_stages(runs: Mapping[str, FinishedRun], seed: int) -> Evaluation | None:
     """The results of all stages, `<stage>/<who>` each, and the comparisons within and between them; corrected for
     all. Students of different stages are compared where they answered the same held-out tasks."""
-    own = {name: link.result.evaluation for name, link in links.items() if link.result.evaluation is not None}
+    own = {name: run.result.evaluation for name, run in runs.items() if run.result.evaluation is not None}
     if not own:
         return None
     comparisons = [_renamed(c, name) for name, found in own.items() for c in found.comparisons]
-    answers = {f"{name}/{AFTER}": answers_of(links[name], AFTER) for name in own}
-    between = compare_all(answers, _pairs(links, list(own)), seed=seed)
+    answers = {f"{name}/{AFTER}": answers_of(runs[name], AFTER) for name in own}
+    between = compare_all(answers, _pairs(runs, list(own)), seed=seed)
     return Evaluation(
         results=tuple(_of_stage(row, name) for name, found in own.items() for row in found.results),
         comparisons=corrected([*between, *comparisons]),
@@ -143,14 +143,14 @@ def evaluate_stages(links: Mapping[str, Link], seed: int) -> Evaluation | None:
     )
 
 
-def _pairs(links: Mapping[str, Link], names: Sequence[str]) -> list[tuple[str, str]]:
+def _pairs(runs: Mapping[str, FinishedRun], names: Sequence[str]) -> list[tuple[str, str]]:
     """Each stage against those before it, where both hold out the same tasks."""
     same = combinations(names, 2)
-    return [(f"{b}/{AFTER}", f"{a}/{AFTER}") for a, b in same if _held_out(links[a]) == _held_out(links[b])]
+    return [(f"{b}/{AFTER}", f"{a}/{AFTER}") for a, b in same if _held_out(runs[a]) == _held_out(runs[b])]
 
 
-def _held_out(link: Link) -> list[Any]:
-    return [(task.id, task.messages, task.reference) for task in link.tasks.test]
+def _held_out(run: FinishedRun) -> list[Any]:
+    return [(task.id, task.messages, task.reference) for task in run.tasks.test]
 
 
 def _of_stage(row: Result, stage: str) -> Result:

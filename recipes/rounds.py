@@ -18,7 +18,6 @@ from pydantic import ValidationError
 from stillroom.errors import RecipeError
 from stillroom.recipes.evaluation_schema import CONTROLS
 from stillroom.recipes.loop_schema import LOCAL, WHO, LoopRecipe
-from stillroom.recipes.plan import greedy
 from stillroom.recipes.schema import Recipe
 
 HOW = ("sampling", "licence", "system", "examples", "retry")
@@ -72,7 +71,6 @@ def _teacher_in(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 def _with(values: dict[str, Any], recipe: LoopRecipe, plan: RoundPlan) -> dict[str, Any]:
     """What the plan says, over the settings."""
-    assert recipe.evaluate is not None
     taught = plan.sampler is not None and not names_teacher(recipe, plan.number)
     values["teacher"] = (_student_teacher if taught else _own_teacher)(values, recipe, plan)
     if taught and values["prices"] is not None:
@@ -84,7 +82,7 @@ def _with(values: dict[str, Any], recipe: LoopRecipe, plan: RoundPlan) -> dict[s
     baselines = [who for who in values["evaluate"]["baselines"] if who not in CONTROLS]
     if plan.number == 1 and "student_before" not in baselines:
         baselines.insert(0, "student_before")  # what the guard holds the first student against
-    asked = greedy(recipe)
+    asked = recipe.greedy
     values["evaluate"] |= {"baselines": baselines, "max_tokens": asked.max_tokens, "plots": False}
     values["evaluate"]["stop"] = list(asked.stop)
     values["name"] = f"{recipe.name}-round-{plan.number}"

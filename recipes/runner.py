@@ -1,50 +1,50 @@
-"""Runs a recipe from end to end: tasks, sampling, filters, students, evaluation.
+"""Runs a recipe of traces from end to end: tasks, sampling, filters, students, evaluation.
 
 Each stage is done once: attempts are in the ledger, and a stage whose inputs did not change is not done again. So the
 same command resumes a run that was stopped or killed anywhere, and a finished run costs nothing to run again.
 
-    run("quickstart")
-    run("recipe.yaml", set=["keep.per_task=2"], out="runs/two")
+    with opened(folder, loaded, display) as context:
+        run_traces(context, loaded).result
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NamedTuple
 
-from stillroom.errors import MissingFile, NothingLeft, RunFolderError, TeacherDown
-from stillroom.recipes import plan, students_stage
+from stillroom.errors import MissingFile, NothingLeft, TeacherDown
 from stillroom.recipes.agreement import Agreement, compare
-from stillroom.recipes.display import Display, duration, verdicts
+from stillroom.recipes.context import RunContext
+from stillroom.recipes.display import duration, verdicts
 from stillroom.recipes.distil import Distilled, distil
-from stillroom.recipes.folder import WRITTEN, RunFolder, now, run_path, versions
-from stillroom.recipes.forgetting import Forgotten, check_forgetting
-from stillroom.recipes.loading import Loaded, dump, load_recipe
+from stillroom.recipes.evaluation_stage import Evaluated, Evaluator
+from stillroom.recipes.folder import WRITTEN, now, versions
+from stillroom.recipes.forgetting import check_forgetting
+from stillroom.recipes.linting import lint_traces
+from stillroom.recipes.loading import Loaded, dump
 from stillroom.recipes.outcomes import Asked, Outcomes
 from stillroom.recipes.pilot import PilotResult, choose, forecast
+from stillroom.recipes.plan import identity_of
 from stillroom.recipes.provenance import made_from
-from stillroom.recipes.sampling_stage import off_the_loop, run_async, sample, sample_into
+from stillroom.recipes.sampling_stage import open_sampler
 from stillroom.recipes.schema import Recipe
-from stillroom.sampling.core import Core
+from stillroom.recipes.students_stage import STUDENT, model_in, require, train
 from stillroom.sampling.counts import Counts
-from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.limits import Meter
-from stillroom.sampling.policy import Policy, Until
-from stillroom.sampling.records import Outcome, SamplingParams, ScoredAttempt, Task
-from stillroom.sampling.teachers.base import Teacher, dtype_of
+from stillroom.sampling.policy import ONCE
+from stillroom.sampling.records import Outcome, ScoredAttempt
+from stillroom.sampling.run_async import run_async
+from stillroom.sampling.teachers.base import Teacher
 from stillroom.sampling.teachers.factory import make_teacher
 from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.sampling.teachers.settings import RecordedSettings
 from stillroom.students.evaluate.results import Evaluation
-from stillroom.traces.answers import AnswerChecker, AnswerScorer
+from stillroom.students.settings import StudentSettings
 from stillroom.traces.rows import DATA_FILE
 from stillroom.traces.tasks import TaskSet, load_tasks
-
-# The held-out tasks are answered once, and greedily: what a user of the model would get.
-ONE_ANSWER = Until(per_task=1, max_attempts=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,264 +74,203 @@ class RunResult:
         }
 
 
-@overload
-def run(
-    recipe: str | Path,
-    *,
-    set: Sequence[str] = ...,
-    out: str | Path | None = ...,
-    pilot: None = ...,
-    display: Display | None = ...,
-) -> RunResult: ...
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    """A run that is done, and what the next runs of a loop or a chain read of it. Its outcomes are read from its
+    ledger, which is open as long as its context is. `evaluated`: None where the recipe asks for no evaluation."""
 
-
-@overload
-def run(
-    recipe: str | Path,
-    *,
-    set: Sequence[str] = ...,
-    out: str | Path | None = ...,
-    pilot: int,
-    display: Display | None = ...,
-) -> PilotResult: ...
-
-
-@off_the_loop
-def run(
-    recipe: str | Path,
-    *,
-    set: Sequence[str] = (),
-    out: str | Path | None = None,
-    pilot: int | None = None,
-    display: Display | None = None,
-) -> RunResult | PilotResult:
-    """Runs a recipe, or goes on with it.
-
-    `recipe`: a path, or the name of a shipped recipe. `set`: overrides such as "keep.per_task=2". `out`: the run's
-    folder, default `runs/<name>`. `pilot`: samples only so many tasks, and forecasts what all will take and bring.
-    Raises InputError before anything is paid for, RunError after.
-    """
-    loaded = load_recipe(recipe, set)
-    path = run_path(out, loaded.recipe.name)
-    if (path / "rounds").is_dir():
-        raise RunFolderError(f"{path} is the folder of a loop: give another folder with --out")
-    folder, shown = RunFolder(path, loaded.recipe.name), display or Display()
-    with folder.opened(shown) as ledger:
-        started = Run(loaded, folder, ledger, shown)
-        return started.execute() if pilot is None else started.pilot(pilot)
-
-
-@dataclass(slots=True)
-class Run:
-    """One run of a recipe in its folder."""
-
-    loaded: Loaded[Recipe]
-    folder: RunFolder
-    ledger: Ledger
-    display: Display
-    teacher_answers: dict[str, ScoredAttempt] = field(default_factory=dict)
-    answers: dict[str, dict[str, ScoredAttempt]] = field(default_factory=dict)  # greedy, by model, then task id
-    validation: dict[str, dict[str, ScoredAttempt]] = field(default_factory=dict)  # likewise, to tasks.validation
-    forgetting: dict[str, Forgotten] = field(default_factory=dict)  # by model
-    given: TaskSet | None = None  # in the place of those that the recipe names
-    meter: Meter | None = None  # None: one of its own, under the recipe's limits
-    tasks: TaskSet | None = None  # once they are loaded
-    distilled: Distilled | None = None  # once there are rows
-
-    def __post_init__(self) -> None:
-        self.meter = self.meter or Meter(self.recipe.limits)
+    context: RunContext
+    recipe: Recipe
+    tasks: TaskSet
+    distilled: Distilled
+    result: RunResult
+    evaluated: Evaluated | None = None
 
     @property
-    def recipe(self) -> Recipe:
-        """The recipe."""
-        return self.loaded.recipe
+    def folder(self) -> Path:
+        """Its folder."""
+        return self.context.folder.path
 
-    def execute(self) -> RunResult:
-        """All stages."""
-        students_stage.require(self.recipe)
-        teacher = make_teacher(self.recipe.teacher, base=self.loaded.base)
-        self._earlier()
-        tasks = self._load_tasks()
-        for each in self.recipe.filters:
-            each.start(tasks.held_out)  # refuses what it cannot work with, before anything is paid for
-        evaluate = self.recipe.evaluate
-        if evaluate is not None and evaluate.forgotten is not None:
-            check_forgetting(evaluate.forgotten, base=self.loaded.base, seed=self.recipe.seed)
-        self._note_start(teacher, tasks)
-        self.folder.note(finished=None)  # where the recipe is another now
-        outcomes = run_async(self._sample(teacher, tasks))
-        agreement = self._compare(outcomes, teacher)
-        distilled = self.distilled = self._distil(outcomes, tasks, teacher)
-        evaluation = self._train_and_evaluate(tasks, distilled)
-        self.folder.note(finished=now(), rows=distilled.written)
-        return RunResult(
-            folder=self.folder.path,
-            tasks=len(tasks.train),
-            attempts=outcomes.attempts,
-            accepted=distilled.kept,
-            rows=distilled.written,
-            evaluation=evaluation,
-            agreement=agreement,
-        )
-
-    def pilot(self, count: int) -> PilotResult:
-        """Samples `count` tasks, chosen at random, and forecasts the whole run."""
-        tasks = self._load_tasks()
-        chosen = choose(tasks.train, count, self.recipe.seed)
-        teacher = make_teacher(self.recipe.teacher, base=self.loaded.base)
-        self._note_start(teacher, tasks)
-        outcomes = run_async(self._sample_some(teacher, chosen))
-        return forecast(
-            self.folder.path, outcomes, len(tasks.train), teacher.concurrency, self.recipe.prices, self.recipe.seed
-        )
-
-    async def _sample_some(self, teacher: Teacher, tasks: Sequence[Task]) -> list[Outcome]:
-        scorer, settings = self.scorer(), self.recipe.teacher
-        more: dict[str, Any] = {"prompt": settings.teacher_prompt, "retry": settings.retry, "ahead": False}
-        try:
-            core = self.core(teacher, scorer, self.recipe.keep, settings.sampling, **more)
-            return await sample(core, tasks, "pilot", self.display)
-        finally:
-            self.folder.note_dtype("teacher", dtype_of(teacher))
-            await teacher.close()
-            await scorer.close()
-
-    def core(
-        self,
-        teacher: Teacher,
-        scorer: AnswerScorer,
-        policy: Policy,
-        sampling: SamplingParams,
-        *,
-        paid: bool = True,
-        **more: Any,
-    ) -> Core:
-        """The sampling core on this run's ledger and seed. `paid`: under its limits, which hold for all that one call
-        of the run asks; a local student costs nothing."""
-        shared: dict[str, Any] = {"sampling": sampling, "seed": self.recipe.seed}
-        if paid:
-            shared |= {"meter": self.meter, "prices": self.recipe.prices}
-        return Core(teacher, scorer, policy, self.ledger, **shared, **more)
-
-    def scorer(self) -> AnswerScorer:
-        """The recipe's scorer; close it."""
-        s = self.recipe.scorer
-        return AnswerScorer(AnswerChecker(s.workers, s.timeout_s, s.memory_mb, policies=s.policies))
-
-    def greedy(self) -> SamplingParams:
-        """How the held-out tasks are answered."""
-        return plan.greedy(self.recipe)
-
-    # -- stages --------------------------------------------------------------------------------------------
-
-    def _load_tasks(self) -> TaskSet:
-        tasks = self.given or load_tasks(self.recipe.tasks, base=self.loaded.base, seed=self.recipe.seed)
-        self.tasks = tasks
-        reasons: dict[str, int] = {}
-        for left in tasks.left_out:
-            reasons[left.reason.value] = reasons.get(left.reason.value, 0) + 1
-        left_out = "".join(f", {n:,} left out ({reason})" for reason, n in reasons.items())
-        held_out = f"{len(tasks.test):,} held out" + (
-            f", {n:,} for validation" if (n := len(tasks.validation)) else ""
-        )
-        self.display.line("tasks", f"{len(tasks.train):,} to learn from, {held_out}{left_out}")
-        for note in tasks.notes:
-            self.display.note(note)
-        return tasks
-
-    def _note_start(self, teacher: Teacher, tasks: TaskSet) -> None:
-        self.folder.write("recipe.yaml", dump(self.recipe))
-        self.folder.note(
-            started=self.folder["started"] or now(),
-            seed=self.recipe.seed,
-            versions=versions(),
-            teacher={"identity": teacher.identity, "licence": self.recipe.teacher.licence},
-            tasks={"train": len(tasks.train), "test": len(tasks.test), "left_out": len(tasks.left_out)},
-            **made_from(self.loaded, tasks),
-        )
-
-    async def _sample(self, teacher: Teacher, tasks: TaskSet) -> Outcomes:
-        scorer, settings = self.scorer(), self.recipe.teacher
-        more: dict[str, Any] = {"prompt": settings.teacher_prompt, "retry": settings.retry}
-        try:
-            core = self.core(teacher, scorer, self.recipe.keep, settings.sampling, **more)
-            outcomes = self._outcomes(teacher, scorer, tasks)
-            await sample_into(core, tasks.train, "sampling", self.display, outcomes.add)
-            self._report_sampling(core.counts, outcomes)
-            if self.recipe.evaluate is not None and "teacher" in self.recipe.evaluate.baselines:
-                core = self.core(teacher, scorer, ONE_ANSWER, self.greedy(), **more)
-                held_out = await sample(core, tasks.test, "teacher", self.display)
-                self.teacher_answers = answers(held_out)
-        finally:
-            self.folder.note_dtype("teacher", dtype_of(teacher))
-            await teacher.close()
-            await scorer.close()
-        return outcomes
-
-    def _outcomes(self, teacher: Teacher, scorer: AnswerScorer, tasks: TaskSet) -> Outcomes:
-        """Where the outcomes of the tasks to learn from go, and where they are read from."""
-        recipe, settings = self.recipe, self.recipe.teacher
-        prompt, sampling = settings.teacher_prompt, settings.sampling
-        asked = Asked.of(teacher, scorer, prompt, sampling, recipe.keep, recipe.seed)
-        return Outcomes(self.ledger, tasks.train, asked)
-
-    def _report_sampling(self, counts: Counts, outcomes: Outcomes) -> None:
-        reused = f" ({counts.reused:,} of them from the ledger)" if counts.reused else ""
-        took = duration(counts.elapsed_s)
-        what = "replayed" if isinstance(self.recipe.teacher, RecordedSettings) else "new"
-        tokens = f"{counts.completion_tokens:,} {what} tokens in {took}"
-        self.display.line("sampled", f"{verdicts(counts)}{reused}; {tokens}")
-        if self.recipe.prices is not None:
-            self.display.note(f"${self.recipe.prices.usd(counts):,.4f} for the teacher's tokens")
-        if self.recipe.keep.kept is not None and counts.kept:
-            kept, accepted = counts.kept_tokens / counts.kept, counts.accepted_tokens / counts.accepted
-            order = "draw order" if self.recipe.keep.order == "draw" else "order of arrival"
-            lengths = f"{kept:,.0f} tokens on average, all accepted {accepted:,.0f} ({order})"
-            self.display.note(f"kept traces have {lengths}")
-        found = outcomes.stops
-        self.display.note(", ".join(f"{n:,} tasks {name.replace('_', ' ')}" for name, n in found.items() if n))
-        if counts.last_failure:
-            self.display.note(f"last failure: {counts.last_failure}")
-        self.folder.note(sampling={**counts.as_dict(), "stops": found, "seconds": round(counts.elapsed_s, 1)})
-
-    def _compare(self, outcomes: Outcomes, teacher: Teacher) -> Agreement | None:
-        if not self.recipe.grades_recorded or not isinstance(teacher, RecordedTeacher):
-            return None
-        return compare(outcomes, teacher, self.recipe.teacher.teacher_prompt, self.folder)
-
-    def _distil(self, outcomes: Outcomes, tasks: TaskSet, teacher: Teacher) -> Distilled:
-        if not outcomes.kept:
-            raise (NothingLeft if outcomes.attempts else TeacherDown)(_nothing_accepted(outcomes))
-        self.folder.tell_lost("rows", self.display)
-        distilled = distil(self.recipe, tasks, outcomes, self.folder, teacher.identity, self._earlier())
-        self.folder.mark("rows", WRITTEN, distilled.folder)
-        dropped = ", ".join(f"{c.name} {c.dropped:,}" for c in distilled.counts if c.dropped) or "nothing"
-        self.display.line(
-            "filtered", f"{distilled.kept:,} traces kept, {distilled.written:,} rows written (dropped: {dropped})"
-        )
-        if distilled.said_before:
-            self.display.note(f"{distilled.said_before:,} rows say what others do, and are learned from once")
-        return distilled
-
-    def _earlier(self) -> list[Path]:
-        """Folders of rows of earlier runs. Raises MissingFile for one without rows."""
-        folders = [self.loaded.base / folder for folder in self.recipe.earlier]
-        for folder in folders:
-            if not (folder / DATA_FILE).is_file():
-                raise MissingFile(
-                    f"earlier: there are no rows in {folder}: name the sft/ folder of a run that wrote some"
-                )
-        return folders
-
-    def _train_and_evaluate(self, tasks: TaskSet, distilled: Distilled) -> Evaluation | None:
-        if self.recipe.student is None:
-            return None
-        return students_stage.train_and_evaluate(self, tasks, distilled)
+    @property
+    def model(self) -> str:
+        """The student that it trained, as a model's name. The path is absolute: other runs name it."""
+        return model_in((self.folder / STUDENT).resolve())
 
 
-def answers(outcomes: Sequence[Outcome]) -> dict[str, ScoredAttempt]:
-    """The one answer of each task that got one."""
-    return {o.task.id: o.attempts[0] for o in outcomes if o.attempts}
+def run_traces(context: RunContext, loaded: Loaded[Recipe], *, given: TaskSet | None = None) -> FinishedRun:
+    """All stages of a recipe of traces. `given`: tasks in the place of those that the recipe names.
+
+    Raises InputError before anything is paid for, RunError after.
+    """
+    recipe, folder = loaded.recipe, context.folder
+    require(recipe.student)
+    teacher = make_teacher(recipe.teacher, base=loaded.base)
+    earlier = _earlier(loaded)
+    tasks = given or load_tasks(recipe.tasks, base=loaded.base, seed=recipe.seed)
+    _report_tasks(context, tasks)
+    for each in recipe.filters:
+        each.start(tasks.held_out)  # refuses what it cannot work with, before anything is paid for
+    if recipe.evaluate is not None and recipe.evaluate.forgotten is not None:
+        check_forgetting(recipe.evaluate.forgotten, base=loaded.base, seed=recipe.seed)
+    _note_start(context, loaded, tasks, teacher.identity)
+    folder.note(finished=None)  # where the recipe is another now
+    sampled = run_async(_sample(context, recipe, tasks, teacher))
+    distilled = _distil(context, recipe, tasks, sampled.outcomes, teacher.identity, earlier)
+    evaluated = None
+    if recipe.student is not None:
+        evaluated = _train_and_evaluate(context, recipe, recipe.student, tasks, distilled, sampled.held_out)
+    folder.note(finished=now(), rows=distilled.written)
+    result = RunResult(
+        folder=folder.path,
+        tasks=len(tasks.train),
+        attempts=sampled.outcomes.attempts,
+        accepted=distilled.kept,
+        rows=distilled.written,
+        evaluation=None if evaluated is None else evaluated.evaluation,
+        agreement=sampled.agreement,
+    )
+    return FinishedRun(context, recipe, tasks, distilled, result, evaluated)
+
+
+def pilot_traces(context: RunContext, loaded: Loaded[Recipe], count: int) -> PilotResult:
+    """Samples `count` tasks, chosen at random, and forecasts the whole run, whose ledger holds what it samples."""
+    recipe = loaded.recipe
+    tasks = load_tasks(recipe.tasks, base=loaded.base, seed=recipe.seed)
+    _report_tasks(context, tasks)
+    chosen = choose(tasks.train, count, recipe.seed)
+    _note_start(context, loaded, tasks, identity_of(recipe.teacher, loaded.base))
+
+    async def sampled() -> list[Outcome]:
+        async with open_sampler(context, recipe.teacher, recipe.scorer.make(), who="teacher") as sampler:
+            return (await sampler.answer(chosen, recipe.keep, label="pilot", ahead=False)).outcomes
+
+    slots, total = recipe.teacher.concurrency, len(tasks.train)
+    return forecast(context.folder.path, run_async(sampled()), total, slots, recipe.prices, recipe.seed)
+
+
+# -- tasks -------------------------------------------------------------------------------------------------------
+
+
+def _earlier(loaded: Loaded[Recipe]) -> list[Path]:
+    """Folders of rows of earlier runs. Raises MissingFile for one without rows."""
+    folders = [loaded.base / folder for folder in loaded.recipe.earlier]
+    for folder in folders:
+        if not (folder / DATA_FILE).is_file():
+            raise MissingFile(
+                f"earlier: there are no rows in {folder}: name the sft/ folder of a run that wrote some"
+            )
+    return folders
+
+
+def _report_tasks(context: RunContext, tasks: TaskSet) -> None:
+    reasons = Counter(left.reason.value for left in tasks.left_out)
+    left_out = "".join(f", {n:,} left out ({reason})" for reason, n in reasons.items())
+    validation = f", {n:,} for validation" if (n := len(tasks.validation)) else ""
+    held_out = f"{len(tasks.test):,} held out{validation}"
+    context.display.line("tasks", f"{len(tasks.train):,} to learn from, {held_out}{left_out}")
+    for note in tasks.notes:
+        context.display.note(note)
+
+
+def _note_start(context: RunContext, loaded: Loaded[Recipe], tasks: TaskSet, teacher: str) -> None:
+    recipe, folder = loaded.recipe, context.folder
+    folder.write("recipe.yaml", dump(recipe))
+    folder.note(
+        started=folder["started"] or now(),
+        seed=recipe.seed,
+        versions=versions(),
+        teacher={"identity": teacher, "licence": recipe.teacher.licence},
+        tasks={"train": len(tasks.train), "test": len(tasks.test), "left_out": len(tasks.left_out)},
+        **made_from(loaded, tasks),
+    )
+
+
+# -- sampling ----------------------------------------------------------------------------------------------------
+
+
+class _Sampled(NamedTuple):
+    """`held_out`: the teacher's answers to the held-out tasks, by task id, where it is a baseline."""
+
+    outcomes: Outcomes
+    held_out: dict[str, ScoredAttempt]
+    agreement: Agreement | None
+
+
+async def _sample(context: RunContext, recipe: Recipe, tasks: TaskSet, teacher: Teacher) -> _Sampled:
+    """Samples the tasks to learn from, and with the same open teacher the held-out ones."""
+    held_out: dict[str, ScoredAttempt] = {}
+    outcomes = Outcomes(context.ledger, tasks.train, Asked.of(recipe, teacher.identity))
+    scorer = recipe.scorer.make()
+    async with open_sampler(context, recipe.teacher, scorer, who="teacher", teacher=teacher) as sampler:
+        counts = await sampler.answer_into(tasks.train, recipe.keep, outcomes.add, label="sampling")
+        _report_sampling(context, recipe, counts, outcomes)
+        if recipe.evaluate is not None and "teacher" in recipe.evaluate.baselines:
+            found = await sampler.answer(tasks.test, ONCE, recipe.greedy, label="teacher")
+            held_out = found.first
+        agreement = None
+        if recipe.grades_recorded and isinstance(teacher, RecordedTeacher):
+            agreement = compare(outcomes, teacher, recipe.teacher.teacher_prompt, context.folder)
+    return _Sampled(outcomes, held_out, agreement)
+
+
+def _report_sampling(context: RunContext, recipe: Recipe, counts: Counts, outcomes: Outcomes) -> None:
+    display = context.display
+    reused = f" ({counts.reused:,} of them from the ledger)" if counts.reused else ""
+    what = "replayed" if isinstance(recipe.teacher, RecordedSettings) else "new"
+    tokens = f"{counts.completion_tokens:,} {what} tokens in {duration(counts.elapsed_s)}"
+    display.line("sampled", f"{verdicts(counts)}{reused}; {tokens}")
+    if recipe.prices is not None:
+        display.note(f"${recipe.prices.usd(counts):,.4f} for the teacher's tokens")
+    if recipe.keep.kept is not None and counts.kept:
+        kept, accepted = counts.kept_tokens / counts.kept, counts.accepted_tokens / counts.accepted
+        order = "draw order" if recipe.keep.order == "draw" else "order of arrival"
+        display.note(f"kept traces have {kept:,.0f} tokens on average, all accepted {accepted:,.0f} ({order})")
+    display.note(", ".join(f"{n:,} tasks {name.replace('_', ' ')}" for name, n in outcomes.stops.items() if n))
+    if counts.last_failure:
+        display.note(f"last failure: {counts.last_failure}")
+    facts = {**counts.as_dict(), "stops": outcomes.stops, "seconds": round(counts.elapsed_s, 1)}
+    context.folder.note(sampling=facts)
+
+
+# -- rows and students -------------------------------------------------------------------------------------------
+
+
+def _distil(
+    context: RunContext,
+    recipe: Recipe,
+    tasks: TaskSet,
+    outcomes: Outcomes,
+    teacher: str,
+    earlier: Sequence[Path],
+) -> Distilled:
+    if not outcomes.kept:
+        raise (NothingLeft if outcomes.attempts else TeacherDown)(_nothing_accepted(outcomes))
+    folder, display = context.folder, context.display
+    folder.tell_lost("rows", display)
+    distilled = distil(recipe, tasks, outcomes, folder, teacher, earlier)
+    folder.mark("rows", WRITTEN, distilled.folder)
+    dropped = ", ".join(f"{c.name} {c.dropped:,}" for c in distilled.counts if c.dropped) or "nothing"
+    kept, written = f"{distilled.kept:,} traces kept", f"{distilled.written:,} rows written"
+    display.line("filtered", f"{kept}, {written} (dropped: {dropped})")
+    if distilled.said_before:
+        display.note(f"{distilled.said_before:,} rows say what others do, and are learned from once")
+    return distilled
+
+
+def _train_and_evaluate(
+    context: RunContext,
+    recipe: Recipe,
+    student: StudentSettings,
+    tasks: TaskSet,
+    distilled: Distilled,
+    teacher: dict[str, ScoredAttempt],
+) -> Evaluated | None:
+    rows = distilled.training
+    lint = partial(lint_traces, recipe, student, tasks, rows)
+    model = train(context, student, rows, context.folder.path / STUDENT, STUDENT, lint=lint)
+    if recipe.evaluate is None:
+        return None
+    return Evaluator(context, recipe, student, recipe.evaluate).evaluate(tasks, distilled, model, teacher=teacher)
 
 
 def _nothing_accepted(outcomes: Outcomes) -> str:

@@ -11,22 +11,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from stillroom.errors import InputError
-from stillroom.recipes import runner
+from stillroom.errors import InputError, RunFolderError
 from stillroom.recipes.calibration_runner import CalibrationResult, run_calibration
+from stillroom.recipes.context import opened
 from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder, run_path
-from stillroom.recipes.loading import AnyRecipe, Loaded, load_any
+from stillroom.recipes.loading import Loaded, load_any
 from stillroom.recipes.loop_runner import LoopResult, LoopRun
 from stillroom.recipes.loop_schema import LoopRecipe
 from stillroom.recipes.pilot import PilotResult
-from stillroom.recipes.preference_runner import PreferenceResult, PreferenceRun
+from stillroom.recipes.preference_runner import PreferenceResult, run_preferences
 from stillroom.recipes.preference_schema import CalibrationRecipe, PreferenceRecipe
 from stillroom.recipes.progressive_runner import ProgressiveResult, run_stages
 from stillroom.recipes.progressive_schema import ProgressiveRecipe
-from stillroom.recipes.sampling_stage import off_the_loop
+from stillroom.recipes.runner import RunResult, pilot_traces, run_traces
+from stillroom.recipes.schema import Recipe
+from stillroom.sampling.run_async import off_the_loop
 
-Result = runner.RunResult | PilotResult | PreferenceResult | CalibrationResult | LoopResult | ProgressiveResult
+Result = RunResult | PilotResult | PreferenceResult | CalibrationResult | LoopResult | ProgressiveResult
 
 
 @off_the_loop
@@ -45,36 +47,28 @@ def run(
     (recipes of one run of traces only). Raises InputError before anything is paid for, RunError after.
     """
     loaded, shown = load_any(recipe, set), display or Display()
-    match loaded.recipe:
-        case PreferenceRecipe() as preferences:
-            _no_pilot(pilot, loaded)
-            return _preferences(Loaded(preferences, loaded.base, loaded.path), out, shown)
-        case CalibrationRecipe() as calibration:
-            _no_pilot(pilot, loaded)
-            folder = RunFolder(run_path(out, calibration.name), calibration.name)
+    found, base, path = loaded
+    if pilot is not None and (not isinstance(found, Recipe) or isinstance(found, LoopRecipe)):
+        raise InputError(f"--pilot forecasts recipes of traces; {found.name} is of another kind: drop it")
+    place = run_path(out, found.name)
+    if isinstance(found, Recipe) and not isinstance(found, LoopRecipe) and (place / "rounds").is_dir():
+        raise RunFolderError(f"{place} is the folder of a loop: give another folder with --out")
+    folder = RunFolder(place, found.name)
+    match found:
+        case PreferenceRecipe():
+            preferences = Loaded(found, base, path)
+            with opened(folder, preferences, shown) as context:
+                return run_preferences(context, preferences)
+        case CalibrationRecipe():
             folder.tell(shown)
-            return run_calibration(Loaded(calibration, loaded.base, loaded.path), folder, shown)
-        case LoopRecipe() as loop:
-            _no_pilot(pilot, loaded)
-            folder = RunFolder(run_path(out, loop.name), loop.name)
+            return run_calibration(Loaded(found, base, path), folder, shown)
+        case LoopRecipe():
             folder.tell(shown)
-            return LoopRun(Loaded(loop, loaded.base, loaded.path), folder, shown).execute()
-        case ProgressiveRecipe() as progressive:
-            _no_pilot(pilot, loaded)
-            folder = RunFolder(run_path(out, progressive.name), progressive.name)
+            return LoopRun(Loaded(found, base, path), folder, shown).execute()
+        case ProgressiveRecipe():
             folder.tell(shown)
-            return run_stages(Loaded(progressive, loaded.base, loaded.path), folder, shown)
-    if pilot is None:
-        return runner.run(recipe, set=set, out=out, display=shown)
-    return runner.run(recipe, set=set, out=out, pilot=pilot, display=shown)
-
-
-def _preferences(loaded: Loaded[PreferenceRecipe], out: str | Path | None, display: Display) -> PreferenceResult:
-    folder = RunFolder(run_path(out, loaded.recipe.name), loaded.recipe.name)
-    with folder.opened(display) as ledger:
-        return PreferenceRun(loaded, folder, ledger, display).execute()
-
-
-def _no_pilot(pilot: int | None, loaded: Loaded[AnyRecipe]) -> None:
-    if pilot is not None:
-        raise InputError(f"--pilot forecasts recipes of traces; {loaded.recipe.name} is of another kind: drop it")
+            return run_stages(Loaded(found, base, path), folder, shown)
+        case Recipe():
+            traces = Loaded(found, base, path)
+            with opened(folder, traces, shown) as context:
+                return run_traces(context, traces).result if pilot is None else pilot_traces(context, traces, pilot)

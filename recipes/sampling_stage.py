@@ -1,51 +1,167 @@
-"""Runs the core over tasks as one stage of a run: progress, Ctrl-C, and to each outcome the place of its task.
+"""Asks models: the one way in which a run puts tasks to a teacher or a student, through the core and its ledger.
+
+    answer(context, tasks.test, as_teacher(model, student, 64), scorer, once, greedy, label="after", paid=False)
+
+    async with open_sampler(context, recipe.teacher, scorer, who="teacher") as sampler:      # for more than one round
+        await sampler.answer_into(tasks.train, recipe.keep, outcomes.add, label="sampling")
 
 The first Ctrl-C stops drawing: what is in flight is answered and kept. The second ends at once; what was answered is
 kept all the same.
-
-A notebook runs an event loop already, in which no other can run: the calls that a user makes there (`off_the_loop`)
-are made in a thread, ledger and all.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
-import ctypes
 import functools
 import signal
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from stillroom.errors import Interrupted
+from stillroom.recipes.context import RunContext
 from stillroom.recipes.display import UNCOUNTED, Display
 from stillroom.sampling.core import Core
-from stillroom.sampling.records import Outcome, Task
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-_in_threads: list[Callable[[], object]] = []
-"""What a Ctrl-C in the main thread does to the sampling that goes on in another, the innermost last."""
-
-
-async def sample(core: Core, tasks: Sequence[Task], label: str, display: Display) -> list[Outcome]:
-    """All outcomes, in the order of `tasks`: for tasks that are few. Raises as `sample_into` does."""
-    outcomes: dict[int, Outcome] = {}
-    await sample_into(core, tasks, label, display, lambda place, outcome: outcomes.update({place: outcome}))
-    return [outcomes[place] for place in range(len(tasks))]
+from stillroom.sampling.counts import Counts
+from stillroom.sampling.policy import Policy
+from stillroom.sampling.records import Outcome, SamplingParams, ScoredAttempt, Task
+from stillroom.sampling.run_async import run_async, stopped_by
+from stillroom.sampling.scorer import Scorer
+from stillroom.sampling.teachers.base import Teacher, dtype_of
+from stillroom.sampling.teachers.factory import make_teacher
+from stillroom.sampling.teachers.settings import TeacherSettings, TransformersSettings
+from stillroom.students.settings import StudentSettings
 
 
-async def sample_into(
+class Answers(NamedTuple):
+    """Outcomes in the order of the tasks, and what they took."""
+
+    outcomes: list[Outcome]
+    counts: Counts
+
+    @property
+    def first(self) -> dict[str, ScoredAttempt]:
+        """The first attempt at each task that has one, by task id."""
+        return {o.task.id: o.attempts[0] for o in self.outcomes if o.attempts}
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """A teacher and a scorer, open on a run's ledger (see `open_sampler`). `paid`: what it is asked counts towards
+    the run's limits; a local student costs nothing."""
+
+    context: RunContext
+    settings: TeacherSettings
+    teacher: Teacher
+    scorer: Scorer
+    paid: bool
+
+    async def answer(
+        self,
+        tasks: Sequence[Task],
+        policy: Policy,
+        sampling: SamplingParams | None = None,
+        *,
+        label: str,
+        ahead: bool = True,
+    ) -> Answers:
+        """All outcomes, held in memory. `sampling`: None for the teacher's own. Raises as `answer_into` does."""
+        found: dict[int, Outcome] = {}
+        counts = await self.answer_into(tasks, policy, found.__setitem__, sampling, label=label, ahead=ahead)
+        return Answers([found[place] for place in range(len(tasks))], counts)
+
+    async def answer_into(
+        self,
+        tasks: Sequence[Task],
+        policy: Policy,
+        take: Callable[[int, Outcome], object],
+        sampling: SamplingParams | None = None,
+        *,
+        label: str,
+        ahead: bool = True,
+    ) -> Counts:
+        """Hands each outcome to `take` as it comes, with the place of its task in `tasks`; holds none of them.
+
+        `label`: in the display's margin. `ahead`: idle slots go to draws that are merely expected to be needed.
+        Raises what Core.run raises, Interrupted after Ctrl-C.
+        """
+        core = Core(
+            self.teacher,
+            self.scorer,
+            policy,
+            self.context.ledger,
+            sampling=sampling or self.settings.sampling,
+            seed=self.context.seed,
+            prompt=self.settings.teacher_prompt,
+            retry=self.settings.retry,
+            meter=self.context.meter if self.paid else None,
+            prices=self.context.prices if self.paid else None,
+            ahead=ahead,
+        )
+        await run_core(core, tasks, label, self.context.display, take)
+        return core.counts
+
+
+@contextlib.asynccontextmanager
+async def open_sampler(
+    context: RunContext,
+    settings: TeacherSettings,
+    scorer: Scorer,
+    *,
+    who: str,
+    paid: bool = True,
+    teacher: Teacher | None = None,
+) -> AsyncIterator[Sampler]:
+    """Closes teacher and scorer at the end, and notes what the model computed in under `who` in `run.json`.
+
+    `teacher`: one that `settings` made before, None to make it here. Raises what `make_teacher` raises.
+    """
+    teacher = teacher or make_teacher(settings, base=context.base)
+    try:
+        yield Sampler(context, settings, teacher, scorer, paid)
+    finally:
+        context.folder.note_dtype(who, dtype_of(teacher))
+        await teacher.close()
+        await scorer.close()
+
+
+def answer(
+    context: RunContext,
+    tasks: Sequence[Task],
+    teacher: TeacherSettings,
+    scorer: Scorer,
+    policy: Policy,
+    sampling: SamplingParams,
+    *,
+    label: str,
+    paid: bool = True,
+) -> Answers:
+    """Asks one model about all tasks, through the ledger: nothing that is on record is asked again.
+
+    Closes the scorer. Raises what `make_teacher` and Core.run raise, Interrupted after Ctrl-C.
+    """
+
+    async def asked() -> Answers:
+        async with open_sampler(context, teacher, scorer, who=label, paid=paid) as sampler:
+            return await sampler.answer(tasks, policy, sampling, label=label)
+
+    return run_async(asked())
+
+
+def as_teacher(model: str, student: StudentSettings, concurrency: int) -> TransformersSettings:
+    """A local student as the model that answers, under its own system prompt."""
+    return TransformersSettings(
+        kind="transformers", model=model, concurrency=concurrency, dtype=student.dtype, system=student.system
+    )
+
+
+async def run_core(
     core: Core, tasks: Sequence[Task], label: str, display: Display, take: Callable[[int, Outcome], object]
 ) -> None:
-    """Hands each outcome to `take` as it comes, with the place of its task in `tasks`; holds none of them.
-
-    Raises what Core.run raises, Interrupted after Ctrl-C.
-    """
-    places: dict[str, int] = {}  # of the tasks that the core is at
+    """Runs the core with progress and Ctrl-C; hands each outcome to `take` with the place of its task."""
+    places: dict[str, int] = {}  # of the tasks that are open in the core
     core.counts.tasks_total = len(tasks)
 
     def opened() -> Iterator[Task]:
@@ -79,11 +195,8 @@ def _ctrl_c(core: Core, display: Display) -> Iterator[None]:
             current.cancel()
 
     if threading.current_thread() is not threading.main_thread():
-        _in_threads.append(stop := functools.partial(loop.call_soon_threadsafe, on_signal))
-        try:
+        with stopped_by(functools.partial(loop.call_soon_threadsafe, on_signal)):
             yield
-        finally:
-            _in_threads.remove(stop)
         return
     try:
         loop.add_signal_handler(signal.SIGINT, on_signal)
@@ -94,52 +207,3 @@ def _ctrl_c(core: Core, display: Display) -> Iterator[None]:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGINT)
-
-
-def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine to its end."""
-    return asyncio.run(work)
-
-
-def off_the_loop(function: Callable[P, T]) -> Callable[P, T]:
-    """The function, called in a thread where an event loop is running already. Ctrl-C reaches it there, too."""
-
-    @functools.wraps(function)
-    def called(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return function(*args, **kwargs)
-        return _in_a_thread(functools.partial(function, *args, **kwargs))
-
-    return called
-
-
-def _in_a_thread(call: Callable[[], T]) -> T:
-    result: list[T] = []
-    errors: list[BaseException] = []
-
-    def target() -> None:
-        try:
-            result.append(call())
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-            errors.append(error)
-
-    thread = threading.Thread(target=contextvars.copy_context().run, args=(target,))
-    thread.start()
-    while thread.is_alive():
-        try:
-            thread.join()
-        except KeyboardInterrupt:
-            _interrupt(thread)
-    if errors:
-        raise errors[0]
-    return result[0]
-
-
-def _interrupt(thread: threading.Thread) -> None:
-    """Stops the sampling in the thread as a Ctrl-C does; what else it does, a training say, is ended where it is."""
-    if _in_threads:
-        _in_threads[-1]()
-    elif thread.ident is not None:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt))

@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from stillroom.recipes.evaluation_schema import Baseline, EvaluateSettings
 from stillroom.sampling.limits import Limits, Prices
 from stillroom.sampling.policy import Budget, Policy, Until
+from stillroom.sampling.records import SamplingParams
 from stillroom.sampling.teachers.settings import RecordedSettings, TeacherSettings
 from stillroom.students.settings import StudentSettings
+from stillroom.traces.answers import AnswerChecker, AnswerScorer
 from stillroom.traces.answers.policies import Policies
 from stillroom.traces.filters import Filters
 from stillroom.traces.tasks import TaskSettings
@@ -39,6 +41,20 @@ class ScorerSettings(BaseModel):
     memory_mb: int = Field(default=2048, ge=256)
     workers: int | None = Field(default=None, ge=1)
     policies: Policies = Policies()
+
+    def checker(self) -> AnswerChecker:
+        """The checker, without workers yet; close it."""
+        return AnswerChecker(self.workers, self.timeout_s, self.memory_mb, policies=self.policies)
+
+    def make(self) -> AnswerScorer:
+        """The scorer; close it."""
+        return AnswerScorer(self.checker())
+
+    @property
+    def identity(self) -> str:
+        """The scorer's."""
+        with self.checker() as checker:
+            return AnswerScorer(checker).identity
 
 
 def _holds_out(tasks: TaskSettings) -> bool:
@@ -84,6 +100,15 @@ class Recipe(BaseModel):
         if self.tasks.reference is None:
             raise ValueError("scorer.kind answer needs a reference: name its field in tasks.reference")
         return self
+
+    @property
+    def greedy(self) -> SamplingParams:
+        """How the held-out tasks are answered: within the evaluation's limit of tokens, or the teacher's."""
+        sampling, evaluate = self.teacher.sampling, self.evaluate
+        limit, stop = (None, None) if evaluate is None else (evaluate.max_tokens, evaluate.stop)
+        return SamplingParams(
+            temperature=0, max_tokens=limit or sampling.max_tokens, stop=sampling.stop if stop is None else stop
+        )
 
     @property
     def grades_recorded(self) -> bool:

@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from stillroom.errors import InputError, MissingFile, RecipeError
-from stillroom.judges.calibrate import Calibration, calibrate
-from stillroom.judges.gate import GateSettings, GateVerdict, gate
+from stillroom.judges.gate import GateSettings
 from stillroom.judges.labelled import load_labelled
 from stillroom.preferences.audit import Audit, audit_rows
+from stillroom.recipes.context import opened
 from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder, run_path
-from stillroom.recipes.judging_stage import judge_of
+from stillroom.recipes.judging_stage import Calibrated, calibrated_judge
 from stillroom.recipes.loading import Loaded, load_any
-from stillroom.recipes.preference_runner import PreferenceRun
 from stillroom.recipes.preference_schema import PreferenceRecipe
-from stillroom.recipes.sampling_stage import off_the_loop, run_async
+from stillroom.sampling.run_async import off_the_loop, run_async
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +36,6 @@ class PairsFound:
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for JSON; without the rows."""
         return {"path": str(self.path), "pairs": len(self.rows), "audit": self.audit.as_dict()}
-
-
-@dataclass(frozen=True, slots=True)
-class Calibrated:
-    """A judge on labelled pairs, and whether it passes the gate."""
-
-    calibration: Calibration
-    gate: GateVerdict
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
-        return {"gate": self.gate._asdict(), "calibration": self.calibration.model_dump(mode="json")}
 
 
 def pairs(path: str | Path) -> PairsFound:
@@ -122,16 +109,7 @@ def calibrate_judge(
         raise RecipeError(f"{loaded.path} names no labelled pairs: add `gate: {{labelled: …}}`, or give --labelled")
     path = Path(labelled) if labelled is not None else loaded.base / (settings.labelled if settings else "")
     limits = settings if settings is not None else GateSettings()
-    folder = run_path(out, loaded.recipe.name)
-    run_folder = RunFolder(folder, loaded.recipe.name)
-    shown = display or Display()
-    with run_folder.opened(shown) as ledger:
-        run = PreferenceRun(Loaded(loaded.recipe, loaded.base, loaded.path), run_folder, ledger, shown)
-        found = run_async(_measure(run, path))
-    return Calibrated(found, gate(found, limits))
-
-
-async def _measure(run: PreferenceRun, path: Path) -> Calibration:
-    pairs = load_labelled(path)
-    async with judge_of(run, run.recipe.judge) as made:
-        return await calibrate(made.judge, pairs, seed=run.recipe.seed, kind=made.kind)
+    run_folder = RunFolder(run_path(out, loaded.recipe.name), loaded.recipe.name)
+    preferences = Loaded(loaded.recipe, loaded.base, loaded.path)
+    with opened(run_folder, preferences, display or Display()) as context:
+        return run_async(calibrated_judge(context, preferences.recipe, load_labelled(path), limits))

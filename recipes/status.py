@@ -24,11 +24,11 @@ from stillroom.recipes.loading import AnyRecipe, Loaded, load_any
 from stillroom.recipes.plan import PAID, Plan, Use, plan
 from stillroom.recipes.preference_plan import PreferencePlan, preference_plan
 from stillroom.recipes.preference_schema import PreferenceRecipe
-from stillroom.recipes.sampling_stage import off_the_loop
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.ledger import Ledger, Salvaged, Totals
 from stillroom.sampling.printing import Table, Terminal, json_text, plain, terminal
+from stillroom.sampling.run_async import off_the_loop
 from stillroom.sampling.secrets import named_in
 from stillroom.sampling.writing import reachable
 from stillroom.students.evaluate.results import ACCURACY, Evaluation, read_eval

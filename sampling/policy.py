@@ -257,6 +257,27 @@ class Budget(_Policy):
         return -(self.share(tally) - tally.accepted) / self.share(tally)
 
 
+class EveryDraw(Fixed):
+    """So many draws of each task, whatever comes out of them.
+
+    For measuring: what cannot be scored is not drawn again, or the number of draws would depend on how they came out
+    and every measure over them would be biased."""
+
+    def stop(self, tally: Tally) -> StopReason | None:
+        """When all are drawn."""
+        if tally.spent + tally.unscored < self.attempts:
+            return None
+        return StopReason.SATISFIED if tally.accepted else StopReason.EXHAUSTED
+
+    def needed(self, tally: Tally) -> int:
+        """All that are left."""
+        return max(0, self.attempts - tally.spent - tally.unscored)
+
+
+ONCE = Until(per_task=1, max_attempts=1)
+"""One answer to each task: what a user of the model would get. What cannot be scored is drawn again, a few times."""
+
+
 def _kind(value: object) -> str:
     found = value.get("policy", "until") if isinstance(value, dict) else getattr(value, "policy", "until")
     return str(found)

@@ -181,6 +181,11 @@ class StudentSettings(BaseModel):
             )
         return self
 
+    @property
+    def learns_from(self) -> Literal["rows", "pairs"]:
+        """What it is trained on."""
+        return "pairs" if self.method == "dpo" else "rows"
+
 
 def on_or_off(value: Any) -> Any:
     """A block that `false` leaves out, and `true` takes with its defaults."""

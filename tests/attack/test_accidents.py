@@ -27,7 +27,7 @@ from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder
 from stillroom.recipes.loading import load_any
 from stillroom.recipes.plan import Plan
-from stillroom.recipes.runner import run
+from stillroom.recipes.running import run
 from stillroom.recipes.status import attempts, status
 from stillroom.sampling import models
 from stillroom.sampling.core import Core

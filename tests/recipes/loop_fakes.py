@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from stillroom.recipes.chain import Chain, Link
+from stillroom.recipes.chain import Chain
+from stillroom.recipes.context import RunContext
 from stillroom.recipes.display import Display
-from stillroom.recipes.distil import Distilled, distil
+from stillroom.recipes.distil import distil
+from stillroom.recipes.evaluation_stage import Evaluated
 from stillroom.recipes.folder import RunFolder
 from stillroom.recipes.forgetting import Forgotten
 from stillroom.recipes.loading import Loaded
@@ -22,13 +24,13 @@ from stillroom.recipes.loop_rounds import Round, Rounds
 from stillroom.recipes.loop_schema import LoopRecipe
 from stillroom.recipes.loop_tasks import held_out
 from stillroom.recipes.rounds import RoundPlan
-from stillroom.recipes.runner import Run, RunResult
+from stillroom.recipes.runner import FinishedRun, RunResult
 from stillroom.recipes.schema import Recipe
+from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.records import (
     Attempt,
     FinishReason,
     Outcome,
-    SamplingParams,
     ScoredAttempt,
     State,
     StopReason,
@@ -36,6 +38,7 @@ from stillroom.sampling.records import (
     Verdict,
 )
 from stillroom.students.evaluate.guard import GuardReport, RoundFacts
+from stillroom.students.evaluate.results import Evaluation
 from stillroom.traces.tasks import TaskSet, load_tasks
 
 QUIET = Display(quiet=True)
@@ -118,34 +121,13 @@ class Asked(NamedTuple):
     given: bool
 
 
-@dataclass
-class FakeRun:
-    """What of a run is looked at when it is done."""
-
-    loaded: Loaded[Recipe]
-    folder: RunFolder
-    tasks: TaskSet
-    distilled: Distilled
-    answers: dict[str, dict[str, ScoredAttempt]]
-    forgetting: dict[str, Forgotten]
-    validation: dict[str, dict[str, ScoredAttempt]] = field(default_factory=dict)
-    display: Display = QUIET
-
-    @property
-    def recipe(self) -> Recipe:
-        return self.loaded.recipe
-
-    def greedy(self) -> SamplingParams:
-        return SamplingParams(temperature=0, max_tokens=8)
-
-
 class FakeChain:
     """In the place of a chain: each run does what the script says next. `asked`: all that were asked for."""
 
     def __init__(self, script: Iterable[Scripted | BaseException]) -> None:
         self.script, self.asked = list(script), list[Asked]()
 
-    def run(self, loaded: Loaded[Recipe], folder: Path, *, given: TaskSet | None = None) -> Link:
+    def run(self, loaded: Loaded[Recipe], folder: Path, *, given: TaskSet | None = None) -> FinishedRun:
         tasks = given or load_tasks(loaded.recipe.tasks, base=loaded.base, seed=loaded.recipe.seed)
         self.asked.append(Asked(loaded.recipe, folder, tasks, given is not None))
         said = self.script.pop(0)
@@ -154,7 +136,7 @@ class FakeChain:
         return finished(said, loaded, folder, tasks)
 
 
-def finished(said: Scripted, loaded: Loaded[Recipe], folder: Path, tasks: TaskSet) -> Link:
+def finished(said: Scripted, loaded: Loaded[Recipe], folder: Path, tasks: TaskSet) -> FinishedRun:
     """A finished run."""
     run_folder = RunFolder(folder, loaded.recipe.name)
     outcomes = sampled(said, tasks.train, folder.name)
@@ -165,9 +147,14 @@ def finished(said: Scripted, loaded: Loaded[Recipe], folder: Path, tasks: TaskSe
     measured = {who: held(tasks.test, share, finish) for who, share in shares.items() if share is not None}
     seen = ("student_before", "student_after") if tasks.validation else ()
     validation = {who: held(tasks.validation, said.validated, finish) for who in seen}
-    run = FakeRun(loaded, run_folder, tasks, distilled, measured, said.forgotten, validation)
+    evaluated = Evaluated(Evaluation(results=()), measured, validation, said.forgotten)
     result = RunResult(folder, len(tasks.train), outcomes.attempts, distilled.kept, distilled.written)
-    return Link(cast(Run, run), result)
+    return FinishedRun(context_in(run_folder, loaded.base), loaded.recipe, tasks, distilled, result, evaluated)
+
+
+def context_in(folder: RunFolder, base: Path) -> RunContext:
+    """A context in which nothing is asked."""
+    return RunContext(folder, cast(Ledger, None), QUIET, base, 0)
 
 
 def sampled(said: Scripted, tasks: Sequence[Task], who: str) -> Held:
@@ -211,22 +198,21 @@ def run_rounds(
     return list(rounds_of(loaded, chain).run()), chain, loaded
 
 
-def done(number: int, *, right: float = 0.5, first: float = 0.0, level: int = 0, link: Link | None = None) -> Round:
+def done(
+    number: int, *, right: float = 0.5, first: float = 0.0, level: int = 0, run: FinishedRun | None = None
+) -> Round:
     """A round for planning the next one."""
     facts = RoundFacts(right={f"t{i}": float(i < right * 100) for i in range(100)})
-    return Round(RoundPlan(number, level=level), link or student_of(number), facts, GuardReport(()), first)
+    return Round(RoundPlan(number, level=level), run or student_of(number), facts, GuardReport(()), first)
 
 
-def student_of(number: int) -> Link:
-    """A link of which only the student is known: `/runs/rounds/<number>/student/…`."""
+def student_of(number: int) -> FinishedRun:
+    """A run of which only the student is known: `/runs/rounds/<number>/student/…`."""
 
     @dataclass
     class Place:
         path: Path
 
-    @dataclass
-    class Only:
-        folder: Place
-
-    run = cast(Run, Only(Place(Path(f"/runs/rounds/{number}"))))
-    return Link(run, RunResult(Path(), 0, 0, 0, 0))
+    place: Any = Place(Path(f"/runs/rounds/{number}"))
+    nothing: Any = None
+    return FinishedRun(context_in(place, Path()), nothing, nothing, nothing, RunResult(Path(), 0, 0, 0, 0))

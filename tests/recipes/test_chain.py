@@ -11,10 +11,13 @@ import pytest
 
 from stillroom.recipes import chain
 from stillroom.recipes.chain import BEFORE_FILE, Chain, hand_on
+from stillroom.recipes.context import RunContext
 from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder
+from stillroom.recipes.loading import load_recipe
 from stillroom.recipes.loop_facts import LoopReport, RoundRow, lines
 from stillroom.students.evaluate.results import Evaluation
+from tests.conftest import write_sums
 
 
 def measured(folder: Path, text: str) -> Path:
@@ -39,19 +42,19 @@ def test_where_nothing_was_measured_nothing_is_laid(tmp_path: Path) -> None:
     assert not (tmp_path / "2").exists()
 
 
-class Timed:
+def timed(train: str | None) -> Any:
     """A run of which only the folder counts. `train`: the stage that it does; None: all was done before."""
 
-    def __init__(self, folder: Path, train: str | None) -> None:
-        self.folder, self.train = RunFolder(folder, "sums"), train
-
-    def execute(self) -> None:
-        self.folder.note(started=self.folder["started"] or "then")
-        if self.train == "killed":
+    def run_traces(context: RunContext, loaded: Any, *, given: Any = None) -> None:
+        folder = context.folder
+        folder.note(started=folder["started"] or "then")
+        if train == "killed":
             raise KeyboardInterrupt
-        if self.train is not None:
-            self.folder.mark("student", self.train)
-        self.folder.note(finished="now")
+        if train is not None:
+            folder.mark("student", train)
+        folder.note(finished="now")
+
+    return run_traces
 
 
 @pytest.mark.parametrize(
@@ -66,14 +69,14 @@ class Timed:
 def test_the_time_of_a_run_is_that_of_the_last_call_that_did_something(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[str | None], seconds: float, resumed: bool
 ) -> None:
+    recipe = write_sums(tmp_path, tasks=4)
     for number, train in enumerate(calls, 1):
         clock = iter((0.0, float(number)))
         monkeypatch.setattr(chain, "time", SimpleNamespace(monotonic=lambda clock=clock: next(clock)))
-        run: Any = Timed(tmp_path, train)
-        monkeypatch.setattr(Chain, "start", lambda *_, run=run, **__: run)
+        monkeypatch.setattr(chain, "run_traces", timed(train))
         with contextlib.suppress(KeyboardInterrupt), Chain(Display(quiet=True)) as runs:
-            runs.run(run, tmp_path)
-    facts = RunFolder(tmp_path, "sums")
+            runs.run(load_recipe(recipe), tmp_path / "run")
+    facts = RunFolder(tmp_path / "run", "sums")
     assert (facts["seconds"], facts["resumed"]) == (seconds, resumed)
 
 

@@ -17,10 +17,10 @@ from stillroom.errors import InputError, RunFolderError
 from stillroom.recipes.chain_status import counted, parts_of, parts_table, summed
 from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder
-from stillroom.recipes.runner import run
 from stillroom.recipes.status import Status, attempts, show_status, status
 from stillroom.sampling.ledger import Totals
 from tests.conftest import stillroom, write_sums
+from tests.recipes.runs import run
 
 PLACES = ("rounds/1", "rounds/2", "rounds/10", "stages/b", "stages/a", "controls/one_round")
 

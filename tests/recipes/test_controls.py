@@ -94,7 +94,8 @@ def test_unfiltered_is_as_large_as_the_student_and_has_its_system_prompt(tmp_pat
     found, distilled = control("control_unfiltered", outcomes, tmp_path, student=student)
     assert len(found.rows) == found.wanted == distilled.written == 8
     assert found.note is None
-    assert found.rows == distilled.control
+    firsts = {f"t{n}": wrong(n)[1] for n in range(1, 9)}  # every task's first attempt, and it is wrong
+    assert {row["task_id"]: row["completion"][0]["content"] for row in found.rows} == firsts
     assert {row["index"] for row in found.rows} == {0}
     assert {tuple(turn["role"] for turn in row["prompt"]) for row in found.rows} == {("system", "user")}
 

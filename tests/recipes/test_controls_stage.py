@@ -12,14 +12,16 @@ import pytest
 from stillroom.errors import LedgerError, NoRoom, StillroomError, TrainingError
 from stillroom.recipes import controls_stage
 from stillroom.recipes.controls_stage import Controls, train_controls
+from stillroom.recipes.display import Display
+from stillroom.recipes.evaluation_schema import Baseline, EvaluateSettings
 
-ASKED = ("control_unfiltered", "format_only")
+ASKED: tuple[Baseline, ...] = ("control_unfiltered", "format_only")
 
 
 def trained(folder: Path, patch: pytest.MonkeyPatch, error: StillroomError | None) -> Controls:
     """Two controls of three rows each, of which the first fails with `error`; two rows of the second are too long."""
 
-    def train(run: Any, tasks: Any, rows: Any, out: Path, label: str) -> str:
+    def train(context: Any, student: Any, rows: Any, out: Path, label: str, lint: Any) -> str:
         if error is not None and label == "control":
             raise error
         out.mkdir(parents=True)
@@ -29,11 +31,10 @@ def trained(folder: Path, patch: pytest.MonkeyPatch, error: StillroomError | Non
 
     patch.setattr(controls_stage, "train", train)
     patch.setattr(controls_stage, "control_rows", lambda *_: ([1, 2, 3], 3, None))
-    recipe = SimpleNamespace(evaluate=SimpleNamespace(baselines=ASKED))
-    run: Any = SimpleNamespace(recipe=recipe, folder=SimpleNamespace(path=folder))
+    context: Any = SimpleNamespace(folder=SimpleNamespace(path=folder), display=Display(quiet=True))
     distilled: Any = SimpleNamespace(earlier=())
-    tasks: Any = None
-    return train_controls(run, tasks, distilled)
+    nothing: Any = None
+    return train_controls(context, nothing, nothing, EvaluateSettings(baselines=ASKED), nothing, distilled)
 
 
 LEFT_OUT = "format_only was trained on 1 of its rows; left out by student.max_length or their end: 2 too_long"

@@ -12,10 +12,11 @@ import pytest
 from stillroom.errors import InputError, MissingFile
 from stillroom.recipes.display import Display
 from stillroom.recipes.distil import Distilled
-from stillroom.recipes.runner import RunResult, run
+from stillroom.recipes.runner import RunResult
 from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.traces.rows import SftRow, sft_file
 from tests.conftest import stillroom, write_sums
+from tests.recipes.runs import run
 
 QUIET = Display(quiet=True)
 

@@ -18,16 +18,17 @@ from typing import Any, NamedTuple
 import pytest
 
 from stillroom.errors import InputError, MissingExtra, MissingFile
-from stillroom.recipes import plotting, students_stage
+from stillroom.recipes import linting, plotting, students_stage
 from stillroom.recipes.display import Display
 from stillroom.recipes.evaluating import evaluate
-from stillroom.recipes.runner import RunResult, run
+from stillroom.recipes.runner import RunResult
 from stillroom.sampling.hashing import digest
 from stillroom.sampling.records import Request, Task, user
 from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.sampling.teachers.scripted import ScriptedTeacher
 from stillroom.students.evaluate.results import Evaluation, read_eval
 from tests.conftest import sum_answer, write_sums
+from tests.recipes.runs import run
 
 CONTROLS = ["control_unfiltered", "control_answers", "control_gold", "format_only"]
 EVERYBODY = ["student_before", "teacher", *CONTROLS]
@@ -63,7 +64,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Done:
         save(out / "merged", rows=digest(list(rows)), n=len(rows), seed=settings.seed)
         return SimpleNamespace(rows=len(rows), seconds=0.0, left_out=(), model=out / "merged")
 
-    def student(model: str, *, concurrency: int, dtype: str) -> ScriptedTeacher:
+    def student(model: str, **_: Any) -> ScriptedTeacher:
         shift = int(digest((Path(model) / "config.json").read_text(), 6), 16)
 
         def answer(request: Request) -> str:
@@ -81,7 +82,8 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Done:
     monkeypatch.setattr("stillroom.students.sft.train_sft", train_sft)
     monkeypatch.setattr("stillroom.sampling.teachers.transformers.TransformersTeacher", student)
     monkeypatch.setattr(RecordedTeacher, "sample", sample)
-    monkeypatch.setattr(students_stage, "_lint", lambda *_: None)
+    monkeypatch.setattr(linting, "lint_sft", lambda *_, **__: None)
+    monkeypatch.setattr(students_stage, "before_training", lambda *_, **__: None)
     monkeypatch.setattr(students_stage, "_NEEDED", ())
     return found
 

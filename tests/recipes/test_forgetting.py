@@ -16,22 +16,24 @@ from hypothesis import strategies as st
 
 from stillroom.errors import InputError, MissingFile, StillroomError
 from stillroom.recipes import forgetting
+from stillroom.recipes.context import RunContext, opened
 from stillroom.recipes.display import Display
 from stillroom.recipes.evaluation_schema import Forgetting
 from stillroom.recipes.folder import RunFolder
 from stillroom.recipes.forgetting import Forgotten, check_forgetting, forgetting_results, measure_forgetting
 from stillroom.recipes.loading import load_recipe
-from stillroom.recipes.runner import Run
+from stillroom.recipes.schema import ScorerSettings
 from stillroom.sampling import models
-from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.records import Completion, Request, Usage
 from stillroom.sampling.teachers import transformers
 from stillroom.students.evaluate.perplexity import TextLoss
 from stillroom.students.evaluate.results import Result
+from stillroom.students.settings import StudentSettings
 from tests.conftest import write_sums
 
 AFTER, BEFORE = "student_after", "student_before"
 SPECIAL = ["<|pad|>", "<|end|>"]
+SCORER = ScorerSettings()
 
 
 @dataclass
@@ -45,7 +47,7 @@ class Local:
     systems: list[str | None] = field(default_factory=list)
     dies_at: str | None = None
 
-    def teacher(self, model: str, *, concurrency: int, dtype: str) -> Any:
+    def teacher(self, model: str, *, concurrency: int, **_: Any) -> Any:
         return ScriptedTeacher(self, model, concurrency)
 
     def losses(self, model: str, texts: Mapping[str, str], dtype: str) -> Iterator[tuple[str, TextLoss]]:
@@ -87,14 +89,14 @@ def local(monkeypatch: pytest.MonkeyPatch) -> Local:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Run]:
+def running(folder: Path) -> Iterator[RunContext]:
     """A run of the path of traces, as its last stage has it."""
     student = {"model": "m", "method": "sft"}
     tasks = {"source": "jsonl", "path": "tasks.jsonl", "test": 2}
     recipe = write_sums(folder, tasks=16, student=student, evaluate={"baselines": ["student_before"]})
     recipe.write_text(json.dumps(json.loads(recipe.read_text()) | {"tasks": tasks}))
-    with Ledger.open(folder / "run") as ledger:
-        yield Run(load_recipe(recipe), RunFolder(folder / "run", "sums"), ledger, Display(quiet=True))
+    with opened(RunFolder(folder / "run", "sums"), load_recipe(recipe), Display(quiet=True)) as context:
+        yield context
 
 
 def settings(**changes: Any) -> Forgetting:
@@ -109,9 +111,16 @@ def write_texts(folder: Path, count: int = 4) -> None:
 
 
 def measure(
-    run: Run, wanted: Forgetting | None = None, who: str = AFTER, model: str = "new", system: str | None = None
+    context: RunContext,
+    wanted: Forgetting | None = None,
+    who: str = AFTER,
+    model: str = "new",
+    system: str | None = None,
+    scorer: ScorerSettings = SCORER,
 ) -> Forgotten:
-    return measure_forgetting(run, wanted or settings(), who, model, system=system)
+    student = StudentSettings(model="m", system=system)
+    found = measure_forgetting(context, wanted or settings(), {who: model}, student, scorer=scorer, concurrency=64)
+    return found[who]
 
 
 # -- measuring -----------------------------------------------------------------------------------------------------
@@ -191,6 +200,7 @@ def _edit_tasks(folder: Path) -> None:
 CHANGES: dict[str, tuple[dict[str, Any], Callable[[Path], object]]] = {
     "model": ({"model": "newer"}, lambda folder: None),
     "system": ({"system": "Be brief."}, lambda folder: None),
+    "scorer": ({"scorer": ScorerSettings.model_validate({"policies": {"rounding": "never"}})}, lambda folder: None),
     "settings": ({"wanted": settings(max_tokens=65)}, lambda folder: None),
     "texts": ({}, lambda folder: write_texts(folder, 5)),
     "tasks": ({}, _edit_tasks),
@@ -246,7 +256,7 @@ def test_what_cannot_be_read_is_refused_before_anything_is_asked(
     write_texts(tmp_path)
     with running(tmp_path) as run:
         with pytest.raises(error, match=message):
-            check_forgetting(wanted, base=run.loaded.base, seed=0)
+            check_forgetting(wanted, base=run.base, seed=0)
         with pytest.raises(error, match=message):
             measure(run, wanted)
     assert (local.asked, local.read) == ([], [])

@@ -10,8 +10,8 @@ import pytest
 
 from stillroom.errors import Interrupted
 from stillroom.recipes.display import Display
-from stillroom.recipes.runner import run
 from tests.conftest import ModelServer, served_by, stillroom, sums_until, write_sums
+from tests.recipes.runs import pilot, run
 
 QUIET = Display(quiet=True)
 ALL = 10_000
@@ -58,11 +58,11 @@ def test_the_command_ends_with_exit_code_1_and_says_what_to_do(tmp_path: Path, m
 
 def test_a_pilot_forecasts_what_the_run_then_takes(tmp_path: Path, model_server: ModelServer) -> None:
     recipe = recipe_of(tmp_path, model_server, tasks=60, prices=PRICES)
-    pilot = run(recipe, out=tmp_path / "run", pilot=40, display=QUIET)
+    tried = pilot(recipe, out=tmp_path / "run", count=40, display=QUIET)
     paid = len(model_server.bodies)
     whole = run(recipe, out=tmp_path / "run", display=QUIET)
     facts = json.loads((tmp_path / "run" / "run.json").read_text())["sampling"]
     assert facts["reused"] >= paid - facts["cancelled"]
-    assert pilot.attempts.low <= whole.attempts <= pilot.attempts.high
-    assert pilot.usd is not None
-    assert pilot.usd.value == pytest.approx(pilot.attempts.value / 100)
+    assert tried.attempts.low <= whole.attempts <= tried.attempts.high
+    assert tried.usd is not None
+    assert tried.usd.value == pytest.approx(tried.attempts.value / 100)

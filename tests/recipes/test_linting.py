@@ -196,7 +196,9 @@ def broken(ran: tuple[Path, Path], student: Path) -> tuple[Any, RunFolder]:
         {"prompt": [{"role": "user", "content": "q"}], "completion": [{"role": "assistant", "content": t}]}
         for t in " a"
     ]
-    return lint_traces(loaded.recipe, tasks, rows, check=False), RunFolder(ran[1], "sums")
+    settings = loaded.recipe.student
+    assert settings is not None
+    return lint_traces(loaded.recipe, settings, tasks, rows, check=False), RunFolder(ran[1], "sums")
 
 
 def test_an_error_stops_the_run_after_it_was_kept_and_told(ran: tuple[Path, Path], student: Path) -> None:

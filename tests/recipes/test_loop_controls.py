@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,10 +14,13 @@ from stillroom.errors import LedgerError, NoRoom, NothingLeft, StillroomError, T
 from stillroom.recipes import loop_controls
 from stillroom.recipes.chain import Chain
 from stillroom.recipes.controls import control_rows
+from stillroom.recipes.evaluation_stage import Evaluator
 from stillroom.recipes.folder import RunFolder
 from stillroom.recipes.loop_controls import ControlStage, LoopControls
 from stillroom.recipes.loop_rounds import Round
-from stillroom.sampling.records import Outcome, State, Task
+from stillroom.recipes.sampling_stage import Answers
+from stillroom.sampling.counts import Counts
+from stillroom.sampling.records import State, Task
 from stillroom.traces.rows import SftRow
 from tests.recipes.loop_fakes import FakeChain, Scripted, answer, outcome, run_rounds, write_tasks
 
@@ -33,21 +36,21 @@ class Workshop:
     marked_in: dict[str, Path] = field(default_factory=dict)
     tested: dict[str, list[Task]] = field(default_factory=dict)
 
-    def train(self, run: Any, tasks: Any, rows: list[SftRow], out: Path, label: str) -> str:
-        self.rows[label], self.places[label], self.marked_in[label] = rows, out, run.folder.path
+    def train(self, context: Any, student: Any, rows: list[SftRow], out: Path, label: str, lint: Any) -> str:
+        self.rows[label], self.places[label], self.marked_in[label] = rows, out, context.folder.path
         return f"model of {label}"
 
-    def of_student(self, run: Any, tasks: Sequence[Task], label: str, model: str, how: Any) -> list[Outcome]:
+    def ask(self, _: Evaluator, tasks: Sequence[Task], label: str, model: str) -> Answers:
         assert model == f"model of {label}"
         self.tested[label] = list(tasks)
-        return [outcome(task, answer(task, State.ACCEPTED)) for task in tasks]
+        return Answers([outcome(task, answer(task, State.ACCEPTED)) for task in tasks], Counts())
 
 
 @pytest.fixture
 def workshop(monkeypatch: pytest.MonkeyPatch) -> Workshop:
     found = Workshop()
     monkeypatch.setattr(loop_controls, "train", found.train)
-    monkeypatch.setattr(loop_controls, "of_student", found.of_student)
+    monkeypatch.setattr(Evaluator, "ask", lambda *args: found.ask(*args))
     return found
 
 
@@ -63,7 +66,7 @@ class Held:
     @property
     def training(self) -> list[SftRow]:
         """What the last kept student learned from."""
-        link = [each for each in self.rounds if each.kept][-1].link
+        link = [each for each in self.rounds if each.kept][-1].run
         assert link is not None
         return link.distilled.training
 
@@ -77,9 +80,9 @@ def controls(
     rounds, chain, loaded = run_rounds(folder, script, loop, evaluate=evaluate)
     chain.script = [] if last is None else [last]
     chain.asked.clear()
-    kept = [each for each in rounds if each.kept]
-    test = kept[0].link.tasks.test if kept[0].link is not None else ()
-    stage = ControlStage(loaded, RunFolder(folder / "run", "sums"), cast(Chain, chain), kept, test)
+    kept = [each.run for each in rounds if each.kept and each.run is not None]
+    context = replace(kept[-1].context, folder=RunFolder(folder / "run", "sums"))
+    stage = ControlStage(loaded, context, cast(Chain, chain), kept, kept[0].tasks.test)
     return Held(rounds, chain, stage.run(), folder / "run")
 
 
@@ -94,10 +97,10 @@ def said(rows: Sequence[SftRow]) -> list[tuple[str, str]]:
 def test_a_control_that_cannot_be_trained_takes_nothing_from_the_rounds(
     tmp_path: Path, workshop: Workshop, monkeypatch: pytest.MonkeyPatch, error: StillroomError, told: bool
 ) -> None:
-    def fails(run: Any, tasks: Any, rows: Any, out: Path, label: str) -> str:
+    def fails(context: Any, student: Any, rows: Any, out: Path, label: str, lint: Any) -> str:
         if label == "control":
             raise error
-        return workshop.train(run, tasks, rows, out, label)
+        return workshop.train(context, student, rows, out, label, lint)
 
     monkeypatch.setattr(loop_controls, "train", fails)
     asked = ["control_unfiltered", "format_only"]
@@ -113,11 +116,11 @@ def test_a_control_that_cannot_be_trained_takes_nothing_from_the_rounds(
 def test_rows_that_the_training_left_out_are_told(
     tmp_path: Path, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def train(run: Any, tasks: Any, rows: Any, out: Path, label: str) -> str:
+    def train(context: Any, student: Any, rows: Any, out: Path, label: str, lint: Any) -> str:
         out.mkdir(parents=True)
         left = [{"name": "row 3", "reason": "too_long", "tokens": 5000}] * 2
         (out / "training.json").write_text(json.dumps({"rows": 10, "left_out": left}))
-        return workshop.train(run, tasks, rows, out, label)
+        return workshop.train(context, student, rows, out, label, lint)
 
     monkeypatch.setattr(loop_controls, "train", train)
     found = controls(tmp_path, KEPT, None, one_round=False, baselines=["control_unfiltered"]).controls
@@ -242,15 +245,15 @@ def test_one_round_takes_exactly_the_tasks_of_the_later_kept_rounds_and_the_rows
     found = controls(tmp_path, [*KEPT[:3], Scripted(right=0.0)], Scripted(), rounds=4)
     assert [each.kept for each in found.rounds] == [True, True, True, False]
     [asked] = found.chain.asked
-    later = [task for each in found.rounds[1:3] if each.link is not None for task in each.link.tasks.train]
+    later = [task for each in found.rounds[1:3] if each.run is not None for task in each.run.tasks.train]
     assert list(asked.tasks.train) == later
     assert len(later) == 8
-    first = found.rounds[0].link
+    first = found.rounds[0].run
     assert first is not None
     assert asked.tasks.test == first.tasks.test
     assert asked.recipe.earlier == (str(found.folder / "rounds" / "1" / "sft"),)
-    assert asked.recipe.teacher == first.run.recipe.teacher
-    assert asked.recipe.student == first.run.recipe.student
+    assert asked.recipe.teacher == first.recipe.teacher
+    assert asked.recipe.student == first.recipe.student
     assert asked.folder == found.folder / "controls" / "one_round"
     assert asked.recipe.name == "sums-one_round"
     assert asked.recipe.evaluate is not None

@@ -31,8 +31,8 @@ def forgot(right: int, nats: float = 10.0) -> dict[str, Forgotten]:
 
 
 def test_of(rounds: list[Round]) -> tuple[Task, ...]:
-    assert rounds[0].link is not None
-    return rounds[0].link.tasks.test
+    assert rounds[0].run is not None
+    return rounds[0].run.tasks.test
 
 
 def evaluated(

@@ -35,8 +35,8 @@ def test_the_row_of_a_round_is_what_it_was(tmp_path: Path) -> None:
 def test_what_was_answered_after_a_task_had_stopped_counts_neither_as_attempt_nor_as_accepted(tmp_path: Path) -> None:
     """Such attempts are in the ledger, and in the counts of the sampling."""
     rounds, _, _ = run_rounds(tmp_path, [Scripted(before=0.5)], {"rounds": 1})
-    assert rounds[0].link is not None
-    rounds[0].link.run.folder.note(sampling={"accepted": 99})
+    assert rounds[0].run is not None
+    rounds[0].run.context.folder.note(sampling={"accepted": 99})
     row = row_of(rounds[0])
     assert (row.accepted, row.attempts) == (facts(rounds[0])["accepted"], facts(rounds[0])["attempts"]) == (4, 8)
 
@@ -83,8 +83,8 @@ def test_without_a_guard_a_round_is_kept_unchecked(tmp_path: Path) -> None:
 def test_the_page_shows_the_rounds_and_escapes_what_models_said(tmp_path: Path) -> None:
     script = [Scripted(before=0.5, says=HOSTILE), Scripted(right=0.0, says=HOSTILE)]
     rounds, _, loaded = run_rounds(tmp_path, script, evaluate={"baselines": [], "plots": False})
-    assert rounds[0].link is not None
-    evaluation = evaluate_loop(loaded.recipe, rounds, rounds[0].link.tasks.test, LoopControls({}, []))
+    assert rounds[0].run is not None
+    evaluation = evaluate_loop(loaded.recipe, rounds, rounds[0].run.tasks.test, LoopControls({}, []))
     report = report_of(loaded.recipe, rounds, evaluation, why_stopped(rounds, 3))
     write_report(report, loaded.recipe, rounds, tmp_path, QUIET)
     page = (tmp_path / "report.html").read_text()
@@ -101,8 +101,8 @@ def test_without_matplotlib_there_is_a_page_and_a_note(
 
     rounds, _, loaded = run_rounds(tmp_path, [Scripted(before=0.5)], {"rounds": 1})
     monkeypatch.setattr(loop_reporting, "_plots", missing)
-    assert rounds[0].link is not None
-    evaluation = evaluate_loop(loaded.recipe, rounds, rounds[0].link.tasks.test, LoopControls({}, []))
+    assert rounds[0].run is not None
+    evaluation = evaluate_loop(loaded.recipe, rounds, rounds[0].run.tasks.test, LoopControls({}, []))
     write_report(report_of(loaded.recipe, rounds, evaluation, "x"), loaded.recipe, rounds, tmp_path, Display())
     assert (tmp_path / "report.html").is_file()
     assert "no plots: plots needs the package 'matplotlib'" in " ".join(capsys.readouterr().err.split())

@@ -33,7 +33,7 @@ from stillroom.recipes.loop_runner import facts, why_stopped
 from stillroom.recipes.loop_tasks import HeldOut
 from stillroom.recipes.rounds import RoundPlan
 from stillroom.recipes.running import run
-from stillroom.recipes.schema import Recipe
+from stillroom.students.settings import StudentSettings
 from tests.conftest import write_sums
 from tests.recipes.loop_fakes import (
     OTHER,
@@ -152,7 +152,7 @@ def test_rounds_take_fresh_tasks_or_the_same_and_hold_out_the_same(tmp_path: Pat
 
 def test_each_round_learns_from_all_rows_so_far(tmp_path: Path) -> None:
     rounds, chain, _ = run_rounds(tmp_path, [Scripted(before=0.5)] * 3)
-    links = [each.link for each in rounds if each.link is not None]
+    links = [each.run for each in rounds if each.run is not None]
     assert [len(link.distilled.training) for link in links] == [4, 8, 12]
     assert links[2].distilled.training[:8] == links[1].distilled.training
     assert [len(asked.recipe.earlier) for asked in chain.asked] == [0, 1, 2]
@@ -189,7 +189,7 @@ def test_a_round_that_got_worse_is_rolled_back_and_is_the_last(tmp_path: Path) -
     assert [each.kept for each in rounds] == [True, False]
     assert len(chain.asked) == 2
     assert rounds[1].why.startswith("accuracy fell from 80 % to 10 %")
-    assert rounds[1].link is not None
+    assert rounds[1].run is not None
     assert why_stopped(rounds, 3) == f"round 2 was rolled back, and the loop ended there: {rounds[1].why}"
 
 
@@ -214,7 +214,7 @@ def test_the_guard_and_the_choice_of_a_teacher_look_at_validation_where_there_is
     rounds, chain, _ = run_rounds(tmp_path, script, {"teacher": "best"}, tasks=APART)
     assert [each.kept for each in rounds] == [True] * 3
     assert [each.accuracy for each in rounds] == [0.5, 1.0, 0.75]
-    models = [each.link.model for each in rounds if each.link is not None]
+    models = [each.run.model for each in rounds if each.run is not None]
     assert [each.plan.sampler for each in rounds] == [None, models[0], models[1]]
     checks = [check for each in rounds if each.guard for check in each.guard.checks if check.measure == "accuracy"]
     assert [check.n for check in checks] == [8, 8, 8]
@@ -257,7 +257,7 @@ def test_a_tolerance_is_the_loops(tmp_path: Path) -> None:
 def test_a_later_round_that_comes_to_no_student_is_rolled_back(tmp_path: Path, error: RunError) -> None:
     rounds, chain, _ = run_rounds(tmp_path, [Scripted(before=0.5), error, Scripted()])
     assert [(each.kept, each.why) for each in rounds] == [(True, ""), (False, str(error))]
-    assert rounds[1].link is None
+    assert rounds[1].run is None
     assert len(chain.asked) == 2
 
 
@@ -311,9 +311,9 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(Chain, "run", never)
 
-    def look(recipe: Recipe) -> None:
-        if recipe.student is not None:
-            models.append(recipe.student.model)
+    def look(student: StudentSettings | None) -> None:
+        if student is not None:
+            models.append(student.model)
 
     monkeypatch.setattr(students_stage, "require", look)
     return models
@@ -382,12 +382,12 @@ def test_a_loop_is_linted_round_by_round(tmp_path: Path) -> None:
 def test_how_many_were_right_at_the_first_attempt(tmp_path: Path) -> None:
     rounds, _, _ = run_rounds(tmp_path, [Scripted(before=0.5, first=first) for first in (0.25, 1.0, 0.0)])
     assert [each.first_right for each in rounds] == [0.25, 1.0, 0.0]
-    assert [first_right(each.link) for each in rounds if each.link is not None] == [0.25, 1.0, 0.0]
+    assert [first_right(each.run) for each in rounds if each.run is not None] == [0.25, 1.0, 0.0]
 
 
 def test_the_model_before_has_no_traces_and_a_student_those_of_its_own_round(tmp_path: Path) -> None:
     rounds, _, _ = run_rounds(tmp_path, [Scripted(before=0.5), Scripted()], {"rounds": 2})
-    links = [each.link for each in rounds if each.link is not None]
+    links = [each.run for each in rounds if each.run is not None]
     assert facts_of_student(links[0], "student_before").traces == {}
     second = traces_of_round(links[1])
     assert facts_of_student(links[1], "student_after").traces == second

@@ -14,10 +14,9 @@ import pytest
 from stillroom.errors import LedgerError, RequestFailed, TeacherDown
 from stillroom.recipes import distil, runner
 from stillroom.recipes.display import Display
-from stillroom.recipes.distil import rows_digest, unfiltered
 from stillroom.recipes.outcomes import Asked, Outcomes
-from stillroom.recipes.runner import RunResult, run
-from stillroom.recipes.sampling_stage import sample, sample_into
+from stillroom.recipes.runner import RunResult
+from stillroom.recipes.sampling_stage import run_core
 from stillroom.sampling.core import Core
 from stillroom.sampling.hashing import digest
 from stillroom.sampling.ledger import Ledger, StoredOutcome
@@ -37,10 +36,12 @@ from stillroom.sampling.records import (
 from stillroom.sampling.retry import RetrySettings
 from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.sampling.teachers.scripted import Fault, ScriptedTeacher
+from stillroom.traces.controls import unfiltered
 from stillroom.traces.filters import Screen
 from stillroom.traces.rows import sft_row
 from stillroom.traces.traces import Trace, traces_of
 from tests.conftest import write_sums
+from tests.recipes.runs import run
 
 QUIET = Display(quiet=True)
 PROMPT = Prompt(system="Count well.")
@@ -83,6 +84,12 @@ def core_of(teacher: ScriptedTeacher, policy: Policy, ledger: Ledger, sampling: 
     )
 
 
+def asked(teacher: ScriptedTeacher, policy: Policy, sampling: SamplingParams) -> Asked:
+    """How `core_of` asks."""
+    limits = policy.escalate or (sampling.max_tokens,)
+    return Asked(teacher.identity, Exact.identity, PROMPT, sampling, limits, 3)
+
+
 def late(request: Request) -> float:
     """Tasks finish in another order than theirs."""
     return 0.0 if int(request.task_id[1:]) % 3 else 0.002
@@ -105,13 +112,13 @@ async def test_they_are_read_back_as_the_core_gave_them(tmp_path: Path, policy: 
     given: dict[int, Outcome] = {}
     with Ledger.open(tmp_path) as ledger:
         core = core_of(teacher, policy, ledger, sampling)
-        outcomes = Outcomes(ledger, TASKS, Asked.of(teacher, Exact(), PROMPT, sampling, policy, 3))
+        outcomes = Outcomes(ledger, TASKS, asked(teacher, policy, sampling))
 
         def take(place: int, outcome: Outcome) -> None:
             given[place] = outcome
             outcomes.add(place, outcome)
 
-        await sample_into(core, TASKS, "sampling", QUIET, take)
+        await run_core(core, TASKS, "sampling", QUIET, take)
         assert list(given) != sorted(given)  # or the order is not put to the test
         assert list(outcomes) == [given[place] for place in range(30)] == list(outcomes)
         assert {s.attempt.finish_reason for o in outcomes for s in o.attempts} >= {"stop"}
@@ -122,13 +129,14 @@ async def test_they_are_read_back_as_the_core_gave_them(tmp_path: Path, policy: 
     assert outcomes.stops["satisfied"] == sum(o.stop == "satisfied" for o in given.values())
 
 
-async def test_what_is_given_as_a_list_is_in_the_order_of_the_tasks(tmp_path: Path) -> None:
+async def test_each_outcome_comes_with_the_place_of_its_task(tmp_path: Path) -> None:
     with Ledger.open(tmp_path) as ledger:
         core = core_of(
             ScriptedTeacher(answer, latency_s=late), Fixed(policy="fixed", attempts=2), ledger, SamplingParams()
         )
-        found = await sample(core, TASKS, "sampling", QUIET)
-    assert [outcome.task for outcome in found] == TASKS
+        found: dict[int, Outcome] = {}
+        await run_core(core, TASKS, "sampling", QUIET, found.__setitem__)
+    assert [found[place].task for place in range(30)] == TASKS
 
 
 @pytest.mark.parametrize("lost", ["outcome", "verdict", "all"])
@@ -140,8 +148,8 @@ async def test_a_ledger_that_lost_something_is_refused(tmp_path: Path, lost: str
     }[lost]
     policy, sampling, teacher = Fixed(policy="fixed", attempts=2), SamplingParams(), ScriptedTeacher(answer)
     with Ledger.open(tmp_path) as ledger:
-        outcomes = Outcomes(ledger, TASKS, Asked.of(teacher, Exact(), PROMPT, sampling, policy, 3))
-        await sample_into(core_of(teacher, policy, ledger, sampling), TASKS, "x", QUIET, outcomes.add)
+        outcomes = Outcomes(ledger, TASKS, asked(teacher, policy, sampling))
+        await run_core(core_of(teacher, policy, ledger, sampling), TASKS, "x", QUIET, outcomes.add)
         assert len(list(outcomes)) == 30
         ledger._write(statement, ())
         with pytest.raises(LedgerError, match=rf"how task '{'t0' if lost == 'all' else 't4'}' ended"):
@@ -275,17 +283,15 @@ def test_the_control_is_the_one_of_a_run_that_held_everything(
 
     def watched(*args: Any) -> Any:
         found = real(*args)
-        kept.append((found, found.rows, found.control, list(args[2])))
+        kept.append((found, found.rows, list(args[2])))
         return found
 
     monkeypatch.setattr(runner, "distil", watched)
     result = start(write_sums(tmp_path, filters=FILTERS), tmp_path / "run")
-    [(found, rows, control, outcomes)] = kept
-    assert found.written == result.rows == len(rows) == len(control)
+    [(found, rows, outcomes)] = kept
+    assert found.written == result.rows == len(rows)
     everything = traces_of(outcomes, order=[o.task for o in outcomes], which="all")
     everything.sort(key=lambda t: (t.attempt.index, digest(["control", t.task.id]), t.task.id))
-    assert control == [sft_row(trace) for trace in everything[: len(rows)]]
-    assert unfiltered(outcomes, 5) == everything[:5]
+    assert unfiltered(found.outcomes, len(rows)) == unfiltered(outcomes, len(rows)) == everything[: len(rows)]
     kept_keys = {(t.task.id, t.attempt.index): sft_row(t) for t in everything}
     assert rows == [kept_keys[row["task_id"], row["index"]] for row in rows]
-    assert rows_digest(rows) == digest(rows)

@@ -10,10 +10,10 @@ import pytest
 from stillroom.errors import InputError
 from stillroom.recipes.display import Display
 from stillroom.recipes.pilot import choose, forecast
-from stillroom.recipes.runner import run
 from stillroom.sampling.limits import Prices
 from stillroom.sampling.records import Attempt, Outcome, ScoredAttempt, State, StopReason, Task, Verdict, user
 from tests.conftest import stillroom, write_sums
+from tests.recipes.runs import pilot, run
 
 QUIET = Display(quiet=True)
 
@@ -64,9 +64,9 @@ def test_a_pilot_of_one_has_no_interval() -> None:
 
 def test_what_the_pilot_drew_is_not_drawn_again(tmp_path: Path) -> None:
     recipe = write_sums(tmp_path)
-    pilot = run(recipe, out=tmp_path / "run", pilot=5, display=QUIET)
-    assert pilot.pilot_tasks == 5
-    assert pilot.tasks > 5
+    tried = pilot(recipe, out=tmp_path / "run", count=5, display=QUIET)
+    assert tried.pilot_tasks == 5
+    assert tried.tasks > 5
     whole = run(recipe, out=tmp_path / "run", display=QUIET)
     straight = run(recipe, out=tmp_path / "straight", display=QUIET)
     rows = [(each.folder / "sft" / "train.parquet").read_bytes() for each in (whole, straight)]

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from stillroom.errors import RecipeError
 from stillroom.recipes.evaluation_schema import CONTROLS
 from stillroom.recipes.loop_schema import LoopRecipe
-from stillroom.recipes.plan import greedy
 from stillroom.recipes.rounds import RoundPlan, laid_over, names_teacher, round_recipe
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.limits import Prices
@@ -250,7 +249,7 @@ def test_all_rounds_answer_the_held_out_tasks_within_one_limit(
         "in_round": {"3": {"teacher": {"kind": "recorded", "path": "x.jsonl"}}},
     }
     recipe = loop_recipe(loop, teacher=OPENAI, evaluate={"baselines": [], **said})
-    asked = [greedy(round_recipe(recipe, RoundPlan(n, sampler="s"))) for n in (1, 2, 3)]
+    asked = [round_recipe(recipe, RoundPlan(n, sampler="s")).greedy for n in (1, 2, 3)]
     assert [(each.max_tokens, each.stop) for each in asked] == [(limit, stop)] * 3
 
 

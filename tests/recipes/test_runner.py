@@ -15,7 +15,7 @@ from rich.console import Console
 
 from stillroom.errors import InputError, RunError, RunFolderError, TeacherDown
 from stillroom.recipes.display import Display
-from stillroom.recipes.runner import RunResult, run
+from stillroom.recipes.runner import RunResult
 from stillroom.sampling.teachers.recorded import RecordedTeacher
 from tests.conftest import (
     Body,
@@ -28,6 +28,7 @@ from tests.conftest import (
     sums_until,
     write_sums,
 )
+from tests.recipes.runs import run
 
 QUIET = Display(quiet=True)
 

@@ -15,11 +15,11 @@ from stillroom.recipes.folder import RunFolder
 from stillroom.recipes.loading import load_recipe
 from stillroom.recipes.plan import Plan, Use
 from stillroom.recipes.provenance import made_from
-from stillroom.recipes.runner import run
 from stillroom.recipes.status import status
 from stillroom.sampling.ledger import Ledger
 from stillroom.traces.tasks import load_tasks
 from tests.conftest import Body, ModelServer, Reply, completion, served_by, stillroom, sum_answer, write_sums
+from tests.recipes.runs import run
 
 QUIET = Display(quiet=True)
 FIXED = {"policy": "fixed", "attempts": 3, "per_task": 2}
