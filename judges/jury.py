@@ -17,7 +17,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean, median
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field
 
 from stillroom.errors import InputError
 from stillroom.judges.pairwise import together
@@ -30,6 +32,7 @@ from stillroom.judges.records import (
     Preference,
     Rating,
 )
+from stillroom.judges.registry import JudgeBase, Made, Place, judges
 from stillroom.sampling.records import Attempt, Task
 
 How = Literal["mean", "majority"]
@@ -187,3 +190,35 @@ def _nearest(score: float) -> int:
 
 def _texts(votes: Sequence[Rating]) -> str:
     return "\n---\n".join(vote.text for vote in votes)
+
+
+JuryMember = Annotated[JudgeBase, judges.field(without={"jury"})]
+"""The settings of a judge of any other kind."""
+
+
+@judges.register
+class JurySettings(JudgeBase):
+    """Several judges as one. `how`: the mean of their scores, or what the majority says."""
+
+    kind: Literal["jury"]
+    members: Annotated[tuple[JuryMember, ...], Field(min_length=2)]
+    how: Literal["mean", "majority"] = "mean"
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Those of its members."""
+        return tuple(path for member in self.members for path in member.files)
+
+    def make(self, place: Place) -> Made:
+        """As `JudgeBase.make`. Raises InputError, too, where some members rate and others compare."""
+        members = [member.make(place) for member in self.members]
+        rating = [member.pointwise for member in members if member.pointwise is not None]
+        comparing = [member.pairwise for member in members if member.pairwise is not None]
+        if rating and comparing:
+            raise InputError(
+                f"{len(rating)} members of the jury rate and {len(comparing)} compare: give all of them one mode"
+            )
+        teachers = tuple(teacher for member in members for teacher in member.teachers)
+        if rating:
+            return Made(Jury(rating, self.how), None, teachers)
+        return Made(None, JuryPairwise(comparing, self.how), teachers)

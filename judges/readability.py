@@ -22,10 +22,11 @@ give extreme values: read its mean over many.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from stillroom.judges.prose import prose
 from stillroom.judges.records import JudgeState, Rating
+from stillroom.judges.registry import JudgeBase, Made, Place, judges
 from stillroom.sampling.records import Attempt, Task
 
 VERSION = 1
@@ -63,6 +64,17 @@ class ReadabilityJudge:
 
     async def close(self) -> None:
         """Has nothing to free."""
+
+
+@judges.register
+class ReadabilityJudgeSettings(JudgeBase):
+    """A readability formula, without a model."""
+
+    kind: Literal["readability"]
+
+    def make(self, place: Place) -> Made:
+        """As `JudgeBase.make`."""
+        return Made(ReadabilityJudge(), None)
 
 
 def readability(text: str) -> Readability | None:

@@ -19,13 +19,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from stillroom.errors import InputError, MissingFile
 from stillroom.judges.labelled import LabelledPair, load_labelled
 from stillroom.judges.llmbar import PARSER, SCALE, read_order, read_rating
 from stillroom.judges.pairwise import both_orders
 from stillroom.judges.records import JudgeState, OrderVerdict, Preference, Rating
+from stillroom.judges.registry import JudgeBase, Made, Name, Place, judges
 from stillroom.sampling.records import Attempt, Task
 
 
@@ -200,3 +201,25 @@ def _completion(value: Any) -> Completion:
     if not isinstance(text, str) or not isinstance(finish, str):
         raise ValueError(f"a completion is [text, finish reason], both text; it is {value!r:.80}")
     return Completion(text, finish)
+
+
+@judges.register
+class RecordedJudgeSettings(JudgeBase):
+    """Replays the judgements of `judge`, asked by `method`, from the file `path`. `pairs`: the file of the labelled
+    pairs that it judged."""
+
+    kind: Literal["recorded"]
+    path: Name
+    judge: Name
+    method: Name
+    pairs: Name
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The recording, and the pairs that it judged."""
+        return (self.path, self.pairs)
+
+    def make(self, place: Place) -> Made:
+        """As `JudgeBase.make`."""
+        judge = open_recorded(place.base / self.path, place.base / self.pairs, judge=self.judge, method=self.method)
+        return Made(None, judge) if isinstance(judge, RecordedPairwise) else Made(judge, None)

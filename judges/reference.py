@@ -15,9 +15,11 @@ says anything. A task without a reference gets no judgement, which counts as `re
 from __future__ import annotations
 
 from collections import Counter
+from typing import Literal
 
 from stillroom.judges.prose import MAX_CHARS
 from stillroom.judges.records import JudgeState, Rating
+from stillroom.judges.registry import JudgeBase, Made, Place, judges
 from stillroom.sampling.records import Attempt, Task
 
 VERSION = 1
@@ -47,6 +49,17 @@ class ReferenceJudge:
 
     async def close(self) -> None:
         """Has nothing to free."""
+
+
+@judges.register
+class ReferenceJudgeSettings(JudgeBase):
+    """Overlap with the task's reference answer (chrF), without a model."""
+
+    kind: Literal["reference"]
+
+    def make(self, place: Place) -> Made:
+        """As `JudgeBase.make`."""
+        return Made(ReferenceJudge(), None)
 
 
 def chrf(text: str, reference: str) -> float:

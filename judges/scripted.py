@@ -18,10 +18,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
+from typing import Literal
+
+from pydantic import Field
 
 from stillroom.errors import InputError
 from stillroom.judges.pairwise import both_orders, one_order, shows_second_first
 from stillroom.judges.records import JudgeState, OrderVerdict, Preference, Rating
+from stillroom.judges.registry import JudgeBase, Made, Place, judges
 from stillroom.sampling.hashing import digest
 from stillroom.sampling.records import Attempt, Task
 
@@ -151,3 +155,41 @@ def _share(what: Sequence[object]) -> float:
 
 def _normal(share: float) -> float:
     return _NORMAL.inv_cdf(share)
+
+
+QUALITIES: dict[str, Callable[[Attempt], float]] = {
+    "longer": lambda attempt: len(attempt.text) / 200,
+    "shorter": lambda attempt: -len(attempt.text) / 200,
+    "random": lambda attempt: int(digest(["quality", attempt.text], 8), 16) / 2**31 - 1,
+}
+"""What a scripted judge takes for the truth, about -1 to 1 for usual answers."""
+
+
+@judges.register
+class ScriptedJudgeSettings(JudgeBase):
+    """A fake with known faults, for trying out everything around a judge. `quality`: what it takes for the truth:
+    `longer` or `shorter` answers, or nothing that can be seen (`random`). The widths are in points of its scale, 1 to
+    5; see `Noise` in `scripted.py`."""
+
+    kind: Literal["scripted"]
+    quality: Literal["longer", "shorter", "random"] = "random"
+    mode: Literal["pointwise", "pairwise", "tournament"] = "pointwise"
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    error: float = Field(default=0.5, ge=0)
+    spread: float = Field(default=0.7, ge=0)
+    position_bias: float = 0.0
+    tie_width: float = Field(default=0.0, ge=0)
+    failures: float = Field(default=0.0, ge=0, le=1)
+    expected: bool = True
+
+    def make(self, place: Place) -> Made:
+        """As `JudgeBase.make`."""
+        noise = Noise(
+            error=self.error,
+            spread=self.spread,
+            position_bias=self.position_bias,
+            tie_width=self.tie_width,
+            failures=self.failures,
+        )
+        judge = ScriptedJudge(QUALITIES[self.quality], self.quality, noise, seed=self.seed, expected=self.expected)
+        return Made(judge, None) if self.mode == "pointwise" else Made(None, judge)

@@ -23,10 +23,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
 from types import MappingProxyType
+from typing import Literal
+
+from pydantic import Field
 
 from stillroom.errors import InputError
 from stillroom.judges import style_rules as rules
 from stillroom.judges.records import JudgeState, Rating
+from stillroom.judges.registry import JudgeBase, Made, Place, judges
 from stillroom.sampling.hashing import digest
 from stillroom.sampling.records import Attempt, Task
 
@@ -97,3 +101,16 @@ class StyleJudge:
 
     async def close(self) -> None:
         """Has nothing to free."""
+
+
+@judges.register
+class StyleJudgeSettings(JudgeBase):
+    """A house style by rules, without a model. `weights`: by rule, in the place of the shipped ones; 0 turns one
+    off."""
+
+    kind: Literal["style"]
+    weights: dict[str, float] = Field(default_factory=dict)
+
+    def make(self, place: Place) -> Made:
+        """As `JudgeBase.make`."""
+        return Made(StyleJudge(self.weights or None), None)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import difflib
 import re
 import typing
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from stillroom.recipes.yaml_lines import Loc, Located
+from stillroom.sampling import registry
+from stillroom.sampling.registry import Kinds
 from stillroom.sampling.secrets import named
 
 # What stands under such a key is never repeated in a message.
 _SECRET = re.compile(r"key|token(?!s)|secret|pass|auth|bearer|credential|cookie", re.IGNORECASE)
 
-# The field that says which member of a union is meant.
-_TAGS = ("kind", "source", "name", "policy")
+_Place = type[BaseModel] | Kinds
 
 
 def explain(error: ValidationError, model: type[BaseModel], located: Located) -> str:
@@ -26,9 +28,7 @@ def explain(error: ValidationError, model: type[BaseModel], located: Located) ->
 
 def _line(error: dict[str, Any], model: type[BaseModel], located: Located) -> str:
     loc = _in_file(error["loc"], located)
-    if error["type"].startswith("union_tag"):
-        loc = (*loc, error["ctx"]["discriminator"].strip("'"))
-    return f"{place(loc, located)}: {_what(error, loc, model)}"
+    return f"{place(loc, located)}: {_what(error, loc, model, located)}"
 
 
 def place(loc: Loc, located: Located) -> str:
@@ -37,23 +37,17 @@ def place(loc: Loc, located: Located) -> str:
     return where if where == f"--set {_dotted(loc)}" else f"{where}: {_dotted(loc) or 'recipe'}"
 
 
-def _what(error: dict[str, Any], loc: Loc, model: type[BaseModel]) -> str:
+def _what(error: dict[str, Any], loc: Loc, model: type[BaseModel], located: Located) -> str:
     kind, message = error["type"], str(error["msg"]).removeprefix("Value error, ")
-    here = _at(model, error["loc"])
     match kind:
         case "extra_forbidden":
-            known = {f for m in _at(model, error["loc"][:-1]) for f in m.model_fields if f not in _implied(m)}
+            known = _keys_at(model, loc[:-1], located.values)
             return f"unknown key; {_near(str(loc[-1]), known)}known are {', '.join(sorted(known))}"
         case "missing":
             return "this key is missing"
-        case "union_tag_not_found":
-            return f"this key is missing: give one of {', '.join(_all_tags(here))}"
-        case "union_tag_invalid":
-            tag, known = str(error["ctx"]["tag"]), set(_all_tags(here))
-            return f"there is no {tag!r}; {_near(tag, known)}expected one of {', '.join(_all_tags(here))}"
         case "model_type" | "model_attributes_type" | "dict_type":
             return f"expected keys with values, found {_found(error['input'], loc)}"
-        case "value_error":
+        case "value_error" | registry.UNKNOWN | registry.MISSING:
             return message
     return f"{message}, found {_found(error['input'], loc)}"
 
@@ -71,30 +65,17 @@ def _found(value: Any, loc: Loc) -> str:
 
 
 def _in_file(loc: Loc, located: Located) -> Loc:
-    """Without the parts that pydantic adds for unions (`teacher.openai.model`)."""
+    """Without the parts that pydantic adds for members of a union (`evaluate.forgotten.texts.TextSettings.path`)."""
     known: Loc = ()
     for i, part in enumerate(loc):
         last = i == len(loc) - 1
-        if (
-            (*known, part) in located.lines
-            or (*map(str, known), str(part)) in _parents(located)
-            or (last and not _is_tag(located, known, part))
-        ):
+        if last or (*known, part) in located.lines or (*map(str, known), str(part)) in _parents(located):
             known = (*known, part)
     return known
 
 
 def _parents(located: Located) -> set[tuple[str, ...]]:
     return {keys[: i + 1] for keys in located.overridden for i in range(len(keys))}
-
-
-def _is_tag(located: Located, known: Loc, part: str | int) -> bool:
-    value: Any = located.values
-    for key in known:
-        value = value[key] if isinstance(value, dict | list) else {}  # type: ignore[index]
-    if known == ("keep",) and part in ("until", "fixed", "budget"):  # `until` need not be named
-        return True
-    return isinstance(value, dict) and part in (value.get("kind"), value.get("source"))
 
 
 def _where(loc: Loc, located: Located) -> str:
@@ -111,34 +92,45 @@ def _dotted(loc: Loc) -> str:
     return ".".join(str(part + 1) if isinstance(part, int) else part for part in loc)
 
 
-def _at(model: type[BaseModel], loc: Loc) -> list[type[BaseModel]]:
-    """The models that may stand at `loc`, which names the members of unions by their tags, as pydantic does."""
-    models = [model]
+def _keys_at(model: type[BaseModel], loc: Loc, values: Any) -> set[str]:
+    """The keys that may stand at `loc` of a recipe with these `values`, which tell the kind of a teacher or judge."""
+    places: list[_Place] = [model]
     for part in loc:
-        if isinstance(part, int):
-            continue  # an item of a list: the models of the list are those of its items
-        tagged = [m for m in models if part in _tags(m)]
-        fields = [m.model_fields[part] for m in models if part in m.model_fields]
-        models = tagged or [found for field in fields for found in _models(field.annotation)]
-    return models
+        if isinstance(part, str):  # the models of a list are those of its items
+            places = [found for place in places for found in _within(place, part, values)]
+        values = values[part] if isinstance(values, dict | list) else None  # type: ignore[index]
+    models = [found for place in places if (found := _model(place, values)) is not None]
+    return {key for found in models for key in found.model_fields if key not in _implied(found)}
 
 
-def _tags(model: type[BaseModel]) -> tuple[str, ...]:
-    hints = [model.model_fields[name].annotation for name in _TAGS if name in model.model_fields]
-    return tuple(str(tag) for hint in hints if typing.get_origin(hint) is Literal for tag in typing.get_args(hint))
+def _within(place: _Place, key: str, values: Any) -> list[_Place]:
+    """What may stand under a key. A filter's settings stand under its name."""
+    if isinstance(place, Kinds) and place.registry.tag not in values and key in place.models():
+        return [place.models()[key]]
+    model = _model(place, values)
+    field = None if model is None else model.model_fields.get(key)
+    return [] if field is None else _places(field.annotation, field.metadata)
 
 
-def _all_tags(models: list[type[BaseModel]]) -> list[str]:
-    return [tag for model in models for tag in _tags(model)]
+def _model(place: _Place, values: Any) -> type[BaseModel] | None:
+    if not isinstance(place, Kinds):
+        return place
+    name = values.get(place.registry.tag, place.registry.default) if isinstance(values, dict) else None
+    return place.models().get(str(name))
+
+
+def _places(annotation: Any, metadata: Iterable[Any] = ()) -> list[_Place]:
+    kinds: list[_Place] = [each for each in metadata if isinstance(each, Kinds)]
+    if kinds:
+        return kinds
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _places(annotation.__origin__, annotation.__metadata__)
+    return [found for each in typing.get_args(annotation) for found in _places(each)]
 
 
 def _implied(model: type[BaseModel]) -> set[str]:
     """A filter's name is how it is called in the list, not a key within it."""
     field = model.model_fields.get("name")
-    return {"name"} if field is not None and typing.get_origin(field.annotation) is Literal else set()
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [m for arg in typing.get_args(annotation) for m in _models(arg)]
+    return {"name"} if field is not None and typing.get_origin(field.annotation) is typing.Literal else set()

@@ -21,9 +21,9 @@ from stillroom.recipes.loop_schema import LoopRecipe
 from stillroom.recipes.preference_schema import PreferenceRecipe
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.records import Task
-from stillroom.sampling.teachers.settings import RecordedSettings, TeacherSettings
+from stillroom.sampling.teachers.settings import TeacherSettings
 from stillroom.sampling.writing import at_home
-from stillroom.traces.tasks import GymTasks, JsonlTasks, TaskSet, TaskSettings
+from stillroom.traces.tasks import TaskSet, TaskSettings
 
 AnyLoaded = Loaded[Recipe] | Loaded[LoopRecipe] | Loaded[PreferenceRecipe]
 
@@ -82,14 +82,11 @@ def _held_out_paths(recipe: Recipe) -> list[str]:
 
 
 def _task_paths(tasks: TaskSettings) -> list[str]:
-    paths = [] if isinstance(tasks, GymTasks) else [tasks.path]
-    if isinstance(tasks, JsonlTasks) and tasks.test_path is not None:
-        paths.append(tasks.test_path)
-    return paths
+    return list(tasks.files)
 
 
 def _recordings(teacher: TeacherSettings) -> list[str]:
-    return [teacher.path] if isinstance(teacher, RecordedSettings) else []
+    return list(teacher.files)
 
 
 def file_hash(path: Path) -> str:

@@ -20,9 +20,10 @@ import math
 from functools import lru_cache
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from stillroom.sampling.records import State, StopReason
+from stillroom.sampling.registry import Registry
 
 # Weight of the run's pass rate in a task's posterior, in draws. Small: tasks differ a lot.
 PRIOR_STRENGTH = 2.0
@@ -99,6 +100,11 @@ class _Policy(BaseModel):
         return tally.spent >= self.draws or tally.unscored >= self.unscored_limit
 
 
+policies: Registry[_Policy] = Registry("policy", tag="policy", default="until")
+"""The policies by their names in a recipe."""
+
+
+@policies.register
 class Until(_Policy):
     """Draw until `per_task` are accepted, at most `max_attempts` times.
 
@@ -163,6 +169,7 @@ class Until(_Policy):
         return max(0, min(math.ceil(missing / rate), self.draws - tally.spent))
 
 
+@policies.register
 class Fixed(_Policy):
     """Draw `attempts` for every task, whatever comes back. `per_task`: accepted ones that are kept; null: all."""
 
@@ -195,6 +202,7 @@ class Fixed(_Policy):
         return self.needed(tally)
 
 
+@policies.register
 class Budget(_Policy):
     """Spend a total of completion `tokens` or `usd` over all tasks, each at most `max_attempts` times, for at most
     `per_task` accepted. What their draws on record have cost counts, whichever call paid for them.
@@ -278,15 +286,7 @@ ONCE = Until(per_task=1, max_attempts=1)
 """One answer to each task: what a user of the model would get. What cannot be scored is drawn again, a few times."""
 
 
-def _kind(value: object) -> str:
-    found = value.get("policy", "until") if isinstance(value, dict) else getattr(value, "policy", "until")
-    return str(found)
-
-
-Policy = Annotated[
-    Annotated[Until, Tag("until")] | Annotated[Fixed, Tag("fixed")] | Annotated[Budget, Tag("budget")],
-    Discriminator(_kind),
-]
+Policy = Annotated[Until | Fixed | Budget, policies.field()]
 """Any of them, by the key `policy`; without it `until`."""
 
 

@@ -8,6 +8,7 @@
     │   ├── MissingExtra (ImportError)      an optional dependency that is not installed
     │   ├── MissingKey                      an API key that is not set or was refused
     │   └── RunFolderError                  the run folder belongs to another recipe, or to a newer version
+    ├── PluginError (ImportError)           exit code 2: what another distribution adds cannot be loaded
     └── RunError (RuntimeError)             exit code 1: the run failed; what was paid for is in the ledger
         ├── RequestFailed                   one request failed for good; the run goes on without it
         ├── TeacherDown (ConnectionError)   the teacher answers nobody; the run stops
@@ -74,6 +75,16 @@ class MissingKey(InputError):
 
 class RunFolderError(InputError):
     """The run folder belongs to another recipe, or was written by a newer version."""
+
+
+class PluginError(StillroomError, ImportError):
+    """An entry point of another distribution that cannot be loaded: exit code 2.
+
+    No InputError, since pydantic would take that (a ValueError) for a mistake in the recipe's field that first asked
+    which kinds there are.
+    """
+
+    exit_code = 2
 
 
 class RunError(StillroomError, RuntimeError):

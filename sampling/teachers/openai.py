@@ -23,12 +23,12 @@ from stillroom.sampling._pacing_tokens import Cost, Costs, estimated_cost
 from stillroom.sampling.pacing import End, Pace, RateLimits, Turn
 from stillroom.sampling.records import Completion, Request, Usage
 from stillroom.sampling.secrets import named_in
+from stillroom.sampling.teachers._openai_address import no_address
 from stillroom.sampling.teachers._openai_answer import Unreadable, read_answer
 from stillroom.sampling.teachers._openai_errors import Key, end_of, error_of, retry_after_s
 from stillroom.sampling.teachers._openai_http import Http, HttpReply, NoAnswer, Patience
 from stillroom.sampling.teachers._openai_servers import Server, greet, offered
 from stillroom.sampling.teachers._openai_stream import StreamedAnswer
-from stillroom.sampling.teachers.settings import no_address
 
 OPENAI = "https://api.openai.com/v1"
 

@@ -15,7 +15,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, ClassVar, Literal, NamedTuple, cast
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from stillroom.errors import InputError, MissingFile, RequestFailed
 from stillroom.sampling.hashing import digest
@@ -23,13 +25,65 @@ from stillroom.sampling.outside import read_json, tokens_in
 from stillroom.sampling.prompt import with_input
 from stillroom.sampling.records import Completion, FinishReason, Messages, Request, Usage
 from stillroom.sampling.secrets import named_in
-from stillroom.sampling.teachers.base import OutOfAttempts
-from stillroom.sampling.teachers.settings import RecordedColumn, RecordedSettings
+from stillroom.sampling.teachers.base import OutOfAttempts, Teacher
+from stillroom.sampling.teachers.registry import TeacherBase, teachers
 from stillroom.sampling.thinking import Split, split_thinking
 from stillroom.sampling.writing import reachable
 
 BYTES_PER_TOKEN = 4  # a common rule of thumb for English; used only where the recording has no counts
 _FINISH = ("stop", "length", "content_filter", "unknown")
+
+
+class RecordedColumn(BaseModel):
+    """Where one attempt stands in a row that holds several: dotted paths of its text and of a grade, if any."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    text: str
+    grade: str | None = None
+
+
+@teachers.register
+class RecordedSettings(TeacherBase):
+    """Replays attempts from a JSONL file, in the order of their field `index`, or in which they stand there.
+
+    A row belongs to the task whose id is in its field `task_id`, or, where `prompt` names a field, to the task whose
+    last user message is that text, followed by what the field `input` holds, if one is named. `text` (or `columns`,
+    for several attempts in one row), `reasoning`, `finish_reason`, `prompt_tokens`, `completion_tokens` and `grade`
+    name fields; dots go into nested objects.
+    """
+
+    replays: ClassVar[bool] = True
+
+    kind: Literal["recorded"]
+    path: str
+    model: str = "recorded"
+    task_id: str = "task_id"
+    prompt: str | None = None
+    input: str | None = None
+    index: str = "index"
+    text: str = "text"
+    columns: tuple[RecordedColumn, ...] = ()
+    reasoning: str = "reasoning"
+    finish_reason: str = "finish_reason"
+    prompt_tokens: str = "prompt_tokens"
+    completion_tokens: str = "completion_tokens"
+    grade: str | None = None
+    concurrency: int = Field(default=64, ge=1)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The recording."""
+        return (self.path,)
+
+    @property
+    def has_grades(self) -> bool:
+        """Whether a field of the recording holds grades."""
+        return self.grade is not None or any(column.grade for column in self.columns)
+
+    def make(self, base: Path) -> Teacher:
+        """As `TeacherBase.make`."""
+        return RecordedTeacher(self, base=base)
 
 
 class _Recording(NamedTuple):

@@ -1,4 +1,4 @@
-"""What a recipe says of its teacher, by kind. The factory that builds one is in `factory.py`.
+"""The shipped kinds of teacher: the settings of each, and how it is built.
 
 >>> OpenAISettings(kind="openai", model="m", base_url="http://localhost:8000/v1").concurrency
 64
@@ -7,37 +7,34 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from stillroom.sampling.pacing import RateLimits
-from stillroom.sampling.prompt import Example, Prompt
-from stillroom.sampling.records import SamplingParams
-from stillroom.sampling.retry import RetrySettings
 from stillroom.sampling.secret_names import secrets_in
+from stillroom.sampling.teachers._openai_address import check_address
+from stillroom.sampling.teachers.base import Teacher
+from stillroom.sampling.teachers.recorded import RecordedColumn, RecordedSettings
+from stillroom.sampling.teachers.registry import TeacherBase, TeacherSettings, teachers
+
+__all__ = [
+    "Dtype",
+    "OpenAISettings",
+    "RecordedColumn",
+    "RecordedSettings",
+    "TeacherSettings",
+    "TransformersSettings",
+    "VllmSettings",
+]
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 """What a local model computes in; `auto` is what this machine does fast (see `models.pick_dtype`)."""
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    sampling: SamplingParams = SamplingParams()
-    licence: str | None = None
-    system: str | None = None
-    examples: tuple[Example, ...] = ()
-    retry: RetrySettings = RetrySettings()
-
-    @property
-    def teacher_prompt(self) -> Prompt:
-        """The system prompt and worked examples as they are put before a task."""
-        return Prompt(system=self.system, examples=self.examples)
-
-
-class OpenAISettings(_Settings):
+@teachers.register
+class OpenAISettings(TeacherBase):
     """Any OpenAI-compatible server. The key is read from the environment variable named `api_key_env`; a local
     server needs none. `base_url` null is the address in OPENAI_BASE_URL, else OpenAI itself; a list names several
     servers of the same model, which are used in balance. `concurrency` and `rate_limits` hold for all together.
@@ -62,13 +59,13 @@ class OpenAISettings(_Settings):
     idle_s: float | None = Field(default=None, gt=0)
     send_seed: bool = True
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    extra_body: dict[str, Any] = {}
+    extra_body: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("base_url")
     @classmethod
     def _addresses(cls, url: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
         for one in (url,) if isinstance(url, str) else url or ():
-            _check_address(one)
+            check_address(one)
         return url
 
     @model_validator(mode="after")
@@ -91,35 +88,29 @@ class OpenAISettings(_Settings):
             raise ValueError(f"{place} looks like a secret: name its environment variable in api_key_env")
         return body
 
+    def make(self, base: Path) -> Teacher:
+        """As `TeacherBase.make`."""
+        from stillroom.sampling.teachers.openai import OpenAITeacher
 
-def no_address(url: str) -> str:
-    """Why nothing can be reached at this address, whoever it names; empty where something might."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:  # brackets of IPv6 that do not close, a port that is no number or above 65535
-        return str(error).partition("'")[0].strip()[:60] or "its host is none"  # what is quoted may be a secret
-    if not url.isprintable() or any(c.isspace() for c in url):
-        return "it holds a space or a character that cannot be seen"
-    if not host:
-        return "it names no host"
-    return "its port is 0" if port == 0 else ""
-
-
-def _check_address(url: str) -> None:
-    why = no_address(url)
-    parts = urlsplit("" if why else url)
-    if not url.startswith(("http://", "https://")) or url.startswith(("http:///", "https:///")):
-        raise ValueError("base_url must begin with http:// or https://, such as http://localhost:8000/v1")
-    if why:
-        raise ValueError(f"base_url is no address ({why}): it looks like http://localhost:8000/v1")
-    if "@" in parts.netloc:
-        raise ValueError("base_url holds a user name or password: put the key in an environment variable")
-    if parts.query or parts.fragment:
-        raise ValueError("base_url must end with its path: a key in a query belongs in an environment variable")
+        return OpenAITeacher(
+            self.model,
+            base_url=self.base_url,
+            name=self.name,
+            api_key_env=self.api_key_env,
+            concurrency=self.concurrency,
+            timeout_s=self.timeout_s,
+            stream=self.stream,
+            first_token_s=self.first_token_s,
+            idle_s=self.idle_s,
+            rate_limits=self.rate_limits,
+            send_seed=self.send_seed,
+            max_tokens_field=self.max_tokens_field,
+            extra_body=self.extra_body,
+        )
 
 
-class TransformersSettings(_Settings):
+@teachers.register
+class TransformersSettings(TeacherBase):
     """A local model in this process. `model`: a hub name, a folder, or `embedded:smollm2-135m-instruct`."""
 
     kind: Literal["transformers"]
@@ -128,8 +119,15 @@ class TransformersSettings(_Settings):
     dtype: Dtype = "auto"
     device: str = "auto"
 
+    def make(self, base: Path) -> Teacher:
+        """As `TeacherBase.make`."""
+        from stillroom.sampling.teachers.transformers import TransformersTeacher
 
-class VllmSettings(_Settings):
+        return TransformersTeacher(self.model, concurrency=self.concurrency, dtype=self.dtype, device=self.device)
+
+
+@teachers.register
+class VllmSettings(TeacherBase):
     """vLLM's engine in this process. `engine` is handed to it as it is (tensor_parallel_size, max_model_len, …);
     `dtype` may be named there too, in vLLM's words, but not in both places."""
 
@@ -137,7 +135,7 @@ class VllmSettings(_Settings):
     model: str = Field(min_length=1)
     concurrency: int = Field(default=256, ge=1)
     dtype: Dtype = "auto"
-    engine: dict[str, Any] = {}
+    engine: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("engine")
     @classmethod
@@ -152,42 +150,8 @@ class VllmSettings(_Settings):
             raise ValueError(f"dtype is {self.dtype} and engine.dtype {self.engine['dtype']}: name it once")
         return self
 
+    def make(self, base: Path) -> Teacher:
+        """As `TeacherBase.make`."""
+        from stillroom.sampling.teachers.vllm import VllmTeacher
 
-class RecordedColumn(BaseModel):
-    """Where one attempt stands in a row that holds several: dotted paths of its text and of a grade, if any."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    text: str
-    grade: str | None = None
-
-
-class RecordedSettings(_Settings):
-    """Replays attempts from a JSONL file, in the order of their field `index`, or in which they stand there.
-
-    A row belongs to the task whose id is in its field `task_id`, or, where `prompt` names a field, to the task whose
-    last user message is that text, followed by what the field `input` holds, if one is named. `text` (or `columns`,
-    for several attempts in one row), `reasoning`, `finish_reason`, `prompt_tokens`, `completion_tokens` and `grade`
-    name fields; dots go into nested objects.
-    """
-
-    kind: Literal["recorded"]
-    path: str
-    model: str = "recorded"
-    task_id: str = "task_id"
-    prompt: str | None = None
-    input: str | None = None
-    index: str = "index"
-    text: str = "text"
-    columns: tuple[RecordedColumn, ...] = ()
-    reasoning: str = "reasoning"
-    finish_reason: str = "finish_reason"
-    prompt_tokens: str = "prompt_tokens"
-    completion_tokens: str = "completion_tokens"
-    grade: str | None = None
-    concurrency: int = Field(default=64, ge=1)
-
-
-TeacherSettings = Annotated[
-    OpenAISettings | TransformersSettings | VllmSettings | RecordedSettings, Field(discriminator="kind")
-]
+        return VllmTeacher(self.model, concurrency=self.concurrency, dtype=self.dtype, engine=self.engine)

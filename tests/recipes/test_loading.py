@@ -85,19 +85,19 @@ def swapped(old: str, new: str) -> str:
             swapped("kind: openai", "kind: opnai"),
             4,
             r"teacher\.kind: there is no 'opnai'; did you mean 'openai'\? "
-            r"expected one of openai, transformers, vllm, recorded",
+            r"expected one of openai, recorded, transformers, vllm",
         ),
-        (swapped("  kind: openai\n", ""), 3, r"teacher\.kind: this key is missing: give one of openai, transformers"),
+        (swapped("  kind: openai\n", ""), 3, r"teacher\.kind: this key is missing: give one of openai, recorded"),
         (
             swapped("source: jsonl", "source: json"),
             2,
-            r"tasks\.source: there is no 'json'; did you mean 'jsonl'\? expected one of jsonl, hf, reasoning_gym",
+            r"tasks\.source: there is no 'json'; did you mean 'jsonl'\? expected one of hf, jsonl, reasoning_gym",
         ),
         (swapped("test: 5", "tset: 5"), 2, r"tasks\.tset: unknown key; did you mean 'test'\?"),
         (
             swapped("- finished", "- finishd"),
             13,
-            r"filters\.1: there is no filter 'finishd': did you mean 'finished'\?",
+            r"filters\.1: there is no filter 'finishd'; did you mean 'finished'\?",
         ),
         (swapped("max_tokens: 256", "max_tokens: 0"), 14, r"filters\.2\.max_tokens\.limit: .*found 0"),
         (

@@ -7,15 +7,16 @@ In a recipe's model the list is a field of type `Filters`. What each filter does
 """
 
 from stillroom.traces.filters.apply import Screen, apply_filters, write_rejects
-from stillroom.traces.filters.base import Check, Filter, FilterCount, Filtered, Finding, Reject
+from stillroom.traces.filters.base import Check, Filter, FilterCount, Filtered, FilterSettings, Finding, Reject
+from stillroom.traces.filters.registry import KNOWN, Filters, FilterSpec, build_filters
 from stillroom.traces.filters.rejects import RejectFiles
-from stillroom.traces.filters.spec import KNOWN, Filters, FilterSpec, build_filters
 
 __all__ = [
     "KNOWN",
     "Check",
     "Filter",
     "FilterCount",
+    "FilterSettings",
     "FilterSpec",
     "Filtered",
     "Filters",

@@ -16,12 +16,13 @@ from pydantic import Field
 from stillroom.sampling.records import Task
 from stillroom.sampling.words import excerpt, is_sign, tokens
 from stillroom.traces.answers.extract import find_answer
-from stillroom.traces.filters.base import Check, Finding, Settings
+from stillroom.traces.filters.base import Check, FilterSettings, Finding, filters
 from stillroom.traces.filters.statements import different, statements
 from stillroom.traces.traces import Trace
 
 
-class OneFinalAnswer(Settings):
+@filters.register
+class OneFinalAnswer(FilterSettings):
     """Exactly one final answer; stated again in other words is still one.
 
     Reasons: no_answer, several_answers (two that differ: the student would learn to hedge). Without any marker, a
@@ -46,7 +47,8 @@ class OneFinalAnswer(Settings):
         return None
 
 
-class NotAnswerOnly(Settings):
+@filters.register
+class NotAnswerOnly(FilterSettings):
     """At least `min_words` words and numbers beside the final answer, thinking included. Reason: answer_only."""
 
     name: Literal["not_answer_only"] = "not_answer_only"

@@ -5,6 +5,15 @@ function from a trace to a `Finding` (why it goes) or None (it stays). State, su
 seen, lives in that function, so that a filter can be applied again and says the same.
 
 A filter drops nothing by itself: it says why, the caller counts, the reject is kept.
+
+A new filter is a module in this package with one registered class; recipes know it by its name from then on:
+
+    @filters.register
+    class NotShouted(FilterSettings):
+        name: Literal["not_shouted"] = "not_shouted"
+
+        def start(self, test: Sequence[Task]) -> Check:
+            return lambda trace: Finding("capitals", trace.answer[:80]) if trace.answer.isupper() else None
 """
 
 from __future__ import annotations
@@ -16,6 +25,7 @@ from typing import ClassVar, NamedTuple, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from stillroom.sampling.records import Task
+from stillroom.sampling.registry import Registry
 from stillroom.traces.traces import Trace
 
 
@@ -42,11 +52,21 @@ class Filter(Protocol):
         ...
 
 
-class Settings(BaseModel):
-    """Base of the filters' settings. `short`: the setting that a bare value stands for (`max_tokens: 2048`)."""
+class FilterSettings(BaseModel):
+    """Base of the filters. `short`: the setting that a bare value stands for (`max_tokens: 2048`)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     short: ClassVar[str | None] = None
+
+    name: str
+
+    def start(self, test: Sequence[Task]) -> Check:
+        """The check of one run, as `Filter.start`."""
+        raise NotImplementedError
+
+
+filters: Registry[FilterSettings] = Registry("filter", tag="name", where=("stillroom.traces.filters",))
+"""Every filter by its name in a recipe."""
 
 
 @dataclass(frozen=True, slots=True)

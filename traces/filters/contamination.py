@@ -28,7 +28,7 @@ from pydantic import Field
 from stillroom.errors import InputError
 from stillroom.sampling.records import Task
 from stillroom.sampling.words import excerpt, is_number, is_sign, tokens
-from stillroom.traces.filters.base import Check, Finding, Settings
+from stillroom.traces.filters.base import Check, FilterSettings, Finding, filters
 from stillroom.traces.traces import Trace
 
 MIN_WHOLE = 8
@@ -37,7 +37,8 @@ MIN_WHOLE = 8
 Run = tuple[str, ...]
 
 
-class Decontaminate(Settings):
+@filters.register
+class Decontaminate(FilterSettings):
     """Reasons: same_prompt, shared_ngram, whole_prompt; the detail names the test task and quotes what matched."""
 
     name: Literal["decontaminate"] = "decontaminate"

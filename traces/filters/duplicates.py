@@ -30,11 +30,12 @@ from stillroom.sampling.hashing import digest
 from stillroom.sampling.records import Task
 from stillroom.sampling.similarity import MAX_WORDS, PERMUTATIONS, SEED, SHINGLE, bands, datasketch
 from stillroom.sampling.words import tokens
-from stillroom.traces.filters.base import Check, Finding, Settings
+from stillroom.traces.filters.base import Check, FilterSettings, Finding, filters
 from stillroom.traces.traces import Trace
 
 
-class Dedup(Settings):
+@filters.register
+class Dedup(FilterSettings):
     """Reasons: same_text, same_text_as_other_task, near_duplicate. `near`: Jaccard similarity (None: exact)."""
 
     name: Literal["dedup"] = "dedup"

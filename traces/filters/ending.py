@@ -14,13 +14,14 @@ from typing import Literal
 from stillroom.sampling.records import Task
 from stillroom.sampling.thinking import CLOSE, OPEN
 from stillroom.sampling.words import excerpt
-from stillroom.traces.filters.base import Check, Finding, Settings
+from stillroom.traces.filters.base import Check, FilterSettings, Finding, filters
 from stillroom.traces.traces import Trace
 
 _REASONS = {"length": "truncated", "content_filter": "content_filtered", "unknown": "unknown_end"}
 
 
-class Finished(Settings):
+@filters.register
+class Finished(FilterSettings):
     """Reasons: truncated, content_filtered, unknown_end, thinking_not_closed, thinking_tag_in_answer, empty."""
 
     name: Literal["finished"] = "finished"

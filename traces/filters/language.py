@@ -23,7 +23,7 @@ from pydantic import Field
 from stillroom.errors import MissingExtra
 from stillroom.sampling.records import Task
 from stillroom.sampling.words import excerpt
-from stillroom.traces.filters.base import Check, Finding, Settings
+from stillroom.traces.filters.base import Check, FilterSettings, Finding, filters
 from stillroom.traces.traces import Trace
 
 _NAMES = """
@@ -40,7 +40,8 @@ _MAX_LATIN = 4
 _MAX_GREEK = 2
 
 
-class OneLanguage(Settings):
+@filters.register
+class OneLanguage(FilterSettings):
     """Reason: other_script. `max_share`: letters of scripts not in the prompt, of all letters."""
 
     name: Literal["one_language"] = "one_language"

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from stillroom.sampling.records import Attempt, Task
-from stillroom.traces.filters.base import Check, Finding, Settings
+from stillroom.traces.filters.base import Check, FilterSettings, Finding, filters
 from stillroom.traces.traces import Trace
 
 _BYTES_PER_TOKEN = 4  # the rule of thumb that the recorded teacher uses too
@@ -24,7 +24,8 @@ class _Count(NamedTuple):
     said: str
 
 
-class MaxTokens(Settings):
+@filters.register
+class MaxTokens(FilterSettings):
     """At most `limit` completion tokens. Reason: too_long."""
 
     name: Literal["max_tokens"] = "max_tokens"
@@ -40,7 +41,8 @@ class MaxTokens(Settings):
         return Finding("too_long", f"{said} tokens, the limit is {self.limit:,}") if count > self.limit else None
 
 
-class MinTokens(Settings):
+@filters.register
+class MinTokens(FilterSettings):
     """At least `limit` completion tokens. Reason: too_short."""
 
     name: Literal["min_tokens"] = "min_tokens"

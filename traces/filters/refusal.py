@@ -15,11 +15,12 @@ from typing import ClassVar, Literal
 from stillroom.sampling.records import Task
 from stillroom.sampling.refusals import is_refusal
 from stillroom.sampling.words import excerpt
-from stillroom.traces.filters.base import Check, Finding, Settings
+from stillroom.traces.filters.base import Check, FilterSettings, Finding, filters
 from stillroom.traces.traces import Trace
 
 
-class NotRefused(Settings):
+@filters.register
+class NotRefused(FilterSettings):
     """Reason: refused. `phrases`: further phrases that are a refusal where an answer begins with them."""
 
     name: Literal["not_refused"] = "not_refused"

@@ -15,8 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from stillroom.sampling.writing import remove, storable
-from stillroom.traces.filters.base import Reject
-from stillroom.traces.filters.spec import KNOWN
+from stillroom.traces.filters.base import Reject, filters
 from stillroom.traces.growing import Growing
 
 
@@ -50,7 +49,7 @@ class RejectFiles:
         files = self._files.values()
         try:
             if kind is None:
-                for name in KNOWN.keys() - self._files.keys():
+                for name in filters.keys() - self._files.keys():
                     remove(self._folder / f"{name}.jsonl")
                 for file in files:
                     file.keep()

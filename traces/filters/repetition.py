@@ -23,7 +23,7 @@ from pydantic import Field
 
 from stillroom.sampling.records import Task
 from stillroom.sampling.words import excerpt
-from stillroom.traces.filters.base import Check, Finding, Settings
+from stillroom.traces.filters.base import Check, FilterSettings, Finding, filters
 from stillroom.traces.traces import Trace
 
 MAX_UNIT = 64
@@ -45,7 +45,8 @@ class _Loop(NamedTuple):
     length: int
 
 
-class NoRepetition(Settings):
+@filters.register
+class NoRepetition(FilterSettings):
     """No loops. Reasons: loop, repeated_phrases. Lengths are in tokens: words, digits, signs."""
 
     name: Literal["no_repetition"] = "no_repetition"

@@ -11,15 +11,50 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
 
 from stillroom.errors import MissingExtra, RecipeError, TaskError
 from stillroom.sampling.hashing import digest
-from stillroom.traces.tasks.gathering import Gathered
 from stillroom.traces.tasks.records import Row
-from stillroom.traces.tasks.settings import GymTasks
+from stillroom.traces.tasks.registry import CommonTasks, Name, Source, sources
+
+
+@sources.register
+class GymTasks(CommonTasks):
+    """A family of reasoning-gym with its parameters; tasks are generated, so there are as many as are asked for."""
+
+    source: Literal["reasoning_gym"]
+    family: Name
+    params: dict[str, Any] = Field(default_factory=dict)
+    limit: int = Field(default=500, ge=1)
+    test: int = Field(default=100, ge=0)
+
+    @model_validator(mode="after")
+    def _own_params(self) -> GymTasks:
+        taken = sorted({"seed", "size"} & self.params.keys())
+        if taken:
+            raise ValueError(f"params.{taken[0]} is set by Stillroom: use tasks.seed, tasks.limit and tasks.test")
+        return self
+
+    def open(self, base: Path, seed: int) -> Source:
+        """As `CommonTasks.open`."""
+        return Source(gym_rows(self, seed, "train"), gym_rows(self, seed, "test"), generated=True)
+
+    def check_enough(self, held: int, train: int, drawn: int) -> None:
+        """Raises TaskError where a family is too small for what is asked of it."""
+        if held >= (self.held_out or 0) and train >= self.skip + self.limit:
+            return
+        skipped = f", `tasks.skip: {self.skip}`" if self.skip else ""
+        raise TaskError(
+            f"the family {self.family!r} gave {held + train:,} different tasks in {drawn:,} draws, but "
+            f"{self.held_out_in_words}{skipped} and `tasks.limit: {self.limit}` ask for more: "
+            "lower them, or widen `tasks.params`"
+        )
 
 
 def gym_rows(settings: GymTasks, seed: int, split: str) -> Iterator[Row]:
@@ -29,29 +64,6 @@ def gym_rows(settings: GymTasks, seed: int, split: str) -> Iterator[Row]:
         return iter(())
     dataset = _create(_import(), settings, size=10 * wanted + 1000, seed=_split_seed(seed, split))
     return _rows(dataset, f"{settings.family}[{split}]")
-
-
-def fill(gathered: Gathered, rows: Iterable[Row], wanted: int) -> int:
-    """Adds rows until `wanted` tasks are there or the rows end; says how many rows were drawn."""
-    drawn = 0
-    for row in rows if wanted else ():
-        gathered.add(row)
-        drawn += 1
-        if len(gathered) >= wanted:
-            break
-    return drawn
-
-
-def check_enough(settings: GymTasks, held: int, train: int, drawn: int) -> None:
-    """Raises TaskError where a family is too small for what is asked of it."""
-    if held >= (settings.held_out or 0) and train >= settings.skip + settings.limit:
-        return
-    skipped = f", `tasks.skip: {settings.skip}`" if settings.skip else ""
-    raise TaskError(
-        f"the family {settings.family!r} gave {held + train:,} different tasks in {drawn:,} draws, but "
-        f"{settings.held_out_in_words}{skipped} and `tasks.limit: {settings.limit}` ask for more: "
-        "lower them, or widen `tasks.params`"
-    )
 
 
 def _split_seed(seed: int, split: str) -> int:

@@ -12,14 +12,40 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from stillroom.errors import InputError, MissingExtra, MissingFile, RecipeError
 from stillroom.traces.tasks.paths import near_names, resolve
 from stillroom.traces.tasks.records import Row
-from stillroom.traces.tasks.settings import HubTasks
+from stillroom.traces.tasks.registry import CommonTasks, Name, Source, sources
 
 _BUILDERS = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json", ".arrow": "arrow"}
+
+
+@sources.register
+class HubTasks(CommonTasks):
+    """A dataset by its hub name, or a local folder, parquet, csv or jsonl file that `datasets` reads."""
+
+    source: Literal["hf"]
+    path: Name
+    name: Name | None = None
+    split: Name = "train"
+    test_split: Name | None = None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What is read: a local file or folder, or a name on the hub."""
+        return (self.path,)
+
+    @property
+    def holds_out(self) -> bool:
+        """As `CommonTasks.holds_out`."""
+        return self.test_split is not None if self.test is None else bool(self.test)
+
+    def open(self, base: Path, seed: int) -> Source:
+        """As `CommonTasks.open`."""
+        train, test = hub_rows(self, base)
+        return Source(train, test)
 
 
 class HubRows(NamedTuple):

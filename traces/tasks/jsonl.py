@@ -11,12 +11,40 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from stillroom.errors import TaskError
+from stillroom.traces.tasks.paths import existing
 from stillroom.traces.tasks.records import LeftOut, Problem, Row
+from stillroom.traces.tasks.registry import CommonTasks, Name, Source, sources
 
 _BOM = b"\xef\xbb\xbf"
+
+
+@sources.register
+class JsonlTasks(CommonTasks):
+    """A JSON Lines file. `path` and `test_path` are relative to the recipe's folder."""
+
+    source: Literal["jsonl"]
+    path: Name
+    test_path: Name | None = None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The file, and that of the held-out tasks."""
+        return (self.path,) if self.test_path is None else (self.path, self.test_path)
+
+    @property
+    def holds_out(self) -> bool:
+        """As `CommonTasks.holds_out`."""
+        return self.test_path is not None if self.test is None else bool(self.test)
+
+    def open(self, base: Path, seed: int) -> Source:
+        """As `CommonTasks.open`."""
+        train = jsonl_rows(existing(base, self.path, "tasks.path"))
+        if self.test_path is None:
+            return Source(train, None)
+        return Source(train, jsonl_rows(existing(base, self.test_path, "tasks.test_path")))
 
 
 def jsonl_rows(path: Path) -> Iterator[Row | LeftOut]:

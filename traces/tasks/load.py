@@ -20,23 +20,13 @@ from typing import NamedTuple
 from stillroom.errors import TaskError
 from stillroom.sampling.hashing import digest
 from stillroom.sampling.records import Task
-from stillroom.traces.tasks import gym, hub
 from stillroom.traces.tasks.gathering import Gathered, refuse_bad_rows, tally
-from stillroom.traces.tasks.jsonl import jsonl_rows
-from stillroom.traces.tasks.paths import existing
 from stillroom.traces.tasks.reading import RowReader
 from stillroom.traces.tasks.records import LeftOut, Row, TaskSet
-from stillroom.traces.tasks.settings import CommonTasks, GymTasks, HubTasks, JsonlTasks
+from stillroom.traces.tasks.registry import CommonTasks, Source
 from stillroom.traces.tasks.store import TaskSequence
 
 TEST_PREFIX = "test/"
-
-
-class _Source(NamedTuple):
-    """Training rows, and the rows of a test source of its own (None: the split is drawn from the training rows)."""
-
-    train: Iterable[Row | LeftOut]
-    test: Iterable[Row | LeftOut] | None
 
 
 class _Split(NamedTuple):
@@ -46,28 +36,21 @@ class _Split(NamedTuple):
     spare_test: int
 
 
-def load_tasks(settings: JsonlTasks | HubTasks | GymTasks, *, base: Path, seed: int) -> TaskSet:
+def load_tasks(settings: CommonTasks, *, base: Path, seed: int) -> TaskSet:
     """The tasks that `settings` describe; relative paths are relative to `base`.
 
     Raises TaskError for bad rows (all of them in one message) or too few, MissingFile, MissingExtra, and InputError
     where a hub cannot be reached.
     """
     seed = seed if settings.seed is None else settings.seed
-    if isinstance(settings, GymTasks):
-        return _load_gym(settings, seed)
-    source = _open(settings, base)
-    split = _drawn(settings, source, seed) if source.test is None else _given(settings, source, seed)
-    return _finish(settings, split, seed)
-
-
-def _open(settings: JsonlTasks | HubTasks, base: Path) -> _Source:
-    if isinstance(settings, HubTasks):
-        train, test = hub.hub_rows(settings, base)
-        return _Source(train, test)
-    train_path = existing(base, settings.path, "tasks.path")
-    if settings.test_path is None:
-        return _Source(jsonl_rows(train_path), None)
-    return _Source(jsonl_rows(train_path), jsonl_rows(existing(base, settings.test_path, "tasks.test_path")))
+    source = settings.open(base, seed)
+    if source.generated:
+        split = _generated(settings, source)
+    elif source.test is None:
+        split = _drawn(settings, source, seed)
+    else:
+        split = _given(settings, source, source.test, seed)
+    return _finish(settings, split, seed, generated=source.generated)
 
 
 def _gather(
@@ -79,7 +62,7 @@ def _gather(
     return gathered
 
 
-def _drawn(settings: CommonTasks, source: _Source, seed: int) -> _Split:
+def _drawn(settings: CommonTasks, source: Source, seed: int) -> _Split:
     """The test split drawn from the training rows."""
     gathered = _gather(source.train, RowReader(settings))
     _refuse(settings, gathered.left_out)
@@ -90,10 +73,9 @@ def _drawn(settings: CommonTasks, source: _Source, seed: int) -> _Split:
     return _Split(train, tuple(tasks.at(held)), gathered.left_out, 0)
 
 
-def _given(settings: CommonTasks, source: _Source, seed: int) -> _Split:
-    """The test split from a source of its own. Bad rows of both sources are refused together."""
-    assert source.test is not None
-    held = _gather(source.test, RowReader(settings, TEST_PREFIX))
+def _given(settings: CommonTasks, source: Source, rows: Iterable[Row | LeftOut], seed: int) -> _Split:
+    """The test split from the rows of a source of its own. Bad rows of both sources are refused together."""
+    held = _gather(rows, RowReader(settings, TEST_PREFIX))
     test = tuple(held.tasks.at(_first(held.tasks, seed, settings.held_out)))
     # Training rows stay apart from the whole test source, so that raising `test` moves nothing.
     gathered = _gather(source.train, RowReader(settings), held.keys)
@@ -117,22 +99,22 @@ def _first(tasks: TaskSequence, seed: int, count: int | None) -> list[int]:
     return sorted(numbers, key=rank) if count is None else heapq.nsmallest(count, numbers, key=rank)
 
 
-def _finish(settings: CommonTasks, split: _Split, seed: int) -> TaskSet:
+def _finish(settings: CommonTasks, split: _Split, seed: int, *, generated: bool) -> TaskSet:
     train = split.train
     _check_enough(settings, train, split)
-    kept = _parted(settings, train, seed)[: settings.limit]
+    kept = _parted(settings, train, seed, generated)[: settings.limit]
     beyond = len(train) - len(kept) + split.spare_test
     count = len(split.test) - settings.validation  # validation ranks after test, so that it moves no task of it
     notes = tuple(_notes(settings, train))
     return TaskSet(kept, split.test[:count], tuple(split.left_out), beyond, notes, split.test[count:])
 
 
-def _parted(settings: CommonTasks, train: TaskSequence, seed: int) -> TaskSequence:
+def _parted(settings: CommonTasks, train: TaskSequence, seed: int, generated: bool) -> TaskSequence:
     """The training tasks in their order without those that are skipped. A file is shuffled before, so that parts are
     drawn from all of it; generated tasks after, for how many there are depends on the part."""
     if not settings.shuffle:
         return train[settings.skip :]
-    if isinstance(settings, GymTasks):
+    if generated:
         part = train[settings.skip :]
         return part.at(_first(part, seed, None))
     return train.at(_first(train, seed, None))[settings.skip :]
@@ -170,13 +152,25 @@ def _notes(settings: CommonTasks, train: Sequence[Task]) -> Iterator[str]:
         )
 
 
-def _load_gym(settings: GymTasks, seed: int) -> TaskSet:
-    """The test split first, from a seed of its own; then training tasks whose prompt is not in it."""
+def _generated(settings: CommonTasks, source: Source) -> _Split:
+    """The test split first; then training tasks whose prompt is not in it."""
     held = Gathered(RowReader(settings, TEST_PREFIX))
-    drawn = gym.fill(held, gym.gym_rows(settings, seed, "test"), settings.held_out or 0)
+    drawn = _fill(held, source.test or (), settings.held_out or 0)
     gathered = Gathered(RowReader(settings), held.keys)
-    drawn += gym.fill(gathered, gym.gym_rows(settings, seed, "train"), settings.skip + settings.limit)
+    wanted = None if settings.limit is None else settings.skip + settings.limit
+    drawn += _fill(gathered, source.train, wanted)
     split = _Split(gathered.tasks, tuple(held.tasks), [*held.left_out, *gathered.left_out], 0)
     _refuse(settings, split.left_out)
-    gym.check_enough(settings, len(split.test), len(split.train), drawn)
-    return _finish(settings, split, seed)
+    settings.check_enough(len(split.test), len(split.train), drawn)
+    return split
+
+
+def _fill(gathered: Gathered, rows: Iterable[Row | LeftOut], wanted: int | None) -> int:
+    """Adds rows until `wanted` tasks are there (None: all) or the rows end; says how many rows were drawn."""
+    drawn = 0
+    for row in rows if wanted != 0 else ():
+        gathered.add(row)
+        drawn += 1
+        if wanted is not None and len(gathered) >= wanted:
+            break
+    return drawn

@@ -17,7 +17,7 @@ from stillroom.sampling.hashing import digest
 from stillroom.sampling.prompt import with_input
 from stillroom.sampling.records import Message, Task
 from stillroom.traces.tasks.records import LeftOut, Problem, Row
-from stillroom.traces.tasks.settings import CommonTasks
+from stillroom.traces.tasks.registry import CommonTasks
 
 # NUL ends a string in C, SQLite's shell and many viewers; a lone surrogate cannot be written as UTF-8 at all.
 _BAD_CHARACTER = re.compile("[\x00\ud800-\udfff]")

@@ -1,0 +1,102 @@
+"""Which kinds of judge there are, how a recipe names one, and where one is made to work.
+
+    judge: {kind: llm, rubric: helpfulness, teacher: {kind: openai, model: Qwen/Qwen3-32B, base_url: "http://…/v1"}}
+    judge: {kind: jury, how: majority, members: [{kind: llm, …}, {kind: llm, …}, {kind: llm, …}]}
+
+A new kind is a module in this package with one registered class: its settings, and how to build the judge.
+
+    @judges.register
+    class LengthSettings(JudgeBase):
+        kind: Literal["length"]
+
+        def make(self, place: Place) -> Made:
+            return Made(LengthJudge(), None)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from stillroom.judges.dialogue import Asks
+from stillroom.judges.records import PairwiseJudge, PointwiseJudge
+from stillroom.sampling.ledger import Ledger
+from stillroom.sampling.limits import Meter, Prices
+from stillroom.sampling.registry import Registry
+from stillroom.sampling.teachers.base import Teacher
+
+Name = Annotated[str, Field(min_length=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A judge that rates (`pointwise`) or compares (`pairwise`): one of the two. `teachers`: the models it asks."""
+
+    pointwise: PointwiseJudge | None
+    pairwise: PairwiseJudge | None
+    teachers: tuple[Teacher, ...] = ()
+
+    @property
+    def judge(self) -> PointwiseJudge | PairwiseJudge:
+        """The one there is."""
+        judge = self.pointwise or self.pairwise
+        assert judge is not None  # every kind makes one of the two
+        return judge
+
+    @property
+    def kind(self) -> Literal["pointwise", "pairwise"]:
+        """Whether it rates or compares."""
+        return "pairwise" if self.pointwise is None else "pointwise"
+
+    @property
+    def identity(self) -> str:
+        """The judge's."""
+        return self.judge.identity
+
+    async def close(self) -> None:
+        """Closes it."""
+        await self.judge.close()
+
+
+class Place(NamedTuple):
+    """Where a judge works. `ledger`: keeps its requests; `base`: relative paths start there; `seed`: the run's.
+    `meter`, `prices`: limits that it shares with others, and what its tokens cost. `asks`: makes what asks, in the
+    place of an Asker, from the teacher and the settings of the judge."""
+
+    ledger: Ledger
+    base: Path
+    seed: int = 0
+    meter: Meter | None = None
+    prices: Prices | None = None
+    asks: Callable[[Teacher, Any], Asks] | None = None
+
+
+class JudgeBase(BaseModel):
+    """Settings that every kind of judge has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    kind: str
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that decide its judgements, as the recipe names them."""
+        return ()
+
+    def make(self, place: Place) -> Made:
+        """The judge. Loads no model yet.
+
+        Raises InputError (a rubric or a file that is not there, a missing extra or key).
+        """
+        raise NotImplementedError
+
+
+judges: Registry[JudgeBase] = Registry("judge", tag="kind", where=("stillroom.judges",))
+"""Every kind of judge by its name in a recipe."""
+
+JudgeSettings = Annotated[JudgeBase, judges.field()]
+"""The settings of any kind, as the type of a recipe's field."""

@@ -1,0 +1,240 @@
+"""The registry by kind: which filters, teachers, judges, … there are, and how a recipe names one.
+
+A kind is a class that registers itself where it stands. Its settings are its fields, and what it makes is a method:
+
+    filters: Registry[Settings] = Registry("filter", tag="name", where=("stillroom.traces.filters",))
+
+    @filters.register
+    class Short(Settings):
+        name: Literal["short"] = "short"
+        most: int = 100
+
+        def start(self, test: Sequence[Task]) -> Check: ...
+
+    class Recipe(BaseModel):
+        filter: Annotated[Settings, filters.field()]
+
+    Recipe.model_validate({"filter": {"name": "short", "most": 20}})
+
+A new kind is one new module in a package that `where` names; nothing else is edited. Other distributions add theirs
+with an entry point of the group `stillroom.plugins`: a module to import, or a function to call.
+
+Nothing is imported before somebody asks what kinds there are, and a recipe's field asks when it is validated, so a
+kind may be registered long after the class with the field was made.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+from typing import Any, Generic, Literal, TypeVar, cast, get_args, get_origin, overload
+
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, ValidationInfo
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, PydanticKnownError, core_schema
+
+from stillroom.errors import InputError, PluginError
+
+GROUP = "stillroom.plugins"
+"""The entry points of other distributions."""
+
+UNKNOWN, MISSING = "unknown_kind", "missing_kind"
+"""Types of the errors that pydantic reports for a kind that is not there, or not named. Their message is complete."""
+
+S = TypeVar("S")
+K = TypeVar("K")
+
+# One lock for all registries: loading one imports modules that look something up in another.
+_lock = threading.RLock()
+
+
+@dataclass
+class _Plugins:
+    loaded: bool = False
+    loading: bool = False
+
+
+_plugins = _Plugins()
+
+
+class Registry(Mapping[str, type[S]], Generic[S]):
+    """The kinds of one seam by name, in alphabetical order, so that no message depends on who was imported first.
+
+    `what`: what one of them is called in messages. `tag`: the field that says which one is meant; its annotation in a
+    kind's class, a `Literal`, is the kind's name. `where`: modules and packages (every module of which, but those
+    whose name begins with an underscore) to import before the first look-up. `default`: the kind that is meant where
+    the tag is left out; None: the tag has to be there.
+    """
+
+    def __init__(self, what: str, *, tag: str, where: Sequence[str] = (), default: str | None = None) -> None:
+        self.what, self.tag, self.default = what, tag, default
+        self._where = tuple(where)
+        self._kinds: dict[str, type[S]] = {}
+        self._loaded = self._loading = False
+
+    @overload
+    def register(self, kind: type[K]) -> type[K]: ...
+
+    @overload
+    def register(self, *, name: str) -> Callable[[type[K]], type[K]]: ...
+
+    def register(self, kind: type[K] | None = None, *, name: str | None = None) -> Any:
+        """Adds a kind: `@filters.register`, or `@recipes.register(name="traces")` for a class without the tag.
+
+        Raises InputError where the name is taken, naming both classes, or where there is none.
+        """
+        if kind is None:
+            return partial(self._add, name=name)
+        return self._add(kind, name)
+
+    def _add(self, kind: type[K], name: str | None) -> type[K]:
+        if not kind.__module__.startswith("stillroom."):
+            self._load_shipped()  # ours first, so that it is the other that is refused for a name of ours
+        for each in _tag_values(kind, self.tag) if name is None else (name,):
+            known = self._kinds.get(each)
+            # A module that is loaded again (importlib.reload, a notebook's cell) replaces what it had registered.
+            if known is not None and _full_name(known) != _full_name(kind):
+                raise InputError(
+                    f"there are two {self.what}s {each!r}: {_full_name(known)} and {_full_name(kind)}: rename one"
+                )
+            self._kinds[each] = cast(type[S], kind)
+        return kind
+
+    def field(self, *, without: Collection[str] = ()) -> Kinds:
+        """The annotation of a field that holds one of them: `Annotated[Settings, filters.field()]`. `without`: kinds
+        that may not stand there."""
+        return Kinds(self, frozenset(without))
+
+    def unknown(self, name: object, among: Collection[str] | None = None, what: str = "") -> str:
+        """The message for a name that is not there. `what`: what was to be named, where its place does not say it."""
+        known = list(self) if among is None else list(among)
+        near = difflib.get_close_matches(str(name), known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        return f"there is no {what and what + ' '}{name!r}; {hint}expected one of {', '.join(known)}"
+
+    def __getitem__(self, name: str) -> type[S]:
+        self._load()
+        return self._kinds[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self._load()
+        return iter(sorted(self._kinds))
+
+    def __len__(self) -> int:
+        self._load()
+        return len(self._kinds)
+
+    def _load(self) -> None:
+        self._load_shipped()
+        load_plugins()
+
+    def _load_shipped(self) -> None:
+        if self._loaded:
+            return
+        with _lock:
+            if self._loaded or self._loading:  # loading: a module that is imported below looks something up
+                return
+            self._loading = True
+            try:
+                for name in self._where:
+                    _import_all(importlib.import_module(name))
+                self._loaded = True
+            finally:
+                self._loading = False
+
+
+class Kinds:
+    """What pydantic finds in the annotation of a field that holds one of a registry's kinds.
+
+    The kind is looked up when a value is validated. Mistakes in its settings are reported where they stand
+    (`teacher.sampling.top_p`); the kind's name is no part of the location.
+    """
+
+    def __init__(self, registry: Registry[Any], without: frozenset[str] = frozenset()) -> None:
+        self.registry, self._without = registry, without
+
+    def models(self) -> dict[str, type[BaseModel]]:
+        """The kinds that may stand here, by name."""
+        return {name: kind for name, kind in self.registry.items() if name not in self._without}
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        # Without a schema of what comes out, pydantic writes each value with the serializer of its own class, so that
+        # the fields of a subclass are kept.
+        return core_schema.with_info_plain_validator_function(self._validated)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"oneOf": [handler(model.__pydantic_core_schema__) for model in self.models().values()]}
+
+    def _validated(self, value: Any, info: ValidationInfo) -> BaseModel:
+        models, registry = self.models(), self.registry
+        if isinstance(value, BaseModel) and isinstance(value, tuple(models.values())):
+            return value
+        if not isinstance(value, Mapping):
+            raise PydanticKnownError("dict_type")
+        name = value.get(registry.tag, registry.default)
+        if name is None:
+            raise self._wrong_tag(MISSING, f"this key is missing: give one of {', '.join(models)}", value)
+        if not isinstance(name, str) or name not in models:
+            raise self._wrong_tag(UNKNOWN, registry.unknown(name, models), value)
+        return models[name].model_validate({**value, registry.tag: name}, context=info.context)
+
+    def _wrong_tag(self, kind: str, message: str, value: Any) -> ValidationError:
+        """An error whose location ends with the tag."""
+        # The message is a parameter, since braces in a template are replaced.
+        error = PydanticCustomError(kind, "{message}", {"message": message})
+        details = InitErrorDetails(type=error, loc=(self.registry.tag,), input=value)
+        return ValidationError.from_exception_data(self.registry.what, [details], hide_input=True)
+
+
+def load_plugins() -> None:
+    """Loads the entry points of other distributions, once. Raises PluginError naming one that is broken."""
+    if _plugins.loaded:
+        return
+    with _lock:
+        if _plugins.loaded or _plugins.loading:  # loading: a plug-in looks something up
+            return
+        _plugins.loading = True
+        try:
+            for point in sorted(entry_points(group=GROUP), key=lambda each: (each.name, each.value)):
+                _load_plugin(point)
+            _plugins.loaded = True
+        finally:
+            _plugins.loading = False
+
+
+def _load_plugin(point: EntryPoint) -> None:
+    try:
+        loaded = point.load()
+        if not isinstance(loaded, ModuleType):
+            loaded()
+    except Exception as error:
+        whose = f"{point.dist.name} {point.dist.version}" if point.dist is not None else "an unknown distribution"
+        raise PluginError(
+            f"the plug-in {point.name!r} ({point.value}) of {whose} cannot be loaded "
+            f"({type(error).__name__}: {error}): update that distribution, or uninstall it"
+        ) from error
+
+
+def _import_all(module: ModuleType) -> None:
+    """Imports every module of a package that is not private."""
+    for found in pkgutil.iter_modules(getattr(module, "__path__", ())):
+        if not found.name.startswith("_"):
+            importlib.import_module(f"{module.__name__}.{found.name}")
+
+
+def _tag_values(kind: type[Any], tag: str) -> tuple[str, ...]:
+    """The names of a kind. Raises InputError where it has none."""
+    field = getattr(kind, "model_fields", {}).get(tag)
+    if field is None or get_origin(field.annotation) is not Literal:
+        raise InputError(f'{_full_name(kind)} has no name: give it the field {tag}: Literal["its_name"]')
+    return tuple(map(str, get_args(field.annotation)))
+
+
+def _full_name(kind: type[Any]) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"

@@ -1,0 +1,130 @@
+"""The `tasks:` part of a recipe: what every source has, and which sources there are.
+
+    tasks: {source: jsonl, path: train.jsonl, prompt: question, reference: answer, reference_after: "####", test: 100}
+    tasks: {source: hf, path: openai/gsm8k, name: main, split: train, test_split: test, reference_after: "####"}
+    tasks: {source: reasoning_gym, family: chain_sum, params: {min_terms: 2, max_terms: 2}, limit: 200, test: 100}
+
+An unknown key is refused. The reference is never guessed: where it stands at the end of a worked solution,
+`reference_after` says after which marker (GSM8K: "####").
+
+A new source is a module in this package with one registered class: its settings, and how its rows are read. What is
+common to all (fields, ids, bad rows, the test split) is done by `load.py`.
+
+    @sources.register
+    class CsvTasks(CommonTasks):
+        source: Literal["csv"]
+        path: Name
+
+        def open(self, base: Path, seed: int) -> Source:
+            return Source(csv_rows(base / self.path), None)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from stillroom.sampling.registry import Registry
+from stillroom.traces.tasks.records import LeftOut, Row
+
+Name = Annotated[str, Field(min_length=1)]
+
+
+class Source(NamedTuple):
+    """Training rows, and the rows of a test source of its own (None: the split is drawn from the training rows).
+
+    `generated`: rows are made as they are asked for, so as many are taken as give the wanted tasks, in their order.
+    """
+
+    train: Iterable[Row | LeftOut]
+    test: Iterable[Row | LeftOut] | None
+    generated: bool = False
+
+
+class CommonTasks(BaseModel):
+    """What every source has.
+
+    `prompt`, `reference` and `id` name fields of a row; a dot goes into nested ones (`metadata.expression`). Without
+    `id`, a task's id is a hash of its prompt, so that adding or moving rows renames none. `input`: a field whose
+    text, where there is one, follows the prompt after a blank line, as in instruction data. `reference: null`: the
+    tasks have no known answer. `system` belongs to the task: teacher and student both see it. In `template`,
+    `{prompt}` stands for the row's prompt; any other brace is plain text, so `\\boxed{answer}` stays as it is.
+    `limit`: training tasks (null: all), after the first `skip`, which are left to another run. `test`: held-out tasks
+    (null: none, or all of a test source of its own). `validation`: so many more of them for the choices that a loop
+    makes (its guard, `teacher: best`), so that no accuracy is reported on tasks that decided anything. `shuffle`:
+    training tasks in an order drawn from the seed, not in the file's. `seed`: null for the run's.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    if TYPE_CHECKING:
+        source: (
+            str  # declared by every kind, since fields are written to recipe.yaml in the order of their declaration
+        )
+
+    prompt: Name = "question"
+    input: Name | None = None
+    reference: Name | None = "answer"
+    reference_after: Name | None = None
+    id: Name | None = None
+    system: Name | None = None
+    template: str = "{prompt}"
+    skip: int = Field(default=0, ge=0)
+    limit: int | None = Field(default=None, ge=1)
+    test: int | None = Field(default=None, ge=0)
+    validation: int = Field(default=0, ge=0)
+    shuffle: bool = False
+    seed: int | None = None
+    bad_rows: Literal["refuse", "skip"] = "refuse"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> CommonTasks:
+        if "{prompt}" not in self.template:
+            raise ValueError("template has no {prompt}: write {prompt} where the row's prompt belongs")
+        if self.reference is None and self.reference_after is not None:
+            raise ValueError("reference_after needs a reference field: name one, or leave reference_after out")
+        if self.validation and self.test is None:
+            raise ValueError("validation is held out beside test: say how many in test")
+        return self
+
+    @property
+    def held_out(self) -> int | None:
+        """Tasks that are held out, for test and validation; None: all of a test source, or none."""
+        return None if self.test is None else self.test + self.validation
+
+    @property
+    def held_out_in_words(self) -> str:
+        """As the recipe says it."""
+        validation = f", `tasks.validation: {self.validation}`" if self.validation else ""
+        return f"`tasks.test: {self.test or 0}`{validation}"
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that are read, as the recipe names them; their hashes go on record."""
+        return ()
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether there will be held-out tasks: a number of them, or all of a test source of its own."""
+        return bool(self.test)
+
+    def open(self, base: Path, seed: int) -> Source:
+        """The rows; relative paths start at `base`. `seed`: the tasks' own, or the run's.
+
+        Raises MissingFile, MissingExtra, RecipeError for settings that the source does not take, and InputError where
+        a hub cannot be reached.
+        """
+        raise NotImplementedError
+
+    def check_enough(self, held: int, train: int, drawn: int) -> None:
+        """For a generated source: raises TaskError where `drawn` rows gave too few different tasks."""
+
+
+sources: Registry[CommonTasks] = Registry("task source", tag="source", where=("stillroom.traces.tasks",))
+"""Every source of tasks by its name in a recipe."""
+
+TaskSettings = Annotated[CommonTasks, sources.field()]
+"""The settings of any source, as the type of a recipe's field."""
