@@ -22,9 +22,11 @@ import torch
 from stillroom.sampling.models import load_model, load_tokenizer, pick_dtype
 from stillroom.students import trainer as trainers
 from stillroom.students.encoding import Encoded, encode_rows, prepare_tokenizer
+from stillroom.students.methods.registry import LoraSettings
+from stillroom.students.methods.sft import Sft
 from stillroom.students.quiet import quiet_training
+from stillroom.students.records import Plan
 from stillroom.students.rows import Row, read_rows, with_system
-from stillroom.students.settings import LoraSettings, StudentSettings
 
 MODEL = "embedded:smollm2-135m-instruct"
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
@@ -77,13 +79,13 @@ class Cost(NamedTuple):
 def measure(way: Way, rows: list[Row]) -> Cost:
     """Trains one way for an epoch."""
     lora = LoraSettings(target_modules=way.targets)
-    settings = StudentSettings(model=MODEL, lora=lora, epochs=1, batch_size=way.batch, system=way.system)
+    settings = Sft(model=MODEL, lora=lora, epochs=1, batch_size=way.batch, system=way.system)
     clock: list[tuple[float, float]] = []
     with quiet_training(), tempfile.TemporaryDirectory() as work:
         tokenizer = load_tokenizer(MODEL)
         encoded = _encoded(rows, tokenizer, way)
         model = load_model(MODEL, way.dtype, "cpu")
-        plan = trainers.Plan("cpu", way.dtype, 7)
+        plan = Plan("cpu", way.dtype, 7)
         trainer: Any = trainers.make_trainer(
             model, tokenizer, encoded, settings, plan, Path(work), lambda _: clock.append(_now())
         )

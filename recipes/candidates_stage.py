@@ -17,7 +17,6 @@ from stillroom.recipes.sampling_stage import open_sampler
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.policy import Fixed
 from stillroom.sampling.records import Attempt, State, Task, Verdict
-from stillroom.sampling.teachers.settings import RecordedSettings
 
 
 class FinishedScorer:
@@ -79,7 +78,7 @@ def policy_of(source: CandidateSource) -> Fixed:
 
 def _report(context: RunContext, source: CandidateSource, counts: Counts) -> None:
     reused = f" ({counts.reused:,} of them from the ledger)" if counts.reused else ""
-    what = "replayed" if isinstance(source.teacher, RecordedSettings) else "new"
+    what = "replayed" if source.teacher.replays else "new"
     tokens = f"{counts.completion_tokens:,} {what} tokens in {duration(counts.elapsed_s)}"
     context.display.line("drawn", f"{source.name}: {verdicts(counts)}{reused}; {tokens}")
     if counts.last_failure:

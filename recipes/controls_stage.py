@@ -21,7 +21,7 @@ from stillroom.recipes.evaluation_schema import CONTROLS, EvaluateSettings
 from stillroom.recipes.linting import lint_traces
 from stillroom.recipes.schema import Recipe
 from stillroom.recipes.students_stage import not_trained_on, seed_of, train
-from stillroom.students.settings import StudentSettings
+from stillroom.students.methods.registry import StudentSettings
 from stillroom.traces.tasks import TaskSet
 
 LABELS = {

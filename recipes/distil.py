@@ -7,6 +7,7 @@ One task is looked at after the other: what is held is what the filters must rem
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,14 @@ from stillroom.recipes.folder import RunFolder, versions
 from stillroom.recipes.outcomes import Outcomes
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.hashing import digest
-from stillroom.sampling.records import Outcome
+from stillroom.sampling.draws import Admits
+from stillroom.sampling.records import Outcome, ScoredAttempt
 from stillroom.sampling.secrets import named_in
 from stillroom.traces.card import CardFacts
-from stillroom.traces.filters import FilterCount, RejectFiles, Screen
+from stillroom.traces.filters import FilterCount, RejectFiles, Screen, admits_of
 from stillroom.traces.rows import SftRow, read_sft, sft_file, sft_row, write_card
 from stillroom.traces.tasks import TaskSet
-from stillroom.traces.traces import traces_in
+from stillroom.traces.traces import Trace, traces_in
 from stillroom.traces.writing import replaced
 
 
@@ -76,18 +78,37 @@ def distil(
     """Filters, and writes `sft/` and `rejects/`, one task at a time. `earlier`: folders of rows that the student
     learns from, too. Raises NothingLeft when no trace is left."""
     system, sft = recipe.student.system if recipe.student else None, folder.path / "sft"
-    screen, kept = Screen(recipe.filters, test=tasks.held_out), 0
+    screen, kept, admits = Screen(recipe.filters, test=tasks.held_out), 0, admits_of(recipe.filters)
     with RejectFiles(folder.path / "rejects") as rejects, sft_file(sft) as rows:
-        for trace in (trace for outcome in outcomes for trace in traces_in(outcome)):
-            kept += 1
-            reject = screen.look(trace)
-            if reject is None:
-                rows.add(sft_row(trace, system=system))
-            else:
-                rejects.add(reject)
+        for outcome in outcomes:
+            left = sys.maxsize if recipe.keep.kept is None else recipe.keep.kept
+            for trace in _candidates(outcome, admits):
+                if not left:
+                    break
+                kept += 1
+                reject = screen.look(trace)
+                if reject is None:
+                    rows.add(sft_row(trace, system=system))
+                    left -= 1
+                else:
+                    rejects.add(reject)
     _write_left_out(tasks, folder)
     write_card(sft, _card(recipe, tasks, outcomes, teacher, screen.counts), rows.count)
     return Distilled(rows.count, kept, screen.counts, sft, outcomes, system, tuple(earlier))
+
+
+def _candidates(outcome: Outcome, admits: Admits) -> list[Trace]:
+    """The accepted traces of a task in the order in which they may become rows: those that the policy kept, and with
+    them those that a filter kept from counting, each in draw order; then the others, which take the place of what a
+    filter over the whole data set (a duplicate, say) drops."""
+    accepted = list(traces_in(outcome, which="accepted"))
+    spare = [
+        trace
+        for trace in accepted
+        if trace.attempt.index not in outcome.kept
+        and admits(trace.task, ScoredAttempt(trace.attempt, trace.verdict))
+    ]
+    return [trace for trace in accepted if trace not in spare] + spare
 
 
 def _card(

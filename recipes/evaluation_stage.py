@@ -30,7 +30,7 @@ from stillroom.sampling.records import SamplingParams, ScoredAttempt, Task
 from stillroom.students.evaluate.comparing import corrected
 from stillroom.students.evaluate.measure import AFTER, BEFORE, TEACHER, at_k, evaluate_answers, over_trainings
 from stillroom.students.evaluate.results import Evaluation, write_eval
-from stillroom.students.settings import StudentSettings
+from stillroom.students.methods.registry import StudentSettings
 from stillroom.traces.tasks import TaskSet
 
 FILE = "eval.json"

@@ -35,7 +35,7 @@ from stillroom.students.evaluate.everyday import everyday_texts, read_texts
 from stillroom.students.evaluate.perplexity import TextLoss, exp_of, of_losses, text_losses
 from stillroom.students.evaluate.results import Comparison, Result
 from stillroom.students.evaluate.task_means import ratio_over_tasks
-from stillroom.students.settings import StudentSettings
+from stillroom.students.methods.registry import StudentSettings
 from stillroom.traces.tasks import load_tasks
 
 PERPLEXITY_RATIO = "perplexity_ratio"

@@ -23,9 +23,10 @@ from stillroom.recipes.progressive_schema import ProgressiveRecipe
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.records import Messages, Verdict
 from stillroom.sampling.writing import storable
-from stillroom.students.lint import Answered, Checker, LintReport, lint_pairs, lint_sft
+from stillroom.students.lint import LintReport
+from stillroom.students.methods.registry import StudentSettings
+from stillroom.students.records import Answered, Checker
 from stillroom.students.rows import Row
-from stillroom.students.settings import StudentSettings
 from stillroom.traces.answers import Reason
 from stillroom.traces.answers.records import verdict
 from stillroom.traces.answers.scorer import asked
@@ -62,7 +63,7 @@ def lint(recipe: str | Path, *, set: Sequence[str] = (), out: str | Path | None 
     if isinstance(found, Recipe):
         report = lint_traces(found, found.student, tasks, rows)
     else:
-        report = lint_pairs(rows, found.student, test=tasks.held_out)
+        report = found.student.lint(rows, test=tasks.held_out)
     keep(report, folder)
     return report
 
@@ -72,9 +73,9 @@ def lint_traces(
 ) -> LintReport:
     """The lint of SFT rows. `check`: also the answers, by the recipe's scorer; false for rows that nobody checked."""
     if not check:
-        return lint_sft(rows, student, test=tasks.held_out)
+        return student.lint(rows, test=tasks.held_out)
     with answers_of(recipe, tasks) as checker:
-        return lint_sft(rows, student, test=tasks.held_out, checker=checker)
+        return student.lint(rows, test=tasks.held_out, checker=checker)
 
 
 def keep(report: LintReport, folder: RunFolder, name: str = "lint") -> None:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from stillroom.recipes.evaluation_schema import EvaluateSettings
 from stillroom.recipes.schema import Recipe
 from stillroom.students.evaluate.guard import GuardSettings
-from stillroom.students.settings import StudentSettings
+from stillroom.students.methods.registry import Student
 
 RoundNumber = Annotated[int, Field(ge=1)]
 
@@ -135,7 +135,7 @@ class LoopRecipe(Recipe):
     """A whole loop: a recipe of traces, and how it is repeated. It needs a student and an evaluation: a loop that
     nobody measures is not run."""
 
-    student: StudentSettings
+    student: Student
     evaluate: EvaluateSettings
     loop: LoopSettings
 

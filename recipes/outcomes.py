@@ -92,8 +92,8 @@ class Outcomes:
         scorer, found = scorer_key(asked.scorer, task.reference), dict[int, ScoredAttempt]()
         for limit in asked.limits:  # a later limit goes before an earlier one, as it does in the core
             for index, recorded in self._ledger.find(key, limit, task.id, scorer).items():
-                if recorded.verdict is not None:
-                    found[index] = ScoredAttempt(recorded.attempt, recorded.verdict)
+                if (scored := recorded.scored) is not None:
+                    found[index] = scored
         if not found.keys() >= set(stored.draws):
             raise self._lost(task)
         return Outcome(task, tuple(found[i] for i in stored.draws), stored.kept, stored.stop, stored.failed)

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from stillroom.recipes.loading import Loaded
 from stillroom.recipes.schema import Recipe
+from stillroom.sampling.draws import Admits, counts_as
 from stillroom.sampling.ledger import Ledger, Means, Recorded, Spent, request_key, scorer_key
 from stillroom.sampling.limits import Prices
 from stillroom.sampling.policy import ONCE, Budget, Policy, Tally
@@ -27,7 +28,8 @@ from stillroom.sampling.prompt import Prompt
 from stillroom.sampling.records import SamplingParams, State, StopReason, Task
 from stillroom.sampling.run_async import run_async
 from stillroom.sampling.teachers.factory import make_teacher
-from stillroom.sampling.teachers.settings import RecordedSettings, TeacherSettings
+from stillroom.sampling.teachers.settings import TeacherSettings
+from stillroom.traces.filters import admits_of
 from stillroom.traces.tasks import load_tasks
 
 
@@ -106,7 +108,7 @@ def plan(loaded: Loaded[Recipe], ledger: Ledger, before: str | None) -> Plan:
     for part in _parts(loaded, identity):
         weighing.add(part)
     mean = ledger.mean_tokens(identity) or (ledger.mean_tokens(before) if before else None)
-    replayed = isinstance(recipe.teacher, RecordedSettings)
+    replayed = recipe.teacher.replays
     return Plan(str(loaded.path), weighing.draws, weighing.tasks, mean, recipe.prices, replayed)
 
 
@@ -120,7 +122,8 @@ def identity_of(settings: TeacherSettings, base: Path) -> str:
 
 
 class Part(NamedTuple):
-    """Tasks that are asked of one teacher in the same way. `teacher` and `scorer` are identities."""
+    """Tasks that are asked of one teacher in the same way. `teacher` and `scorer` are identities; `admits`: as in the
+    core."""
 
     tasks: Sequence[Task]
     sampling: SamplingParams
@@ -128,13 +131,14 @@ class Part(NamedTuple):
     teacher: str
     prompt: Prompt
     scorer: str
+    admits: Admits | None = None
 
 
 def _parts(loaded: Loaded[Recipe], teacher: str) -> Iterator[Part]:
     recipe = loaded.recipe
     tasks = load_tasks(recipe.tasks, base=loaded.base, seed=recipe.seed)
     asked = (teacher, recipe.teacher.teacher_prompt, recipe.scorer.identity)
-    yield Part(tasks.train, recipe.teacher.sampling, recipe.keep, *asked)
+    yield Part(tasks.train, recipe.teacher.sampling, recipe.keep, *asked, admits=admits_of(recipe.filters))
     if recipe.evaluate is not None and "teacher" in recipe.evaluate.baselines:
         yield Part(tasks.test, recipe.greedy, ONCE, *asked)
         if (samples := recipe.evaluate.samples) is not None:
@@ -164,7 +168,7 @@ class Weighing:
         for task, key in zip(part.tasks, keys, strict=True):
             scorer = scorer_key(part.scorer, task.reference)
             found = self._ledger.find(key, limit, task.id, scorer) if key in self._keys else {}
-            uses = self._uses(found, part.policy)
+            uses = self._uses(task, found, part)
             if missing := min(uses.pop(Use.MORE, 0), math.ceil(left)):
                 uses[self._why(task, key, found)] = missing
                 left -= missing
@@ -189,26 +193,26 @@ class Weighing:
         ]
         return max(0.0, min(left, default=sys.maxsize))
 
-    def _uses(self, found: dict[int, Recorded], policy: Policy) -> Counter[Use]:
+    def _uses(self, task: Task, found: dict[int, Recorded], part: Part) -> Counter[Use]:
         """Draws by use, in draw order; those to be asked, for whatever reason, as `MORE`."""
         uses, tally, holes = Counter[Use](), Tally(), 0
         for index in range(max(found, default=-1) + 1):
-            if _stops(policy, tally, holes):
+            if _stops(part.policy, tally, holes):
                 uses[Use.NOT_NEEDED] += index in found
             elif index in found:
                 uses[Use.USED if found[index].verdict else Use.SCORED_ANEW] += 1
-                tally = tally.plus(self._state(found[index]))
+                tally = tally.plus(self._state(task, found[index], part))
             else:
                 holes += 1  # a draw that failed, or was cut off: asked again
-        wanted = 0 if _stops(policy, tally, holes) else policy.expected(tally, self._rate)
+        wanted = 0 if _stops(part.policy, tally, holes) else part.policy.expected(tally, self._rate)
         uses[Use.MORE] = max(holes, wanted)
         return +uses
 
-    def _state(self, recorded: Recorded) -> State:
-        """The verdict; of an attempt that is to be scored anew, what it was before."""
-        if recorded.verdict is not None:
-            return recorded.verdict.state
-        return self._ledger.last_state(recorded.row) or State.UNSCORED
+    def _state(self, task: Task, recorded: Recorded, part: Part) -> State:
+        """What the attempt counts as; of one that is to be scored anew, what it was before."""
+        if (scored := recorded.scored) is None:
+            return self._ledger.last_state(recorded.row) or State.UNSCORED
+        return counts_as(task, scored, part.admits)
 
     def _why(self, task: Task, key: str, found: dict[int, Recorded]) -> Use:
         if key in self._keys:

@@ -27,7 +27,6 @@ from stillroom.sampling.ledger import Ledger, request_key, scorer_key
 from stillroom.sampling.records import Attempt, Messages, Outcome, SamplingParams, ScoredAttempt, StopReason, Task
 from stillroom.sampling.run_async import run_async
 from stillroom.sampling.teachers.base import Teacher, special_tokens_of
-from stillroom.sampling.teachers.settings import RecordedSettings
 from stillroom.traces.tasks import load_tasks
 
 
@@ -123,7 +122,7 @@ def _weighed(
     weighing = Weighing(ledger, loaded.recipe.seed, {identity})
     policy, finished = policy_of(source), FinishedScorer.identity
     weighing.add(Part(tasks, settings.sampling, policy, identity, settings.teacher_prompt, finished))
-    replayed = isinstance(settings, RecordedSettings)
+    replayed = settings.replays
     mean = ledger.mean_tokens(identity)
     return Plan(str(loaded.path), weighing.draws, weighing.tasks, mean, loaded.recipe.prices, replayed)
 
@@ -138,7 +137,7 @@ def _drawn(
         key = request_key(messages, settings.sampling, identity, loaded.recipe.seed)
         scorer = scorer_key(FinishedScorer.identity, task.reference)
         found = ledger.find(key, settings.sampling.max_tokens, task.id, scorer)
-        scored = tuple(ScoredAttempt(r.attempt, r.verdict) for _, r in sorted(found.items()) if r.verdict is not None)
+        scored = tuple(s for _, r in sorted(found.items()) if (s := r.scored) is not None)
         outcomes.append(Outcome(task, scored[: 2 * source.draws], (), StopReason.EXHAUSTED))
     return Drawn(source.name, outcomes, on_policy=source.on_policy)
 

@@ -25,7 +25,7 @@ from stillroom.recipes.evaluation_schema import Forgetting
 from stillroom.recipes.schema import RecipeName
 from stillroom.sampling.limits import Limits, Prices
 from stillroom.sampling.teachers.settings import TeacherSettings
-from stillroom.students.settings import StudentSettings
+from stillroom.students.methods.registry import Student, StudentSettings
 from stillroom.traces.tasks import TaskSettings
 
 
@@ -97,7 +97,7 @@ class PreferenceRecipe(BaseModel):
     prices: Prices | None = None
     judge_prices: Prices | None = None
     limits: Limits = Limits()
-    student: StudentSettings | None = None
+    student: Student | None = None
     evaluate: PreferenceEvaluation | None = None
 
     @field_validator("candidates")
@@ -113,7 +113,7 @@ class PreferenceRecipe(BaseModel):
     def _fits(self) -> PreferenceRecipe:
         if self.evaluate is not None and self.student is None:
             raise ValueError("evaluate measures a student, but there is none: add one, or drop evaluate")
-        if self.student is not None and self.student.method != "dpo":
+        if self.student is not None and self.student.learns_from != "pairs":
             raise ValueError(f"student.method is {self.student.method}: pairs are learned with method: dpo")
         if self.evaluate is not None and not self.tasks.test and not getattr(self.tasks, "test_path", None):
             raise ValueError("evaluate needs held-out prompts: say how many in tasks.test")

@@ -22,8 +22,8 @@ from stillroom.recipes.students_stage import STUDENT, train
 from stillroom.sampling.hashing import digest
 from stillroom.sampling.run_async import run_async
 from stillroom.students.evaluate.results import Evaluation, Result, write_eval
-from stillroom.students.lint import lint_pairs
-from stillroom.students.settings import StudentSettings
+from stillroom.students.methods.dpo import Dpo
+from stillroom.students.methods.registry import StudentSettings
 from stillroom.traces.tasks import TaskSet
 
 PAIRS_FILE = "held_out_pairs.json"
@@ -34,7 +34,7 @@ def train_and_evaluate(
 ) -> Evaluation | None:
     """Trains, and measures what the recipe asks for; writes `eval.json`. None where nothing is to be measured."""
     rows = [dpo_row(pair) for pair in paired.train]
-    lint = partial(lint_pairs, rows, student, test=tasks.held_out)
+    lint = partial(student.lint, rows, test=tasks.held_out)
     model = train(context, student, rows, context.folder.path / STUDENT, STUDENT, lint=lint)
     if recipe.evaluate is None:
         return None
@@ -73,8 +73,9 @@ def _pair_results(context: RunContext, student: StudentSettings, paired: Paired,
     from stillroom.students.evaluate.preferences import implicit_rewards
 
     folder, display = context.folder, context.display
-    if student.dpo is None or not paired.test:
-        display.note("there are no held-out pairs: implicit rewards are not measured")
+    if not paired.test or not isinstance(student, Dpo):
+        why = f"{student.method} has none" if paired.test else "there are no held-out pairs"
+        display.note(f"implicit rewards are not measured: {why}")
         return []
     rows, file = [dpo_row(pair) for pair in paired.test], folder.path / PAIRS_FILE
     inputs = digest([rows, folder["stages"][STUDENT], folder.made(STUDENT)])

@@ -24,7 +24,7 @@ from stillroom.sampling.policy import Fixed
 from stillroom.sampling.records import Attempt, SamplingParams, Task
 from stillroom.sampling.statistics import Interval, mean_interval, wilson
 from stillroom.students.evaluate.results import Comparison, Result
-from stillroom.students.settings import StudentSettings
+from stillroom.students.methods.registry import StudentSettings
 
 if TYPE_CHECKING:
     from stillroom.students.evaluate.winrate import WinRate

@@ -40,9 +40,9 @@ from stillroom.sampling.run_async import run_async
 from stillroom.sampling.teachers.base import Teacher
 from stillroom.sampling.teachers.factory import make_teacher
 from stillroom.sampling.teachers.recorded import RecordedTeacher
-from stillroom.sampling.teachers.settings import RecordedSettings
 from stillroom.students.evaluate.results import Evaluation
-from stillroom.students.settings import StudentSettings
+from stillroom.students.methods.registry import StudentSettings
+from stillroom.traces.filters import admits_of
 from stillroom.traces.rows import DATA_FILE
 from stillroom.traces.tasks import TaskSet, load_tasks
 
@@ -142,7 +142,9 @@ def pilot_traces(context: RunContext, loaded: Loaded[Recipe], count: int) -> Pil
 
     async def sampled() -> list[Outcome]:
         async with open_sampler(context, recipe.teacher, recipe.scorer.make(), who="teacher") as sampler:
-            return (await sampler.answer(chosen, recipe.keep, label="pilot", ahead=False)).outcomes
+            admits = admits_of(recipe.filters)
+            found = await sampler.answer(chosen, recipe.keep, label="pilot", ahead=False, admits=admits)
+            return found.outcomes
 
     slots, total = recipe.teacher.concurrency, len(tasks.train)
     return forecast(context.folder.path, run_async(sampled()), total, slots, recipe.prices, recipe.seed)
@@ -202,13 +204,16 @@ async def _sample(context: RunContext, recipe: Recipe, tasks: TaskSet, teacher: 
     outcomes = Outcomes(context.ledger, tasks.train, Asked.of(recipe, teacher.identity))
     scorer = recipe.scorer.make()
     async with open_sampler(context, recipe.teacher, scorer, who="teacher", teacher=teacher) as sampler:
-        counts = await sampler.answer_into(tasks.train, recipe.keep, outcomes.add, label="sampling")
+        admits = admits_of(recipe.filters)
+        counts = await sampler.answer_into(
+            tasks.train, recipe.keep, outcomes.add, label="sampling", admits=admits
+        )
         _report_sampling(context, recipe, counts, outcomes)
         if recipe.evaluate is not None and "teacher" in recipe.evaluate.baselines:
             found = await sampler.answer(tasks.test, ONCE, recipe.greedy, label="teacher")
             held_out = found.first
         agreement = None
-        if recipe.grades_recorded and isinstance(teacher, RecordedTeacher):
+        if recipe.teacher.has_grades and isinstance(teacher, RecordedTeacher):
             agreement = compare(outcomes, teacher, recipe.teacher.teacher_prompt, context.folder)
     return _Sampled(outcomes, held_out, agreement)
 
@@ -216,7 +221,7 @@ async def _sample(context: RunContext, recipe: Recipe, tasks: TaskSet, teacher: 
 def _report_sampling(context: RunContext, recipe: Recipe, counts: Counts, outcomes: Outcomes) -> None:
     display = context.display
     reused = f" ({counts.reused:,} of them from the ledger)" if counts.reused else ""
-    what = "replayed" if isinstance(recipe.teacher, RecordedSettings) else "new"
+    what = "replayed" if recipe.teacher.replays else "new"
     tokens = f"{counts.completion_tokens:,} {what} tokens in {duration(counts.elapsed_s)}"
     display.line("sampled", f"{verdicts(counts)}{reused}; {tokens}")
     if recipe.prices is not None:

@@ -18,13 +18,14 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from stillroom.errors import Interrupted
 from stillroom.recipes.context import RunContext
 from stillroom.recipes.display import UNCOUNTED, Display
 from stillroom.sampling.core import Core
 from stillroom.sampling.counts import Counts
+from stillroom.sampling.draws import Admits
 from stillroom.sampling.policy import Policy
 from stillroom.sampling.records import Outcome, SamplingParams, ScoredAttempt, Task
 from stillroom.sampling.run_async import run_async, stopped_by
@@ -32,7 +33,7 @@ from stillroom.sampling.scorer import Scorer
 from stillroom.sampling.teachers.base import Teacher, dtype_of
 from stillroom.sampling.teachers.factory import make_teacher
 from stillroom.sampling.teachers.settings import TeacherSettings, TransformersSettings
-from stillroom.students.settings import StudentSettings
+from stillroom.students.methods.registry import StudentSettings
 
 
 class Answers(NamedTuple):
@@ -66,10 +67,12 @@ class Sampler:
         *,
         label: str,
         ahead: bool = True,
+        admits: Admits | None = None,
     ) -> Answers:
         """All outcomes, held in memory. `sampling`: None for the teacher's own. Raises as `answer_into` does."""
         found: dict[int, Outcome] = {}
-        counts = await self.answer_into(tasks, policy, found.__setitem__, sampling, label=label, ahead=ahead)
+        more: dict[str, Any] = {"label": label, "ahead": ahead, "admits": admits}
+        counts = await self.answer_into(tasks, policy, found.__setitem__, sampling, **more)
         return Answers([found[place] for place in range(len(tasks))], counts)
 
     async def answer_into(
@@ -81,10 +84,11 @@ class Sampler:
         *,
         label: str,
         ahead: bool = True,
+        admits: Admits | None = None,
     ) -> Counts:
         """Hands each outcome to `take` as it comes, with the place of its task in `tasks`; holds none of them.
 
-        `label`: in the display's margin. `ahead`: idle slots go to draws that are merely expected to be needed.
+        `label`: in the display's margin. `ahead`, `admits`: as in the core.
         Raises what Core.run raises, Interrupted after Ctrl-C.
         """
         core = Core(
@@ -99,6 +103,7 @@ class Sampler:
             meter=self.context.meter if self.paid else None,
             prices=self.context.prices if self.paid else None,
             ahead=ahead,
+            admits=admits,
         )
         await run_core(core, tasks, label, self.context.display, take)
         return core.counts

@@ -13,8 +13,8 @@ from stillroom.recipes.evaluation_schema import Baseline, EvaluateSettings
 from stillroom.sampling.limits import Limits, Prices
 from stillroom.sampling.policy import Budget, Policy, Until
 from stillroom.sampling.records import SamplingParams
-from stillroom.sampling.teachers.settings import RecordedSettings, TeacherSettings
-from stillroom.students.settings import StudentSettings
+from stillroom.sampling.teachers.settings import TeacherSettings
+from stillroom.students.methods.registry import Student
 from stillroom.traces.answers import AnswerChecker, AnswerScorer
 from stillroom.traces.answers.policies import Policies
 from stillroom.traces.filters import Filters
@@ -84,13 +84,18 @@ class Recipe(BaseModel):
     limits: Limits = Limits()
     filters: Filters = Field(default=DEFAULT_FILTERS, validate_default=True)
     earlier: tuple[str, ...] = ()
-    student: StudentSettings | None = None
+    student: Student | None = None
     evaluate: EvaluateSettings | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Recipe:
         if self.evaluate is not None and self.student is None:
             raise ValueError("evaluate compares students, but there is no student: add one, or drop evaluate")
+        if self.student is not None and self.student.learns_from != "rows":
+            raise ValueError(
+                f"student.method is {self.student.method}, which learns from pairs, and this recipe makes traces: "
+                "set method: sft, or write a recipe with candidates and pairs"
+            )
         if self.evaluate is not None and not _holds_out(self.tasks):
             found = "missing" if self.tasks.test is None else "0"
             raise ValueError(f"evaluate needs held-out tasks, but tasks.test is {found}: say how many to hold out")
@@ -109,9 +114,3 @@ class Recipe(BaseModel):
         return SamplingParams(
             temperature=0, max_tokens=limit or sampling.max_tokens, stop=sampling.stop if stop is None else stop
         )
-
-    @property
-    def grades_recorded(self) -> bool:
-        """Whether the recording holds grades to compare our verdicts with."""
-        t = self.teacher
-        return isinstance(t, RecordedSettings) and (t.grade is not None or any(c.grade for c in t.columns))

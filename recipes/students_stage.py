@@ -22,10 +22,9 @@ from stillroom.recipes.folder import versions
 from stillroom.recipes.linting import before_training
 from stillroom.sampling.hashing import digest
 from stillroom.students.lint import LintReport
+from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.rows import Row
 from stillroom.students.saving import read_record
-from stillroom.students.settings import StudentSettings
-from stillroom.students.training import Trained
 
 STUDENT = "student"
 """What the run's own student is called where it is trained, and its folder."""
@@ -74,12 +73,8 @@ def train(
     if lint is not None:
         before_training(lint(), folder, display, name="lint" if own else f"lint_{label}", stop=own)
     with display.steps(label) as shown:
-        trained = _trainer(student)(
-            rows,
-            student,
-            out,
-            seed=context.seed,
-            on_step=lambda s: shown(s.step, s.total, s.loss, s.tokens_per_s),
+        trained = student.train(
+            rows, out, seed=context.seed, on_step=lambda s: shown(s.step, s.total, s.loss, s.tokens_per_s)
         )
     folder.note_dtype(label, (read_record(out) or {}).get("dtype"))
     folder.mark(stage, inputs, out)
@@ -89,16 +84,6 @@ def train(
         found = ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
         display.note(f"{len(trained.left_out):,} {what} were not trained on: {found}")
     return str(trained.model)
-
-
-def _trainer(student: StudentSettings) -> Callable[..., Trained]:
-    if student.method == "dpo":
-        from stillroom.students.dpo import train_dpo
-
-        return train_dpo
-    from stillroom.students.sft import train_sft
-
-    return train_sft
 
 
 def not_trained_on(who: str, out: Path) -> list[str]:

@@ -12,7 +12,7 @@ import json
 import sqlite3
 from typing import NamedTuple
 
-from stillroom.sampling.records import Attempt, Outcome, State, StopReason, TokenChoice, Verdict
+from stillroom.sampling.records import Attempt, Outcome, ScoredAttempt, State, StopReason, TokenChoice, Verdict
 
 _ATTEMPTS = """CREATE TABLE attempts (
   id INTEGER PRIMARY KEY,
@@ -69,6 +69,11 @@ class Recorded(NamedTuple):
     verdict: Verdict | None
     tries: int = 0
     seq: int = 0
+
+    @property
+    def scored(self) -> ScoredAttempt | None:
+        """With its verdict; None while it has none."""
+        return None if self.verdict is None else ScoredAttempt(self.attempt, self.verdict)
 
 
 class Spent(NamedTuple):

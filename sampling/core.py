@@ -23,7 +23,7 @@ from functools import cached_property, partial
 from stillroom.errors import Interrupted, LedgerError, RunError
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.drawing import Drawing
-from stillroom.sampling.draws import TaskDraws
+from stillroom.sampling.draws import Admits, TaskDraws
 from stillroom.sampling.ledger import Ledger, Recorded, Spent, request_key, scorer_key
 from stillroom.sampling.limits import Meter, Prices
 from stillroom.sampling.policy import Budget, Policy
@@ -41,7 +41,8 @@ class Core:
     """Draws for tasks until each stops. `counts` may be watched while it runs; one `run` per Core.
 
     The limits of `meter`, which others may share, stop it cleanly; with `prices` in money too. `ahead`: whether idle
-    slots go to draws that are merely expected to be needed.
+    slots go to draws that are merely expected to be needed. `admits`: whether an accepted attempt may be kept; one
+    that may not satisfies nobody, and its task is drawn for as if it had been rejected.
     """
 
     def __init__(
@@ -58,9 +59,10 @@ class Core:
         meter: Meter | None = None,
         prices: Prices | None = None,
         ahead: bool = True,
+        admits: Admits | None = None,
     ) -> None:
         self.counts = Counts()
-        self._ahead = ahead
+        self._ahead, self._admits = ahead, admits
         self._teacher, self._scorer, self._policy, self._ledger = teacher, scorer, policy, ledger
         self._sampling, self._seed, self._prompt = sampling, seed, prompt or Prompt()
         self._drawing = Drawing(
@@ -220,7 +222,8 @@ class Core:
     def _open_task(self, task: Task) -> None:
         messages = self._prompt.messages(task)
         key = request_key(messages, self._sampling, self._teacher_identity, self._seed)
-        draws = TaskDraws(task, messages, key, scorer_key(self._scorer_identity, task.reference), self._policy)
+        scorer = scorer_key(self._scorer_identity, task.reference)
+        draws = TaskDraws(task, messages, key, scorer, self._policy, self._admits)
         self._take_on_record(draws)
         self._open[id(draws)] = draws
         self.counts.open += 1
@@ -229,9 +232,9 @@ class Core:
             # Those beyond what may be spent were drawn after failures; they are taken when their index comes up. A
             # budget that is spent ends a task before that.
             now = by_arrival or index < self._policy.draws or isinstance(self._policy, Budget)
-            if recorded.verdict is not None and now:
+            if (scored := recorded.scored) is not None and now:
                 self.counts.reused += 1
-                self._drawing.resolve(draws, index, ScoredAttempt(recorded.attempt, recorded.verdict))
+                self._drawing.resolve(draws, index, scored)
         if draws.stop is None and (failed := self._failed_before.get(key)):
             draws.leave_out(failed)
         if isinstance(self._policy, Budget):

@@ -61,8 +61,8 @@ class Drawing:
         if recorded is not None:
             self._counts.reused += 1
             answered()
-            if recorded.verdict is not None:
-                return self.resolve(draws, index, ScoredAttempt(recorded.attempt, recorded.verdict))
+            if (scored := recorded.scored) is not None:
+                return self.resolve(draws, index, scored)
             await self._score(draws, recorded.row, recorded.attempt)
             return
         drawn = await self._climb(draws, index)

@@ -7,20 +7,42 @@ draws from index 0 (the prefix) can stop a task, one draw at a time, so that tim
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Set
+from collections.abc import Callable, Set
 
 from stillroom.sampling.ledger import Recorded
 from stillroom.sampling.policy import Policy, Tally
 from stillroom.sampling.records import Messages, Outcome, ScoredAttempt, State, StopReason, Task
+
+Admits = Callable[[Task, ScoredAttempt], bool]
+"""Whether an accepted attempt at a task may be kept."""
+
+
+def counts_as(task: Task, scored: ScoredAttempt, admits: Admits | None) -> State:
+    """What a draw counts as towards stopping its task: an accepted one that is not admitted was spent, and satisfies
+    nothing."""
+    state = scored.verdict.state
+    if state is State.ACCEPTED and admits is not None and not admits(task, scored):
+        return State.REJECTED
+    return state
+
 
 # A task whose draws failed for good this often is left: the fault is likely its own (a prompt too long, say).
 MAX_FAILED_DRAWS = 3
 
 
 class TaskDraws:
-    """A task that is being drawn for. `running` holds, by index, the draws that are being asked or scored."""
+    """A task that is being drawn for. `running` holds, by index, the draws that are being asked or scored. `admits`:
+    whether an accepted attempt may be kept; None: all may."""
 
-    def __init__(self, task: Task, messages: Messages, key: str, scorer: str, policy: Policy) -> None:
+    def __init__(
+        self,
+        task: Task,
+        messages: Messages,
+        key: str,
+        scorer: str,
+        policy: Policy,
+        admits: Admits | None = None,
+    ) -> None:
         self.task, self.messages, self.key, self.scorer = task, messages, key, scorer
         self.on_record: dict[int, Recorded] = {}
         self.climbed: dict[int, int] = {}  # draws that were cut off: how many of the limits they have tried
@@ -29,7 +51,7 @@ class TaskDraws:
         self.closed = False  # the core's mark: its outcome was handed over
         self.stop: StopReason | None = None
         self.tokens = 0  # of its answered draws
-        self._policy = policy
+        self._policy, self._admits = policy, admits
         self._results: dict[int, ScoredAttempt | None] = {}  # None: the draw failed
         self._order: list[int] = []  # the draws that count, in the order they do
         self._prefix = 0
@@ -49,7 +71,7 @@ class TaskDraws:
         if result is None:
             self._failed += 1
         else:
-            self._all = self._all.plus(result.verdict.state)
+            self._all = self._all.plus(self._state(result))
             self.tokens += result.attempt.completion_tokens
         self._advance(index)
 
@@ -74,9 +96,9 @@ class TaskDraws:
             recorded = self.on_record.get(index)
             if recorded is None and index in failed:
                 gaps.append(index)
-            elif recorded is None or recorded.verdict is None:
+            elif recorded is None or (scored := recorded.scored) is None:
                 return
-            elif self._policy.stop(tally := tally.plus(recorded.verdict.state)) is not None:
+            elif self._policy.stop(tally := tally.plus(self._state(scored))) is not None:
                 for gap in gaps:
                     self.resolve(gap, None)
                 return
@@ -99,7 +121,7 @@ class TaskDraws:
         """What became of the task: its draws up to the one that stopped it, since later ones depend on timing."""
         assert self.stop is not None, "outcome() of an open task"
         scored = tuple(r for i in self._order if (r := self._results[i]) is not None)
-        accepted = [s.attempt.index for s in scored if s.verdict.state is State.ACCEPTED]
+        accepted = [s.attempt.index for s in scored if self._state(s) is State.ACCEPTED]
         in_draw_order = tuple(sorted(scored, key=lambda s: s.attempt.index))
         return Outcome(self.task, in_draw_order, tuple(accepted[: self._policy.kept]), self.stop, self._failed)
 
@@ -107,6 +129,9 @@ class TaskDraws:
         """Attempts that were answered beyond the draw that stopped the task."""
         counted = set(self._order)
         return sum(i not in counted and r is not None for i, r in self._results.items())
+
+    def _state(self, scored: ScoredAttempt) -> State:
+        return counts_as(self.task, scored, self._admits)
 
     def _first_missing(self) -> int:
         index = self._prefix
@@ -129,7 +154,7 @@ class TaskDraws:
         if self.stop is not None or result is None:
             return
         self._order.append(index)
-        self._counting = self._counting.plus(result.verdict.state)
+        self._counting = self._counting.plus(self._state(result))
         self.stop = self._policy.stop(self._counting)
 
     def _stop_if_out(self) -> None:

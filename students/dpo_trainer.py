@@ -11,14 +11,98 @@ is what is trained. On a CPU, models that `shared_prefix` knows take the pass of
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from stillroom.students.methods.registry import StudentSettings, on_or_off
 from stillroom.students.pair_encoding import EncodedPair, EncodedPairs
 from stillroom.students.pair_pass import use_pair_pass
 from stillroom.students.preflight import check_pairs
-from stillroom.students.settings import StudentSettings
+from stillroom.students.records import OnStep, Plan
 from stillroom.students.shared_prefix import can_flatten
-from stillroom.students.trainer import OnStep, Plan, Steps, common_arguments, lora_config, report_to
+from stillroom.students.trainer import Steps, common_arguments, lora_config, report_to
+
+LossType = Literal[
+    "sigmoid",
+    "hinge",
+    "ipo",
+    "exo_pair",
+    "nca_pair",
+    "robust",
+    "bco_pair",
+    "sppo_hard",
+    "aot",
+    "aot_unpaired",
+    "apo_zero",
+    "apo_down",
+    "discopop",
+    "sft",
+    "sigmoid_norm",
+]
+"""The losses of trl's DPOTrainer, by its names."""
+
+SMOOTHED = frozenset({"robust", "exo_pair", "aot", "aot_unpaired"})
+"""Losses that look at `label_smoothing`; trl ignores it for the others."""
+
+
+class SftFirst(BaseModel):
+    """A supervised training on the chosen answers that goes before DPO; what comes out of it is DPO's reference."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: Annotated[float, Field(gt=0, le=1000)] = 1
+    learning_rate: float = Field(default=2e-4, gt=0, le=1)
+
+
+class DpoSettings(BaseModel):
+    """Direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290) as trl has it.
+
+    `beta`: how dear it is to leave the reference (for `ipo` its τ). `loss_type`: one or several, summed with
+    `loss_weights` (1 each, where not given). `label_smoothing`: chance that a preference is the wrong way round, for
+    the losses that use it. `ld_alpha`: weight of the tokens of the longer answer beyond the length of the shorter
+    (LD-DPO, arXiv:2409.06411); None and 1 weigh all alike. `precompute_ref`: the reference's log-probabilities once
+    before the first step, not in every epoch; without it the reward before the first step is 0 to the last bit, with
+    it to rounding. `sft_first`: false for none.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    beta: float = Field(default=0.1, gt=0)
+    loss_type: Annotated[tuple[LossType, ...], Field(min_length=1)] = ("sigmoid",)
+    loss_weights: tuple[float, ...] | None = None
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    ld_alpha: float | None = Field(default=None, ge=0, le=1)
+    precompute_ref: bool = True
+    sft_first: SftFirst | None = None
+
+    @field_validator("loss_type", mode="before")
+    @classmethod
+    def _one_loss(cls, value: Any) -> Any:
+        """`loss_type: sigmoid` reads as well as a list."""
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("sft_first", mode="before")
+    @classmethod
+    def _switch(cls, value: Any) -> Any:
+        return on_or_off(value)
+
+    @model_validator(mode="after")
+    def _losses_fit(self) -> DpoSettings:
+        if self.loss_weights is not None and len(self.loss_weights) != len(self.loss_type):
+            raise ValueError(
+                f"loss_weights has {len(self.loss_weights)} numbers, loss_type {len(self.loss_type)} losses: give "
+                "one weight for each"
+            )
+        smoothed = SMOOTHED & set(self.loss_type)
+        if self.label_smoothing and not smoothed:
+            raise ValueError(
+                f"label_smoothing is {self.label_smoothing}, which {', '.join(self.loss_type)} would ignore: choose "
+                f"a loss_type of {', '.join(sorted(SMOOTHED))}, or leave it out"
+            )
+        if "exo_pair" in smoothed and not self.label_smoothing:
+            raise ValueError("loss_type exo_pair needs a label_smoothing above 0: its paper takes 0.001")
+        return self
 
 
 def make_dpo_trainer(
@@ -26,6 +110,7 @@ def make_dpo_trainer(
     tokenizer: Any,
     encoded: EncodedPairs,
     settings: StudentSettings,
+    dpo: DpoSettings,
     plan: Plan,
     work: Path,
     on_step: OnStep | None = None,
@@ -39,7 +124,7 @@ def make_dpo_trainer(
     steps = Steps(on_step, "dpo")
     trainer = _trainer_class()(
         model=model,
-        args=_arguments(settings, plan, work),
+        args=_arguments(settings, dpo, plan, work),
         train_dataset=datasets.Dataset.from_list([_columns(row) for row in encoded.rows]),
         processing_class=tokenizer,
         peft_config=lora_config(settings.lora) if settings.lora and not adapted else None,
@@ -62,12 +147,10 @@ def _columns(row: EncodedPair) -> dict[str, Any]:
     return ids | {"length": row.longest}
 
 
-def _arguments(settings: StudentSettings, plan: Plan, work: Path) -> Any:
+def _arguments(settings: StudentSettings, dpo: DpoSettings, plan: Plan, work: Path) -> Any:
     """The settings in trl's words."""
     import trl
 
-    dpo = settings.dpo
-    assert dpo is not None  # the settings see to it
     return trl.DPOConfig(
         beta=dpo.beta,
         loss_type=list(dpo.loss_type),

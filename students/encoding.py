@@ -14,11 +14,12 @@ special token. Leaves out, and names: rows of more tokens than allowed, rows who
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from stillroom.errors import TrainingError
 from stillroom.sampling.hashing import digest
 from stillroom.sampling.records import Messages
+from stillroom.students.records import LeftOut
 from stillroom.students.rows import SftRow
 
 IGNORED = -100
@@ -28,11 +29,6 @@ IGNORED = -100
 PADS = ("<|endoftext|>", "<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|vision_pad|>", "<unk>")
 
 
-REASONS = {
-    "too_long": "longer than max_length",
-    "end_token_inside": "its text holds the token that ends a turn",
-    "same_answers": "chosen and rejected are the same tokens",
-}
 """Why a row is left out, in words."""
 
 
@@ -42,17 +38,6 @@ class EncodedRow(NamedTuple):
     name: str
     input_ids: list[int]
     labels: list[int]
-
-
-class LeftOut(NamedTuple):
-    """A row that is not trained on, and why. `tokens`: of the prompt and the (longer) answer."""
-
-    name: str
-    reason: Literal["too_long", "end_token_inside", "same_answers"]
-    tokens: int
-
-    def __str__(self) -> str:
-        return f"{self.name} is not trained on: {self.tokens:,} tokens, {REASONS[self.reason]}"
 
 
 class Encoded(NamedTuple):

@@ -15,7 +15,8 @@ from typing import Any, Literal, NamedTuple
 
 from stillroom.errors import TrainingError
 from stillroom.sampling.hashing import digest
-from stillroom.students.encoding import IGNORED, Encoded, EncodedRow, LeftOut, ids_of, nothing_left, special_ids
+from stillroom.students.encoding import IGNORED, Encoded, EncodedRow, ids_of, nothing_left, special_ids
+from stillroom.students.records import LeftOut
 from stillroom.students.rows import PairRow, SftRow
 
 

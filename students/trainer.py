@@ -11,52 +11,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from stillroom.errors import TrainingError
 from stillroom.students.encoding import Encoded, EncodedRow
+from stillroom.students.methods.registry import LoraSettings, StudentSettings
 from stillroom.students.preflight import check_batch
-from stillroom.students.settings import LoraSettings, StudentSettings
+from stillroom.students.records import OnStep, Plan, Rewards, StepInfo
 from stillroom.students.shared_prefix import answer_loss, can_flatten, flatten
-
-
-class Rewards(NamedTuple):
-    """Implicit rewards β·(log π − log π_ref), means over the pairs of one step. `margin`: chosen minus rejected.
-    `accuracy`: share of pairs with a margin above 0; before the first step all margins are 0, and so is it."""
-
-    chosen: float
-    rejected: float
-    margin: float
-    accuracy: float
-
-
-class StepInfo(NamedTuple):
-    """One step of the optimiser, just done: `step` of `total`. `tokens_per_s`: since the first step, prompt and
-    answer without padding. `seconds`: since the first step began. `phase`: `sft` before DPO counts its own steps.
-    `rewards`: None but for DPO."""
-
-    step: int
-    total: int
-    loss: float
-    tokens_per_s: float
-    learning_rate: float
-    epoch: float
-    seconds: float
-    phase: Literal["sft", "dpo"] = "sft"
-    rewards: Rewards | None = None
-
-
-OnStep = Callable[[StepInfo], None]
-
-
-class Plan(NamedTuple):
-    """Where and how a student is trained. `device`: cpu or cuda; `dtype`: what it computes in."""
-
-    device: str
-    dtype: str
-    seed: int
 
 
 def make_trainer(

@@ -16,51 +16,18 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from stillroom.errors import NoRoom, RecipeError
 from stillroom.sampling.models import pick_device, pick_dtype
-from stillroom.students.encoding import LeftOut
+from stillroom.students.methods.registry import StudentSettings
+from stillroom.students.records import Plan, Trained
 from stillroom.students.saving import ADAPTER, MERGED, save_student
-from stillroom.students.settings import StudentSettings
-from stillroom.students.trainer import Plan
 
 TRL = "trl"  # what trl itself wants to keep, within the folder of a student that is not finished; removed at the end
 PACKAGES = ("stillroom", "torch", "transformers", "trl", "peft", "accelerate", "tokenizers")
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """A finished student.
-
-    `adapter`: None for full fine-tuning; `merged`: None if it was not asked for. `rows`: trained on, each epoch;
-    `left_out`: not trained on, with the reason. `losses`: one a step, mean over the answers' tokens. `tokens`: seen
-    in all epochs, padding not counted. `seconds`: of training, loading and saving not counted.
-    """
-
-    folder: Path
-    adapter: Path | None
-    merged: Path | None
-    rows: int
-    left_out: tuple[LeftOut, ...]
-    losses: tuple[float, ...]
-    tokens: int
-    seconds: float
-
-    @property
-    def model(self) -> Path:
-        """What to load: the merged model, or the adapter where there is no other."""
-        model = self.merged or self.adapter
-        assert model is not None  # one of them is always written
-        return model
-
-    @property
-    def steps(self) -> int:
-        """Steps of the optimiser."""
-        return len(self.losses)
 
 
 def make_plan(settings: StudentSettings, seed: int) -> Plan:

@@ -10,7 +10,6 @@
 It renders real rows exactly as the trainer feeds them: our own encoding, trl's collator, the student's own template.
 """
 
-from stillroom.students.lint.data_checks import Answered, Checker
 from stillroom.students.lint.findings import Finding
 from stillroom.students.lint.limits import LintLimits
 from stillroom.students.lint.lint import lint_pairs, lint_sft
@@ -19,6 +18,7 @@ from stillroom.students.lint.meaning import Meaning
 from stillroom.students.lint.page import mask_page
 from stillroom.students.lint.report import LintReport
 from stillroom.students.lint.tokenizers import Vocabulary, lint_tokenizers, vocabulary_of
+from stillroom.students.records import Answered, Checker
 
 __all__ = [
     "Answered",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from stillroom.sampling.records import Task
-from stillroom.students.lint.data_checks import Checker, Text, duplicates, leaks, other_system_prompts, wrong_answers
+from stillroom.students.lint.data_checks import Text, duplicates, leaks, other_system_prompts, wrong_answers
 from stillroom.students.lint.findings import Hit, Severity, Tally
 from stillroom.students.lint.limits import LintLimits
 from stillroom.students.lint.looks import Item
@@ -26,7 +26,8 @@ from stillroom.students.lint.report import LintReport
 from stillroom.students.lint.student import Student
 from stillroom.students.lint.template_checks import TEMPLATE_CHECKS
 from stillroom.students.lint.token_checks import TOKEN_CHECKS, template, vocabulary
-from stillroom.students.settings import StudentSettings
+from stillroom.students.methods.registry import StudentSettings
+from stillroom.students.records import Checker
 
 ROW_CHECKS = {**TEMPLATE_CHECKS, **MASK_CHECKS, **TOKEN_CHECKS}
 """All checks of one row, or one side of a pair, by the name of what they find."""

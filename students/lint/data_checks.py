@@ -5,7 +5,7 @@ list(duplicates(rows, LintLimits()))
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from stillroom.sampling.hashing import digest
@@ -17,22 +17,10 @@ from stillroom.students.lint.findings import Hit
 from stillroom.students.lint.limits import LintLimits
 from stillroom.students.lint.looks import Item, Look
 from stillroom.students.lint.student import Student, render
+from stillroom.students.records import Answered, Checker
 from stillroom.students.rows import with_system
 from stillroom.traces.filters.contamination import Decontaminate
 from stillroom.traces.traces import Trace
-
-
-class Answered(NamedTuple):
-    """A trained answer for the checker. `task_id`: None where the row names no task. `prompt`: what it answers; tasks
-    of several runs may share an id. `text`: what stands under the labels, without thinking and end token."""
-
-    task_id: str | None
-    prompt: Messages
-    text: str
-
-
-Checker = Callable[[Sequence[Answered]], Sequence[Verdict | None]]
-"""Says of answers what a scorer says of attempts, in their order; None of one that is not to be judged here."""
 
 
 class Text(NamedTuple):

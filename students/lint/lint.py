@@ -15,16 +15,17 @@ from typing import Any, Literal
 
 from stillroom.sampling.records import Messages, Task
 from stillroom.students.lint.bench import Bench
-from stillroom.students.lint.data_checks import Checker, Text
+from stillroom.students.lint.data_checks import Text
 from stillroom.students.lint.limits import LintLimits
 from stillroom.students.lint.looks import Item, Look, feed, feed_pairs, look_at
-from stillroom.students.lint.pair_checks import reference, reference_of
+from stillroom.students.lint.pair_checks import reference_hits
 from stillroom.students.lint.reading import read_pair_rows, read_sft_rows
 from stillroom.students.lint.report import LintReport
 from stillroom.students.lint.student import Collator, Student, pair_collator, sft_collator, student_of
+from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.quiet import quiet_training
+from stillroom.students.records import Checker, Reference
 from stillroom.students.rows import PairRow, Row, SftRow
-from stillroom.students.settings import StudentSettings
 
 
 def lint_sft(
@@ -60,13 +61,15 @@ def lint_pairs(
     settings: StudentSettings,
     *,
     test: Sequence[Task] = (),
+    reference: Reference | None = None,
     limits: LintLimits | None = None,
     tokenizer: Any = None,
     collator: Collator | None = None,
 ) -> LintReport:
     """Looks at all pairs of DPO, both sides of each: what `lint_sft` looks at, and what must hold between the sides.
 
-    Arguments and errors are those of `lint_sft`. Of a folder every parquet file is read: where held-out pairs lie
+    `reference`: what the losses are taken against, None for a method without one. The other arguments and the errors
+    are those of `lint_sft`. Of a folder every parquet file is read: where held-out pairs lie
     beside those for training, give the file.
     """
     with quiet_training():
@@ -74,8 +77,8 @@ def lint_pairs(
         _settle((_side(row, "chosen") for row in found.rows), student)
         bench, collate = Bench(student, limits or LintLimits()), collator or pair_collator(student.prepared)
         bench.tally.add(found.hits)
-        bench.tally.add(reference(settings, found.given, bench.limits))
-        bench.notes.append(f"the reference is {reference_of(settings)}")
+        bench.tally.add(reference_hits(settings, reference, found.given, bench.limits))
+        bench.notes.append(f"the reference is {reference.told if reference is not None else 'none'}")
         named = list(zip(found.rows, found.tasks, strict=True))
         items = (Item(row.name, task, _sides(row, student)) for row, task in named)
         bench.run(items, lambda batch: feed_pairs(batch, collate), settings.batch_size)

@@ -1,7 +1,6 @@
 """What must hold of a pair beyond what holds of each of its sides, and of the reference of its loss.
 
 list(prompts_differ(item))           # "of 9 and 10 tokens, from token 7 on"
-reference_of(settings)               # "the model as it is, its adapter off"
 """
 
 from __future__ import annotations
@@ -14,9 +13,10 @@ from stillroom.students.encoding import IGNORED
 from stillroom.students.lint.findings import Hit
 from stillroom.students.lint.limits import LintLimits
 from stillroom.students.lint.looks import Item, Look
+from stillroom.students.methods.registry import StudentSettings
+from stillroom.students.records import Reference
 from stillroom.students.rows import Row
 from stillroom.students.saving import read_record
-from stillroom.students.settings import StudentSettings
 
 THE_SETTINGS, THE_REFERENCE = "the settings", "the reference"
 
@@ -64,32 +64,20 @@ PAIR_CHECKS: tuple[Callable[[Item], Iterator[Hit]], ...] = (prompts_differ, cut_
 """All checks of one pair that look at both of its sides."""
 
 
-def reference_of(settings: StudentSettings) -> str:
-    """Which model the losses are taken against, in words."""
-    if settings.dpo is None:
-        return "there is none"
-    start = f"{settings.model} as it is"
-    if settings.dpo.sft_first is not None:
-        start = f"{settings.model} after {settings.dpo.sft_first.epochs:g} epochs on the chosen answers"
-    if settings.lora is None or settings.dpo.precompute_ref:
-        return f"{start}, its log-probabilities taken before the first step"
-    return f"{start}, by " + (
-        "its adapter switched off" if settings.dpo.sft_first is None else "a copy of its adapter"
-    )
-
-
-def reference(settings: StudentSettings, rows: Sequence[Row], limits: LintLimits) -> Iterator[Hit]:
+def reference_hits(
+    settings: StudentSettings, reference: Reference | None, rows: Sequence[Row], limits: LintLimits
+) -> Iterator[Hit]:
     """Whether the reference is what it should be: a model before preferences, that could have written the answers."""
-    if settings.dpo is None:
+    if settings.learns_from != "pairs":
         yield Hit("not_dpo", THE_SETTINGS, f"student.method is {settings.method}")
+    if reference is None:
         return
-    before = _trained_before(settings.model)
+    before = _trained_before(reference.model)
     if before is not None and before.get("method") == "dpo":
-        yield Hit(
-            "reference_is_dpo", THE_REFERENCE, f"{settings.model} was trained with dpo from {before.get('model')}"
-        )
+        told = f"{reference.model} was trained with dpo from {before.get('model')}"
+        yield Hit("reference_is_dpo", THE_REFERENCE, told)
     off = list(_off_policy(rows))
-    if settings.dpo.sft_first is None and rows and len(off) / len(rows) > limits.off_policy:
+    if not reference.trained_first and rows and len(off) / len(rows) > limits.off_policy:
         yield from off
 
 

@@ -20,7 +20,7 @@ from stillroom.sampling.models import adapter_base, load_tokenizer, quiet_transf
 from stillroom.sampling.records import Messages
 from stillroom.sampling.thinking import CLOSE, OPEN
 from stillroom.students.encoding import prepare_tokenizer, special_ids
-from stillroom.students.settings import StudentSettings
+from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.training import longest
 
 Collator = Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Any]]

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from stillroom.errors import InputError, MissingExtra, MissingFile
-from stillroom.recipes import linting, plotting, students_stage
+from stillroom.recipes import plotting, students_stage
 from stillroom.recipes.display import Display
 from stillroom.recipes.evaluating import evaluate
 from stillroom.recipes.runner import RunResult
@@ -27,6 +27,7 @@ from stillroom.sampling.records import Request, Task, user
 from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.sampling.teachers.scripted import ScriptedTeacher
 from stillroom.students.evaluate.results import Evaluation, read_eval
+from stillroom.students.methods.sft import Sft
 from tests.conftest import sum_answer, write_sums
 from tests.recipes.runs import run
 
@@ -59,7 +60,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Done:
     """Scripted students, and a record of what they and the recorded teacher are asked."""
     found = Done([], [])
 
-    def train_sft(rows: Sequence[Any], settings: Any, out: Path, **_: Any) -> Any:
+    def train(settings: Any, rows: Sequence[Any], out: Path, **_: Any) -> Any:
         found.trained.append(f"{out.parent.name}/{out.name}" if out.name != "student" else out.name)
         save(out / "merged", rows=digest(list(rows)), n=len(rows), seed=settings.seed)
         return SimpleNamespace(rows=len(rows), seconds=0.0, left_out=(), model=out / "merged")
@@ -79,10 +80,10 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Done:
         found.asked.append(("teacher", request.task_id, request.index))
         return await real(self, request, usage)
 
-    monkeypatch.setattr("stillroom.students.sft.train_sft", train_sft)
+    monkeypatch.setattr(Sft, "train", train)
     monkeypatch.setattr("stillroom.sampling.teachers.transformers.TransformersTeacher", student)
     monkeypatch.setattr(RecordedTeacher, "sample", sample)
-    monkeypatch.setattr(linting, "lint_sft", lambda *_, **__: None)
+    monkeypatch.setattr(Sft, "lint", lambda *_, **__: None)
     monkeypatch.setattr(students_stage, "before_training", lambda *_, **__: None)
     monkeypatch.setattr(students_stage, "_NEEDED", ())
     return found

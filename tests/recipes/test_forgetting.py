@@ -28,7 +28,7 @@ from stillroom.sampling.records import Completion, Request, Usage
 from stillroom.sampling.teachers import transformers
 from stillroom.students.evaluate.perplexity import TextLoss
 from stillroom.students.evaluate.results import Result
-from stillroom.students.settings import StudentSettings
+from stillroom.students.methods.sft import Sft
 from tests.conftest import write_sums
 
 AFTER, BEFORE = "student_after", "student_before"
@@ -118,7 +118,7 @@ def measure(
     system: str | None = None,
     scorer: ScorerSettings = SCORER,
 ) -> Forgotten:
-    student = StudentSettings(model="m", system=system)
+    student = Sft(model="m", system=system)
     found = measure_forgetting(context, wanted or settings(), {who: model}, student, scorer=scorer, concurrency=64)
     return found[who]
 

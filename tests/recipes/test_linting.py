@@ -18,7 +18,7 @@ from stillroom.recipes.linting import answers_of, before_training, lint, lint_tr
 from stillroom.recipes.loading import load_recipe
 from stillroom.recipes.running import run
 from stillroom.sampling.records import Message, State, user
-from stillroom.students.lint import Answered
+from stillroom.students.records import Answered
 from stillroom.traces.tasks import load_tasks
 from tests.conftest import write_sums
 

@@ -158,12 +158,12 @@ def poisoned(clean: Path, model: Path, folder: Path, say: Callable[[int], str]) 
 def nothing_is_done(patch: pytest.MonkeyPatch) -> None:
     """From now on nobody trains, and no local model is asked."""
     from stillroom.sampling.teachers.transformers import TransformersTeacher
-    from stillroom.students import sft
+    from stillroom.students.methods.sft import Sft
 
     def never(*_: object, **__: object) -> Any:
         raise AssertionError("done before, and done again")
 
-    patch.setattr(sft, "train_sft", never)
+    patch.setattr(Sft, "train", never)
     patch.setattr(TransformersTeacher, "sample", never)
 
 

@@ -33,7 +33,7 @@ from stillroom.recipes.loop_runner import facts, why_stopped
 from stillroom.recipes.loop_tasks import HeldOut
 from stillroom.recipes.rounds import RoundPlan
 from stillroom.recipes.running import run
-from stillroom.students.settings import StudentSettings
+from stillroom.students.methods.registry import StudentSettings
 from tests.conftest import write_sums
 from tests.recipes.loop_fakes import (
     OTHER,

@@ -283,15 +283,15 @@ def test_the_control_is_the_one_of_a_run_that_held_everything(
 
     def watched(*args: Any) -> Any:
         found = real(*args)
-        kept.append((found, found.rows, list(args[2])))
+        kept.append((found, found.rows, list(args[2]), unfiltered(found.outcomes, found.written)))
         return found
 
     monkeypatch.setattr(runner, "distil", watched)
     result = start(write_sums(tmp_path, filters=FILTERS), tmp_path / "run")
-    [(found, rows, outcomes)] = kept
+    [(found, rows, outcomes, control)] = kept
     assert found.written == result.rows == len(rows)
     everything = traces_of(outcomes, order=[o.task for o in outcomes], which="all")
     everything.sort(key=lambda t: (t.attempt.index, digest(["control", t.task.id]), t.task.id))
-    assert unfiltered(found.outcomes, len(rows)) == unfiltered(outcomes, len(rows)) == everything[: len(rows)]
+    assert control == unfiltered(outcomes, len(rows)) == everything[: len(rows)]
     kept_keys = {(t.task.id, t.attempt.index): sft_row(t) for t in everything}
     assert rows == [kept_keys[row["task_id"], row["index"]] for row in rows]

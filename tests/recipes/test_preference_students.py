@@ -87,12 +87,12 @@ def test_what_was_done_is_not_done_again(
     finished: tuple[Path, PreferenceResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from stillroom.sampling.teachers.transformers import TransformersTeacher
-    from stillroom.students import dpo
+    from stillroom.students.methods.dpo import Dpo
 
     def never(*_: object, **__: object) -> Any:
         raise AssertionError("done before, and done again")
 
-    monkeypatch.setattr(dpo, "train_dpo", never)
+    monkeypatch.setattr(Dpo, "train", never)
     monkeypatch.setattr(TransformersTeacher, "sample", never)
     recipe, before = finished
     assert start(recipe, before.folder).evaluation == before.evaluation

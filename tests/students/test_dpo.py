@@ -12,19 +12,22 @@ import torch
 from stillroom.errors import InputError, RecipeError, TrainingError
 from stillroom.sampling.models import load_model, load_tokenizer
 from stillroom.students import dpo_trainer
-from stillroom.students.dpo import train_dpo
-from stillroom.students.dpo_trainer import make_dpo_trainer
+from stillroom.students.dpo_trainer import SMOOTHED, LossType, make_dpo_trainer
 from stillroom.students.encoding import prepare_tokenizer
 from stillroom.students.evaluate.preferences import answer_logprobs, implicit_rewards
+from stillroom.students.methods.dpo import Dpo, TrainedDpo
 from stillroom.students.pair_encoding import EncodedPairs, encode_pairs
 from stillroom.students.preflight import check_pairs
 from stillroom.students.quiet import quiet_training
+from stillroom.students.records import Plan, StepInfo
 from stillroom.students.rows import read_pairs
 from stillroom.students.saving import read_record
-from stillroom.students.settings import SMOOTHED, LossType, StudentSettings
-from stillroom.students.trainer import Plan, StepInfo
 
 SMOLLM2 = "embedded:smollm2-135m-instruct"
+
+
+def train_dpo(rows: Any, settings: Dpo, out: Path, **more: Any) -> TrainedDpo:
+    return settings.train(rows, out, **more)
 
 
 @pytest.fixture
@@ -46,8 +49,8 @@ def base(tiny: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def settings(base: dict[str, Any]) -> StudentSettings:
-    return StudentSettings.model_validate(base)
+def settings(base: dict[str, Any]) -> Dpo:
+    return Dpo.model_validate(base)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -58,14 +61,15 @@ def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(left[name], right[name]) for name in left)
 
 
-def prepared(pairs: Any, settings: StudentSettings, work: Path) -> tuple[Any, EncodedPairs]:
+def prepared(pairs: Any, settings: Dpo, work: Path) -> tuple[Any, EncodedPairs]:
     """A trainer on the pairs, and the pairs in tokens."""
     tokenizer = load_tokenizer(settings.model)
     encoded = encode_pairs(read_pairs(pairs), tokenizer, 256)
     prepare_tokenizer(tokenizer, encoded.end_id)
     model = load_model(settings.model, "float32", "cpu")
     with quiet_training():
-        return make_dpo_trainer(model, tokenizer, encoded, settings, Plan("cpu", "float32", 1), work), encoded
+        plan = Plan("cpu", "float32", 1)
+        return make_dpo_trainer(model, tokenizer, encoded, settings, settings.dpo, plan, work), encoded
 
 
 def batch_of(trainer: Any) -> dict[str, Any]:
@@ -81,7 +85,7 @@ def batch_of(trainer: Any) -> dict[str, Any]:
 def test_the_loss_of_one_pair_is_that_of_the_paper(
     pair: Any, base: dict[str, Any], tmp_path: Path, beta: float, precompute: bool
 ) -> None:
-    chosen = StudentSettings.model_validate(base | {"dpo": {"beta": beta, "precompute_ref": precompute}})
+    chosen = Dpo.model_validate(base | {"dpo": {"beta": beta, "precompute_ref": precompute}})
     trainer, encoded = prepared([pair("2 + 2?", "4", "no idea")], chosen, tmp_path)
     before = answer_logprobs(trainer.model.get_base_model(), encoded.rows, "cpu").tolist()
     with torch.no_grad():
@@ -99,7 +103,7 @@ def test_the_loss_of_one_pair_is_that_of_the_paper(
 def test_length_desensitisation_weighs_what_the_longer_answer_has_more(
     pair: Any, base: dict[str, Any], tmp_path: Path, ld_alpha: float | None
 ) -> None:
-    chosen = StudentSettings.model_validate(base | {"dpo": {"ld_alpha": ld_alpha}})
+    chosen = Dpo.model_validate(base | {"dpo": {"ld_alpha": ld_alpha}})
     trainer, encoded = prepared([pair("2 + 2?", "4", "no idea at all")], chosen, tmp_path)
     row = encoded.rows[0]
     model, shared = trainer.model.get_base_model(), len(row.chosen_ids)
@@ -116,7 +120,7 @@ def test_length_desensitisation_weighs_what_the_longer_answer_has_more(
 def test_the_reward_before_the_first_step_is_nothing(
     pairs: Any, base: dict[str, Any], tmp_path: Path, precompute: bool, sft_first: Any
 ) -> None:
-    chosen = StudentSettings.model_validate(base | {"dpo": {"precompute_ref": precompute, "sft_first": sft_first}})
+    chosen = Dpo.model_validate(base | {"dpo": {"precompute_ref": precompute, "sft_first": sft_first}})
     first = train_dpo(pairs, chosen, tmp_path / "student", seed=1).rewards[0]
     if precompute:  # in batches of other widths than the training's
         assert first == pytest.approx((0, 0, 0, first.accuracy), abs=1e-5)
@@ -125,7 +129,7 @@ def test_the_reward_before_the_first_step_is_nothing(
 
 
 def test_the_reference_does_not_move_with_the_student(pairs: Any, base: dict[str, Any], tmp_path: Path) -> None:
-    chosen = StudentSettings.model_validate(base | {"dpo": {"precompute_ref": False}})
+    chosen = Dpo.model_validate(base | {"dpo": {"precompute_ref": False}})
     trainer, _ = prepared(pairs, chosen, tmp_path)
     batch = batch_of(trainer)
     before = trainer.compute_ref_log_probs(trainer.model, batch)
@@ -138,9 +142,7 @@ def test_the_reference_does_not_move_with_the_student(pairs: Any, base: dict[str
 
 def test_both_ways_to_the_reference_train_the_same_student(pairs: Any, base: dict[str, Any], tmp_path: Path) -> None:
     found = [
-        train_dpo(
-            pairs, StudentSettings.model_validate(base | {"dpo": {"precompute_ref": p}}), tmp_path / str(p), seed=1
-        )
+        train_dpo(pairs, Dpo.model_validate(base | {"dpo": {"precompute_ref": p}}), tmp_path / str(p), seed=1)
         for p in (True, False)
     ]
     assert found[0].losses == pytest.approx(found[1].losses, abs=1e-5)
@@ -151,7 +153,7 @@ def test_every_loss_trains_and_the_pair_pass_changes_none(
     loss_type: str, pairs: Any, base: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     smoothing = 0.1 if loss_type in SMOOTHED else 0.0
-    chosen = StudentSettings.model_validate(
+    chosen = Dpo.model_validate(
         base | {"dpo": {"loss_type": loss_type, "label_smoothing": smoothing, "ld_alpha": 0.5}}
     )
     ours = train_dpo(pairs, chosen, tmp_path / "a", seed=1)
@@ -163,7 +165,7 @@ def test_every_loss_trains_and_the_pair_pass_changes_none(
 
 def test_losses_are_added_with_their_weights(pairs: Any, base: dict[str, Any], tmp_path: Path) -> None:
     def first(**dpo: Any) -> float:
-        return train_dpo(pairs, StudentSettings.model_validate(base | {"dpo": dpo}), tmp_path / "s", seed=1).losses[0]
+        return train_dpo(pairs, Dpo.model_validate(base | {"dpo": dpo}), tmp_path / "s", seed=1).losses[0]
 
     both = first(loss_type=["sigmoid", "sft"], loss_weights=[2.0, 0.5])
     assert both == pytest.approx(2 * first() + 0.5 * first(loss_type="sft"), rel=1e-5)
@@ -173,7 +175,7 @@ def test_losses_are_added_with_their_weights(pairs: Any, base: dict[str, Any], t
 
 
 def test_training_raises_the_chosen_over_the_rejected(pairs: Any, base: dict[str, Any], tmp_path: Path) -> None:
-    chosen = StudentSettings.model_validate(base | {"epochs": 5})
+    chosen = Dpo.model_validate(base | {"epochs": 5})
     trained = train_dpo(pairs, chosen, tmp_path / "student", seed=1)
     assert trained.losses[0] == pytest.approx(math.log(2), abs=1e-4)
     assert trained.losses[-1] < 0.6
@@ -185,7 +187,7 @@ def test_training_raises_the_chosen_over_the_rejected(pairs: Any, base: dict[str
     assert implicit_rewards(trained.model, str(base["model"]), pairs).accuracy.value == 1
 
 
-def test_a_lora_student_is_saved_whole_and_loads(pairs: Any, settings: StudentSettings, tmp_path: Path) -> None:
+def test_a_lora_student_is_saved_whole_and_loads(pairs: Any, settings: Dpo, tmp_path: Path) -> None:
     trained = train_dpo(pairs, settings, tmp_path / "student", seed=1)
     assert trained.adapter == tmp_path / "student" / "adapter"
     assert trained.model == trained.merged == tmp_path / "student" / "merged"
@@ -198,7 +200,7 @@ def test_a_lora_student_is_saved_whole_and_loads(pairs: Any, settings: StudentSe
 
 
 def test_full_fine_tuning_keeps_no_second_copy(pairs: Any, base: dict[str, Any], tmp_path: Path) -> None:
-    chosen = StudentSettings.model_validate(base | {"lora": None, "epochs": 3})
+    chosen = Dpo.model_validate(base | {"lora": None, "epochs": 3})
     trainer, _ = prepared(pairs, chosen, tmp_path / "work")
     assert trainer.ref_model is None
     trained = train_dpo(pairs, chosen, tmp_path / "student", seed=1)
@@ -214,7 +216,7 @@ def test_sft_first_is_trained_and_saved_too(
 ) -> None:
     """DPO at a rate that changes next to nothing leaves what SFT taught."""
     first = {"epochs": 10, "learning_rate": 1e-2}
-    chosen = StudentSettings.model_validate(base | {"lora": lora, "learning_rate": 1e-9, "dpo": {"sft_first": first}})
+    chosen = Dpo.model_validate(base | {"lora": lora, "learning_rate": 1e-9, "dpo": {"sft_first": first}})
     seen: list[StepInfo] = []
     trained = train_dpo(pairs, chosen, tmp_path / "student", seed=1, on_step=seen.append)
     assert [(info.phase, info.total) for info in seen] == [("sft", 30)] * 30 + [("dpo", 3)] * 3
@@ -231,14 +233,14 @@ def test_sft_first_is_trained_and_saved_too(
         )
 
 
-def test_the_same_seed_gives_the_same_student(pairs: Any, settings: StudentSettings, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_student(pairs: Any, settings: Dpo, tmp_path: Path) -> None:
     found = [train_dpo(pairs, settings, tmp_path / name, seed=seed) for name, seed in [("a", 1), ("b", 1), ("c", 2)]]
     assert found[0].rewards == found[1].rewards != found[2].rewards
     assert same(weights(found[0].model), weights(found[1].model))
 
 
 def test_long_pairs_are_reported_not_cut(pairs: Any, pair: Any, base: dict[str, Any], tmp_path: Path) -> None:
-    short = StudentSettings.model_validate(base | {"max_length": 80})
+    short = Dpo.model_validate(base | {"max_length": 80})
     rows = [*pairs, pair("q", "short", "long " * 20, task_id="big")]
     trained = train_dpo(rows, short, tmp_path / "student", seed=1)
     assert trained.rows == 6
@@ -248,7 +250,7 @@ def test_long_pairs_are_reported_not_cut(pairs: Any, pair: Any, base: dict[str, 
     assert record["left_out"][0]["tokens"] > 80
 
 
-def test_every_step_is_told_with_its_rewards(pairs: Any, settings: StudentSettings, tmp_path: Path) -> None:
+def test_every_step_is_told_with_its_rewards(pairs: Any, settings: Dpo, tmp_path: Path) -> None:
     seen: list[StepInfo] = []
     trained = train_dpo(pairs, settings, tmp_path / "student", seed=1, on_step=seen.append)
     assert [(info.step, info.total, info.phase) for info in seen] == [(1, 3, "dpo"), (2, 3, "dpo"), (3, 3, "dpo")]
@@ -256,11 +258,11 @@ def test_every_step_is_told_with_its_rewards(pairs: Any, settings: StudentSettin
     assert tuple(info.loss for info in seen) == trained.losses
 
 
-def test_the_record_says_what_decided_the_student(pairs: Any, settings: StudentSettings, tmp_path: Path) -> None:
+def test_the_record_says_what_decided_the_student(pairs: Any, settings: Dpo, tmp_path: Path) -> None:
     trained = train_dpo(pairs, settings, tmp_path / "student", seed=9)
     record = read_record(tmp_path / "student")
     assert record is not None
-    assert StudentSettings.model_validate(record["settings"]) == settings
+    assert Dpo.model_validate(record["settings"]) == settings
     assert (record["seed"], record["rows"], record["tokens"]) == (9, 6, trained.tokens)
     assert [step["accuracy"] for step in record["rewards"]] == pytest.approx([r.accuracy for r in trained.rewards])
     assert record["sft_losses"] == []
@@ -269,8 +271,8 @@ def test_the_record_says_what_decided_the_student(pairs: Any, settings: StudentS
 def test_gradient_accumulation_gives_the_step_of_one_large_batch(
     pairs: Any, base: dict[str, Any], tmp_path: Path
 ) -> None:
-    whole = StudentSettings.model_validate(base | {"batch_size": 6, "epochs": 3})
-    parts = StudentSettings.model_validate(base | {"batch_size": 2, "epochs": 3, "gradient_accumulation": 3})
+    whole = Dpo.model_validate(base | {"batch_size": 6, "epochs": 3})
+    parts = Dpo.model_validate(base | {"batch_size": 2, "epochs": 3, "gradient_accumulation": 3})
     found = [train_dpo(pairs, s, tmp_path / str(i), seed=1) for i, s in enumerate((whole, parts))]
     assert found[0].losses == pytest.approx(found[1].losses, rel=1e-4)
     assert [r.margin for r in found[0].rewards] == pytest.approx([r.margin for r in found[1].rewards], abs=1e-4)
@@ -279,7 +281,7 @@ def test_gradient_accumulation_gives_the_step_of_one_large_batch(
 def test_nothing_is_written_to_the_terminal(
     pairs: Any, base: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    chosen = StudentSettings.model_validate(base | {"dpo": {"sft_first": {"epochs": 1}}})
+    chosen = Dpo.model_validate(base | {"dpo": {"sft_first": {"epochs": 1}}})
     train_dpo(pairs, chosen, tmp_path / "student", seed=1)
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")
@@ -292,9 +294,7 @@ class Killed(Exception):
     pass
 
 
-def test_a_training_that_breaks_leaves_nothing_of_its_own(
-    pairs: Any, settings: StudentSettings, tmp_path: Path
-) -> None:
+def test_a_training_that_breaks_leaves_nothing_of_its_own(pairs: Any, settings: Dpo, tmp_path: Path) -> None:
     def broken(info: StepInfo) -> None:
         if info.step == 2:
             raise Killed
@@ -304,9 +304,7 @@ def test_a_training_that_breaks_leaves_nothing_of_its_own(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_loss_that_is_no_number_stops_the_training(
-    pairs: Any, settings: StudentSettings, tiny: Path, tmp_path: Path
-) -> None:
+def test_a_loss_that_is_no_number_stops_the_training(pairs: Any, settings: Dpo, tiny: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(tiny, broken)
     model = load_model(str(tiny), dtype="float32", device="cpu")
@@ -330,16 +328,11 @@ def test_settings_that_do_not_fit_the_model(
     pairs: Any, base: dict[str, Any], tmp_path: Path, changes: dict[str, Any], error: type[Exception], said: str
 ) -> None:
     with pytest.raises(error, match=said):
-        train_dpo(pairs, StudentSettings.model_validate(base | changes), tmp_path / "student", seed=1)
+        train_dpo(pairs, Dpo.model_validate(base | changes), tmp_path / "student", seed=1)
     assert not (tmp_path / "student").exists()
 
 
-def test_a_student_of_another_method(pairs: Any, tiny: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="method: dpo"):
-        train_dpo(pairs, StudentSettings(model=str(tiny)), tmp_path / "student", seed=1)
-
-
-def test_no_pairs(settings: StudentSettings, tmp_path: Path) -> None:
+def test_no_pairs(settings: Dpo, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no pair"):
         train_dpo([], settings, tmp_path / "student", seed=1)
 
@@ -434,7 +427,7 @@ def _polite(pair: Any, thing: str) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_smollm2_learns_an_obvious_preference(pair: Any, tmp_path: Path) -> None:
-    settings = StudentSettings.model_validate(
+    settings = Dpo.model_validate(
         {"model": SMOLLM2, "method": "dpo", "epochs": 1, "batch_size": 4, "learning_rate": 2e-4, "warmup_ratio": 0}
     )
     trained = train_dpo([_polite(pair, t) for t in THINGS], settings, tmp_path / "student", seed=1)

@@ -4,9 +4,26 @@ import re
 from typing import Any, get_args
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from stillroom.students.settings import DpoSettings, LoraSettings, LossType, SftFirst, StudentSettings
+from stillroom.students.dpo_trainer import DpoSettings, LossType, SftFirst
+from stillroom.students.methods.dpo import Dpo
+from stillroom.students.methods.registry import LoraSettings, Student, StudentSettings
+
+STUDENT: TypeAdapter[StudentSettings] = TypeAdapter(Student)
+
+
+def student(values: dict[str, Any]) -> StudentSettings:
+    """As a recipe reads it."""
+    return STUDENT.validate_python(values)
+
+
+def dpo(values: dict[str, Any]) -> DpoSettings:
+    """Of a student that learns from pairs."""
+    found = student(values)
+    assert isinstance(found, Dpo)
+    return found.dpo
+
 
 DESIGN = {
     "model": "Qwen/Qwen3-0.6B",
@@ -18,18 +35,18 @@ DESIGN = {
 
 
 def test_the_recipe_of_the_design_is_valid() -> None:
-    settings = StudentSettings.model_validate(DESIGN)
+    settings = student(DESIGN)
     assert settings.lora == LoraSettings(r=16, alpha=32, dropout=0, target_modules="all-linear")
     assert (settings.epochs, settings.learning_rate, settings.dtype) == (2, 2e-4, "auto")
 
 
 @pytest.mark.parametrize("off", [None, False])
 def test_without_a_lora_all_weights_are_trained(off: Any) -> None:
-    assert StudentSettings.model_validate(DESIGN | {"lora": off}).lora is None
+    assert student(DESIGN | {"lora": off}).lora is None
 
 
 def test_lora_true_is_the_default_one() -> None:
-    assert StudentSettings.model_validate(DESIGN | {"lora": True}).lora == LoraSettings()
+    assert student(DESIGN | {"lora": True}).lora == LoraSettings()
 
 
 @pytest.mark.parametrize(
@@ -53,38 +70,36 @@ def test_lora_true_is_the_default_one() -> None:
 )
 def test_what_cannot_be_is_refused_by_name(key: str, value: Any) -> None:
     with pytest.raises(ValidationError, match=key):
-        StudentSettings.model_validate(DESIGN | {key: value})
+        student(DESIGN | {key: value})
 
 
 def test_settings_survive_a_round_trip() -> None:
-    settings = StudentSettings.model_validate(DESIGN | {"lora": {"target_modules": ["q_proj", "v_proj"]}})
-    assert StudentSettings.model_validate_json(settings.model_dump_json()) == settings
+    settings = student(DESIGN | {"lora": {"target_modules": ["q_proj", "v_proj"]}})
+    assert STUDENT.validate_json(settings.model_dump_json()) == settings
 
 
 DPO = {"model": "Qwen/Qwen3-0.6B", "method": "dpo"}
 
 
 def test_dpo_spells_its_defaults_out() -> None:
-    settings = StudentSettings.model_validate(DPO)
-    assert settings.dpo == DpoSettings(beta=0.1, loss_type=("sigmoid",), ld_alpha=None, precompute_ref=True)
+    settings = student(DPO)
+    assert dpo(DPO) == DpoSettings(beta=0.1, loss_type=("sigmoid",), ld_alpha=None, precompute_ref=True)
     assert settings.learning_rate == 5e-5
-    assert StudentSettings.model_validate(settings.model_dump(mode="json")) == settings
-    assert StudentSettings.model_validate(DPO | {"learning_rate": 1e-4}).learning_rate == 1e-4
+    assert student(settings.model_dump(mode="json")) == settings
+    assert student(DPO | {"learning_rate": 1e-4}).learning_rate == 1e-4
 
 
 def test_sft_knows_nothing_of_dpo() -> None:
-    settings = StudentSettings.model_validate(DESIGN)
-    assert settings.dpo is None
-    assert StudentSettings.model_validate(DESIGN | {"dpo": None}) == settings
+    settings = student(DESIGN)
+    assert "dpo" not in settings.model_dump()
+    assert student(DESIGN | {"dpo": None}) == settings  # as recipes of runs before had it
 
 
 @pytest.mark.parametrize(
     ("given", "losses"), [("hinge", ("hinge",)), (["sigmoid", "sft"], ("sigmoid", "sft")), ("ipo", ("ipo",))]
 )
 def test_one_loss_or_several(given: Any, losses: tuple[str, ...]) -> None:
-    found = StudentSettings.model_validate(DPO | {"dpo": {"loss_type": given}})
-    assert found.dpo is not None
-    assert found.dpo.loss_type == losses
+    assert dpo(DPO | {"dpo": {"loss_type": given}}).loss_type == losses
 
 
 @pytest.mark.parametrize(
@@ -92,9 +107,7 @@ def test_one_loss_or_several(given: Any, losses: tuple[str, ...]) -> None:
     [(False, None), (None, None), (True, SftFirst()), ({"epochs": 2}, SftFirst(epochs=2, learning_rate=2e-4))],
 )
 def test_sft_first_is_a_switch_or_a_block(given: Any, wanted: SftFirst | None) -> None:
-    found = StudentSettings.model_validate(DPO | {"dpo": {"sft_first": given}})
-    assert found.dpo is not None
-    assert found.dpo.sft_first == wanted
+    assert dpo(DPO | {"dpo": {"sft_first": given}}).sft_first == wanted
 
 
 @pytest.mark.parametrize(
@@ -117,7 +130,7 @@ def test_sft_first_is_a_switch_or_a_block(given: Any, wanted: SftFirst | None) -
 )
 def test_what_dpo_cannot_be_is_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
-        StudentSettings.model_validate(DPO | changes)
+        student(DPO | changes)
 
 
 def test_the_losses_are_those_of_the_trl_that_is_installed() -> None:

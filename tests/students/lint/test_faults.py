@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from stillroom.errors import TrainingError
 from stillroom.sampling.records import State, Task, Verdict, user
-from stillroom.students.lint import Answered, LintReport, Vocabulary, lint_pairs, lint_sft, lint_tokenizers
+from stillroom.students.lint import LintReport, Vocabulary, lint_pairs, lint_sft, lint_tokenizers
 from stillroom.students.lint.meanings import MEANINGS
-from stillroom.students.settings import StudentSettings
+from stillroom.students.methods.dpo import Dpo
+from stillroom.students.methods.registry import Student, StudentSettings
+from stillroom.students.methods.sft import Sft
+from stillroom.students.records import Answered
 
 Row = dict[str, Any]
 COLUMNS = ("input_ids", "labels", "attention_mask")
@@ -284,7 +288,13 @@ def names(report: LintReport) -> set[str]:
 
 @pytest.fixture(scope="session")
 def student(tiny: Path) -> Callable[..., StudentSettings]:
-    return lambda **changes: StudentSettings(model=str(tiny), batch_size=4, **changes)
+    def made(**changes: Any) -> StudentSettings:
+        found: StudentSettings = TypeAdapter(Student).validate_python(
+            {"model": str(tiny), "batch_size": 4, **changes}
+        )
+        return found
+
+    return made
 
 
 def build(fault: Fault, make_tokenizer: Callable[..., Any]) -> Any:
@@ -357,7 +367,8 @@ def lint_pair_fault(name: str, student: Any, make_tokenizer: Any, folder: Path) 
         case "pairs by others only":
             sources = {"chosen_source": "a", "rejected_source": "b"}
             given = pairs(chosen_on_policy=False, rejected_on_policy=False, **sources)
-    return lint_pairs(given, dpo, tokenizer=make_tokenizer(template), **more)
+    reference = dpo.reference if isinstance(dpo, Dpo) else None
+    return lint_pairs(given, dpo, reference=reference, tokenizer=make_tokenizer(template), **more)
 
 
 def made_by_dpo(folder: Path, tiny: Path) -> Path:
@@ -378,7 +389,8 @@ def test_a_first_training_on_the_chosen_answers_is_a_reference_for_answers_of_ot
     student: Any, make_tokenizer: Any
 ) -> None:
     first = student(method="dpo", dpo={"sft_first": True})
-    report = lint_pairs(pairs(chosen_on_policy=False, rejected_on_policy=False), first, tokenizer=make_tokenizer())
+    given = pairs(chosen_on_policy=False, rejected_on_policy=False)
+    report = lint_pairs(given, first, reference=first.reference, tokenizer=make_tokenizer())
     assert report.findings == ()
     assert "after 1 epochs on the chosen answers" in report.notes[0]
 
@@ -534,7 +546,7 @@ def sum_row(a: int, b: int) -> Row:
 @pytest.mark.slow
 def test_rows_like_the_quickstarts_raise_no_false_alarm_with_its_student() -> None:
     test = [Task(f"h{i}", user(sum_row(i, 3)["prompt"][0]["content"]), str(i + 3), "tests") for i in range(100, 120)]
-    settings = StudentSettings(model="embedded:smollm2-135m-instruct")
+    settings = Sft(model="embedded:smollm2-135m-instruct")
     report = lint_sft([sum_row(i, 2 * i + 1) for i in range(1, 60)], settings, test=test)
     assert report.findings == (), [found.as_dict() for found in report.findings]
     leaked = lint_sft([sum_row(i, 3) for i in range(90, 110)], settings, test=test)

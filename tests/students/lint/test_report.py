@@ -17,17 +17,20 @@ from stillroom.students.encoding import encode_rows, prepare_tokenizer
 from stillroom.students.lint import LintLimits, LintReport, MaskedRow, lint_pairs, lint_sft, mask_page, mask_text
 from stillroom.students.lint.masks import LONGEST, Stretch
 from stillroom.students.lint.student import pair_collator, sft_collator
+from stillroom.students.methods.dpo import Dpo
+from stillroom.students.methods.registry import StudentSettings
+from stillroom.students.methods.sft import Sft
 from stillroom.students.pair_encoding import encode_pairs
+from stillroom.students.records import Plan
 from stillroom.students.rows import read_pairs, read_rows
-from stillroom.students.settings import StudentSettings
-from stillroom.students.trainer import Plan, make_trainer
+from stillroom.students.trainer import make_trainer
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e&[bold]"
 
 
 @pytest.fixture(scope="session")
 def settings(tiny: Path) -> StudentSettings:
-    return StudentSettings(model=str(tiny), batch_size=4)
+    return Sft(model=str(tiny), batch_size=4)
 
 
 @pytest.fixture(scope="session")
@@ -67,10 +70,10 @@ def test_pairs_are_fed_as_the_trainer_feeds_them(
 ) -> None:
     from stillroom.students.dpo_trainer import make_dpo_trainer
 
-    tokenizer, dpo = make_tokenizer(), StudentSettings(model=str(tiny), method="dpo")
+    tokenizer, dpo = make_tokenizer(), Dpo(model=str(tiny))
     encoded = encode_pairs(read_pairs([pair(f"What is {i}?", "yes", "no, no") for i in range(4)]), tokenizer, 256)
     prepare_tokenizer(tokenizer, encoded.end_id)
-    trainer = make_dpo_trainer(make_model(), tokenizer, encoded, dpo, Plan("cpu", "float32", 0), tmp_path)
+    trainer = make_dpo_trainer(make_model(), tokenizer, encoded, dpo, dpo.dpo, Plan("cpu", "float32", 0), tmp_path)
     assert trainer.data_collator == pair_collator(tokenizer)
 
 
@@ -210,7 +213,7 @@ def test_broken_rows_are_shown_first(good: Any, row: Any, settings: StudentSetti
 
 
 def test_both_sides_of_a_pair_are_shown(pair: Any, tiny: Path) -> None:
-    report = lint_pairs([pair("hi", "yes", "no")], StudentSettings(model=str(tiny), method="dpo"))
+    report = lint_pairs([pair("hi", "yes", "no")], Dpo(model=str(tiny)))
     assert [shown.name for shown in report.shown] == ["row 1, chosen", "row 1, rejected"]
 
 
@@ -230,7 +233,7 @@ def test_a_long_stretch_is_cut_in_the_middle(row: Any, tiny: Path) -> None:
     from stillroom.students.lint.masks import masked
     from stillroom.students.lint.student import student_of
 
-    student = student_of(StudentSettings(model=str(tiny)))
+    student = student_of(Sft(model=str(tiny)))
     ids = student.tokenizer("x" * 5000)["input_ids"]
     look = Look(read_rows([row("q", "a")])[0], fed=Fed(ids, ids, [1] * len(ids)))
     found = masked(look, student)

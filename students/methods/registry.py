@@ -1,0 +1,134 @@
+"""Which training methods there are, and what a recipe says of every student: `student:` in the YAML.
+
+    student: {model: Qwen/Qwen3-0.6B, method: sft, lora: {r: 16, alpha: 32}, epochs: 2, learning_rate: 2.0e-4}
+
+A new method is a module in this package with one registered class: its settings, how it trains, and how its rows are
+linted. Import what is heavy in its methods, not at the top of the module.
+
+    @methods.register
+    class Distil(StudentSettings):
+        method: Literal["distil"] = "distil"
+        temperature: float = 1.0
+
+        def train(self, rows, out, *, seed, on_step=None): ...
+
+An unknown key, an impossible value or a wrong type is refused by pydantic, which names it. What only the model can
+tell (a module that is not there, a context that is too short) is refused when it is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from stillroom.sampling.records import Task
+from stillroom.sampling.registry import Registry
+from stillroom.students.rows import Row
+
+if TYPE_CHECKING:
+    from stillroom.students.lint import LintReport
+    from stillroom.students.records import Checker, OnStep, Trained
+
+
+class LoraSettings(BaseModel):
+    """A low-rank adapter (Hu et al. 2021, arXiv:2106.09685). Its update is scaled by alpha / r.
+
+    `target_modules`: `all-linear` (every linear layer but the head), or names as peft takes them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    r: int = Field(default=16, ge=1, le=1024)
+    alpha: float = Field(default=32, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    target_modules: str | tuple[str, ...] = "all-linear"
+
+
+class StudentSettings(BaseModel):
+    """What every training method has.
+
+    `model`: a hub name, a local folder, or `embedded:…`. `lora`: null or false trains every weight. `batch_size`:
+    rows (or pairs) in one pass; one step of the optimiser sees `batch_size × gradient_accumulation` of them.
+    `max_length`: tokens of prompt and completion (of pairs, the longer one); longer rows are left out and counted,
+    never cut. `warmup_ratio`: share of the steps. `dtype`, of training and of answering: `auto` is bfloat16 where the
+    machine computes in it natively, else float32. `seed`: None takes the run's. `system`: the student's system
+    prompt, in training and ever after; None leaves the rows' own. `save_merged`: also write the adapter merged into
+    the weights, which is what every server can load.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    learns_from: ClassVar[Literal["rows", "pairs"]] = "rows"
+    """What it is trained on: rows of traces, or pairs of preferences."""
+
+    model: str = Field(min_length=1)
+    method: str
+    lora: LoraSettings | None = LoraSettings()
+    epochs: Annotated[float, Field(gt=0, le=1000)] = 3
+    learning_rate: float = Field(default=2e-4, gt=0, le=1)
+    batch_size: int = Field(default=8, ge=1)
+    gradient_accumulation: int = Field(default=1, ge=1)
+    max_length: int = Field(default=2048, ge=8)
+    warmup_ratio: float = Field(default=0.05, ge=0, lt=1)
+    scheduler: Literal["linear", "cosine", "constant"] = "linear"
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    seed: int | None = Field(default=None, ge=0, lt=2**31)
+    system: str | None = None
+    save_merged: bool = True
+
+    @field_validator("lora", mode="before")
+    @classmethod
+    def _no_lora(cls, value: Any) -> Any:
+        """`lora: false` reads as well as `lora: null`, and `lora: true` as the defaults."""
+        return on_or_off(value)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settings_of_another_method(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        others = [name for name in methods if name in values and name not in cls.model_fields]
+        for name in others:
+            if values[name] is not None:
+                method = values.get("method", methods.default)
+                raise ValueError(
+                    f"there are settings for {name}, but method is {method}: set method: {name}, or leave {name} out"
+                )
+        return {key: value for key, value in values.items() if key not in others}
+
+    def train(
+        self, rows: Path | str | Iterable[Row], out: Path, *, seed: int, on_step: OnStep | None = None
+    ) -> Trained:
+        """Trains a student on the rows (a folder of parquet, or the rows themselves) and writes it to `out`.
+
+        `seed`: the run's; the settings' own goes before it. `on_step` hears of every step of the optimiser.
+        Raises InputError for rows, model or settings that cannot be used, TrainingError when training fails.
+        """
+        raise NotImplementedError
+
+    def lint(
+        self, rows: Path | str | Iterable[Row], *, test: Sequence[Task] = (), checker: Checker | None = None
+    ) -> LintReport:
+        """What training on these rows would get wrong without saying so. `test`: the held-out tasks; `checker`: says
+        whether a trained answer is right. Raises MissingFile or MissingExtra for what is not there."""
+        raise NotImplementedError
+
+
+methods: Registry[StudentSettings] = Registry(
+    "training method", tag="method", where=("stillroom.students.methods",), default="sft"
+)
+"""Every training method by its name in a recipe."""
+
+Student = Annotated[StudentSettings, methods.field()]
+"""The settings of any method, as the type of a recipe's field."""
+
+
+def on_or_off(value: Any) -> Any:
+    """A block that `false` leaves out, and `true` takes with its defaults."""
+    if value is False:
+        return None
+    return {} if value is True else value

@@ -1,0 +1,120 @@
+"""What training hands on: its steps, the student that came of it, the rows that it left out.
+
+Plain records that the methods, the trainers and the lint share; nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from stillroom.sampling.records import Messages, Verdict
+
+REASONS = {
+    "too_long": "longer than max_length",
+    "end_token_inside": "its text holds the token that ends a turn",
+    "same_answers": "chosen and rejected are the same tokens",
+}
+
+
+class LeftOut(NamedTuple):
+    """A row that is not trained on, and why. `tokens`: of the prompt and the (longer) answer."""
+
+    name: str
+    reason: Literal["too_long", "end_token_inside", "same_answers"]
+    tokens: int
+
+    def __str__(self) -> str:
+        return f"{self.name} is not trained on: {self.tokens:,} tokens, {REASONS[self.reason]}"
+
+
+class Rewards(NamedTuple):
+    """Implicit rewards β·(log π − log π_ref), means over the pairs of one step. `margin`: chosen minus rejected.
+    `accuracy`: share of pairs with a margin above 0; before the first step all margins are 0, and so is it."""
+
+    chosen: float
+    rejected: float
+    margin: float
+    accuracy: float
+
+
+class StepInfo(NamedTuple):
+    """One step of the optimiser, just done: `step` of `total`. `tokens_per_s`: since the first step, prompt and
+    answer without padding. `seconds`: since the first step began. `phase`: `sft` before DPO counts its own steps.
+    `rewards`: None but for DPO."""
+
+    step: int
+    total: int
+    loss: float
+    tokens_per_s: float
+    learning_rate: float
+    epoch: float
+    seconds: float
+    phase: Literal["sft", "dpo"] = "sft"
+    rewards: Rewards | None = None
+
+
+OnStep = Callable[[StepInfo], None]
+
+
+class Plan(NamedTuple):
+    """Where and how a student is trained. `device`: cpu or cuda; `dtype`: what it computes in."""
+
+    device: str
+    dtype: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A finished student.
+
+    `adapter`: None for full fine-tuning; `merged`: None if it was not asked for. `rows`: trained on, each epoch;
+    `left_out`: not trained on, with the reason. `losses`: one a step, mean over the answers' tokens. `tokens`: seen
+    in all epochs, padding not counted. `seconds`: of training, loading and saving not counted.
+    """
+
+    folder: Path
+    adapter: Path | None
+    merged: Path | None
+    rows: int
+    left_out: tuple[LeftOut, ...]
+    losses: tuple[float, ...]
+    tokens: int
+    seconds: float
+
+    @property
+    def model(self) -> Path:
+        """What to load: the merged model, or the adapter where there is no other."""
+        model = self.merged or self.adapter
+        assert model is not None  # one of them is always written
+        return model
+
+    @property
+    def steps(self) -> int:
+        """Steps of the optimiser."""
+        return len(self.losses)
+
+
+class Reference(NamedTuple):
+    """The model that the losses of pairs are taken against. `model`: what it is, or is made from; `told`: which state
+    of it, in words; `trained_first`: on the chosen answers, so that it could have written them."""
+
+    model: str
+    told: str
+    trained_first: bool
+
+
+class Answered(NamedTuple):
+    """A trained answer for the checker. `task_id`: None where the row names no task. `prompt`: what it answers; tasks
+    of several runs may share an id. `text`: what stands under the labels, without thinking and end token."""
+
+    task_id: str | None
+    prompt: Messages
+    text: str
+
+
+Checker = Callable[[Sequence[Answered]], Sequence[Verdict | None]]
+"""Says of answers what a scorer says of attempts, in their order; None of one that is not to be judged here."""
