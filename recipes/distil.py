@@ -17,13 +17,13 @@ from stillroom.recipes.schema import Recipe
 from stillroom.sampling.hashing import digest
 from stillroom.sampling.records import Outcome
 from stillroom.sampling.secrets import named_in
+from stillroom.sampling.writing import replaced
 from stillroom.traces.card import CardFacts
 from stillroom.traces.controls import unfiltered
 from stillroom.traces.filters import FilterCount, RejectFiles, Screen
 from stillroom.traces.rows import SftRow, read_sft, sft_file, sft_row, write_card
 from stillroom.traces.tasks import TaskSet
 from stillroom.traces.traces import traces_in
-from stillroom.traces.writing import replaced
 
 __all__ = ["Distilled", "distil", "rows_digest", "unfiltered"]
 

@@ -3,14 +3,13 @@
 What is thought and what is answered are told apart here once, whether the teacher kept them apart or left
 `<think>…</think>` in the text, so that no filter and no row sees a thinking part twice.
 
-    traces = traces_of(outcomes, order=tasks.train)   # the kept attempts, by task, then by draw
-    traces[0].reasoning, traces[0].answer
-    for trace in traces_in(outcome): ...              # those of one task, where nothing more is to be held
+    for trace in traces_in(outcome):      # the kept attempts of one task, in the order of its draws
+        trace.reasoning, trace.answer
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -68,18 +67,12 @@ def parts(attempt: Attempt) -> Parts:
     return Parts("\n\n".join(both) or None, text.strip())
 
 
-def traces_of(outcomes: Iterable[Outcome], *, order: Sequence[Task], which: Which = "kept") -> list[Trace]:
-    """The traces of finished tasks in the order of `order`, then of the draws: never in order of arrival.
-
-    `which`: the first k accepted of each task ("kept"), all accepted, or all attempts (for a control that is
-    trained on unfiltered traces). Outcomes of tasks that are not in `order` are left out.
-    """
-    by_id = {outcome.task.id: outcome for outcome in outcomes}
-    return [trace for task in order if task.id in by_id for trace in traces_in(by_id[task.id], which=which)]
-
-
 def traces_in(outcome: Outcome, *, which: Which = "kept") -> Iterator[Trace]:
-    """The traces of one finished task in the order of its draws."""
+    """The traces of one finished task in the order of its draws, never in the order of arrival.
+
+    `which`: the first k accepted ("kept"), all accepted, or all attempts (for a control that is trained on unfiltered
+    traces).
+    """
     for scored in sorted(outcome.attempts, key=lambda scored: scored.attempt.index):
         if _WANTED[which](outcome, scored):
             yield Trace(outcome.task, scored.attempt, scored.verdict)

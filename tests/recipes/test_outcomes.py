@@ -39,7 +39,7 @@ from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.sampling.teachers.scripted import Fault, ScriptedTeacher
 from stillroom.traces.filters import Screen
 from stillroom.traces.rows import sft_row
-from stillroom.traces.traces import Trace, traces_of
+from stillroom.traces.traces import Trace, traces_in
 from tests.conftest import write_sums
 
 QUIET = Display(quiet=True)
@@ -282,7 +282,7 @@ def test_the_control_is_the_one_of_a_run_that_held_everything(
     result = start(write_sums(tmp_path, filters=FILTERS), tmp_path / "run")
     [(found, rows, control, outcomes)] = kept
     assert found.written == result.rows == len(rows) == len(control)
-    everything = traces_of(outcomes, order=[o.task for o in outcomes], which="all")
+    everything = [trace for o in outcomes for trace in traces_in(o, which="all")]
     everything.sort(key=lambda t: (t.attempt.index, digest(["control", t.task.id]), t.task.id))
     assert control == [sft_row(trace) for trace in everything[: len(rows)]]
     assert unfiltered(outcomes, 5) == everything[:5]

@@ -130,16 +130,6 @@ class AnswerChecker:
             return judged.verdict(self.policies)
         return await asyncio.wrap_future(self._threads.get().submit(self._confirmed, judged))
 
-    async def acheck_many(self, pairs: Iterable[Pair]) -> list[Verdict]:
-        """As `check_many`, without blocking the event loop; two at a time for each worker."""
-        places = asyncio.Semaphore(2 * self.workers)
-
-        async def one(pair: Pair) -> Verdict:
-            async with places:
-                return await self.acheck(*pair)
-
-        return list(await asyncio.gather(*map(one, pairs)))
-
     def check_many(self, pairs: Iterable[Pair]) -> list[Verdict]:
         """The verdicts on many pairs, in their order, by all workers."""
         return list(self.stream(pairs))
