@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from stillroom.errors import InputError
 from stillroom.judges import agreement, failures
 from stillroom.judges.agreement import JudgedPair
-from stillroom.judges.labelled import LabelledPair
+from stillroom.judges.human_labels import LabelledPair
 from stillroom.judges.pairwise import together
 from stillroom.judges.records import PairwiseJudge, PointwiseJudge
 from stillroom.sampling.statistics import Interval

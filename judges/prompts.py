@@ -17,9 +17,9 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from stillroom.errors import TaskError
-from stillroom.judges.neutral import neutralise, plain_tokens
 from stillroom.judges.reading import Wanted
 from stillroom.judges.rubric import Rubric
+from stillroom.judges.sanitise import neutralise, plain_tokens
 from stillroom.sampling.hashing import digest
 from stillroom.sampling.records import Attempt, Message, Messages, Task, user
 

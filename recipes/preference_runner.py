@@ -15,7 +15,7 @@ from typing import Any
 from stillroom.errors import GateFailed
 from stillroom.judges.calibrate import Calibration, calibrate
 from stillroom.judges.gate import GateVerdict, gate
-from stillroom.judges.labelled import load_labelled
+from stillroom.judges.human_labels import load_labelled
 from stillroom.preferences.audit import Audit
 from stillroom.preferences.candidates import Gathered, gather
 from stillroom.recipes import preference_students, students_stage

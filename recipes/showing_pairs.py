@@ -15,7 +15,7 @@ from typing import Any
 from stillroom.errors import InputError, MissingFile, RecipeError
 from stillroom.judges.calibrate import Calibration, calibrate
 from stillroom.judges.gate import GateSettings, GateVerdict, gate
-from stillroom.judges.labelled import load_labelled
+from stillroom.judges.human_labels import load_labelled
 from stillroom.preferences.audit import Audit, audit_rows
 from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder, run_path

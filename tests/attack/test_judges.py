@@ -18,13 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stillroom.judges import reading
-from stillroom.judges.neutral import neutralise, plain_tokens
 from stillroom.judges.pairwise import Pairwise
 from stillroom.judges.pointwise import Pointwise
 from stillroom.judges.prompts import Form, pairwise_prompt, pointwise_prompt
 from stillroom.judges.reading import Wanted, read_ratings, read_winner
 from stillroom.judges.records import JudgeState
 from stillroom.judges.rubric import load_rubric
+from stillroom.judges.sanitise import neutralise, plain_tokens
 from stillroom.sampling.asking import Asker
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.records import Attempt, Completion, Messages, Request, SamplingParams, Task, Usage, user

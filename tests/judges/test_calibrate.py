@@ -19,7 +19,7 @@ from stillroom.judges.agreement import JudgedPair, compared, rated
 from stillroom.judges.calibrate import Calibration, Estimate, calibrate, summarise
 from stillroom.judges.failures import Asked, by_length
 from stillroom.judges.gate import GateSettings, GateVerdict, gate
-from stillroom.judges.labelled import Label, LabelledPair
+from stillroom.judges.human_labels import Label, LabelledPair
 from stillroom.judges.pairwise import both_orders
 from stillroom.judges.records import FAILURES, JudgeState, OrderVerdict, Preference, Rating
 from stillroom.judges.table import calibration_table, comparison_table

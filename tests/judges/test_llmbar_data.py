@@ -19,7 +19,7 @@ import pytest
 from stillroom.judges.agreement import accuracy, compared, consistency, rated
 from stillroom.judges.calibrate import Calibration, calibrate
 from stillroom.judges.gate import GateVerdict, gate
-from stillroom.judges.labelled import LabelledPair, load_labelled
+from stillroom.judges.human_labels import LabelledPair, load_labelled
 from stillroom.judges.llmbar import read_order, read_rating
 from stillroom.judges.pairwise import both_orders
 from stillroom.judges.recorded import (

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from stillroom.traces.answers._lists import every
 from stillroom.traces.answers.fingerprint import Undefined
-from stillroom.traces.answers.meaning import Meaning
+from stillroom.traces.answers.normalise import Meaning
 from stillroom.traces.answers.numeric import context, evaluate
 from stillroom.traces.answers.rational import linear, rational
 from stillroom.traces.answers.sets import Piece, is_ordered, real_set, thing_of

@@ -27,10 +27,10 @@ from typing import NamedTuple, Self
 
 from stillroom.errors import InputError, StillroomError
 from stillroom.sampling.records import Verdict
+from stillroom.traces.answers.grade import Located, Ruling, also, located, not_restated, rule
 from stillroom.traces.answers.limits import MAX_ANSWER, MAX_TEXT
 from stillroom.traces.answers.policies import Policies
 from stillroom.traces.answers.pool import Result, WorkerPool
-from stillroom.traces.answers.reading import Located, Ruling, also, located, not_restated, rule
 from stillroom.traces.answers.records import Reason, verdict
 
 RULES = "4"

@@ -15,7 +15,7 @@ from stillroom.traces.answers._cursor import RELATIONS
 from stillroom.traces.answers._terms import Terms
 from stillroom.traces.answers.lexer import Token, Unreadable, plain, tokens
 from stillroom.traces.answers.tree import Node, is_inequality
-from stillroom.traces.answers.words import CONDITIONS, FILLERS
+from stillroom.traces.answers.vocabulary import CONDITIONS, FILLERS
 
 
 def parse(text: str, *, folded: bool = True) -> Node:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from stillroom.traces.answers.budget import spend
 from stillroom.traces.answers.fingerprint import Undefined
-from stillroom.traces.answers.meaning import expanded, meaning
+from stillroom.traces.answers.normalise import expanded, meaning
 from stillroom.traces.answers.numeric import context, evaluate
 from stillroom.traces.answers.rational import linear, rational
 from stillroom.traces.answers.tree import INFINITY, Node, add, divide, mul, negative, number, symbols, walk

@@ -41,7 +41,7 @@ from stillroom.traces.answers._matrices import is_transposed
 from stillroom.traces.answers.budget import READING, Spent, allowance
 from stillroom.traces.answers.fingerprint import Undefined
 from stillroom.traces.answers.lexer import Unreadable, plain
-from stillroom.traces.answers.meaning import claimed, is_label, meaning
+from stillroom.traces.answers.normalise import claimed, is_label, meaning
 from stillroom.traces.answers.numeric import context, evaluate
 from stillroom.traces.answers.parser import parse
 from stillroom.traces.answers.rational import rational

@@ -6,9 +6,8 @@
 In a recipe's model the list is a field of type `Filters`. What each filter does is in docs/filters.md.
 """
 
-from stillroom.traces.filters.apply import Screen, apply_filters, write_rejects
+from stillroom.traces.filters.apply import RejectFiles, Screen, apply_filters
 from stillroom.traces.filters.base import Check, Filter, FilterCount, Filtered, Finding, Reject
-from stillroom.traces.filters.rejects import RejectFiles
 from stillroom.traces.filters.spec import KNOWN, Filters, FilterSpec, build_filters
 
 __all__ = [
@@ -25,5 +24,4 @@ __all__ = [
     "Screen",
     "apply_filters",
     "build_filters",
-    "write_rejects",
 ]

@@ -22,10 +22,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from stillroom.sampling.records import State, Verdict
-from stillroom.traces.answers._rival import Facts, Judgement, MathVerify, Theirs
-from stillroom.traces.answers._why import SENTENCES, Why, policies_of, why
+from stillroom.traces.answers.check_file import Row, output, read_rows, readable
 from stillroom.traces.answers.checker import AnswerChecker
-from stillroom.traces.answers.files import Row, output, read_rows, readable
+from stillroom.traces.answers.math_verify.client import Facts, Judgement, MathVerify, Theirs
+from stillroom.traces.answers.math_verify.disagreements import SENTENCES, Why, policies_of, why
 from stillroom.traces.answers.policies import Policies
 
 __all__ = ["SENTENCES", "AgainstSummary", "Disagreement", "Score", "Theirs", "Why", "check_against"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillroom.judges.expected import expected_rating
+from stillroom.judges.expected_score import expected_rating
 from stillroom.sampling.records import TokenChoice
 
 

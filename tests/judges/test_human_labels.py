@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stillroom.errors import InputError, MissingFile
-from stillroom.judges.labelled import LabelledPair, load_labelled
+from stillroom.judges.human_labels import LabelledPair, load_labelled
 
 GOOD = {"prompt": "Say hello.", "a": "Hello.", "b": "Bye.", "label": "a"}
 

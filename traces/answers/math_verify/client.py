@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Self
 from stillroom.errors import CheckerError, MissingExtra
 from stillroom.traces.answers.process import Worker, WorkerDied, WorkerTimeout
 
-MODULE = "stillroom.traces.answers._math_verify"
+MODULE = "stillroom.traces.answers.math_verify.worker"
 EXTRA = "math-verify"
 PACKAGES = {"math_verify": "math-verify", "latex2sympy2_extended": "latex2sympy2_extended", "sympy": "sympy"}
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillroom.judges.neutral import neutralise, plain_tokens
 from stillroom.judges.prompts import Form, pairwise_prompt, pointwise_prompt
 from stillroom.judges.reading import Wanted, read_ratings, read_winner
 from stillroom.judges.records import JudgeState
 from stillroom.judges.rubric import Rubric, load_rubric
+from stillroom.judges.sanitise import neutralise, plain_tokens
 from stillroom.sampling.records import Message, Task
 from tests.judges._asking import TASK, answered
 

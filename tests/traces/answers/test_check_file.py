@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,8 @@ def test_a_bad_line_is_named_before_anything_is_written(tmp_path: Path, line: st
 def test_a_failure_leaves_the_old_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, out = written(tmp_path, GOOD), tmp_path / "v.jsonl"
     out.write_text("old")
-    monkeypatch.setattr("stillroom.traces.answers.files._line", lambda verdict: 1 / 0)
+    module = import_module("stillroom.traces.answers.check_file")  # the package's attribute is the function
+    monkeypatch.setattr(module, "_line", lambda verdict: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         check_file(path, out=out)
     assert out.read_text() == "old"

@@ -1,4 +1,4 @@
-r"""The process that drives Math-Verify: `python -m stillroom.traces.answers._math_verify MEMORY_MB`.
+r"""The process that drives Math-Verify: `python -m stillroom.traces.answers.math_verify.worker MEMORY_MB`.
 
 It is driven as its README does, `verify(parse(gold), parse(answer))` with its defaults, and with one difference: its
 own time-outs are off, since they are alarms that only work in a main thread and count as "not equal". Whoever owns
@@ -61,6 +61,7 @@ class Faults(logging.Handler):
         self.names: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Keeps the name of an exception that was logged."""
         if record.exc_info and record.exc_info[0] is not None:
             self.names.append(record.exc_info[0].__name__)
 

@@ -19,7 +19,7 @@ from stillroom.traces.answers.compare import compare
 from stillroom.traces.answers.extract import OUTSIDE, find_answer
 from stillroom.traces.answers.lexer import Unreadable, plain, unreadable
 from stillroom.traces.answers.limits import MAX_TEXT, over_limit
-from stillroom.traces.answers.meaning import in_symbols
+from stillroom.traces.answers.normalise import in_symbols
 from stillroom.traces.answers.parser import parse
 from stillroom.traces.answers.policies import Policies
 from stillroom.traces.answers.records import Reason

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from stillroom.traces.answers.compare import compare
-from stillroom.traces.answers.meaning import expanded, is_label, items, meaning
+from stillroom.traces.answers.normalise import expanded, is_label, items, meaning
 from stillroom.traces.answers.parser import read
 from stillroom.traces.answers.values import Rules
 

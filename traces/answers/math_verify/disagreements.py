@@ -13,8 +13,8 @@ import re
 from enum import StrEnum
 
 from stillroom.sampling.records import State, Verdict
-from stillroom.traces.answers._rival import Facts, Side, Theirs
 from stillroom.traces.answers.extract import find_answer
+from stillroom.traces.answers.math_verify.client import Facts, Side, Theirs
 from stillroom.traces.answers.policies import choices
 from stillroom.traces.answers.records import Reason
 
