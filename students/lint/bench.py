@@ -13,14 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from stillroom.sampling.records import Task
+from stillroom.students.lint.catalogue import Severity, meanings, names
 from stillroom.students.lint.data_checks import Checker, Text, duplicates, leaks, other_system_prompts, wrong_answers
-from stillroom.students.lint.findings import Hit, Severity, Tally
+from stillroom.students.lint.findings import Hit, Tally
 from stillroom.students.lint.limits import LintLimits
 from stillroom.students.lint.looks import Item
 from stillroom.students.lint.mask_checks import MASK_CHECKS
 from stillroom.students.lint.masks import MaskedRow, masked
-from stillroom.students.lint.meanings import DATA, MEANINGS, PAIRS
-from stillroom.students.lint.meanings_tokens import MASKS, TEMPLATE, TOKENS
 from stillroom.students.lint.pair_checks import PAIR_CHECKS
 from stillroom.students.lint.report import LintReport
 from stillroom.students.lint.student import Student
@@ -72,7 +71,7 @@ class Bench:
     def _look(self, item: Item) -> None:
         hits = list(self._hits(item))
         self.tally.add(hits)
-        broken = any(MEANINGS[hit.name].severity == "error" for hit in hits)
+        broken = any(meanings()[hit.name].severity == "error" for hit in hits)
         place = self._faulty if broken else self._shown
         if len(place) < self.limits.shown:
             place += [row for side in item.sides if (row := masked(side, self.student)) is not None]
@@ -150,7 +149,7 @@ class Bench:
 
 def _names(what: Literal["rows", "pairs"]) -> list[str]:
     """The names of all that is looked for."""
-    names = [*TEMPLATE, *MASKS, *TOKENS, *DATA]
     if what == "pairs":
-        return [name for name in [*names, *PAIRS] if name not in _NEED_CHECKER]
-    return [name for name in names if name != "cut_unevenly"]
+        of_pairs = names("template", "masks", "tokens", "data", "pairs")
+        return [name for name in of_pairs if name not in _NEED_CHECKER]
+    return [name for name in names("template", "masks", "tokens", "data") if name != "cut_unevenly"]

@@ -16,7 +16,7 @@ import pytest
 from stillroom.errors import TrainingError
 from stillroom.sampling.records import State, Task, Verdict, user
 from stillroom.students.lint import Answered, LintReport, Vocabulary, lint_pairs, lint_sft, lint_tokenizers
-from stillroom.students.lint.meanings import MEANINGS
+from stillroom.students.lint.catalogue import meanings
 from stillroom.students.settings import StudentSettings
 
 Row = dict[str, Any]
@@ -313,7 +313,7 @@ def test_an_error_stops_the_run_and_says_what_to_do_and_a_warning_does_not(
     if "unused" in fault.tokens:
         monkeypatch.setattr("stillroom.students.encoding.PADS", ())
     report = lint_sft(fault.rows, student(**fault.settings), tokenizer=build(fault, make_tokenizer), **fault.more)
-    errors = [found for found in report.findings if MEANINGS[found.name].severity == "error"]
+    errors = [found for found in report.findings if meanings()[found.name].severity == "error"]
     if not errors:
         report.raise_if_errors()
         return
@@ -449,7 +449,7 @@ def test_everything_that_can_be_found_was_seeded() -> None:
     seeded = set[str]().union(
         *(fault.found for fault in FAULTS.values()), *PAIR_FAULTS.values(), *TEACHER_FAULTS.values()
     )
-    assert seeded == set(MEANINGS)
+    assert seeded == set(meanings())
 
 
 GOOD: dict[str, tuple[list[Row], str]] = {
