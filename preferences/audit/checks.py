@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from stillroom.preferences._audit_findings import Finding
-from stillroom.preferences._audit_items import Item, asked_in
+from stillroom.preferences.audit.findings import Finding
+from stillroom.preferences.audit.items import Item, asked_in
 from stillroom.preferences.candidates import TEMPLATE_TOKEN, same_text
 from stillroom.preferences.failures import FailureReport
 from stillroom.preferences.lengths import LengthReport

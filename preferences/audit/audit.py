@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stillroom.errors import AuditFailed
-from stillroom.preferences import _audit_checks as checks
-from stillroom.preferences._audit_findings import MEANINGS, Finding
-from stillroom.preferences._audit_items import Item, item_of, item_of_row
+from stillroom.preferences.audit import checks
+from stillroom.preferences.audit.findings import Finding, meanings
+from stillroom.preferences.audit.items import Item, item_of, item_of_row
 from stillroom.preferences.failures import FailureReport, failures
 from stillroom.preferences.lengths import LengthReport, report_of
 from stillroom.preferences.records import LeftOut, Pair, Slate
@@ -34,8 +34,6 @@ from stillroom.sampling.writing import replaced, storable
 
 if TYPE_CHECKING:
     from stillroom.sampling.printing import Table
-
-__all__ = ["Audit", "Finding", "audit", "audit_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +146,7 @@ def _audit(
         *checks.lengths(lengths, settings),
         checks.label_noise(accuracy, len(items), settings),
     ]
-    order = list(MEANINGS)
+    order = list(meanings())
     return Audit(len(items), tuple(sorted(findings, key=lambda found: order.index(found.name))), lengths, failed)
 
 
