@@ -23,9 +23,10 @@ from stillroom.traces.answers.normalise import in_symbols
 from stillroom.traces.answers.parser import parse
 from stillroom.traces.answers.policies import Policies
 from stillroom.traces.answers.records import Reason
+from stillroom.traces.answers.restated import restated
 from stillroom.traces.answers.tree import Node, walk
 from stillroom.traces.answers.values import Answer, Confirm, Pending, Rules
-from stillroom.traces.answers.worked_out import restated, worked_out
+from stillroom.traces.answers.worked_out import worked_out
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _WRAPPER = re.compile(r"\\(?:text(?:bf|rm|it|sf|normal)?|math(?:rm|bf|sf)|mbox)\s*\{([^{}]*)\}|\$|\*\*")
