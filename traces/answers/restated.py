@@ -1,8 +1,8 @@
 r"""Does an answer that is right only repeat a formula of the prompt?
 
 A formula that stands in the prompt is not an answer, with whatever changes nothing around it (-(-√50)). Nor is a
-plain number of the prompt in another notation than the gold's (0.75 for 3/4). An integer may stand there. So may what is
-written like the gold, but for the order of terms and factors.
+plain number of the prompt in another notation than the gold's (0.75 for 3/4). An integer may stand there. So may what
+is written like the gold, but for the order of terms and factors.
 
 >>> restated(r"5\sqrt{2}", r"\sqrt{50}", r"Simplify $\sqrt{50}$.")
 True
