@@ -23,7 +23,7 @@ from stillroom.traces.controls import unfiltered
 from stillroom.traces.filters import FilterCount, RejectFiles, Screen
 from stillroom.traces.rows import SftRow, read_sft, sft_file, sft_row, write_card
 from stillroom.traces.tasks import TaskSet
-from stillroom.traces.traces import traces_in
+from stillroom.traces.trace import traces_in
 
 __all__ = ["Distilled", "distil", "rows_digest", "unfiltered"]
 

@@ -23,7 +23,7 @@ from stillroom.sampling.thinking import CLOSE, OPEN
 from stillroom.sampling.writing import replaced, storable
 from stillroom.traces.card import CardFacts, card_text
 from stillroom.traces.growing import ParquetRows
-from stillroom.traces.traces import Trace
+from stillroom.traces.trace import Trace
 
 DATA_FILE = "train.parquet"
 CARD_FILE = "README.md"

@@ -13,7 +13,7 @@ from stillroom.sampling.writing import at_home
 from stillroom.students.encoding import IGNORED
 from stillroom.students.lint.findings import Hit
 from stillroom.students.lint.limits import LintLimits
-from stillroom.students.lint.looks import Item, Look
+from stillroom.students.lint.rendered_rows import Item, Look
 from stillroom.students.rows import Row
 from stillroom.students.saving import read_record
 from stillroom.students.settings import StudentSettings

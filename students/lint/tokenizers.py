@@ -16,7 +16,7 @@ from stillroom.students.lint.catalogue import names
 from stillroom.students.lint.findings import Hit, Tally
 from stillroom.students.lint.limits import LintLimits
 from stillroom.students.lint.report import LintReport
-from stillroom.students.lint.student import model_config, width
+from stillroom.students.lint.tokenizer_setup import model_config, width
 
 PROBES = (
     "The sum of 1,024 and 2.5 is 1026.5.",

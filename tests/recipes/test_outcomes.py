@@ -39,7 +39,7 @@ from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.sampling.teachers.scripted import Fault, ScriptedTeacher
 from stillroom.traces.filters import Screen
 from stillroom.traces.rows import sft_row
-from stillroom.traces.traces import Trace, traces_in
+from stillroom.traces.trace import Trace, traces_in
 from tests.conftest import write_sums
 
 QUIET = Display(quiet=True)

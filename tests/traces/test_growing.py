@@ -15,7 +15,7 @@ from stillroom.traces import growing
 from stillroom.traces.filters import Reject, RejectFiles
 from stillroom.traces.growing import Growing, ParquetRows
 from stillroom.traces.rows import DATA_FILE, _schema, read_sft, sft_file
-from stillroom.traces.traces import Trace
+from stillroom.traces.trace import Trace
 
 
 def row(number: int, words: int = 20) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from stillroom.sampling.records import Attempt, Message, State, Task, Verdict, u
 from stillroom.traces.card import CardFacts, card_text
 from stillroom.traces.filters import FilterCount
 from stillroom.traces.rows import DATA_FILE, SftRow, sft_file, sft_row, write_card
-from stillroom.traces.traces import Trace
+from stillroom.traces.trace import Trace
 
 SYSTEM = Message("system", "Be brief.")
 FACTS = CardFacts(

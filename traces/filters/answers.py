@@ -18,7 +18,7 @@ from stillroom.sampling.words import excerpt, is_sign, tokens
 from stillroom.traces.answers.extract import find_answer
 from stillroom.traces.filters.base import Check, Finding, Settings
 from stillroom.traces.filters.final_answers import different, statements
-from stillroom.traces.traces import Trace
+from stillroom.traces.trace import Trace
 
 
 class OneFinalAnswer(Settings):

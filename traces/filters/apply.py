@@ -24,7 +24,7 @@ from stillroom.sampling.writing import remove, storable
 from stillroom.traces.filters.base import Filter, FilterCount, Filtered, Reject
 from stillroom.traces.filters.spec import KNOWN
 from stillroom.traces.growing import Growing
-from stillroom.traces.traces import Trace
+from stillroom.traces.trace import Trace
 
 
 class Screen:

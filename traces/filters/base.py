@@ -16,7 +16,7 @@ from typing import ClassVar, NamedTuple, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from stillroom.sampling.records import Task
-from stillroom.traces.traces import Trace
+from stillroom.traces.trace import Trace
 
 
 class Finding(NamedTuple):

@@ -29,7 +29,7 @@ from stillroom.errors import InputError
 from stillroom.sampling.records import Task
 from stillroom.sampling.words import excerpt, is_number, is_sign, tokens
 from stillroom.traces.filters.base import Check, Finding, Settings
-from stillroom.traces.traces import Trace
+from stillroom.traces.trace import Trace
 
 MIN_WHOLE = 8
 """Tokens from which a prompt's standing in a trace is no coincidence: the least N that Brown et al. 2020 use."""

@@ -15,7 +15,7 @@ from stillroom.sampling.records import Task
 from stillroom.sampling.thinking import CLOSE, OPEN
 from stillroom.sampling.words import excerpt
 from stillroom.traces.filters.base import Check, Finding, Settings
-from stillroom.traces.traces import Trace
+from stillroom.traces.trace import Trace
 
 _REASONS = {"length": "truncated", "content_filter": "content_filtered", "unknown": "unknown_end"}
 

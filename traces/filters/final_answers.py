@@ -108,7 +108,7 @@ def _marked(text: str, pattern: re.Pattern[str], boxes: list[Statement]) -> list
         after = bisect.bisect_left(boxes, start, key=lambda box: box.end)
         if after < len(boxes) and boxes[after].start < end:
             continue
-        value = _first_sentence(text[start:end])
+        value = _SENTENCE.split(text[start:end], maxsplit=1)[0]
         if value.strip(" \t*_:") and not _NOT.match(value):
             found.append(Statement(match.start(), start + len(value), value.strip(" \t*_:")))
     return found
@@ -121,10 +121,6 @@ def _line_after(text: str, start: int) -> tuple[int, int]:
     end = text.find("\n", start)
     end = len(text) if end < 0 else end
     return start, min(end, start + MAX_VALUE)
-
-
-def _first_sentence(line: str) -> str:
-    return _SENTENCE.split(line, maxsplit=1)[0]
 
 
 def different(values: list[str]) -> list[str]:

@@ -24,7 +24,7 @@ from stillroom.errors import MissingExtra
 from stillroom.sampling.records import Task
 from stillroom.sampling.words import excerpt
 from stillroom.traces.filters.base import Check, Finding, Settings
-from stillroom.traces.traces import Trace
+from stillroom.traces.trace import Trace
 
 _NAMES = """
     Latin Greek Cyrillic Armenian Hebrew Arabic Syriac Thaana Devanagari Bengali Gurmukhi Gujarati Oriya Tamil Telugu

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from stillroom.sampling.records import Attempt, Task
 from stillroom.traces.filters.base import Check, Finding, Settings
-from stillroom.traces.traces import Trace
+from stillroom.traces.trace import Trace
 
 _BYTES_PER_TOKEN = 4  # the rule of thumb that the recorded teacher uses too
 

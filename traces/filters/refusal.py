@@ -16,7 +16,7 @@ from stillroom.sampling.records import Task
 from stillroom.sampling.refusals import is_refusal
 from stillroom.sampling.words import excerpt
 from stillroom.traces.filters.base import Check, Finding, Settings
-from stillroom.traces.traces import Trace
+from stillroom.traces.trace import Trace
 
 
 class NotRefused(Settings):

@@ -24,7 +24,7 @@ from pydantic import Field
 from stillroom.sampling.records import Task
 from stillroom.sampling.words import excerpt
 from stillroom.traces.filters.base import Check, Finding, Settings
-from stillroom.traces.traces import Trace
+from stillroom.traces.trace import Trace
 
 MAX_UNIT = 64
 """Tokens of the longest unit that is looked for as a loop."""

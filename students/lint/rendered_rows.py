@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from stillroom.errors import TrainingError
 from stillroom.students.encoding import IGNORED, Ids, ids_of
 from stillroom.students.lint.findings import Hit
-from stillroom.students.lint.student import Collator, Student, render
+from stillroom.students.lint.tokenizer_setup import Collator, Student, render
 from stillroom.students.rows import SftRow
 
 

@@ -1,8 +1,8 @@
-"""Where rows are laid out and looked at, batch by batch: all checks, their hits, and the rows that are shown.
+"""Runs all checks over rows, batch by batch, and gathers their hits and the rows that are shown.
 
-    bench = Bench(student, LintLimits())
-    bench.run(items, lambda batch: feed(batch, collator), batch_size=8)
-    bench.report("rows", given=len(rows), texts=texts, test=tasks.test, settings=settings)
+    runner = LintRunner(student, LintLimits())
+    runner.run(items, lambda batch: feed(batch, collator), batch_size=8)
+    runner.report("rows", given=len(rows), texts=texts, test=tasks.test, settings=settings)
 
 What is held of a row that was looked at is its hits; the few that are shown are held as text.
 """
@@ -17,14 +17,14 @@ from stillroom.students.lint.catalogue import Severity, meanings, names
 from stillroom.students.lint.data_checks import Checker, Text, duplicates, leaks, other_system_prompts, wrong_answers
 from stillroom.students.lint.findings import Hit, Tally
 from stillroom.students.lint.limits import LintLimits
-from stillroom.students.lint.looks import Item
 from stillroom.students.lint.mask_checks import MASK_CHECKS
 from stillroom.students.lint.masks import MaskedRow, masked
 from stillroom.students.lint.pair_checks import PAIR_CHECKS
+from stillroom.students.lint.rendered_rows import Item
 from stillroom.students.lint.report import LintReport
-from stillroom.students.lint.student import Student
 from stillroom.students.lint.template_checks import TEMPLATE_CHECKS
 from stillroom.students.lint.token_checks import TOKEN_CHECKS, template, vocabulary
+from stillroom.students.lint.tokenizer_setup import Student
 from stillroom.students.settings import StudentSettings
 
 ROW_CHECKS = {**TEMPLATE_CHECKS, **MASK_CHECKS, **TOKEN_CHECKS}
@@ -36,7 +36,7 @@ _NEED_WIDTH = ("ids_without_rows", "tokens_without_rows")
 _SINGLE = ("pad_is_end", "template_tells_time", "not_dpo", "reference_is_dpo")
 
 
-class Bench:
+class LintRunner:
     """Looks at rows and gathers what is found. `checker`: of trained answers, None for none."""
 
     def __init__(self, student: Student, limits: LintLimits, checker: Checker | None = None) -> None:
