@@ -36,11 +36,6 @@ class LabelledPair:
     b: Attempt
     label: Label
 
-    def exchanged(self) -> LabelledPair:
-        """The same pair with a and b, and the label, exchanged."""
-        label: Label = "tie" if self.label == "tie" else "b" if self.label == "a" else "a"
-        return LabelledPair(self.task, self.b, self.a, label)
-
 
 class _Row(BaseModel):
     """A line of a user's file."""

@@ -272,7 +272,8 @@ def judged_pairs(draw: st.DrawFn) -> list[JudgedPair]:
 
 def exchanged(one: JudgedPair) -> JudgedPair:
     """What the judge would have said, had a been called b."""
-    other = one.pair.exchanged()
+    labels: dict[Label, Label] = {"a": "b", "b": "a", "tie": "tie"}
+    other = LabelledPair(one.pair.task, one.pair.b, one.pair.a, labels[one.pair.label])
     if one.ratings is not None:
         return rated(other, *one.ratings[::-1])
     a_first, b_first = (order.verdict for order in one.orders)

@@ -77,9 +77,3 @@ def test_a_file_that_is_not_there_or_not_utf_8(tmp_path: Path) -> None:
     (tmp_path / "latin.jsonl").write_bytes('{"prompt": "é"}'.encode("latin-1"))
     with pytest.raises(InputError, match="not UTF-8"):
         load_labelled(tmp_path / "latin.jsonl")
-
-
-def test_an_exchanged_pair_has_its_label_exchanged(tmp_path: Path) -> None:
-    (pair,) = load_labelled(written(tmp_path, GOOD))
-    assert seen(pair.exchanged())[2:] == ("Bye.", "Hello.", "b")
-    assert pair.exchanged().exchanged() == pair

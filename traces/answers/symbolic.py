@@ -22,25 +22,7 @@ _NAMES = {
     "ceiling", "sgn": "sign", "max": "Max", "min": "Min",
 }  # fmt: skip
 _SAME = frozenset(
-    [
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "sinh",
-        "cosh",
-        "tanh",
-        "coth",
-        "exp",
-        "floor",
-        "factorial",
-        "binomial",
-        "gamma",
-        "gcd",
-        "lcm",
-    ]
+    "sin cos tan cot sec csc sinh cosh tanh coth exp floor factorial binomial gamma gcd lcm".split()  # noqa: SIM905
 )
 
 

@@ -61,29 +61,10 @@ SCALES |= {name + "s": value for name, value in list(SCALES.items()) if name != 
 PARTS = re.compile(r"(?:ten|hundred|thousand|(?:m|b|tr|quadr)illion)ths?")
 """Words that make a number smaller."""
 PERCENT = frozenset({"percent", "percentage", "pct", "percents"})
-_UP_TO_TWENTY = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-    "twenty",
-]
+_UP_TO_TWENTY = """
+    zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
+    eighteen nineteen twenty
+""".split()  # noqa: SIM905
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()  # noqa: SIM905
 NUMBERS: dict[str, int] = {name: value for value, name in enumerate(_UP_TO_TWENTY)}
 NUMBERS |= {name: 10 * (k + 2) for k, name in enumerate(_TENS)}
