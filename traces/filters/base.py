@@ -49,6 +49,18 @@ class Settings(BaseModel):
     short: ClassVar[str | None] = None
 
 
+class Stateless(Settings):
+    """Base of the filters that look at one trace at a time: nothing of it is kept for the next."""
+
+    def start(self, test: Sequence[Task]) -> Check:
+        """The check, the same in every run."""
+        return self.check
+
+    def check(self, trace: Trace) -> Finding | None:
+        """Why the trace goes, or None."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True, slots=True)
 class Reject:
     """A trace that a filter dropped."""

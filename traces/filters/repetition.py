@@ -21,9 +21,8 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field
 
-from stillroom.sampling.records import Task
 from stillroom.sampling.words import excerpt
-from stillroom.traces.filters.base import Check, Finding, Settings
+from stillroom.traces.filters.base import Finding, Stateless
 from stillroom.traces.trace import Trace
 
 MAX_UNIT = 64
@@ -45,7 +44,7 @@ class _Loop(NamedTuple):
     length: int
 
 
-class NoRepetition(Settings):
+class NoRepetition(Stateless):
     """No loops. Reasons: loop, repeated_phrases. Lengths are in tokens: words, digits, signs."""
 
     name: Literal["no_repetition"] = "no_repetition"
@@ -55,11 +54,8 @@ class NoRepetition(Settings):
     share: float = Field(default=0.5, gt=0, le=1)
     min_tokens: int = Field(default=200, ge=1)
 
-    def start(self, test: Sequence[Task]) -> Check:
-        """A check without state."""
-        return self._check
-
-    def _check(self, trace: Trace) -> Finding | None:
+    def check(self, trace: Trace) -> Finding | None:
+        """Why the trace goes, or None."""
         words = _TOKEN.findall(_without_drawings(trace.full_text.casefold()))[:MAX_TOKENS]
         return self._loop(words) or self._phrases(words)
 
