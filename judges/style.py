@@ -25,7 +25,7 @@ A rule sees `Seen`: the answer and the words of its task. Sources, where a rule 
 The others, and where each ramp begins and ends, are our own choice. The word lists are in `style_words.yaml`.
 
 >>> plain_words(see("Use the short word.", ""))
-1.0
+0.9625
 """
 
 from __future__ import annotations
