@@ -27,8 +27,8 @@ from stillroom.students.lint import Answered, Checker, LintReport, lint_pairs, l
 from stillroom.students.rows import Row
 from stillroom.traces.answers import AnswerChecker, Reason
 from stillroom.traces.answers.records import verdict
-from stillroom.traces.answers.scorer import asked
 from stillroom.traces.tasks import TaskSet, load_tasks
+from stillroom.traces.trace import asked
 
 FILE, PAGE = "lint.json", "lint.html"
 ROWS = {Recipe: Path("sft") / "train.parquet", PreferenceRecipe: Path("dpo") / "train.parquet"}

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from stillroom.sampling.records import Attempt, Outcome, ScoredAttempt, State, Task, Verdict
+from stillroom.sampling.records import Attempt, Messages, Outcome, ScoredAttempt, State, Task, Verdict
 from stillroom.sampling.thinking import CLOSE, OPEN, split_thinking
 
 Which = Literal["kept", "accepted", "all"]
@@ -49,6 +49,11 @@ class Trace:
         """Thinking and answer as one text, without tags."""
         reasoning, answer = parts(self.attempt)
         return answer if reasoning is None else f"{reasoning}\n\n{answer}"
+
+
+def asked(messages: Messages) -> str:
+    """What a task asks: its user's turns. A system prompt is the same for all tasks, and the answers are examples."""
+    return "\n".join(message.content for message in messages if message.role == "user")
 
 
 def parts(attempt: Attempt) -> Parts:

@@ -1,9 +1,8 @@
 """The answer checker: is this answer the gold answer?
 
 It reads both texts and compares them; where formulas agree wherever they were tried, a killable worker process
-confirms it with sympy. It holds in
-threads, under asyncio and in notebooks; no text can hang it, fill the memory or run code. It refuses to guess: what
-it cannot read whole is unscored, with the reason.
+confirms it with sympy. It works in threads, under asyncio and in notebooks; no text can hang it, fill the memory or
+run code. It refuses to guess: what it cannot read whole is unscored, with the reason.
 
     with AnswerChecker() as checker:
         checker.check("1/2", r"Hence $x = \\boxed{0.5}$.").state          # accepted
@@ -38,18 +37,12 @@ RULES = "4"
 PACKAGES = ("sympy", "mpmath")
 DETAIL = 300
 """Characters of an answer that a verdict shows."""
-
-
 LONG = 20_000
 """Characters from which on a text is searched in a thread, to keep the event loop free."""
-
-
 REMEMBERED = 1_000
 """Characters of two answers up to which their verdict is remembered."""
 _LIMITS = (Reason.TIMEOUT, Reason.OVER_LIMIT)
 UNPROVEN = "the same wherever tried; the proof ran into its limit"
-
-
 Pair = tuple[str, str] | tuple[str, str, str]
 """A gold and an answer, with the prompt of the two if it is known."""
 

@@ -29,7 +29,7 @@ def test_an_entry_that_lacks_a_field_or_has_another_is_refused() -> None:
     with pytest.raises(TypeError):
         Meaning(**{key: value for key, value in whole.items() if key != "advice"})
     with pytest.raises(TypeError):
-        Meaning(**whole, more="?")
+        Meaning(**{**whole, "more": "?"})
 
 
 def test_the_file_is_read_on_first_use() -> None:
