@@ -1,8 +1,8 @@
 """The answer checker as a scorer of the sampling core.
 
-Reads the answer text only, never the reasoning: a right number among the thoughts is not a right answer. It also looks
-at what the task asks: a formula that only repeats it is not an answer. An attempt that was cut off by its length limit
-is unscored, whatever its last number happens to be.
+Reads the answer text only, never the reasoning: a right number among the thoughts is not a right answer. It also
+looks at what the task asks: a formula that only repeats it is not an answer. An attempt that was cut off by its
+length limit is unscored, whatever its last number happens to be.
 
     scorer = AnswerScorer(AnswerChecker(timeout_s=2))
     verdict = await scorer.score(task, attempt)
