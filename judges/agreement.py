@@ -27,7 +27,7 @@ from math import sqrt
 from typing import Literal, NamedTuple
 
 from stillroom.judges._intervals import Sums, bootstrap, clustered_share
-from stillroom.judges.labelled import LabelledPair
+from stillroom.judges.human_labels import LabelledPair
 from stillroom.judges.records import FAILURES, OrderVerdict, Preference, Rating
 from stillroom.sampling.statistics import Interval, wilson
 

@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict
 from stillroom.errors import InputError
 from stillroom.judges import agreement, failures
 from stillroom.judges.agreement import JudgedPair
-from stillroom.judges.labelled import LabelledPair
+from stillroom.judges.failures import FailureReport
+from stillroom.judges.human_labels import LabelledPair
 from stillroom.judges.pairwise import together
 from stillroom.judges.records import PairwiseJudge, PointwiseJudge
 from stillroom.sampling.statistics import Interval
@@ -44,25 +45,6 @@ class Estimate(BaseModel):
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] (n = {self.n})"
-
-
-class FailureCount(BaseModel):
-    """Questions put to the judge that got no judgement."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    failed: int
-    asked: int
-
-
-class FailureReport(BaseModel):
-    """Failures by people's label of the answer, by length, and by who wrote it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    by_answer: dict[str, FailureCount]
-    by_length: dict[str, FailureCount]
-    by_source: dict[str, FailureCount]
 
 
 class Calibration(BaseModel):
@@ -148,7 +130,7 @@ def summarise(judged: Sequence[JudgedPair], *, judge: str, kind: Kind, seed: int
         labels=_labels(judged),
         final=_finals(judged),
         states=failures.by_state(asked),
-        failures=_report(asked),
+        failures=failures.report(asked),
         notes=tuple(_notes(judged, kind)),
     )
 
@@ -162,17 +144,6 @@ def _labels(judged: Sequence[JudgedPair]) -> dict[str, int]:
 def _finals(judged: Sequence[JudgedPair]) -> dict[str, int]:
     counts = Counter("failed" if one.final is None else "tie" if one.final == "tie" else "winner" for one in judged)
     return {name: counts[name] for name in ("winner", "tie", "failed")}
-
-
-def _report(asked: Sequence[failures.Asked]) -> FailureReport:
-    def counts(found: dict[str, failures.Failed]) -> dict[str, FailureCount]:
-        return {key: FailureCount(failed=one.failed, asked=one.asked) for key, one in found.items()}
-
-    return FailureReport(
-        by_answer=counts(failures.by_answer(asked)),
-        by_length=counts(failures.by_length(asked)),
-        by_source=counts(failures.by_source(asked)),
-    )
 
 
 def _notes(judged: Sequence[JudgedPair], kind: Kind) -> list[str]:

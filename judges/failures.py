@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from pydantic import BaseModel, ConfigDict
+
 from stillroom.judges.agreement import JudgedPair, Order
 from stillroom.judges.records import FAILURES, JudgeState
 
@@ -32,11 +34,23 @@ class Asked(NamedTuple):
         return self.state in FAILURES
 
 
-class Failed(NamedTuple):
-    """Failures of so many questions."""
+class FailureCount(BaseModel):
+    """Questions put to the judge that got no judgement."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     failed: int
     asked: int
+
+
+class FailureReport(BaseModel):
+    """Failures by people's label of the answer, by length, and by who wrote it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    by_answer: dict[str, FailureCount]
+    by_length: dict[str, FailureCount]
+    by_source: dict[str, FailureCount]
 
 
 def questions(judged: Sequence[JudgedPair]) -> list[Asked]:
@@ -49,17 +63,17 @@ def by_state(asked: Sequence[Asked]) -> dict[str, int]:
     return {state.value: n for state in JudgeState if (n := sum(one.state is state for one in asked))}
 
 
-def by_answer(asked: Sequence[Asked]) -> dict[str, Failed]:
-    """By people's label: does it fail on the answers they like less?"""
-    return _grouped((one.about, one) for one in asked)
+def report(asked: Sequence[Asked]) -> FailureReport:
+    """By people's label (does it fail on the answers they like less?), by length, and by who wrote the answers: a
+    comparison counts for both."""
+    return FailureReport(
+        by_answer=_grouped((one.about, one) for one in asked),
+        by_length=by_length(asked),
+        by_source=_grouped((source, one) for one in asked for source in dict.fromkeys(one.sources)),
+    )
 
 
-def by_source(asked: Sequence[Asked]) -> dict[str, Failed]:
-    """By who wrote the answers; a comparison counts for both."""
-    return _grouped((source, one) for one in asked for source in dict.fromkeys(one.sources))
-
-
-def by_length(asked: Sequence[Asked]) -> dict[str, Failed]:
+def by_length(asked: Sequence[Asked]) -> dict[str, FailureCount]:
     """By thirds of the length of what was shown; equal lengths stay together, so thirds may differ in size."""
     if not asked:
         return {}
@@ -98,10 +112,10 @@ def _ratings(judged: JudgedPair) -> Iterator[Asked]:
         yield Asked(rating.state, about, len(answer.text), (answer.teacher,))
 
 
-def _grouped(items: Iterator[tuple[str, Asked]]) -> dict[str, Failed]:
+def _grouped(items: Iterator[tuple[str, Asked]]) -> dict[str, FailureCount]:
     asked: Counter[str] = Counter()
     failed: Counter[str] = Counter()
     for key, one in items:
         asked[key] += 1
         failed[key] += one.failed
-    return {key: Failed(failed[key], asked[key]) for key in sorted(asked)}
+    return {key: FailureCount(failed=failed[key], asked=asked[key]) for key in sorted(asked)}

@@ -44,10 +44,12 @@ class GateVerdict(NamedTuple):
 def gate(calibration: Calibration, settings: GateSettings | None = None) -> GateVerdict:
     """Holds a calibration against the limits. What was not measured is not passed."""
     limits = settings or GateSettings()
-    checks = [_enough(calibration, limits), _kappa(calibration, limits), _longer(calibration, limits)]
+    kappa = _at_least("kappa", calibration.kappa, limits.min_kappa)
+    checks = [_enough(calibration, limits), kappa, _longer(calibration, limits)]
     pairwise = calibration.kind == "pairwise"
     if pairwise:
-        checks += [_consistency(calibration, limits), _first(calibration, limits)]
+        consistency = _at_least("consistency", calibration.consistency, limits.min_consistency)
+        checks += [consistency, _first(calibration, limits)]
     failed = tuple(check for check in checks if check is not None)
     skipped = () if pairwise else ("consistency, P(first): the judge rates one answer at a time",)
     return GateVerdict(not failed, failed, skipped)
@@ -57,14 +59,6 @@ def _enough(calibration: Calibration, limits: GateSettings) -> str | None:
     if calibration.judged >= limits.min_pairs:
         return None
     return f"judged pairs: {calibration.judged} of {calibration.pairs}, at least {limits.min_pairs} are needed"
-
-
-def _kappa(calibration: Calibration, limits: GateSettings) -> str | None:
-    return _at_least("kappa", calibration.kappa, limits.min_kappa)
-
-
-def _consistency(calibration: Calibration, limits: GateSettings) -> str | None:
-    return _at_least("consistency", calibration.consistency, limits.min_consistency)
 
 
 def _at_least(name: str, found: Estimate | None, limit: float) -> str | None:

@@ -2,7 +2,7 @@
 
 The score is the weighted mean of the criteria's ratings: expected ones where the server gives log-probabilities, else
 as they were written. It asks for ratings alone where it reads probabilities, because reasons written first narrow the
-distribution (`expected.py`), and for reasons first where it does not. A failure is a rating without a score.
+distribution (`expected_score.py`), and for reasons first where it does not. A failure is a rating without a score.
 
     asker = Asker(teacher, ledger, SamplingParams(temperature=0, max_tokens=64), seed=0)
     judge = Pointwise(asker, load_rubric("helpfulness"))
@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from stillroom.judges.dialogue import Asks, Dialogue, Question, Said
-from stillroom.judges.expected import expected_rating
+from stillroom.judges.expected_score import expected_rating
 from stillroom.judges.prompts import VERSION as PROMPTS
 from stillroom.judges.prompts import (
     Form,

@@ -1,7 +1,7 @@
 """What a judge is shown: the task, the answer or the two answers, what to judge by, and the form of the verdict.
 
 Everything that others wrote stands between tags that carry a hash of what they enclose, so that no text can name the
-tag it stands in, and is neutralised first. Templates are filled in one pass: braces in an answer are braces. Nothing
+tag it stands in, and is sanitised first. Templates are filled in one pass: braces in an answer are braces. Nothing
 is ever cut: what does not fit is told before anybody is asked. One user message, since some chat templates know no
 system role.
 
@@ -17,9 +17,9 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from stillroom.errors import TaskError
-from stillroom.judges.neutral import neutralise, plain_tokens
 from stillroom.judges.reading import Wanted
 from stillroom.judges.rubric import Rubric
+from stillroom.judges.sanitise import plain_tokens, sanitise
 from stillroom.sampling.hashing import digest
 from stillroom.sampling.records import Attempt, Message, Messages, Task, user
 
@@ -168,7 +168,7 @@ def fill(template: str, fields: Mapping[str, str]) -> str:
 
 
 class _Texts:
-    """The texts by others, each neutralised, between tags of its own."""
+    """The texts by others, each sanitised, between tags of its own."""
 
     def __init__(self, rubric: Rubric, special: Collection[str]) -> None:
         self._rubric, self._special = rubric, special
@@ -197,11 +197,11 @@ class _Texts:
             self.add("reference", task.reference)
 
     def add(self, kind: str, text: str) -> None:
-        neutral = neutralise(text, self._rubric.names, self._special)
-        self._changed += neutral.changed
-        self._addressed += neutral.addressed
+        clean = sanitise(text, self._rubric.names, self._special)
+        self._changed += clean.changed
+        self._addressed += clean.addressed
         tag = f"{kind}_{digest([kind, text], 16)}"
-        self._parts.append(f"<{tag}>\n{neutral.text}\n</{tag}>")
+        self._parts.append(f"<{tag}>\n{clean.text}\n</{tag}>")
 
 
 def _shared(rubric: Rubric) -> dict[str, str]:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from stillroom.errors import InputError, MissingFile
-from stillroom.judges.labelled import LabelledPair, load_labelled
+from stillroom.judges.human_labels import LabelledPair, load_labelled
 from stillroom.judges.llmbar import PARSER, SCALE, read_order, read_rating
 from stillroom.judges.pairwise import both_orders
 from stillroom.judges.records import JudgeState, OrderVerdict, Preference, Rating

@@ -15,20 +15,33 @@ cannot show: that a text is true, useful, well thought or well liked. Whether th
 proxies alone (some of the task's words, no echo of the prompt, no loop, an end), which a fluent wrong answer passes
 and a right one in other words fails; "Mr." ends a sentence; its word list knows English only. A student can please
 it with short empty sentences about the topic: read what it writes, and let a judge of another kind look too.
+
+A rule sees `Seen`: the answer and the words of its task. Sources, where a rule has one:
+
+    plain_words       long words are those over six letters: the LIX formula (Björnsson 1968, Läsbarhet)
+    short_sentences   15 to 20 words on average: Cutts (2020), Oxford Guide to Plain English, 5th ed., chapter 1
+    no_repetition     n-grams that come again: Holtzman et al. (2020), arXiv:1904.09751, on degenerate text
+
+The others, and where each ramp begins and ends, are our own choice. The word lists are in `style_words.yaml`.
+
+>>> plain_words(see("Use the short word.", ""))
+0.9625
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
 from math import inf
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import yaml
 from pydantic import Field
 
 from stillroom.errors import InputError
-from stillroom.judges import style_rules as rules
+from stillroom.judges.prose import Prose, prose, ramp
 from stillroom.judges.records import JudgeState, Rating
 from stillroom.judges.registry import JudgeBase, Made, Place, judges
 from stillroom.sampling.hashing import digest
@@ -36,28 +49,131 @@ from stillroom.sampling.records import Attempt, Task
 
 VERSION = 1
 SCALE = (1.0, 5.0)
-Rule = Callable[[rules.Seen], float]
+LONG_WORD = 7  # letters, from
+NEAR = 50  # words within which a run of words comes again
+STEM = 5  # letters that stand for a word: "visiting" and "visit" are one
+RUNAWAY = (400, 200)  # words at which an answer is worth nothing for its end, and up to which it loses nothing
 
 
-@dataclass(frozen=True, slots=True)
-class _Weighted:
-    rule: Rule
+class WordLists(NamedTuple):
+    """What `style_words.yaml` holds; each phrase as its words. `longest_filler`: in words."""
+
+    fillers: frozenset[tuple[str, ...]]
+    longest_filler: int
+    openers: frozenset[tuple[str, ...]]
+    stop_words: frozenset[str]
+
+
+@cache
+def word_lists() -> WordLists:
+    """The word lists, read once: only those who rate by style wait for the file."""
+    lists = yaml.safe_load((files("stillroom.judges") / "style_words.yaml").read_text(encoding="utf-8"))
+    phrases = {name: frozenset(tuple(line.split()) for line in lists[name]) for name in lists if name != "stop_words"}
+    fillers = phrases["padding"] | phrases["intensifiers"] | phrases["inflated"]
+    return WordLists(fillers, max(map(len, fillers)), phrases["openers"], frozenset(lists["stop_words"].split()))
+
+
+class Seen(NamedTuple):
+    """What a rule looks at. `task`: the words of its messages; `cut`: the answer ended for want of room."""
+
+    answer: Prose
+    task: tuple[str, ...]
+    cut: bool = False
+
+
+def see(answer: str, task: str, cut: bool = False) -> Seen:
+    """Takes an answer and its task apart."""
+    return Seen(prose(answer), prose(task).words, cut)
+
+
+def plain_words(seen: Seen) -> float:
+    """Share of words of seven letters or more: full marks up to 18 %, none from 38 %."""
+    found = seen.answer.words
+    share = _mixed(sum(len(word) >= LONG_WORD for word in found), len(found), usual=0.25, weight=12)
+    return ramp(share, 0.38, 0.18)
+
+
+def short_sentences(seen: Seen) -> float:
+    """Words per sentence on average: full marks up to 11, none from 26."""
+    found = seen.answer.sentences
+    return ramp(_mixed(sum(map(len, found)), len(found), usual=16, weight=1), 26, 11)
+
+
+def no_filler(seen: Seen) -> float:
+    """Share of words in fillers (see `style_words.yaml`): full marks up to half a percent, none from 6 %."""
+    found, lists = seen.answer.words, word_lists()
+    fillers = _covered(found, lists.fillers, lists.longest_filler) + _opening(found)
+    return ramp(_mixed(fillers, len(found), usual=0.015, weight=20), 0.06, 0.005)
+
+
+def calm(seen: Seen) -> float:
+    """Share of sentences that shout (an exclamation mark): full marks for none, no marks from half of them."""
+    shouts = seen.answer.text.count("!")
+    return ramp(_mixed(shouts, len(seen.answer.sentences), usual=0.0, weight=1), 0.5, 0.0)
+
+
+def on_topic(seen: Seen) -> float:
+    """Share of the answer's content words that the task has too: full marks from 18 %, none at 0.
+
+    A proxy for answering what was asked; an answer in words of its own loses here.
+    """
+    wanted = set(_stems(seen.task))
+    if not wanted:
+        return 1.0
+    found = set(_stems(seen.answer.words))
+    return ramp(_mixed(len(found & wanted), len(found), usual=0.1, weight=5), 0.0, 0.18)
+
+
+def no_echo(seen: Seen) -> float:
+    """Share of the answer that copies five words or more in a row from the task: full marks up to half, none for all.
+
+    Half, because a corrected or shortened text keeps much of the one that was given.
+    """
+    return ramp(_copied(seen.answer.words, set(_grams(seen.task, 5)), 5), 1.0, 0.5)
+
+
+def no_repetition(seen: Seen) -> float:
+    """Share of runs of four words that came in the fifty words before too: full marks up to 3 %, none from 30 %.
+
+    Fifty, because in a long text a phrase may come back, and length alone is no fault.
+    """
+    grams, last, again = list(_grams(seen.answer.words, 4)), dict[tuple[str, ...], int](), 0
+    for i, gram in enumerate(grams):
+        again += i - last.get(gram, -NEAR - 1) <= NEAR
+        last[gram] = i
+    return ramp(again / max(1, len(grams)), 0.30, 0.03)
+
+
+def finished(seen: Seen) -> float:
+    """Whether it ends as a text ends: with a mark, or with a short line (a signature, an item of a list).
+
+    None for an answer that was cut, and less the longer one runs on past 200 words.
+    """
+    text = seen.answer.text
+    last_line = text[text.rfind("\n") + 1 :]
+    ends = text.endswith((".", "!", "?", '"', ")", "]", "”", ":)")) or len(last_line.split()) <= 6
+    return 0.0 if seen.cut or not ends else ramp(len(seen.answer.words), *RUNAWAY)
+
+
+class Weighted(NamedTuple):
+    """A rule and what it weighs in the score, unless the user says otherwise."""
+
+    rule: Callable[[Seen], float]
     weight: float
 
 
-RULES: Mapping[str, _Weighted] = MappingProxyType(
+RULES: Mapping[str, Weighted] = MappingProxyType(
     {
-        "plain_words": _Weighted(rules.plain_words, 3),
-        "short_sentences": _Weighted(rules.short_sentences, 3),
-        "no_filler": _Weighted(rules.no_filler, 3),
-        "calm": _Weighted(rules.calm, 1),
-        "on_topic": _Weighted(rules.on_topic, 3),
-        "no_echo": _Weighted(rules.no_echo, 1),
-        "no_repetition": _Weighted(rules.no_repetition, 4),
-        "finished": _Weighted(rules.finished, 1),
+        "plain_words": Weighted(plain_words, 3),
+        "short_sentences": Weighted(short_sentences, 3),
+        "no_filler": Weighted(no_filler, 3),
+        "calm": Weighted(calm, 1),
+        "on_topic": Weighted(on_topic, 3),
+        "no_echo": Weighted(no_echo, 1),
+        "no_repetition": Weighted(no_repetition, 4),
+        "finished": Weighted(finished, 1),
     }
 )
-WEIGHTS: Mapping[str, float] = MappingProxyType({name: weighted.weight for name, weighted in RULES.items()})
 
 
 class StyleJudge:
@@ -71,7 +187,7 @@ class StyleJudge:
         given = dict(weights or {})
         if unknown := sorted(given.keys() - RULES.keys()):
             raise InputError(f"there is no style rule {unknown[0]!r}: there are {', '.join(RULES)}")
-        self._weights = {name: float(given.get(name, usual)) for name, usual in WEIGHTS.items()}
+        self._weights = {name: float(given.get(name, usual)) for name, (_, usual) in RULES.items()}
         if not (all(0 <= weight < inf for weight in self._weights.values()) and any(self._weights.values())):
             raise InputError(f"the style rules weigh {self._weights}: give weights from 0 up, at least one above 0")
 
@@ -92,7 +208,7 @@ class StyleJudge:
 
     def rate_text(self, task: str, answer: str, *, cut: bool = False) -> Rating:
         """The rating of a text as an answer to `task`. `cut`: it ended for want of room."""
-        seen = rules.see(answer, task, cut)
+        seen = see(answer, task, cut)
         if not seen.answer.sentences:
             return Rating(JudgeState.OK, SCALE[0], dict.fromkeys(RULES, 0.0), calls=0, detail="no word in it")
         ratings = {name: weighted.rule(seen) for name, weighted in RULES.items()}
@@ -101,6 +217,45 @@ class StyleJudge:
 
     async def close(self) -> None:
         """Has nothing to free."""
+
+
+def _mixed(count: float, of: int, *, usual: float, weight: float) -> float:
+    """The rate count / of, as if `weight` more had been seen at the usual rate."""
+    return (count + usual * weight) / (of + weight)
+
+
+def _covered(found: Sequence[str], phrases: frozenset[tuple[str, ...]], longest: int) -> int:
+    """Words that lie in one of the phrases; the longest phrase at a place counts."""
+    covered = place = 0
+    while place < len(found):
+        length = next((n for n in range(longest, 0, -1) if tuple(found[place : place + n]) in phrases), 0)
+        covered += length
+        place += length or 1
+    return covered
+
+
+def _opening(found: Sequence[str]) -> int:
+    """Words of the opener that the answer begins with."""
+    return max((len(opener) for opener in word_lists().openers if tuple(found[: len(opener)]) == opener), default=0)
+
+
+def _stems(found: Iterable[str]) -> Iterable[str]:
+    stop_words = word_lists().stop_words
+    return (word[:STEM] for word in found if len(word) > 3 and word not in stop_words)
+
+
+def _grams(found: Sequence[str], n: int) -> Iterable[tuple[str, ...]]:
+    return (tuple(found[i : i + n]) for i in range(len(found) - n + 1))
+
+
+def _copied(found: Sequence[str], grams: set[tuple[str, ...]], n: int) -> float:
+    """Share of the words that lie in one of the n-grams."""
+    inside, until = 0, 0
+    for i, gram in enumerate(_grams(found, n)):
+        if gram in grams:
+            inside += i + n - max(i, until)
+            until = i + n
+    return inside / len(found) if found else 0.0
 
 
 @judges.register

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from stillroom.errors import InputError, RunError
-from stillroom.preferences._audit_items import asked_in
+from stillroom.preferences.audit.items import asked_in
 from stillroom.preferences.candidates import same_text
 from stillroom.preferences.records import Pair
 from stillroom.sampling.hashing import digest

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from stillroom.errors import InputError
 from stillroom.judges.calibrate import Calibration, calibrate
 from stillroom.judges.gate import GateVerdict, gate
-from stillroom.judges.labelled import LabelledPair, load_labelled
+from stillroom.judges.human_labels import LabelledPair, load_labelled
 from stillroom.judges.recorded import RecordedPairwise, Recording, load_recording, recorded_judge
 from stillroom.preferences.audit import audit
 from stillroom.preferences.card import DpoCardFacts, SourceFacts

@@ -15,16 +15,16 @@ from pathlib import Path
 from stillroom.recipes.folder import RunFolder, versions
 from stillroom.recipes.outcomes import Outcomes
 from stillroom.recipes.schema import Recipe
-from stillroom.sampling.hashing import digest
 from stillroom.sampling.draws import Admits
+from stillroom.sampling.hashing import digest
 from stillroom.sampling.records import Outcome, ScoredAttempt
 from stillroom.sampling.secrets import named_in
+from stillroom.sampling.writing import replaced
 from stillroom.traces.card import CardFacts
 from stillroom.traces.filters import FilterCount, RejectFiles, Screen, admits_of
 from stillroom.traces.rows import SftRow, read_sft, sft_file, sft_row, write_card
 from stillroom.traces.tasks import TaskSet
-from stillroom.traces.traces import Trace, traces_in
-from stillroom.traces.writing import replaced
+from stillroom.traces.trace import Trace, traces_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +105,7 @@ def _candidates(outcome: Outcome, admits: Admits) -> list[Trace]:
     spare = [
         trace
         for trace in accepted
-        if trace.attempt.index not in outcome.kept
-        and admits(trace.task, ScoredAttempt(trace.attempt, trace.verdict))
+        if trace.attempt.index not in outcome.kept and admits(trace.task, ScoredAttempt(trace.attempt, trace.verdict))
     ]
     return [trace for trace in accepted if trace not in spare] + spare
 

@@ -17,7 +17,7 @@ from stillroom.errors import Interrupted
 from stillroom.judges.calibrate import Calibration, calibrate
 from stillroom.judges.factory import Made, Place, make_judge
 from stillroom.judges.gate import GateSettings, GateVerdict, gate
-from stillroom.judges.labelled import LabelledPair
+from stillroom.judges.human_labels import LabelledPair
 from stillroom.judges.records import JudgeState, PairwiseJudge, PointwiseJudge
 from stillroom.judges.settings import JudgeSettings
 from stillroom.judges.tournament import Tournament, tournament

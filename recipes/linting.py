@@ -29,8 +29,8 @@ from stillroom.students.records import Answered, Checker
 from stillroom.students.rows import Row
 from stillroom.traces.answers import Reason
 from stillroom.traces.answers.records import verdict
-from stillroom.traces.answers.scorer import asked
 from stillroom.traces.tasks import TaskSet, load_tasks
+from stillroom.traces.trace import asked
 
 FILE, PAGE = "lint.json", "lint.html"
 ROWS = {Recipe: Path("sft") / "train.parquet", PreferenceRecipe: Path("dpo") / "train.parquet"}

@@ -25,7 +25,7 @@ from stillroom.sampling.records import ScoredAttempt, State
 from stillroom.students.evaluate.guard import GuardReport, RoundFacts, facts_of, guard
 from stillroom.students.evaluate.guard_checks import NAMES
 from stillroom.students.evaluate.measures import right
-from stillroom.traces.traces import traces_in
+from stillroom.traces.trace import traces_in
 
 BEFORE, AFTER = "student_before", "student_after"
 ROUNDS = "rounds"

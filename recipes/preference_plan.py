@@ -24,7 +24,7 @@ from stillroom.recipes.loading import Loaded
 from stillroom.recipes.plan import Part, Plan, Weighing
 from stillroom.recipes.preference_schema import CandidateSource, PreferenceRecipe
 from stillroom.sampling.ledger import Ledger, request_key, scorer_key
-from stillroom.sampling.records import Attempt, Messages, Outcome, SamplingParams, ScoredAttempt, StopReason, Task
+from stillroom.sampling.records import Attempt, Messages, Outcome, SamplingParams, StopReason, Task
 from stillroom.sampling.run_async import run_async
 from stillroom.sampling.teachers.base import Teacher, special_tokens_of
 from stillroom.traces.tasks import load_tasks

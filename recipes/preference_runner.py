@@ -16,7 +16,7 @@ from typing import Any
 from stillroom.errors import GateFailed
 from stillroom.judges.calibrate import Calibration
 from stillroom.judges.gate import GateVerdict
-from stillroom.judges.labelled import load_labelled
+from stillroom.judges.human_labels import load_labelled
 from stillroom.preferences.audit import Audit
 from stillroom.preferences.candidates import gather
 from stillroom.recipes import students_stage

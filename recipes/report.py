@@ -18,7 +18,7 @@ from stillroom.sampling.secrets import named
 from stillroom.sampling.statistics import mcnemar_exact, wilson
 from stillroom.students.evaluate.results import Evaluation
 from stillroom.traces.answers import CheckSummary, Reason, state_of
-from stillroom.traces.answers.against import SENTENCES, AgainstSummary, Disagreement, Score, Theirs, Why
+from stillroom.traces.answers.math_verify.compare import SENTENCES, AgainstSummary, Disagreement, Score, Theirs, Why
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -205,9 +205,7 @@ async def _sample(context: RunContext, recipe: Recipe, tasks: TaskSet, teacher: 
     scorer = recipe.scorer.make()
     async with open_sampler(context, recipe.teacher, scorer, who="teacher", teacher=teacher) as sampler:
         admits = admits_of(recipe.filters)
-        counts = await sampler.answer_into(
-            tasks.train, recipe.keep, outcomes.add, label="sampling", admits=admits
-        )
+        counts = await sampler.answer_into(tasks.train, recipe.keep, outcomes.add, label="sampling", admits=admits)
         _report_sampling(context, recipe, counts, outcomes)
         if recipe.evaluate is not None and "teacher" in recipe.evaluate.baselines:
             found = await sampler.answer(tasks.test, ONCE, recipe.greedy, label="teacher")

@@ -14,7 +14,7 @@ from typing import Any
 
 from stillroom.errors import InputError, MissingFile, RecipeError
 from stillroom.judges.gate import GateSettings
-from stillroom.judges.labelled import load_labelled
+from stillroom.judges.human_labels import load_labelled
 from stillroom.preferences.audit import Audit, audit_rows
 from stillroom.recipes.context import opened
 from stillroom.recipes.display import Display

@@ -30,9 +30,8 @@ from stillroom.sampling.ledger import Ledger, Salvaged, Totals
 from stillroom.sampling.printing import Table, Terminal, json_text, plain, terminal
 from stillroom.sampling.run_async import off_the_loop
 from stillroom.sampling.secrets import named_in
-from stillroom.sampling.writing import reachable
+from stillroom.sampling.writing import reachable, replaced
 from stillroom.students.evaluate.results import ACCURACY, Evaluation, read_eval
-from stillroom.traces.writing import replaced
 
 PIPE_WIDTH = 120
 """Columns of a table that goes to no terminal: its lines are not to wrap."""

@@ -28,7 +28,7 @@ from stillroom.sampling.ledger import Ledger, Recorded, Spent, request_key, scor
 from stillroom.sampling.limits import Meter, Prices
 from stillroom.sampling.policy import Budget, Policy
 from stillroom.sampling.prompt import Prompt
-from stillroom.sampling.records import Outcome, SamplingParams, ScoredAttempt, StopReason, Task
+from stillroom.sampling.records import Outcome, SamplingParams, StopReason, Task
 from stillroom.sampling.retry import RetrySettings
 from stillroom.sampling.scorer import Scorer, worth_another_try
 from stillroom.sampling.teachers.base import Teacher

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 
-from stillroom.students.lint.meaning import Meaning
-from stillroom.students.lint.meanings import MEANINGS
+from stillroom.students.lint.catalogue import meanings
 
 HEAD = """<!-- made by `make docs`; a test holds it to the program -->
 
@@ -21,14 +19,13 @@ that has written rows.
 
 def text() -> str:
     """The whole page."""
-    parts = [_part("error", "Errors", MEANINGS), _part("warning", "Warnings", MEANINGS)]
-    return HEAD + "".join(parts)
+    return HEAD + _part("error", "Errors") + _part("warning", "Warnings")
 
 
-def _part(severity: str, title: str, meanings: Mapping[str, Meaning]) -> str:
+def _part(severity: str, title: str) -> str:
     rows = [
         f"| `{name}` | {_cell(m.title)} | {_cell(m.ignored)} ({_cell(m.source)}) | {_cell(m.advice)} |"
-        for name, m in meanings.items()
+        for name, m in meanings().items()
         if m.severity == severity
     ]
     head = "| finding | what is counted | if it is ignored | what to do |\n|---|---|---|---|"

@@ -146,7 +146,7 @@ def check(
     """Check answers against gold answers: accepted, rejected or unscored, each with its reason."""
     from stillroom.recipes.report import show_against, show_check
     from stillroom.traces.answers import check_file
-    from stillroom.traces.answers.against import check_against
+    from stillroom.traces.answers.math_verify.compare import check_against
 
     policies = _policies(policy or ())
     if against is None:

@@ -19,7 +19,7 @@ from stillroom.sampling.hashing import digest
 from stillroom.sampling.records import Outcome, State
 from stillroom.sampling.thinking import split_thinking
 from stillroom.traces.answers.extract import find_answer
-from stillroom.traces.traces import Trace, traces_in
+from stillroom.traces.trace import Trace, traces_in
 
 
 class _Place(NamedTuple):

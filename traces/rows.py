@@ -4,11 +4,9 @@ A row has `prompt` (the messages that the student will see), `completion` (one a
 `index`, which name the attempt in the ledger; trl drops columns it does not know. Thinking is kept once, as
 `<think>…</think>` before the answer.
 
-    rows = [sft_row(trace) for trace in filtered.kept]
-    write_sft(rows, run / "sft", card)
-
-    with sft_file(run / "sft") as file:        # one by one, where they are many
-        file.add(sft_row(trace))
+    with sft_file(run / "sft") as file:        # one by one: there may be more than the memory holds
+        for trace in filtered:
+            file.add(sft_row(trace))
     write_card(run / "sft", card, file.count)
 
 The same rows give the same file, byte for byte: the schema is fixed and nothing in the file tells the time.
@@ -16,7 +14,6 @@ The same rows give the same file, byte for byte: the schema is fixed and nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -26,7 +23,7 @@ from stillroom.sampling.thinking import CLOSE, OPEN
 from stillroom.sampling.writing import replaced, storable
 from stillroom.traces.card import CardFacts, card_text
 from stillroom.traces.growing import ParquetRows
-from stillroom.traces.traces import Trace
+from stillroom.traces.trace import Trace
 
 DATA_FILE = "train.parquet"
 CARD_FILE = "README.md"
@@ -67,19 +64,6 @@ def _content(trace: Trace, think: Literal["keep", "drop"]) -> str:
 
 def _stored(message: dict[str, str]) -> dict[str, str]:
     return {key: storable(value) for key, value in message.items()}
-
-
-def write_sft(rows: Iterable[SftRow], folder: Path, card: CardFacts) -> Path:
-    """Writes the rows as parquet and the dataset card beside it; gives the parquet file's path.
-
-    Rows are written in the order given. Raises NothingLeft where there are none, RunError where the folder cannot be
-    written.
-    """
-    with sft_file(folder) as file:
-        for row in rows:
-            file.add(row)
-    write_card(folder, card, file.count)
-    return folder / DATA_FILE
 
 
 def sft_file(folder: Path) -> ParquetRows:

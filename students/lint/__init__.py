@@ -10,11 +10,11 @@
 It renders real rows exactly as the trainer feeds them: our own encoding, trl's collator, the student's own template.
 """
 
+from stillroom.students.lint.catalogue import Meaning
 from stillroom.students.lint.findings import Finding
 from stillroom.students.lint.limits import LintLimits
 from stillroom.students.lint.lint import lint_pairs, lint_sft
 from stillroom.students.lint.masks import MaskedRow, mask_text
-from stillroom.students.lint.meaning import Meaning
 from stillroom.students.lint.page import mask_page
 from stillroom.students.lint.report import LintReport
 from stillroom.students.lint.tokenizers import Vocabulary, lint_tokenizers, vocabulary_of

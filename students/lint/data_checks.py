@@ -15,12 +15,12 @@ from stillroom.sampling.words import tokens
 from stillroom.students.encoding import IGNORED
 from stillroom.students.lint.findings import Hit
 from stillroom.students.lint.limits import LintLimits
-from stillroom.students.lint.looks import Item, Look
-from stillroom.students.lint.student import Student, render
+from stillroom.students.lint.rendered_rows import Item, Look
+from stillroom.students.lint.tokenizer_setup import Student, render
 from stillroom.students.records import Answered, Checker
 from stillroom.students.rows import with_system
 from stillroom.traces.filters.contamination import Decontaminate
-from stillroom.traces.traces import Trace
+from stillroom.traces.trace import Trace
 
 
 class Text(NamedTuple):

@@ -3,19 +3,16 @@
     found = Finding("double_bos", "error", 3, 40, ("row 1", "row 2"), "it begins with '<s><s>'")
     found.meaning.ignored          # what happens to a student that is trained all the same
 
-What each finding means is in `meanings`, one table for all: a check says what it saw, and nothing more.
+What each finding means is in `catalogue`, one table for all: a check says what it saw, and nothing more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-from stillroom.students.lint.meaning import Meaning
-from stillroom.students.lint.meanings import MEANINGS
-
-Severity = Literal["error", "warning"]
+from stillroom.students.lint.catalogue import Meaning, Severity, meanings
 
 
 class Hit(NamedTuple):
@@ -42,7 +39,7 @@ class Finding:
     @property
     def meaning(self) -> Meaning:
         """What it stands for."""
-        return MEANINGS[self.name]
+        return meanings()[self.name]
 
     @property
     def told(self) -> str:
@@ -75,7 +72,7 @@ class Tally:
     def add(self, hits: Iterable[Hit]) -> None:
         """Counts hits. Raises KeyError for a name that means nothing."""
         for hit in hits:
-            assert hit.name in MEANINGS, hit.name
+            assert hit.name in meanings(), hit.name
             self._counts[hit.name] = self._counts.get(hit.name, 0) + 1
             first = self._first.setdefault(hit.name, [])
             if len(first) < self._most:
@@ -87,7 +84,7 @@ class Tally:
 
     def names(self, severity: Severity) -> list[str]:
         """The rows that are examples of what is that severe, each once."""
-        hits = (hit for name, first in self._first.items() if MEANINGS[name].severity == severity for hit in first)
+        hits = (hit for name, first in self._first.items() if meanings()[name].severity == severity for hit in first)
         return list(dict.fromkeys(hit.row for hit in hits))
 
     def findings(self, of: Callable[[str], int], severity: Mapping[str, Severity] | None = None) -> list[Finding]:
@@ -97,7 +94,7 @@ class Tally:
         found = [
             Finding(
                 name,
-                given.get(name, MEANINGS[name].severity),
+                given.get(name, meanings()[name].severity),
                 count,
                 of(name),
                 tuple(hit.row for hit in self._first[name]),
@@ -105,5 +102,5 @@ class Tally:
             )
             for name, count in self._counts.items()
         ]
-        order = list(MEANINGS)
+        order = list(meanings())
         return sorted(found, key=lambda each: (each.severity != "error", order.index(each.name)))

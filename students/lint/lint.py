@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stillroom.sampling.records import Messages, Task
-from stillroom.students.lint.bench import Bench
 from stillroom.students.lint.data_checks import Text
 from stillroom.students.lint.limits import LintLimits
-from stillroom.students.lint.looks import Item, Look, feed, feed_pairs, look_at
 from stillroom.students.lint.pair_checks import reference_hits
-from stillroom.students.lint.reading import read_pair_rows, read_sft_rows
+from stillroom.students.lint.read_rows import read_pair_rows, read_sft_rows
+from stillroom.students.lint.rendered_rows import Item, Look, feed, feed_pairs, look_at
 from stillroom.students.lint.report import LintReport
-from stillroom.students.lint.student import Collator, Student, pair_collator, sft_collator, student_of
+from stillroom.students.lint.runner import LintRunner
+from stillroom.students.lint.tokenizer_setup import Collator, Student, pair_collator, sft_collator, student_of
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.quiet import quiet_training
 from stillroom.students.records import Checker, Reference
@@ -47,13 +47,14 @@ def lint_sft(
     with quiet_training():
         student, found = student_of(settings, tokenizer), read_sft_rows(rows, settings.system)
         _settle(found.rows, student)
-        bench, collate = Bench(student, limits or LintLimits(), checker), collator or sft_collator(student.prepared)
-        bench.tally.add(found.hits)
+        runner = LintRunner(student, limits or LintLimits(), checker)
+        collate = collator or sft_collator(student.prepared)
+        runner.tally.add(found.hits)
         named = list(zip(found.rows, found.tasks, strict=True))
         items = (Item(row.name, task, (look_at(row, student),)) for row, task in named)
-        bench.run(items, lambda batch: feed(batch, collate), settings.batch_size)
+        runner.run(items, lambda batch: feed(batch, collate), settings.batch_size)
         texts = [Text(row.name, task, row.prompt, _said(row.completion)) for row, task in named]
-        return bench.report("rows", given=len(found.given), texts=texts, test=test, settings=settings)
+        return runner.report("rows", given=len(found.given), texts=texts, test=test, settings=settings)
 
 
 def lint_pairs(
@@ -75,15 +76,16 @@ def lint_pairs(
     with quiet_training():
         student, found = student_of(settings, tokenizer), read_pair_rows(rows, settings.system)
         _settle((_side(row, "chosen") for row in found.rows), student)
-        bench, collate = Bench(student, limits or LintLimits()), collator or pair_collator(student.prepared)
-        bench.tally.add(found.hits)
-        bench.tally.add(reference_hits(settings, reference, found.given, bench.limits))
-        bench.notes.append(f"the reference is {reference.told if reference is not None else 'none'}")
+        runner = LintRunner(student, limits or LintLimits())
+        collate = collator or pair_collator(student.prepared)
+        runner.tally.add(found.hits)
+        runner.tally.add(reference_hits(settings, reference, found.given, runner.limits))
+        runner.notes.append(f"the reference is {reference.told if reference is not None else 'none'}")
         named = list(zip(found.rows, found.tasks, strict=True))
         items = (Item(row.name, task, _sides(row, student)) for row, task in named)
-        bench.run(items, lambda batch: feed_pairs(batch, collate), settings.batch_size)
+        runner.run(items, lambda batch: feed_pairs(batch, collate), settings.batch_size)
         texts = [Text(row.name, task, row.prompt, _said(row.chosen + row.rejected)) for row, task in named]
-        return bench.report("pairs", given=len(found.given), texts=texts, test=test, settings=settings)
+        return runner.report("pairs", given=len(found.given), texts=texts, test=test, settings=settings)
 
 
 def _settle(rows: Iterable[SftRow], student: Student) -> None:

@@ -11,10 +11,15 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from stillroom.students.encoding import IGNORED
-from stillroom.students.lint.looks import Look
-from stillroom.students.lint.student import Student
+from stillroom.students.lint.rendered_rows import Look
+from stillroom.students.lint.tokenizer_setup import Student
 
 RowCheck = Callable[[Look, Student], str | None]
+
+
+def by_name(*checks: RowCheck) -> Mapping[str, RowCheck]:
+    """Checks by the name of what they find, which is their own: the catalogue has the same names."""
+    return {check.__name__: check for check in checks}
 
 
 class Lined(NamedTuple):
@@ -111,13 +116,12 @@ def hidden_token(look: Look, student: Student) -> str | None:
     return f"{len(hidden):,} of {len(row.ids):,} tokens, the first is {student.name(row.ids[hidden[0]])}"
 
 
-MASK_CHECKS: Mapping[str, RowCheck] = {
-    "cut": cut,
-    "no_label": no_label,
-    "stop_not_in_loss": stop_not_in_loss,
-    "prompt_in_loss": prompt_in_loss,
-    "answer_not_in_loss": answer_not_in_loss,
-    "wrong_label": wrong_label,
-    "hidden_token": hidden_token,
-}
-"""By the name of what they find."""
+MASK_CHECKS = by_name(
+    cut,
+    no_label,
+    stop_not_in_loss,
+    prompt_in_loss,
+    answer_not_in_loss,
+    wrong_label,
+    hidden_token,
+)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from stillroom.sampling.writing import readable
 from stillroom.students.encoding import IGNORED
-from stillroom.students.lint.looks import Fed, Look
-from stillroom.students.lint.student import Student
+from stillroom.students.lint.rendered_rows import Fed, Look
+from stillroom.students.lint.tokenizer_setup import Student
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -12,7 +12,7 @@ from stillroom.sampling.writing import at_home
 from stillroom.students.encoding import IGNORED
 from stillroom.students.lint.findings import Hit
 from stillroom.students.lint.limits import LintLimits
-from stillroom.students.lint.looks import Item, Look
+from stillroom.students.lint.rendered_rows import Item, Look
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.records import Reference
 from stillroom.students.rows import Row

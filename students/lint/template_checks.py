@@ -8,12 +8,11 @@ Each check gives what it saw, or None.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from stillroom.sampling.thinking import CLOSE, OPEN, split_thinking
-from stillroom.students.lint.looks import Look
-from stillroom.students.lint.mask_checks import RowCheck
-from stillroom.students.lint.student import Student, render
+from stillroom.students.lint.mask_checks import by_name
+from stillroom.students.lint.rendered_rows import Look
+from stillroom.students.lint.tokenizer_setup import Student, render
 
 _EMPTY = re.compile(rf"{OPEN}\s*{CLOSE}")
 
@@ -101,12 +100,11 @@ def think_added(look: Look, student: Student) -> str | None:
     return f"after the prompt's {opening[-24:]!r} the answer begins with {look.written[:40]!r}"
 
 
-TEMPLATE_CHECKS: Mapping[str, RowCheck] = {
-    "prompt_not_as_sent": prompt_not_as_sent,
-    "think_emptied": think_emptied,
-    "think_dropped": think_dropped,
-    "think_unbalanced": think_unbalanced,
-    "think_misplaced": think_misplaced,
-    "think_added": think_added,
-}
-"""By the name of what they find."""
+TEMPLATE_CHECKS = by_name(
+    prompt_not_as_sent,
+    think_emptied,
+    think_dropped,
+    think_unbalanced,
+    think_misplaced,
+    think_added,
+)

@@ -7,12 +7,12 @@ Row checks give what they saw, or None; `vocabulary` and `template` look at the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from stillroom.students.lint.findings import Hit
-from stillroom.students.lint.looks import Look
-from stillroom.students.lint.mask_checks import RowCheck
-from stillroom.students.lint.student import Student
+from stillroom.students.lint.mask_checks import by_name
+from stillroom.students.lint.rendered_rows import Look
+from stillroom.students.lint.tokenizer_setup import Student
 
 THE_TOKENIZER, THE_TEMPLATE = "the tokenizer", "the chat template"
 
@@ -117,18 +117,17 @@ def cut_place(look: Look, student: Student) -> str:
     return "the thinking" if thinking else "the answer"
 
 
-TOKEN_CHECKS: Mapping[str, RowCheck] = {
-    "double_bos": double_bos,
-    "double_end": double_end,
-    "second_end": second_end,
-    "end_token_inside": end_token_inside,
-    "template_token_in_text": template_token_in_text,
-    "special_in_text": special_in_text,
-    "ids_without_rows": ids_without_rows,
-    "ends_differ": ends_differ,
-    "too_long": too_long,
-}
-"""By the name of what they find."""
+TOKEN_CHECKS = by_name(
+    double_bos,
+    double_end,
+    second_end,
+    end_token_inside,
+    template_token_in_text,
+    special_in_text,
+    ids_without_rows,
+    ends_differ,
+    too_long,
+)
 
 
 def vocabulary(student: Student, rows: int) -> Iterator[Hit]:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from stillroom.sampling.models import load_tokenizer
+from stillroom.students.lint.catalogue import names
 from stillroom.students.lint.findings import Hit, Tally
 from stillroom.students.lint.limits import LintLimits
-from stillroom.students.lint.meanings import TEACHERS
 from stillroom.students.lint.report import LintReport
-from stillroom.students.lint.student import model_config, width
+from stillroom.students.lint.tokenizer_setup import model_config, width
 
 PROBES = (
     "The sum of 1,024 and 2.5 is 1026.5.",
@@ -60,7 +60,7 @@ def lint_tokenizers(
     unknown = (
         {} if theirs.logits and own.logits else {"logits_width": "a model's settings do not say how many it gives"}
     )
-    checked = tuple(name for name in TEACHERS if name not in unknown)
+    checked = tuple(name for name in names("teachers") if name not in unknown)
     return LintReport("tokens", len(ids), len(ids), tuple(findings), checked, unknown)
 
 

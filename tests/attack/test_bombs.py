@@ -278,8 +278,8 @@ class Hang(BaseException):
 def serve(*, workers: bool) -> None:
     """Judges what comes in, and says what each has cost this process."""
     from stillroom.traces.answers.checker import AnswerChecker
+    from stillroom.traces.answers.grade import judge
     from stillroom.traces.answers.policies import Policies
-    from stillroom.traces.answers.reading import judge
 
     def hang(*_: Any) -> None:
         raise Hang

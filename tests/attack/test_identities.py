@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import pytest
 
+from stillroom.traces.answers.grade import judge
 from stillroom.traces.answers.policies import Policies
-from stillroom.traces.answers.reading import judge
 from stillroom.traces.answers.records import Reason
 
 SEED = 20_261_130

@@ -29,7 +29,7 @@ from stillroom.errors import InputError, StillroomError
 from stillroom.judges.agreement import JudgedPair
 from stillroom.judges.calibrate import summarise
 from stillroom.judges.gate import GateVerdict
-from stillroom.judges.labelled import LabelledPair
+from stillroom.judges.human_labels import LabelledPair
 from stillroom.judges.table import calibration_table, comparison_table
 from stillroom.preferences.audit import audit_rows
 from stillroom.recipes.display import Display, progress_line, progress_table

@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterator
 
 from stillroom.traces.answers import AnswerChecker
+from stillroom.traces.answers.grade import Found, locate, not_restated, rule
 from stillroom.traces.answers.policies import Policies
-from stillroom.traces.answers.reading import Found, locate, not_restated, rule
 from stillroom.traces.answers.records import Reason
 
 GOLDS = [

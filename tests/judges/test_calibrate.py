@@ -19,7 +19,7 @@ from stillroom.judges.agreement import JudgedPair, compared, rated
 from stillroom.judges.calibrate import Calibration, Estimate, calibrate, summarise
 from stillroom.judges.failures import Asked, by_length
 from stillroom.judges.gate import GateSettings, GateVerdict, gate
-from stillroom.judges.labelled import Label, LabelledPair
+from stillroom.judges.human_labels import Label, LabelledPair
 from stillroom.judges.pairwise import both_orders
 from stillroom.judges.records import FAILURES, JudgeState, OrderVerdict, Preference, Rating
 from stillroom.judges.table import calibration_table, comparison_table
@@ -272,7 +272,8 @@ def judged_pairs(draw: st.DrawFn) -> list[JudgedPair]:
 
 def exchanged(one: JudgedPair) -> JudgedPair:
     """What the judge would have said, had a been called b."""
-    other = one.pair.exchanged()
+    labels: dict[Label, Label] = {"a": "b", "b": "a", "tie": "tie"}
+    other = LabelledPair(one.pair.task, one.pair.b, one.pair.a, labels[one.pair.label])
     if one.ratings is not None:
         return rated(other, *one.ratings[::-1])
     a_first, b_first = (order.verdict for order in one.orders)

@@ -17,8 +17,9 @@ from typing import NamedTuple
 import pytest
 
 from stillroom.judges.agreement import accuracy, compared, consistency, rated
-from stillroom.judges.calibrate import Calibration
-from stillroom.judges.labelled import LabelledPair, load_labelled
+from stillroom.judges.calibrate import Calibration, calibrate
+from stillroom.judges.gate import GateVerdict, gate
+from stillroom.judges.human_labels import LabelledPair, load_labelled
 from stillroom.judges.llmbar import read_order, read_rating
 from stillroom.judges.pairwise import both_orders
 from stillroom.judges.recorded import (
@@ -30,7 +31,6 @@ from stillroom.judges.recorded import (
     recorded_judge,
 )
 from stillroom.judges.records import JudgeState, OrderVerdict, Rating
-from stillroom.judges.replay import RecordedCalibration, calibrate_recorded
 
 FOLDER = Path(os.environ.get("STILLROOM_DATA", Path(__file__).parents[3] / "shared" / "data")) / "llmbar"
 SETS = {"G": "LLMBar_Adversarial_GPTInst.json", "N": "LLMBar_Natural.json"}
@@ -275,11 +275,24 @@ async def test_a_replayed_rating_is_found_by_the_answer(
 # -- the gate on real judges -------------------------------------------------------------------------------------
 
 
+class RecordedCalibration(NamedTuple):
+    judge: str
+    calibration: Calibration
+    gate: GateVerdict
+
+
 @pytest.fixture(scope="module")
-def rows(recording: Recording) -> dict[str, RecordedCalibration]:
-    judges = ("GPT-4", "ChatGPT", "LLaMA2")
-    found = asyncio.run(calibrate_recorded(recording.path, FOLDER / SETS["N"], judges=judges))
-    return {f"{row.judge}/{row.method}": row for row in found}
+def rows(recording: Recording, pairs: dict[str, tuple[LabelledPair, ...]]) -> dict[str, RecordedCalibration]:
+    natural = pairs["LLMBar/Natural"]
+    ids = {pair.task.id for pair in natural}
+    present = {(record.judge, record.method) for record in recording.records if record.task_id in ids}
+    found: dict[str, RecordedCalibration] = {}
+    for judge, method in sorted(present):
+        if judge in ("GPT-4", "ChatGPT", "LLaMA2"):
+            replayed = recorded_judge(recording, natural, judge=judge, method=method)
+            calibration = asyncio.run(calibrate(replayed, natural, seed=0))
+            found[f"{judge}/{method}"] = RecordedCalibration(judge, calibration, gate(calibration))
+    return found
 
 
 def value(calibration: Calibration, name: str) -> float:

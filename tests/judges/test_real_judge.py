@@ -27,7 +27,7 @@ import pytest
 from stillroom.errors import MissingExtra
 from stillroom.judges.calibrate import calibrate
 from stillroom.judges.gate import gate
-from stillroom.judges.labelled import load_labelled
+from stillroom.judges.human_labels import load_labelled
 from stillroom.judges.pointwise import Pointwise
 from stillroom.judges.prompts import Form, pointwise_prompt, ratings_schema
 from stillroom.judges.records import JudgeState

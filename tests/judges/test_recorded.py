@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stillroom.errors import InputError, MissingFile
-from stillroom.judges.labelled import LabelledPair
+from stillroom.judges.human_labels import LabelledPair
 from stillroom.judges.recorded import (
     RecordedPairwise,
     RecordedPointwise,

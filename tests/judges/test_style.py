@@ -13,11 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stillroom.errors import InputError
-from stillroom.judges import style_rules as rules
+from stillroom.judges import style
 from stillroom.judges.prose import MAX_CHARS, prose, ramp, words
 from stillroom.judges.records import JudgeState
-from stillroom.judges.style import RULES, SCALE, StyleJudge
-from stillroom.judges.style_words import FILLERS, LONGEST_FILLER, OPENERS, STOP_WORDS
+from stillroom.judges.style import RULES, SCALE, StyleJudge, word_lists
 from stillroom.sampling.records import Attempt, FinishReason, Task, user
 
 FOLDER = Path(os.environ.get("STILLROOM_DATA", Path(__file__).parents[3] / "shared" / "data")) / "self_instruct"
@@ -96,17 +95,17 @@ async def test_the_task_is_all_its_messages() -> None:
     ],
 )
 def test_ends(text: str, last_line_is_an_end: bool) -> None:
-    assert rules.finished(rules.see(text, ASKED)) == last_line_is_an_end
+    assert style.finished(style.see(text, ASKED)) == last_line_is_an_end
 
 
 def test_a_corrected_text_may_keep_half_of_the_one_given() -> None:
     given_text = "Correct it: me and him goes to the market every day and buys some apples for lunch"
     corrected = "He and I go to the market every day and buy some apples for our lunch."
-    assert rules.no_echo(rules.see(corrected, given_text)) == 1.0
+    assert style.no_echo(style.see(corrected, given_text)) == 1.0
 
 
 def test_a_task_without_content_words_asks_for_nothing() -> None:
-    assert rules.on_topic(rules.see(PLAIN, "Do it!")) == 1.0
+    assert style.on_topic(style.see(PLAIN, "Do it!")) == 1.0
 
 
 # -- the score ----------------------------------------------------------------------------------------------------
@@ -188,11 +187,12 @@ def test_ramp(value: float, worst: float, best: float, at: float) -> None:
     assert ramp(value, worst, best) == at
 
 
-def test_entries_are_words_as_prose_finds_them() -> None:
-    for entry in FILLERS | OPENERS:
+def test_every_list_is_there_and_its_entries_are_words_as_prose_finds_them() -> None:
+    fillers, longest, openers, stop_words = word_lists()
+    assert (len(fillers), longest, len(openers), len(stop_words)) == (156, 7, 10, 104)
+    for entry in fillers | openers:
         assert words(" ".join(entry)) == entry
-    assert max(map(len, FILLERS)) == LONGEST_FILLER
-    assert all(words(word) == (word,) for word in STOP_WORDS)
+    assert all(words(word) == (word,) for word in stop_words)
 
 
 # -- real answers -------------------------------------------------------------------------------------------------
@@ -223,6 +223,6 @@ def test_length_decides_little_among_real_answers(weights: dict[str, float], mos
 
 def test_an_answer_to_another_task_is_off_topic() -> None:
     pairs = [(asked, text) for asked, text in recorded() if 8 <= len(text.split()) <= 200]
-    own = [rules.on_topic(rules.see(text, asked)) for asked, text in pairs]
-    others = [rules.on_topic(rules.see(text, pairs[i - 5][0])) for i, (_, text) in enumerate(pairs)]
+    own = [style.on_topic(style.see(text, asked)) for asked, text in pairs]
+    others = [style.on_topic(style.see(text, pairs[i - 5][0])) for i, (_, text) in enumerate(pairs)]
     assert fmean(own) > fmean(others) + 0.3

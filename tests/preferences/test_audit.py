@@ -13,8 +13,8 @@ import pytest
 
 from stillroom.errors import AuditFailed, InputError
 from stillroom.judges.records import JudgeState
-from stillroom.preferences._audit_findings import MEANINGS
 from stillroom.preferences.audit import Audit, audit, audit_rows
+from stillroom.preferences.audit.findings import meanings
 from stillroom.preferences.records import LeftOut, Pair
 from stillroom.preferences.rows import dpo_row
 from stillroom.preferences.settings import AuditSettings
@@ -79,7 +79,7 @@ def test_sound_pairs_pass() -> None:
     assert broken(found) == {}
     assert not found.refused
     found.raise_if_refused()
-    assert [each.name for each in found.findings] == list(MEANINGS)
+    assert [each.name for each in found.findings] == list(meanings())
 
 
 FAILED = replace(judged(None, "x", of="t0", state=JudgeState.REFUSED))
@@ -231,8 +231,8 @@ def test_what_is_not_known_is_not_said_to_be_none() -> None:
 
 
 def test_every_finding_says_what_happens_who_shows_it_and_what_to_do() -> None:
-    for name, meaning in MEANINGS.items():
-        assert all(part.strip() for part in meaning), name
+    for name, meaning in meanings().items():
+        assert all(isinstance(part, str) and part.strip() == part != "" for part in meaning), name
         assert meaning.severity in ("error", "warning")
         assert "http" in meaning.source or ":" in meaning.source
 
@@ -243,7 +243,7 @@ def test_the_same_audit_is_the_same_bytes(tmp_path: Path) -> None:
         audit(pairs, test=[user("z")]).write(tmp_path / name)
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
     found = json.loads((tmp_path / "a.json").read_text())
-    assert (found["pairs"], found["refused"], len(found["findings"])) == (6, False, len(MEANINGS))
+    assert (found["pairs"], found["refused"], len(found["findings"])) == (6, False, len(meanings()))
     assert {
         "name",
         "severity",
@@ -271,7 +271,7 @@ def test_the_table_is_plain_text_whatever_an_id_holds() -> None:
     console.print(found.table())
     said = console.export_text()
     assert "source [red]x[/red] 100% of 1" in said
-    assert said.count("│") > 5 * len(MEANINGS)
+    assert said.count("│") > 5 * len(meanings())
     assert found.table(passed=False).row_count == len(broken(found)) < found.table().row_count
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from stillroom.recipes.report import CELL, SHOWN_DIFFERENCES, show_against, shown
 from stillroom.sampling.records import Verdict
 from stillroom.traces.answers import Reason, state_of
-from stillroom.traces.answers.against import AgainstSummary, Disagreement, Theirs, Why
-from stillroom.traces.answers.files import Row
+from stillroom.traces.answers.check_file import Row
+from stillroom.traces.answers.math_verify.compare import AgainstSummary, Disagreement, Theirs, Why
 from tests.conftest import stillroom
 
 HOSTILE = "[b]x[/b]\x1b[2J\u202e\ud800\r\n 4"

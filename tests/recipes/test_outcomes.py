@@ -39,7 +39,7 @@ from stillroom.sampling.teachers.scripted import Fault, ScriptedTeacher
 from stillroom.traces.controls import unfiltered
 from stillroom.traces.filters import Screen
 from stillroom.traces.rows import sft_row
-from stillroom.traces.traces import Trace, traces_of
+from stillroom.traces.trace import Trace, traces_in
 from tests.conftest import write_sums
 from tests.recipes.runs import run
 
@@ -290,7 +290,7 @@ def test_the_control_is_the_one_of_a_run_that_held_everything(
     result = start(write_sums(tmp_path, filters=FILTERS), tmp_path / "run")
     [(found, rows, outcomes, control)] = kept
     assert found.written == result.rows == len(rows)
-    everything = traces_of(outcomes, order=[o.task for o in outcomes], which="all")
+    everything = [trace for o in outcomes for trace in traces_in(o, which="all")]
     everything.sort(key=lambda t: (t.attempt.index, digest(["control", t.task.id]), t.task.id))
     assert control == unfiltered(outcomes, len(rows)) == everything[: len(rows)]
     kept_keys = {(t.task.id, t.attempt.index): sft_row(t) for t in everything}

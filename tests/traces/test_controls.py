@@ -23,7 +23,7 @@ from stillroom.sampling.records import (
 )
 from stillroom.traces.answers.extract import find_answer
 from stillroom.traces.controls import only_the_answer, unfiltered, wrong_in_form
-from stillroom.traces.traces import Trace
+from stillroom.traces.trace import Trace
 
 ACCEPTED, REJECTED, UNSCORED = State.ACCEPTED, State.REJECTED, State.UNSCORED
 NAMES = [f"t{n}" for n in range(6)]

@@ -15,8 +15,8 @@ from stillroom.errors import RunError
 from stillroom.sampling.records import Attempt, Message, State, Task, Verdict, user
 from stillroom.traces.card import CardFacts, card_text
 from stillroom.traces.filters import FilterCount
-from stillroom.traces.rows import SftRow, sft_row, write_sft
-from stillroom.traces.traces import Trace
+from stillroom.traces.rows import DATA_FILE, SftRow, sft_file, sft_row, write_card
+from stillroom.traces.trace import Trace
 
 SYSTEM = Message("system", "Be brief.")
 FACTS = CardFacts(
@@ -89,19 +89,27 @@ def rows(count: int) -> list[SftRow]:
     return [sft_row(trace(f"It is {n}. \ud800 因此", "why", index=n)) for n in range(count)]
 
 
+def write(given: list[SftRow], folder: Path) -> Path:
+    with sft_file(folder) as file:
+        for row in given:
+            file.add(row)
+    write_card(folder, FACTS, file.count)
+    return folder / DATA_FILE
+
+
 def test_the_same_rows_are_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        write_sft(rows(20), tmp_path / name, FACTS)
+        write(rows(20), tmp_path / name)
     for name in ("train.parquet", "README.md"):
         first, second = (hashlib.sha256((tmp_path / part / name).read_bytes()).hexdigest() for part in "ab")
         assert first == second
-    write_sft(list(reversed(rows(20))), tmp_path / "b", FACTS)
+    write(list(reversed(rows(20))), tmp_path / "b")
     assert (tmp_path / "a" / "train.parquet").read_bytes() != (tmp_path / "b" / "train.parquet").read_bytes()
 
 
 def test_the_folder_can_be_loaded_as_a_dataset(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
-    write_sft(rows(5), tmp_path / "sft", FACTS)
+    write(rows(5), tmp_path / "sft")
     loaded = datasets.load_dataset(str(tmp_path / "sft"), cache_dir=str(tmp_path / "cache"))
     assert list(loaded) == ["train"]
     assert loaded["train"].column_names == ["prompt", "completion", "task_id", "index"]
@@ -109,8 +117,8 @@ def test_the_folder_can_be_loaded_as_a_dataset(tmp_path: Path) -> None:
 
 
 def test_writing_again_replaces_and_leaves_no_other_file(tmp_path: Path) -> None:
-    write_sft(rows(5), tmp_path, FACTS)
-    path = write_sft(rows(2), tmp_path, FACTS)
+    write(rows(5), tmp_path)
+    path = write(rows(2), tmp_path)
     assert sorted(item.name for item in tmp_path.iterdir()) == ["README.md", "train.parquet"]
     import pyarrow.parquet as pq
 
@@ -118,7 +126,7 @@ def test_writing_again_replaces_and_leaves_no_other_file(tmp_path: Path) -> None
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_sft(rows(5), tmp_path, FACTS)
+    path = write(rows(5), tmp_path)
     before = path.read_bytes()
 
     def full(*_: Any, **__: Any) -> None:
@@ -126,14 +134,14 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(RunError, match=r"cannot write .*train\.parquet: No space left on device: free some space"):
-        write_sft(rows(2), tmp_path, FACTS)
+        write(rows(2), tmp_path)
     assert path.read_bytes() == before
     assert sorted(item.name for item in tmp_path.iterdir()) == ["README.md", "train.parquet"]
 
 
 def test_no_rows_are_a_run_error(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no trace is left"):
-        write_sft([], tmp_path / "sft", FACTS)
+        write([], tmp_path / "sft")
 
 
 def front_matter(text: str) -> dict[str, Any]:

@@ -4,22 +4,19 @@
 <State.ACCEPTED: 'accepted'>
 """
 
-from stillroom.traces.answers.against import AgainstSummary, check_against
+from stillroom.traces.answers.check_file import CheckSummary, check_file
 from stillroom.traces.answers.checker import AnswerChecker, check
-from stillroom.traces.answers.files import CheckSummary, check_file
 from stillroom.traces.answers.policies import Policies
 from stillroom.traces.answers.records import Reason, state_of
 from stillroom.traces.answers.scorer import AnswerScorer
 
 __all__ = [
-    "AgainstSummary",
     "AnswerChecker",
     "AnswerScorer",
     "CheckSummary",
     "Policies",
     "Reason",
     "check",
-    "check_against",
     "check_file",
     "state_of",
 ]

@@ -10,7 +10,7 @@ from fractions import Fraction
 from stillroom.traces.answers._cursor import Cursor
 from stillroom.traces.answers.lexer import Token, Unreadable
 from stillroom.traces.answers.tree import HALF, PI, Node, divide, literal, mul, number
-from stillroom.traces.answers.words import FILLERS, NUMBERS
+from stillroom.traces.answers.vocabulary import FILLERS, NUMBERS
 
 
 def in_radians(node: Node) -> Node:

@@ -11,7 +11,7 @@ from stillroom.traces.answers._atoms import Atoms
 from stillroom.traces.answers._matrices import determinant
 from stillroom.traces.answers.lexer import CURRENCY, Token, Unreadable
 from stillroom.traces.answers.tree import EMPTY, HALF, Node, divide, literal, number
-from stillroom.traces.answers.words import unit_name
+from stillroom.traces.answers.vocabulary import unit_name
 
 _MATRICES = re.compile(r"[pbvBV]?matrix\*?|smallmatrix|array")
 

@@ -11,52 +11,9 @@ from stillroom.traces.answers.tree import MINUS_ONE, Node, divide, mul, negative
 
 MAX_DEPTH = 60
 """Nested structures: the grammar is recursive."""
-RELATIONS = frozenset(
-    [
-        "=",
-        "<",
-        "<=",
-        ">",
-        ">=",
-        "!=",
-        "~",
-        "in",
-        "equiv",
-        "notin",
-        "subset",
-        "to",
-        "implies",
-        "perp",
-        "parallel",
-        "propto",
-    ]
-)
+RELATIONS = frozenset("= < <= > >= != ~ in equiv notin subset to implies perp parallel propto".split())  # noqa: SIM905
 """Signs between the sides of a relation."""
-STOPS = (
-    frozenset(
-        [
-            ")",
-            "]",
-            "}",
-            "\\}",
-            ",",
-            ";",
-            "and",
-            "or",
-            "&",
-            "\\\\",
-            "end",
-            "rfloor",
-            "rceil",
-            ".",
-            "pmod",
-            "mod",
-            "||",
-            ":",
-        ]
-    )
-    | RELATIONS
-)
+STOPS = frozenset(r") ] } \} , ; and or & \\ end rfloor rceil . pmod mod || :".split()) | RELATIONS  # noqa: SIM905
 """What ends a product."""
 _END = Token("end", "")
 

@@ -6,7 +6,7 @@ r"""Lists, tuples, vectors and matrices: in any order or in theirs, entry by ent
 from __future__ import annotations
 
 from stillroom.traces.answers._matrices import as_one_table
-from stillroom.traces.answers.meaning import claimed, items, meaning
+from stillroom.traces.answers.normalise import claimed, items, meaning
 from stillroom.traces.answers.tree import VALUES, Node, symbols, walk
 from stillroom.traces.answers.values import DIFFERENT, UNKNOWN, Answer, Rules, compare_values
 

@@ -13,7 +13,7 @@ from stillroom.traces.answers._lists import every
 from stillroom.traces.answers.rational import rational
 from stillroom.traces.answers.tree import PI, VALUES, Node, add, divide, mul, number, symbols
 from stillroom.traces.answers.values import DIFFERENT, SAME, SIGNIFICANT, UNKNOWN, Answer, Rules, compare_values
-from stillroom.traces.answers.words import SIZES, UNITS
+from stillroom.traces.answers.vocabulary import SIZES, UNITS
 
 
 def units(one: Node, other: Node, rules: Rules) -> Answer:

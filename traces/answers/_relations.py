@@ -9,8 +9,9 @@ from fractions import Fraction
 
 from stillroom.traces.answers._lists import every
 from stillroom.traces.answers.fingerprint import Undefined
-from stillroom.traces.answers.meaning import Meaning
+from stillroom.traces.answers.normalise import Meaning
 from stillroom.traces.answers.numeric import context, evaluate
+from stillroom.traces.answers.probing import AGREE, CONSTANT_DIGITS, points
 from stillroom.traces.answers.rational import linear, rational
 from stillroom.traces.answers.sets import Piece, is_ordered, real_set, thing_of
 from stillroom.traces.answers.tree import (
@@ -27,17 +28,7 @@ from stillroom.traces.answers.tree import (
     symbols,
     walk,
 )
-from stillroom.traces.answers.values import (
-    AGREE,
-    CONSTANT_DIGITS,
-    DIFFERENT,
-    SAME,
-    UNKNOWN,
-    Answer,
-    Rules,
-    compare_values,
-    points,
-)
+from stillroom.traces.answers.values import DIFFERENT, SAME, UNKNOWN, Answer, Rules, compare_values
 
 
 def is_membership(node: Node) -> bool:

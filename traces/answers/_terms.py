@@ -11,7 +11,7 @@ from stillroom.traces.answers._cursor import STOPS
 from stillroom.traces.answers._factors import Factors
 from stillroom.traces.answers.lexer import CURRENCY, Unreadable
 from stillroom.traces.answers.tree import Node, add, mul, negative, number, percent
-from stillroom.traces.answers.words import CONDITIONS, NO_UNITS, NUMBERS, PARTS, PERCENT, SCALES, unit_name
+from stillroom.traces.answers.vocabulary import CONDITIONS, NO_UNITS, NUMBERS, PARTS, PERCENT, SCALES, unit_name
 
 _OPERATOR_STOPS = STOPS | frozenset(["+", "-", "pm", "mp", "cup", "cap", "minus"])
 

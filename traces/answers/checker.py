@@ -1,9 +1,8 @@
 """The answer checker: is this answer the gold answer?
 
 It reads both texts and compares them; where formulas agree wherever they were tried, a killable worker process
-confirms it with sympy. It holds in
-threads, under asyncio and in notebooks; no text can hang it, fill the memory or run code. It refuses to guess: what
-it cannot read whole is unscored, with the reason.
+confirms it with sympy. It works in threads, under asyncio and in notebooks; no text can hang it, fill the memory or
+run code. It refuses to guess: what it cannot read whole is unscored, with the reason.
 
     with AnswerChecker() as checker:
         checker.check("1/2", r"Hence $x = \\boxed{0.5}$.").state          # accepted
@@ -27,10 +26,10 @@ from typing import NamedTuple, Self
 
 from stillroom.errors import InputError, StillroomError
 from stillroom.sampling.records import Verdict
+from stillroom.traces.answers.grade import Located, Ruling, also, located, not_restated, rule
 from stillroom.traces.answers.limits import MAX_ANSWER, MAX_TEXT
 from stillroom.traces.answers.policies import Policies
 from stillroom.traces.answers.pool import Result, WorkerPool
-from stillroom.traces.answers.reading import Located, Ruling, also, located, not_restated, rule
 from stillroom.traces.answers.records import Reason, verdict
 
 RULES = "4"
@@ -38,18 +37,12 @@ RULES = "4"
 PACKAGES = ("sympy", "mpmath")
 DETAIL = 300
 """Characters of an answer that a verdict shows."""
-
-
 LONG = 20_000
 """Characters from which on a text is searched in a thread, to keep the event loop free."""
-
-
 REMEMBERED = 1_000
 """Characters of two answers up to which their verdict is remembered."""
 _LIMITS = (Reason.TIMEOUT, Reason.OVER_LIMIT)
 UNPROVEN = "the same wherever tried; the proof ran into its limit"
-
-
 Pair = tuple[str, str] | tuple[str, str, str]
 """A gold and an answer, with the prompt of the two if it is known."""
 
@@ -129,16 +122,6 @@ class AnswerChecker:
         if judged.ruling.reason:
             return judged.verdict(self.policies)
         return await asyncio.wrap_future(self._threads.get().submit(self._confirmed, judged))
-
-    async def acheck_many(self, pairs: Iterable[Pair]) -> list[Verdict]:
-        """As `check_many`, without blocking the event loop; two at a time for each worker."""
-        places = asyncio.Semaphore(2 * self.workers)
-
-        async def one(pair: Pair) -> Verdict:
-            async with places:
-                return await self.acheck(*pair)
-
-        return list(await asyncio.gather(*map(one, pairs)))
 
     def check_many(self, pairs: Iterable[Pair]) -> list[Verdict]:
         """The verdicts on many pairs, in their order, by all workers."""

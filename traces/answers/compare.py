@@ -19,7 +19,7 @@ from stillroom.traces.answers._quantities import bases, ratios, texts, units
 from stillroom.traces.answers._relations import congruences, equation_and_value, is_membership, relations, sets
 from stillroom.traces.answers.budget import spend
 from stillroom.traces.answers.fingerprint import Undefined
-from stillroom.traces.answers.meaning import Meaning, claimed, meaning
+from stillroom.traces.answers.normalise import Meaning, claimed, meaning
 from stillroom.traces.answers.numeric import evaluate
 from stillroom.traces.answers.sets import REALS
 from stillroom.traces.answers.tree import (
@@ -46,7 +46,7 @@ from stillroom.traces.answers.values import (
     compare_values,
     rounds_to,
 )
-from stillroom.traces.answers.words import UNITS
+from stillroom.traces.answers.vocabulary import UNITS
 
 SETS = frozenset({"interval", "union", "minus", "intersection", "builder"})
 MAX_ITEMS = 200

@@ -44,7 +44,6 @@ _THINKING = re.compile(r"</?think>")
 _WHY = re.compile(r"\b(?:because|since|which)\b")
 _CONCLUSION = re.compile(r"(?i)\W{0,3}(?:therefore|thus|hence|so|the|we find)\b")
 _CLOSED = re.compile(r"(?i)(?<!\$)\$++\s*+(?:is (?:the|our|my) (?:final )?(?:answer|solution|result))?\W*+$")
-_BLOCK = re.compile(r"(?s)\$\$?[^$]+\$\$?|\\\[.+\\\]|\\begin\{.+\\end\{\w+\}")
 _SPAN = re.compile(r"\$[^$]+\$")
 _SENTENCE = re.compile(r"(?<=[\s\w)}\]$%*\"])\.(?=\s+[A-Z(<\[]|\s*$)")
 

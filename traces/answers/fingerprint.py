@@ -23,9 +23,8 @@ from stillroom.traces.answers.budget import spend
 from stillroom.traces.answers.rational import factored, integer_function, linear, rational
 from stillroom.traces.answers.tree import IMAGINARY, Node, walk
 
+# Primes up to 113, and -1, have a square root modulo this one.
 PRIME = 784637722054547700158838646443722502351689281957639893769
-ROOTED = 113
-"""Primes up to this one, and -1, have a square root modulo PRIME."""
 INVERSE = 40
 """Units of a power or an inverse in the field."""
 ROOTS = 60

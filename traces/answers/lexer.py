@@ -14,7 +14,7 @@ import unicodedata
 from typing import NamedTuple
 
 from stillroom.traces.answers.alphabet import ALIASES, CHARACTERS, DROPPED, FUNCTIONS, GREEK, OPERATORS, TEXT
-from stillroom.traces.answers.words import SHORT_WORDS, UNITS
+from stillroom.traces.answers.vocabulary import SHORT_WORDS, UNITS
 
 MAX_TOKENS = 3_000
 """Tokens of an answer."""

@@ -15,7 +15,7 @@ from stillroom.traces.answers._cursor import RELATIONS
 from stillroom.traces.answers._terms import Terms
 from stillroom.traces.answers.lexer import Token, Unreadable, plain, tokens
 from stillroom.traces.answers.tree import Node, is_inequality
-from stillroom.traces.answers.words import CONDITIONS, FILLERS
+from stillroom.traces.answers.vocabulary import CONDITIONS, FILLERS
 
 
 def parse(text: str, *, folded: bool = True) -> Node:
@@ -116,7 +116,8 @@ class Parser(Terms):
         quantified = self.is_op("forall")
         inside = 1 if self.is_op("(") else 0
         named = self.peek(inside).kind == "symbol" and self.peek(inside + 1).value == "in"
-        member = named and _is_domain(self.peek(inside + 2))
+        domain = self.peek(inside + 2).value
+        member = named and (domain.startswith("mathbb:") or domain in ("Z", "N", "R", "Q"))
         bracketed = bracketed or (member and inside == 1)
         if not (opens or bracketed or quantified or member):
             return None
@@ -200,7 +201,3 @@ class Parser(Terms):
             self.take()
             items.append(self.sum())
         return items[0] if len(items) == 1 else Node("ratio", tuple(items))
-
-
-def _is_domain(token: Token) -> bool:
-    return token.value.startswith("mathbb:") or token.value in ("Z", "N", "R", "Q")

@@ -34,7 +34,7 @@ class Reason(StrEnum):
     told."""
     NOT_WORKED_OUT = "not_worked_out"
     """Equal to the gold, but it only restates the question: arithmetic left to do, an equation left to solve, a
-    formula of the prompt (see `worked_out.py`)."""
+    formula of the prompt (see `worked_out.py`, `restated.py`)."""
     TRUNCATED = "truncated"
     """The attempt was cut off by its length limit: given by the scorer only, which sees the finish reason."""
 

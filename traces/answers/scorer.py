@@ -1,8 +1,8 @@
 """The answer checker as a scorer of the sampling core.
 
-Only the answer text is read, never the reasoning: a right number among the thoughts is no right answer. What the task
-asks is looked at, too: a formula that only repeats it is no answer. An attempt
-that was cut off by its length limit is unscored, whatever its last number happens to be.
+Reads the answer text only, never the reasoning: a right number among the thoughts is not a right answer. It also
+looks at what the task asks: a formula that only repeats it is not an answer. An attempt that was cut off by its
+length limit is unscored, whatever its last number happens to be.
 
     scorer = AnswerScorer(AnswerChecker(timeout_s=2))
     verdict = await scorer.score(task, attempt)
@@ -10,14 +10,10 @@ that was cut off by its length limit is unscored, whatever its last number happe
 
 from __future__ import annotations
 
-from stillroom.sampling.records import Attempt, Messages, Task, Verdict
+from stillroom.sampling.records import Attempt, Task, Verdict
 from stillroom.traces.answers.checker import AnswerChecker
 from stillroom.traces.answers.records import Reason, verdict
-
-
-def asked(messages: Messages) -> str:
-    """What a task asks: what its user says. The answers among its messages are examples."""
-    return "\n".join(message.content for message in messages if message.role == "user")
+from stillroom.traces.trace import asked
 
 
 class AnswerScorer:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from stillroom.traces.answers.budget import spend
 from stillroom.traces.answers.fingerprint import Undefined
-from stillroom.traces.answers.meaning import expanded, meaning
+from stillroom.traces.answers.normalise import expanded, meaning
 from stillroom.traces.answers.numeric import context, evaluate
 from stillroom.traces.answers.rational import linear, rational
 from stillroom.traces.answers.tree import INFINITY, Node, add, divide, mul, negative, number, symbols, walk
@@ -23,6 +23,7 @@ from stillroom.traces.answers.tree import INFINITY, Node, add, divide, mul, nega
 MINUS_INFINITY = negative(INFINITY)
 FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 REALS = Node("sym", ("mathbb:R",))
+_SETS = frozenset({"interval", "tuple", "bracket", "union", "set", "minus", "intersection", "builder"})
 
 
 class Piece(NamedTuple):
@@ -59,12 +60,12 @@ def real_set(node: Node) -> tuple[Piece, ...] | None:
 def _pieces(node: Node) -> list[Piece]:
     kind, args = node
     if kind == "interval":
-        return [Piece(_plain(args[0]), _plain(args[1]), args[2], args[3])]
+        return [Piece(_number_like(args[0]), _number_like(args[1]), args[2], args[3])]
     if kind in ("tuple", "bracket") and len(args) == 2:
         return [
             Piece(
-                _plain(args[0]),
-                _plain(args[1]),
+                _number_like(args[0]),
+                _number_like(args[1]),
                 kind == "tuple" or _is_infinite(args[0]),
                 kind == "tuple" or _is_infinite(args[1]),
             )
@@ -112,10 +113,11 @@ def _alternatives(parts: tuple[Node, ...]) -> list[Piece]:
     return _joint(parts) if union == [EVERYTHING] else union
 
 
-def _plain(end: Node) -> Node:
-    if end.kind in ("tuple", "list", "rel", "set", "interval", "text", "unit"):
+def _number_like(node: Node) -> Node:
+    """The node, if it may be a place on the line. Raises NoSet."""
+    if node.kind in ("tuple", "list", "rel", "set", "interval", "text", "unit"):
         raise NoSet
-    return INFINITY if end == INFINITY else end
+    return node
 
 
 def _is_infinite(end: Node) -> bool:
@@ -123,9 +125,7 @@ def _is_infinite(end: Node) -> bool:
 
 
 def _point(value: Node) -> Piece:
-    if value.kind in ("tuple", "list", "rel", "set", "interval", "text", "unit"):
-        raise NoSet
-    return Piece(value, value, False, False)
+    return Piece(_number_like(value), value, False, False)
 
 
 # -- inequalities ----------------------------------------------------------------------------------------------------
@@ -149,22 +149,16 @@ def _relation(node: Node) -> list[Piece]:
     ops, *sides = node.args
     said = meaning(node)
     if said.label is not None:
-        if (
-            said.value.kind in ("interval", "tuple", "bracket", "union", "set", "minus", "intersection", "builder")
-            or said.value == REALS
-        ):
-            if ops == ("in",):
-                return _pieces(said.value)
+        is_set = said.value.kind in _SETS or said.value == REALS
+        if is_set and ops == ("in",):
+            return _pieces(said.value)
+        if is_set or not set(ops) <= {"=", "in"}:
             raise NoSet
-        return _joined([_point(value) for value in expanded(said.value)]) if set(ops) <= {"=", "in"} else _fail()
+        return _joined([_point(value) for value in expanded(said.value)])
     if len(ops) == 1 and ops[0] in (*FLIPPED, "!="):
         return _single(ops[0], sides[0], sides[1])
     if len(ops) == 2 and ops[0] in FLIPPED and ops[1] in FLIPPED and ops[0][0] == ops[1][0]:
         return _double(ops, sides)
-    raise NoSet
-
-
-def _fail() -> list[Piece]:
     raise NoSet
 
 

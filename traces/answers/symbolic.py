@@ -13,8 +13,8 @@ import importlib
 from functools import lru_cache
 from typing import Any
 
+from stillroom.traces.answers.probing import agree_deeply
 from stillroom.traces.answers.tree import Node
-from stillroom.traces.answers.values import agree_deeply
 
 _NAMES = {
     "ln": "log", "log": "log", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arccot": "acot", "arcsec":
@@ -22,25 +22,7 @@ _NAMES = {
     "ceiling", "sgn": "sign", "max": "Max", "min": "Min",
 }  # fmt: skip
 _SAME = frozenset(
-    [
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "sinh",
-        "cosh",
-        "tanh",
-        "coth",
-        "exp",
-        "floor",
-        "factorial",
-        "binomial",
-        "gamma",
-        "gcd",
-        "lcm",
-    ]
+    "sin cos tan cot sec csc sinh cosh tanh coth exp floor factorial binomial gamma gcd lcm".split()  # noqa: SIM905
 )
 
 

@@ -1,7 +1,7 @@
 r"""Are two formulas the same value? Exactly where that can be, else by probing, and a decimal by its rounding.
 
 In this order: worked out as fractions; in a finite field (`fingerprint`); at points of the real domain with 60 digits
-(`numeric`). Where formulas with functions agree at every point, `confirm` is asked, if there is one: it may know that
+(`probing`). Where formulas with functions agree at every point, `confirm` is asked, if there is one: it may know that
 the difference is a number other than zero.
 
 >>> from stillroom.traces.answers.parser import read
@@ -11,8 +11,7 @@ True
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -21,17 +20,23 @@ from stillroom.traces.answers.budget import allowance
 from stillroom.traces.answers.fingerprint import Undefined, fingerprint
 from stillroom.traces.answers.numeric import DIGITS, context, evaluate
 from stillroom.traces.answers.policies import Policies
+from stillroom.traces.answers.probing import (
+    AGREE,
+    CONSTANT_DIGITS,
+    agree_at,
+    agree_in_full,
+    close,
+    gap_at,
+    has_real_value,
+    is_near,
+    points_of,
+    told_apart,
+)
 from stillroom.traces.answers.rational import rational
 from stillroom.traces.answers.tree import Node, symbols, walk
 
-AGREE = 40
-"""Digits in which two values must agree to be the same."""
-CONSTANT_DIGITS = 220
-"""Digits in which two constants are compared before they are taken for the same."""
 MAX_WORK = 20_000
 """Comparisons of one pair of answers; one by points counts for POINTS_COST."""
-DEEP_DIGITS = 12_000
-"""Digits of the last look before a proof is tried: exponents of four digits are read."""
 POINTS_COST = 100
 ENOUGH = 3
 """Points of the real domain at which both must have a value."""
@@ -42,12 +47,9 @@ FINE_WHOLE = Fraction(1, 10**6)
 """Difference from an integer that is left to floating point: 2.9999999999999996 is 3, and no integer is another."""
 _PIECES = frozenset({"abs", "floor", "ceil", "max", "min", "sgn"})
 _BROKEN = frozenset({"floor", "ceil", "max", "min", "sgn"})
-_WHOLE = frozenset({"factorial", "binomial", "sum", "prod"})
 _SLOW = frozenset({"gamma", "factorial", "binomial", "sum", "prod"})
 QUICK_DIGITS, SLOW_DIGITS = 4_000, 700
 """Digits that are computed without a worker that could be killed: of most functions, and of slow ones."""
-ROUGH = 50
-"""A decimal within a formula may be rounded where two values differ by less than this part of them."""
 SIGNIFICANT, TOLERANT = 3, 2
 """Significant digits that make a decimal a rounding."""
 
@@ -104,24 +106,14 @@ def compare_values(one: Node, other: Node, rules: Rules) -> Answer:
     """Compares two formulas. Raises OverflowError where a number is too large to be worked out."""
     rules.spend(1)
     if one == other:
-        return SAME if _has_value(one) else Answer(True, "written alike")
+        return Answer(True, "written alike") if any(part.kind == "dots" for part in walk(one)) else SAME
     first, second = rational(one), rational(other)
     if first is not None and second is not None:
-        return _numbers(one, first, other, second, rules)
+        return SAME if first == second else rounding(one, first, other, second, rules) or DIFFERENT
     return _exactly(one, other, rules) or _by_points(one, other, rules)
 
 
-def _has_value(node: Node) -> bool:
-    return not any(part.kind == "dots" for part in walk(node))
-
-
 # -- numbers and roundings -------------------------------------------------------------------------------------------
-
-
-def _numbers(one: Node, first: Fraction, other: Node, second: Fraction, rules: Rules) -> Answer:
-    if first == second:
-        return SAME
-    return rounding(one, first, other, second, rules) or DIFFERENT
 
 
 def rounding(one: Node, first: Fraction, other: Node, second: Fraction, rules: Rules) -> Answer | None:
@@ -210,39 +202,32 @@ def _by_points(one: Node, other: Node, rules: Rules) -> Answer:
     if not names:
         return _constants(one, other, rules)
     agreed = 0
-    for values in points(names, whole=_is_whole(one) or _is_whole(other)):
-        same = _agree_at(one, other, values)
+    for values in points_of(one, other, names):
+        same = agree_at(one, other, values)
         if same is False:
-            apart = _told_apart(one, other, values, DIGITS, CONSTANT_DIGITS)
+            apart = told_apart(one, other, values, DIGITS, CONSTANT_DIGITS)
             if apart:
                 return _nearly(one, other, values)
             same = None if apart is None else True
         agreed += same is True
     if agreed < ENOUGH:
         return Answer(None, "no common domain was found")
-    if _is_made_of_pieces(one, other) and _is_told_on_part_only(one, other, names):
+    if _calls(_PIECES, one, other) and _is_told_on_part_only(one, other, names):
         return Answer(None, "made of pieces, of which the other has a value on some only")
-    agree = _agree_in_full(one, other, names)
+    agree = agree_in_full(one, other, names)
     return _confirmed(one, other, rules) if agree else DIFFERENT if agree is False else ROUNDED
 
 
-def _is_made_of_pieces(one: Node, other: Node) -> bool:
-    return any(part.kind == "fn" and part.args[0] in _PIECES for node in (one, other) for part in walk(node))
+def _calls(names: frozenset[str], *nodes: Node) -> bool:
+    """Whether a formula has one of these functions in it."""
+    return any(part.kind == "fn" and part.args[0] in names for node in nodes for part in walk(node))
 
 
 def _is_told_on_part_only(one: Node, other: Node, names: list[str]) -> bool:
     """Whether one has a real value at a point where the other has none: x + 0 ln x is not |x|."""
-    for values in points(names, whole=_is_whole(one) or _is_whole(other)):
-        if _has_real_value(one, values) != _has_real_value(other, values):
-            return True
-    return False
-
-
-def _has_real_value(node: Node, values: dict[str, Any]) -> bool:
-    try:
-        return bool(evaluate(node, values).real_domain)
-    except Undefined:
-        return False
+    return any(
+        has_real_value(one, values) != has_real_value(other, values) for values in points_of(one, other, names)
+    )
 
 
 def _confirmed(one: Node, other: Node, rules: Rules) -> Answer:
@@ -250,96 +235,19 @@ def _confirmed(one: Node, other: Node, rules: Rules) -> Answer:
         raise Pending
     with allowance(None):  # in a worker, which is killed when it takes too long
         same = rules.confirm(one, other)
-    if same is None and any(
-        part.kind == "fn" and part.args[0] in _BROKEN for node in (one, other) for part in walk(node)
-    ):
+    if same is None and _calls(_BROKEN, one, other):
         return Answer(None, "the same wherever tried, but made of pieces")
     return DIFFERENT if same is False else Answer(True, "proven" if same else "the same wherever tried")
-
-
-class Gap(NamedTuple):
-    """What two values differ by, and the larger of them."""
-
-    size: Any
-    scale: Any
-
-
-def _gap(one: Node, other: Node, values: dict[str, Any], digits: int) -> Gap:
-    """The gap when so many digits are carried. Raises Undefined where one has no value."""
-    with context().workdps(digits):
-        first, second = evaluate(one, values).value, evaluate(other, values).value
-        return Gap(first - second, max(abs(first), abs(second)))
-
-
-def _told_apart(one: Node, other: Node, values: dict[str, Any], few: int, many: int) -> bool | None:
-    """Whether two values that are not close with few digits are two values. With many more, a gap that is there stays
-    what it was, and one that is only rounding (of large terms that cancel, or of sin π for 0) shrinks. None: it does
-    neither, as 1/sin π, and says nothing."""
-    try:
-        first, second = _gap(one, other, values, few), _gap(one, other, values, many)
-    except Undefined:
-        return None
-    if abs(second.size) <= abs(first.size) * context().mpf(10) ** -AGREE:
-        return False
-    return True if abs(first.size - second.size) * 1_000 <= abs(second.size) else None
-
-
-def _agree_in_full(one: Node, other: Node, names: list[str]) -> bool | None:
-    """Whether they agree in many more digits too, where both have a value: a term may be too small to be seen. None
-    where that cannot be told."""
-    digits = CONSTANT_DIGITS + 20
-    for values in points(names, whole=_is_whole(one) or _is_whole(other)):
-        if _agree_at(one, other, values) is not None:
-            gap = _gap(one, other, values, digits)
-            if abs(gap.size) <= gap.scale * context().mpf(10) ** -CONSTANT_DIGITS:
-                return True
-            apart = _told_apart(one, other, values, digits, 2 * digits)
-            return None if apart is None else not apart
-    return False
-
-
-def agree_deeply(one: Node, other: Node) -> bool | None:
-    """Whether they agree at one point in so many digits that no term of a readable answer is too small to be seen;
-    None where no point was found. Takes a tenth of a second and more."""
-    mp = context()
-    names = sorted(symbols(one) | symbols(other))
-    for values in points(names, whole=_is_whole(one) or _is_whole(other)):
-        if _agree_at(one, other, values) is not None:
-            gap = _gap(one, other, values, DEEP_DIGITS + 20)
-            few = _gap(one, other, values, CONSTANT_DIGITS)
-            return bool(abs(gap.size) <= max(gap.scale, abs(few.size)) * mp.mpf(10) ** -(DEEP_DIGITS - AGREE))
-    return None
-
-
-def _agree_at(one: Node, other: Node, values: dict[str, Any]) -> bool | None:
-    """Whether both have the same value at a point; None where one has no real value there."""
-    try:
-        first, second = evaluate(one, values), evaluate(other, values)
-    except Undefined:
-        return None
-    if not (first.real_domain and second.real_domain):
-        return None
-    return _close(first.value, second.value, AGREE)
-
-
-def _close(first: Any, second: Any, digits: int) -> bool:
-    scale = max(abs(first), abs(second))
-    return bool(scale == 0 or abs(first - second) <= scale * context().mpf(10) ** -digits)
 
 
 def _has_decimal(one: Node, other: Node) -> bool:
     return any(decimal_step(part) is not None for node in (one, other) for part in walk(node))
 
 
-def _is_near(first: Any, second: Any) -> bool:
-    return bool(abs(first - second) * ROUGH <= max(abs(first), abs(second)))
-
-
 def _nearly(one: Node, other: Node, values: dict[str, Any]) -> Answer:
     """They differ at a point. Where a decimal is part of a formula and they differ by little, it may be its
     rounding."""
-    decimal = _has_decimal(one, other)
-    if decimal and _is_near(evaluate(one, values).value, evaluate(other, values).value):
+    if _has_decimal(one, other) and is_near(evaluate(one, values).value, evaluate(other, values).value):
         return Answer(None, "a decimal within a formula may be rounded")
     return DIFFERENT
 
@@ -348,19 +256,16 @@ def _constants(one: Node, other: Node, rules: Rules) -> Answer:
     try:
         first, second = evaluate(one, {}).value, evaluate(other, {}).value
     except Undefined as why:
-        return Answer(
-            None,
-            f"it has no value that can be computed: {why}" if str(why) else "it has no value that can be computed",
-        )
-    if _close(first, second, AGREE):
+        return Answer(None, ": ".join(filter(None, ("it has no value that can be computed", str(why)))))
+    if close(first, second, AGREE):
         return _constants_in_full(one, other)
     if context().im(first) == 0 == context().im(second):
         near = rounding(one, exact_fraction(first), other, exact_fraction(second), rules)
         if near is not None:
             return near
-    if "num" not in (one.kind, other.kind) and _is_near(first, second) and _has_decimal(one, other):
+    if "num" not in (one.kind, other.kind) and is_near(first, second) and _has_decimal(one, other):
         return Answer(None, "a decimal within a formula may be rounded")
-    apart = _told_apart(one, other, {}, DIGITS, CONSTANT_DIGITS)
+    apart = told_apart(one, other, {}, DIGITS, CONSTANT_DIGITS)
     return DIFFERENT if apart else ROUNDED if apart is None else _constants_in_full(one, other)
 
 
@@ -369,14 +274,13 @@ def _constants_in_full(one: Node, other: Node) -> Answer:
     mp = context()
     extent = max(evaluate(node, {}).extent for node in (one, other))
     digits = CONSTANT_DIGITS + 2 * extent
-    slow = any(part.kind == "fn" and part.args[0] in _SLOW for node in (one, other) for part in walk(node))
-    if digits > (SLOW_DIGITS if slow else QUICK_DIGITS):
+    if digits > (SLOW_DIGITS if _calls(_SLOW, one, other) else QUICK_DIGITS):
         return Answer(None, "numbers too large or too small to be told apart")
     carried = digits + extent + 20
-    gap = _gap(one, other, {}, carried)
+    gap = gap_at(one, other, {}, carried)
     if abs(gap.size) <= max(gap.scale, 1) * mp.mpf(10) ** -digits:
         return Answer(True, f"the same in {digits} digits")
-    return DIFFERENT if _told_apart(one, other, {}, carried, carried + CONSTANT_DIGITS) else ROUNDED
+    return DIFFERENT if told_apart(one, other, {}, carried, carried + CONSTANT_DIGITS) else ROUNDED
 
 
 def exact_fraction(value: Any) -> Fraction:
@@ -385,49 +289,3 @@ def exact_fraction(value: Any) -> Fraction:
     if abs(exponent) > 100_000:
         raise OverflowError("a number that is too large or too small")
     return Fraction((-1) ** sign * int(mantissa)) * Fraction(2) ** int(exponent)
-
-
-def _is_whole(node: Node) -> bool:
-    """Whether variables stand where only whole numbers make sense: under a factorial, or as a power of a negative."""
-    for part in walk(node):
-        if part.kind == "fn" and part.args[0] in _WHOLE and any(symbols(arg) for arg in part.args[1:]):
-            return True
-        if part.kind == "pow" and symbols(part.args[1]) and part.args[0].kind in ("num", "mul", "add"):
-            base = None if symbols(part.args[0]) else rational(part.args[0])
-            if base is not None and base < 0:
-                return True
-    return False
-
-
-def points(names: list[str], *, whole: bool) -> Iterator[dict[str, Any]]:
-    """Values for the variables: first all within (0, 1), then around and above 1, then of both signs; whole numbers
-    in falling size by name where asked, as in n over k."""
-    for index in range(len(SPANS)):
-        yield {name: _whole(name, names, index) if whole else _real(name, index) for name in names}
-
-
-def _unit(name: str, index: int) -> Fraction:
-    digest = hashlib.blake2b(f"{name} {index}".encode(), digest_size=8).digest()
-    return Fraction(int.from_bytes(digest) % 999_983 + 7, 1_000_003)
-
-
-SPANS = (
-    *[(0, 1)] * 4, *[(1, 3)] * 2, (0, 5), *[(-1, 1)] * 2, *[(-2, 2)] * 3, *[(-20, 20)] * 4, *[(-150, 150)] * 3,
-    *[(-2_000, 2_000)] * 3, *[(-10**6, 10**6)] * 2,
-)  # fmt: skip
-"""Where the points lie, one after the other."""
-
-
-def _real(name: str, index: int) -> Any:
-    """A value for a variable. Beyond 20, every other one is whole."""
-    low, high = SPANS[index]
-    scaled = low + (high - low) * _unit(name, index)
-    if high > 2 and index % 2:
-        scaled = Fraction(round(scaled) + 1 + int(97 * _unit(name, index + len(SPANS))))
-    mp = context()
-    return mp.mpf(scaled.numerator) / scaled.denominator
-
-
-def _whole(name: str, names: list[str], index: int) -> int:
-    order = {"N": 0, "n": 1, "d": 2, "m": 2, "p": 2, "q": 3, "r": 4, "k": 4, "j": 5, "i": 5}.get(name[:1], 3)
-    return int(2 + 3 * (5 - order) + int(_unit(name, index) * 3) + index % 5)

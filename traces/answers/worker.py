@@ -78,14 +78,14 @@ def read_jobs(jobs: queue.SimpleQueue[bytes]) -> None:
 
 def answer(line: bytes) -> tuple[dict[str, Any], bool]:
     """Does one job. Returns the reply, and whether this process can be trusted with another."""
-    from stillroom.traces.answers import reading, symbolic
+    from stillroom.traces.answers import grade, symbolic
     from stillroom.traces.answers.policies import Policies
 
     job = json.loads(line)
     set_alarm(float(job["limit_s"]) + GRACE_S)
     confirm = symbolic.confirm if job["prove"] else symbolic.probe
     try:
-        result = reading.rule(job["gold"], job["answer"], Policies.of(job["policies"]), confirm)
+        result = grade.rule(job["gold"], job["answer"], Policies.of(job["policies"]), confirm)
         assert result.reason is not None  # nothing is pending where it can be confirmed
         return {"reason": result.reason.value, "detail": result.detail}, True
     except MemoryError:

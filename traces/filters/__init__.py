@@ -6,10 +6,9 @@
 In a recipe's model the list is a field of type `Filters`. What each filter does is in docs/filters.md.
 """
 
-from stillroom.traces.filters.apply import Screen, apply_filters, write_rejects
+from stillroom.traces.filters.apply import RejectFiles, Screen, admits_of, apply_filters
 from stillroom.traces.filters.base import Check, Filter, FilterCount, Filtered, FilterSettings, Finding, Reject
 from stillroom.traces.filters.registry import KNOWN, Filters, FilterSpec, build_filters
-from stillroom.traces.filters.rejects import RejectFiles
 
 __all__ = [
     "KNOWN",
@@ -24,7 +23,7 @@ __all__ = [
     "Reject",
     "RejectFiles",
     "Screen",
+    "admits_of",
     "apply_filters",
     "build_filters",
-    "write_rejects",
 ]

@@ -8,21 +8,19 @@ Only what follows the thinking part is searched for answers: thinking may well t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from stillroom.sampling.records import Task
 from stillroom.sampling.words import excerpt, is_sign, tokens
 from stillroom.traces.answers.extract import find_answer
-from stillroom.traces.filters.base import Check, FilterSettings, Finding, filters
-from stillroom.traces.filters.statements import different, statements
-from stillroom.traces.traces import Trace
+from stillroom.traces.filters.base import Finding, Stateless, filters
+from stillroom.traces.filters.final_answers import different, statements
+from stillroom.traces.trace import Trace
 
 
 @filters.register
-class OneFinalAnswer(FilterSettings):
+class OneFinalAnswer(Stateless):
     """Exactly one final answer; stated again in other words is still one.
 
     Reasons: no_answer, several_answers (two that differ: the student would learn to hedge). Without any marker, a
@@ -33,11 +31,8 @@ class OneFinalAnswer(FilterSettings):
     short: ClassVar[str | None] = "markers"
     markers: tuple[str, ...] = ()
 
-    def start(self, test: Sequence[Task]) -> Check:
-        """A check without state."""
-        return self._check
-
-    def _check(self, trace: Trace) -> Finding | None:
+    def check(self, trace: Trace) -> Finding | None:
+        """Why the trace goes, or None."""
         answer = trace.answer
         values = different([found.value for found in statements(answer, self.markers)])
         if len(values) > 1:
@@ -48,18 +43,15 @@ class OneFinalAnswer(FilterSettings):
 
 
 @filters.register
-class NotAnswerOnly(FilterSettings):
+class NotAnswerOnly(Stateless):
     """At least `min_words` words and numbers beside the final answer, thinking included. Reason: answer_only."""
 
     name: Literal["not_answer_only"] = "not_answer_only"
     short: ClassVar[str | None] = "min_words"
     min_words: int = Field(default=5, ge=1)
 
-    def start(self, test: Sequence[Task]) -> Check:
-        """A check without state."""
-        return self._check
-
-    def _check(self, trace: Trace) -> Finding | None:
+    def check(self, trace: Trace) -> Finding | None:
+        """Why the trace goes, or None."""
         words = _count(trace.reasoning or "") + _count(_without_statements(trace.answer))
         if words >= self.min_words:
             return None

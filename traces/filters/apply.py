@@ -1,23 +1,30 @@
 """Applies filters to traces, counts, and keeps what was dropped with its reason.
 
 screen = Screen(build_filters(["finished", "dedup"]), test=tasks.test)
-reject = screen.look(trace)       # None: it stays
+with RejectFiles(run / "rejects") as rejects:
+    reject = screen.look(trace)       # None: it stays
+    if reject is not None:
+        rejects.add(reject)
 screen.counts
 
 filtered = apply_filters(traces, build_filters(["finished", "dedup"]), test=tasks.test)   # the same for a list
-filtered.kept, filtered.counts
-write_rejects(filtered.rejects, run / "rejects")
+filtered.kept, filtered.rejects, filtered.counts
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
-from stillroom.sampling.records import Task
-from stillroom.traces.filters.base import Filter, FilterCount, Filtered, Reject
-from stillroom.traces.filters.rejects import RejectFiles
-from stillroom.traces.traces import Trace
+from stillroom.sampling.draws import Admits
+from stillroom.sampling.records import ScoredAttempt, Task
+from stillroom.sampling.writing import remove, storable
+from stillroom.traces.filters.base import Filter, FilterCount, Filtered, Reject, Stateless, filters
+from stillroom.traces.growing import Growing
+from stillroom.traces.trace import Trace
 
 
 class Screen:
@@ -27,10 +34,10 @@ class Screen:
     tasks. Raises InputError where a filter cannot work with them.
     """
 
-    def __init__(self, filters: Sequence[Filter], *, test: Sequence[Task]) -> None:
-        self._names = [each.name for each in filters]
-        self._checks = [each.start(test) for each in filters]
-        self._seen, self._dropped = [0] * len(filters), [0] * len(filters)
+    def __init__(self, wanted: Sequence[Filter], *, test: Sequence[Task]) -> None:
+        self._names = [each.name for each in wanted]
+        self._checks = [each.start(test) for each in wanted]
+        self._seen, self._dropped = [0] * len(wanted), [0] * len(wanted)
 
     def look(self, trace: Trace) -> Reject | None:
         """Why the trace goes, or None where it stays."""
@@ -48,12 +55,24 @@ class Screen:
         return [FilterCount(*each) for each in zip(self._names, self._seen, self._dropped, strict=True)]
 
 
-def apply_filters(traces: Iterable[Trace], filters: Sequence[Filter], *, test: Sequence[Task]) -> Filtered:
+def admits_of(wanted: Sequence[Filter]) -> Admits:
+    """Whether an accepted attempt passes the filters that look at one trace at a time. The others (a duplicate, a
+    held-out task) depend on the rest of the data, and are asked when there is some."""
+    checks = [each.start(()) for each in wanted if isinstance(each, Stateless)]
+
+    def admits(task: Task, scored: ScoredAttempt) -> bool:
+        trace = Trace(task, scored.attempt, scored.verdict)
+        return all(check(trace) is None for check in checks)
+
+    return admits
+
+
+def apply_filters(traces: Iterable[Trace], wanted: Sequence[Filter], *, test: Sequence[Task]) -> Filtered:
     """Sends each trace through the filters in order (see `Screen`) and holds what stays and what goes.
 
-    The same traces and filters give the same result, and `filters` can be applied again.
+    The same traces and filters give the same result, and they can be applied again.
     """
-    screen = Screen(filters, test=test)
+    screen = Screen(wanted, test=test)
     kept: list[Trace] = []
     rejects: list[Reject] = []
     for trace in traces:
@@ -65,13 +84,57 @@ def apply_filters(traces: Iterable[Trace], filters: Sequence[Filter], *, test: S
     return Filtered(kept, rejects, screen.counts)
 
 
-def write_rejects(rejects: Iterable[Reject], folder: Path) -> list[Path]:
-    """Writes `<filter>.jsonl` for each filter that dropped something; says which files were written.
+class RejectFiles:
+    """`<filter>.jsonl` for each filter that drops something, written as it drops: each file is whole or not there.
 
-    Files of filters that dropped nothing this time are removed, so that the folder shows this run only. Raises
-    RunError where it cannot be written.
+    Files of an earlier run stay until the block ends well; then those of filters that dropped nothing are removed, so
+    that the folder shows this run only.
+
+    Raises RunError where the folder cannot be written.
     """
-    with RejectFiles(folder) as files:
-        for reject in rejects:
-            files.add(reject)
-    return files.paths
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[str, Growing] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def add(self, reject: Reject) -> None:
+        """Writes one."""
+        file = self._files.get(reject.filter)
+        if file is None:
+            file = self._files[reject.filter] = Growing(self._folder / f"{reject.filter}.jsonl")
+        with file.writing() as out:
+            out.write(_line(reject).encode())
+
+    def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
+        files = self._files.values()
+        try:
+            if kind is None:
+                for name in filters.keys() - self._files.keys():
+                    remove(self._folder / f"{name}.jsonl")
+                for file in files:
+                    file.keep()
+        finally:
+            for file in files:
+                file.discard()
+
+
+def _line(reject: Reject) -> str:
+    """A reject as a line of JSON, with what was asked, so that it can be read by itself."""
+    attempt, task = reject.trace.attempt, reject.trace.task
+    row = {
+        "task_id": attempt.task_id,
+        "question": task.messages[-1].content,
+        "gold": task.reference,
+        "index": attempt.index,
+        "reason": reject.reason,
+        "detail": reject.detail,
+        "verdict": reject.trace.verdict.state.value,
+        "finish_reason": attempt.finish_reason,
+        "completion_tokens": attempt.completion_tokens,
+        "reasoning": attempt.reasoning,
+        "text": attempt.text,
+    }
+    return storable(json.dumps(row, ensure_ascii=False)) + "\n"

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict
 
 from stillroom.sampling.records import Task
 from stillroom.sampling.registry import Registry
-from stillroom.traces.traces import Trace
+from stillroom.traces.trace import Trace
 
 
 class Finding(NamedTuple):
@@ -67,6 +67,18 @@ class FilterSettings(BaseModel):
 
 filters: Registry[FilterSettings] = Registry("filter", tag="name", where=("stillroom.traces.filters",))
 """Every filter by its name in a recipe."""
+
+
+class Stateless(FilterSettings):
+    """Base of the filters that look at one trace at a time: nothing of it is kept for the next."""
+
+    def start(self, test: Sequence[Task]) -> Check:
+        """The check, the same in every run."""
+        return self.check
+
+    def check(self, trace: Trace) -> Finding | None:
+        """Why the trace goes, or None."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)

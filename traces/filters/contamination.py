@@ -29,7 +29,7 @@ from stillroom.errors import InputError
 from stillroom.sampling.records import Task
 from stillroom.sampling.words import excerpt, is_number, is_sign, tokens
 from stillroom.traces.filters.base import Check, FilterSettings, Finding, filters
-from stillroom.traces.traces import Trace
+from stillroom.traces.trace import Trace, asked
 
 MIN_WHOLE = 8
 """Tokens from which a prompt's standing in a trace is no coincidence: the least N that Brown et al. 2020 use."""
@@ -60,7 +60,7 @@ class _Index:
     def __init__(self, test: Sequence[Task], ngram: int) -> None:
         self._ngram = ngram
         self._tasks = list(test)
-        self._prompts = [tuple(tokens(prompt_of(task))) for task in test]
+        self._prompts = [tuple(tokens(asked(task.messages))) for task in test]
         self._same = {prompt: number for number, prompt in reversed(list(enumerate(self._prompts)))}
         self._runs = _distinctive(self._prompts, ngram)
         self._heads: dict[Run, list[int]] = {}
@@ -69,7 +69,7 @@ class _Index:
                 self._heads.setdefault(prompt[:MIN_WHOLE], []).append(number)
 
     def find(self, trace: Trace) -> Finding | None:
-        prompt = tuple(tokens(prompt_of(trace.task)))
+        prompt = tuple(tokens(asked(trace.task.messages)))
         if prompt in self._same:
             return self._finding("same_prompt", self._same[prompt], prompt)
         for text in (prompt, tuple(tokens(trace.full_text))):
@@ -94,11 +94,6 @@ class _Index:
     def _finding(self, reason: str, number: int, matched: Run) -> Finding:
         task = self._tasks[number]
         return Finding(reason, f"test task {task.id} ({task.source}): {excerpt(' '.join(matched), 160)}")
-
-
-def prompt_of(task: Task) -> str:
-    """What a task asks: its user turns. A system prompt is the same for all tasks and says nothing."""
-    return "\n".join(message.content for message in task.messages if message.role == "user")
 
 
 def _distinctive(prompts: Sequence[Run], ngram: int) -> dict[Run, int]:

@@ -31,7 +31,7 @@ from stillroom.sampling.records import Task
 from stillroom.sampling.similarity import MAX_WORDS, PERMUTATIONS, SEED, SHINGLE, bands, datasketch
 from stillroom.sampling.words import tokens
 from stillroom.traces.filters.base import Check, FilterSettings, Finding, filters
-from stillroom.traces.traces import Trace
+from stillroom.traces.trace import Trace
 
 
 @filters.register

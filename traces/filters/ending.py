@@ -8,30 +8,25 @@ A cut attempt teaches a student to stop in the middle, or never to stop.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
-from stillroom.sampling.records import Task
 from stillroom.sampling.thinking import CLOSE, OPEN
 from stillroom.sampling.words import excerpt
-from stillroom.traces.filters.base import Check, FilterSettings, Finding, filters
-from stillroom.traces.traces import Trace
+from stillroom.traces.filters.base import Finding, Stateless, filters
+from stillroom.traces.trace import Trace
 
 _REASONS = {"length": "truncated", "content_filter": "content_filtered", "unknown": "unknown_end"}
 
 
 @filters.register
-class Finished(FilterSettings):
+class Finished(Stateless):
     """Reasons: truncated, content_filtered, unknown_end, thinking_not_closed, thinking_tag_in_answer, empty."""
 
     name: Literal["finished"] = "finished"
     unknown: Literal["drop", "keep"] = "drop"
 
-    def start(self, test: Sequence[Task]) -> Check:
-        """A check without state."""
-        return self._check
-
-    def _check(self, trace: Trace) -> Finding | None:
+    def check(self, trace: Trace) -> Finding | None:
+        """Why the trace goes, or None."""
         finish = trace.attempt.finish_reason
         if finish != "stop" and not (finish == "unknown" and self.unknown == "keep"):
             detail = f"finish reason {finish!r} after {trace.attempt.completion_tokens:,} tokens"

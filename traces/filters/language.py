@@ -23,8 +23,8 @@ from pydantic import Field
 from stillroom.errors import MissingExtra
 from stillroom.sampling.records import Task
 from stillroom.sampling.words import excerpt
-from stillroom.traces.filters.base import Check, FilterSettings, Finding, filters
-from stillroom.traces.traces import Trace
+from stillroom.traces.filters.base import Check, Finding, Stateless, filters
+from stillroom.traces.trace import Trace
 
 _NAMES = """
     Latin Greek Cyrillic Armenian Hebrew Arabic Syriac Thaana Devanagari Bengali Gurmukhi Gujarati Oriya Tamil Telugu
@@ -41,7 +41,7 @@ _MAX_GREEK = 2
 
 
 @filters.register
-class OneLanguage(FilterSettings):
+class OneLanguage(Stateless):
     """Reason: other_script. `max_share`: letters of scripts not in the prompt, of all letters."""
 
     name: Literal["one_language"] = "one_language"
@@ -49,11 +49,12 @@ class OneLanguage(FilterSettings):
     max_share: float = Field(default=0.005, ge=0, lt=1)
 
     def start(self, test: Sequence[Task]) -> Check:
-        """A check without state. Raises MissingExtra where the package regex is not installed."""
+        """Raises MissingExtra where the package regex is not installed."""
         _regex()
-        return self._check
+        return self.check
 
-    def _check(self, trace: Trace) -> Finding | None:
+    def check(self, trace: Trace) -> Finding | None:
+        """Why the trace goes, or None."""
         runs = _runs(trace.full_text)
         allowed = _allowed(" ".join(message.content for message in trace.task.messages)) or _most_used(runs)
         foreign = [(script, run) for script, run in runs if script not in allowed and not _spared(script, run)]

@@ -7,14 +7,13 @@ The student's tokenizer may count otherwise: what must fit the student's context
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from stillroom.sampling.records import Attempt, Task
-from stillroom.traces.filters.base import Check, FilterSettings, Finding, filters
-from stillroom.traces.traces import Trace
+from stillroom.sampling.records import Attempt
+from stillroom.traces.filters.base import Finding, Stateless, filters
+from stillroom.traces.trace import Trace
 
 _BYTES_PER_TOKEN = 4  # the rule of thumb that the recorded teacher uses too
 
@@ -25,35 +24,29 @@ class _Count(NamedTuple):
 
 
 @filters.register
-class MaxTokens(FilterSettings):
+class MaxTokens(Stateless):
     """At most `limit` completion tokens. Reason: too_long."""
 
     name: Literal["max_tokens"] = "max_tokens"
     short: ClassVar[str | None] = "limit"
     limit: int = Field(ge=1)
 
-    def start(self, test: Sequence[Task]) -> Check:
-        """A check without state."""
-        return self._check
-
-    def _check(self, trace: Trace) -> Finding | None:
+    def check(self, trace: Trace) -> Finding | None:
+        """Why the trace goes, or None."""
         count, said = _tokens(trace.attempt)
         return Finding("too_long", f"{said} tokens, the limit is {self.limit:,}") if count > self.limit else None
 
 
 @filters.register
-class MinTokens(FilterSettings):
+class MinTokens(Stateless):
     """At least `limit` completion tokens. Reason: too_short."""
 
     name: Literal["min_tokens"] = "min_tokens"
     short: ClassVar[str | None] = "limit"
     limit: int = Field(ge=1)
 
-    def start(self, test: Sequence[Task]) -> Check:
-        """A check without state."""
-        return self._check
-
-    def _check(self, trace: Trace) -> Finding | None:
+    def check(self, trace: Trace) -> Finding | None:
+        """Why the trace goes, or None."""
         count, said = _tokens(trace.attempt)
         return Finding("too_short", f"{said} tokens, the least is {self.limit:,}") if count < self.limit else None
 

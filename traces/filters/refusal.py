@@ -9,27 +9,22 @@ everyday word ("we cannot divide by zero", "it cannot be determined").
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-from stillroom.sampling.records import Task
 from stillroom.sampling.refusals import is_refusal
 from stillroom.sampling.words import excerpt
-from stillroom.traces.filters.base import Check, FilterSettings, Finding, filters
-from stillroom.traces.traces import Trace
+from stillroom.traces.filters.base import Finding, Stateless, filters
+from stillroom.traces.trace import Trace
 
 
 @filters.register
-class NotRefused(FilterSettings):
+class NotRefused(Stateless):
     """Reason: refused. `phrases`: further phrases that are a refusal where an answer begins with them."""
 
     name: Literal["not_refused"] = "not_refused"
     short: ClassVar[str | None] = "phrases"
     phrases: tuple[str, ...] = ()
 
-    def start(self, test: Sequence[Task]) -> Check:
-        """A check without state."""
-        return self._check
-
-    def _check(self, trace: Trace) -> Finding | None:
+    def check(self, trace: Trace) -> Finding | None:
+        """Why the trace goes, or None."""
         return Finding("refused", excerpt(trace.answer)) if is_refusal(trace.answer, self.phrases) else None

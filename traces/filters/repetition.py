@@ -21,10 +21,9 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field
 
-from stillroom.sampling.records import Task
 from stillroom.sampling.words import excerpt
-from stillroom.traces.filters.base import Check, FilterSettings, Finding, filters
-from stillroom.traces.traces import Trace
+from stillroom.traces.filters.base import Finding, Stateless, filters
+from stillroom.traces.trace import Trace
 
 MAX_UNIT = 64
 """Tokens of the longest unit that is looked for as a loop."""
@@ -46,7 +45,7 @@ class _Loop(NamedTuple):
 
 
 @filters.register
-class NoRepetition(FilterSettings):
+class NoRepetition(Stateless):
     """No loops. Reasons: loop, repeated_phrases. Lengths are in tokens: words, digits, signs."""
 
     name: Literal["no_repetition"] = "no_repetition"
@@ -56,11 +55,8 @@ class NoRepetition(FilterSettings):
     share: float = Field(default=0.5, gt=0, le=1)
     min_tokens: int = Field(default=200, ge=1)
 
-    def start(self, test: Sequence[Task]) -> Check:
-        """A check without state."""
-        return self._check
-
-    def _check(self, trace: Trace) -> Finding | None:
+    def check(self, trace: Trace) -> Finding | None:
+        """Why the trace goes, or None."""
         words = _TOKEN.findall(_without_drawings(trace.full_text.casefold()))[:MAX_TOKENS]
         return self._loop(words) or self._phrases(words)
 

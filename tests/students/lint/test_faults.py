@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from stillroom.errors import TrainingError
 from stillroom.sampling.records import State, Task, Verdict, user
 from stillroom.students.lint import LintReport, Vocabulary, lint_pairs, lint_sft, lint_tokenizers
-from stillroom.students.lint.meanings import MEANINGS
+from stillroom.students.lint.catalogue import meanings
 from stillroom.students.methods.dpo import Dpo
 from stillroom.students.methods.registry import Student, StudentSettings
 from stillroom.students.methods.sft import Sft
@@ -323,7 +323,7 @@ def test_an_error_stops_the_run_and_says_what_to_do_and_a_warning_does_not(
     if "unused" in fault.tokens:
         monkeypatch.setattr("stillroom.students.encoding.PADS", ())
     report = lint_sft(fault.rows, student(**fault.settings), tokenizer=build(fault, make_tokenizer), **fault.more)
-    errors = [found for found in report.findings if MEANINGS[found.name].severity == "error"]
+    errors = [found for found in report.findings if meanings()[found.name].severity == "error"]
     if not errors:
         report.raise_if_errors()
         return
@@ -461,7 +461,7 @@ def test_everything_that_can_be_found_was_seeded() -> None:
     seeded = set[str]().union(
         *(fault.found for fault in FAULTS.values()), *PAIR_FAULTS.values(), *TEACHER_FAULTS.values()
     )
-    assert seeded == set(MEANINGS)
+    assert seeded == set(meanings())
 
 
 GOOD: dict[str, tuple[list[Row], str]] = {

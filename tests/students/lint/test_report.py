@@ -16,7 +16,7 @@ from stillroom.errors import MissingFile
 from stillroom.students.encoding import encode_rows, prepare_tokenizer
 from stillroom.students.lint import LintLimits, LintReport, MaskedRow, lint_pairs, lint_sft, mask_page, mask_text
 from stillroom.students.lint.masks import LONGEST, Stretch
-from stillroom.students.lint.student import pair_collator, sft_collator
+from stillroom.students.lint.tokenizer_setup import pair_collator, sft_collator
 from stillroom.students.methods.dpo import Dpo
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.methods.sft import Sft
@@ -229,9 +229,9 @@ def test_in_the_terminal_prompt_is_dim_loss_green_special_bold_padding_red(
 
 
 def test_a_long_stretch_is_cut_in_the_middle(row: Any, tiny: Path) -> None:
-    from stillroom.students.lint.looks import Fed, Look
     from stillroom.students.lint.masks import masked
-    from stillroom.students.lint.student import student_of
+    from stillroom.students.lint.rendered_rows import Fed, Look
+    from stillroom.students.lint.tokenizer_setup import student_of
 
     student = student_of(Sft(model=str(tiny)))
     ids = student.tokenizer("x" * 5000)["input_ids"]

@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from stillroom.traces.answers.budget import Spent, allowance, spend
+from stillroom.traces.answers.grade import judge, rule
 from stillroom.traces.answers.policies import Policies
-from stillroom.traces.answers.reading import judge, rule
 from stillroom.traces.answers.records import Reason
 
 SUMS = r"\sum_{k=1}^{300}\sum_{j=1}^{300} kj"

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from stillroom.traces.answers import AnswerChecker, Reason
 from stillroom.traces.answers.extract import find_answer
+from stillroom.traces.answers.grade import Ruling
+from stillroom.traces.answers.grade import judge as judge_by
 from stillroom.traces.answers.policies import Policies
-from stillroom.traces.answers.reading import Ruling
-from stillroom.traces.answers.reading import judge as judge_by
 
 EQUALITY = Policies(worked_out="any")
 """These are laws of what is equal. What is worked out is asked of the answer alone, and differs by side."""

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from stillroom.errors import InputError
+from stillroom.traces.answers.grade import Ruling, judge
 from stillroom.traces.answers.policies import Policies, choices
-from stillroom.traces.answers.reading import Ruling, judge
 from stillroom.traces.answers.records import Reason
 
 EQUAL, DIFFERENT, OPEN = Reason.EQUAL, Reason.DIFFERENT, Reason.NEEDS_POLICY

@@ -7,8 +7,9 @@ import pytest
 from stillroom.traces.answers.numeric import context
 from stillroom.traces.answers.parser import read
 from stillroom.traces.answers.policies import Policies
+from stillroom.traces.answers.probing import agree_deeply, points
 from stillroom.traces.answers.tree import Node
-from stillroom.traces.answers.values import Answer, Pending, Rules, agree_deeply, compare_values, points
+from stillroom.traces.answers.values import Answer, Pending, Rules, compare_values
 
 
 def both(one: str, other: str, **policies: str) -> Answer:

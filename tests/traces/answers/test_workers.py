@@ -92,13 +92,6 @@ async def test_time_limits_hold_under_asyncio_and_the_loop_goes_on(quick: Answer
     assert (await quick.acheck("1/2", "x" * 30_000 + "\n#### 0.5")).reason == Reason.EQUAL
 
 
-async def test_many_under_asyncio_are_in_their_order_and_as_without(quick: AnswerChecker) -> None:
-    quick.timeout_s = 60
-    pairs = [(str(k), str(k + k % 2)) for k in range(20)] + [PAIR]
-    assert [v.reason for v in await quick.acheck_many(pairs)] == [v.reason for v in quick.check_many(pairs)]
-    assert [v.reason for v in await quick.acheck_many(pairs[:2])] == [Reason.EQUAL, Reason.DIFFERENT]
-
-
 def test_a_worker_killed_from_outside_costs_one_verdict() -> None:
     with AnswerChecker(workers=1, timeout_s=60) as checker, ThreadPoolExecutor(1) as threads:
         checker.warm()

@@ -8,7 +8,7 @@ import pytest
 
 from stillroom.sampling.records import Attempt, FinishReason, State, Task, Verdict, user
 from stillroom.traces.filters import Finding, apply_filters, build_filters
-from stillroom.traces.traces import Trace
+from stillroom.traces.trace import Trace
 
 
 class MakeTrace(Protocol):

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stillroom.errors import RunError
-from stillroom.traces.filters import apply_filters, build_filters, write_rejects
+from stillroom.traces.filters import RejectFiles, apply_filters, build_filters
 
 SPEC: list[Any] = ["finished", {"max_tokens": 50}, "one_final_answer", "no_repetition", "dedup"]
 
@@ -72,9 +72,10 @@ def test_rejects_are_written_by_filter_and_old_ones_go(make_trace: Any, tmp_path
     (tmp_path / "notes.jsonl").write_text("the user's own")
     bad = make_trace("Zahl \ud800 因此\n\x00", reasoning="why", finish="length", index=3)
     done = apply_filters([bad], build_filters(["finished"]), test=[])
-    [path] = write_rejects(done.rejects, tmp_path)
+    with RejectFiles(tmp_path) as files:
+        files.add(done.rejects[0])
     assert sorted(item.name for item in tmp_path.iterdir()) == ["finished.jsonl", "notes.jsonl"]
-    [line] = path.read_text(encoding="utf-8").splitlines()
+    [line] = (tmp_path / "finished.jsonl").read_text(encoding="utf-8").splitlines()
     row = json.loads(line)
     assert (row["task_id"], row["index"], row["reason"]) == ("t", 3, "truncated")
     assert row["text"] == "Zahl � 因此\n\x00"
@@ -84,8 +85,8 @@ def test_rejects_are_written_by_filter_and_old_ones_go(make_trace: Any, tmp_path
 def test_a_folder_that_cannot_be_written_is_a_run_error(make_trace: Any, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = apply_filters([make_trace("", index=3)], build_filters(["finished"]), test=[])
-    with pytest.raises(RunError, match="cannot write"):
-        write_rejects(done.rejects, tmp_path / "file" / "rejects")
+    with pytest.raises(RunError, match="cannot write"), RejectFiles(tmp_path / "file" / "rejects") as files:
+        files.add(done.rejects[0])
 
 
 HOSTILE = {

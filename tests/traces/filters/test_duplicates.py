@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stillroom.sampling.words import tokens
 from stillroom.traces.filters import Screen, apply_filters, build_filters
-from stillroom.traces.traces import Trace
+from stillroom.traces.trace import Trace
 
 LONG = (
     "Nine boxes hold two eggs each. Two eggs in each of nine boxes make nine times two eggs. Nine times two is the "

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stillroom.traces.filters import apply_filters, build_filters
-from stillroom.traces.traces import Trace
+from stillroom.traces.trace import Trace
 
 DATA = Path(os.environ.get("STILLROOM_DATA", Path(__file__).parents[4] / "shared" / "data"))
 COLUMNS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")

@@ -1,0 +1,168 @@
+"""Pairs of answers with a human label: what a judge is calibrated on.
+
+Two forms are read. A user's own file is JSON Lines, one pair a line, other fields go to the task's metadata:
+
+    {"prompt": "Say hello.", "a": "Hello.", "b": "Goodbye.", "label": "a", "id": "1"}
+
+`label` is a, b or tie; `id` may be left out. LLMBar's file is one JSON array of `input`, `output_1`, `output_2`,
+`label` (1 or 2); `LLMBar_Natural.json` becomes the tasks `LLMBar/Natural/0`, `LLMBar/Natural/1`, and so on.
+
+What it refuses, all at once and with file and line: rows that are no pairs, labels of another kind, an id twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stillroom.errors import InputError, MissingFile
+from stillroom.sampling.records import Attempt, Task, user
+
+Label = Literal["a", "b", "tie"]
+_SHOWN = 10  # bad rows named in one message
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPair:
+    """Two answers to one task, and which of them people found better. `task.id` names the pair."""
+
+    task: Task
+    a: Attempt
+    b: Attempt
+    label: Label
+
+
+class _Row(BaseModel):
+    """A line of a user's file."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    prompt: Annotated[str, Field(min_length=1)]
+    a: str
+    b: str
+    label: Label
+    id: str | int | None = None
+
+
+class _LlmBarRow(BaseModel):
+    """An item of LLMBar."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    input: Annotated[str, Field(min_length=1)]
+    output_1: str
+    output_2: str
+    label: Literal[1, 2]
+
+
+class _Found(NamedTuple):
+    line: int
+    value: Any
+
+
+def load_labelled(path: Path) -> tuple[LabelledPair, ...]:
+    """The pairs of a file of either form. Raises MissingFile, or InputError naming file and line of what is wrong."""
+    if not path.is_file():
+        raise MissingFile(f"the labelled pairs {path} are not there: correct the path")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 (byte {error.start}): convert it to UTF-8") from error
+    llmbar = text.lstrip().startswith("[")
+    rows = _items(path, text) if llmbar else _lines(path, text)
+    pairs, wrong = _pairs(path, rows, llmbar=llmbar)
+    if wrong:
+        more = f"\n  and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        raise InputError(f"{path}: {len(wrong)} rows are no labelled pairs:\n  " + "\n  ".join(wrong[:_SHOWN]) + more)
+    if not pairs:
+        raise InputError(f"{path} holds no labelled pairs: give one object with prompt, a, b and label per line")
+    return tuple(pairs)
+
+
+def dataset_name(path: Path) -> str:
+    """What LLMBar calls the data of a file: `LLMBar/Adversarial/GPTInst` for `LLMBar_Adversarial_GPTInst.json`."""
+    return path.stem.replace("_", "/")
+
+
+def _pairs(path: Path, rows: Iterator[_Found], *, llmbar: bool) -> tuple[list[LabelledPair], list[str]]:
+    pairs: list[LabelledPair] = []
+    wrong: list[str] = []
+    lines: dict[str, int] = {}
+    for index, row in enumerate(rows):
+        source = f"{path.name}:{row.line}"
+        try:
+            pair = _llmbar(path, index, source, row.value) if llmbar else _own(source, row.value)
+        except ValueError as error:
+            wrong.append(f"{source}: {_reason(error)}")
+            continue
+        if (first := lines.setdefault(pair.task.id, row.line)) != row.line:
+            wrong.append(f"{source}: the id {pair.task.id!r} is that of line {first}")
+        pairs.append(pair)
+    return pairs, wrong
+
+
+def _own(source: str, value: Any) -> LabelledPair:
+    if isinstance(value, ValueError):
+        raise value
+    row = _Row.model_validate(value)
+    name = source if row.id is None else str(row.id)
+    return _pair(Task(name, user(row.prompt), None, source, dict(row.model_extra or {})), row.a, row.b, row.label)
+
+
+def _llmbar(path: Path, index: int, source: str, value: Any) -> LabelledPair:
+    row = _LlmBarRow.model_validate(value)
+    task = Task(f"{dataset_name(path)}/{index}", user(row.input), None, source)
+    return _pair(task, row.output_1, row.output_2, "a" if row.label == 1 else "b")
+
+
+def _pair(task: Task, a: str, b: str, label: Label) -> LabelledPair:
+    first, second = (
+        Attempt(task.id, i, text, None, "stop", 0, 0, None, 0.0, "labelled") for i, text in enumerate((a, b))
+    )
+    return LabelledPair(task, first, second, label)
+
+
+def _lines(path: Path, text: str) -> Iterator[_Found]:
+    """The objects of JSON Lines. A line that is no JSON is given as its error, to be told with the others."""
+    for number, line in enumerate(text.split("\n"), start=1):  # not splitlines: a text may hold U+2028
+        if line.strip():
+            try:
+                yield _Found(number, json.loads(line))
+            except (ValueError, RecursionError) as error:
+                yield _Found(number, ValueError(f"not JSON: {error}"))
+
+
+def _items(path: Path, text: str) -> Iterator[_Found]:
+    """The items of a JSON array, each with the line on which it begins. Raises InputError where it breaks off."""
+    decoder = json.JSONDecoder()
+    at = _skip(text, text.index("[") + 1)
+    while at < len(text) and text[at] != "]":
+        line = text.count("\n", 0, at) + 1
+        try:
+            value, at = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}:{line}: the item that begins here is not JSON: {error}") from error
+        yield _Found(line, value)
+        at = _skip(text, at)
+        if at < len(text) and text[at] == ",":
+            at = _skip(text, at + 1)
+    if at >= len(text):
+        raise InputError(f"{path}: the array is not closed: the file is cut off")
+
+
+def _skip(text: str, at: int) -> int:
+    while at < len(text) and text[at] in " \t\r\n":
+        at += 1
+    return at
+
+
+def _reason(error: ValueError) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    parts = ((".".join(map(str, e["loc"])) or "row", e["msg"]) for e in error.errors(include_url=False))
+    return "; ".join(f"{where}: {what}" for where, what in parts)

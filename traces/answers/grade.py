@@ -1,0 +1,352 @@
+r"""From two texts to a verdict: find the answers, refuse what is too large, read them, compare them.
+
+Only formulas that agree wherever they were tried, and are not proven the same, are left for a worker to confirm.
+
+>>> judge("#### 18", "The answer is $18.").reason
+<Reason.EQUAL: 'equal'>
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import NamedTuple
+
+from stillroom.traces.answers.budget import CALLER, READING, WORKER, Spent, allowance
+from stillroom.traces.answers.compare import compare
+from stillroom.traces.answers.extract import OUTSIDE, find_answer
+from stillroom.traces.answers.lexer import Unreadable, plain, unreadable
+from stillroom.traces.answers.limits import MAX_TEXT, over_limit
+from stillroom.traces.answers.normalise import in_symbols
+from stillroom.traces.answers.parser import parse
+from stillroom.traces.answers.policies import Policies
+from stillroom.traces.answers.records import Reason
+from stillroom.traces.answers.restated import restated
+from stillroom.traces.answers.tree import Node, walk
+from stillroom.traces.answers.values import Answer, Confirm, Pending, Rules
+from stillroom.traces.answers.worked_out import worked_out
+
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
+_WRAPPER = re.compile(r"\\(?:text(?:bf|rm|it|sf|normal)?|math(?:rm|bf|sf)|mbox)\s*\{([^{}]*)\}|\$|\*\*")
+_CHOICE = re.compile(
+    r"(?:(?:option|choice|answer)\s*:?\s*)?(?:\(\s*([A-J])\s*\)|([A-J])\s*[).:](?=\s|$)|([A-J])(?=\s*\.?$))[\s.:~\\]*(.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_MORE = re.compile(r"\s*(?:[,;^+\-*/=&_!]|(?:and|or)\b)|.*(?:\([A-J]\)|\b[A-J][).:](?:\s|$))", re.DOTALL)
+# What says of a choice that it is not meant, or is not the only one: "(A) is false", "(A) through (C)", "(A)?".
+_DENIED = re.compile(
+    r"^\W*(?:(?:is|was|are|can|could|may|might|must|should|does|would|has|isn'?t|cannot)\b|through\b|thru\b|if\b|unless\b"
+    r"|(?:to|plus|minus|up to)\s+\(?[A-J]\b|(?:false|wrong|incorrect|invalid|not|no|maybe|perhaps|rejected)\W*$)"
+    r"|\b(?:is|are|was) (?:false|wrong|incorrect|invalid|ruled out|not (?:right|correct|true|it))\b|\?\s*$",
+    re.IGNORECASE,
+)
+_CAPITALS = re.compile(r"[A-Z]{3,}")  # letters in their order, not a product
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_COMMA = re.compile(r"([-+]?)([0-9]+),([0-9]+)((?:[^0-9,].*)?)", re.DOTALL)
+
+
+class Found(NamedTuple):
+    """An answer as it was found. `text` is "" where `reason` says why it cannot be read. `taken`: nothing
+    marked it."""
+
+    text: str
+    reason: Reason | None = None
+    why: str = ""
+    taken: bool = False
+
+
+class Ruling(NamedTuple):
+    """What is said of a pair. `reason` None: the formulas agree wherever tried, and a worker is to confirm it.
+
+    `answer`: the answer that was read. `why`: what decided, or what stood in the way. `policies`: those that decided.
+    `asked`: a policy was asked whether the answer may be read so.
+    """
+
+    reason: Reason | None
+    answer: str
+    why: str = ""
+    policies: tuple[str, ...] = ()
+    asked: bool = False
+
+    @property
+    def detail(self) -> str:
+        """One line for people."""
+        notes = "; ".join(
+            filter(
+                None,
+                (
+                    self.why if not self.why.startswith("policy ") else "",
+                    *(f"policy {name}" for name in self.policies),
+                ),
+            )
+        )
+        shown = self.answer.removesuffix(OUTSIDE)
+        return f"{shown} ({notes})" if notes and shown else shown or notes
+
+
+def judge(gold: str, answer: str, policies: Policies | None = None) -> Ruling:
+    """Judges a gold and a whole completion, as far as that goes without a worker."""
+    found = located(gold, answer, policies or _DEFAULT)
+    return found.ruling or also(rule(found.gold, found.answer, policies or _DEFAULT), found.policies)
+
+
+def also(ruling: Ruling, policies: tuple[str, ...]) -> Ruling:
+    """The ruling, with more policies that led to it."""
+    return ruling._replace(policies=(*ruling.policies, *policies)) if policies else ruling
+
+
+class Located(NamedTuple):
+    """Both answers as they were found; `ruling` where one was not, or cannot be read. `policies`:
+    those by which they were found."""
+
+    gold: str
+    answer: str
+    ruling: Ruling | None
+    policies: tuple[str, ...] = ()
+
+
+def located(gold: str, answer: str, policies: Policies) -> Located:
+    """Finds the answers of a gold and of a whole completion."""
+    one = locate(gold, Reason.UNPARSED_GOLD, Reason.UNPARSED_GOLD, policies.unmarked)
+    if one.reason is not None:
+        return Located("", "", Ruling(one.reason, "", f"gold: {one.why}"))
+    other = locate(answer, Reason.NO_ANSWER, Reason.UNPARSED_ANSWER, policies.unmarked)
+    if other.reason is not None:
+        return Located("", "", Ruling(other.reason, "", other.why))
+    last = policies.unmarked == "last" and (one.taken or other.taken)
+    return Located(one.text, other.text, None, ("unmarked=last",) if last else ())
+
+
+_DEFAULT = Policies()
+
+
+def locate(text: str, missing: Reason, unread: Reason, unmarked: str = "line") -> Found:
+    """Finds the answer of a text, and refuses what cannot be read at all or is too large."""
+    if len(text) > MAX_TEXT:
+        return Found("", Reason.OVER_LIMIT, f"{len(text):,} characters, the limit is {MAX_TEXT:,}")
+    found = find_answer(text, last=unmarked == "last")
+    if found is None or not found.strip():
+        return Found("", missing, "no final answer")
+    too_large = over_limit(found)
+    if too_large:
+        return Found("", Reason.OVER_LIMIT, too_large)
+    why = unreadable(found)
+    if why:
+        return Found("", unread, why)
+    return Found(found.strip(), taken=unmarked == "last" and find_answer(text) != found)
+
+
+def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = None) -> Ruling:
+    """Judges two answers as they were found."""
+    if _INTEGER.fullmatch(gold) and _INTEGER.fullmatch(answer):
+        return Ruling(Reason.EQUAL if int(gold) == int(answer) else Reason.DIFFERENT, answer)
+    letters = _letters(gold, answer)
+    if letters is not None:
+        return Ruling(Reason.EQUAL if letters else Reason.DIFFERENT, answer)
+    one, other = _read(gold), _read(answer)
+    for side, unread in ((one, Reason.UNPARSED_GOLD), (other, Reason.UNPARSED_ANSWER)):
+        if isinstance(side, Found):
+            return Ruling(side.reason or unread, "", side.why)
+    assert not isinstance(one, Found)
+    assert not isinstance(other, Found)
+    ruling = _ruled(one, other, answer, policies, confirm)
+    if ruling.reason is Reason.EQUAL and policies.worked_out != "any":
+        is_done = partial(worked_out, _formula(gold), _formula(answer))
+        ruling = _held_to(is_done, ruling, policies, "it is left to work out")
+    if ruling.reason is Reason.DIFFERENT:
+        prose = is_prose(gold) or is_prose(answer)
+        return ruling._replace(reason=Reason.NEEDS_POLICY, why="prose") if prose else ruling
+    if is_reduced(gold) == is_reduced(answer):
+        return ruling
+    reason = {"any": ruling.reason, "required": Reason.DIFFERENT}.get(policies.lowest_terms, Reason.NEEDS_POLICY)
+    return ruling._replace(reason=reason, policies=(*ruling.policies, f"lowest_terms={policies.lowest_terms}"))
+
+
+def not_restated(ruling: Ruling, gold: str, answer: str, prompt: str, policies: Policies) -> Ruling:
+    """The ruling on two answers as they were found, with a look at the prompt: what only restates it is no answer."""
+    if ruling.reason is not Reason.EQUAL or not prompt or policies.worked_out == "any":
+        return ruling
+    repeats = partial(restated, _formula(gold), _formula(answer), prompt)
+    return _held_to(lambda: not repeats(), ruling, policies, "it stands in the prompt")
+
+
+def _formula(text: str) -> str:
+    """What stands behind the letter of a choice, or else the text."""
+    choice = _choice(text)
+    return choice.text if choice is not None and choice.text else text.removesuffix(OUTSIDE)
+
+
+def _held_to(is_done: Callable[[], bool], ruling: Ruling, policies: Policies, why: str) -> Ruling:
+    """The ruling on a right answer, or that it is not worked out, and why."""
+    try:
+        with allowance(CALLER):
+            if is_done():
+                return ruling
+    except (Spent, OverflowError, RecursionError, ValueError) as large:
+        return ruling._replace(reason=Reason.OVER_LIMIT, why=str(large))
+    reason = Reason.NOT_WORKED_OUT if policies.worked_out == "required" else Reason.NEEDS_POLICY
+    return ruling._replace(reason=reason, why=why, policies=(*ruling.policies, f"worked_out={policies.worked_out}"))
+
+
+_WORD = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}")
+PROSE = 5
+"""Words that make a text prose, which may say more than was read."""
+
+
+def is_prose(text: str) -> bool:
+    """Whether an answer is a sentence. Nothing that was read into one is evidence against it."""
+    return len(_WORD.findall(text)) >= PROSE
+
+
+_FRACTION = re.compile(
+    r"\\[dtc]?frac\s*+\{?+\s*+-?([0-9]+)\s*+\}?+\s*+\{?+\s*+-?([0-9]+)"
+    r"|(?<![0-9.])([0-9]+)\s*+/\s*+([0-9]+)(?![0-9.])"
+)
+
+
+def is_reduced(text: str) -> bool:
+    """Whether every fraction of integers in an answer is in its lowest terms."""
+    pairs = [[int(part[-400:]) for part in match if part] for match in _FRACTION.findall(text)]
+    return all(len(pair) < 2 or (math.gcd(*pair) == 1 and pair[1] != 1) for pair in pairs)
+
+
+def _ruled(one: Readings, other: Readings, answer: str, policies: Policies, confirm: Confirm | None) -> Ruling:
+    """By the readings of both sides, the first of each foremost: the same if any two are, by policy. What takes more
+    work than is done here is left to a worker."""
+    try:
+        with allowance(CALLER if confirm is None else WORKER):
+            return _of_readings(one, other, answer, policies, confirm)
+    except Spent as much:
+        return Ruling(None, answer) if confirm is None else Ruling(Reason.OVER_LIMIT, answer, str(much))
+
+
+def _of_readings(one: Readings, other: Readings, answer: str, policies: Policies, confirm: Confirm | None) -> Ruling:
+    best: Ruling | None = None
+    for first in one:
+        for second in other:
+            try:
+                found = _compared(first, second, answer, Rules(policies, confirm))
+            except Pending:
+                return Ruling(None, answer)
+            except (OverflowError, RecursionError, ValueError) as large:  # ValueError: more digits than Python prints
+                return Ruling(Reason.OVER_LIMIT, answer, str(large))
+            if found.reason is Reason.EQUAL:
+                return found
+            if best is None or (found.asked and best.reason is Reason.DIFFERENT):
+                best = found
+    assert best is not None
+    return best
+
+
+def _compared(first: Reading, second: Reading, answer: str, rules: Rules) -> Ruling:
+    """Two readings; those beside the plain one by the policy that allows them."""
+    same = compare(first.node, second.node, rules)
+    asked = [reading.policy for reading in (first, second) if reading.policy and same.same is True]
+    for policy in asked:
+        same = rules.decide(policy, _ANOTHER[policy])
+    if same.same is False and any(_is_unknown(part) for side in (first, second) for part in walk(side.node)):
+        same = Answer(None, "a command that is not known, or is not worked out")
+    return Ruling(_REASONS[same.same], answer, same.why, tuple(sorted(rules.used)), bool(asked))
+
+
+def _is_unknown(node: Node) -> bool:
+    """A command that is not known, or a line over more than letters: of a complex number, a decimal, a statement."""
+    name = str(node.args[0]) if node.kind == "sym" else ""
+    return name.startswith("\\") or (name.startswith("overline:") and not name.removeprefix("overline:").isalpha())
+
+
+_ANOTHER: dict[str, dict[str, bool | None]] = {
+    "decimal_comma": {"either": True, "list": False},
+    "percent": {"value": True, "bare": True, "strict": False},
+}
+_REASONS = {True: Reason.EQUAL, False: Reason.DIFFERENT, None: Reason.NEEDS_POLICY}
+
+
+class Reading(NamedTuple):
+    """One way to read an answer. `policy`: the one that allows it, or "" for the plain one."""
+
+    node: Node
+    policy: str = ""
+
+
+Readings = tuple[Reading, ...]
+
+
+REMEMBERED = 128
+"""Characters up to which what an answer may be read as is remembered: a tree is some hundred times as large."""
+
+
+def _read(text: str) -> Readings | Found:
+    """What a text may be read as, the plain reading first, or why it cannot be read."""
+    try:
+        with allowance(READING):
+            return _read_short(text) if len(text) <= REMEMBERED else _read_any(text)
+    except Spent as much:
+        return Found("", Reason.OVER_LIMIT, str(much))
+
+
+def _read_any(text: str) -> Readings | Found:
+    if _DATE.fullmatch(text) or _CAPITALS.fullmatch(text):
+        return (Reading(Node("text", (text,))),)
+    try:
+        first = Reading(in_symbols(parse(plain(text))))
+    except Unreadable as why:
+        return Found("", None, f"{text[:120]}: {why}")
+    except (OverflowError, RecursionError) as large:
+        return Found("", Reason.OVER_LIMIT, str(large))
+    return (first, *_other_readings(text, first.node))
+
+
+_read_short = lru_cache(maxsize=4_096)(_read_any)
+
+
+def _other_readings(text: str, first: Node) -> Readings:
+    """A percent sign outside of the box left out; the text of a choice; a decimal comma."""
+    choice = _choice(text)
+    if choice is not None and choice.text:
+        try:
+            return (Reading(in_symbols(parse(plain(choice.text)))),)
+        except (Unreadable, OverflowError):
+            return ()
+    if text.endswith(OUTSIDE) and first.kind == "percent":
+        return (Reading(first.args[0], "percent"),)
+    comma = _COMMA.fullmatch(plain(text).strip())
+    if not comma or first.kind not in ("list", "unit") or (len(comma[3]) == 3 and comma[2] != "0"):
+        return ()
+    try:
+        return (Reading(parse(f"{comma[1]}{comma[2]}.{comma[3]}{comma[4]}"), "decimal_comma"),)
+    except (Unreadable, OverflowError):
+        return ()
+
+
+class Choice(NamedTuple):
+    """A multiple-choice letter, and the text of the choice behind it, if any."""
+
+    letter: str
+    text: str
+
+
+def _letters(gold: str, answer: str) -> bool | None:
+    """Whether the letters are the same, where both are choices and at least one is a letter alone; None otherwise."""
+    one, other = _choice(gold), _choice(answer)
+    if one is None or other is None:
+        return None
+    if one.text and other.text:
+        return None if one.letter == other.letter else False
+    return one.letter == other.letter
+
+
+@lru_cache(maxsize=4_096)
+def _choice(text: str) -> Choice | None:
+    """The choice that an answer is: `C`, `(C)`, `\\text{(C)} 12`, `C. an ellipse`; not `(A), (B)` and not `C + 1`."""
+    if len(text) > 400:
+        return None
+    found = _CHOICE.fullmatch(_WRAPPER.sub(r"\1", text).strip())
+    if found is None:
+        return None
+    letter = next(part for part in found.groups()[:3] if part)
+    if not letter.isupper() or _MORE.match(found[4]) or _DENIED.search(found[4]):
+        return None
+    return Choice(letter, found[4].strip())

@@ -1,0 +1,176 @@
+r"""Why two checkers differ on a pair, worked out from facts: what each says, and what Math-Verify has read.
+
+The reasons are a closed set, and each has a sentence. They are looked at in an order: what stopped one of the two,
+then what was read, then how it was compared; the first that holds is given. It guesses no cause that it has no fact
+for: where nothing else is known, it says that both were read and what came of it.
+
+    why(ours, Theirs.ACCEPTED, facts, r"\boxed{25_6}", r"\boxed{25}")   # Why.FRAGMENT: it has read no base
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+from stillroom.sampling.records import State, Verdict
+from stillroom.traces.answers.extract import find_answer
+from stillroom.traces.answers.math_verify.client import Facts, Side, Theirs
+from stillroom.traces.answers.policies import choices
+from stillroom.traces.answers.records import Reason
+
+EXACT = 1e-12
+"""Relative distance up to which two readings are the same number: they were evaluated to 30 digits."""
+ROUGH = 1e-2
+"""Relative distance from which on two numbers that we accept were read as other numbers by Math-Verify."""
+
+
+class Why(StrEnum):
+    """Why the two differ."""
+
+    THEIRS_TIMEOUT = "theirs_timeout"
+    THEIRS_ERROR = "theirs_error"
+    OUR_LIMIT = "our_limit"
+    NO_ANSWER = "no_answer"
+    THEIRS_UNREAD = "theirs_unread"
+    UNITS = "units"
+    OTHER_PLACE = "other_place"
+    FRAGMENT = "fragment"
+    OURS_UNREAD = "ours_unread"
+    POLICY = "policy"
+    MISREAD = "misread"
+    SAME_READING = "same_reading"
+    ROUNDING = "rounding"
+    ONE_WAY = "one_way"
+    KINDS = "kinds"
+    COLLECTION = "collection"
+    THEIRS_FAULT = "theirs_fault"
+    UNPROVEN = "unproven"
+    DIFFERENT = "different"
+    UNKNOWN = "unknown"
+
+
+SENTENCES = {
+    Why.THEIRS_TIMEOUT: "Math-Verify was still at it when the time limit passed",
+    Why.THEIRS_ERROR: "Math-Verify ran out of memory or crashed",
+    Why.OUR_LIMIT: "we stopped at a limit of time, length, depth or size, and say nothing",
+    Why.NO_ANSWER: "we find no final answer in the text; Math-Verify takes what it can read from anywhere in it",
+    Why.THEIRS_UNREAD: "Math-Verify reads nothing from one side, which it counts as not equal",
+    Why.UNITS: "Math-Verify drops a unit, or what could be one: with units kept it says otherwise",
+    Why.OTHER_PLACE: "Math-Verify took another or a larger part of the text for the answer than we did",
+    Why.FRAGMENT: "Math-Verify has read only a part of one side",
+    Why.OURS_UNREAD: "we cannot read one side whole, and say nothing",
+    Why.POLICY: "a convention decides; our detail names the policy, --policy sets it",
+    Why.MISREAD: "Math-Verify reads one side as another number or with other letters than we do",
+    Why.SAME_READING: "Math-Verify makes one and the same of two sides that we read as different",
+    Why.ROUNDING: "two numbers that are not the same: Math-Verify rounds to six decimals, we go by size and digits",
+    Why.ONE_WAY: "Math-Verify says otherwise when gold and answer are exchanged",
+    Why.KINDS: "Math-Verify reads the two sides as different kinds of things, a set and a tuple say",
+    Why.COLLECTION: "Math-Verify compares them as sets: order and repeats are lost",
+    Why.THEIRS_FAULT: "Math-Verify's comparison broke off with an exception, which it counts as not equal",
+    Why.UNPROVEN: "both were read, and Math-Verify does not find them equal; we do",
+    Why.DIFFERENT: "both were read, and Math-Verify finds them equal; we do not",
+    Why.UNKNOWN: "Math-Verify did not say within the limit what it has read",
+}
+"""What each reason means, in words."""
+
+_TEXT = re.compile(r"\\(?:text|mathrm|mbox|operatorname|textbf|mathbf)\s*\*?\s*\{([^{}]*)\}")
+_GROUPED = re.compile(r"(?<=\d)(?:,|\\,|\\!|\{,\}|\s)+(?=\d{3}(?!\d))")
+_NAMES = "|".join(choices())
+_POLICY = re.compile(rf"\b(?:{_NAMES})=[a-z]+\b|(?<=\bpolicy )(?:{_NAMES})\b")
+_SIGNS = {"\\infty": "oo", "∞": "oo", "\\pi": "pi", "π": "pi"}
+_COMMAND = re.compile(r"\\[A-Za-z]+|[∞π]")
+
+
+def why(ours: Verdict, theirs: Theirs, facts: Facts | None, gold: str, answer: str) -> Why:
+    """The reason that a pair is accepted by one and not by the other. `facts`: None where they could not be had."""
+    stopped = _stopped(ours, theirs)
+    if stopped is not None:
+        return stopped
+    if facts is None:
+        return Why.OURS_UNREAD if ours.state is State.UNSCORED else Why.UNKNOWN
+    return _read(ours, theirs, facts, gold, answer) or _compared(ours, theirs, facts)
+
+
+def policies_of(ours: Verdict) -> list[str]:
+    """The policies that a verdict of ours names: those that decided it, or that have to."""
+    return list(dict.fromkeys(_POLICY.findall(ours.detail)))
+
+
+def _stopped(ours: Verdict, theirs: Theirs) -> Why | None:
+    """What kept one of the two from a verdict, where it was not the reading."""
+    if theirs in (Theirs.TIMEOUT, Theirs.ERROR):
+        return Why.THEIRS_TIMEOUT if theirs is Theirs.TIMEOUT else Why.THEIRS_ERROR
+    if ours.reason in (Reason.TIMEOUT, Reason.OVER_LIMIT):
+        return Why.OUR_LIMIT
+    by_policy = dict.fromkeys(map(str, (Reason.NEEDS_POLICY, Reason.NOT_WORKED_OUT)), Why.POLICY)
+    return {str(Reason.NO_ANSWER): Why.NO_ANSWER, **by_policy}.get(ours.reason)
+
+
+def _read(ours: Verdict, theirs: Theirs, facts: Facts, gold: str, answer: str) -> Why | None:
+    """Where one of the two has read something else than stands there."""
+    sides = ((gold, facts.gold), (answer, facts.answer))
+    if theirs is Theirs.REJECTED and not all(side.reading for _, side in sides):
+        return Why.THEIRS_UNREAD
+    if facts.kept != (theirs is Theirs.ACCEPTED):
+        return Why.UNITS
+    found = [(find_answer(text) or text, side) for text, side in sides]
+    if any(_elsewhere(text, side) for text, side in found):
+        return Why.OTHER_PLACE
+    if any(is_fragment(text, side) for text, side in found):
+        return Why.FRAGMENT
+    return Why.OURS_UNREAD if ours.state is State.UNSCORED else None
+
+
+def _compared(ours: Verdict, theirs: Theirs, facts: Facts) -> Why:
+    """How readings of the whole came to different verdicts."""
+    if policies_of(ours):
+        return Why.POLICY
+    if facts.gold.kind != facts.answer.kind:
+        return Why.ONE_WAY if facts.back != (theirs is Theirs.ACCEPTED) else Why.KINDS
+    return _too_strict(facts) if theirs is Theirs.REJECTED else _too_loose(facts)
+
+
+def _too_strict(facts: Facts) -> Why:
+    """Why Math-Verify does not accept what we accept."""
+    if facts.fault:
+        return Why.THEIRS_FAULT
+    if facts.gap is not None and facts.gap > EXACT:
+        return Why.MISREAD if facts.gap > ROUGH else Why.ROUNDING
+    if facts.gold.symbols != facts.answer.symbols:
+        return Why.MISREAD
+    return Why.ONE_WAY if facts.back else Why.UNPROVEN
+
+
+def _too_loose(facts: Facts) -> Why:
+    """Why Math-Verify accepts what we do not."""
+    if facts.gap is not None and facts.gap > EXACT:
+        return Why.ROUNDING
+    if not facts.back:
+        return Why.ONE_WAY
+    if facts.gold.kind == "set":
+        return Why.COLLECTION
+    return Why.SAME_READING if facts.gold.reading == facts.answer.reading else Why.DIFFERENT
+
+
+def is_fragment(text: str, side: Side) -> bool:
+    """Whether a number or a letter of a text is missing in what was read of it.
+
+    It looks at marks, not at mathematics: what was worked out in reading (2 2/3 to 8/3) is taken for lost as well.
+    """
+    numbers, letters = _marks(text)
+    read_numbers, read_letters = _marks(side.reading)
+    missing = bool(letters - read_letters) or not all(any(n in read for read in read_numbers) for n in numbers)
+    return missing and len(numbers) + len(letters) > len(read_numbers) + len(read_letters)
+
+
+def _marks(text: str) -> tuple[list[str], set[str]]:
+    """The numbers of a formula, without leading zeros, and its letters, without regard to case."""
+    spoken = _COMMAND.sub(lambda match: f" {_SIGNS.get(match[0], '')} ", _TEXT.sub(r" \1 ", text))
+    digits = re.findall(r"\d+", _GROUPED.sub("", text))
+    return [stripped for n in digits if (stripped := n.strip("0"))], {c.lower() for c in spoken if c.isalpha()}
+
+
+def _elsewhere(found: str, side: Side) -> bool:
+    """Whether the numbers in the text that Math-Verify took are not all in the answer that we found."""
+    ours, theirs = ("".join(re.findall(r"\d", text)) for text in (found, side.text))
+    return theirs not in ours

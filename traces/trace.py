@@ -1,0 +1,90 @@
+"""A trace: an attempt with its task and verdict, on its way to becoming an SFT row.
+
+What is thought and what is answered are told apart here once, whether the teacher kept them apart or left
+`<think>…</think>` in the text, so that no filter and no row sees a thinking part twice.
+
+    for trace in traces_in(outcome):      # the kept attempts of one task, in the order of its draws
+        trace.reasoning, trace.answer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from stillroom.sampling.records import Attempt, Messages, Outcome, ScoredAttempt, State, Task, Verdict
+from stillroom.sampling.thinking import CLOSE, OPEN, split_thinking
+
+Which = Literal["kept", "accepted", "all"]
+
+
+class Parts(NamedTuple):
+    """What an attempt says: its thinking part (None where it has none) and its answer."""
+
+    reasoning: str | None
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One attempt with its task and its verdict."""
+
+    task: Task
+    attempt: Attempt
+    verdict: Verdict
+
+    @property
+    def reasoning(self) -> str | None:
+        """The thinking part without its tags, or None."""
+        return parts(self.attempt).reasoning
+
+    @property
+    def answer(self) -> str:
+        """What follows the thinking part: the whole text where there is none."""
+        return parts(self.attempt).answer
+
+    @property
+    def full_text(self) -> str:
+        """Thinking and answer as one text, without tags."""
+        reasoning, answer = parts(self.attempt)
+        return answer if reasoning is None else f"{reasoning}\n\n{answer}"
+
+
+def asked(messages: Messages) -> str:
+    """What a task asks: its user's turns. A system prompt is the same for all tasks, and the answers are examples."""
+    return "\n".join(message.content for message in messages if message.role == "user")
+
+
+def parts(attempt: Attempt) -> Parts:
+    """Tells thinking from answer.
+
+    >>> from stillroom.sampling.records import Attempt
+    >>> parts(Attempt("t", 0, "<think>2 and 2</think>4", None, "stop", 1, 9, None, 0.1, "m"))
+    Parts(reasoning='2 and 2', answer='4')
+    """
+    reasoning, text = split_thinking(attempt.text)
+    if reasoning is None and CLOSE in text and OPEN not in text.partition(CLOSE)[0]:
+        # The chat template had opened the thinking part in the prompt.
+        reasoning, text = split_thinking(text, opened=True)
+    kept_apart = (attempt.reasoning or "").strip()
+    both = [part for part in dict.fromkeys((kept_apart, reasoning or "")) if part]
+    return Parts("\n\n".join(both) or None, text.strip())
+
+
+def traces_in(outcome: Outcome, *, which: Which = "kept") -> Iterator[Trace]:
+    """The traces of one finished task in the order of its draws, never in the order of arrival.
+
+    `which`: the first k accepted ("kept"), all accepted, or all attempts (for a control that is trained on unfiltered
+    traces).
+    """
+    for scored in sorted(outcome.attempts, key=lambda scored: scored.attempt.index):
+        if _WANTED[which](outcome, scored):
+            yield Trace(outcome.task, scored.attempt, scored.verdict)
+
+
+_WANTED: dict[Which, Callable[[Outcome, ScoredAttempt], bool]] = {
+    "kept": lambda outcome, scored: scored.attempt.index in outcome.kept,
+    "accepted": lambda outcome, scored: scored.verdict.state is State.ACCEPTED,
+    "all": lambda outcome, scored: True,
+}
