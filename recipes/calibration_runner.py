@@ -25,8 +25,10 @@ from stillroom.preferences.records import Candidate, Judged, Pair, Slate
 from stillroom.preferences.rows import write_dpo
 from stillroom.preferences.settings import PairSettings
 from stillroom.recipes.display import Display
+from stillroom.recipes.flow import Flow, flows
 from stillroom.recipes.folder import RunFolder, now, versions
-from stillroom.recipes.loading import Loaded, dump
+from stillroom.recipes.kinds import Loaded
+from stillroom.recipes.loading import dump
 from stillroom.recipes.preference_schema import CalibrationRecipe
 from stillroom.sampling.run_async import run_async
 from stillroom.sampling.statistics import Interval, wilson
@@ -69,6 +71,16 @@ class CalibrationResult:
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
         return {"folder": str(self.folder), "labelled": self.labelled, "judges": [j.as_dict() for j in self.judges]}
+
+
+@flows.register(name="calibration")
+class CalibrationFlow(Flow[CalibrationRecipe]):
+    """Comparisons of recorded judges."""
+
+    def run(self, loaded: Loaded[CalibrationRecipe], folder: RunFolder, display: Display) -> CalibrationResult:
+        """As `Flow.run`."""
+        folder.tell(display)
+        return run_calibration(loaded, folder, display)
 
 
 def run_calibration(loaded: Loaded[CalibrationRecipe], folder: RunFolder, display: Display) -> CalibrationResult:

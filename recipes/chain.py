@@ -20,7 +20,7 @@ from typing import Self
 from stillroom.recipes.context import opened
 from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder
-from stillroom.recipes.loading import Loaded
+from stillroom.recipes.kinds import Loaded
 from stillroom.recipes.runner import FinishedRun, run_traces
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.limits import Meter

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder
-from stillroom.recipes.loading import Loaded
+from stillroom.recipes.kinds import Loaded
 from stillroom.recipes.preference_schema import PreferenceRecipe
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.ledger import Ledger

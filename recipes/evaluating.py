@@ -21,7 +21,7 @@ from stillroom.recipes.display import Display
 from stillroom.recipes.distil import Distilled
 from stillroom.recipes.evaluation_stage import Evaluator
 from stillroom.recipes.folder import RunFolder, now
-from stillroom.recipes.loading import AnyRecipe, Loaded
+from stillroom.recipes.kinds import Loaded
 from stillroom.recipes.outcomes import Asked, Outcomes
 from stillroom.recipes.plan import identity_of
 from stillroom.recipes.provenance import tasks_hash
@@ -96,7 +96,7 @@ def _checked(overrides: Sequence[str]) -> Sequence[str]:
     return overrides
 
 
-def _of_traces(loaded: Loaded[AnyRecipe], path: Path) -> Loaded[Recipe]:
+def _of_traces(loaded: Loaded[Any], path: Path) -> Loaded[Recipe]:
     recipe = loaded.recipe
     if not isinstance(recipe, Recipe):
         raise InputError(

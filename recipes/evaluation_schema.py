@@ -75,6 +75,12 @@ class Forgetting(BaseModel):
                 )
         return self
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The local files that it reads."""
+        texts = (self.texts.path,) if isinstance(self.texts, TextSettings) else ()
+        return (*(path for tasks in self.tasks.values() for path in tasks.files), *texts)
+
 
 class SampleSettings(BaseModel):
     """Several answers to each held-out task, for pass@k and majority@k. `draws`: of each task; `ks`: each at most

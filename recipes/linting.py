@@ -12,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from stillroom.errors import InputError, MissingFile
 from stillroom.recipes.display import Display
+from stillroom.recipes.flow import flow_of
 from stillroom.recipes.folder import RunFolder, run_path
+from stillroom.recipes.kinds import Loaded
 from stillroom.recipes.loading import load_any
-from stillroom.recipes.loop_schema import LoopRecipe
-from stillroom.recipes.preference_schema import CalibrationRecipe, PreferenceRecipe
-from stillroom.recipes.progressive_schema import ProgressiveRecipe
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.records import Messages, Verdict
 from stillroom.sampling.writing import storable
@@ -29,11 +29,10 @@ from stillroom.students.records import Answered, Checker
 from stillroom.students.rows import Row
 from stillroom.traces.answers import Reason
 from stillroom.traces.answers.records import verdict
-from stillroom.traces.tasks import TaskSet, load_tasks
+from stillroom.traces.tasks import TaskSet
 from stillroom.traces.trace import asked
 
 FILE, PAGE = "lint.json", "lint.html"
-ROWS = {Recipe: Path("sft") / "train.parquet", PreferenceRecipe: Path("dpo") / "train.parquet"}
 
 
 def lint(recipe: str | Path, *, set: Sequence[str] = (), out: str | Path | None = None) -> LintReport:
@@ -44,28 +43,22 @@ def lint(recipe: str | Path, *, set: Sequence[str] = (), out: str | Path | None 
     without a student.
     """
     loaded = load_any(recipe, set)
-    found, base = loaded.recipe, loaded.base
-    if isinstance(found, LoopRecipe | ProgressiveRecipe):
-        raise InputError(
-            f"{loaded.path} is many runs, each linted before its training: see lint.html in the folder of each"
-        )
-    if isinstance(found, CalibrationRecipe) or found.student is None:
+    path = run_path(out, loaded.recipe.name)
+    report = flow_of(loaded.recipe).lint(loaded, path)
+    keep(report, RunFolder(path, loaded.recipe.name))
+    return report
+
+
+def student_to_lint(student: StudentSettings | None, loaded: Loaded[Any], rows: Path) -> StudentSettings:
+    """The student, where it is there and `rows` are. Raises InputError or MissingFile otherwise."""
+    if student is None:
         raise InputError(f"{loaded.path} trains no student, so there is nothing to lint: add `student`")
-    path = run_path(out, found.name)
-    rows = path / ROWS[type(found)]
     if not rows.is_file():
         raise MissingFile(
-            f"there are no rows in {rows} yet, and the lint looks at real ones: `stillroom run {recipe}` writes "
-            "them, and lints them before it trains; give --out where the run is in another folder"
+            f"there are no rows in {rows} yet, and the lint looks at real ones: `stillroom run` writes them, and "
+            "lints them before it trains; give --out where the run is in another folder"
         )
-    folder = RunFolder(path, found.name)
-    tasks = load_tasks(found.tasks, base=base, seed=found.seed)
-    if isinstance(found, Recipe):
-        report = lint_traces(found, found.student, tasks, rows)
-    else:
-        report = found.student.lint(rows, test=tasks.held_out)
-    keep(report, folder)
-    return report
+    return student
 
 
 def lint_traces(

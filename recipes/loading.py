@@ -21,16 +21,14 @@ import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from stillroom.errors import MissingFile, RecipeError
 from stillroom.recipes.explain import explain, place
-from stillroom.recipes.loop_schema import LoopRecipe
-from stillroom.recipes.preference_schema import CalibrationRecipe, PreferenceRecipe
-from stillroom.recipes.progressive_schema import ProgressiveRecipe
+from stillroom.recipes.kinds import Loaded, RecipeBase, kind_name, kind_of
 from stillroom.recipes.schema import Recipe
 from stillroom.recipes.server_names import told_apart
 from stillroom.recipes.yaml_lines import DEEPEST, Loc, Located, read_value, read_yaml
@@ -40,17 +38,6 @@ from stillroom.sampling.writing import reachable
 
 _VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)(?::-([^}]*))?\}")
 
-AnyRecipe = Recipe | LoopRecipe | ProgressiveRecipe | PreferenceRecipe | CalibrationRecipe
-R = TypeVar("R", Recipe, LoopRecipe, ProgressiveRecipe, PreferenceRecipe, CalibrationRecipe, AnyRecipe)
-
-
-class Loaded(NamedTuple, Generic[R]):
-    """A recipe, the folder its relative paths start at, and where it was read from."""
-
-    recipe: R
-    base: Path
-    path: Path
-
 
 def shipped() -> dict[str, Path]:
     """The recipes that come with Stillroom, by name."""
@@ -58,16 +45,16 @@ def shipped() -> dict[str, Path]:
     return {path.parent.name: path for path in sorted(room.glob("*/recipe.yaml"))}
 
 
-def load_any(recipe: str | Path, overrides: Sequence[str] = ()) -> Loaded[AnyRecipe]:
+def load_any(recipe: str | Path, overrides: Sequence[str] = ()) -> Loaded[RecipeBase]:
     """Reads and validates. Raises MissingFile, or RecipeError naming key, file and line of every mistake."""
     path, base = _find(recipe)
     located = read_yaml(path)
     for override in overrides:
         _apply(located, override)
     values = _expand(located.values, (), located)
-    model = _kind_of(values)
+    model = kind_of(values)
     try:
-        return Loaded(told_apart(cast(AnyRecipe, model.model_validate(values))), base, path)
+        return Loaded(told_apart(model.model_validate(values)), base, path)
     except ValidationError as error:
         raise RecipeError(explain(error, model, located)) from None
 
@@ -75,24 +62,9 @@ def load_any(recipe: str | Path, overrides: Sequence[str] = ()) -> Loaded[AnyRec
 def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Loaded[Recipe]:
     """As `load_any`, for a recipe that distils traces. Raises RecipeError for another kind, too."""
     found = load_any(recipe, overrides)
-    if not isinstance(found.recipe, Recipe) or isinstance(found.recipe, LoopRecipe):
+    if not isinstance(found.recipe, Recipe) or kind_name(found.recipe) != "traces":
         raise RecipeError(f"{found.path} is no recipe of traces, and this works with those only")
     return Loaded(found.recipe, found.base, found.path)
-
-
-def _kind_of(values: dict[str, Any]) -> type[BaseModel]:
-    for keys, kind in _KINDS:
-        if keys & values.keys():
-            return kind
-    return Recipe
-
-
-_KINDS: tuple[tuple[set[str], type[BaseModel]], ...] = (
-    ({"candidates", "pairs"}, PreferenceRecipe),
-    ({"labelled"}, CalibrationRecipe),
-    ({"stages"}, ProgressiveRecipe),
-    ({"loop"}, LoopRecipe),
-)
 
 
 def dump(recipe: BaseModel) -> str:

@@ -24,8 +24,8 @@ from stillroom.recipes.controls import control_rows
 from stillroom.recipes.controls_stage import LABELS
 from stillroom.recipes.evaluation_schema import CONTROLS, Baseline
 from stillroom.recipes.evaluation_stage import Evaluator
+from stillroom.recipes.kinds import Loaded
 from stillroom.recipes.linting import lint_traces
-from stillroom.recipes.loading import Loaded
 from stillroom.recipes.loop_rounds import AFTER, answers_of
 from stillroom.recipes.loop_schema import LoopRecipe
 from stillroom.recipes.rounds import RoundPlan, round_recipe

@@ -16,7 +16,7 @@ from stillroom.errors import NoRoom, NothingLeft, TrainingError
 from stillroom.recipes.chain import Chain
 from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder
-from stillroom.recipes.loading import Loaded
+from stillroom.recipes.kinds import Loaded
 from stillroom.recipes.loop_schema import LoopRecipe
 from stillroom.recipes.loop_tasks import HeldOut, of_level, tasks_at
 from stillroom.recipes.rounds import RoundPlan, names_teacher, round_recipe

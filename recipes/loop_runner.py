@@ -22,9 +22,11 @@ from stillroom.errors import RunError, RunFolderError
 from stillroom.recipes import students_stage
 from stillroom.recipes.chain import Chain
 from stillroom.recipes.display import Display
+from stillroom.recipes.flow import Flow, flows
 from stillroom.recipes.folder import RunFolder, now, versions
 from stillroom.recipes.forgetting import check_forgetting
-from stillroom.recipes.loading import Loaded, dump
+from stillroom.recipes.kinds import Loaded
+from stillroom.recipes.loading import dump
 from stillroom.recipes.loop_controls import ControlStage, LoopControls
 from stillroom.recipes.loop_evaluation import evaluate_loop
 from stillroom.recipes.loop_facts import LoopReport
@@ -66,6 +68,16 @@ class LoopResult:
             "stopped": self.stopped,
             "evaluation": self.evaluation.model_dump(mode="json", exclude_none=True),
         }
+
+
+@flows.register(name="loop")
+class Loop(Flow[LoopRecipe]):
+    """Recipes of traces, round after round."""
+
+    def run(self, loaded: Loaded[LoopRecipe], folder: RunFolder, display: Display) -> LoopResult:
+        """As `Flow.run`."""
+        folder.tell(display)
+        return LoopRun(loaded, folder, display).execute()
 
 
 @dataclass(slots=True)

@@ -10,11 +10,12 @@ make rounds that cannot be compared: other held-out tasks, another scorer, anoth
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from stillroom.recipes.evaluation_schema import EvaluateSettings
+from stillroom.recipes.kinds import recipe_kinds
 from stillroom.recipes.schema import Recipe
 from stillroom.students.evaluate.guard import GuardSettings
 from stillroom.students.methods.registry import Student
@@ -131,9 +132,12 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
+@recipe_kinds.register(name="loop")
 class LoopRecipe(Recipe):
     """A whole loop: a recipe of traces, and how it is repeated. It needs a student and an evaluation: a loop that
     nobody measures is not run."""
+
+    marks: ClassVar[frozenset[str]] = frozenset({"loop"})
 
     student: Student
     evaluate: EvaluateSettings

@@ -18,12 +18,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stillroom.recipes.loading import Loaded
+from stillroom.recipes.kinds import Loaded
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.draws import Admits, counts_as
 from stillroom.sampling.ledger import Ledger, Means, Recorded, Spent, request_key, scorer_key
 from stillroom.sampling.limits import Prices
 from stillroom.sampling.policy import ONCE, Budget, Policy, Tally
+from stillroom.sampling.printing import Table, Terminal
 from stillroom.sampling.prompt import Prompt
 from stillroom.sampling.records import SamplingParams, State, StopReason, Task
 from stillroom.sampling.run_async import run_async
@@ -95,6 +96,45 @@ class Plan:
         mean = None if self.mean is None else self.mean._asdict()
         asked = {"asked": self.asked, "tokens": self.all_tokens, "usd": self.usd, "replayed": self.replayed}
         return {"recipe": self.recipe, **asked, "mean_tokens": mean, "uses": by_use}
+
+    def show(self, console: Terminal) -> None:
+        """Prints it: a line for each use, then the cost in words."""
+        table = Table(box=None, padding=(0, 2), pad_edge=False)
+        table.add_column("if it were run now")
+        for column in ("tasks", "draws", "tokens"):
+            table.add_column(column, justify="right")
+        for use in (use for use in Use if self.draws[use]):
+            draws, tokens = self.draws[use], self.tokens(use)
+            about = "about " if use in PAID else ""
+            cost = "unknown" if tokens is None else f"{about if tokens else ''}{tokens:,}"
+            table.add_row(_USES[use], f"{self.tasks[use]:,}", f"{about}{draws:,}", cost)
+        console.print(table)
+        console.print(self._in_words(), soft_wrap=True)
+
+    def _in_words(self) -> str:
+        if not self.asked:
+            return "nothing would be paid for"
+        if self.replayed:
+            return (
+                f"about {self.asked:,} draws would be replayed, as far as the recording has them: nothing is paid for"
+            )
+        if self.mean is None or self.all_tokens is None:
+            return f"about {self.asked:,} draws would be paid for; nothing is on record to estimate their tokens by"
+        each = f"{self.mean.prompt_tokens:,.0f} asked and {self.mean.completion_tokens:,.0f} answered"
+        usd = "" if self.usd is None else f", ${self.usd:,.4f}"
+        total = f"about {self.all_tokens:,} tokens would be paid for{usd}"
+        return f"{total}: {self.asked:,} draws at the mean so far ({each})"
+
+
+_USES = {
+    Use.USED: "on record, used as they are",
+    Use.SCORED_ANEW: "on record, scored anew",
+    Use.NOT_NEEDED: "on record, not needed now",
+    Use.CHANGED: "asked anew: teacher, prompt, sampling or seed changed",
+    Use.CUT_OFF: "asked anew: cut off by another max_tokens",
+    Use.MORE: "asked: more draws of tasks on record",
+    Use.NEW: "asked: tasks not on record",
+}
 
 
 def plan(loaded: Loaded[Recipe], ledger: Ledger, before: str | None) -> Plan:

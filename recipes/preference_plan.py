@@ -20,10 +20,11 @@ from stillroom.preferences.candidates import Drawn, Gathered, gather
 from stillroom.recipes.candidates_stage import FinishedScorer, policy_of
 from stillroom.recipes.distinct import identities
 from stillroom.recipes.judging_stage import judge_all
-from stillroom.recipes.loading import Loaded
-from stillroom.recipes.plan import Part, Plan, Weighing
+from stillroom.recipes.kinds import Loaded
+from stillroom.recipes.plan import Part, Plan, Use, Weighing
 from stillroom.recipes.preference_schema import CandidateSource, PreferenceRecipe
 from stillroom.sampling.ledger import Ledger, request_key, scorer_key
+from stillroom.sampling.printing import Table, Terminal
 from stillroom.sampling.records import Attempt, Messages, Outcome, SamplingParams, StopReason, Task
 from stillroom.sampling.run_async import run_async
 from stillroom.sampling.teachers.base import Teacher, special_tokens_of
@@ -53,6 +54,23 @@ class PreferencePlan:
         return {"recipe": self.recipe, "asked": self.asked, "candidates": self.candidates, "judge": judge} | {
             "sources": sources
         }
+
+    def show(self, console: Terminal) -> None:
+        """Prints it: by source, then the judge."""
+        table = Table(box=None, padding=(0, 2), pad_edge=False)
+        table.add_column("if it were run now")
+        for column in ("draws", "on record", "asked"):
+            table.add_column(column, justify="right")
+        for name, of in self.sources.items():
+            used = of.draws[Use.USED] + of.draws[Use.SCORED_ANEW]
+            asked = f"about {of.asked:,}" if of.asked else "0"
+            table.add_row(f"candidates of {name}", f"{used + of.asked:,}", f"{used:,}", asked)
+        asked = f"about {self.requests:,}" if self.requests else "0"
+        table.add_row("the judge", f"{self.on_record + self.requests:,}", f"{self.on_record:,}", asked)
+        console.print(table)
+        costs = self.asked + self.requests
+        told = f"about {costs:,} requests would be made" if costs else "nothing would be paid for"
+        console.print(told, soft_wrap=True)
 
 
 @dataclass(slots=True)

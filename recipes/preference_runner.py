@@ -21,18 +21,25 @@ from stillroom.preferences.audit import Audit
 from stillroom.preferences.candidates import gather
 from stillroom.recipes import students_stage
 from stillroom.recipes.candidates_stage import draw_candidates
-from stillroom.recipes.context import RunContext
+from stillroom.recipes.context import RunContext, opened
+from stillroom.recipes.display import Display
 from stillroom.recipes.distinct import identities, refuse_same_judges
-from stillroom.recipes.folder import now, versions
+from stillroom.recipes.flow import Flow, Planned, flows
+from stillroom.recipes.folder import RunFolder, now, versions
 from stillroom.recipes.forgetting import check_forgetting
 from stillroom.recipes.judging_stage import Calibrated, calibrated_judge, judge_candidates
-from stillroom.recipes.loading import Loaded, dump
+from stillroom.recipes.kinds import Loaded
+from stillroom.recipes.linting import student_to_lint
+from stillroom.recipes.loading import dump
 from stillroom.recipes.pairs_stage import make_pairs
+from stillroom.recipes.preference_plan import preference_plan
 from stillroom.recipes.preference_schema import PreferenceRecipe
 from stillroom.recipes.preference_students import train_and_evaluate
 from stillroom.recipes.provenance import made_from
+from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.run_async import run_async
 from stillroom.students.evaluate.results import Evaluation
+from stillroom.students.lint import LintReport
 from stillroom.traces.tasks import TaskSet, load_tasks
 
 
@@ -67,6 +74,27 @@ class PreferenceResult:
             "gate": None if self.gate is None else self.gate._asdict(),
             "evaluation": None if evaluation is None else evaluation.model_dump(mode="json", exclude_none=True),
         }
+
+
+@flows.register(name="preferences")
+class Preferences(Flow[PreferenceRecipe]):
+    """Recipes of preferences."""
+
+    def run(self, loaded: Loaded[PreferenceRecipe], folder: RunFolder, display: Display) -> PreferenceResult:
+        """As `Flow.run`."""
+        with opened(folder, loaded, display) as context:
+            return run_preferences(context, loaded)
+
+    def plan(self, loaded: Loaded[PreferenceRecipe], ledger: Ledger, facts: dict[str, Any]) -> Planned:
+        """As `Flow.plan`."""
+        return Planned(preference_plan(loaded, ledger))
+
+    def lint(self, loaded: Loaded[PreferenceRecipe], folder: Path) -> LintReport:
+        """As `Flow.lint`."""
+        recipe, rows = loaded.recipe, folder / "dpo" / "train.parquet"
+        student = student_to_lint(recipe.student, loaded, rows)
+        tasks = load_tasks(recipe.tasks, base=loaded.base, seed=recipe.seed)
+        return student.lint(rows, test=tasks.held_out)
 
 
 def run_preferences(context: RunContext, loaded: Loaded[PreferenceRecipe]) -> PreferenceResult:

@@ -14,7 +14,7 @@ acts on it. An unknown key is refused.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -22,7 +22,7 @@ from stillroom.judges.gate import GateSettings
 from stillroom.judges.settings import JudgeSettings
 from stillroom.preferences.settings import AuditSettings, PairSettings
 from stillroom.recipes.evaluation_schema import Forgetting
-from stillroom.recipes.schema import RecipeName
+from stillroom.recipes.kinds import RecipeBase, recipe_kinds
 from stillroom.sampling.limits import Limits, Prices
 from stillroom.sampling.teachers.settings import TeacherSettings
 from stillroom.students.methods.registry import Student, StudentSettings
@@ -79,13 +79,13 @@ class PreferenceEvaluation(BaseModel):
         return self
 
 
-class PreferenceRecipe(BaseModel):
+@recipe_kinds.register(name="preferences")
+class PreferenceRecipe(RecipeBase):
     """A whole run of the preference path. Without `student` it ends with the pairs. `prices` are of the sources'
     tokens, `judge_prices` of the judge's; `limits` hold for both. `licence`: of the pairs, for their card."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    marks: ClassVar[frozenset[str]] = frozenset({"candidates", "pairs"})
 
-    name: RecipeName
     seed: int = Field(default=0, ge=0, lt=2**31)
     tasks: TaskSettings
     candidates: Annotated[tuple[CandidateSource, ...], Field(min_length=1)]
@@ -125,6 +125,12 @@ class PreferenceRecipe(BaseModel):
             raise ValueError("a limit in usd needs prices, or judge_prices: prompt and completion, USD per million")
         return self
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Its tasks, recordings, and labelled pairs."""
+        labelled = () if self.gate is None else (self.gate.labelled,)
+        return (*self.tasks.files, *(path for source in self.candidates for path in source.teacher.files), *labelled)
+
 
 class RecordedJudges(BaseModel):
     """A judge in a file of recordings, by its name there, with the prompting methods to look at (none named: all)."""
@@ -135,14 +141,14 @@ class RecordedJudges(BaseModel):
     methods: tuple[str, ...] = ()
 
 
-class CalibrationRecipe(BaseModel):
+@recipe_kinds.register(name="calibration")
+class CalibrationRecipe(RecipeBase):
     """Recorded judges measured against human labels, each through the gate; those who pass build pairs, which are
     compared with what the humans preferred. `labelled`: pairs with their labels; `dataset`: what they are called;
     `recordings`: a file of what judges wrote. `judges`: none named, all."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    marks: ClassVar[frozenset[str]] = frozenset({"labelled"})
 
-    name: RecipeName
     seed: int = Field(default=0, ge=0, lt=2**31)
     labelled: str
     recordings: str

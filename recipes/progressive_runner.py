@@ -20,8 +20,10 @@ from stillroom.errors import RecipeError
 from stillroom.recipes import students_stage
 from stillroom.recipes.chain import Chain
 from stillroom.recipes.display import Display
+from stillroom.recipes.flow import Flow, flows
 from stillroom.recipes.folder import RunFolder, now, versions
-from stillroom.recipes.loading import Loaded, dump, load_recipe, shipped
+from stillroom.recipes.kinds import Loaded
+from stillroom.recipes.loading import dump, load_recipe, shipped
 from stillroom.recipes.loop_rounds import AFTER, answers_of
 from stillroom.recipes.progressive_schema import STAGE_PREFIX, ProgressiveRecipe, StageSettings
 from stillroom.recipes.runner import FinishedRun, RunResult
@@ -51,6 +53,16 @@ class ProgressiveResult:
             "stages": {name: result.as_dict() for name, result in self.stages.items()},
             "evaluation": None if evaluation is None else evaluation.model_dump(mode="json", exclude_none=True),
         }
+
+
+@flows.register(name="progressive")
+class Progressive(Flow[ProgressiveRecipe]):
+    """Chains of recipes."""
+
+    def run(self, loaded: Loaded[ProgressiveRecipe], folder: RunFolder, display: Display) -> ProgressiveResult:
+        """As `Flow.run`."""
+        folder.tell(display)
+        return run_stages(loaded, folder, display)
 
 
 def run_stages(loaded: Loaded[ProgressiveRecipe], folder: RunFolder, display: Display) -> ProgressiveResult:

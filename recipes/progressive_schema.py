@@ -11,11 +11,11 @@ earlier stage. Refuses a stage that names one which does not come before it.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from stillroom.recipes.schema import RecipeName
+from stillroom.recipes.kinds import RecipeBase, recipe_kinds
 
 STAGE_PREFIX = "stage:"
 """Before the name of a stage: its student."""
@@ -32,12 +32,12 @@ class StageSettings(BaseModel):
     set: tuple[str, ...] = ()
 
 
-class ProgressiveRecipe(BaseModel):
+@recipe_kinds.register(name="progressive")
+class ProgressiveRecipe(RecipeBase):
     """A chain of stages, run in order. `seed`: of every stage; null for each its own."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    marks: ClassVar[frozenset[str]] = frozenset({"stages"})
 
-    name: RecipeName
     seed: int | None = Field(default=None, ge=0, lt=2**31)
     stages: Annotated[tuple[StageSettings, ...], Field(min_length=1)]
 

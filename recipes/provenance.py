@@ -15,20 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from stillroom.errors import MissingFile
-from stillroom.recipes.evaluation_schema import TextSettings
-from stillroom.recipes.loading import Loaded, dump
-from stillroom.recipes.loop_schema import LoopRecipe
-from stillroom.recipes.preference_schema import PreferenceRecipe
-from stillroom.recipes.schema import Recipe
+from stillroom.recipes.kinds import Loaded
+from stillroom.recipes.loading import dump
 from stillroom.sampling.records import Task
-from stillroom.sampling.teachers.settings import TeacherSettings
 from stillroom.sampling.writing import at_home
-from stillroom.traces.tasks import TaskSet, TaskSettings
-
-AnyLoaded = Loaded[Recipe] | Loaded[LoopRecipe] | Loaded[PreferenceRecipe]
+from stillroom.traces.tasks import TaskSet
 
 
-def made_from(loaded: AnyLoaded, tasks: TaskSet) -> dict[str, Any]:
+def made_from(loaded: Loaded[Any], tasks: TaskSet) -> dict[str, Any]:
     """Facts for `run.json`. `recipe`: where it was read, and the folder that its relative paths start at.
     `hashes`: SHA-256 in hex. Raises MissingFile for an input file that went away."""
     hashes = {
@@ -50,10 +44,10 @@ def tasks_hash(tasks: Iterable[Task]) -> str:
     return found.hexdigest()
 
 
-def input_files(loaded: AnyLoaded) -> dict[str, Path]:
+def input_files(loaded: Loaded[Any]) -> dict[str, Path]:
     """The local files that a recipe reads, by the path that the recipe gives; a folder's files one by one."""
     found: dict[str, Path] = {}
-    for given in _paths(loaded):
+    for given in loaded.recipe.files:
         path = loaded.base / at_home(given)
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.is_file())
@@ -61,32 +55,6 @@ def input_files(loaded: AnyLoaded) -> dict[str, Path]:
         elif path.is_file():
             found[given] = path
     return found
-
-
-def _paths(loaded: AnyLoaded) -> list[str]:
-    recipe = loaded.recipe
-    if isinstance(recipe, Recipe):
-        return [*_task_paths(recipe.tasks), *_recordings(recipe.teacher), *_held_out_paths(recipe)]
-    own = [] if recipe.gate is None else [recipe.gate.labelled]
-    sources = [path for source in recipe.candidates for path in _recordings(source.teacher)]
-    return [*_task_paths(recipe.tasks), *sources, *own]
-
-
-def _held_out_paths(recipe: Recipe) -> list[str]:
-    """What forgetting is measured by."""
-    forgotten = recipe.evaluate.forgotten if recipe.evaluate is not None else None
-    if forgotten is None:
-        return []
-    texts = [forgotten.texts.path] if isinstance(forgotten.texts, TextSettings) else []
-    return [path for tasks in forgotten.tasks.values() for path in _task_paths(tasks)] + texts
-
-
-def _task_paths(tasks: TaskSettings) -> list[str]:
-    return list(tasks.files)
-
-
-def _recordings(teacher: TeacherSettings) -> list[str]:
-    return list(teacher.files)
 
 
 def file_hash(path: Path) -> str:

@@ -11,29 +11,33 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stillroom.errors import MissingFile, NothingLeft, TeacherDown
+from stillroom.errors import MissingFile, NothingLeft, RunFolderError, TeacherDown
 from stillroom.recipes.agreement import Agreement, compare
-from stillroom.recipes.context import RunContext
-from stillroom.recipes.display import duration, verdicts
+from stillroom.recipes.context import RunContext, opened
+from stillroom.recipes.display import Display, duration, verdicts
 from stillroom.recipes.distil import Distilled, distil
 from stillroom.recipes.evaluation_stage import Evaluated, Evaluator
-from stillroom.recipes.folder import WRITTEN, now, versions
+from stillroom.recipes.flow import Flow, Planned, flows
+from stillroom.recipes.folder import WRITTEN, RunFolder, now, versions
 from stillroom.recipes.forgetting import check_forgetting
-from stillroom.recipes.linting import lint_traces
-from stillroom.recipes.loading import Loaded, dump
+from stillroom.recipes.kinds import Loaded
+from stillroom.recipes.linting import lint_traces, student_to_lint
+from stillroom.recipes.loading import dump
 from stillroom.recipes.outcomes import Asked, Outcomes
 from stillroom.recipes.pilot import PilotResult, choose, forecast
-from stillroom.recipes.plan import identity_of
+from stillroom.recipes.plan import identity_of, plan
 from stillroom.recipes.provenance import made_from
 from stillroom.recipes.sampling_stage import open_sampler
 from stillroom.recipes.schema import Recipe
 from stillroom.recipes.students_stage import STUDENT, model_in, require, train
 from stillroom.sampling.counts import Counts
+from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.policy import ONCE
 from stillroom.sampling.records import Outcome, ScoredAttempt
 from stillroom.sampling.run_async import run_async
@@ -41,6 +45,7 @@ from stillroom.sampling.teachers.base import Teacher
 from stillroom.sampling.teachers.factory import make_teacher
 from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.students.evaluate.results import Evaluation
+from stillroom.students.lint import LintReport
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.traces.filters import admits_of
 from stillroom.traces.rows import DATA_FILE
@@ -95,6 +100,39 @@ class FinishedRun:
     def model(self) -> str:
         """The student that it trained, as a model's name. The path is absolute: other runs name it."""
         return model_in((self.folder / STUDENT).resolve())
+
+
+@flows.register(name="traces")
+class Traces(Flow[Recipe]):
+    """Recipes of traces."""
+
+    def run(self, loaded: Loaded[Recipe], folder: RunFolder, display: Display) -> RunResult:
+        """As `Flow.run`."""
+        with self._opened(loaded, folder, display) as context:
+            return run_traces(context, loaded).result
+
+    def pilot(self, loaded: Loaded[Recipe], folder: RunFolder, display: Display, count: int) -> PilotResult:
+        """As `Flow.pilot`."""
+        with self._opened(loaded, folder, display) as context:
+            return pilot_traces(context, loaded, count)
+
+    def plan(self, loaded: Loaded[Recipe], ledger: Ledger, facts: dict[str, Any]) -> Planned:
+        """As `Flow.plan`."""
+        return Planned(plan(loaded, ledger, (facts.get("teacher") or {}).get("identity")))
+
+    def lint(self, loaded: Loaded[Recipe], folder: Path) -> LintReport:
+        """As `Flow.lint`."""
+        recipe, rows = loaded.recipe, folder / "sft" / DATA_FILE
+        student = student_to_lint(recipe.student, loaded, rows)
+        tasks = load_tasks(recipe.tasks, base=loaded.base, seed=recipe.seed)
+        return lint_traces(recipe, student, tasks, rows)
+
+    def _opened(
+        self, loaded: Loaded[Recipe], folder: RunFolder, display: Display
+    ) -> AbstractContextManager[RunContext]:
+        if (folder.path / "rounds").is_dir():
+            raise RunFolderError(f"{folder.path} is the folder of a loop: give another folder with --out")
+        return opened(folder, loaded, display)
 
 
 def run_traces(context: RunContext, loaded: Loaded[Recipe], *, given: TaskSet | None = None) -> FinishedRun:

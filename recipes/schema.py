@@ -5,11 +5,12 @@ Each part is defined in the room that acts on it; here they are only put togethe
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from stillroom.recipes.evaluation_schema import Baseline, EvaluateSettings
+from stillroom.recipes.kinds import RecipeBase, recipe_kinds
 from stillroom.sampling.limits import Limits, Prices
 from stillroom.sampling.policy import Budget, Policy, Until
 from stillroom.sampling.records import SamplingParams
@@ -24,10 +25,7 @@ from stillroom.traces.tasks.settings import HubTasks, JsonlTasks
 # What a recipe that names no filters gets. They are given as in YAML and validated like it.
 DEFAULT_FILTERS: Any = ("finished", "one_final_answer", "no_repetition", "dedup", {"decontaminate": "test"})
 
-__all__ = ["Baseline", "EvaluateSettings", "Recipe", "RecipeName", "ScorerSettings"]
-
-RecipeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
-"""Also the name of the run's folder."""
+__all__ = ["Baseline", "EvaluateSettings", "Recipe", "ScorerSettings"]
 
 
 class ScorerSettings(BaseModel):
@@ -67,14 +65,12 @@ def _holds_out(tasks: TaskSettings) -> bool:
     return tasks.test != 0
 
 
-class Recipe(BaseModel):
+@recipe_kinds.register(name="traces")
+class Recipe(RecipeBase):
     """A whole run. Without `student` it ends with the SFT rows; without `evaluate` nothing is measured. `prices` of
     the teacher's tokens turn them into money; `limits` stop a run cleanly. `earlier`: folders of SFT rows, relative
     to the recipe's, that the student learns from beside this run's own."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: RecipeName
     seed: int = Field(default=0, ge=0, lt=2**31)
     tasks: TaskSettings
     teacher: TeacherSettings
@@ -105,6 +101,12 @@ class Recipe(BaseModel):
         if self.tasks.reference is None:
             raise ValueError("scorer.kind answer needs a reference: name its field in tasks.reference")
         return self
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Its tasks, a recording, and what retention is measured by."""
+        forgotten = None if self.evaluate is None else self.evaluate.forgotten
+        return (*self.tasks.files, *self.teacher.files, *(() if forgotten is None else forgotten.files))
 
     @property
     def greedy(self) -> SamplingParams:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stillroom.recipes.calibration_runner import CalibrationResult
+from stillroom.recipes.flow import Result
 from stillroom.recipes.loop_runner import LoopResult
 from stillroom.recipes.loop_show import show_loop
 from stillroom.recipes.pilot import PilotResult
@@ -12,7 +13,6 @@ from stillroom.recipes.progressive_runner import ProgressiveResult
 from stillroom.recipes.progressive_show import show_stages
 from stillroom.recipes.report import show_pilot, show_result
 from stillroom.recipes.runner import RunResult
-from stillroom.recipes.running import Result
 
 
 def show(result: Result) -> None:

@@ -20,7 +20,8 @@ from stillroom.recipes.context import opened
 from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder, run_path
 from stillroom.recipes.judging_stage import Calibrated, calibrated_judge
-from stillroom.recipes.loading import Loaded, load_any
+from stillroom.recipes.kinds import Loaded
+from stillroom.recipes.loading import load_any
 from stillroom.recipes.preference_schema import PreferenceRecipe
 from stillroom.sampling.run_async import off_the_loop, run_async
 

@@ -14,20 +14,18 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from stillroom.errors import InputError, MissingFile, RunFolderError
 from stillroom.judges.dialogue import JUDGE_PREFIX
 from stillroom.recipes.chain_status import counted, parts_of, parts_table, summed
+from stillroom.recipes.flow import Plan, Planned, flow_of
 from stillroom.recipes.folder import RunFolder, read_facts
-from stillroom.recipes.loading import AnyRecipe, Loaded, load_any
-from stillroom.recipes.plan import PAID, Plan, Use, plan
-from stillroom.recipes.preference_plan import PreferencePlan, preference_plan
-from stillroom.recipes.preference_schema import PreferenceRecipe
-from stillroom.recipes.schema import Recipe
+from stillroom.recipes.kinds import Loaded, RecipeBase
+from stillroom.recipes.loading import load_any
 from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.ledger import Ledger, Salvaged, Totals
-from stillroom.sampling.printing import Table, Terminal, json_text, plain, terminal
+from stillroom.sampling.printing import Table, json_text, plain, terminal
 from stillroom.sampling.run_async import off_the_loop
 from stillroom.sampling.secrets import named_in
 from stillroom.sampling.writing import reachable, replaced
@@ -52,7 +50,7 @@ class Status:
     verdicts: dict[str, int]
     rows: int | None
     evaluation: Evaluation | None
-    plan: Plan | PreferencePlan | None
+    plan: Plan | None
     no_plan: str
     salvaged: Salvaged | None
     parts: dict[str, Status] = field(default_factory=dict)
@@ -153,14 +151,9 @@ def _salvaged(path: Path, facts: dict[str, Any]) -> Salvaged | None:
     return found
 
 
-class _Planned(NamedTuple):
-    plan: Plan | PreferencePlan | None
-    why_not: str
-
-
 def _plan(
     folder: Path, facts: dict[str, Any], ledger: Ledger, recipe: str | Path | None, overrides: Sequence[str]
-) -> _Planned:
+) -> Planned:
     """The plan. Where nobody asked for one, what keeps it from being made is said, not raised."""
     try:
         loaded = load_any(recipe, overrides) if recipe is not None else own_recipe(folder, facts, overrides)
@@ -168,24 +161,14 @@ def _plan(
             raise RunFolderError(
                 f"{folder} is the folder of a run of recipe {facts['name']!r}, not of {loaded.recipe.name!r}"
             )
-        return _planned(loaded, ledger, facts)
+        return flow_of(loaded.recipe).plan(loaded, ledger, facts)
     except InputError as error:
         if recipe is not None or overrides:
             raise
-        return _Planned(None, str(error))
+        return Planned(None, str(error))
 
 
-def _planned(loaded: Loaded[AnyRecipe], ledger: Ledger, facts: dict[str, Any]) -> _Planned:
-    match loaded.recipe:
-        case Recipe() as traces:
-            before = (facts.get("teacher") or {}).get("identity")
-            return _Planned(plan(Loaded(traces, loaded.base, loaded.path), ledger, before), "")
-        case PreferenceRecipe() as preferences:
-            return _Planned(preference_plan(Loaded(preferences, loaded.base, loaded.path), ledger), "")
-    return _Planned(None, "a comparison of recorded judges asks nobody")
-
-
-def own_recipe(folder: Path, facts: dict[str, Any], overrides: Sequence[str]) -> Loaded[AnyRecipe]:
+def own_recipe(folder: Path, facts: dict[str, Any], overrides: Sequence[str]) -> Loaded[RecipeBase]:
     """The recipe that the run was made with, as resolved, with its paths starting where they did."""
     base = (facts.get("recipe") or {}).get("base")
     if base is None:
@@ -229,10 +212,9 @@ def show_status(found: Status) -> None:
     if found.parts:
         console.print(parts_table(found.parts))
     console.print(_held(found))
-    if isinstance(found.plan, PreferencePlan):
-        _show_preference_plan(console, found.plan)
-    elif found.plan is not None:
-        _show_plan(console, found.plan)
+    if found.plan is not None:
+        console.print()
+        found.plan.show(console)
     elif found.no_plan:
         console.print(f"what would be paid for now cannot be said: {found.no_plan}", soft_wrap=True)
     if found.evaluation is not None:
@@ -261,66 +243,6 @@ def _held(found: Status) -> Table:
     if found.rows is not None:
         table.add_row("rows written", f"{found.rows:,}")
     return table
-
-
-_USES = {
-    Use.USED: "on record, used as they are",
-    Use.SCORED_ANEW: "on record, scored anew",
-    Use.NOT_NEEDED: "on record, not needed now",
-    Use.CHANGED: "asked anew: teacher, prompt, sampling or seed changed",
-    Use.CUT_OFF: "asked anew: cut off by another max_tokens",
-    Use.MORE: "asked: more draws of tasks on record",
-    Use.NEW: "asked: tasks not on record",
-}
-
-
-def _show_plan(console: Terminal, plan: Plan) -> None:
-    """What a run would pay for."""
-    table = Table(box=None, padding=(0, 2), pad_edge=False)
-    table.add_column("if it were run now")
-    for column in ("tasks", "draws", "tokens"):
-        table.add_column(column, justify="right")
-    for use in (use for use in Use if plan.draws[use]):
-        draws, tokens = plan.draws[use], plan.tokens(use)
-        about = "about " if use in PAID else ""
-        cost = "unknown" if tokens is None else f"{about if tokens else ''}{tokens:,}"
-        table.add_row(_USES[use], f"{plan.tasks[use]:,}", f"{about}{draws:,}", cost)
-    console.print()
-    console.print(table)
-    console.print(_cost_in_words(plan), soft_wrap=True)
-
-
-def _show_preference_plan(console: Terminal, plan: PreferencePlan) -> None:
-    """What a run of the preference path would pay for: by source, then the judge."""
-    table = Table(box=None, padding=(0, 2), pad_edge=False)
-    table.add_column("if it were run now")
-    for column in ("draws", "on record", "asked"):
-        table.add_column(column, justify="right")
-    for name, of in plan.sources.items():
-        used = of.draws[Use.USED] + of.draws[Use.SCORED_ANEW]
-        asked = f"about {of.asked:,}" if of.asked else "0"
-        table.add_row(f"candidates of {name}", f"{used + of.asked:,}", f"{used:,}", asked)
-    asked = f"about {plan.requests:,}" if plan.requests else "0"
-    table.add_row("the judge", f"{plan.on_record + plan.requests:,}", f"{plan.on_record:,}", asked)
-    console.print()
-    console.print(table)
-    costs = plan.asked + plan.requests
-    said = f"about {costs:,} requests would be made" if costs else "nothing would be paid for"
-    console.print(said, soft_wrap=True)
-
-
-def _cost_in_words(plan: Plan) -> str:
-    if not plan.asked:
-        return "nothing would be paid for"
-    if plan.replayed:
-        return f"about {plan.asked:,} draws would be replayed, as far as the recording has them: nothing is paid for"
-    if plan.mean is None or plan.all_tokens is None:
-        return f"about {plan.asked:,} draws would be paid for; nothing is on record to estimate their tokens by"
-    each = f"{plan.mean.prompt_tokens:,.0f} asked and {plan.mean.completion_tokens:,.0f} answered"
-    usd = "" if plan.usd is None else f", ${plan.usd:,.4f}"
-    return (
-        f"about {plan.all_tokens:,} tokens would be paid for{usd}: {plan.asked:,} draws at the mean so far ({each})"
-    )
 
 
 def _salvage_in_words(s: Salvaged) -> str:

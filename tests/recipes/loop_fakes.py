@@ -19,7 +19,7 @@ from stillroom.recipes.distil import distil
 from stillroom.recipes.evaluation_stage import Evaluated
 from stillroom.recipes.folder import RunFolder
 from stillroom.recipes.forgetting import Forgotten
-from stillroom.recipes.loading import Loaded
+from stillroom.recipes.kinds import Loaded
 from stillroom.recipes.loop_rounds import Round, Rounds
 from stillroom.recipes.loop_schema import LoopRecipe
 from stillroom.recipes.loop_tasks import held_out
