@@ -24,6 +24,7 @@ from stillroom.recipes.folder import RunFolder
 from stillroom.recipes.preference_writing import Measured
 from stillroom.recipes.provenance import tasks_hash
 from stillroom.recipes.sampling_stage import run_async, sample
+from stillroom.sampling.bootstrap import ratio_over_tasks
 from stillroom.sampling.core import Core
 from stillroom.sampling.hashing import digest
 from stillroom.sampling.ledger import Ledger
@@ -37,7 +38,6 @@ from stillroom.students.evaluate.comparing import compare_right
 from stillroom.students.evaluate.everyday import everyday_texts, read_texts
 from stillroom.students.evaluate.perplexity import TextLoss, exp_of, of_losses, text_losses
 from stillroom.students.evaluate.results import Comparison, Result
-from stillroom.students.evaluate.task_means import ratio_over_tasks
 from stillroom.traces.answers import AnswerChecker, AnswerScorer
 from stillroom.traces.tasks import load_tasks
 

@@ -13,14 +13,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from stillroom.sampling.bootstrap import mean_over_tasks, ratio_over_tasks
 from stillroom.sampling.limits import Prices
 from stillroom.sampling.records import ScoredAttempt
 from stillroom.sampling.statistics import PairedCounts, mcnemar_exact, paired_difference
 from stillroom.students.evaluate.measures import Attempts, as_attempts, cost, right, task_values
-from stillroom.students.evaluate.power import detectable_mean, detectable_share
 from stillroom.students.evaluate.results import Comparison, Result
-from stillroom.students.evaluate.significance import holm, sign_flip
-from stillroom.students.evaluate.task_means import mean_over_tasks, ratio_over_tasks
+from stillroom.students.evaluate.significance import detectable_mean, detectable_share, holm, sign_flip
 
 SIGN_FLIP = "sign_flip"
 

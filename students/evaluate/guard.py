@@ -26,6 +26,7 @@ from statistics import fmean
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from stillroom.sampling.bootstrap import mean_over_tasks, ratio_over_tasks
 from stillroom.sampling.records import ScoredAttempt
 from stillroom.sampling.statistics import Interval, PairedCounts, paired_difference
 from stillroom.students.evaluate.diversity import FEWEST, Items, distinct_change, runs, whole
@@ -43,7 +44,6 @@ from stillroom.students.evaluate.guard_checks import (
 from stillroom.students.evaluate.measures import right
 from stillroom.students.evaluate.perplexity import TextLoss, exp_of
 from stillroom.students.evaluate.repetition import answer_words, repeats
-from stillroom.students.evaluate.task_means import mean_over_tasks, ratio_over_tasks
 
 __all__ = ["Check", "GuardReport", "GuardSettings", "RoundFacts", "facts_of", "guard"]
 

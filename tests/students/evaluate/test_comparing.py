@@ -10,8 +10,8 @@ from stillroom.sampling.limits import Prices
 from stillroom.sampling.records import ScoredAttempt
 from stillroom.students.evaluate.comparing import beside, compare, compare_all, corrected
 from stillroom.students.evaluate.measure import evaluate_answers
-from stillroom.students.evaluate.power import detectable_share
 from stillroom.students.evaluate.results import Comparison, Evaluation, read_eval, write_eval
+from stillroom.students.evaluate.significance import detectable_share
 
 Make = Callable[..., dict[str, ScoredAttempt]]
 
