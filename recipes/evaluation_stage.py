@@ -22,8 +22,8 @@ from stillroom.recipes.plotting import draw
 from stillroom.recipes.preference_writing import Measured
 from stillroom.sampling.records import Outcome, ScoredAttempt
 from stillroom.students.evaluate.comparing import corrected
-from stillroom.students.evaluate.measure import AFTER, BEFORE, TEACHER, at_k, evaluate_answers, over_trainings
-from stillroom.students.evaluate.results import Evaluation, write_eval
+from stillroom.students.evaluate.measure import at_k, evaluate_answers, over_trainings
+from stillroom.students.evaluate.results import AFTER, BEFORE, TEACHER, Evaluation, write_eval
 from stillroom.traces.tasks import TaskSet
 
 if TYPE_CHECKING:

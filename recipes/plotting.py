@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from stillroom.errors import MissingExtra
 from stillroom.recipes.distil import Distilled
 from stillroom.sampling.records import Task
-from stillroom.students.evaluate.measure import AFTER, BEFORE
-from stillroom.students.evaluate.results import ACCURACY, Evaluation
+from stillroom.students.evaluate.results import ACCURACY, AFTER, BEFORE, Evaluation
 from stillroom.traces.tasks import TaskSet
 
 if TYPE_CHECKING:

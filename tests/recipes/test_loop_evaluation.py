@@ -108,10 +108,10 @@ def test_every_p_is_corrected_for_all_that_a_reader_sees(tmp_path: Path) -> None
     assert [c.model_extra["metric"] for c in found.comparisons if c.model_extra and "metric" in c.model_extra] == [
         "letters_accuracy"
     ]
-    corrected = [(c.model_extra or {})["p_holm"] for c in found.comparisons]
+    corrected = [c.p_holm for c in found.comparisons]
     assert corrected == pytest.approx(holm([c.p for c in found.comparisons]))
     smallest = min(found.comparisons, key=lambda c: c.p)
-    assert (smallest.model_extra or {})["p_holm"] == pytest.approx(min(1, smallest.p * len(found.comparisons)))
+    assert smallest.p_holm == pytest.approx(min(1, smallest.p * len(found.comparisons)))
     assert len(found.comparisons) == 7
 
 
