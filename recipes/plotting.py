@@ -47,8 +47,7 @@ def draw(run: Run, evaluation: Evaluation, tasks: TaskSet | None = None, distill
 
 def _of_evaluation(run: Run, evaluation: Evaluation, folder: Path) -> None:
     from stillroom.students.evaluate.measures import SHARE_IN_FORM
-    from stillroom.students.evaluate.plots import plot_lengths, plot_results
-    from stillroom.students.evaluate.plotted import lengths
+    from stillroom.students.evaluate.plots import lengths, plot_lengths, plot_results
 
     for metric in (ACCURACY, SHARE_IN_FORM):
         if any(row.metric == metric for row in evaluation.results):
@@ -60,8 +59,7 @@ def _of_evaluation(run: Run, evaluation: Evaluation, folder: Path) -> None:
 
 
 def _of_sampling(tasks: TaskSet, distilled: Distilled, folder: Path) -> None:
-    from stillroom.students.evaluate.plots import plot_difficulty, plot_filters
-    from stillroom.students.evaluate.plotted import by_level
+    from stillroom.students.evaluate.plots import by_level, plot_difficulty, plot_filters
 
     found = level_of(tasks.train)
     if found is not None:
