@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from stillroom.recipes.loop_facts import Cell, LoopReport, RoundRow, columns, comparisons, lines, others, summary
-from stillroom.recipes.report import PIPE_WIDTH, shown
+from stillroom.recipes.report import shown, wide
 from stillroom.sampling.printing import Table, plain, terminal
 from stillroom.students.evaluate.guard import measure_name
 from stillroom.students.evaluate.results import COLOURS, Evaluation
@@ -25,9 +25,7 @@ GAP = 2
 
 def show_loop(report: LoopReport, console: Console | None = None) -> None:
     """Prints the report."""
-    console = console or terminal()
-    if not console.is_terminal:
-        console.width = max(console.width, PIPE_WIDTH)
+    console = wide(console or terminal())
     for part in _parts(report, console.width):
         console.print(part)
 

@@ -11,6 +11,8 @@ Intervals are of shares and stand in hundredths, unless `of` says otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 NOTHING = "–"
 
 
@@ -53,6 +55,6 @@ def p_words(p: float) -> str:
     return "p < 0.0001" if p < 0.0001 else f"p = {p_value(p)}"
 
 
-def of_all(ns: list[int]) -> str:
+def of_all(ns: Sequence[int]) -> str:
     """How many there were each: `100`, or `98 to 100` where they differ."""
     return number(min(ns)) if min(ns) == max(ns) else f"{number(min(ns))} to {number(max(ns))}"
