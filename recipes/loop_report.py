@@ -1,7 +1,6 @@
 """The one report of a loop, as a page: what each round was, what the guard said of it, and what came of all of them.
 
     write_loop_report(LoopReport("self_distill", rounds, evaluation, stopped="all 3 rounds are done"), run)
-    show_loop(report)                     # the same in the terminal
 
 For light and dark, wide and narrow. Plots are in the page. Self-contained and safe for whatever a model wrote, as
 every page of `stillroom.students.html`.
@@ -14,13 +13,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-from stillroom.recipes.loop_facts import LoopReport, RoundRow, columns, comparisons, lines, others, summary
-from stillroom.recipes.loop_show import show_loop
+from stillroom.recipes.loop_facts import LoopReport, columns, comparisons, lines, others, summary
 from stillroom.sampling.writing import replaced
 from stillroom.students.evaluate.guard import measure_name
 from stillroom.students.html import html_page
-
-__all__ = ["LoopReport", "RoundRow", "show_loop", "write_loop_report"]
 
 FILE = "report.html"
 LONGEST = 4_000

@@ -105,9 +105,7 @@ def test_every_p_is_corrected_for_all_that_a_reader_sees(tmp_path: Path) -> None
         Scripted(right=0.8, forgotten=forgot(17)),
     ]
     _, found = evaluated(tmp_path, script, {"one_round": 0.5, "format_only": 0.3})
-    assert [c.metric for c in found.comparisons if c.metric] == [
-        "letters_accuracy"
-    ]
+    assert [c.metric for c in found.comparisons if c.metric] == ["letters_accuracy"]
     corrected = [c.p_holm for c in found.comparisons]
     assert corrected == pytest.approx(holm([c.p for c in found.comparisons]))
     smallest = min(found.comparisons, key=lambda c: c.p)

@@ -9,8 +9,9 @@ import pytest
 from rich.console import Console
 
 from stillroom.errors import RunError
-from stillroom.recipes.loop_facts import Cell, columns, lines, summary
-from stillroom.recipes.loop_report import LoopReport, RoundRow, loop_page, show_loop, write_loop_report
+from stillroom.recipes.loop_facts import Cell, LoopReport, RoundRow, columns, lines, summary
+from stillroom.recipes.loop_report import loop_page, write_loop_report
+from stillroom.recipes.loop_show import show_loop
 from stillroom.sampling.statistics import wilson
 from stillroom.students.evaluate.guard import Check
 from stillroom.students.evaluate.results import Comparison, Evaluation, Result
