@@ -23,18 +23,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import sqrt
-from typing import Literal, NamedTuple
+from math import isnan
+from typing import Any, Literal, NamedTuple
 
-from stillroom.judges._intervals import Sums, bootstrap, clustered_share
 from stillroom.judges.human_labels import LabelledPair
 from stillroom.judges.records import FAILURES, OrderVerdict, Preference, Rating
-from stillroom.sampling.statistics import Interval, wilson
+from stillroom.sampling.bootstrap import bootstrap
+from stillroom.sampling.statistics import Interval, clustered_share, wilson
 
 Said = Literal["a", "b", "tie"]
 Place = Literal["first", "second", "tie"]
 _PLACES: tuple[Place, ...] = ("first", "second", "tie")
 _SIGN = {"first": 1.0, "second": -1.0, "tie": 0.0}
+Sums = tuple[float, ...]
+"""What one pair adds to the sums that a statistic is computed from."""
 
 
 class Order(NamedTuple):
@@ -168,21 +170,21 @@ def beats_longer(judged: Sequence[JudgedPair], *, seed: int) -> Interval | None:
         for one in judged
         if (vs := verdicts(one))
     ]
-    return bootstrap(gaps, lambda sums: sums[0] / sums[1], n=len(gaps), seed=seed)
+    return _over_pairs(gaps, lambda sums: sums[0] / sums[1], n=len(gaps), seed=seed)
 
 
 def kappa(judged: Sequence[JudgedPair], *, seed: int) -> Interval | None:
     """Of order verdicts."""
     seen = [one for one in judged if verdicts(one)]
     counts = [_confusion(verdicts(one)) for one in seen]
-    return bootstrap(counts, _kappa, n=sum(len(_asked(one)) for one in seen), seed=seed)
+    return _over_pairs(counts, _kappa, n=sum(len(_asked(one)) for one in seen), seed=seed)
 
 
 def final_kappa(judged: Sequence[JudgedPair], *, seed: int) -> Interval | None:
     """Of final verdicts, each counted under both names of its answers."""
     seen = [one for one in judged if one.final is not None]
     final = [_confusion(verdicts(JudgedPair(one.pair, (), one.final, 0))) for one in seen]
-    return bootstrap(final, _kappa, n=len(seen), seed=seed)
+    return _over_pairs(final, _kappa, n=len(seen), seed=seed)
 
 
 def length_correlation(judged: Sequence[JudgedPair], *, seed: int) -> Interval | None:
@@ -216,13 +218,24 @@ def _confusion(shown: Sequence[Shown]) -> Sums:
     return tuple(float(pairs.count((said, label))) for said in _PLACES for label in _PLACES)
 
 
-def _kappa(counts: Sums) -> float | None:
-    """(observed - chance) / (1 - chance); None where chance alone agrees on everything."""
-    n = sum(counts)
-    rows = [sum(counts[3 * i : 3 * i + 3]) for i in range(3)]
-    columns = [sum(counts[i::3]) for i in range(3)]
-    chance = sum(row * column for row, column in zip(rows, columns, strict=True)) / n**2
-    return None if chance == 1 else (sum(counts[::4]) / n - chance) / (1 - chance)
+def _over_pairs(pairs: Sequence[Sums], statistic: Callable[[Any], Any], *, n: int, seed: int) -> Interval | None:
+    """A statistic of the sums over the pairs, with its bootstrap over pairs. None where it has no value.
+
+    `statistic`: from one array (S,) for each of the sums to (S,). `n`: what it rests on.
+    """
+    found = bootstrap(range(len(pairs)), lambda weights: statistic((weights @ pairs).T), seed=seed)
+    return None if isnan(found.value) else found._replace(n=n)
+
+
+def _kappa(counts: Any) -> Any:
+    """(observed - chance) / (1 - chance) of (9, S) counts; NaN where chance alone agrees on everything."""
+    import numpy as np
+
+    n = counts.sum(0)
+    table = counts.reshape(3, 3, -1)  # (said, label, S)
+    chance = (table.sum(0) * table.sum(1)).sum(0) / n**2
+    observed = counts[::4].sum(0) / n
+    return np.where(chance == 1, np.nan, (observed - chance) / np.where(chance == 1, 1, 1 - chance))
 
 
 def _correlation(groups: Sequence[Sequence[tuple[float, float]]], seed: int) -> Interval | None:
@@ -231,25 +244,22 @@ def _correlation(groups: Sequence[Sequence[tuple[float, float]]], seed: int) -> 
     x, y = (_ranks([point[axis] for group in groups for point in group]) for axis in (0, 1))
     each = iter(zip(x, y, strict=True))
     sums = [_moments([next(each) for _ in group]) for group in groups]
-    return bootstrap(sums, _pearson, n=len(x), seed=seed)
+    return _over_pairs(sums, _pearson, n=len(x), seed=seed)
 
 
 def _moments(points: Sequence[tuple[float, float]]) -> Sums:
-    terms: tuple[Callable[[float, float], float], ...] = (
-        lambda _x, _y: 1.0,
-        lambda x, _y: x,
-        lambda _x, y: y,
-        lambda x, _y: x * x,
-        lambda _x, y: y * y,
-        lambda x, y: x * y,
-    )
-    return tuple(sum(term(x, y) for x, y in points) for term in terms)
+    """n, Σx, Σy, Σx², Σy², Σxy."""
+    return tuple(map(sum, zip(*((1.0, x, y, x * x, y * y, x * y) for x, y in points), strict=True)))
 
 
-def _pearson(sums: Sums) -> float | None:
+def _pearson(sums: Any) -> Any:
+    """Of (6, S) moments; NaN where one of the two is the same everywhere."""
+    import numpy as np
+
     n, x, y, xx, yy, xy = sums
     spread = (n * xx - x * x) * (n * yy - y * y)
-    return None if spread <= 0 else max(-1.0, min(1.0, (n * xy - x * y) / sqrt(spread)))
+    found = (n * xy - x * y) / np.sqrt(np.where(spread > 0, spread, 1))
+    return np.where(spread > 0, np.clip(found, -1, 1), np.nan)
 
 
 def _ranks(values: Sequence[float]) -> list[float]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from stillroom.judges.calibrate import Calibration, Estimate
 from stillroom.judges.gate import GateVerdict
+from stillroom.sampling.formatting import NOTHING, interval, number
 from stillroom.sampling.printing import Table
 
 _MEASURES = (
@@ -53,15 +54,13 @@ def comparison_table(rows: Iterable[tuple[str, str, Calibration, GateVerdict]]) 
 
 
 def _cells(found: Estimate | None) -> tuple[str, str, str]:
-    return (
-        ("—", "", "")
-        if found is None
-        else (f"{found.value:.3f}", f"{found.low:.3f} to {found.high:.3f}", str(found.n))
-    )
+    if found is None:
+        return NOTHING, "", ""
+    return number(found.value, 3), interval(found.low, found.high, 3, of=1), number(found.n)
 
 
 def _short(found: Estimate | None) -> str:
-    return "—" if found is None else f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    return NOTHING if found is None else f"{number(found.value, 2)} {interval(found.low, found.high, 2, of=1)}"
 
 
 def _counts(calibration: Calibration) -> Iterator[tuple[str, str]]:

@@ -28,8 +28,8 @@ from stillroom.recipes.schema import Recipe
 from stillroom.sampling.policy import ONCE, Policy
 from stillroom.sampling.records import SamplingParams, ScoredAttempt, Task
 from stillroom.students.evaluate.comparing import corrected
-from stillroom.students.evaluate.measure import AFTER, BEFORE, TEACHER, at_k, evaluate_answers, over_trainings
-from stillroom.students.evaluate.results import Evaluation, write_eval
+from stillroom.students.evaluate.measure import at_k, evaluate_answers, over_trainings
+from stillroom.students.evaluate.results import AFTER, BEFORE, TEACHER, Evaluation, write_eval
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.traces.tasks import TaskSet
 

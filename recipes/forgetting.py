@@ -25,6 +25,7 @@ from stillroom.recipes.preference_writing import Measured
 from stillroom.recipes.provenance import tasks_hash
 from stillroom.recipes.sampling_stage import answer, as_teacher
 from stillroom.recipes.schema import ScorerSettings
+from stillroom.sampling.bootstrap import ratio_over_tasks
 from stillroom.sampling.hashing import digest
 from stillroom.sampling.policy import Fixed
 from stillroom.sampling.records import Outcome, SamplingParams, State, Task
@@ -34,7 +35,6 @@ from stillroom.students.evaluate.comparing import compare_right
 from stillroom.students.evaluate.everyday import everyday_texts, read_texts
 from stillroom.students.evaluate.perplexity import TextLoss, exp_of, of_losses, text_losses
 from stillroom.students.evaluate.results import Comparison, Result
-from stillroom.students.evaluate.task_means import ratio_over_tasks
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.traces.tasks import load_tasks
 

@@ -6,7 +6,7 @@
     lines(report)                       # the table of rounds: a line for each measure, a cell for each round
 
 The models of the evaluation are `student_before`, `round_1`, `round_2` … and the controls. Refuses to say that a
-difference was shown where its p, corrected for all comparisons, is not below 5 %.
+difference was shown where its p, corrected for all comparisons, is not below 5 %, or its interval holds 0.
 """
 
 from __future__ import annotations
@@ -17,16 +17,26 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stillroom.recipes.display import duration
-from stillroom.students.evaluate.guard import Check
-from stillroom.students.evaluate.guard_checks import DISTINCT_RUNS, UNTRAINED
-from stillroom.students.evaluate.results import ACCURACY, MEAN_TOKENS, SHARE_STOPPED, Comparison, Evaluation, Result
-from stillroom.students.evaluate.round_points import BEFORE, OF_UNTRAINED, PERPLEXITY, ROUND, number_of
+from stillroom.sampling.formatting import NOTHING, interval, number, p_value, p_words, points, share
+from stillroom.students.evaluate.guard import DISTINCT_RUNS, UNTRAINED, Check
+from stillroom.students.evaluate.results import (
+    ACCURACY,
+    BEFORE,
+    MEAN_TOKENS,
+    OF_UNTRAINED,
+    PERPLEXITY,
+    ROUND,
+    SHARE_STOPPED,
+    Comparison,
+    Evaluation,
+    Result,
+    Word,
+    number_of,
+)
 
-ALPHA = 0.05
-NOTHING = "–"
 SEVERAL = ("pass_at_", "majority_at_", "accuracy_over_seeds")
 """Metrics that rest on more than one answer a task."""
-SHARES = {ACCURACY: "accuracy", SHARE_STOPPED: "stops by itself", "share_repeating": "repeats itself"}
+SHARES = {ACCURACY: "accuracy", SHARE_STOPPED: "EOS", "share_repeating": "repeats itself"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,63 +97,31 @@ def summary(report: LoopReport) -> list[str]:
     who, found = f"{ROUND}{last.number}", report.evaluation.find(f"{ROUND}{last.number}")
     if found is None:
         return [f"Round {last.number} was kept, and was not measured."]
-    limits = between(found.low, found.high)
-    got = f"got {100 * found.value:.1f} % {limits} of {found.n:,} held-out tasks right"
+    got = f"got {share(found.value)} {interval(found.low, found.high)} of {found.n:,} held-out tasks right"
     after = "" if last is report.rounds[-1] else "; the round after it was rolled back"
     sentences = [f"The student of round {last.number} {got}{after}."]
     for other in (f"{ROUND}1", BEFORE):
-        sentences += [
-            _told(c) for c in report.evaluation.comparisons if (c.a, c.b) == (who, other) and not metric_of(c)
-        ]
+        sentences += [_told(c) for c in report.evaluation.comparisons if (c.a, c.b) == (who, other) and not c.of]
     return sentences
 
 
 def _told(c: Comparison) -> str:
-    change = f"{points(c.difference)} points {between(c.low, c.high)}, p {p_text(corrected_p(c))} after Holm"
+    change = f"{points(c.difference)} points {interval(c.low, c.high)}, {p_words(c.corrected_p)} after Holm"
     other = "the model before any" if c.b == BEFORE else said(c.b)
-    if shown(c):
+    if c.verdict != "no clear difference":
         return f"It is {'above' if c.difference > 0 else 'below'} {other}: {change}."
-    reach = detectable(c)
-    least = f"; {c.n:,} tasks could have shown about {100 * reach:.0f} points" if reach is not None else ""
+    least = ""
+    if c.detectable is not None:
+        least = f"; {c.n:,} tasks could have shown about {100 * c.detectable:.0f} points"
     return f"It is not shown to differ from {other}: {change}{least}."
 
 
-# -- comparisons -------------------------------------------------------------------------------------------------
+def said(name: str) -> str:
+    """A name of the evaluation, as it is shown: `round 1`, `before`, `control unfiltered`."""
+    return "before" if name == BEFORE else f"round {number_of(name)}" if number_of(name) else name.replace("_", " ")
 
 
-def shown(c: Comparison) -> bool:
-    """Whether the difference is shown, all comparisons considered."""
-    return corrected_p(c) < ALPHA
-
-
-def verdict(c: Comparison) -> str:
-    """`better`, `worse` or `not shown`, of a against b."""
-    return ("better" if c.difference > 0 else "worse") if shown(c) else "not shown"
-
-
-def corrected_p(c: Comparison) -> float:
-    """After Holm; as it is where nobody corrected it."""
-    return _extra(c, "p_holm", c.p)
-
-
-def detectable(c: Comparison) -> float | None:
-    """The smallest difference that so many tasks could have shown, where that is known."""
-    found = _extra(c, "detectable", -1.0)
-    return found if found >= 0 else None
-
-
-def metric_of(c: Comparison) -> str:
-    """Of what, where it is not the accuracy on the held-out tasks: `letters`."""
-    found = (c.model_extra or {}).get("metric")
-    return found.removesuffix(OF_UNTRAINED) if isinstance(found, str) and found != ACCURACY else ""
-
-
-def _extra(c: Comparison, key: str, default: float) -> float:
-    found = (c.model_extra or {}).get(key)
-    return float(found) if isinstance(found, int | float) else default
-
-
-# -- the table of rounds -----------------------------------------------------------------------------------------
+# -- tables ------------------------------------------------------------------------------------------------------
 
 
 class Cell(NamedTuple):
@@ -155,10 +133,22 @@ class Cell(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One measure, with a cell for each column."""
+    """One measure with a cell for each column, or one model with a cell for each measure."""
 
     name: str
     cells: tuple[Cell, ...]
+
+
+class Compared(NamedTuple):
+    """One comparison. `names`: of what with what; the numbers as they are shown."""
+
+    names: str
+    change: Cell
+    word: Word
+    p_holm: str
+    p: str
+    n: str
+    mde: str
 
 
 class Column(NamedTuple):
@@ -180,9 +170,39 @@ def columns(report: LoopReport) -> tuple[Column, ...]:
 
 
 def lines(report: LoopReport) -> list[Line]:
-    """What is known of at least one round, measure by measure."""
+    """The table of rounds: what is known of at least one, measure by measure."""
     found = [Line(name, tuple(of(column) for column in columns(report))) for name, of in _measures(report.evaluation)]
     return [line for line in found if any(cell != Cell() for cell in line.cells)]
+
+
+def others(evaluation: Evaluation) -> list[Line]:
+    """Controls and the first teacher: accuracy, EOS, tokens, n."""
+    whos = [who for who in evaluation.whos if number_of(who) is None]
+    return [Line(said(who), tuple(_other(evaluation, who))) for who in whos]
+
+
+def _other(evaluation: Evaluation, who: str) -> Iterator[Cell]:
+    accuracy, stopped, tokens = (evaluation.find(who, m) for m in (ACCURACY, SHARE_STOPPED, MEAN_TOKENS))
+    yield _share(accuracy) if accuracy else Cell()
+    yield _share(stopped) if stopped else Cell()
+    yield Cell(number(tokens.value)) if tokens else Cell()
+    yield Cell(number(accuracy.n)) if accuracy else Cell()
+
+
+def comparisons(evaluation: Evaluation) -> list[Compared]:
+    """All of them, in order."""
+    return [
+        Compared(
+            f"{said(c.a)} − {said(c.b)}{f', on {said(c.of)}' if c.of else ''}",
+            Cell(points(c.difference), interval(c.low, c.high)),
+            c.verdict,
+            p_value(c.corrected_p),
+            p_value(c.p),
+            number(c.n),
+            NOTHING if c.detectable is None else number(100 * c.detectable, 1),
+        )
+        for c in evaluation.comparisons
+    ]
 
 
 Of = Callable[[Column], Cell]
@@ -191,39 +211,26 @@ Of = Callable[[Column], Cell]
 def _measures(evaluation: Evaluation) -> Iterator[tuple[str, Of]]:
     yield "tasks", _counted(lambda row: row.tasks)
     yield "attempts", _counted(lambda row: row.attempts)
-    yield "accepted", _accepted
+    yield "accepted", _of_row(_accepted)
     yield "rows trained on", _counted(lambda row: row.rows)
     for metric, name in SHARES.items():
-        yield name, _result(evaluation, metric, share)
-    for metric in of_several(evaluation):
-        yield _several_said(metric), _result(evaluation, metric, share)
-    yield "tokens", _result(evaluation, MEAN_TOKENS, lambda row: Cell(f"{row.value:,.0f}"))
-    yield "diversity of traces", _diversity
-    for metric in untrained(evaluation):
-        yield f"untrained: {said(metric.removesuffix(OF_UNTRAINED))}", _result(evaluation, metric, share)
+        yield name, _result(evaluation, metric, _share)
+    metrics = list(dict.fromkeys(row.metric for row in evaluation.results))
+    for metric in (m for m in metrics if m.startswith(SEVERAL)):
+        name = "accuracy over seeds" if metric == SEVERAL[-1] else metric.replace("_at_", "@")
+        yield name, _result(evaluation, metric, _share)
+    yield "tokens", _result(evaluation, MEAN_TOKENS, lambda row: Cell(number(row.value)))
+    yield "diversity of traces", _of_row(_diversity)
+    for metric in (m for m in metrics if m.endswith(OF_UNTRAINED)):
+        yield f"untrained: {said(metric.removesuffix(OF_UNTRAINED))}", _result(evaluation, metric, _share)
     yield "perplexity", _result(evaluation, PERPLEXITY, _surprise)
     yield "time", _of_row(_took)
     yield "guard", _of_row(lambda row: Cell(row.verdict, worse=row.rolled_back))
 
 
-def of_several(evaluation: Evaluation) -> list[str]:
-    """The shares that rest on several answers or trainings, each once, in order."""
-    return list(dict.fromkeys(r.metric for r in evaluation.results if r.metric.startswith(SEVERAL)))
-
-
-def _several_said(metric: str) -> str:
-    """`pass_at_8`: pass@8."""
-    return "accuracy over seeds" if metric == SEVERAL[-1] else metric.replace("_at_", "@")
-
-
-def untrained(evaluation: Evaluation) -> list[str]:
-    """The metrics of what was not trained, each once, in order."""
-    return list(dict.fromkeys(r.metric for r in evaluation.results if r.metric.endswith(OF_UNTRAINED)))
-
-
-def share(row: Result) -> Cell:
-    """In per cent; whole ones in the interval, which is no more exact than that."""
-    return Cell(f"{100 * row.value:.1f} %", _roughly(100 * row.low, 100 * row.high))
+def _share(row: Result) -> Cell:
+    """In per cent; whole ones in the interval, which is not more exact than that."""
+    return Cell(share(row.value), interval(row.low, row.high, 0))
 
 
 def _surprise(row: Result) -> Cell:
@@ -241,16 +248,15 @@ def _of_row(of: Callable[[RoundRow], Cell | None]) -> Of:
 def _counted(of: Callable[[RoundRow], int | None]) -> Of:
     def cell(row: RoundRow) -> Cell | None:
         count = of(row)
-        return None if count is None else Cell(f"{count:,}")
+        return None if count is None else Cell(number(count))
 
     return _of_row(cell)
 
 
-def _accepted(column: Column) -> Cell:
-    row = column.row
-    if row is None or row.accepted is None:
-        return Cell()
-    return Cell(f"{100 * row.accepted / row.attempts:.1f} %" if row.attempts else f"{row.accepted:,}")
+def _accepted(row: RoundRow) -> Cell | None:
+    if row.accepted is None:
+        return None
+    return Cell(f"{number(100 * row.accepted / row.attempts, 1)} %" if row.attempts else number(row.accepted))
 
 
 def _result(evaluation: Evaluation, metric: str, cell: Callable[[Result], Cell]) -> Of:
@@ -266,44 +272,9 @@ def _worse(column: Column, metric: str) -> bool:
     return column.row is not None and any(c.worse and c.measure in (metric, family) for c in column.row.checks)
 
 
-def _diversity(column: Column) -> Cell:
+def _diversity(row: RoundRow) -> Cell | None:
     """Against the round before: two rounds of another size cannot be put in one row otherwise."""
-    checks = column.row.checks if column.row is not None else ()
-    found = next((c for c in checks if c.measure == DISTINCT_RUNS), None)
+    found = next((c for c in row.checks if c.measure == DISTINCT_RUNS), None)
     if found is None:
-        return Cell()
-    return Cell(f"{points(found.difference)} %", _roughly(100 * found.low, 100 * found.high), found.worse)
-
-
-# -- words -------------------------------------------------------------------------------------------------------
-
-
-def said(name: str) -> str:
-    """A name of the evaluation, as it is shown: `round 1`, `before`, `control unfiltered`."""
-    return "before" if name == BEFORE else f"round {number_of(name)}" if number_of(name) else name.replace("_", " ")
-
-
-def points(change: float) -> str:
-    """Hundredths with their sign; a change that rounds to nothing has none."""
-    text = f"{100 * change:+.1f}".replace("-", "−")
-    return "0.0" if text in ("+0.0", "−0.0") else text
-
-
-def between(low: float, high: float) -> str:
-    """`[−3.1, 12.0]`, in hundredths."""
-    return f"[{_plain(low)}, {_plain(high)}]"
-
-
-def _roughly(low: float, high: float) -> str:
-    """`[−3, 12]`."""
-    return f"[{round(low)}, {round(high)}]".replace("-", "−")
-
-
-def _plain(share: float) -> str:
-    text = f"{100 * share:.1f}"
-    return "0.0" if text == "-0.0" else text.replace("-", "−")
-
-
-def p_text(p: float) -> str:
-    """`= 0.0340`, as it stands behind a p."""
-    return "< 0.0001" if p < 0.0001 else f"= {p:.4f}" if p < 0.1 else f"= {p:.2f}"
+        return None
+    return Cell(f"{points(found.difference)} %", interval(found.low, found.high, 0), found.worse)

@@ -78,10 +78,8 @@ def _round_named(model: str) -> str:
 
 
 def _plots(report: LoopReport, rounds: Sequence[Round], folder: Path) -> Iterator[Path]:
-    from stillroom.students.evaluate.plots import plot_lengths
-    from stillroom.students.evaluate.plotted import lengths
-    from stillroom.students.evaluate.round_plots import plot_rounds
-    from stillroom.students.evaluate.round_points import other_results, round_points
+    from stillroom.students.evaluate.plots import lengths, plot_lengths
+    from stillroom.students.evaluate.round_plots import other_results, plot_rounds, round_points
 
     rolled_back = [each.number for each in rounds if not each.kept]
     points = round_points(report.evaluation, rolled_back=rolled_back)

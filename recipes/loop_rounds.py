@@ -22,8 +22,7 @@ from stillroom.recipes.loop_tasks import HeldOut, of_level, tasks_at
 from stillroom.recipes.rounds import RoundPlan, names_teacher, round_recipe
 from stillroom.recipes.runner import FinishedRun
 from stillroom.sampling.records import ScoredAttempt, State
-from stillroom.students.evaluate.guard import GuardReport, RoundFacts, facts_of, guard
-from stillroom.students.evaluate.guard_checks import NAMES
+from stillroom.students.evaluate.guard import NAMES, GuardReport, RoundFacts, facts_of, guard
 from stillroom.students.evaluate.measures import right
 from stillroom.traces.trace import traces_in
 

@@ -12,39 +12,20 @@ from collections.abc import Iterator
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from stillroom.recipes.loop_facts import (
-    Cell,
-    LoopReport,
-    RoundRow,
-    between,
-    columns,
-    corrected_p,
-    lines,
-    metric_of,
-    p_text,
-    points,
-    said,
-    share,
-    summary,
-    verdict,
-)
-from stillroom.recipes.report import PIPE_WIDTH, shown
+from stillroom.recipes.loop_facts import Cell, LoopReport, RoundRow, columns, comparisons, lines, others, summary
+from stillroom.recipes.report import shown, wide
 from stillroom.sampling.printing import Table, plain, terminal
-from stillroom.students.evaluate.guard_checks import measure_name
-from stillroom.students.evaluate.results import MEAN_TOKENS, SHARE_STOPPED, Comparison, Evaluation
-from stillroom.students.evaluate.round_points import number_of
+from stillroom.students.evaluate.guard import measure_name
+from stillroom.students.evaluate.results import COLOURS, Evaluation
 
 NAME, COLUMN = 24, 14
 """Cells of a terminal: of a measure's name, and of a round with the space beside it."""
 GAP = 2
-COLOURS = {"better": "green", "worse": "red", "not shown": "dim"}
 
 
 def show_loop(report: LoopReport, console: Console | None = None) -> None:
     """Prints the report."""
-    console = console or terminal()
-    if not console.is_terminal:
-        console.width = max(console.width, PIPE_WIDTH)
+    console = wide(console or terminal())
     for part in _parts(report, console.width):
         console.print(part)
 
@@ -54,9 +35,8 @@ def _parts(report: LoopReport, width: int) -> Iterator[RenderableType]:
     for start in range(0, len(columns(report)), at_once):
         yield _rounds(report, start, start + at_once)
         yield ""
-    others = [who for who in report.evaluation.whos if number_of(who) is None]
-    if others:
-        yield _others(report.evaluation, others)
+    if others(report.evaluation):
+        yield _others(report.evaluation)
         yield ""
     if report.evaluation.comparisons:
         yield _comparisons(report.evaluation)
@@ -90,35 +70,20 @@ def _shown(cell: Cell) -> Text:
     return text + plain(f"\n{cell.limits}", "dim") if cell.limits else text
 
 
-def _others(evaluation: Evaluation, whos: list[str]) -> Table:
-    table = _table("beside the rounds", "accuracy", "95 %", "stops", "tokens", "n")
-    for who in whos:
-        accuracy, stops, tokens = (evaluation.find(who, m) for m in ("accuracy", SHARE_STOPPED, MEAN_TOKENS))
-        found = share(accuracy) if accuracy else Cell()
-        table.add_row(
-            _safe(said(who)),
-            found.text,
-            found.limits,
-            share(stops).text if stops else "–",
-            f"{tokens.value:,.0f}" if tokens else "–",
-            f"{accuracy.n:,}" if accuracy else "–",
-        )
+def _others(evaluation: Evaluation) -> Table:
+    table = _table("beside the rounds", "accuracy", "95 %", "EOS", "tokens", "n")
+    for name, (accuracy, stopped, tokens, n) in others(evaluation):
+        cells = (accuracy.text, accuracy.limits, stopped.text, tokens.text, n.text)
+        table.add_row(_safe(name), *cells)
     return table
 
 
 def _comparisons(evaluation: Evaluation) -> Table:
     table = _table("differences in points", "", "95 %", "after Holm", "", right=False)
-    for c in evaluation.comparisons:
-        found = verdict(c)
-        limits = between(c.low, c.high)
-        p = p_text(corrected_p(c)).removeprefix("= ")
-        table.add_row(_safe(_names(c)), points(c.difference), limits, p, plain(found, COLOURS[found]))
+    for c in comparisons(evaluation):
+        word = plain(c.word, COLOURS[c.word])
+        table.add_row(_safe(c.names), c.change.text, c.change.limits, c.p_holm, word)
     return table
-
-
-def _names(c: Comparison) -> str:
-    of = metric_of(c)
-    return f"{said(c.a)} − {said(c.b)}{f', on {said(of)}' if of else ''}"
 
 
 def _guard(row: RoundRow) -> Text:

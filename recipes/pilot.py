@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stillroom.errors import InputError
+from stillroom.sampling.bootstrap import bootstrap
 from stillroom.sampling.limits import Prices
 from stillroom.sampling.records import Outcome, StopReason, Task
 from stillroom.sampling.statistics import wilson
-
-RESAMPLES = 2_000
 
 
 class Forecast(NamedTuple):
@@ -66,37 +65,28 @@ def forecast(
     folder: Path, outcomes: Sequence[Outcome], tasks: int, slots: int, prices: Prices | None, seed: int
 ) -> PilotResult:
     """What `tasks` tasks will take and bring, from the outcomes of some of them."""
-    totals = _Totals(outcomes, tasks, random.Random(f"bootstrap {seed}"))
+    scale = tasks / len(outcomes)
+
+    def total(measure: Callable[[Outcome], float]) -> Forecast:
+        each = [measure(outcome) for outcome in outcomes]
+        found = bootstrap(range(len(each)), lambda weights: weights @ each, seed=seed, value=sum(each))
+        return Forecast(*(scale * value for value in found[:3]))
+
     satisfied = sum(outcome.stop is StopReason.SATISFIED for outcome in outcomes)
     share = wilson(satisfied, len(outcomes))
     return PilotResult(
         folder=folder,
         pilot_tasks=len(outcomes),
         tasks=tasks,
-        attempts=totals.of(lambda o: len(o.attempts)),
-        tokens=totals.of(lambda o: sum(s.attempt.prompt_tokens + s.attempt.completion_tokens for s in o.attempts)),
-        seconds=totals.of(lambda o: sum(s.attempt.latency_s for s in o.attempts) / slots),
-        kept=totals.of(lambda o: len(o.kept)),
+        attempts=total(lambda o: len(o.attempts)),
+        tokens=total(lambda o: sum(s.attempt.prompt_tokens + s.attempt.completion_tokens for s in o.attempts)),
+        seconds=total(lambda o: sum(s.attempt.latency_s for s in o.attempts) / slots),
+        kept=total(lambda o: len(o.kept)),
         coverage=Forecast(satisfied / len(outcomes), share.low, share.high),
-        usd=None if prices is None else totals.of(lambda o: _usd(o, prices)),
+        usd=None if prices is None else total(lambda o: _usd(o, prices)),
     )
 
 
 def _usd(outcome: Outcome, prices: Prices) -> float:
     attempts = [scored.attempt for scored in outcome.attempts]
     return prices.of(sum(a.prompt_tokens for a in attempts), sum(a.completion_tokens for a in attempts))
-
-
-class _Totals:
-    """Totals over all tasks, from a sample of them; the same resamples for every total."""
-
-    def __init__(self, outcomes: Sequence[Outcome], tasks: int, rng: random.Random) -> None:
-        self._outcomes, self._scale = outcomes, tasks / len(outcomes)
-        self._resamples = [rng.choices(range(len(outcomes)), k=len(outcomes)) for _ in range(RESAMPLES)]
-
-    def of(self, measure: Callable[[Outcome], float]) -> Forecast:
-        """The expected total of a measure."""
-        each = [measure(outcome) for outcome in self._outcomes]
-        sums = sorted(sum(each[k] for k in resample) for resample in self._resamples)
-        low, high = sums[int(0.025 * RESAMPLES)], sums[int(0.975 * RESAMPLES)]
-        return Forecast(*(self._scale * value for value in (sum(each), low, high)))

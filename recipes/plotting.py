@@ -18,8 +18,7 @@ from stillroom.errors import MissingExtra
 from stillroom.recipes.context import RunContext
 from stillroom.recipes.distil import Distilled
 from stillroom.sampling.records import ScoredAttempt, Task
-from stillroom.students.evaluate.measure import AFTER, BEFORE
-from stillroom.students.evaluate.results import ACCURACY, Evaluation
+from stillroom.students.evaluate.results import ACCURACY, AFTER, BEFORE, Evaluation
 from stillroom.traces.tasks import TaskSet
 
 FOLDER = "plots"
@@ -49,8 +48,7 @@ def draw(
 
 def _of_evaluation(evaluation: Evaluation, answers: Mapping[str, Mapping[str, ScoredAttempt]], folder: Path) -> None:
     from stillroom.students.evaluate.measures import SHARE_IN_FORM
-    from stillroom.students.evaluate.plots import plot_lengths, plot_results
-    from stillroom.students.evaluate.plotted import lengths
+    from stillroom.students.evaluate.plots import lengths, plot_lengths, plot_results
 
     for metric in (ACCURACY, SHARE_IN_FORM):
         if any(row.metric == metric for row in evaluation.results):
@@ -62,8 +60,7 @@ def _of_evaluation(evaluation: Evaluation, answers: Mapping[str, Mapping[str, Sc
 
 
 def _of_sampling(tasks: TaskSet, distilled: Distilled, folder: Path) -> None:
-    from stillroom.students.evaluate.plots import plot_difficulty, plot_filters
-    from stillroom.students.evaluate.plotted import by_level
+    from stillroom.students.evaluate.plots import by_level, plot_difficulty, plot_filters
 
     found = level_of(tasks.train)
     if found is not None:

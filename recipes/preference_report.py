@@ -9,24 +9,18 @@ from stillroom.judges.table import calibration_table, comparison_table
 from stillroom.recipes.calibration_runner import CalibrationResult, JudgeResult
 from stillroom.recipes.judging_stage import Calibrated
 from stillroom.recipes.preference_runner import PreferenceResult
-from stillroom.recipes.report import PIPE_WIDTH, shown
+from stillroom.recipes.report import shown, wide
 from stillroom.recipes.showing_pairs import PairsFound
-from stillroom.sampling.printing import Table, Terminal, plain, terminal
+from stillroom.sampling.formatting import NOTHING, interval, share
+from stillroom.sampling.printing import Table, plain, terminal
 
 SHOWN_TEXT = 400
 """Characters of a text that is shown."""
 
 
-def _console() -> Terminal:
-    console = terminal()
-    if not console.is_terminal:
-        console.width = max(console.width, PIPE_WIDTH)
-    return console
-
-
 def show_preferences(result: PreferenceResult) -> None:
     """The outcome of a run of the preference path."""
-    console = _console()
+    console = wide(terminal())
     if result.evaluation is not None:
         from stillroom.students.evaluate.preference_table import preference_table
 
@@ -39,7 +33,7 @@ def show_preferences(result: PreferenceResult) -> None:
 
 def show_calibration(result: CalibrationResult) -> None:
     """How recorded judges compare."""
-    console = _console()
+    console = wide(terminal())
     console.print(comparison_table([row[:4] for row in result.judges]))
     console.print("\npairs of the judges that passed, held against what people preferred:")
     console.print(_pairs_table(result.judges))
@@ -48,32 +42,22 @@ def show_calibration(result: CalibrationResult) -> None:
 
 def _pairs_table(judges: tuple[JudgeResult, ...]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for name, justify in (
-        ("judge", "left"),
-        ("method", "left"),
-        ("pairs", "right"),
-        ("agree", "right"),
-        ("95 %", "left"),
-    ):
-        table.add_column(name, justify="right" if justify == "right" else "left")
+    for name in ("judge", "method", "pairs", "agree", "95 %"):
+        table.add_column(name, justify="right" if name in ("pairs", "agree") else "left")
     for row in (row for row in judges if row.gate.passed):
-        agree = (
-            ("–", "")
-            if row.agree is None
-            else (f"{row.agree.value:.1%}", f"[{row.agree.low:.1%}, {row.agree.high:.1%}]")
-        )
+        agree = (share(row.agree.value), interval(row.agree.low, row.agree.high)) if row.agree else (NOTHING, "")
         table.add_row(row.judge, row.method, f"{row.pairs:,}", *agree)
     return table
 
 
 def show_calibrated(found: Calibrated) -> None:
     """One judge on labelled pairs, and what the gate says."""
-    _console().print(calibration_table(found.calibration, found.gate))
+    wide(terminal()).print(calibration_table(found.calibration, found.gate))
 
 
 def show_pairs(found: PairsFound, count: int) -> None:
     """The audit of pairs, and some of them."""
-    console = _console()
+    console = wide(terminal())
     console.print(found.audit.table())
     for row in found.rows[:count]:
         console.print()

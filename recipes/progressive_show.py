@@ -5,15 +5,13 @@ from __future__ import annotations
 from rich.console import Console
 
 from stillroom.recipes.progressive_runner import ProgressiveResult
-from stillroom.recipes.report import PIPE_WIDTH
+from stillroom.recipes.report import wide
 from stillroom.sampling.printing import Table, plain, terminal
 
 
 def show_stages(result: ProgressiveResult, console: Console | None = None) -> None:
     """Prints it."""
-    console = console or terminal()
-    if not console.is_terminal:
-        console.width = max(console.width, PIPE_WIDTH)
+    console = wide(console or terminal())
     console.print(_stages(result))
     if result.evaluation is not None:
         from stillroom.students.evaluate.table import eval_table

@@ -12,7 +12,8 @@ from stillroom.recipes.agreement import Agreement
 from stillroom.recipes.display import duration
 from stillroom.recipes.pilot import PilotResult
 from stillroom.recipes.runner import RunResult
-from stillroom.sampling.printing import Table, Terminal, terminal
+from stillroom.sampling.formatting import interval, number, p_words, share
+from stillroom.sampling.printing import Table, terminal
 from stillroom.sampling.records import State
 from stillroom.sampling.secrets import named
 from stillroom.sampling.statistics import mcnemar_exact, wilson
@@ -29,6 +30,13 @@ CELL = 32
 """Characters of a text in a table."""
 PIPE_WIDTH = 180
 """Columns of a table that goes to no terminal: there is no width to fit, and lines that wrap cannot be searched."""
+
+
+def wide(console: Console) -> Console:
+    """The same, with `PIPE_WIDTH` columns at least where it is no terminal."""
+    if not console.is_terminal:
+        console.width = max(console.width, PIPE_WIDTH)
+    return console
 
 
 def show_result(result: RunResult) -> None:
@@ -56,20 +64,20 @@ def show_pilot(pilot: PilotResult) -> None:
     table.add_column("")
     for column in ("expected", "95 % from", "to"):
         table.add_column(column, justify="right")
-    table.add_row("attempts", *(f"{value:,.0f}" for value in pilot.attempts))
-    table.add_row("tokens", *(f"{value:,.0f}" for value in pilot.tokens))
+    table.add_row("attempts", *map(number, pilot.attempts))
+    table.add_row("tokens", *map(number, pilot.tokens))
     if pilot.usd is not None:
-        table.add_row("US dollars", *(f"{value:,.2f}" for value in pilot.usd))
+        table.add_row("US dollars", *(number(value, 2) for value in pilot.usd))
     table.add_row("time", *map(duration, pilot.seconds))
-    table.add_row("traces kept, before filters", *(f"{value:,.0f}" for value in pilot.kept))
-    table.add_row("tasks satisfied", *(f"{value:.1%}" for value in pilot.coverage))
+    table.add_row("traces kept, before filters", *map(number, pilot.kept))
+    table.add_row("tasks satisfied", *map(share, pilot.coverage))
     console.print(table)
     console.print("the pilot's attempts are kept: the same command without --pilot goes on from them", soft_wrap=True)
 
 
-def _show_agreement(console: Terminal, agreement: Agreement) -> None:
-    share = f"{agreement.share:.2%} [{agreement.low:.2%}, {agreement.high:.2%}]"
-    console.print(f"agreement with the recorded grades: {share}, {agreement.agreed:,} of {agreement.graded:,}")
+def _show_agreement(console: Console, agreement: Agreement) -> None:
+    agreed = f"{share(agreement.share, 2)} {interval(agreement.low, agreement.high, 2)}"
+    console.print(f"agreement with the recorded grades: {agreed}, {agreement.agreed:,} of {agreement.graded:,}")
     if not agreement.disagreements:
         return
     table = Table(
@@ -98,21 +106,19 @@ def show_check(summary: CheckSummary, out: Path | None) -> None:
     facts = summary.as_dict()
     counted = [(state_of(Reason(reason)).value, str(reason), n) for reason, n in summary.reasons.items()]
     for state, reason, n in sorted(counted, key=lambda row: (row[0], -row[2])):
-        table.add_row(state, reason, f"{n:,}", f"{n / summary.rows:.1%}")
+        table.add_row(state, reason, f"{n:,}", share(n / summary.rows))
     console.print(table)
     expected = facts["expected"]
     if expected is not None:
-        share = expected["agreed"] / expected["labelled"]
-        console.print(f"as expected: {expected['agreed']:,} of {expected['labelled']:,} labelled ({share:.1%})")
+        agreed, labelled = expected["agreed"], expected["labelled"]
+        console.print(f"as expected: {agreed:,} of {labelled:,} labelled ({share(agreed / labelled)})")
     written = f"; one verdict a line in {out}" if out is not None else ""
     console.print(f"{summary.rows:,} answers in {summary.seconds:.1f} s{written}", soft_wrap=True)
 
 
 def show_against(summary: AgainstSummary, out: Path | None) -> None:
     """Where our checker and Math-Verify differ, and why."""
-    console = terminal()
-    if not console.is_terminal:
-        console.width = max(console.width, PIPE_WIDTH)
+    console = wide(terminal())
     console.print(_outcomes(summary))
     if summary.disagreements:
         console.print()
@@ -164,20 +170,20 @@ def _differences(found: list[Disagreement]) -> Table:
     return table
 
 
-def _show_score(console: Terminal, score: Score) -> None:
+def _show_score(console: Console, score: Score) -> None:
     console.print(f"as expected, of {score.labelled:,} labelled pairs:", end=" ")
     console.print(f"ours {_share(score.ours, score.labelled)}, Math-Verify {_share(score.theirs, score.labelled)}")
     if score.differing:
         p = mcnemar_exact(score.ours_differing, score.theirs_differing)
         alone = f"ours on {score.ours_differing:,}, Math-Verify on {score.theirs_differing:,}"
         console.print(
-            f"right where they differ, of {score.differing:,} labelled pairs: {alone} (McNemar p = {p:.2g})"
+            f"right where they differ, of {score.differing:,} labelled pairs: {alone} (McNemar {p_words(p)})"
         )
 
 
 def _share(right: int, n: int) -> str:
-    interval = wilson(right, n)
-    return f"{right:,} ({interval.value:.1%} [{interval.low:.1%}, {interval.high:.1%}])"
+    found = wilson(right, n)
+    return f"{right:,} ({share(found.value)} {interval(found.low, found.high)})"
 
 
 def shown(text: str, limit: int, *, end: bool = False) -> str:

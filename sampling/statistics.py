@@ -15,6 +15,9 @@ Sources:
         paired data, Stat. Med. 17, 2635–2650: method 10.
     McNemar (1947), Psychometrika 12, 153–157; the exact form is the binomial test of Fagerland, Lydersen and
         Laake (2013), BMC Med. Res. Methodol. 13:91, section "exact conditional".
+    Korn and Graubard (1998), Confidence intervals for proportions with small expected number of positive counts
+        estimated from survey data, Survey Methodology 24, 193–201: the effective sample size. Dean and Pagano (2015),
+        J. Surv. Stat. Methodol. 3, 484–503: Wilson's interval with it.
 """
 
 from __future__ import annotations
@@ -66,14 +69,42 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"{successes} successes of n = {n}: an interval needs n >= 1 and 0 <= successes <= n")
-    z, share = z_value(confidence), successes / n
+    share = successes / n
+    low, high = _wilson_limits(share, n, confidence)
+    # The limits touch 0 and 1 exactly there; rounding would put them a hair beside the estimate.
+    return Interval(share, 0.0 if successes == 0 else low, 1.0 if successes == n else high, n)
+
+
+def _wilson_limits(share: float, n: float, confidence: float) -> tuple[float, float]:
+    """`n`: tries, which need not be a whole number."""
+    z = z_value(confidence)
     centre = share + z * z / (2 * n)
     spread = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    # The limits touch 0 and 1 exactly there; rounding would put them a hair beside the estimate.
-    low = 0.0 if successes == 0 else (centre - spread) / scale
-    high = 1.0 if successes == n else (centre + spread) / scale
-    return Interval(share, low, high, n)
+    return (centre - spread) / scale, (centre + spread) / scale
+
+
+def clustered_share(clusters: Sequence[tuple[float, int]], confidence: float = 0.95) -> Interval | None:
+    """Wilson's interval for successes that are counted several times a cluster, and are not independent within it: a
+    judge sees a pair in both orders.
+
+    `clusters`: (successes, tries) of each. The interval is that of as many tries as the spread between the clusters
+    is worth, never of more than there were. `n` of the answer: the tries. None without any.
+
+    >>> clustered_share([(2, 2), (1, 2), (2, 2)]).value
+    0.8333333333333334
+    """
+    used = [(successes, n) for successes, n in clusters if n]
+    tries = sum(n for _, n in used)
+    if not tries:
+        return None
+    share, worth = sum(successes for successes, _ in used) / tries, float(len(used))
+    # Where all agree the spread says nothing, and each cluster is worth one try.
+    if share not in (0.0, 1.0) and len(used) > 1:
+        variance = sum((successes - share * n) ** 2 for successes, n in used) / tries**2
+        worth = tries if variance == 0 else min(tries, share * (1 - share) / variance)
+    low, high = _wilson_limits(share, worth, confidence)
+    return Interval(share, min(max(0.0, low), share), max(min(1.0, high), share), tries)
 
 
 def mcnemar_exact(only_a: int, only_b: int) -> float:

@@ -1,33 +1,60 @@
-"""What every page of ours has in common: that nothing in it runs, loads, or breaks out of its place.
+"""Every page of ours: a jinja2 template, made safe for whatever a model wrote.
 
-    html_page("Lint before training", style, "<h1>…</h1>")
-    safe(model_output)
+    html_page(files("stillroom.students.lint").joinpath("page.html"), "Lint before training", report=report)
 
-A page is one file, and its own policy forbids what a browser could still be talked into. A text that is not ours goes
-through `safe`, always.
+A page is one file: no script, no font, nothing is loaded, and its own policy (`templates/page.html`, which every
+template extends) forbids what a browser could still be talked into. Every value that a template shows is escaped, and
+what a browser lays out or reorders stands as its code. `unbroken` does both itself; the one `safe` is of a picture in
+base64.
 """
 
 from __future__ import annotations
 
-from html import escape
+from functools import lru_cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import TYPE_CHECKING, Any
 
 from stillroom.sampling.writing import readable
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-"""Pictures only where they stand in the page itself."""
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
-def html_page(title: str, style: str, body: str) -> str:
-    """The page. `title` is any text; `style` and `body` are ours, with what is not ours made safe."""
-    head = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{safe(title)}</title><style>{style}</style></head>"
+def html_page(template: Traversable | str, title: str, **values: Any) -> str:
+    """The page, from a template's file or text that fills the block `main` of `page.html`."""
+    text = template if isinstance(template, str) else template.read_text(encoding="utf-8")
+    return _environment().from_string(text).render(title=title, **values)
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    found = Environment(
+        loader=FunctionLoader(_template),
+        autoescape=True,
+        finalize=_shown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
-    return f"{head}<body><main>{body}</main></body></html>\n"
+    found.filters["unbroken"] = _unbroken
+    return found
 
 
-def safe(text: str) -> str:
-    """The text, escaped, with what no page should lay out as codes."""
-    return escape(readable(text))
+def _template(name: str) -> str:
+    return files("stillroom.students").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _shown(value: Any) -> Any:
+    """What an expression gives, on its way to be escaped. Markup is what jinja2 has escaped already."""
+    return value if hasattr(value, "__html__") else readable(str(value))
+
+
+def _unbroken(sentence: str) -> Any:
+    """A sentence in which no line ends between a number and its sign."""
+    from markupsafe import Markup, escape
+
+    return Markup(escape(readable(sentence)).replace(" %", Markup("&nbsp;%")))

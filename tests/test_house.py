@@ -271,7 +271,9 @@ def test_a_wheel_holds_every_module_recipe_and_text(wheel: list[str]) -> None:
     expected = {f"stillroom/{path.name}" for path in (ROOT / "stillroom").glob("*.py")}
     for room in ROOMS:
         files = [
-            path for ending in ("py", "yaml", "md", "html", "jinja") for path in (ROOT / room).rglob(f"*.{ending}")
+            path
+            for ending in ("py", "yaml", "md", "html", "css", "jinja")
+            for path in (ROOT / room).rglob(f"*.{ending}")
         ]
         expected |= {f"stillroom/{path.relative_to(ROOT)}" for path in files if "__pycache__" not in path.parts}
     expected.add("stillroom/py.typed")

@@ -20,8 +20,8 @@ from fractions import Fraction
 from math import comb
 from typing import Generic, NamedTuple, TypeVar
 
+from stillroom.sampling.bootstrap import share_over_tasks
 from stillroom.sampling.statistics import Interval
-from stillroom.students.evaluate.task_means import share_over_tasks
 
 T = TypeVar("T")
 

@@ -13,14 +13,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from stillroom.sampling.bootstrap import mean_over_tasks, ratio_over_tasks
 from stillroom.sampling.limits import Prices
 from stillroom.sampling.records import ScoredAttempt
 from stillroom.sampling.statistics import PairedCounts, mcnemar_exact, paired_difference
 from stillroom.students.evaluate.measures import Attempts, as_attempts, cost, right, task_values
-from stillroom.students.evaluate.power import detectable_mean, detectable_share
 from stillroom.students.evaluate.results import Comparison, Result
-from stillroom.students.evaluate.significance import holm, sign_flip
-from stillroom.students.evaluate.task_means import mean_over_tasks, ratio_over_tasks
+from stillroom.students.evaluate.significance import detectable_mean, detectable_share, holm, sign_flip
 
 SIGN_FLIP = "sign_flip"
 
@@ -40,15 +39,11 @@ def corrected(comparisons: Iterable[Comparison]) -> tuple[Comparison, ...]:
     """The same with `p_holm`, each corrected for all that are given. Give all that a reader will see together."""
     found = tuple(comparisons)
     ps = holm([c.p for c in found])
-    return tuple(Comparison.model_validate(c.model_dump() | {"p_holm": p}) for c, p in zip(found, ps, strict=True))
+    return tuple(c.model_copy(update={"p_holm": p}) for c, p in zip(found, ps, strict=True))
 
 
 def compare(a: str, of_a: Given, b: str, of_b: Given, *, seed: int) -> Comparison | None:
-    """Accuracy of a minus that of b, on the tasks that both have; None if they share none.
-
-    Beyond the fields of every comparison: `detectable`, the smallest difference that so many tasks could have shown
-    with a power of 80 %; not there where it cannot be said.
-    """
+    """Accuracy of a minus that of b, on the tasks that both have; None if they share none."""
     rights_a, rights_b = (task_values(as_attempts(given), right) for given in (of_a, of_b))
     shared = sorted(rights_a.keys() & rights_b.keys())
     if not shared:
@@ -72,40 +67,35 @@ def compare_right(a: str, of_a: Mapping[str, bool], b: str, of_b: Mapping[str, b
 def _of_shares(a: str, b: str, table: Counter[tuple[float, float]], left_out: int) -> Comparison:
     counts = PairedCounts(table[1, 1], table[1, 0], table[0, 1], table[0, 0])
     found = paired_difference(counts)
-    return Comparison.model_validate(
-        {
-            "a": a,
-            "b": b,
-            "test": "mcnemar_exact",
-            "difference": found.value,
-            "low": found.low,
-            "high": found.high,
-            "p": mcnemar_exact(counts.only_a, counts.only_b),
-            "n": counts.n,
-            **counts._asdict(),
-            "left_out": left_out,
-            "detectable": detectable_share(counts.n, counts.only_a + counts.only_b),
-        }
+    return Comparison(
+        a=a,
+        b=b,
+        test="mcnemar_exact",
+        difference=found.value,
+        low=found.low,
+        high=found.high,
+        p=mcnemar_exact(counts.only_a, counts.only_b),
+        n=counts.n,
+        **counts._asdict(),
+        left_out=left_out,
+        detectable=detectable_share(counts.n, counts.only_a + counts.only_b),
     )
 
 
 def _of_means(a: str, b: str, differences: Mapping[str, float], left_out: int, seed: int) -> Comparison:
     found = mean_over_tasks(differences, seed=seed)
     values = [differences[task] for task in sorted(differences)]
-    detectable = detectable_mean(values)
-    return Comparison.model_validate(
-        {
-            "a": a,
-            "b": b,
-            "test": SIGN_FLIP,
-            "difference": found.value,
-            "low": found.low,
-            "high": found.high,
-            "p": sign_flip(values, seed=seed),
-            "n": found.n,
-            "left_out": left_out,
-        }
-        | ({} if detectable is None else {"detectable": detectable})
+    return Comparison(
+        a=a,
+        b=b,
+        test=SIGN_FLIP,
+        difference=found.value,
+        low=found.low,
+        high=found.high,
+        p=sign_flip(values, seed=seed),
+        n=found.n,
+        left_out=left_out,
+        detectable=detectable_mean(values),
     )
 
 

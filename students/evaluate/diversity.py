@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from stillroom.sampling.bootstrap import percentiles
 from stillroom.sampling.statistics import Interval
 from stillroom.sampling.words import tokens
 
@@ -71,8 +72,10 @@ def distinct_change(now: Texts, before: Texts, items: Items, *, seed: int) -> Ch
         return None
     size = min(BUDGET, *(_half(side) for side in sides))
     drawn = [_shares(side, size, seed + i) for i, side in enumerate(sides)]
-    of_now, of_before = (_interval(shares, len(side)) for shares, side in zip(drawn, sides, strict=True))
-    relative = _around(of_now.value / of_before.value - 1, drawn[0] / drawn[1] - 1, fewest)
+    of_now, of_before = (
+        percentiles(float(shares.mean()), shares, len(side)) for shares, side in zip(drawn, sides, strict=True)
+    )
+    relative = percentiles(of_now.value / of_before.value - 1, drawn[0] / drawn[1] - 1, fewest)
     return Change(of_now, of_before, relative, size)
 
 
@@ -119,14 +122,3 @@ def _share(items: Any, kinds: int) -> float:
     import numpy as np
 
     return float(np.count_nonzero(np.bincount(items, minlength=kinds)) / len(items))
-
-
-def _interval(shares: Any, n: int) -> Interval:
-    return _around(float(shares.mean()), shares, n)
-
-
-def _around(value: float, drawn: Any, n: int) -> Interval:
-    import numpy as np
-
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Interval(value, min(value, float(low)), max(value, float(high)), n)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stillroom.errors import MissingExtra
+from stillroom.sampling.formatting import share
 from stillroom.sampling.writing import replaced
 
 WIDTH = 8.3  # inches, at 100 pixels each: the column of a README
@@ -107,6 +108,24 @@ def clean(text: str, limit: int = 60) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def percent(share: float) -> str:
+def percent(value: float) -> str:
     """`12.3 %`; without the decimal where it is 0 or 1, which is exact."""
-    return f"{100 * share:.0f} %" if share in (0, 1) else f"{100 * share:.1f} %"
+    return share(value, 0 if value in (0, 1) else 1)
+
+
+def share_top(highest: float) -> float:
+    """Where an axis of shares ends: at the next step above the highest value."""
+    return next(step for step in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0) if step >= min(highest, 1.0))
+
+
+def share_ticks(axis: Any, top: float, *, few: bool = False) -> None:
+    """Ticks in per cent from 0 to `top`. `few`: three of them."""
+    step = top / 2 if few else 0.05 if top <= 0.2 else 0.1 if top <= 0.5 else 0.2
+    axis.set_ticks([step * i for i in range(round(top / step) + 1)])
+    axis.set_major_formatter(lambda value, _: share(value, 0))
+
+
+def lighter(colour: str) -> str:
+    """Half way to white, and opaque: what lies behind does not show through."""
+    parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return "#" + "".join(f"{(part + 255) // 2:02x}" for part in parts)

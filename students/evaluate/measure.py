@@ -23,13 +23,11 @@ from stillroom.sampling.limits import Prices
 from stillroom.sampling.records import ScoredAttempt, State
 from stillroom.students.evaluate.comparing import beside, compare_all
 from stillroom.students.evaluate.measures import measures, right
-from stillroom.students.evaluate.results import ACCURACY, Evaluation, Result
+from stillroom.students.evaluate.results import ACCURACY, AFTER, BEFORE, TEACHER, Evaluation, Result
 from stillroom.students.evaluate.seeds import difference_over_seeds, over_seeds
 
 Answers = Mapping[str, ScoredAttempt]
 """One scored attempt for each task, by task id."""
-
-BEFORE, AFTER, TEACHER = "student_before", "student_after", "teacher"
 
 COMPARED = (
     (AFTER, BEFORE),

@@ -15,13 +15,13 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, 
 from math import fsum
 from statistics import fmean
 
+from stillroom.sampling.bootstrap import mean_over_tasks, ratio_over_tasks, share_over_tasks
 from stillroom.sampling.limits import Prices
 from stillroom.sampling.records import ScoredAttempt, State
 from stillroom.sampling.statistics import Interval, mean_interval, wilson
 from stillroom.students.evaluate.at_k import Vote, enough, majority_at_k, pass_at_k
 from stillroom.students.evaluate.repetition import DISTINCT, answer_words, distinct, repeats
 from stillroom.students.evaluate.results import ACCURACY, MEAN_TOKENS, SHARE_STOPPED, Result
-from stillroom.students.evaluate.task_means import mean_over_tasks, ratio_over_tasks, share_over_tasks
 from stillroom.traces.answers.records import Reason
 
 SHARE_IN_FORM = "share_in_form"

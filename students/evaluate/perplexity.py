@@ -18,10 +18,10 @@ from math import exp, isfinite, log
 from typing import Any, NamedTuple, TypeVar
 
 from stillroom.errors import InputError, TrainingError
+from stillroom.sampling.bootstrap import ratio_over_tasks
 from stillroom.sampling.models import load_model, load_tokenizer, pick_device
 from stillroom.sampling.statistics import Interval
 from stillroom.students.evaluate.results import Result
-from stillroom.students.evaluate.task_means import ratio_over_tasks
 
 K = TypeVar("K", bound=Hashable)
 

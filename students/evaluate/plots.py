@@ -5,18 +5,21 @@
     plot_lengths({"before": lengths(a), "after": lengths(b)}, run / "plots")  # lengths before and after
     plot_filters(distilled.counts, distilled.written, run / "plots")        # what each filter took
 
-Drawn from what was measured, and nothing is smoothed or left out. The same numbers give the same bytes with the same
+Drawn from what was measured, and nothing is smoothed or left out but tasks without a level, which the difference in n
+counts. The same numbers give the same bytes with the same
 matplotlib. Refuses to draw nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
-from stillroom.sampling.statistics import Interval
+from stillroom.sampling.formatting import interval, of_all, share
+from stillroom.sampling.records import Outcome, ScoredAttempt, State, Task
+from stillroom.sampling.statistics import Interval, wilson
 from stillroom.students.evaluate.drawing import (
     BLUE,
     FAINT,
@@ -28,20 +31,43 @@ from stillroom.students.evaluate.drawing import (
     clean,
     figure,
     headline,
+    lighter,
     percent,
     plain_axes,
     save,
+    share_ticks,
+    share_top,
 )
-from stillroom.students.evaluate.plotted import Lengths, Level
-from stillroom.students.evaluate.results import ACCURACY, Evaluation, Result
+from stillroom.students.evaluate.results import ACCURACY, AFTER, BEFORE, Evaluation, Result
 from stillroom.traces.filters import FilterCount
 
 ROW, LENGTHS_ROW = 0.34, 0.78  # inches
 RIGHT = 2.0  # inches for the numbers beside the rows
 FRACTION = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "center_baseline"}
 BESIDE = FRACTION | {"xycoords": ("axes fraction", "data")}
-STUDENT, BASE = "student_after", "student_before"
 TITLES = {ACCURACY: "Accuracy on held-out tasks", "share_in_form": "Answered in the asked form, right or not"}
+
+
+class Level(NamedTuple):
+    """Tasks of one difficulty. `yielded`: share of tasks that gave at least one trace; `first_right`: share whose
+    first attempt was accepted. Attempts after the first say less: how many there are depends on how they came out."""
+
+    label: str
+    tasks: int
+    yielded: Interval
+    first_right: Interval
+
+
+class Lengths(NamedTuple):
+    """Tokens of each answer that ended by itself, and of each that the length limit cut off."""
+
+    ended: tuple[int, ...]
+    cut: tuple[int, ...]
+
+    @property
+    def all(self) -> tuple[int, ...]:
+        """Of every answer."""
+        return self.ended + self.cut
 
 
 def plot_results(
@@ -50,8 +76,8 @@ def plot_results(
     *,
     metric: str = ACCURACY,
     title: str | None = None,
-    highlight: str = STUDENT,
-    base: str | None = BASE,
+    highlight: str = AFTER,
+    base: str | None = BEFORE,
 ) -> Plot:
     """Dot and whisker of a share for every model that has it, the best on top: `<metric>.png`, `<metric>.svg`.
 
@@ -66,7 +92,10 @@ def plot_results(
         drawn = next((r for r in rows if r.who == base), None)
         dotted = f"; dotted: {drawn.who.replace('_', ' ')}" if drawn else ""
         headline(fig, title or TITLES.get(metric, metric.replace("_", " ")), _tasks([r.n for r in rows]) + dotted)
-        _share_axis(axes, max(r.high for r in rows))
+        top = share_top(max(r.high for r in rows))
+        axes.set_xlim(0, top)
+        share_ticks(axes.xaxis, top)
+        axes.grid(axis="x", color=FAINT, linewidth=1)
         _rows_axis(axes, [r.who.replace("_", " ") for r in rows])
         if drawn:
             axes.axvline(drawn.value, color=QUIET, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
@@ -86,7 +115,7 @@ def plot_difficulty(levels: Sequence[Level], folder: Path) -> Plot:
         axes = plain_axes(fig, left=0.75, right=2.55, top=0.85, bottom=0.5)
         headline(fig, "Yield and pass rate by difficulty", _tasks([sum(level.tasks for level in levels)]))
         axes.set(xlim=(-0.06 * len(levels), len(levels) - 1 + 0.02 * len(levels)), ylim=(0, 1.03))
-        _percent_ticks(axes.yaxis, 1.0)
+        share_ticks(axes.yaxis, 1.0)
         axes.tick_params(axis="y", labelsize=9.5, labelcolor=QUIET)
         axes.set_xticks(range(len(levels)), [f"{clean(level.label, 14)}\nn = {level.tasks:,}" for level in levels])
         axes.grid(axis="y", color=FAINT, linewidth=1)
@@ -105,7 +134,7 @@ def plot_lengths(lengths: Mapping[str, Lengths], folder: Path) -> Plot:
     longest = max(1, *(max(found.all) for found in lengths.values()))
     last = len(lengths) - 1
     with figure(LENGTHS_ROW * len(lengths) + 1.05) as fig:
-        ns = _range([len(found.all) for found in lengths.values()])
+        ns = of_all([len(found.all) for found in lengths.values()])
         headline(fig, "Length of answers", f"in tokens; n = {ns} each, the upright line is the median")
         for row, (who, found) in enumerate(lengths.items()):
             bottom = 0.37 + LENGTHS_ROW * (last - row)
@@ -159,23 +188,20 @@ def _bar(axes: Any, y: int, stays: int, goes: int, label: str, colour: str) -> N
 
 def _whisker(axes: Any, y: int, row: Result, colour: str) -> None:
     axes.plot(
-        [row.low, row.high], [y, y], color=_lighter(colour), linewidth=2.6, clip_on=False, solid_capstyle="round"
+        [row.low, row.high], [y, y], color=lighter(colour), linewidth=2.6, clip_on=False, solid_capstyle="round"
     )
     axes.plot(
         row.value, y, "o", color=colour, markersize=8, clip_on=False, markeredgecolor="white", markeredgewidth=1.2
     )
     bright = {"color": BLUE, "fontweight": "bold"} if colour == BLUE else {}
-    axes.annotate(f"{100 * row.value:.1f} %", (1, y), (56, 0), ha="right", **bright, **BESIDE)
-    limits = f"[{100 * row.low:.1f}, {100 * row.high:.1f}]"
-    axes.annotate(limits, (1, y), (63, 0), color=QUIET, fontsize=9.5, **BESIDE)
+    axes.annotate(share(row.value), (1, y), (56, 0), ha="right", **bright, **BESIDE)
+    axes.annotate(interval(row.low, row.high), (1, y), (63, 0), color=QUIET, fontsize=9.5, **BESIDE)
 
 
 def _line(axes: Any, found: Sequence[Interval], shift: float, colour: str, name: str, end: float) -> None:
     """`shift`: aside, in widths of the plot; `end`: the height of the name beside the last point."""
     xs = [x + shift * len(found) for x in range(len(found))]
-    axes.vlines(
-        xs, [each.low for each in found], [each.high for each in found], color=_lighter(colour), linewidth=2.2
-    )
+    axes.vlines(xs, [each.low for each in found], [each.high for each in found], color=lighter(colour), linewidth=2.2)
     axes.plot(xs, [each.value for each in found], "-o", color=colour, linewidth=1.6, markersize=6.5,
               markeredgecolor="white", clip_on=False)  # fmt: skip
     axes.annotate(f"{name}, {percent(found[-1].value)}", (axes.get_xlim()[1], end), (6, 0), color=colour,
@@ -186,26 +212,12 @@ def _histogram(axes: Any, found: Lengths, longest: int, colour: str) -> None:
     """Heights are shares of the answers, the tallest bin filling the row; what was cut off is on top, in orange."""
     middle, cut = median(found.all), len(found.cut) / len(found.all)
     look = {"bins": 48, "range": (0, longest), "stacked": True, "linewidth": 0}
-    axes.hist([found.ended, found.cut], color=[_lighter(colour), ORANGE], **look)
+    axes.hist([found.ended, found.cut], color=[lighter(colour), ORANGE], **look)
     axes.set(xlim=(0, longest * 1.005), yticks=[])
     axes.axvline(middle, color=colour, linewidth=2)
     axes.annotate(f"median {middle:,.0f}", (1, 0.72), (12, 0), fontsize=9.5, **FRACTION)
     shade = ORANGE if cut else QUIET
     axes.annotate(f"{percent(cut)} cut off", (1, 0.28), (12, 0), fontsize=9.5, color=shade, **FRACTION)
-
-
-def _share_axis(axes: Any, highest: float) -> None:
-    """From 0 to the next step above the highest limit."""
-    top = min(1.0, next(step for step in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0) if step >= min(highest, 1.0)))
-    axes.set_xlim(0, top)
-    _percent_ticks(axes.xaxis, top)
-    axes.grid(axis="x", color=FAINT, linewidth=1)
-
-
-def _percent_ticks(axis: Any, top: float) -> None:
-    step = 0.05 if top <= 0.2 else 0.1 if top <= 0.5 else 0.2
-    axis.set_ticks([step * i for i in range(round(top / step) + 1)])
-    axis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
 
 
 def _rows_axis(axes: Any, names: Sequence[str]) -> None:
@@ -219,21 +231,47 @@ def _names_width(names: Sequence[str]) -> float:
     return 0.4 + 0.088 * max(len(clean(name, 34)) for name in names)
 
 
-def _lighter(colour: str) -> str:
-    """Half way to white, and opaque: what lies behind does not show through."""
-    parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return "#" + "".join(f"{(part + 255) // 2:02x}" for part in parts)
-
-
 def _tasks(ns: Sequence[int]) -> str:
-    return f"n = {_range(ns)} tasks; lines are 95 % intervals"
-
-
-def _range(ns: Sequence[int]) -> str:
-    return f"{min(ns):,}" if min(ns) == max(ns) else f"{min(ns):,} to {max(ns):,}"
+    return f"n = {of_all(ns)} tasks; lines are 95 % intervals"
 
 
 def _apart(a: float, b: float, least: float) -> tuple[float, float]:
     """Two heights, moved apart where names at them would touch."""
     missing = max(0.0, least - abs(a - b)) / 2
     return (a + missing, b - missing) if a >= b else (a - missing, b + missing)
+
+
+# -- what is counted ---------------------------------------------------------------------------------------------
+
+
+def by_level(outcomes: Iterable[Outcome], level: Callable[[Task], str | float | None]) -> list[Level]:
+    """The levels in order: numbers by size, then names by the alphabet. Tasks without attempts or level are left
+    out."""
+    found: dict[str | float, list[Outcome]] = {}
+    for outcome in outcomes:
+        if outcome.attempts and (at := level(outcome.task)) is not None:
+            found.setdefault(at, []).append(outcome)
+    ordered = sorted(found, key=lambda at: (isinstance(at, str), at if isinstance(at, str) else "", _number(at)))
+    return [_level(_label(at), found[at]) for at in ordered]
+
+
+def lengths(answers: Mapping[str, ScoredAttempt]) -> Lengths:
+    """Of one model's answers."""
+    sides: dict[bool, list[int]] = {False: [], True: []}
+    for answer in answers.values():
+        sides[answer.attempt.finish_reason == "length"].append(answer.attempt.completion_tokens)
+    return Lengths(tuple(sorted(sides[False])), tuple(sorted(sides[True])))
+
+
+def _level(label: str, outcomes: list[Outcome]) -> Level:
+    n = len(outcomes)
+    first = sum(outcome.attempts[0].verdict.state is State.ACCEPTED for outcome in outcomes)
+    return Level(label, n, wilson(sum(bool(outcome.kept) for outcome in outcomes), n), wilson(first, n))
+
+
+def _number(at: str | float) -> float:
+    return 0.0 if isinstance(at, str) else at
+
+
+def _label(at: str | float) -> str:
+    return at if isinstance(at, str) else f"{at:g}"

@@ -9,45 +9,55 @@ and its n; what failed stands below.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
+from stillroom.sampling.formatting import interval, number, p_words, points, share, signed
 from stillroom.sampling.printing import Table, plain
-from stillroom.students.evaluate.results import Evaluation, Result
-
-BEFORE, AFTER = "student_before", "student_after"
-
+from stillroom.students.evaluate.results import AFTER, BEFORE, Evaluation, Result, extra
 
 _JUDGE = re.compile(r"pairs_judge|other_judge(?:_\d+)?")
 
 
+class _Unit(NamedTuple):
+    """How the values of a measure are shown, and their limits: with `digits`, `of` times what they are."""
+
+    value: Callable[[float], str]
+    digits: int
+    of: float = 1
+
+
+_SHARE = _Unit(share, 1, 100)
+_COUNT = _Unit(number, 0)
+_SCORE = _Unit(lambda value: number(value, 3), 3)
+_GAIN = _Unit(lambda value: signed(value, 3), 3)
+
+
 class _Line(NamedTuple):
-    """A row: what it says, the metric, and how its values are shown."""
+    """A row of the table: what it says, of which metric."""
 
     label: str
     metric: str
-    form: str
+    unit: _Unit
 
 
-_SIDES = (
-    _Line("stopped by itself", "share_stopped", "share"),
-    _Line("tokens", "mean_completion_tokens", "count"),
-)
-_FORGOTTEN = (_Line("not trained: answers right", "untrained_accuracy", "share"),)
-_SCORES = (_Line("{0} score", "_score", "score"),)
+_SIDES = (_Line("stopped by itself", "share_stopped", _SHARE), _Line("tokens", "mean_completion_tokens", _COUNT))
+_FORGOTTEN = (_Line("not trained: answers right", "untrained_accuracy", _SHARE),)
+_SCORES = (_Line("{0} score", "_score", _SCORE),)
 _GAINS = (
-    _Line("{0} score", "_score_raw", "gain"),
-    _Line("  at equal length", "_score_at_equal_length", "gain"),
-    _Line("  of matched length", "_score_matched_length", "gain"),
+    _Line("{0} score", "_score_raw", _GAIN),
+    _Line("  at equal length", "_score_at_equal_length", _GAIN),
+    _Line("  of matched length", "_score_matched_length", _GAIN),
 )
 _WINS = (
-    _Line("{0} judge: wins", "_win_rate", "share"),
-    _Line("  at equal length", "_win_rate_at_equal_length", "share"),
+    _Line("{0} judge: wins", "_win_rate", _SHARE),
+    _Line("  at equal length", "_win_rate_at_equal_length", _SHARE),
 )
 _PAIRS = (
-    _Line("preferred by implicit reward", "implicit_reward_accuracy", "share"),
-    _Line("  per token", "implicit_reward_accuracy_per_token", "share"),
-    _Line("likelier for the model before", "likelihood_accuracy", "share"),
-    _Line("the shorter one is chosen", "pair_accuracy", "share"),
+    _Line("preferred by implicit reward", "implicit_reward_accuracy", _SHARE),
+    _Line("  per token", "implicit_reward_accuracy_per_token", _SHARE),
+    _Line("likelier for the model before", "likelihood_accuracy", _SHARE),
+    _Line("the shorter one is chosen", "pair_accuracy", _SHARE),
 )
 
 
@@ -64,69 +74,52 @@ def preference_table(evaluation: Evaluation) -> Table:
         if table.row_count:
             page.add_row(table)
     for c in evaluation.comparisons:
-        points = f"{100 * c.difference:+.1f} points [{100 * c.low:+.1f}, {100 * c.high:+.1f}]"
-        page.add_row(plain(f"\nnot trained, after − before: {points}, McNemar exact p = {c.p:.3g}, n = {c.n}"))
+        change = f"{points(c.difference)} points {interval(c.low, c.high)}"
+        page.add_row(plain(f"\nnot trained, after − before: {change}, McNemar exact {p_words(c.p)}, n = {c.n:,}"))
     for note in evaluation.notes:
         page.add_row(plain(f"note: {note}", "yellow"))
     return page
-
-
-def _name(metric: str) -> str:
-    found = _JUDGE.match(metric)
-    return found[0] if found else metric
 
 
 def _of_judges(evaluation: Evaluation, lines: tuple[_Line, ...]) -> tuple[_Line, ...]:
     """The lines for every judge, the pairs' first. Rows say in `judge` what kind it is."""
     kinds: dict[str, str] = {}
     for row in evaluation.results:
-        if (kind := (row.model_extra or {}).get("judge")) is not None:
-            kinds.setdefault(_name(row.metric), str(kind))
+        if (kind := extra(row, "judge")) is not None:
+            found = _JUDGE.match(row.metric)
+            kinds.setdefault(found[0] if found else row.metric, str(kind))
     return tuple(
-        _Line(line.label.format(kind), name + line.metric, line.form)
+        _Line(line.label.format(kind), name + line.metric, line.unit)
         for name, kind in kinds.items()
         for line in lines
     )
 
 
-def _table(title: str) -> Table:
+def _table(title: str, *columns: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column(title, no_wrap=True, min_width=34)
+    for name in columns:
+        table.add_column(name, justify="left" if "%" in name else "right", no_wrap=True)
     return table
 
 
 def _sides(evaluation: Evaluation, lines: tuple[_Line, ...]) -> Table:
-    table = _table("held-out prompts")
-    for name in ("before", "95 % interval", "after", "95 % interval", "n"):
-        table.add_column(name, justify="right" if "%" not in name else "left", no_wrap=True)
-    for line in lines:
-        before, after = evaluation.find(BEFORE, line.metric), evaluation.find(AFTER, line.metric)
+    table = _table("held-out prompts", "before", "95 % interval", "after", "95 % interval", "n")
+    for label, metric, unit in lines:
+        before, after = evaluation.find(BEFORE, metric), evaluation.find(AFTER, metric)
         if before is not None and after is not None:
-            cells = (*_cells(before, line.form), *_cells(after, line.form))
-            table.add_row(line.label, *cells, str(after.n))
+            table.add_row(label, *_cells(before, unit), *_cells(after, unit), number(after.n))
     return table
 
 
 def _one_column(evaluation: Evaluation, title: str, lines: tuple[_Line, ...]) -> Table:
-    table = _table(f"\n{title}")
-    for name, justify in (("\nvalue", "right"), ("\n95 % interval", "left"), ("\nn", "right")):
-        table.add_column(name, justify="right" if justify == "right" else "left", no_wrap=True)
+    table = _table(f"\n{title}", "\nvalue", "\n95 % interval", "\nn")
     found = {row.metric: row for row in evaluation.results}
-    for line in lines:
-        if (row := found.get(line.metric)) is not None:
-            table.add_row(line.label, *_cells(row, line.form), str(row.n))
+    for label, metric, unit in lines:
+        if (row := found.get(metric)) is not None:
+            table.add_row(label, *_cells(row, unit), number(row.n))
     return table
 
 
-def _cells(row: Result, form: str) -> tuple[str, str]:
-    def shown(value: float) -> str:
-        match form:
-            case "share":
-                return f"{100 * value:.1f} %"
-            case "count":
-                return f"{value:,.0f}"
-            case "gain":
-                return f"{value:+.3f}"
-        return f"{value:.3f}"
-
-    return shown(row.value), f"[{shown(row.low)}, {shown(row.high)}]"
+def _cells(row: Result, unit: _Unit) -> tuple[str, str]:
+    return unit.value(row.value), interval(row.low, row.high, unit.digits, of=unit.of)

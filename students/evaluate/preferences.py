@@ -22,14 +22,12 @@ from stillroom.errors import TrainingError
 from stillroom.sampling.models import load_model, load_tokenizer, pick_device
 from stillroom.sampling.statistics import Interval, mean_interval, wilson
 from stillroom.students.encoding import IGNORED
-from stillroom.students.evaluate.results import Result
+from stillroom.students.evaluate.results import AFTER, BEFORE, Result
 from stillroom.students.pair_encoding import EncodedPair, encode_pairs
 from stillroom.students.pair_pass import pair_logprobs
 from stillroom.students.records import LeftOut
 from stillroom.students.rows import Row, read_pairs, with_system
 from stillroom.students.shared_prefix import can_flatten
-
-BEFORE, AFTER = "student_before", "student_after"
 
 
 class ScoredPair(NamedTuple):

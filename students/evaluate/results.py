@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -24,6 +25,34 @@ CONFIDENCE = 0.95
 ACCURACY = "accuracy"
 SHARE_STOPPED = "share_stopped"
 MEAN_TOKENS = "mean_completion_tokens"
+PERPLEXITY, PERPLEXITY_RATIO = "perplexity", "perplexity_ratio"
+OF_UNTRAINED = f"_{ACCURACY}"
+"""Ends the metrics of tasks that were not trained: `letters_accuracy`."""
+
+BEFORE, AFTER, TEACHER = "student_before", "student_after", "teacher"
+ROUND = "round_"
+"""Starts the name of the student of a round: `round_1`."""
+
+ALPHA = 0.05
+"""p below it, after Holm, is called a difference."""
+Word = Literal["better", "worse", "no clear difference"]
+COLOURS: dict[Word, str] = {"better": "green", "worse": "red", "no clear difference": "dim"}
+"""Of each word, in a terminal."""
+
+
+def word_for(low: float, high: float, nothing: float = 0.0, *, less_is_better: bool = False) -> Word:
+    """What an interval says: whether it lies on one side of `nothing`, and on which."""
+    if low <= nothing <= high:
+        return "no clear difference"
+    return "better" if (low > nothing) is not less_is_better else "worse"
+
+
+def number_of(who: str) -> int | None:
+    """The number of a round's student; 0 for the model before any, None for others."""
+    if who == BEFORE:
+        return 0
+    digits = who.removeprefix(ROUND)
+    return int(digits) if who.startswith(ROUND) and digits.isascii() and digits.isdecimal() else None
 
 
 class Result(BaseModel):
@@ -52,6 +81,9 @@ class Comparison(BaseModel):
 
     `low`, `high`: Newcombe's method 10 at 95 %. `p`: two-sided, of the named test, not corrected for the number
     of comparisons. `only_a`: tasks right for a alone. `left_out`: tasks that one of the two has no attempt for.
+    `detectable`: the smallest difference that these tasks detect with 80 % power (MDE), None where it is not known.
+    `metric`: of what, None for the accuracy on the held-out tasks. `p_holm`: p corrected for all comparisons that are
+    shown together, None where nobody corrected it.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
@@ -69,6 +101,24 @@ class Comparison(BaseModel):
     only_b: int = 0
     neither: int = 0
     left_out: int = 0
+    detectable: float | None = None
+    metric: str | None = None
+    p_holm: float | None = None
+
+    @property
+    def corrected_p(self) -> float:
+        """After Holm; as it is where nobody corrected it."""
+        return self.p if self.p_holm is None else self.p_holm
+
+    @property
+    def of(self) -> str:
+        """What was not trained, where it is of that: `letters`."""
+        return "" if self.metric in (None, ACCURACY) else str(self.metric).removesuffix(OF_UNTRAINED)
+
+    @property
+    def verdict(self) -> Word:
+        """Of a against b: what the interval says, where p confirms it."""
+        return word_for(self.low, self.high) if self.corrected_p < ALPHA else "no clear difference"
 
 
 class Evaluation(BaseModel):
@@ -88,6 +138,11 @@ class Evaluation(BaseModel):
     def whos(self) -> tuple[str, ...]:
         """The models, each once, in order."""
         return tuple(dict.fromkeys(row.who for row in self.results))
+
+
+def extra(row: Result, key: str) -> Any:
+    """What stands in a row beyond the fields that every row has, or None."""
+    return (row.model_extra or {}).get(key)
 
 
 def write_eval(evaluation: Evaluation, path: Path) -> None:

@@ -1,20 +1,23 @@
 """The plot of a loop: what its students got, round by round, beside what they were not trained for.
 
-    plot_rounds(round_points(evaluation, rolled_back={3}), run / "plots", controls={"one_round": result})
+    points = round_points(evaluation, rolled_back={3})                 # student_before, round_1, round_2, …, in order
+    plot_rounds(points, run / "plots", controls=other_results(evaluation))
 
 Above, held-out accuracy with its 95 % interval for the model before and after each round; a round that was rolled
 back is hollow and in another colour, and no line leads to it. Controls are dotted lines. Below, where it was
 measured: accuracy on what was not trained, and perplexity on held-out text. Written as `rounds.png` and `rounds.svg`;
-nothing is smoothed, and what was not measured is not there. Refuses to draw nothing.
+nothing is smoothed or computed here, and what was not measured is not there. Refuses to draw nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import ceil, floor, log10
 from pathlib import Path
 from typing import Any
 
+from stillroom.sampling.formatting import interval, of_all, share
 from stillroom.sampling.statistics import Interval
 from stillroom.students.evaluate.drawing import (
     BLUE,
@@ -28,13 +31,13 @@ from stillroom.students.evaluate.drawing import (
     clean,
     figure,
     headline,
+    lighter,
     plain_axes,
     save,
+    share_ticks,
+    share_top,
 )
-from stillroom.students.evaluate.results import ACCURACY, Result
-from stillroom.students.evaluate.round_points import RoundPoint, other_results, round_points
-
-__all__ = ["RoundPoint", "other_results", "plot_rounds", "round_points"]
+from stillroom.students.evaluate.results import ACCURACY, OF_UNTRAINED, PERPLEXITY, Evaluation, Result, number_of
 
 TOP, MIDDLE, LOWER = 2.75, 0.86, 1.2  # inches: of the upper panel, between panels, of the lower ones
 LEFT, RIGHT, NO_NAMES, BOTTOM, HEAD = 0.72, 2.6, 0.4, 0.55, 0.85
@@ -45,6 +48,46 @@ LINES = (GREEN, "#CC79A7", SKY, "#8C6D00", QUIET)
 MOST_VALUES = 10
 """Rounds up to which each has its value above it; of more, the ends, the best and what was rolled back."""
 MOST_TICKS, MOST_TICKS_BELOW = 13, 6
+
+
+@dataclass(frozen=True, slots=True)
+class RoundPoint:
+    """A student of a loop. `number`: 0 for the model before any round. `untrained`: accuracy by the name of the
+    tasks."""
+
+    number: int
+    accuracy: Interval
+    rolled_back: bool = False
+    untrained: Mapping[str, Interval] = field(default_factory=dict)
+    perplexity: Interval | None = None
+
+
+def round_points(
+    evaluation: Evaluation, *, rolled_back: Collection[int] = (), metric: str = ACCURACY
+) -> tuple[RoundPoint, ...]:
+    """From an evaluation whose models are called `student_before`, `round_1`, `round_2` …; in order. `metric`: what
+    stands in the place of accuracy. A round that has none is left out."""
+    found = []
+    for who in evaluation.whos:
+        number = number_of(who)
+        row = evaluation.find(who, metric)
+        if number is None or row is None:
+            continue
+        rows = [r for r in evaluation.results if r.who == who]
+        untrained = {r.metric.removesuffix(OF_UNTRAINED): _of(r) for r in rows if r.metric.endswith(OF_UNTRAINED)}
+        surprise = next((_of(r) for r in rows if r.metric == PERPLEXITY), None)
+        found.append(RoundPoint(number, _of(row), number in rolled_back, untrained, surprise))
+    return tuple(sorted(found, key=lambda point: point.number))
+
+
+def other_results(evaluation: Evaluation, metric: str = ACCURACY) -> dict[str, Result]:
+    """Of the models that are no round of the loop: its controls and its first teacher."""
+    rows = [row for row in evaluation.results if row.metric == metric]
+    return {row.who: row for row in rows if number_of(row.who) is None}
+
+
+def _of(row: Result) -> Interval:
+    return Interval(row.value, row.low, row.high, row.n)
 
 
 def plot_rounds(
@@ -78,7 +121,7 @@ def plot_rounds(
 def _accuracies(axes: Any, points: Sequence[RoundPoint], controls: Mapping[str, Result]) -> None:
     numbers = [p.number for p in points]
     highest = max(*(p.accuracy.high for p in points), *(c.value for c in controls.values()), 0.05)
-    _share_axis(axes, highest)
+    _share_axis(axes, share_top(highest))
     _round_axis(axes, numbers)
     for level in sorted({control.value for control in controls.values()}):
         axes.axhline(level, color=QUIET, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
@@ -96,7 +139,7 @@ def _accuracies(axes: Any, points: Sequence[RoundPoint], controls: Mapping[str, 
 def _point(axes: Any, point: RoundPoint) -> None:
     """Its whisker and its dot."""
     x, (value, low, high, _), colour = point.number, point.accuracy, _colour(point)
-    axes.vlines(x, low, high, color=_lighter(colour), linewidth=2.6, zorder=3, capstyle="round", clip_on=False)
+    axes.vlines(x, low, high, color=lighter(colour), linewidth=2.6, zorder=3, capstyle="round", clip_on=False)
     fill = "white" if point.rolled_back else colour
     edge, width = (colour, 1.8) if point.rolled_back else ("white", 1.2)
     axes.plot(
@@ -115,7 +158,7 @@ def _point(axes: Any, point: RoundPoint) -> None:
 def _value(axes: Any, point: RoundPoint) -> None:
     """Above the whisker."""
     axes.annotate(
-        f"{100 * point.accuracy.value:.1f} %", (point.number, point.accuracy.high), (0, 5),
+        share(point.accuracy.value), (point.number, point.accuracy.high), (0, 5),
         textcoords="offset points", ha="center", va="bottom", color=_colour(point), fontsize=9.5, fontweight="bold",
         zorder=5, path_effects=_halo(),
     )  # fmt: skip
@@ -131,7 +174,7 @@ def _names(axes: Any, controls: Mapping[str, Result]) -> None:
     top = axes.get_ylim()[1]
     heights = apart([row.value / top * TOP for _, row in ordered], LABEL, TOP)
     for (who, row), height in zip(ordered, heights, strict=True):
-        limits = f"{100 * row.value:.1f} % [{100 * row.low:.0f}, {100 * row.high:.0f}]"
+        limits = f"{share(row.value)} {interval(row.low, row.high, 0)}"
         _hair(axes, row.value / top, height / TOP, TOP, QUIET)
         axes.annotate(
             f"{clean(who.replace('_', ' '), 18)}  {limits}", (1, height / TOP), (14, 0), xycoords="axes fraction",
@@ -165,9 +208,9 @@ def _lower_axes(fig: Any, left: float, right: float, title: str) -> Any:
 
 def _families(axes: Any, points: Sequence[RoundPoint], families: Sequence[str]) -> None:
     series = {name: [(p.number, p.untrained[name], p) for p in points if name in p.untrained] for name in families}
-    _share_axis(axes, max(found.high for line in series.values() for _, found, _ in line), few=True)
+    top = share_top(max(found.high for line in series.values() for _, found, _ in line))
+    _share_axis(axes, top, few=True)
     _round_axis(axes, [p.number for p in points], few=True)
-    top = axes.get_ylim()[1]
     ordered = sorted(families, key=lambda name: series[name][-1][1].value)
     heights = apart([series[name][-1][1].value / top * LOWER for name in ordered], LABEL, LOWER)
     for i, name in enumerate(families):
@@ -200,7 +243,7 @@ Line = Sequence[tuple[int, Interval, RoundPoint]]
 def _line(axes: Any, line: Line, colour: str, shift: float) -> None:
     """`shift`: aside, in rounds. A round that was rolled back is hollow."""
     xs = [number + shift for number, _, _ in line]
-    axes.vlines(xs, [f.low for _, f, _ in line], [f.high for _, f, _ in line], color=_lighter(colour), linewidth=1.8)
+    axes.vlines(xs, [f.low for _, f, _ in line], [f.high for _, f, _ in line], color=lighter(colour), linewidth=1.8)
     stays = [(x, found.value) for x, (_, found, point) in zip(xs, line, strict=True) if not point.rolled_back]
     axes.plot([x for x, _ in stays], [y for _, y in stays], color=colour, linewidth=1.3, zorder=2)
     for x, (_, found, point) in zip(xs, line, strict=True):
@@ -229,14 +272,9 @@ def _called(number: int, short: bool) -> str:
     return str(number) if short else f"round {number}"
 
 
-def _share_axis(axes: Any, highest: float, *, few: bool = False) -> None:
-    """From 0 to the next step above the highest limit."""
-    top = next(step for step in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0) if step >= min(highest, 1.0))
-    step = 0.05 if top <= 0.2 else 0.1 if top <= 0.5 else 0.2
-    step = top / 2 if few else step
+def _share_axis(axes: Any, top: float, *, few: bool = False) -> None:
     axes.set_ylim(0, top)
-    axes.set_yticks([step * i for i in range(round(top / step) + 1)])
-    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    share_ticks(axes.yaxis, top, few=few)
     _look(axes)
 
 
@@ -248,7 +286,7 @@ def _look(axes: Any) -> None:
 def _hair(axes: Any, value: float, height: float, inches: float, colour: str) -> None:
     """From the right end of the plot to a label, which may have been moved. `value`, `height`: fractions of a panel
     that is so many inches high."""
-    look = {"arrowstyle": "-", "color": _lighter(colour), "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0}
+    look = {"arrowstyle": "-", "color": lighter(colour), "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0}
     axes.annotate(
         "", (1, value), (11, (height - value) * inches * 72), xycoords="axes fraction", textcoords="offset points",
         arrowprops=look,
@@ -285,12 +323,6 @@ def _halo() -> list[Any]:
     return [withStroke(linewidth=2.5, foreground="white")]
 
 
-def _lighter(colour: str) -> str:
-    """Half way to white, and opaque."""
-    parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return "#" + "".join(f"{(part + 255) // 2:02x}" for part in parts)
-
-
 # -- words -------------------------------------------------------------------------------------------------------
 
 
@@ -300,6 +332,5 @@ def _title(metric: str) -> str:
 
 def _beside(points: Sequence[RoundPoint], controls: Mapping[str, Result]) -> str:
     ns = [*(p.accuracy.n for p in points), *(c.n for c in controls.values())]
-    said = f"n = {min(ns):,}" if min(ns) == max(ns) else f"n = {min(ns):,} to {max(ns):,}"
     hollow = "; hollow: rolled back" if any(p.rolled_back for p in points) else ""
-    return f"{said} tasks; lines are 95 % intervals{'; dotted: controls' if controls else ''}{hollow}"
+    return f"n = {of_all(ns)} tasks; lines are 95 % intervals{'; dotted: controls' if controls else ''}{hollow}"

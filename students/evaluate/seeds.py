@@ -16,10 +16,9 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
+from stillroom.sampling.bootstrap import SAMPLES, percentiles, share_over_tasks
 from stillroom.sampling.statistics import Interval, PairedCounts, paired_difference
-from stillroom.students.evaluate.resampling import SAMPLES
 from stillroom.students.evaluate.results import Result
-from stillroom.students.evaluate.task_means import share_over_tasks
 
 Run = Mapping[str, float]
 """One value for each task of one run, by task id."""
@@ -52,7 +51,7 @@ def over_seeds(runs: Sequence[Run], *, seed: int) -> OverSeeds:
     each = tuple(fmean(run[task] for task in tasks) for run in runs)
     left_out = len({task for run in runs for task in run}) - len(tasks)
     between = stdev(each) if len(each) > 1 else None
-    return OverSeeds(_interval(fmean(each), drawn, len(tasks)), each, between, left_out)
+    return OverSeeds(percentiles(fmean(each), drawn, len(tasks)), each, between, left_out)
 
 
 def difference_over_seeds(a: Sequence[Run], b: Sequence[Run], *, seed: int) -> Interval:
@@ -67,7 +66,7 @@ def difference_over_seeds(a: Sequence[Run], b: Sequence[Run], *, seed: int) -> I
     weights = _task_weights(len(tasks), seed)
     drawn = _means(a, tasks, weights, seed + 1) - _means(b, tasks, weights, seed + 2)
     value = fmean(run[t] for run in a for t in tasks) - fmean(run[t] for run in b for t in tasks)
-    return _interval(value, drawn, len(tasks))
+    return percentiles(value, drawn, len(tasks))
 
 
 def _shared(runs: Sequence[Run]) -> list[str]:
@@ -93,10 +92,3 @@ def _means(runs: Sequence[Run], tasks: Sequence[str], weights: Any, seed: int) -
     times = max(1, len(runs) - 1)
     drawn = np.random.default_rng(seed).multinomial(times, np.full(len(runs), 1 / len(runs)), size=SAMPLES) / times
     return ((weights @ values_T_S) * drawn).sum(1)
-
-
-def _interval(value: float, drawn: Any, n: int) -> Interval:
-    import numpy as np
-
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Interval(value, min(value, float(low)), max(value, float(high)), n)

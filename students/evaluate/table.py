@@ -1,58 +1,54 @@
-"""An evaluation as a table for the terminal, and as sentences for logs and pages.
+"""An evaluation as a table for the terminal.
 
     from rich.console import Console
     Console().print(eval_table(read_eval(run / "eval.json")))
 
-Shows no number without an interval and its n; what could not be scored or got no attempt stands below the table.
-Beside each difference stand p after Holm, where it was corrected, and the smallest difference that so many tasks
-could have shown. What was not trained stands in a block of its own, never apart from the gain.
+Shows no number without an interval and its n; what could not be scored or got no attempt stands below the table. With
+each difference stand p after Holm, where it was corrected, and the MDE. What was not trained has its own block, never
+apart from the gain. From 80 columns on everything is aligned, and names are in full: a long one goes on in the next
+line after a `_` or a `/`.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.segment import Segment
 from rich.style import Style
+from rich.text import Text
 
-from stillroom.sampling.printing import Table
-from stillroom.sampling.printing import plain as printed
+from stillroom.sampling.formatting import NOTHING, interval, number, p_value, points, share
+from stillroom.sampling.printing import Table, plain
+from stillroom.students.evaluate.measure import DIFFERENCE_OVER_SEEDS, OVER_SEEDS
 from stillroom.students.evaluate.measures import SHARE_IN_FORM
 from stillroom.students.evaluate.results import (
     ACCURACY,
+    AFTER,
+    COLOURS,
     MEAN_TOKENS,
+    PERPLEXITY,
+    PERPLEXITY_RATIO,
     SHARE_STOPPED,
+    TEACHER,
     Comparison,
     Evaluation,
     Result,
-)
-from stillroom.students.evaluate.table_blocks import (
-    SUFFIX,
-    Block,
-    add_columns,
-    at_k_block,
-    block,
-    forgetting_block,
-    p_header,
-    p_shown,
-    seeds_block,
-)
-from stillroom.students.evaluate.wording import (
-    TESTS,
+    Word,
     extra,
-    limits,
-    p_words,
-    plain,
-    points,
-    share,
-    text_of,
-    verdict,
+    word_for,
 )
 
-NARROW, WIDE = 6, 30  # cells of the whisker: what is left of the terminal, within these
-COLOURS = {"student_after": "green", "teacher": "cyan"}
+NARROW, WIDE = 7, 30  # cells of the whisker: what is left of the terminal, within these
+LONGEST_PART = 18  # cells that fit at 80 columns: a longer part of a name, with no place to break, is folded
+TESTS = {"mcnemar_exact": "McNemar exact", "sign_flip": "exchanged signs"}
+PASS = re.compile(r"pass_at_(\d+)")
+OF_WHO = {AFTER: "green", TEACHER: "cyan"}
+INTERVAL = "95 % interval"
 
 
 class Whisker:
@@ -75,102 +71,204 @@ class Whisker:
         yield Segment(track * (width - 1 - high), dim)
 
 
+class Name:
+    """A name that breaks after `_`, `/` and spaces only; what follows is indented as the start is."""
+
+    def __init__(self, name: str, style: str = "") -> None:
+        self.parts = re.findall(r" *[^ _/]*[_/ ]?", plain(name).plain)  # cleaned whole: half a secret is found less
+        self.indent = len(name) - len(name.lstrip(" "))
+        self.style = style
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        cells = [cell_len(part) for part in self.parts]
+        return Measurement(min(max(cells) + self.indent, LONGEST_PART, sum(cells)), sum(cells))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lines = [""]
+        for part in self.parts:
+            if cell_len(lines[-1] + part.rstrip(" ")) > options.max_width and lines[-1].strip():
+                lines.append(" " * self.indent)
+            lines[-1] += part
+        yield Text("\n".join(line.rstrip() for line in lines), self.style, overflow="fold")
+
+
+class Fitted:
+    """A table in which some columns give way where there is no room: in the order given, each down to what its cells
+    need at least."""
+
+    def __init__(self, table: Table, *gives_way: int) -> None:
+        self.table, self.gives_way = table, gives_way
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        columns, endless = self.table.columns, options.update(width=10_000)
+        for column in (columns[i] for i in self.gives_way):
+            column.width = None
+        for column in (columns[i] for i in self.gives_way):
+            missing = Measurement.get(console, endless, self.table).maximum - options.max_width
+            if missing <= 0:
+                break
+            cells = [Measurement.get(console, endless, cell) for cell in (column.header, *column.cells)]
+            least, most = max(cell.minimum for cell in cells), max(cell.maximum for cell in cells)
+            column.width = max(least, most - missing)
+        yield self.table
+
+
 def eval_table(evaluation: Evaluation) -> Table:
-    """The models, their differences, what else was measured, the notes: one page, aligned, at 80 columns and more."""
+    """The models, their differences, what else was measured, the notes: one page, for 80 columns and more."""
     page = Table.grid(padding=(0, 0))
     page.add_row(_models(evaluation))
-    of_tasks = [c for c in evaluation.comparisons if text_of(c, "metric") is None]
-    parts = (at_k_block(evaluation), seeds_block(evaluation), forgetting_block(evaluation))
-    for part in (_differences(of_tasks), *parts):
-        if part is not None:
-            page.add_row(printed(f"\n{part.title}", "bold"))
-            page.add_row(part.table)
-    page.add_row(printed(f"\n{_how(evaluation.comparisons)}", "dim"))
+    for block in (_differences, _at_k, _seeds, _untrained):
+        for part in block(evaluation):
+            page.add_row(part)
+    page.add_row(plain(f"\n{_how(evaluation.comparisons)}", "dim"))
     for note in evaluation.notes:
-        page.add_row(printed(f"note: {note}", "yellow"))
+        page.add_row(plain(f"note: {note}", "yellow"))
     return page
 
 
-def comparison_lines(evaluation: Evaluation) -> list[str]:
-    """One sentence each: `student_after − student_before: +49.0 points [38.6, 58.2], McNemar exact p < 0.0001`."""
-    return [
-        f"{c.a} − {c.b}{_on(c)}: {points(c.difference)} points {limits(c.low, c.high)}, "
-        f"{TESTS.get(c.test, c.test)} {p_words(c.p)}{_after_holm(c)}"
-        for c in evaluation.comparisons
-    ]
-
-
-def _on(comparison: Comparison) -> str:
-    metric = text_of(comparison, "metric")
-    return f" on {metric.removesuffix(SUFFIX)}" if metric else ""
-
-
-def _after_holm(comparison: Comparison) -> str:
-    corrected = extra(comparison, "p_holm")
-    return "" if corrected is None else f", after Holm {p_words(corrected)}"
+Block = Iterator[RenderableType]
+"""A title, which may be wider than its table, and the table; nothing where nothing of it was measured."""
 
 
 def _how(comparisons: tuple[Comparison, ...]) -> str:
     """How the columns are to be read."""
-    said = ["form: answered in the asked form, right or not", "stops: ended by itself"]
+    told = ["format: answered in the asked format, right or not", "EOS: ended by itself"]
     if comparisons:
         tests = ", ".join(dict.fromkeys(TESTS.get(c.test, c.test) for c in comparisons))
         many = f", corrected for all {len(comparisons)} comparisons (Holm)" if len(comparisons) > 1 else ""
-        said.append(f"p: {tests}{many if _corrected(comparisons) else ''}")
-    if any(extra(c, "detectable") is not None for c in comparisons):
-        said.append("reach: a difference that so many tasks would show 4 times in 5")
-    return "; ".join(said)
+        told.append(f"p: {tests}{many if any(c.p_holm is not None for c in comparisons) else ''}")
+    if any(c.detectable is not None for c in comparisons):
+        told.append("MDE: the smallest difference these tasks detect with 80 % power")
+    return "; ".join(told)
 
 
-def _corrected(comparisons: tuple[Comparison, ...]) -> bool:
-    return any(extra(c, "p_holm") is not None for c in comparisons)
-
-
-def _models(evaluation: Evaluation) -> Table:
+def _models(evaluation: Evaluation) -> Fitted:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    table.add_column("model", no_wrap=True)
+    table.add_column("model")
     table.add_column("accuracy", justify="right", no_wrap=True)
-    table.add_column("95 % interval", no_wrap=True)
-    table.add_column("0–100 %", min_width=NARROW, max_width=WIDE)
-    for name in ("n", "form", "stops", "tokens"):
+    table.add_column(INTERVAL, no_wrap=True)
+    table.add_column("0–100 %")
+    for name in ("n", "format", "EOS", "tokens"):
         table.add_column(name, justify="right", no_wrap=True)
     for who in evaluation.whos:
-        if any(evaluation.find(who, metric) for metric in (ACCURACY, SHARE_STOPPED, MEAN_TOKENS)):
-            _add_model(table, evaluation, who)
+        found, stopped, tokens = (evaluation.find(who, m) for m in (ACCURACY, SHARE_STOPPED, MEAN_TOKENS))
+        if not (found or stopped or tokens):
+            continue
+        in_form, colour = evaluation.find(who, SHARE_IN_FORM), OF_WHO.get(who, "default")
+        table.add_row(
+            Name(who, colour),
+            plain(_share(found), colour),
+            _limits(found),
+            Whisker(found, colour) if found else "",
+            number(found.n) if found else NOTHING,
+            _share(in_form, 0),
+            _share(stopped, 0),
+            number(tokens.value) if tokens else NOTHING,
+        )
+    return Fitted(table, 3, 0)
+
+
+def _share(row: Result | None, digits: int = 1) -> str:
+    return share(row.value if row else None, digits)
+
+
+def _limits(row: Result | None) -> str:
+    return interval(row.low, row.high) if row else NOTHING
+
+
+def _said(word: Word) -> Text:
+    return Text(word, COLOURS[word])
+
+
+def _table(left: str, *right: str, word: bool = False) -> Table:
+    """A column of names, columns of numbers, and one for what they say."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column(left)
+    for name in right:
+        table.add_column(name, justify="right", no_wrap=True)
+    if word:
+        table.add_column("")
     return table
 
 
-def _add_model(table: Table, evaluation: Evaluation, who: str) -> None:
-    """One row; a dash where a number was not measured."""
-    found, tokens, colour = evaluation.find(who), evaluation.find(who, MEAN_TOKENS), COLOURS.get(who, "default")
-    table.add_row(
-        printed(who, colour),
-        printed(share(found), colour),
-        limits(found.low, found.high) if found else "–",
-        Whisker(found, colour) if found else "",
-        str(found.n) if found else "–",
-        share(evaluation.find(who, SHARE_IN_FORM), 0),
-        share(evaluation.find(who, SHARE_STOPPED), 0),
-        f"{tokens.value:,.0f}" if tokens else "–",
-    )
+def _titled(title: str, table: Table) -> Block:
+    yield plain(f"\n{title}", "bold")
+    last = len(table.columns) - 1
+    yield Fitted(table, *(() if table.columns[last].no_wrap else (last,)), 0)
 
 
-def _differences(comparisons: list[Comparison]) -> Block | None:
+def _p_header(comparisons: Sequence[Comparison]) -> str:
+    """Says whether p was corrected."""
+    return "p, Holm" if any(c.p_holm is not None for c in comparisons) else "p"
+
+
+def _differences(evaluation: Evaluation) -> Block:
     """Grouped by the model that the others are taken from, which leaves room for their names."""
+    comparisons = [c for c in evaluation.comparisons if not c.of]
     if not comparisons:
-        return None
-    found = block("Differences in points, on the same tasks")
-    table = found.table
-    add_columns(table, "", "points", "95 % interval", p_header(comparisons), "reach")
-    table.add_column("", no_wrap=True)
+        return
+    table = _table("", "points", INTERVAL, _p_header(comparisons), "MDE", word=True)
     for a, group in groupby(comparisons, key=lambda c: c.a):
-        table.add_row(f"{a} −")
+        table.add_row(Name(f"{a} −"))
         for c in group:
-            interval = limits(c.low, c.high)
-            table.add_row(f"  {c.b}", points(c.difference), interval, p_shown(c), _reach(c), verdict(c))
-    return found
+            mde = NOTHING if c.detectable is None else number(100 * c.detectable, 1)
+            shown = (points(c.difference), interval(c.low, c.high), p_value(c.corrected_p), mde)
+            table.add_row(Name(f"  {c.b}"), *shown, _said(c.verdict))
+    yield from _titled("Differences in points, on the same tasks", table)
 
 
-def _reach(comparison: Comparison) -> str:
-    found = extra(comparison, "detectable")
-    return "–" if found is None else f"±{plain(found)}"
+def _at_k(evaluation: Evaluation) -> Block:
+    """pass@k and majority@k of each model that was drawn several times."""
+    rows = [(row, match[1]) for row in evaluation.results if (match := PASS.fullmatch(row.metric))]
+    if not rows:
+        return
+    draws, temperature = extra(rows[0][0], "draws"), extra(rows[0][0], "temperature")
+    how = f" of {draws:.0f} answers to each task, temperature {temperature:g}" if draws and temperature else ""
+    table = _table("model", "k", "any", INTERVAL, "majority", INTERVAL, "n")
+    for row, k in rows:
+        majority = evaluation.find(row.who, f"majority_at_{k}")
+        sides = (_share(row), _limits(row), _share(majority), _limits(majority))
+        table.add_row(Name(row.who), k, *sides, number(row.n))
+    yield from _titled(f"Any of k right, and the majority of k{how}", table)
+
+
+def _seeds(evaluation: Evaluation) -> Block:
+    """Each student over several trainings, and what it is above the others."""
+    students = [row for row in evaluation.results if row.metric == OVER_SEEDS]
+    if not students:
+        return
+    table = _table("", "points", INTERVAL, "n")
+    for row in students:
+        each = [number(100 * value, 1) for value in extra(row, "each") or ()]
+        name = f"{row.who} over {len(each)} trainings: {', '.join(each)} %"
+        table.add_row(Name(name), number(100 * row.value, 1), _limits(row), number(row.n))
+        for other in evaluation.results:
+            if (other.who, other.metric) == (row.who, DIFFERENCE_OVER_SEEDS):
+                against = f"minus {extra(other, 'against')}"
+                table.add_row(Name(against), points(other.value), _limits(other), number(other.n))
+    yield from _titled("Several trainings, each from another seed", table)
+
+
+def _untrained(evaluation: Evaluation) -> Block:
+    """Tasks that were not trained, and held-out text: before, after, and the difference with its interval."""
+    comparisons = [c for c in evaluation.comparisons if c.of]
+    ratios = [row for row in evaluation.results if row.metric == PERPLEXITY_RATIO]
+    if not comparisons and not ratios:
+        return
+    table = _table("", "n", "before", "after", "change", INTERVAL, _p_header(comparisons), word=True)
+    for c in comparisons:
+        sides = (_share(evaluation.find(who, c.metric or "")) for who in (c.b, c.a))
+        change = (points(c.difference), interval(c.low, c.high), p_value(c.corrected_p), _said(c.verdict))
+        table.add_row(Name(c.of), number(c.n), *sides, *change)
+    for ratio in ratios:
+        # The change of perplexity is that of its ratio, in percent of what it was.
+        sides = (_two(evaluation.find(who, PERPLEXITY)) for who in (str(extra(ratio, "against")), ratio.who))
+        word = _said(word_for(ratio.low, ratio.high, 1.0, less_is_better=True))
+        change = (f"{points(ratio.value - 1)} %", interval(ratio.low - 1, ratio.high - 1), "", word)
+        name = PERPLEXITY if len(ratios) == 1 else f"{PERPLEXITY}, {ratio.who}"
+        table.add_row(Name(name), number(ratio.n), *sides, *change)
+    yield from _titled("Not trained, before and after: what may have been forgotten", table)
+
+
+def _two(row: Result | None) -> str:
+    return number(row.value, 2) if row else NOTHING

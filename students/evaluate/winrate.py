@@ -26,9 +26,9 @@ from statistics import fmean
 from typing import NamedTuple
 
 from stillroom.judges.records import JudgeState, Preference
+from stillroom.sampling.bootstrap import Statistic, bootstrap
 from stillroom.sampling.statistics import Interval, mean_interval, wilson
 from stillroom.students.evaluate.equal_length import chance_at_equal_length, mean_at_equal_length
-from stillroom.students.evaluate.resampling import Limits, Statistic, bootstrap, item_weights
 
 
 class Duel(NamedTuple):
@@ -81,14 +81,6 @@ class ScoreGain(NamedTuple):
     failed: int
 
 
-class Lengths(NamedTuple):
-    """Mean lengths, and the mean difference on the same prompts."""
-
-    after: Interval
-    before: Interval
-    difference: Interval
-
-
 def duel(task_id: str, preference: Preference, after_length: float, before_length: float) -> Duel:
     """From a judge's preference, in which `after` is a and `before` is b."""
     return Duel(task_id, preference.points, after_length, before_length, preference.state.value)
@@ -113,8 +105,10 @@ def win_rate(duels: Sequence[Duel], *, seed: int) -> WinRate:
     prompts, points = [d.task_id for d, _ in judged], [p for _, p in judged]
     gaps = [d.after_length - d.before_length for d, _ in judged]
     return WinRate(
-        raw=_mean_points(prompts, points, seed),
-        at_equal_length=_win_rate_at_equal_length(prompts, points, gaps, seed),
+        raw=_share(prompts, points, lambda weights: weights @ points / weights.sum(1), seed),
+        at_equal_length=_measured(
+            _share(prompts, points, lambda weights: chance_at_equal_length(weights, points, gaps), seed)
+        ),
         extrapolated=_one_sided(gaps),
         wins=points.count(1.0),
         ties=points.count(0.5),
@@ -137,7 +131,9 @@ def score_gain(scores: Sequence[Scores], *, ratio: float = 1.25, seed: int) -> S
     near = [i for i, r in enumerate(ratios) if abs(r) <= log(ratio) + 1e-12]
     return ScoreGain(
         raw=_mean_over_prompts(prompts, gains),
-        at_equal_length=_gain_at_equal_length(prompts, gains, ratios, seed),
+        at_equal_length=_measured(
+            bootstrap(prompts, lambda weights: mean_at_equal_length(weights, gains, ratios), seed=seed)
+        ),
         matched=_mean_over_prompts([prompts[i] for i in near], [gains[i] for i in near]) if near else None,
         ratio=ratio,
         extrapolated=_one_sided(ratios),
@@ -145,17 +141,7 @@ def score_gain(scores: Sequence[Scores], *, ratio: float = 1.25, seed: int) -> S
     )
 
 
-def mean_lengths(answers: Sequence[Duel | Scores]) -> Lengths:
-    """Of all answers, judged or not. Raises ValueError if there is none."""
-    prompts = [a.task_id for a in answers]
-    after, before = [a.after_length for a in answers], [a.before_length for a in answers]
-    found = [_mean_over_prompts(prompts, lengths) for lengths in (after, before)]
-    after_mean, before_mean = (mean._replace(low=max(0.0, mean.low)) for mean in found)
-    difference = _mean_over_prompts(prompts, [a - b for a, b in zip(after, before, strict=True)])
-    return Lengths(after_mean, before_mean, difference)
-
-
-def log_ratio(answer: Duel | Scores) -> float:
+def log_ratio(answer: Scores) -> float:
     """Log of the length after over that before; an empty answer counts as one of length 1."""
     return log(max(answer.after_length, 1.0) / max(answer.before_length, 1.0))
 
@@ -168,48 +154,20 @@ def _mean_over_prompts(prompts: Sequence[str], values: Sequence[float]) -> Inter
     return mean_interval([fmean(found) for found in of_prompt.values()])
 
 
-def _mean_points(prompts: Sequence[str], points: Sequence[float], seed: int) -> Interval:
-    def mean(weights: object) -> object:
-        import numpy as np
-
-        return np.asarray(weights) @ np.asarray(points) / np.asarray(weights).sum(1)
-
-    return _share(prompts, points, mean, seed)
-
-
-def _win_rate_at_equal_length(
-    prompts: Sequence[str], points: Sequence[float], gaps: Sequence[float], seed: int
-) -> Interval | None:
-    found = _share(prompts, points, lambda weights: chance_at_equal_length(weights, points, gaps), seed)
-    return None if isnan(found.value) else found
-
-
 def _share(prompts: Sequence[str], points: Sequence[float], statistic: Statistic, seed: int) -> Interval:
     """A statistic that is a share, with its bootstrap limits.
 
     Where all points are alike so is every sample, and the limits would meet: Wilson's are taken, of as many prompts.
     """
-    n = len(set(prompts))
-    value = float(statistic(item_weights(prompts))[0])
+    found = bootstrap(prompts, statistic, seed=seed)
     if len(set(points)) > 1:
-        return _around(value, bootstrap(prompts, statistic, seed=seed), n)
-    wins = points[0] * n
-    return Interval(value, wilson(floor(wins), n).low, wilson(ceil(wins), n).high, n)
+        return found
+    wins = points[0] * found.n
+    return found._replace(low=wilson(floor(wins), found.n).low, high=wilson(ceil(wins), found.n).high)
 
 
-def _gain_at_equal_length(
-    prompts: Sequence[str], gains: Sequence[float], ratios: Sequence[float], seed: int
-) -> Interval | None:
-    def statistic(weights: object) -> object:
-        return mean_at_equal_length(weights, gains, ratios)
-
-    value = float(mean_at_equal_length(item_weights(prompts), gains, ratios)[0])
-    return None if isnan(value) else _around(value, bootstrap(prompts, statistic, seed=seed), len(set(prompts)))
-
-
-def _around(value: float, limits: Limits, n: int) -> Interval:
-    """Limits that hold the value: percentiles of a skewed sample may miss it by a hair."""
-    return Interval(value, min(value, limits.low), max(value, limits.high), n)
+def _measured(found: Interval) -> Interval | None:
+    return None if isnan(found.value) else found
 
 
 def _one_sided(gaps: Sequence[float]) -> bool:

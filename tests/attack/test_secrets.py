@@ -24,6 +24,7 @@ from stillroom import attempts, cli, run, status
 from stillroom.errors import RecipeError, StillroomError
 from stillroom.recipes.display import Display
 from stillroom.recipes.loading import load_any
+from stillroom.recipes.plan import Plan
 from stillroom.sampling import secrets
 from stillroom.sampling.printing import Terminal, json_text
 from stillroom.sampling.records import SamplingParams
@@ -237,7 +238,7 @@ def test_a_run_leaves_no_secret_behind(
         assert leaked(text, ALL) == [], name
     if echo in ("answer", "stream", "logprobs"):
         assert found.finished
-        assert found.plan is not None
+        assert isinstance(found.plan, Plan)
         assert found.plan.asked == 0, "the recipe that was kept is the one that was run"
 
 

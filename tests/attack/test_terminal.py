@@ -43,7 +43,7 @@ from stillroom.sampling.records import Attempt, Task, user
 from stillroom.students.evaluate.preference_table import preference_table
 from stillroom.students.evaluate.results import Comparison, Evaluation, Result
 from stillroom.students.evaluate.table import eval_table
-from stillroom.students.html import html_page, safe
+from stillroom.students.html import html_page
 from stillroom.students.lint.findings import Finding
 from stillroom.students.lint.report import LintReport
 from tests.conftest import Body, ModelServer, Reply, completion, served_by, sum_answer, write_sums
@@ -171,7 +171,9 @@ def test_whatever_the_text(text: str) -> None:
             assert faults(shown(text, limit, end=end)) == []
             assert len(shown(text, limit, end=end)) <= limit
     assert faults(in_a_card(text)) == []
-    assert faults(html_page(text, "", safe(text))) == []
+    assert (
+        faults(html_page("{% extends 'page.html' %}{% block main %}{{ text }}{% endblock %}", text, text=text)) == []
+    )
 
 
 @pytest.mark.parametrize("force", [True, False])

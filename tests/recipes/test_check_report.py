@@ -41,7 +41,7 @@ def test_the_tables(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "[b]x[/b]\\x1b[2J\\u202e\\ud800 4" in said
     assert "\x1b" not in said
     assert "\u202e" not in said
-    assert "as expected, of 3 labelled pairs: ours 3 (100.0% [43.9%, 100.0%]), Math-Verify 0 (0.0%" in said
+    assert "as expected, of 3 labelled pairs: ours 3 (100.0 % [43.9, 100.0]), Math-Verify 0 (0.0 %" in said
     assert "of 3 labelled pairs: ours on 3, Math-Verify on 0 (McNemar p = 0.25)" in said
     assert "out.jsonl" in said
     assert "differ on 3 of 3 pairs" in said

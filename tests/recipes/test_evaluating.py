@@ -140,8 +140,8 @@ def test_p_is_corrected_for_all_that_is_shown(tmp_path: Path, done: Done) -> Non
     found = start(write(tmp_path, forgotten={"tasks": letters}), tmp_path / "run")
     ps = sorted(c.p for c in found.comparisons)
     smallest = min(found.comparisons, key=lambda c: c.p)
-    assert any((c.model_extra or {}).get("metric") == "untrained_accuracy" for c in found.comparisons)
-    assert (smallest.model_extra or {})["p_holm"] == pytest.approx(min(1, len(ps) * ps[0]))
+    assert any(c.metric == "untrained_accuracy" for c in found.comparisons)
+    assert smallest.p_holm == pytest.approx(min(1, len(ps) * ps[0]))
 
 
 def test_nothing_is_done_twice(tmp_path: Path, done: Done) -> None:

@@ -302,7 +302,7 @@ def test_accuracies_of_each_kind_of_tasks_are_compared() -> None:
         (BEFORE, "letters_accuracy"): 0.5,
         (AFTER, "letters_accuracy"): 1.0,
     }
-    assert [(c.a, c.b, c.model_extra["metric"], c.difference, c.only_a, c.only_b) for c in found.comparisons] == [
+    assert [(c.a, c.b, c.metric, c.difference, c.only_a, c.only_b) for c in found.comparisons] == [
         (AFTER, BEFORE, "untrained_accuracy", -0.5, 0, 2),
         (AFTER, BEFORE, "letters_accuracy", 0.5, 1, 0),
     ]

@@ -105,13 +105,11 @@ def test_every_p_is_corrected_for_all_that_a_reader_sees(tmp_path: Path) -> None
         Scripted(right=0.8, forgotten=forgot(17)),
     ]
     _, found = evaluated(tmp_path, script, {"one_round": 0.5, "format_only": 0.3})
-    assert [c.model_extra["metric"] for c in found.comparisons if c.model_extra and "metric" in c.model_extra] == [
-        "letters_accuracy"
-    ]
-    corrected = [(c.model_extra or {})["p_holm"] for c in found.comparisons]
+    assert [c.metric for c in found.comparisons if c.metric] == ["letters_accuracy"]
+    corrected = [c.p_holm for c in found.comparisons]
     assert corrected == pytest.approx(holm([c.p for c in found.comparisons]))
     smallest = min(found.comparisons, key=lambda c: c.p)
-    assert (smallest.model_extra or {})["p_holm"] == pytest.approx(min(1, smallest.p * len(found.comparisons)))
+    assert smallest.p_holm == pytest.approx(min(1, smallest.p * len(found.comparisons)))
     assert len(found.comparisons) == 7
 
 
@@ -147,7 +145,7 @@ def test_what_was_forgotten_is_the_last_kept_rounds_against_the_base(tmp_path: P
     _, found = evaluated(tmp_path, script, guard={"forgetting": None})
     rows = {row.who: row.value for row in found.results if row.metric == "letters_accuracy"}
     assert rows == {"student_before": 1.0, "round_1": 0.95, "round_2": 0.9, "round_3": 0.5}
-    about = [(c.a, c.b) for c in found.comparisons if (c.model_extra or {}).get("metric") == "letters_accuracy"]
+    about = [(c.a, c.b) for c in found.comparisons if c.metric == "letters_accuracy"]
     assert about == [("round_2", "student_before")]
 
 

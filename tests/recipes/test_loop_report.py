@@ -9,8 +9,9 @@ import pytest
 from rich.console import Console
 
 from stillroom.errors import RunError
-from stillroom.recipes.loop_facts import Cell, columns, lines, metric_of, summary, verdict
-from stillroom.recipes.loop_report import LoopReport, RoundRow, loop_page, show_loop, write_loop_report
+from stillroom.recipes.loop_facts import Cell, LoopReport, RoundRow, columns, lines, summary
+from stillroom.recipes.loop_report import loop_page, write_loop_report
+from stillroom.recipes.loop_show import show_loop
 from stillroom.sampling.statistics import wilson
 from stillroom.students.evaluate.guard import Check
 from stillroom.students.evaluate.results import Comparison, Evaluation, Result
@@ -99,24 +100,25 @@ def test_a_loop_may_end_anywhere(rounds: tuple[RoundRow, ...], sentence: str) ->
     assert summary(replace(REPORT, rounds=rounds))[0] == sentence
 
 
-def test_a_difference_is_shown_by_its_corrected_p_alone() -> None:
-    better, above, worse, _ = (verdict(c) for c in EVALUATION.comparisons)
-    assert (better, above, worse) == ("not shown", "better", "worse")
+def test_a_difference_is_shown_by_its_corrected_p_and_its_interval() -> None:
+    better, above, worse, _ = (c.verdict for c in EVALUATION.comparisons)
+    assert (better, above, worse) == ("no clear difference", "better", "worse")
     uncorrected = Comparison.model_validate(EVALUATION.comparisons[0].model_dump() | {"p_holm": None, "p": 0.01})
-    assert verdict(uncorrected) == "better"
-    assert [metric_of(c) for c in EVALUATION.comparisons] == ["", "", "", "letters"]
+    assert uncorrected.verdict == "better"
+    assert uncorrected.model_copy(update={"low": -0.01}).verdict == "no clear difference"
+    assert [c.of for c in EVALUATION.comparisons] == ["", "", "", "letters"]
 
 
 def test_a_line_for_each_measure_and_a_cell_for_each_round() -> None:
     assert [column.name for column in columns(REPORT)] == ["before", "round 1", "round 2", "round 3"]
     table = {line.name: line.cells for line in lines(REPORT)}
     assert list(table) == [
-        "tasks", "attempts", "accepted", "rows trained on", "accuracy", "stops by itself", "diversity of traces",
+        "tasks", "attempts", "accepted", "rows trained on", "accuracy", "EOS", "diversity of traces",
         "untrained: letters", "perplexity", "time", "guard",
     ]  # fmt: skip
     assert table["accepted"] == (Cell(), Cell("23.3 %"), Cell("50.0 %"), Cell("60.0 %"))
     assert table["accuracy"][:2] == (Cell("3.0 %", "[1, 8]"), Cell("34.0 %", "[25, 44]"))
-    assert table["stops by itself"][3] == Cell("2.0 %", "[1, 7]", worse=True)
+    assert table["EOS"][3] == Cell("2.0 %", "[1, 7]", worse=True)
     assert [cell.worse for cell in table["untrained: letters"]] == [False, False, False, True]
     assert table["diversity of traces"] == (Cell(), Cell(), Cell("+1.0 %", "[−5, 6]"), Cell())
     assert table["perplexity"][1] == Cell("19", "[17, 22]")
@@ -293,7 +295,7 @@ def test_the_terminal_says_what_the_page_says() -> None:
         "accuracy 3.0 % 34.0 % 45.0 % 2.0 %",
         "[1, 8] [25, 44] [36, 55] [1, 7]",
         "one round 41.0 %",
-        "round 2 − round 1 +11.0 [1.0, 21.0] 0.30 not shown",
+        "round 2 − round 1 +11.0 [1.0, 21.0] 0.30 no clear difference",
         "round 3 − round 2 −43.0 [−53.0, −33.0] 0.0002 worse",
         "guard: round 1 kept, nothing got worse beyond its tolerance (1 looked at)",
         "not checked: share of distinct runs of 4 words (no traces before)",

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from stillroom.sampling.statistics import (
     PairedCounts,
+    clustered_share,
     mcnemar_exact,
     mean_interval,
     paired_difference,
@@ -154,3 +155,43 @@ def test_other_refusals() -> None:
         paired_difference(PairedCounts(0, 0, 0, 0))
     with pytest.raises(ValueError, match="no values"):
         mean_interval([])
+
+
+# -- shares that are counted several times a cluster ----------------------------------------------------------------
+
+CLUSTERS = st.lists(
+    st.sampled_from([(0.0, 2), (1.0, 2), (2.0, 2), (0.0, 1), (1.0, 1), (0.0, 0)]), min_size=1, max_size=60
+)
+
+
+@given(CLUSTERS)
+def test_limits_hold_the_share_and_lie_between_0_and_1(clusters: list[tuple[float, int]]) -> None:
+    found = clustered_share(clusters)
+    if found is None:
+        assert sum(n for _, n in clusters) == 0
+    else:
+        assert 0 <= found.low <= found.value <= found.high <= 1
+        assert found.n == sum(n for _, n in clusters)
+
+
+@given(CLUSTERS)
+def test_never_narrower_than_if_all_tries_were_independent(clusters: list[tuple[float, int]]) -> None:
+    found = clustered_share(clusters)
+    if found is not None:
+        independent = wilson(round(sum(s for s, _ in clusters)), found.n)
+        assert found.low <= independent.low + 1e-9
+        assert found.high >= independent.high - 1e-9
+
+
+@given(st.integers(1, 80), st.integers(0, 80))
+def test_two_verdicts_that_always_agree_are_worth_one(right: int, wrong: int) -> None:
+    found = clustered_share([(2.0, 2)] * right + [(0.0, 2)] * wrong)
+    once = wilson(right, right + wrong)
+    assert found is not None
+    assert found.value == once.value
+    assert (found.low, found.high) == pytest.approx((once.low, once.high))
+
+
+def test_nothing_was_tried() -> None:
+    assert clustered_share([]) is None
+    assert clustered_share([(0.0, 0)]) is None

@@ -10,8 +10,8 @@ from stillroom.sampling.limits import Prices
 from stillroom.sampling.records import ScoredAttempt
 from stillroom.students.evaluate.comparing import beside, compare, compare_all, corrected
 from stillroom.students.evaluate.measure import evaluate_answers
-from stillroom.students.evaluate.power import detectable_share
 from stillroom.students.evaluate.results import Comparison, Evaluation, read_eval, write_eval
+from stillroom.students.evaluate.significance import detectable_share
 
 Make = Callable[..., dict[str, ScoredAttempt]]
 
@@ -28,8 +28,8 @@ def test_one_attempt_a_task_is_compared_as_before_and_says_what_it_could_have_sh
     found = compare("after", after, "before", before, seed=1)
     (old,) = evaluate_answers({"after": after, "before": before}, compared=[("after", "before")]).comparisons
     assert found is not None
-    assert found.model_dump() == old.model_dump(exclude={"p_holm"})
-    assert found.model_extra == {"detectable": detectable_share(55, 39)}
+    assert found.model_dump() == old.model_dump() | {"p_holm": None}
+    assert found.detectable == detectable_share(55, 39)
     assert found.left_out == 5
 
 
@@ -54,7 +54,7 @@ def test_the_same_answers_differ_by_nothing(scored: Make) -> None:
     mixed = answers | {"x": [answers["0"][0], answers["8"][0]]}
     found = compare("a", mixed, "b", mixed, seed=1)
     assert found is not None
-    assert (found.difference, found.p, found.model_extra) == (0, 1, {})
+    assert (found.difference, found.p, found.detectable) == (0, 1, None)
 
 
 def test_models_that_share_no_task_are_not_compared(scored: Make) -> None:
@@ -72,7 +72,7 @@ def test_all_comparisons_are_corrected_for_each_other(scored: Make) -> None:
     found = compare_all(by_who, wanted, seed=1)
     assert [(c.a, c.b) for c in found] == wanted[:2]
     assert [c.p for c in found] == [2 / 256, 2 / 64]
-    assert [(c.model_extra or {})["p_holm"] for c in found] == [4 / 256, 2 / 64]
+    assert [c.p_holm for c in found] == [4 / 256, 2 / 64]
 
 
 def test_order_and_names_change_nothing(scored: Make) -> None:
@@ -98,7 +98,7 @@ def test_comparisons_are_written_and_read_with_all_they_say(tmp_path: object, sc
 def test_correcting_nothing_gives_nothing() -> None:
     assert corrected([]) == ()
     one = Comparison(a="a", b="b", test="t", difference=0.1, low=0, high=0.2, p=0.04, n=9)
-    assert (corrected([one])[0].model_extra or {})["p_holm"] == 0.04
+    assert corrected([one])[0].p_holm == 0.04
 
 
 # -- beside the teacher --------------------------------------------------------------------------------------------

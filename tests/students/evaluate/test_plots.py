@@ -13,8 +13,16 @@ from stillroom.errors import MissingExtra
 from stillroom.sampling.records import Attempt, Outcome, ScoredAttempt, State, StopReason, Task, Verdict, user
 from stillroom.sampling.statistics import wilson
 from stillroom.students.evaluate.drawing import DPI, WIDTH, Plot, clean, percent
-from stillroom.students.evaluate.plots import plot_difficulty, plot_filters, plot_lengths, plot_results
-from stillroom.students.evaluate.plotted import Lengths, Level, by_level, lengths
+from stillroom.students.evaluate.plots import (
+    Lengths,
+    Level,
+    by_level,
+    lengths,
+    plot_difficulty,
+    plot_filters,
+    plot_lengths,
+    plot_results,
+)
 from stillroom.students.evaluate.results import Evaluation, Result
 from stillroom.traces.filters import FilterCount
 

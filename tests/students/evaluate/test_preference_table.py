@@ -50,13 +50,13 @@ FOUND = Evaluation(
 
 def test_every_measured_number_stands_with_its_interval() -> None:
     lines = [" ".join(line.split()) for line in shown(FOUND).splitlines()]
-    assert "stopped by itself 40.0 % [30.0 %, 50.0 %] 60.0 % [50.0 %, 70.0 %] 60" in lines
+    assert "stopped by itself 40.0 % [30.0, 50.0] 60.0 % [50.0, 70.0] 60" in lines
     assert "style score 3.500 [3.400, 3.600] 4.000 [3.900, 4.100] 60" in lines
-    assert "of matched length +0.450 [+0.350, +0.550] 60" in lines
-    assert "readability judge: wins 70.0 % [60.0 %, 80.0 %] 60" in lines
-    assert "reference score -1.500 [-1.600, -1.400] 60" in lines
-    assert "preferred by implicit reward 75.0 % [65.0 %, 85.0 %] 60" in lines
-    assert "not trained, after − before: -2.0 points [-10.0, +6.0], McNemar exact p = 0.7, n = 100" in lines
+    assert "of matched length +0.450 [0.350, 0.550] 60" in lines
+    assert "readability judge: wins 70.0 % [60.0, 80.0] 60" in lines
+    assert "reference score −1.500 [−1.600, −1.400] 60" in lines
+    assert "preferred by implicit reward 75.0 % [65.0, 85.0] 60" in lines
+    assert "not trained, after − before: −2.0 points [−10.0, 6.0], McNemar exact p = 0.70, n = 100" in lines
     assert "note: [red]pairs_judge: style:1[/]" in lines
 
 

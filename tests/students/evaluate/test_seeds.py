@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stillroom.sampling.bootstrap import mean_over_tasks
 from stillroom.sampling.statistics import PairedCounts, paired_difference
 from stillroom.students.evaluate.seeds import difference_over_seeds, over_seeds
-from stillroom.students.evaluate.task_means import mean_over_tasks
 
 
 def runs(means: list[float], tasks: int = 200, seed: int = 1) -> list[dict[str, float]]:

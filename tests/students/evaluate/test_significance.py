@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stillroom.sampling.statistics import mcnemar_exact
-from stillroom.students.evaluate.power import detectable_mean, detectable_share
-from stillroom.students.evaluate.significance import holm, sign_flip
+from stillroom.students.evaluate.significance import detectable_mean, detectable_share, holm, sign_flip
 
 # -- exchanging signs ----------------------------------------------------------------------------------------------
 

@@ -16,7 +16,6 @@ from stillroom.students.evaluate.winrate import (
     Scores,
     duel,
     duel_from_scores,
-    mean_lengths,
     score_gain,
     win_rate,
 )
@@ -252,12 +251,3 @@ def test_an_empty_answer_has_a_length_ratio_too() -> None:
 def test_no_gain_can_be_given(given: list[Scores], ratio: float) -> None:
     with pytest.raises(ValueError, match="have both scores"):
         score_gain(given, ratio=ratio, seed=1)
-
-
-def test_mean_lengths_of_all_answers() -> None:
-    given = [Duel("a", 1.0, 10, 20), Duel("a", None, 30, 20), Duel("b", 0.0, 40, 50)]
-    found = mean_lengths(given)
-    assert found.after == mean_interval([20, 40])
-    assert found.before == mean_interval([20, 50])
-    assert found.difference == mean_interval([0, -10])
-    assert found.after.low >= 0

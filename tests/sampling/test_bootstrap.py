@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from math import isnan, nan
 from statistics import stdev
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stillroom.sampling.bootstrap import bootstrap, mean_over_tasks, ratio_over_tasks, share_over_tasks
 from stillroom.sampling.statistics import Interval, wilson
-from stillroom.students.evaluate.task_means import mean_over_tasks, ratio_over_tasks, share_over_tasks
 
 
 def by_task(values: list[float]) -> dict[str, float]:
@@ -68,3 +70,25 @@ def test_nothing_and_what_is_no_share_are_refused() -> None:
         mean_over_tasks({}, seed=1)
     with pytest.raises(ValueError, match=r"1\.5 is no share"):
         share_over_tasks({"a": 1.5}, seed=1)
+
+
+def mean(values: list[float]) -> Any:
+    return lambda weights: weights @ values / weights.sum(1)
+
+
+def test_a_bootstrap_is_the_same_for_the_same_seed_and_holds_its_value() -> None:
+    values = [float(i % 3 == 0) + i / 1e6 for i in range(60)]
+    one = bootstrap(range(60), mean(values), seed=4)
+    assert one == bootstrap(range(60), mean(values), seed=4)
+    assert one != bootstrap(range(60), mean(values), seed=5)
+    assert one == pytest.approx(wilson(20, 60), abs=0.03)
+
+
+def test_a_statistic_without_a_value_has_no_interval() -> None:
+    assert isnan(bootstrap([], mean([]), seed=0).value)
+    assert isnan(bootstrap(range(3), lambda weights: weights[:, 0] * nan, seed=0).value)
+
+
+def test_groups_are_drawn_whole_and_count_the_same() -> None:
+    found = bootstrap(["a"] * 9 + ["b"], mean([1.0] * 9 + [0.0]), seed=1)
+    assert found == pytest.approx((0.5, 0.0, 1.0, 2))
