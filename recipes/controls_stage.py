@@ -1,7 +1,7 @@
 """Trains the students that an evaluation compares the recipe's own with: controls, and the same from other seeds.
 
-    train_controls(context, recipe, student, evaluate, tasks, distilled).models   # {"control_unfiltered": "…/merged"}
-    train_seeds(context, student, 3, distilled)                                   # [(1, "…/seeds/1/merged"), (2, …)]
+    train_control(context, recipe, student, "control_unfiltered", tasks, distilled, found)
+    train_seeds(context, student, 3, distilled)          # [(1, "…/seeds/1/merged"), (2, …)]
 
 Each has the student's model, settings and seed (other seeds apart) and is trained once. `controls.py` says which rows
 it is trained on; the rows of earlier runs, where the student has those, come before. A control with fewer rows than
@@ -17,7 +17,7 @@ from stillroom.errors import NoRoom, TrainingError
 from stillroom.recipes.context import RunContext
 from stillroom.recipes.controls import control_rows
 from stillroom.recipes.distil import Distilled
-from stillroom.recipes.evaluation_schema import CONTROLS, EvaluateSettings
+from stillroom.recipes.evaluation_schema import Baseline
 from stillroom.recipes.linting import lint_traces
 from stillroom.recipes.schema import Recipe
 from stillroom.recipes.students_stage import not_trained_on, seed_of, train
@@ -40,36 +40,35 @@ class Controls(NamedTuple):
     notes: list[str]
 
 
-def train_controls(
+def train_control(
     context: RunContext,
     recipe: Recipe,
     student: StudentSettings,
-    evaluate: EvaluateSettings,
+    who: Baseline,
     tasks: TaskSet,
     distilled: Distilled,
-) -> Controls:
-    """Trains those that the recipe names, in the order of the schema."""
-    found = Controls({}, [])
-    for who in (who for who in CONTROLS if who in evaluate.baselines):
-        rows, wanted, note = control_rows(who, distilled, tasks, recipe)
-        if note is None and len(rows) < wanted:
-            note = f"{who} is trained on {len(rows):,} rows, the student on {wanted:,}: there are no more"
-        if note is not None:
-            context.display.note(note)
-            found.notes.append(note)
-        if rows:
-            out = context.folder.path / "controls" / who.removeprefix("control_")
-            all_rows = distilled.after_earlier(rows) if distilled.earlier else rows
-            try:
-                lint = partial(lint_traces, recipe, student, tasks, all_rows, check=False)
-                found.models[who] = train(context, student, all_rows, out, LABELS[who], lint=lint)
-            except TrainingError as error:  # the student stands without it
-                if isinstance(error, NoRoom):
-                    raise
-                found.notes.append(f"{who} came to no student, and is not there: {error}")
-            else:
-                found.notes.extend(not_trained_on(who, out))
-    return found
+    found: Controls,
+) -> None:
+    """Trains a control and adds it to `found`; a control that comes to no student adds a note alone."""
+    rows, wanted, note = control_rows(who, distilled, tasks, recipe)
+    if note is None and len(rows) < wanted:
+        note = f"{who} is trained on {len(rows):,} rows, the student on {wanted:,}: there are no more"
+    if note is not None:
+        context.display.note(note)
+        found.notes.append(note)
+    if not rows:
+        return
+    out = context.folder.path / "controls" / who.removeprefix("control_")
+    all_rows = distilled.after_earlier(rows) if distilled.earlier else rows
+    lint = partial(lint_traces, recipe, student, tasks, all_rows, check=False)
+    try:
+        found.models[who] = train(context, student, all_rows, out, LABELS[who], lint=lint)
+    except TrainingError as error:  # the student stands without it
+        if isinstance(error, NoRoom):
+            raise
+        found.notes.append(f"{who} came to no student, and is not there: {error}")
+    else:
+        found.notes.extend(not_trained_on(who, out))
 
 
 class Seeded(NamedTuple):

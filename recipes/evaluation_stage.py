@@ -14,16 +14,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stillroom.recipes.context import RunContext
-from stillroom.recipes.controls_stage import LABELS, label, train_controls, train_seeds
+from stillroom.recipes.controls_stage import LABELS, Controls, label, train_control, train_seeds
 from stillroom.recipes.display import duration
 from stillroom.recipes.distil import Distilled
-from stillroom.recipes.evaluation_schema import EvaluateSettings, SampleSettings
+from stillroom.recipes.evaluation_schema import CONTROLS, EvaluateSettings, SampleSettings
 from stillroom.recipes.folder import WRITTEN
 from stillroom.recipes.forgetting import Forgotten, forgetting_results, measure_forgetting
 from stillroom.recipes.plotting import FOLDER as PLOTS
 from stillroom.recipes.plotting import draw
 from stillroom.recipes.preference_writing import Measured
-from stillroom.recipes.sampling_stage import Answers, answer, as_teacher
+from stillroom.recipes.sampling_stage import Answers, answer, as_teacher, write_answers
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.policy import ONCE, Policy
 from stillroom.sampling.records import SamplingParams, ScoredAttempt, Task
@@ -67,7 +67,7 @@ class Evaluator:
         distilled: Distilled,
         student: str,
         *,
-        teacher: Mapping[str, ScoredAttempt] | None = None,
+        teacher: Answers | None = None,
         notes: Sequence[str] = (),
         sampled: bool = True,
     ) -> Evaluated:
@@ -76,24 +76,31 @@ class Evaluator:
         `student`: the trained model. `teacher`: its answers to the held-out tasks, where it was asked before.
         `notes`: what a reader must know besides. `sampled`: also plots how the traces were come by.
         """
-        controls = train_controls(self.context, self.recipe, self.student, self.settings, tasks, distilled)
-        base = {BEFORE: self.student.model} if BEFORE in self.settings.baselines else {}
-        models = {**base, AFTER: student, **controls.models}
-        answers = {who: self.ask(tasks.test, SHORT[who], model).first for who, model in models.items()}
+        models, answers = self._first(tasks, student)
+        controls = Controls({}, [])
+        for number, who in enumerate(who for who in CONTROLS if who in self.settings.baselines):
+            train_control(self.context, self.recipe, self.student, who, tasks, distilled, controls)
+            if who in controls.models:
+                models[who] = controls.models[who]
+                answers[who] = self._held_out(tasks, who, models[who])
+            if number == 0:
+                self._preview(tasks, answers)  # the rest takes as long again: whoever waits sees the gain by now
         if TEACHER in self.settings.baselines:
-            answers[TEACHER] = dict(teacher or self.ask_teacher(tasks.test).first)
+            found = teacher or self.ask_teacher(tasks.test)
+            write_answers(self.context.folder, TEACHER, found.outcomes)
+            answers[TEACHER] = found.first
         validation = self._validated(tasks, models)
         forgetting = self._retention(student)
-        found = self._greedy(tasks, answers)
+        greedy = self._greedy(tasks, answers)
         parts = [
             forgetting_results(forgetting, after=AFTER, before=BEFORE, seed=self.recipe.seed),
             self._at_k(tasks, models),
             self._over_seeds(tasks, distilled, answers),
         ]
         evaluation = Evaluation(
-            results=(*found.results, *(row for part in parts for row in part.results)),
-            comparisons=corrected([*found.comparisons, *(c for part in parts for c in part.comparisons)]),
-            notes=(*found.notes, *notes, *controls.notes, *(note for part in parts for note in part.notes)),
+            results=(*greedy.results, *(row for part in parts for row in part.results)),
+            comparisons=corrected([*greedy.comparisons, *(c for part in parts for c in part.comparisons)]),
+            notes=(*greedy.notes, *notes, *controls.notes, *(note for part in parts for note in part.notes)),
         )
         folder = self.context.folder
         folder.tell_lost("evaluation", self.context.display)
@@ -102,6 +109,24 @@ class Evaluator:
             draw(self.context, evaluation, answers, *((tasks, distilled) if sampled else ()))
         folder.mark("evaluation", WRITTEN, folder.path / FILE, folder.path / PLOTS)
         return Evaluated(evaluation, answers, validation, forgetting)
+
+    def _first(self, tasks: TaskSet, student: str) -> tuple[dict[str, str], ByModel]:
+        """The models that are there already, and their answers: the base, where it is a baseline, and the student."""
+        models: dict[str, str] = {}
+        if BEFORE in self.settings.baselines:
+            models[BEFORE] = self.student.model
+        models[AFTER] = student
+        return models, {who: self._held_out(tasks, who, model) for who, model in models.items()}
+
+    def _held_out(self, tasks: TaskSet, who: str, model: str) -> dict[str, ScoredAttempt]:
+        found = self.ask(tasks.test, SHORT[who], model)
+        write_answers(self.context.folder, who, found.outcomes)
+        return found.first
+
+    def _preview(self, tasks: TaskSet, answers: ByModel) -> None:
+        from stillroom.students.evaluate.table import eval_table
+
+        self.context.display.show(eval_table(self._greedy(tasks, answers)))
 
     # -- answers ---------------------------------------------------------------------------------------------
 

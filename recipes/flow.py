@@ -16,6 +16,7 @@ from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.printing import Terminal
 from stillroom.sampling.registry import Registry
 from stillroom.students.lint import LintReport
+from stillroom.traces.tasks import TaskSet
 
 R = TypeVar("R", bound=RecipeBase)
 
@@ -61,6 +62,10 @@ class Flow(Generic[R]):
     def plan(self, loaded: Loaded[R], ledger: Ledger, facts: dict[str, Any]) -> Planned:
         """What running it now would cost, from the ledger alone. `facts`: of `run.json`."""
         return Planned(None, f"a recipe of kind {kind_name(loaded.recipe)} asks nobody by itself")
+
+    def tasks(self, loaded: Loaded[R]) -> TaskSet | None:
+        """Its tasks; None for a kind that has none of its own. Raises what loading them raises."""
+        return None
 
     def lint(self, loaded: Loaded[R], folder: Path) -> LintReport:
         """The lint of the rows that a run has written into the folder. Raises MissingFile where there are none yet,

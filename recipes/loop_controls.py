@@ -30,6 +30,7 @@ from stillroom.recipes.loop_rounds import AFTER, answers_of
 from stillroom.recipes.loop_schema import LoopRecipe
 from stillroom.recipes.rounds import RoundPlan, round_recipe
 from stillroom.recipes.runner import FinishedRun
+from stillroom.recipes.sampling_stage import write_answers
 from stillroom.recipes.schema import Recipe
 from stillroom.recipes.students_stage import not_trained_on, train
 from stillroom.sampling.records import ScoredAttempt, Task
@@ -143,7 +144,9 @@ class ControlStage:
             return
         found.notes.extend(not_trained_on(who, out))
         evaluator = Evaluator(self.context, last.recipe, student, last.recipe.evaluate or self.recipe.evaluate)
-        found.answers[who] = evaluator.ask(self.test, LABELS[who], model).first
+        answers = evaluator.ask(self.test, LABELS[who], model)
+        write_answers(self.context.folder, who, answers.outcomes)
+        found.answers[who] = answers.first
 
     def _rows(self, who: Baseline, notes: list[str]) -> list[SftRow]:
         """The control's rows of every round that counts, without any that says the same as another, and no more than

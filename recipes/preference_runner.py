@@ -89,12 +89,15 @@ class Preferences(Flow[PreferenceRecipe]):
         """As `Flow.plan`."""
         return Planned(preference_plan(loaded, ledger))
 
+    def tasks(self, loaded: Loaded[PreferenceRecipe]) -> TaskSet:
+        """As `Flow.tasks`."""
+        return load_tasks(loaded.recipe.tasks, base=loaded.base, seed=loaded.recipe.seed)
+
     def lint(self, loaded: Loaded[PreferenceRecipe], folder: Path) -> LintReport:
         """As `Flow.lint`."""
         recipe, rows = loaded.recipe, folder / "dpo" / "train.parquet"
         student = student_to_lint(recipe.student, loaded, rows)
-        tasks = load_tasks(recipe.tasks, base=loaded.base, seed=recipe.seed)
-        return student.lint(rows, test=tasks.held_out)
+        return student.lint(rows, test=self.tasks(loaded).held_out)
 
 
 def run_preferences(context: RunContext, loaded: Loaded[PreferenceRecipe]) -> PreferenceResult:

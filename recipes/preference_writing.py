@@ -19,7 +19,7 @@ from stillroom.recipes.context import RunContext
 from stillroom.recipes.display import duration
 from stillroom.recipes.judging_stage import each_of, open_judge
 from stillroom.recipes.preference_schema import PreferenceEvaluation, PreferenceRecipe
-from stillroom.recipes.sampling_stage import answer, as_teacher
+from stillroom.recipes.sampling_stage import answer, as_teacher, write_answers
 from stillroom.sampling.policy import Fixed
 from stillroom.sampling.records import Attempt, SamplingParams, Task
 from stillroom.sampling.statistics import Interval, mean_interval, wilson
@@ -60,6 +60,7 @@ class Writing:
         policy = Fixed(policy="fixed", attempts=settings.draws)
         sampling = SamplingParams(temperature=settings.temperature, max_tokens=settings.max_tokens)
         asked = answer(self.context, tasks, teacher, EveryAnswer(), policy, sampling, label=label, paid=False)
+        write_answers(self.context.folder, who, asked.outcomes)
         found = {(o.task.id, s.attempt.index): s.attempt for o in asked.outcomes for s in o.attempts}
         took = duration(asked.counts.elapsed_s)
         self.context.display.line(label, f"{len(found):,} answers to {len(tasks):,} held-out prompts, in {took}")

@@ -33,13 +33,13 @@ from stillroom.recipes.outcomes import Asked, Outcomes
 from stillroom.recipes.pilot import PilotResult, choose, forecast
 from stillroom.recipes.plan import identity_of, plan
 from stillroom.recipes.provenance import made_from
-from stillroom.recipes.sampling_stage import open_sampler
+from stillroom.recipes.sampling_stage import Answers, open_sampler
 from stillroom.recipes.schema import Recipe
 from stillroom.recipes.students_stage import STUDENT, model_in, require, train
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.policy import ONCE
-from stillroom.sampling.records import Outcome, ScoredAttempt
+from stillroom.sampling.records import Outcome
 from stillroom.sampling.run_async import run_async
 from stillroom.sampling.teachers.base import Teacher
 from stillroom.sampling.teachers.factory import make_teacher
@@ -120,12 +120,15 @@ class Traces(Flow[Recipe]):
         """As `Flow.plan`."""
         return Planned(plan(loaded, ledger, (facts.get("teacher") or {}).get("identity")))
 
+    def tasks(self, loaded: Loaded[Recipe]) -> TaskSet:
+        """As `Flow.tasks`."""
+        return load_tasks(loaded.recipe.tasks, base=loaded.base, seed=loaded.recipe.seed)
+
     def lint(self, loaded: Loaded[Recipe], folder: Path) -> LintReport:
         """As `Flow.lint`."""
         recipe, rows = loaded.recipe, folder / "sft" / DATA_FILE
         student = student_to_lint(recipe.student, loaded, rows)
-        tasks = load_tasks(recipe.tasks, base=loaded.base, seed=recipe.seed)
-        return lint_traces(recipe, student, tasks, rows)
+        return lint_traces(recipe, student, self.tasks(loaded), rows)
 
     def _opened(
         self, loaded: Loaded[Recipe], folder: RunFolder, display: Display
@@ -229,16 +232,16 @@ def _note_start(context: RunContext, loaded: Loaded[Recipe], tasks: TaskSet, tea
 
 
 class _Sampled(NamedTuple):
-    """`held_out`: the teacher's answers to the held-out tasks, by task id, where it is a baseline."""
+    """`held_out`: the teacher's answers to the held-out tasks; None where it is no baseline."""
 
     outcomes: Outcomes
-    held_out: dict[str, ScoredAttempt]
+    held_out: Answers | None
     agreement: Agreement | None
 
 
 async def _sample(context: RunContext, recipe: Recipe, tasks: TaskSet, teacher: Teacher) -> _Sampled:
     """Samples the tasks to learn from, and with the same open teacher the held-out ones."""
-    held_out: dict[str, ScoredAttempt] = {}
+    held_out = None
     outcomes = Outcomes(context.ledger, tasks.train, Asked.of(recipe, teacher.identity))
     scorer = recipe.scorer.make()
     async with open_sampler(context, recipe.teacher, scorer, who="teacher", teacher=teacher) as sampler:
@@ -246,8 +249,7 @@ async def _sample(context: RunContext, recipe: Recipe, tasks: TaskSet, teacher: 
         counts = await sampler.answer_into(tasks.train, recipe.keep, outcomes.add, label="sampling", admits=admits)
         _report_sampling(context, recipe, counts, outcomes)
         if recipe.evaluate is not None and "teacher" in recipe.evaluate.baselines:
-            found = await sampler.answer(tasks.test, ONCE, recipe.greedy, label="teacher")
-            held_out = found.first
+            held_out = await sampler.answer(tasks.test, ONCE, recipe.greedy, label="teacher")
         agreement = None
         if recipe.teacher.has_grades and isinstance(teacher, RecordedTeacher):
             agreement = compare(outcomes, teacher, recipe.teacher.teacher_prompt, context.folder)
@@ -304,7 +306,7 @@ def _train_and_evaluate(
     student: StudentSettings,
     tasks: TaskSet,
     distilled: Distilled,
-    teacher: dict[str, ScoredAttempt],
+    teacher: Answers | None,
 ) -> Evaluated | None:
     rows = distilled.training
     lint = partial(lint_traces, recipe, student, tasks, rows)

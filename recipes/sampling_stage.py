@@ -14,15 +14,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import json
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from stillroom.errors import Interrupted
 from stillroom.recipes.context import RunContext
 from stillroom.recipes.display import UNCOUNTED, Display
+from stillroom.recipes.folder import RunFolder
 from stillroom.sampling.core import Core
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.draws import Admits
@@ -33,6 +35,7 @@ from stillroom.sampling.scorer import Scorer
 from stillroom.sampling.teachers.base import Teacher, dtype_of
 from stillroom.sampling.teachers.factory import make_teacher
 from stillroom.sampling.teachers.settings import TeacherSettings, TransformersSettings
+from stillroom.sampling.writing import replaced, storable
 from stillroom.students.methods.registry import StudentSettings
 
 
@@ -46,6 +49,29 @@ class Answers(NamedTuple):
     def first(self) -> dict[str, ScoredAttempt]:
         """The first attempt at each task that has one, by task id."""
         return {o.task.id: o.attempts[0] for o in self.outcomes if o.attempts}
+
+
+def write_answers(folder: RunFolder, who: str, outcomes: Iterable[Outcome]) -> None:
+    """`answers/<who>.jsonl`: what a model answered to each held-out task, with the gold answer and the verdict."""
+    with replaced(folder.path / "answers" / f"{who}.jsonl") as file:
+        for outcome in outcomes:
+            for scored in outcome.attempts:
+                attempt, verdict = scored.attempt, scored.verdict
+                line = {
+                    "who": who,
+                    "task_id": outcome.task.id,
+                    "index": attempt.index,
+                    "question": outcome.task.messages[-1].content,
+                    "gold": outcome.task.reference,
+                    "answer": attempt.text,
+                    "reasoning": attempt.reasoning,
+                    "verdict": verdict.state.value,
+                    "reason": verdict.reason,
+                    "detail": verdict.detail,
+                    "finish_reason": attempt.finish_reason,
+                    "completion_tokens": attempt.completion_tokens,
+                }
+                file.write(storable(json.dumps(line, ensure_ascii=False)).encode() + b"\n")
 
 
 @dataclass(frozen=True, slots=True)

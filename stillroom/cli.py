@@ -182,12 +182,15 @@ def _policies(settings: Sequence[str]) -> Policies:
 def attempts(
     folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
     out: Annotated[Path | None, typer.Option("--out", help="Write them here instead of to standard output.")] = None,
+    held_out: Annotated[
+        bool, typer.Option("--held-out", help="Also the answers to held-out tasks, which nothing may be trained on.")
+    ] = False,
 ) -> None:
     """Export every attempt of a run with its verdict as JSON Lines, which `teacher: {kind: recorded}` replays."""
     from stillroom.recipes.status import attempts as export_attempts
     from stillroom.sampling.printing import terminal
 
-    count = export_attempts(folder, out=out)
+    count = export_attempts(folder, out=out, held_out=held_out)
     if out is not None:
         terminal().print(f"{count:,} attempts written to {out}", soft_wrap=True)
 

@@ -16,6 +16,7 @@ it is left out of n, and counted as `missing`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -116,7 +117,37 @@ def _notes(asked: Mapping[str, Answers], tasks: int) -> tuple[str, ...]:
         elif len(answers) < tasks:
             notes.append(f"{who}: {tasks - len(answers)} of {tasks} tasks got no attempt and are left out of n")
         if unscored:
+            why = Counter(a.verdict.reason for a in answers.values() if a.verdict.state is State.UNSCORED)
+            found = ", ".join(f"{n} {_WHY.get(reason, reason)}" for reason, n in why.most_common())
+            what = _advice(why, answers)
             notes.append(
-                f"{who}: {unscored} of {len(answers)} attempts could not be scored and count as not accepted"
+                f"{who}: {unscored} of {len(answers)} attempts could not be scored and count as not accepted: "
+                f"{found}{f'; {what}' if what else ''}"
             )
     return tuple(notes)
+
+
+_WHY = {
+    "truncated": "cut off at the limit",
+    "no_answer": "without an answer",
+    "unparsed_answer": "that cannot be read",
+    "unparsed_gold": "whose gold answer cannot be read",
+    "needs_policy": "that a scorer policy would have to decide",
+    "not_worked_out": "not worked out",
+    "over_limit": "over a limit of the checker",
+    "timeout": "that ran out of time",
+}
+"""Reasons of unscored attempts in words; of others the reason itself is shown."""
+
+
+def _advice(why: Counter[str], answers: Answers) -> str:
+    """What to do about the commonest reason; empty where there is nothing that helps for sure."""
+    reason, count = why.most_common(1)[0]
+    if 2 * count < why.total():
+        return ""
+    if reason == "truncated":
+        limit = max(a.attempt.completion_tokens for a in answers.values() if a.verdict.reason == reason)
+        return f"they have {limit:,} tokens: raise evaluate.max_tokens"
+    if reason in ("no_answer", "unparsed_answer"):
+        return "the prompt may have to say in which form the answer is wanted"
+    return "raise scorer.timeout_s or scorer.memory_mb" if reason in ("over_limit", "timeout") else ""

@@ -11,9 +11,9 @@ import pytest
 
 from stillroom.errors import LedgerError, NoRoom, StillroomError, TrainingError
 from stillroom.recipes import controls_stage
-from stillroom.recipes.controls_stage import Controls, train_controls
+from stillroom.recipes.controls_stage import Controls, train_control
 from stillroom.recipes.display import Display
-from stillroom.recipes.evaluation_schema import Baseline, EvaluateSettings
+from stillroom.recipes.evaluation_schema import Baseline
 
 ASKED: tuple[Baseline, ...] = ("control_unfiltered", "format_only")
 
@@ -34,7 +34,10 @@ def trained(folder: Path, patch: pytest.MonkeyPatch, error: StillroomError | Non
     context: Any = SimpleNamespace(folder=SimpleNamespace(path=folder), display=Display(quiet=True))
     distilled: Any = SimpleNamespace(earlier=())
     nothing: Any = None
-    return train_controls(context, nothing, nothing, EvaluateSettings(baselines=ASKED), nothing, distilled)
+    found = Controls({}, [])
+    for who in ASKED:
+        train_control(context, nothing, nothing, who, nothing, distilled, found)
+    return found
 
 
 LEFT_OUT = "format_only was trained on 1 of its rows; left out by student.max_length or their end: 2 too_long"
