@@ -15,11 +15,11 @@ nothing. Refuses an empty set of tasks.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from math import ceil, floor, nan
+from math import nan
 from statistics import fmean
 from typing import Any
 
-from stillroom.sampling.statistics import Interval, wilson
+from stillroom.sampling.statistics import Interval, wilson_in_part
 
 SAMPLES = 2000
 AT_ONCE = 200  # samples: bounds the memory at AT_ONCE × items numbers
@@ -83,7 +83,7 @@ def share_over_tasks(values: Mapping[str, float], *, seed: int) -> Interval:
     if len(set(given)) > 1 and not set(given) <= {0, 1}:
         return mean_over_tasks(values, seed=seed)
     n, total = len(given), sum(given) if len(set(given)) > 1 else given[0] * len(given)
-    return Interval(total / n, wilson(floor(total), n).low, wilson(ceil(total), n).high, n)
+    return wilson_in_part(total, n)
 
 
 def ratio_over_tasks(pairs: Mapping[str, tuple[float, float]], *, seed: int) -> Interval | None:

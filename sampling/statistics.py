@@ -23,7 +23,7 @@ Sources:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ldexp, sqrt
+from math import ceil, floor, ldexp, sqrt
 from statistics import NormalDist, fmean, stdev
 from typing import NamedTuple
 
@@ -82,6 +82,13 @@ def _wilson_limits(share: float, n: float, confidence: float) -> tuple[float, fl
     spread = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
     return (centre - spread) / scale, (centre + spread) / scale
+
+
+def wilson_in_part(successes: float, n: int) -> Interval:
+    """Wilson's interval where a success may count in part, a tie as a half: from that of the lower whole count to
+    that of the upper, which is wider than it need be. Raises as `wilson` does."""
+    low, high = wilson(floor(successes), n), wilson(ceil(successes), n)
+    return Interval(successes / n, low.low, high.high, n)
 
 
 def clustered_share(clusters: Sequence[tuple[float, int]], confidence: float = 0.95) -> Interval | None:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from stillroom.sampling.formatting import interval, number, p_words, points, share, signed
 from stillroom.sampling.printing import Table, plain
 from stillroom.students.evaluate.results import AFTER, BEFORE, Evaluation, Result, extra
+from stillroom.students.evaluate.table import Fitted
 
 _JUDGE = re.compile(r"pairs_judge|other_judge(?:_\d+)?")
 
@@ -72,7 +73,7 @@ def preference_table(evaluation: Evaluation) -> Table:
     )
     for table in parts:
         if table.row_count:
-            page.add_row(table)
+            page.add_row(Fitted(table, 0))
     for c in evaluation.comparisons:
         change = f"{points(c.difference)} points {interval(c.low, c.high)}"
         page.add_row(plain(f"\nnot trained, after − before: {change}, McNemar exact {p_words(c.p)}, n = {c.n:,}"))
@@ -97,7 +98,7 @@ def _of_judges(evaluation: Evaluation, lines: tuple[_Line, ...]) -> tuple[_Line,
 
 def _table(title: str, *columns: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column(title, no_wrap=True, min_width=34)
+    table.add_column(title, min_width=30)
     for name in columns:
         table.add_column(name, justify="left" if "%" in name else "right", no_wrap=True)
     return table

@@ -14,13 +14,12 @@ Pairs that `encode_pairs` leaves out are left out here, and counted. Refuses a Î
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import ceil, floor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from stillroom.errors import TrainingError
 from stillroom.sampling.models import load_model, load_tokenizer, pick_device
-from stillroom.sampling.statistics import Interval, mean_interval, wilson
+from stillroom.sampling.statistics import Interval, mean_interval, wilson_in_part
 from stillroom.students.encoding import IGNORED
 from stillroom.students.evaluate.results import AFTER, BEFORE, Result
 from stillroom.students.pair_encoding import EncodedPair, encode_pairs
@@ -127,15 +126,8 @@ def measure_pairs(pairs: Sequence[ScoredPair], beta: float) -> PairMeasures:
 
 
 def share_above(differences: Sequence[float]) -> Interval:
-    """Share of differences above 0, those at 0 counted half.
-
-    Wilson's interval; for a half it reaches from that of the lower whole count to that of the upper, which is wider
-    than it need be. Raises ValueError for none.
-    """
-    n = len(differences)
-    right = sum((d > 0) + 0.5 * (d == 0) for d in differences)
-    low, high = wilson(floor(right), n), wilson(ceil(right), n)
-    return Interval(right / n, low.low, high.high, n)
+    """Share of differences above 0, those at 0 counted half. Raises ValueError for none."""
+    return wilson_in_part(sum((d > 0) + 0.5 * (d == 0) for d in differences), len(differences))
 
 
 def _under(model_name: str, pairs: Sequence[EncodedPair], batch_size: int, dtype: str) -> list[tuple[float, float]]:

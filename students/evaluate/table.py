@@ -108,7 +108,8 @@ class Fitted:
             if missing <= 0:
                 break
             cells = [Measurement.get(console, endless, cell) for cell in (column.header, *column.cells)]
-            least, most = max(cell.minimum for cell in cells), max(cell.maximum for cell in cells)
+            least = max(cell.minimum for cell in cells)
+            most = max(column.min_width or 0, *(cell.maximum for cell in cells))
             column.width = max(least, most - missing)
         yield self.table
 

@@ -21,13 +21,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from math import ceil, floor, isnan, log
+from math import isnan, log
 from statistics import fmean
 from typing import NamedTuple
 
 from stillroom.judges.records import JudgeState, Preference
 from stillroom.sampling.bootstrap import Statistic, bootstrap
-from stillroom.sampling.statistics import Interval, mean_interval, wilson
+from stillroom.sampling.statistics import Interval, mean_interval, wilson_in_part
 from stillroom.students.evaluate.equal_length import chance_at_equal_length, mean_at_equal_length
 
 
@@ -162,8 +162,7 @@ def _share(prompts: Sequence[str], points: Sequence[float], statistic: Statistic
     found = bootstrap(prompts, statistic, seed=seed)
     if len(set(points)) > 1:
         return found
-    wins = points[0] * found.n
-    return found._replace(low=wilson(floor(wins), found.n).low, high=wilson(ceil(wins), found.n).high)
+    return wilson_in_part(points[0] * found.n, found.n)._replace(value=found.value)
 
 
 def _measured(found: Interval) -> Interval | None:

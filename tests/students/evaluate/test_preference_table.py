@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 
 from stillroom.students.evaluate.preference_table import preference_table
@@ -15,9 +16,9 @@ def row(who: str, metric: str, value: float, judge: str | None = None) -> Result
     return Result(who=who, metric=metric, value=value, low=value - 0.1, high=value + 0.1, n=60, **more)
 
 
-def shown(evaluation: Evaluation) -> str:
+def shown(evaluation: Evaluation, width: int = 120) -> str:
     out = io.StringIO()
-    Console(file=out, width=120).print(preference_table(evaluation))
+    Console(file=out, width=width).print(preference_table(evaluation))
     return out.getvalue()
 
 
@@ -65,3 +66,17 @@ def test_what_was_not_measured_is_not_shown() -> None:
     assert "held-out prompts" in text
     for absent in ("held-out pairs", "after minus before", "after against before", "not trained"):
         assert absent not in text
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_nothing_is_cut_in_a_narrow_terminal(width: int) -> None:
+    wide = [
+        Result(who=who, metric=metric, value=61.485, low=57.593, high=65.377, n=1200, judge="readability")
+        for who in ("student_before", "student_after")
+        for metric in ("pairs_judge_score", "mean_completion_tokens")
+    ]
+    lines = shown(Evaluation(results=(*wide, *FOUND.results), notes=()), width).splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= width
+    assert not any("…" in line for line in lines)
+    (score,) = [line for line in lines if line.startswith("readability score")]
+    assert score.split() == ["readability", "score", *("61.485", "[57.593,", "65.377]") * 2, "1,200"]
