@@ -207,7 +207,7 @@ def test_what_is_very_close_to_the_gold_is_not_accepted_and_ends(strict: AnswerC
 
 # -- no way to run anything ------------------------------------------------------------------------------------------------
 
-SOURCES = sorted(Path(stillroom.traces.answers.__file__).parent.glob("*.py"))
+SOURCES = sorted(Path(stillroom.traces.answers.__file__).parent.rglob("*.py"))
 FORBIDDEN = frozenset(
     {
         "eval",
@@ -246,7 +246,12 @@ def names_called(tree: ast.AST) -> Iterator[tuple[str, int]]:
 
 
 def test_there_are_sources_to_look_at() -> None:
-    assert {"parser.py", "lexer.py", "symbolic.py", "reading.py"} <= {path.name for path in SOURCES}
+    assert {"parser.py", "lexer.py", "symbolic.py", "grade.py", "disagreements.py"} <= {path.name for path in SOURCES}
+
+
+def test_only_the_comparison_itself_imports_what_drives_math_verify() -> None:
+    others = [path for path in SOURCES if path.parent.name != "math_verify"]
+    assert [path.name for path in others if "answers.math_verify" in path.read_text(encoding="utf-8")] == []
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
