@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from stillroom.recipes.kinds import Loaded
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.draws import Admits, counts_as
+from stillroom.sampling.formatting import money
 from stillroom.sampling.ledger import Ledger, Means, Recorded, Spent, request_key, scorer_key
 from stillroom.sampling.limits import Prices
 from stillroom.sampling.policy import ONCE, Budget, Policy, Tally
@@ -121,7 +122,7 @@ class Plan:
         if self.mean is None or self.all_tokens is None:
             return f"about {self.asked:,} draws would be paid for; nothing is on record to estimate their tokens by"
         each = f"{self.mean.prompt_tokens:,.0f} asked and {self.mean.completion_tokens:,.0f} answered"
-        usd = "" if self.usd is None else f", ${self.usd:,.4f}"
+        usd = "" if self.usd is None else f", {money(self.usd)}"
         total = f"about {self.all_tokens:,} tokens would be paid for{usd}"
         return f"{total}: {self.asked:,} draws at the mean so far ({each})"
 

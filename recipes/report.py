@@ -12,7 +12,7 @@ from stillroom.recipes.agreement import Agreement
 from stillroom.recipes.display import duration
 from stillroom.recipes.pilot import PilotResult
 from stillroom.recipes.runner import RunResult
-from stillroom.sampling.formatting import interval, number, p_words, share
+from stillroom.sampling.formatting import interval, money, number, p_words, share
 from stillroom.sampling.printing import Table, terminal
 from stillroom.sampling.records import State
 from stillroom.sampling.secrets import named
@@ -67,7 +67,7 @@ def show_pilot(pilot: PilotResult) -> None:
     table.add_row("attempts", *map(number, pilot.attempts))
     table.add_row("tokens", *map(number, pilot.tokens))
     if pilot.usd is not None:
-        table.add_row("US dollars", *(number(value, 2) for value in pilot.usd))
+        table.add_row("US dollars", *(money(value) for value in pilot.usd))
     table.add_row("time", *map(duration, pilot.seconds))
     table.add_row("traces kept, before filters", *map(number, pilot.kept))
     table.add_row("tasks satisfied", *map(share, pilot.coverage))

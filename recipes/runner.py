@@ -37,6 +37,7 @@ from stillroom.recipes.sampling_stage import Answers, open_sampler
 from stillroom.recipes.schema import Recipe
 from stillroom.recipes.students_stage import STUDENT, model_in, require, train
 from stillroom.sampling.counts import Counts
+from stillroom.sampling.formatting import money
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.policy import ONCE
 from stillroom.sampling.records import Outcome
@@ -263,7 +264,7 @@ def _report_sampling(context: RunContext, recipe: Recipe, counts: Counts, outcom
     tokens = f"{counts.completion_tokens:,} {what} tokens in {duration(counts.elapsed_s)}"
     display.line("sampled", f"{verdicts(counts)}{reused}; {tokens}")
     if recipe.prices is not None:
-        display.note(f"${recipe.prices.usd(counts):,.4f} for the teacher's tokens")
+        display.note(f"{money(recipe.prices.usd(counts))} for the teacher's tokens")
     if recipe.keep.kept is not None and counts.kept:
         kept, accepted = counts.kept_tokens / counts.kept, counts.accepted_tokens / counts.accepted
         order = "draw order" if recipe.keep.order == "draw" else "order of arrival"

@@ -10,7 +10,7 @@ attempts("runs/quickstart", out="attempts.jsonl")     # what teacher: {kind: rec
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +23,10 @@ from stillroom.recipes.flow import Plan, Planned, flow_of
 from stillroom.recipes.folder import RunFolder, read_facts
 from stillroom.recipes.kinds import Loaded, RecipeBase
 from stillroom.recipes.loading import load_any
+from stillroom.sampling.formatting import NOTHING, money
 from stillroom.sampling.ledger import FILE as LEDGER
-from stillroom.sampling.ledger import Ledger, Salvaged, Totals
+from stillroom.sampling.ledger import Ledger, Salvaged, SpentBy, Totals
+from stillroom.sampling.limits import Prices
 from stillroom.sampling.printing import Table, json_text, plain, terminal
 from stillroom.sampling.run_async import off_the_loop
 from stillroom.sampling.secrets import named_in
@@ -35,9 +37,22 @@ PIPE_WIDTH = 120
 """Columns of a table that goes to no terminal: its lines are not to wrap."""
 
 
+class StageCost(NamedTuple):
+    """What a stage has cost so far. `cancelled_tokens`: of requests that were stopped, as far as their teacher could
+    tell; they are paid for. `usd`: None where the recipe has no prices for it."""
+
+    stage: str
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    cancelled_tokens: int
+    usd: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The state of a run. `finished`: when it ended, None while it has not; `evaluation`: None before that.
+    """The state of a run. `failures`: requests that failed for good, by kind. `costs`: by stage; local students cost
+    nothing. `finished`: when it ended, None while it has not; `evaluation`: None before that.
     `plan`: what the recipe would pay for now; None where that cannot be said, and `no_plan` says why. `salvaged`:
     what was saved of a damaged ledger, None where that was not asked for. `parts`: of a loop or a chain, the state
     of each run, by its place in the folder; what stands above them are sums."""
@@ -48,6 +63,8 @@ class Status:
     finished: str | None
     totals: Totals
     verdicts: dict[str, int]
+    failures: dict[str, int]
+    costs: tuple[StageCost, ...]
     rows: int | None
     evaluation: Evaluation | None
     plan: Plan | None
@@ -64,6 +81,8 @@ class Status:
             "finished": self.finished,
             "ledger": self.totals._asdict(),
             "verdicts": self.verdicts,
+            "failures": self.failures,
+            "costs": [cost._asdict() for cost in self.costs],
             "rows": self.rows,
             "evaluation": None
             if self.evaluation is None
@@ -106,6 +125,8 @@ def _of_chain(path: Path, facts: dict[str, Any], folders: Sequence[Path]) -> Sta
         facts.get("finished"),
         summed(part.totals for part in each),
         counted(part.verdicts for part in each),
+        counted(part.failures for part in each),
+        _summed_costs(cost for part in each for cost in part.costs),
         sum(part.rows or 0 for part in each),
         _evaluation(path) if facts.get("finished") else None,
         None,
@@ -113,6 +134,46 @@ def _of_chain(path: Path, facts: dict[str, Any], folders: Sequence[Path]) -> Sta
         None,
         parts,
     )
+
+
+def _costs(spent: Sequence[SpentBy], path: Path, facts: dict[str, Any]) -> Iterator[StageCost]:
+    """By stage: the teacher, each source of candidates, the judge. Who else answered is a local student."""
+    teacher = (facts.get("teacher") or {}).get("identity")
+    stages = {identity: f"candidates of {name}" for name, identity in (facts.get("sources") or {}).items()}
+    stages |= {teacher: "teacher"} if teacher else {}
+    prices, judge_prices = _prices(path, facts)
+    for each in sorted(spent, key=lambda each: (each.apart, each.teacher not in stages, each.teacher)):
+        stage = "judge" if each.apart else stages.get(each.teacher, f"local student ({each.teacher[:40]})")
+        paid = judge_prices if each.apart else prices if each.teacher in stages else None
+        completion = each.completion_tokens + each.cancelled_tokens
+        usd = None if paid is None else paid.of(each.prompt_tokens, completion)
+        yield StageCost(stage, each.requests, each.prompt_tokens, each.completion_tokens, each.cancelled_tokens, usd)
+
+
+def _prices(path: Path, facts: dict[str, Any]) -> tuple[Prices | None, Prices | None]:
+    """Of the teacher and of the judge, as the recipe says; None where it cannot be read any more."""
+    try:
+        recipe = own_recipe(path, facts, ()).recipe
+    except InputError:
+        return None, None
+    return getattr(recipe, "prices", None), getattr(recipe, "judge_prices", None)
+
+
+def _summed_costs(costs: Iterable[StageCost]) -> tuple[StageCost, ...]:
+    """By stage, over the runs of a chain."""
+    found: dict[str, StageCost] = {}
+    for cost in costs:
+        stage = "local students" if cost.stage.startswith("local student") else cost.stage
+        sums = found.get(stage, StageCost(stage, 0, 0, 0, 0, None))
+        found[stage] = StageCost(
+            stage,
+            sums.requests + cost.requests,
+            sums.prompt_tokens + cost.prompt_tokens,
+            sums.completion_tokens + cost.completion_tokens,
+            sums.cancelled_tokens + cost.cancelled_tokens,
+            cost.usd if sums.usd is None else sums.usd + (cost.usd or 0),
+        )
+    return tuple(found.values())
 
 
 def _evaluation(path: Path) -> Evaluation | None:
@@ -124,7 +185,8 @@ def _of_run(
 ) -> Status:
     salvaged = _salvaged(path, facts) if salvage else None
     with Ledger.read(path) as ledger:
-        totals, verdicts = ledger.totals(), ledger.verdict_counts()
+        totals, verdicts, failures = ledger.totals(), ledger.verdict_counts(), ledger.failure_counts()
+        costs = tuple(_costs(ledger.spent_by(JUDGE_PREFIX), path, facts))
         planned = _plan(path, facts, ledger, recipe, set)
     times = facts.get("started"), facts.get("finished")
     return Status(
@@ -133,6 +195,8 @@ def _of_run(
         *times,
         totals,
         verdicts,
+        failures,
+        costs,
         facts.get("rows"),
         _evaluation(path) if facts.get("finished") else None,
         *planned,
@@ -212,6 +276,9 @@ def show_status(found: Status) -> None:
     if found.parts:
         console.print(parts_table(found.parts))
     console.print(_held(found))
+    if found.costs:
+        console.print()
+        console.print(_costs_table(found.costs))
     if found.plan is not None:
         console.print()
         found.plan.show(console)
@@ -235,13 +302,25 @@ def _held(found: Status) -> Table:
     table.add_column(justify="right")
     for state, n in sorted(found.verdicts.items()):
         table.add_row(f"attempts {state}" if state != "none" else "attempts without a verdict", f"{n:,}")
-    table.add_row("tokens answered", f"{t.completion_tokens:,}")
-    table.add_row("tokens asked", f"{t.prompt_tokens:,}")
     table.add_row("requests failed", f"{t.failures:,}")
+    for kind, n in sorted(found.failures.items()) if len(found.failures) > 1 else ():
+        table.add_row(f"  {kind}", f"{n:,}")
     unknown = f" + {t.cancelled_unknown:,} unknown" if t.cancelled_unknown else ""
     table.add_row("requests cancelled (tokens)", f"{t.cancelled:,} ({t.cancelled_tokens:,}{unknown})")
     if found.rows is not None:
         table.add_row("rows written", f"{found.rows:,}")
+    return table
+
+
+def _costs_table(costs: Sequence[StageCost]) -> Table:
+    table = Table(box=None, padding=(0, 2), pad_edge=False)
+    table.add_column("cost so far", overflow="fold")
+    for column in ("requests", "tokens asked", "answered", "money"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for cost in costs:
+        usd = NOTHING if cost.usd is None else money(cost.usd)
+        numbers = (cost.requests, cost.prompt_tokens, cost.completion_tokens + cost.cancelled_tokens)
+        table.add_row(cost.stage, *(f"{n:,}" for n in numbers), usd)
     return table
 
 

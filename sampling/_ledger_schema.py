@@ -76,6 +76,17 @@ class Recorded(NamedTuple):
         return None if self.verdict is None else ScoredAttempt(self.attempt, self.verdict)
 
 
+class SpentBy(NamedTuple):
+    """What the requests of a teacher have cost; `apart`: those that were asked for by themselves."""
+
+    teacher: str
+    apart: bool
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    cancelled_tokens: int
+
+
 class Spent(NamedTuple):
     """What the draws of requests have cost so far: attempts that were answered, and their tokens."""
 

@@ -11,6 +11,7 @@ Intervals are of shares and stand in hundredths, unless `of` says otherwise.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 NOTHING = "–"
@@ -53,6 +54,17 @@ def p_value(p: float) -> str:
 def p_words(p: float) -> str:
     """A probability, for a sentence: `p = 0.30` or `p < 0.0001`."""
     return "p < 0.0001" if p < 0.0001 else f"p = {p_value(p)}"
+
+
+def money(usd: float) -> str:
+    """US dollars: cents, and below ten cents two digits that count, so that no cost is shown as none.
+
+    >>> money(1234.5), money(0.0421), money(0.0000123), money(0)
+    ('$1,234.50', '$0.042', '$0.000012', '$0.00')
+    """
+    if usd == 0 or usd >= 0.1:
+        return f"${usd:,.2f}"
+    return f"${usd:.{1 - math.floor(math.log10(usd))}f}"
 
 
 def of_all(ns: Sequence[int]) -> str:

@@ -36,6 +36,7 @@ from stillroom.sampling._ledger_schema import (
     Recorded,
     Requested,
     Spent,
+    SpentBy,
     StoredOutcome,
     Totals,
     outcome_values,
@@ -58,6 +59,7 @@ __all__ = [
     "Requested",
     "Salvaged",
     "Spent",
+    "SpentBy",
     "StoredOutcome",
     "Totals",
     "request_key",
@@ -264,6 +266,23 @@ class Ledger:
             "COALESCE(SUM(completion_tokens IS NULL),0) FROM cancelled"
         )
         return Totals(*attempts, *failures, *cancelled)
+
+    def spent_by(self, apart: str) -> list[SpentBy]:
+        """What every teacher has cost, requests for tasks whose id begins with `apart` by themselves. Cancelled
+        requests are with the teacher of the other draws of the same request, where there is one."""
+        group = "SELECT teacher, task_id LIKE ? || '%' AS apart,"
+        answered = f"{group} COUNT(*), {_sum('prompt_tokens')}, {_sum('completion_tokens')}, 0 FROM attempts"
+        cancelled = (
+            f"{group} 0, 0, 0, COALESCE(SUM(n), 0) FROM (SELECT request, {_sum('completion_tokens')} AS n "
+            "FROM cancelled GROUP BY request) c "
+            "JOIN (SELECT request, teacher, task_id FROM attempts GROUP BY request) a ON a.request = c.request"
+        )
+        found: dict[tuple[str, bool], list[int]] = {}
+        for sql in (answered, cancelled):
+            for teacher, is_apart, *numbers in map(tuple, self._read(f"{sql} GROUP BY 1, 2", (apart,))):
+                sums = found.setdefault((teacher, bool(is_apart)), [0] * 4)
+                sums[:] = [a + b for a, b in zip(sums, numbers, strict=True)]
+        return [SpentBy(*who, *sums) for who, sums in found.items()]
 
     def verdict_counts(self) -> dict[str, int]:
         """How many attempts have each state by any scorer's latest verdict; `none`: not scored."""

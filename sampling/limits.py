@@ -11,6 +11,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from stillroom.sampling.counts import Counts
+from stillroom.sampling.formatting import money
 
 
 class Prices(BaseModel):
@@ -80,7 +81,7 @@ class Meter:
         if limits.tokens is not None and used >= limits.tokens:
             return f"{about}{used:,} tokens used, limits.tokens is {limits.tokens:,}"
         if limits.usd is not None and (usd := self.usd()) >= limits.usd:
-            return f"{about}${usd:,.4f} spent, limits.usd is ${limits.usd:,.4f}"
+            return f"{about}{money(usd)} spent, limits.usd is {money(limits.usd)}"
         minutes = max((each.counts.elapsed_s for each in self._watched), default=0.0) / 60
         if limits.minutes is not None and minutes >= limits.minutes:
             return f"{minutes:.1f} minutes used, limits.minutes is {limits.minutes:g}"
