@@ -134,7 +134,7 @@ def test_each_run_has_a_line(loop: Path) -> None:
 
 def test_a_run_that_is_not_finished_has_no_rows_yet() -> None:
     totals = Totals(*[0] * len(Totals._fields))
-    part = Status(Path("x"), "x", None, None, totals, {"accepted": 3, "none": 2}, None, None, None, "", None)
+    part = Status(Path("x"), "x", None, None, totals, {"accepted": 3, "none": 2}, {}, (), None, None, None, "", None)
     console = Console(file=io.StringIO(), width=100)
     console.print(parts_table({"rounds/[b]1": part}))
     file = console.file
