@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 from stillroom.preferences.candidates import Drawn
 from stillroom.recipes.context import RunContext
-from stillroom.recipes.display import duration, verdicts
+from stillroom.recipes.display import verdicts
 from stillroom.recipes.preference_schema import CandidateSource, PreferenceRecipe
 from stillroom.recipes.sampling_stage import open_sampler
 from stillroom.sampling.counts import Counts
+from stillroom.sampling.formatting import duration
 from stillroom.sampling.policy import Fixed
 from stillroom.sampling.records import Attempt, State, Task, Verdict
 

@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 
 from stillroom.sampling.counts import Counts
+from stillroom.sampling.formatting import duration
 from stillroom.sampling.printing import Table, plain, terminal
 
 UNCOUNTED = (
@@ -153,14 +154,6 @@ def verdicts(c: Counts) -> str:
     ]
     parts += [f"{n:,} {word}" for n, word in ((c.failed, "failed"), (c.cancelled, "cancelled")) if n]
     return ", ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 41 s, 3 min 20 s, 2 h 05 min."""
-    s = round(seconds)
-    if s < 60:
-        return f"{s} s"
-    return f"{s // 60} min {s % 60:02d} s" if s < 3600 else f"{s // 3600} h {s % 3600 // 60:02d} min"
 
 
 def _rate(c: Counts) -> float:

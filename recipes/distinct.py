@@ -11,11 +11,11 @@ from pathlib import Path
 
 from stillroom.errors import RecipeError
 from stillroom.judges.factory import Place, make_judge
-from stillroom.recipes.plan import identity_of
 from stillroom.recipes.preference_schema import PreferenceRecipe
 from stillroom.sampling.ledger import Ledger, request_key
 from stillroom.sampling.records import Task, user
 from stillroom.sampling.run_async import run_async
+from stillroom.sampling.teachers.factory import identity_of
 
 _ANY_TASK = Task("", user(""), None, "")
 

@@ -23,12 +23,12 @@ from stillroom.recipes.evaluation_stage import Evaluator
 from stillroom.recipes.folder import RunFolder, now
 from stillroom.recipes.kinds import Loaded
 from stillroom.recipes.outcomes import Asked, Outcomes
-from stillroom.recipes.plan import identity_of
 from stillroom.recipes.provenance import tasks_hash
 from stillroom.recipes.schema import Recipe
 from stillroom.recipes.status import facts_in, own_recipe, refuse_chain
 from stillroom.recipes.students_stage import STUDENT, model_in, require, training_inputs
 from stillroom.sampling.run_async import off_the_loop
+from stillroom.sampling.teachers.factory import identity_of
 from stillroom.sampling.writing import reachable
 from stillroom.students.evaluate.results import Evaluation
 from stillroom.traces.rows import DATA_FILE, read_sft

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 
 from stillroom.recipes.context import RunContext
 from stillroom.recipes.controls_stage import LABELS, Controls, label, train_control, train_seeds
-from stillroom.recipes.display import duration
 from stillroom.recipes.distil import Distilled
 from stillroom.recipes.evaluation_schema import CONTROLS, EvaluateSettings, SampleSettings
 from stillroom.recipes.folder import WRITTEN
@@ -25,6 +24,7 @@ from stillroom.recipes.plotting import draw
 from stillroom.recipes.preference_writing import Measured
 from stillroom.recipes.sampling_stage import Answers, answer, as_teacher, write_answers
 from stillroom.recipes.schema import Recipe
+from stillroom.sampling.formatting import duration
 from stillroom.sampling.policy import ONCE, Policy
 from stillroom.sampling.records import SamplingParams, ScoredAttempt, Task
 from stillroom.students.evaluate.comparing import corrected

@@ -15,7 +15,7 @@ from stillroom.recipes.kinds import FLOWS, Loaded, RecipeBase, kind_name
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.printing import Terminal
 from stillroom.sampling.registry import Registry
-from stillroom.students.lint import LintReport
+from stillroom.students.lint.report import LintReport
 from stillroom.traces.tasks import TaskSet
 
 R = TypeVar("R", bound=RecipeBase)

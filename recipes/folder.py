@@ -25,13 +25,13 @@ from typing import Any
 
 import yaml
 
-from stillroom import __version__
 from stillroom.errors import InputError, LedgerError, RunError, RunFolderError
 from stillroom.recipes.display import Display
 from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.secrets import named_in
 from stillroom.sampling.writing import reachable, replaced, storable
+from stillroom.version import __version__
 
 FACTS = "run.json"
 WRITTEN = "written"

@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from stillroom.recipes.context import RunContext
-from stillroom.recipes.display import Display, duration
+from stillroom.recipes.display import Display
 from stillroom.recipes.evaluation_schema import Forgetting
 from stillroom.recipes.preference_writing import Measured
 from stillroom.recipes.provenance import tasks_hash
 from stillroom.recipes.sampling_stage import answer, as_teacher
 from stillroom.recipes.schema import ScorerSettings
 from stillroom.sampling.bootstrap import ratio_over_tasks
+from stillroom.sampling.formatting import duration
 from stillroom.sampling.hashing import digest
 from stillroom.sampling.policy import Fixed
 from stillroom.sampling.records import Outcome, SamplingParams, State, Task

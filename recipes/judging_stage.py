@@ -24,9 +24,10 @@ from stillroom.judges.tournament import Tournament, tournament
 from stillroom.preferences.candidates import Gathered
 from stillroom.preferences.records import Candidate, Judged
 from stillroom.recipes.context import RunContext
-from stillroom.recipes.display import UNCOUNTED, duration
+from stillroom.recipes.display import UNCOUNTED
 from stillroom.recipes.preference_schema import PreferenceRecipe
 from stillroom.sampling.counts import Counts
+from stillroom.sampling.formatting import duration
 from stillroom.sampling.hashing import draw_seed
 from stillroom.sampling.limits import Prices
 from stillroom.sampling.records import Task

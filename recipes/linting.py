@@ -24,6 +24,7 @@ from stillroom.recipes.schema import Recipe
 from stillroom.sampling.records import Messages, Verdict
 from stillroom.sampling.writing import storable
 from stillroom.students.lint import LintReport
+from stillroom.students.lint_page import write_lint_page
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.records import Answered, Checker
 from stillroom.students.rows import Row
@@ -74,7 +75,7 @@ def lint_traces(
 def keep(report: LintReport, folder: RunFolder, name: str = "lint") -> None:
     """Writes it into the run's folder, as JSON and as a page. `name`: of the files, for a second set of rows."""
     report.write(folder.path / f"{name}.json")
-    report.write_page(folder.path / f"{name}.html", f"Lint before training: {folder['name']}")
+    write_lint_page(report, folder.path / f"{name}.html", f"Lint before training: {folder['name']}")
 
 
 def before_training(
@@ -116,14 +117,3 @@ def answers_of(recipe: Recipe, tasks: TaskSet) -> Iterator[Checker]:
 def _turns(messages: Messages) -> tuple[tuple[str, str], ...]:
     """A conversation as rows hold it, without the system prompt, which is the student's there."""
     return tuple((turn.role, storable(turn.content)) for turn in messages if turn.role != "system")
-
-
-def show_lint(report: LintReport) -> None:
-    """Prints what was found, and a few rows with their mask."""
-    from stillroom.sampling.printing import terminal
-
-    console = terminal()
-    console.print(report.table())
-    if report.shown:
-        console.print()
-        console.print(report.masks())

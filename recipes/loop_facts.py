@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from stillroom.recipes.display import duration
-from stillroom.sampling.formatting import NOTHING, interval, number, p_value, p_words, points, share
+from stillroom.sampling.formatting import NOTHING, duration, interval, number, p_value, p_words, points, share
 from stillroom.students.evaluate.guard import DISTINCT_RUNS, UNTRAINED, Check
 from stillroom.students.evaluate.results import (
     ACCURACY,

@@ -13,8 +13,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from stillroom.recipes.loop_facts import Cell, LoopReport, RoundRow, columns, comparisons, lines, others, summary
-from stillroom.recipes.report import shown, wide
-from stillroom.sampling.printing import Table, plain, terminal
+from stillroom.sampling.printing import Table, plain, shown, terminal, wide
 from stillroom.students.evaluate.guard import measure_name
 from stillroom.students.evaluate.results import COLOURS, Evaluation
 

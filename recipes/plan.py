@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from stillroom.recipes.kinds import Loaded
@@ -28,9 +27,7 @@ from stillroom.sampling.policy import ONCE, Budget, Policy, Tally
 from stillroom.sampling.printing import Table, Terminal
 from stillroom.sampling.prompt import Prompt
 from stillroom.sampling.records import SamplingParams, State, StopReason, Task
-from stillroom.sampling.run_async import run_async
-from stillroom.sampling.teachers.factory import make_teacher
-from stillroom.sampling.teachers.settings import TeacherSettings
+from stillroom.sampling.teachers.factory import identity_of
 from stillroom.traces.filters import admits_of
 from stillroom.traces.tasks import load_tasks
 
@@ -151,15 +148,6 @@ def plan(loaded: Loaded[Recipe], ledger: Ledger, before: str | None) -> Plan:
     mean = ledger.mean_tokens(identity) or (ledger.mean_tokens(before) if before else None)
     replayed = recipe.teacher.replays
     return Plan(str(loaded.path), weighing.draws, weighing.tasks, mean, recipe.prices, replayed)
-
-
-def identity_of(settings: TeacherSettings, base: Path) -> str:
-    """The identity of the teacher that `settings` describe. Raises as `make_teacher` does."""
-    teacher = make_teacher(settings, base=base)
-    try:
-        return teacher.identity
-    finally:
-        run_async(teacher.close())
 
 
 class Part(NamedTuple):

@@ -9,10 +9,9 @@ from stillroom.judges.table import calibration_table, comparison_table
 from stillroom.recipes.calibration_runner import CalibrationResult, JudgeResult
 from stillroom.recipes.judging_stage import Calibrated
 from stillroom.recipes.preference_runner import PreferenceResult
-from stillroom.recipes.report import shown, wide
 from stillroom.recipes.showing_pairs import PairsFound
 from stillroom.sampling.formatting import NOTHING, interval, share
-from stillroom.sampling.printing import Table, plain, terminal
+from stillroom.sampling.printing import Table, plain, shown, terminal, wide
 
 SHOWN_TEXT = 400
 """Characters of a text that is shown."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from stillroom.recipes.progressive_runner import ProgressiveResult
-from stillroom.recipes.report import wide
-from stillroom.sampling.printing import Table, plain, terminal
+from stillroom.sampling.printing import Table, plain, terminal, wide
 
 
 def show_stages(result: ProgressiveResult, console: Console | None = None) -> None:

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stillroom.recipes.agreement import Agreement
-from stillroom.recipes.display import duration
 from stillroom.recipes.pilot import PilotResult
 from stillroom.recipes.runner import RunResult
-from stillroom.sampling.formatting import interval, money, number, p_words, share
-from stillroom.sampling.printing import Table, terminal
+from stillroom.sampling.formatting import duration, interval, money, number, p_words, share
+from stillroom.sampling.printing import Table, shown, terminal, wide
 from stillroom.sampling.records import State
-from stillroom.sampling.secrets import named
 from stillroom.sampling.statistics import mcnemar_exact, wilson
 from stillroom.students.evaluate.results import Evaluation
 from stillroom.traces.answers import CheckSummary, Reason, state_of
@@ -28,15 +26,6 @@ SHOWN_DISAGREEMENTS = 20
 SHOWN_DIFFERENCES = 50
 CELL = 32
 """Characters of a text in a table."""
-PIPE_WIDTH = 180
-"""Columns of a table that goes to no terminal: there is no width to fit, and lines that wrap cannot be searched."""
-
-
-def wide(console: Console) -> Console:
-    """The same, with `PIPE_WIDTH` columns at least where it is no terminal."""
-    if not console.is_terminal:
-        console.width = max(console.width, PIPE_WIDTH)
-    return console
 
 
 def show_result(result: RunResult) -> None:
@@ -184,17 +173,3 @@ def _show_score(console: Console, score: Score) -> None:
 def _share(right: int, n: int) -> str:
     found = wilson(right, n)
     return f"{right:,} ({share(found.value)} {interval(found.low, found.high)})"
-
-
-def shown(text: str, limit: int, *, end: bool = False) -> str:
-    """A text for one cell: one line, cut to `limit` characters, and nothing in it that a terminal obeys.
-
-    `end`: keeps the end, where a completion has its answer.
-    """
-    text = named(text)  # before it is cut: half a secret is found less surely than a whole one
-    flat = " ".join((text[-4 * limit :] if end else text[: 4 * limit]).split())
-    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in flat)
-    cut = len(safe) > limit or len(text) > 4 * limit
-    if not cut:
-        return safe
-    return "…" + safe[1 - limit :] if end else safe[: limit - 1] + "…"

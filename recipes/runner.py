@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from stillroom.errors import MissingFile, NothingLeft, RunFolderError, TeacherDown
 from stillroom.recipes.agreement import Agreement, compare
 from stillroom.recipes.context import RunContext, opened
-from stillroom.recipes.display import Display, duration, verdicts
+from stillroom.recipes.display import Display, verdicts
 from stillroom.recipes.distil import Distilled, distil
 from stillroom.recipes.evaluation_stage import Evaluated, Evaluator
 from stillroom.recipes.flow import Flow, Planned, flows
@@ -31,19 +31,19 @@ from stillroom.recipes.linting import lint_traces, student_to_lint
 from stillroom.recipes.loading import dump
 from stillroom.recipes.outcomes import Asked, Outcomes
 from stillroom.recipes.pilot import PilotResult, choose, forecast
-from stillroom.recipes.plan import identity_of, plan
+from stillroom.recipes.plan import plan
 from stillroom.recipes.provenance import made_from
 from stillroom.recipes.sampling_stage import Answers, open_sampler
 from stillroom.recipes.schema import Recipe
 from stillroom.recipes.students_stage import STUDENT, model_in, require, train
 from stillroom.sampling.counts import Counts
-from stillroom.sampling.formatting import money
+from stillroom.sampling.formatting import duration, money
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.policy import ONCE
 from stillroom.sampling.records import Outcome
 from stillroom.sampling.run_async import run_async
 from stillroom.sampling.teachers.base import Teacher
-from stillroom.sampling.teachers.factory import make_teacher
+from stillroom.sampling.teachers.factory import identity_of, make_teacher
 from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.students.evaluate.results import Evaluation
 from stillroom.students.lint import LintReport

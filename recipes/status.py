@@ -4,36 +4,32 @@ It only reads, so it works while the run is at it; except with `salvage`, which 
 
 status("runs/quickstart").totals.attempts
 status("runs/quickstart", set=["keep.per_task=4"]).plan.asked
-attempts("runs/quickstart", out="attempts.jsonl")     # what teacher: {kind: recorded} replays
 """
 
 from __future__ import annotations
 
-import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
+
 from stillroom.errors import InputError, MissingFile, RunFolderError
 from stillroom.judges.dialogue import JUDGE_PREFIX
-from stillroom.recipes.chain_status import counted, parts_of, parts_table, summed
 from stillroom.recipes.flow import Plan, Planned, flow_of
 from stillroom.recipes.folder import RunFolder, read_facts
 from stillroom.recipes.kinds import Loaded, RecipeBase
 from stillroom.recipes.loading import load_any
-from stillroom.sampling.formatting import NOTHING, money
 from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.ledger import Ledger, Salvaged, SpentBy, Totals
 from stillroom.sampling.limits import Prices
-from stillroom.sampling.printing import Table, json_text, plain, terminal
 from stillroom.sampling.run_async import off_the_loop
 from stillroom.sampling.secrets import named_in
-from stillroom.sampling.writing import reachable, replaced
-from stillroom.students.evaluate.results import ACCURACY, Evaluation, read_eval
+from stillroom.sampling.writing import reachable
+from stillroom.students.evaluate.results import Evaluation, read_eval
 
-PIPE_WIDTH = 120
 """Columns of a table that goes to no terminal: its lines are not to wrap."""
 
 
@@ -263,139 +259,58 @@ def facts_in(path: Path) -> dict[str, Any]:
     )
 
 
-def show_status(found: Status) -> None:
-    """Prints it."""
-    console = terminal()
-    if not console.is_terminal:
-        console.width = max(console.width, PIPE_WIDTH)
-    if found.salvaged is not None:
-        console.print(_salvage_in_words(found.salvaged), soft_wrap=True)
-    state = f"finished {found.finished}" if found.finished else "not finished"
-    where = plain(f"{found.name} in {found.folder}", "bold")
-    console.print(where + plain(f": started {found.started}, {state}"), soft_wrap=True)
-    if found.parts:
-        console.print(parts_table(found.parts))
-    console.print(_held(found))
-    if found.costs:
-        console.print()
-        console.print(_costs_table(found.costs))
-    if found.plan is not None:
-        console.print()
-        found.plan.show(console)
-    elif found.no_plan:
-        console.print(f"what would be paid for now cannot be said: {found.no_plan}", soft_wrap=True)
-    if found.evaluation is not None:
-        console.print(_evaluated(found.evaluation))
+# -- the runs of a loop or a chain -----------------------------------------------------------------------------
+
+PLACES = ("rounds/*", "stages/*", "controls/one_round")
+"""Where the runs of a chain lie, in its folder."""
 
 
-def _evaluated(evaluation: Evaluation) -> Table:
-    from stillroom.students.evaluate.preference_table import preference_table
-    from stillroom.students.evaluate.table import eval_table
-
-    traces = any(row.metric == ACCURACY for row in evaluation.results)
-    return eval_table(evaluation) if traces else preference_table(evaluation)
-
-
-def _held(found: Status) -> Table:
-    t, table = found.totals, Table(box=None, padding=(0, 2), pad_edge=False, show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
-    for state, n in sorted(found.verdicts.items()):
-        table.add_row(f"attempts {state}" if state != "none" else "attempts without a verdict", f"{n:,}")
-    table.add_row("requests failed", f"{t.failures:,}")
-    for kind, n in sorted(found.failures.items()) if len(found.failures) > 1 else ():
-        table.add_row(f"  {kind}", f"{n:,}")
-    unknown = f" + {t.cancelled_unknown:,} unknown" if t.cancelled_unknown else ""
-    table.add_row("requests cancelled (tokens)", f"{t.cancelled:,} ({t.cancelled_tokens:,}{unknown})")
-    if found.rows is not None:
-        table.add_row("rows written", f"{found.rows:,}")
-    return table
+def parts_of(folder: Path) -> list[Path]:
+    """The folders of the runs of a chain, in order; none where it is one run. Raises RunFolderError where none has
+    begun yet."""
+    found = [path for place in PLACES for path in sorted(folder.glob(place), key=_order)]
+    wanted = _parts_of_the_last_run(folder)
+    begun = [
+        path
+        for path in found
+        if (path / "run.json").is_file() and (wanted is None or path.relative_to(folder).as_posix() in wanted)
+    ]
+    if not begun and _is_chain(folder):
+        raise RunFolderError(f"{folder} holds many runs, and none of them has begun yet: run its recipe")
+    return begun
 
 
-def _costs_table(costs: Sequence[StageCost]) -> Table:
-    table = Table(box=None, padding=(0, 2), pad_edge=False)
-    table.add_column("cost so far", overflow="fold")
-    for column in ("requests", "tokens asked", "answered", "money"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for cost in costs:
-        usd = NOTHING if cost.usd is None else money(cost.usd)
-        numbers = (cost.requests, cost.prompt_tokens, cost.completion_tokens + cost.cancelled_tokens)
-        table.add_row(cost.stage, *(f"{n:,}" for n in numbers), usd)
-    return table
-
-
-def _salvage_in_words(s: Salvaged) -> str:
-    saved = (
-        f"saved {s.attempts:,} attempts, {s.verdicts:,} verdicts, {s.failures:,} failures, {s.cancelled:,} cancelled"
-    )
-    lost = f"lost {s.missing:,} attempts; {s.broken:,} damaged rows, {s.orphans:,} verdicts of lost attempts left out"
-    return f"{saved}\n{lost}\nthe damaged file is kept as {s.kept}"
-
-
-def attempts(folder: str | Path, *, out: str | Path | None = None, held_out: bool = False) -> int:
-    """Writes every attempt of the run's teacher, or of all sources of candidates, with its latest verdict as JSON
-    Lines, in draw order. What a judge was asked is no attempt.
-
-    `out`: a file, None for standard output. `held_out`: also the answers to held-out tasks, which nothing may be
-    trained on; each line says in `split` which it is. Gives the number of lines, which are what
-    `teacher: {kind: recorded}` reads. Raises what loading the run's tasks raises.
-    """
-    path = reachable(Path(folder), "the run's folder")
-    facts = facts_in(path)
-    refuse_chain(path)
+def _parts_of_the_last_run(folder: Path) -> list[str] | None:
+    """What a finished chain consists of: a longer one may have stood here before. None while it is not finished."""
     try:
-        asked = _asked_in(own_recipe(path, facts, ()))
-    except InputError as error:
-        if not held_out:
-            raise InputError(
-                f"{error}; without its tasks nobody knows which answers are to held-out ones: --held-out writes all"
-            ) from None
-        asked = {}
-    teachers = {(facts.get("teacher") or {}).get("identity"), *(facts.get("sources") or {}).values()}
-    with Ledger.read(path) as ledger:
-        own = [r for r in ledger.rows() if r["teacher"] in teachers and not r["task_id"].startswith(JUDGE_PREFIX)]
-    wanted = [row for row in own if held_out or asked.get(row["task_id"], _UNKNOWN).split == "train"]
-    wanted.sort(key=lambda row: (row["task_id"], row["request"], row["draw"]))
-    with replaced(Path(out)) if out is not None else nullcontext(sys.stdout.buffer) as file:
-        for row in wanted:
-            line = _exported(row, asked.get(row["task_id"], _UNKNOWN))
-            file.write((json_text(line) + "\n").encode())
-    return len(wanted)
+        parts: list[str] | None = read_facts(folder).get("parts")
+    except ValueError:
+        return None
+    return parts
 
 
-class _Asked(NamedTuple):
-    """A task as an export shows it."""
-
-    split: str | None
-    question: str | None
-    gold: str | None
-
-
-_UNKNOWN = _Asked(None, None, None)
-"""Of a task that is no longer among those of the recipe: it may be one that was held out."""
+def _is_chain(folder: Path) -> bool:
+    """Whether its recipe, as it was resolved, is that of a loop or of stages."""
+    try:
+        recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):  # not begun, or damaged: whoever reads the recipe says so
+        return False
+    return isinstance(recipe, dict) and not recipe.keys().isdisjoint({"loop", "stages"})
 
 
-def _asked_in(loaded: Loaded[RecipeBase]) -> dict[str, _Asked]:
-    tasks = flow_of(loaded.recipe).tasks(loaded)
-    if tasks is None:
-        return {}
-    splits = {"test": tasks.test, "validation": tasks.validation, "train": tasks.train}
-    return {
-        task.id: _Asked(split, task.messages[-1].content, task.reference)
-        for split, of in splits.items()
-        for task in of
-    }
+def _order(path: Path) -> tuple[int, str]:
+    """Rounds by number, stages by name."""
+    return (int(path.name) if path.name.isdigit() else 0), path.name
 
 
-def _exported(row: dict[str, Any], asked: _Asked) -> dict[str, Any]:
-    kept = (
-        "teacher",
-        "text",
-        "reasoning",
-        "finish_reason",
-        "prompt_tokens",
-        "completion_tokens",
-        "latency_s",
-    )
-    exported = {"task_id": row["task_id"], "index": row["draw"], **asked._asdict(), **{k: row[k] for k in kept}}
-    return exported | {"verdict": row["state"], "reason": row["v_reason"], "detail": row["detail"]}
+def summed(parts: Iterable[Totals]) -> Totals:
+    """The totals of all runs."""
+    return Totals(*(sum(of) for of in zip(*parts, strict=True)))
+
+
+def counted(parts: Iterable[dict[str, int]]) -> dict[str, int]:
+    """The verdicts of all runs."""
+    found: Counter[str] = Counter()
+    for part in parts:
+        found.update(part)
+    return dict(found)

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from stillroom.errors import MissingExtra
 from stillroom.recipes.context import RunContext
-from stillroom.recipes.display import duration
 from stillroom.recipes.folder import versions
 from stillroom.recipes.linting import before_training
+from stillroom.sampling.formatting import duration
 from stillroom.sampling.hashing import digest
 from stillroom.students.lint import LintReport
 from stillroom.students.methods.registry import StudentSettings

@@ -67,6 +67,14 @@ def money(usd: float) -> str:
     return f"${usd:.{1 - math.floor(math.log10(usd))}f}"
 
 
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 41 s, 3 min 20 s, 2 h 05 min."""
+    s = round(seconds)
+    if s < 60:
+        return f"{s} s"
+    return f"{s // 60} min {s % 60:02d} s" if s < 3600 else f"{s // 3600} h {s % 3600 // 60:02d} min"
+
+
 def of_all(ns: Sequence[int]) -> str:
     """How many there were each: `100`, or `98 to 100` where they differ."""
     return number(min(ns)) if min(ns) == max(ns) else f"{number(min(ns))} to {number(max(ns))}"

@@ -27,6 +27,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from stillroom.sampling import secrets
+from stillroom.sampling.secrets import named
 from stillroom.sampling.writing import readable
 
 __all__ = ["Table", "Terminal", "clean_logs", "json_text", "plain", "terminal"]
@@ -105,3 +106,28 @@ def clean_logs() -> None:
     logging.lastResort = _Handler(logging.WARNING)
     told = warnings.formatwarning
     warnings.formatwarning = lambda *args, **options: readable(told(*args, **options))
+
+
+PIPE_WIDTH = 180
+"""Columns of a table that goes to no terminal: there is no width to fit, and lines that wrap cannot be searched."""
+
+
+def wide(console: Console) -> Console:
+    """The same, with `PIPE_WIDTH` columns at least where it is no terminal."""
+    if not console.is_terminal:
+        console.width = max(console.width, PIPE_WIDTH)
+    return console
+
+
+def shown(text: str, limit: int, *, end: bool = False) -> str:
+    """A text for one cell: one line, cut to `limit` characters, and nothing in it that a terminal obeys.
+
+    `end`: keeps the end, where a completion has its answer.
+    """
+    text = named(text)  # before it is cut: half a secret is found less surely than a whole one
+    flat = " ".join((text[-4 * limit :] if end else text[: 4 * limit]).split())
+    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in flat)
+    cut = len(safe) > limit or len(text) > 4 * limit
+    if not cut:
+        return safe
+    return "…" + safe[1 - limit :] if end else safe[: limit - 1] + "…"

@@ -13,22 +13,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from stillroom.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from stillroom.recipes.attempts import attempts as attempts
     from stillroom.recipes.evaluating import evaluate as eval  # noqa: F401 - not in __all__: it has a builtin's name
     from stillroom.recipes.linting import lint as lint
     from stillroom.recipes.running import run as run
     from stillroom.recipes.showing_pairs import calibrate_judge as calibrate_judge
     from stillroom.recipes.showing_pairs import pairs as pairs
-    from stillroom.recipes.status import attempts as attempts
     from stillroom.recipes.status import status as status
     from stillroom.traces.answers import check_file as check
 
 _CALLS = {
     "run": ("stillroom.recipes.running", "run"),
     "status": ("stillroom.recipes.status", "status"),
-    "attempts": ("stillroom.recipes.status", "attempts"),
+    "attempts": ("stillroom.recipes.attempts", "attempts"),
     "eval": ("stillroom.recipes.evaluating", "evaluate"),
     "lint": ("stillroom.recipes.linting", "lint"),
     "pairs": ("stillroom.recipes.showing_pairs", "pairs"),

@@ -106,7 +106,7 @@ def status(
     json: Json = False,
 ) -> None:
     """Show what a run holds, how far it is, and what its recipe as it is now would pay for; works while it runs."""
-    from stillroom.recipes.status import show_status
+    from stillroom.recipes.show_status import show_status
     from stillroom.recipes.status import status as run_status
 
     result = run_status(folder, recipe=recipe, set=set or (), salvage=salvage)
@@ -187,7 +187,7 @@ def attempts(
     ] = False,
 ) -> None:
     """Export every attempt of a run with its verdict as JSON Lines, which `teacher: {kind: recorded}` replays."""
-    from stillroom.recipes.status import attempts as export_attempts
+    from stillroom.recipes.attempts import attempts as export_attempts
     from stillroom.sampling.printing import terminal
 
     count = export_attempts(folder, out=out, held_out=held_out)
@@ -223,7 +223,7 @@ def lint(
 ) -> None:
     """Look at the rows of a run as its student would be fed them: what training would get wrong in silence."""
     from stillroom.recipes.linting import lint as lint_recipe
-    from stillroom.recipes.linting import show_lint
+    from stillroom.recipes.show_lint import show_lint
 
     report = lint_recipe(recipe, set=set or (), out=out)
     _print_json(report.as_dict()) if json else show_lint(report)

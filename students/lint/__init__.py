@@ -14,9 +14,7 @@ from stillroom.students.lint.catalogue import Meaning
 from stillroom.students.lint.findings import Finding
 from stillroom.students.lint.limits import LintLimits
 from stillroom.students.lint.lint import lint_pairs, lint_sft
-from stillroom.students.lint.masks import MaskedRow, mask_text
-from stillroom.students.lint.page import mask_page
-from stillroom.students.lint.report import LintReport
+from stillroom.students.lint.report import LintReport, MaskedRow
 from stillroom.students.lint.tokenizers import Vocabulary, lint_tokenizers, vocabulary_of
 from stillroom.students.records import Answered, Checker
 
@@ -32,7 +30,5 @@ __all__ = [
     "lint_pairs",
     "lint_sft",
     "lint_tokenizers",
-    "mask_page",
-    "mask_text",
     "vocabulary_of",
 ]

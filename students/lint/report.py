@@ -1,7 +1,7 @@
-"""What the lint came to: findings, a table for the terminal, JSON for programs, and a few rows with their mask.
+"""What the lint came to: findings, and a few rows with their mask; for people see `stillroom.report.lint_table`.
 
     report = lint_sft(rows, settings)
-    Console().print(report.table())
+    report.write(run / "lint.json")
     report.raise_if_errors()
 
 An error means that nothing should be trained on these rows; a warning is recorded, and the run goes on.
@@ -13,18 +13,40 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from stillroom.errors import TrainingError
 from stillroom.sampling.writing import replaced, storable
 from stillroom.students.lint.findings import Finding
-from stillroom.students.lint.masks import MaskedRow, legend, mask_text
-from stillroom.students.lint.page import mask_page
 
-if TYPE_CHECKING:
-    from rich.console import Group
+Kind = Literal["prompt", "loss", "pad"]
 
-    from stillroom.sampling.printing import Table
+
+class Stretch(NamedTuple):
+    """Tokens in a row that are treated alike. `special`: they are special tokens. `tokens`: how many."""
+
+    text: str
+    kind: Kind
+    special: bool
+    tokens: int
+
+
+class MaskedRow(NamedTuple):
+    """One row of a batch as the model gets it."""
+
+    name: str
+    stretches: tuple[Stretch, ...]
+
+    def count(self, kind: Kind) -> int:
+        """Tokens of a kind."""
+        return sum(stretch.tokens for stretch in self.stretches if stretch.kind == kind)
+
+    @property
+    def facts(self) -> str:
+        """The row's name and its tokens, in words."""
+        pad = self.count("pad")
+        told = f"{self.name}: {self.count('prompt'):,} tokens not in the loss, {self.count('loss'):,} in it"
+        return f"{told}, {pad:,} of padding" if pad else told
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,47 +112,6 @@ class LintReport:
         text = json.dumps(self.as_dict(), indent=1, ensure_ascii=False, allow_nan=False)
         with replaced(path) as file:
             file.write(storable(text).encode() + b"\n")
-
-    def write_page(self, path: Path, title: str = "Lint before training") -> None:
-        """Writes the page with the rows and their masks. Raises RunError where it cannot be written."""
-        with replaced(path) as file:
-            file.write(storable(mask_page(self, title)).encode())
-
-    def table(self) -> Table:
-        """For a terminal: what was found, what it does, what to do about it."""
-        from stillroom.sampling.printing import Table, plain
-
-        shown: dict[str, Any] = {"title_justify": "left", "title_style": "bold", "show_header": False}
-        table = Table(title=self.summary, box=None, padding=(0, 2, 0, 0), **shown)
-        table.add_column(no_wrap=True)
-        table.add_column(overflow="fold")
-        for found in self.findings:
-            colour = "red" if found.severity == "error" else "yellow"
-            for number, (label, text) in enumerate(_lines(found)):
-                style = colour if number == 0 else "dim"
-                table.add_row(plain(label, style), plain(text, "bold" if number == 0 else ""))
-        for note in (*self.notes, *(f"not looked at: {name} ({why})" for name, why in self.skipped.items())):
-            table.add_row(plain("note", "dim"), plain(note, "dim"))
-        return table
-
-    def masks(self) -> Group:
-        """For a terminal: a few rows with the mask in colour."""
-        from rich.console import Group
-
-        return Group(legend(), *(mask_text(row) for row in self.shown))
-
-
-def _lines(found: Finding) -> list[tuple[str, str]]:
-    """A label and a text each; the first is what was found."""
-    meaning = found.meaning
-    return [
-        (found.severity, meaning.title),
-        ("  found", found.told),
-        ("  seen", found.detail),
-        ("  if ignored", meaning.ignored),
-        ("  do", meaning.advice),
-        ("  source", meaning.source),
-    ]
 
 
 def _sentence(found: Finding) -> str:

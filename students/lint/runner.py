@@ -18,10 +18,10 @@ from stillroom.students.lint.data_checks import Text, duplicates, leaks, other_s
 from stillroom.students.lint.findings import Hit, Tally
 from stillroom.students.lint.limits import LintLimits
 from stillroom.students.lint.mask_checks import MASK_CHECKS
-from stillroom.students.lint.masks import MaskedRow, masked
+from stillroom.students.lint.masks import masked
 from stillroom.students.lint.pair_checks import PAIR_CHECKS
 from stillroom.students.lint.rendered_rows import Item
-from stillroom.students.lint.report import LintReport
+from stillroom.students.lint.report import LintReport, MaskedRow
 from stillroom.students.lint.template_checks import TEMPLATE_CHECKS
 from stillroom.students.lint.token_checks import TOKEN_CHECKS, template, vocabulary
 from stillroom.students.lint.tokenizer_setup import Student

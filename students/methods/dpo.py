@@ -44,7 +44,7 @@ from stillroom.students.training import (
 )
 
 if TYPE_CHECKING:
-    from stillroom.students.lint import LintReport
+    from stillroom.students.lint.report import LintReport
     from stillroom.students.records import Checker
 
 REFERENCE = "ref"

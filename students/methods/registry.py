@@ -29,7 +29,7 @@ from stillroom.sampling.registry import Registry
 from stillroom.students.rows import Row
 
 if TYPE_CHECKING:
-    from stillroom.students.lint import LintReport
+    from stillroom.students.lint.report import LintReport
     from stillroom.students.records import Checker, OnStep, Trained
 
 

@@ -37,7 +37,7 @@ from stillroom.students.training import (
 )
 
 if TYPE_CHECKING:
-    from stillroom.students.lint import LintReport
+    from stillroom.students.lint.report import LintReport
     from stillroom.students.records import Checker
 
 __all__ = ["LeftOut", "Sft", "StepInfo", "Trained"]

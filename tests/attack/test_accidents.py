@@ -23,12 +23,13 @@ import pytest
 
 import stillroom
 from stillroom.errors import InputError, LedgerError, MissingFile, RecipeError, RequestFailed, RunFolderError
+from stillroom.recipes.attempts import attempts
 from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder
 from stillroom.recipes.loading import load_any
 from stillroom.recipes.plan import Plan
 from stillroom.recipes.running import run
-from stillroom.recipes.status import attempts, status
+from stillroom.recipes.status import status
 from stillroom.sampling import models
 from stillroom.sampling.core import Core
 from stillroom.sampling.draws import MAX_FAILED_DRAWS

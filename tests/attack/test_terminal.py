@@ -34,11 +34,10 @@ from stillroom.judges.table import calibration_table, comparison_table
 from stillroom.preferences.audit import audit_rows
 from stillroom.recipes.display import Display, progress_line, progress_table
 from stillroom.recipes.preference_report import show_pairs
-from stillroom.recipes.report import shown
 from stillroom.recipes.showing_pairs import PairsFound
 from stillroom.sampling.cards import plain as in_a_card
 from stillroom.sampling.counts import Counts
-from stillroom.sampling.printing import Table, Terminal, clean_logs, json_text, plain, terminal
+from stillroom.sampling.printing import Table, Terminal, clean_logs, json_text, plain, shown, terminal
 from stillroom.sampling.records import Attempt, Task, user
 from stillroom.students.evaluate.preference_table import preference_table
 from stillroom.students.evaluate.results import Comparison, Evaluation, Result
@@ -46,6 +45,7 @@ from stillroom.students.evaluate.table import eval_table
 from stillroom.students.html import html_page
 from stillroom.students.lint.findings import Finding
 from stillroom.students.lint.report import LintReport
+from stillroom.students.lint_table import lint_table
 from tests.conftest import Body, ModelServer, Reply, completion, served_by, sum_answer, write_sums
 
 OBEYED = [chr(c) for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(c) != "\n"]
@@ -111,7 +111,7 @@ def table(text: str) -> Table:
 
 def lint(text: str) -> Any:
     finding = Finding("duplicates", "error", 1, 2, (text,), text)
-    return LintReport("rows", 2, 2, (finding,), (text,), {text: text}, (text,)).table()
+    return lint_table(LintReport("rows", 2, 2, (finding,), (text,), {text: text}, (text,)))
 
 
 PAIR = {"prompt": "x", "chosen": "y", "rejected": "z"}

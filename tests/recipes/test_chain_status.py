@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from stillroom.errors import InputError, RunFolderError
-from stillroom.recipes.chain_status import counted, parts_of, parts_table, summed
+from stillroom.recipes.attempts import attempts
 from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder
-from stillroom.recipes.status import Status, attempts, show_status, status
+from stillroom.recipes.show_status import parts_table, show_status
+from stillroom.recipes.status import Status, counted, parts_of, status, summed
 from stillroom.sampling.ledger import Totals
 from tests.conftest import stillroom, write_sums
 from tests.recipes.runs import run

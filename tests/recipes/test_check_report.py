@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillroom.recipes.report import CELL, SHOWN_DIFFERENCES, show_against, shown
+from stillroom.recipes.report import CELL, SHOWN_DIFFERENCES, show_against
+from stillroom.sampling.printing import shown
 from stillroom.sampling.records import Verdict
 from stillroom.traces.answers import Reason, state_of
 from stillroom.traces.answers.check_file import Row

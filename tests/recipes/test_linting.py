@@ -14,9 +14,10 @@ from rich.console import Console
 from stillroom.errors import InputError, MissingFile, RunFolderError, TrainingError
 from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder
-from stillroom.recipes.linting import answers_of, before_training, lint, lint_traces, show_lint
+from stillroom.recipes.linting import answers_of, before_training, lint, lint_traces
 from stillroom.recipes.loading import load_recipe
 from stillroom.recipes.running import run
+from stillroom.recipes.show_lint import show_lint
 from stillroom.sampling.records import Message, State, user
 from stillroom.students.records import Answered
 from stillroom.traces.tasks import load_tasks

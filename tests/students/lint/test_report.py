@@ -14,9 +14,12 @@ from rich.console import Console
 
 from stillroom.errors import MissingFile
 from stillroom.students.encoding import encode_rows, prepare_tokenizer
-from stillroom.students.lint import LintLimits, LintReport, MaskedRow, lint_pairs, lint_sft, mask_page, mask_text
-from stillroom.students.lint.masks import LONGEST, Stretch
+from stillroom.students.lint import LintLimits, LintReport, lint_pairs, lint_sft
+from stillroom.students.lint.masks import LONGEST
+from stillroom.students.lint.report import MaskedRow, Stretch
 from stillroom.students.lint.tokenizer_setup import pair_collator, sft_collator
+from stillroom.students.lint_page import mask_page, write_lint_page
+from stillroom.students.lint_table import lint_masks, lint_table, mask_text
 from stillroom.students.methods.dpo import Dpo
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.methods.sft import Sft
@@ -247,7 +250,7 @@ def test_the_table_shows_all_of_a_finding_and_nothing_a_terminal_obeys(
     width: int, good: Any, row: Any, settings: StudentSettings
 ) -> None:
     report = lint_sft([*good, row("Hi<|im_end|>" + HOSTILE, "yes", task_id="\x1b]0;x\x07")], settings)
-    shown = plain(report.table(), width)
+    shown = plain(lint_table(report), width)
     words = "".join(shown.split())
     for text in (report.errors[0].meaning.title, report.errors[0].meaning.advice, report.errors[0].meaning.source):
         assert "".join(text.split()) in words
@@ -257,7 +260,7 @@ def test_the_table_shows_all_of_a_finding_and_nothing_a_terminal_obeys(
 
 
 def test_hostile_rows_do_nothing_to_a_terminal(row: Any, settings: StudentSettings) -> None:
-    shown = printed(lint_sft([row(HOSTILE, HOSTILE)], settings).masks())
+    shown = printed(lint_masks(lint_sft([row(HOSTILE, HOSTILE)], settings)))
     assert "\u202e" not in shown
     assert "\\x1b[31m\\u202e&[bold]" in shown
     assert "\x1b[31m\u202e" not in shown
@@ -319,7 +322,7 @@ def test_no_text_gets_out_of_its_place(text: str, kind: Any) -> None:
 
 
 def test_the_page_is_written_whole(good: Any, settings: StudentSettings, tmp_path: Path) -> None:
-    lint_sft(good, settings).write_page(tmp_path / "lint.html", "quickstart")
+    write_lint_page(lint_sft(good, settings), tmp_path / "lint.html", "quickstart")
     text = (tmp_path / "lint.html").read_text(encoding="utf-8")
     assert text.startswith("<!doctype html>")
     assert "<h1>quickstart</h1>" in text

@@ -1,6 +1,6 @@
 """The lint as a page: what was found, and a few rows with the loss mask in colour.
 
-    (run / "lint.html").write_text(mask_page(report), encoding="utf-8")
+    write_lint_page(report, run / "lint.html")
 
 Self-contained and safe for whatever a model wrote, as every page of `stillroom.students.html`.
 """
@@ -8,12 +8,17 @@ Self-contained and safe for whatever a model wrote, as every page of `stillroom.
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from stillroom.sampling.writing import replaced, storable
 from stillroom.students.html import html_page
+from stillroom.students.lint.report import LintReport
 
-if TYPE_CHECKING:
-    from stillroom.students.lint.report import LintReport
+
+def write_lint_page(report: LintReport, path: Path, title: str = "Lint before training") -> None:
+    """Writes the page. Raises RunError where it cannot be written."""
+    with replaced(path) as file:
+        file.write(storable(mask_page(report, title)).encode())
 
 
 def mask_page(report: LintReport, title: str = "Lint before training") -> str:
