@@ -14,12 +14,10 @@ from stillroom.errors import InputError
 from stillroom.judges.dialogue import JUDGE_PREFIX
 from stillroom.recipes.flow import flow_of
 from stillroom.recipes.kinds import Loaded, RecipeBase
+from stillroom.recipes.status import facts_in, own_recipe, refuse_chain
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.printing import json_text
 from stillroom.sampling.writing import reachable, replaced
-
-"""Columns of a table that goes to no terminal: its lines are not to wrap."""
-from stillroom.recipes.status import facts_in, own_recipe, refuse_chain
 
 
 def attempts(folder: str | Path, *, out: str | Path | None = None, held_out: bool = False) -> int:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from stillroom.recipes.status import StageCost, Status
 from stillroom.sampling.formatting import NOTHING, money
 from stillroom.sampling.ledger import Salvaged
-from stillroom.sampling.printing import Table, plain, terminal
+from stillroom.sampling.printing import Table, plain, terminal, wide
 from stillroom.students.evaluate.results import ACCURACY, Evaluation
-
-"""Columns of a table that goes to no terminal: its lines are not to wrap."""
-from stillroom.recipes.status import StageCost, Status
-from stillroom.sampling.printing import wide
 
 
 def show_status(found: Status) -> None:

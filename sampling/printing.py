@@ -19,7 +19,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterable
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -108,11 +108,12 @@ def clean_logs() -> None:
     warnings.formatwarning = lambda *args, **options: readable(told(*args, **options))
 
 
+C = TypeVar("C", bound=Console)
 PIPE_WIDTH = 180
 """Columns of a table that goes to no terminal: there is no width to fit, and lines that wrap cannot be searched."""
 
 
-def wide(console: Console) -> Console:
+def wide(console: C) -> C:
     """The same, with `PIPE_WIDTH` columns at least where it is no terminal."""
     if not console.is_terminal:
         console.width = max(console.width, PIPE_WIDTH)
