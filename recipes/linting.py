@@ -19,7 +19,7 @@ from stillroom.recipes.display import Display
 from stillroom.recipes.flow import flow_of
 from stillroom.recipes.folder import RunFolder, run_path
 from stillroom.recipes.kinds import Loaded
-from stillroom.recipes.loading import load_any
+from stillroom.recipes.loading import Overrides, RecipeLike, load_any
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.records import Messages, Verdict
 from stillroom.sampling.writing import storable
@@ -36,7 +36,7 @@ from stillroom.traces.trace import asked
 FILE, PAGE = "lint.json", "lint.html"
 
 
-def lint(recipe: str | Path, *, set: Sequence[str] = (), out: str | Path | None = None) -> LintReport:
+def lint(recipe: RecipeLike, *, set: Overrides = (), out: str | Path | None = None) -> LintReport:
     """Looks at the rows that a run of the recipe has written, and writes what it finds into the run's folder.
 
     `recipe`: a path, or the name of a shipped recipe. `set`: overrides such as "student.max_length=512". `out`: the

@@ -18,7 +18,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -45,12 +45,23 @@ def shipped() -> dict[str, Path]:
     return {path.parent.name: path for path in sorted(room.glob("*/recipe.yaml"))}
 
 
-def load_any(recipe: str | Path, overrides: Sequence[str] = ()) -> Loaded[RecipeBase]:
+RecipeLike = str | Path | Mapping[str, Any]
+"""A recipe as the calls take it: the path of a YAML file, the name of a shipped one, or the keys themselves."""
+
+Overrides = Sequence[str] | Mapping[str, Any]
+"""`["keep.per_task=2"]`, as after `--set`, or `{"keep.per_task": 2}`."""
+
+
+def load_any(recipe: RecipeLike, overrides: Overrides = ()) -> Loaded[RecipeBase]:
     """Reads and validates. Raises MissingFile, or RecipeError naming key, file and line of every mistake."""
-    path, base = _find(recipe)
-    located = read_yaml(path)
-    for override in overrides:
-        _apply(located, override)
+    located, base = _located(recipe)
+    path = located.path
+    if isinstance(overrides, Mapping):
+        for dotted, value in overrides.items():
+            _set(located, dotted, value)
+    else:
+        for override in overrides:
+            _apply(located, override)
     values = _expand(located.values, (), located)
     model = kind_of(values)
     try:
@@ -59,7 +70,7 @@ def load_any(recipe: str | Path, overrides: Sequence[str] = ()) -> Loaded[Recipe
         raise RecipeError(explain(error, model, located)) from None
 
 
-def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Loaded[Recipe]:
+def load_recipe(recipe: RecipeLike, overrides: Overrides = ()) -> Loaded[Recipe]:
     """As `load_any`, for a recipe that distils traces. Raises RecipeError for another kind, too."""
     found = load_any(recipe, overrides)
     if not isinstance(found.recipe, Recipe) or kind_name(found.recipe) != "traces":
@@ -71,6 +82,31 @@ def dump(recipe: BaseModel) -> str:
     """The recipe as YAML with every default spelled out; of what the environment gave, the names."""
     values = named_in(recipe.model_dump(mode="json", by_alias=True))
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
+
+
+def _located(recipe: RecipeLike) -> tuple[Located, Path]:
+    """The keys of a recipe, and the folder that its relative paths start at: for a dict the current one."""
+    if not isinstance(recipe, Mapping):
+        path, base = _find(recipe)
+        return read_yaml(path), base
+    try:
+        values = _plain(recipe)
+    except RecursionError:
+        raise RecipeError(f"{_GIVEN} is nested too deeply: no recipe is so deep") from None
+    return Located(_GIVEN, values, {}), Path.cwd()
+
+
+_GIVEN = Path("the recipe")
+"""What messages call one that was given as a dict."""
+
+
+def _plain(value: Any) -> Any:
+    """A copy in the types that YAML has; what is no plain data is left for the validation to name."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _find(recipe: str | Path) -> tuple[Path, Path]:
@@ -91,8 +127,14 @@ def _apply(located: Located, override: str) -> None:
     """Sets `a.b=c`; c is read as YAML. Messages name the key alone: the value may be a secret."""
     dotted, equals, text = override.partition("=")
     dotted = dotted.strip()
+    if not equals:
+        raise RecipeError(f"--set {dotted[:200]}: expected KEY=VALUE, such as keep.per_task=2")
+    _set(located, dotted, _value(dotted, text))
+
+
+def _set(located: Located, dotted: str, value: Any) -> None:
     keys = dotted.split(".")
-    if not equals or not all(keys):
+    if not all(keys):
         raise RecipeError(f"--set {dotted[:200]}: expected KEY=VALUE, such as keep.per_task=2")
     if len(keys) > DEEPEST:
         raise RecipeError(f"--set {dotted[:40]}…: {len(keys):,} keys within each other, no recipe is so deep")
@@ -101,7 +143,7 @@ def _apply(located: Located, override: str) -> None:
         parent = parent[key] if parent.get(key) is not None else _made(parent, key)
         if not isinstance(parent, dict):
             raise RecipeError(f"--set {dotted}: {key} is {_kind(parent)} and holds no keys")
-    parent[keys[-1]] = _value(dotted, text)
+    parent[keys[-1]] = _plain(value)
     located.overridden.add(tuple(keys))
 
 

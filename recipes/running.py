@@ -8,21 +8,20 @@ run("self_distill")                     # LoopResult
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from stillroom.recipes.display import Display
 from stillroom.recipes.flow import Result, flow_of
 from stillroom.recipes.folder import RunFolder, run_path
-from stillroom.recipes.loading import load_any
+from stillroom.recipes.loading import Overrides, RecipeLike, load_any
 from stillroom.sampling.run_async import off_the_loop
 
 
 @off_the_loop
 def run(
-    recipe: str | Path,
+    recipe: RecipeLike,
     *,
-    set: Sequence[str] = (),
+    set: Overrides = (),
     out: str | Path | None = None,
     pilot: int | None = None,
     display: Display | None = None,

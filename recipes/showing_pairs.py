@@ -1,13 +1,12 @@
 """Looks at pairs and judges apart from a run: the audit of any preference data set, the calibration of one judge.
 
-pairs("runs/writing_assistant").audit.refused            # a run, a folder of parquet, a parquet or JSONL file
-calibrate_judge("my_recipe.yaml", labelled="labels.jsonl").gate.passed
+audit("runs/writing_assistant").audit.refused            # a run, a folder of parquet, a parquet or JSONL file
+calibrate("my_recipe.yaml", labelled="labels.jsonl").gate.passed
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from stillroom.recipes.display import Display
 from stillroom.recipes.folder import RunFolder, run_path
 from stillroom.recipes.judging_stage import Calibrated, calibrated_judge
 from stillroom.recipes.kinds import Loaded
-from stillroom.recipes.loading import load_any
+from stillroom.recipes.loading import Overrides, RecipeLike, load_any
 from stillroom.recipes.preference_schema import PreferenceRecipe
 from stillroom.sampling.run_async import off_the_loop, run_async
 
@@ -39,7 +38,7 @@ class PairsFound:
         return {"path": str(self.path), "pairs": len(self.rows), "audit": self.audit.as_dict()}
 
 
-def pairs(path: str | Path) -> PairsFound:
+def audit(path: str | Path) -> PairsFound:
     """Reads pairs and audits them. `path`: the folder of a run (its training pairs), a folder of parquet files, or a
     parquet or JSONL file. Raises MissingFile, or InputError for what holds no pairs."""
     found = _file(Path(path))
@@ -89,11 +88,11 @@ def _line(path: Path, number: int, line: str) -> dict[str, Any]:
 
 
 @off_the_loop
-def calibrate_judge(
-    recipe: str | Path,
+def calibrate(
+    recipe: RecipeLike,
     *,
     labelled: str | Path | None = None,
-    set: Sequence[str] = (),
+    set: Overrides = (),
     out: str | Path | None = None,
     display: Display | None = None,
 ) -> Calibrated:

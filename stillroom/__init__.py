@@ -1,9 +1,9 @@
 """Stillroom distils what a large language model can do into a small one that its user owns.
 
-Every command of the command line is a function here, of the same name and arguments:
+What the command line does, these functions do, with the same arguments; a recipe may also be a plain dict:
 
     import stillroom
-    result = stillroom.run("quickstart", set=["keep.per_task=2"])
+    result = stillroom.run("quickstart", set={"keep.per_task": 2})
     stillroom.check("answers.jsonl", out="verdicts.jsonl")
 
 Importing this loads nothing heavy: each function brings in what it needs when it is first used.
@@ -17,11 +17,11 @@ from stillroom.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from stillroom.recipes.attempts import attempts as attempts
-    from stillroom.recipes.evaluating import evaluate as eval  # noqa: F401 - not in __all__: it has a builtin's name
+    from stillroom.recipes.evaluating import evaluate as evaluate
     from stillroom.recipes.linting import lint as lint
     from stillroom.recipes.running import run as run
-    from stillroom.recipes.showing_pairs import calibrate_judge as calibrate_judge
-    from stillroom.recipes.showing_pairs import pairs as pairs
+    from stillroom.recipes.showing_pairs import audit as audit
+    from stillroom.recipes.showing_pairs import calibrate as calibrate
     from stillroom.recipes.status import status as status
     from stillroom.traces.answers import check_file as check
 
@@ -29,13 +29,13 @@ _CALLS = {
     "run": ("stillroom.recipes.running", "run"),
     "status": ("stillroom.recipes.status", "status"),
     "attempts": ("stillroom.recipes.attempts", "attempts"),
-    "eval": ("stillroom.recipes.evaluating", "evaluate"),
+    "evaluate": ("stillroom.recipes.evaluating", "evaluate"),
     "lint": ("stillroom.recipes.linting", "lint"),
-    "pairs": ("stillroom.recipes.showing_pairs", "pairs"),
-    "calibrate_judge": ("stillroom.recipes.showing_pairs", "calibrate_judge"),
+    "audit": ("stillroom.recipes.showing_pairs", "audit"),
+    "calibrate": ("stillroom.recipes.showing_pairs", "calibrate"),
     "check": ("stillroom.traces.answers", "check_file"),
 }
-__all__ = ["attempts", "calibrate_judge", "check", "lint", "pairs", "run", "status"]
+__all__ = ["attempts", "audit", "calibrate", "check", "evaluate", "lint", "run", "status"]
 
 
 def __getattr__(name: str) -> Any:
@@ -45,3 +45,7 @@ def __getattr__(name: str) -> Any:
 
     module, function = _CALLS[name]
     return getattr(import_module(module), function)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_CALLS})

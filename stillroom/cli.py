@@ -203,9 +203,9 @@ def pairs(
 ) -> None:
     """Audit preference pairs, ours or anybody's: what is broken, what is doubtful, and what to do about it."""
     from stillroom.recipes.preference_report import show_pairs
-    from stillroom.recipes.showing_pairs import pairs as read_pairs
+    from stillroom.recipes.showing_pairs import audit
 
-    found = read_pairs(path)
+    found = audit(path)
     _print_json(found.as_dict()) if json else show_pairs(found, show)
 
 
@@ -277,9 +277,9 @@ def judge_calibrate(
     """Measure the judge of a recipe on pairs that people labelled, and hold it against the gate."""
     from stillroom.recipes.display import Display
     from stillroom.recipes.preference_report import show_calibrated
-    from stillroom.recipes.showing_pairs import calibrate_judge
+    from stillroom.recipes.showing_pairs import calibrate
 
-    found = calibrate_judge(recipe, labelled=labelled, set=set or (), out=out, display=Display(quiet=quiet))
+    found = calibrate(recipe, labelled=labelled, set=set or (), out=out, display=Display(quiet=quiet))
     _print_json(found.as_dict()) if json else show_calibrated(found)
 
 

@@ -145,6 +145,7 @@ def test_every_call_of_the_package_can_be_had_and_no_other() -> None:
 
     for name in stillroom.__all__:
         assert callable(getattr(stillroom, name))
+    assert {*stillroom.__all__, "__version__"} <= set(dir(stillroom))
     with pytest.raises(AttributeError, match="no attribute 'judge_everything'"):
         stillroom.judge_everything  # noqa: B018 - the access is what is tested
 

@@ -33,7 +33,7 @@ from stillroom.judges.prompts import Form, pointwise_prompt, ratings_schema
 from stillroom.judges.records import JudgeState
 from stillroom.judges.rubric import load_rubric
 from stillroom.recipes.display import Display
-from stillroom.recipes.showing_pairs import calibrate_judge
+from stillroom.recipes.showing_pairs import calibrate as calibrate_judge
 from stillroom.sampling.asking import Asker
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.models import pick_device, pick_dtype, resolve_model

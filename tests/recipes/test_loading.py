@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import yaml
 
 from stillroom.errors import MissingFile, RecipeError
 from stillroom.recipes.loading import dump, load_any, load_recipe, shipped
+from tests.conftest import write_sums
 
 GOOD = """\
 name: tiny
@@ -332,3 +334,44 @@ def test_what_is_written_down_spells_out_every_default(tmp_path: Path) -> None:
     assert values["seed"] == 0
     assert values["teacher"]["retry"]["attempts"] == 6
     assert values["student"]["lora"]["alpha"] == 32
+
+
+# -- recipes and settings as plain data ---------------------------------------------------------------------------
+
+
+def test_a_dict_is_a_recipe_like_the_file(tmp_path: Path) -> None:
+    path = write_sums(tmp_path)
+    values = yaml.safe_load(path.read_text())
+    assert load_any(values).recipe == load_any(path).recipe
+    assert load_any(values).base == Path.cwd()
+
+
+def test_overrides_may_be_a_mapping_and_leave_the_dict_alone(tmp_path: Path) -> None:
+    values = yaml.safe_load(write_sums(tmp_path).read_text())
+    before = json.dumps(values)
+    found = load_recipe(values, {"keep.per_task": 3, "seed": 9}).recipe
+    assert (found.seed, found.keep.kept) == (9, 3)
+    assert json.dumps(values) == before
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("keep", 3, "the recipe: keep: expected keys with values, found 3"),
+        ("teacher", {"kind": "nobody"}, "there is no 'nobody'"),
+        ("seed", Path, "seed"),
+        ("tasks", [], "the recipe: tasks: expected keys with values"),
+        ("nmae", "x", "did you mean 'name'"),
+    ],
+)
+def test_a_dict_with_a_mistake_names_the_key(tmp_path: Path, key: str, value: Any, told: str) -> None:
+    values = yaml.safe_load(write_sums(tmp_path).read_text())
+    with pytest.raises(RecipeError, match=re.escape(told)):
+        load_any(values | {key: value})
+
+
+def test_a_dict_without_end_is_refused() -> None:
+    endless: dict[str, Any] = {}
+    endless["tasks"] = endless
+    with pytest.raises(RecipeError, match="nested too deeply"):
+        load_any(endless)

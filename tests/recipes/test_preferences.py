@@ -17,7 +17,7 @@ from stillroom.recipes.display import Display
 from stillroom.recipes.loading import load_any, load_recipe
 from stillroom.recipes.preference_runner import PreferenceResult
 from stillroom.recipes.running import run
-from stillroom.recipes.showing_pairs import calibrate_judge, pairs
+from stillroom.recipes.showing_pairs import audit, calibrate
 from tests.conftest import Body, ModelServer, Reply, command, completion, stillroom
 
 QUIET = Display(quiet=True)
@@ -261,7 +261,7 @@ def test_a_judge_that_agrees_with_people_passes_the_gate(
     model_server.script = by_the_word
     recipe = write_prompts(tmp_path, judge=llm_judge(model_server, logprobs=mode == "unused", mode=mode))
     write_labels(tmp_path)
-    found = calibrate_judge(recipe, labelled=tmp_path / "labels.jsonl", out=tmp_path / "run", display=QUIET)
+    found = calibrate(recipe, labelled=tmp_path / "labels.jsonl", out=tmp_path / "run", display=QUIET)
     assert found.gate.passed, found.gate.failures
     assert found.calibration.final_accuracy is not None
     assert found.calibration.final_accuracy.value == 1.0
@@ -288,7 +288,7 @@ def test_what_calibration_asked_the_run_does_not_ask_again(tmp_path: Path, model
     model_server.script = by_the_word
     gate = {"labelled": write_labels(tmp_path).name, "required": False}
     recipe = write_prompts(tmp_path, judge=llm_judge(model_server, logprobs=False), gate=gate)
-    calibrate_judge(recipe, out=tmp_path / "run", display=QUIET)
+    calibrate(recipe, out=tmp_path / "run", display=QUIET)
     asked = len(model_server.bodies)
     assert asked == 80
     result = start(recipe, tmp_path / "run")
@@ -365,7 +365,7 @@ def test_attempts_are_those_of_the_sources_and_not_the_judges(tmp_path: Path, mo
 def test_pairs_of_others_are_audited_too(tmp_path: Path) -> None:
     rows = [{"prompt": f"p {n}", "chosen": "yes", "rejected": "yes" if n == 2 else "no"} for n in range(4)]
     _jsonl(tmp_path / "theirs.jsonl", rows)
-    found = pairs(tmp_path / "theirs.jsonl")
+    found = audit(tmp_path / "theirs.jsonl")
     assert found.audit.refused
     assert [f.count for f in found.audit.errors] == [1]
 
