@@ -5,7 +5,7 @@ Each part is defined in the room that acts on it; here they are only put togethe
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -14,8 +14,8 @@ from stillroom.sampling.limits import Limits, Prices
 from stillroom.sampling.policy import Budget, Policy, Until
 from stillroom.sampling.teachers.settings import RecordedSettings, TeacherSettings
 from stillroom.students.settings import StudentSettings
-from stillroom.traces.answers.policies import Policies
 from stillroom.traces.filters import Filters
+from stillroom.traces.scorers.answer import AnswerScorerSettings as ScorerSettings
 from stillroom.traces.tasks import TaskSettings
 from stillroom.traces.tasks.settings import HubTasks, JsonlTasks
 
@@ -26,19 +26,6 @@ __all__ = ["Baseline", "EvaluateSettings", "Recipe", "RecipeName", "ScorerSettin
 
 RecipeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 """Also the name of the run's folder."""
-
-
-class ScorerSettings(BaseModel):
-    """What decides whether an attempt is accepted. `timeout_s` and `memory_mb` bound one check in its worker;
-    `workers` null: one for each core, four at most. `policies`: what is decided by convention."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: Literal["answer"] = "answer"
-    timeout_s: float = Field(default=5.0, gt=0)
-    memory_mb: int = Field(default=2048, ge=256)
-    workers: int | None = Field(default=None, ge=1)
-    policies: Policies = Policies()
 
 
 def _holds_out(tasks: TaskSettings) -> bool:

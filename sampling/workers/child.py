@@ -88,9 +88,11 @@ def serve(
     *,
     memory_mb: int,
     may_write: bool = False,
-    ended: Callable[[], None] = lambda: None,
+    hello: Callable[[], Mapping[str, Any]] = dict,
+    ended: Callable[[], object] = lambda: None,
 ) -> int:
-    """Serves until the input ends; `ended` is called then, whatever is going on.
+    """Serves until the input ends; `ended` is called then, whatever is going on. `hello`: what the owner is told once
+    all is loaded.
 
     `warm` loads what is needed, before any limit but `START_S`; it raises CannotStart to say why it cannot.
     """
@@ -109,7 +111,7 @@ def serve(
     limit_resources(memory_mb, may_write=may_write)
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read_jobs, args=(jobs, ended), daemon=True).start()
-    write(stream, {"ready": True})
+    write(stream, {"ready": True, **hello()})
     sound = True
     while sound:
         job = json.loads(jobs.get())
@@ -123,7 +125,7 @@ def serve(
     os._exit(0)
 
 
-def _read_jobs(jobs: queue.SimpleQueue[bytes], ended: Callable[[], None]) -> None:
+def _read_jobs(jobs: queue.SimpleQueue[bytes], ended: Callable[[], object]) -> None:
     """Passes on the lines of the input; ends the process when the input ends, whatever is going on."""
     for line in sys.stdin.buffer:
         jobs.put(line)

@@ -91,6 +91,12 @@ class WorkerPool:
             return Asked(reply, failure, seconds)
         raise AssertionError("unreachable: the last try returns")
 
+    def hello(self) -> dict[str, Any]:
+        """What a worker tells once it has started. Raises what starting one does."""
+        worker = self._take()
+        self._give_back(worker, sound=True)
+        return worker.hello
+
     def _take(self) -> Worker:
         """A living worker, which may have to be started."""
         if os.getpid() != self._owner:
@@ -167,3 +173,26 @@ def _died(death: WorkerDied) -> Failure:
     if death.from_outside or death.signal_number == getattr(signal, "SIGALRM", None):  # the kernel's own alarm
         return Failure(TIMEOUT, f"the worker was killed (signal {death.signal_number})")
     return Failure(OVER_LIMIT, str(death))
+
+
+class Threads:
+    """Threads that wait for workers, made when first needed, and anew in a forked child."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self._owner = count, os.getpid()
+        self._lock = threading.Lock()
+        self._executor: ThreadPoolExecutor | None = None
+
+    def get(self) -> ThreadPoolExecutor:
+        """The executor."""
+        if os.getpid() != self._owner:
+            self._lock, self._executor, self._owner = threading.Lock(), None, os.getpid()
+        with self._lock:
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(self._count, thread_name_prefix="stillroom-workers")
+            return self._executor
+
+    def close(self) -> None:
+        """Waits for what is under way; what has not begun is cancelled."""
+        if self._executor is not None and os.getpid() == self._owner:
+            self._executor.shutdown(wait=True, cancel_futures=True)

@@ -21,13 +21,13 @@ import time
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from importlib.metadata import version
 from typing import NamedTuple, Self
 
 from stillroom.errors import InputError, StillroomError
 from stillroom.sampling.records import Verdict
-from stillroom.sampling.workers.pool import WorkerPool
+from stillroom.sampling.workers.pool import Threads, WorkerPool
 from stillroom.sampling.workers.process import Program
 from stillroom.traces.answers.limits import MAX_ANSWER, MAX_TEXT
 from stillroom.traces.answers.policies import Policies
@@ -266,29 +266,6 @@ class Memo:
             self._results[key] = result
             if len(self._results) > self._size:
                 self._results.popitem(last=False)
-
-
-class Threads:
-    """Threads that wait for workers, made when first needed, and anew in a forked child."""
-
-    def __init__(self, count: int) -> None:
-        self._count, self._owner = count, os.getpid()
-        self._lock = threading.Lock()
-        self._executor: ThreadPoolExecutor | None = None
-
-    def get(self) -> ThreadPoolExecutor:
-        """The executor."""
-        if os.getpid() != self._owner:
-            self._lock, self._executor, self._owner = threading.Lock(), None, os.getpid()
-        with self._lock:
-            if self._executor is None:
-                self._executor = ThreadPoolExecutor(self._count, thread_name_prefix="stillroom-answers")
-            return self._executor
-
-    def close(self) -> None:
-        """Waits for what is under way; what has not begun is cancelled."""
-        if self._executor is not None and os.getpid() == self._owner:
-            self._executor.shutdown(wait=True, cancel_futures=True)
 
 
 _shared: AnswerChecker | None = None

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from stillroom.sampling.records import Task
-from stillroom.traces.filters.base import Filter, FilterCount, Filtered, Reject
+from stillroom.traces.filters.base import Filter, FilterCount, Filtered, ReadsFiles, Reject
 from stillroom.traces.filters.rejects import RejectFiles
 from stillroom.traces.traces import Trace
 
@@ -24,12 +24,15 @@ class Screen:
     """Sends traces through the filters in order, one at a time; the first that objects drops it. Holds no trace.
 
     Give the traces by task, then by draw (`traces_in` does): of duplicates the first stays. `test`: the held-out
-    tasks. Raises InputError where a filter cannot work with them.
+    tasks. `base`: relative paths in a filter's settings start there. Raises InputError where a filter cannot work
+    with them.
     """
 
-    def __init__(self, filters: Sequence[Filter], *, test: Sequence[Task]) -> None:
-        self._names = [each.name for each in filters]
-        self._checks = [each.start(test) for each in filters]
+    def __init__(self, filters: Sequence[Filter], *, test: Sequence[Task], base: Path = Path()) -> None:
+        self._names = [each.label if isinstance(each, ReadsFiles) else each.name for each in filters]
+        self._checks = [
+            each.start_in(base, test) if isinstance(each, ReadsFiles) else each.start(test) for each in filters
+        ]
         self._seen, self._dropped = [0] * len(filters), [0] * len(filters)
 
     def look(self, trace: Trace) -> Reject | None:
@@ -48,12 +51,14 @@ class Screen:
         return [FilterCount(*each) for each in zip(self._names, self._seen, self._dropped, strict=True)]
 
 
-def apply_filters(traces: Iterable[Trace], filters: Sequence[Filter], *, test: Sequence[Task]) -> Filtered:
+def apply_filters(
+    traces: Iterable[Trace], filters: Sequence[Filter], *, test: Sequence[Task], base: Path = Path()
+) -> Filtered:
     """Sends each trace through the filters in order (see `Screen`) and holds what stays and what goes.
 
     The same traces and filters give the same result, and `filters` can be applied again.
     """
-    screen = Screen(filters, test=test)
+    screen = Screen(filters, test=test, base=base)
     kept: list[Trace] = []
     rejects: list[Reject] = []
     for trace in traces:

@@ -49,7 +49,8 @@ class RejectFiles:
         files = self._files.values()
         try:
             if kind is None:
-                for name in filters.keys() - self._files.keys():
+                of_python = {path.stem for path in self._folder.glob("python_*.jsonl")}  # one for each function
+                for name in (filters.keys() | of_python) - self._files.keys():
                     remove(self._folder / f"{name}.jsonl")
                 for file in files:
                     file.keep()
