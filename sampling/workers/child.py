@@ -19,7 +19,6 @@ import json
 import os
 import queue
 import signal
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, NamedTuple
@@ -70,9 +69,17 @@ def private_output() -> BinaryIO:
     return stream
 
 
+def private_input() -> BinaryIO:
+    """The stream of jobs. Whatever else reads finds an empty /dev/null in its place: code that asks for a line of
+    input must not get a job, and `exit()`, which closes the input, must not wait for the thread that reads here."""
+    stream = os.fdopen(os.dup(0), "rb")
+    silence(0)
+    return stream
+
+
 def silence(descriptor: int) -> None:
     """Points a descriptor at /dev/null."""
-    null = os.open(os.devnull, os.O_WRONLY)
+    null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, descriptor)
     os.close(null)
 
@@ -100,7 +107,7 @@ def serve(
     if hasattr(signal, "SIGALRM"):
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
     set_alarm(START_S + GRACE_S)
-    stream = private_output()
+    stream, source = private_output(), private_input()
     try:
         warm()
     except CannotStart as error:
@@ -110,9 +117,9 @@ def serve(
     silence(2)  # until here it told the owner why a start failed
     limit_resources(memory_mb, may_write=may_write)
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=_read_jobs, args=(jobs, ended), daemon=True).start()
+    threading.Thread(target=_read_jobs, args=(source, jobs, ended), daemon=True).start()
     write(stream, {"ready": True, **hello()})
-    sound = True
+    sound, this = True, os.getpid()
     while sound:
         job = json.loads(jobs.get())
         set_alarm(float(job["limit_s"]) + GRACE_S)
@@ -120,14 +127,16 @@ def serve(
             values, sound = answer(job)
         finally:
             set_alarm(0)
+        if os.getpid() != this:
+            os._exit(0)  # a copy of the worker that the job has made (os.fork) and that came back from it
         write(stream, values if sound else {**values, "last": True})
     ended()
     os._exit(0)
 
 
-def _read_jobs(jobs: queue.SimpleQueue[bytes], ended: Callable[[], object]) -> None:
+def _read_jobs(source: BinaryIO, jobs: queue.SimpleQueue[bytes], ended: Callable[[], object]) -> None:
     """Passes on the lines of the input; ends the process when the input ends, whatever is going on."""
-    for line in sys.stdin.buffer:
+    for line in source:
         jobs.put(line)
     ended()
     os._exit(0)

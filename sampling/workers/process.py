@@ -193,7 +193,7 @@ class Worker:
         if self._process.stdin is not None:
             self._process.stdin.close()
         if self._reader.is_alive():
-            self._reader.join()
+            self._reader.join(timeout=5)  # a process that it left behind, and that was not found, may hold the pipe
         self._errors.close()
 
     def forget(self) -> None:

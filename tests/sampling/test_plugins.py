@@ -204,6 +204,20 @@ def score(task, attempt):
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_copy_of_the_worker_answers_nothing(tmp_path: Path, ledger: Ledger) -> None:
+    code = "import os\ndef score(task, attempt):\n return attempt.index == 0 if os.fork() else True"
+    settings = scorer(tmp_path, code, workers=1)
+    trust(settings, tmp_path)
+
+    async def both() -> list[Verdict]:
+        made = settings.make(Place(ledger, tmp_path))
+        found = [await made.score(TASK, replace(ATTEMPT, index=index)) for index in (0, 1, 1)]
+        await made.close()
+        return found
+
+    assert [verdict.reason for verdict in asyncio.run(both())] == ["good", "bad", "bad"]
+
+
 LEAK = """
 import os, subprocess, sys
 def score(task, attempt, how, then):
