@@ -310,23 +310,23 @@ def test_bare_formulas_are_wrapped_and_nothing_else(text: str, given_to_it: str)
 def test_a_process_that_dies_costs_one_pair_and_none_is_left() -> None:
     with MathVerify(workers=1, timeout_s=60, memory_mb=2048) as rival:
         assert rival.verify("1/2", "$0.5$") == Judgement(Theirs.ACCEPTED)
-        (worker,) = rival._all
+        (worker,) = rival._pool._free.queue
         os.kill(worker.pid, signal.SIGKILL)
         while worker.alive():
             pass
         assert rival.verify("1/2", "$0.5$") == Judgement(Theirs.ACCEPTED)
-        (other,) = rival._all
+        (other,) = rival._pool._free.queue
         assert other.pid != worker.pid
     assert not other.alive()
     rival.close()
-    with pytest.raises(CheckerError, match="ended"):
+    with pytest.raises(CheckerError, match="closed"):
         rival.verify("1", "1")
 
 
 def test_a_crash_is_an_error_and_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     with MathVerify(workers=1, timeout_s=60, memory_mb=2048) as rival:
         rival.verify("1", "1")
-        (worker,) = rival._all
+        (worker,) = rival._pool._free.queue
         ask = worker.ask
 
         def killed(job: dict[str, str], limit_s: float) -> dict[str, Any]:
