@@ -18,9 +18,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
-import io
 import json
+import os
 import pickle
 import re
 import threading
@@ -34,8 +33,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from stillroom.errors import InputError, MissingFile, RecipeError, StillroomError
 from stillroom.sampling.functions import Function, Unusable, load, plain, sha256_of, where_raised
 from stillroom.sampling.hashing import digest
+from stillroom.sampling.quiet_output import quiet
 from stillroom.sampling.records import State, Verdict
-from stillroom.sampling.secret_names import secrets_in
+from stillroom.sampling.secret_names import names_a_secret, secrets_in
+from stillroom.sampling.secrets import keep_key, named
 from stillroom.sampling.workers.pool import OVER_LIMIT, TIMEOUT, Threads, WorkerPool
 from stillroom.sampling.workers.process import Program
 
@@ -180,6 +181,9 @@ class Hosted:
         with self._starting:
             if not self._started:
                 require_trust([self.code], trust=False, trusted=_trusted)
+                for name, value in os.environ.items():  # the function may read them, and raise them
+                    if names_a_secret(name):
+                        keep_key(value)
                 self._load()
                 self._started = True
 
@@ -191,7 +195,7 @@ class Hosted:
         if kind == "async":
             self._pool.close()
             try:
-                with contextlib.redirect_stdout(io.StringIO()):
+                with quiet():
                     self._function = load(str(self.code.file), self.code.name, self.code.sha256)
             except Unusable as error:
                 raise RecipeError(f"{self.code.said} cannot be used: {error}") from None
@@ -211,8 +215,9 @@ class Hosted:
             return await asyncio.wrap_future(self._threads.get().submit(self.call, *arguments))
         limit = asyncio.timeout(self._settings.timeout_s)
         try:
-            async with limit:
-                value = await self._function(*arguments, **self._settings.keywords)
+            with quiet():
+                async with limit:
+                    value = await self._function(*arguments, **self._settings.keywords)
         except StillroomError:
             raise
         except TimeoutError as error:
@@ -249,14 +254,15 @@ class Hosted:
         return _read(asked.reply or {})._replace(seconds=asked.seconds)
 
     def _raised(self, error: BaseException) -> Returned:
-        detail = where_raised(error, str(self.code.file))
+        detail = named(where_raised(error, str(self.code.file)))
         return Returned(reason=ERROR, detail=detail, of_a_connection=isinstance(error, OSError))
 
 
 def _read(reply: Mapping[str, Any]) -> Returned:
     if "error" in reply:
         printed = f" (it had printed: {reply['printed']})" if reply.get("printed") else ""
-        return Returned(reason=OVER_LIMIT if reply.get("over_limit") else ERROR, detail=f"{reply['error']}{printed}")
+        reason = OVER_LIMIT if reply.get("over_limit") else ERROR
+        return Returned(reason=reason, detail=named(f"{reply['error']}{printed}"))
     if "type" in reply:
         return Returned(reason=ERROR, detail=f"it returned a {reply['type']}, which is not understood")
     if "verdict" in reply:

@@ -204,6 +204,42 @@ def score(task, attempt):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("define", ["def", "async def"])
+def test_a_key_that_it_raises_is_not_kept(score: Score, monkeypatch: pytest.MonkeyPatch, define: str) -> None:
+    monkeypatch.setenv("SERVICE_API_KEY", "q8Zr41LmXw90")
+    found = score(f"import os\n{define} score(task, attempt):\n raise ValueError(os.environ['SERVICE_API_KEY'])")
+    assert found.detail == "mine.py:3: ValueError: ***"
+
+
+async def test_what_an_async_function_prints_goes_nowhere(
+    tmp_path: Path, ledger: Ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = """
+import asyncio, sys
+print("while it is loaded")
+async def more(): print("from a task of its own")
+async def score(task, attempt):
+    print("before")
+    await asyncio.gather(asyncio.sleep(0.05), asyncio.create_task(more()))
+    print("after", file=sys.stderr)
+    return True
+"""
+    settings = scorer(tmp_path, code)
+    trust(settings, tmp_path)
+    made = settings.make(Place(ledger, tmp_path))
+
+    async def ours() -> None:
+        for _ in range(5):
+            await asyncio.sleep(0.01)
+            print("ours", end=" ")
+
+    verdicts = await asyncio.gather(*(made.score(TASK, ATTEMPT) for _ in range(3)), ours())
+    await made.close()
+    assert [verdict.reason for verdict in verdicts[:3] if verdict is not None] == ["good"] * 3
+    print("last", end="")
+    assert capsys.readouterr() == ("ours " * 5 + "last", "")
+
+
 def test_a_copy_of_the_worker_answers_nothing(tmp_path: Path, ledger: Ledger) -> None:
     code = "import os\ndef score(task, attempt):\n return attempt.index == 0 if os.fork() else True"
     settings = scorer(tmp_path, code, workers=1)
