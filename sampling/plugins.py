@@ -36,7 +36,7 @@ from stillroom.sampling.hashing import digest
 from stillroom.sampling.quiet_output import quiet
 from stillroom.sampling.records import State, Verdict
 from stillroom.sampling.secret_names import names_a_secret, secrets_in
-from stillroom.sampling.secrets import keep_key, named
+from stillroom.sampling.secrets import keep_key, looks_random, named
 from stillroom.sampling.workers.pool import OVER_LIMIT, TIMEOUT, Threads, WorkerPool
 from stillroom.sampling.workers.process import Program
 
@@ -181,9 +181,7 @@ class Hosted:
         with self._starting:
             if not self._started:
                 require_trust([self.code], trust=False, trusted=_trusted)
-                for name, value in os.environ.items():  # the function may read them, and raise them
-                    if names_a_secret(name):
-                        keep_key(value)
+                _keep_keys()
                 self._load()
                 self._started = True
 
@@ -309,6 +307,16 @@ def check_codes(recipe: Any, base: Path) -> None:
             function.close()
     if wrong:
         raise RecipeError("\n".join(wrong))
+
+
+def _keep_keys() -> None:
+    """Keeps what looks like a key in the environment: a function may read it, and raise an error that holds it."""
+    for name, value in os.environ.items():
+        has_a_digit = any(
+            character.isdigit() for character in value
+        )  # else it may be a word, such as a session's kind
+        if names_a_secret(name) and has_a_digit and looks_random(value) and not os.path.exists(value):
+            keep_key(value)
 
 
 def _found(value: Any, key: tuple[str, ...]) -> Iterator[tuple[str, PythonCode]]:
