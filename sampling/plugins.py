@@ -30,7 +30,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from stillroom.errors import InputError, MissingFile, RecipeError, StillroomError
+from stillroom.errors import CheckerError, InputError, MissingFile, RecipeError, StillroomError
 from stillroom.sampling.functions import Function, Unusable, load, plain, sha256_of, where_raised
 from stillroom.sampling.hashing import digest
 from stillroom.sampling.quiet_output import quiet
@@ -38,7 +38,7 @@ from stillroom.sampling.records import State, Verdict
 from stillroom.sampling.secret_names import names_a_secret, secrets_in
 from stillroom.sampling.secrets import keep_key, looks_random, named
 from stillroom.sampling.workers.pool import OVER_LIMIT, TIMEOUT, Threads, WorkerPool
-from stillroom.sampling.workers.process import Program
+from stillroom.sampling.workers.process import Program, WorkerDied, WorkerTimeout
 
 ERROR = "error"
 """The reason of what a function raised, or gave back that is not understood."""
@@ -186,7 +186,14 @@ class Hosted:
                 self._started = True
 
     def _load(self) -> None:
-        kind = "async" if self._pool.hello()["async"] else "plain"
+        try:
+            kind = "async" if self._pool.hello()["async"] else "plain"
+        except CheckerError as error:
+            if isinstance(error.__cause__, WorkerDied | WorkerTimeout):  # while it was imported
+                raise RecipeError(
+                    f"{self.code.said} cannot be used: importing it hangs or crashes: {error}"
+                ) from None
+            raise
         if kind not in self._settings.may_be:
             wanted = {"plain": "an async function: write `async def", "async": "a plain function: write `def"}[kind]
             raise RecipeError(f"{self.code.said} cannot be used: it has to be {wanted} {self.code.name}(…)`")
@@ -229,8 +236,9 @@ class Hosted:
     def rows(self) -> Iterator[dict[str, Any]]:
         """The rows of a function that gives an iterable. Raises RecipeError for what it raises."""
         self.start()
+        taken = 0
         while True:
-            asked = self._pool.ask({"rows": True}, self._settings.timeout_s)
+            asked = self._pool.ask({"rows": taken}, self._settings.timeout_s)
             if asked.failure is not None:
                 raise RecipeError(f"{self.code.said}: {asked.failure.detail}")
             reply = asked.reply or {}
@@ -238,6 +246,7 @@ class Hosted:
                 raise RecipeError(f"{self.code.said}: {reply['error']}")
             if not reply["rows"]:
                 return
+            taken += len(reply["rows"])
             yield from reply["rows"]
 
     def close(self) -> None:

@@ -59,6 +59,7 @@ class Runner:
         self._spec = spec
         self._function: Function | None = None
         self._rows: Iterator[Any] | None = None
+        self._handed_over = 0
         self._printed = Tail()
 
     def warm(self) -> None:
@@ -83,7 +84,7 @@ class Runner:
     def answer(self, job: dict[str, Any]) -> Reply:
         """The function's answer to one job, or the next rows of what it gave."""
         try:
-            return Reply(self._rows_of(job) if job.get("rows") else self._called(job))
+            return Reply(self._rows_from(job["rows"]) if "rows" in job else self._called(job))
         except MemoryError as error:
             return Reply({"error": where_raised(error, self._file), "over_limit": True}, sound=False)
         except BaseException as error:  # noqa: BLE001 - whatever it raises, SystemExit too, costs this job alone
@@ -97,15 +98,19 @@ class Runner:
         arguments = pickle.loads(base64.b64decode(job["arguments"]))
         return plain(self._function(*arguments, **self._keywords))
 
-    def _rows_of(self, job: dict[str, Any]) -> dict[str, Any]:
+    def _rows_from(self, start: int) -> dict[str, Any]:
+        """The next rows, of which `start` came before."""
         if self._rows is None:
             assert self._function is not None
             self._rows = iter(self._function(**self._keywords))
+        if start != self._handed_over:  # the worker that had begun was killed, and this one is another
+            return {"error": "somebody killed its worker: run the same command again"}
         rows = list(islice(self._rows, ROWS))
         try:
             json.dumps(rows)
         except (TypeError, ValueError) as error:
             return {"error": f"its rows are no plain data: {error}"}
+        self._handed_over += len(rows)
         return {"rows": rows}
 
 

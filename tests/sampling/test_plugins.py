@@ -357,6 +357,7 @@ def test_every_function_of_a_recipe_is_found_with_its_key(tmp_path: Path) -> Non
         ("import no_such_module", {}, r"cannot be imported: mine\.py:1: ModuleNotFoundError: No module named"),
         ("def score(task", {}, r"cannot be imported: mine\.py:1: SyntaxError"),
         ("import sys\nsys.exit(0)", {}, r"cannot be imported: mine\.py:2: SystemExit"),
+        ("import os\nos._exit(3)", {}, "importing it crashes or hangs: .* ended with code 3"),
         ("def scoer(task, attempt): pass", {}, "mine.py has no function 'score': did you mean 'scoer'"),
         ("", {}, "has no function 'score': it has none"),
         ("score = 3", {}, "score of mine.py is a int, not a function"),

@@ -77,6 +77,22 @@ def test_what_gives_no_rows_is_one_message(tmp_path: Path, code: str, error: typ
         loaded(tmp_path, code, timeout_s=0.3)
 
 
+def test_rows_of_a_worker_that_was_killed_are_not_begun_again(tmp_path: Path) -> None:
+    code = f"""
+import os, pathlib
+flag = pathlib.Path({str(tmp_path / "once")!r})
+def tasks():
+    for n in range(1500):
+        if n == 1200 and not flag.exists():
+            flag.touch()
+            os.kill(os.getpid(), 9)
+        yield {{"question": str(n), "answer": str(n)}}
+"""
+    with pytest.raises(RecipeError, match="somebody killed its worker: run the same command again"):
+        loaded(tmp_path, code)
+    assert len(loaded(tmp_path, code).train) == 1500
+
+
 def test_nothing_runs_without_trust(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(ROWS)
     found = ADAPTER.validate_python({"source": "python", "path": "mine.py:tasks"})
