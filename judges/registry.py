@@ -15,19 +15,17 @@ A new kind is a module in this package with one registered class: its settings, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from stillroom.judges.dialogue import Asks
 from stillroom.judges.records import PairwiseJudge, PointwiseJudge
-from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.limits import Meter, Prices
+from stillroom.sampling.place import Place
 from stillroom.sampling.registry import Registry
 from stillroom.sampling.teachers.base import Teacher
+
+__all__ = ["JudgeBase", "JudgeSettings", "Made", "Name", "Place", "judges"]
 
 Name = Annotated[str, Field(min_length=1)]
 
@@ -60,19 +58,6 @@ class Made:
     async def close(self) -> None:
         """Closes it."""
         await self.judge.close()
-
-
-class Place(NamedTuple):
-    """Where a judge works. `ledger`: keeps its requests; `base`: relative paths start there; `seed`: the run's.
-    `meter`, `prices`: limits that it shares with others, and what its tokens cost. `asks`: makes what asks, in the
-    place of an Asker, from the teacher and the settings of the judge."""
-
-    ledger: Ledger
-    base: Path
-    seed: int = 0
-    meter: Meter | None = None
-    prices: Prices | None = None
-    asks: Callable[[Teacher, Any], Asks] | None = None
 
 
 class JudgeBase(BaseModel):

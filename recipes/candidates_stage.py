@@ -17,40 +17,8 @@ from stillroom.recipes.sampling_stage import open_sampler
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.formatting import duration
 from stillroom.sampling.policy import Fixed
-from stillroom.sampling.records import Attempt, State, Task, Verdict
-
-
-class FinishedScorer:
-    """Accepts every answer that ended by itself and is not empty: what can be a candidate at all."""
-
-    identity = "finished-1"
-
-    async def score(self, task: Task, attempt: Attempt) -> Verdict:
-        """Accepted (`finished`), or unscored: `truncated`, `filtered`, `empty`."""
-        if attempt.finish_reason == "length":
-            return Verdict(State.UNSCORED, "truncated")
-        if attempt.finish_reason == "content_filter":
-            return Verdict(State.UNSCORED, "filtered")
-        if not attempt.text.strip():
-            return Verdict(State.UNSCORED, "empty")
-        return Verdict(State.ACCEPTED, "finished")
-
-    async def close(self) -> None:
-        """Nothing to free."""
-
-
-class EveryAnswer:
-    """Accepts whatever was answered, cut off or empty: what a student writes is measured as it is, and none of it is
-    drawn again until it pleases."""
-
-    identity = "every-answer-1"
-
-    async def score(self, task: Task, attempt: Attempt) -> Verdict:
-        """Accepted (`answered`)."""
-        return Verdict(State.ACCEPTED, "answered")
-
-    async def close(self) -> None:
-        """Nothing to free."""
+from stillroom.sampling.records import Task
+from stillroom.sampling.scorers.none import FinishedScorer
 
 
 class Candidates(NamedTuple):

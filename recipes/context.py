@@ -20,6 +20,7 @@ from stillroom.recipes.preference_schema import PreferenceRecipe
 from stillroom.recipes.schema import Recipe
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.limits import Meter, Prices
+from stillroom.sampling.place import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,10 @@ class RunContext:
     seed: int
     meter: Meter = field(default_factory=Meter)
     prices: Prices | None = None
+
+    def place(self, prices: Prices | None = None) -> Place:
+        """Where a scorer or a judge of this run works. `prices`: of what it asks."""
+        return Place(self.ledger, self.base, self.seed, self.meter, prices)
 
 
 @contextmanager

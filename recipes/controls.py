@@ -29,6 +29,7 @@ from stillroom.traces.answers.extract import find_answer
 from stillroom.traces.controls import only_the_answer, unfiltered, wrong_in_form
 from stillroom.traces.filters import Screen
 from stillroom.traces.rows import SftRow, sft_row
+from stillroom.traces.scorers.answer import AnswerScorerSettings
 from stillroom.traces.tasks import TaskSet
 
 
@@ -139,11 +140,12 @@ class _Short(NamedTuple):
 
 def _answers(distilled: Distilled, tasks: TaskSet, recipe: Recipe) -> _Rows:
     """The checker has to accept what is left; where it does not, the reference takes its place in the same form."""
-    last, rows = recipe.scorer.policies.unmarked == "last", distilled.rows
+    scorer = recipe.scorer if isinstance(recipe.scorer, AnswerScorerSettings) else AnswerScorerSettings()
+    last, rows = scorer.policies.unmarked == "last", distilled.rows
     ids = dict.fromkeys(row["task_id"] for row in rows)
     references = {task.id: task.reference or "" for task in _of(tasks, ids)}
     shorts = [_shortened(row, references.get(row["task_id"], ""), last) for row in rows]
-    with recipe.scorer.checker() as checker:
+    with scorer.checker() as checker:
         holds = _accepted(checker, [(each.reference, each.short) for each in shorts])
         given = [
             each.short if ok else in_form_of(each.text, each.reference)

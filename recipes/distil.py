@@ -74,11 +74,13 @@ def distil(
     folder: RunFolder,
     teacher: str,
     earlier: Sequence[Path] = (),
+    base: Path = Path(),
 ) -> Distilled:
     """Filters, and writes `sft/` and `rejects/`, one task at a time. `earlier`: folders of rows that the student
-    learns from, too. Raises NothingLeft when no trace is left."""
+    learns from, too. `base`: relative paths of filters start there. Raises NothingLeft when no trace is left."""
     system, sft = recipe.student.system if recipe.student else None, folder.path / "sft"
-    screen, kept, admits = Screen(recipe.filters, test=tasks.held_out), 0, admits_of(recipe.filters)
+    screen, kept = Screen(recipe.filters, test=tasks.held_out, base=base), 0
+    admits = admits_of(recipe.filters, base)
     with RejectFiles(folder.path / "rejects") as rejects, sft_file(sft) as rows:
         for outcome in outcomes:
             left = sys.maxsize if recipe.keep.kept is None else recipe.keep.kept

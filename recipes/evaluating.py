@@ -11,7 +11,7 @@ student, and held-out tasks that are not those of the run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from stillroom.recipes.distil import Distilled
 from stillroom.recipes.evaluation_stage import Evaluator
 from stillroom.recipes.folder import RunFolder, now
 from stillroom.recipes.kinds import Loaded
+from stillroom.recipes.loading import Overrides
 from stillroom.recipes.outcomes import Asked, Outcomes
 from stillroom.recipes.provenance import tasks_hash
 from stillroom.recipes.schema import Recipe
@@ -39,12 +40,14 @@ SET = ("evaluate", "limits", "prices")
 
 
 @off_the_loop
-def evaluate(folder: str | Path, *, set: Sequence[str] = (), display: Display | None = None) -> Evaluation:
+def evaluate(
+    folder: str | Path, *, set: Overrides = (), trust: bool = False, display: Display | None = None
+) -> Evaluation:
     """Measures a run that has trained its student, anew or further; writes `eval.json` and the plots.
 
     `folder`: of the run, which says what recipe it was made with. `set`: overrides of `evaluate`, `limits` and
-    `prices`. Raises MissingFile where there are no rows or no student, InputError for what cannot be measured, and
-    RunError when it fails.
+    `prices`. `trust`: lets code run that the overrides name and that the run did not. Raises MissingFile where there
+    are no rows or no student, InputError for what cannot be measured, and RunError when it fails.
     """
     path = reachable(Path(folder), "the run's folder")
     facts = facts_in(path)
@@ -61,7 +64,9 @@ def evaluate(folder: str | Path, *, set: Sequence[str] = (), display: Display | 
     require(student)
     tasks = load_tasks(loaded.recipe.tasks, base=loaded.base, seed=loaded.recipe.seed)
     _refuse_other_tasks(path, facts, tasks)
-    with opened(RunFolder(path, facts["name"]), loaded, display or Display()) as context:
+    run_folder = RunFolder(path, facts["name"])
+    run_folder.allow_code(loaded.recipe, loaded.base, trust=trust)
+    with opened(run_folder, loaded, display or Display()) as context:
         if context.folder.made(STUDENT) and (lost := context.folder.lost(STUDENT)):
             raise RunFolderError(
                 f"{path}: {lost}, so this is not the student that was trained: `stillroom run` trains it again"
@@ -78,14 +83,14 @@ def evaluate(folder: str | Path, *, set: Sequence[str] = (), display: Display | 
 def _distilled(context: RunContext, loaded: Loaded[Recipe], tasks: TaskSet) -> Distilled:
     """The rows that the run wrote, and its outcomes as they are in the ledger."""
     recipe, folder = loaded.recipe, context.folder.path / "sft"
-    asked = Asked.of(recipe, identity_of(recipe.teacher, loaded.base))
+    asked = Asked.of(recipe, identity_of(recipe.teacher, loaded.base), loaded.base)
     outcomes = Outcomes(context.ledger, tasks.train, asked, reopened=True)
     earlier = tuple(loaded.base / each for each in recipe.earlier)
     system = recipe.student.system if recipe.student is not None else None
     return Distilled(len(read_sft(folder)), outcomes.kept, (), folder, outcomes, system, earlier)
 
 
-def _checked(overrides: Sequence[str]) -> Sequence[str]:
+def _checked(overrides: Overrides) -> Overrides:
     for override in overrides:
         key = override.partition("=")[0].strip()
         if key.split(".")[0] not in SET:

@@ -143,7 +143,7 @@ class Evaluator:
         """The answers of a local model under the student's own prompt; nobody is paid for them. `sampling`: None for
         one greedy answer. `kind`: of the tasks, for the display."""
         teacher = as_teacher(model, self.student, self.settings.concurrency)
-        params, scorer = sampling or self.recipe.greedy, self.recipe.scorer.make()
+        params, scorer = sampling or self.recipe.greedy, self.recipe.scorer.make(self.context.place())
         found = answer(self.context, tasks, teacher, scorer, policy, params, label=label, paid=False)
         self._report(label, found, kind)
         return found
@@ -152,7 +152,7 @@ class Evaluator:
         self, tasks: Sequence[Task], policy: Policy = ONCE, sampling: SamplingParams | None = None
     ) -> Answers:
         """The answers of the recipe's teacher, asked as for traces; they count towards the run's limits."""
-        params, scorer = sampling or self.recipe.greedy, self.recipe.scorer.make()
+        params, scorer = sampling or self.recipe.greedy, self.recipe.scorer.make(self.context.place())
         found = answer(self.context, tasks, self.recipe.teacher, scorer, policy, params, label="teacher")
         self._report("teacher", found, "held-out")
         return found

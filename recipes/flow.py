@@ -55,6 +55,11 @@ class Flow(Generic[R]):
         """Runs it, or goes on with it. Raises InputError before anything is paid for, RunError after."""
         raise NotImplementedError
 
+    def allow_code(self, loaded: Loaded[R], folder: RunFolder, *, trust: bool) -> None:
+        """Lets the code run that the recipe names, as `RunFolder.allow_code`; a kind that is made of other recipes
+        looks at those, too."""
+        folder.allow_code(loaded.recipe, loaded.base, trust=trust)
+
     def pilot(self, loaded: Loaded[R], folder: RunFolder, display: Display, count: int) -> Result:
         """Samples `count` tasks, and forecasts the whole run. Raises InputError for a kind without a pilot."""
         raise InputError(f"--pilot forecasts recipes of traces; {loaded.recipe.name} is of another kind: drop it")

@@ -24,11 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
 from stillroom.errors import InputError, LedgerError, RunError, RunFolderError
 from stillroom.recipes.display import Display
 from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.ledger import Ledger
+from stillroom.sampling.plugins import check_codes, codes_in, require_trust
 from stillroom.sampling.secrets import named_in
 from stillroom.sampling.writing import reachable, replaced, storable
 from stillroom.version import __version__
@@ -98,6 +100,20 @@ class RunFolder:
             f"{self.path / FACTS} could not be read ({why}): it is kept as {kept.name} and made again; attempts are "
             "in the ledger, a student is trained again"
         )
+
+    def allow_code(self, recipe: BaseModel, base: Path, *, trust: bool) -> None:
+        """Lets the code that a recipe names run, where the user trusts it: now (`trust`), or the same files before.
+        Does nothing for a recipe without code.
+
+        Raises InputError naming each file that is not trusted, RecipeError for code that cannot be used.
+        """
+        codes = codes_in(recipe, base)
+        if not codes:
+            return
+        trusted = self._facts.get("trusted") or []
+        require_trust(codes, trust=trust, trusted=trusted)
+        check_codes(recipe, base)
+        self.note(trusted=sorted({*trusted, *(code.sha256 for code in codes)}))
 
     def tell(self, display: Display) -> None:
         """Shows what was found wrong with the folder and put right, once."""
@@ -256,7 +272,7 @@ _KINDS: dict[str, Callable[[object], bool]] = {
     **dict.fromkeys(("attempts", "rows"), _count),
     "made": _named_files,
     "hashes": _mapping,
-    "parts": _texts,
+    **dict.fromkeys(("parts", "trusted"), _texts),
     "seconds": _number,
 }
 """Facts that the program itself goes by, and what they must be."""

@@ -137,7 +137,7 @@ class _Measuring(NamedTuple):
             "system": self.student.system,
             "settings": self.settings.model_dump(mode="json"),
             "seed": self.context.seed,
-            "scorer": self.scorer.identity,
+            "scorer": self.scorer.identity(self.context.base),
             "tasks": {name: tasks_hash(tasks) for name, tasks in self.given.tasks.items()},
             "texts": digest(self.given.texts),
         }
@@ -148,7 +148,7 @@ class _Measuring(NamedTuple):
         teacher = as_teacher(self.model, self.student, self.concurrency)
         policy = Fixed(policy="fixed", attempts=1)
         sampling = SamplingParams(temperature=0, max_tokens=self.settings.max_tokens)
-        scorer, label = self.scorer.make(), self.label
+        scorer, label = self.scorer.make(self.context.place()), self.label
         found = answer(self.context, tasks, teacher, scorer, policy, sampling, label=label, paid=False)
         told = (
             f"{found.counts.accepted:,} of {len(tasks):,} {name} tasks right, in {duration(found.counts.elapsed_s)}"

@@ -30,6 +30,7 @@ from stillroom.students.records import Answered, Checker
 from stillroom.students.rows import Row
 from stillroom.traces.answers import Reason
 from stillroom.traces.answers.records import verdict
+from stillroom.traces.scorers.answer import AnswerScorerSettings
 from stillroom.traces.tasks import TaskSet
 from stillroom.traces.trace import asked
 
@@ -66,9 +67,9 @@ def lint_traces(
     recipe: Recipe, student: StudentSettings, tasks: TaskSet, rows: Path | Sequence[Row], *, check: bool = True
 ) -> LintReport:
     """The lint of SFT rows. `check`: also the answers, by the recipe's scorer; false for rows that nobody checked."""
-    if not check:
+    if not check or not isinstance(recipe.scorer, AnswerScorerSettings):
         return student.lint(rows, test=tasks.held_out)
-    with answers_of(recipe, tasks) as checker:
+    with answers_of(recipe, recipe.scorer, tasks) as checker:
         return student.lint(rows, test=tasks.held_out, checker=checker)
 
 
@@ -94,11 +95,11 @@ def before_training(
 
 
 @contextmanager
-def answers_of(recipe: Recipe, tasks: TaskSet) -> Iterator[Checker]:
+def answers_of(recipe: Recipe, scorer: AnswerScorerSettings, tasks: TaskSet) -> Iterator[Checker]:
     """The recipe's scorer for trained answers: each against the reference of its task. Rows of earlier runs, whose
     tasks are not here, were looked at there. An id alone names no task: those of another file may have the same."""
     references = {(task.id, _turns(task.messages)): task.reference for task in tasks.train}
-    with recipe.scorer.checker() as checker:
+    with scorer.checker() as checker:
 
         def check(answered: Sequence[Answered]) -> list[Verdict | None]:
             golds = [references.get((each.task_id or "", _turns(each.prompt))) for each in answered]

@@ -42,6 +42,7 @@ from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.limits import Meter
 from stillroom.sampling.teachers.factory import make_teacher
 from stillroom.students.evaluate.results import Evaluation, write_eval
+from stillroom.traces.filters import Screen
 from stillroom.traces.tasks import TaskSet
 
 
@@ -79,6 +80,14 @@ class Loop(Flow[LoopRecipe]):
         folder.tell(display)
         return LoopRun(loaded, folder, display).execute()
 
+    def allow_code(self, loaded: Loaded[LoopRecipe], folder: RunFolder, *, trust: bool) -> None:
+        """As `Flow.allow_code`, for the recipe of every round: each may name other code."""
+        super().allow_code(loaded, folder, trust=trust)
+        for number in range(1, loaded.recipe.loop.rounds + 1):
+            for level in range(max(1, len(loaded.recipe.loop.levels))):
+                plan = RoundPlan(number, level=level)
+                folder.allow_code(round_recipe(loaded.recipe, plan), loaded.base, trust=trust)
+
 
 @dataclass(slots=True)
 class LoopRun:
@@ -111,8 +120,8 @@ class LoopRun:
         if self.recipe.evaluate.forgotten is not None:
             check_forgetting(self.recipe.evaluate.forgotten, base=self.loaded.base, seed=self.recipe.seed)
         held = held_out(self.recipe, self.loaded.base)
-        for each in (each for recipe in recipes for each in recipe.filters):
-            each.start(held.all)
+        for recipe in recipes:
+            Screen(recipe.filters, test=held.all, base=self.loaded.base)  # refuses what it cannot work with
         self.folder.note(
             started=self.folder["started"] or now(),
             seed=self.recipe.seed,

@@ -4,7 +4,7 @@ What is held in memory are sums. An outcome is put together anew from the ledger
 verdicts are on disk anyway, and the order in which tasks finished plays no part. Reading refuses a ledger that does
 not hold what this run wrote to it.
 
-    outcomes = Outcomes(ledger, tasks.train, Asked.of(recipe, teacher_identity))
+    outcomes = Outcomes(ledger, tasks.train, Asked.of(recipe, teacher_identity, base))
     await sampler.answer_into(tasks.train, recipe.keep, outcomes.add, label="sampling")
     for outcome in outcomes: ...        # as often as wanted
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple, Self
 
 from stillroom.errors import LedgerError
@@ -34,11 +35,11 @@ class Asked(NamedTuple):
     seed: int
 
     @classmethod
-    def of(cls, recipe: Recipe, teacher: str) -> Self:
-        """As the recipe asks its training tasks. `teacher`: the teacher's identity."""
+    def of(cls, recipe: Recipe, teacher: str, base: Path) -> Self:
+        """As the recipe asks its training tasks. `teacher`: the teacher's identity; `base`: its paths start there."""
         settings = recipe.teacher
         limits = recipe.keep.escalate or (settings.sampling.max_tokens,)
-        scorer, prompt = recipe.scorer.identity, settings.teacher_prompt
+        scorer, prompt = recipe.scorer.identity(base), settings.teacher_prompt
         return cls(teacher, scorer, prompt, settings.sampling, limits, recipe.seed)
 
 

@@ -166,8 +166,10 @@ class Part(NamedTuple):
 def _parts(loaded: Loaded[Recipe], teacher: str) -> Iterator[Part]:
     recipe = loaded.recipe
     tasks = load_tasks(recipe.tasks, base=loaded.base, seed=recipe.seed)
-    asked = (teacher, recipe.teacher.teacher_prompt, recipe.scorer.identity)
-    yield Part(tasks.train, recipe.teacher.sampling, recipe.keep, *asked, admits=admits_of(recipe.filters))
+    asked = (teacher, recipe.teacher.teacher_prompt, recipe.scorer.identity(loaded.base))
+    yield Part(
+        tasks.train, recipe.teacher.sampling, recipe.keep, *asked, admits=admits_of(recipe.filters, loaded.base)
+    )
     if recipe.evaluate is not None and "teacher" in recipe.evaluate.baselines:
         yield Part(tasks.test, recipe.greedy, ONCE, *asked)
         if (samples := recipe.evaluate.samples) is not None:

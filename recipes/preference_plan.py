@@ -17,7 +17,7 @@ from stillroom.errors import RequestFailed
 from stillroom.judges.factory import Made, Place, make_judge
 from stillroom.judges.settings import LlmJudgeSettings
 from stillroom.preferences.candidates import Drawn, Gathered, gather
-from stillroom.recipes.candidates_stage import FinishedScorer, policy_of
+from stillroom.recipes.candidates_stage import policy_of
 from stillroom.recipes.distinct import identities
 from stillroom.recipes.judging_stage import judge_all
 from stillroom.recipes.kinds import Loaded
@@ -27,6 +27,7 @@ from stillroom.sampling.ledger import Ledger, request_key, scorer_key
 from stillroom.sampling.printing import Table, Terminal
 from stillroom.sampling.records import Attempt, Messages, Outcome, SamplingParams, StopReason, Task
 from stillroom.sampling.run_async import run_async
+from stillroom.sampling.scorers.none import FinishedScorer
 from stillroom.sampling.teachers.base import Teacher, special_tokens_of
 from stillroom.traces.tasks import load_tasks
 

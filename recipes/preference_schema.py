@@ -115,7 +115,7 @@ class PreferenceRecipe(RecipeBase):
             raise ValueError("evaluate measures a student, but there is none: add one, or drop evaluate")
         if self.student is not None and self.student.learns_from != "pairs":
             raise ValueError(f"student.method is {self.student.method}: pairs are learned with method: dpo")
-        if self.evaluate is not None and not self.tasks.test and not getattr(self.tasks, "test_path", None):
+        if self.evaluate is not None and not self.tasks.holds_out:
             raise ValueError("evaluate needs held-out prompts: say how many in tasks.test")
         if self.tasks.validation:
             raise ValueError("tasks.validation is what a loop chooses by, and pairs have no loop: leave it out")

@@ -17,13 +17,13 @@ from stillroom.recipes.forgetting import forgetting_results, measure_forgetting
 from stillroom.recipes.pairs_stage import Paired
 from stillroom.recipes.preference_schema import PreferenceRecipe
 from stillroom.recipes.preference_writing import AFTER, BEFORE, Measured, Writing
-from stillroom.recipes.schema import ScorerSettings
 from stillroom.recipes.students_stage import STUDENT, train
 from stillroom.sampling.hashing import digest
 from stillroom.sampling.run_async import run_async
 from stillroom.students.evaluate.results import Evaluation, Result, write_eval
 from stillroom.students.methods.dpo import Dpo
 from stillroom.students.methods.registry import StudentSettings
+from stillroom.traces.scorers.answer import AnswerScorerSettings
 from stillroom.traces.tasks import TaskSet
 
 PAIRS_FILE = "held_out_pairs.json"
@@ -63,7 +63,7 @@ def _retention(
     wanted = None if recipe.evaluate is None else recipe.evaluate.forgotten
     if recipe.evaluate is None or wanted is None:
         return Measured([], [], ["what was forgotten is not measured: see evaluate.forgotten"])
-    concurrency, scorer = recipe.evaluate.concurrency, ScorerSettings()
+    concurrency, scorer = recipe.evaluate.concurrency, AnswerScorerSettings()
     found = measure_forgetting(context, wanted, models, student, scorer=scorer, concurrency=concurrency)
     return forgetting_results(found, after=AFTER, before=BEFORE, seed=recipe.seed)
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from stillroom.judges.factory import Made
 from stillroom.judges.records import PairwiseJudge, PointwiseJudge, Rating
 from stillroom.preferences.candidates import same_text
-from stillroom.recipes.candidates_stage import EveryAnswer
 from stillroom.recipes.context import RunContext
 from stillroom.recipes.judging_stage import each_of, open_judge
 from stillroom.recipes.preference_schema import PreferenceEvaluation, PreferenceRecipe
@@ -22,6 +21,7 @@ from stillroom.recipes.sampling_stage import answer, as_teacher, write_answers
 from stillroom.sampling.formatting import duration
 from stillroom.sampling.policy import Fixed
 from stillroom.sampling.records import Attempt, SamplingParams, Task
+from stillroom.sampling.scorers.none import EveryAnswer
 from stillroom.sampling.statistics import Interval, mean_interval, wilson
 from stillroom.students.evaluate.results import Comparison, Result
 from stillroom.students.methods.registry import StudentSettings

@@ -64,6 +64,13 @@ class Progressive(Flow[ProgressiveRecipe]):
         folder.tell(display)
         return run_stages(loaded, folder, display)
 
+    def allow_code(self, loaded: Loaded[ProgressiveRecipe], folder: RunFolder, *, trust: bool) -> None:
+        """As `Flow.allow_code`, for the recipe of every stage."""
+        students = {stage.name: f"(the student of stage {stage.name})" for stage in loaded.recipe.stages}
+        for stage in loaded.recipe.stages:
+            found = _load(loaded, stage, students)
+            folder.allow_code(found.recipe, found.base, trust=trust)
+
 
 def run_stages(loaded: Loaded[ProgressiveRecipe], folder: RunFolder, display: Display) -> ProgressiveResult:
     """All stages. Raises what a run does; RecipeError, before anything is paid for, for a stage that names a student

@@ -48,7 +48,7 @@ from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.students.evaluate.results import Evaluation
 from stillroom.students.lint import LintReport
 from stillroom.students.methods.registry import StudentSettings
-from stillroom.traces.filters import admits_of
+from stillroom.traces.filters import Screen, admits_of
 from stillroom.traces.rows import DATA_FILE
 from stillroom.traces.tasks import TaskSet, load_tasks
 
@@ -150,8 +150,7 @@ def run_traces(context: RunContext, loaded: Loaded[Recipe], *, given: TaskSet | 
     earlier = _earlier(loaded)
     tasks = given or load_tasks(recipe.tasks, base=loaded.base, seed=recipe.seed)
     _report_tasks(context, tasks)
-    for each in recipe.filters:
-        each.start(tasks.held_out)  # refuses what it cannot work with, before anything is paid for
+    Screen(recipe.filters, test=tasks.held_out, base=loaded.base)  # refuses what it cannot work with, before paying
     if recipe.evaluate is not None and recipe.evaluate.forgotten is not None:
         check_forgetting(recipe.evaluate.forgotten, base=loaded.base, seed=recipe.seed)
     _note_start(context, loaded, tasks, teacher.identity)
@@ -183,8 +182,10 @@ def pilot_traces(context: RunContext, loaded: Loaded[Recipe], count: int) -> Pil
     _note_start(context, loaded, tasks, identity_of(recipe.teacher, loaded.base))
 
     async def sampled() -> list[Outcome]:
-        async with open_sampler(context, recipe.teacher, recipe.scorer.make(), who="teacher") as sampler:
-            admits = admits_of(recipe.filters)
+        async with open_sampler(
+            context, recipe.teacher, recipe.scorer.make(context.place()), who="teacher"
+        ) as sampler:
+            admits = admits_of(recipe.filters, context.base)
             found = await sampler.answer(chosen, recipe.keep, label="pilot", ahead=False, admits=admits)
             return found.outcomes
 
@@ -243,10 +244,10 @@ class _Sampled(NamedTuple):
 async def _sample(context: RunContext, recipe: Recipe, tasks: TaskSet, teacher: Teacher) -> _Sampled:
     """Samples the tasks to learn from, and with the same open teacher the held-out ones."""
     held_out = None
-    outcomes = Outcomes(context.ledger, tasks.train, Asked.of(recipe, teacher.identity))
-    scorer = recipe.scorer.make()
+    outcomes = Outcomes(context.ledger, tasks.train, Asked.of(recipe, teacher.identity, context.base))
+    scorer = recipe.scorer.make(context.place())
     async with open_sampler(context, recipe.teacher, scorer, who="teacher", teacher=teacher) as sampler:
-        admits = admits_of(recipe.filters)
+        admits = admits_of(recipe.filters, context.base)
         counts = await sampler.answer_into(tasks.train, recipe.keep, outcomes.add, label="sampling", admits=admits)
         _report_sampling(context, recipe, counts, outcomes)
         if recipe.evaluate is not None and "teacher" in recipe.evaluate.baselines:
@@ -291,7 +292,7 @@ def _distil(
         raise (NothingLeft if outcomes.attempts else TeacherDown)(_nothing_accepted(outcomes))
     folder, display = context.folder, context.display
     folder.tell_lost("rows", display)
-    distilled = distil(recipe, tasks, outcomes, folder, teacher, earlier)
+    distilled = distil(recipe, tasks, outcomes, folder, teacher, earlier, context.base)
     folder.mark("rows", WRITTEN, distilled.folder)
     dropped = ", ".join(f"{c.name} {c.dropped:,}" for c in distilled.counts if c.dropped) or "nothing"
     kept, written = f"{distilled.kept:,} traces kept", f"{distilled.written:,} rows written"

@@ -24,15 +24,18 @@ def run(
     set: Overrides = (),
     out: str | Path | None = None,
     pilot: int | None = None,
+    trust: bool = False,
     display: Display | None = None,
 ) -> Result:
     """Runs a recipe, or goes on with it; what comes back depends on its kind.
 
     `recipe`: a path, or the name of a shipped recipe. `set`: overrides such as "keep.per_task=2". `out`: the run's
     folder, default `runs/<name>`. `pilot`: samples only so many tasks, and forecasts what all will take and bring
-    (recipes of one run of traces only). Raises InputError before anything is paid for, RunError after.
+    (recipes of one run of traces only). `trust`: lets the code run that the recipe names, which is asked for once.
+    Raises InputError before anything is paid for, RunError after.
     """
     loaded, shown = load_any(recipe, set), display or Display()
     name = loaded.recipe.name
     flow, folder = flow_of(loaded.recipe), RunFolder(run_path(out, name), name)
+    flow.allow_code(loaded, folder, trust=trust)
     return flow.run(loaded, folder, shown) if pilot is None else flow.pilot(loaded, folder, shown, pilot)

@@ -5,64 +5,26 @@ Each part is defined in the room that acts on it; here they are only put togethe
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from stillroom.recipes.evaluation_schema import Baseline, EvaluateSettings
 from stillroom.recipes.kinds import RecipeBase, recipe_kinds
 from stillroom.sampling.limits import Limits, Prices
 from stillroom.sampling.policy import Budget, Policy, Until
 from stillroom.sampling.records import SamplingParams
+from stillroom.sampling.scorers.registry import ScorerSettings
 from stillroom.sampling.teachers.settings import TeacherSettings
 from stillroom.students.methods.registry import Student
-from stillroom.traces.answers import AnswerChecker, AnswerScorer
-from stillroom.traces.answers.policies import Policies
 from stillroom.traces.filters import Filters
+from stillroom.traces.scorers.answer import AnswerScorerSettings
 from stillroom.traces.tasks import TaskSettings
-from stillroom.traces.tasks.settings import HubTasks, JsonlTasks
 
 # What a recipe that names no filters gets. They are given as in YAML and validated like it.
 DEFAULT_FILTERS: Any = ("finished", "one_final_answer", "no_repetition", "dedup", {"decontaminate": "test"})
 
 __all__ = ["Baseline", "EvaluateSettings", "Recipe", "ScorerSettings"]
-
-
-class ScorerSettings(BaseModel):
-    """What decides whether an attempt is accepted. `timeout_s` and `memory_mb` bound one check in its worker;
-    `workers` null: one for each core, four at most. `policies`: what is decided by convention."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: Literal["answer"] = "answer"
-    timeout_s: float = Field(default=5.0, gt=0)
-    memory_mb: int = Field(default=2048, ge=256)
-    workers: int | None = Field(default=None, ge=1)
-    policies: Policies = Policies()
-
-    def checker(self) -> AnswerChecker:
-        """The checker, without workers yet; close it."""
-        return AnswerChecker(self.workers, self.timeout_s, self.memory_mb, policies=self.policies)
-
-    def make(self) -> AnswerScorer:
-        """The scorer; close it."""
-        return AnswerScorer(self.checker())
-
-    @property
-    def identity(self) -> str:
-        """The scorer's."""
-        with self.checker() as checker:
-            return AnswerScorer(checker).identity
-
-
-def _holds_out(tasks: TaskSettings) -> bool:
-    """Whether there will be held-out tasks: a number of them, or all of a test source of its own."""
-    match tasks:
-        case JsonlTasks(test=None):
-            return tasks.test_path is not None
-        case HubTasks(test=None):
-            return tasks.test_split is not None
-    return tasks.test != 0
 
 
 @recipe_kinds.register(name="traces")
@@ -74,7 +36,7 @@ class Recipe(RecipeBase):
     seed: int = Field(default=0, ge=0, lt=2**31)
     tasks: TaskSettings
     teacher: TeacherSettings
-    scorer: ScorerSettings = ScorerSettings()
+    scorer: ScorerSettings = AnswerScorerSettings()
     keep: Policy = Until()
     prices: Prices | None = None
     limits: Limits = Limits()
@@ -92,21 +54,32 @@ class Recipe(RecipeBase):
                 f"student.method is {self.student.method}, which learns from pairs, and this recipe makes traces: "
                 "set method: sft, or write a recipe with candidates and pairs"
             )
-        if self.evaluate is not None and not _holds_out(self.tasks):
+        if self.evaluate is not None and not self.tasks.holds_out:
             found = "missing" if self.tasks.test is None else "0"
             raise ValueError(f"evaluate needs held-out tasks, but tasks.test is {found}: say how many to hold out")
         dollars = self.limits.usd is not None or (isinstance(self.keep, Budget) and self.keep.usd is not None)
         if dollars and self.prices is None:
             raise ValueError("a limit in usd needs prices: give prices.prompt and prices.completion, USD per million")
-        if self.tasks.reference is None:
-            raise ValueError("scorer.kind answer needs a reference: name its field in tasks.reference")
+        if self.tasks.reference is None and self.scorer.needs_reference:
+            raise ValueError(f"scorer.kind {self.scorer.kind} needs a reference: name its field in tasks.reference")
+        shortened = self.evaluate is not None and "control_answers" in self.evaluate.baselines
+        if shortened and not isinstance(self.scorer, AnswerScorerSettings):
+            raise ValueError(
+                f"control_answers is trained on answers that the answer checker finds, and scorer.kind is "
+                f"{self.scorer.kind}: drop it from evaluate.baselines"
+            )
         return self
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Its tasks, a recording, and what retention is measured by."""
+        """Its tasks, a recording, code of a scorer, and what retention is measured by."""
         forgotten = None if self.evaluate is None else self.evaluate.forgotten
-        return (*self.tasks.files, *self.teacher.files, *(() if forgotten is None else forgotten.files))
+        return (
+            *self.tasks.files,
+            *self.teacher.files,
+            *self.scorer.files,
+            *(() if forgotten is None else forgotten.files),
+        )
 
     @property
     def greedy(self) -> SamplingParams:

@@ -94,11 +94,13 @@ def calibrate(
     labelled: str | Path | None = None,
     set: Overrides = (),
     out: str | Path | None = None,
+    trust: bool = False,
     display: Display | None = None,
 ) -> Calibrated:
     """Measures the judge of a recipe of preferences on labelled pairs: those of its gate, or `labelled`.
 
-    Its requests are in the run's ledger, so that the run does not pay for them again. Raises RecipeError where the
+    Its requests are in the run's ledger, so that the run does not pay for them again. `trust`: lets the
+    code run that the recipe names. Raises RecipeError where the
     recipe has no judge or no labelled pairs.
     """
     loaded = load_any(recipe, set)
@@ -111,5 +113,6 @@ def calibrate(
     limits = settings if settings is not None else GateSettings()
     run_folder = RunFolder(run_path(out, loaded.recipe.name), loaded.recipe.name)
     preferences = Loaded(loaded.recipe, loaded.base, loaded.path)
+    run_folder.allow_code(preferences.recipe, preferences.base, trust=trust)
     with opened(run_folder, preferences, display or Display()) as context:
         return run_async(calibrated_judge(context, preferences.recipe, load_labelled(path), limits))

@@ -21,7 +21,7 @@ from stillroom.judges.dialogue import JUDGE_PREFIX
 from stillroom.recipes.flow import Plan, Planned, flow_of
 from stillroom.recipes.folder import RunFolder, read_facts
 from stillroom.recipes.kinds import Loaded, RecipeBase
-from stillroom.recipes.loading import load_any
+from stillroom.recipes.loading import Overrides, RecipeLike, load_any
 from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.ledger import Ledger, Salvaged, SpentBy, Totals
 from stillroom.sampling.limits import Prices
@@ -94,7 +94,7 @@ class Status:
 
 @off_the_loop
 def status(
-    folder: str | Path, *, recipe: str | Path | None = None, set: Sequence[str] = (), salvage: bool = False
+    folder: str | Path, *, recipe: RecipeLike | None = None, set: Overrides = (), salvage: bool = False
 ) -> Status:
     """Reads the state of a run, and weighs it against a recipe; of a loop or a chain, that of each of its runs.
 
@@ -176,9 +176,7 @@ def _evaluation(path: Path) -> Evaluation | None:
     return read_eval(path / "eval.json") if (path / "eval.json").is_file() else None
 
 
-def _of_run(
-    path: Path, facts: dict[str, Any], recipe: str | Path | None, set: Sequence[str], salvage: bool
-) -> Status:
+def _of_run(path: Path, facts: dict[str, Any], recipe: RecipeLike | None, set: Overrides, salvage: bool) -> Status:
     salvaged = _salvaged(path, facts) if salvage else None
     with Ledger.read(path) as ledger:
         totals, verdicts, failures = ledger.totals(), ledger.verdict_counts(), ledger.failure_counts()
@@ -212,7 +210,7 @@ def _salvaged(path: Path, facts: dict[str, Any]) -> Salvaged | None:
 
 
 def _plan(
-    folder: Path, facts: dict[str, Any], ledger: Ledger, recipe: str | Path | None, overrides: Sequence[str]
+    folder: Path, facts: dict[str, Any], ledger: Ledger, recipe: RecipeLike | None, overrides: Overrides
 ) -> Planned:
     """The plan. Where nobody asked for one, what keeps it from being made is said, not raised."""
     try:
@@ -228,7 +226,7 @@ def _plan(
         return Planned(None, str(error))
 
 
-def own_recipe(folder: Path, facts: dict[str, Any], overrides: Sequence[str]) -> Loaded[RecipeBase]:
+def own_recipe(folder: Path, facts: dict[str, Any], overrides: Overrides) -> Loaded[RecipeBase]:
     """The recipe that the run was made with, as resolved, with its paths starting where they did."""
     base = (facts.get("recipe") or {}).get("base")
     if base is None:

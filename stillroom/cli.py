@@ -41,6 +41,10 @@ _NOT_OURS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM,
 _TYPERS_CTRL_C = 130
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs.")]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Let the code run that the recipe names; asked for once for each version."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 
 
@@ -77,6 +81,7 @@ def run(
         int | None,
         typer.Option("--pilot", metavar="N", help="Sample only N tasks, and forecast what all will take and bring."),
     ] = None,
+    trust: Trust = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -85,7 +90,7 @@ def run(
     from stillroom.recipes.running import run as run_recipe
     from stillroom.recipes.showing import show
 
-    result = run_recipe(recipe, set=set or (), out=out, pilot=pilot, display=Display(quiet=quiet))
+    result = run_recipe(recipe, set=set or (), out=out, pilot=pilot, trust=trust, display=Display(quiet=quiet))
     _print_json(result.as_dict()) if json else show(result)
 
 
@@ -241,6 +246,7 @@ def evaluate(
             help="Override a key of evaluate, limits or prices: --set evaluate.samples.draws=4",
         ),
     ] = None,
+    trust: Trust = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -249,7 +255,7 @@ def evaluate(
     from stillroom.recipes.evaluating import evaluate as evaluate_run
     from stillroom.recipes.report import show_evaluation
 
-    found = evaluate_run(folder, set=set or (), display=Display(quiet=quiet))
+    found = evaluate_run(folder, set=set or (), trust=trust, display=Display(quiet=quiet))
     _print_json(found.model_dump(mode="json", exclude_none=True)) if json else show_evaluation(found)
 
 
@@ -271,6 +277,7 @@ def judge_calibrate(
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set judge.rubric=helpfulness"),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The run's folder; default runs/NAME.")] = None,
+    trust: Trust = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -279,7 +286,7 @@ def judge_calibrate(
     from stillroom.recipes.preference_report import show_calibrated
     from stillroom.recipes.showing_pairs import calibrate
 
-    found = calibrate(recipe, labelled=labelled, set=set or (), out=out, display=Display(quiet=quiet))
+    found = calibrate(recipe, labelled=labelled, set=set or (), out=out, trust=trust, display=Display(quiet=quiet))
     _print_json(found.as_dict()) if json else show_calibrated(found)
 
 

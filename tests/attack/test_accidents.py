@@ -50,7 +50,8 @@ from stillroom.sampling.records import (
 from stillroom.sampling.retry import RetrySettings
 from stillroom.sampling.scorer import TRIES, Scorer
 from stillroom.sampling.teachers.scripted import ScriptedTeacher
-from stillroom.traces.answers import AnswerChecker, Reason, process
+from stillroom.sampling.workers import process
+from stillroom.traces.answers import AnswerChecker, Reason
 from tests.conftest import ModelServer, command, served_by, sums_until, write_sums
 
 QUIET = Display(quiet=True)
@@ -507,9 +508,9 @@ def test_a_right_answer_is_right_though_its_worker_is_killed(
 def test_a_worker_that_is_killed_while_it_starts_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
     left, started = 2, process.Worker._started
 
-    def killed(worker: process.Worker, memory_mb: int, module: str) -> subprocess.Popen[bytes]:
+    def killed(worker: process.Worker) -> subprocess.Popen[bytes]:
         nonlocal left
-        child = started(worker, memory_mb, module)
+        child = started(worker)
         if left:
             left -= 1
             child.kill()

@@ -22,18 +22,18 @@ from stillroom.recipes.evaluation_schema import Forgetting
 from stillroom.recipes.folder import RunFolder
 from stillroom.recipes.forgetting import Forgotten, check_forgetting, forgetting_results, measure_forgetting
 from stillroom.recipes.loading import load_recipe
-from stillroom.recipes.schema import ScorerSettings
 from stillroom.sampling import models
 from stillroom.sampling.records import Completion, Request, Usage
 from stillroom.sampling.teachers import transformers
 from stillroom.students.evaluate.perplexity import TextLoss
 from stillroom.students.evaluate.results import Result
 from stillroom.students.methods.sft import Sft
+from stillroom.traces.scorers.answer import AnswerScorerSettings
 from tests.conftest import write_sums
 
 AFTER, BEFORE = "student_after", "student_before"
 SPECIAL = ["<|pad|>", "<|end|>"]
-SCORER = ScorerSettings()
+SCORER = AnswerScorerSettings()
 
 
 @dataclass
@@ -116,7 +116,7 @@ def measure(
     who: str = AFTER,
     model: str = "new",
     system: str | None = None,
-    scorer: ScorerSettings = SCORER,
+    scorer: AnswerScorerSettings = SCORER,
 ) -> Forgotten:
     student = Sft(model="m", system=system)
     found = measure_forgetting(context, wanted or settings(), {who: model}, student, scorer=scorer, concurrency=64)
@@ -200,7 +200,10 @@ def _edit_tasks(folder: Path) -> None:
 CHANGES: dict[str, tuple[dict[str, Any], Callable[[Path], object]]] = {
     "model": ({"model": "newer"}, lambda folder: None),
     "system": ({"system": "Be brief."}, lambda folder: None),
-    "scorer": ({"scorer": ScorerSettings.model_validate({"policies": {"rounding": "never"}})}, lambda folder: None),
+    "scorer": (
+        {"scorer": AnswerScorerSettings.model_validate({"policies": {"rounding": "never"}})},
+        lambda folder: None,
+    ),
     "settings": ({"wanted": settings(max_tokens=65)}, lambda folder: None),
     "texts": ({}, lambda folder: write_texts(folder, 5)),
     "tasks": ({}, _edit_tasks),

@@ -20,6 +20,7 @@ from stillroom.recipes.running import run
 from stillroom.recipes.show_lint import show_lint
 from stillroom.sampling.records import Message, State, user
 from stillroom.students.records import Answered
+from stillroom.traces.scorers.answer import AnswerScorerSettings
 from stillroom.traces.tasks import load_tasks
 from tests.conftest import write_sums
 
@@ -110,7 +111,8 @@ def test_another_task_of_the_same_id_is_not_this_one(tmp_path: Path, earlier: tu
     tasks = load_tasks(loaded.recipe.tasks, base=loaded.base, seed=0)
     here = tasks.train[0]
     asked = [(Message("system", "Be brief."), *here.messages), user("What is the capital of France?")]
-    with answers_of(loaded.recipe.model_copy(update={"earlier": earlier}), tasks) as checker:
+    recipe = loaded.recipe.model_copy(update={"earlier": earlier})
+    with answers_of(recipe, AnswerScorerSettings(), tasks) as checker:
         found = checker([Answered(here.id, prompt, f"#### {here.reference}") for prompt in asked])
     assert [verdict and verdict.state for verdict in found] == [State.ACCEPTED, said]
 

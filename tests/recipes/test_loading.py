@@ -87,13 +87,13 @@ def swapped(old: str, new: str) -> str:
             swapped("kind: openai", "kind: opnai"),
             4,
             r"teacher\.kind: there is no 'opnai'; did you mean 'openai'\? "
-            r"expected one of openai, recorded, transformers, vllm",
+            r"expected one of openai, python, recorded, transformers, vllm",
         ),
-        (swapped("  kind: openai\n", ""), 3, r"teacher\.kind: this key is missing: give one of openai, recorded"),
+        (swapped("  kind: openai\n", ""), 3, r"teacher\.kind: this key is missing: give one of openai, python"),
         (
             swapped("source: jsonl", "source: json"),
             2,
-            r"tasks\.source: there is no 'json'; did you mean 'jsonl'\? expected one of hf, jsonl, reasoning_gym",
+            r"tasks\.source: there is no 'json'; did you mean 'jsonl'\? expected one of hf, jsonl, python, reasoning_gym",
         ),
         (swapped("test: 5", "tset: 5"), 2, r"tasks\.tset: unknown key; did you mean 'test'\?"),
         (

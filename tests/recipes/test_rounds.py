@@ -285,7 +285,7 @@ def test_a_level_changes_the_tasks() -> None:
         ({"in_round": {"3": {"teacher": {"kind": "recorded"}}}}, 3, r"teacher.prompt|teacher.path"),
         ({"in_round": {"1": {"filters": [{"max_tokns": 3}]}}}, 1, r"round 1 .*filters"),
         ({"levels": [{"limt": 3}]}, 1, r"round 1 .*tasks.limt \(from loop.levels.1\): unknown key"),
-        ({"levels": [{"source": "gym"}]}, 1, r"tasks \(from loop.levels.1\): .*'gym'"),
+        ({"levels": [{"source": "gym"}]}, 1, r"tasks.source \(from loop.levels.1\): .*'gym'"),
         ({"levels": [{"test": 0}]}, 1, r"evaluate needs held-out tasks"),
     ],
 )

@@ -207,6 +207,115 @@ def test_a_new_module_in_the_package_is_enough(tmp_path: Path) -> None:
     assert done.stdout.strip() == "[Throwaway(name='throwaway', most=5)]", done.stderr
 
 
+ONE_MODULE = {
+    "stillroom.traces.filters": KIND,
+    "stillroom.judges": """
+from typing import Literal
+from stillroom.judges.readability import ReadabilityJudge
+from stillroom.judges.registry import JudgeBase, Made, Place, judges
+
+@judges.register
+class Throwaway(JudgeBase):
+    kind: Literal["throwaway"]
+    def make(self, place: Place) -> Made:
+        return Made(ReadabilityJudge(), None)
+""",
+    "stillroom.sampling.teachers": """
+from typing import Literal
+from stillroom.sampling.teachers.registry import TeacherBase, teachers
+from stillroom.sampling.teachers.scripted import ScriptedTeacher
+
+@teachers.register
+class Throwaway(TeacherBase):
+    kind: Literal["throwaway"]
+    model: str = "echo"
+    concurrency: int = 2
+    def make(self, base):
+        return ScriptedTeacher(lambda request: request.messages[-1].content, identity="echo")
+""",
+    "stillroom.traces.tasks": """
+from typing import Literal
+from stillroom.traces.tasks.records import Row
+from stillroom.traces.tasks.registry import CommonTasks, Source, sources
+
+@sources.register
+class Throwaway(CommonTasks):
+    source: Literal["throwaway"]
+    most: int = 5
+    def open(self, base, seed):
+        return Source([Row(f"row {n}", {"question": f"{n}?", "answer": str(n)}) for n in range(self.most)], None)
+""",
+    "stillroom.sampling.scorers": """
+from typing import Literal
+from stillroom.sampling.scorers.none import FinishedScorer
+from stillroom.sampling.scorers.registry import ScorerBase, scorers
+
+@scorers.register
+class Throwaway(ScorerBase):
+    kind: Literal["throwaway"]
+    def identity(self, base):
+        return FinishedScorer.identity
+    def make(self, place):
+        return FinishedScorer()
+""",
+}
+RECIPE = """
+name: one
+tasks: {source: throwaway, most: 7}
+teacher: {kind: throwaway}
+filters: [throwaway]
+"""
+USE = """
+import asyncio
+from importlib import import_module
+from pathlib import Path
+from pydantic import TypeAdapter
+for package in packages:
+    import_module(package).__path__.append(folder + "/" + package)
+
+from stillroom.judges.registry import JudgeSettings, Place
+from stillroom.recipes.loading import dump, load_recipe
+from stillroom.sampling.core import Core
+from stillroom.sampling.ledger import Ledger
+from stillroom.sampling.scorers import ScorerSettings
+from stillroom.traces.filters import apply_filters
+from stillroom.traces.tasks import load_tasks
+from stillroom.traces.traces import traces_of
+
+async def main():
+    recipe = load_recipe(folder + "/recipe.yaml").recipe
+    assert "kind: throwaway" in dump(recipe)
+    tasks = load_tasks(recipe.tasks, base=Path(folder), seed=0)
+    with Ledger.open(Path(folder) / "ledger.sqlite") as ledger:
+        place = Place(ledger, Path(folder))
+        scorer = TypeAdapter(ScorerSettings).validate_python({"kind": "throwaway"}).make(place)
+        outcomes = []
+        teacher = recipe.teacher.make(Path(folder))
+        core = Core(teacher, scorer, recipe.keep, ledger, sampling=recipe.teacher.sampling, seed=0)
+        await core.run(tasks.train, outcomes.append)
+        judge = TypeAdapter(JudgeSettings).validate_python({"kind": "throwaway"}).make(place)
+        rating = await judge.pointwise.rate(outcomes[0].task, outcomes[0].attempts[0].attempt)
+    kept = apply_filters(traces_of(outcomes, order=tasks.train), recipe.filters, test=()).kept
+    print(len(tasks.train), len(outcomes), len(kept), rating.state)
+
+asyncio.run(main())
+"""
+
+
+def test_each_kind_is_one_module_and_nothing_else(tmp_path: Path) -> None:
+    """From validation to a run. A package's modules are all that lie on its path, so a second folder stands for it."""
+    for package, code in ONE_MODULE.items():
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "throwaway.py").write_text(code)
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    done = python(f"packages, folder = {list(ONE_MODULE)!r}, {str(tmp_path)!r}\n{USE}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-4:] == ["7", "7", "7", "ok"]
+    (tmp_path / "recipe.yaml").write_text(RECIPE.replace("most: 7", "mots: 7"))
+    done = python(f"packages, folder = {list(ONE_MODULE)!r}, {str(tmp_path)!r}\n{USE}")
+    assert "line 3: tasks.mots: unknown key; did you mean 'most'?" in done.stderr
+
+
 def distribution(folder: Path, entry: str) -> None:
     """An installed distribution with one entry point."""
     info = folder / "some_plugin-1.2.dist-info"

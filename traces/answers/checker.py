@@ -20,21 +20,24 @@ import time
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from importlib.metadata import version
 from typing import NamedTuple, Self
 
 from stillroom.errors import InputError, StillroomError
 from stillroom.sampling.records import Verdict
+from stillroom.sampling.workers.pool import Threads, WorkerPool
+from stillroom.sampling.workers.process import Program
 from stillroom.traces.answers.grade import Located, Ruling, also, located, not_restated, rule
 from stillroom.traces.answers.limits import MAX_ANSWER, MAX_TEXT
 from stillroom.traces.answers.policies import Policies
-from stillroom.traces.answers.pool import Result, WorkerPool
 from stillroom.traces.answers.records import Reason, verdict
 
 RULES = "4"
 """Version of the rules: counted up when a verdict can change."""
 PACKAGES = ("sympy", "mpmath")
+MODULE = "stillroom.traces.answers.worker"
+"""What the workers run."""
 DETAIL = 300
 """Characters of an answer that a verdict shows."""
 LONG = 20_000
@@ -63,6 +66,13 @@ class Judged(NamedTuple):
         return verdict(ruling.reason, ruling.detail[:DETAIL], self.seconds)
 
 
+def identity_of(timeout_s: float, memory_mb: int, policies: Policies) -> str:
+    """All that decides a checker's verdict: versions of the rules and packages, changed policies, and the limits."""
+    versions = ",".join([f"rules={RULES}", *(f"{name}={version(name)}" for name in PACKAGES)])
+    limits = f"timeout={timeout_s:g},memory={memory_mb},answer={MAX_ANSWER},text={MAX_TEXT}"
+    return ",".join(filter(None, [f"answer:{versions}", policies.identity(), limits]))
+
+
 class AnswerChecker:
     """Checks answers.
 
@@ -88,17 +98,15 @@ class AnswerChecker:
         _require("memo", memo, 0)
         self.timeout_s, self.memory_mb, self.workers = timeout_s, memory_mb, workers
         self.policies = policies or Policies()
-        self._pool = WorkerPool(workers, memory_mb)
+        self._pool = WorkerPool(Program(MODULE, memory_mb, "the answer checker"), workers)
         self._memo = Memo(memo)
         self._threads = Threads(workers)
         self._finalizer = weakref.finalize(self, self._pool.close)
 
     @functools.cached_property
     def identity(self) -> str:
-        """All that decides a verdict: versions of the rules and packages, changed policies, and the limits."""
-        versions = ",".join([f"rules={RULES}", *(f"{name}={version(name)}" for name in PACKAGES)])
-        limits = f"timeout={self.timeout_s:g},memory={self.memory_mb},answer={MAX_ANSWER},text={MAX_TEXT}"
-        return ",".join(filter(None, [f"answer:{versions}", self.policies.identity(), limits]))
+        """As `identity_of`."""
+        return identity_of(self.timeout_s, self.memory_mb, self.policies)
 
     def warm(self) -> None:
         """Starts all workers now. Raises CheckerError if they cannot be started."""
@@ -177,17 +185,20 @@ class AnswerChecker:
         return found.verdict(self.policies)
 
     def _asked(self, judged: Judged, *, prove: bool) -> Judged:
-        policies = self.policies.changed()
+        job = {"gold": judged.gold, "answer": judged.answer, "policies": self.policies.changed(), "prove": prove}
+        seconds = 0.0
         try:
-            result, spent = self._pool.compare(
-                judged.gold, judged.answer, self.timeout_s, policies=policies, prove=prove
-            )
+            reply, failure, seconds = self._pool.ask(job, self.timeout_s)
         except StillroomError:
             raise
         except Exception as error:  # noqa: BLE001 - as above, where the two are handed over
-            result, spent = Result(Reason.OVER_LIMIT, type(error).__name__), 0.0
-        ruling = Ruling(result.reason, "", result.detail)
-        return judged._replace(ruling=ruling, seconds=judged.seconds + spent)
+            ruling = Ruling(Reason.OVER_LIMIT, "", type(error).__name__)
+        else:
+            if reply is not None:
+                ruling = Ruling(Reason(reply["reason"]), "", reply["detail"])
+            elif failure is not None:
+                ruling = Ruling(Reason(failure.reason), "", failure.detail)
+        return judged._replace(ruling=ruling, seconds=judged.seconds + seconds)
 
     def pids(self) -> list[int]:
         """The worker processes that run now."""
@@ -238,29 +249,6 @@ class Memo:
             self._results[key] = result
             if len(self._results) > self._size:
                 self._results.popitem(last=False)
-
-
-class Threads:
-    """Threads that wait for workers, made when first needed, and anew in a forked child."""
-
-    def __init__(self, count: int) -> None:
-        self._count, self._owner = count, os.getpid()
-        self._lock = threading.Lock()
-        self._executor: ThreadPoolExecutor | None = None
-
-    def get(self) -> ThreadPoolExecutor:
-        """The executor."""
-        if os.getpid() != self._owner:
-            self._lock, self._executor, self._owner = threading.Lock(), None, os.getpid()
-        with self._lock:
-            if self._executor is None:
-                self._executor = ThreadPoolExecutor(self._count, thread_name_prefix="stillroom-answers")
-            return self._executor
-
-    def close(self) -> None:
-        """Waits for what is under way; what has not begun is cancelled."""
-        if self._executor is not None and os.getpid() == self._owner:
-            self._executor.shutdown(wait=True, cancel_futures=True)
 
 
 _shared: AnswerChecker | None = None

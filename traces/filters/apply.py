@@ -22,7 +22,7 @@ from typing import Self
 from stillroom.sampling.draws import Admits
 from stillroom.sampling.records import ScoredAttempt, Task
 from stillroom.sampling.writing import remove, storable
-from stillroom.traces.filters.base import Filter, FilterCount, Filtered, Reject, Stateless, filters
+from stillroom.traces.filters.base import Filter, FilterCount, Filtered, ReadsFiles, Reject, Stateless, filters
 from stillroom.traces.growing import Growing
 from stillroom.traces.trace import Trace
 
@@ -31,12 +31,15 @@ class Screen:
     """Sends traces through the filters in order, one at a time; the first that objects drops it. Holds no trace.
 
     Give the traces by task, then by draw (`traces_in` does): of duplicates the first stays. `test`: the held-out
-    tasks. Raises InputError where a filter cannot work with them.
+    tasks. `base`: relative paths in a filter's settings start there. Raises InputError where a filter cannot work
+    with them.
     """
 
-    def __init__(self, wanted: Sequence[Filter], *, test: Sequence[Task]) -> None:
-        self._names = [each.name for each in wanted]
-        self._checks = [each.start(test) for each in wanted]
+    def __init__(self, wanted: Sequence[Filter], *, test: Sequence[Task], base: Path = Path()) -> None:
+        self._names = [each.label if isinstance(each, ReadsFiles) else each.name for each in wanted]
+        self._checks = [
+            each.start_in(base, test) if isinstance(each, ReadsFiles) else each.start(test) for each in wanted
+        ]
         self._seen, self._dropped = [0] * len(wanted), [0] * len(wanted)
 
     def look(self, trace: Trace) -> Reject | None:
@@ -55,10 +58,11 @@ class Screen:
         return [FilterCount(*each) for each in zip(self._names, self._seen, self._dropped, strict=True)]
 
 
-def admits_of(wanted: Sequence[Filter]) -> Admits:
+def admits_of(wanted: Sequence[Filter], base: Path = Path()) -> Admits:
     """Whether an accepted attempt passes the filters that look at one trace at a time. The others (a duplicate, a
     held-out task) depend on the rest of the data, and are asked when there is some."""
     checks = [each.start(()) for each in wanted if isinstance(each, Stateless)]
+    checks += [each.start_in(base, ()) for each in wanted if isinstance(each, ReadsFiles)]
 
     def admits(task: Task, scored: ScoredAttempt) -> bool:
         trace = Trace(task, scored.attempt, scored.verdict)
@@ -67,12 +71,14 @@ def admits_of(wanted: Sequence[Filter]) -> Admits:
     return admits
 
 
-def apply_filters(traces: Iterable[Trace], wanted: Sequence[Filter], *, test: Sequence[Task]) -> Filtered:
+def apply_filters(
+    traces: Iterable[Trace], wanted: Sequence[Filter], *, test: Sequence[Task], base: Path = Path()
+) -> Filtered:
     """Sends each trace through the filters in order (see `Screen`) and holds what stays and what goes.
 
     The same traces and filters give the same result, and they can be applied again.
     """
-    screen = Screen(wanted, test=test)
+    screen = Screen(wanted, test=test, base=base)
     kept: list[Trace] = []
     rejects: list[Reject] = []
     for trace in traces:
@@ -112,7 +118,8 @@ class RejectFiles:
         files = self._files.values()
         try:
             if kind is None:
-                for name in filters.keys() - self._files.keys():
+                of_python = {path.stem for path in self._folder.glob("python_*.jsonl")}  # one for each function
+                for name in (filters.keys() | of_python) - self._files.keys():
                     remove(self._folder / f"{name}.jsonl")
                 for file in files:
                     file.keep()

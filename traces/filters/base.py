@@ -20,7 +20,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol
+from pathlib import Path
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -49,6 +50,20 @@ class Filter(Protocol):
 
     def start(self, test: Sequence[Task]) -> Check:
         """The check of one run over traces in order. `test`: the held-out tasks, for decontamination."""
+        ...
+
+
+@runtime_checkable
+class ReadsFiles(Protocol):
+    """What a filter has whose settings name a file. There may be several of it, told apart by `label`."""
+
+    @property
+    def label(self) -> str:
+        """What its counts and rejects are kept under: its name, and more."""
+        ...
+
+    def start_in(self, base: Path, test: Sequence[Task]) -> Check:
+        """As `Filter.start`; relative paths start at `base`."""
         ...
 
 

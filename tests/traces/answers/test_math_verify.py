@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from stillroom.errors import CheckerError, InputError, MissingExtra, MissingFile
 from stillroom.sampling.records import State, Verdict
+from stillroom.sampling.workers.process import Worker
 from stillroom.traces.answers import Reason, state_of
 from stillroom.traces.answers.check_file import Row
 from stillroom.traces.answers.math_verify import client
@@ -308,26 +309,32 @@ def test_bare_formulas_are_wrapped_and_nothing_else(text: str, given_to_it: str)
     assert wrapped(text) == given_to_it
 
 
+def only_worker(rival: MathVerify) -> Worker:
+    (worker,) = rival._pool._free.queue
+    assert worker is not None
+    return worker
+
+
 def test_a_process_that_dies_costs_one_pair_and_none_is_left() -> None:
     with MathVerify(workers=1, timeout_s=60, memory_mb=2048) as rival:
         assert rival.verify("1/2", "$0.5$") == Judgement(Theirs.ACCEPTED)
-        (worker,) = rival._all
+        worker = only_worker(rival)
         os.kill(worker.pid, signal.SIGKILL)
         while worker.alive():
             pass
         assert rival.verify("1/2", "$0.5$") == Judgement(Theirs.ACCEPTED)
-        (other,) = rival._all
+        other = only_worker(rival)
         assert other.pid != worker.pid
     assert not other.alive()
     rival.close()
-    with pytest.raises(CheckerError, match="ended"):
+    with pytest.raises(CheckerError, match="closed"):
         rival.verify("1", "1")
 
 
 def test_a_crash_is_an_error_and_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     with MathVerify(workers=1, timeout_s=60, memory_mb=2048) as rival:
         rival.verify("1", "1")
-        (worker,) = rival._all
+        worker = only_worker(rival)
         ask = worker.ask
 
         def killed(job: dict[str, str], limit_s: float) -> dict[str, Any]:

@@ -17,8 +17,10 @@ import pytest
 
 from stillroom.errors import CheckerError, InputError
 from stillroom.sampling.records import State
-from stillroom.traces.answers import AnswerChecker, Reason, check, process
-from stillroom.traces.answers.process import MODULE, environment
+from stillroom.sampling.workers.process import environment
+from stillroom.traces.answers import AnswerChecker, Reason, check
+from stillroom.traces.answers import checker as checker_module
+from stillroom.traces.answers.checker import MODULE
 
 HANG = ("gamma(x+1)", r"\boxed{x*gamma(x)}")
 """The same, and short; but a worker looks at it for hours."""
@@ -224,7 +226,7 @@ print(status, checker.check("x+1", "1+x").reason, checker.pids() == mine)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other platforms do not limit the address space")
 def test_memory_is_limited() -> None:
-    code = "from stillroom.traces.answers.worker import limit_resources; limit_resources(512); bytearray(1 << 30)"
+    code = "from stillroom.sampling.workers.child import limit_resources; limit_resources(512); bytearray(1 << 30)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=False
     )
@@ -233,15 +235,15 @@ def test_memory_is_limited() -> None:
 
 def test_what_a_worker_prints_is_not_taken_for_a_reply() -> None:
     code = (
-        "import sys; from stillroom.traces.answers import worker; stream = worker.private_output();"
-        "print('{}', flush=True); worker.write(stream, {'said': '\\ud800\\n\\0'})"
+        "import sys; from stillroom.sampling.workers import child; stream = child.private_output();"
+        "print('{}', flush=True); child.write(stream, {'said': '\\ud800\\n\\0'})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment(), check=True)
     assert done.stdout == b'{"said": "\\ud800\\n\\u0000"}\n'
 
 
 def test_workers_that_cannot_start_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "MODULE", "stillroom.no_such_module")
+    monkeypatch.setattr(checker_module, "MODULE", "stillroom.no_such_module")
     with AnswerChecker() as checker, pytest.raises(CheckerError, match="no_such_module"):
         checker.check(*PAIR)
     monkeypatch.setattr(sys, "executable", "/no/such/python")

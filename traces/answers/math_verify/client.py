@@ -10,15 +10,15 @@ process is an error. Neither is a verdict of Math-Verify.
 from __future__ import annotations
 
 import importlib.util
-import queue
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from enum import StrEnum
 from typing import Any, NamedTuple, Self
 
-from stillroom.errors import CheckerError, MissingExtra
-from stillroom.traces.answers.process import Worker, WorkerDied, WorkerTimeout
+from stillroom.errors import MissingExtra
+from stillroom.sampling.workers.pool import TIMEOUT, WorkerPool
+from stillroom.sampling.workers.process import Program
 
 MODULE = "stillroom.traces.answers.math_verify.worker"
 EXTRA = "math-verify"
@@ -78,13 +78,10 @@ class MathVerify:
         for module, package in PACKAGES.items():
             if importlib.util.find_spec(module) is None:
                 raise MissingExtra("the comparison with Math-Verify", package, EXTRA)
-        self._timeout_s, self._memory_mb, self._closed = timeout_s, memory_mb, False
+        self._timeout_s = timeout_s
         self._ahead = 64 * workers
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="stillroom-rival")
-        self._free: queue.LifoQueue[Worker | None] = queue.LifoQueue()
-        self._all: set[Worker] = set()
-        for _ in range(workers):
-            self._free.put(None)
+        self._pool = WorkerPool(Program(MODULE, memory_mb, "the comparison with Math-Verify"), workers)
 
     def stream(self, pairs: Iterable[tuple[str, str]]) -> Iterator[Judgement]:
         """Verdicts in the order of the pairs (gold, answer), with a bounded number of pairs in memory."""
@@ -114,49 +111,17 @@ class MathVerify:
         return Facts(**{**reply, "gold": Side(**reply["gold"]), "answer": Side(**reply["answer"])})
 
     def _ask(self, task: str, gold: str, answer: str) -> dict[str, Any]:
-        """The reply, or {"error": why, "late": whether for time}. A process that gave none is killed."""
-        worker, sound = self._take(), False
-        try:
-            reply = worker.ask({"task": task, "gold": gold, "answer": answer}, self._timeout_s)
-            sound = "error" not in reply
-            return reply if sound else {**reply, "late": False}
-        except WorkerTimeout as late:
-            return {"error": str(late), "late": True}
-        except WorkerDied as death:
-            return {"error": str(death), "late": False}
-        finally:
-            self._give_back(worker, sound=sound)
-
-    def _take(self) -> Worker:
-        place = self._free.get()
-        try:
-            if self._closed:
-                raise CheckerError("the comparison with Math-Verify has ended")
-            if place is not None and not place.alive():
-                self._all.discard(place)
-                place.kill()
-                place = None
-            worker = place or Worker(self._memory_mb, MODULE)
-        except BaseException:
-            self._free.put(None)
-            raise
-        self._all.add(worker)
-        return worker
-
-    def _give_back(self, worker: Worker, *, sound: bool) -> None:
-        if not sound:
-            self._all.discard(worker)
-            worker.kill()
-        self._free.put(worker if sound else None)
+        """The reply, or {"error": why, "late": whether for time}."""
+        asked = self._pool.ask({"task": task, "gold": gold, "answer": answer}, self._timeout_s)
+        if asked.failure is not None:
+            return {"error": asked.failure.detail, "late": asked.failure.reason == TIMEOUT}
+        reply = asked.reply or {}
+        return {**reply, "late": False} if "error" in reply else reply
 
     def close(self) -> None:
         """Ends the processes and waits for them. What is under way gets no verdict. Safe to call twice."""
-        self._closed = True
-        for worker in tuple(self._all):
-            worker.kill()
+        self._pool.close()
         self._threads.shutdown(wait=True, cancel_futures=True)
-        for worker in self._all:  # one that was just starting
-            worker.kill()
 
     def __enter__(self) -> Self:
         return self

@@ -13,27 +13,13 @@ It compares nothing itself, and what it reports is what Math-Verify says of its 
 from __future__ import annotations
 
 import importlib
-import json
 import logging
-import os
-import queue
 import re
-import signal
 import sys
-import threading
 from dataclasses import replace
 from typing import Any
 
-from stillroom.traces.answers.worker import (
-    GRACE_S,
-    START_S,
-    limit_resources,
-    private_output,
-    read_jobs,
-    set_alarm,
-    silence,
-    write,
-)
+from stillroom.sampling.workers.child import CannotStart, Reply, serve
 
 SHOWN = 2000
 """Characters of a reading that are reported."""
@@ -156,41 +142,25 @@ class Driver:
             return None
 
 
-def answer(driver: Driver, line: bytes) -> tuple[dict[str, Any], bool]:
-    """Does one job. Returns the reply, and whether this process can be trusted with another."""
-    job = json.loads(line)
-    set_alarm(float(job["limit_s"]) + GRACE_S)
-    try:
-        do = driver.explain if job["task"] == "explain" else driver.verify
-        return do(job["gold"], job["answer"]), True
-    except (MemoryError, RecursionError) as error:
-        return {"error": type(error).__name__}, False
-    finally:
-        set_alarm(0)
-
-
 def main() -> int:
     """Serves until the input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the owner, which then decides
-    set_alarm(START_S + GRACE_S)
-    stream = private_output()
-    jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    try:
-        driver = Driver()
-    except ImportError as missing:
-        write(stream, {"error": f"{missing.name} is missing: pip install 'stillroom[math-verify]'"})
-        return 1
-    driver.verify("$1$", "The answer is $\\frac{2}{2}$.")  # the first parse loads the grammar
-    set_alarm(0)
-    silence(2)  # until here it told the owner why a start failed
-    limit_resources(int(sys.argv[1]))
-    threading.Thread(target=read_jobs, args=(jobs,), daemon=True).start()
-    write(stream, {"ready": True})
-    sound = True
-    while sound:
-        reply, sound = answer(driver, jobs.get())
-        write(stream, reply)
-    os._exit(0)
+    drivers: list[Driver] = []
+
+    def warm() -> None:
+        try:
+            drivers.append(Driver())
+        except ImportError as missing:
+            raise CannotStart(f"{missing.name} is missing: pip install 'stillroom[math-verify]'") from None
+        drivers[0].verify("$1$", "The answer is $\\frac{2}{2}$.")  # the first parse loads the grammar
+
+    def answer(job: dict[str, Any]) -> Reply:
+        do = drivers[0].explain if job["task"] == "explain" else drivers[0].verify
+        try:
+            return Reply(do(job["gold"], job["answer"]))
+        except (MemoryError, RecursionError) as error:
+            return Reply({"error": type(error).__name__}, sound=False)
+
+    return serve(warm, answer, memory_mb=int(sys.argv[1]))
 
 
 if __name__ == "__main__":

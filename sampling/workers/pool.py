@@ -3,8 +3,8 @@
 Workers start when first needed, or with `warm()`. Any number of threads may ask; each waits for a free worker, and
 its time limit starts when it has one. What a worker was asked that somebody killed is asked of another, a few times.
 
-    with WorkerPool(workers=2, memory_mb=2048) as pool:
-        pool.compare("2x", "x+x", limit_s=5.0)   # Timed(Result(Reason.EQUAL), 0.004)
+    with WorkerPool(program, workers=2) as pool:
+        pool.ask({"gold": "2x", "answer": "x+x", "policies": {}, "prove": True}, limit_s=5.0).reply
 """
 
 from __future__ import annotations
@@ -15,40 +15,43 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from stillroom.errors import CheckerError
-from stillroom.traces.answers.process import Worker, WorkerDied, WorkerTimeout
-from stillroom.traces.answers.records import Reason
+from stillroom.sampling.workers.process import Program, Worker, WorkerDied, WorkerTimeout
 
 AGAIN = 2
 """How often a question, or the start of a worker, is tried again where somebody killed the worker."""
 
-
-class Result(NamedTuple):
-    """What a worker says. `detail`: what decided, or stood in the way."""
-
-    reason: Reason
-    detail: str = ""
+TIMEOUT: Literal["timeout"] = "timeout"
+OVER_LIMIT: Literal["over_limit"] = "over_limit"
 
 
-class Timed(NamedTuple):
-    """What a worker says, and the seconds it took: without the wait for a free worker."""
+class Failure(NamedTuple):
+    """Why there is no reply. `timeout`: the limit passed, or the worker was killed from outside; `over_limit`: it
+    crashed. `detail`: in words."""
 
-    result: Result
+    reason: Literal["timeout", "over_limit"]
+    detail: str
+
+
+class Asked(NamedTuple):
+    """What came of a question: a reply or a failure, and the seconds it took without the wait for a free worker."""
+
+    reply: dict[str, Any] | None
+    failure: Failure | None
     seconds: float
 
 
 class WorkerPool:
-    """Workers that compare formulas.
+    """Workers of one program.
 
-    `workers`: processes at most. `memory_mb`: the address space of each, where the platform can limit it.
-    Raises CheckerError when a worker cannot be started.
+    `workers`: processes at most. Raises CheckerError when a worker cannot be started.
     """
 
-    def __init__(self, workers: int, memory_mb: int) -> None:
+    def __init__(self, program: Program, workers: int) -> None:
         self.workers = workers
-        self._memory_mb = memory_mb
+        self._program = program
         self._reset()
 
     def _reset(self) -> None:
@@ -67,29 +70,32 @@ class WorkerPool:
             worker.forget()
         self._reset()
 
-    def compare(
-        self, gold: str, answer: str, limit_s: float, *, policies: dict[str, str] | None = None, prove: bool = True
-    ) -> Timed:
-        """Compares two answers within a limit, with a proof of what agrees wherever it was tried, or only with a
-        closer look at it. Never raises for what they say."""
-        job = {"gold": gold, "answer": answer, "policies": policies or {}, "prove": prove}
+    def ask(self, job: dict[str, Any], limit_s: float) -> Asked:
+        """Asks a worker within a limit. Never raises for what becomes of the question."""
         for left in reversed(range(1 + AGAIN)):
             worker, sound = self._take(), False
             start = time.perf_counter()
+            reply, failure = None, None
             try:
                 reply = worker.ask(job, limit_s)
-                result, sound = Result(Reason(reply["reason"]), reply["detail"]), True
+                sound = not reply.pop("last", False)
             except WorkerTimeout as late:
-                result = Result(Reason.TIMEOUT, str(late))
+                failure = Failure(TIMEOUT, str(late))
             except WorkerDied as death:
                 if death.from_outside and left and not self._closed:
                     continue
-                result = _died(death)
+                failure = _died(death)
             finally:  # after Ctrl-C too, the worker is in the middle of something and cannot be asked again
                 seconds = time.perf_counter() - start
                 self._give_back(worker, sound=sound)
-            return Timed(result, seconds)
+            return Asked(reply, failure, seconds)
         raise AssertionError("unreachable: the last try returns")
+
+    def hello(self) -> dict[str, Any]:
+        """What a worker tells once it has started. Raises what starting one does."""
+        worker = self._take()
+        self._give_back(worker, sound=True)
+        return worker.hello
 
     def _take(self) -> Worker:
         """A living worker, which may have to be started."""
@@ -111,9 +117,9 @@ class WorkerPool:
     def _start(self) -> Worker:
         for left in reversed(range(1 + AGAIN)):
             if self._closed:
-                raise CheckerError("the answer checker is closed: make a new one")
+                raise CheckerError(f"{self._program.what} is closed: make a new one")
             try:
-                return Worker(self._memory_mb)
+                return Worker(self._program)
             except CheckerError as error:
                 died = error.__cause__
                 if not (left and isinstance(died, WorkerDied) and died.from_outside):
@@ -162,8 +168,31 @@ class WorkerPool:
         self.close()
 
 
-def _died(death: WorkerDied) -> Result:
+def _died(death: WorkerDied) -> Failure:
     """A worker that was killed had no time to answer; one that crashed had met something too large."""
     if death.from_outside or death.signal_number == getattr(signal, "SIGALRM", None):  # the kernel's own alarm
-        return Result(Reason.TIMEOUT, f"the worker was killed (signal {death.signal_number})")
-    return Result(Reason.OVER_LIMIT, str(death))
+        return Failure(TIMEOUT, f"the worker was killed (signal {death.signal_number})")
+    return Failure(OVER_LIMIT, str(death))
+
+
+class Threads:
+    """Threads that wait for workers, made when first needed, and anew in a forked child."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self._owner = count, os.getpid()
+        self._lock = threading.Lock()
+        self._executor: ThreadPoolExecutor | None = None
+
+    def get(self) -> ThreadPoolExecutor:
+        """The executor."""
+        if os.getpid() != self._owner:
+            self._lock, self._executor, self._owner = threading.Lock(), None, os.getpid()
+        with self._lock:
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(self._count, thread_name_prefix="stillroom-workers")
+            return self._executor
+
+    def close(self) -> None:
+        """Waits for what is under way; what has not begun is cancelled."""
+        if self._executor is not None and os.getpid() == self._owner:
+            self._executor.shutdown(wait=True, cancel_futures=True)

@@ -4,7 +4,7 @@ A worker is started with `subprocess`, not `multiprocessing`: `spawn` would impo
 `fork` with threads is unsafe. It gets the owner's import path and no more: no shell, a fixed hash seed, one thread.
 A thread per worker reads its replies, so that waiting with a limit works on every platform.
 
-    worker = Worker(memory_mb=2048)
+    worker = Worker(Program("stillroom.traces.answers.worker", memory_mb=2048, what="the answer checker"))
     worker.ask({"gold": "2x", "answer": "x+x", "policies": {}, "prove": True}, limit_s=5.0)
     # {"reason": "equal", "detail": "x+x"}
     worker.kill()
@@ -21,16 +21,32 @@ import subprocess
 import sys
 import tempfile
 import threading
+from dataclasses import dataclass
 from typing import IO, Any, cast
 
-from stillroom.errors import CheckerError
-from stillroom.traces.answers.worker import START_S
-
-MODULE = "stillroom.traces.answers.worker"
-
+from stillroom.errors import CheckerError, StillroomError
+from stillroom.sampling.workers import leftovers
+from stillroom.sampling.workers.child import START_S
 
 _KEPT = frozenset({"PATH", "HOME", "LANG", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "PYTHONHOME", "VIRTUAL_ENV"})
 _KEPT_PREFIXES = ("LC_", "LD_", "DYLD_")
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a worker runs.
+
+    `module`: run as `python -m MODULE MEMORY_MB ARGUMENTS`; it calls `child.serve`. `memory_mb`: its address space.
+    `what`: who needs the worker, in messages. `refused`: the error for what the worker itself says it cannot start
+    for. `is_code_of_the_user`: it gets the owner's whole environment, and what it has started is killed with it.
+    """
+
+    module: str
+    memory_mb: int
+    what: str
+    arguments: tuple[str, ...] = ()
+    refused: type[StillroomError] = CheckerError
+    is_code_of_the_user: bool = False
 
 
 class WorkerTimeout(Exception):
@@ -56,35 +72,30 @@ class WorkerDied(Exception):
         return self.signal_number in FROM_OUTSIDE
 
 
-def environment() -> dict[str, str]:
-    """The worker's environment: the owner's import path, what makes verdicts the same everywhere, and no keys."""
+def environment(*, whole: bool = False) -> dict[str, str]:
+    """The worker's environment: the owner's import path, what makes verdicts the same everywhere, and no keys unless
+    it is to be the `whole` one."""
     path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
-    kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
+    kept = {
+        name: value for name, value in os.environ.items() if whole or name in _KEPT or name.startswith(_KEPT_PREFIXES)
+    }
     ours = {"PYTHONPATH": path, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     return {**kept, **ours}
-
-
-def _scratch() -> IO[bytes]:
-    try:
-        return tempfile.TemporaryFile()  # closed by kill()
-    except OSError as error:
-        raise CheckerError(
-            f"the answer checker cannot start a worker: no temporary file can be made: {error}"
-        ) from error
 
 
 class Worker:
     """A started worker. One question at a time; not thread-safe by itself.
 
-    `module`: what the process runs, if not the checker's own worker; it speaks the same protocol.
-    Raises CheckerError where no worker can be started, with the reason.
+    Raises CheckerError where no worker can be started, with the reason, and the program's own error for what it says.
     """
 
-    def __init__(self, memory_mb: int, module: str | None = None) -> None:
-        self._errors = _scratch()
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._mark = leftovers.new_mark()
+        self._errors = self._scratch()
         self._replies: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._process = self._started(memory_mb, module or MODULE)
-        self._reader = threading.Thread(target=self._read, name="stillroom-answers", daemon=True)
+        self._process = self._started()
+        self._reader = threading.Thread(target=self._read, name="stillroom-worker", daemon=True)
         self._reader.start()
         try:
             self._greet()
@@ -97,22 +108,31 @@ class Worker:
         """The process id."""
         return self._process.pid
 
-    def _started(self, memory_mb: int, module: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-P", "-m", module, str(memory_mb)]
+    def _scratch(self) -> IO[bytes]:
+        try:
+            return tempfile.TemporaryFile()  # closed by kill()
+        except OSError as error:
+            raise CheckerError(
+                f"{self._program.what} cannot start a worker: no temporary file can be made: {error}"
+            ) from error
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        program = self._program
+        command = [sys.executable, "-P", "-m", program.module, str(program.memory_mb), *program.arguments]
+        marked = leftovers.marked(self._mark) if program.is_code_of_the_user else {}
         try:
             return subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
-                env=environment(),
+                env=environment(whole=program.is_code_of_the_user) | marked,
                 bufsize=0,
+                start_new_session=program.is_code_of_the_user,  # so that its children can be killed with it
             )
         except (OSError, TypeError) as error:  # TypeError: sys.executable is None in an embedded interpreter
             self._errors.close()
-            raise CheckerError(
-                f"the answer checker cannot start a worker with {sys.executable!r}: {error}"
-            ) from error
+            raise CheckerError(f"{program.what} cannot start a worker with {sys.executable!r}: {error}") from error
 
     def _read(self) -> None:
         """Passes on each reply; None when the process has closed its output."""
@@ -125,13 +145,13 @@ class Worker:
     def _greet(self) -> None:
         """Waits until the worker is ready."""
         try:
-            hello = self._reply(START_S)
+            self.hello = self._reply(START_S)
         except (WorkerTimeout, WorkerDied) as error:
             raise CheckerError(
-                f"an answer worker did not start ({error or 'no sign of life'}): {self._last_words()}"
+                f"a worker of {self._program.what} did not start ({error or 'no sign of life'}): {self._last_words()}"
             ) from error
-        if "error" in hello:
-            raise CheckerError(f"an answer worker did not start: {hello['error']}")
+        if "error" in self.hello:
+            raise self._program.refused(f"{self._program.what} cannot be used: {self.hello['error']}")
 
     def _last_words(self) -> str:
         """The last line that a failed start wrote."""
@@ -164,12 +184,16 @@ class Worker:
 
     def kill(self) -> None:
         """Ends the process and frees all that belongs to it; no zombie stays. Safe to call twice."""
+        if self._program.is_code_of_the_user:
+            leftovers.kill_group(self._process.pid, running=self.alive())
         self._process.kill()
         self._process.wait()
+        if self._program.is_code_of_the_user:
+            leftovers.kill_marked(self._mark)
         if self._process.stdin is not None:
             self._process.stdin.close()
         if self._reader.is_alive():
-            self._reader.join()
+            self._reader.join(timeout=5)  # a process that it left behind, and that was not found, may hold the pipe
         self._errors.close()
 
     def forget(self) -> None:

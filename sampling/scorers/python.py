@@ -1,0 +1,105 @@
+"""`kind: python`: a function of the user's as the scorer.
+
+    scorer: {kind: python, path: "mine.py:score", accept: 0.5, strict: true}
+
+    def score(task, attempt, strict=False) -> bool | float | Verdict: ...     # or async def
+
+True and False accept and reject; a number is accepted from `accept` up. What the function raises, what takes too long
+or returns something else leaves the attempt unscored, with the line and the reason. An answer that was cut off,
+withheld or is empty is unscored without asking it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from stillroom.sampling.place import Place
+from stillroom.sampling.plugins import ERROR, Hosted, PythonCode, Returned
+from stillroom.sampling.records import Attempt, State, Task, Verdict
+from stillroom.sampling.scorer import Scorer
+from stillroom.sampling.scorers.none import unfinished
+from stillroom.sampling.scorers.registry import ScorerBase, scorers
+from stillroom.sampling.workers.pool import OVER_LIMIT, TIMEOUT
+
+GOOD, BAD = "good", "bad"
+
+
+class PythonScorer:
+    """Scores with a function. `accept`: the least number that is accepted; None: it gives no numbers."""
+
+    def __init__(self, function: Hosted, identity: str, accept: float | None) -> None:
+        self._function, self._identity, self._accept = function, identity, accept
+
+    @property
+    def identity(self) -> str:
+        """The function's file and settings."""
+        return self._identity
+
+    @property
+    def accidents(self) -> frozenset[str]:
+        """What may end well the next time: it ran into a limit, or raised."""
+        return frozenset({TIMEOUT, OVER_LIMIT, ERROR})
+
+    async def score(self, task: Task, attempt: Attempt) -> Verdict:
+        """The verdict of the function. Never raises for what it does."""
+        early = unfinished(attempt)
+        if early is not None:
+            return early
+        returned = await self._function.acall(task, attempt)
+        return replace(self._verdict(returned), seconds=returned.seconds)
+
+    async def close(self) -> None:
+        """Ends the workers. Safe to call twice."""
+        self._function.close()
+
+    def _verdict(self, returned: Returned) -> Verdict:
+        value = returned.value
+        if returned.failed:
+            return Verdict(State.UNSCORED, returned.reason, detail=returned.detail)
+        if returned.verdict is not None:
+            return returned.verdict
+        if isinstance(value, bool):
+            return Verdict(State.ACCEPTED, GOOD) if value else Verdict(State.REJECTED, BAD)
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            return _unscored(f"it returned {value!r:.100}, expected True, False, a number or a Verdict")
+        if self._accept is None:
+            return _unscored(f"it returned the number {value:g}: say in scorer.accept from where on it is good")
+        state, reason = (State.ACCEPTED, GOOD) if value >= self._accept else (State.REJECTED, BAD)
+        return Verdict(state, reason, float(value))
+
+
+def _unscored(detail: str) -> Verdict:
+    return Verdict(State.UNSCORED, ERROR, detail=detail)
+
+
+@scorers.register
+class PythonScorerSettings(ScorerBase, PythonCode):
+    """A function of the user's (see `PythonCode`). `accept`: the least number that is accepted, for a function that
+    returns numbers. `workers`: processes for a function that is not async; null: one for each core, four at most."""
+
+    given: ClassVar[tuple[str, ...]] = ("task", "attempt")
+
+    kind: Literal["python"]
+    accept: float | None = None
+    workers: int | None = Field(default=None, ge=1)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The function's file."""
+        return (self.file_part,)
+
+    def identity(self, base: Path) -> str:
+        """As `ScorerBase.identity`."""
+        return self.identity_at(base, accept=self.accept, timeout_s=self.timeout_s, memory_mb=self.memory_mb)
+
+    def make(self, place: Place) -> Scorer:
+        """As `ScorerBase.make`."""
+        workers = self.workers or min(4, os.cpu_count() or 1)
+        function = self.hosted(place.base, "scorer", workers=workers)
+        return PythonScorer(function, self.identity(place.base), self.accept)

@@ -1,0 +1,64 @@
+"""Kills the processes that code of the user's has started and left running.
+
+A worker leads a session of its own, so most of what it starts is in its process group and dies with that. What has
+left the group (a daemon, a child with a session of its own) is found on Linux by a mark that every process inherits
+in its environment; elsewhere it is not found.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+VARIABLE = "STILLROOM_WORKER"
+"""The environment variable that holds a worker's mark."""
+
+
+def new_mark() -> str:
+    """A mark that no other worker has."""
+    return secrets.token_hex(16)
+
+
+def marked(mark: str) -> dict[str, str]:
+    """What a worker's environment holds for that."""
+    return {VARIABLE: mark}
+
+
+def kill_group(leader: int, *, running: bool) -> None:
+    """Kills the process group that a worker leads. Nothing is done once the leader is gone and waited for: its number
+    may be another's by then."""
+    if running and hasattr(os, "killpg"):
+        try:
+            os.killpg(leader, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            return
+
+
+def kill_marked(mark: str, *, but: int = 0) -> int:
+    """Kills every process with the mark in its environment, until none is left; says how many there were. `but`: one
+    that lives on."""
+    killed: set[int] = set()
+    for _ in range(20):  # what is being started while we look is found the next time
+        found = set(_with_mark(mark)) - {but, os.getpid()}
+        for pid in found:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                continue
+        if found <= killed:
+            break
+        killed |= found
+    return len(killed)
+
+
+def _with_mark(mark: str) -> Iterator[int]:
+    wanted = f"{VARIABLE}={mark}".encode()
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if wanted in entry.read_bytes().split(b"\0"):
+                yield int(entry.parent.name)
+        except OSError:  # it has ended, or belongs to another user
+            continue

@@ -1,0 +1,60 @@
+"""`python`: a function of the user's as a filter.
+
+    filters: [finished, {python: "mine.py:keep"}, {python: {path: "mine.py:short", most: 200}}]
+
+    def keep(trace) -> bool | str: ...     # True keeps; False, or the reason as a text, drops
+
+What the function raises, or does not end in time, drops the trace with the reason `error` or `timeout`: a trace that
+nobody could look at is not one to learn from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from stillroom.sampling.plugins import ERROR, PythonCode
+from stillroom.sampling.records import Task
+from stillroom.traces.filters.base import Check, FilterSettings, Finding, filters
+from stillroom.traces.trace import Trace
+
+DROPPED = "dropped"
+
+
+@filters.register
+class PythonFilter(FilterSettings, PythonCode):
+    """A function of the user's (see `PythonCode`). Reasons: its own texts, dropped, error, timeout, over_limit."""
+
+    short: ClassVar[str | None] = "path"
+    given: ClassVar[tuple[str, ...]] = ("trace",)
+    may_be: ClassVar[frozenset[str]] = frozenset({"plain"})
+
+    name: Literal["python"] = "python"
+
+    @property
+    def label(self) -> str:
+        """What its counts and rejects are kept under: there may be several."""
+        return f"python_{self.function_part}"
+
+    def start(self, test: Sequence[Task]) -> Check:
+        """As `start_in` the current folder."""
+        return self.start_in(Path(), test)
+
+    def start_in(self, base: Path, test: Sequence[Task]) -> Check:
+        """The check. It raises InputError for code that nobody has agreed to."""
+        function = self.hosted(base, "filters.python")
+
+        def check(trace: Trace) -> Finding | None:
+            returned = function.call(trace)
+            if returned.failed:
+                return Finding(returned.reason, returned.detail)
+            if returned.value is True:
+                return None
+            if returned.value is False:
+                return Finding(DROPPED, f"{self.function_part} returned False")
+            if isinstance(returned.value, str):
+                return Finding(" ".join(returned.value.split())[:80] or DROPPED, "")
+            return Finding(ERROR, f"it returned {returned.value!r:.100}, expected True, False or a reason")
+
+        return check

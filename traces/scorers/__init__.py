@@ -1,0 +1,1 @@
+"""Scorers of the first path: those that need the rooms above the core."""
