@@ -191,8 +191,8 @@ class Hosted:
         except CheckerError as error:
             if isinstance(error.__cause__, WorkerDied | WorkerTimeout):  # while it was imported
                 raise RecipeError(
-                    f"{self.code.said} cannot be used: importing it hangs or crashes: {error}"
-                ) from None
+                    f"{self.code.said} cannot be used: importing it crashes or hangs: {error}"
+                ) from error
             raise
         if kind not in self._settings.may_be:
             wanted = {"plain": "an async function: write `async def", "async": "a plain function: write `def"}[kind]

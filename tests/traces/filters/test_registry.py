@@ -26,6 +26,7 @@ ALL: list[Any] = [
     {"decontaminate": "test"},
     {"not_refused": ["no"]},
     {"one_language": None},
+    {"python": "mine.py:keep"},
 ]
 
 
