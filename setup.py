@@ -6,6 +6,17 @@ packages named `traces` or `judges` would overwrite other distributions of those
 
 from setuptools import find_packages, setup
 
-ROOMS = ["sampling", "traces", "judges", "preferences", "students", "recipes"]
+ROOMS = [
+    "common",
+    "sampling",
+    "traces",
+    "judges",
+    "preferences",
+    "students",
+    "evaluation",
+    "report",
+    "pipeline",
+    "recipes",
+]
 nested = [f"stillroom.{p}" for room in ROOMS for p in find_packages(include=[room, f"{room}.*"])]
-setup(packages=["stillroom", *nested], package_dir={f"stillroom.{r}": r for r in ROOMS})
+setup(packages=["stillroom", "stillroom.cli", *nested], package_dir={f"stillroom.{r}": r for r in ROOMS})

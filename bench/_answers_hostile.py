@@ -15,7 +15,7 @@ from typing import NamedTuple
 from bench._answers_pairs import Row, read_rows
 from bench._answers_report import NONE, Report, progress
 from bench._answers_sides import MEMORY_LIMIT_MB, OURS, THEIRS, TIME_LIMIT_S, Guard, Guarded
-from stillroom.sampling.records import State
+from stillroom.common.records import State
 
 SLOW_S = 3.0
 

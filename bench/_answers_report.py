@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from bench._answers_pairs import Row
-from stillroom.sampling.records import State, Verdict
+from stillroom.common.records import State, Verdict
 
 NONE = "–"
 """What stands in the table where nothing was measured."""

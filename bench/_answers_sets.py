@@ -21,7 +21,7 @@ from typing import Any
 from bench._answers_pairs import Row, read_rows
 from bench._answers_report import NONE, Report, errors, progress
 from bench._answers_sides import THEIRS, TIME_LIMIT_S, Guard, Guarded, wrapped
-from stillroom.sampling.records import Verdict
+from stillroom.common.records import Verdict
 from stillroom.traces.answers import AnswerChecker
 from stillroom.traces.answers.policies import Policies
 

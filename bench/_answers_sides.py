@@ -21,8 +21,8 @@ from multiprocessing.connection import Connection
 from typing import NamedTuple, Self
 
 from bench._answers_pairs import Row
+from stillroom.common.records import State, Verdict
 from stillroom.errors import RunError
-from stillroom.sampling.records import State, Verdict
 from stillroom.traces.answers import AnswerChecker
 
 OURS, THEIRS = "ours", "Math-Verify"

@@ -23,7 +23,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from bench._answers_pairs import Row, speed_rows
 from bench._answers_report import NONE, Report, errors, progress
 from bench._answers_sides import OURS, THEIRS, WARM_UP, as_verdict, warmed_math_verify, wrapped
-from stillroom.sampling.records import Verdict
+from stillroom.common.records import Verdict
 from stillroom.traces.answers import AnswerChecker
 
 COLD = "ours, cold"

@@ -20,11 +20,11 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from bench._core_side import Options, finish, options
 from bench._core_work import RUN_SEED, problems, tasks
+from stillroom.common.records import Completion, Outcome, Request, SamplingParams, Usage
 from stillroom.sampling.core import Core
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.policy import Fixed, Until
-from stillroom.sampling.records import Completion, Outcome, Request, SamplingParams, Usage
-from stillroom.sampling.teachers.openai import OpenAITeacher
+from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 from stillroom.traces.answers.scorer import AnswerScorer
 
 

@@ -20,7 +20,7 @@ import httpx
 
 from bench._core_side import Options, finish, options
 from bench._core_work import RUN_SEED, problems, question, task_id
-from stillroom.sampling.hashing import draw_seed
+from stillroom.common.hashing import draw_seed
 
 RETRIES = 6
 

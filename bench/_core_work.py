@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from stillroom.sampling.hashing import draw_seed
-from stillroom.sampling.records import Task, user
+from stillroom.common.hashing import draw_seed
+from stillroom.common.records import Task, user
 
 RUN_SEED = 7
 COLUMNS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")

@@ -27,7 +27,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from bench._core_side import Ended, Server, facts, run, server
 from bench._core_work import RUN_SEED, Load, latencies_s, makespan, task_id
-from stillroom.sampling.hashing import draw_seed
+from stillroom.common.hashing import draw_seed
 from stillroom.sampling.ledger import Ledger
 
 ASKED = {

@@ -22,10 +22,7 @@ from typing import IO, Any, NamedTuple
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from bench._core_side import facts, peak_mb
-from stillroom.sampling.core import Core
-from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.policy import Until
-from stillroom.sampling.records import (
+from stillroom.common.records import (
     Attempt,
     Completion,
     Outcome,
@@ -37,6 +34,9 @@ from stillroom.sampling.records import (
     Verdict,
     user,
 )
+from stillroom.sampling.core import Core
+from stillroom.sampling.ledger import Ledger
+from stillroom.sampling.policy import Until
 
 EVERY = 50_000
 MB = 1e6

@@ -26,10 +26,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from stillroom.sampling.core import Core
-from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.policy import Fixed, Policy, Until
-from stillroom.sampling.records import (
+from stillroom.common.records import (
     Attempt,
     Completion,
     Outcome,
@@ -41,6 +38,9 @@ from stillroom.sampling.records import (
     Verdict,
     user,
 )
+from stillroom.sampling.core import Core
+from stillroom.sampling.ledger import Ledger
+from stillroom.sampling.policy import Fixed, Policy, Until
 
 K, CAP, SLOTS, TASKS = 4, 16, 64, 4_000
 TOKENS_PER_S = 50.0

@@ -30,13 +30,13 @@ from typing import Any, NamedTuple
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from bench._core_side import facts
-from stillroom.sampling import models
+from stillroom.common.models import resolve as models
+from stillroom.common.records import Attempt, Request, SamplingParams, State, Task, Usage, Verdict, user
 from stillroom.sampling.core import Core
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.policy import Fixed
-from stillroom.sampling.records import Attempt, Request, SamplingParams, State, Task, Usage, Verdict, user
-from stillroom.sampling.teachers import vllm as ours
 from stillroom.sampling.teachers.chat import encode_chat
+from stillroom.sampling.teachers.vllm import teacher as ours
 
 TEMPERATURE = 0.8
 WARM = 8

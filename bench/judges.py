@@ -48,13 +48,13 @@ from typing import NamedTuple
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
+from stillroom.common.hashing import digest
+from stillroom.common.records import Attempt, Task, user
+from stillroom.common.stats.intervals import Interval, wilson
 from stillroom.judges.jury import Jury
 from stillroom.judges.records import JudgeState, PairwiseJudge, PointwiseJudge
 from stillroom.judges.scripted import Noise, ScriptedJudge
 from stillroom.judges.tournament import tournament
-from stillroom.sampling.hashing import digest
-from stillroom.sampling.records import Attempt, Task, user
-from stillroom.sampling.statistics import Interval, wilson
 
 TASKS, CANDIDATES = 2_000, 4
 PEOPLE = 0.81

@@ -17,12 +17,12 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
-from stillroom.sampling import models
-from stillroom.sampling.records import Message, Request, SamplingParams, Usage
+from stillroom.common.models import resolve as models
+from stillroom.common.records import Message, Request, SamplingParams, Usage
 from stillroom.sampling.teachers.base import Teacher
 from stillroom.sampling.teachers.chat import encode_chat
-from stillroom.sampling.teachers.transformers import TransformersTeacher
-from stillroom.sampling.teachers.vllm import VllmTeacher
+from stillroom.sampling.teachers.transformers.teacher import TransformersTeacher
+from stillroom.sampling.teachers.vllm.teacher import VllmTeacher
 
 DRAWS = 4
 

@@ -26,11 +26,11 @@ from unittest.mock import patch
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from bench._core_side import facts, peak_mb
-from stillroom.recipes import runner
-from stillroom.recipes.display import Display
-from stillroom.recipes.running import run
+from stillroom.common.records import Completion, Request, Usage
+from stillroom.pipeline.flows import traces as runner
+from stillroom.pipeline.flows.run import run
+from stillroom.pipeline.run.progress import Display
 from stillroom.sampling.counts import Counts
-from stillroom.sampling.records import Completion, Request, Usage
 
 MB = 1e6
 SHARES = (0.25, 0.5, 0.75, 1.0)

@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from bench._core_side import facts
-from stillroom.sampling.teachers._vllm_guard import descendants, running
+from stillroom.sampling.teachers.vllm.watchdog import descendants, running
 
 SLOTS = 4
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -192,7 +192,7 @@ def make_model(folder: Path) -> Path:
     import torch
     from tokenizers import decoders, models, pre_tokenizers
 
-    from stillroom.sampling.models import quiet_transformers
+    from stillroom.common.models.resolve import quiet_transformers
 
     special = ["<|im_end|>", "<|im_start|>"]
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())

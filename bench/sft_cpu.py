@@ -19,14 +19,14 @@ from typing import Any, NamedTuple
 
 import torch
 
-from stillroom.sampling.models import load_model, load_tokenizer, pick_dtype
-from stillroom.students import trainer as trainers
-from stillroom.students.encoding import Encoded, encode_rows, prepare_tokenizer
+from stillroom.common.models.resolve import load_model, load_tokenizer, pick_dtype
+from stillroom.students.data.encode import Encoded, encode_rows, prepare_tokenizer
+from stillroom.students.data.rows import Row, read_rows, with_system
+from stillroom.students.methods import trainer as trainers
+from stillroom.students.methods.quiet import quiet_training
 from stillroom.students.methods.registry import LoraSettings
 from stillroom.students.methods.sft import Sft
-from stillroom.students.quiet import quiet_training
 from stillroom.students.records import Plan
-from stillroom.students.rows import Row, read_rows, with_system
 
 MODEL = "embedded:smollm2-135m-instruct"
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")

@@ -26,10 +26,10 @@ from dataclasses import dataclass
 from math import isnan
 from typing import Any, Literal, NamedTuple
 
+from stillroom.common.stats.bootstrap import bootstrap
+from stillroom.common.stats.intervals import Interval, clustered_share, wilson
 from stillroom.judges.human_labels import LabelledPair
 from stillroom.judges.records import FAILURES, OrderVerdict, Preference, Rating
-from stillroom.sampling.bootstrap import bootstrap
-from stillroom.sampling.statistics import Interval, clustered_share, wilson
 
 Said = Literal["a", "b", "tie"]
 Place = Literal["first", "second", "tie"]

@@ -15,6 +15,7 @@ from typing import Literal, cast
 
 from pydantic import BaseModel, ConfigDict
 
+from stillroom.common.stats.intervals import Interval
 from stillroom.errors import InputError
 from stillroom.judges import agreement, failures
 from stillroom.judges.agreement import JudgedPair
@@ -22,7 +23,6 @@ from stillroom.judges.failures import FailureReport
 from stillroom.judges.human_labels import LabelledPair
 from stillroom.judges.pairwise import together
 from stillroom.judges.records import PairwiseJudge, PointwiseJudge
-from stillroom.sampling.statistics import Interval
 
 Kind = Literal["pairwise", "pointwise"]
 _UNORDERED = "the judge rates one answer at a time: P(first) and consistency do not apply"

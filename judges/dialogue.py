@@ -19,11 +19,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
+from stillroom.common.hashing import digest
+from stillroom.common.records import Attempt, Messages, SamplingParams
 from stillroom.errors import RequestFailed
 from stillroom.judges.prompts import repair_prompt
 from stillroom.judges.records import JudgeState
-from stillroom.sampling.hashing import digest
-from stillroom.sampling.records import Attempt, Messages, SamplingParams
 
 TOP_LOGPROBS = 20
 JUDGE_PREFIX = "judge-"

@@ -27,7 +27,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from stillroom.sampling.records import TokenChoice
+from stillroom.common.records import TokenChoice
 
 LEAST_MASS = 0.5
 """Probability on the scale's labels, below which what they say is not what the judge would say."""

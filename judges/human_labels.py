@@ -20,8 +20,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from stillroom.common.records import Attempt, Task, user
 from stillroom.errors import InputError, MissingFile
-from stillroom.sampling.records import Attempt, Task, user
 
 Label = Literal["a", "b", "tie"]
 _SHOWN = 10  # bad rows named in one message

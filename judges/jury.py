@@ -21,6 +21,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
+from stillroom.common.records import Attempt, Task
 from stillroom.errors import InputError
 from stillroom.judges.pairwise import together
 from stillroom.judges.records import (
@@ -33,7 +34,6 @@ from stillroom.judges.records import (
     Rating,
 )
 from stillroom.judges.registry import JudgeBase, Made, Place, judges
-from stillroom.sampling.records import Attempt, Task
 
 How = Literal["mean", "majority"]
 

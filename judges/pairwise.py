@@ -18,6 +18,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Literal, TypeVar
 
+from stillroom.common.hashing import digest
+from stillroom.common.records import Attempt, Task
 from stillroom.judges.dialogue import Asks, Dialogue, Question, Said
 from stillroom.judges.prompts import VERSION as PROMPTS
 from stillroom.judges.prompts import Form, pairwise_prompt, repair_form, winner_schema
@@ -25,8 +27,6 @@ from stillroom.judges.reading import VERSION as READING
 from stillroom.judges.reading import Winner, read_winner
 from stillroom.judges.records import FAILURES, JudgeState, OrderVerdict, Preference
 from stillroom.judges.rubric import Rubric
-from stillroom.sampling.hashing import digest
-from stillroom.sampling.records import Attempt, Task
 
 T = TypeVar("T")
 SAME = OrderVerdict(JudgeState.TIE, None, detail="the two are the same text: nobody was asked")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from stillroom.common.records import Attempt, Task
 from stillroom.judges.dialogue import Asks, Dialogue, Question, Said
 from stillroom.judges.expected_score import expected_rating
 from stillroom.judges.prompts import VERSION as PROMPTS
@@ -28,7 +29,6 @@ from stillroom.judges.reading import VERSION as READING
 from stillroom.judges.reading import Ratings, read_ratings
 from stillroom.judges.records import JudgeState, Rating
 from stillroom.judges.rubric import Rubric
-from stillroom.sampling.records import Attempt, Task
 
 
 class _Scored(NamedTuple):

@@ -16,12 +16,12 @@ import re
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
+from stillroom.common.hashing import digest
+from stillroom.common.records import Attempt, Message, Messages, Task, user
 from stillroom.errors import TaskError
 from stillroom.judges.reading import Wanted
 from stillroom.judges.rubric import Rubric
 from stillroom.judges.sanitise import plain_tokens, sanitise
-from stillroom.sampling.hashing import digest
-from stillroom.sampling.records import Attempt, Message, Messages, Task, user
 
 VERSION = 1  # part of a judge's identity: raise it with every change of the wording
 

@@ -15,14 +15,14 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
+from stillroom.common.hashing import digest
+from stillroom.common.records import Attempt, Completion, Request, SamplingParams, Task, Usage, user
 from stillroom.errors import RequestFailed
 from stillroom.judges.dialogue import JUDGE_PREFIX
 from stillroom.judges.records import JudgeState, Rating
 from stillroom.judges.registry import JudgeBase, Made, Place, judges
 from stillroom.sampling.asking import Asker
-from stillroom.sampling.hashing import digest
 from stillroom.sampling.plugins import Hosted, PythonCode
-from stillroom.sampling.records import Attempt, Completion, Request, SamplingParams, Task, Usage, user
 
 DECLINED = "declined"
 

@@ -24,10 +24,10 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
-from stillroom.judges.prose import prose
+from stillroom.common.prose import prose
+from stillroom.common.records import Attempt, Task
 from stillroom.judges.records import JudgeState, Rating
 from stillroom.judges.registry import JudgeBase, Made, Place, judges
-from stillroom.sampling.records import Attempt, Task
 
 VERSION = 1
 SCALE = (0.0, 100.0)

@@ -21,8 +21,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+from stillroom.common.refusals import is_refusal
 from stillroom.judges.records import JudgeState
-from stillroom.sampling.refusals import is_refusal
 
 VERSION = 1  # part of a judge's identity: raise it when a text could be read differently
 JSON_LIMIT = 100_000  # characters; a longer text is no verdict in JSON

@@ -21,13 +21,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from stillroom.common.records import Attempt, Task
 from stillroom.errors import InputError, MissingFile
 from stillroom.judges.human_labels import LabelledPair, load_labelled
 from stillroom.judges.llmbar import PARSER, SCALE, read_order, read_rating
 from stillroom.judges.pairwise import both_orders
 from stillroom.judges.records import JudgeState, OrderVerdict, Preference, Rating
 from stillroom.judges.registry import JudgeBase, Made, Name, Place, judges
-from stillroom.sampling.records import Attempt, Task
 
 
 class Completion(NamedTuple):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, Protocol
 
-from stillroom.sampling.records import Attempt, Task
+from stillroom.common.records import Attempt, Task
 
 
 class JudgeState(StrEnum):

@@ -17,10 +17,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Literal
 
-from stillroom.judges.prose import MAX_CHARS
+from stillroom.common.prose import MAX_CHARS
+from stillroom.common.records import Attempt, Task
 from stillroom.judges.records import JudgeState, Rating
 from stillroom.judges.registry import JudgeBase, Made, Place, judges
-from stillroom.sampling.records import Attempt, Task
 
 VERSION = 1
 SCALE = (0.0, 100.0)

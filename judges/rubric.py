@@ -30,8 +30,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
+from stillroom.common.hashing import digest
 from stillroom.errors import InputError, MissingFile
-from stillroom.sampling.hashing import digest
 
 ENDINGS = (".yaml", ".yml")
 HIGHEST = 10

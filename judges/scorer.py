@@ -12,9 +12,9 @@ from __future__ import annotations
 import json
 import time
 
+from stillroom.common.records import Attempt, State, Task, Verdict
 from stillroom.errors import InputError
 from stillroom.judges.records import FAILURES, JudgeState, PointwiseJudge, Rating
-from stillroom.sampling.records import Attempt, State, Task, Verdict
 
 GOOD, BELOW, CUT_OFF, EMPTY = "good", "below", "answer_cut_off", "answer_empty"
 REASONS = frozenset({GOOD, BELOW, CUT_OFF, EMPTY}) | {state.value for state in FAILURES}

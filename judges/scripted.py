@@ -22,12 +22,12 @@ from typing import Literal
 
 from pydantic import Field
 
+from stillroom.common.hashing import digest
+from stillroom.common.records import Attempt, Task
 from stillroom.errors import InputError
 from stillroom.judges.pairwise import both_orders, one_order, shows_second_first
 from stillroom.judges.records import JudgeState, OrderVerdict, Preference, Rating
 from stillroom.judges.registry import JudgeBase, Made, Place, judges
-from stillroom.sampling.hashing import digest
-from stillroom.sampling.records import Attempt, Task
 
 VERSION = 1
 _NORMAL = NormalDist()

@@ -40,12 +40,12 @@ from typing import Literal, NamedTuple
 import yaml
 from pydantic import Field
 
+from stillroom.common.hashing import digest
+from stillroom.common.prose import Prose, prose, ramp
+from stillroom.common.records import Attempt, Task
 from stillroom.errors import InputError
-from stillroom.judges.prose import Prose, prose, ramp
 from stillroom.judges.records import JudgeState, Rating
 from stillroom.judges.registry import JudgeBase, Made, Place, judges
-from stillroom.sampling.hashing import digest
-from stillroom.sampling.records import Attempt, Task
 
 VERSION = 1
 SCALE = (1.0, 5.0)

@@ -18,10 +18,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from stillroom.common.hashing import digest
+from stillroom.common.records import Attempt, Task
 from stillroom.judges.pairwise import together
 from stillroom.judges.records import JudgeState, PairwiseJudge, Preference
-from stillroom.sampling.hashing import digest
-from stillroom.sampling.records import Attempt, Task
 
 FAILURES_TO_LEAVE = 2
 

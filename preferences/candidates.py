@@ -21,10 +21,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from stillroom.common.records import Attempt, Outcome, ScoredAttempt, Task, Verdict
+from stillroom.common.thinking import CLOSE, OPEN, split_thinking
 from stillroom.errors import InputError
 from stillroom.preferences.records import Candidate, Judged, LeftOut, Slate
-from stillroom.sampling.records import Attempt, Outcome, ScoredAttempt, Task, Verdict
-from stillroom.sampling.thinking import CLOSE, OPEN, split_thinking
 
 # Of ChatML, Llama 2 and 3, Gemma, Phi, Mistral, Cohere, and the end of GPT-2's documents.
 TEMPLATE_TOKEN = re.compile(

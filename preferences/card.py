@@ -11,14 +11,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from stillroom.common.dataset_card import front_matter, one_line, plain, table
+from stillroom.common.stats.intervals import Interval
 from stillroom.judges.calibrate import Calibration
 from stillroom.preferences.audit import Audit
 from stillroom.preferences.lengths import report
 from stillroom.preferences.pairs import BuiltCounts
 from stillroom.preferences.records import Pair
 from stillroom.preferences.settings import PairSettings
-from stillroom.sampling.cards import front_matter, one_line, plain, table
-from stillroom.sampling.statistics import Interval
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stillroom.common.stats.intervals import Interval, wilson
 from stillroom.preferences.lengths import length
 from stillroom.preferences.records import Judged, Slate
-from stillroom.sampling.statistics import Interval, wilson
 
 TERCILES = ("short", "middle", "long")
 

@@ -22,8 +22,8 @@ from math import fsum, log, sqrt
 from statistics import variance
 from typing import Any, NamedTuple
 
+from stillroom.common.stats.intervals import Interval, mean_interval, wilson
 from stillroom.preferences.records import Pair
-from stillroom.sampling.statistics import Interval, mean_interval, wilson
 
 
 def length(text: str) -> int:

@@ -29,6 +29,8 @@ from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from typing import Any, NamedTuple
 
+from stillroom.common.hashing import digest
+from stillroom.common.prompt import Prompt
 from stillroom.errors import InputError
 from stillroom.preferences.candidates import same_text
 from stillroom.preferences.failures import FailureReport, failures
@@ -36,8 +38,6 @@ from stillroom.preferences.lengths import Fit, LengthReport, fit, length, matche
 from stillroom.preferences.records import Judged, LeftOut, Pair, Slate
 from stillroom.preferences.settings import PairSettings
 from stillroom.preferences.strategies import Answers, Entry, Proposal, Rules, gaps, quantile, rank
-from stillroom.sampling.hashing import digest
-from stillroom.sampling.prompt import Prompt
 
 
 @dataclass(frozen=True, slots=True)

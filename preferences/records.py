@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from stillroom.common.records import Attempt, Messages, Task
 from stillroom.judges.records import FAILURES, JudgeState
-from stillroom.sampling.records import Attempt, Messages, Task
 
 
 @dataclass(frozen=True, slots=True)

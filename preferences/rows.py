@@ -18,12 +18,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
+from stillroom.common.files import remove, replaced, storable, write_parquet
+from stillroom.common.hashing import digest
 from stillroom.errors import InputError, RunError
 from stillroom.preferences.audit.items import asked_in
 from stillroom.preferences.candidates import same_text
 from stillroom.preferences.records import Pair
-from stillroom.sampling.hashing import digest
-from stillroom.sampling.writing import remove, replaced, storable, write_parquet
 
 if TYPE_CHECKING:
     from stillroom.preferences.card import DpoCardFacts

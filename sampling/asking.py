@@ -14,12 +14,12 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from stillroom.common.records import Attempt, Messages, Request, SamplingParams
 from stillroom.errors import InputError, Interrupted, RequestFailed, RunError
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.ledger import Ledger, request_key
 from stillroom.sampling.limits import Meter
-from stillroom.sampling.records import Attempt, Messages, Request, SamplingParams
-from stillroom.sampling.requesting import Requests
+from stillroom.sampling.requests import Requests
 from stillroom.sampling.retry import RetrySettings
 from stillroom.sampling.teachers.base import CountsTokens, OutOfAttempts, Teacher, special_tokens_of
 

@@ -20,6 +20,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, partial
 
+from stillroom.common.prompt import Prompt
+from stillroom.common.records import Outcome, SamplingParams, StopReason, Task
 from stillroom.errors import Interrupted, LedgerError, RunError
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.drawing import Drawing
@@ -27,10 +29,8 @@ from stillroom.sampling.draws import Admits, TaskDraws
 from stillroom.sampling.ledger import Ledger, Recorded, Spent, request_key, scorer_key
 from stillroom.sampling.limits import Meter, Prices
 from stillroom.sampling.policy import Budget, Policy
-from stillroom.sampling.prompt import Prompt
-from stillroom.sampling.records import Outcome, SamplingParams, StopReason, Task
 from stillroom.sampling.retry import RetrySettings
-from stillroom.sampling.scorer import Scorer, worth_another_try
+from stillroom.sampling.scorers.base import Scorer, worth_another_try
 from stillroom.sampling.teachers.base import Teacher
 
 # Answered attempts that wait for their scorer, per slot, before drawing pauses.

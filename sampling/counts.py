@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass, field
 
-from stillroom.sampling.records import Outcome, State
+from stillroom.common.records import Outcome, State
 
 
 @dataclass(slots=True)

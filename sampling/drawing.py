@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from stillroom.common.records import Attempt, SamplingParams, ScoredAttempt, State, Verdict
 from stillroom.errors import RequestFailed, StillroomError
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.draws import TaskDraws
 from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.records import Attempt, SamplingParams, ScoredAttempt, State, Verdict
-from stillroom.sampling.requesting import Answered, Requests
+from stillroom.sampling.requests import Answered, Requests
 from stillroom.sampling.retry import RetrySettings
-from stillroom.sampling.scorer import Scorer
+from stillroom.sampling.scorers.base import Scorer
 from stillroom.sampling.teachers.base import OutOfAttempts, Teacher
 
 OVER_LIMIT = "over_limit"

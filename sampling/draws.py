@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Set
 
+from stillroom.common.records import Messages, Outcome, ScoredAttempt, State, StopReason, Task
 from stillroom.sampling.ledger import Recorded
 from stillroom.sampling.policy import Policy, Tally
-from stillroom.sampling.records import Messages, Outcome, ScoredAttempt, State, StopReason, Task
 
 Admits = Callable[[Task, ScoredAttempt], bool]
 """Whether an accepted attempt at a task may be kept."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from stillroom.sampling.records import Verdict
+from stillroom.common.records import Verdict
 
 Function = Callable[..., Any]
 

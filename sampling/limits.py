@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from stillroom.common.formatting import money
 from stillroom.sampling.counts import Counts
-from stillroom.sampling.formatting import money
 
 
 class Prices(BaseModel):

@@ -30,13 +30,13 @@ from typing import Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from stillroom.common.hashing import digest
+from stillroom.common.quiet_output import quiet
+from stillroom.common.records import State, Verdict
+from stillroom.common.secret_names import names_a_secret, secrets_in
+from stillroom.common.secrets import keep_key, looks_random, named
 from stillroom.errors import CheckerError, InputError, MissingFile, RecipeError, StillroomError
 from stillroom.sampling.functions import Function, Unusable, load, plain, sha256_of, where_raised
-from stillroom.sampling.hashing import digest
-from stillroom.sampling.quiet_output import quiet
-from stillroom.sampling.records import State, Verdict
-from stillroom.sampling.secret_names import names_a_secret, secrets_in
-from stillroom.sampling.secrets import keep_key, looks_random, named
 from stillroom.sampling.workers.pool import OVER_LIMIT, TIMEOUT, Threads, WorkerPool
 from stillroom.sampling.workers.process import Program, WorkerDied, WorkerTimeout
 

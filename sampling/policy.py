@@ -22,8 +22,8 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from stillroom.sampling.records import State, StopReason
-from stillroom.sampling.registry import Registry
+from stillroom.common.records import State, StopReason
+from stillroom.common.registry import Registry
 
 # Weight of the run's pass rate in a task's posterior, in draws. Small: tasks differ a lot.
 PRIOR_STRENGTH = 2.0

@@ -7,7 +7,7 @@ import sys
 import typer
 from typer.cli import get_docs_for_click
 
-from stillroom.cli import app
+from stillroom.cli.app import app
 
 
 def text() -> str:

@@ -16,23 +16,23 @@ from typing import TYPE_CHECKING, Any
 from stillroom.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from stillroom.recipes.attempts import attempts as attempts
-    from stillroom.recipes.evaluating import evaluate as evaluate
-    from stillroom.recipes.linting import lint as lint
-    from stillroom.recipes.running import run as run
-    from stillroom.recipes.showing_pairs import audit as audit
-    from stillroom.recipes.showing_pairs import calibrate as calibrate
-    from stillroom.recipes.status import status as status
+    from stillroom.pipeline.flows.audit import audit as audit
+    from stillroom.pipeline.flows.audit import calibrate as calibrate
+    from stillroom.pipeline.flows.evaluate import evaluate as evaluate
+    from stillroom.pipeline.flows.run import run as run
+    from stillroom.pipeline.planning.attempts import attempts as attempts
+    from stillroom.pipeline.planning.status import status as status
+    from stillroom.pipeline.stages.lint import lint as lint
     from stillroom.traces.answers import check_file as check
 
 _CALLS = {
-    "run": ("stillroom.recipes.running", "run"),
-    "status": ("stillroom.recipes.status", "status"),
-    "attempts": ("stillroom.recipes.attempts", "attempts"),
-    "evaluate": ("stillroom.recipes.evaluating", "evaluate"),
-    "lint": ("stillroom.recipes.linting", "lint"),
-    "audit": ("stillroom.recipes.showing_pairs", "audit"),
-    "calibrate": ("stillroom.recipes.showing_pairs", "calibrate"),
+    "run": ("stillroom.pipeline.flows.run", "run"),
+    "status": ("stillroom.pipeline.planning.status", "status"),
+    "attempts": ("stillroom.pipeline.planning.attempts", "attempts"),
+    "evaluate": ("stillroom.pipeline.flows.evaluate", "evaluate"),
+    "lint": ("stillroom.pipeline.stages.lint", "lint"),
+    "audit": ("stillroom.pipeline.flows.audit", "audit"),
+    "calibrate": ("stillroom.pipeline.flows.audit", "calibrate"),
     "check": ("stillroom.traces.answers", "check_file"),
 }
 __all__ = ["attempts", "audit", "calibrate", "check", "evaluate", "lint", "run", "status"]

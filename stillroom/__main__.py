@@ -3,7 +3,7 @@
 import os
 
 try:
-    from stillroom.cli import main
+    from stillroom.cli.app import main
 except KeyboardInterrupt:  # before there is anything to tell
     os._exit(1)
 

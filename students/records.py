@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from stillroom.sampling.records import Messages, Verdict
+from stillroom.common.records import Messages, Verdict
 
 REASONS = {
     "too_long": "longer than max_length",

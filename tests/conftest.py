@@ -17,7 +17,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from stillroom.sampling import secrets
+from stillroom.common import secrets
 from tests import tiny as tiny
 
 Body = dict[str, Any]

@@ -349,8 +349,8 @@ def test_a_reader_that_goes_away_is_no_mistake(done: Path, asked: str) -> None:
 
 _INTERRUPTED = """
 import signal, sys
-from stillroom import cli
-from stillroom.recipes import linting
+from stillroom.cli import app as cli
+from stillroom.pipeline.stages import lint as linting
 linting.lint = lambda *args, **options: signal.raise_signal(signal.SIGINT)
 sys.argv = ["stillroom", "lint", "quickstart"]
 cli.main()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stillroom.recipes.loading import dump, load_any, load_recipe, shipped
-from stillroom.recipes.schema import Recipe
+from stillroom.pipeline.config.load import dump, load_any, load_recipe, shipped
+from stillroom.pipeline.config.recipe import Recipe
 
 ROOT = Path(__file__).parent.parent
 

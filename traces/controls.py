@@ -15,9 +15,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from stillroom.sampling.hashing import digest
-from stillroom.sampling.records import Outcome, State
-from stillroom.sampling.thinking import split_thinking
+from stillroom.common.hashing import digest
+from stillroom.common.records import Outcome, State
+from stillroom.common.thinking import split_thinking
 from stillroom.traces.answers.extract import find_answer
 from stillroom.traces.trace import Trace, traces_in
 

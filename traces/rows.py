@@ -17,12 +17,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
+from stillroom.common.files import replaced, storable
+from stillroom.common.growing import ParquetRows
+from stillroom.common.records import Message
+from stillroom.common.thinking import CLOSE, OPEN
 from stillroom.errors import NothingLeft
-from stillroom.sampling.records import Message
-from stillroom.sampling.thinking import CLOSE, OPEN
-from stillroom.sampling.writing import replaced, storable
 from stillroom.traces.card import CardFacts, card_text
-from stillroom.traces.growing import ParquetRows
 from stillroom.traces.trace import Trace
 
 DATA_FILE = "train.parquet"

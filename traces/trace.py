@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from stillroom.sampling.records import Attempt, Messages, Outcome, ScoredAttempt, State, Task, Verdict
-from stillroom.sampling.thinking import CLOSE, OPEN, split_thinking
+from stillroom.common.records import Attempt, Messages, Outcome, ScoredAttempt, State, Task, Verdict
+from stillroom.common.thinking import CLOSE, OPEN, split_thinking
 
 Which = Literal["kept", "accepted", "all"]
 
@@ -59,7 +59,7 @@ def asked(messages: Messages) -> str:
 def parts(attempt: Attempt) -> Parts:
     """Tells thinking from answer.
 
-    >>> from stillroom.sampling.records import Attempt
+    >>> from stillroom.common.records import Attempt
     >>> parts(Attempt("t", 0, "<think>2 and 2</think>4", None, "stop", 1, 9, None, 0.1, "m"))
     Parts(reasoning='2 and 2', answer='4')
     """

@@ -20,6 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stillroom.common.files import replaced, storable
+from stillroom.common.records import Messages
+from stillroom.common.stats.intervals import Interval
 from stillroom.errors import AuditFailed
 from stillroom.preferences.audit import checks
 from stillroom.preferences.audit.findings import Finding, meanings
@@ -28,12 +31,9 @@ from stillroom.preferences.failures import FailureReport, failures
 from stillroom.preferences.lengths import LengthReport, report_of
 from stillroom.preferences.records import LeftOut, Pair, Slate
 from stillroom.preferences.settings import AuditSettings
-from stillroom.sampling.records import Messages
-from stillroom.sampling.statistics import Interval
-from stillroom.sampling.writing import replaced, storable
 
 if TYPE_CHECKING:
-    from stillroom.sampling.printing import Table
+    from stillroom.common.printing import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Audit:
 
     def table(self, *, passed: bool = True) -> Table:
         """For a terminal. `passed`: also the checks that found nothing wrong."""
-        from stillroom.sampling.printing import Table
+        from stillroom.common.printing import Table
 
         table = Table("", "check", "found", "limit", "what to do", title=f"Audit of {self.pairs:,} pairs")
         for found in self.findings:

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from stillroom.common.records import Messages
+from stillroom.common.refusals import is_refusal
+from stillroom.common.similarity import NearIndex, jaccard, shingles
+from stillroom.common.stats.intervals import Interval, wilson
 from stillroom.preferences.audit.findings import Finding
 from stillroom.preferences.audit.items import Item, asked_in
 from stillroom.preferences.candidates import TEMPLATE_TOKEN, same_text
 from stillroom.preferences.failures import FailureReport
 from stillroom.preferences.lengths import LengthReport
 from stillroom.preferences.settings import AuditSettings
-from stillroom.sampling.records import Messages
-from stillroom.sampling.refusals import is_refusal
-from stillroom.sampling.similarity import NearIndex, jaccard, shingles
-from stillroom.sampling.statistics import Interval, wilson
 
 
 def broken_pairs(items: Sequence[Item], settings: AuditSettings) -> Iterator[Finding]:

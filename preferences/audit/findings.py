@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import yaml
 
-from stillroom.sampling.statistics import Interval
+from stillroom.common.stats.intervals import Interval
 
 Severity = Literal["error", "warning"]
 

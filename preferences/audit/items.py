@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stillroom.common.records import Messages
 from stillroom.errors import InputError
 from stillroom.preferences.candidates import same_text
 from stillroom.preferences.records import Pair
-from stillroom.sampling.records import Messages
 
 
 @dataclass(frozen=True, slots=True)

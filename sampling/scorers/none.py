@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from stillroom.common.records import Attempt, State, Task, Verdict
 from stillroom.sampling.place import Place
-from stillroom.sampling.records import Attempt, State, Task, Verdict
-from stillroom.sampling.scorer import Scorer
+from stillroom.sampling.scorers.base import Scorer
 from stillroom.sampling.scorers.registry import ScorerBase, scorers
 
 

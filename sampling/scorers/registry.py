@@ -21,9 +21,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from stillroom.common.registry import Registry
 from stillroom.sampling.place import Place
-from stillroom.sampling.registry import Registry
-from stillroom.sampling.scorer import Scorer
+from stillroom.sampling.scorers.base import Scorer
 
 
 class ScorerBase(BaseModel):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from stillroom.sampling.records import Completion, Messages, Request, Usage
+from stillroom.common.records import Completion, Messages, Request, Usage
 
 
 class OutOfAttempts(Exception):

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from stillroom.common.models import resolve as models
+from stillroom.common.records import Message
+from stillroom.common.thinking import OPEN
 from stillroom.errors import InputError
-from stillroom.sampling import models
-from stillroom.sampling.records import Message
-from stillroom.sampling.thinking import OPEN
 
 PROBE = "stillroomprobe"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stillroom.sampling.run_async import run_async
+from stillroom.common.run_async import run_async
 from stillroom.sampling.teachers.base import Teacher
 from stillroom.sampling.teachers.registry import TeacherBase, TeacherSettings
 

@@ -16,9 +16,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from stillroom.common.records import Completion, Request, Usage
 from stillroom.errors import RequestFailed
 from stillroom.sampling.plugins import Hosted, PythonCode
-from stillroom.sampling.records import Completion, Request, Usage
 from stillroom.sampling.teachers.base import Teacher
 from stillroom.sampling.teachers.recorded import BYTES_PER_TOKEN
 from stillroom.sampling.teachers.registry import TeacherBase, teachers

@@ -19,16 +19,16 @@ from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from stillroom.common.files import reachable
+from stillroom.common.hashing import digest
+from stillroom.common.outside import read_json, tokens_in
+from stillroom.common.prompt import with_input
+from stillroom.common.records import Completion, FinishReason, Messages, Request, Usage
+from stillroom.common.secrets import named_in
+from stillroom.common.thinking import Split, split_thinking
 from stillroom.errors import InputError, MissingFile, RequestFailed
-from stillroom.sampling.hashing import digest
-from stillroom.sampling.outside import read_json, tokens_in
-from stillroom.sampling.prompt import with_input
-from stillroom.sampling.records import Completion, FinishReason, Messages, Request, Usage
-from stillroom.sampling.secrets import named_in
 from stillroom.sampling.teachers.base import OutOfAttempts, Teacher
 from stillroom.sampling.teachers.registry import TeacherBase, teachers
-from stillroom.sampling.thinking import Split, split_thinking
-from stillroom.sampling.writing import reachable
 
 BYTES_PER_TOKEN = 4  # a common rule of thumb for English; used only where the recording has no counts
 _FINISH = ("stop", "length", "content_filter", "unknown")

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from stillroom.sampling.prompt import Example, Prompt
-from stillroom.sampling.records import SamplingParams
-from stillroom.sampling.registry import Registry
+from stillroom.common.prompt import Example, Prompt
+from stillroom.common.records import SamplingParams
+from stillroom.common.registry import Registry
 from stillroom.sampling.retry import RetrySettings
 from stillroom.sampling.teachers.base import Teacher
 

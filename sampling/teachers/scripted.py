@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from stillroom.sampling.records import Completion, Messages, Request, Usage
+from stillroom.common.records import Completion, Messages, Request, Usage
 
 
 @dataclass(frozen=True, slots=True)

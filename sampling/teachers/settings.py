@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from stillroom.sampling.pacing import RateLimits
-from stillroom.sampling.secret_names import secrets_in
-from stillroom.sampling.teachers._openai_address import check_address
+from stillroom.common.secret_names import secrets_in
+from stillroom.sampling.rate_limit.limiter import RateLimits
 from stillroom.sampling.teachers.base import Teacher
+from stillroom.sampling.teachers.openai.address import check_address
 from stillroom.sampling.teachers.recorded import RecordedColumn, RecordedSettings
 from stillroom.sampling.teachers.registry import TeacherBase, TeacherSettings, teachers
 
@@ -90,7 +90,7 @@ class OpenAISettings(TeacherBase):
 
     def make(self, base: Path) -> Teacher:
         """As `TeacherBase.make`."""
-        from stillroom.sampling.teachers.openai import OpenAITeacher
+        from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 
         return OpenAITeacher(
             self.model,
@@ -121,7 +121,7 @@ class TransformersSettings(TeacherBase):
 
     def make(self, base: Path) -> Teacher:
         """As `TeacherBase.make`."""
-        from stillroom.sampling.teachers.transformers import TransformersTeacher
+        from stillroom.sampling.teachers.transformers.teacher import TransformersTeacher
 
         return TransformersTeacher(self.model, concurrency=self.concurrency, dtype=self.dtype, device=self.device)
 
@@ -152,6 +152,6 @@ class VllmSettings(TeacherBase):
 
     def make(self, base: Path) -> Teacher:
         """As `TeacherBase.make`."""
-        from stillroom.sampling.teachers.vllm import VllmTeacher
+        from stillroom.sampling.teachers.vllm.teacher import VllmTeacher
 
         return VllmTeacher(self.model, concurrency=self.concurrency, dtype=self.dtype, engine=self.engine)

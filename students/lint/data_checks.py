@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from stillroom.sampling.hashing import digest
-from stillroom.sampling.records import Attempt, Message, Messages, State, Task, Verdict
-from stillroom.sampling.thinking import split_thinking
-from stillroom.sampling.words import tokens
-from stillroom.students.encoding import IGNORED
+from stillroom.common.hashing import digest
+from stillroom.common.records import Attempt, Message, Messages, State, Task, Verdict
+from stillroom.common.text import tokens
+from stillroom.common.thinking import split_thinking
+from stillroom.students.data.encode import IGNORED
+from stillroom.students.data.rows import with_system
 from stillroom.students.lint.findings import Hit
 from stillroom.students.lint.limits import LintLimits
 from stillroom.students.lint.rendered_rows import Item, Look
 from stillroom.students.lint.tokenizer_setup import Student, render
 from stillroom.students.records import Answered, Checker
-from stillroom.students.rows import with_system
 from stillroom.traces.filters.contamination import Decontaminate
 from stillroom.traces.trace import Trace
 

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from stillroom.sampling.records import Messages, Task
+from stillroom.common.records import Messages, Task
+from stillroom.students.data.rows import PairRow, Row, SftRow
 from stillroom.students.lint.data_checks import Text
 from stillroom.students.lint.limits import LintLimits
 from stillroom.students.lint.pair_checks import reference_hits
@@ -22,10 +23,9 @@ from stillroom.students.lint.rendered_rows import Item, Look, feed, feed_pairs, 
 from stillroom.students.lint.report import LintReport
 from stillroom.students.lint.runner import LintRunner
 from stillroom.students.lint.tokenizer_setup import Collator, Student, pair_collator, sft_collator, student_of
+from stillroom.students.methods.quiet import quiet_training
 from stillroom.students.methods.registry import StudentSettings
-from stillroom.students.quiet import quiet_training
 from stillroom.students.records import Checker, Reference
-from stillroom.students.rows import PairRow, Row, SftRow
 
 
 def lint_sft(

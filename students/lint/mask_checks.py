@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from stillroom.students.encoding import IGNORED
+from stillroom.students.data.encode import IGNORED
 from stillroom.students.lint.rendered_rows import Look
 from stillroom.students.lint.tokenizer_setup import Student
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from stillroom.students.encoding import IGNORED
+from stillroom.students.data.encode import IGNORED
 from stillroom.students.lint.rendered_rows import Fed, Look
 from stillroom.students.lint.report import Kind, MaskedRow, Stretch
 from stillroom.students.lint.tokenizer_setup import Student

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from stillroom.sampling.writing import at_home
-from stillroom.students.encoding import IGNORED
+from stillroom.common.files import at_home
+from stillroom.students.data.encode import IGNORED
+from stillroom.students.data.rows import Row
+from stillroom.students.export.save import read_record
 from stillroom.students.lint.findings import Hit
 from stillroom.students.lint.limits import LintLimits
 from stillroom.students.lint.rendered_rows import Item, Look
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.records import Reference
-from stillroom.students.rows import Row
-from stillroom.students.saving import read_record
 
 THE_SETTINGS, THE_REFERENCE = "the settings", "the reference"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from stillroom.errors import InputError
+from stillroom.students.data.rows import PairRow, Row, SftRow, _given, _name, _pair_row, _sft_row, with_system
 from stillroom.students.lint.findings import Hit
-from stillroom.students.rows import PairRow, Row, SftRow, _given, _name, _pair_row, _sft_row, with_system
 
 R = TypeVar("R", SftRow, PairRow)
 

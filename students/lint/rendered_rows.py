@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from stillroom.errors import TrainingError
-from stillroom.students.encoding import IGNORED, Ids, ids_of
+from stillroom.students.data.encode import IGNORED, Ids, ids_of
+from stillroom.students.data.rows import SftRow
 from stillroom.students.lint.findings import Hit
 from stillroom.students.lint.tokenizer_setup import Collator, Student, render
-from stillroom.students.rows import SftRow
 
 
 class Fed(NamedTuple):

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from stillroom.common.files import replaced, storable
 from stillroom.errors import TrainingError
-from stillroom.sampling.writing import replaced, storable
 from stillroom.students.lint.findings import Finding
 
 Kind = Literal["prompt", "loss", "pad"]

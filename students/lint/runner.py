@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
-from stillroom.sampling.records import Task
+from stillroom.common.records import Task
 from stillroom.students.lint.catalogue import Severity, meanings, names
 from stillroom.students.lint.data_checks import Text, duplicates, leaks, other_system_prompts, wrong_answers
 from stillroom.students.lint.findings import Hit, Tally

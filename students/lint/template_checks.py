@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from stillroom.sampling.thinking import CLOSE, OPEN, split_thinking
+from stillroom.common.thinking import CLOSE, OPEN, split_thinking
 from stillroom.students.lint.mask_checks import by_name
 from stillroom.students.lint.rendered_rows import Look
 from stillroom.students.lint.tokenizer_setup import Student, render

@@ -16,12 +16,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from stillroom.sampling.models import adapter_base, load_tokenizer, quiet_transformers, resolve_model
-from stillroom.sampling.records import Messages
-from stillroom.sampling.thinking import CLOSE, OPEN
-from stillroom.students.encoding import prepare_tokenizer, special_ids
+from stillroom.common.models.resolve import adapter_base, load_tokenizer, quiet_transformers, resolve_model
+from stillroom.common.records import Messages
+from stillroom.common.thinking import CLOSE, OPEN
+from stillroom.students.data.encode import prepare_tokenizer, special_ids
+from stillroom.students.methods.common import longest
 from stillroom.students.methods.registry import StudentSettings
-from stillroom.students.training import longest
 
 Collator = Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Any]]
 """Makes a batch as trl's do: of rows with `input_ids` and `labels`, or `prompt_ids`, `chosen_ids`, `rejected_ids`."""

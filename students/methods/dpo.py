@@ -18,18 +18,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from stillroom.sampling.models import fingerprint, load_model, load_tokenizer
-from stillroom.sampling.records import Task
-from stillroom.students.dpo_trainer import DpoSettings, make_dpo_trainer
-from stillroom.students.encoding import prepare_tokenizer
-from stillroom.students.methods.registry import StudentSettings, methods
-from stillroom.students.pair_encoding import EncodedPairs, encode_pairs
-from stillroom.students.quiet import quiet_training
-from stillroom.students.records import OnStep, Plan, Reference, Rewards, Trained
-from stillroom.students.rows import Row, read_pairs, with_system
-from stillroom.students.saving import check_room, whole_folder, write_record
-from stillroom.students.trainer import make_trainer
-from stillroom.students.training import (
+from stillroom.common.models.resolve import fingerprint, load_model, load_tokenizer
+from stillroom.common.records import Task
+from stillroom.students.data.encode import prepare_tokenizer
+from stillroom.students.data.encode_pairs import EncodedPairs, encode_pairs
+from stillroom.students.data.rows import Row, read_pairs, with_system
+from stillroom.students.export.save import check_room, whole_folder, write_record
+from stillroom.students.methods.common import (
     TRL,
     bytes_to_save,
     enough_memory,
@@ -42,6 +37,11 @@ from stillroom.students.training import (
     run,
     save,
 )
+from stillroom.students.methods.dpo_trainer import DpoSettings, make_dpo_trainer
+from stillroom.students.methods.quiet import quiet_training
+from stillroom.students.methods.registry import StudentSettings, methods
+from stillroom.students.methods.trainer import make_trainer
+from stillroom.students.records import OnStep, Plan, Reference, Rewards, Trained
 
 if TYPE_CHECKING:
     from stillroom.students.lint.report import LintReport

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from stillroom.sampling.records import Task
-from stillroom.sampling.registry import Registry
-from stillroom.students.rows import Row
+from stillroom.common.records import Task
+from stillroom.common.registry import Registry
+from stillroom.students.data.rows import Row
 
 if TYPE_CHECKING:
     from stillroom.students.lint.report import LintReport

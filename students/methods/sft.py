@@ -2,7 +2,7 @@
 
     settings = Sft(model="embedded:smollm2-135m-instruct", epochs=3, learning_rate=5e-4)
     trained = settings.train(run / "sft", run / "student", seed=7, on_step=print)
-    load_model(str(trained.model))                     # stillroom.sampling.models
+    load_model(str(trained.model))                     # stillroom.common.models.resolve
 
 Refuses to train what would fail silently (see `preflight`), to cut rows, to go on after a loss that is no number,
 and to leave half a student behind. On a CPU the same rows, settings and seed give the same student.
@@ -14,16 +14,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from stillroom.sampling.models import fingerprint, load_model, load_tokenizer
-from stillroom.sampling.records import Task
-from stillroom.students.encoding import Encoded, encode_rows, prepare_tokenizer
-from stillroom.students.methods.registry import StudentSettings, methods
-from stillroom.students.quiet import quiet_training
-from stillroom.students.records import LeftOut, OnStep, Plan, StepInfo, Trained
-from stillroom.students.rows import Row, read_rows, with_system
-from stillroom.students.saving import check_room, whole_folder, write_record
-from stillroom.students.trainer import make_trainer
-from stillroom.students.training import (
+from stillroom.common.models.resolve import fingerprint, load_model, load_tokenizer
+from stillroom.common.records import Task
+from stillroom.students.data.encode import Encoded, encode_rows, prepare_tokenizer
+from stillroom.students.data.rows import Row, read_rows, with_system
+from stillroom.students.export.save import check_room, whole_folder, write_record
+from stillroom.students.methods.common import (
     TRL,
     bytes_to_save,
     fits,
@@ -35,6 +31,10 @@ from stillroom.students.training import (
     run,
     save,
 )
+from stillroom.students.methods.quiet import quiet_training
+from stillroom.students.methods.registry import StudentSettings, methods
+from stillroom.students.methods.trainer import make_trainer
+from stillroom.students.records import LeftOut, OnStep, Plan, StepInfo, Trained
 
 if TYPE_CHECKING:
     from stillroom.students.lint.report import LintReport

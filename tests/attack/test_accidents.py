@@ -22,21 +22,8 @@ from typing import Any
 import pytest
 
 import stillroom
-from stillroom.errors import InputError, LedgerError, MissingFile, RecipeError, RequestFailed, RunFolderError
-from stillroom.recipes.attempts import attempts
-from stillroom.recipes.display import Display
-from stillroom.recipes.folder import RunFolder
-from stillroom.recipes.loading import load_any
-from stillroom.recipes.plan import Plan
-from stillroom.recipes.running import run
-from stillroom.recipes.status import status
-from stillroom.sampling import models
-from stillroom.sampling.core import Core
-from stillroom.sampling.draws import MAX_FAILED_DRAWS
-from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.limits import Prices
-from stillroom.sampling.policy import Budget, Fixed, Policy, Until
-from stillroom.sampling.records import (
+from stillroom.common.models import resolve as models
+from stillroom.common.records import (
     Attempt,
     Completion,
     Outcome,
@@ -47,8 +34,21 @@ from stillroom.sampling.records import (
     Verdict,
     user,
 )
+from stillroom.errors import InputError, LedgerError, MissingFile, RecipeError, RequestFailed, RunFolderError
+from stillroom.pipeline.config.load import load_any
+from stillroom.pipeline.flows.run import run
+from stillroom.pipeline.planning.attempts import attempts
+from stillroom.pipeline.planning.plan import Plan
+from stillroom.pipeline.planning.status import status
+from stillroom.pipeline.run.folder import RunFolder
+from stillroom.pipeline.run.progress import Display
+from stillroom.sampling.core import Core
+from stillroom.sampling.draws import MAX_FAILED_DRAWS
+from stillroom.sampling.ledger import Ledger
+from stillroom.sampling.limits import Prices
+from stillroom.sampling.policy import Budget, Fixed, Policy, Until
 from stillroom.sampling.retry import RetrySettings
-from stillroom.sampling.scorer import TRIES, Scorer
+from stillroom.sampling.scorers.base import TRIES, Scorer
 from stillroom.sampling.teachers.scripted import ScriptedTeacher
 from stillroom.sampling.workers import process
 from stillroom.traces.answers import AnswerChecker, Reason
@@ -256,7 +256,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a random model of two layers, which reads bytes."""
     import torch
 
-    from stillroom.sampling.models import quiet_transformers
+    from stillroom.common.models.resolve import quiet_transformers
 
     folder = tmp_path_factory.mktemp("models") / "tiny"
     with quiet_transformers() as transformers:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pytest
 
-from stillroom.sampling.records import Attempt, State, Task, user
+from stillroom.common.records import Attempt, State, Task, user
 from stillroom.traces.answers import AnswerChecker, AnswerScorer
 
 FRAMES = [r"We get \boxed{%s}.", "Let us see.\n#### %s", "The answer is %s.", r"So $x$ is what it is: $\boxed{%s}$"]

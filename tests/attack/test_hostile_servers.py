@@ -21,16 +21,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stillroom import run, status
+from stillroom.common.outside import DEEPEST, MOST_TOKENS, NotJson, logprob_in, read_json, tokens_in
+from stillroom.common.printing import Terminal
+from stillroom.common.records import Completion, Request, SamplingParams, Usage, user
 from stillroom.errors import Interrupted, RequestFailed, StillroomError
-from stillroom.recipes.display import UNCOUNTED, Display
+from stillroom.pipeline.run.progress import UNCOUNTED, Display
 from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.outside import DEEPEST, MOST_TOKENS, NotJson, logprob_in, read_json, tokens_in
-from stillroom.sampling.printing import Terminal
-from stillroom.sampling.records import Completion, Request, SamplingParams, Usage, user
 from stillroom.sampling.retry import parse_retry_after
-from stillroom.sampling.teachers import _openai_stream as streams
-from stillroom.sampling.teachers._openai_http import NoAnswer, Patience
-from stillroom.sampling.teachers.openai import OpenAITeacher
+from stillroom.sampling.teachers.openai import stream as streams
+from stillroom.sampling.teachers.openai.http import NoAnswer, Patience
+from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 from tests.conftest import ModelServer, Reply, completion, served_by, sum_answer, write_sums
 
 # JSON texts, in the place of a value. Some are no JSON.

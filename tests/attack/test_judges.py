@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stillroom.common.records import Attempt, Completion, Messages, Request, SamplingParams, Task, Usage, user
 from stillroom.judges import reading
 from stillroom.judges.pairwise import Pairwise
 from stillroom.judges.pointwise import Pointwise
@@ -27,7 +28,6 @@ from stillroom.judges.rubric import load_rubric
 from stillroom.judges.sanitise import plain_tokens, sanitise
 from stillroom.sampling.asking import Asker
 from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.records import Attempt, Completion, Messages, Request, SamplingParams, Task, Usage, user
 
 TASK = Task("t1", user("Say hello to a colleague."), "Hello!", "by hand")
 WANTED = Wanted(("clear", "plain_words"), 0, 10)

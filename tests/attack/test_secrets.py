@@ -20,17 +20,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from stillroom import attempts, cli, run, status
+from stillroom import attempts, run, status
+from stillroom.cli import app as cli
+from stillroom.common import secrets
+from stillroom.common.files import readable
+from stillroom.common.printing import Terminal, json_text
+from stillroom.common.records import SamplingParams
+from stillroom.common.secret_names import names_a_secret, secrets_in
 from stillroom.errors import RecipeError, StillroomError
-from stillroom.recipes.display import Display
-from stillroom.recipes.loading import load_any
-from stillroom.recipes.plan import Plan
-from stillroom.sampling import secrets
-from stillroom.sampling.printing import Terminal, json_text
-from stillroom.sampling.records import SamplingParams
-from stillroom.sampling.secret_names import names_a_secret, secrets_in
+from stillroom.pipeline.config.load import load_any
+from stillroom.pipeline.planning.plan import Plan
+from stillroom.pipeline.run.progress import Display
 from stillroom.sampling.teachers.settings import OpenAISettings, VllmSettings
-from stillroom.sampling.writing import readable
 from tests.conftest import Body, ModelServer, Reply, completion, served_by, sum_answer, write_sums
 
 PLAIN = string.ascii_letters + string.digits
@@ -385,7 +386,7 @@ def test_mistakes_about_values_of_the_environment_do_not_repeat_them(
 def test_what_is_asked_of_a_server_is_not_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets.keep_value("gpt-9", "MODEL")
     from stillroom.sampling.ledger import request_key
-    from stillroom.sampling.teachers.openai import OpenAITeacher
+    from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 
     teacher = OpenAITeacher("gpt-9", base_url="http://localhost:1/v1")
     assert teacher.identity == "openai:${MODEL}"

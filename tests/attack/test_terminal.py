@@ -24,28 +24,29 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from stillroom import cli, run
+from stillroom import run
+from stillroom.cli import app as cli
+from stillroom.cli.show_preferences import show_pairs
+from stillroom.common.dataset_card import plain as in_a_card
+from stillroom.common.printing import Table, Terminal, clean_logs, json_text, plain, shown, terminal
+from stillroom.common.records import Attempt, Task, user
 from stillroom.errors import InputError, StillroomError
+from stillroom.evaluation.results import Comparison, Evaluation, Result
 from stillroom.judges.agreement import JudgedPair
 from stillroom.judges.calibrate import summarise
 from stillroom.judges.gate import GateVerdict
 from stillroom.judges.human_labels import LabelledPair
-from stillroom.judges.table import calibration_table, comparison_table
+from stillroom.pipeline.flows.audit import PairsFound
+from stillroom.pipeline.run.progress import Display, progress_line, progress_table
 from stillroom.preferences.audit import audit_rows
-from stillroom.recipes.display import Display, progress_line, progress_table
-from stillroom.recipes.preference_report import show_pairs
-from stillroom.recipes.showing_pairs import PairsFound
-from stillroom.sampling.cards import plain as in_a_card
+from stillroom.report.calibration import calibration_table, comparison_table
+from stillroom.report.evaluation_table import eval_table
+from stillroom.report.html import html_page
+from stillroom.report.lint_table import lint_table
+from stillroom.report.preference_table import preference_table
 from stillroom.sampling.counts import Counts
-from stillroom.sampling.printing import Table, Terminal, clean_logs, json_text, plain, shown, terminal
-from stillroom.sampling.records import Attempt, Task, user
-from stillroom.students.evaluate.preference_table import preference_table
-from stillroom.students.evaluate.results import Comparison, Evaluation, Result
-from stillroom.students.evaluate.table import eval_table
-from stillroom.students.html import html_page
 from stillroom.students.lint.findings import Finding
 from stillroom.students.lint.report import LintReport
-from stillroom.students.lint_table import lint_table
 from tests.conftest import Body, ModelServer, Reply, completion, served_by, sum_answer, write_sums
 
 OBEYED = [chr(c) for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(c) != "\n"]

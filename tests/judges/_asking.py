@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from stillroom.common.records import Attempt, FinishReason, Messages, SamplingParams, Task, TokenChoice, user
 from stillroom.errors import RequestFailed
-from stillroom.sampling.records import Attempt, FinishReason, Messages, SamplingParams, Task, TokenChoice, user
 
 Answer = str | Attempt | Exception
 TASK = Task("t1", user("Say hello to a colleague."), "Hello!", "by hand")

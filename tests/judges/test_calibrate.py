@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from rich.console import Console
 
+from stillroom.common.records import Attempt, Task, user
 from stillroom.errors import InputError, TeacherDown
 from stillroom.judges.agreement import JudgedPair, compared, rated
 from stillroom.judges.calibrate import Calibration, Estimate, calibrate, summarise
@@ -22,8 +23,7 @@ from stillroom.judges.gate import GateSettings, GateVerdict, gate
 from stillroom.judges.human_labels import Label, LabelledPair
 from stillroom.judges.pairwise import both_orders
 from stillroom.judges.records import FAILURES, JudgeState, OrderVerdict, Preference, Rating
-from stillroom.judges.table import calibration_table, comparison_table
-from stillroom.sampling.records import Attempt, Task, user
+from stillroom.report.calibration import calibration_table, comparison_table
 
 FIRST, SECOND = OrderVerdict(JudgeState.OK, "first"), OrderVerdict(JudgeState.OK, "second")
 TIE = OrderVerdict(JudgeState.TIE, None)

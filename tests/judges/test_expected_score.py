@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stillroom.common.records import TokenChoice
 from stillroom.judges.expected_score import expected_rating
-from stillroom.sampling.records import TokenChoice
 
 
 def token(text: str, **top: float) -> TokenChoice:

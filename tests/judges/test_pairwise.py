@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stillroom.common.records import Attempt, Messages, SamplingParams
 from stillroom.errors import RequestFailed, TeacherDown
 from stillroom.judges.pairwise import Pairwise, both_orders, together
 from stillroom.judges.records import FAILURES, JudgeState, OrderVerdict, Preference
 from stillroom.judges.rubric import load_rubric
-from stillroom.sampling.records import Attempt, Messages, SamplingParams
 from tests.judges._asking import TASK, Answer, FakeAsker, answered
 
 RUBRIC = load_rubric("helpfulness")

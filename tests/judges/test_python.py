@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from stillroom.common.records import Attempt, Task, user
 from stillroom.errors import InputError
 from stillroom.judges.records import JudgeState, Rating
 from stillroom.judges.registry import JudgeSettings, Made, Place
 from stillroom.sampling import plugins
 from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.records import Attempt, Task, user
 
 ADAPTER: TypeAdapter[Any] = TypeAdapter(JudgeSettings)
 TASK = Task("t", user("Say hello"), None, "by hand", {"level": 3})

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stillroom.common.records import Attempt, Task, user
 from stillroom.judges.readability import SCALE, ReadabilityJudge, readability, syllables
 from stillroom.judges.records import JudgeState
-from stillroom.sampling.records import Attempt, Task, user
 
 TASK = Task("t1", user("Say hello."), None, "by hand")
 

@@ -24,6 +24,8 @@ from typing import IO, Any, NamedTuple
 
 import pytest
 
+from stillroom.common.models.resolve import pick_device, pick_dtype, resolve_model
+from stillroom.common.records import SamplingParams
 from stillroom.errors import MissingExtra
 from stillroom.judges.calibrate import calibrate
 from stillroom.judges.gate import gate
@@ -32,14 +34,12 @@ from stillroom.judges.pointwise import Pointwise
 from stillroom.judges.prompts import Form, pointwise_prompt, ratings_schema
 from stillroom.judges.records import JudgeState
 from stillroom.judges.rubric import load_rubric
-from stillroom.recipes.display import Display
-from stillroom.recipes.showing_pairs import calibrate as calibrate_judge
+from stillroom.pipeline.flows.audit import calibrate as calibrate_judge
+from stillroom.pipeline.run.progress import Display
 from stillroom.sampling.asking import Asker
 from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.models import pick_device, pick_dtype, resolve_model
-from stillroom.sampling.records import SamplingParams
-from stillroom.sampling.teachers._vllm_guard import Guard, descendants, running
-from stillroom.sampling.teachers.openai import OpenAITeacher
+from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
+from stillroom.sampling.teachers.vllm.watchdog import Guard, descendants, running
 from tests.conftest import stillroom
 from tests.judges._asking import TASK, answered
 

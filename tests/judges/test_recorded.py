@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from stillroom.common.records import Attempt, Task, user
 from stillroom.errors import InputError, MissingFile
 from stillroom.judges.human_labels import LabelledPair
 from stillroom.judges.recorded import (
@@ -19,7 +20,6 @@ from stillroom.judges.recorded import (
     recorded_judge,
 )
 from stillroom.judges.records import JudgeState
-from stillroom.sampling.records import Attempt, Task, user
 
 ITEMS = [{"input": "Say hello.", "output_1": "Hello.", "output_2": "Bye.", "label": 1}]
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stillroom.common.records import Attempt, Task, user
 from stillroom.judges.records import JudgeState
 from stillroom.judges.reference import ReferenceJudge, chrf
-from stillroom.sampling.records import Attempt, Task, user
 
 
 def attempt(text: str) -> Attempt:

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stillroom.common.records import Message, Task
 from stillroom.judges.prompts import Form, pairwise_prompt, pointwise_prompt
 from stillroom.judges.reading import Wanted, read_ratings, read_winner
 from stillroom.judges.records import JudgeState
 from stillroom.judges.rubric import Rubric, load_rubric
 from stillroom.judges.sanitise import plain_tokens, sanitise
-from stillroom.sampling.records import Message, Task
 from tests.judges._asking import TASK, answered
 
 WANTED = Wanted(("clear", "plain_words"), 0, 10)

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
+from stillroom.common.records import Attempt, State, Task
 from stillroom.errors import InputError
 from stillroom.judges.pointwise import Pointwise
 from stillroom.judges.records import FAILURES, JudgeState, Rating
 from stillroom.judges.rubric import load_rubric
 from stillroom.judges.scorer import REASONS, JudgeScorer
-from stillroom.sampling.records import Attempt, State, Task
 from tests.judges._asking import TASK, FakeAsker, answered
 
 

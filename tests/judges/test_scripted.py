@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stillroom.common.records import Attempt, Task
 from stillroom.errors import InputError
 from stillroom.judges.records import JudgeState, Preference
 from stillroom.judges.scripted import Noise, ScriptedJudge
-from stillroom.sampling.records import Attempt, Task
 from tests.judges._asking import TASK, answered
 
 QUIET = Noise(error=0, spread=0)

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stillroom.common.prose import MAX_CHARS, prose, ramp, words
+from stillroom.common.records import Attempt, FinishReason, Task, user
 from stillroom.errors import InputError
 from stillroom.judges import style
-from stillroom.judges.prose import MAX_CHARS, prose, ramp, words
 from stillroom.judges.records import JudgeState
 from stillroom.judges.style import RULES, SCALE, StyleJudge, word_lists
-from stillroom.sampling.records import Attempt, FinishReason, Task, user
 
 FOLDER = Path(os.environ.get("STILLROOM_DATA", Path(__file__).parents[3] / "shared" / "data")) / "self_instruct"
 ASKED = "Tell your friends about the dinner on Friday."

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stillroom.common.records import Attempt, Task
 from stillroom.judges.records import JudgeState, OrderVerdict, Preference
 from stillroom.judges.tournament import Tournament, tournament
-from stillroom.sampling.records import Attempt, Task
 from tests.judges._asking import TASK, answered
 
 STATES = (JudgeState.TIE, JudgeState.ORDER_CONFLICT, JudgeState.PARSE_FAILED)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from stillroom.common.records import Attempt, Outcome, ScoredAttempt, State, StopReason, Task, Verdict, user
 from stillroom.judges.records import JudgeState
 from stillroom.preferences.pairs import Built, build_pairs
 from stillroom.preferences.records import Candidate, Judged, Slate
 from stillroom.preferences.settings import PairSettings
-from stillroom.sampling.records import Attempt, Outcome, ScoredAttempt, State, StopReason, Task, Verdict, user
 
 
 def task(name: str = "t", prompt: str | None = None) -> Task:

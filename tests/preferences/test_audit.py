@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from stillroom.common.records import user
+from stillroom.common.stats.intervals import Interval
 from stillroom.errors import AuditFailed, InputError
 from stillroom.judges.records import JudgeState
 from stillroom.preferences.audit import Audit, audit, audit_rows
@@ -18,8 +20,6 @@ from stillroom.preferences.audit.findings import meanings
 from stillroom.preferences.records import LeftOut, Pair
 from stillroom.preferences.rows import dpo_row
 from stillroom.preferences.settings import AuditSettings
-from stillroom.sampling.records import user
-from stillroom.sampling.statistics import Interval
 from tests.preferences.building import build, judged, slate, task
 
 WORDS = [

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from stillroom.common.records import Attempt
 from stillroom.errors import InputError
 from stillroom.judges.records import JudgeState
 from stillroom.preferences.candidates import Drawn, Merged, answer_of, gather, slates_of
 from stillroom.preferences.records import Judged, LeftOut
-from stillroom.sampling.records import Attempt
 from tests.preferences.building import outcome, task
 
 T, U = task("t"), task("u")

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stillroom.common.records import Message, Task, user
 from stillroom.errors import InputError
 from stillroom.judges.records import FAILURES, JudgeState
 from stillroom.preferences.candidates import same_text
 from stillroom.preferences.pairs import Built, build_pairs
 from stillroom.preferences.records import Judged, Pair, Slate
 from stillroom.preferences.settings import PairSettings
-from stillroom.sampling.records import Message, Task, user
 from tests.preferences.building import build, indexes, judged, reasons, slate, task
 
 SETTINGS: list[dict[str, Any]] = [

@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stillroom.common.records import Task, user
 from stillroom.errors import InputError, RunError
 from stillroom.judges.calibrate import Calibration, Estimate
 from stillroom.preferences.audit import audit
@@ -20,7 +21,6 @@ from stillroom.preferences.pairs import build_pairs
 from stillroom.preferences.records import Pair, Slate
 from stillroom.preferences.rows import dpo_row, split_pairs, write_dpo
 from stillroom.preferences.settings import PairSettings
-from stillroom.sampling.records import Task, user
 from tests.preferences.building import build, judged, slate, task
 
 FACTS = DpoCardFacts(

@@ -10,12 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stillroom.errors import InputError, MissingKey, RequestFailed, RunError, TeacherDown
-from stillroom.sampling.asking import Asker
-from stillroom.sampling.counts import Counts
-from stillroom.sampling.hashing import draw_seed
-from stillroom.sampling.ledger import Ledger, request_key
-from stillroom.sampling.records import (
+from stillroom.common.hashing import draw_seed
+from stillroom.common.records import (
     Attempt,
     Completion,
     Message,
@@ -26,10 +22,14 @@ from stillroom.sampling.records import (
     Usage,
     user,
 )
-from stillroom.sampling.requesting import FAILURES_IN_A_ROW
+from stillroom.errors import InputError, MissingKey, RequestFailed, RunError, TeacherDown
+from stillroom.sampling.asking import Asker
+from stillroom.sampling.counts import Counts
+from stillroom.sampling.ledger import Ledger, request_key
+from stillroom.sampling.requests import FAILURES_IN_A_ROW
 from stillroom.sampling.retry import RetrySettings
 from stillroom.sampling.teachers.base import OutOfAttempts
-from stillroom.sampling.teachers.openai import OpenAITeacher
+from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 from stillroom.sampling.teachers.scripted import Fault, ScriptedTeacher
 from tests.conftest import ModelServer, Reply
 

@@ -11,13 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stillroom.errors import Interrupted, LedgerError, RequestFailed, RunError, TeacherDown
-from stillroom.sampling.core import Core
-from stillroom.sampling.draws import MAX_FAILED_DRAWS
-from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.limits import Limits, Meter
-from stillroom.sampling.policy import Budget, Fixed, Policy, Until
-from stillroom.sampling.records import (
+from stillroom.common.records import (
     Attempt,
     Completion,
     Outcome,
@@ -30,7 +24,13 @@ from stillroom.sampling.records import (
     Verdict,
     user,
 )
-from stillroom.sampling.requesting import FAILURES_IN_A_ROW
+from stillroom.errors import Interrupted, LedgerError, RequestFailed, RunError, TeacherDown
+from stillroom.sampling.core import Core
+from stillroom.sampling.draws import MAX_FAILED_DRAWS
+from stillroom.sampling.ledger import Ledger
+from stillroom.sampling.limits import Limits, Meter
+from stillroom.sampling.policy import Budget, Fixed, Policy, Until
+from stillroom.sampling.requests import FAILURES_IN_A_ROW
 from stillroom.sampling.retry import RetrySettings
 from stillroom.sampling.teachers.base import OutOfAttempts, Teacher
 from stillroom.sampling.teachers.scripted import Fault, ScriptedTeacher

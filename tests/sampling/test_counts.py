@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stillroom.common.records import Outcome, State, StopReason, Task
 from stillroom.sampling.counts import Counts
-from stillroom.sampling.records import Outcome, State, StopReason, Task
 
 
 @given(st.lists(st.sampled_from(State)))

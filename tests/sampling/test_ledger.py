@@ -13,9 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stillroom.errors import LedgerError, RunFolderError
-from stillroom.sampling.ledger import FILE, VERSION, Ledger, StoredOutcome, request_key, scorer_key
-from stillroom.sampling.records import (
+from stillroom.common.records import (
     Attempt,
     Message,
     Outcome,
@@ -29,6 +27,8 @@ from stillroom.sampling.records import (
     Verdict,
     user,
 )
+from stillroom.errors import LedgerError, RunFolderError
+from stillroom.sampling.ledger import FILE, VERSION, Ledger, StoredOutcome, request_key, scorer_key
 
 
 def attempt(index: int = 0, text: str = "4", finish: str = "stop", tokens: int = 5) -> Attempt:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from stillroom.common.records import Attempt
 from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.records import Attempt
 from tests.conftest import stillroom, write_sums
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and limits")
@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 from stillroom.errors import LedgerError
 from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.records import Attempt, State, Verdict
+from stillroom.common.records import Attempt, State, Verdict
 with Ledger.open(Path(sys.argv[1])) as ledger:
     first = ledger.totals().attempts
     print("open", flush=True)

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from stillroom.common.records import Attempt, State, TokenChoice, Usage, Verdict
 from stillroom.errors import LedgerError, RunFolderError
-from stillroom.sampling._ledger_schema import read_choices
 from stillroom.sampling.ledger import FILE, Ledger
-from stillroom.sampling.records import Attempt, State, TokenChoice, Usage, Verdict
+from stillroom.sampling.ledger.schema import read_choices
 
 COUNT = 300
 PAGE = 4096

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from stillroom.common.records import Outcome, SamplingParams, State, StopReason, Task, TokenChoice, Verdict, user
 from stillroom.errors import LedgerError
-from stillroom.sampling._ledger_file import make
 from stillroom.sampling.ledger import FILE, VERSION, Ledger, request_key
-from stillroom.sampling.records import Outcome, SamplingParams, State, StopReason, Task, TokenChoice, Verdict, user
+from stillroom.sampling.ledger.file import make
 
 # What version 1 wrote, word for word; never to be changed.
 V1 = """
@@ -185,7 +185,7 @@ def test_killed_while_it_is_brought_up_to_date(v1: Path, after: int) -> None:
     script = f"""
 import os, signal, sys
 from pathlib import Path
-from stillroom.sampling import _ledger_schema as schema
+from stillroom.sampling.ledger import schema
 from stillroom.sampling.ledger import Ledger
 def step(statements):
     for i, statement in enumerate(statements):
@@ -204,7 +204,7 @@ Ledger.open(Path(sys.argv[1]))
 
 
 def test_a_step_that_fails_changes_nothing(v1: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stillroom.sampling import _ledger_schema
+    from stillroom.sampling.ledger import schema as _ledger_schema
 
     before = holds(v1)
     steps = (*_ledger_schema.STEPS[:1], (*_ledger_schema.STEPS[1], "CREATE TABLE attempts (x)"))

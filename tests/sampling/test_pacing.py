@@ -11,11 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from stillroom.sampling._pacing_bucket import Bucket
-from stillroom.sampling._pacing_endpoint import FAILURES_TO_TAKE_OUT, FIRST_PAUSE_S, LONGEST_HOLD_S, LONGEST_PAUSE_S
-from stillroom.sampling._pacing_limit import OVERLOADED_LEAST, WARM_UP_ROUNDS, Limit
-from stillroom.sampling._pacing_tokens import REMEMBERED, Costs
-from stillroom.sampling.pacing import End, Pace, RateLimits, Turn
+from stillroom.sampling.rate_limit.aimd import OVERLOADED_LEAST, WARM_UP_ROUNDS, Limit
+from stillroom.sampling.rate_limit.cost_estimate import REMEMBERED, Costs
+from stillroom.sampling.rate_limit.endpoint import (
+    FAILURES_TO_TAKE_OUT,
+    FIRST_PAUSE_S,
+    LONGEST_HOLD_S,
+    LONGEST_PAUSE_S,
+)
+from stillroom.sampling.rate_limit.limiter import End, Pace, RateLimits, Turn
+from stillroom.sampling.rate_limit.token_bucket import Bucket
 
 
 @dataclass

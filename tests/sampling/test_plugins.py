@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from stillroom.common.records import Attempt, Outcome, Request, SamplingParams, State, Task, Usage, Verdict, user
 from stillroom.errors import InputError, MissingFile, RecipeError, RequestFailed
 from stillroom.sampling import plugins
 from stillroom.sampling.core import Core
@@ -20,7 +21,6 @@ from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.place import Place
 from stillroom.sampling.plugins import check_codes, codes_in, require_trust
 from stillroom.sampling.policy import Until
-from stillroom.sampling.records import Attempt, Outcome, Request, SamplingParams, State, Task, Usage, Verdict, user
 from stillroom.sampling.scorers import ScorerBase, ScorerSettings
 from stillroom.sampling.teachers.registry import TeacherSettings
 from stillroom.sampling.teachers.scripted import ScriptedTeacher
@@ -100,7 +100,7 @@ def trust(settings: Any, folder: Path) -> None:
         ("def score(task, attempt, **more): return more == {'a': [1]}", {"a": [1]}, (State.ACCEPTED, "good", None)),
         ("async def score(task, attempt): return attempt.index == 0", {}, (State.ACCEPTED, "good", None)),
         (
-            "from stillroom.sampling.records import State, Verdict\n"
+            "from stillroom.common.records import State, Verdict\n"
             "def score(task, attempt): return Verdict(State.UNSCORED, 'no_idea', 0.5, 'hm')",
             {},
             (State.UNSCORED, "no_idea", 0.5),
@@ -485,7 +485,7 @@ async def teacher(messages, sampling, end="."):
 
 async def test_it_may_say_how_the_answer_ended(tmp_path: Path) -> None:
     code = """
-from stillroom.sampling.records import Completion
+from stillroom.common.records import Completion
 async def teacher(messages, sampling): return Completion("4", "length", 5, 6)
 """
     completion = await teacher(tmp_path, code).make(tmp_path).sample(REQUEST, Usage())

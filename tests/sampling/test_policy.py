@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from stillroom.common.records import State, StopReason
 from stillroom.sampling.policy import Budget, Fixed, Policy, Tally, Until, chance_of, upper_bound
-from stillroom.sampling.records import State, StopReason
 
 A, R, U = State.ACCEPTED, State.REJECTED, State.UNSCORED
 

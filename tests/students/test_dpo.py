@@ -9,19 +9,19 @@ from typing import Any, get_args
 import pytest
 import torch
 
+from stillroom.common.models.resolve import load_model, load_tokenizer
 from stillroom.errors import InputError, RecipeError, TrainingError
-from stillroom.sampling.models import load_model, load_tokenizer
-from stillroom.students import dpo_trainer
-from stillroom.students.dpo_trainer import SMOOTHED, LossType, make_dpo_trainer
-from stillroom.students.encoding import prepare_tokenizer
-from stillroom.students.evaluate.preferences import answer_logprobs, implicit_rewards
+from stillroom.evaluation.implicit_rewards import answer_logprobs, implicit_rewards
+from stillroom.students.data.encode import prepare_tokenizer
+from stillroom.students.data.encode_pairs import EncodedPairs, encode_pairs
+from stillroom.students.data.rows import read_pairs
+from stillroom.students.export.save import read_record
+from stillroom.students.methods import dpo_trainer
 from stillroom.students.methods.dpo import Dpo, TrainedDpo
-from stillroom.students.pair_encoding import EncodedPairs, encode_pairs
-from stillroom.students.preflight import check_pairs
-from stillroom.students.quiet import quiet_training
+from stillroom.students.methods.dpo_trainer import SMOOTHED, LossType, make_dpo_trainer
+from stillroom.students.methods.preflight import check_pairs
+from stillroom.students.methods.quiet import quiet_training
 from stillroom.students.records import Plan, StepInfo
-from stillroom.students.rows import read_pairs
-from stillroom.students.saving import read_record
 
 SMOLLM2 = "embedded:smollm2-135m-instruct"
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stillroom.common.records import Message, user
 from stillroom.errors import TrainingError
-from stillroom.sampling.records import Message, user
-from stillroom.students.encoding import IGNORED, encode_rows, prepare_tokenizer
-from stillroom.students.rows import SftRow
+from stillroom.students.data.encode import IGNORED, encode_rows, prepare_tokenizer
+from stillroom.students.data.rows import SftRow
 
 END = 2  # <|im_end|>
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=40).filter(str.strip)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from stillroom.errors import InputError, TrainingError
-from stillroom.students.encoding import IGNORED
-from stillroom.students.pair_encoding import encode_pairs
-from stillroom.students.rows import read_pairs
+from stillroom.students.data.encode import IGNORED
+from stillroom.students.data.encode_pairs import encode_pairs
+from stillroom.students.data.rows import read_pairs
 
 END = 2
 

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stillroom.students import pair_pass
-from stillroom.students.encoding import IGNORED
-from stillroom.students.pair_pass import lay_out, pair_logprobs
+from stillroom.students.data.encode import IGNORED
+from stillroom.students.methods import cpu_pair_pass as pair_pass
+from stillroom.students.methods.cpu_pair_pass import lay_out, pair_logprobs
 
 Lengths = list[tuple[int, int, int]]  # of prompt, chosen, rejected
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from stillroom.errors import TrainingError
-from stillroom.students.encoding import IGNORED, EncodedRow
-from stillroom.students.preflight import check_batch
+from stillroom.students.data.encode import IGNORED, EncodedRow
+from stillroom.students.methods.preflight import check_batch
 
 END = 2
 Batch = dict[str, torch.Tensor]

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from stillroom.common.records import Message
 from stillroom.errors import InputError, MissingFile
-from stillroom.sampling.records import Message
-from stillroom.students.rows import read_rows, with_system
+from stillroom.students.data.rows import read_rows, with_system
 
 USER = [{"role": "user", "content": "2 + 2?"}]
 ANSWER = [{"role": "assistant", "content": "4"}]

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
+from stillroom.common.models.resolve import fingerprint, load_model, load_tokenizer
 from stillroom.errors import InputError, MissingFile, NoRoom, RecipeError, TrainingError
-from stillroom.sampling.models import fingerprint, load_model, load_tokenizer
-from stillroom.students import saving
+from stillroom.students.export import save as saving
+from stillroom.students.export.save import read_record
 from stillroom.students.methods.sft import Sft
 from stillroom.students.records import StepInfo, Trained
-from stillroom.students.saving import read_record
 
 SMOLLM2 = "embedded:smollm2-135m-instruct"
 
@@ -123,7 +123,7 @@ def test_the_flat_pass_trains_the_same_student(
     rows: Any, settings: Sft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flat = train_sft(rows, settings.model_copy(update={"batch_size": 6}), tmp_path / "a", seed=1)
-    monkeypatch.setattr("stillroom.students.trainer.can_flatten", lambda config: False)
+    monkeypatch.setattr("stillroom.students.methods.trainer.can_flatten", lambda config: False)
     padded = train_sft(rows, settings.model_copy(update={"batch_size": 6}), tmp_path / "b", seed=1)
     assert flat.losses == pytest.approx(padded.losses, rel=1e-4)
     assert flat.tokens == padded.tokens

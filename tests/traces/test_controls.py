@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillroom.sampling.hashing import digest
-from stillroom.sampling.records import (
+from stillroom.common.hashing import digest
+from stillroom.common.records import (
     Attempt,
     FinishReason,
     Outcome,

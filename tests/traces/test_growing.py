@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from stillroom.common import growing
+from stillroom.common.growing import Growing, ParquetRows
+from stillroom.common.records import Attempt, State, Task, Verdict, user
 from stillroom.errors import LedgerError, RunError
-from stillroom.sampling.records import Attempt, State, Task, Verdict, user
-from stillroom.traces import growing
 from stillroom.traces.filters import Reject, RejectFiles
-from stillroom.traces.growing import Growing, ParquetRows
 from stillroom.traces.rows import DATA_FILE, _schema, read_sft, sft_file
 from stillroom.traces.trace import Trace
 

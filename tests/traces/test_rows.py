@@ -11,8 +11,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stillroom.common.records import Attempt, Message, State, Task, Verdict, user
 from stillroom.errors import RunError
-from stillroom.sampling.records import Attempt, Message, State, Task, Verdict, user
 from stillroom.traces.card import CardFacts, card_text
 from stillroom.traces.filters import FilterCount
 from stillroom.traces.rows import DATA_FILE, SftRow, sft_file, sft_row, write_card

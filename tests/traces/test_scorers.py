@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from stillroom.common.records import Attempt, State, Task, user
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.place import Place
-from stillroom.sampling.records import Attempt, State, Task, user
 from stillroom.sampling.scorers import ScorerSettings, scorers
 
 ADAPTER: TypeAdapter[Any] = TypeAdapter(ScorerSettings)

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from stillroom.sampling.records import Attempt, Outcome, ScoredAttempt, State, StopReason, Task, Verdict, user
+from stillroom.common.records import Attempt, Outcome, ScoredAttempt, State, StopReason, Task, Verdict, user
 from stillroom.traces.trace import Trace, Which, traces_in
 
 TASK = Task("a", user("a"), "1", "a")

@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple, NoReturn
 
+from stillroom.common.files import share
+from stillroom.common.records import State, Verdict
 from stillroom.errors import InputError, MissingFile
-from stillroom.sampling.records import State, Verdict
-from stillroom.sampling.writing import share
 from stillroom.traces.answers.checker import AnswerChecker
 from stillroom.traces.answers.policies import Policies
 from stillroom.traces.answers.records import Reason

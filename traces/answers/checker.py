@@ -24,8 +24,8 @@ from concurrent.futures import Future
 from importlib.metadata import version
 from typing import NamedTuple, Self
 
+from stillroom.common.records import Verdict
 from stillroom.errors import InputError, StillroomError
-from stillroom.sampling.records import Verdict
 from stillroom.sampling.workers.pool import Threads, WorkerPool
 from stillroom.sampling.workers.process import Program
 from stillroom.traces.answers.grade import Located, Ruling, also, located, not_restated, rule

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from stillroom.sampling.records import State, Verdict
+from stillroom.common.records import State, Verdict
 
 
 class Reason(StrEnum):

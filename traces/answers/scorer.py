@@ -10,7 +10,7 @@ length limit is unscored, whatever its last number happens to be.
 
 from __future__ import annotations
 
-from stillroom.sampling.records import Attempt, Task, Verdict
+from stillroom.common.records import Attempt, Task, Verdict
 from stillroom.traces.answers.checker import AnswerChecker
 from stillroom.traces.answers.records import Reason, verdict
 from stillroom.traces.trace import asked

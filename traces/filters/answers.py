@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from stillroom.sampling.words import excerpt, is_sign, tokens
+from stillroom.common.text import excerpt, is_sign, tokens
 from stillroom.traces.answers.extract import find_answer
 from stillroom.traces.filters.base import Finding, Stateless, filters
 from stillroom.traces.filters.final_answers import different, statements

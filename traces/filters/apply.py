@@ -19,11 +19,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from stillroom.common.files import remove, storable
+from stillroom.common.growing import Growing
+from stillroom.common.records import ScoredAttempt, Task
 from stillroom.sampling.draws import Admits
-from stillroom.sampling.records import ScoredAttempt, Task
-from stillroom.sampling.writing import remove, storable
 from stillroom.traces.filters.base import Filter, FilterCount, Filtered, ReadsFiles, Reject, Stateless, filters
-from stillroom.traces.growing import Growing
 from stillroom.traces.trace import Trace
 
 

@@ -25,8 +25,8 @@ from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
-from stillroom.sampling.records import Task
-from stillroom.sampling.registry import Registry
+from stillroom.common.records import Task
+from stillroom.common.registry import Registry
 from stillroom.traces.trace import Trace
 
 

@@ -25,9 +25,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from stillroom.common.records import Task
+from stillroom.common.text import excerpt, is_number, is_sign, tokens
 from stillroom.errors import InputError
-from stillroom.sampling.records import Task
-from stillroom.sampling.words import excerpt, is_number, is_sign, tokens
 from stillroom.traces.filters.base import Check, FilterSettings, Finding, filters
 from stillroom.traces.trace import Trace, asked
 

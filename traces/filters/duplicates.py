@@ -26,10 +26,10 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from stillroom.sampling.hashing import digest
-from stillroom.sampling.records import Task
-from stillroom.sampling.similarity import MAX_WORDS, PERMUTATIONS, SEED, SHINGLE, bands, datasketch
-from stillroom.sampling.words import tokens
+from stillroom.common.hashing import digest
+from stillroom.common.records import Task
+from stillroom.common.similarity import MAX_WORDS, PERMUTATIONS, SEED, SHINGLE, bands, datasketch
+from stillroom.common.text import tokens
 from stillroom.traces.filters.base import Check, FilterSettings, Finding, filters
 from stillroom.traces.trace import Trace
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from stillroom.sampling.thinking import CLOSE, OPEN
-from stillroom.sampling.words import excerpt
+from stillroom.common.text import excerpt
+from stillroom.common.thinking import CLOSE, OPEN
 from stillroom.traces.filters.base import Finding, Stateless, filters
 from stillroom.traces.trace import Trace
 

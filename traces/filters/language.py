@@ -20,9 +20,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from stillroom.common.records import Task
+from stillroom.common.text import excerpt
 from stillroom.errors import MissingExtra
-from stillroom.sampling.records import Task
-from stillroom.sampling.words import excerpt
 from stillroom.traces.filters.base import Check, Finding, Stateless, filters
 from stillroom.traces.trace import Trace
 

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from stillroom.sampling.records import Attempt
+from stillroom.common.records import Attempt
 from stillroom.traces.filters.base import Finding, Stateless, filters
 from stillroom.traces.trace import Trace
 

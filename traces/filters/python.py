@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from stillroom.common.records import Task
 from stillroom.sampling.plugins import ERROR, PythonCode
-from stillroom.sampling.records import Task
 from stillroom.traces.filters.base import Check, FilterSettings, Finding, filters
 from stillroom.traces.trace import Trace
 

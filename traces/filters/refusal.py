@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from stillroom.sampling.refusals import is_refusal
-from stillroom.sampling.words import excerpt
+from stillroom.common.refusals import is_refusal
+from stillroom.common.text import excerpt
 from stillroom.traces.filters.base import Finding, Stateless, filters
 from stillroom.traces.trace import Trace
 

@@ -27,8 +27,8 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
+from stillroom.common.registry import Kinds
 from stillroom.errors import RecipeError
-from stillroom.sampling.registry import Kinds
 from stillroom.traces.filters.base import Filter, FilterSettings, filters
 
 KNOWN: Mapping[str, type[FilterSettings]] = filters

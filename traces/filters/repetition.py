@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field
 
-from stillroom.sampling.words import excerpt
+from stillroom.common.text import excerpt
 from stillroom.traces.filters.base import Finding, Stateless, filters
 from stillroom.traces.trace import Trace
 

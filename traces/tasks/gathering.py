@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from fractions import Fraction
 
+from stillroom.common.hashing import digest
+from stillroom.common.records import Task
 from stillroom.errors import TaskError
-from stillroom.sampling.hashing import digest
-from stillroom.sampling.records import Task
 from stillroom.traces.tasks.reading import Found, RowReader
 from stillroom.traces.tasks.records import UNWANTED, LeftOut, Problem, Row
 from stillroom.traces.tasks.store import TaskSequence, TaskStore

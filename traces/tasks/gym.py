@@ -18,8 +18,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from stillroom.common.hashing import digest
 from stillroom.errors import MissingExtra, RecipeError, TaskError
-from stillroom.sampling.hashing import digest
 from stillroom.traces.tasks.records import Row
 from stillroom.traces.tasks.registry import CommonTasks, Name, Source, sources
 

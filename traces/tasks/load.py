@@ -17,9 +17,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from stillroom.common.hashing import digest
+from stillroom.common.records import Task
 from stillroom.errors import TaskError
-from stillroom.sampling.hashing import digest
-from stillroom.sampling.records import Task
 from stillroom.traces.tasks.gathering import Gathered, refuse_bad_rows, tally
 from stillroom.traces.tasks.reading import RowReader
 from stillroom.traces.tasks.records import LeftOut, Row, TaskSet

@@ -10,8 +10,8 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
+from stillroom.common.files import at_home, reachable
 from stillroom.errors import MissingFile
-from stillroom.sampling.writing import at_home, reachable
 
 
 def existing(base: Path, name: str, key: str) -> Path:

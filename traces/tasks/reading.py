@@ -13,9 +13,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from stillroom.sampling.hashing import digest
-from stillroom.sampling.prompt import with_input
-from stillroom.sampling.records import Message, Task
+from stillroom.common.hashing import digest
+from stillroom.common.prompt import with_input
+from stillroom.common.records import Message, Task
 from stillroom.traces.tasks.records import LeftOut, Problem, Row
 from stillroom.traces.tasks.registry import CommonTasks
 

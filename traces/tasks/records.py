@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from stillroom.sampling.records import Task
+from stillroom.common.records import Task
 
 
 class Problem(StrEnum):

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from stillroom.sampling.registry import Registry
+from stillroom.common.registry import Registry
 from stillroom.traces.tasks.records import LeftOut, Row
 
 Name = Annotated[str, Field(min_length=1)]

@@ -21,8 +21,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import eq
 from typing import overload
 
+from stillroom.common.records import Message, Task
 from stillroom.errors import RunError
-from stillroom.sampling.records import Message, Task
 
 IN_MEMORY_BYTES = 8_000_000
 """Up to here the file is in memory."""

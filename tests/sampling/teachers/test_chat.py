@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from stillroom.common.records import user
 from stillroom.errors import InputError
-from stillroom.sampling.records import user
 from stillroom.sampling.teachers.chat import encode_chat, end_tokens, thinking_is_open
 
 

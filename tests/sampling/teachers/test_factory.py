@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
+from stillroom.common.models.resolve import DTYPES
+from stillroom.common.records import Request, SamplingParams, Usage, user
 from stillroom.errors import MissingExtra, MissingFile, MissingKey
-from stillroom.sampling.models import DTYPES
-from stillroom.sampling.records import Request, SamplingParams, Usage, user
-from stillroom.sampling.teachers import transformers as transformers_teacher
-from stillroom.sampling.teachers import vllm as vllm_teacher
 from stillroom.sampling.teachers.base import Teacher
 from stillroom.sampling.teachers.factory import make_teacher
-from stillroom.sampling.teachers.openai import OpenAITeacher
+from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.sampling.teachers.settings import TeacherSettings
+from stillroom.sampling.teachers.transformers import teacher as transformers_teacher
+from stillroom.sampling.teachers.vllm import teacher as vllm_teacher
 
 SETTINGS: TypeAdapter[Any] = TypeAdapter(TeacherSettings)
 

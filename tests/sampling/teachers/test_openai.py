@@ -11,11 +11,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from stillroom.errors import InputError, MissingKey, RequestFailed, StillroomError, TeacherDown
-from stillroom.sampling.core import Core
-from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.policy import Until
-from stillroom.sampling.records import (
+from stillroom.common.records import (
     Attempt,
     Completion,
     Message,
@@ -28,8 +24,12 @@ from stillroom.sampling.records import (
     Verdict,
     user,
 )
+from stillroom.errors import InputError, MissingKey, RequestFailed, StillroomError, TeacherDown
+from stillroom.sampling.core import Core
+from stillroom.sampling.ledger import Ledger
+from stillroom.sampling.policy import Until
 from stillroom.sampling.retry import RetrySettings
-from stillroom.sampling.teachers.openai import OpenAITeacher
+from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 from stillroom.sampling.teachers.settings import OpenAISettings
 from tests.conftest import ModelServer, Reply, completion
 

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from stillroom.common.records import Completion, Request, SamplingParams, Usage, user
 from stillroom.errors import MissingKey, RequestFailed, TeacherDown
-from stillroom.sampling._pacing_endpoint import REFUSALS_TO_HOLD
-from stillroom.sampling.pacing import RateLimits
-from stillroom.sampling.records import Completion, Request, SamplingParams, Usage, user
+from stillroom.sampling.rate_limit.endpoint import REFUSALS_TO_HOLD
+from stillroom.sampling.rate_limit.limiter import RateLimits
 from stillroom.sampling.retry import RetrySettings, parse_retry_after, with_retries
-from stillroom.sampling.teachers._openai_errors import retry_after_s
-from stillroom.sampling.teachers._openai_http import HttpReply
-from stillroom.sampling.teachers.openai import OpenAITeacher
+from stillroom.sampling.teachers.openai.errors import retry_after_s
+from stillroom.sampling.teachers.openai.http import HttpReply
+from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 from stillroom.sampling.teachers.settings import OpenAISettings
 from tests.conftest import ModelServer, Reply, completion
 

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from stillroom.common.records import Completion, Request, SamplingParams, Usage, user
 from stillroom.errors import InputError, MissingFile, RequestFailed
-from stillroom.sampling.records import Completion, Request, SamplingParams, Usage, user
 from stillroom.sampling.teachers.base import OutOfAttempts
 from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.sampling.teachers.settings import RecordedSettings

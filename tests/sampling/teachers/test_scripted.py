@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from stillroom.common.records import Completion, Request, SamplingParams, Usage, user
 from stillroom.errors import RequestFailed
-from stillroom.sampling.records import Completion, Request, SamplingParams, Usage, user
 from stillroom.sampling.teachers.scripted import Fault, ScriptedTeacher
 
 

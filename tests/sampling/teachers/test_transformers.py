@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stillroom.common.models import resolve as models
+from stillroom.common.records import Completion, Message, Request, SamplingParams, Usage, user
 from stillroom.errors import InputError, RequestFailed, RunError
-from stillroom.sampling import models
-from stillroom.sampling.records import Completion, Message, Request, SamplingParams, Usage, user
-from stillroom.sampling.teachers import _transformers_engine as engines
-from stillroom.sampling.teachers._transformers_rows import Job, overlap
 from stillroom.sampling.teachers.base import CountsTokens
 from stillroom.sampling.teachers.chat import encode_chat
-from stillroom.sampling.teachers.transformers import TransformersTeacher
+from stillroom.sampling.teachers.transformers import engine as engines
+from stillroom.sampling.teachers.transformers.batch import Job, overlap
+from stillroom.sampling.teachers.transformers.teacher import TransformersTeacher
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")

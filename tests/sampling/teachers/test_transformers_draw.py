@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stillroom.sampling.records import SamplingParams
-from stillroom.sampling.teachers import _transformers_draw as module
-from stillroom.sampling.teachers._transformers_draw import draw
+from stillroom.common.records import SamplingParams
+from stillroom.sampling.teachers.transformers import sampler as module
+from stillroom.sampling.teachers.transformers.sampler import draw
 
 torch = pytest.importorskip("torch")
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
+from stillroom.common.models import resolve as models
+from stillroom.common.records import Completion, Message, Request, SamplingParams, TokenChoice, Usage, user
 from stillroom.errors import InputError, RequestFailed, RunError
-from stillroom.sampling import models
-from stillroom.sampling.records import Completion, Message, Request, SamplingParams, TokenChoice, Usage, user
-from stillroom.sampling.teachers import vllm as module
-from stillroom.sampling.teachers._vllm_answer import Pieces, sampling_params
-from stillroom.sampling.teachers._vllm_guard import Guard, descendants, running, start_time
-from stillroom.sampling.teachers.vllm import Loaded, Place, VllmTeacher, engine_settings
+from stillroom.sampling.teachers.vllm import teacher as module
+from stillroom.sampling.teachers.vllm.convert import Pieces, sampling_params
+from stillroom.sampling.teachers.vllm.teacher import Loaded, Place, VllmTeacher, engine_settings
+from stillroom.sampling.teachers.vllm.watchdog import Guard, descendants, running, start_time
 
 SMOLLM2 = "embedded:smollm2-135m-instruct"
 
@@ -210,7 +210,7 @@ def test_the_guard_kills_what_is_left_on_closing() -> None:
 def test_the_guard_kills_what_is_left_when_its_owner_is_killed() -> None:
     owner = (
         "import subprocess, sys, os\n"
-        "from stillroom.sampling.teachers._vllm_guard import Guard\n"
+        "from stillroom.sampling.teachers.vllm.watchdog import Guard\n"
         "guard = Guard()\n"
         "with guard.watching():\n"
         f"    child = subprocess.Popen([sys.executable, '-S', '-c', {SLEEPER!r}], stdin=subprocess.PIPE,\n"

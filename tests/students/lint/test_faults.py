@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
+from stillroom.common.records import State, Task, Verdict, user
 from stillroom.errors import TrainingError
-from stillroom.sampling.records import State, Task, Verdict, user
 from stillroom.students.lint import LintReport, Vocabulary, lint_pairs, lint_sft, lint_tokenizers
 from stillroom.students.lint.catalogue import meanings
 from stillroom.students.methods.dpo import Dpo
@@ -310,7 +310,7 @@ def test_a_fault_is_found_and_named(
 ) -> None:
     fault = FAULTS[name]
     if "unused" in fault.tokens:
-        monkeypatch.setattr("stillroom.students.encoding.PADS", ())
+        monkeypatch.setattr("stillroom.students.data.encode.PADS", ())
     report = lint_sft(fault.rows, student(**fault.settings), tokenizer=build(fault, make_tokenizer), **fault.more)
     assert names(report) == fault.found, [found.as_dict() for found in report.findings]
 
@@ -321,7 +321,7 @@ def test_an_error_stops_the_run_and_says_what_to_do_and_a_warning_does_not(
 ) -> None:
     fault = FAULTS[name]
     if "unused" in fault.tokens:
-        monkeypatch.setattr("stillroom.students.encoding.PADS", ())
+        monkeypatch.setattr("stillroom.students.data.encode.PADS", ())
     report = lint_sft(fault.rows, student(**fault.settings), tokenizer=build(fault, make_tokenizer), **fault.more)
     errors = [found for found in report.findings if meanings()[found.name].severity == "error"]
     if not errors:

@@ -13,20 +13,20 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from stillroom.errors import MissingFile
-from stillroom.students.encoding import encode_rows, prepare_tokenizer
+from stillroom.report.lint_page import mask_page, write_lint_page
+from stillroom.report.lint_table import lint_masks, lint_table, mask_text
+from stillroom.students.data.encode import encode_rows, prepare_tokenizer
+from stillroom.students.data.encode_pairs import encode_pairs
+from stillroom.students.data.rows import read_pairs, read_rows
 from stillroom.students.lint import LintLimits, LintReport, lint_pairs, lint_sft
 from stillroom.students.lint.masks import LONGEST
 from stillroom.students.lint.report import MaskedRow, Stretch
 from stillroom.students.lint.tokenizer_setup import pair_collator, sft_collator
-from stillroom.students.lint_page import mask_page, write_lint_page
-from stillroom.students.lint_table import lint_masks, lint_table, mask_text
 from stillroom.students.methods.dpo import Dpo
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.methods.sft import Sft
-from stillroom.students.pair_encoding import encode_pairs
+from stillroom.students.methods.trainer import make_trainer
 from stillroom.students.records import Plan
-from stillroom.students.rows import read_pairs, read_rows
-from stillroom.students.trainer import make_trainer
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e&[bold]"
 
@@ -71,7 +71,7 @@ def test_rows_are_fed_as_the_trainer_feeds_them(
 def test_pairs_are_fed_as_the_trainer_feeds_them(
     pair: Any, tiny: Path, make_model: Any, make_tokenizer: Any, tmp_path: Path
 ) -> None:
-    from stillroom.students.dpo_trainer import make_dpo_trainer
+    from stillroom.students.methods.dpo_trainer import make_dpo_trainer
 
     tokenizer, dpo = make_tokenizer(), Dpo(model=str(tiny))
     encoded = encode_pairs(read_pairs([pair(f"What is {i}?", "yes", "no, no") for i in range(4)]), tokenizer, 256)

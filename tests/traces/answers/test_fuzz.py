@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import stillroom.traces.answers
-from stillroom.sampling.records import State
+from stillroom.common.records import State
 from stillroom.traces.answers import AnswerChecker, Reason, state_of
 from stillroom.traces.answers.grade import Ruling
 from stillroom.traces.answers.grade import judge as judge_by

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stillroom.sampling.records import State
+from stillroom.common.records import State
 from stillroom.traces.answers import AnswerChecker
 
 LIMIT_S = 1.5

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stillroom.common.records import State, Verdict
 from stillroom.errors import CheckerError, InputError, MissingExtra, MissingFile
-from stillroom.sampling.records import State, Verdict
 from stillroom.sampling.workers.process import Worker
 from stillroom.traces.answers import Reason, state_of
 from stillroom.traces.answers.check_file import Row

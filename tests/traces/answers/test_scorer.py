@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from stillroom.sampling.records import Attempt, State, Task, user
-from stillroom.sampling.scorer import Scorer
+from stillroom.common.records import Attempt, State, Task, user
+from stillroom.sampling.scorers.base import Scorer
 from stillroom.traces.answers import AnswerChecker, AnswerScorer, Reason
 
 TASK = Task("1", user("2 * 9?"), "#### 18", "test")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from stillroom.sampling.records import State
+from stillroom.common.records import State
 from stillroom.traces.answers import AnswerChecker
 from stillroom.traces.answers.policies import Policies
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stillroom.sampling.records import State
+from stillroom.common.records import State
 from stillroom.traces.answers import AnswerChecker, Reason, state_of
 
 Data = Callable[[str], list[dict[str, Any]]]

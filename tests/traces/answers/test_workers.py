@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from stillroom.common.records import State
 from stillroom.errors import CheckerError, InputError
-from stillroom.sampling.records import State
 from stillroom.sampling.workers.process import environment
 from stillroom.traces.answers import AnswerChecker, Reason, check
 from stillroom.traces.answers import checker as checker_module

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from stillroom.sampling.records import Attempt, FinishReason, State, Task, Verdict, user
+from stillroom.common.records import Attempt, FinishReason, State, Task, Verdict, user
 from stillroom.traces.filters import Finding, apply_filters, build_filters
 from stillroom.traces.trace import Trace
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from stillroom.common.records import Message, Task, user
 from stillroom.errors import InputError
-from stillroom.sampling.records import Message, Task, user
 from stillroom.traces.filters import apply_filters, build_filters
 
 EGGS = (

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stillroom.sampling.words import tokens
+from stillroom.common.text import tokens
 from stillroom.traces.filters import Screen, apply_filters, build_filters
 from stillroom.traces.trace import Trace
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from stillroom.common.records import Attempt, State, Task, Verdict, user
 from stillroom.errors import InputError, RecipeError
 from stillroom.sampling import plugins
-from stillroom.sampling.records import Attempt, State, Task, Verdict, user
 from stillroom.traces.filters import Filtered, RejectFiles, apply_filters, build_filters
 from stillroom.traces.trace import Trace
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from stillroom.common.records import Task
 from stillroom.errors import TaskError
-from stillroom.sampling.records import Task
 from stillroom.traces.tasks import JsonlTasks, Problem, TaskSet, load_tasks
 from stillroom.traces.tasks.gathering import same_reference
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stillroom.common.records import Message, Task, user
 from stillroom.errors import RunError
-from stillroom.sampling.records import Message, Task, user
 from stillroom.traces.tasks import JsonlTasks, load_tasks, store
 from stillroom.traces.tasks.store import TaskSequence, TaskStore
 

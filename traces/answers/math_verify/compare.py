@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
-from stillroom.sampling.records import State, Verdict
+from stillroom.common.records import State, Verdict
 from stillroom.traces.answers.check_file import Row, output, read_rows, readable
 from stillroom.traces.answers.checker import AnswerChecker
 from stillroom.traces.answers.math_verify.client import Facts, Judgement, MathVerify, Theirs

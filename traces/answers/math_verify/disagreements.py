@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-from stillroom.sampling.records import State, Verdict
+from stillroom.common.records import State, Verdict
 from stillroom.traces.answers.extract import find_answer
 from stillroom.traces.answers.math_verify.client import Facts, Side, Theirs
 from stillroom.traces.answers.policies import choices

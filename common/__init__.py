@@ -1,0 +1,1 @@
+"""What every room needs: records, the registry, files, text, statistics, models."""

@@ -1,0 +1,1 @@
+"""Finds and loads models: on the hub, in a folder, in a package."""

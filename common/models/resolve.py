@@ -1,0 +1,276 @@
+"""Finds a model by its name, for teachers and students alike, and says which weights a name stands for.
+
+A name is one of
+
+* `embedded:smollm2-135m-instruct`: a small model that comes with a Python package (no hub, no download);
+* a folder, used as it is: a model saved by `save_pretrained`, or a LoRA adapter, whose base is then found too;
+* a hub name, `Qwen/Qwen3-0.6B` or `Qwen/Qwen3-0.6B@main`: fetched once, then read from the local cache.
+
+It refuses to guess: a name that is none of these is a MissingFile that says what was looked for. It runs no code
+that comes with a model (`trust_remote_code` is never set), and prints nothing.
+
+>>> resolve_model("embedded:smollm2-135m-instruct").licence                               # doctest: +SKIP
+'apache-2.0'
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stillroom.common.files import at_home
+from stillroom.common.models import hub
+from stillroom.common.models import packaged as embedded
+from stillroom.common.models.hub import first_line
+from stillroom.errors import InputError, MissingExtra, MissingFile
+
+EMBEDDED_PREFIX = "embedded:"
+# What decides a model's answers. Optimizer states and logs in the same folder do not.
+WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
+SETTINGS = ("config.json", "generation_config.json", "adapter_config.json", "tokenizer*", "chat_template*", "vocab.*",
+            "merges.txt", "special_tokens_map.json", "added_tokens.json")  # fmt: skip
+DTYPES = ("float32", "bfloat16", "float16")
+"""Types of number that a model may compute in, as torch names them."""
+LARGE = 64 << 20  # bytes: a file of which the hash is remembered
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedModel:
+    """A model that is on this disk. `path` is a folder for `from_pretrained`; `licence` as an SPDX-like tag, or
+    None where the model does not say."""
+
+    name: str
+    path: str
+    licence: str | None
+
+
+def resolve_model(name: str) -> ResolvedModel:
+    """The folder of the model called `name`, fetched or converted first if need be.
+
+    Raises MissingFile for a model that is nowhere, MissingExtra where a package must be installed for it.
+    """
+    if name.startswith(EMBEDDED_PREFIX):
+        model = embedded.find(name.removeprefix(EMBEDDED_PREFIX))
+        return ResolvedModel(name, str(embedded.converted(model)), model.licence)
+    folder = _folder(name) or hub.snapshot(name)
+    return ResolvedModel(name, str(folder), _licence(folder))
+
+
+def fingerprint(name: str) -> str:
+    """A stable identity of the model's weights, tokenizer and settings. Loads and converts nothing.
+
+    Folders and embedded models are told apart by content, wherever they lie; a hub model by its revision. An
+    adapter's fingerprint includes that of its base.
+    """
+    if name.startswith(EMBEDDED_PREFIX):
+        model = embedded.find(name.removeprefix(EMBEDDED_PREFIX))
+        return f"{name}@{_hash_file(embedded.packaged_file(model))[:16]}.{embedded.CONVERSION}"
+    folder = _folder(name)
+    if folder is None:
+        return f"{hub.split_revision(name)[0]}@{hub.revision(name)}"
+    base = adapter_base(folder)
+    return f"sha256:{_hash_folder(folder)[:32]}" + (f"+{fingerprint(base)}" if base else "")
+
+
+def adapter_base(folder: Path) -> str | None:
+    """The name of the base model if `folder` holds a LoRA adapter, else None."""
+    config = folder / "adapter_config.json"
+    if not config.is_file():
+        return None
+    base = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    if not base:
+        raise InputError(f"{config} does not name its base model: set base_model_name_or_path, or merge the adapter")
+    return str(base)
+
+
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer of `name`; that of the base for an adapter that was saved without one."""
+    with quiet_transformers() as transformers:
+        folder = Path(resolve_model(name).path)
+        base = adapter_base(folder)
+        if base is not None and not (folder / "tokenizer_config.json").is_file():
+            return load_tokenizer(base)
+        return transformers.AutoTokenizer.from_pretrained(str(folder))
+
+
+def load_model(name: str, dtype: str = "auto", device: str = "auto") -> Any:
+    """The causal language model `name`, in evaluation mode, with its adapter (if it is one) merged in.
+
+    `dtype`: "auto" or one of DTYPES (see `pick_dtype`); `device`: "cpu", "cuda", "cuda:1" or "auto". Raises
+    InputError for a folder that transformers cannot read.
+    """
+    with quiet_transformers() as transformers:
+        device = pick_device(device)
+        wanted = getattr(import_torch(), pick_dtype(device, dtype))
+        resolved = resolve_model(name)
+        base = adapter_base(Path(resolved.path))
+        if base is not None:
+            return _load_merged(base, resolved.path).to(dtype=wanted, device=device).eval()
+        try:
+            model = transformers.AutoModelForCausalLM.from_pretrained(resolved.path, dtype=wanted)
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(
+                f"the model {name!r} cannot be loaded from {resolved.path}: {first_line(error)}"
+            ) from error
+        return model.to(device).eval()
+
+
+def pick_device(device: str = "auto") -> str:
+    """`device`, or for "auto" the first GPU where there is one, else the CPU."""
+    if device != "auto":
+        return device
+    return "cuda" if import_torch().cuda.is_available() else "cpu"
+
+
+def pick_dtype(device: str, wanted: str = "auto") -> str:
+    """The type of number that a model computes in on `device`: for teachers, students and engines alike.
+
+    `wanted`: what the user named, one of DTYPES, which is taken as it is. "auto" is bfloat16 on a GPU, and on a CPU
+    that multiplies it in hardware (avx512_bf16, amx_bf16); else float32. Without those instructions a CPU emulates
+    bfloat16, several times slower than float32. Raises InputError for any other name.
+    """
+    if wanted in DTYPES:
+        return wanted
+    if wanted != "auto":
+        raise InputError(f"dtype {wanted!r} is none of auto, {', '.join(DTYPES)}")
+    if not device.startswith("cpu"):
+        return "bfloat16"
+    return "bfloat16" if cpu_flags() & {"avx512_bf16", "amx_bf16"} else "float32"
+
+
+@functools.cache
+def cpu_flags() -> frozenset[str]:
+    """The instruction sets of this CPU as Linux names them; empty on systems that do not list them."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return frozenset()
+    found = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
+    return frozenset(found.group(1).split()) if found else frozenset()
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[Any]:
+    """The transformers module, with its warnings and progress bars off for the while.
+
+    Raises MissingExtra where it is not installed, InputError where it cannot be imported.
+    """
+    transformers = _import_transformers()
+    logging = transformers.utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield transformers
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def import_torch() -> Any:
+    """The torch module, with worker threads that sleep while they wait for each other, where it is loaded here first.
+
+    By default they spin. As soon as anything else runs on the machine (answer checkers do), two threads of a small
+    model then wait for each other most of the time: measured on 2 busy cores, a run of 11 to 21 s took over 60.
+    OMP_WAIT_POLICY in the environment overrides it. Processes that we start do not inherit it.
+    """
+    fresh = "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ
+    if fresh:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # read once, when the library is loaded
+    try:
+        import torch
+    finally:
+        if fresh:
+            del os.environ["OMP_WAIT_POLICY"]
+    return torch
+
+
+def _import_transformers() -> Any:
+    try:
+        import_torch()
+        import transformers
+    except ImportError as error:
+        raise MissingExtra("a local model", error.name or "transformers", "train") from error
+    try:
+        transformers.AutoModelForCausalLM, transformers.LlamaConfig  # noqa: B018  (both are loaded when named)
+    except (ImportError, RuntimeError) as error:
+        cause = first_line(error.__cause__ or error)
+        raise InputError(
+            f"transformers cannot be imported here: {cause}. Packages built for another torch do this: uninstall "
+            "torchvision, torchaudio and torchcodec, or install the builds that belong to your torch"
+        ) from error
+    return transformers
+
+
+def _load_merged(base: str, adapter: str) -> Any:
+    """The base with the adapter merged in float32, so that small updates are not rounded away before they add up."""
+    try:
+        import peft
+    except ImportError as error:
+        raise MissingExtra(f"the adapter {adapter}", "peft", "train") from error
+    model = load_model(base, dtype="float32", device="cpu")
+    return peft.PeftModel.from_pretrained(model, adapter).merge_and_unload()
+
+
+def _folder(name: str) -> Path | None:
+    """The folder that `name` means, or None for a hub name."""
+    path = at_home(name)
+    if path.is_dir():
+        return path
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or path.is_file():
+        raise MissingFile(f"there is no model folder {name!r}: give a folder that holds config.json, or a hub name")
+    return None
+
+
+def _licence(folder: Path) -> str | None:
+    """The `license:` of the model card's header."""
+    card = folder / "README.md"
+    if not card.is_file():
+        return None
+    header = card.read_text(encoding="utf-8", errors="replace").split("\n---", 1)[0]
+    found = re.search(r"^licen[sc]e:\s*([\w.\-]+)", header, re.MULTILINE)
+    return found.group(1).lower() if found else None
+
+
+def _hash_folder(folder: Path) -> str:
+    files = sorted({file for pattern in (*WEIGHTS, *SETTINGS) for file in folder.glob(pattern) if file.is_file()})
+    if not any(file.suffix in {".safetensors", ".bin", ".gguf"} for file in files):
+        raise MissingFile(f"the folder {str(folder)!r} holds no weights (*.safetensors): is it a saved model?")
+    whole = hashlib.sha256()
+    for file in files:
+        whole.update(f"{file.name}\0{_hash_file(file)}\n".encode())
+    return whole.hexdigest()
+
+
+def _hash_file(file: Path) -> str:
+    """Of all that is in it: two students of one base may differ in a single layer. The hub's cache names large files
+    by that hash, so that no large teacher is read for it; others are read once a process (about 1 GB/s)."""
+    stored = file.resolve()
+    if stored.parent.name == "blobs" and _SHA256.fullmatch(stored.name):
+        return stored.name
+    found = stored.stat()
+    if found.st_size < LARGE:
+        return _content(stored)
+    return _content_once(stored, found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+@functools.lru_cache(maxsize=256)
+def _content_once(file: Path, *_: int) -> str:
+    """Of the file as its size, time and number say that it is."""
+    return _content(file)
+
+
+def _content(file: Path) -> str:
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

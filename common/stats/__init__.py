@@ -1,0 +1,1 @@
+"""Intervals, the bootstrap, significance tests."""

@@ -1,0 +1,143 @@
+"""Models against each other on the same tasks: differences, tests, and what else they take beside one another.
+
+    compare_all({"after": after, "before": before}, [("after", "before")], seed=7)[0].p_holm
+    beside("after", after, "teacher", teacher, seed=7)      # its tokens and seconds over the teacher's
+
+Tasks are paired by id. With one attempt a task on both sides, differences have Newcombe's interval and McNemar's
+exact test; with more, a paired bootstrap over tasks and the test by exchanging signs. Every comparison says what it
+could have shown (`detectable`), and what is left of its p among all of them (`p_holm`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from stillroom.common.records import ScoredAttempt
+from stillroom.common.stats.bootstrap import mean_over_tasks, ratio_over_tasks
+from stillroom.common.stats.intervals import PairedCounts, mcnemar_exact, paired_difference
+from stillroom.common.stats.significance import detectable_mean, detectable_share, holm, sign_flip
+from stillroom.evaluation.metrics import Attempts, as_attempts, cost, right, task_values
+from stillroom.evaluation.results import Comparison, Result
+from stillroom.sampling.limits import Prices
+
+SIGN_FLIP = "sign_flip"
+
+Given = Mapping[str, ScoredAttempt | Sequence[ScoredAttempt]]
+"""Of a model, one attempt or several at each task, by task id."""
+
+
+def compare_all(
+    by_who: Mapping[str, Given], compared: Iterable[tuple[str, str]], *, seed: int
+) -> tuple[Comparison, ...]:
+    """The comparisons of those pairs whose models are both there and share a task, corrected for their number."""
+    pairs = [(a, b) for a, b in compared if a in by_who and b in by_who]
+    return corrected(c for a, b in pairs if (c := compare(a, by_who[a], b, by_who[b], seed=seed)) is not None)
+
+
+def corrected(comparisons: Iterable[Comparison]) -> tuple[Comparison, ...]:
+    """The same with `p_holm`, each corrected for all that are given. Give all that a reader will see together."""
+    found = tuple(comparisons)
+    ps = holm([c.p for c in found])
+    return tuple(c.model_copy(update={"p_holm": p}) for c, p in zip(found, ps, strict=True))
+
+
+def compare(a: str, of_a: Given, b: str, of_b: Given, *, seed: int) -> Comparison | None:
+    """Accuracy of a minus that of b, on the tasks that both have; None if they share none."""
+    rights_a, rights_b = (task_values(as_attempts(given), right) for given in (of_a, of_b))
+    shared = sorted(rights_a.keys() & rights_b.keys())
+    if not shared:
+        return None
+    left_out = len(rights_a.keys() ^ rights_b.keys())
+    pairs = [(rights_a[task], rights_b[task]) for task in shared]
+    if all(value in (0, 1) for pair in pairs for value in pair):
+        return _of_shares(a, b, Counter(pairs), left_out)
+    return _of_means(a, b, {t: rights_a[t] - rights_b[t] for t in shared}, left_out, seed)
+
+
+def compare_right(a: str, of_a: Mapping[str, bool], b: str, of_b: Mapping[str, bool]) -> Comparison | None:
+    """The same where it is known, by task id, whether each answer was right, and there are no attempts to look at."""
+    shared = of_a.keys() & of_b.keys()
+    if not shared:
+        return None
+    table = Counter((float(of_a[task]), float(of_b[task])) for task in shared)
+    return _of_shares(a, b, table, len(of_a.keys() ^ of_b.keys()))
+
+
+def _of_shares(a: str, b: str, table: Counter[tuple[float, float]], left_out: int) -> Comparison:
+    counts = PairedCounts(table[1, 1], table[1, 0], table[0, 1], table[0, 0])
+    found = paired_difference(counts)
+    return Comparison(
+        a=a,
+        b=b,
+        test="mcnemar_exact",
+        difference=found.value,
+        low=found.low,
+        high=found.high,
+        p=mcnemar_exact(counts.only_a, counts.only_b),
+        n=counts.n,
+        **counts._asdict(),
+        left_out=left_out,
+        detectable=detectable_share(counts.n, counts.only_a + counts.only_b),
+    )
+
+
+def _of_means(a: str, b: str, differences: Mapping[str, float], left_out: int, seed: int) -> Comparison:
+    found = mean_over_tasks(differences, seed=seed)
+    values = [differences[task] for task in sorted(differences)]
+    return Comparison(
+        a=a,
+        b=b,
+        test=SIGN_FLIP,
+        difference=found.value,
+        low=found.low,
+        high=found.high,
+        p=sign_flip(values, seed=seed),
+        n=found.n,
+        left_out=left_out,
+        detectable=detectable_mean(values),
+    )
+
+
+def beside(
+    who: str,
+    answers: Given,
+    other: str,
+    others: Given,
+    *,
+    seed: int,
+    prices: Prices | None = None,
+    other_prices: Prices | None = None,
+) -> list[Result]:
+    """What `who` takes over what `other` takes, on the tasks that both have; below 1: it takes less.
+
+    Rows `tokens_ratio`, `latency_ratio` and, with both prices, `usd_ratio`, each with `against`. A ratio by nothing
+    is left out.
+    """
+    ours, theirs = as_attempts(answers), as_attempts(others)
+    shared = sorted(ours.keys() & theirs.keys())
+    rows = []
+    for metric, a, b in _taken(ours, theirs, prices, other_prices) if shared else ():
+        found = ratio_over_tasks({task: (a[task], b[task]) for task in shared}, seed=seed)
+        if found is not None:
+            rows.append(Result.model_validate({"who": who, "metric": metric, **found._asdict(), "against": other}))
+    return rows
+
+
+def _taken(
+    ours: Attempts, theirs: Attempts, prices: Prices | None, other_prices: Prices | None
+) -> Iterator[tuple[str, Mapping[str, float], Mapping[str, float]]]:
+    """What is compared, for each task: a metric, ours, theirs."""
+    yield "tokens_ratio", task_values(ours, _tokens), task_values(theirs, _tokens)
+    yield "latency_ratio", task_values(ours, _seconds), task_values(theirs, _seconds)
+    if prices is not None and other_prices is not None:
+        paid = task_values(ours, lambda a: cost(a, prices)), task_values(theirs, lambda a: cost(a, other_prices))
+        yield "usd_ratio", *paid
+
+
+def _tokens(answer: ScoredAttempt) -> float:
+    return answer.attempt.completion_tokens
+
+
+def _seconds(answer: ScoredAttempt) -> float:
+    return answer.attempt.latency_s

@@ -1,0 +1,124 @@
+"""Do the traces of two rounds differ from one another as much? Two measures of many texts, at equal size.
+
+    change = distinct_change(now, before, runs, seed=7)     # texts by task; `runs` or `whole`: what is told apart
+    change.now, change.before, change.relative              # relative: (now − before) / before, with its interval
+
+`whole` tells whole texts apart, by their words, numbers and signs: a teacher that repeats one trace for n tasks has a
+share of 1/n. `runs` tells runs of 4 words apart, as distinct-4 does (Li et al. 2016, arXiv:1510.03055): it also falls
+where traces differ in their last number alone. Arithmetic from one template is no such thing: most of its runs hold
+a number of the task.
+
+Any share of distinct things falls as more of them are looked at, so both sides are looked at in samples of one size:
+half of what the smaller side has. Samples are drawn without replacement (subsampling, Politis and Romano 1994, Ann.
+Stat. 22, 2031–2050, at half the size): a bootstrap would draw tasks twice, and find their traces to be alike. Of each
+task one trace is looked at, drawn anew each time: siblings tell of the same numbers, so a round with more of them is
+not less diverse. That siblings are alike is for the filter `dedup` to see.
+
+Refuses fewer than 10 tasks a side: what so few say of a share is chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from stillroom.common.stats.bootstrap import percentiles
+from stillroom.common.stats.intervals import Interval
+from stillroom.common.text import tokens
+
+RUN = 4
+"""Words of a run."""
+FEWEST = 10
+"""Tasks that each side needs."""
+SAMPLES = 1_000
+BUDGET = 10_000
+"""Items (runs, or texts) of a sample, at most: it bounds what is computed, and of each text so much is read."""
+
+Texts = Mapping[str, Sequence[str]]
+"""The traces of each task, by task id."""
+Items = Callable[[str], Sequence[Hashable]]
+"""What of a text is told apart."""
+
+
+class Change(NamedTuple):
+    """Shares of distinct items in samples of one size. `now`, `before`: n counts tasks. `relative`: (now − before) /
+    before; n is that of the smaller side. `size`: items of a sample."""
+
+    now: Interval
+    before: Interval
+    relative: Interval
+    size: int
+
+
+def whole(text: str) -> Sequence[Hashable]:
+    """A text as one item: its words, numbers and signs, whatever its case, spaces and punctuation."""
+    return (tuple(tokens(text)),)
+
+
+def runs(text: str) -> Sequence[Hashable]:
+    """Every run of 4 words of a text; of one that is shorter, all of it."""
+    words = tokens(text)[: BUDGET + RUN]
+    return [tuple(words[i : i + RUN]) for i in range(max(1, len(words) - RUN + 1))]
+
+
+def distinct_change(now: Texts, before: Texts, items: Items, *, seed: int) -> Change | None:
+    """How the share of distinct items changed; None where a side has fewer than 10 tasks with a trace.
+
+    The order of the tasks decides nothing; that of the traces of one task, only which of them a seed picks.
+    """
+    sides = [_numbered(texts, items) for texts in (now, before)]
+    fewest = min(map(len, sides))
+    if fewest < FEWEST:
+        return None
+    size = min(BUDGET, *(_half(side) for side in sides))
+    drawn = [_shares(side, size, seed + i) for i, side in enumerate(sides)]
+    of_now, of_before = (
+        percentiles(float(shares.mean()), shares, len(side)) for shares, side in zip(drawn, sides, strict=True)
+    )
+    relative = percentiles(of_now.value / of_before.value - 1, drawn[0] / drawn[1] - 1, fewest)
+    return Change(of_now, of_before, relative, size)
+
+
+def _numbered(texts: Texts, items: Items) -> list[list[Any]]:
+    """For each task an array of numbers for each of its traces: equal items have equal numbers."""
+    import numpy as np
+
+    numbers: dict[Hashable, int] = {}
+    return [
+        [np.array([numbers.setdefault(item, len(numbers)) for item in items(text)]) for text in texts[task]]
+        for task in sorted(texts)
+        if texts[task]
+    ]
+
+
+def _half(side: Sequence[Sequence[Any]]) -> int:
+    """Half of the items that one trace of each task has, on average over its traces."""
+    return max(1, round(sum(sum(map(len, traces)) / len(traces) for traces in side) / 2))
+
+
+def _shares(side: Sequence[Sequence[Any]], size: int, seed: int) -> Any:
+    """(samples,): the share of distinct items in each, of `size` items or what one trace of each task has."""
+    import numpy as np
+
+    draw = np.random.default_rng(seed)
+    kinds = 1 + max(int(trace.max()) for traces in side for trace in traces)
+    return np.array([_share(_sample(side, size, draw), kinds) for _ in range(SAMPLES)])
+
+
+def _sample(side: Sequence[Sequence[Any]], size: int, draw: Any) -> Any:
+    import numpy as np
+
+    picked, found = [], 0
+    for task in draw.permutation(len(side)):
+        traces = side[task]
+        picked.append(traces[draw.integers(len(traces))] if len(traces) > 1 else traces[0])
+        found += len(picked[-1])
+        if found >= size:
+            break
+    return np.concatenate(picked)[:size]
+
+
+def _share(items: Any, kinds: int) -> float:
+    import numpy as np
+
+    return float(np.count_nonzero(np.bincount(items, minlength=kinds)) / len(items))

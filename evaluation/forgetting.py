@@ -1,0 +1,101 @@
+"""What a student forgot: from its answers and losses before and after to rows and comparisons of `eval.json`.
+
+forgetting_results(found, after="student_after", before="student_before", seed=0).results
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from stillroom.common.stats.bootstrap import ratio_over_tasks
+from stillroom.common.stats.intervals import wilson
+from stillroom.evaluation.comparisons import compare_right
+from stillroom.evaluation.perplexity import TextLoss, exp_of, of_losses
+from stillroom.evaluation.results import Comparison, Measured, Result
+
+PERPLEXITY_RATIO = "perplexity_ratio"
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """Of one model. `right`: by the name of the tasks and then task id, whether the answer was right; what cannot be
+    read is not. `counts`: by the name of the tasks, how the answers were scored: `accepted`, `rejected`, `unscored`,
+    and `missing` for tasks without one. `losses`: by text; empty where none is read."""
+
+    right: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
+    losses: Mapping[str, TextLoss] = field(default_factory=dict)
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        losses = {text: list(loss) for text, loss in self.losses.items()}
+        right, counts = ({name: dict(of) for name, of in each.items()} for each in (self.right, self.counts))
+        return {"right": right, "counts": counts, "losses": losses}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """From what `as_dict` gave. Raises KeyError or TypeError for anything else."""
+        losses = {text: TextLoss(*loss) for text, loss in data["losses"].items()}
+        return cls({name: dict(of) for name, of in data["right"].items()}, losses, data["counts"])
+
+
+def forgetting_results(by_who: Mapping[str, Forgotten], *, after: str, before: str, seed: int) -> Measured:
+    """Rows of `eval.json`: `<name>_accuracy` of each kind of tasks, `perplexity` and `bits_per_byte` of each model,
+    `perplexity_ratio` of `after` over `before` on the same texts (above 1: they have become less likely). Comparisons
+    of the accuracies of the two, each with its `metric`.
+    """
+    names = dict.fromkeys(name for found in by_who.values() for name in found.right)
+    rows = [row for name in names for who, found in by_who.items() for row in _accuracy(who, found, name)]
+    notes = [note for who, found in by_who.items() for note in _missing(who, found)]
+    parts = [Measured(rows, [], notes), *(_perplexity(who, found, seed) for who, found in by_who.items())]
+    if after in by_who and before in by_who:
+        found = [c for name in names if (c := _compared(by_who, after, before, name)) is not None]
+        parts += [Measured([], found, []), _ratio(after, by_who[after], before, by_who[before], seed)]
+    results, comparisons = [row for part in parts for row in part.results], [c for p in parts for c in p.comparisons]
+    return Measured(results, comparisons, [note for part in parts for note in part.notes])
+
+
+def _accuracy(who: str, found: Forgotten, name: str) -> Iterator[Result]:
+    right = found.right.get(name)
+    if right:
+        share, counts = wilson(sum(right.values()), len(right)), dict(found.counts.get(name, {}))
+        yield Result(who=who, metric=f"{name}_accuracy", **share._asdict(), counts=counts or None)
+
+
+def _missing(who: str, found: Forgotten) -> Iterator[str]:
+    for name, counts in found.counts.items():
+        if missing := counts.get("missing", 0):
+            yield f"{who}: {missing:,} of {sum(counts.values()):,} {name} tasks got no answer and are left out of n"
+
+
+def _compared(by_who: Mapping[str, Forgotten], after: str, before: str, name: str) -> Comparison | None:
+    found = compare_right(after, by_who[after].right.get(name, {}), before, by_who[before].right.get(name, {}))
+    if found is None:
+        return None
+    return Comparison.model_validate({**found.model_dump(), "metric": f"{name}_accuracy"})
+
+
+def _perplexity(who: str, found: Forgotten, seed: int) -> Measured:
+    losses = [loss for loss in found.losses.values() if loss.tokens]
+    short = len(found.losses) - len(losses)
+    notes = [f"{who}: {short:,} of {len(found.losses):,} texts are too short for perplexity"] if short else []
+    return Measured(of_losses(losses, left_out=short, seed=seed).results(who) if losses else [], [], notes)
+
+
+def _ratio(after: str, of_after: Forgotten, before: str, of_before: Forgotten, seed: int) -> Measured:
+    """exp of the difference in mean nats per token; texts are drawn with both their losses."""
+    shared = [text for text in of_after.losses if text in of_before.losses and of_before.losses[text].tokens]
+    pairs = {text: (of_after.losses[text], of_before.losses[text]) for text in shared}
+    if any(a.tokens != b.tokens for a, b in pairs.values()):
+        why = f"{after} and {before} read the texts in other tokens: only bits_per_byte can be compared"
+        return Measured([], [], [why])
+    found = None
+    if pairs:
+        found = ratio_over_tasks({t: (a.nats - b.nats, b.tokens) for t, (a, b) in pairs.items()}, seed=seed)
+    if found is None:
+        return Measured([], [], [])
+    limits = {"value": exp_of(found.value), "low": exp_of(found.low), "high": exp_of(found.high), "n": found.n}
+    row = Result.model_validate({"who": after, "metric": PERPLEXITY_RATIO, **limits, "against": before})
+    return Measured([row], [], [])

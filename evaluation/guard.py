@@ -1,0 +1,315 @@
+"""The guard of the self-distillation loop: did this round do damage? Each measure against the round before.
+
+    now, before = facts_of(answers, traces=kept), facts_of(answers_before, traces=kept_before)
+    report = guard(now, before, GuardSettings(), seed=7)
+    report.passed, [check.sentence for check in report.failures]
+
+A measure is worse where the whole 95 % interval of its change lies beyond its tolerance. So it is a guard against
+damage, and no test of progress: a round that passes is not shown to be better, nor even to be as good, only not shown
+to be worse; and a slow decline that no single round shows passes it (hold each round against the best so far, not the
+last, where that matters).
+
+False alarms, simulated with the default tolerances: of 1,000 rounds with two students of equal quality and 100
+held-out tasks, two families of 100 untrained tasks beside them, 4.0 % were rolled back by chance (accuracy alone
+3.0 %); with 300 tasks 1.4 %, with 50 3.9 %. What it sees, at 100 tasks of which half were right: a fall by 10 points
+in 35 % of rounds, by 20 in 89 %, by 30 in 99 %.
+
+What cannot be compared is not a failure: it is named in `not_checked`, with its reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from stillroom.common.formatting import interval, number, points, share
+from stillroom.common.records import ScoredAttempt
+from stillroom.common.stats.bootstrap import mean_over_tasks, ratio_over_tasks
+from stillroom.common.stats.intervals import Interval, PairedCounts, paired_difference
+from stillroom.evaluation.diversity import FEWEST, Items, distinct_change, runs, whole
+from stillroom.evaluation.metrics import right
+from stillroom.evaluation.perplexity import TextLoss, exp_of
+from stillroom.evaluation.repetition import answer_words, repeats
+
+ACCURACY, STOPPED, REPETITION, PERPLEXITY = "accuracy", "share_stopped", "share_repeating", "perplexity"
+DISTINCT_TEXTS, DISTINCT_RUNS, UNTRAINED = "distinct_traces", "distinct_4", "untrained"
+NAMES = {
+    ACCURACY: "accuracy",
+    STOPPED: "share that stops",
+    REPETITION: "share that repeats itself",
+    DISTINCT_TEXTS: "share of distinct traces",
+    DISTINCT_RUNS: "share of distinct runs of 4 words",
+    UNTRAINED: "accuracy on what was not trained",
+    PERPLEXITY: "perplexity on held-out text",
+}
+OFF = "switched off"
+
+
+class GuardSettings(BaseModel):
+    """How much worse each measure may be than before; null: not looked at.
+
+    `accuracy`, `stopped`, `repetition`, `forgetting`: as shares (0.02: 2 points); `diversity`, `perplexity`: as parts
+    of what it was before (0.5: by half).
+
+    The defaults: accuracy is what the loop is for, so any fall that is shown counts. Stopping and repetition have 2
+    points, for they sit at an end of their scale, where intervals are narrow and a point harms nobody. Diversity has
+    30 %: a teacher that repeats one trace loses more than 90 %, a student's traces held against its teacher's were
+    within 2 %. Forgetting has 5 points and perplexity 10 %, since training on anything costs a little of the rest.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    accuracy: float | None = Field(default=0.0, ge=0, lt=1)
+    stopped: float | None = Field(default=0.02, ge=0, lt=1)
+    repetition: float | None = Field(default=0.02, ge=0, lt=1)
+    diversity: float | None = Field(default=0.3, ge=0, lt=1)
+    forgetting: float | None = Field(default=0.05, ge=0, lt=1)
+    perplexity: float | None = Field(default=0.1, ge=0)
+
+
+@dataclass(frozen=True, slots=True)
+class RoundFacts:
+    """What is known of a student, by task id; each may be empty where it was not measured.
+
+    `right`, `stopped`, `repeating`: of its greedy answer to each held-out task, 1 or 0 (or a mean over several).
+    `traces`: the texts that were kept in its round, none for the base before any. `untrained`: by family, whether it
+    was right on each task of what was not trained. `losses`: on held-out text, by the text's id.
+    """
+
+    right: Mapping[str, float] = field(default_factory=dict)
+    stopped: Mapping[str, float] = field(default_factory=dict)
+    repeating: Mapping[str, float] = field(default_factory=dict)
+    traces: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    untrained: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    losses: Mapping[str, TextLoss] = field(default_factory=dict)
+
+
+def facts_of(
+    answers: Mapping[str, ScoredAttempt],
+    *,
+    traces: Mapping[str, Sequence[str]] | None = None,
+    untrained: Mapping[str, Mapping[str, float]] | None = None,
+    losses: Mapping[str, TextLoss] | None = None,
+) -> RoundFacts:
+    """From a student's one greedy answer to each held-out task; the rest is handed on."""
+    return RoundFacts(
+        right={task: float(right(a)) for task, a in answers.items()},
+        stopped={task: float(a.attempt.finish_reason == "stop") for task, a in answers.items()},
+        repeating={task: float(repeats(answer_words(a.attempt))) for task, a in answers.items()},
+        traces=traces or {},
+        untrained=untrained or {},
+        losses=losses or {},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One measure of one round against the round before.
+
+    `measure`: as in `eval.json`, `untrained:<family>` for what was not trained. `now`, `before`: on the tasks that
+    both have. `difference`, `low`, `high`: now − before; where `relative`, over before. `rises`: harm is a rise, not
+    a fall. `n`: tasks, or texts; `left_out`: those that one side lacks.
+    """
+
+    measure: str
+    now: float
+    before: float
+    difference: float
+    low: float
+    high: float
+    tolerance: float
+    n: int
+    rises: bool = False
+    relative: bool = False
+    left_out: int = 0
+
+    @property
+    def worse(self) -> bool:
+        """Whether the whole interval lies beyond the tolerance."""
+        return self.low > self.tolerance if self.rises else self.high < -self.tolerance
+
+    @property
+    def name(self) -> str:
+        """The measure, as people say it."""
+        return measure_name(self.measure)
+
+    @property
+    def sentence(self) -> str:
+        """`share that stops fell from 98 % to 3 %, −95 points [−99, −88], tolerance 2`."""
+        unit = "%" if self.relative else "points"
+        change = f"{points(self.difference, trim=True)} {unit} {interval(self.low, self.high, trim=True)}"
+        moved = f"{self.name} {self._moved} {change}"
+        return f"{moved}, tolerance {100 * self.tolerance:g}{' %' if self.relative else ''}"
+
+    @property
+    def _moved(self) -> str:
+        before, now = self._shown(self.before), self._shown(self.now)
+        if before == now:
+            return f"stayed at {now},"
+        return f"{'rose' if self.now > self.before else 'fell'} from {before} to {now},"
+
+    def _shown(self, value: float) -> str:
+        return number(value, 2) if self.measure == PERPLEXITY else share(value, trim=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        own = {name: getattr(self, name) for name in self.__slots__}
+        return own | {"worse": self.worse, "sentence": self.sentence}
+
+
+@dataclass(frozen=True, slots=True)
+class GuardReport:
+    """`not_checked`: measures that could not be compared, with the reason."""
+
+    checks: tuple[Check, ...]
+    not_checked: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def failures(self) -> tuple[Check, ...]:
+        """The measures that got worse beyond their tolerance."""
+        return tuple(check for check in self.checks if check.worse)
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing got worse beyond its tolerance."""
+        return not self.failures
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        checks = [check.as_dict() for check in self.checks]
+        return {"passed": self.passed, "checks": checks, "not_checked": dict(self.not_checked)}
+
+
+def measure_name(measure: str) -> str:
+    """A measure, as people say it."""
+    kind, _, family = measure.partition(":")
+    return f"accuracy on {family.replace('_', ' ')} (not trained)" if family else NAMES.get(kind, kind)
+
+
+Found = Iterator[tuple[str, Check | str]]
+"""Measures with their check, or with why there is none."""
+
+
+def guard(now: RoundFacts, before: RoundFacts, settings: GuardSettings, *, seed: int) -> GuardReport:
+    """Holds a round against the one before, on the tasks and texts that both have.
+
+    Shares of 0 and 1 have Newcombe's interval for pairs, other values a paired bootstrap over tasks or texts;
+    diversity, whose tasks may be others, samples of both sides. The order of tasks decides nothing.
+    """
+    checks, not_checked = [], {}
+    for measure, found in _measured(now, before, settings, seed):
+        if isinstance(found, Check):
+            checks.append(found)
+        else:
+            not_checked[measure] = found
+    return GuardReport(tuple(checks), not_checked)
+
+
+def _measured(now: RoundFacts, before: RoundFacts, settings: GuardSettings, seed: int) -> Found:
+    yield ACCURACY, _paired(ACCURACY, now.right, before.right, settings.accuracy, seed)
+    yield STOPPED, _paired(STOPPED, now.stopped, before.stopped, settings.stopped, seed)
+    yield REPETITION, _paired(REPETITION, now.repeating, before.repeating, settings.repetition, seed, rises=True)
+    yield DISTINCT_TEXTS, _diversity(DISTINCT_TEXTS, now, before, whole, settings.diversity, seed)
+    yield DISTINCT_RUNS, _diversity(DISTINCT_RUNS, now, before, runs, settings.diversity, seed)
+    families = sorted(now.untrained.keys() | before.untrained.keys())
+    for family in families:
+        measure = f"{UNTRAINED}:{family}"
+        of_now, of_before = (side.untrained.get(family, {}) for side in (now, before))
+        yield measure, _paired(measure, of_now, of_before, settings.forgetting, seed)
+    if not families:
+        yield UNTRAINED, OFF if settings.forgetting is None else "not measured"
+    yield PERPLEXITY, _perplexity(now.losses, before.losses, settings.perplexity, seed)
+
+
+def _unfit(now: Mapping[str, object], before: Mapping[str, object]) -> str | None:
+    """Why two sides cannot be compared; None where they can."""
+    missing = [when for when, side in (("before", before), ("in this round", now)) if not side]
+    if missing:
+        return f"not measured {' nor '.join(missing)}"
+    return None if now.keys() & before.keys() else "nothing in common was measured"
+
+
+def _paired(
+    measure: str,
+    now: Mapping[str, float],
+    before: Mapping[str, float],
+    tolerance: float | None,
+    seed: int,
+    *,
+    rises: bool = False,
+) -> Check | str:
+    if tolerance is None:
+        return OFF
+    if (why := _unfit(now, before)) is not None:
+        return why
+    shared = sorted(now.keys() & before.keys())
+    found = _difference([(now[task], before[task]) for task in shared], seed)
+    return Check(
+        measure,
+        fmean(now[task] for task in shared),
+        fmean(before[task] for task in shared),
+        *found[:3],
+        tolerance,
+        found.n,
+        rises=rises,
+        left_out=len(now.keys() ^ before.keys()),
+    )
+
+
+def _difference(pairs: Sequence[tuple[float, float]], seed: int) -> Interval:
+    """Of each pair's first less its second."""
+    table = Counter(pairs)
+    counts = PairedCounts(table[1, 1], table[1, 0], table[0, 1], table[0, 0])
+    if counts.n == len(pairs):
+        return paired_difference(counts)
+    ids = {f"{i:09}": a - b for i, (a, b) in enumerate(pairs)}
+    return mean_over_tasks(ids, seed=seed)
+
+
+def _diversity(
+    measure: str, now: RoundFacts, before: RoundFacts, items: Items, tolerance: float | None, seed: int
+) -> Check | str:
+    if tolerance is None:
+        return OFF
+    counts = [sum(map(bool, side.traces.values())) for side in (now, before)]
+    if not all(counts):
+        return f"no traces {'before' if not counts[1] else 'in this round'}"
+    found = distinct_change(now.traces, before.traces, items, seed=seed)
+    if found is None:
+        return f"{counts[0]} tasks with traces in this round, {counts[1]} before: {FEWEST} are needed to tell"
+    change = found.relative
+    return Check(measure, found.now.value, found.before.value, *change[:3], tolerance, change.n, relative=True)
+
+
+def _perplexity(
+    now: Mapping[str, TextLoss], before: Mapping[str, TextLoss], tolerance: float | None, seed: int
+) -> Check | str:
+    if tolerance is None:
+        return OFF
+    sides = [{text: loss for text, loss in side.items() if loss.tokens} for side in (now, before)]
+    if (why := _unfit(*sides)) is not None:
+        return why
+    shared = sorted(sides[0].keys() & sides[1].keys())
+    if any(now[text].tokens != before[text].tokens for text in shared):
+        return "the texts have other numbers of tokens: with another tokenizer, perplexity says nothing"
+    means = [sum(side[text].nats for text in shared) / sum(side[text].tokens for text in shared) for side in sides]
+    rise = ratio_over_tasks({t: (now[t].nats - before[t].nats, now[t].tokens) for t in shared}, seed=seed)
+    assert rise is not None  # every text has tokens
+    return Check(
+        PERPLEXITY,
+        exp_of(means[0]),
+        exp_of(means[1]),
+        exp_of(rise.value) - 1,
+        exp_of(rise.low) - 1,
+        exp_of(rise.high) - 1,
+        tolerance,
+        rise.n,
+        rises=True,
+        relative=True,
+        left_out=len(sides[0].keys() ^ sides[1].keys()),
+    )

@@ -1,0 +1,223 @@
+"""Everything that is measured on one model's answers, as rows of `eval.json`.
+
+    answers = {"t1": scored_attempt, "t2": scored_attempt}      # or lists of attempts, for the measures at k
+    rows = measures("student_after", answers, seed=7, ks=(1, 4), prices=None)
+
+Tasks are the unit: a task with many attempts counts once. Rows do not depend on the order of the tasks, nor on the
+model's name. A row that cannot be had is not there, and never a guess: no cost without prices, no tokens per right
+answer where the interval has no upper end (its inverse, `right_per_1000_tokens`, always has one).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from math import fsum
+from statistics import fmean
+
+from stillroom.common.records import ScoredAttempt, State
+from stillroom.common.stats.bootstrap import mean_over_tasks, ratio_over_tasks, share_over_tasks
+from stillroom.common.stats.intervals import Interval, mean_interval, wilson
+from stillroom.evaluation.pass_at_k import Vote, enough, majority_at_k, pass_at_k
+from stillroom.evaluation.repetition import DISTINCT, answer_words, distinct, repeats
+from stillroom.evaluation.results import ACCURACY, MEAN_TOKENS, SHARE_STOPPED, Result
+from stillroom.sampling.limits import Prices
+from stillroom.traces.answers.records import Reason
+
+SHARE_IN_FORM = "share_in_form"
+SHARE_REPEATING = "share_repeating"
+MEAN_DISTINCT = f"mean_distinct_{DISTINCT}"
+RIGHT_PER_TOKENS = "right_per_1000_tokens"
+TOKENS_PER_RIGHT = "tokens_per_right"
+MEAN_LATENCY = "mean_latency_s"
+USD_PER_ANSWERS = "usd_per_1000_answers"
+USD_PER_RIGHT = "usd_per_right"
+
+Attempts = Mapping[str, Sequence[ScoredAttempt]]
+"""The attempts of a model at each task, at least one, by task id."""
+
+NOT_IN_FORM = frozenset(
+    {Reason.NO_ANSWER, Reason.UNPARSED_ANSWER, Reason.TRUNCATED, Reason.NEEDS_POLICY, Reason.NOT_WORKED_OUT}
+)
+"""Unscored for what the model wrote: it gives no answer that could be compared. Other reasons (no gold answer, a time
+limit, a judge that failed) say nothing of its form."""
+
+
+def measures(
+    who: str,
+    answers: Mapping[str, ScoredAttempt | Sequence[ScoredAttempt]],
+    *,
+    seed: int,
+    ks: Collection[int] = (),
+    asked: int | None = None,
+    prices: Prices | None = None,
+    key: Callable[[ScoredAttempt], Hashable | None] | None = None,
+) -> list[Result]:
+    """The rows of one model; none where it has no attempt.
+
+    `ks`: the k of pass@k and majority@k, for attempts that were drawn in a fixed number; tasks with fewer are left
+    out of these two rows, and counted there. `asked`: tasks that were put to the model, for the count of `missing`.
+    `key`: what an attempt answers, for majority@k; None takes `answer_key`. Raises ValueError for a k below 1.
+    """
+    attempts = as_attempts(answers)
+    if not attempts:
+        return []
+    rows = [
+        _accuracy(who, attempts, asked, seed),
+        _share(who, SHARE_STOPPED, attempts, lambda a: a.attempt.finish_reason == "stop", seed),
+        _tokens(who, attempts),
+        *_in_form(who, attempts, seed),
+        _share(who, SHARE_REPEATING, attempts, lambda a: repeats(answer_words(a.attempt)), seed),
+        *_distinct(who, attempts, seed),
+        *_per_right(who, attempts, seed),
+        _mean(who, MEAN_LATENCY, attempts, lambda a: a.attempt.latency_s, seed),
+        *_costs(who, attempts, prices, seed),
+    ]
+    return rows + [row for k in sorted(set(ks)) for row in _at_k(who, attempts, k, key or answer_key, seed)]
+
+
+def as_attempts(
+    answers: Mapping[str, ScoredAttempt | Sequence[ScoredAttempt]],
+) -> dict[str, tuple[ScoredAttempt, ...]]:
+    """Every task with a list of attempts, also where it has one; without the tasks that have none."""
+    given = {task: (a,) if isinstance(a, ScoredAttempt) else tuple(a) for task, a in answers.items()}
+    return {task: attempts for task, attempts in given.items() if attempts}
+
+
+def right(answer: ScoredAttempt) -> bool:
+    """Whether the scorer accepted it."""
+    return answer.verdict.state is State.ACCEPTED
+
+
+def task_values(attempts: Attempts, value: Callable[[ScoredAttempt], float]) -> dict[str, float]:
+    """For each task the mean of a value over its attempts."""
+    return {task: fmean(value(a) for a in given) for task, given in attempts.items()}
+
+
+def answer_key(answer: ScoredAttempt) -> Hashable | None:
+    """What an attempt answers, for a vote: all that were accepted are the same answer, the rejected are told apart by
+    what the checker has read, without case, spaces and dollar signs; the unscored do not vote.
+
+    Wrong answers in two ways of writing are two answers, which makes majority@k a little too high, never too low.
+    """
+    if right(answer):
+        return (State.ACCEPTED.value,)
+    if answer.verdict.state is State.UNSCORED:
+        return None
+    return "".join(answer.verdict.detail.casefold().split()).replace("$", "")
+
+
+def in_form(answer: ScoredAttempt) -> bool | None:
+    """Whether it was answered in a form that could be compared with the reference, right or not; None where the
+    verdict says nothing of that."""
+    if answer.verdict.state is not State.UNSCORED:
+        return True
+    return False if answer.verdict.reason in NOT_IN_FORM else None
+
+
+def _row(who: str, metric: str, found: Interval, **more: object) -> Result:
+    return Result.model_validate({"who": who, "metric": metric, **found._asdict(), **more})
+
+
+def _mean(who: str, metric: str, attempts: Attempts, value: Callable[[ScoredAttempt], float], seed: int) -> Result:
+    return _row(who, metric, mean_over_tasks(task_values(attempts, value), seed=seed))
+
+
+def _share(who: str, metric: str, attempts: Attempts, holds: Callable[[ScoredAttempt], bool], seed: int) -> Result:
+    return _row(who, metric, share_over_tasks(task_values(attempts, holds), seed=seed))
+
+
+def _accuracy(who: str, attempts: Attempts, asked: int | None, seed: int) -> Result:
+    """Accepted over all attempts; the unscored are in n, and counted by reason. `counts` are of attempts."""
+    verdicts = [a.verdict for a in _all(attempts)]
+    states = Counter(verdict.state for verdict in verdicts)
+    reasons = Counter(str(verdict.reason) for verdict in verdicts if verdict.state is State.UNSCORED)
+    missing = 0 if asked is None else asked - len(attempts)
+    found = share_over_tasks(task_values(attempts, right), seed=seed)
+    counts = {state.value: states[state] for state in State} | {"missing": missing}
+    return _row(who, ACCURACY, found, counts=counts, unscored=dict(sorted(reasons.items())))
+
+
+def _tokens(who: str, attempts: Attempts) -> Result:
+    """With the normal interval, as in every table so far; no length is below 0."""
+    found = mean_interval([value for _, value in sorted(task_values(attempts, _length).items())])
+    return _row(who, MEAN_TOKENS, found._replace(low=max(0.0, found.low)))
+
+
+def _in_form(who: str, attempts: Attempts, seed: int) -> Iterator[Result]:
+    """Of the attempts that say whether; the others are counted beside it."""
+    telling = {task: [a for a in given if in_form(a) is not None] for task, given in attempts.items()}
+    values = {task: fmean(in_form(a) is True for a in given) for task, given in telling.items() if given}
+    silent = Counter(str(a.verdict.reason) for a in _all(attempts) if in_form(a) is None)
+    if values:
+        found = share_over_tasks(values, seed=seed)
+        yield _row(who, SHARE_IN_FORM, found, left_out=dict(sorted(silent.items())))
+
+
+def _distinct(who: str, attempts: Attempts, seed: int) -> Iterator[Result]:
+    """Of answers long enough to hold a run of words."""
+    of_task = {
+        task: [distinct([answer_words(a.attempt)], DISTINCT) for a in given] for task, given in attempts.items()
+    }
+    kept = {task: [value for value in values if value is not None] for task, values in of_task.items()}
+    means = {task: fmean(values) for task, values in kept.items() if values}
+    if means:
+        yield _row(who, MEAN_DISTINCT, share_over_tasks(means, seed=seed))
+
+
+def _per_right(who: str, attempts: Attempts, seed: int) -> Iterator[Result]:
+    """Right answers for a thousand tokens that the model wrote, and the tokens for one."""
+    shares, lengths = task_values(attempts, right), task_values(attempts, _length)
+    rate = ratio_over_tasks({task: (shares[task], lengths[task]) for task in attempts}, seed=seed)
+    if rate is None:
+        return
+    if not rate.value:  # so is every sample: as many right as Wilson's interval allows, in as many tokens
+        rate = rate._replace(high=wilson(0, rate.n).high * rate.n / fsum(lengths.values()))
+    yield _row(who, RIGHT_PER_TOKENS, _times(rate, 1000))
+    yield from _inverse(who, TOKENS_PER_RIGHT, rate)
+
+
+def _costs(who: str, attempts: Attempts, prices: Prices | None, seed: int) -> Iterator[Result]:
+    if prices is None:
+        return
+    shares, usd = task_values(attempts, right), task_values(attempts, lambda a: cost(a, prices))
+    yield _row(who, USD_PER_ANSWERS, _times(mean_over_tasks(usd, seed=seed), 1000))
+    rate = ratio_over_tasks({task: (shares[task], usd[task]) for task in attempts}, seed=seed)
+    if rate is not None:
+        yield from _inverse(who, USD_PER_RIGHT, rate)
+
+
+def cost(answer: ScoredAttempt, prices: Prices) -> float:
+    """US dollars of one attempt, its prompt included."""
+    return prices.of(answer.attempt.prompt_tokens, answer.attempt.completion_tokens)
+
+
+def _at_k(
+    who: str, attempts: Attempts, k: int, key: Callable[[ScoredAttempt], Hashable | None], seed: int
+) -> Iterator[Result]:
+    """None where no task has k attempts."""
+    tasks, left_out = enough(attempts, k)
+    if not tasks:
+        return
+    rights = {task: [right(a) for a in given] for task, given in tasks.items()}
+    votes = {task: [Vote(key(a), right(a)) for a in given] for task, given in tasks.items()}
+    yield _row(who, f"pass_at_{k}", pass_at_k(rights, k, seed=seed), left_out=len(left_out))
+    yield _row(who, f"majority_at_{k}", majority_at_k(votes, k, seed=seed), left_out=len(left_out))
+
+
+def _inverse(who: str, metric: str, rate: Interval) -> Iterator[Result]:
+    """1/rate: percentile limits change places. Nothing where the upper one would be infinite."""
+    if rate.low > 0:
+        yield _row(who, metric, Interval(1 / rate.value, 1 / rate.high, 1 / rate.low, rate.n))
+
+
+def _times(found: Interval, factor: float) -> Interval:
+    return Interval(found.value * factor, found.low * factor, found.high * factor, found.n)
+
+
+def _length(answer: ScoredAttempt) -> float:
+    return answer.attempt.completion_tokens
+
+
+def _all(attempts: Attempts) -> Iterable[ScoredAttempt]:
+    return (a for given in attempts.values() for a in given)

@@ -1,0 +1,1 @@
+"""Whole runs: config < run < stages < planning < flows."""

@@ -1,0 +1,50 @@
+"""What a progressive recipe is: a chain of runs, in which the student of one stage teaches or begins a later one.
+
+    name: steps
+    stages:
+      - {name: tutor, recipe: quickstart}
+      - {name: pupil, recipe: quickstart, set: ["teacher.model=stage:tutor", "teacher.examples=[]"]}
+
+Each stage is a recipe of traces of its own, changed by `set`. Where a model stands, `stage:NAME` is the student of an
+earlier stage. Refuses a stage that names one which does not come before it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from stillroom.pipeline.config.kinds import RecipeBase, recipe_kinds
+
+STAGE_PREFIX = "stage:"
+"""Before the name of a stage: its student."""
+
+
+class StageSettings(BaseModel):
+    """One stage. `recipe`: a path, relative to this recipe's folder, or the name of a shipped one. `set`: changes to
+    it, as after `--set`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
+    recipe: str = Field(min_length=1)
+    set: tuple[str, ...] = ()
+
+
+@recipe_kinds.register(name="progressive")
+class ProgressiveRecipe(RecipeBase):
+    """A chain of stages, run in order. `seed`: of every stage; null for each its own."""
+
+    marks: ClassVar[frozenset[str]] = frozenset({"stages"})
+
+    seed: int | None = Field(default=None, ge=0, lt=2**31)
+    stages: Annotated[tuple[StageSettings, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _each_name_once(self) -> ProgressiveRecipe:
+        names = [stage.name for stage in self.stages]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two stages are called {name!r}: each needs a name of its own")
+        return self

@@ -1,0 +1,143 @@
+"""What a recipe may say of its evaluation: whom to compare, on what, and what may have been forgotten.
+
+    evaluate:
+      baselines: [student_before, teacher, control_unfiltered, format_only]
+      samples: {draws: 8, ks: [1, 4, 8]}
+      seeds: 3
+      forgotten: {tasks: {letters: {source: reasoning_gym, family: letter_counting, test: 100}}, texts: everyday}
+
+An unknown key is refused, and so is a measure that could not be taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from stillroom.common.records import SamplingParams
+from stillroom.sampling.policy import EveryDraw
+from stillroom.traces.tasks import TaskSettings
+
+Baseline = Literal[
+    "student_before", "teacher", "control_unfiltered", "control_answers", "control_gold", "format_only"
+]
+"""Whom the trained student is held against; what each control is trained on, `controls.py` says."""
+
+CONTROLS = ("control_unfiltered", "control_answers", "control_gold", "format_only")
+"""Those that are trained for the comparison alone."""
+
+UNTRAINED = "untrained"
+"""The name of tasks that are given without one."""
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+
+
+class TextSettings(BaseModel):
+    """Held-out text for perplexity: a JSON Lines file, relative to the recipe's folder. `field`: where its text
+    stands; `limit`: that many texts from the start, null for all."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str = Field(min_length=1)
+    field: str = Field(default="text", min_length=1)
+    limit: int | None = Field(default=None, ge=1)
+
+
+class Forgetting(BaseModel):
+    """What was not trained, measured before and after: what was forgotten.
+
+    `tasks`: held-out tasks of other kinds, each with a name; their `test` tasks are answered greedily, in
+    `max_tokens` at most. `texts`: held-out text for perplexity; `everyday` is what comes with Stillroom.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tasks: dict[Name, TaskSettings] = Field(default_factory=dict)
+    texts: Literal["everyday"] | TextSettings | None = None
+    max_tokens: int = Field(default=64, ge=1)
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _one_kind(cls, value: Any) -> Any:
+        """`tasks: {source: …}` reads as well as a mapping of names."""
+        return {UNTRAINED: value} if isinstance(value, Mapping) and isinstance(value.get("source"), str) else value
+
+    @model_validator(mode="after")
+    def _can_be_measured(self) -> Forgetting:
+        if not self.tasks and self.texts is None:
+            raise ValueError("nothing is named to measure what was forgotten by: give tasks, or texts: everyday")
+        for name, tasks in self.tasks.items():
+            if tasks.reference is None or not tasks.test:
+                raise ValueError(
+                    f"tasks.{name}: what was forgotten is measured by answers: it needs a reference, and test above 0"
+                )
+        return self
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The local files that it reads."""
+        texts = (self.texts.path,) if isinstance(self.texts, TextSettings) else ()
+        return (*(path for tasks in self.tasks.values() for path in tasks.files), *texts)
+
+
+class SampleSettings(BaseModel):
+    """Several answers to each held-out task, for pass@k and majority@k. `draws`: of each task; `ks`: each at most
+    `draws`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    draws: int = Field(default=8, ge=2)
+    temperature: float = Field(default=0.8, gt=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    ks: tuple[Annotated[int, Field(ge=1)], ...] = (1, 4, 8)
+
+    @model_validator(mode="after")
+    def _enough_draws(self) -> SampleSettings:
+        if not self.ks or max(self.ks) > self.draws:
+            raise ValueError(f"ks is {list(self.ks)} with {self.draws} draws: each k is at most draws; give one")
+        return self
+
+    @property
+    def policy(self) -> EveryDraw:
+        """So many draws, whatever comes out of them."""
+        return EveryDraw(policy="fixed", attempts=self.draws)
+
+    def sampling(self, greedy: SamplingParams) -> SamplingParams:
+        """At this temperature, within the same limit of tokens as the greedy answer."""
+        return greedy.model_copy(update={"temperature": self.temperature, "top_p": self.top_p})
+
+
+class EvaluateSettings(BaseModel):
+    """Who is compared with the trained student on the held-out tasks, each answering once, greedily.
+
+    Controls are further students with the same settings and number of rows: `control_unfiltered` on traces that
+    nobody checked, `control_answers` on the answers without their reasoning, `control_gold` on the gold solutions
+    that the tasks carry (`gold` names their field), `format_only` on wrong answers in the right form. `max_tokens`,
+    `stop` null: the teacher's. `concurrency`: answers in flight, for local models the batch. `samples`: also draws
+    several answers, of the student before and after and the teacher. `seeds`: so many trainings of the student, each
+    from another seed; the first is the one that is kept. `forgotten`: what was not trained, before and after.
+    `plots`: also draws PNG and SVG into `plots/`, where matplotlib is installed.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    baselines: tuple[Baseline, ...] = ("student_before", "teacher", "control_unfiltered")
+    max_tokens: int | None = Field(default=None, ge=1)
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] | None = None
+    concurrency: int = Field(default=64, ge=1)
+    samples: SampleSettings | None = None
+    seeds: int = Field(default=1, ge=1, le=20)
+    gold: str | None = None
+    forgotten: Forgetting | None = None
+    plots: bool = True
+
+    @model_validator(mode="after")
+    def _gold_is_named(self) -> EvaluateSettings:
+        if "control_gold" in self.baselines and self.gold is None:
+            raise ValueError(
+                "control_gold is trained on gold solutions: name the field of the tasks that holds them in gold, or "
+                "drop it from baselines"
+            )
+        return self

@@ -1,0 +1,87 @@
+"""Which kinds of recipe there are: what one says, and how it is run.
+
+A kind is two registered classes under one name, which may stand in one module: what the YAML may hold, and the flow
+that runs it. Which kind a recipe is, its keys tell: one that has a key of `marks` is of that kind, any other one
+distils traces.
+
+    @recipe_kinds.register(name="mine")
+    class MineRecipe(RecipeBase):
+        marks: ClassVar[frozenset[str]] = frozenset({"mine"})
+        mine: MineSettings
+
+    @flows.register(name="mine")
+    class Mine(Flow[MineRecipe]):
+        def run(self, loaded, folder, display): ...
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Generic, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from stillroom.common.registry import Registry
+
+RecipeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+"""Also the name of the run's folder."""
+
+
+class RecipeBase(BaseModel):
+    """What every recipe has. An unknown key is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    marks: ClassVar[frozenset[str]] = frozenset()
+    """Keys that only recipes of this kind have."""
+
+    name: RecipeName
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The local files that it reads, as it names them; their hashes go on record."""
+        return ()
+
+
+R = TypeVar("R", bound=RecipeBase)
+
+
+class Loaded(NamedTuple, Generic[R]):
+    """A recipe, the folder its relative paths start at, and where it was read from."""
+
+    recipe: R
+    base: Path
+    path: Path
+
+
+FLOWS = (
+    "stillroom.pipeline.flows.traces",
+    "stillroom.pipeline.flows.preferences",
+    "stillroom.pipeline.flows.calibration",
+    "stillroom.pipeline.flows.loop.loop",
+    "stillroom.pipeline.flows.progressive",
+)
+"""Where flows stand; a kind that is one module stands there, too."""
+
+recipe_kinds: Registry[RecipeBase] = Registry(
+    "kind of recipe",
+    tag="kind",
+    where=(
+        "stillroom.pipeline.config.recipe",
+        "stillroom.pipeline.config.preferences",
+        "stillroom.pipeline.config.loop",
+        "stillroom.pipeline.config.chain",
+        *FLOWS,
+    ),
+)
+"""What a recipe of each kind may hold."""
+
+
+def kind_of(values: dict[str, Any]) -> type[RecipeBase]:
+    """The kind of a recipe with these keys."""
+    marked = [kind for kind in recipe_kinds.values() if kind.marks & values.keys()]
+    return marked[0] if marked else recipe_kinds["traces"]
+
+
+def kind_name(recipe: RecipeBase) -> str:
+    """The name of a recipe's kind."""
+    return next(name for name, kind in recipe_kinds.items() if type(recipe) is kind)

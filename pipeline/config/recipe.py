@@ -1,0 +1,91 @@
+"""What a recipe is: the whole run as one validated record. `loading.py` reads one from YAML.
+
+Each part is defined in the room that acts on it; here they are only put together. An unknown key is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from stillroom.common.records import SamplingParams
+from stillroom.pipeline.config.evaluation import Baseline, EvaluateSettings
+from stillroom.pipeline.config.kinds import RecipeBase, recipe_kinds
+from stillroom.sampling.limits import Limits, Prices
+from stillroom.sampling.policy import Budget, Policy, Until
+from stillroom.sampling.scorers.registry import ScorerSettings
+from stillroom.sampling.teachers.settings import TeacherSettings
+from stillroom.students.methods.registry import Student
+from stillroom.traces.filters import Filters
+from stillroom.traces.scorers.answer import AnswerScorerSettings
+from stillroom.traces.tasks import TaskSettings
+
+# What a recipe that names no filters gets. They are given as in YAML and validated like it.
+DEFAULT_FILTERS: Any = ("finished", "one_final_answer", "no_repetition", "dedup", {"decontaminate": "test"})
+
+__all__ = ["Baseline", "EvaluateSettings", "Recipe", "ScorerSettings"]
+
+
+@recipe_kinds.register(name="traces")
+class Recipe(RecipeBase):
+    """A whole run. Without `student` it ends with the SFT rows; without `evaluate` nothing is measured. `prices` of
+    the teacher's tokens turn them into money; `limits` stop a run cleanly. `earlier`: folders of SFT rows, relative
+    to the recipe's, that the student learns from beside this run's own."""
+
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    tasks: TaskSettings
+    teacher: TeacherSettings
+    scorer: ScorerSettings = AnswerScorerSettings()
+    keep: Policy = Until()
+    prices: Prices | None = None
+    limits: Limits = Limits()
+    filters: Filters = Field(default=DEFAULT_FILTERS, validate_default=True)
+    earlier: tuple[str, ...] = ()
+    student: Student | None = None
+    evaluate: EvaluateSettings | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Recipe:
+        if self.evaluate is not None and self.student is None:
+            raise ValueError("evaluate compares students, but there is no student: add one, or drop evaluate")
+        if self.student is not None and self.student.learns_from != "rows":
+            raise ValueError(
+                f"student.method is {self.student.method}, which learns from pairs, and this recipe makes traces: "
+                "set method: sft, or write a recipe with candidates and pairs"
+            )
+        if self.evaluate is not None and not self.tasks.holds_out:
+            found = "missing" if self.tasks.test is None else "0"
+            raise ValueError(f"evaluate needs held-out tasks, but tasks.test is {found}: say how many to hold out")
+        dollars = self.limits.usd is not None or (isinstance(self.keep, Budget) and self.keep.usd is not None)
+        if dollars and self.prices is None:
+            raise ValueError("a limit in usd needs prices: give prices.prompt and prices.completion, USD per million")
+        if self.tasks.reference is None and self.scorer.needs_reference:
+            raise ValueError(f"scorer.kind {self.scorer.kind} needs a reference: name its field in tasks.reference")
+        shortened = self.evaluate is not None and "control_answers" in self.evaluate.baselines
+        if shortened and not isinstance(self.scorer, AnswerScorerSettings):
+            raise ValueError(
+                f"control_answers is trained on answers that the answer checker finds, and scorer.kind is "
+                f"{self.scorer.kind}: drop it from evaluate.baselines"
+            )
+        return self
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Its tasks, a recording, code of a scorer, and what retention is measured by."""
+        forgotten = None if self.evaluate is None else self.evaluate.forgotten
+        return (
+            *self.tasks.files,
+            *self.teacher.files,
+            *self.scorer.files,
+            *(() if forgotten is None else forgotten.files),
+        )
+
+    @property
+    def greedy(self) -> SamplingParams:
+        """How the held-out tasks are answered: within the evaluation's limit of tokens, or the teacher's."""
+        sampling, evaluate = self.teacher.sampling, self.evaluate
+        limit, stop = (None, None) if evaluate is None else (evaluate.max_tokens, evaluate.stop)
+        return SamplingParams(
+            temperature=0, max_tokens=limit or sampling.max_tokens, stop=sampling.stop if stop is None else stop
+        )

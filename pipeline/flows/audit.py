@@ -1,0 +1,118 @@
+"""Looks at pairs and judges apart from a run: the audit of any preference data set, the calibration of one judge.
+
+audit("runs/writing_assistant").audit.refused            # a run, a folder of parquet, a parquet or JSONL file
+calibrate("my_recipe.yaml", labelled="labels.jsonl").gate.passed
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stillroom.common.run_async import off_the_loop, run_async
+from stillroom.errors import InputError, MissingFile, RecipeError
+from stillroom.judges.gate import GateSettings
+from stillroom.judges.human_labels import load_labelled
+from stillroom.pipeline.config.kinds import Loaded
+from stillroom.pipeline.config.load import Overrides, RecipeLike, load_any
+from stillroom.pipeline.config.preferences import PreferenceRecipe
+from stillroom.pipeline.run.context import opened
+from stillroom.pipeline.run.folder import RunFolder, run_path
+from stillroom.pipeline.run.progress import Display
+from stillroom.pipeline.stages.judge import Calibrated, calibrated_judge
+from stillroom.preferences.audit import Audit, audit_rows
+
+
+@dataclass(frozen=True, slots=True)
+class PairsFound:
+    """Pairs as rows with `prompt`, `chosen` and `rejected`, and their audit."""
+
+    path: Path
+    rows: list[dict[str, Any]]
+    audit: Audit
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON; without the rows."""
+        return {"path": str(self.path), "pairs": len(self.rows), "audit": self.audit.as_dict()}
+
+
+def audit(path: str | Path) -> PairsFound:
+    """Reads pairs and audits them. `path`: the folder of a run (its training pairs), a folder of parquet files, or a
+    parquet or JSONL file. Raises MissingFile, or InputError for what holds no pairs."""
+    found = _file(Path(path))
+    rows = _read(found)
+    if not rows:
+        raise InputError(f"{found} holds no pairs")
+    return PairsFound(found, rows, audit_rows(rows))
+
+
+def _file(path: Path) -> Path:
+    for candidate in (path / "dpo" / "train.parquet", path / "train.parquet", path):
+        if candidate.is_file():
+            return candidate
+    if not path.exists():
+        raise MissingFile(f"there is no {path}: give the folder of a run, or a parquet or JSONL file of pairs")
+    raise InputError(f"{path} holds no dpo/train.parquet: give the folder of a run that has built pairs")
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    if path.suffix == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+        except (OSError, pa.ArrowInvalid) as error:
+            raise InputError(f"{path} cannot be read as parquet: {error}") from None
+        return rows
+    return [_line(path, number, line) for number, line in enumerate(_lines(path), 1) if line.strip()]
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is neither parquet nor JSON Lines in UTF-8 (byte {error.start})") from None
+
+
+def _line(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}:{number}: not a line of JSON: {error}") from None
+    if not isinstance(row, dict):
+        raise InputError(f"{path}:{number}: expected an object, found {type(row).__name__}")
+    return row
+
+
+@off_the_loop
+def calibrate(
+    recipe: RecipeLike,
+    *,
+    labelled: str | Path | None = None,
+    set: Overrides = (),
+    out: str | Path | None = None,
+    trust: bool = False,
+    display: Display | None = None,
+) -> Calibrated:
+    """Measures the judge of a recipe of preferences on labelled pairs: those of its gate, or `labelled`.
+
+    Its requests are in the run's ledger, so that the run does not pay for them again. `trust`: lets the
+    code run that the recipe names. Raises RecipeError where the
+    recipe has no judge or no labelled pairs.
+    """
+    loaded = load_any(recipe, set)
+    if not isinstance(loaded.recipe, PreferenceRecipe):
+        raise RecipeError(f"{loaded.path} has no `judge`: give a recipe of preferences")
+    settings = loaded.recipe.gate
+    if labelled is None and settings is None:
+        raise RecipeError(f"{loaded.path} names no labelled pairs: add `gate: {{labelled: …}}`, or give --labelled")
+    path = Path(labelled) if labelled is not None else loaded.base / (settings.labelled if settings else "")
+    limits = settings if settings is not None else GateSettings()
+    run_folder = RunFolder(run_path(out, loaded.recipe.name), loaded.recipe.name)
+    preferences = Loaded(loaded.recipe, loaded.base, loaded.path)
+    run_folder.allow_code(preferences.recipe, preferences.base, trust=trust)
+    with opened(run_folder, preferences, display or Display()) as context:
+        return run_async(calibrated_judge(context, preferences.recipe, load_labelled(path), limits))

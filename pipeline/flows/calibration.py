@@ -1,0 +1,196 @@
+"""Runs a recipe that compares recorded judges: each is calibrated on human labels and held against the gate; those
+who pass build pairs, which are compared with what the humans preferred.
+
+Nobody is asked: what the judges wrote is read anew. Writes `calibration.json` (every figure of every judge) and, for
+each judge that passed, its pairs in `dpo/JUDGE-METHOD/`, with their audit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from stillroom.common.run_async import run_async
+from stillroom.common.stats.intervals import Interval, wilson
+from stillroom.errors import InputError
+from stillroom.judges.calibrate import Calibration, calibrate
+from stillroom.judges.gate import GateVerdict, gate
+from stillroom.judges.human_labels import LabelledPair, load_labelled
+from stillroom.judges.recorded import RecordedPairwise, Recording, load_recording, recorded_judge
+from stillroom.pipeline.config.kinds import Loaded
+from stillroom.pipeline.config.load import dump
+from stillroom.pipeline.config.preferences import CalibrationRecipe
+from stillroom.pipeline.run.flow import Flow, flows
+from stillroom.pipeline.run.folder import RunFolder, now, versions
+from stillroom.pipeline.run.progress import Display
+from stillroom.preferences.audit import audit
+from stillroom.preferences.card import DpoCardFacts, SourceFacts
+from stillroom.preferences.pairs import Built, build_pairs
+from stillroom.preferences.records import Candidate, Judged, Pair, Slate
+from stillroom.preferences.rows import write_dpo
+from stillroom.preferences.settings import PairSettings
+
+SIDES = ("output_1", "output_2")
+"""The sources of the two answers of a labelled pair, as LLMBar calls them."""
+
+
+class JudgeResult(NamedTuple):
+    """One judge with one prompting method. `pairs`: that it built, 0 where the gate stopped it; `agree`: the share of
+    them whose chosen answer is the humans', None without pairs."""
+
+    judge: str
+    method: str
+    calibration: Calibration
+    gate: GateVerdict
+    pairs: int = 0
+    agree: Interval | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {
+            "judge": self.judge,
+            "method": self.method,
+            "gate": self.gate._asdict(),
+            "pairs": self.pairs,
+            "pairs_agree_with_humans": None if self.agree is None else self.agree._asdict(),
+            "calibration": self.calibration.model_dump(mode="json"),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationResult:
+    """What a comparison of judges came to."""
+
+    folder: Path
+    labelled: int
+    judges: tuple[JudgeResult, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {"folder": str(self.folder), "labelled": self.labelled, "judges": [j.as_dict() for j in self.judges]}
+
+
+@flows.register(name="calibration")
+class CalibrationFlow(Flow[CalibrationRecipe]):
+    """Comparisons of recorded judges."""
+
+    def run(self, loaded: Loaded[CalibrationRecipe], folder: RunFolder, display: Display) -> CalibrationResult:
+        """As `Flow.run`."""
+        folder.tell(display)
+        return run_calibration(loaded, folder, display)
+
+
+def run_calibration(loaded: Loaded[CalibrationRecipe], folder: RunFolder, display: Display) -> CalibrationResult:
+    """Calibrates every judge of the recipe. Raises MissingFile or InputError for what cannot be read."""
+    recipe, base = loaded.recipe, loaded.base
+    pairs, recording = load_labelled(base / recipe.labelled), load_recording(base / recipe.recordings)
+    display.line("labelled", f"{len(pairs):,} pairs with human labels")
+    folder.write("recipe.yaml", dump(recipe))
+    folder.note(started=folder["started"] or now(), seed=recipe.seed, versions=versions())
+    wanted = _wanted(recipe, recording, pairs)
+    results = tuple(_one(loaded, folder, recording, pairs, judge, method) for judge, method in wanted)
+    found = CalibrationResult(folder.path, len(pairs), results)
+    folder.write("calibration.json", json.dumps(found.as_dict()["judges"], indent=2) + "\n")
+    passed = sum(result.gate.passed for result in results)
+    display.line("gate", f"{passed} of {len(results)} judges pass; only these built pairs")
+    folder.note(finished=now(), rows=sum(result.pairs for result in results))
+    return found
+
+
+def _wanted(recipe: CalibrationRecipe, recording: Recording, pairs: Sequence[LabelledPair]) -> list[tuple[str, str]]:
+    """Judge and method of each that is looked at. Raises InputError for one that the recording does not hold."""
+    ids = {pair.task.id for pair in pairs}
+    there = list(dict.fromkeys((r.judge, r.method) for r in recording.records if r.task_id in ids))
+    if not recipe.judges:
+        return there
+    wanted = [
+        (entry.name, method)
+        for entry in recipe.judges
+        for method in entry.methods or [m for judge, m in there if judge == entry.name] or [""]
+    ]
+    for judge, method in wanted:
+        if (judge, method) not in there:
+            known = ", ".join(f"{judge} ({method})" for judge, method in there[:8])
+            raise InputError(f"{recording.path} has no judge {judge!r} with method {method!r}: it has {known}, …")
+    return wanted
+
+
+def _one(
+    loaded: Loaded[CalibrationRecipe],
+    folder: RunFolder,
+    recording: Recording,
+    labelled: Sequence[LabelledPair],
+    name: str,
+    method: str,
+) -> JudgeResult:
+    recipe = loaded.recipe
+    judge = recorded_judge(recording, labelled, judge=name, method=method)
+    calibration = run_async(calibrate(judge, labelled, seed=recipe.seed))
+    verdict = gate(calibration, recipe.gate)
+    if not verdict.passed:
+        return JudgeResult(name, method, calibration, verdict)
+    strategy = "tournament" if isinstance(judge, RecordedPairwise) else "best_worst"
+    slates = run_async(_slates(judge, labelled))
+    built = build_pairs(slates, PairSettings(strategy=strategy), seed=recipe.seed)
+    where = folder.path / "dpo" / f"{name}-{method}"
+    if built.pairs:
+        _write(loaded, where, built, slates, judge.identity, calibration)
+    return JudgeResult(name, method, calibration, verdict, len(built.pairs), _agreement(built.pairs, labelled))
+
+
+def _write(
+    loaded: Loaded[CalibrationRecipe],
+    where: Path,
+    built: Built,
+    slates: Sequence[Slate],
+    judge: str,
+    calibration: Calibration,
+) -> None:
+    """The pairs with their audit and card. What the audit finds is for people to weigh: nothing is trained here."""
+    decided = calibration.decided_accuracy
+    accuracy = None if decided is None else Interval(decided.value, decided.low, decided.high, decided.n)
+    found = audit(built.pairs, slates=slates, left_out=built.left_out, accuracy=accuracy)
+    card = DpoCardFacts(
+        recipe=loaded.recipe.name,
+        sources=[SourceFacts(side, f"{loaded.recipe.dataset}: {side}") for side in SIDES],
+        licence=None,
+        tasks=f"{loaded.recipe.dataset}, {len(slates):,} labelled pairs",
+        judge=judge,
+        settings=PairSettings(strategy=built.pairs[0].strategy),
+        seed=loaded.recipe.seed,
+        counts=built.counts,
+        audit=found,
+        calibration=calibration,
+        gate="passed",
+        versions={"stillroom": versions()["stillroom"]},
+    )
+    write_dpo(built.pairs, where, card)
+    found.write(where / "audit.json")
+
+
+async def _slates(judge: Any, labelled: Sequence[LabelledPair]) -> list[Slate]:
+    return [await _slate(judge, pair) for pair in labelled]
+
+
+async def _slate(judge: Any, pair: LabelledPair) -> Slate:
+    """The two answers of a pair, judged. Only what both orders agree on makes one the best."""
+    a, b = (Candidate(pair.task.id, source, 0, one.text) for source, one in zip(SIDES, (pair.a, pair.b), strict=True))
+    if isinstance(judge, RecordedPairwise):
+        said = await judge.compare(pair.task, pair.a, pair.b)
+        ends = {"a": (a.id, b.id), "b": (b.id, a.id), None: (None, None)}[said.winner]
+        return Slate(pair.task, (Judged(a, said.state), Judged(b, said.state)), *ends)
+    ratings = [await judge.rate(pair.task, one) for one in (pair.a, pair.b)]
+    judged = (Judged(c, r.state, r.score, r.detail) for c, r in zip((a, b), ratings, strict=True))
+    return Slate(pair.task, tuple(judged))
+
+
+def _agreement(pairs: Sequence[Pair], labelled: Sequence[LabelledPair]) -> Interval | None:
+    """Share of the pairs whose chosen answer is the one that the humans preferred; ties of theirs are left out."""
+    better = {pair.task.id: SIDES["ab".index(pair.label)] for pair in labelled if pair.label != "tie"}
+    known = [pair for pair in pairs if pair.task.id in better]
+    if not known:
+        return None
+    return wilson(sum(pair.chosen.candidate.source == better[pair.task.id] for pair in known), len(known))

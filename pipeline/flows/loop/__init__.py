@@ -1,0 +1,1 @@
+"""A model that distils itself, round after round."""

@@ -1,0 +1,180 @@
+"""Runs a recipe of the preference path: candidates, judgements, pairs, audit, DPO, evaluation.
+
+As on the other path each request is in the ledger before anything depends on it, and a stage whose inputs did not
+change is not done again: the same command resumes, and a finished run costs nothing to run again.
+
+    with opened(folder, loaded, display) as context:
+        run_preferences(context, loaded)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stillroom.common.run_async import run_async
+from stillroom.errors import GateFailed
+from stillroom.evaluation.results import Evaluation
+from stillroom.judges.calibrate import Calibration
+from stillroom.judges.gate import GateVerdict
+from stillroom.judges.human_labels import load_labelled
+from stillroom.pipeline.config.kinds import Loaded
+from stillroom.pipeline.config.load import dump
+from stillroom.pipeline.config.preferences import PreferenceRecipe
+from stillroom.pipeline.flows.preference_students import train_and_evaluate
+from stillroom.pipeline.planning.preference_plan import preference_plan
+from stillroom.pipeline.run.context import RunContext, opened
+from stillroom.pipeline.run.flow import Flow, Planned, flows
+from stillroom.pipeline.run.folder import RunFolder, now, versions
+from stillroom.pipeline.run.progress import Display
+from stillroom.pipeline.run.provenance import made_from
+from stillroom.pipeline.stages import train as students_stage
+from stillroom.pipeline.stages.candidates import draw_candidates
+from stillroom.pipeline.stages.distinct import identities, refuse_same_judges
+from stillroom.pipeline.stages.forgetting import check_forgetting
+from stillroom.pipeline.stages.judge import Calibrated, calibrated_judge, judge_candidates
+from stillroom.pipeline.stages.lint import student_to_lint
+from stillroom.pipeline.stages.pairs import make_pairs
+from stillroom.preferences.audit import Audit
+from stillroom.preferences.candidates import gather
+from stillroom.sampling.ledger import Ledger
+from stillroom.students.lint import LintReport
+from stillroom.traces.tasks import TaskSet, load_tasks
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceResult:
+    """What a run came to. `calibration` and `gate`: None where the recipe has no gate; `evaluation`: None where it
+    asks for none. `pairs` are for training, `test_pairs` held out."""
+
+    folder: Path
+    prompts: int
+    candidates: int
+    judgements: dict[str, int]
+    pairs: int
+    test_pairs: int
+    audit: Audit
+    calibration: Calibration | None = None
+    gate: GateVerdict | None = None
+    evaluation: Evaluation | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        evaluation = self.evaluation
+        return {
+            "folder": str(self.folder),
+            "prompts": self.prompts,
+            "candidates": self.candidates,
+            "judgements": self.judgements,
+            "pairs": self.pairs,
+            "test_pairs": self.test_pairs,
+            "audit": self.audit.as_dict(),
+            "calibration": None if self.calibration is None else self.calibration.model_dump(mode="json"),
+            "gate": None if self.gate is None else self.gate._asdict(),
+            "evaluation": None if evaluation is None else evaluation.model_dump(mode="json", exclude_none=True),
+        }
+
+
+@flows.register(name="preferences")
+class Preferences(Flow[PreferenceRecipe]):
+    """Recipes of preferences."""
+
+    def run(self, loaded: Loaded[PreferenceRecipe], folder: RunFolder, display: Display) -> PreferenceResult:
+        """As `Flow.run`."""
+        with opened(folder, loaded, display) as context:
+            return run_preferences(context, loaded)
+
+    def plan(self, loaded: Loaded[PreferenceRecipe], ledger: Ledger, facts: dict[str, Any]) -> Planned:
+        """As `Flow.plan`."""
+        return Planned(preference_plan(loaded, ledger))
+
+    def tasks(self, loaded: Loaded[PreferenceRecipe]) -> TaskSet:
+        """As `Flow.tasks`."""
+        return load_tasks(loaded.recipe.tasks, base=loaded.base, seed=loaded.recipe.seed)
+
+    def lint(self, loaded: Loaded[PreferenceRecipe], folder: Path) -> LintReport:
+        """As `Flow.lint`."""
+        recipe, rows = loaded.recipe, folder / "dpo" / "train.parquet"
+        student = student_to_lint(recipe.student, loaded, rows)
+        return student.lint(rows, test=self.tasks(loaded).held_out)
+
+
+def run_preferences(context: RunContext, loaded: Loaded[PreferenceRecipe]) -> PreferenceResult:
+    """All stages of a recipe of preferences. Raises InputError before anything is paid for, RunError after."""
+    recipe, folder = loaded.recipe, context.folder
+    students_stage.require(recipe.student)
+    sources = identities(recipe, loaded.base)
+    refuse_same_judges(recipe, context.ledger, loaded.base)
+    tasks = _load_tasks(context, recipe)
+    if recipe.evaluate is not None and recipe.evaluate.forgotten is not None:
+        check_forgetting(recipe.evaluate.forgotten, base=loaded.base, seed=recipe.seed)
+    _note_start(context, loaded, tasks)
+    folder.note(finished=None)  # where the recipe is another now
+    calibrated = run_async(_calibrate(context, recipe))
+    prompts = (*tasks.train, *tasks.test)
+    drawn, sampling = run_async(draw_candidates(context, recipe, prompts))
+    folder.note(sources=sources, sampling=sampling)
+    gathered = gather(drawn, order=prompts)
+    judgements = run_async(judge_candidates(context, recipe, gathered))
+    paired = make_pairs(context, recipe, tasks, gathered, judgements, sources, calibrated)
+    evaluation = None
+    if recipe.student is not None:
+        evaluation = train_and_evaluate(context, recipe, recipe.student, tasks, paired)
+    folder.note(finished=now(), rows=len(paired.train), judge=judgements.judge, judgements=judgements.states())
+    return PreferenceResult(
+        folder=folder.path,
+        prompts=len(prompts),
+        candidates=len(judgements.judged),
+        judgements=judgements.states(),
+        pairs=len(paired.train),
+        test_pairs=len(paired.test),
+        audit=paired.audit,
+        calibration=None if calibrated is None else calibrated.calibration,
+        gate=None if calibrated is None else calibrated.gate,
+        evaluation=evaluation,
+    )
+
+
+def _load_tasks(context: RunContext, recipe: PreferenceRecipe) -> TaskSet:
+    tasks = load_tasks(recipe.tasks, base=context.base, seed=recipe.seed)
+    left = f", {len(tasks.left_out):,} left out" if tasks.left_out else ""
+    context.display.line("prompts", f"{len(tasks.train):,} to learn from, {len(tasks.test):,} held out{left}")
+    for note in tasks.notes:
+        context.display.note(note)
+    return tasks
+
+
+def _note_start(context: RunContext, loaded: Loaded[PreferenceRecipe], tasks: TaskSet) -> None:
+    folder = context.folder
+    folder.write("recipe.yaml", dump(loaded.recipe))
+    folder.note(
+        started=folder["started"] or now(),
+        seed=loaded.recipe.seed,
+        versions=versions(),
+        tasks={"train": len(tasks.train), "test": len(tasks.test), "left_out": len(tasks.left_out)},
+        **made_from(loaded, tasks),
+    )
+
+
+async def _calibrate(context: RunContext, recipe: PreferenceRecipe) -> Calibrated | None:
+    """Measures the judge on human labels; None where the recipe has no gate. Raises GateFailed where the gate is
+    required and the judge does not pass."""
+    wanted = recipe.gate
+    if wanted is None:
+        return None
+    pairs = load_labelled(context.base / wanted.labelled)
+    found = await calibrated_judge(context, recipe, pairs, wanted)
+    context.folder.write("calibration.json", found.calibration.model_dump_json(indent=2) + "\n")
+    if found.gate.passed:
+        context.display.line("gate", f"the judge passes, on {len(pairs):,} labelled pairs")
+        return found
+    failed = "; ".join(found.gate.failures)
+    if wanted.required:
+        raise GateFailed(
+            f"the judge fails the gate on {len(pairs):,} labelled pairs: {failed}. No pairs were built. Choose "
+            "another judge or rubric (`stillroom judge calibrate` measures it); gate.required: false builds them "
+            "all the same"
+        )
+    context.display.line("gate", f"the judge FAILS the gate: {failed}")
+    return found

@@ -1,0 +1,41 @@
+"""`stillroom run` for every kind of recipe: traces, preferences, a loop, a chain, or a comparison of judges.
+
+run("quickstart")                       # RunResult
+run("writing_recorded")                 # PreferenceResult
+run("llmbar_recorded")                  # CalibrationResult
+run("self_distill")                     # LoopResult
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stillroom.common.run_async import off_the_loop
+from stillroom.pipeline.config.load import Overrides, RecipeLike, load_any
+from stillroom.pipeline.run.flow import Result, flow_of
+from stillroom.pipeline.run.folder import RunFolder, run_path
+from stillroom.pipeline.run.progress import Display
+
+
+@off_the_loop
+def run(
+    recipe: RecipeLike,
+    *,
+    set: Overrides = (),
+    out: str | Path | None = None,
+    pilot: int | None = None,
+    trust: bool = False,
+    display: Display | None = None,
+) -> Result:
+    """Runs a recipe, or goes on with it; what comes back depends on its kind.
+
+    `recipe`: a path, or the name of a shipped recipe. `set`: overrides such as "keep.per_task=2". `out`: the run's
+    folder, default `runs/<name>`. `pilot`: samples only so many tasks, and forecasts what all will take and bring
+    (recipes of one run of traces only). `trust`: lets the code run that the recipe names, which is asked for once.
+    Raises InputError before anything is paid for, RunError after.
+    """
+    loaded, shown = load_any(recipe, set), display or Display()
+    name = loaded.recipe.name
+    flow, folder = flow_of(loaded.recipe), RunFolder(run_path(out, name), name)
+    flow.allow_code(loaded, folder, trust=trust)
+    return flow.run(loaded, folder, shown) if pilot is None else flow.pilot(loaded, folder, shown, pilot)

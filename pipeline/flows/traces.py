@@ -1,0 +1,332 @@
+"""Runs a recipe of traces from end to end: tasks, sampling, filters, students, evaluation.
+
+Each stage is done once: attempts are in the ledger, and a stage whose inputs did not change is not done again. So the
+same command resumes a run that was stopped or killed anywhere, and a finished run costs nothing to run again.
+
+    with opened(folder, loaded, display) as context:
+        run_traces(context, loaded).result
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from stillroom.common.formatting import duration, money
+from stillroom.common.records import Outcome
+from stillroom.common.run_async import run_async
+from stillroom.errors import MissingFile, NothingLeft, RunFolderError, TeacherDown
+from stillroom.evaluation.results import Evaluation
+from stillroom.pipeline.config.kinds import Loaded
+from stillroom.pipeline.config.load import dump
+from stillroom.pipeline.config.recipe import Recipe
+from stillroom.pipeline.planning.forecast import PilotResult, choose, forecast
+from stillroom.pipeline.planning.plan import plan
+from stillroom.pipeline.run.context import RunContext, opened
+from stillroom.pipeline.run.flow import Flow, Planned, flows
+from stillroom.pipeline.run.folder import WRITTEN, RunFolder, now, versions
+from stillroom.pipeline.run.outcomes import Asked, Outcomes
+from stillroom.pipeline.run.progress import Display, verdicts
+from stillroom.pipeline.run.provenance import made_from
+from stillroom.pipeline.stages.agreement import Agreement, compare
+from stillroom.pipeline.stages.evaluate import Evaluated, Evaluator
+from stillroom.pipeline.stages.filter import Distilled, distil
+from stillroom.pipeline.stages.forgetting import check_forgetting
+from stillroom.pipeline.stages.lint import lint_traces, student_to_lint
+from stillroom.pipeline.stages.sample import Answers, open_sampler
+from stillroom.pipeline.stages.train import STUDENT, model_in, require, train
+from stillroom.sampling.counts import Counts
+from stillroom.sampling.ledger import Ledger
+from stillroom.sampling.policy import ONCE
+from stillroom.sampling.teachers.base import Teacher
+from stillroom.sampling.teachers.factory import identity_of, make_teacher
+from stillroom.sampling.teachers.recorded import RecordedTeacher
+from stillroom.students.lint import LintReport
+from stillroom.students.methods.registry import StudentSettings
+from stillroom.traces.filters import Screen, admits_of
+from stillroom.traces.rows import DATA_FILE
+from stillroom.traces.tasks import TaskSet, load_tasks
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run came to. `evaluation` and `agreement` are None where the recipe asks for none."""
+
+    folder: Path
+    tasks: int
+    attempts: int
+    accepted: int
+    rows: int
+    evaluation: Evaluation | None = None
+    agreement: Agreement | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {
+            "folder": str(self.folder),
+            "tasks": self.tasks,
+            "attempts": self.attempts,
+            "accepted": self.accepted,
+            "rows": self.rows,
+            "evaluation": None
+            if self.evaluation is None
+            else self.evaluation.model_dump(mode="json", exclude_none=True),
+            "agreement": None if self.agreement is None else self.agreement.as_dict(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    """A run that is done, and what the next runs of a loop or a chain read of it. Its outcomes are read from its
+    ledger, which is open as long as its context is. `evaluated`: None where the recipe asks for no evaluation."""
+
+    context: RunContext
+    recipe: Recipe
+    tasks: TaskSet
+    distilled: Distilled
+    result: RunResult
+    evaluated: Evaluated | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Its folder."""
+        return self.context.folder.path
+
+    @property
+    def model(self) -> str:
+        """The student that it trained, as a model's name. The path is absolute: other runs name it."""
+        return model_in((self.folder / STUDENT).resolve())
+
+
+@flows.register(name="traces")
+class Traces(Flow[Recipe]):
+    """Recipes of traces."""
+
+    def run(self, loaded: Loaded[Recipe], folder: RunFolder, display: Display) -> RunResult:
+        """As `Flow.run`."""
+        with self._opened(loaded, folder, display) as context:
+            return run_traces(context, loaded).result
+
+    def pilot(self, loaded: Loaded[Recipe], folder: RunFolder, display: Display, count: int) -> PilotResult:
+        """As `Flow.pilot`."""
+        with self._opened(loaded, folder, display) as context:
+            return pilot_traces(context, loaded, count)
+
+    def plan(self, loaded: Loaded[Recipe], ledger: Ledger, facts: dict[str, Any]) -> Planned:
+        """As `Flow.plan`."""
+        return Planned(plan(loaded, ledger, (facts.get("teacher") or {}).get("identity")))
+
+    def tasks(self, loaded: Loaded[Recipe]) -> TaskSet:
+        """As `Flow.tasks`."""
+        return load_tasks(loaded.recipe.tasks, base=loaded.base, seed=loaded.recipe.seed)
+
+    def lint(self, loaded: Loaded[Recipe], folder: Path) -> LintReport:
+        """As `Flow.lint`."""
+        recipe, rows = loaded.recipe, folder / "sft" / DATA_FILE
+        student = student_to_lint(recipe.student, loaded, rows)
+        return lint_traces(recipe, student, self.tasks(loaded), rows)
+
+    def _opened(
+        self, loaded: Loaded[Recipe], folder: RunFolder, display: Display
+    ) -> AbstractContextManager[RunContext]:
+        if (folder.path / "rounds").is_dir():
+            raise RunFolderError(f"{folder.path} is the folder of a loop: give another folder with --out")
+        return opened(folder, loaded, display)
+
+
+def run_traces(context: RunContext, loaded: Loaded[Recipe], *, given: TaskSet | None = None) -> FinishedRun:
+    """All stages of a recipe of traces. `given`: tasks in the place of those that the recipe names.
+
+    Raises InputError before anything is paid for, RunError after.
+    """
+    recipe, folder = loaded.recipe, context.folder
+    require(recipe.student)
+    teacher = make_teacher(recipe.teacher, base=loaded.base)
+    earlier = _earlier(loaded)
+    tasks = given or load_tasks(recipe.tasks, base=loaded.base, seed=recipe.seed)
+    _report_tasks(context, tasks)
+    Screen(recipe.filters, test=tasks.held_out, base=loaded.base)  # refuses what it cannot work with, before paying
+    if recipe.evaluate is not None and recipe.evaluate.forgotten is not None:
+        check_forgetting(recipe.evaluate.forgotten, base=loaded.base, seed=recipe.seed)
+    _note_start(context, loaded, tasks, teacher.identity)
+    folder.note(finished=None)  # where the recipe is another now
+    sampled = run_async(_sample(context, recipe, tasks, teacher))
+    distilled = _distil(context, recipe, tasks, sampled.outcomes, teacher.identity, earlier)
+    evaluated = None
+    if recipe.student is not None:
+        evaluated = _train_and_evaluate(context, recipe, recipe.student, tasks, distilled, sampled.held_out)
+    folder.note(finished=now(), rows=distilled.written)
+    result = RunResult(
+        folder=folder.path,
+        tasks=len(tasks.train),
+        attempts=sampled.outcomes.attempts,
+        accepted=distilled.kept,
+        rows=distilled.written,
+        evaluation=None if evaluated is None else evaluated.evaluation,
+        agreement=sampled.agreement,
+    )
+    return FinishedRun(context, recipe, tasks, distilled, result, evaluated)
+
+
+def pilot_traces(context: RunContext, loaded: Loaded[Recipe], count: int) -> PilotResult:
+    """Samples `count` tasks, chosen at random, and forecasts the whole run, whose ledger holds what it samples."""
+    recipe = loaded.recipe
+    tasks = load_tasks(recipe.tasks, base=loaded.base, seed=recipe.seed)
+    _report_tasks(context, tasks)
+    chosen = choose(tasks.train, count, recipe.seed)
+    _note_start(context, loaded, tasks, identity_of(recipe.teacher, loaded.base))
+
+    async def sampled() -> list[Outcome]:
+        async with open_sampler(
+            context, recipe.teacher, recipe.scorer.make(context.place()), who="teacher"
+        ) as sampler:
+            admits = admits_of(recipe.filters, context.base)
+            found = await sampler.answer(chosen, recipe.keep, label="pilot", ahead=False, admits=admits)
+            return found.outcomes
+
+    slots, total = recipe.teacher.concurrency, len(tasks.train)
+    return forecast(context.folder.path, run_async(sampled()), total, slots, recipe.prices, recipe.seed)
+
+
+# -- tasks -------------------------------------------------------------------------------------------------------
+
+
+def _earlier(loaded: Loaded[Recipe]) -> list[Path]:
+    """Folders of rows of earlier runs. Raises MissingFile for one without rows."""
+    folders = [loaded.base / folder for folder in loaded.recipe.earlier]
+    for folder in folders:
+        if not (folder / DATA_FILE).is_file():
+            raise MissingFile(
+                f"earlier: there are no rows in {folder}: name the sft/ folder of a run that wrote some"
+            )
+    return folders
+
+
+def _report_tasks(context: RunContext, tasks: TaskSet) -> None:
+    reasons = Counter(left.reason.value for left in tasks.left_out)
+    left_out = "".join(f", {n:,} left out ({reason})" for reason, n in reasons.items())
+    validation = f", {n:,} for validation" if (n := len(tasks.validation)) else ""
+    held_out = f"{len(tasks.test):,} held out{validation}"
+    context.display.line("tasks", f"{len(tasks.train):,} to learn from, {held_out}{left_out}")
+    for note in tasks.notes:
+        context.display.note(note)
+
+
+def _note_start(context: RunContext, loaded: Loaded[Recipe], tasks: TaskSet, teacher: str) -> None:
+    recipe, folder = loaded.recipe, context.folder
+    folder.write("recipe.yaml", dump(recipe))
+    folder.note(
+        started=folder["started"] or now(),
+        seed=recipe.seed,
+        versions=versions(),
+        teacher={"identity": teacher, "licence": recipe.teacher.licence},
+        tasks={"train": len(tasks.train), "test": len(tasks.test), "left_out": len(tasks.left_out)},
+        **made_from(loaded, tasks),
+    )
+
+
+# -- sampling ----------------------------------------------------------------------------------------------------
+
+
+class _Sampled(NamedTuple):
+    """`held_out`: the teacher's answers to the held-out tasks; None where it is no baseline."""
+
+    outcomes: Outcomes
+    held_out: Answers | None
+    agreement: Agreement | None
+
+
+async def _sample(context: RunContext, recipe: Recipe, tasks: TaskSet, teacher: Teacher) -> _Sampled:
+    """Samples the tasks to learn from, and with the same open teacher the held-out ones."""
+    held_out = None
+    outcomes = Outcomes(context.ledger, tasks.train, Asked.of(recipe, teacher.identity, context.base))
+    scorer = recipe.scorer.make(context.place())
+    async with open_sampler(context, recipe.teacher, scorer, who="teacher", teacher=teacher) as sampler:
+        admits = admits_of(recipe.filters, context.base)
+        counts = await sampler.answer_into(tasks.train, recipe.keep, outcomes.add, label="sampling", admits=admits)
+        _report_sampling(context, recipe, counts, outcomes)
+        if recipe.evaluate is not None and "teacher" in recipe.evaluate.baselines:
+            held_out = await sampler.answer(tasks.test, ONCE, recipe.greedy, label="teacher")
+        agreement = None
+        if recipe.teacher.has_grades and isinstance(teacher, RecordedTeacher):
+            agreement = compare(outcomes, teacher, recipe.teacher.teacher_prompt, context.folder)
+    return _Sampled(outcomes, held_out, agreement)
+
+
+def _report_sampling(context: RunContext, recipe: Recipe, counts: Counts, outcomes: Outcomes) -> None:
+    display = context.display
+    reused = f" ({counts.reused:,} of them from the ledger)" if counts.reused else ""
+    what = "replayed" if recipe.teacher.replays else "new"
+    tokens = f"{counts.completion_tokens:,} {what} tokens in {duration(counts.elapsed_s)}"
+    display.line("sampled", f"{verdicts(counts)}{reused}; {tokens}")
+    if recipe.prices is not None:
+        display.note(f"{money(recipe.prices.usd(counts))} for the teacher's tokens")
+    if recipe.keep.kept is not None and counts.kept:
+        kept, accepted = counts.kept_tokens / counts.kept, counts.accepted_tokens / counts.accepted
+        order = "draw order" if recipe.keep.order == "draw" else "order of arrival"
+        display.note(f"kept traces have {kept:,.0f} tokens on average, all accepted {accepted:,.0f} ({order})")
+    display.note(", ".join(f"{n:,} tasks {name.replace('_', ' ')}" for name, n in outcomes.stops.items() if n))
+    if counts.last_failure:
+        display.note(f"last failure: {counts.last_failure}")
+    facts = {**counts.as_dict(), "stops": outcomes.stops, "seconds": round(counts.elapsed_s, 1)}
+    context.folder.note(sampling=facts)
+
+
+# -- rows and students -------------------------------------------------------------------------------------------
+
+
+def _distil(
+    context: RunContext,
+    recipe: Recipe,
+    tasks: TaskSet,
+    outcomes: Outcomes,
+    teacher: str,
+    earlier: Sequence[Path],
+) -> Distilled:
+    if not outcomes.kept:
+        raise (NothingLeft if outcomes.attempts else TeacherDown)(_nothing_accepted(outcomes))
+    folder, display = context.folder, context.display
+    folder.tell_lost("rows", display)
+    distilled = distil(recipe, tasks, outcomes, folder, teacher, earlier, context.base)
+    folder.mark("rows", WRITTEN, distilled.folder)
+    dropped = ", ".join(f"{c.name} {c.dropped:,}" for c in distilled.counts if c.dropped) or "nothing"
+    kept, written = f"{distilled.kept:,} traces kept", f"{distilled.written:,} rows written"
+    display.line("filtered", f"{kept}, {written} (dropped: {dropped})")
+    if distilled.said_before:
+        display.note(f"{distilled.said_before:,} rows say what others do, and are learned from once")
+    return distilled
+
+
+def _train_and_evaluate(
+    context: RunContext,
+    recipe: Recipe,
+    student: StudentSettings,
+    tasks: TaskSet,
+    distilled: Distilled,
+    teacher: Answers | None,
+) -> Evaluated | None:
+    rows = distilled.training
+    lint = partial(lint_traces, recipe, student, tasks, rows)
+    model = train(context, student, rows, context.folder.path / STUDENT, STUDENT, lint=lint)
+    if recipe.evaluate is None:
+        return None
+    return Evaluator(context, recipe, student, recipe.evaluate).evaluate(tasks, distilled, model, teacher=teacher)
+
+
+def _nothing_accepted(outcomes: Outcomes) -> str:
+    if not outcomes.attempts:
+        return (
+            f"the teacher answered none of {len(outcomes):,} tasks ({outcomes.failed:,} requests failed): look at "
+            "the last failure above, and check that the recording or the server holds these tasks"
+        )
+    reasons = Counter(scored.verdict.reason for outcome in outcomes for scored in outcome.attempts)
+    found = ", ".join(f"{reason} {n:,}" for reason, n in sorted(reasons.items(), key=lambda item: -item[1]))
+    return (
+        f"none of {outcomes.attempts:,} attempts was accepted ({found}): look at some with `stillroom attempts`, "
+        "then correct the teacher's prompt, tasks.reference or teacher.sampling.max_tokens"
+    )

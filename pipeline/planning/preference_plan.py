@@ -1,0 +1,178 @@
+"""What a run of the preference path would pay for, were its recipe run now: candidates and judgements.
+
+Nobody is asked. Candidates are weighed as the core would count them; those on record are then judged from the ledger
+alone, and every request of the judge that is not there is counted as one that would be made. For candidates that are
+still to be drawn that is an estimate: as many requests each as those on record take, one where there are none.
+
+    preference_plan(loaded, ledger).requests
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from stillroom.common.printing import Table, Terminal
+from stillroom.common.records import Attempt, Messages, Outcome, SamplingParams, StopReason, Task
+from stillroom.common.run_async import run_async
+from stillroom.errors import RequestFailed
+from stillroom.judges.factory import Made, Place, make_judge
+from stillroom.judges.settings import LlmJudgeSettings
+from stillroom.pipeline.config.kinds import Loaded
+from stillroom.pipeline.config.preferences import CandidateSource, PreferenceRecipe
+from stillroom.pipeline.planning.plan import Part, Plan, Use, Weighing
+from stillroom.pipeline.stages.candidates import policy_of
+from stillroom.pipeline.stages.distinct import identities
+from stillroom.pipeline.stages.judge import judge_all
+from stillroom.preferences.candidates import Drawn, Gathered, gather
+from stillroom.sampling.ledger import Ledger, request_key, scorer_key
+from stillroom.sampling.scorers.none import FinishedScorer
+from stillroom.sampling.teachers.base import Teacher, special_tokens_of
+from stillroom.traces.tasks import load_tasks
+
+
+@dataclass(frozen=True, slots=True)
+class PreferencePlan:
+    """What a run of the recipe as it is now would do. `sources`: the plan of each. `on_record`, `requests`: of the
+    judge, those that are there and those that would be made, about. `candidates`: that are on record."""
+
+    recipe: str
+    sources: dict[str, Plan]
+    candidates: int
+    on_record: int
+    requests: int
+
+    @property
+    def asked(self) -> int:
+        """Draws that would be asked of all sources, about."""
+        return sum(plan.asked for plan in self.sources.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        judge = {"on_record": self.on_record, "requests": self.requests}
+        sources = {name: plan.as_dict() for name, plan in self.sources.items()}
+        return {"recipe": self.recipe, "asked": self.asked, "candidates": self.candidates, "judge": judge} | {
+            "sources": sources
+        }
+
+    def show(self, console: Terminal) -> None:
+        """Prints it: by source, then the judge."""
+        table = Table(box=None, padding=(0, 2), pad_edge=False)
+        table.add_column("if it were run now")
+        for column in ("draws", "on record", "asked"):
+            table.add_column(column, justify="right")
+        for name, of in self.sources.items():
+            used = of.draws[Use.USED] + of.draws[Use.SCORED_ANEW]
+            asked = f"about {of.asked:,}" if of.asked else "0"
+            table.add_row(f"candidates of {name}", f"{used + of.asked:,}", f"{used:,}", asked)
+        asked = f"about {self.requests:,}" if self.requests else "0"
+        table.add_row("the judge", f"{self.on_record + self.requests:,}", f"{self.on_record:,}", asked)
+        console.print(table)
+        costs = self.asked + self.requests
+        told = f"about {costs:,} requests would be made" if costs else "nothing would be paid for"
+        console.print(told, soft_wrap=True)
+
+
+@dataclass(slots=True)
+class OnRecord:
+    """Answers a judge's requests from the ledger alone; counts those that are not there, which fail."""
+
+    teacher: Teacher
+    sampling: SamplingParams
+    ledger: Ledger
+    seed: int
+    found: int = 0
+    missing: set[str] = field(default_factory=set)
+
+    @property
+    def identity(self) -> str:
+        """The teacher's."""
+        return self.teacher.identity
+
+    async def ask(
+        self, messages: Messages, *, about: str, index: int = 0, sampling: SamplingParams | None = None
+    ) -> Attempt:
+        """The answer on record. Raises RequestFailed where there is none."""
+        params = sampling or self.sampling
+        key = request_key(messages, params, self.identity, self.seed)
+        recorded = self.ledger.find(key, params.max_tokens, about, scorer="").get(index)
+        if recorded is None:
+            self.missing.add(key)
+            raise RequestFailed("not on record", retryable=True)
+        self.found += 1
+        return recorded.attempt
+
+    @property
+    def special_tokens(self) -> frozenset[str]:
+        """The teacher's: its prompts are made as they are when it is asked."""
+        return special_tokens_of(self.teacher)
+
+    def room(self, messages: Messages, max_tokens: int) -> int | None:
+        """Not told: nothing is asked."""
+        return None
+
+    async def close(self) -> None:
+        """Closes the teacher, which was never asked."""
+        await self.teacher.close()
+
+
+def preference_plan(loaded: Loaded[PreferenceRecipe], ledger: Ledger) -> PreferencePlan:
+    """Weighs the recipe against the ledger. Raises InputError for a recipe that cannot be run."""
+    recipe = loaded.recipe
+    tasks = load_tasks(recipe.tasks, base=loaded.base, seed=recipe.seed)
+    prompts = (*tasks.train, *tasks.test)
+    who = identities(recipe, loaded.base)
+    sources = {s.name: _weighed(loaded, ledger, s, who[s.name], prompts) for s in recipe.candidates}
+    drawn = [_drawn(loaded, ledger, s, who[s.name], prompts) for s in recipe.candidates]
+    gathered = gather(drawn, order=prompts)
+    count = sum(map(len, gathered.by_task.values()))
+    found, missing = run_async(_judged(loaded, ledger, gathered))
+    each = (found + missing) / count if count else 1.0
+    new = sum(plan.asked for plan in sources.values())
+    requests = missing + round(each * new) if found + missing or not count else missing
+    return PreferencePlan(str(loaded.path), sources, count, found, requests)
+
+
+def _weighed(
+    loaded: Loaded[PreferenceRecipe], ledger: Ledger, source: CandidateSource, identity: str, tasks: Sequence[Task]
+) -> Plan:
+    settings = source.teacher
+    weighing = Weighing(ledger, loaded.recipe.seed, {identity})
+    policy, finished = policy_of(source), FinishedScorer.identity
+    weighing.add(Part(tasks, settings.sampling, policy, identity, settings.teacher_prompt, finished))
+    replayed = settings.replays
+    mean = ledger.mean_tokens(identity)
+    return Plan(str(loaded.path), weighing.draws, weighing.tasks, mean, loaded.recipe.prices, replayed)
+
+
+def _drawn(
+    loaded: Loaded[PreferenceRecipe], ledger: Ledger, source: CandidateSource, identity: str, tasks: Sequence[Task]
+) -> Drawn:
+    """What is on record of a source, as the run would find it."""
+    settings, outcomes = source.teacher, []
+    for task in tasks:
+        messages = settings.teacher_prompt.messages(task)
+        key = request_key(messages, settings.sampling, identity, loaded.recipe.seed)
+        scorer = scorer_key(FinishedScorer.identity, task.reference)
+        found = ledger.find(key, settings.sampling.max_tokens, task.id, scorer)
+        scored = tuple(s for _, r in sorted(found.items()) if (s := r.scored) is not None)
+        outcomes.append(Outcome(task, scored[: 2 * source.draws], (), StopReason.EXHAUSTED))
+    return Drawn(source.name, outcomes, on_policy=source.on_policy)
+
+
+async def _judged(loaded: Loaded[PreferenceRecipe], ledger: Ledger, gathered: Gathered) -> tuple[int, int]:
+    """Requests of the judge on all candidates: found on record, and missing."""
+    askers: list[OnRecord] = []
+
+    def asks(teacher: Teacher, settings: LlmJudgeSettings) -> OnRecord:
+        askers.append(OnRecord(teacher, settings.teacher.sampling, ledger, loaded.recipe.seed))
+        return askers[-1]
+
+    made: Made = make_judge(loaded.recipe.judge, Place(ledger, loaded.base, loaded.recipe.seed, asks=asks))
+    try:
+        if askers:  # a judge that asks nobody costs nothing
+            await judge_all(made, gathered, loaded.recipe.seed)
+    finally:
+        await made.close()
+    return sum(a.found for a in askers), sum(len(a.missing) for a in askers)

@@ -1,0 +1,94 @@
+"""How recipes are run: a flow for each kind.
+
+flow_of(loaded.recipe).run(loaded, folder, display)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from stillroom.common.printing import Terminal
+from stillroom.common.registry import Registry
+from stillroom.errors import InputError
+from stillroom.pipeline.config.kinds import FLOWS, Loaded, RecipeBase, kind_name
+from stillroom.pipeline.run.folder import RunFolder
+from stillroom.pipeline.run.progress import Display
+from stillroom.sampling.ledger import Ledger
+from stillroom.students.lint.report import LintReport
+from stillroom.traces.tasks import TaskSet
+
+R = TypeVar("R", bound=RecipeBase)
+
+
+class Result(Protocol):
+    """What a run came to."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        ...
+
+
+class Plan(Protocol):
+    """What running a recipe now would cost."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        ...
+
+    def show(self, console: Terminal) -> None:
+        """Prints it."""
+        ...
+
+
+class Planned(NamedTuple):
+    """A plan; None where there is none, and `why_not` says why."""
+
+    plan: Plan | None
+    why_not: str = ""
+
+
+class Flow(Generic[R]):
+    """How the recipes of a kind are run."""
+
+    def run(self, loaded: Loaded[R], folder: RunFolder, display: Display) -> Result:
+        """Runs it, or goes on with it. Raises InputError before anything is paid for, RunError after."""
+        raise NotImplementedError
+
+    def allow_code(self, loaded: Loaded[R], folder: RunFolder, *, trust: bool) -> None:
+        """Lets the code run that the recipe names, as `RunFolder.allow_code`; a kind that is made of other recipes
+        looks at those, too."""
+        folder.allow_code(loaded.recipe, loaded.base, trust=trust)
+
+    def pilot(self, loaded: Loaded[R], folder: RunFolder, display: Display, count: int) -> Result:
+        """Samples `count` tasks, and forecasts the whole run. Raises InputError for a kind without a pilot."""
+        raise InputError(f"--pilot forecasts recipes of traces; {loaded.recipe.name} is of another kind: drop it")
+
+    def plan(self, loaded: Loaded[R], ledger: Ledger, facts: dict[str, Any]) -> Planned:
+        """What running it now would cost, from the ledger alone. `facts`: of `run.json`."""
+        return Planned(None, f"a recipe of kind {kind_name(loaded.recipe)} asks nobody by itself")
+
+    def tasks(self, loaded: Loaded[R]) -> TaskSet | None:
+        """Its tasks; None for a kind that has none of its own. Raises what loading them raises."""
+        return None
+
+    def lint(self, loaded: Loaded[R], folder: Path) -> LintReport:
+        """The lint of the rows that a run has written into the folder. Raises MissingFile where there are none yet,
+        InputError for a kind that trains nobody by itself."""
+        raise InputError(
+            f"{loaded.path} trains no student by itself, so there is nothing to lint: the runs that it is made of "
+            "are linted before they train, and lint.html in the folder of each says what was found"
+        )
+
+
+flows: Registry[Flow[Any]] = Registry(
+    "flow",
+    tag="kind",
+    where=FLOWS,
+)
+"""How the recipes of each kind are run."""
+
+
+def flow_of(recipe: RecipeBase) -> Flow[Any]:
+    """How a recipe is run."""
+    return flows[kind_name(recipe)]()

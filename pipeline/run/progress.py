@@ -1,0 +1,169 @@
+"""What a run shows while it works: live tables on a terminal, plain lines elsewhere, nothing with `--quiet`.
+
+Everything goes to standard error, so that standard output holds the result alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+
+from stillroom.common.formatting import duration
+from stillroom.common.printing import Table, plain, terminal
+from stillroom.sampling.counts import Counts
+
+UNCOUNTED = (
+    "the server does not count the tokens of all its answers: they are estimated at four characters a token, and "
+    "limits and budgets go by the estimate"
+)
+PLAIN_EVERY_S = 15.0  # between lines where there is no terminal
+REFRESH_S = 0.25
+
+
+class Display:
+    """Shows stages and their progress on `console`."""
+
+    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
+        self.console = console or terminal(stderr=True, quiet=quiet)
+        self._told: set[str] = set()
+
+    def line(self, label: str, text: str) -> None:
+        """A fact: a label in the margin, the text beside it; one plain line where there is no terminal."""
+        if not self.console.is_terminal:
+            self.console.print(plain(f"{label:<9} {text}"), soft_wrap=True)
+            return
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(width=9, style="bold")
+        grid.add_column(overflow="fold")
+        grid.add_row(label, text)
+        self.console.print(grid)
+
+    def note(self, text: str) -> None:
+        """A remark that a person should see."""
+        self.line("", text)
+
+    def note_once(self, text: str) -> None:
+        """A remark that a person should see, the first time."""
+        if text not in self._told:
+            self._told.add(text)
+            self.note(text)
+
+    def show(self, renderable: RenderableType) -> None:
+        """A table."""
+        self.console.print(renderable)
+
+    @contextmanager
+    def sampling(self, label: str, counts: Counts) -> Iterator[None]:
+        """Shows `counts` while the body runs; needs a running event loop."""
+        task = asyncio.ensure_future(self._watch(label, counts))
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    async def _watch(self, label: str, counts: Counts) -> None:
+        if not self.console.is_terminal:
+            while True:
+                await asyncio.sleep(PLAIN_EVERY_S)
+                self.line(label, progress_line(counts))
+        with Live(console=self.console, auto_refresh=False, transient=True) as live, suppress(asyncio.CancelledError):
+            while True:
+                live.update(progress_table(label, counts), refresh=True)
+                await asyncio.sleep(REFRESH_S)
+
+    @contextmanager
+    def steps(self, label: str) -> Iterator[StepsShown]:
+        """Shows training steps while the body runs; call the yielded object after each step."""
+        live = Live(console=self.console, auto_refresh=False, transient=True) if self.console.is_terminal else None
+        if live is not None:
+            live.start()
+        try:
+            yield StepsShown(self, label, live)
+        finally:
+            if live is not None:
+                live.stop()
+
+
+class StepsShown:
+    """Training progress: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, display: Display, label: str, live: Live | None) -> None:
+        self._display, self._label, self._live = display, label, live
+        self._started = self._shown = time.monotonic()
+
+    def __call__(self, step: int, total: int, loss: float, tokens_per_s: float) -> None:
+        """After step `step` (from 1) of `total`."""
+        now = time.monotonic()
+        left = (now - self._started) / step * (total - step)
+        facts = f"step {step}/{total}  loss {loss:.3f}  {tokens_per_s:,.0f} tokens/s  {duration(left)} left"
+        if self._live is not None:
+            self._live.update(_with_bar(self._label, step, total, facts), refresh=True)
+        elif now - self._shown >= PLAIN_EVERY_S or step == total:
+            self._shown = now
+            self._display.line(self._label, facts)
+
+
+def progress_line(c: Counts) -> str:
+    """The state of sampling in one line."""
+    total = f"/{c.tasks_total:,}" if c.tasks_total is not None else ""
+    eta = "" if c.eta_s is None else f", {duration(c.eta_s)} left"
+    return (
+        f"{c.finished:,}{total} tasks ({c.satisfied:,} satisfied, {c.gave_up + c.exhausted:,} without), "
+        f"{verdicts(c)}, {_rate(c):,.0f} tokens/s{eta}"
+    )
+
+
+def progress_table(label: str, c: Counts) -> RenderableType:
+    """The state of sampling as a small table under a bar."""
+    facts = f"{c.finished:,} of {c.tasks_total or 0:,} tasks"
+    if c.eta_s is not None:
+        facts += f"  {duration(c.eta_s)} left"
+    table = Table(box=None, padding=(0, 2), pad_edge=False)
+    table.add_column("", width=9)
+    for name, style in (("satisfied", "green"), ("gave up", "yellow"), ("exhausted", "yellow"), ("open", "cyan")):
+        table.add_column(name, justify="right", style=style, min_width=9)
+    table.add_row("tasks", f"{c.satisfied:,}", f"{c.gave_up:,}", f"{c.exhausted:,}", f"{c.open:,}")
+    attempts = Table(box=None, padding=(0, 2), pad_edge=False)
+    attempts.add_column("", width=9)
+    for name, style in (("accepted", "green"), ("rejected", "red"), ("unscored", "yellow"), ("failed", "red")):
+        attempts.add_column(name, justify="right", style=style, min_width=9)
+    attempts.add_column("tokens", justify="right", min_width=9)
+    attempts.add_column("tokens/s", justify="right")
+    numbers = [c.accepted, c.rejected, c.unscored, c.failed, c.completion_tokens]
+    attempts.add_row("attempts", *(f"{n:,}" for n in numbers), f"{_rate(c):,.0f}")
+    parts: list[RenderableType] = [_with_bar(label, c.finished, c.tasks_total or 1, facts), table, attempts]
+    if c.last_failure:
+        failure = plain(f"last failure: {c.last_failure}", "yellow")
+        failure.overflow, failure.no_wrap = "ellipsis", True
+        parts.append(failure)
+    return Group(*parts)
+
+
+def verdicts(c: Counts) -> str:
+    """Attempts by verdict, in words."""
+    parts = [
+        f"{c.scored:,} attempts: {c.accepted:,} accepted",
+        f"{c.rejected:,} rejected",
+        f"{c.unscored:,} unscored",
+    ]
+    parts += [f"{n:,} {word}" for n, word in ((c.failed, "failed"), (c.cancelled, "cancelled")) if n]
+    return ", ".join(parts)
+
+
+def _rate(c: Counts) -> float:
+    return c.completion_tokens / max(c.elapsed_s, 1e-9)
+
+
+def _with_bar(label: str, done: int, total: int, facts: str) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(width=9, style="bold")
+    grid.add_column(width=28)
+    grid.add_column()
+    grid.add_row(label, ProgressBar(total=total, completed=done, width=28), facts)
+    return grid

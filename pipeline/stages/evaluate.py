@@ -1,0 +1,240 @@
+"""What a recipe's evaluation measures: the models that it names, on the held-out tasks, and what was not trained.
+
+    evaluator = Evaluator(context, recipe, recipe.student, recipe.evaluate)
+    evaluator.evaluate(tasks, distilled, student).evaluation       # also in eval.json, with plots
+
+The student, its baselines and controls, several answers to each task, other seeds, retention: everything goes into
+one `eval.json`, and every comparison is corrected for all that stand there. What was answered or trained before is
+not done again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from stillroom.common.formatting import duration
+from stillroom.common.records import SamplingParams, ScoredAttempt, Task
+from stillroom.evaluation.comparisons import corrected
+from stillroom.evaluation.evaluate import at_k, evaluate_answers, over_trainings
+from stillroom.evaluation.forgetting import Forgotten, forgetting_results
+from stillroom.evaluation.results import AFTER, BEFORE, TEACHER, Evaluation, Measured, write_eval
+from stillroom.pipeline.config.evaluation import CONTROLS, EvaluateSettings, SampleSettings
+from stillroom.pipeline.config.recipe import Recipe
+from stillroom.pipeline.run.context import RunContext
+from stillroom.pipeline.run.folder import WRITTEN
+from stillroom.pipeline.stages.controls import LABELS, Controls, label, train_control, train_seeds
+from stillroom.pipeline.stages.filter import Distilled
+from stillroom.pipeline.stages.forgetting import measure_forgetting
+from stillroom.pipeline.stages.plots import FOLDER as PLOTS
+from stillroom.pipeline.stages.plots import draw
+from stillroom.pipeline.stages.sample import Answers, answer, as_teacher, write_answers
+from stillroom.sampling.policy import ONCE, Policy
+from stillroom.students.methods.registry import StudentSettings
+from stillroom.traces.tasks import TaskSet
+
+FILE = "eval.json"
+SHORT = {BEFORE: "before", AFTER: "after", **LABELS}
+"""What the display calls the models: its margin is narrow."""
+
+ByModel = dict[str, dict[str, ScoredAttempt]]
+"""One greedy answer to each held-out task, by model and task id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """An evaluation and what it rests on. `validation`: the answers to the tasks of validation; empty without any.
+    `forgetting`: by model; empty where the recipe measures none."""
+
+    evaluation: Evaluation
+    answers: ByModel
+    validation: ByModel = field(default_factory=dict)
+    forgetting: Mapping[str, Forgotten] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluator:
+    """Measures the students of a recipe. `student`, `settings`: the recipe's, which are there."""
+
+    context: RunContext
+    recipe: Recipe
+    student: StudentSettings
+    settings: EvaluateSettings
+
+    def evaluate(
+        self,
+        tasks: TaskSet,
+        distilled: Distilled,
+        student: str,
+        *,
+        teacher: Answers | None = None,
+        notes: Sequence[str] = (),
+        sampled: bool = True,
+    ) -> Evaluated:
+        """Trains the controls, measures everything the recipe names, writes `eval.json` and the plots.
+
+        `student`: the trained model. `teacher`: its answers to the held-out tasks, where it was asked before.
+        `notes`: what a reader must know besides. `sampled`: also plots how the traces were come by.
+        """
+        models, answers = self._first(tasks, student)
+        controls = Controls({}, [])
+        for number, who in enumerate(who for who in CONTROLS if who in self.settings.baselines):
+            train_control(self.context, self.recipe, self.student, who, tasks, distilled, controls)
+            if who in controls.models:
+                models[who] = controls.models[who]
+                answers[who] = self._held_out(tasks, who, models[who])
+            if number == 0:
+                self._preview(tasks, answers)  # the rest takes as long again: whoever waits sees the gain by now
+        if TEACHER in self.settings.baselines:
+            found = teacher or self.ask_teacher(tasks.test)
+            write_answers(self.context.folder, TEACHER, found.outcomes)
+            answers[TEACHER] = found.first
+        validation = self._validated(tasks, models)
+        forgetting = self._retention(student)
+        greedy = self._greedy(tasks, answers)
+        parts = [
+            forgetting_results(forgetting, after=AFTER, before=BEFORE, seed=self.recipe.seed),
+            self._at_k(tasks, models),
+            self._over_seeds(tasks, distilled, answers),
+        ]
+        evaluation = Evaluation(
+            results=(*greedy.results, *(row for part in parts for row in part.results)),
+            comparisons=corrected([*greedy.comparisons, *(c for part in parts for c in part.comparisons)]),
+            notes=(*greedy.notes, *notes, *controls.notes, *(note for part in parts for note in part.notes)),
+        )
+        folder = self.context.folder
+        folder.tell_lost("evaluation", self.context.display)
+        write_eval(evaluation, folder.path / FILE)
+        if self.settings.plots:
+            draw(self.context, evaluation, answers, *((tasks, distilled) if sampled else ()))
+        folder.mark("evaluation", WRITTEN, folder.path / FILE, folder.path / PLOTS)
+        return Evaluated(evaluation, answers, validation, forgetting)
+
+    def _first(self, tasks: TaskSet, student: str) -> tuple[dict[str, str], ByModel]:
+        """The models that are there already, and their answers: the base, where it is a baseline, and the student."""
+        models: dict[str, str] = {}
+        if BEFORE in self.settings.baselines:
+            models[BEFORE] = self.student.model
+        models[AFTER] = student
+        return models, {who: self._held_out(tasks, who, model) for who, model in models.items()}
+
+    def _held_out(self, tasks: TaskSet, who: str, model: str) -> dict[str, ScoredAttempt]:
+        found = self.ask(tasks.test, SHORT[who], model)
+        write_answers(self.context.folder, who, found.outcomes)
+        return found.first
+
+    def _preview(self, tasks: TaskSet, answers: ByModel) -> None:
+        from stillroom.report.evaluation_table import eval_table
+
+        self.context.display.show(eval_table(self._greedy(tasks, answers)))
+
+    # -- answers ---------------------------------------------------------------------------------------------
+
+    def ask(
+        self,
+        tasks: Sequence[Task],
+        label: str,
+        model: str,
+        policy: Policy = ONCE,
+        sampling: SamplingParams | None = None,
+        *,
+        kind: str = "held-out",
+    ) -> Answers:
+        """The answers of a local model under the student's own prompt; nobody is paid for them. `sampling`: None for
+        one greedy answer. `kind`: of the tasks, for the display."""
+        teacher = as_teacher(model, self.student, self.settings.concurrency)
+        params, scorer = sampling or self.recipe.greedy, self.recipe.scorer.make(self.context.place())
+        found = answer(self.context, tasks, teacher, scorer, policy, params, label=label, paid=False)
+        self._report(label, found, kind)
+        return found
+
+    def ask_teacher(
+        self, tasks: Sequence[Task], policy: Policy = ONCE, sampling: SamplingParams | None = None
+    ) -> Answers:
+        """The answers of the recipe's teacher, asked as for traces; they count towards the run's limits."""
+        params, scorer = sampling or self.recipe.greedy, self.recipe.scorer.make(self.context.place())
+        found = answer(self.context, tasks, self.recipe.teacher, scorer, policy, params, label="teacher")
+        self._report("teacher", found, "held-out")
+        return found
+
+    def _report(self, label: str, found: Answers, kind: str) -> None:
+        answered = sum(bool(o.attempts) for o in found.outcomes)
+        attempts = sum(len(o.attempts) for o in found.outcomes)
+        what = f"{kind} tasks" if attempts == answered else f"answers to {answered:,} {kind} tasks"
+        took = duration(found.counts.elapsed_s)
+        self.context.display.line(label, f"{found.counts.accepted:,} of {attempts:,} {what} right, in {took}")
+
+    def _validated(self, tasks: TaskSet, models: Mapping[str, str]) -> ByModel:
+        """The student and the model before it answer the tasks of validation; nobody else, for no number that is
+        reported rests on them."""
+        if not tasks.validation:
+            return {}
+        return {
+            who: self.ask(tasks.validation, SHORT[who], models[who], kind="validation").first
+            for who in (BEFORE, AFTER)
+            if who in models
+        }
+
+    # -- measures --------------------------------------------------------------------------------------------
+
+    def _greedy(self, tasks: TaskSet, answers: ByModel) -> Evaluation:
+        prices = {TEACHER: self.recipe.prices} if self.recipe.prices is not None else None
+        ids = [task.id for task in tasks.test]
+        return evaluate_answers(answers, seed=self.recipe.seed, tasks=ids, prices=prices)
+
+    def _retention(self, student: str) -> dict[str, Forgotten]:
+        """What was not trained, before and after."""
+        if self.settings.forgotten is None:
+            return {}
+        models = {BEFORE: self.student.model, AFTER: student}
+        return measure_forgetting(
+            self.context,
+            self.settings.forgotten,
+            models,
+            self.student,
+            scorer=self.recipe.scorer,
+            concurrency=self.settings.concurrency,
+        )
+
+    def _at_k(self, tasks: TaskSet, models: Mapping[str, str]) -> Measured:
+        """Several answers to each held-out task: of the student before and after, and of the teacher."""
+        settings = self.settings.samples
+        if settings is None:
+            return Measured([], [], [])
+        policy, sampling = settings.policy, settings.sampling(self.recipe.greedy)
+        drawn = {
+            who: self.ask(tasks.test, SHORT[who], models[who], policy, sampling)
+            for who in (BEFORE, AFTER)
+            if who in models
+        }
+        if TEACHER in self.settings.baselines:
+            drawn[TEACHER] = self.ask_teacher(tasks.test, policy, sampling)
+        told = settings.model_dump(include={"draws", "temperature", "top_p"})
+        rows = [
+            row
+            for who, found in drawn.items()
+            for row in at_k(
+                who,
+                {o.task.id: o.attempts for o in found.outcomes},
+                told,
+                ks=settings.ks,
+                seed=self.recipe.seed,
+            )
+        ]
+        return Measured(rows, [], [note for who, found in drawn.items() for note in _fewer(who, found, settings)])
+
+    def _over_seeds(self, tasks: TaskSet, distilled: Distilled, answers: ByModel) -> Measured:
+        """The student over several trainings, each from another seed."""
+        if self.settings.seeds == 1:
+            return Measured([], [], [])
+        others = train_seeds(self.context, self.student, self.settings.seeds, distilled)
+        more = [self.ask(tasks.test, label(each.seed), each.model).first for each in others]
+        against = {who: answers[who] for who in (BEFORE, "control_unfiltered") if who in answers}
+        rows = over_trainings([answers[AFTER], *more], against, seed=self.recipe.seed)
+        return Measured(rows, [], [] if rows else ["no held-out task was answered after every training"])
+
+
+def _fewer(who: str, found: Answers, settings: SampleSettings) -> list[str]:
+    """Tasks that got fewer answers than asked for are left out of the measures at a k that they do not reach."""
+    few = sum(len(outcome.attempts) < settings.draws for outcome in found.outcomes)
+    return [f"{who}: {few:,} of {len(found.outcomes):,} tasks got fewer than {settings.draws} answers"] if few else []

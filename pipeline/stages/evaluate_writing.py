@@ -1,0 +1,158 @@
+"""What the student writes: its answers to the held-out prompts before and after, and what judges make of them.
+
+The judge that built the pairs scores both, another one compares them; each with length taken out, in both orders
+where it compares, and with what failed counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stillroom.common.formatting import duration
+from stillroom.common.records import Attempt, SamplingParams, Task
+from stillroom.common.stats.intervals import Interval, mean_interval, wilson
+from stillroom.evaluation.results import AFTER, BEFORE, Measured, Result
+from stillroom.judges.factory import Made
+from stillroom.judges.records import PairwiseJudge, PointwiseJudge, Rating
+from stillroom.pipeline.config.preferences import PreferenceEvaluation, PreferenceRecipe
+from stillroom.pipeline.run.context import RunContext
+from stillroom.pipeline.stages.judge import each_of, open_judge
+from stillroom.pipeline.stages.sample import answer, as_teacher, write_answers
+from stillroom.preferences.candidates import same_text
+from stillroom.sampling.policy import Fixed
+from stillroom.sampling.scorers.none import EveryAnswer
+from stillroom.students.methods.registry import StudentSettings
+
+if TYPE_CHECKING:
+    from stillroom.evaluation.winrate import WinRate
+
+Answers = Mapping[tuple[str, int], Attempt]
+"""By task id and draw."""
+Both = Sequence[tuple[Task, Attempt, Attempt]]
+"""Task, answer after, answer before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """Measures what the student writes. `student`, `settings`: the recipe's, which are there."""
+
+    context: RunContext
+    recipe: PreferenceRecipe
+    student: StudentSettings
+    settings: PreferenceEvaluation
+
+    def write(self, tasks: Sequence[Task], who: str, model: str) -> Answers:
+        """A local model's answers to the held-out prompts, under the student's own prompt; they cost nothing."""
+        label, settings = who.removeprefix("student_"), self.settings
+        teacher = as_teacher(model, self.student, settings.concurrency)
+        policy = Fixed(policy="fixed", attempts=settings.draws)
+        sampling = SamplingParams(temperature=settings.temperature, max_tokens=settings.max_tokens)
+        asked = answer(self.context, tasks, teacher, EveryAnswer(), policy, sampling, label=label, paid=False)
+        write_answers(self.context.folder, who, asked.outcomes)
+        found = {(o.task.id, s.attempt.index): s.attempt for o in asked.outcomes for s in o.attempts}
+        took = duration(asked.counts.elapsed_s)
+        self.context.display.line(label, f"{len(found):,} answers to {len(tasks):,} held-out prompts, in {took}")
+        return found
+
+    async def judge(self, tasks: Sequence[Task], written: Mapping[str, Answers]) -> Measured:
+        """Lengths and shares that stop; scores by the pairs' judge; what another judge prefers."""
+        results = [row for who, answers in written.items() for row in _lengths(who, list(answers.values()))]
+        notes: list[str] = []
+        by_id = {task.id: task for task in tasks}
+        after_before = [(written[AFTER][key], written[BEFORE].get(key), key[0]) for key in written[AFTER]]
+        both = [(by_id[task], after, before) for after, before, task in after_before if before is not None]
+        if same := sum(same_text(after.text) == same_text(before.text) for _, after, before in both):
+            notes.append(f"{same:,} of {len(both):,} answers are the same before and after")
+        others = (self.settings.judge, *self.settings.also)
+        named = {f"other_judge_{n}" if n else "other_judge": judge for n, judge in enumerate(others)}
+        for name, settings in ({"pairs_judge": self.recipe.judge} | named).items():
+            async with open_judge(self.context, settings, self.recipe.judge_prices) as made:
+                found = await self._judged(made, both, name)
+            results += [row.model_copy(update={"judge": settings.kind}) for row in found.results]
+            notes += found.notes
+        return Measured(results, [], notes)
+
+    async def _judged(self, made: Made, both: Both, name: str) -> Measured:
+        notes = [f"{name}: {made.identity}"]
+        if made.pointwise is not None:
+            return await self._scored(made.pointwise, both, name, notes)
+        if made.pairwise is not None:
+            return await self._compared(made.pairwise, both, name, notes)
+        return Measured([], [], notes)
+
+    async def _scored(self, judge: PointwiseJudge, both: Both, name: str, notes: list[str]) -> Measured:
+        from stillroom.evaluation.winrate import Scores, duel_from_scores, score_gain, win_rate
+
+        ratings = dict[tuple[int, str], Rating]()
+
+        async def one(item: tuple[int, str]) -> None:
+            task, after, before = both[item[0]]
+            ratings[item] = await judge.rate(task, after if item[1] == AFTER else before)
+
+        await each_of([(i, who) for i in range(len(both)) for who in (AFTER, BEFORE)], one)
+        scores = [
+            Scores(task.id, ratings[i, AFTER].score, ratings[i, BEFORE].score, len(after.text), len(before.text))
+            for i, (task, after, before) in enumerate(both)
+        ]
+        failed = Counter(rating.state for rating in ratings.values() if rating.failed)
+        notes += [f"{name}: {n:,} of {len(ratings):,} judgements failed ({state})" for state, n in failed.items()]
+        if not any(s.after is not None and s.before is not None for s in scores):
+            return Measured([], [], [*notes, f"{name}: no answer has a score both before and after"])
+        gain = score_gain(scores, ratio=self.settings.length_ratio, seed=self.recipe.seed)
+        known = {
+            BEFORE: [s.before for s in scores if s.before is not None],
+            AFTER: [s.after for s in scores if s.after is not None],
+        }
+        results = [_row(who, f"{name}_score", mean_interval(of)) for who, of in known.items()]
+        gains = {"raw": gain.raw, "at_equal_length": gain.at_equal_length, "matched_length": gain.matched}
+        for metric, found in gains.items():
+            if found is not None:
+                results.append(_row("after_minus_before", f"{name}_score_{metric}", found))
+        wins = win_rate([duel_from_scores(s) for s in scores], seed=self.recipe.seed)
+        return Measured([*results, *_wins(name, wins)], [], notes)
+
+    async def _compared(self, judge: PairwiseJudge, both: Both, name: str, notes: list[str]) -> Measured:
+        from stillroom.evaluation.winrate import Duel, duel, win_rate
+
+        duels = dict[int, Duel]()
+
+        async def one(index: int) -> None:
+            task, after, before = both[index]
+            said = await judge.compare(task, after, before)
+            duels[index] = duel(task.id, said, len(after.text), len(before.text))
+
+        await each_of(range(len(both)), one)
+        found = [duels[i] for i in sorted(duels)]
+        if not any(d.points is not None for d in found):
+            return Measured([], [], [*notes, f"{name}: no comparison came to a judgement"])
+        wins = win_rate(found, seed=self.recipe.seed)
+        notes += [f"{name}: {n:,} of {len(found):,} comparisons failed ({state})" for state, n in wins.failed.items()]
+        if wins.conflicts:
+            notes.append(f"{name}: in {wins.conflicts:,} of {len(found):,} comparisons the two orders disagree: ties")
+        return Measured(_wins(name, wins), [], notes)
+
+
+def _lengths(who: str, answers: Sequence[Attempt]) -> list[Result]:
+    if not answers:
+        return []
+    stopped = wilson(sum(a.finish_reason == "stop" for a in answers), len(answers))
+    tokens = mean_interval([float(a.completion_tokens) for a in answers])
+    return [
+        Result(who=who, metric="share_stopped", **stopped._asdict()),
+        Result(who=who, metric="mean_completion_tokens", **tokens._replace(low=max(0.0, tokens.low))._asdict()),
+    ]
+
+
+def _wins(name: str, wins: WinRate) -> list[Result]:
+    counts = {"wins": wins.wins, "ties": wins.ties, "losses": wins.losses}
+    rows = [Result(who="after_against_before", metric=f"{name}_win_rate", **wins.raw._asdict(), counts=counts)]
+    if wins.at_equal_length is not None:
+        rows.append(_row("after_against_before", f"{name}_win_rate_at_equal_length", wins.at_equal_length))
+    return rows
+
+
+def _row(who: str, metric: str, found: Interval) -> Result:
+    return Result(who=who, metric=metric, **found._asdict())

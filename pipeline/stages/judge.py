@@ -1,0 +1,184 @@
+"""Has the candidates judged: from candidates to slates.
+
+A judge that rates sees one answer at a time, one that compares holds a tournament for each prompt. Its requests are
+in the ledger before anything depends on them, so a run that was stopped asks none of them again. What a judge failed
+at is kept with its state; it is no score.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+from stillroom.common.formatting import duration
+from stillroom.common.hashing import draw_seed
+from stillroom.common.records import Task
+from stillroom.errors import Interrupted
+from stillroom.judges.calibrate import Calibration, calibrate
+from stillroom.judges.factory import Made, Place, make_judge
+from stillroom.judges.gate import GateSettings, GateVerdict, gate
+from stillroom.judges.human_labels import LabelledPair
+from stillroom.judges.records import JudgeState, PairwiseJudge, PointwiseJudge
+from stillroom.judges.settings import JudgeSettings
+from stillroom.judges.tournament import Tournament, tournament
+from stillroom.pipeline.config.preferences import PreferenceRecipe
+from stillroom.pipeline.run.context import RunContext
+from stillroom.pipeline.run.progress import UNCOUNTED
+from stillroom.preferences.candidates import Gathered
+from stillroom.preferences.records import Candidate, Judged
+from stillroom.sampling.counts import Counts
+from stillroom.sampling.limits import Prices
+from stillroom.sampling.teachers.base import dtype_of
+
+A = TypeVar("A")
+
+# Prompts that are judged at once; how many requests are in flight is for each judge's teacher to say.
+AT_ONCE = 256
+
+
+@dataclass(slots=True)
+class Judgements:
+    """What the judge made of all candidates. `judge`: its identity. `ends`: best and worst of each task, where it
+    compares. `calls`: requests that its judgements rest on, those from the ledger included."""
+
+    judge: str
+    judged: list[Judged] = field(default_factory=list)
+    ends: dict[str, tuple[str | None, str | None]] = field(default_factory=dict)
+    calls: int = 0
+
+    def states(self) -> dict[str, int]:
+        """Judgements by state."""
+        found = [each.state for each in self.judged]
+        return {state.value: found.count(state) for state in JudgeState if state in found}
+
+
+class Calibrated(NamedTuple):
+    """A judge on labelled pairs, and whether it passes the gate."""
+
+    calibration: Calibration
+    gate: GateVerdict
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {"gate": self.gate._asdict(), "calibration": self.calibration.model_dump(mode="json")}
+
+
+@asynccontextmanager
+async def open_judge(context: RunContext, settings: JudgeSettings, prices: Prices | None) -> AsyncIterator[Made]:
+    """The judge that `settings` describe, on the run's ledger and under its limits; closed at the end. `prices`: of
+    its tokens."""
+    made = make_judge(settings, Place(context.ledger, context.base, context.seed, context.meter, prices))
+    try:
+        yield made
+    finally:
+        for teacher in made.teachers:
+            context.folder.note_dtype("judge", dtype_of(teacher))
+        await made.close()
+
+
+async def calibrated_judge(
+    context: RunContext, recipe: PreferenceRecipe, pairs: Sequence[LabelledPair], limits: GateSettings
+) -> Calibrated:
+    """Measures the judge that builds the recipe's pairs on pairs with human labels."""
+    async with open_judge(context, recipe.judge, recipe.judge_prices) as made:
+        found = await calibrate(made.judge, pairs, seed=recipe.seed, kind=made.kind)
+    return Calibrated(found, gate(found, limits))
+
+
+async def judge_candidates(context: RunContext, recipe: PreferenceRecipe, gathered: Gathered) -> Judgements:
+    """Judges every candidate. Raises Interrupted at a limit of the run; what was judged is kept."""
+    async with open_judge(context, recipe.judge, recipe.judge_prices) as made:
+        counts = Counts(tasks_total=sum(map(bool, gathered.by_task.values())))
+        with context.display.sampling("judging", counts):
+            found = await judge_all(made, gathered, recipe.seed, counts)
+    _report(context, found, counts.elapsed_s)
+    return found
+
+
+async def judge_all(made: Made, gathered: Gathered, seed: int, counts: Counts | None = None) -> Judgements:
+    """What the judge makes of all candidates. `counts`: where progress is told, prompt by prompt."""
+    found = Judgements(made.identity)
+
+    async def one(task: Task) -> None:
+        candidates = gathered.by_task[task.id]
+        if made.pointwise is not None:
+            await _rate(made.pointwise, task, candidates, found)
+        elif made.pairwise is not None:
+            await _compare(made.pairwise, task, candidates, found, seed)
+        if counts is not None:
+            counts.satisfied += 1
+
+    await each_of([task for task in gathered.tasks if gathered.by_task[task.id]], one)
+    return found
+
+
+async def _rate(judge: PointwiseJudge, task: Task, candidates: Iterable[Candidate], found: Judgements) -> None:
+    async def one(candidate: Candidate) -> None:
+        rating = await judge.rate(task, candidate.attempt())
+        found.calls += rating.calls
+        found.judged.append(Judged(candidate, rating.state, rating.score, rating.detail))
+
+    for result in await asyncio.gather(*map(one, candidates), return_exceptions=True):
+        if result is not None:
+            raise result
+
+
+async def _compare(
+    judge: PairwiseJudge, task: Task, candidates: tuple[Candidate, ...], found: Judgements, seed: int
+) -> None:
+    """A tournament. Candidates of which no comparison came to a judgement are failures of the judge; the others are
+    judged, without a score."""
+    if len(candidates) < 2:
+        found.judged += [Judged(candidate, JudgeState.OK) for candidate in candidates]  # nothing to compare with
+        return
+    held = await tournament(judge, task, [c.attempt() for c in candidates], draw_seed(seed, task.id, 0))
+    found.calls += held.calls
+    for index, candidate in enumerate(candidates):
+        found.judged.append(Judged(candidate, _failure(held, index) if index in held.out else JudgeState.OK))
+    best, worst = (None if end is None else candidates[end].id for end in (held.best, held.worst))
+    found.ends[task.id] = (best, worst)
+
+
+def _failure(held: Tournament, index: int) -> JudgeState:
+    """Why an answer was not judged: the failure of its last comparison."""
+    states = [m.preference.state for m in held.comparisons if index in (m.a, m.b)]
+    return states[-1] if states else JudgeState.API_ERROR
+
+
+async def each_of(items: Iterable[A], work: Callable[[A], Awaitable[None]]) -> None:
+    """Does the work for all items, many at once.
+
+    At a limit (Interrupted) no more is begun, what was begun is finished and kept, then it is raised. Any other error
+    of one cancels the rest and is raised.
+    """
+    source, stopped = iter(items), list[Interrupted]()
+
+    async def worker() -> None:
+        for item in source:
+            try:
+                await work(item)
+            except Interrupted as error:
+                stopped.append(error)
+            if stopped:
+                return
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(AT_ONCE):
+                group.create_task(worker())
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None  # the others were cancelled, or failed for the same reason
+    if stopped:
+        raise stopped[0]
+
+
+def _report(context: RunContext, found: Judgements, seconds: float) -> None:
+    states = ", ".join(f"{n:,} {state.replace('_', ' ')}" for state, n in found.states().items())
+    calls = f"{found.calls:,} requests" if found.calls else "no requests"
+    told = f"{len(found.judged):,} candidates ({states or 'none'}); {calls}, {duration(seconds)}"
+    context.display.line("judged", told)
+    if context.meter.estimated:
+        context.display.note_once(UNCOUNTED)

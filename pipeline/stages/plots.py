@@ -1,0 +1,113 @@
+"""The plots of a run, in its folder's `plots/`: who got what, lengths before and after, difficulty, filters.
+
+    draw(context, evaluation, answers, tasks, distilled)      # after a run
+    draw(context, evaluation, answers)                        # after its student alone was measured again
+
+They say again what `eval.json` and the ledger hold, so nothing depends on them: where `evaluate.plots` is false
+they are left out, and where matplotlib is not installed, which a line says. What
+cannot be drawn (no levels, say) is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from stillroom.common.records import ScoredAttempt, Task
+from stillroom.errors import MissingExtra
+from stillroom.evaluation.results import ACCURACY, AFTER, BEFORE, Evaluation
+from stillroom.pipeline.run.context import RunContext
+from stillroom.pipeline.stages.filter import Distilled
+from stillroom.traces.tasks import TaskSet
+
+FOLDER = "plots"
+MOST_LEVELS = 10
+"""Values that a level of difficulty may have, at most: with more, each has too few tasks to say anything."""
+LEVELS = ("level", "difficulty")
+"""Fields of a task that name its difficulty, where they hold one value."""
+
+
+def draw(
+    context: RunContext,
+    evaluation: Evaluation,
+    answers: Mapping[str, Mapping[str, ScoredAttempt]],
+    tasks: TaskSet | None = None,
+    distilled: Distilled | None = None,
+) -> None:
+    """Who got what, right and in form; lengths of `answers` (by model and task) before and after. With `tasks` and
+    `distilled` also yield and pass rate by difficulty, where the tasks have levels, and what each filter took."""
+    folder = context.folder.path / FOLDER
+    try:
+        _of_evaluation(evaluation, answers, folder)
+        if tasks is not None and distilled is not None:
+            _of_sampling(tasks, distilled, folder)
+    except MissingExtra as error:
+        context.display.note(f"no plots: {error}")
+
+
+def _of_evaluation(evaluation: Evaluation, answers: Mapping[str, Mapping[str, ScoredAttempt]], folder: Path) -> None:
+    from stillroom.evaluation.metrics import SHARE_IN_FORM
+    from stillroom.report.plots.run import lengths, plot_lengths, plot_results
+
+    for metric in (ACCURACY, SHARE_IN_FORM):
+        if any(row.metric == metric for row in evaluation.results):
+            plot_results(evaluation, folder, metric=metric)
+    sides = {"before": BEFORE, "after": AFTER}
+    shown = {name: lengths(answers[who]) for name, who in sides.items() if answers.get(who)}
+    if shown:
+        plot_lengths(shown, folder)
+
+
+def _of_sampling(tasks: TaskSet, distilled: Distilled, folder: Path) -> None:
+    from stillroom.report.plots.run import by_level, plot_difficulty, plot_filters
+
+    found = level_of(tasks.train)
+    if found is not None:
+        levels = by_level(distilled.outcomes, found.of)
+        if levels:
+            plot_difficulty([level._replace(label=found.shown(level.label)) for level in levels], folder)
+    if distilled.counts and distilled.counts[0].seen:
+        plot_filters(distilled.counts, distilled.written, folder)
+
+
+# -- levels ------------------------------------------------------------------------------------------------------
+
+
+class Levels(NamedTuple):
+    """Where tasks say how hard they are: the key that leads there."""
+
+    path: tuple[str, ...]
+
+    def of(self, task: Task) -> str | float | None:
+        """The level of a task; None where it says none."""
+        value: object = task.metadata
+        for key in self.path:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+
+    def shown(self, label: str) -> str:
+        """The label of a level: `digits: 2` for a value 2 of `num_digits`."""
+        name = self.path[-1].removeprefix("num_").replace("_", " ")
+        return label if name in LEVELS else f"{name}: {label}"
+
+
+def level_of(tasks: Sequence[Task]) -> Levels | None:
+    """Where the level of these tasks is found; None where they have none, or all the same.
+
+    `level` or `difficulty` among a task's fields. Tasks of reasoning-gym name the settings that make them hard in
+    `metadata.difficulty`, and many families say what an item got of each: the first of these that differs.
+    """
+    for place in _places(tasks[0]) if tasks else ():
+        found = Levels(place)
+        if 2 <= len({found.of(task) for task in tasks} - {None}) <= MOST_LEVELS:
+            return found
+    return None
+
+
+def _places(task: Task) -> Iterator[tuple[str, ...]]:
+    yield from ((name,) for name in LEVELS)
+    inner = task.metadata.get("metadata")
+    settings = inner.get("difficulty") if isinstance(inner, Mapping) else None
+    if isinstance(settings, Mapping):
+        yield from (("metadata", str(key)) for key in settings)

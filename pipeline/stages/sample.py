@@ -1,0 +1,240 @@
+"""Asks models: the one way in which a run puts tasks to a teacher or a student, through the core and its ledger.
+
+    answer(context, tasks.test, as_teacher(model, student, 64), scorer, once, greedy, label="after", paid=False)
+
+    async with open_sampler(context, recipe.teacher, scorer, who="teacher") as sampler:      # for more than one round
+        await sampler.answer_into(tasks.train, recipe.keep, outcomes.add, label="sampling")
+
+The first Ctrl-C stops drawing: what is in flight is answered and kept. The second ends at once; what was answered is
+kept all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import json
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from stillroom.common.files import replaced, storable
+from stillroom.common.records import Outcome, SamplingParams, ScoredAttempt, Task
+from stillroom.common.run_async import run_async, stopped_by
+from stillroom.errors import Interrupted
+from stillroom.pipeline.run.context import RunContext
+from stillroom.pipeline.run.folder import RunFolder
+from stillroom.pipeline.run.progress import UNCOUNTED, Display
+from stillroom.sampling.core import Core
+from stillroom.sampling.counts import Counts
+from stillroom.sampling.draws import Admits
+from stillroom.sampling.policy import Policy
+from stillroom.sampling.scorers.base import Scorer
+from stillroom.sampling.teachers.base import Teacher, dtype_of
+from stillroom.sampling.teachers.factory import make_teacher
+from stillroom.sampling.teachers.settings import TeacherSettings, TransformersSettings
+from stillroom.students.methods.registry import StudentSettings
+
+
+class Answers(NamedTuple):
+    """Outcomes in the order of the tasks, and what they took."""
+
+    outcomes: list[Outcome]
+    counts: Counts
+
+    @property
+    def first(self) -> dict[str, ScoredAttempt]:
+        """The first attempt at each task that has one, by task id."""
+        return {o.task.id: o.attempts[0] for o in self.outcomes if o.attempts}
+
+
+def write_answers(folder: RunFolder, who: str, outcomes: Iterable[Outcome]) -> None:
+    """`answers/<who>.jsonl`: what a model answered to each held-out task, with the gold answer and the verdict."""
+    with replaced(folder.path / "answers" / f"{who}.jsonl") as file:
+        for outcome in outcomes:
+            for scored in outcome.attempts:
+                attempt, verdict = scored.attempt, scored.verdict
+                line = {
+                    "who": who,
+                    "task_id": outcome.task.id,
+                    "index": attempt.index,
+                    "question": outcome.task.messages[-1].content,
+                    "gold": outcome.task.reference,
+                    "answer": attempt.text,
+                    "reasoning": attempt.reasoning,
+                    "verdict": verdict.state.value,
+                    "reason": verdict.reason,
+                    "detail": verdict.detail,
+                    "finish_reason": attempt.finish_reason,
+                    "completion_tokens": attempt.completion_tokens,
+                }
+                file.write(storable(json.dumps(line, ensure_ascii=False)).encode() + b"\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """A teacher and a scorer, open on a run's ledger (see `open_sampler`). `paid`: what it is asked counts towards
+    the run's limits; a local student costs nothing."""
+
+    context: RunContext
+    settings: TeacherSettings
+    teacher: Teacher
+    scorer: Scorer
+    paid: bool
+
+    async def answer(
+        self,
+        tasks: Sequence[Task],
+        policy: Policy,
+        sampling: SamplingParams | None = None,
+        *,
+        label: str,
+        ahead: bool = True,
+        admits: Admits | None = None,
+    ) -> Answers:
+        """All outcomes, held in memory. `sampling`: None for the teacher's own. Raises as `answer_into` does."""
+        found: dict[int, Outcome] = {}
+        more: dict[str, Any] = {"label": label, "ahead": ahead, "admits": admits}
+        counts = await self.answer_into(tasks, policy, found.__setitem__, sampling, **more)
+        return Answers([found[place] for place in range(len(tasks))], counts)
+
+    async def answer_into(
+        self,
+        tasks: Sequence[Task],
+        policy: Policy,
+        take: Callable[[int, Outcome], object],
+        sampling: SamplingParams | None = None,
+        *,
+        label: str,
+        ahead: bool = True,
+        admits: Admits | None = None,
+    ) -> Counts:
+        """Hands each outcome to `take` as it comes, with the place of its task in `tasks`; holds none of them.
+
+        `label`: in the display's margin. `ahead`, `admits`: as in the core.
+        Raises what Core.run raises, Interrupted after Ctrl-C.
+        """
+        core = Core(
+            self.teacher,
+            self.scorer,
+            policy,
+            self.context.ledger,
+            sampling=sampling or self.settings.sampling,
+            seed=self.context.seed,
+            prompt=self.settings.teacher_prompt,
+            retry=self.settings.retry,
+            meter=self.context.meter if self.paid else None,
+            prices=self.context.prices if self.paid else None,
+            ahead=ahead,
+            admits=admits,
+        )
+        await run_core(core, tasks, label, self.context.display, take)
+        return core.counts
+
+
+@contextlib.asynccontextmanager
+async def open_sampler(
+    context: RunContext,
+    settings: TeacherSettings,
+    scorer: Scorer,
+    *,
+    who: str,
+    paid: bool = True,
+    teacher: Teacher | None = None,
+) -> AsyncIterator[Sampler]:
+    """Closes teacher and scorer at the end, and notes what the model computed in under `who` in `run.json`.
+
+    `teacher`: one that `settings` made before, None to make it here. Raises what `make_teacher` raises.
+    """
+    teacher = teacher or make_teacher(settings, base=context.base)
+    try:
+        yield Sampler(context, settings, teacher, scorer, paid)
+    finally:
+        context.folder.note_dtype(who, dtype_of(teacher))
+        await teacher.close()
+        await scorer.close()
+
+
+def answer(
+    context: RunContext,
+    tasks: Sequence[Task],
+    teacher: TeacherSettings,
+    scorer: Scorer,
+    policy: Policy,
+    sampling: SamplingParams,
+    *,
+    label: str,
+    paid: bool = True,
+) -> Answers:
+    """Asks one model about all tasks, through the ledger: nothing that is on record is asked again.
+
+    Closes the scorer. Raises what `make_teacher` and Core.run raise, Interrupted after Ctrl-C.
+    """
+
+    async def asked() -> Answers:
+        async with open_sampler(context, teacher, scorer, who=label, paid=paid) as sampler:
+            return await sampler.answer(tasks, policy, sampling, label=label)
+
+    return run_async(asked())
+
+
+def as_teacher(model: str, student: StudentSettings, concurrency: int) -> TransformersSettings:
+    """A local student as the model that answers, under its own system prompt."""
+    return TransformersSettings(
+        kind="transformers", model=model, concurrency=concurrency, dtype=student.dtype, system=student.system
+    )
+
+
+async def run_core(
+    core: Core, tasks: Sequence[Task], label: str, display: Display, take: Callable[[int, Outcome], object]
+) -> None:
+    """Runs the core with progress and Ctrl-C; hands each outcome to `take` with the place of its task."""
+    places: dict[str, int] = {}  # of the tasks that are open in the core
+    core.counts.tasks_total = len(tasks)
+
+    def opened() -> Iterator[Task]:
+        for place, task in enumerate(tasks):
+            places[task.id] = place
+            yield task
+
+    with display.sampling(label, core.counts), _ctrl_c(core, display):
+        try:
+            await core.run(opened(), lambda outcome: take(places.pop(outcome.task.id), outcome))
+        except asyncio.CancelledError:
+            raise Interrupted("stopped at once; everything answered is kept: run the same command to go on") from None
+        finally:
+            if core.counts.estimated:
+                display.note_once(UNCOUNTED)
+
+
+@contextlib.contextmanager
+def _ctrl_c(core: Core, display: Display) -> Iterator[None]:
+    loop, current = asyncio.get_running_loop(), asyncio.current_task()
+    pressed = 0
+
+    def on_signal() -> None:
+        nonlocal pressed
+        pressed += 1
+        if pressed == 1:
+            core.stop_drawing()
+            waiting = core.in_flight
+            display.note(f"stopping: waiting for {waiting} requests in flight (Ctrl-C again to stop at once)")
+        elif current is not None:
+            current.cancel()
+
+    if threading.current_thread() is not threading.main_thread():
+        with stopped_by(functools.partial(loop.call_soon_threadsafe, on_signal)):
+            yield
+        return
+    try:
+        loop.add_signal_handler(signal.SIGINT, on_signal)
+    except NotImplementedError:  # Windows: Ctrl-C stays a KeyboardInterrupt; the ledger holds what was answered
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)

@@ -1,0 +1,125 @@
+"""Trains students: the run's own, and those that are trained for a comparison alone.
+
+    rows, lint = distilled.training, lambda: lint_traces(recipe, student, tasks, rows)
+    model = train(context, student, rows, context.folder.path / STUDENT, STUDENT, lint=lint)
+
+A student that was trained on the same rows with the same settings before is not trained again while its files are
+there as they were written. The run's own is linted first and an error stops it; what a control is trained on is meant
+to be as it is, and is only told.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from stillroom.common.formatting import duration
+from stillroom.common.hashing import digest
+from stillroom.errors import MissingExtra
+from stillroom.pipeline.run.context import RunContext
+from stillroom.pipeline.run.folder import versions
+from stillroom.pipeline.stages.lint import before_training
+from stillroom.students.data.rows import Row
+from stillroom.students.export.save import read_record
+from stillroom.students.lint import LintReport
+from stillroom.students.methods.registry import StudentSettings
+
+STUDENT = "student"
+"""What the run's own student is called where it is trained, and its folder."""
+_NEEDED = ("torch", "transformers", "trl", "peft", "accelerate")
+
+
+def require(student: StudentSettings | None) -> None:
+    """Finds out before anything is paid for whether the student can be trained at all; None is no student.
+
+    Raises MissingExtra or, for a model that is nowhere, MissingFile.
+    """
+    if student is None:
+        return
+    for package in _NEEDED:
+        if find_spec(package) is None:
+            raise MissingExtra("training a student", package, "train")
+    from stillroom.common.models.resolve import resolve_model
+
+    resolve_model(student.model)
+
+
+def train(
+    context: RunContext,
+    student: StudentSettings,
+    rows: Sequence[Row],
+    out: Path,
+    label: str,
+    *,
+    lint: Callable[[], LintReport] | None,
+    stage: str | None = None,
+) -> str:
+    """Lints the rows and trains, unless that was done; gives the folder of the model.
+
+    `label`: what it is called on the display. `stage`: in `run.json`, None for the same. `lint`: None where the same
+    rows were linted before. An error that it finds in the rows of the run's own student stops the run; a control's
+    rows are meant to be as they are, and it is only shown.
+    """
+    own, folder, display = label == STUDENT, context.folder, context.display
+    stage, inputs, what = stage or label, training_inputs(rows, student, context.seed), student.learns_from
+    if folder.done(stage, inputs):
+        lost = folder.lost(stage)
+        if not lost:
+            display.line(label, f"trained before on the same {len(rows):,} {what}")
+            return model_in(out)
+        display.note(f"{lost}: {label} is trained again")
+    if lint is not None:
+        before_training(lint(), folder, display, name="lint" if own else f"lint_{label}", stop=own)
+    with display.steps(label) as shown:
+        trained = student.train(
+            rows, out, seed=context.seed, on_step=lambda s: shown(s.step, s.total, s.loss, s.tokens_per_s)
+        )
+    folder.note_dtype(label, (read_record(out) or {}).get("dtype"))
+    folder.mark(stage, inputs, out)
+    display.line(label, f"trained on {trained.rows:,} {what} in {duration(trained.seconds)}")
+    if trained.left_out:
+        reasons = Counter(left.reason for left in trained.left_out)
+        found = ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
+        display.note(f"{len(trained.left_out):,} {what} were not trained on: {found}")
+    return str(trained.model)
+
+
+def not_trained_on(who: str, out: Path) -> list[str]:
+    """What a reader must know of rows that the training itself left out, of the model in `out`: a note, or none."""
+    record = read_record(out) or {}
+    reasons = Counter(left["reason"] for left in record.get("left_out", ()))
+    if not reasons:
+        return []
+    found = ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
+    return [
+        f"{who} was trained on {record['rows']:,} of its rows; left out by student.max_length or their end: {found}"
+    ]
+
+
+def seed_of(student: StudentSettings, seed: int) -> int:
+    """The seed that the student is trained with. `seed`: the run's."""
+    return seed if student.seed is None else student.seed
+
+
+def training_inputs(rows: Sequence[Row], student: StudentSettings, seed: int) -> str:
+    """Names all that a training depends on: rows, settings, seed (`seed`: the run's) and versions.
+
+    A model in a folder may be another one tomorrow, as the last student of a loop: it is named by its content."""
+    from stillroom.common.models.resolve import fingerprint
+
+    found = [digest(list(rows)), student.model_dump(mode="json"), seed_of(student, seed)]
+    model = [fingerprint(student.model)] if Path(student.model).is_dir() else []
+    return digest([*found, trained_with(), *model])
+
+
+def trained_with() -> dict[str, str]:
+    """Versions of what a training depends on."""
+    return {k: v for k, v in versions().items() if k in ("torch", "transformers", "trl", "peft")}
+
+
+def model_in(out: Path) -> str:
+    """What to load of a student's folder: the merged model, or the adapter where there is no other."""
+    merged = out / "merged"
+    return str(merged if merged.is_dir() else out / "adapter")

@@ -1,0 +1,275 @@
+"""An evaluation as a table for the terminal.
+
+    from rich.console import Console
+    Console().print(eval_table(read_eval(run / "eval.json")))
+
+Shows no number without an interval and its n; what could not be scored or got no attempt stands below the table. With
+each difference stand p after Holm, where it was corrected, and the MDE. What was not trained has its own block, never
+apart from the gain. From 80 columns on everything is aligned, and names are in full: a long one goes on in the next
+line after a `_` or a `/`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
+from rich.segment import Segment
+from rich.style import Style
+from rich.text import Text
+
+from stillroom.common.formatting import NOTHING, interval, number, p_value, points, share
+from stillroom.common.printing import Table, plain
+from stillroom.evaluation.evaluate import DIFFERENCE_OVER_SEEDS, OVER_SEEDS
+from stillroom.evaluation.metrics import SHARE_IN_FORM
+from stillroom.evaluation.results import (
+    ACCURACY,
+    AFTER,
+    COLOURS,
+    MEAN_TOKENS,
+    PERPLEXITY,
+    PERPLEXITY_RATIO,
+    SHARE_STOPPED,
+    TEACHER,
+    Comparison,
+    Evaluation,
+    Result,
+    Word,
+    extra,
+    word_for,
+)
+
+NARROW, WIDE = 7, 30  # cells of the whisker: what is left of the terminal, within these
+LONGEST_PART = 18  # cells that fit at 80 columns: a longer part of a name, with no place to break, is folded
+TESTS = {"mcnemar_exact": "McNemar exact", "sign_flip": "exchanged signs"}
+PASS = re.compile(r"pass_at_(\d+)")
+OF_WHO = {AFTER: "green", TEACHER: "cyan"}
+INTERVAL = "95 % interval"
+
+
+class Whisker:
+    """A share and its interval on a line from 0 to 1: `·····━━●━━·····`, as wide as there is room."""
+
+    def __init__(self, result: Result, colour: str = "default") -> None:
+        self.low, self.value, self.high = result.low, result.value, result.high
+        self.colour = colour
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(min(NARROW, options.max_width), min(WIDE, options.max_width))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        track, range_, point = (".", "=", "o") if options.ascii_only else ("·", "━", "●")
+        width = min(options.max_width, WIDE)
+        low, value, high = (min(int(share * width), width - 1) for share in (self.low, self.value, self.high))
+        dim, bright = Style(dim=True), Style.parse(self.colour)
+        yield Segment(track * low, dim)
+        yield Segment(range_ * (value - low) + point + range_ * (high - value), bright)
+        yield Segment(track * (width - 1 - high), dim)
+
+
+class Name:
+    """A name that breaks after `_`, `/` and spaces only; what follows is indented as the start is."""
+
+    def __init__(self, name: str, style: str = "") -> None:
+        self.parts = re.findall(r" *[^ _/]*[_/ ]?", plain(name).plain)  # cleaned whole: half a secret is found less
+        self.indent = len(name) - len(name.lstrip(" "))
+        self.style = style
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        cells = [cell_len(part) for part in self.parts]
+        return Measurement(min(max(cells) + self.indent, LONGEST_PART, sum(cells)), sum(cells))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lines = [""]
+        for part in self.parts:
+            if cell_len(lines[-1] + part.rstrip(" ")) > options.max_width and lines[-1].strip():
+                lines.append(" " * self.indent)
+            lines[-1] += part
+        yield Text("\n".join(line.rstrip() for line in lines), self.style, overflow="fold")
+
+
+class Fitted:
+    """A table in which some columns give way where there is no room: in the order given, each down to what its cells
+    need at least."""
+
+    def __init__(self, table: Table, *gives_way: int) -> None:
+        self.table, self.gives_way = table, gives_way
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        columns, endless = self.table.columns, options.update(width=10_000)
+        for column in (columns[i] for i in self.gives_way):
+            column.width = None
+        for column in (columns[i] for i in self.gives_way):
+            missing = Measurement.get(console, endless, self.table).maximum - options.max_width
+            if missing <= 0:
+                break
+            cells = [Measurement.get(console, endless, cell) for cell in (column.header, *column.cells)]
+            least = max(cell.minimum for cell in cells)
+            most = max(column.min_width or 0, *(cell.maximum for cell in cells))
+            column.width = max(least, most - missing)
+        yield self.table
+
+
+def eval_table(evaluation: Evaluation) -> Table:
+    """The models, their differences, what else was measured, the notes: one page, for 80 columns and more."""
+    page = Table.grid(padding=(0, 0))
+    page.add_row(_models(evaluation))
+    for block in (_differences, _at_k, _seeds, _untrained):
+        for part in block(evaluation):
+            page.add_row(part)
+    page.add_row(plain(f"\n{_how(evaluation.comparisons)}", "dim"))
+    for note in evaluation.notes:
+        page.add_row(plain(f"note: {note}", "yellow"))
+    return page
+
+
+Block = Iterator[RenderableType]
+"""A title, which may be wider than its table, and the table; nothing where nothing of it was measured."""
+
+
+def _how(comparisons: tuple[Comparison, ...]) -> str:
+    """How the columns are to be read."""
+    told = ["format: answered in the asked format, right or not", "EOS: ended by itself"]
+    if comparisons:
+        tests = ", ".join(dict.fromkeys(TESTS.get(c.test, c.test) for c in comparisons))
+        many = f", corrected for all {len(comparisons)} comparisons (Holm)" if len(comparisons) > 1 else ""
+        told.append(f"p: {tests}{many if any(c.p_holm is not None for c in comparisons) else ''}")
+    if any(c.detectable is not None for c in comparisons):
+        told.append("MDE: the smallest difference these tasks detect with 80 % power")
+    return "; ".join(told)
+
+
+def _models(evaluation: Evaluation) -> Fitted:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("model")
+    table.add_column("accuracy", justify="right", no_wrap=True)
+    table.add_column(INTERVAL, no_wrap=True)
+    table.add_column("0–100 %")
+    for name in ("n", "format", "EOS", "tokens"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for who in evaluation.whos:
+        found, stopped, tokens = (evaluation.find(who, m) for m in (ACCURACY, SHARE_STOPPED, MEAN_TOKENS))
+        if not (found or stopped or tokens):
+            continue
+        in_form, colour = evaluation.find(who, SHARE_IN_FORM), OF_WHO.get(who, "default")
+        table.add_row(
+            Name(who, colour),
+            plain(_share(found), colour),
+            _limits(found),
+            Whisker(found, colour) if found else "",
+            number(found.n) if found else NOTHING,
+            _share(in_form, 0),
+            _share(stopped, 0),
+            number(tokens.value) if tokens else NOTHING,
+        )
+    return Fitted(table, 3, 0)
+
+
+def _share(row: Result | None, digits: int = 1) -> str:
+    return share(row.value if row else None, digits)
+
+
+def _limits(row: Result | None) -> str:
+    return interval(row.low, row.high) if row else NOTHING
+
+
+def _said(word: Word) -> Text:
+    return Text(word, COLOURS[word])
+
+
+def _table(left: str, *right: str, word: bool = False) -> Table:
+    """A column of names, columns of numbers, and one for what they say."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column(left)
+    for name in right:
+        table.add_column(name, justify="right", no_wrap=True)
+    if word:
+        table.add_column("")
+    return table
+
+
+def _titled(title: str, table: Table) -> Block:
+    yield plain(f"\n{title}", "bold")
+    last = len(table.columns) - 1
+    yield Fitted(table, *(() if table.columns[last].no_wrap else (last,)), 0)
+
+
+def _p_header(comparisons: Sequence[Comparison]) -> str:
+    """Says whether p was corrected."""
+    return "p, Holm" if any(c.p_holm is not None for c in comparisons) else "p"
+
+
+def _differences(evaluation: Evaluation) -> Block:
+    """Grouped by the model that the others are taken from, which leaves room for their names."""
+    comparisons = [c for c in evaluation.comparisons if not c.of]
+    if not comparisons:
+        return
+    table = _table("", "points", INTERVAL, _p_header(comparisons), "MDE", word=True)
+    for a, group in groupby(comparisons, key=lambda c: c.a):
+        table.add_row(Name(f"{a} −"))
+        for c in group:
+            mde = NOTHING if c.detectable is None else number(100 * c.detectable, 1)
+            shown = (points(c.difference), interval(c.low, c.high), p_value(c.corrected_p), mde)
+            table.add_row(Name(f"  {c.b}"), *shown, _said(c.verdict))
+    yield from _titled("Differences in points, on the same tasks", table)
+
+
+def _at_k(evaluation: Evaluation) -> Block:
+    """pass@k and majority@k of each model that was drawn several times."""
+    rows = [(row, match[1]) for row in evaluation.results if (match := PASS.fullmatch(row.metric))]
+    if not rows:
+        return
+    draws, temperature = extra(rows[0][0], "draws"), extra(rows[0][0], "temperature")
+    how = f" of {draws:.0f} answers to each task, temperature {temperature:g}" if draws and temperature else ""
+    table = _table("model", "k", "any", INTERVAL, "majority", INTERVAL, "n")
+    for row, k in rows:
+        majority = evaluation.find(row.who, f"majority_at_{k}")
+        sides = (_share(row), _limits(row), _share(majority), _limits(majority))
+        table.add_row(Name(row.who), k, *sides, number(row.n))
+    yield from _titled(f"Any of k right, and the majority of k{how}", table)
+
+
+def _seeds(evaluation: Evaluation) -> Block:
+    """Each student over several trainings, and what it is above the others."""
+    students = [row for row in evaluation.results if row.metric == OVER_SEEDS]
+    if not students:
+        return
+    table = _table("", "points", INTERVAL, "n")
+    for row in students:
+        each = [number(100 * value, 1) for value in extra(row, "each") or ()]
+        name = f"{row.who} over {len(each)} trainings: {', '.join(each)} %"
+        table.add_row(Name(name), number(100 * row.value, 1), _limits(row), number(row.n))
+        for other in evaluation.results:
+            if (other.who, other.metric) == (row.who, DIFFERENCE_OVER_SEEDS):
+                against = f"minus {extra(other, 'against')}"
+                table.add_row(Name(against), points(other.value), _limits(other), number(other.n))
+    yield from _titled("Several trainings, each from another seed", table)
+
+
+def _untrained(evaluation: Evaluation) -> Block:
+    """Tasks that were not trained, and held-out text: before, after, and the difference with its interval."""
+    comparisons = [c for c in evaluation.comparisons if c.of]
+    ratios = [row for row in evaluation.results if row.metric == PERPLEXITY_RATIO]
+    if not comparisons and not ratios:
+        return
+    table = _table("", "n", "before", "after", "change", INTERVAL, _p_header(comparisons), word=True)
+    for c in comparisons:
+        sides = (_share(evaluation.find(who, c.metric or "")) for who in (c.b, c.a))
+        change = (points(c.difference), interval(c.low, c.high), p_value(c.corrected_p), _said(c.verdict))
+        table.add_row(Name(c.of), number(c.n), *sides, *change)
+    for ratio in ratios:
+        # The change of perplexity is that of its ratio, in percent of what it was.
+        sides = (_two(evaluation.find(who, PERPLEXITY)) for who in (str(extra(ratio, "against")), ratio.who))
+        word = _said(word_for(ratio.low, ratio.high, 1.0, less_is_better=True))
+        change = (f"{points(ratio.value - 1)} %", interval(ratio.low - 1, ratio.high - 1), "", word)
+        name = PERPLEXITY if len(ratios) == 1 else f"{PERPLEXITY}, {ratio.who}"
+        table.add_row(Name(name), number(ratio.n), *sides, *change)
+    yield from _titled("Not trained, before and after: what may have been forgotten", table)
+
+
+def _two(row: Result | None) -> str:
+    return number(row.value, 2) if row else NOTHING

@@ -1,0 +1,76 @@
+"""The lint for a terminal: what was found, and a few rows with their loss mask in colour.
+
+    terminal().print(lint_table(report), lint_masks(report))
+
+A model's text is hostile: what a terminal would obey is shown as its code.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group
+from rich.text import Text
+
+from stillroom.common.files import readable
+from stillroom.common.printing import Table, plain
+from stillroom.students.lint.findings import Finding
+from stillroom.students.lint.report import Kind, LintReport, MaskedRow
+
+STYLES: dict[Kind, str] = {"prompt": "dim", "loss": "green", "pad": "red"}
+
+
+def lint_table(report: LintReport) -> Table:
+    """What was found, what it does, what to do about it."""
+    shown: dict[str, Any] = {"title_justify": "left", "title_style": "bold", "show_header": False}
+    table = Table(title=report.summary, box=None, padding=(0, 2, 0, 0), **shown)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for found in report.findings:
+        colour = "red" if found.severity == "error" else "yellow"
+        for number, (label, text) in enumerate(_lines(found)):
+            style = colour if number == 0 else "dim"
+            table.add_row(plain(label, style), plain(text, "bold" if number == 0 else ""))
+    for note in (*report.notes, *(f"not looked at: {name} ({why})" for name, why in report.skipped.items())):
+        table.add_row(plain("note", "dim"), plain(note, "dim"))
+    return table
+
+
+def lint_masks(report: LintReport) -> Group:
+    """A few rows with the mask in colour."""
+    return Group(legend(), *(mask_text(row) for row in report.shown))
+
+
+def _lines(found: Finding) -> list[tuple[str, str]]:
+    """A label and a text each; the first is what was found."""
+    meaning = found.meaning
+    return [
+        (found.severity, meaning.title),
+        ("  found", found.told),
+        ("  seen", found.detail),
+        ("  if ignored", meaning.ignored),
+        ("  do", meaning.advice),
+        ("  source", meaning.source),
+    ]
+
+
+def mask_text(row: MaskedRow) -> Text:
+    """The row for a terminal."""
+    text = Text(f"{readable(row.facts)}\n", style="")
+    for stretch in row.stretches:
+        style = STYLES[stretch.kind] + (" bold" if stretch.special else "")
+        text.append(readable(stretch.text), style=style)
+    return text
+
+
+def legend() -> Text:
+    """What the colours mean."""
+    text = Text()
+    for word, style in (
+        ("not in the loss", "dim"),
+        ("in the loss", "green"),
+        ("padding", "red"),
+        ("special", "bold"),
+    ):
+        text.append(f"{word}  ", style=style)
+    return text

@@ -1,0 +1,279 @@
+"""What the report of a loop says, whether on a page or in the terminal: its rounds, its comparisons, in words.
+
+    report = LoopReport("self_distill", rounds=(RoundRow(1, tasks=300, attempts=900, accepted=210),),
+                        evaluation=evaluation, stopped="all 3 rounds are done")
+    summary(report)                     # what came of it, one sentence each
+    lines(report)                       # the table of rounds: a line for each measure, a cell for each round
+
+The models of the evaluation are `student_before`, `round_1`, `round_2` … and the controls. Refuses to say that a
+difference was shown where its p, corrected for all comparisons, is not below 5 %, or its interval holds 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from stillroom.common.formatting import NOTHING, duration, interval, number, p_value, p_words, points, share
+from stillroom.evaluation.guard import DISTINCT_RUNS, UNTRAINED, Check
+from stillroom.evaluation.results import (
+    ACCURACY,
+    BEFORE,
+    MEAN_TOKENS,
+    OF_UNTRAINED,
+    PERPLEXITY,
+    ROUND,
+    SHARE_STOPPED,
+    Comparison,
+    Evaluation,
+    Result,
+    Word,
+    number_of,
+)
+
+SEVERAL = ("pass_at_", "majority_at_", "accuracy_over_seeds")
+"""Metrics that rest on more than one answer a task."""
+SHARES = {ACCURACY: "accuracy", SHARE_STOPPED: "EOS", "share_repeating": "repeats itself"}
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRow:
+    """One round, from 1. None: not known, or it did not come to that.
+
+    `attempts`: drawn for its tasks; `accepted`: those of them that were right. `rows`: what it trained on.
+    `seconds`: what the round took; at least, where it was `resumed`: what a killed call took, nobody wrote down.
+    `sampler`: who sampled, in words. `checks` and `not_checked`: what the guard said. `why`: why it was rolled back.
+    `traces`: a few of the round's, as (prompt, answer).
+    """
+
+    number: int
+    tasks: int | None = None
+    attempts: int | None = None
+    accepted: int | None = None
+    rows: int | None = None
+    seconds: float | None = None
+    sampler: str = ""
+    checks: tuple[Check, ...] = ()
+    not_checked: Mapping[str, str] = field(default_factory=dict)
+    rolled_back: bool = False
+    why: str = ""
+    traces: tuple[tuple[str, str], ...] = ()
+    resumed: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """What became of it, in a word or two."""
+        return "rolled back" if self.rolled_back else "kept" if self.checks else "kept, unchecked"
+
+
+@dataclass(frozen=True, slots=True)
+class LoopReport:
+    """All of a loop. `settings`: each named and said in words. `stopped`: why it ended. `plots`: SVG or PNG files."""
+
+    name: str
+    rounds: tuple[RoundRow, ...]
+    evaluation: Evaluation
+    stopped: str
+    settings: tuple[tuple[str, str], ...] = ()
+    plots: tuple[Path, ...] = ()
+
+    @property
+    def last_kept(self) -> RoundRow | None:
+        """None where none was kept."""
+        return next((row for row in reversed(self.rounds) if not row.rolled_back), None)
+
+
+# -- what came of it ---------------------------------------------------------------------------------------------
+
+
+def summary(report: LoopReport) -> list[str]:
+    """What the last kept round got, and whether that is more than round 1 and the model before: a sentence each."""
+    last = report.last_kept
+    if last is None:
+        return ["No round was kept, so the loop has no student."]
+    who, found = f"{ROUND}{last.number}", report.evaluation.find(f"{ROUND}{last.number}")
+    if found is None:
+        return [f"Round {last.number} was kept, and was not measured."]
+    got = f"got {share(found.value)} {interval(found.low, found.high)} of {found.n:,} held-out tasks right"
+    after = "" if last is report.rounds[-1] else "; the round after it was rolled back"
+    sentences = [f"The student of round {last.number} {got}{after}."]
+    for other in (f"{ROUND}1", BEFORE):
+        sentences += [_told(c) for c in report.evaluation.comparisons if (c.a, c.b) == (who, other) and not c.of]
+    return sentences
+
+
+def _told(c: Comparison) -> str:
+    change = f"{points(c.difference)} points {interval(c.low, c.high)}, {p_words(c.corrected_p)} after Holm"
+    other = "the model before any" if c.b == BEFORE else said(c.b)
+    if c.verdict != "no clear difference":
+        return f"It is {'above' if c.difference > 0 else 'below'} {other}: {change}."
+    least = ""
+    if c.detectable is not None:
+        least = f"; {c.n:,} tasks could have shown about {100 * c.detectable:.0f} points"
+    return f"It is not shown to differ from {other}: {change}{least}."
+
+
+def said(name: str) -> str:
+    """A name of the evaluation, as it is shown: `round 1`, `before`, `control unfiltered`."""
+    return "before" if name == BEFORE else f"round {number_of(name)}" if number_of(name) else name.replace("_", " ")
+
+
+# -- tables ------------------------------------------------------------------------------------------------------
+
+
+class Cell(NamedTuple):
+    """`limits`: the 95 % interval, where there is one. `worse`: the guard says so."""
+
+    text: str = NOTHING
+    limits: str = ""
+    worse: bool = False
+
+
+class Line(NamedTuple):
+    """One measure with a cell for each column, or one model with a cell for each measure."""
+
+    name: str
+    cells: tuple[Cell, ...]
+
+
+class Compared(NamedTuple):
+    """One comparison. `names`: of what with what; the numbers as they are shown."""
+
+    names: str
+    change: Cell
+    word: Word
+    p_holm: str
+    p: str
+    n: str
+    mde: str
+
+
+class Column(NamedTuple):
+    """A student. `row`: None for the model before any round."""
+
+    who: str
+    row: RoundRow | None
+
+    @property
+    def name(self) -> str:
+        """As it is shown."""
+        return said(self.who)
+
+
+def columns(report: LoopReport) -> tuple[Column, ...]:
+    """The model before any round, where it was measured, and every round."""
+    before = (Column(BEFORE, None),) if BEFORE in report.evaluation.whos else ()
+    return (*before, *(Column(f"{ROUND}{row.number}", row) for row in report.rounds))
+
+
+def lines(report: LoopReport) -> list[Line]:
+    """The table of rounds: what is known of at least one, measure by measure."""
+    found = [Line(name, tuple(of(column) for column in columns(report))) for name, of in _measures(report.evaluation)]
+    return [line for line in found if any(cell != Cell() for cell in line.cells)]
+
+
+def others(evaluation: Evaluation) -> list[Line]:
+    """Controls and the first teacher: accuracy, EOS, tokens, n."""
+    whos = [who for who in evaluation.whos if number_of(who) is None]
+    return [Line(said(who), tuple(_other(evaluation, who))) for who in whos]
+
+
+def _other(evaluation: Evaluation, who: str) -> Iterator[Cell]:
+    accuracy, stopped, tokens = (evaluation.find(who, m) for m in (ACCURACY, SHARE_STOPPED, MEAN_TOKENS))
+    yield _share(accuracy) if accuracy else Cell()
+    yield _share(stopped) if stopped else Cell()
+    yield Cell(number(tokens.value)) if tokens else Cell()
+    yield Cell(number(accuracy.n)) if accuracy else Cell()
+
+
+def comparisons(evaluation: Evaluation) -> list[Compared]:
+    """All of them, in order."""
+    return [
+        Compared(
+            f"{said(c.a)} − {said(c.b)}{f', on {said(c.of)}' if c.of else ''}",
+            Cell(points(c.difference), interval(c.low, c.high)),
+            c.verdict,
+            p_value(c.corrected_p),
+            p_value(c.p),
+            number(c.n),
+            NOTHING if c.detectable is None else number(100 * c.detectable, 1),
+        )
+        for c in evaluation.comparisons
+    ]
+
+
+Of = Callable[[Column], Cell]
+
+
+def _measures(evaluation: Evaluation) -> Iterator[tuple[str, Of]]:
+    yield "tasks", _counted(lambda row: row.tasks)
+    yield "attempts", _counted(lambda row: row.attempts)
+    yield "accepted", _of_row(_accepted)
+    yield "rows trained on", _counted(lambda row: row.rows)
+    for metric, name in SHARES.items():
+        yield name, _result(evaluation, metric, _share)
+    metrics = list(dict.fromkeys(row.metric for row in evaluation.results))
+    for metric in (m for m in metrics if m.startswith(SEVERAL)):
+        name = "accuracy over seeds" if metric == SEVERAL[-1] else metric.replace("_at_", "@")
+        yield name, _result(evaluation, metric, _share)
+    yield "tokens", _result(evaluation, MEAN_TOKENS, lambda row: Cell(number(row.value)))
+    yield "diversity of traces", _of_row(_diversity)
+    for metric in (m for m in metrics if m.endswith(OF_UNTRAINED)):
+        yield f"untrained: {said(metric.removesuffix(OF_UNTRAINED))}", _result(evaluation, metric, _share)
+    yield "perplexity", _result(evaluation, PERPLEXITY, _surprise)
+    yield "time", _of_row(_took)
+    yield "guard", _of_row(lambda row: Cell(row.verdict, worse=row.rolled_back))
+
+
+def _share(row: Result) -> Cell:
+    """In per cent; whole ones in the interval, which is not more exact than that."""
+    return Cell(share(row.value), interval(row.low, row.high, 0))
+
+
+def _surprise(row: Result) -> Cell:
+    return Cell(f"{row.value:,.4g}", f"[{row.low:,.3g}, {row.high:,.3g}]")
+
+
+def _took(row: RoundRow) -> Cell | None:
+    return None if row.seconds is None else Cell(f"{'≥ ' if row.resumed else ''}{duration(row.seconds)}")
+
+
+def _of_row(of: Callable[[RoundRow], Cell | None]) -> Of:
+    return lambda column: (of(column.row) if column.row is not None else None) or Cell()
+
+
+def _counted(of: Callable[[RoundRow], int | None]) -> Of:
+    def cell(row: RoundRow) -> Cell | None:
+        count = of(row)
+        return None if count is None else Cell(number(count))
+
+    return _of_row(cell)
+
+
+def _accepted(row: RoundRow) -> Cell | None:
+    if row.accepted is None:
+        return None
+    return Cell(f"{number(100 * row.accepted / row.attempts, 1)} %" if row.attempts else number(row.accepted))
+
+
+def _result(evaluation: Evaluation, metric: str, cell: Callable[[Result], Cell]) -> Of:
+    def of(column: Column) -> Cell:
+        found = evaluation.find(column.who, metric)
+        return Cell() if found is None else cell(found)._replace(worse=_worse(column, metric))
+
+    return of
+
+
+def _worse(column: Column, metric: str) -> bool:
+    family = f"{UNTRAINED}:{metric.removesuffix(OF_UNTRAINED)}"
+    return column.row is not None and any(c.worse and c.measure in (metric, family) for c in column.row.checks)
+
+
+def _diversity(row: RoundRow) -> Cell | None:
+    """Against the round before: two rounds of another size cannot be put in one row otherwise."""
+    found = next((c for c in row.checks if c.measure == DISTINCT_RUNS), None)
+    if found is None:
+        return None
+    return Cell(f"{points(found.difference)} %", interval(found.low, found.high, 0), found.worse)

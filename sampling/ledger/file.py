@@ -1,0 +1,200 @@
+"""Opens a ledger's file: makes a new one, brings an older one up to date, says what is wrong with a bad one.
+
+An older file is copied to `ledger.sqlite.v1` before it is touched, and changed in one transaction: killed at any
+moment, the file is either the old one or the new one. A reader changes nothing and reads any version so far.
+
+    db = connect(Path("runs/sums/ledger.sqlite"), write=True)
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from stillroom.errors import LedgerError, RunFolderError
+from stillroom.sampling.ledger import schema
+
+FILE = "ledger.sqlite"
+# A new ledger is made under this name, so that a file of the right name that is empty has lost what it held.
+_NEW = ".ledger.sqlite.new"
+
+
+def connect(path: Path, *, write: bool) -> sqlite3.Connection:
+    """An open connection to a ledger of today's version; when only reading, of today's or an older one.
+
+    Raises LedgerError (damaged, in use, disk full) and RunFolderError (no ledger, or of a newer version).
+    """
+    with explained(path):
+        if write and not path.exists():
+            _create(path)
+        db = _open(path, write) if write else _open_to_read(path)
+        try:
+            _check(db, path)
+            if write:
+                db.execute("PRAGMA journal_mode=WAL")
+                db.execute("PRAGMA synchronous=NORMAL")
+                db.execute("PRAGMA wal_autocheckpoint=10000")  # 40 MB: fewer, larger checkpoints
+                migrate(db, path)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+
+def version_of(db: sqlite3.Connection) -> int:
+    """The version of the file; 0 for one that holds nothing yet."""
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(db: sqlite3.Connection, path: Path) -> None:
+    """Takes the steps that the file lacks, all or none of them; what it was is kept as `ledger.sqlite.v<version>`."""
+    version = version_of(db)
+    if version < schema.VERSION:
+        _copy(db, Path(f"{path}.v{version}"))
+        _take_steps(db, version)
+
+
+def damaged(path: Path, what: str) -> LedgerError:
+    """The error for a file that cannot be trusted."""
+    return LedgerError(
+        f"{path} is damaged ({what}): `stillroom status {path.parent} --salvage` saves what can be read of it and "
+        "keeps the damaged file; or bring the file back from a copy, or start over in another folder with --out"
+    )
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turns SQLite's errors into messages that say what to do."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        text = str(error)
+        if "full" in text or "disk I/O" in text:
+            fix = "free some space and run the same command again; what was answered before is kept"
+            raise LedgerError(f"cannot write {path}: {text}: {fix}") from error
+        if "decode" in text or "no such table" in text or "no such column" in text:
+            raise damaged(path, text) from error
+        raise LedgerError(f"cannot use {path}: {text}") from error
+    except sqlite3.DatabaseError as error:
+        if type(error) is not sqlite3.DatabaseError:  # closed, of another thread, a value that fits no column
+            raise LedgerError(
+                f"{path} was used in a way that it does not allow, and is as it was: {error}"
+            ) from error
+        raise damaged(path, str(error)) from error
+    except sqlite3.Error as error:  # InterfaceError, which is no DatabaseError
+        raise LedgerError(f"{path} was used in a way that it does not allow, and is as it was: {error}") from error
+
+
+def make(path: Path) -> sqlite3.Connection:
+    """A new, empty ledger at `path`, without a WAL: one file."""
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        _take_steps(db, 0)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _create(path: Path) -> None:
+    new = path.with_name(_NEW)
+    for left in path.parent.glob(f"{_NEW}*"):  # of one that was killed here, or had no room
+        left.unlink()
+    make(new).close()
+    os.replace(new, path)
+
+
+def _open(path: Path, write: bool) -> sqlite3.Connection:
+    # Autocommit: each record is on disk when the call returns. NORMAL survives the death of the process at
+    # any moment; only a power cut can lose the last records.
+    uri = f"{path.resolve().as_uri()}?mode={'rw' if write else 'ro'}"
+    db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
+    db.row_factory = sqlite3.Row
+    return db
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    """As `_open`, also in a folder that cannot be written: SQLite wants to make a file there to read a ledger with a
+    log. Without a log the file is read as it is, with one a copy of both is."""
+    db = _open(path, write=False)
+    try:
+        version_of(db)
+    except sqlite3.OperationalError as error:
+        db.close()
+        if not any(said in str(error) for said in ("unable to open", "readonly", "read-only")):
+            raise
+    else:
+        return db
+    log = Path(f"{path}-wal")
+    if not log.exists() or not log.stat().st_size:
+        db = sqlite3.connect(f"{path.resolve().as_uri()}?immutable=1", uri=True, isolation_level=None)
+    else:
+        db = _Copy.of(path, log)
+    db.row_factory = sqlite3.Row
+    return db
+
+
+class _Copy(sqlite3.Connection):
+    """A connection to a copy of a ledger, which goes when it is closed."""
+
+    folder: tempfile.TemporaryDirectory[str] | None = None
+
+    @classmethod
+    def of(cls, path: Path, log: Path) -> sqlite3.Connection:
+        """The log is copied first: what a run moves from it into the file meanwhile is in the file then."""
+        folder = tempfile.TemporaryDirectory(prefix="stillroom-")
+        copy = Path(folder.name) / FILE
+        try:
+            for source in (log, path):
+                shutil.copyfile(source, Path(folder.name) / source.name)
+            db = sqlite3.connect(copy, isolation_level=None, factory=cls)
+        except BaseException:
+            folder.cleanup()
+            raise
+        db.folder = folder
+        return db
+
+    def close(self) -> None:
+        """Closes it and removes the copy."""
+        super().close()
+        if self.folder is not None:
+            self.folder.cleanup()
+
+
+def _check(db: sqlite3.Connection, path: Path) -> None:
+    version = version_of(db)
+    if version > schema.VERSION:
+        raise RunFolderError(
+            f"{path} was written by a newer Stillroom (ledger version {version}, this one reads {schema.VERSION}): "
+            "upgrade"
+        )
+    if version <= 0:
+        raise damaged(path, "it is empty" if path.stat().st_size == 0 else f"its version is {version}")
+
+
+def _take_steps(db: sqlite3.Connection, version: int) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        for step in schema.STEPS[version:]:
+            for statement in step:
+                db.execute(statement)
+        db.execute(f"PRAGMA user_version={schema.VERSION}")
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _copy(db: sqlite3.Connection, to: Path) -> None:
+    """A whole copy, the WAL included, under its name only when it is complete."""
+    part = to.with_name(f".{to.name}.part")
+    part.unlink(missing_ok=True)
+    with closing(sqlite3.connect(part)) as copy:
+        db.backup(copy)
+    os.replace(part, to)

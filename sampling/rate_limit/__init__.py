@@ -1,0 +1,1 @@
+"""How many requests a server is sent: its limits found out, and kept."""

@@ -1,0 +1,120 @@
+"""One endpoint of a teacher: what is in flight there, how much it bears, whether it is held back or taken out.
+
+Held back: it asked for patience (`Retry-After`). One refusal among answers may be the fault of one replica behind a
+gateway and holds back its own request alone; when several requests in a row are refused, all are held back.
+
+Taken out: nobody accepts connections there, or several requests in a row ended without an answer. After a pause one
+request is sent there to try; while that fails, the pauses grow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from enum import Enum, auto
+
+from stillroom.sampling.rate_limit.aimd import Limit
+from stillroom.sampling.retry import MAX_RETRY_AFTER_S
+
+# Requests without an answer, in a row, before an endpoint is taken out. Three in a row happen by chance.
+FAILURES_TO_TAKE_OUT = 4
+# Requests refused in a row before all are held back. A gateway that refuses one in twenty at any load will refuse two
+# in a row once in a few hundred, and the whole run would wait each time.
+REFUSALS_TO_HOLD = 3
+# Seconds before the first try, and at most between tries.
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+# A server that asks for more patience than this is not waited for: its requests fail, as with one that says no.
+LONGEST_HOLD_S = MAX_RETRY_AFTER_S
+
+
+class End(Enum):
+    """How a request ended, as far as it concerns the next one."""
+
+    ANSWERED = auto()  # an answer, or a no that is about the request itself
+    REFUSED = auto()  # too many requests (429)
+    OVERLOADED = auto()  # the server cannot (503)
+    TIMED_OUT = auto()  # no answer in time
+    BROKEN = auto()  # the connection broke, or the server failed (500)
+    UNREACHED = auto()  # no connection at all
+
+
+_OVERLOAD = {End.REFUSED, End.OVERLOADED, End.TIMED_OUT}
+_ALIVE = {End.ANSWERED, End.REFUSED}
+
+
+class Endpoint:
+    """Bookkeeping without any waiting; `now` is seconds of one clock throughout."""
+
+    def __init__(self, index: int, ceiling: int) -> None:
+        self.index, self.in_flight, self.sent = index, 0, 0
+        self.asked = 0  # the owner's mark: when it was last chosen, as a count of choices
+        self.limit = Limit(ceiling)
+        self.held_until = -math.inf
+        self.try_at: float | None = None  # None: it is in use; else when it may be tried next
+        self._pause = FIRST_PAUSE_S
+        self._trying = False
+        self._failures = 0
+        self._refused: deque[int] = deque(maxlen=64)  # which requests were refused of late, counted as in `sent`
+
+    @property
+    def out(self) -> bool:
+        """Whether it is taken out."""
+        return self.try_at is not None
+
+    def bears_one_more(self, now: float) -> bool:
+        """Whether another request may be sent there, were it not taken out."""
+        return self.in_flight < self.limit.value and now >= self.held_until
+
+    def ready(self, now: float) -> bool:
+        """Whether another request should be sent there: the usual one, or the one that tries whether it is back."""
+        return self.bears_one_more(now) and (self.try_at is None or (now >= self.try_at and not self._trying))
+
+    def next_event(self, now: float) -> float | None:
+        """When it may become ready by the passing of time alone, or None."""
+        times = [self.held_until] if self.held_until > now else []
+        if self.try_at is not None and self.try_at > now:
+            times.append(self.try_at)
+        return max(times) if times else None
+
+    def send(self) -> bool:
+        """Notes a request; whether the limit is reached with it."""
+        self.in_flight += 1
+        self.sent += 1
+        self._trying = self._trying or self.out
+        return self.in_flight >= self.limit.value
+
+    def leave(self, tried: bool) -> None:
+        """Notes that a request is in flight no more, however it ended. `tried`: it was sent while this was out."""
+        self.in_flight -= 1
+        self._trying = self._trying and not tried
+
+    def note(self, end: End, now: float, retry_after_s: float | None, sent: int) -> None:
+        """Learns from the end of the request that was the `sent`-th."""
+        if end in _ALIVE:
+            self._failures, self._pause, self.try_at = 0, FIRST_PAUSE_S, None
+        else:
+            self._fail(end, now)
+        if end in (End.REFUSED, End.OVERLOADED) and retry_after_s is not None:
+            self._refuse(now, retry_after_s, sent)
+
+    def _fail(self, end: End, now: float) -> None:
+        self._failures += 1
+        if self.try_at is None:
+            if end is End.UNREACHED or self._failures >= FAILURES_TO_TAKE_OUT:
+                self.try_at = now + self._pause
+        elif now >= self.try_at:  # a try; what else was in flight when it was taken out says nothing new
+            self._pause = min(LONGEST_PAUSE_S, self._pause * 2)
+            self.try_at = now + self._pause
+
+    def _refuse(self, now: float, retry_after_s: float, sent: int) -> None:
+        self._refused.append(sent)
+        # By the order of sending: answers take long, refusals come at once and would always look in a row.
+        around = range(sent - REFUSALS_TO_HOLD + 1, sent + 1)
+        in_a_row = any(all(i + j in self._refused for j in range(REFUSALS_TO_HOLD)) for i in around)
+        if in_a_row and retry_after_s <= LONGEST_HOLD_S:
+            self.held_until = max(self.held_until, now + retry_after_s)
+
+
+def is_overload(end: End) -> bool:
+    """Whether the end of a request is a sign that the endpoint has too many."""
+    return end in _OVERLOAD

@@ -1,0 +1,227 @@
+"""When the next request of a teacher may go out, and to which of its endpoints.
+
+One line for all requests, first come first served. A request goes to the endpoint that has least in flight of those
+that are in use (`_pacing_endpoint`) and bear one more (`_pacing_limit`), when the rate limits allow it
+(`_pacing_bucket`). Nothing polls: a request that ends, or the one timer there is, wakes the next in line.
+
+It refuses nothing and retries nothing: where every endpoint is taken out, requests go to the one that is to be tried
+next and fail there as they would without it. One Pace belongs to one event loop.
+
+    pace = Pace(endpoints=2, concurrency=64, limits=RateLimits(requests_per_minute=600))
+    turn = await pace.turn(tokens=900)              # an estimate
+    try:
+        ...                                         # ask endpoint turn.endpoint
+        turn.end(End.ANSWERED, tokens=1_234)
+    finally:
+        turn.drop()                                 # nothing more to do after end()
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from stillroom.sampling.rate_limit.endpoint import End, Endpoint, is_overload
+from stillroom.sampling.rate_limit.token_bucket import Bucket
+
+__all__ = ["Clock", "End", "Pace", "RateLimits", "Timer", "Turn"]
+
+
+class RateLimits(BaseModel):
+    """What the teacher's owner allows, over all endpoints together; null: no limit.
+
+    `tokens_per_minute` counts prompts and completions. Both are spent evenly over the minute.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    tokens_per_minute: float | None = Field(default=None, gt=0)
+
+
+class Timer(Protocol):
+    """What `Clock.call_at` gives."""
+
+    def cancel(self) -> None:
+        """The callback is not called, unless it was already."""
+        ...
+
+
+class Clock(Protocol):
+    """The part of an event loop that pacing needs; tests bring one of their own."""
+
+    def time(self) -> float:
+        """Seconds from any start; never goes back."""
+        ...
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        """Calls back once `time()` has reached `when`."""
+        ...
+
+
+class _Waiter(NamedTuple):
+    tokens: float
+    future: asyncio.Future[Turn]
+
+
+class Turn:
+    """The right to send one request to `endpoint` (an index). Call `end` or `drop`; after one, both do nothing."""
+
+    def __init__(self, pace: Pace, endpoint: Endpoint, tokens: float, now: float) -> None:
+        self.endpoint = endpoint.index
+        self._pace, self._endpoint, self._tokens, self._at = pace, endpoint, tokens, now
+        self._epoch = endpoint.limit.epoch
+        self._tries = endpoint.out
+        self._busy = endpoint.send()
+        self._sent = endpoint.sent
+        self._open = True
+
+    def end(
+        self, end: End, *, tokens: int = 0, completion_tokens: int = 0, retry_after_s: float | None = None
+    ) -> None:
+        """The request ended so, and cost `tokens` in all, `completion_tokens` of them for the answer."""
+        if not self._open:
+            return
+        now = self._pace.clock.time()
+        self._pace.settle(self._tokens, tokens)
+        self._endpoint.limit.note(
+            overloaded=is_overload(end),
+            epoch=self._epoch,
+            busy=self._busy,
+            seconds=now - self._at,
+            tokens=completion_tokens,
+        )
+        self._endpoint.note(end, now, retry_after_s, self._sent)
+        self.drop()
+
+    def drop(self) -> None:
+        """Frees the place and learns nothing: the request was cancelled. What it was to cost stays spent."""
+        if self._open:
+            self._open = False
+            self._endpoint.leave(self._tries)
+            self._pace.left()
+
+
+class Pace:
+    """Hands out turns: at most `concurrency` at once over all `endpoints`, within `limits`.
+
+    `clock`: the running event loop, unless a test brings another.
+    """
+
+    def __init__(
+        self, endpoints: int, concurrency: int, limits: RateLimits | None = None, *, clock: Clock | None = None
+    ) -> None:
+        self.clock: Clock = clock or asyncio.get_running_loop()
+        self.endpoints = tuple(Endpoint(index, concurrency) for index in range(endpoints))
+        self._concurrency = concurrency
+        limits = limits or RateLimits()
+        self._requests = _bucket(limits.requests_per_minute)
+        self._tokens = _bucket(limits.tokens_per_minute)
+        self._line: deque[_Waiter] = deque()
+        self._in_flight = self._asked = 0
+        self._timer: Timer | None = None
+
+    @property
+    def in_line(self) -> int:
+        """Requests that wait for their turn."""
+        return sum(not waiter.future.done() for waiter in self._line)
+
+    async def turn(self, tokens: float = 0) -> Turn:
+        """Waits for its turn. `tokens`: what the request is expected to cost, prompt and answer."""
+        if not self._line and (turn := self._grant(tokens)) is not None:
+            return turn
+        waiter = _Waiter(tokens, asyncio.get_running_loop().create_future())
+        self._line.append(waiter)
+        self._serve()
+        try:
+            return await waiter.future
+        except asyncio.CancelledError:
+            if waiter.future.done() and not waiter.future.cancelled():
+                waiter.future.result().drop()  # it got its turn and was cancelled in the same moment
+            self._serve()
+            raise
+
+    def take_out(self, endpoint: int) -> None:
+        """Nobody is there, as was found without a turn (the first greeting, say)."""
+        self.endpoints[endpoint].note(End.UNREACHED, self.clock.time(), None, 0)
+        self._serve()
+
+    def settle(self, estimate: float, actual: float) -> None:
+        """Corrects the tokens taken for a request."""
+        if self._tokens is not None:
+            self._tokens.settle(estimate, actual)
+
+    def left(self) -> None:
+        """A request is in flight no more: the next in line may go."""
+        self._in_flight -= 1
+        self._serve()
+
+    def close(self) -> None:
+        """Stops the timer. Whoever still waits must be cancelled by its owner."""
+        self._disarm()
+
+    def _serve(self) -> None:
+        while self._line:
+            waiter = self._line[0]
+            if not waiter.future.done():
+                turn = self._grant(waiter.tokens)
+                if turn is None:
+                    break
+                waiter.future.set_result(turn)
+            self._line.popleft()
+        self._arm()
+
+    def _grant(self, tokens: float) -> Turn | None:
+        now = self.clock.time()
+        endpoint = self._choose(now) if self._in_flight < self._concurrency else None
+        if endpoint is None or self._rates_wait_s(tokens, now) > 0:
+            return None
+        for bucket, amount in ((self._requests, 1.0), (self._tokens, tokens)):
+            if bucket is not None:
+                bucket.take(amount, now)
+        self._in_flight += 1
+        self._asked += 1
+        endpoint.asked = self._asked
+        return Turn(self, endpoint, tokens, now)
+
+    def _choose(self, now: float) -> Endpoint | None:
+        if all(e.out for e in self.endpoints):
+            bearing = [e for e in self.endpoints if e.bears_one_more(now)]
+            return min(bearing, key=lambda e: e.try_at or 0.0, default=None)
+        ready = [e for e in self.endpoints if e.ready(now)]
+        # Of equals the one that is to be tried, then the one that was asked longest ago.
+        return min(ready, key=lambda e: (e.in_flight, not e.out, e.asked), default=None)
+
+    def _rates_wait_s(self, tokens: float, now: float) -> float:
+        waits = [0.0]
+        if self._requests is not None:
+            waits.append(self._requests.wait_s(1.0, now))
+        if self._tokens is not None:
+            waits.append(self._tokens.wait_s(tokens, now))
+        return max(waits)
+
+    def _arm(self) -> None:
+        """Sets the timer for when the first in line may go by the passing of time alone."""
+        self._disarm()
+        if not self._line:
+            return
+        now = self.clock.time()
+        times = [when for e in self.endpoints if (when := e.next_event(now)) is not None]
+        wait = self._rates_wait_s(self._line[0].tokens, now)
+        if wait > 0:
+            times.append(now + wait)
+        if times:
+            self._timer = self.clock.call_at(min(times), self._serve)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _bucket(per_minute: float | None) -> Bucket | None:
+    return None if per_minute is None else Bucket(per_minute)

@@ -1,0 +1,1 @@
+"""A local model as a teacher, with transformers."""

@@ -1,0 +1,213 @@
+"""A teacher that runs a transformers model in this process, on the CPU or a GPU.
+
+Requests in flight are batched continuously by one background thread (see `_transformers_engine`); a beginning that
+prompts share is computed once. The model is loaded by that thread when the first request comes.
+
+It refuses prompts longer than the model's context, tokenizers without a chat template, and code that comes with a
+model. For large models on a GPU, vLLM is faster.
+
+    teacher = TransformersTeacher("embedded:smollm2-135m-instruct", concurrency=32)
+    completion = await teacher.sample(request, Usage())
+    await teacher.close()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sys
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from stillroom.common.models import resolve as models
+from stillroom.common.records import Completion, Messages, Request, Usage
+from stillroom.errors import InputError, RequestFailed, RunError, StillroomError
+from stillroom.sampling.teachers.chat import Prompts
+from stillroom.sampling.teachers.transformers.batch import Job
+from stillroom.sampling.teachers.transformers.engine import Engine
+
+
+class TransformersTeacher:
+    """Samples from the model called `model` (see `stillroom.common.models.resolve`).
+
+    `concurrency`: rows in the batch, and so requests in flight. `dtype` and `device`: as `load_model` has them.
+    `name`: the identity to be recorded instead of the weights' fingerprint. `share_prefix`: off only to measure.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        concurrency: int = 64,
+        dtype: str = "auto",
+        device: str = "auto",
+        name: str | None = None,
+        share_prefix: bool = True,
+    ) -> None:
+        if concurrency < 1:
+            raise InputError(f"concurrency is {concurrency}: it must be at least 1")
+        self.model = model
+        self._concurrency = concurrency
+        self._name = name
+        self._prompts = Prompts(model)
+
+        def load() -> Engine:
+            loaded = models.load_model(model, dtype=dtype, device=device)
+            return Engine(loaded, models.load_tokenizer(model), concurrency, share=share_prefix)
+
+        self._worker = Worker(load, model)
+        self._at_exit = weakref.finalize(self, self._worker.stop)
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """The weights' fingerprint (or the given name) and the engine's kind. Does not load the model."""
+        return f"transformers:{self._name or models.fingerprint(self.model)}"
+
+    @property
+    def concurrency(self) -> int:
+        """Requests in flight at most: the slots of the batch."""
+        return self._concurrency
+
+    @property
+    def dtype(self) -> str | None:
+        """What the model computes in; None as long as it is not loaded."""
+        return self._worker.dtype
+
+    @property
+    def context(self) -> int | None:
+        """Tokens that prompt and answer may have together; None where the model does not say. Loads no weights."""
+        return self._prompts.context
+
+    def count_tokens(self, messages: Messages) -> int:
+        """Tokens of a prompt. Loads the tokenizer, no weights."""
+        return self._prompts.count(messages)
+
+    @property
+    def special_tokens(self) -> frozenset[str]:
+        """Those of the model's tokenizer. Loads it, and no weights."""
+        return self._prompts.special_tokens
+
+    async def sample(self, request: Request, usage: Usage) -> Completion:
+        """Answers one request.
+
+        Raises RequestFailed for a prompt that does not fit and for a `json_schema`, RunError if the engine broke.
+        """
+        if request.sampling.json_schema is not None:
+            raise RequestFailed(
+                "the teacher kind transformers cannot hold an answer to sampling.json_schema: leave it out, or use "
+                "kind: vllm, or kind: openai with a server that can",
+                retryable=False,
+            )
+        future: Future[Completion] = Future()
+        self._worker.submit(Job(request, usage, future))
+        return await asyncio.wrap_future(future)  # cancelling this cancels `future`, which the engine looks at
+
+    async def close(self) -> None:
+        """Ends the thread and frees the model. What is still waiting fails."""
+        await asyncio.to_thread(self._at_exit)
+
+
+class Worker:
+    """The thread that owns the engine. Never leaves a future unanswered. `dtype`: the model's, once it is loaded."""
+
+    def __init__(self, load: Callable[[], Engine], model: str) -> None:
+        self._load = load
+        self._model = model
+        self.dtype: str | None = None
+        self._inbox: deque[Job] = deque()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    def submit(self, job: Job) -> None:
+        """Queues a job; starts the thread if none runs."""
+        with self._changed:
+            if self._stopping:
+                raise RunError(f"the teacher {self._model!r} has been closed: make a new one")
+            self._inbox.append(job)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="stillroom-teacher", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """Ends the thread after its current step. Safe to call twice."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _run(self) -> None:
+        engine = None
+        try:
+            engine = self._load()
+            self.dtype = str(engine.model.dtype).removeprefix("torch.")
+            while self._take(engine):
+                self._step(engine)
+            error: BaseException = RunError(f"the teacher {self._model!r} was closed before it had answered")
+        except StillroomError as known:
+            error = known
+        except Exception as unknown:  # noqa: BLE001  whatever broke, the askers must hear of it
+            error = _explained(unknown, f"the teacher {self._model!r} cannot be loaded")
+        with self._changed:
+            jobs = [*(engine.jobs() if engine is not None else ()), *self._inbox]
+            self._inbox.clear()
+            self._thread = None  # a later request tries again
+        _fail(jobs, error)
+        del engine
+        _give_back_memory()
+
+    def _take(self, engine: Engine) -> bool:
+        """Hands new jobs to the engine, waiting for one if there is nothing to do. False: time to stop."""
+        with self._changed:
+            while engine.idle and not self._inbox and not self._stopping:
+                self._changed.wait()
+            if self._stopping:
+                return False
+            jobs, self._inbox = self._inbox, deque()
+        for job in jobs:
+            self._add(engine, job)
+        return True
+
+    def _add(self, engine: Engine, job: Job) -> None:
+        try:
+            engine.add(job)
+        except StillroomError as error:
+            _fail([job], RequestFailed(str(error), retryable=False))
+        except Exception as error:  # noqa: BLE001  a bug in a tokenizer or template fails this request alone
+            _fail([job], _explained(error, f"{self._model!r} cannot read the request"))
+
+    def _step(self, engine: Engine) -> None:
+        try:
+            engine.step()
+        except Exception as error:  # noqa: BLE001  out of memory, a bug: the rows of this batch fail, later ones may not
+            jobs = engine.jobs()
+            engine.reset()
+            _fail(jobs, error if isinstance(error, StillroomError) else _explained(error, f"{self._model!r} failed"))
+
+
+def _fail(jobs: list[Job], error: BaseException) -> None:
+    for job in jobs:
+        if not job.future.done() and job.future.set_running_or_notify_cancel():
+            job.future.set_exception(error)
+
+
+def _give_back_memory() -> None:
+    """Of a freed model: torch keeps a GPU's memory for itself otherwise, and a student may want to train."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _explained(error: Exception, what: str) -> RunError:
+    lines = str(error).strip().splitlines() or [""]
+    message = f"{what}: {type(error).__name__}: {lines[0][:300]}"
+    if "out of memory" in str(error).lower() or isinstance(error, MemoryError):
+        message += ". Lower the teacher's concurrency or max_tokens"
+    explained = RunError(message)
+    explained.__cause__ = error
+    return explained

@@ -1,0 +1,384 @@
+"""The command line. Each command is a thin layer over the Python call of the same name and arguments.
+
+Results go to standard output, progress and errors to standard error. Exit code 0: done; 1: the run failed; 2: the
+input was wrong. No traceback for a user's mistake; `--debug` shows one for everything.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from stillroom import __version__
+from stillroom.errors import InputError, StillroomError
+
+if TYPE_CHECKING:
+    from stillroom.traces.answers.policies import Policies
+
+app = typer.Typer(
+    name="stillroom",
+    help="Distil what a large language model can do into a small one you own.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# Faults of the machine that may show anywhere: full disk, quota, a file size limit, no permission, a broken device.
+_NOT_OURS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
+
+# What a command "returns" when it was interrupted: typer takes the KeyboardInterrupt and says nothing of it.
+_TYPERS_CTRL_C = 130
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs.")]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Let the code run that the recipe names; asked for once for each version."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+
+
+class Against(StrEnum):
+    """Other checkers that a file can be checked against."""
+
+    MATH_VERIFY = "math-verify"
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"stillroom {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of every error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Distil what a large language model can do into a small one you own."""
+
+
+@app.command()
+def run(
+    recipe: Annotated[str, typer.Argument(help="Path of a recipe, or the name of a shipped one.")],
+    set: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set keep.per_task=2")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The run's folder; default runs/NAME.")] = None,
+    pilot: Annotated[
+        int | None,
+        typer.Option("--pilot", metavar="N", help="Sample only N tasks, and forecast what all will take and bring."),
+    ] = None,
+    trust: Trust = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run a recipe, or go on with it: what was answered before is never asked again."""
+    from stillroom.cli.show import show
+    from stillroom.pipeline.flows.run import run as run_recipe
+    from stillroom.pipeline.run.progress import Display
+
+    result = run_recipe(recipe, set=set or (), out=out, pilot=pilot, trust=trust, display=Display(quiet=quiet))
+    _print_json(result.as_dict()) if json else show(result)
+
+
+@app.command()
+def status(
+    folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", help="Weigh this recipe, a path or a name; default the one of the run."),
+    ] = None,
+    set: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set keep.per_task=2")
+    ] = None,
+    salvage: Annotated[
+        bool,
+        typer.Option("--salvage", help="First save what can be read of a damaged ledger, and keep the damaged file."),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show what a run holds, how far it is, and what its recipe as it is now would pay for; works while it runs."""
+    from stillroom.cli.show_status import show_status
+    from stillroom.pipeline.planning.status import status as run_status
+
+    result = run_status(folder, recipe=recipe, set=set or (), salvage=salvage)
+    if json:
+        _print_json(result.as_dict())
+    else:
+        show_status(result)
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="JSON Lines with a gold answer and an answer to check in each line.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="Write one verdict a line here, in the same order; with --against, the differences."
+        ),
+    ] = None,
+    gold: Annotated[str, typer.Option("--gold", help="Name of the field with the gold answer.")] = "gold",
+    pred: Annotated[str, typer.Option("--pred", help="Name of the field with the answer.")] = "pred",
+    prompt: Annotated[
+        str, typer.Option("--prompt", help="Name of the field with what was asked, where a line has one.")
+    ] = "prompt",
+    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds for one pair.")] = 5.0,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Worker processes; default one a core, four at most.")
+    ] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option("--policy", metavar="NAME=VALUE", help="Set a policy: --policy rounding=never; repeatable."),
+    ] = None,
+    against: Annotated[
+        Against | None, typer.Option("--against", help="List where another checker's verdict differs, and why.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Check answers against gold answers: accepted, rejected or unscored, each with its reason."""
+    from stillroom.cli.show_run import show_against, show_check
+    from stillroom.traces.answers import check_file
+    from stillroom.traces.answers.math_verify.compare import check_against
+
+    policies = _policies(policy or ())
+    if against is None:
+        summary = check_file(
+            file,
+            out=out,
+            gold=gold,
+            pred=pred,
+            prompt=prompt,
+            timeout_s=timeout_s,
+            workers=workers,
+            policies=policies,
+        )
+        return _print_json(summary.as_dict()) if json else show_check(summary, out)
+    found = check_against(
+        file, out=out, gold=gold, pred=pred, prompt=prompt, timeout_s=timeout_s, workers=workers, policies=policies
+    )
+    return _print_json(found.as_dict()) if json else show_against(found, out)
+
+
+def _policies(settings: Sequence[str]) -> Policies:
+    """Policies from NAME=VALUE words; of one that is named twice, the last counts."""
+    from stillroom.traces.answers.policies import Policies
+
+    for setting in settings:
+        if "=" not in setting:
+            raise InputError(f"--policy {setting!r} has no value: write NAME=VALUE, for example rounding=never")
+    words = (setting.partition("=") for setting in settings)
+    return Policies.of({name.strip(): value.strip() for name, _, value in words})
+
+
+@app.command()
+def attempts(
+    folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Write them here instead of to standard output.")] = None,
+    held_out: Annotated[
+        bool, typer.Option("--held-out", help="Also the answers to held-out tasks, which nothing may be trained on.")
+    ] = False,
+) -> None:
+    """Export every attempt of a run with its verdict as JSON Lines, which `teacher: {kind: recorded}` replays."""
+    from stillroom.common.printing import terminal
+    from stillroom.pipeline.planning.attempts import attempts as export_attempts
+
+    count = export_attempts(folder, out=out, held_out=held_out)
+    if out is not None:
+        terminal().print(f"{count:,} attempts written to {out}", soft_wrap=True)
+
+
+@app.command()
+def pairs(
+    path: Annotated[Path, typer.Argument(help="A run's folder, or a parquet or JSONL file of preference pairs.")],
+    show: Annotated[int, typer.Option("--show", metavar="N", help="Also show the first N pairs.")] = 0,
+    json: Json = False,
+) -> None:
+    """Audit preference pairs, ours or anybody's: what is broken, what is doubtful, and what to do about it."""
+    from stillroom.cli.show_preferences import show_pairs
+    from stillroom.pipeline.flows.audit import audit
+
+    found = audit(path)
+    _print_json(found.as_dict()) if json else show_pairs(found, show)
+
+
+@app.command()
+def lint(
+    recipe: Annotated[
+        str, typer.Argument(help="Path of a recipe, or the name of a shipped one, that has written rows.")
+    ],
+    set: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set student.max_length=512"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The run's folder; default runs/NAME.")] = None,
+    json: Json = False,
+) -> None:
+    """Look at the rows of a run as its student would be fed them: what training would get wrong in silence."""
+    from stillroom.cli.show_lint import show_lint
+    from stillroom.pipeline.stages.lint import lint as lint_recipe
+
+    report = lint_recipe(recipe, set=set or (), out=out)
+    _print_json(report.as_dict()) if json else show_lint(report)
+    report.raise_if_errors()
+
+
+@app.command("eval")
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="The folder of a run that has trained its student.")],
+    set: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a key of evaluate, limits or prices: --set evaluate.samples.draws=4",
+        ),
+    ] = None,
+    trust: Trust = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure the student of a run, anew or further: what was answered or trained before is not done again."""
+    from stillroom.cli.show_run import show_evaluation
+    from stillroom.pipeline.flows.evaluate import evaluate as evaluate_run
+    from stillroom.pipeline.run.progress import Display
+
+    found = evaluate_run(folder, set=set or (), trust=trust, display=Display(quiet=quiet))
+    _print_json(found.model_dump(mode="json", exclude_none=True)) if json else show_evaluation(found)
+
+
+judge_app = typer.Typer(name="judge", help="Judges: how far they agree with people.", no_args_is_help=True)
+app.add_typer(judge_app)
+
+
+@judge_app.command("calibrate")
+def judge_calibrate(
+    recipe: Annotated[str, typer.Argument(help="A recipe of preferences: its judge is measured.")],
+    labelled: Annotated[
+        Path | None,
+        typer.Option(
+            "--labelled", help="Pairs with human labels, JSON Lines of prompt, a, b, label; default gate.labelled."
+        ),
+    ] = None,
+    set: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set judge.rubric=helpfulness"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The run's folder; default runs/NAME.")] = None,
+    trust: Trust = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure the judge of a recipe on pairs that people labelled, and hold it against the gate."""
+    from stillroom.cli.show_preferences import show_calibrated
+    from stillroom.pipeline.flows.audit import calibrate
+    from stillroom.pipeline.run.progress import Display
+
+    found = calibrate(recipe, labelled=labelled, set=set or (), out=out, trust=trust, display=Display(quiet=quiet))
+    _print_json(found.as_dict()) if json else show_calibrated(found)
+
+
+def _print_json(value: Any) -> None:
+    from stillroom.common.printing import json_text
+
+    typer.echo(json_text(value, indent=2))
+
+
+def main() -> None:
+    """Runs the command line and exits with its code."""
+    try:
+        _main()
+    except KeyboardInterrupt:  # another one, while the first was being told of
+        os._exit(1)
+
+
+def _end_at_once() -> None:
+    """From here on a Ctrl-C ends the process without another word: all that it can interrupt is the clearing up, and
+    what was answered is on disk."""
+    with suppress(ValueError):  # not the main thread: nobody's Ctrl-C arrives here
+        signal.signal(signal.SIGINT, lambda *_: os._exit(1))
+
+
+def _main() -> None:
+    # --debug is taken wherever it stands, as one adds it at the end of a command that has just failed.
+    args = [arg for arg in sys.argv[1:] if arg != "--debug"]
+    debug = len(args) < len(sys.argv) - 1
+    try:
+        from stillroom.common.printing import clean_logs
+
+        clean_logs()
+        code = app(args, standalone_mode=False) or 0
+        if code == _TYPERS_CTRL_C:
+            raise KeyboardInterrupt
+        sys.stdout.flush()  # here, so that a reader who has gone is noticed where it is handled
+        _end_at_once()
+        sys.exit(code)
+    except StillroomError as error:
+        _end_at_once()
+        _fail(error, debug, error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):  # an older typer turns the one into the other
+        _end_at_once()
+        _say("stopped; everything that had been answered is kept: run the same command to go on")
+        sys.exit(1)
+    except BrokenPipeError:
+        # The reader has gone (`stillroom … | head`): nothing to say, and nobody to say it to.
+        _drop_output()
+        sys.exit(1)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            _fail(f"{str(error.filename)[:80]}…: a name that is too long: give a shorter path", debug, 2)
+        if error.errno not in _NOT_OURS:
+            _fail_with(error, debug)
+        _drop_output()
+        _fail(f"cannot read or write {error.filename or 'standard output'}: {error.strerror}", debug, 1)
+    except Exception as error:  # noqa: BLE001 - the last line: no traceback without --debug
+        _fail_with(error, debug)
+
+
+def _fail_with(error: Exception, debug: bool) -> NoReturn:
+    usage = getattr(error, "format_message", None)
+    if usage is not None:  # a mistake in the command line itself, told by click; empty where it has shown the help
+        if usage():
+            _say(f"{usage()} (see `stillroom --help`)")
+        sys.exit(2)
+    _fail(f"{type(error).__name__}: {error}\nThis is a fault of Stillroom; --debug shows where", debug, 1)
+
+
+def _drop_output() -> None:
+    """What could not be written is not tried again when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _fail(error: object, debug: bool, code: int) -> NoReturn:
+    if debug:
+        import traceback
+
+        _show_error(traceback.format_exc().rstrip("\n"))
+    _say(str(error))
+    sys.exit(code)
+
+
+def _say(text: str) -> None:
+    _show_error(text, "error: ")
+
+
+def _show_error(text: str, label: str = "") -> None:
+    from stillroom.common.printing import plain, terminal
+
+    terminal(stderr=True).print(plain(label, "bold red") + plain(text), soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

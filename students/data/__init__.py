@@ -1,0 +1,1 @@
+"""The rows that students learn from, and their tokens."""

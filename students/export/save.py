@@ -1,0 +1,122 @@
+"""A trained student on disk: the adapter, the merged model, and the record of how it was made.
+
+    student/
+      adapter/        the LoRA, if there is one           training.json   settings, seed, versions, losses, rows
+      merged/         model, tokenizer, chat template, generation_config
+
+The folder appears whole or not at all: it is written beside its place and renamed there, so a training that was
+killed leaves no half student, and the next one clears what it left.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stillroom.common.files import share
+from stillroom.common.secrets import named_in
+from stillroom.errors import NoRoom, StillroomError
+from stillroom.students.export.rounding import merge_adapter, round_weights
+
+RECORD = "training.json"
+ADAPTER = "adapter"
+MERGED = "merged"
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A folder to write into that becomes `out` at the end, in place of what was there; gone if anything fails."""
+    work = out.with_name(f".{out.name}.part")
+    try:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        yield work
+        _put(work, out)
+    except StillroomError:
+        raise  # some are OSErrors too (a missing model), and say already what they are
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Raises NoRoom, before hours are spent, if the disk has not `needed` bytes left."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise NoRoom(
+            f"the student needs {needed / 1e6:,.0f} MB in {folder.parent}, {free / 1e6:,.0f} MB are free: make room, "
+            "or write the run to another disk with --out"
+        )
+
+
+def save_student(
+    trained: Any, tokenizer: Any, work: Path, *, base: str, lora: bool, merged: bool, dtype: Any, seed: int
+) -> None:
+    """Writes the adapter (of a LoRA), and the whole model if asked or if there is no adapter.
+
+    `trained`: the peft model or the model itself; its adapter is merged in, so it is the last use of it. `base`: the
+    name that the adapter gives as its base. `seed`: of the rounding to `dtype` (see `rounding`).
+    """
+    from safetensors import SafetensorError
+
+    try:
+        if lora:
+            trained.peft_config["default"].base_model_name_or_path = base
+            # False: nothing of ours resizes the vocabulary, and to find that out peft would ask the hub for the base.
+            trained.save_pretrained(str(work / ADAPTER), save_embedding_layers=False)
+            (work / ADAPTER / "README.md").unlink(missing_ok=True)  # peft's card, all of it still to be filled in
+            tokenizer.save_pretrained(str(work / ADAPTER))
+        if merged or not lora:
+            model = merge_adapter(trained, dtype, seed) if lora else round_weights(trained, dtype, seed)
+            _save_model(model, tokenizer, work / MERGED)
+        for weights in work.rglob("*.safetensors"):
+            share(weights)
+    except SafetensorError as error:  # what its writer raises for a full disk; it is no OSError
+        raise _unwritable(work, error) from error
+
+
+def write_record(record: dict[str, Any], work: Path) -> None:
+    """Writes training.json. Of what the environment gave, it has the names."""
+    text = json.dumps(named_in(record), indent=2, ensure_ascii=False, allow_nan=False)
+    (work / RECORD).write_text(text + "\n", encoding="utf-8")
+
+
+def read_record(out: Path) -> dict[str, Any] | None:
+    """What training.json says, or None if no student was finished in `out`."""
+    try:
+        record = json.loads((out / RECORD).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _save_model(model: Any, tokenizer: Any, folder: Path) -> None:
+    """The model with what must agree between it and its tokenizer: the end of a turn, and padding."""
+    known = model.generation_config.eos_token_id
+    others = [known] if isinstance(known, int) else list(known or ())
+    ends = list(dict.fromkeys([tokenizer.eos_token_id, *others]))
+    model.generation_config.eos_token_id = ends if len(ends) > 1 else ends[0]
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.config.eos_token_id, model.config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+    model.config.use_cache = True
+    model.save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(folder))
+
+
+def _put(work: Path, out: Path) -> None:
+    """Moves the finished folder to its place. An earlier student steps aside first, and is removed last."""
+    old = out.with_name(f".{out.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        out.rename(old)
+    work.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _unwritable(out: Path, error: Exception) -> NoRoom:
+    return NoRoom(f"the student cannot be written to {out}: {error}. Free some space or choose another folder")

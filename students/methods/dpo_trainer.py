@@ -1,0 +1,205 @@
+"""trl's DPOTrainer, set up for a student: quiet, seeded, nothing cut, the reference without a second copy.
+
+    trainer = make_dpo_trainer(model, tokenizer, encoded, settings, Plan("cpu", "bfloat16", 7), work, on_step=print)
+    trainer.train()
+
+The reference is the model with its adapter off; where SFT came first, a copy of the adapter as SFT left it; for full
+fine-tuning, its log-probabilities computed before the first step. Pairs come tokenised, so what `preflight` looks at
+is what is trained. On a CPU, models that `shared_prefix` knows take the pass of `pair_pass`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from stillroom.students.data.encode_pairs import EncodedPair, EncodedPairs
+from stillroom.students.methods.cpu_pair_pass import use_pair_pass
+from stillroom.students.methods.cpu_shared_prefix import can_flatten
+from stillroom.students.methods.preflight import check_pairs
+from stillroom.students.methods.registry import StudentSettings, on_or_off
+from stillroom.students.methods.trainer import Steps, common_arguments, lora_config, report_to
+from stillroom.students.records import OnStep, Plan
+
+LossType = Literal[
+    "sigmoid",
+    "hinge",
+    "ipo",
+    "exo_pair",
+    "nca_pair",
+    "robust",
+    "bco_pair",
+    "sppo_hard",
+    "aot",
+    "aot_unpaired",
+    "apo_zero",
+    "apo_down",
+    "discopop",
+    "sft",
+    "sigmoid_norm",
+]
+"""The losses of trl's DPOTrainer, by its names."""
+
+SMOOTHED = frozenset({"robust", "exo_pair", "aot", "aot_unpaired"})
+"""Losses that look at `label_smoothing`; trl ignores it for the others."""
+
+
+class SftFirst(BaseModel):
+    """A supervised training on the chosen answers that goes before DPO; what comes out of it is DPO's reference."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: Annotated[float, Field(gt=0, le=1000)] = 1
+    learning_rate: float = Field(default=2e-4, gt=0, le=1)
+
+
+class DpoSettings(BaseModel):
+    """Direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290) as trl has it.
+
+    `beta`: how dear it is to leave the reference (for `ipo` its τ). `loss_type`: one or several, summed with
+    `loss_weights` (1 each, where not given). `label_smoothing`: chance that a preference is the wrong way round, for
+    the losses that use it. `ld_alpha`: weight of the tokens of the longer answer beyond the length of the shorter
+    (LD-DPO, arXiv:2409.06411); None and 1 weigh all alike. `precompute_ref`: the reference's log-probabilities once
+    before the first step, not in every epoch; without it the reward before the first step is 0 to the last bit, with
+    it to rounding. `sft_first`: false for none.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    beta: float = Field(default=0.1, gt=0)
+    loss_type: Annotated[tuple[LossType, ...], Field(min_length=1)] = ("sigmoid",)
+    loss_weights: tuple[float, ...] | None = None
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    ld_alpha: float | None = Field(default=None, ge=0, le=1)
+    precompute_ref: bool = True
+    sft_first: SftFirst | None = None
+
+    @field_validator("loss_type", mode="before")
+    @classmethod
+    def _one_loss(cls, value: Any) -> Any:
+        """`loss_type: sigmoid` reads as well as a list."""
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("sft_first", mode="before")
+    @classmethod
+    def _switch(cls, value: Any) -> Any:
+        return on_or_off(value)
+
+    @model_validator(mode="after")
+    def _losses_fit(self) -> DpoSettings:
+        if self.loss_weights is not None and len(self.loss_weights) != len(self.loss_type):
+            raise ValueError(
+                f"loss_weights has {len(self.loss_weights)} numbers, loss_type {len(self.loss_type)} losses: give "
+                "one weight for each"
+            )
+        smoothed = SMOOTHED & set(self.loss_type)
+        if self.label_smoothing and not smoothed:
+            raise ValueError(
+                f"label_smoothing is {self.label_smoothing}, which {', '.join(self.loss_type)} would ignore: choose "
+                f"a loss_type of {', '.join(sorted(SMOOTHED))}, or leave it out"
+            )
+        if "exo_pair" in smoothed and not self.label_smoothing:
+            raise ValueError("loss_type exo_pair needs a label_smoothing above 0: its paper takes 0.001")
+        return self
+
+
+def make_dpo_trainer(
+    model: Any,
+    tokenizer: Any,
+    encoded: EncodedPairs,
+    settings: StudentSettings,
+    dpo: DpoSettings,
+    plan: Plan,
+    work: Path,
+    on_step: OnStep | None = None,
+) -> Any:
+    """A trainer whose first batch has passed the checks. `model`: a peft model goes on with its adapter.
+    `work`: a folder for whatever trl wants to keep."""
+    import datasets
+    import transformers
+
+    adapted = hasattr(model, "peft_config")
+    steps = Steps(on_step, "dpo")
+    trainer = _trainer_class()(
+        model=model,
+        args=_arguments(settings, dpo, plan, work),
+        train_dataset=datasets.Dataset.from_list([_columns(row) for row in encoded.rows]),
+        processing_class=tokenizer,
+        peft_config=lora_config(settings.lora) if settings.lora and not adapted else None,
+        callbacks=[report_to(steps)],
+    )
+    trainer.remove_callback(transformers.PrinterCallback)
+    trainer.steps = steps
+    first = encoded.rows[: settings.batch_size]
+    check_pairs(trainer.data_collator([_columns(row) for row in first]), first, encoded.end_id)
+    plain = trainer.model.get_base_model() if settings.lora else trainer.model
+    if plan.device == "cpu" and can_flatten(plain.config):
+        use_pair_pass(plain)
+    if trainer.precompute_ref_logps:
+        trainer.train_dataset = _with_reference(trainer, encoded.rows, settings.batch_size)
+    return trainer
+
+
+def _columns(row: EncodedPair) -> dict[str, Any]:
+    ids = {"prompt_ids": row.prompt_ids, "chosen_ids": row.chosen_ids, "rejected_ids": row.rejected_ids}
+    return ids | {"length": row.longest}
+
+
+def _arguments(settings: StudentSettings, dpo: DpoSettings, plan: Plan, work: Path) -> Any:
+    """The settings in trl's words."""
+    import trl
+
+    return trl.DPOConfig(
+        beta=dpo.beta,
+        loss_type=list(dpo.loss_type),
+        loss_weights=None if dpo.loss_weights is None else list(dpo.loss_weights),
+        label_smoothing=dpo.label_smoothing,
+        ld_alpha=dpo.ld_alpha,
+        precompute_ref_log_probs=dpo.precompute_ref,
+        train_sampling_strategy="group_by_length",
+        length_column_name="length",
+        remove_unused_columns=False,  # it would take the lengths away before the rows are grouped by them
+        **common_arguments(settings, plan, work),
+    )
+
+
+def _with_reference(trainer: Any, rows: list[EncodedPair], batch_size: int) -> Any:
+    """The data set with the reference's log-probabilities of both answers, computed in batches of like length."""
+    order = sorted(range(len(rows)), key=lambda i: rows[i].longest, reverse=True)
+    chosen, rejected = [0.0] * len(rows), [0.0] * len(rows)
+    for start in range(0, len(order), batch_size):
+        part = order[start : start + batch_size]
+        batch = trainer.data_collator([_columns(rows[i]) for i in part])
+        batch = {name: column.to(trainer.accelerator.device) for name, column in batch.items()}
+        found = trainer.compute_ref_log_probs(trainer.model, batch)
+        for i, c, r in zip(part, *(side.tolist() for side in found), strict=True):
+            chosen[i], rejected[i] = c, r
+    columns = {"ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
+    dataset = trainer.train_dataset
+    for name, values in columns.items():
+        dataset = dataset.add_column(name, values)
+    return dataset
+
+
+def _trainer_class() -> Any:
+    """trl's trainer for pairs that come in tokens; made here because trl is loaded only where it is used."""
+    import trl
+
+    class PairTrainer(trl.DPOTrainer):  # type: ignore[misc]  # trl has no types we follow
+        steps: Steps
+
+        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+            """trl's own tokenises, trains what a template writes after the end token, and drops long rows unsaid."""
+            return dataset
+
+        def _precompute_ref_logps(self, dataset: Any, *_: Any) -> Any:
+            """trl's own prints a progress bar and keeps a cache that does not know of `ld_alpha`; see below."""
+            return dataset
+
+        def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            self.steps.tokens += int(inputs["attention_mask"].sum())
+            return super().compute_loss(model, inputs, *args, **kwargs)
+
+    return PairTrainer

@@ -1,0 +1,181 @@
+"""trl's SFTTrainer, set up for a student: quiet, seeded, stopped at the first loss that is no number.
+
+    trainer = make_trainer(model, tokenizer, encoded, settings, Plan("cpu", "bfloat16", 7), work, on_step=print)
+    trainer.train()
+
+Rows come tokenised and with labels, so what `preflight` looks at is what is trained. Nothing is printed, logged to a
+service or checkpointed; progress goes to `on_step`. On a CPU, models that `shared_prefix` knows take its pass.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from stillroom.errors import TrainingError
+from stillroom.students.data.encode import Encoded, EncodedRow
+from stillroom.students.methods.cpu_shared_prefix import answer_loss, can_flatten, flatten
+from stillroom.students.methods.preflight import check_batch
+from stillroom.students.methods.registry import LoraSettings, StudentSettings
+from stillroom.students.records import OnStep, Plan, Rewards, StepInfo
+
+
+def make_trainer(
+    model: Any,
+    tokenizer: Any,
+    encoded: Encoded,
+    settings: StudentSettings,
+    plan: Plan,
+    work: Path,
+    on_step: OnStep | None = None,
+) -> Any:
+    """A trainer whose first batch has passed the checks. `work`: a folder for whatever trl wants to keep."""
+    import datasets
+    import transformers
+
+    flat = plan.device == "cpu" and can_flatten(model.config)
+    steps = Steps(on_step)
+    trainer = _trainer_class()(
+        model=model,
+        args=_arguments(settings, plan, work, flat),
+        train_dataset=datasets.Dataset.from_list([_columns(row) for row in encoded.rows]),
+        processing_class=tokenizer,
+        peft_config=lora_config(settings.lora) if settings.lora else None,
+        callbacks=[report_to(steps)],
+    )
+    trainer.remove_callback(transformers.PrinterCallback)
+    trainer.flat, trainer.steps = flat, steps
+    first = encoded.rows[: settings.batch_size]
+    check_batch(trainer.data_collator([_columns(row) for row in first]), first, encoded.end_id)
+    return trainer
+
+
+class Steps:
+    """What the steps of a training have shown so far."""
+
+    def __init__(self, on_step: OnStep | None, phase: Literal["sft", "dpo"] = "sft") -> None:
+        self.on_step = on_step
+        self.phase = phase
+        self.losses: list[float] = []
+        self.rewards: list[Rewards] = []
+        self.tokens = 0
+        self.began = time.perf_counter()
+
+    def done(self, step: int, total: int, logs: dict[str, float]) -> None:
+        """Records a step; raises TrainingError if its loss or gradient is no number."""
+        loss, norm = float(logs["loss"]), float(logs.get("grad_norm", 0.0))
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise TrainingError(
+                f"step {step} of {total}: the loss is {loss}, the gradient {norm}: the training has diverged. Lower "
+                "`student.learning_rate`, or set `student.dtype: float32`"
+            )
+        self.losses.append(loss)
+        rewards = _rewards(logs) if self.phase == "dpo" else None
+        if rewards is not None:
+            self.rewards.append(rewards)
+        seconds = time.perf_counter() - self.began
+        rate, epoch = self.tokens / seconds if seconds else 0.0, float(logs.get("epoch", 0.0))
+        if self.on_step is not None:
+            self.on_step(
+                StepInfo(step, total, loss, rate, logs["learning_rate"], epoch, seconds, self.phase, rewards)
+            )
+
+
+def _rewards(logs: dict[str, float]) -> Rewards:
+    """As trl logs them for a step."""
+    return Rewards(*(float(logs[f"rewards/{key}"]) for key in ("chosen", "rejected", "margins", "accuracies")))
+
+
+def _columns(row: EncodedRow) -> dict[str, list[int]]:
+    return {"input_ids": row.input_ids, "labels": row.labels}
+
+
+def _arguments(settings: StudentSettings, plan: Plan, work: Path, flat: bool) -> Any:
+    import trl
+
+    # A flat batch has no padding, so there rows need no sorting by length.
+    order = "random" if flat else "group_by_length"
+    return trl.SFTConfig(train_sampling_strategy=order, **common_arguments(settings, plan, work))
+
+
+def common_arguments(settings: StudentSettings, plan: Plan, work: Path) -> dict[str, Any]:
+    """The settings in the words of trl's trainers. Their own defaults are for large GPUs and for printing."""
+    return {
+        "output_dir": str(work),
+        "num_train_epochs": settings.epochs,
+        "learning_rate": settings.learning_rate,
+        "per_device_train_batch_size": settings.batch_size,
+        "gradient_accumulation_steps": settings.gradient_accumulation,
+        "warmup_steps": settings.warmup_ratio,  # below 1 it is a share of all steps
+        "lr_scheduler_type": settings.scheduler,
+        "weight_decay": settings.weight_decay,
+        "max_grad_norm": settings.max_grad_norm,
+        "seed": plan.seed,
+        "data_seed": plan.seed,
+        "use_cpu": plan.device == "cpu",
+        # A LoRA trains float32 adapters on weights held in bfloat16; whole weights stay float32 and compute in it.
+        "bf16": settings.lora is None and plan.dtype == "bfloat16",
+        "gradient_checkpointing": plan.device != "cpu",
+        "max_length": None,  # rows over the limit were left out and counted before; nothing is cut here
+        "dataloader_pin_memory": plan.device != "cpu",
+        "logging_strategy": "steps",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def lora_config(settings: LoraSettings) -> Any:
+    """The adapter in peft's words."""
+    import peft
+
+    targets = settings.target_modules
+    return peft.LoraConfig(
+        r=settings.r,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        task_type="CAUSAL_LM",
+    )
+
+
+def report_to(steps: Steps) -> Any:
+    """A callback that tells `steps` of every step."""
+    import transformers
+
+    class Report(transformers.TrainerCallback):  # type: ignore[misc]  # transformers has no types we follow
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            steps.began = time.perf_counter()
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
+            if "loss" in logs:  # the summary at the end has none
+                steps.done(state.global_step, state.max_steps, logs)
+
+    return Report()
+
+
+def _trainer_class() -> Any:
+    """trl's trainer with the flat pass; made here because trl is loaded only where it is used."""
+    import trl
+
+    class StudentTrainer(trl.SFTTrainer):  # type: ignore[misc]  # trl has no types we follow
+        flat: bool
+        steps: Steps
+
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            self.steps.tokens += int(inputs["attention_mask"].sum())
+            parts = ("input_ids", "labels", "attention_mask")
+            batch = flatten(*(inputs[part] for part in parts)) if self.flat and not return_outputs else None
+            if batch is None:
+                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+            count = (inputs["labels"] != -100).sum() if num_items_in_batch is None else num_items_in_batch
+            return answer_loss(plain, batch) / count
+
+    return StudentTrainer
