@@ -35,9 +35,9 @@ COMPARED = (
     (AFTER, "control_unfiltered"),
     (AFTER, "control_answers"),
     (AFTER, "control_gold"),
-    (AFTER, "format_only"),
+    (AFTER, "control_wrong_answers"),
     (AFTER, TEACHER),
-    ("format_only", BEFORE),
+    ("control_wrong_answers", BEFORE),
 )
 """Which models are compared, where both are there: each a claim that a reader would make from the table. The last is
 how much of the gain is form."""

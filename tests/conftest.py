@@ -8,7 +8,7 @@ import select
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +18,7 @@ import hypothesis
 import pytest
 
 from stillroom.common import secrets
+from stillroom.common.records import Attempt, FinishReason, ScoredAttempt, State, Verdict
 from tests import tiny as tiny
 
 Body = dict[str, Any]
@@ -258,3 +259,86 @@ def command(*args: object) -> list[str]:
 def stillroom(*args: object, **options: Any) -> subprocess.CompletedProcess[str]:
     """Runs the command line to its end."""
     return subprocess.run(command(*args), capture_output=True, text=True, timeout=120, check=False, **options)
+
+
+# -- tiny students and scored answers ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def chatml() -> str:
+    return tiny.CHATML
+
+
+@pytest.fixture(scope="session")
+def make_tokenizer() -> Callable[..., Any]:
+    return tiny.make_tokenizer
+
+
+@pytest.fixture(scope="session")
+def make_model() -> Callable[..., Any]:
+    return tiny.make_model
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    return tiny.make_tokenizer()
+
+
+@pytest.fixture(scope="session", name="tiny")
+def tiny_student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the tiny student."""
+    return tiny.save_tiny(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def row() -> Callable[..., dict[str, Any]]:
+    """row("2 + 2?", "4") as the data sets hold it."""
+
+    def make(prompt: str, completion: str, **more: Any) -> dict[str, Any]:
+        return {
+            "prompt": [{"role": "user", "content": prompt}],
+            "completion": [{"role": "assistant", "content": completion}],
+        } | more
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def pair() -> Callable[..., dict[str, Any]]:
+    """pair("2 + 2?", "4", "no idea") as the data sets hold it."""
+
+    def make(prompt: str, chosen: str, rejected: str, **more: Any) -> dict[str, Any]:
+        return {
+            "prompt": [{"role": "user", "content": prompt}],
+            "chosen": [{"role": "assistant", "content": chosen}],
+            "rejected": [{"role": "assistant", "content": rejected}],
+        } | more
+
+    return make
+
+
+Scored = dict[str, ScoredAttempt]
+
+
+def _scored(
+    accepted: Iterable[object] = (),
+    rejected: Iterable[object] = (),
+    unscored: Iterable[object] = (),
+    *,
+    finish: FinishReason = "stop",
+    tokens: int = 20,
+) -> Scored:
+    given = {State.ACCEPTED: accepted, State.REJECTED: rejected, State.UNSCORED: unscored}
+    return {
+        str(task): ScoredAttempt(
+            Attempt(str(task), 0, "", None, finish, 10, tokens, None, 0.1, "teacher"), Verdict(state, f"was_{state}")
+        )
+        for state, tasks in given.items()
+        for task in tasks
+    }
+
+
+@pytest.fixture(scope="session")
+def scored() -> Callable[..., Scored]:
+    """scored(accepted=range(3), rejected=[7]): one attempt a task, by the verdict it got."""
+    return _scored

@@ -1,10 +1,10 @@
 """What a recipe may say of its evaluation: whom to compare, on what, and what may have been forgotten.
 
     evaluate:
-      baselines: [student_before, teacher, control_unfiltered, format_only]
+      baselines: [student_before, teacher, control_unfiltered, control_wrong_answers]
       samples: {draws: 8, ks: [1, 4, 8]}
       seeds: 3
-      forgotten: {tasks: {letters: {source: reasoning_gym, family: letter_counting, test: 100}}, texts: everyday}
+      retention: {tasks: {letters: {source: reasoning_gym, family: letter_counting, test: 100}}, texts: everyday}
 
 An unknown key is refused, and so is a measure that could not be taken.
 """
@@ -21,11 +21,11 @@ from stillroom.sampling.policy import EveryDraw
 from stillroom.traces.tasks import TaskSettings
 
 Baseline = Literal[
-    "student_before", "teacher", "control_unfiltered", "control_answers", "control_gold", "format_only"
+    "student_before", "teacher", "control_unfiltered", "control_answers", "control_gold", "control_wrong_answers"
 ]
 """Whom the trained student is held against; what each control is trained on, `controls.py` says."""
 
-CONTROLS = ("control_unfiltered", "control_answers", "control_gold", "format_only")
+CONTROLS = ("control_unfiltered", "control_answers", "control_gold", "control_wrong_answers")
 """Those that are trained for the comparison alone."""
 
 UNTRAINED = "untrained"
@@ -114,11 +114,11 @@ class EvaluateSettings(BaseModel):
 
     Controls are further students with the same settings and number of rows: `control_unfiltered` on traces that
     nobody checked, `control_answers` on the answers without their reasoning, `control_gold` on the gold solutions
-    that the tasks carry (`gold` names their field), `format_only` on wrong answers in the right form. `max_tokens`,
-    `stop` null: the teacher's. `concurrency`: answers in flight, for local models the batch. `samples`: also draws
-    several answers, of the student before and after and the teacher. `seeds`: so many trainings of the student, each
-    from another seed; the first is the one that is kept. `forgotten`: what was not trained, before and after.
-    `plots`: also draws PNG and SVG into `plots/`, where matplotlib is installed.
+    that the tasks carry (`gold` names their field), `control_wrong_answers` on wrong answers in the right form.
+    `max_tokens`, `stop` null: the teacher's. `concurrency`: answers in flight, for local models the batch. `samples`:
+    also draws several answers, of the student before and after and the teacher. `seeds`: so many trainings of the
+    student, each from another seed; the first is the one that is kept. `retention`: what was not trained, before and
+    after. `plots`: also draws PNG and SVG into `plots/`, where matplotlib is installed.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -130,7 +130,7 @@ class EvaluateSettings(BaseModel):
     samples: SampleSettings | None = None
     seeds: int = Field(default=1, ge=1, le=20)
     gold: str | None = None
-    forgotten: Forgetting | None = None
+    retention: Forgetting | None = None
     plots: bool = True
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
 """What a recipe may say of its loop: how often a model distils itself, from what, and when that has to end.
 
-    loop: {rounds: 3, teacher: last, start: born_again, traces: accumulate, tasks: fresh}
+    loop: {rounds: 3, teacher: last, start: from_base, traces: accumulate, tasks: fresh}
 
 A recipe with `loop` is a recipe of traces that is run round after round. Every round is a recipe of its own, which
 `rounds.py` makes of this one; what any round would refuse is refused before the first. Refused here is what would
@@ -43,63 +43,75 @@ _NOT_OF_A_ROUND = {
 _BLOCKS = ("teacher", "student", "evaluate", "keep")
 
 
+class RoundOverrides(BaseModel):
+    """Settings that differ between rounds: parts of a recipe, which are laid over it.
+
+    `from_round_2`: for round 2 and all after it; `teacher` in it says how the student is asked that samples. `round`:
+    for one round, by its number; `teacher` in it, with a `kind`, `model`, `path` or `base_url`, says who samples in
+    the student's place.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    from_round_2: dict[str, Any] = Field(default_factory=dict)
+    round: dict[RoundNumber, dict[str, Any]] = Field(default_factory=dict)
+
+
 class LoopSettings(BaseModel):
     """How a model distils itself, round after round.
 
-    `teacher`: who samples from round 2 on, the `last` student or the `best` so far, by held-out accuracy. `asked`: it
-    is asked as the student is trained (`as_student`), or with the first teacher's system prompt and examples
-    (`as_teacher`). `start`: every student starts from `student.model` (`born_again`, Furlanello et al. 2018,
+    `teacher`: who samples from round 2 on, the `last` student or the `best` so far, by held-out accuracy. `prompt`:
+    it is asked as the student is trained (`student`), or with the first teacher's system prompt and examples
+    (`teacher`). `start`: every student starts from `student.model` (`from_base`, Furlanello et al. 2018,
     arXiv:1805.04770, and as in STaR, Zelikman et al. 2022, arXiv:2203.14465), or goes on from the student before
-    (`go_on`). `traces`: it learns from those of all rounds so far (`accumulate`) or of this one (`replace`). `tasks`:
-    each round takes the next `tasks.limit` (`fresh`) or all take the `same`.
+    (`continue`). `traces`: it learns from those of all rounds so far (`accumulate`) or of this one (`replace`).
+    `tasks`: each round takes the next `tasks.limit` (`fresh`) or all take the `same`.
 
     `levels`: changes to `tasks`, from easy to hard; a round takes the next one when the round before got
-    `easy_at` of its tasks right at the first attempt. The held-out tasks are those of `tasks` itself, always.
-    `later`: settings that hold from round 2 on; `in_round`: settings for one round, by its number. Both are parts of
-    a recipe and are laid over it; `teacher` in them says how the student is asked that samples, and in `in_round`,
-    with a `kind`, `model`, `path` or `base_url`, who samples in its place. `one_round`: also trains a control in one
-    round on as many tasks as all rounds had.
-    `guard`: what may not get worse; null for no guard.
+    `advance_at` of its tasks right at the first attempt. The held-out tasks are those of `tasks` itself, always.
+    `overrides`: other settings for some rounds. `control_one_round`: also trains a control in one round on as many
+    tasks as all rounds had. `guard`: what may not get worse; null for no guard.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     rounds: int = Field(default=3, ge=1, le=100)
     teacher: Literal["last", "best"] = "last"
-    asked: Literal["as_student", "as_teacher"] = "as_student"
-    start: Literal["born_again", "go_on"] = "born_again"
+    prompt: Literal["student", "teacher"] = "student"
+    start: Literal["from_base", "continue"] = "from_base"
     traces: Literal["accumulate", "replace"] = "accumulate"
     tasks: Literal["fresh", "same"] = "fresh"
     levels: tuple[dict[str, Any], ...] = ()
-    easy_at: float = Field(default=0.8, gt=0, le=1)
-    later: dict[str, Any] = Field(default_factory=dict)
-    in_round: dict[RoundNumber, dict[str, Any]] = Field(default_factory=dict)
-    one_round: bool = True
+    advance_at: float = Field(default=0.8, gt=0, le=1)
+    overrides: RoundOverrides = RoundOverrides()
+    control_one_round: bool = True
     guard: GuardSettings | None = GuardSettings()
 
     @model_validator(mode="after")
     def _rounds_are_there(self) -> LoopSettings:
-        for number in self.in_round:
+        for number in self.overrides.round:
             if number > self.rounds:
-                raise ValueError(f"in_round.{number}: there are {self.rounds} rounds: raise rounds, or leave it out")
+                raise ValueError(
+                    f"overrides.round.{number}: there are {self.rounds} rounds: raise rounds, or leave it out"
+                )
         return self
 
     @model_validator(mode="after")
     def _rounds_can_be_compared(self) -> LoopSettings:
-        blocks = {"later": self.later} | {f"in_round.{number}": of for number, of in self.in_round.items()}
-        for name, changes in blocks.items():
+        later, rounds = self.overrides.from_round_2, self.overrides.round
+        for name, changes in {"from_round_2": later, **{f"round.{n}": of for n, of in rounds.items()}}.items():
             for problem in _problems(changes):
-                raise ValueError(f"{name}.{problem}")
-        if "baselines" in _mapping(self.later.get("evaluate")):
+                raise ValueError(f"overrides.{name}.{problem}")
+        if "baselines" in _mapping(later.get("evaluate")):
             raise ValueError(
-                "later.evaluate.baselines: the loop holds its last student against evaluate.baselines: set those, or "
-                "ask for one round in in_round"
+                "overrides.from_round_2.evaluate.baselines: the loop compares its last student with "
+                "evaluate.baselines: set those, or name those of one round in overrides.round"
             )
-        for key in sorted(WHO & _mapping(self.later.get("teacher")).keys()):
-            if key != "kind" or self.later["teacher"][key] not in LOCAL:
+        for key in sorted(WHO & _mapping(later.get("teacher")).keys()):
+            if key != "kind" or later["teacher"][key] not in LOCAL:
                 raise ValueError(
-                    f"later.teacher.{key}: from round 2 on a student of the loop samples, on {' or '.join(LOCAL)}: "
-                    "leave it out, or give a round another teacher in in_round"
+                    f"overrides.from_round_2.teacher.{key}: from round 2 on a student of the loop samples, on "
+                    f"{' or '.join(LOCAL)}: leave it out, or give a round another teacher in overrides.round"
                 )
         for number, level in enumerate(self.levels, 1):
             for key in sorted({"seed", "skip"} & level.keys()):
@@ -118,9 +130,9 @@ def _problems(changes: Mapping[str, Any]) -> Iterator[str]:
             f"evaluate.{key}: rounds whose students' answers end otherwise cannot be compared: set evaluate.{key} "
             "itself"
         )
-    if _mapping(changes.get("evaluate")).get("forgotten") is not None:
+    if _mapping(changes.get("evaluate")).get("retention") is not None:
         yield (
-            "evaluate.forgotten: rounds that are measured otherwise cannot be compared: set evaluate.forgotten itself"
+            "evaluate.retention: rounds that are measured otherwise cannot be compared: set evaluate.retention itself"
         )
     if "system" in _mapping(changes.get("student")):
         yield (

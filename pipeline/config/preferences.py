@@ -70,7 +70,7 @@ class PreferenceEvaluation(BaseModel):
     max_tokens: int = Field(default=256, ge=1)
     concurrency: int = Field(default=64, ge=1)
     length_ratio: float = Field(default=1.25, gt=1)
-    forgotten: Forgetting | None = None
+    retention: Forgetting | None = None
 
     @model_validator(mode="after")
     def _draws_differ(self) -> PreferenceEvaluation:

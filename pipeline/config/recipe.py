@@ -73,12 +73,12 @@ class Recipe(RecipeBase):
     @property
     def files(self) -> tuple[str, ...]:
         """Its tasks, a recording, code of a scorer, and what retention is measured by."""
-        forgotten = None if self.evaluate is None else self.evaluate.forgotten
+        retention = None if self.evaluate is None else self.evaluate.retention
         return (
             *self.tasks.files,
             *self.teacher.files,
             *self.scorer.files,
-            *(() if forgotten is None else forgotten.files),
+            *(() if retention is None else retention.files),
         )
 
     @property

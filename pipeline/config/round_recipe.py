@@ -45,9 +45,9 @@ def round_recipe(recipe: LoopRecipe, plan: RoundPlan) -> Recipe:
     """The recipe of a round. Raises RecipeError where the loop's settings make one that cannot be run."""
     values = recipe.model_dump(mode="json", by_alias=True, exclude={"loop"})
     if plan.number > 1:
-        values = laid_over(values, _but_teacher(recipe.loop.later))
+        values = laid_over(values, _but_teacher(recipe.loop.overrides.from_round_2))
         values["evaluate"]["baselines"] = []
-    values = laid_over(values, _but_teacher(recipe.loop.in_round.get(plan.number, {})))
+    values = laid_over(values, _but_teacher(recipe.loop.overrides.round.get(plan.number, {})))
     values = _with(values, recipe, plan)
     try:
         return Recipe.model_validate(values)
@@ -57,8 +57,8 @@ def round_recipe(recipe: LoopRecipe, plan: RoundPlan) -> Recipe:
 
 
 def names_teacher(recipe: LoopRecipe, number: int) -> bool:
-    """Whether `loop.in_round` gives a round a teacher of its own, in the place of a student."""
-    return not WHO.isdisjoint(_teacher_in(recipe.loop.in_round.get(number, {})))
+    """Whether `loop.overrides.round` gives a round a teacher of its own, in the place of a student."""
+    return not WHO.isdisjoint(_teacher_in(recipe.loop.overrides.round.get(number, {})))
 
 
 def _but_teacher(changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,11 +95,13 @@ def _with(values: dict[str, Any], recipe: LoopRecipe, plan: RoundPlan) -> dict[s
 
 
 def _own_teacher(values: Mapping[str, Any], recipe: LoopRecipe, plan: RoundPlan) -> dict[str, Any]:
-    """The first teacher, or the one that the round names. What `later` says of the students' kind is not for it."""
-    later = _teacher_in(recipe.loop.later) if plan.number > 1 else {}
+    """The first teacher, or the one that the round names. A kind in `from_round_2` is the students', and not its."""
+    later = _teacher_in(recipe.loop.overrides.from_round_2) if plan.number > 1 else {}
     kept = later if WHO.isdisjoint(later) else {}
     block = {"teacher": laid_over(values["teacher"], kept)}
-    return dict(laid_over(block, {"teacher": _teacher_in(recipe.loop.in_round.get(plan.number, {}))})["teacher"])
+    return dict(
+        laid_over(block, {"teacher": _teacher_in(recipe.loop.overrides.round.get(plan.number, {}))})["teacher"]
+    )
 
 
 def _student_teacher(values: Mapping[str, Any], recipe: LoopRecipe, plan: RoundPlan) -> dict[str, Any]:
@@ -107,9 +109,11 @@ def _student_teacher(values: Mapping[str, Any], recipe: LoopRecipe, plan: RoundP
     loop says of it."""
     first = values["teacher"]
     teacher = _of_kind(first, first["kind"] if first["kind"] in LOCAL else LOCAL[0])
-    if recipe.loop.asked == "as_student":
+    if recipe.loop.prompt == "student":
         teacher |= {"system": values["student"]["system"], "examples": []}
-    for changes in map(_teacher_in, (recipe.loop.later, recipe.loop.in_round.get(plan.number, {}))):
+    for changes in map(
+        _teacher_in, (recipe.loop.overrides.from_round_2, recipe.loop.overrides.round.get(plan.number, {}))
+    ):
         teacher = laid_over(_of_kind(teacher, changes.get("kind", teacher["kind"])), changes)
     return teacher | {"model": plan.sampler}
 
@@ -150,7 +154,7 @@ Keys = tuple[int | str, ...]
 
 
 def _mistake(error: Mapping[str, Any], values: Mapping[str, Any], recipe: LoopRecipe, plan: RoundPlan) -> str:
-    """`keep.max_attemptz (from loop.later): unknown key`."""
+    """`keep.max_attemptz (from loop.overrides.from_round_2): unknown key`."""
     keys = _keys(error["loc"], values)
     said = "unknown key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
     origin = next((f" (from {name})" for name, block in _changes(recipe, plan) if _holds(block, keys)), "")
@@ -162,9 +166,9 @@ def _changes(recipe: LoopRecipe, plan: RoundPlan) -> Iterator[tuple[str, Mapping
     loop = recipe.loop
     if loop.levels:
         yield f"loop.levels.{plan.level + 1}", {"tasks": loop.levels[plan.level]}
-    yield f"loop.in_round.{plan.number}", loop.in_round.get(plan.number, {})
+    yield f"loop.overrides.round.{plan.number}", loop.overrides.round.get(plan.number, {})
     if plan.number > 1:
-        yield "loop.later", loop.later
+        yield "loop.overrides.from_round_2", loop.overrides.from_round_2
 
 
 def _keys(loc: Keys, values: Any) -> Keys:

@@ -21,6 +21,17 @@ _SECRET = re.compile(r"key|token(?!s)|secret|pass|auth|bearer|credential|cookie"
 _Place = type[BaseModel] | Kinds
 
 
+_RENAMED = {
+    "forgotten": "retention",
+    "later": "overrides.from_round_2",
+    "in_round": "overrides.round",
+    "asked": "prompt",
+    "easy_at": "advance_at",
+    "one_round": "control_one_round",
+}
+"""Keys that were called otherwise before."""
+
+
 def explain(error: ValidationError, model: type[BaseModel], located: Located) -> str:
     """One line for each mistake; of what the environment gave, the name."""
     return named("\n".join(_line(dict(e), model, located) for e in error.errors(include_url=False)))
@@ -41,6 +52,8 @@ def _what(error: dict[str, Any], loc: Loc, model: type[BaseModel], located: Loca
     kind, message = error["type"], str(error["msg"]).removeprefix("Value error, ")
     match kind:
         case "extra_forbidden":
+            if (name := _RENAMED.get(str(loc[-1]))) is not None:
+                return f"unknown key; it is called {name} now"
             known = _keys_at(model, loc[:-1], located.values)
             return f"unknown key; {_near(str(loc[-1]), known)}known are {', '.join(sorted(known))}"
         case "missing":

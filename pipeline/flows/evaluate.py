@@ -1,6 +1,6 @@
 """`stillroom eval RUN`: measures a run that has trained its student, anew or further.
 
-    evaluate("runs/quickstart", set=["evaluate.baselines=[student_before,format_only]"])
+    evaluate("runs/quickstart", set=["evaluate.baselines=[student_before,control_wrong_answers]"])
     evaluate("runs/quickstart", set=["evaluate.samples.draws=4"])
 
 It measures what `stillroom run` does at its end (`evaluation_stage.py`), on the same held-out tasks; what was

@@ -61,9 +61,9 @@ def _retention(
     context: RunContext, recipe: PreferenceRecipe, student: StudentSettings, models: dict[str, str]
 ) -> Measured:
     """What was not trained, before and after."""
-    wanted = None if recipe.evaluate is None else recipe.evaluate.forgotten
+    wanted = None if recipe.evaluate is None else recipe.evaluate.retention
     if recipe.evaluate is None or wanted is None:
-        return Measured([], [], ["what was forgotten is not measured: see evaluate.forgotten"])
+        return Measured([], [], ["what was forgotten is not measured: see evaluate.retention"])
     concurrency, scorer = recipe.evaluate.concurrency, AnswerScorerSettings()
     found = measure_forgetting(context, wanted, models, student, scorer=scorer, concurrency=concurrency)
     return forgetting_results(found, after=AFTER, before=BEFORE, seed=recipe.seed)

@@ -107,8 +107,8 @@ def run_preferences(context: RunContext, loaded: Loaded[PreferenceRecipe]) -> Pr
     sources = identities(recipe, loaded.base)
     refuse_same_judges(recipe, context.ledger, loaded.base)
     tasks = _load_tasks(context, recipe)
-    if recipe.evaluate is not None and recipe.evaluate.forgotten is not None:
-        check_forgetting(recipe.evaluate.forgotten, base=loaded.base, seed=recipe.seed)
+    if recipe.evaluate is not None and recipe.evaluate.retention is not None:
+        check_forgetting(recipe.evaluate.retention, base=loaded.base, seed=recipe.seed)
     _note_start(context, loaded, tasks)
     folder.note(finished=None)  # where the recipe is another now
     calibrated = run_async(_calibrate(context, recipe))

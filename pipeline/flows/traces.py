@@ -151,8 +151,8 @@ def run_traces(context: RunContext, loaded: Loaded[Recipe], *, given: TaskSet | 
     tasks = given or load_tasks(recipe.tasks, base=loaded.base, seed=recipe.seed)
     _report_tasks(context, tasks)
     Screen(recipe.filters, test=tasks.held_out, base=loaded.base)  # refuses what it cannot work with, before paying
-    if recipe.evaluate is not None and recipe.evaluate.forgotten is not None:
-        check_forgetting(recipe.evaluate.forgotten, base=loaded.base, seed=recipe.seed)
+    if recipe.evaluate is not None and recipe.evaluate.retention is not None:
+        check_forgetting(recipe.evaluate.retention, base=loaded.base, seed=recipe.seed)
     _note_start(context, loaded, tasks, teacher.identity)
     folder.note(finished=None)  # where the recipe is another now
     sampled = run_async(_sample(context, recipe, tasks, teacher))

@@ -8,8 +8,8 @@ Each is a function of what the run has on disk, of the size of the student's own
 - `control_answers`: the student's own rows without their reasoning: the final answer in the form it has there. What
   the reasoning is worth.
 - `control_gold`: the gold solutions of the tasks that the student's rows are of. What the teacher is worth.
-- `format_only`: attempts in the right form that the check found wrong, and that the filters would have let through.
-  How much of a gain is form.
+- `control_wrong_answers`: attempts in the right form that the check found wrong, and that the filters would have let
+  through. How much of a gain is form.
 
 Where there are fewer than the student has, all that there are are given, and a note says so; nothing is given twice.
 Refuses a name that is no control.
@@ -48,8 +48,8 @@ def control_rows(name: Baseline, distilled: Distilled, tasks: TaskSet, recipe: R
         raise ValueError(f"{name} is no control: these are {', '.join(CONTROLS)}")
     if name == "control_unfiltered":
         found = _unfiltered(distilled)
-    elif name == "format_only":
-        found = _format_only(distilled, tasks, recipe)
+    elif name == "control_wrong_answers":
+        found = _wrong_answers(distilled, tasks, recipe)
     else:
         found = (_gold if name == "control_gold" else _answers)(distilled, tasks, recipe)
     return ControlRows(found.rows, distilled.written, _note(name, found, distilled.written))
@@ -77,7 +77,7 @@ def _unfiltered(distilled: Distilled) -> _Rows:
     return _Rows(rows, ["no more attempts were made"] if len(rows) < distilled.written else [])
 
 
-def _format_only(distilled: Distilled, tasks: TaskSet, recipe: Recipe) -> _Rows:
+def _wrong_answers(distilled: Distilled, tasks: TaskSet, recipe: Recipe) -> _Rows:
     """The filters are asked as they were for the student's rows: they are what makes these of one form."""
     screen = Screen(recipe.filters, test=tasks.held_out)
     traces = wrong_in_form(distilled.outcomes, distilled.written, admits=lambda trace: screen.look(trace) is None)

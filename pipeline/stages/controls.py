@@ -28,7 +28,7 @@ LABELS = {
     "control_unfiltered": "control",
     "control_answers": "answers",
     "control_gold": "gold",
-    "format_only": "form",
+    "control_wrong_answers": "form",
 }
 """What the display calls them: its margin is narrow."""
 

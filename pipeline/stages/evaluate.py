@@ -184,12 +184,12 @@ class Evaluator:
 
     def _retention(self, student: str) -> dict[str, Forgotten]:
         """What was not trained, before and after."""
-        if self.settings.forgotten is None:
+        if self.settings.retention is None:
             return {}
         models = {BEFORE: self.student.model, AFTER: student}
         return measure_forgetting(
             self.context,
-            self.settings.forgotten,
+            self.settings.retention,
             models,
             self.student,
             scorer=self.recipe.scorer,

@@ -55,7 +55,7 @@ class ScorerBase(BaseModel):
 
 
 scorers: Registry[ScorerBase] = Registry(
-    "scorer", tag="kind", where=("stillroom.sampling.scorers", "stillroom.traces.scorers")
+    "scorer", tag="kind", default="answer", where=("stillroom.sampling.scorers", "stillroom.traces.scorers")
 )
 """Every kind of scorer by its name in a recipe. Packages of rooms above are named, not imported, here."""
 

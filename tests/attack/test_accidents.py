@@ -308,10 +308,10 @@ def trained_on(model: Path) -> dict[str, Any]:
     return {
         "student": {"model": str(model), "method": "sft", "epochs": 1, "learning_rate": 1e-3, "lora": {"r": 2}},
         "evaluate": {
-            "baselines": ["student_before", "format_only"],
+            "baselines": ["student_before", "control_wrong_answers"],
             "max_tokens": 4,
             "plots": False,
-            "forgotten": forgotten,
+            "retention": forgotten,
         },
     }
 

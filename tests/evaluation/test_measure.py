@@ -62,14 +62,14 @@ def test_a_comparison_is_that_of_the_statistics(scored: Any) -> None:
     assert found.p == mcnemar_exact(29, 1)
 
 
-WHOS = [BEFORE, AFTER, "control_unfiltered", "control_answers", "control_gold", "format_only", "teacher"]
+WHOS = [BEFORE, AFTER, "control_unfiltered", "control_answers", "control_gold", "control_wrong_answers", "teacher"]
 
 
 def test_the_comparisons_are_those_a_reader_would_make(scored: Any) -> None:
     evaluation = evaluate_answers({who: scored([1], [2]) for who in WHOS})
     assert [(c.a, c.b) for c in evaluation.comparisons] == [
         *((AFTER, who) for who in (BEFORE, *WHOS[2:])),
-        ("format_only", BEFORE),
+        ("control_wrong_answers", BEFORE),
     ]
     assert list(evaluation.whos) == WHOS
 

@@ -66,7 +66,15 @@ def loop_recipe(loop: dict[str, Any] | None = None, **changes: Any) -> LoopRecip
         "student": {"model": "base"},
         "evaluate": {"baselines": []},
     }
-    return LoopRecipe.model_validate(values | changes | {"loop": {"rounds": 3} | (loop or {})})
+    return LoopRecipe.model_validate(values | changes | {"loop": {"rounds": 3} | nested(loop or {})})
+
+
+def nested(loop: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a loop, with `later` and `in_round` for what stands in its `overrides`."""
+    names = {"later": "from_round_2", "in_round": "round"}
+    overrides = {names[key]: value for key, value in loop.items() if key in names}
+    rest = {key: value for key, value in loop.items() if key not in names}
+    return rest | ({"overrides": overrides} if overrides else {})
 
 
 class Held(list[Outcome]):

@@ -103,36 +103,36 @@ def test_unfiltered_is_as_large_as_the_student_and_has_its_system_prompt(tmp_pat
 # -- form without skill --------------------------------------------------------------------------------------------
 
 
-def test_format_only_learns_from_wrong_answers_in_the_right_form(tmp_path: Path) -> None:
+def test_control_wrong_answers_learns_from_wrong_answers_in_the_right_form(tmp_path: Path) -> None:
     outcomes = [
         said(task(1), right(1), wrong(1, 1), (WRONG, "Cut #### 3", "length"), (UNREAD, "no idea")),
         said(task(2), wrong(2), right(2, 1), (WRONG, "#### 5\n#### 7")),
         said(task(3), wrong(3), wrong(3)),
     ]
-    found, distilled = control("format_only", outcomes, tmp_path)
+    found, distilled = control("control_wrong_answers", outcomes, tmp_path)
     assert distilled.written == found.wanted == 2
     assert len(found.rows) == 2
     assert found.note is None
     assert all("once too often" in text for text in texts(found.rows))
 
 
-def test_format_only_passes_the_filters_that_the_student_passed(tmp_path: Path) -> None:
+def test_control_wrong_answers_passes_the_filters_that_the_student_passed(tmp_path: Path) -> None:
     twice = WRONG, "Either one.\n#### 5\nor, no.\nThe answer is 7."
     outcomes = [said(task(n), right(n), right(n, 1), twice, wrong(n, 3), wrong(n, 3)) for n in (1, 2, 3)]
-    found, _ = control("format_only", outcomes, tmp_path)
+    found, _ = control("control_wrong_answers", outcomes, tmp_path)
     assert len(found.rows) == 3  # one a task: the second is a duplicate, and the one with two answers is none
     assert all(row["index"] == 3 for row in found.rows)
     assert found.note == (
-        "format_only is trained on 3 rows, the student on 6: no more wrong attempts ended by themselves and passed "
+        "control_wrong_answers is trained on 3 rows, the student on 6: no more wrong attempts ended by themselves and passed "
         "the filters"
     )
 
 
 def test_where_nothing_is_wrong_format_only_has_no_rows_and_says_so(tmp_path: Path) -> None:
-    found, _ = control("format_only", [said(task(1), right(1), (UNREAD, "hm"))], tmp_path)
+    found, _ = control("control_wrong_answers", [said(task(1), right(1), (UNREAD, "hm"))], tmp_path)
     assert found.rows == []
     assert found.note == (
-        "format_only is not trained, there is no row for it: no wrong attempts ended by themselves and passed the "
+        "control_wrong_answers is not trained, there is no row for it: no wrong attempts ended by themselves and passed the "
         "filters"
     )
 
@@ -246,7 +246,7 @@ def test_who_is_not_trained_is_no_control(name: Baseline, tmp_path: Path) -> Non
         control(name, [said(task(1), right(1))], tmp_path)
 
 
-@pytest.mark.parametrize("name", ["control_unfiltered", "control_answers", "control_gold", "format_only"])
+@pytest.mark.parametrize("name", ["control_unfiltered", "control_answers", "control_gold", "control_wrong_answers"])
 def test_the_same_run_gives_the_same_rows(name: Baseline, tmp_path: Path) -> None:
     outcomes = [said(task(n, solution="So."), wrong(n), right(n, 1), right(n, 2)) for n in range(1, 7)]
     first, distilled = control(name, outcomes, tmp_path)

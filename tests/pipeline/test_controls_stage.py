@@ -15,7 +15,7 @@ from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages import controls as controls_stage
 from stillroom.pipeline.stages.controls import Controls, train_control
 
-ASKED: tuple[Baseline, ...] = ("control_unfiltered", "format_only")
+ASKED: tuple[Baseline, ...] = ("control_unfiltered", "control_wrong_answers")
 
 
 def trained(folder: Path, patch: pytest.MonkeyPatch, error: StillroomError | None) -> Controls:
@@ -40,12 +40,14 @@ def trained(folder: Path, patch: pytest.MonkeyPatch, error: StillroomError | Non
     return found
 
 
-LEFT_OUT = "format_only was trained on 1 of its rows; left out by student.max_length or their end: 2 too_long"
+LEFT_OUT = (
+    "control_wrong_answers was trained on 1 of its rows; left out by student.max_length or their end: 2 too_long"
+)
 
 
 def test_rows_that_the_training_left_out_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = trained(tmp_path, monkeypatch, None)
-    assert found.models == {"control_unfiltered": "model of control", "format_only": "model of form"}
+    assert found.models == {"control_unfiltered": "model of control", "control_wrong_answers": "model of form"}
     assert found.notes == [LEFT_OUT]
 
 
@@ -53,7 +55,7 @@ def test_a_control_that_cannot_be_trained_takes_nothing_from_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = trained(tmp_path, monkeypatch, TrainingError("no row is left"))
-    assert found.models == {"format_only": "model of form"}
+    assert found.models == {"control_wrong_answers": "model of form"}
     assert found.notes == ["control_unfiltered came to no student, and is not there: no row is left", LEFT_OUT]
 
 

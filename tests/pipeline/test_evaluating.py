@@ -32,7 +32,7 @@ from stillroom.students.methods.sft import Sft
 from tests.conftest import sum_answer, write_sums
 from tests.pipeline.runs import run
 
-CONTROLS = ["control_unfiltered", "control_answers", "control_gold", "format_only"]
+CONTROLS = ["control_unfiltered", "control_answers", "control_gold", "control_wrong_answers"]
 EVERYBODY = ["student_before", "teacher", *CONTROLS]
 BEFORE, AFTER = "student_before", "student_after"
 QUIET = Display(quiet=True)
@@ -118,7 +118,7 @@ def asked_of(done: Done, model: str) -> int:
 
 def test_every_control_is_trained_measured_and_compared(tmp_path: Path, done: Done) -> None:
     found = start(write(tmp_path), tmp_path / "run")
-    folders = ["student", "controls/unfiltered", "controls/answers", "controls/gold", "controls/format_only"]
+    folders = ["student", "controls/unfiltered", "controls/answers", "controls/gold", "controls/wrong_answers"]
     assert done.trained == folders
     assert found.whos == (BEFORE, AFTER, *CONTROLS, "teacher")
     for who in found.whos:
@@ -128,7 +128,7 @@ def test_every_control_is_trained_measured_and_compared(tmp_path: Path, done: Do
             assert row.n == 8
     pairs = [(c.a, c.b) for c in found.comparisons]
     assert sorted(pairs) == sorted(
-        [*((AFTER, other) for other in (BEFORE, *CONTROLS, "teacher")), ("format_only", BEFORE)]
+        [*((AFTER, other) for other in (BEFORE, *CONTROLS, "teacher")), ("control_wrong_answers", BEFORE)]
     )
     assert {row.metric for row in found.results if (row.model_extra or {}).get("against") == "teacher"} == {
         "tokens_ratio",
@@ -164,13 +164,13 @@ def test_a_control_with_fewer_rows_is_trained_and_a_note_says_so(tmp_path: Path,
 
 
 def test_a_control_without_rows_is_not_trained_and_a_note_says_so(tmp_path: Path, done: Done) -> None:
-    recipe = write(tmp_path, baselines=["format_only"])
+    recipe = write(tmp_path, baselines=["control_wrong_answers"])
     lines = (tmp_path / "recording.jsonl").read_text().splitlines()
     (tmp_path / "recording.jsonl").write_text("\n".join(line for line in lines if json.loads(line)["right"]) + "\n")
     found = start(recipe, tmp_path / "run")
     assert done.trained == ["student"]
     assert found.whos == (AFTER,)
-    assert any(note.startswith("format_only is not trained") for note in found.notes)
+    assert any(note.startswith("control_wrong_answers is not trained") for note in found.notes)
 
 
 def test_controls_come_after_the_rows_of_earlier_runs(tmp_path: Path, done: Done) -> None:
@@ -194,7 +194,7 @@ def test_several_answers_give_pass_and_majority_at_k(tmp_path: Path, done: Done)
         assert one.value <= four.value
         assert (four.model_extra or {})["draws"] == 4
         assert found.find(who, "majority_at_4") is not None
-    assert found.find("format_only", "pass_at_1") is None
+    assert found.find("control_wrong_answers", "pass_at_1") is None
     assert asked_of(done, "student/merged") == 8 + 8 * 4
 
 
@@ -234,17 +234,20 @@ def test_eval_measures_further_and_asks_for_nothing_again(tmp_path: Path, done: 
     start(write(tmp_path, baselines=[BEFORE, "teacher"]), tmp_path / "run")
     rows = (tmp_path / "run" / "sft" / "train.parquet").read_bytes()
     done.clear()
-    found = evaluate(tmp_path / "run", set=["evaluate.baselines=[student_before, format_only]"], display=QUIET)
-    assert done.trained == ["controls/format_only"]
-    assert {model for model, _, _ in done.asked} == {str(tmp_path / "run" / "controls" / "format_only" / "merged")}
-    assert found.whos == (BEFORE, AFTER, "format_only")
+    found = evaluate(
+        tmp_path / "run", set=["evaluate.baselines=[student_before, control_wrong_answers]"], display=QUIET
+    )
+    assert done.trained == ["controls/wrong_answers"]
+    assert {model for model, _, _ in done.asked} == {str(tmp_path / "run" / "controls" / "wrong_answers" / "merged")}
+    assert found.whos == (BEFORE, AFTER, "control_wrong_answers")
     assert read_eval(tmp_path / "run" / "eval.json") == found
     assert (tmp_path / "run" / "sft" / "train.parquet").read_bytes() == rows
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert facts["evaluated"]["evaluate"]["baselines"] == [BEFORE, "format_only"]
+    assert facts["evaluated"]["evaluate"]["baselines"] == [BEFORE, "control_wrong_answers"]
     done.clear()
     assert (
-        evaluate(tmp_path / "run", set=["evaluate.baselines=[student_before, format_only]"], display=QUIET) == found
+        evaluate(tmp_path / "run", set=["evaluate.baselines=[student_before, control_wrong_answers]"], display=QUIET)
+        == found
     )
     assert done == Done([], [])
 
@@ -268,7 +271,7 @@ def test_eval_asks_the_teacher_where_it_is_a_baseline(tmp_path: Path, done: Done
 def test_a_run_goes_on_after_an_evaluation_as_if_there_had_been_none(tmp_path: Path, done: Done) -> None:
     recipe = write(tmp_path)
     first = start(recipe, tmp_path / "run")
-    evaluate(tmp_path / "run", set=["evaluate.baselines=[format_only]"], display=QUIET)
+    evaluate(tmp_path / "run", set=["evaluate.baselines=[control_wrong_answers]"], display=QUIET)
     done.clear()
     assert start(recipe, tmp_path / "run") == first
     assert done == Done([], [])
@@ -402,7 +405,7 @@ def test_a_real_student_is_measured_in_every_way(small_student: Path, tmp_path: 
     (tmp_path / "texts.jsonl").write_text('{"text": "The cat sat on the mat."}\n{"text": "It rained all day."}\n')
     recipe = write(
         tmp_path,
-        baselines=[BEFORE, "teacher", "format_only"],
+        baselines=[BEFORE, "teacher", "control_wrong_answers"],
         max_tokens=24,
         samples={"draws": 2, "ks": [1, 2]},
         forgotten={"tasks": {"sums": SUMS}, "texts": {"path": "texts.jsonl"}, "max_tokens": 8},
@@ -415,7 +418,7 @@ def test_a_real_student_is_measured_in_every_way(small_student: Path, tmp_path: 
     for who in (BEFORE, AFTER):
         for metric in ("accuracy", "pass_at_2", "sums_accuracy", "perplexity"):
             assert found.find(who, metric) is not None, (who, metric)
-    assert found.find("format_only") is not None
+    assert found.find("control_wrong_answers") is not None
     assert found.find(AFTER, "perplexity_ratio") is not None
     again = evaluate(tmp_path / "run", display=QUIET)
     assert again == found

@@ -87,7 +87,7 @@ def to_the_end(recipe: Path, out: Path, *more: str) -> subprocess.CompletedProce
 
 
 def loop(**changes: Any) -> dict[str, Any]:
-    return {"start": "go_on", "traces": "replace", "tasks": "same", "one_round": False} | changes
+    return {"start": "continue", "traces": "replace", "tasks": "same", "control_one_round": False} | changes
 
 
 # -- refused ---------------------------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ def test_a_teacher_of_a_later_round_that_is_not_there_is_found_before_the_first(
     small_student: Path, tmp_path: Path
 ) -> None:
     change = {"teacher": {"kind": "recorded", "path": "nowhere.jsonl"}}
-    recipe = write_recipe(tmp_path, small_student, loop=loop(rounds=2, in_round={"2": change}))
+    recipe = write_recipe(tmp_path, small_student, loop=loop(rounds=2, overrides={"round": {"2": change}}))
     with pytest.raises(MissingFile, match=r"nowhere\.jsonl"):
         run(recipe, out=tmp_path / "run", display=Display(quiet=True))
     assert not (tmp_path / "run" / "rounds").exists()
@@ -145,7 +145,7 @@ def poisoned(clean: Path, model: Path, folder: Path, say: Callable[[int], str]) 
     shutil.copy(clean / "run" / "run.json", folder / "run")
     shutil.copy(clean / "run" / "recipe.yaml", folder / "run")
     teacher = {"kind": "recorded", "path": f"{say.__name__}.jsonl"}
-    two = loop(rounds=2, in_round={"2": {"teacher": teacher}})
+    two = loop(rounds=2, overrides={"round": {"2": {"teacher": teacher}}})
     recipe = write_recipe(folder, model, loop=two, evaluate={"baselines": [], "max_tokens": ANSWER})
     done = to_the_end(recipe, folder / "run")
     with pytest.MonkeyPatch.context() as patch:
@@ -327,7 +327,7 @@ def served(small_student: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
             filters=["finished", "dedup"],
             evaluate={"baselines": [], "max_tokens": ANSWER, "plots": False, "concurrency": 1},
             student={"model": str(small_student), **STUDENT},
-            loop={"rounds": 2, "in_round": {"2": {"teacher": {"model": "m2"}}}},
+            loop={"rounds": 2, "overrides": {"round": {"2": {"teacher": {"model": "m2"}}}}},
         )
         found = Served(recipe, server)
         server.script = found.reply
@@ -423,7 +423,7 @@ def test_a_loop_runs_to_its_end_with_its_control_beside_it(straight: Path, serve
         "student_before",
         "round_1",
         "round_2",
-        "one_round",
+        "control_one_round",
     ]
     rounds = json.loads((straight / "rounds.json").read_text())
     assert [(each["round"], each["kept"], each["why"]) for each in rounds] == [(1, True, None), (2, True, None)]

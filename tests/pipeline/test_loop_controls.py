@@ -103,14 +103,14 @@ def test_a_control_that_cannot_be_trained_takes_nothing_from_the_rounds(
         return workshop.train(context, student, rows, out, label, lint)
 
     monkeypatch.setattr(loop_controls, "train", fails)
-    asked = ["control_unfiltered", "format_only"]
+    asked = ["control_unfiltered", "control_wrong_answers"]
     if told:
-        found = controls(tmp_path, KEPT, None, one_round=False, baselines=asked).controls
-        assert list(found.answers) == ["format_only"]
+        found = controls(tmp_path, KEPT, None, control_one_round=False, baselines=asked).controls
+        assert list(found.answers) == ["control_wrong_answers"]
         assert found.notes == ["control_unfiltered came to no student, and is not there: no row is left"]
         return
     with pytest.raises(type(error)):
-        controls(tmp_path, KEPT, None, one_round=False, baselines=asked)
+        controls(tmp_path, KEPT, None, control_one_round=False, baselines=asked)
 
 
 def test_rows_that_the_training_left_out_are_told(
@@ -123,7 +123,7 @@ def test_rows_that_the_training_left_out_are_told(
         return workshop.train(context, student, rows, out, label, lint)
 
     monkeypatch.setattr(loop_controls, "train", train)
-    found = controls(tmp_path, KEPT, None, one_round=False, baselines=["control_unfiltered"]).controls
+    found = controls(tmp_path, KEPT, None, control_one_round=False, baselines=["control_unfiltered"]).controls
     assert found.notes == [
         "control_unfiltered was trained on 10 of its rows; left out by student.max_length or their end: 2 too_long"
     ]
@@ -136,8 +136,8 @@ def test_rows_that_the_training_left_out_are_told(
 def test_with_go_on_controls_have_less_training_and_that_is_told(
     tmp_path: Path, workshop: Workshop, traces: str, said: str
 ) -> None:
-    asked = {"one_round": False, "baselines": ["control_unfiltered"]}
-    (note,) = controls(tmp_path, KEPT, None, start="go_on", traces=traces, **asked).controls.notes
+    asked = {"control_one_round": False, "baselines": ["control_unfiltered"]}
+    (note,) = controls(tmp_path, KEPT, None, start="continue", traces=traces, **asked).controls.notes
     assert said in note
 
 
@@ -145,11 +145,11 @@ def test_with_go_on_controls_have_less_training_and_that_is_told(
 
 
 @pytest.mark.parametrize(("traces", "rows", "rounds"), [("accumulate", 12, "123"), ("replace", 4, "3")])
-@pytest.mark.parametrize("who", ["control_unfiltered", "format_only"])
+@pytest.mark.parametrize("who", ["control_unfiltered", "control_wrong_answers"])
 def test_a_control_learns_from_the_rounds_that_the_last_student_learned_from(
     tmp_path: Path, workshop: Workshop, traces: str, rows: int, rounds: str, who: str
 ) -> None:
-    found = controls(tmp_path, KEPT, None, traces=traces, one_round=False, baselines=[who])
+    found = controls(tmp_path, KEPT, None, traces=traces, control_one_round=False, baselines=[who])
     [learned] = workshop.rows.values()
     assert len(learned) == rows == len(found.training)
     assert {row["task_id"] for row in learned} == {row["task_id"] for row in found.training}
@@ -162,7 +162,7 @@ def test_a_control_learns_from_the_rounds_that_the_last_student_learned_from(
 
 def test_a_round_that_was_rolled_back_gives_no_control_a_row(tmp_path: Path, workshop: Workshop) -> None:
     script = [Scripted(before=0.5), Scripted(), Scripted(right=0.0)]
-    found = controls(tmp_path, script, None, one_round=False, baselines=["control_unfiltered"])
+    found = controls(tmp_path, script, None, control_one_round=False, baselines=["control_unfiltered"])
     assert [each.kept for each in found.rounds] == [True, True, False]
     assert {text[9] for _, text in said(workshop.rows["control"])} == {"1", "2"}
     assert len(workshop.rows["control"]) == len(found.training) == 8
@@ -172,8 +172,8 @@ def test_no_row_counts_twice_where_rounds_say_the_same(tmp_path: Path, workshop:
     """The same tasks, and the same right answers in each round: the student has four rows in all, and so has the
     control, although its attempts differ from round to round."""
     script = [Scripted(before=0.5, says=" #### 7", first=0.0)] + [Scripted(says=" #### 7", first=0.0)] * 2
-    loop = {"tasks": "same", "guard": {"diversity": None}, "one_round": False}
-    found = controls(tmp_path, script, None, baselines=["format_only"], **loop)
+    loop = {"tasks": "same", "guard": {"diversity": None}, "control_one_round": False}
+    found = controls(tmp_path, script, None, baselines=["control_wrong_answers"], **loop)
     assert len(found.rounds) == 3
     learned = said(workshop.rows["form"])
     assert len(found.training) == len(learned) == len(set(learned)) == 4
@@ -181,7 +181,7 @@ def test_no_row_counts_twice_where_rounds_say_the_same(tmp_path: Path, workshop:
 
 def test_controls_come_in_one_order_and_gold_is_what_the_tasks_carry(tmp_path: Path, workshop: Workshop) -> None:
     asked = ["control_gold", "control_unfiltered"]
-    found = controls(tmp_path, KEPT, None, one_round=False, baselines=asked, traces="replace")
+    found = controls(tmp_path, KEPT, None, control_one_round=False, baselines=asked, traces="replace")
     assert list(found.controls.answers) == ["control_unfiltered", "control_gold"]
     sums = [(int(prompt.split()[2]) + 5, text) for prompt, text in said(workshop.rows["gold"])]
     assert [text for _, text in sums] == [str(right) for right, _ in sums]
@@ -201,10 +201,10 @@ def test_notes_of_each_round_reach_the_reader(tmp_path: Path, workshop: Workshop
     real = control_rows
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop_controls, "control_rows", few)
-        found = controls(tmp_path, KEPT, None, one_round=False, baselines=["format_only"])
+        found = controls(tmp_path, KEPT, None, control_one_round=False, baselines=["control_wrong_answers"])
     assert found.controls.notes == [
         "round 2: too few of them",
-        "format_only is trained on 9 rows, the last student on 12: there are no more",
+        "control_wrong_answers is trained on 9 rows, the last student on 12: there are no more",
     ]
 
 
@@ -215,22 +215,22 @@ def test_no_rows_no_control(tmp_path: Path, workshop: Workshop) -> None:
             loop_controls,
             "control_rows",
             lambda *args: real(*args)._replace(
-                rows=[], note="format_only is not trained, there is no row for it: none"
+                rows=[], note="control_wrong_answers is not trained, there is no row for it: none"
             ),
         )
-        found = controls(tmp_path, KEPT[:1], None, rounds=1, baselines=["format_only"])
+        found = controls(tmp_path, KEPT[:1], None, rounds=1, baselines=["control_wrong_answers"])
     assert found.controls.answers == {}
     assert workshop.rows == {}
-    assert found.controls.notes[-1] == "format_only has no rows to be trained on, and is not there"
+    assert found.controls.notes[-1] == "control_wrong_answers has no rows to be trained on, and is not there"
 
 
 def test_what_a_control_was_trained_on_is_noted_where_it_lies(tmp_path: Path, workshop: Workshop) -> None:
     """In the loop's folder: the last round is another one when the loop is made longer or shorter, and its notes would
     pass another training off as this one."""
-    controls(tmp_path, KEPT, None, one_round=False, baselines=["control_unfiltered", "format_only"])
+    controls(tmp_path, KEPT, None, control_one_round=False, baselines=["control_unfiltered", "control_wrong_answers"])
     assert workshop.places == {
         "control": tmp_path / "run" / "controls" / "unfiltered",
-        "form": tmp_path / "run" / "controls" / "format_only",
+        "form": tmp_path / "run" / "controls" / "wrong_answers",
     }
     assert set(workshop.marked_in.values()) == {tmp_path / "run"}
     assert len(workshop.tested["form"]) == 20
@@ -260,8 +260,10 @@ def test_one_round_takes_exactly_the_tasks_of_the_later_kept_rounds_and_the_rows
     assert asked.recipe.evaluate.baselines == ()
     assert asked.recipe.evaluate.seeds == 1
     assert (asked.recipe.tasks.skip, asked.recipe.tasks.limit) == (4, 8)
-    assert found.controls.notes == ["one_round is trained on 12 rows; beyond round 1 its teacher drew 16 times"]
-    assert len(found.controls.answers["one_round"]) == 20
+    assert found.controls.notes == [
+        "control_one_round is trained on 12 rows; beyond round 1 its teacher drew 16 times"
+    ]
+    assert len(found.controls.answers["control_one_round"]) == 20
 
 
 def test_one_round_takes_the_tasks_of_harder_levels_too(tmp_path: Path, workshop: Workshop) -> None:
@@ -276,7 +278,7 @@ def test_one_round_takes_the_tasks_of_harder_levels_too(tmp_path: Path, workshop
 @pytest.mark.parametrize(
     ("script", "loop"),
     [
-        (KEPT, {"one_round": False}),
+        (KEPT, {"control_one_round": False}),
         (KEPT[:1], {"rounds": 1}),
         ([KEPT[0], Scripted(right=0.0)], {}),  # the second is rolled back: one round is all there is
     ],
@@ -292,7 +294,9 @@ def test_one_round_is_not_asked_for_where_there_is_no_second(
 def test_one_round_on_the_same_tasks_would_be_round_1_again(tmp_path: Path, workshop: Workshop) -> None:
     found = controls(tmp_path, KEPT, None, tasks="same")
     assert found.chain.asked == []
-    assert found.controls.notes == ["one_round is not trained: the later rounds had no tasks that round 1 had not"]
+    assert found.controls.notes == [
+        "control_one_round is not trained: the later rounds had no tasks that round 1 had not"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -309,7 +313,9 @@ def test_one_round_that_comes_to_nothing_takes_nothing_from_the_rounds(
 ) -> None:
     if told:
         found = controls(tmp_path, KEPT, error)
-        assert found.controls == LoopControls({}, [f"one_round came to no student, and is not there: {error}"])
+        assert found.controls == LoopControls(
+            {}, [f"control_one_round came to no student, and is not there: {error}"]
+        )
         return
     with pytest.raises(type(error)):
         controls(tmp_path, KEPT, error)

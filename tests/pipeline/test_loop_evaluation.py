@@ -58,26 +58,26 @@ def pairs(evaluation: Evaluation) -> list[tuple[str, str]]:
         ([Scripted(before=0.2)] * 3, {}, {}, [("round_3", "round_1"), ("round_3", "student_before")]),
         (
             [Scripted(before=0.2, teacher=0.9), Scripted(), Scripted()],
-            {"control_unfiltered": 0.4, "one_round": 0.5, "format_only": 0.3},
+            {"control_unfiltered": 0.4, "control_one_round": 0.5, "control_wrong_answers": 0.3},
             {},
             [
                 ("round_3", "round_1"),
                 ("round_3", "student_before"),
-                ("round_3", "one_round"),
+                ("round_3", "control_one_round"),
                 ("round_3", "control_unfiltered"),
-                ("round_3", "format_only"),
+                ("round_3", "control_wrong_answers"),
                 ("round_3", "teacher"),
-                ("format_only", "student_before"),
+                ("control_wrong_answers", "student_before"),
             ],
         ),
         (
             [Scripted(before=0.2), Scripted(), Scripted(right=0.0)],
-            {"one_round": 0.5},
+            {"control_one_round": 0.5},
             {},
             [
                 ("round_2", "round_1"),
                 ("round_2", "student_before"),
-                ("round_2", "one_round"),
+                ("round_2", "control_one_round"),
                 ("round_3", "round_2"),
             ],
         ),
@@ -104,7 +104,7 @@ def test_every_p_is_corrected_for_all_that_a_reader_sees(tmp_path: Path) -> None
         Scripted(right=0.6, forgotten=forgot(18)),
         Scripted(right=0.8, forgotten=forgot(17)),
     ]
-    _, found = evaluated(tmp_path, script, {"one_round": 0.5, "format_only": 0.3})
+    _, found = evaluated(tmp_path, script, {"control_one_round": 0.5, "control_wrong_answers": 0.3})
     assert [c.metric for c in found.comparisons if c.metric] == ["letters_accuracy"]
     corrected = [c.p_holm for c in found.comparisons]
     assert corrected == pytest.approx(holm([c.p for c in found.comparisons]))
@@ -115,7 +115,7 @@ def test_every_p_is_corrected_for_all_that_a_reader_sees(tmp_path: Path) -> None
 
 def test_everybody_is_measured_on_the_same_held_out_tasks(tmp_path: Path) -> None:
     script = [Scripted(before=0.25, teacher=0.9, right=0.4), Scripted(right=0.5), Scripted(right=0.6)]
-    _, found = evaluated(tmp_path, script, {"one_round": 0.45})
+    _, found = evaluated(tmp_path, script, {"control_one_round": 0.45})
     accuracy = {who: found.find(who) for who in found.whos}
     assert {who: (row.value, row.n) for who, row in accuracy.items() if row is not None} == {
         "student_before": (0.25, 20),
@@ -123,7 +123,7 @@ def test_everybody_is_measured_on_the_same_held_out_tasks(tmp_path: Path) -> Non
         "round_2": (0.5, 20),
         "round_3": (0.6, 20),
         "teacher": (0.9, 20),
-        "one_round": (0.45, 20),
+        "control_one_round": (0.45, 20),
     }
 
 
@@ -152,7 +152,7 @@ def test_what_was_forgotten_is_the_last_kept_rounds_against_the_base(tmp_path: P
 def test_what_was_not_measured_and_the_notes_of_the_controls_are_told(tmp_path: Path) -> None:
     _, found = evaluated(tmp_path, [Scripted(before=0.2)], rounds=1)
     assert "of a control" in found.notes
-    assert "what was forgotten was not measured: evaluate.forgotten names what to measure" in found.notes
+    assert "what was forgotten was not measured: evaluate.retention names what to measure" in found.notes
 
 
 def test_only_the_first_teacher_has_its_price(tmp_path: Path) -> None:

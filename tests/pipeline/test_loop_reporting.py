@@ -117,22 +117,22 @@ def test_without_matplotlib_there_is_a_page_and_a_note(
         ({"rounds": 5}, {}, "rounds", "5 at most"),
         ({}, {"teacher": OTHER}, "teacher", "round 1: other; then the last student"),
         ({"teacher": "best"}, {"teacher": OTHER}, "teacher", "round 1: other; then the best student"),
-        ({}, {}, "asked", "from round 2 on as it is trained"),
-        ({"asked": "as_teacher"}, {}, "asked", "from round 2 on with the first teacher's prompt and examples"),
+        ({}, {}, "prompt", "from round 2 on as it is trained"),
+        ({"prompt": "teacher"}, {}, "prompt", "from round 2 on with the first teacher's prompt and examples"),
         ({}, {}, "start", "every student starts from base"),
-        ({"start": "go_on"}, {}, "start", "every student starts from the student of the round before"),
+        ({"start": "continue"}, {}, "start", "every student starts from the student of the round before"),
         ({}, {}, "traces", "of all rounds so far"),
         ({"traces": "replace"}, {}, "traces", "of its own round alone"),
         ({}, {}, "tasks", "the next 4 in each round (jsonl)"),
         ({"tasks": "same"}, {}, "tasks", "the same 4 in each round (jsonl)"),
         ({"tasks": "same"}, {"tasks": {**TASKS, "limit": None}}, "tasks", "the same in each round (jsonl)"),
         (
-            {"levels": [{}, {}], "easy_at": 0.7},
+            {"levels": [{}, {}], "advance_at": 0.7},
             {},
             "levels",
             "2, the next one where 70% were right at the first attempt",
         ),
-        ({"later": {"keep": {"max_attempts": 2}}}, {}, "later", "from round 2 on: {'keep': {'max_attempts': 2}}"),
+        ({"later": {"keep": {"max_attempts": 2}}}, {}, "overrides", "from round 2 on: {'keep': {'max_attempts': 2}}"),
         ({"in_round": {"3": {"student": {"epochs": 1}}}}, {}, "round 3", "{'student': {'epochs': 1}}"),
     ],
 )
@@ -142,5 +142,5 @@ def test_each_setting_is_said_in_words(loop: dict[str, Any], changes: dict[str, 
 
 def test_what_was_not_set_is_not_said() -> None:
     assert [name for name, _ in settings_in_words(loop_recipe())] == [
-        "rounds", "teacher", "asked", "start", "traces", "tasks",
+        "rounds", "teacher", "prompt", "start", "traces", "tasks",
     ]  # fmt: skip

@@ -44,6 +44,7 @@ from tests.pipeline.loop_fakes import (
     done,
     loaded_in,
     loop_recipe,
+    nested,
     run_rounds,
     write_tasks,
 )
@@ -81,7 +82,7 @@ def test_the_last_or_the_best_student_samples(
 
 
 @pytest.mark.parametrize("teacher", ["last", "best"])
-@pytest.mark.parametrize(("start", "from_round"), [("born_again", None), ("go_on", 2)])
+@pytest.mark.parametrize(("start", "from_round"), [("from_base", None), ("continue", 2)])
 def test_a_student_starts_anew_or_from_the_last_whoever_samples(
     tmp_path: Path, teacher: str, start: str, from_round: int | None
 ) -> None:
@@ -90,7 +91,7 @@ def test_a_student_starts_anew_or_from_the_last_whoever_samples(
 
 
 def test_the_first_round_takes_nothing(tmp_path: Path) -> None:
-    loop = {"start": "go_on", "teacher": "best", "levels": [{}, {}]}
+    loop = {"start": "continue", "teacher": "best", "levels": [{}, {}]}
     assert plan(tmp_path, 1, [], loop) == RoundPlan(1)
 
 
@@ -297,7 +298,7 @@ def write_loop(folder: Path, loop: dict[str, Any], **changes: Any) -> Path:
     """A loop over recorded sums."""
     path = write_sums(folder, student={"model": "base"}, evaluate={"baselines": []}, **changes)
     tasks = {"source": "jsonl", "path": "tasks.jsonl", "limit": 4, "test": 4}
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"tasks": tasks, "loop": {"rounds": 3} | loop}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"tasks": tasks, "loop": {"rounds": 3} | nested(loop)}))
     return path
 
 
@@ -323,7 +324,7 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ("loop", "error", "said"),
     [
         ({"rounds": 4}, TaskError, "4 rounds of 4 fresh tasks take 16, and there are 12"),
-        ({"later": {"keepz": 1}}, RecipeError, r"round 2 .*keepz \(from loop.later\): unknown key"),
+        ({"later": {"keepz": 1}}, RecipeError, r"round 2 .*keepz \(from loop.overrides.from_round_2\): unknown key"),
         (
             {"in_round": {"3": {"keep": {"per_task": 0}}}},
             RecipeError,

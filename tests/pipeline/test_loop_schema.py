@@ -13,7 +13,7 @@ from stillroom.errors import RecipeError
 from stillroom.evaluation.guard import GuardSettings
 from stillroom.pipeline.config.load import dump, load_any, load_recipe, shipped
 from stillroom.pipeline.config.loop import LONGEST_NAME, LoopRecipe
-from tests.pipeline.loop_fakes import TASKS, TEACHER, loop_recipe
+from tests.pipeline.loop_fakes import TASKS, TEACHER, loop_recipe, nested
 
 RECIPE: dict[str, Any] = {
     "name": "sums",
@@ -27,18 +27,18 @@ RECIPE: dict[str, Any] = {
 
 def test_the_defaults_are_the_careful_ones() -> None:
     loop = loop_recipe().loop
-    assert (loop.teacher, loop.asked, loop.start, loop.traces, loop.tasks) == (
-        "last", "as_student", "born_again", "accumulate", "fresh"
+    assert (loop.teacher, loop.prompt, loop.start, loop.traces, loop.tasks) == (
+        "last", "student", "from_base", "accumulate", "fresh"
     )  # fmt: skip
     assert loop.guard == GuardSettings()
-    assert loop.one_round
+    assert loop.control_one_round
     assert loop_recipe({"guard": None}).loop.guard is None
 
 
 def test_a_loop_is_told_from_a_recipe_by_its_key_and_reads_back_as_it_was(tmp_path: Path) -> None:
     changes = {"in_round": {"2": {"student": {"epochs": 2}}}, "levels": [{"limit": 3}], "guard": {"accuracy": 0.1}}
     recipe = loop_recipe(changes)
-    (tmp_path / "recipe.yaml").write_text(json.dumps(RECIPE | {"loop": {"rounds": 3} | changes}))
+    (tmp_path / "recipe.yaml").write_text(json.dumps(RECIPE | {"loop": {"rounds": 3} | nested(changes)}))
     read = load_any(tmp_path / "recipe.yaml").recipe
     assert isinstance(read, LoopRecipe)
     assert read.loop == recipe.loop
@@ -54,14 +54,14 @@ def test_a_loop_is_told_from_a_recipe_by_its_key_and_reads_back_as_it_was(tmp_pa
         ({"loop": {"rounds": 101}}, r"loop.rounds: .* less than or equal to 100, found 101"),
         ({"loop": {"teacher": "lst"}}, r"loop.teacher: .*'last' or 'best', found 'lst'"),
         ({"loop": {"guard": {"acuracy": 0}}}, r"loop.guard.acuracy: unknown key; did you mean 'accuracy'\?"),
-        ({"loop": {"easy_at": 1.5}}, r"loop.easy_at"),
-        ({"loop": {"in_round": {"7": {}}}}, r"in_round.7: there are 3 rounds: raise rounds, or leave it out"),
-        ({"loop": {"in_round": {"two": {}}}}, r"loop.in_round.two"),
-        ({"loop": {"in_round": {"0": {}}}}, r"loop.in_round.0"),
+        ({"loop": {"advance_at": 1.5}}, r"loop.advance_at"),
+        ({"loop": {"in_round": {"7": {}}}}, r"overrides.round.7: there are 3 rounds: raise rounds, or leave it out"),
+        ({"loop": {"in_round": {"two": {}}}}, r"loop.overrides.round.two"),
+        ({"loop": {"in_round": {"0": {}}}}, r"loop.overrides.round.0"),
         ({"loop": {"levels": ["hard"]}}, r"loop.levels.1: expected keys with values, found 'hard'"),
         ({"loop": None}, r"loop: expected keys with values, found None"),
         ({"loop": [3]}, r"loop: expected keys with values, found \[3\]"),
-        ({"loop": {"later": None}}, r"loop.later: expected keys with values"),
+        ({"loop": {"later": None}}, r"loop.overrides.from_round_2: expected keys with values"),
         ({"evaluate": None}, r"a loop .* there is no evaluate: add one"),
         ({"student": None, "evaluate": None}, r"a loop .* there is no student: add one"),
         ({"tasks": {**TASKS, "skip": 1}}, r"tasks.skip is set by the loop"),
@@ -74,7 +74,7 @@ def test_a_loop_is_told_from_a_recipe_by_its_key_and_reads_back_as_it_was(tmp_pa
 def test_a_mistake_is_told_with_its_key(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     loop = changes.get("loop", {})
     values = RECIPE | changes
-    values["loop"] = {"rounds": 3} | loop if isinstance(loop, dict) else loop
+    values["loop"] = {"rounds": 3} | nested(loop) if isinstance(loop, dict) else loop
     path = tmp_path / "recipe.yaml"
     path.write_text(json.dumps(values))
     with pytest.raises(RecipeError, match=said) as caught:
@@ -100,17 +100,17 @@ def test_a_mistake_is_told_with_its_key(tmp_path: Path, changes: dict[str, Any],
         ({"evaluate": {"max_tokens": 9}}, "evaluate.max_tokens: rounds whose students"),
         ({"evaluate": {"stop": ["x"]}}, "evaluate.stop: rounds whose students"),
         (
-            {"evaluate": {"forgotten": {"texts": "everyday"}}},
-            "evaluate.forgotten: rounds that are measured otherwise",
+            {"evaluate": {"retention": {"texts": "everyday"}}},
+            "evaluate.retention: rounds that are measured otherwise",
         ),
         ({"student": {"system": "Be brief."}}, "student.system: rounds whose students are asked otherwise"),
     ],
 )
-@pytest.mark.parametrize("where", ["later", "in_round.2"])
+@pytest.mark.parametrize("where", ["overrides.from_round_2", "overrides.round.2"])
 def test_what_would_make_rounds_that_cannot_be_compared_is_refused(
     where: str, changes: dict[str, Any], why: str
 ) -> None:
-    loop = {"later": changes} if where == "later" else {"in_round": {"2": changes}}
+    loop = {"later": changes} if where == "overrides.from_round_2" else {"in_round": {"2": changes}}
     with pytest.raises(ValidationError) as caught:
         loop_recipe(loop)
     assert f"{where}.{why}" in str(caught.value)
@@ -119,7 +119,9 @@ def test_what_would_make_rounds_that_cannot_be_compared_is_refused(
 def test_what_later_rounds_are_held_against_is_not_dropped_in_silence() -> None:
     with pytest.raises(ValidationError, match=r"later.evaluate.baselines: the loop holds its last student against"):
         loop_recipe({"later": {"evaluate": {"baselines": ["teacher"]}}})
-    assert loop_recipe({"later": {"evaluate": {"forgotten": None}}}).loop.later["evaluate"] == {"forgotten": None}
+    assert loop_recipe({"later": {"evaluate": {"retention": None}}}).loop.overrides.from_round_2["evaluate"] == {
+        "retention": None
+    }
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,7 @@ def test_what_later_rounds_are_held_against_is_not_dropped_in_silence() -> None:
 def test_from_round_2_on_nobody_but_a_student_can_sample(change: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=rf"later.teacher.{next(iter(change))}: from round 2 on a student"):
         loop_recipe({"later": {"teacher": change}})
-    assert loop_recipe({"in_round": {"2": {"teacher": change}}}).loop.in_round[2]["teacher"] == change
+    assert loop_recipe({"in_round": {"2": {"teacher": change}}}).loop.overrides.round[2]["teacher"] == change
 
 
 @pytest.mark.parametrize("key", ["skip", "seed"])

@@ -36,7 +36,7 @@ SUMS = {
 EVALUATE = {
     "judge": {"kind": "readability"},
     "max_tokens": 24,
-    "forgotten": {"tasks": SUMS, "max_tokens": 12},
+    "retention": {"tasks": SUMS, "max_tokens": 12},
 }
 
 

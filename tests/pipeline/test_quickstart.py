@@ -29,7 +29,7 @@ SMALL = {
     "student.epochs": "1",
     "student.batch_size": "4",
     "evaluate.max_tokens": "32",
-    "evaluate.forgotten.tasks.products.test": "4",
+    "evaluate.retention.tasks.products.test": "4",
 }
 NO_STUDENT = {**SMALL, "student": "null", "evaluate": "null"}
 Attempts = dict[int, tuple[str, int, float]]
@@ -119,12 +119,23 @@ def test_the_whole_run_and_the_whole_run_again(tmp_path: Path) -> None:
     first = json.loads(run(out, SMALL, "--json"))
     evaluation = json.loads((out / "eval.json").read_text())
     accuracy = {r["who"]: r for r in evaluation["results"] if r["metric"] == "accuracy"}
-    assert set(accuracy) == {"student_before", "student_after", "teacher", "control_unfiltered", "format_only"}
+    assert set(accuracy) == {
+        "student_before",
+        "student_after",
+        "teacher",
+        "control_unfiltered",
+        "control_wrong_answers",
+    }
     assert all(r["n"] == 6 and r["low"] <= r["value"] <= r["high"] for r in accuracy.values())
     assert {"a", "b", "test", "difference", "low", "high", "p"} <= evaluation["comparisons"][0].keys()
     forgotten = {r["metric"] for r in evaluation["results"] if r["who"] == "student_after"}
     assert {"products_accuracy", "perplexity"} <= forgotten
-    for folder in ("student/adapter", "student/merged", "controls/unfiltered/merged", "controls/format_only/merged"):
+    for folder in (
+        "student/adapter",
+        "student/merged",
+        "controls/unfiltered/merged",
+        "controls/wrong_answers/merged",
+    ):
         assert (out / folder).is_dir(), folder
     assert (out / "student" / "merged" / "tokenizer_config.json").is_file()
 

@@ -123,7 +123,8 @@ def test_the_first_round_measures_the_model_before_and_trains_no_control(
 def test_later_rounds_measure_their_student_alone_unless_one_is_told_otherwise() -> None:
     asked = ["student_before", "teacher", "control_unfiltered"]
     recipe = loop_recipe(
-        {"in_round": {"3": {"evaluate": {"baselines": ["teacher", "format_only"]}}}}, evaluate={"baselines": asked}
+        {"in_round": {"3": {"evaluate": {"baselines": ["teacher", "control_wrong_answers"]}}}},
+        evaluate={"baselines": asked},
     )
     found = [round_recipe(recipe, RoundPlan(n, sampler="s")).evaluate for n in (2, 3)]
     assert [evaluate.baselines for evaluate in found if evaluate is not None] == [(), ("teacher",)]
@@ -143,7 +144,7 @@ def test_after_a_teacher_that_is_no_local_model_the_student_is_loaded_by_transfo
 @pytest.mark.parametrize("kind", ["transformers", "vllm"])
 def test_after_a_local_teacher_only_the_model_is_another(kind: str) -> None:
     first = {"kind": kind, "model": "big", "concurrency": 3}
-    found = teacher(loop_recipe({"asked": "as_teacher"}, teacher=first))
+    found = teacher(loop_recipe({"prompt": "teacher"}, teacher=first))
     was = teacher(loop_recipe(teacher=first), RoundPlan(1))
     assert found == was | {"model": SECOND.sampler}
 
@@ -151,13 +152,13 @@ def test_after_a_local_teacher_only_the_model_is_another(kind: str) -> None:
 @pytest.mark.parametrize("first", [OPENAI, LOCAL])
 @pytest.mark.parametrize(
     ("asked", "system", "examples"),
-    [("as_student", "Be a student.", 0), ("as_teacher", "Be a teacher.", 1)],
+    [("student", "Be a student.", 0), ("teacher", "Be a teacher.", 1)],
 )
 def test_the_student_is_asked_as_it_is_trained_or_as_the_teacher_was(
     first: dict[str, Any], asked: str, system: str, examples: int
 ) -> None:
     student = {"model": "base", "system": "Be a student."}
-    found = round_recipe(loop_recipe({"asked": asked}, teacher=first, student=student), SECOND).teacher
+    found = round_recipe(loop_recipe({"prompt": asked}, teacher=first, student=student), SECOND).teacher
     assert (found.system, len(found.examples)) == (system, examples)
 
 
@@ -174,14 +175,14 @@ def test_what_later_and_in_round_say_of_the_teacher_holds_for_the_student_that_s
     assert (third.sampling.temperature, third.sampling.top_p) == (0.3, 0.9)
 
 
-@pytest.mark.parametrize("asked", ["as_student", "as_teacher"])
+@pytest.mark.parametrize("asked", ["student", "teacher"])
 @pytest.mark.parametrize("first", [OPENAI, LOCAL])
 def test_a_student_may_be_served_by_another_local_kind_from_round_2_on(asked: str, first: dict[str, Any]) -> None:
     later = {"teacher": {"kind": "vllm", "engine": {"max_model_len": 512}}}
-    found = teacher(loop_recipe({"later": later, "asked": asked}, teacher=first))
+    found = teacher(loop_recipe({"later": later, "prompt": asked}, teacher=first))
     assert (found["kind"], found["model"], found["engine"]) == ("vllm", SECOND.sampler, {"max_model_len": 512})
     assert found["sampling"]["temperature"] == 0.7
-    assert found["system"] == ("Be a teacher." if asked == "as_teacher" else None)
+    assert found["system"] == ("Be a teacher." if asked == "teacher" else None)
 
 
 @pytest.mark.parametrize(
@@ -257,9 +258,9 @@ def test_a_plan_says_where_a_student_starts_and_what_it_learns_from() -> None:
     found = round_recipe(loop_recipe(), RoundPlan(2, "s", start="/last", skip=8, earlier=("/1/sft", "/2/sft")))
     assert found.student is not None
     assert (found.student.model, found.tasks.skip, found.earlier) == ("/last", 8, ("/1/sft", "/2/sft"))
-    born_again = round_recipe(loop_recipe(), RoundPlan(2, "s")).student
-    assert born_again is not None
-    assert born_again.model == "base"
+    from_base = round_recipe(loop_recipe(), RoundPlan(2, "s")).student
+    assert from_base is not None
+    assert from_base.model == "base"
 
 
 def test_a_level_changes_the_tasks() -> None:
@@ -277,11 +278,23 @@ def test_a_level_changes_the_tasks() -> None:
 @pytest.mark.parametrize(
     ("loop", "number", "said"),
     [
-        ({"later": {"keepz": {}}}, 2, r"round 2 .*: keepz \(from loop.later\): unknown key"),
-        ({"later": {"keep": {"max_attemptz": 1}}}, 2, r"keep.max_attemptz \(from loop.later\): unknown key"),
-        ({"later": {"keep": {"max_attempts": 0}}}, 2, r"round 2 .*keep.max_attempts \(from loop.later\): .* greater"),
+        ({"later": {"keepz": {}}}, 2, r"round 2 .*: keepz \(from loop.overrides.from_round_2\): unknown key"),
+        (
+            {"later": {"keep": {"max_attemptz": 1}}},
+            2,
+            r"keep.max_attemptz \(from loop.overrides.from_round_2\): unknown key",
+        ),
+        (
+            {"later": {"keep": {"max_attempts": 0}}},
+            2,
+            r"round 2 .*keep.max_attempts \(from loop.overrides.from_round_2\): .* greater",
+        ),
         ({"later": {"keep": {"per_task": 99}}}, 2, r"max_attempts is 8, below per_task 99"),
-        ({"in_round": {"3": {"student": {"epochs": -1}}}}, 3, r"round 3 .*student.epochs \(from loop.in_round.3\)"),
+        (
+            {"in_round": {"3": {"student": {"epochs": -1}}}},
+            3,
+            r"round 3 .*student.epochs \(from loop.overrides.round.3\)",
+        ),
         ({"in_round": {"3": {"teacher": {"kind": "recorded"}}}}, 3, r"teacher.prompt|teacher.path"),
         ({"in_round": {"1": {"filters": [{"max_tokns": 3}]}}}, 1, r"round 1 .*filters"),
         ({"levels": [{"limt": 3}]}, 1, r"round 1 .*tasks.limt \(from loop.levels.1\): unknown key"),

@@ -28,7 +28,7 @@ def compared(a: str, b: str, difference: float, p_holm: float, **more: object) -
     return Comparison.model_validate({"a": a, "b": b, "test": "mcnemar_exact", **limits, "p_holm": p_holm, **more})
 
 
-RIGHT = {"student_before": 3, "round_1": 34, "round_2": 45, "round_3": 2, "teacher": 8, "one_round": 41}
+RIGHT = {"student_before": 3, "round_1": 34, "round_2": 45, "round_3": 2, "teacher": 8, "control_one_round": 41}
 EVALUATION = Evaluation(
     results=(
         *(shares(who, "accuracy", right) for who, right in RIGHT.items()),

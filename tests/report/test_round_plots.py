@@ -36,7 +36,7 @@ EVALUATION = Evaluation(
         result("student_before", 3),
         result("round_10", 50),
         result("round_1", 34),
-        result("one_round", 41),
+        result("control_one_round", 41),
         result("round_1", 97, "share_stopped"),
         result("student_before", 22, "letters_accuracy"),
         result("round_1", 20, "letters_accuracy"),
@@ -88,7 +88,7 @@ def test_another_measure_may_stand_in_its_place() -> None:
 
 
 def test_the_others_are_no_rounds() -> None:
-    assert list(other_results(EVALUATION)) == ["teacher", "one_round"]
+    assert list(other_results(EVALUATION)) == ["teacher", "control_one_round"]
     odd = Evaluation(results=(result("round_", 1), result("round_x", 2), result("round_²", 3), result("round_1", 4)))
     assert list(other_results(odd)) == ["round_", "round_x", "round_²"]
 

@@ -56,8 +56,10 @@ def test_form_stands_beside_accuracy(scored: Any) -> None:
         task: replace(a, verdict=replace(a.verdict, reason="no_answer"))
         for task, a in scored(unscored=["x", "y"]).items()
     }
-    lines = shown(evaluate_answers({"format_only": answers}))
-    header, row = (next(line for line in lines if line.startswith(start)) for start in ("model", "format_only"))
+    lines = shown(evaluate_answers({"control_wrong_answers": answers}))
+    header, row = (
+        next(line for line in lines if line.startswith(start)) for start in ("model", "control_wrong_answers")
+    )
     assert row[: header.index("format") + 6].endswith(" 80 %")
     assert row[: header.index("EOS") + 3].endswith("100 %")
 

@@ -2,11 +2,11 @@
 
 - Those that the recipe names are trained on the control's rows of every round whose rows that student learned from,
   as many of each, and no more in all than that student: unchecked attempts, for instance, of the same samplers at the
-  same tasks. With `start: go_on`, where the student was trained once a round, they are trained once, and a note says
-  so.
-- `one_round` is trained once on what the first teacher gives on the tasks of all kept rounds. What it lacks of the
-  loop's student is what going round is worth. Where all rounds had the same tasks, it would be round 1 once more, and
-  is not trained.
+  same tasks. With `start: continue`, where the student was trained once a round, they are trained once, and a note
+  says so.
+- `control_one_round` is trained once on what the first teacher gives on the tasks of all kept rounds. What it lacks
+  of the loop's student is what going round is worth. Where all rounds had the same tasks, it would be round 1 once
+  more, and is not trained.
 
 They live in `controls/` of the loop's folder. Nothing that was trained or answered is done again.
 """
@@ -38,7 +38,7 @@ from stillroom.pipeline.stages.train import not_trained_on, train
 from stillroom.traces.rows import SftRow
 from stillroom.traces.tasks import TaskSet
 
-ONE_ROUND = "one_round"
+ONE_ROUND = "control_one_round"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,23 +69,23 @@ class ControlStage:
         """All of them."""
         found, loop = LoopControls({}, []), self.recipe.loop
         named = [who for who in CONTROLS if who in self.recipe.evaluate.baselines]
-        if named and loop.start == "go_on" and len(self.kept) > 1:
+        if named and loop.start == "continue" and len(self.kept) > 1:
             found.notes.append(self._less_training())
         for who in named:
             self._trained(who, found)
-        if loop.one_round and len(self.kept) > 1:
+        if loop.control_one_round and len(self.kept) > 1:
             self._once(found)
         return found
 
     def _less_training(self) -> str:
-        """With `go_on` the student was trained once a round, and a control is trained once."""
+        """With `continue` the student was trained once a round, and a control is trained once."""
         if self.recipe.loop.traces == "accumulate":
             return (
                 f"controls are trained once, from the base model, on rows of all {len(self.kept)} rounds; the "
-                "student was trained in each of them (start: go_on): what it has beyond them is more training, too"
+                "student was trained in each of them (start: continue): what it has beyond them is more training, too"
             )
         return (
-            "controls stand for the last round alone: they start where its student did (start: go_on), which had "
+            "controls stand for the last round alone: they start where its student did (start: continue), which had "
             "learned from checked traces before"
         )
 
@@ -118,7 +118,7 @@ class ControlStage:
         plan = RoundPlan(1, skip=len(first.tasks.train), earlier=(str((first.folder / "sft").resolve()),))
         values = round_recipe(self.recipe, plan).model_dump(mode="json", by_alias=True)
         values["name"] = f"{self.recipe.name}-{ONE_ROUND}"
-        values["evaluate"] |= {"baselines": [], "forgotten": None, "samples": None, "seeds": 1}
+        values["evaluate"] |= {"baselines": [], "retention": None, "samples": None, "seeds": 1}
         values["tasks"]["limit"] = len(tasks)
         loaded = Loaded(Recipe.model_validate(values), self.loaded.base, self.loaded.path)
         folder = self.context.folder.path / "controls" / ONE_ROUND

@@ -63,7 +63,7 @@ def _compared(last: str, by_who: Mapping[str, object]) -> list[tuple[str, str]]:
     """Each a claim that a reader would make from the table."""
     others = [FIRST, BEFORE, ONE_ROUND, *CONTROLS, TEACHER]
     pairs = [(last, who) for who in others if who in by_who and who != last]
-    return [*pairs, ("format_only", BEFORE)] if "format_only" in by_who else pairs
+    return [*pairs, ("control_wrong_answers", BEFORE)] if "control_wrong_answers" in by_who else pairs
 
 
 def _rolled_back(rounds: Sequence[Round]) -> list[tuple[str, str]]:
@@ -91,5 +91,5 @@ def _retention(runs: Mapping[str, FinishedRun], last: str, seed: int) -> Measure
     found = {who: of[AFTER] for who, of in measured.items() if AFTER in of}
     before = measured.get(FIRST, {}).get(BEFORE)
     if before is None or last not in found:
-        return Measured([], [], ["what was forgotten was not measured: evaluate.forgotten names what to measure"])
+        return Measured([], [], ["what was forgotten was not measured: evaluate.retention names what to measure"])
     return forgetting_results({BEFORE: before, **found}, after=last, before=BEFORE, seed=seed)

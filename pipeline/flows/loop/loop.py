@@ -117,8 +117,8 @@ class LoopRun:
     def _prepare(self) -> HeldOut:
         """Finds out before anything is paid for whether every round can be run."""
         recipes = [self._check_round(number) for number in range(1, self.recipe.loop.rounds + 1)]
-        if self.recipe.evaluate.forgotten is not None:
-            check_forgetting(self.recipe.evaluate.forgotten, base=self.loaded.base, seed=self.recipe.seed)
+        if self.recipe.evaluate.retention is not None:
+            check_forgetting(self.recipe.evaluate.retention, base=self.loaded.base, seed=self.recipe.seed)
         held = held_out(self.recipe, self.loaded.base)
         for recipe in recipes:
             Screen(recipe.filters, test=held.all, base=self.loaded.base)  # refuses what it cannot work with

@@ -96,9 +96,9 @@ def settings_in_words(recipe: LoopRecipe) -> Iterator[tuple[str, str]]:
     limit = f"{recipe.tasks.limit:,} " if recipe.tasks.limit else ""
     yield "rounds", f"{loop.rounds} at most"
     yield "teacher", f"round 1: {recipe.teacher.model}; then the {loop.teacher} student"
-    asked = "as it is trained" if loop.asked == "as_student" else "with the first teacher's prompt and examples"
-    yield "asked", f"from round 2 on {asked}"
-    start = f"from {student.model}" if loop.start == "born_again" else "from the student of the round before"
+    asked = "as it is trained" if loop.prompt == "student" else "with the first teacher's prompt and examples"
+    yield "prompt", f"from round 2 on {asked}"
+    start = f"from {student.model}" if loop.start == "from_base" else "from the student of the round before"
     yield "start", f"every student starts {start}"
     yield "traces", "of all rounds so far" if loop.traces == "accumulate" else "of its own round alone"
     each = f"the next {limit}" if loop.tasks == "fresh" else f"the same {limit}"
@@ -106,8 +106,11 @@ def settings_in_words(recipe: LoopRecipe) -> Iterator[tuple[str, str]]:
     if recipe.tasks.validation:
         yield "validation", f"the guard and choices look at {recipe.tasks.validation:,} held-out tasks of their own"
     if loop.levels:
-        yield "levels", f"{len(loop.levels)}, the next one where {loop.easy_at:.0%} were right at the first attempt"
-    if loop.later:
-        yield "later", f"from round 2 on: {loop.later}"
-    for number, change in sorted(loop.in_round.items()):
+        yield (
+            "levels",
+            f"{len(loop.levels)}, the next one where {loop.advance_at:.0%} were right at the first attempt",
+        )
+    if loop.overrides.from_round_2:
+        yield "overrides", f"from round 2 on: {loop.overrides.from_round_2}"
+    for number, change in sorted(loop.overrides.round.items()):
         yield f"round {number}", f"{change}"

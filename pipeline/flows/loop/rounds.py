@@ -107,7 +107,7 @@ class Rounds:
         return RoundPlan(
             number,
             sampler=sampler,
-            start=done[-1].run.model if loop.start == "go_on" and done[-1].run else None,
+            start=done[-1].run.model if loop.start == "continue" and done[-1].run else None,
             level=level,
             skip=taken * (tasks_at(self.recipe, level if loop.levels else None).limit or 0),
             earlier=tuple(earlier) if loop.traces == "accumulate" else (),
@@ -122,7 +122,7 @@ class Rounds:
     def _level(self, done: Sequence[Round]) -> int:
         """The level of the round before, or the next one where that became easy."""
         last, levels = done[-1], len(self.recipe.loop.levels)
-        easy = last.first_right >= self.recipe.loop.easy_at
+        easy = last.first_right >= self.recipe.loop.advance_at
         return min(last.plan.level + easy, max(levels - 1, 0))
 
     # -- running -----------------------------------------------------------------------------------------------
