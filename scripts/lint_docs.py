@@ -10,10 +10,10 @@ HEAD = """<!-- made by `make docs`; a test holds it to the program -->
 
 # The lint before training
 
-Before every training, rows are rendered exactly as the trainer will feed them: with its own collator and the
-student's chat template. What would fail in silence is told; an **error** stops the run, a **warning** is kept in
-`lint.json`, and `lint.html` shows rows with their loss mask in colour. By itself: `stillroom lint RECIPE`, for a run
-that has written rows.
+The lint finds faults that training would not report. Before every training it renders the rows exactly as the trainer
+will see them, with the trainer's own collator and the student's chat template. An **error** stops the run; a
+**warning** is kept in `lint.json`. `lint.html` shows rows with their loss mask in colour. To lint without training,
+run `stillroom lint RECIPE` for a recipe whose run has written rows.
 """
 
 

@@ -37,13 +37,13 @@ app = typer.Typer(
 # Faults of the machine that may show anywhere: full disk, quota, a file size limit, no permission, a broken device.
 _NOT_OURS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 
-# What a command "returns" when it was interrupted: typer takes the KeyboardInterrupt and says nothing of it.
+# What a command "returns" when it was interrupted: typer swallows the KeyboardInterrupt.
 _TYPERS_CTRL_C = 130
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs.")]
 Trust = Annotated[
     bool,
-    typer.Option("--trust", help="Let the code run that the recipe names; asked for once for each version."),
+    typer.Option("--trust", help="Run the Python code that the recipe names; needed once per version of the code."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 
@@ -79,13 +79,13 @@ def run(
     out: Annotated[Path | None, typer.Option("--out", help="The run's folder; default runs/NAME.")] = None,
     pilot: Annotated[
         int | None,
-        typer.Option("--pilot", metavar="N", help="Sample only N tasks, and forecast what all will take and bring."),
+        typer.Option("--pilot", metavar="N", help="Sample only N tasks, and forecast cost, time and yield of all."),
     ] = None,
     trust: Trust = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run a recipe, or go on with it: what was answered before is never asked again."""
+    """Run a recipe, or resume it: nothing that was answered before is asked again."""
     from stillroom.cli.show import show
     from stillroom.pipeline.flows.run import run as run_recipe
     from stillroom.pipeline.run.progress import Display
@@ -99,18 +99,20 @@ def status(
     folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", help="Weigh this recipe, a path or a name; default the one of the run."),
+        typer.Option(
+            "--recipe", help="Estimate the cost of this recipe (a path or a name) instead of the run's own."
+        ),
     ] = None,
     set: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set keep.per_task=2")
     ] = None,
     salvage: Annotated[
         bool,
-        typer.Option("--salvage", help="First save what can be read of a damaged ledger, and keep the damaged file."),
+        typer.Option("--salvage", help="First recover what a damaged ledger still holds; the damaged file is kept."),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Show what a run holds, how far it is, and what its recipe as it is now would pay for; works while it runs."""
+    """Show a run: progress, cost by stage, results, and what running it now would cost. Safe during a run."""
     from stillroom.cli.show_status import show_status
     from stillroom.pipeline.planning.status import status as run_status
 
@@ -123,28 +125,28 @@ def status(
 
 @app.command()
 def check(
-    file: Annotated[Path, typer.Argument(help="JSON Lines with a gold answer and an answer to check in each line.")],
+    file: Annotated[Path, typer.Argument(help="JSON Lines, each with a gold answer and an answer to check.")],
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="Write one verdict a line here, in the same order; with --against, the differences."
+            "--out", help="Write one verdict per line here, in the same order; with --against, the differences."
         ),
     ] = None,
     gold: Annotated[str, typer.Option("--gold", help="Name of the field with the gold answer.")] = "gold",
     pred: Annotated[str, typer.Option("--pred", help="Name of the field with the answer.")] = "pred",
     prompt: Annotated[
-        str, typer.Option("--prompt", help="Name of the field with what was asked, where a line has one.")
+        str, typer.Option("--prompt", help="Name of the field with the question, if there is one.")
     ] = "prompt",
-    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds for one pair.")] = 5.0,
+    timeout_s: Annotated[float, typer.Option("--timeout", help="Time limit for one pair, in seconds.")] = 5.0,
     workers: Annotated[
-        int | None, typer.Option("--workers", help="Worker processes; default one a core, four at most.")
+        int | None, typer.Option("--workers", help="Worker processes; default one per core, at most four.")
     ] = None,
     policy: Annotated[
         list[str] | None,
         typer.Option("--policy", metavar="NAME=VALUE", help="Set a policy: --policy rounding=never; repeatable."),
     ] = None,
     against: Annotated[
-        Against | None, typer.Option("--against", help="List where another checker's verdict differs, and why.")
+        Against | None, typer.Option("--against", help="List where another checker disagrees, and why.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -186,12 +188,15 @@ def _policies(settings: Sequence[str]) -> Policies:
 @app.command()
 def attempts(
     folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Write them here instead of to standard output.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write to this file instead of standard output.")] = None,
     held_out: Annotated[
-        bool, typer.Option("--held-out", help="Also the answers to held-out tasks, which nothing may be trained on.")
+        bool, typer.Option("--held-out", help="Include answers to held-out tasks; never train on those.")
     ] = False,
 ) -> None:
-    """Export every attempt of a run with its verdict as JSON Lines, which `teacher: {kind: recorded}` replays."""
+    """Export the attempts of a run as JSON Lines, with question, gold answer and verdict; without held-out tasks.
+
+    `teacher: {kind: recorded}` replays the file.
+    """
     from stillroom.common.printing import terminal
     from stillroom.pipeline.planning.attempts import attempts as export_attempts
 
@@ -206,7 +211,7 @@ def pairs(
     show: Annotated[int, typer.Option("--show", metavar="N", help="Also show the first N pairs.")] = 0,
     json: Json = False,
 ) -> None:
-    """Audit preference pairs, ours or anybody's: what is broken, what is doubtful, and what to do about it."""
+    """Audit preference pairs from a run or any file: what is broken, what is doubtful, and what to do about it."""
     from stillroom.cli.show_preferences import show_pairs
     from stillroom.pipeline.flows.audit import audit
 
@@ -217,7 +222,7 @@ def pairs(
 @app.command()
 def lint(
     recipe: Annotated[
-        str, typer.Argument(help="Path of a recipe, or the name of a shipped one, that has written rows.")
+        str, typer.Argument(help="Path of a recipe, or the name of a shipped one, whose run has written rows.")
     ],
     set: Annotated[
         list[str] | None,
@@ -226,7 +231,7 @@ def lint(
     out: Annotated[Path | None, typer.Option("--out", help="The run's folder; default runs/NAME.")] = None,
     json: Json = False,
 ) -> None:
-    """Look at the rows of a run as its student would be fed them: what training would get wrong in silence."""
+    """Check the rows of a run as the trainer would see them, for faults that training would not report."""
     from stillroom.cli.show_lint import show_lint
     from stillroom.pipeline.stages.lint import lint as lint_recipe
 
@@ -250,7 +255,7 @@ def evaluate(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure the student of a run, anew or further: what was answered or trained before is not done again."""
+    """Evaluate the student of a run again or in more detail; answers and trainings that exist are reused."""
     from stillroom.cli.show_run import show_evaluation
     from stillroom.pipeline.flows.evaluate import evaluate as evaluate_run
     from stillroom.pipeline.run.progress import Display
@@ -259,17 +264,17 @@ def evaluate(
     _print_json(found.model_dump(mode="json", exclude_none=True)) if json else show_evaluation(found)
 
 
-judge_app = typer.Typer(name="judge", help="Judges: how far they agree with people.", no_args_is_help=True)
+judge_app = typer.Typer(name="judge", help="Measure judges against people.", no_args_is_help=True)
 app.add_typer(judge_app)
 
 
 @judge_app.command("calibrate")
 def judge_calibrate(
-    recipe: Annotated[str, typer.Argument(help="A recipe of preferences: its judge is measured.")],
+    recipe: Annotated[str, typer.Argument(help="A preference recipe, whose judge is measured.")],
     labelled: Annotated[
         Path | None,
         typer.Option(
-            "--labelled", help="Pairs with human labels, JSON Lines of prompt, a, b, label; default gate.labelled."
+            "--labelled", help="Pairs with human labels: JSON Lines with prompt, a, b, label; default gate.labelled."
         ),
     ] = None,
     set: Annotated[
@@ -281,7 +286,7 @@ def judge_calibrate(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure the judge of a recipe on pairs that people labelled, and hold it against the gate."""
+    """Measure the judge of a recipe on pairs that people labelled, and check it against the gate."""
     from stillroom.cli.show_preferences import show_calibrated
     from stillroom.pipeline.flows.audit import calibrate
     from stillroom.pipeline.run.progress import Display
@@ -300,13 +305,12 @@ def main() -> None:
     """Runs the command line and exits with its code."""
     try:
         _main()
-    except KeyboardInterrupt:  # another one, while the first was being told of
+    except KeyboardInterrupt:  # another one, while the first was being reported
         os._exit(1)
 
 
 def _end_at_once() -> None:
-    """From here on a Ctrl-C ends the process without another word: all that it can interrupt is the clearing up, and
-    what was answered is on disk."""
+    """From here on Ctrl-C ends the process silently: it can only interrupt the cleanup, and every answer is on disk."""
     with suppress(ValueError):  # not the main thread: nobody's Ctrl-C arrives here
         signal.signal(signal.SIGINT, lambda *_: os._exit(1))
 

@@ -117,7 +117,9 @@ def test_what_would_make_rounds_that_cannot_be_compared_is_refused(
 
 
 def test_what_later_rounds_are_held_against_is_not_dropped_in_silence() -> None:
-    with pytest.raises(ValidationError, match=r"later.evaluate.baselines: the loop holds its last student against"):
+    with pytest.raises(
+        ValidationError, match=r"overrides.from_round_2.evaluate.baselines: the loop compares its last student with"
+    ):
         loop_recipe({"later": {"evaluate": {"baselines": ["teacher"]}}})
     assert loop_recipe({"later": {"evaluate": {"retention": None}}}).loop.overrides.from_round_2["evaluate"] == {
         "retention": None
@@ -128,7 +130,9 @@ def test_what_later_rounds_are_held_against_is_not_dropped_in_silence() -> None:
     "change", [{"model": "m"}, {"kind": "openai"}, {"path": "x.jsonl"}, {"base_url": "http://x"}]
 )
 def test_from_round_2_on_nobody_but_a_student_can_sample(change: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match=rf"later.teacher.{next(iter(change))}: from round 2 on a student"):
+    with pytest.raises(
+        ValidationError, match=rf"overrides.from_round_2.teacher.{next(iter(change))}: from round 2 on a student"
+    ):
         loop_recipe({"later": {"teacher": change}})
     assert loop_recipe({"in_round": {"2": {"teacher": change}}}).loop.overrides.round[2]["teacher"] == change
 

@@ -56,10 +56,8 @@ def test_form_stands_beside_accuracy(scored: Any) -> None:
         task: replace(a, verdict=replace(a.verdict, reason="no_answer"))
         for task, a in scored(unscored=["x", "y"]).items()
     }
-    lines = shown(evaluate_answers({"control_wrong_answers": answers}))
-    header, row = (
-        next(line for line in lines if line.startswith(start)) for start in ("model", "control_wrong_answers")
-    )
+    lines = shown(evaluate_answers({"control_gold": answers}))
+    header, row = (next(line for line in lines if line.startswith(start)) for start in ("model", "control_gold"))
     assert row[: header.index("format") + 6].endswith(" 80 %")
     assert row[: header.index("EOS") + 3].endswith("100 %")
 

@@ -39,6 +39,8 @@ from stillroom.traces.rows import SftRow
 from stillroom.traces.tasks import TaskSet
 
 ONE_ROUND = "control_one_round"
+PLACE = ONE_ROUND.removeprefix("control_")
+"""Its folder, and the end of its run's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +119,11 @@ class ControlStage:
         self.context.display.line("control", f"{ONE_ROUND}: one student of the first teacher, on as many tasks")
         plan = RoundPlan(1, skip=len(first.tasks.train), earlier=(str((first.folder / "sft").resolve()),))
         values = round_recipe(self.recipe, plan).model_dump(mode="json", by_alias=True)
-        values["name"] = f"{self.recipe.name}-{ONE_ROUND}"
+        values["name"] = f"{self.recipe.name}-{PLACE}"
         values["evaluate"] |= {"baselines": [], "retention": None, "samples": None, "seeds": 1}
         values["tasks"]["limit"] = len(tasks)
         loaded = Loaded(Recipe.model_validate(values), self.loaded.base, self.loaded.path)
-        folder = self.context.folder.path / "controls" / ONE_ROUND
+        folder = self.context.folder.path / "controls" / PLACE
         return self.chain.run(loaded, folder, given=TaskSet(tasks, self.test))
 
     # -- those that the recipe names -------------------------------------------------------------------------
