@@ -99,9 +99,7 @@ def status(
     folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
     recipe: Annotated[
         str | None,
-        typer.Option(
-            "--recipe", help="Estimate the cost of this recipe (a path or a name) instead of the run's own."
-        ),
+        typer.Option("--recipe", help="Estimate the cost of this recipe, a path or a name, not of the run's."),
     ] = None,
     set: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set keep.per_task=2")
@@ -310,7 +308,7 @@ def main() -> None:
 
 
 def _end_at_once() -> None:
-    """From here on Ctrl-C ends the process silently: it can only interrupt the cleanup, and every answer is on disk."""
+    """From here on Ctrl-C ends the process silently: only the cleanup is left, and every answer is on disk."""
     with suppress(ValueError):  # not the main thread: nobody's Ctrl-C arrives here
         signal.signal(signal.SIGINT, lambda *_: os._exit(1))
 
