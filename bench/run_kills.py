@@ -33,7 +33,8 @@ from typing import Any, NamedTuple
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from bench._core_side import facts
-from stillroom.sampling.teachers.vllm.watchdog import descendants, running
+from stillroom.sampling.teachers.vllm.watchdog import running
+from stillroom.sampling.workers.leftovers import descendants
 
 SLOTS = 4
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

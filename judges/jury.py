@@ -209,6 +209,11 @@ class JurySettings(JudgeBase):
         """Those of its members."""
         return tuple(path for member in self.members for path in member.files)
 
+    @property
+    def compares(self) -> bool:
+        """Whether a member does."""
+        return any(member.compares for member in self.members)
+
     def make(self, place: Place) -> Made:
         """As `JudgeBase.make`. Raises InputError, too, where some members rate and others compare."""
         members = [member.make(place) for member in self.members]

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
+from stillroom.common.records import SamplingParams
 from stillroom.judges.dialogue import Asks
 from stillroom.judges.pairwise import Pairwise
 from stillroom.judges.pointwise import Pointwise
@@ -48,6 +49,16 @@ class LlmJudgeSettings(JudgeBase):
             raise ValueError("both_orders is about comparisons, and mode is pointwise: leave it out")
         return self
 
+    @property
+    def compares(self) -> bool:
+        """As `JudgeBase.compares`."""
+        return self.mode != "pointwise"
+
+    @property
+    def request_sampling(self) -> SamplingParams:
+        """The teacher's."""
+        return self.teacher.sampling
+
     def make(self, place: Place) -> Made:
         """As `JudgeBase.make`."""
         teacher = self.teacher.make(place.base)
@@ -63,7 +74,7 @@ class LlmJudgeSettings(JudgeBase):
     def _asker(self, teacher: Teacher, place: Place) -> Asks:
         ask = Asker(
             teacher,
-            place.ledger,
+            place.kept,
             self.teacher.sampling,
             seed=place.seed,
             retry=self.teacher.retry,

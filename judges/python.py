@@ -16,9 +16,9 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator
 
 from stillroom.common.hashing import digest
-from stillroom.common.records import Attempt, Completion, Request, SamplingParams, Task, Usage, user
+from stillroom.common.records import Attempt, Completion, Request, Task, Usage, user
 from stillroom.errors import RequestFailed
-from stillroom.judges.dialogue import JUDGE_PREFIX
+from stillroom.judges.dialogue import JUDGE_PREFIX, Asks
 from stillroom.judges.records import JudgeState, Rating
 from stillroom.judges.registry import JudgeBase, Made, Place, judges
 from stillroom.sampling.asking import Asker
@@ -64,7 +64,7 @@ class Rater:
 class PythonJudge:
     """Rates with a function; a `PointwiseJudge`."""
 
-    def __init__(self, rater: Rater, ask: Asker, scale: tuple[float, float]) -> None:
+    def __init__(self, rater: Rater, ask: Asks, scale: tuple[float, float]) -> None:
         self._rater, self._ask, self._scale = rater, ask, scale
 
     @property
@@ -135,5 +135,8 @@ class PythonJudgeSettings(JudgeBase, PythonCode):
         limits = {"timeout_s": self.timeout_s, "memory_mb": self.memory_mb}
         identity = self.identity_at(place.base, scale=self.scale, **limits)
         rater = Rater(self.hosted(place.base, "judge", workers=self.workers), identity, self.workers)
-        ask = Asker(rater, place.ledger, SamplingParams(temperature=0), seed=place.seed, meter=place.meter)
+        if place.asks is not None:
+            ask = place.asks(rater, self)
+        else:
+            ask = Asker(rater, place.kept, self.request_sampling, seed=place.seed, meter=place.meter)
         return Made(PythonJudge(rater, ask, self.scale), None)

@@ -20,6 +20,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from stillroom.common.records import SamplingParams
 from stillroom.common.registry import Registry
 from stillroom.judges.records import PairwiseJudge, PointwiseJudge
 from stillroom.sampling.place import Place
@@ -71,6 +72,16 @@ class JudgeBase(BaseModel):
     def files(self) -> tuple[str, ...]:
         """The files that decide its judgements, as the recipe names them."""
         return ()
+
+    @property
+    def compares(self) -> bool:
+        """Whether it compares answers instead of rating them, as far as the settings alone can tell."""
+        return False
+
+    @property
+    def request_sampling(self) -> SamplingParams:
+        """How its requests are sampled; of no use where it makes none."""
+        return SamplingParams(temperature=0)
 
     def make(self, place: Place) -> Made:
         """The judge. Loads no model yet.

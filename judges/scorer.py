@@ -4,17 +4,29 @@ An answer is accepted from the score `accept` up, rejected below; without `accep
 and the score is what counts. A judgement that failed is *unscored* with the failure as its reason, never a
 rejection. An answer that was cut off or is empty is unscored too, and the judge is not asked about it.
 
+    scorer: {kind: judge, accept: 4.0, judge: {kind: llm, rubric: helpfulness, teacher: {kind: openai, …}}}
+
     scorer = JudgeScorer(Pointwise(asker, rubric), accept=4.0)
+
+A judge that compares two answers cannot say whether one is good, and is refused.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
-from stillroom.common.records import Attempt, State, Task, Verdict
+from pydantic import field_validator
+
+from stillroom.common.records import Attempt, Messages, SamplingParams, State, Task, Verdict
 from stillroom.errors import InputError
 from stillroom.judges.records import FAILURES, JudgeState, PointwiseJudge, Rating
+from stillroom.judges.registry import JudgeBase, JudgeSettings, Place
+from stillroom.sampling.scorers.registry import ScorerBase, scorers
+from stillroom.sampling.teachers.base import Teacher
 
 GOOD, BELOW, CUT_OFF, EMPTY = "good", "below", "answer_cut_off", "answer_empty"
 REASONS = frozenset({GOOD, BELOW, CUT_OFF, EMPTY}) | {state.value for state in FAILURES}
@@ -68,3 +80,71 @@ def _detail(rating: Rating) -> str:
     ratings = {name: round(value, 4) for name, value in rating.ratings.items()}
     said = {"ratings": ratings, "expected": rating.expected, "calls": rating.calls}
     return json.dumps(said | ({"note": rating.detail} if rating.detail else {}), ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class _AsksNobody:
+    """Has the identity of what would ask, so that a judge can be named before there is a ledger."""
+
+    teacher: Teacher
+    settings: JudgeBase
+
+    @property
+    def identity(self) -> str:
+        return self.teacher.identity
+
+    @property
+    def sampling(self) -> SamplingParams:
+        return self.settings.request_sampling
+
+    async def ask(
+        self, messages: Messages, *, about: str, index: int = 0, sampling: SamplingParams | None = None
+    ) -> Attempt:
+        raise AssertionError("a judge that was made to be named is not asked")
+
+    def room(self, messages: Messages, max_tokens: int) -> int | None:
+        return None
+
+    async def close(self) -> None:
+        await self.teacher.close()
+
+
+@scorers.register
+class JudgeScorerSettings(ScorerBase):
+    """A judge that rates, and the least score that is accepted, on the judge's scale."""
+
+    kind: Literal["judge"]
+    judge: JudgeSettings
+    accept: float
+
+    @field_validator("judge")
+    @classmethod
+    def _rates(cls, judge: JudgeBase) -> JudgeBase:
+        if judge.compares:
+            raise ValueError(
+                "it compares two answers, and a scorer looks at one: set mode to pointwise, or use the judge in a "
+                "recipe of preferences"
+            )
+        if getattr(judge, "accept", None) is not None:
+            raise ValueError("accept is given twice: leave it out here, scorer.accept decides")
+        return judge
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The judge's."""
+        return self.judge.files
+
+    def identity(self, base: Path) -> str:
+        """As `ScorerBase.identity`. Asks nobody; a rubric, a recording or a local model is read to be named."""
+        return self._scorer(Place(None, base, asks=_AsksNobody)).identity
+
+    def make(self, place: Place) -> JudgeScorer:
+        """As `ScorerBase.make`. Raises InputError where the place has no ledger."""
+        _ = place.kept  # even for a judge that asks nobody: whether one is needed must not depend on the recipe
+        return self._scorer(place)
+
+    def _scorer(self, place: Place) -> JudgeScorer:
+        made = self.judge.make(place)
+        if made.pointwise is None:
+            raise InputError(f"scorer.judge ({made.identity}) compares two answers: name one that rates")
+        return JudgeScorer(made.pointwise, self.accept)

@@ -182,6 +182,11 @@ class ScriptedJudgeSettings(JudgeBase):
     failures: float = Field(default=0.0, ge=0, le=1)
     expected: bool = True
 
+    @property
+    def compares(self) -> bool:
+        """As `JudgeBase.compares`."""
+        return self.mode != "pointwise"
+
     def make(self, place: Place) -> Made:
         """As `JudgeBase.make`."""
         noise = Noise(

@@ -376,4 +376,5 @@ def test_a_wheel_holds_every_module_recipe_and_text(wheel: list[str]) -> None:
 
 
 def test_a_wheel_holds_no_tests_and_no_leavings(wheel: list[str]) -> None:
-    assert [name for name in wheel if "test" in Path(name).name or "__pycache__" in name] == []
+    left = re.compile(r"(?:^|/)(?:tests?/|test_|conftest|[^/]*_test\.py|__pycache__)")
+    assert [name for name in wheel if left.search(name)] == []

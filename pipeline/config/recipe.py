@@ -60,7 +60,7 @@ class Recipe(RecipeBase):
         dollars = self.limits.usd is not None or (isinstance(self.keep, Budget) and self.keep.usd is not None)
         if dollars and self.prices is None:
             raise ValueError("a limit in usd needs prices: give prices.prompt and prices.completion, USD per million")
-        if self.tasks.reference is None and self.scorer.needs_reference:
+        if self.tasks.reference is None and self.scorer.reads_reference:
             raise ValueError(f"scorer.kind {self.scorer.kind} needs a reference: name its field in tasks.reference")
         shortened = self.evaluate is not None and "control_answers" in self.evaluate.baselines
         if shortened and not isinstance(self.scorer, AnswerScorerSettings):

@@ -18,7 +18,7 @@ from stillroom.common.records import Attempt, Messages, Outcome, SamplingParams,
 from stillroom.common.run_async import run_async
 from stillroom.errors import RequestFailed
 from stillroom.judges.factory import Made, Place, make_judge
-from stillroom.judges.settings import LlmJudgeSettings
+from stillroom.judges.registry import JudgeBase
 from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.preferences import CandidateSource, PreferenceRecipe
 from stillroom.pipeline.planning.plan import Part, Plan, Use, Weighing
@@ -165,8 +165,8 @@ async def _judged(loaded: Loaded[PreferenceRecipe], ledger: Ledger, gathered: Ga
     """Requests of the judge on all candidates: found on record, and missing."""
     askers: list[OnRecord] = []
 
-    def asks(teacher: Teacher, settings: LlmJudgeSettings) -> OnRecord:
-        askers.append(OnRecord(teacher, settings.teacher.sampling, ledger, loaded.recipe.seed))
+    def asks(teacher: Teacher, settings: JudgeBase) -> OnRecord:
+        askers.append(OnRecord(teacher, settings.request_sampling, ledger, loaded.recipe.seed))
         return askers[-1]
 
     made: Made = make_judge(loaded.recipe.judge, Place(ledger, loaded.base, loaded.recipe.seed, asks=asks))

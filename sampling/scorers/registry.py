@@ -35,6 +35,11 @@ class ScorerBase(BaseModel):
     kind: str
 
     @property
+    def reads_reference(self) -> bool:
+        """Whether it reads gold answers with these settings."""
+        return self.needs_reference
+
+    @property
     def files(self) -> tuple[str, ...]:
         """The files that decide its verdicts, as the recipe names them; their hashes go on record."""
         return ()
@@ -55,7 +60,10 @@ class ScorerBase(BaseModel):
 
 
 scorers: Registry[ScorerBase] = Registry(
-    "scorer", tag="kind", default="answer", where=("stillroom.sampling.scorers", "stillroom.traces.scorers")
+    "scorer",
+    tag="kind",
+    default="answer",
+    where=("stillroom.sampling.scorers", "stillroom.traces.scorers", "stillroom.judges.scorer"),
 )
 """Every kind of scorer by its name in a recipe. Packages of rooms above are named, not imported, here."""
 

@@ -39,7 +39,8 @@ from stillroom.pipeline.run.progress import Display
 from stillroom.sampling.asking import Asker
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
-from stillroom.sampling.teachers.vllm.watchdog import Guard, descendants, running
+from stillroom.sampling.teachers.vllm.watchdog import Guard, running
+from stillroom.sampling.workers.leftovers import descendants
 from tests.conftest import stillroom
 from tests.judges._asking import TASK, answered
 

@@ -16,7 +16,10 @@ from stillroom.sampling.scorers import ScorerSettings, scorers
 ADAPTER: TypeAdapter[Any] = TypeAdapter(ScorerSettings)
 GIVEN: dict[str, dict[str, Any]] = {
     "answer": {"timeout_s": 60, "memory_mb": 1024, "policies": {"percent": "bare"}},
+    "label": {"labels": ["yes", "no"], "case": "exact", "aliases": {"y": "yes"}},
+    "judge": {"judge": {"kind": "style"}, "accept": 3},
     "none": {},
+    "unit_tests": {"tests": "test_code", "sandbox": "none", "workers": 1},
 }
 
 

@@ -61,7 +61,7 @@ def find_answer(text: str, *, last: bool = False) -> str | None:
 
     `last`: where nothing marks it, the last formula or number of the text is taken.
     """
-    text = _spoken(text)
+    text = spoken(text)
     boxes = _last_boxes(text, lenient=last)
     marker = _last_marker(text, boxes[-1].end if boxes else 0)
     if boxes and (marker is None or not _STRONG.search(text, max(0, marker[0] - 12), marker[1])):
@@ -74,7 +74,19 @@ def find_answer(text: str, *, last: bool = False) -> str | None:
     return _last_formula(text) if last else _bare(text)
 
 
-def _spoken(text: str) -> str:
+def marked_answers(text: str, also: re.Pattern[str]) -> list[Box]:
+    """Everything that a text marks as its answer, in reading order: every box, and what stands after every marker.
+
+    For answers that must not contradict each other (labels), where `find_answer` takes the last. `also`: further
+    markers. `end` is where the box or the marker ends.
+    """
+    found = [box for match in _BOX.finditer(text) if (box := _box_at(text, match)) is not None]
+    for pattern in (_MARKER, also):
+        found += [Box(_after(text, m.end()) or "", m.start(), m.end()) for m in pattern.finditer(text)]
+    return sorted(found, key=lambda box: box.start)
+
+
+def spoken(text: str) -> str:
     """The text after the thinking part; nothing if that part never ends."""
     if "\\\\boxed" in text:
         text = text.replace("\\\\boxed", "\\boxed")  # escaped once too often

@@ -19,6 +19,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from stillroom.sampling.workers.leftovers import descendants
+
 # Reads "pid start-time" lines until the end of input; "keep" means that all went well.
 PROGRAM = r"""
 import os, signal, sys
@@ -119,13 +121,3 @@ def running(pid: int) -> bool:
     except OSError:
         return False
     return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
-
-
-def descendants(pid: int) -> list[int]:
-    """The processes below `pid`, children first."""
-    found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            for child in map(int, task.read_text(encoding="utf-8").split()):
-                found += [child, *descendants(child)]
-    return found

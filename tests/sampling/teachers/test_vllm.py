@@ -21,7 +21,8 @@ from stillroom.errors import InputError, RequestFailed, RunError
 from stillroom.sampling.teachers.vllm import teacher as module
 from stillroom.sampling.teachers.vllm.convert import Pieces, sampling_params
 from stillroom.sampling.teachers.vllm.teacher import Loaded, Place, VllmTeacher, engine_settings
-from stillroom.sampling.teachers.vllm.watchdog import Guard, descendants, running, start_time
+from stillroom.sampling.teachers.vllm.watchdog import Guard, running, start_time
+from stillroom.sampling.workers.leftovers import descendants
 
 SMOLLM2 = "embedded:smollm2-135m-instruct"
 
