@@ -157,7 +157,6 @@ class Check:
         return number(value, 2) if self.measure == PERPLEXITY else share(value, trim=True)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         own = {name: getattr(self, name) for name in self.__slots__}
         return own | {"worse": self.worse, "sentence": self.sentence}
 
@@ -180,7 +179,6 @@ class GuardReport:
         return not self.failures
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         checks = [check.as_dict() for check in self.checks]
         return {"passed": self.passed, "checks": checks, "not_checked": dict(self.not_checked)}
 

@@ -49,7 +49,6 @@ class LlmJudgeSettings(JudgeBase):
         return self
 
     def make(self, place: Place) -> Made:
-        """As `JudgeBase.make`."""
         teacher = self.teacher.make(place.base)
         rubric = load_rubric(self.rubric, place.base)
         ask = self._asker(teacher, place) if place.asks is None else place.asks(teacher, self)

@@ -33,12 +33,10 @@ class ReferenceJudge:
 
     @property
     def identity(self) -> str:
-        """Its name and version: it has no settings."""
         return f"reference:chrf:{VERSION}"
 
     @property
     def scale(self) -> tuple[float, float]:
-        """The lowest and the highest score."""
         return SCALE
 
     async def rate(self, task: Task, answer: Attempt) -> Rating:
@@ -58,7 +56,6 @@ class ReferenceJudgeSettings(JudgeBase):
     kind: Literal["reference"]
 
     def make(self, place: Place) -> Made:
-        """As `JudgeBase.make`."""
         return Made(ReferenceJudge(), None)
 
 

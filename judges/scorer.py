@@ -32,7 +32,6 @@ class JudgeScorer:
 
     @property
     def identity(self) -> str:
-        """The judge's, and what is accepted."""
         return f"judge accept={self._accept} {self._judge.identity}"
 
     @property
@@ -52,7 +51,6 @@ class JudgeScorer:
         return self._verdict(rating, time.monotonic() - started)
 
     async def close(self) -> None:
-        """Closes the judge."""
         await self._judge.close()
 
     def _verdict(self, rating: Rating, seconds: float) -> Verdict:

@@ -193,12 +193,10 @@ class StyleJudge:
 
     @property
     def identity(self) -> str:
-        """Version and weights: what decides a rating."""
         return f"style:{VERSION}:{digest(self._weights, 8)}"
 
     @property
     def scale(self) -> tuple[float, float]:
-        """The lowest and the highest score."""
         return SCALE
 
     async def rate(self, task: Task, answer: Attempt) -> Rating:
@@ -267,5 +265,4 @@ class StyleJudgeSettings(JudgeBase):
     weights: dict[str, float] = Field(default_factory=dict)
 
     def make(self, place: Place) -> Made:
-        """As `JudgeBase.make`."""
         return Made(StyleJudge(self.weights or None), None)

@@ -129,16 +129,13 @@ class Until(_Policy):
 
     @property
     def kept(self) -> int | None:
-        """`per_task`."""
         return self.per_task
 
     @property
     def draws(self) -> int:
-        """`max_attempts`."""
         return self.max_attempts
 
     def stop(self, tally: Tally) -> StopReason | None:
-        """Satisfied, out of draws, or hopeless."""
         if tally.accepted >= self.per_task:
             return StopReason.SATISFIED
         if self._out_of_draws(tally):
@@ -179,12 +176,10 @@ class Fixed(_Policy):
 
     @property
     def kept(self) -> int | None:
-        """`per_task`."""
         return self.per_task
 
     @property
     def draws(self) -> int:
-        """`attempts`."""
         return self.attempts
 
     def stop(self, tally: Tally) -> StopReason | None:
@@ -194,11 +189,9 @@ class Fixed(_Policy):
         return StopReason.SATISFIED if tally.accepted >= (self.per_task or 1) else StopReason.EXHAUSTED
 
     def needed(self, tally: Tally) -> int:
-        """All that are left."""
         return max(0, self.draws - tally.spent)
 
     def expected(self, tally: Tally, run_rate: float) -> int:
-        """All that are left."""
         return self.needed(tally)
 
 
@@ -227,12 +220,10 @@ class Budget(_Policy):
 
     @property
     def kept(self) -> int | None:
-        """`per_task`."""
         return self.per_task
 
     @property
     def draws(self) -> int:
-        """`max_attempts`."""
         return self.max_attempts
 
     def stop(self, tally: Tally) -> StopReason | None:
@@ -253,7 +244,6 @@ class Budget(_Policy):
         return int(self.stop(tally) is None)
 
     def expected(self, tally: Tally, run_rate: float) -> int:
-        """As `needed`: nothing is drawn ahead of what is known."""
         return self.needed(tally)
 
     def price(self, tally: Tally, tokens: float, run_rate: float) -> float:
@@ -272,13 +262,11 @@ class EveryDraw(Fixed):
     and every measure over them would be biased."""
 
     def stop(self, tally: Tally) -> StopReason | None:
-        """When all are drawn."""
         if tally.spent + tally.unscored < self.attempts:
             return None
         return StopReason.SATISFIED if tally.accepted else StopReason.EXHAUSTED
 
     def needed(self, tally: Tally) -> int:
-        """All that are left."""
         return max(0, self.attempts - tally.spent - tally.unscored)
 
 

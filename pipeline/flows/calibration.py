@@ -49,7 +49,6 @@ class JudgeResult(NamedTuple):
     agree: Interval | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         return {
             "judge": self.judge,
             "method": self.method,
@@ -69,7 +68,6 @@ class CalibrationResult:
     judges: tuple[JudgeResult, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         return {"folder": str(self.folder), "labelled": self.labelled, "judges": [j.as_dict() for j in self.judges]}
 
 
@@ -78,7 +76,6 @@ class CalibrationFlow(Flow[CalibrationRecipe]):
     """Comparisons of recorded judges."""
 
     def run(self, loaded: Loaded[CalibrationRecipe], folder: RunFolder, display: Display) -> CalibrationResult:
-        """As `Flow.run`."""
         folder.tell(display)
         return run_calibration(loaded, folder, display)
 

@@ -60,7 +60,6 @@ class PreferenceResult:
     evaluation: Evaluation | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         evaluation = self.evaluation
         return {
             "folder": str(self.folder),
@@ -81,20 +80,16 @@ class Preferences(Flow[PreferenceRecipe]):
     """Recipes of preferences."""
 
     def run(self, loaded: Loaded[PreferenceRecipe], folder: RunFolder, display: Display) -> PreferenceResult:
-        """As `Flow.run`."""
         with opened(folder, loaded, display) as context:
             return run_preferences(context, loaded)
 
     def plan(self, loaded: Loaded[PreferenceRecipe], ledger: Ledger, facts: dict[str, Any]) -> Planned:
-        """As `Flow.plan`."""
         return Planned(preference_plan(loaded, ledger))
 
     def tasks(self, loaded: Loaded[PreferenceRecipe]) -> TaskSet:
-        """As `Flow.tasks`."""
         return load_tasks(loaded.recipe.tasks, base=loaded.base, seed=loaded.recipe.seed)
 
     def lint(self, loaded: Loaded[PreferenceRecipe], folder: Path) -> LintReport:
-        """As `Flow.lint`."""
         recipe, rows = loaded.recipe, folder / "dpo" / "train.parquet"
         student = student_to_lint(recipe.student, loaded, rows)
         return student.lint(rows, test=self.tasks(loaded).held_out)

@@ -46,7 +46,6 @@ class ProgressiveResult:
     evaluation: Evaluation | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         evaluation = self.evaluation
         return {
             "folder": str(self.folder),
@@ -60,7 +59,6 @@ class Progressive(Flow[ProgressiveRecipe]):
     """Chains of recipes."""
 
     def run(self, loaded: Loaded[ProgressiveRecipe], folder: RunFolder, display: Display) -> ProgressiveResult:
-        """As `Flow.run`."""
         folder.tell(display)
         return run_stages(loaded, folder, display)
 

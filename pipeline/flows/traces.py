@@ -66,7 +66,6 @@ class RunResult:
     agreement: Agreement | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         return {
             "folder": str(self.folder),
             "tasks": self.tasks,
@@ -108,25 +107,20 @@ class Traces(Flow[Recipe]):
     """Recipes of traces."""
 
     def run(self, loaded: Loaded[Recipe], folder: RunFolder, display: Display) -> RunResult:
-        """As `Flow.run`."""
         with self._opened(loaded, folder, display) as context:
             return run_traces(context, loaded).result
 
     def pilot(self, loaded: Loaded[Recipe], folder: RunFolder, display: Display, count: int) -> PilotResult:
-        """As `Flow.pilot`."""
         with self._opened(loaded, folder, display) as context:
             return pilot_traces(context, loaded, count)
 
     def plan(self, loaded: Loaded[Recipe], ledger: Ledger, facts: dict[str, Any]) -> Planned:
-        """As `Flow.plan`."""
         return Planned(plan(loaded, ledger, (facts.get("teacher") or {}).get("identity")))
 
     def tasks(self, loaded: Loaded[Recipe]) -> TaskSet:
-        """As `Flow.tasks`."""
         return load_tasks(loaded.recipe.tasks, base=loaded.base, seed=loaded.recipe.seed)
 
     def lint(self, loaded: Loaded[Recipe], folder: Path) -> LintReport:
-        """As `Flow.lint`."""
         recipe, rows = loaded.recipe, folder / "sft" / DATA_FILE
         student = student_to_lint(recipe.student, loaded, rows)
         return lint_traces(recipe, student, self.tasks(loaded), rows)

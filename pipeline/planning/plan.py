@@ -87,7 +87,6 @@ class Plan:
         return self.prices.of(round(self.asked * prompt), round(self.asked * completion))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         by_use = {
             use.value: {"tasks": self.tasks[use], "draws": self.draws[use], "tokens": self.tokens(use)} for use in Use
         }

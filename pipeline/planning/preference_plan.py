@@ -49,7 +49,6 @@ class PreferencePlan:
         return sum(plan.asked for plan in self.sources.values())
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         judge = {"on_record": self.on_record, "requests": self.requests}
         sources = {name: plan.as_dict() for name, plan in self.sources.items()}
         return {"recipe": self.recipe, "asked": self.asked, "candidates": self.candidates, "judge": judge} | {
@@ -87,7 +86,6 @@ class OnRecord:
 
     @property
     def identity(self) -> str:
-        """The teacher's."""
         return self.teacher.identity
 
     async def ask(
@@ -113,7 +111,6 @@ class OnRecord:
         return None
 
     async def close(self) -> None:
-        """Closes the teacher, which was never asked."""
         await self.teacher.close()
 
 

@@ -62,7 +62,6 @@ class Calibrated(NamedTuple):
     gate: GateVerdict
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         return {"gate": self.gate._asdict(), "calibration": self.calibration.model_dump(mode="json")}
 
 

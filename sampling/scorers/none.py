@@ -33,7 +33,6 @@ class FinishedScorer:
     identity = "finished-1"
 
     async def score(self, task: Task, attempt: Attempt) -> Verdict:
-        """Accepted (`finished`), or unscored."""
         return unfinished(attempt) or Verdict(State.ACCEPTED, "finished")
 
     async def close(self) -> None:
@@ -47,7 +46,6 @@ class EveryAnswer:
     identity = "every-answer-1"
 
     async def score(self, task: Task, attempt: Attempt) -> Verdict:
-        """Accepted (`answered`)."""
         return Verdict(State.ACCEPTED, "answered")
 
     async def close(self) -> None:
@@ -61,9 +59,7 @@ class NoneSettings(ScorerBase):
     kind: Literal["none"]
 
     def identity(self, base: Path) -> str:
-        """As `ScorerBase.identity`."""
         return FinishedScorer.identity
 
     def make(self, place: Place) -> Scorer:
-        """As `ScorerBase.make`."""
         return FinishedScorer()

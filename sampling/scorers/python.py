@@ -38,7 +38,6 @@ class PythonScorer:
 
     @property
     def identity(self) -> str:
-        """The function's file and settings."""
         return self._identity
 
     @property
@@ -47,7 +46,6 @@ class PythonScorer:
         return frozenset({TIMEOUT, OVER_LIMIT, ERROR})
 
     async def score(self, task: Task, attempt: Attempt) -> Verdict:
-        """The verdict of the function. Never raises for what it does."""
         early = unfinished(attempt)
         if early is not None:
             return early
@@ -55,7 +53,6 @@ class PythonScorer:
         return replace(self._verdict(returned), seconds=returned.seconds)
 
     async def close(self) -> None:
-        """Ends the workers. Safe to call twice."""
         self._function.close()
 
     def _verdict(self, returned: Returned) -> Verdict:
@@ -91,15 +88,12 @@ class PythonScorerSettings(ScorerBase, PythonCode):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The function's file."""
         return (self.file_part,)
 
     def identity(self, base: Path) -> str:
-        """As `ScorerBase.identity`."""
         return self.identity_at(base, accept=self.accept, timeout_s=self.timeout_s, memory_mb=self.memory_mb)
 
     def make(self, place: Place) -> Scorer:
-        """As `ScorerBase.make`."""
         workers = self.workers or min(4, os.cpu_count() or 1)
         function = self.hosted(place.base, "scorer", workers=workers)
         return PythonScorer(function, self.identity(place.base), self.accept)

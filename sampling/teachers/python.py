@@ -33,16 +33,13 @@ class PythonTeacher:
 
     @property
     def identity(self) -> str:
-        """The function's file and settings."""
         return self._identity
 
     @property
     def concurrency(self) -> int:
-        """Calls in flight at most."""
         return self._concurrency
 
     async def sample(self, request: Request, usage: Usage) -> Completion:
-        """One call. Raises RequestFailed for what the function raises, or gives back that is no answer."""
         messages = [message.as_dict() for message in request.messages]
         returned = await self._function.acall(messages, request.sampling)
         if isinstance(returned.other, Completion):
@@ -59,7 +56,6 @@ class PythonTeacher:
         return Completion(returned.value, "stop", _tokens(prompt), _tokens(returned.value))
 
     async def close(self) -> None:
-        """Nothing of its own to free. Safe to call twice."""
         self._function.close()
 
 
@@ -81,9 +77,7 @@ class PythonTeacherSettings(TeacherBase, PythonCode):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The function's file."""
         return (self.file_part,)
 
     def make(self, base: Path) -> Teacher:
-        """As `TeacherBase.make`."""
         return PythonTeacher(self.hosted(base, "teacher"), self.identity_at(base), self.concurrency)

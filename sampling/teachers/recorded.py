@@ -73,16 +73,13 @@ class RecordedSettings(TeacherBase):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The recording."""
         return (self.path,)
 
     @property
     def has_grades(self) -> bool:
-        """Whether a field of the recording holds grades."""
         return self.grade is not None or any(column.grade for column in self.columns)
 
     def make(self, base: Path) -> Teacher:
-        """As `TeacherBase.make`."""
         return RecordedTeacher(self, base=base)
 
 
@@ -108,12 +105,10 @@ class RecordedTeacher:
 
     @property
     def identity(self) -> str:
-        """Name of the recorded model and a hash of the recording."""
         return self._identity
 
     @property
     def concurrency(self) -> int:
-        """Requests in flight at most."""
         return self._settings.concurrency
 
     async def sample(self, request: Request, usage: Usage) -> Completion:

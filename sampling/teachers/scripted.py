@@ -51,12 +51,10 @@ class ScriptedTeacher:
 
     @property
     def identity(self) -> str:
-        """As given."""
         return self._identity
 
     @property
     def concurrency(self) -> int:
-        """Requests in flight at most."""
         return self._concurrency
 
     @property
@@ -65,7 +63,6 @@ class ScriptedTeacher:
         return self._context
 
     def count_tokens(self, messages: Messages) -> int:
-        """Words."""
         return sum(len(m.content.split()) for m in messages)
 
     async def sample(self, request: Request, usage: Usage) -> Completion:

@@ -89,7 +89,6 @@ class OpenAISettings(TeacherBase):
         return body
 
     def make(self, base: Path) -> Teacher:
-        """As `TeacherBase.make`."""
         from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 
         return OpenAITeacher(
@@ -120,7 +119,6 @@ class TransformersSettings(TeacherBase):
     device: str = "auto"
 
     def make(self, base: Path) -> Teacher:
-        """As `TeacherBase.make`."""
         from stillroom.sampling.teachers.transformers.teacher import TransformersTeacher
 
         return TransformersTeacher(self.model, concurrency=self.concurrency, dtype=self.dtype, device=self.device)
@@ -151,7 +149,6 @@ class VllmSettings(TeacherBase):
         return self
 
     def make(self, base: Path) -> Teacher:
-        """As `TeacherBase.make`."""
         from stillroom.sampling.teachers.vllm.teacher import VllmTeacher
 
         return VllmTeacher(self.model, concurrency=self.concurrency, dtype=self.dtype, engine=self.engine)

@@ -76,7 +76,6 @@ class FilterSettings(BaseModel):
     name: str
 
     def start(self, test: Sequence[Task]) -> Check:
-        """The check of one run, as `Filter.start`."""
         raise NotImplementedError
 
 
@@ -88,7 +87,6 @@ class Stateless(FilterSettings):
     """Base of the filters that look at one trace at a time: nothing of it is kept for the next."""
 
     def start(self, test: Sequence[Task]) -> Check:
-        """The check, the same in every run."""
         return self.check
 
     def check(self, trace: Trace) -> Finding | None:

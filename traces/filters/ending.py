@@ -26,7 +26,6 @@ class Finished(Stateless):
     unknown: Literal["drop", "keep"] = "drop"
 
     def check(self, trace: Trace) -> Finding | None:
-        """Why the trace goes, or None."""
         finish = trace.attempt.finish_reason
         if finish != "stop" and not (finish == "unknown" and self.unknown == "keep"):
             detail = f"finish reason {finish!r} after {trace.attempt.completion_tokens:,} tokens"

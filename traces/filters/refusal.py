@@ -26,5 +26,4 @@ class NotRefused(Stateless):
     phrases: tuple[str, ...] = ()
 
     def check(self, trace: Trace) -> Finding | None:
-        """Why the trace goes, or None."""
         return Finding("refused", excerpt(trace.answer)) if is_refusal(trace.answer, self.phrases) else None

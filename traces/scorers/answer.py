@@ -31,11 +31,9 @@ class AnswerScorerSettings(ScorerBase):
     policies: Policies = Policies()
 
     def identity(self, base: Path) -> str:
-        """As `ScorerBase.identity`."""
         return identity_of(self.timeout_s, self.memory_mb, self.policies)
 
     def make(self, place: Place) -> AnswerScorer:
-        """As `ScorerBase.make`."""
         return AnswerScorer(self.checker())
 
     def checker(self) -> AnswerChecker:

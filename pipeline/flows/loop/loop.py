@@ -60,7 +60,6 @@ class LoopResult:
     report: LoopReport
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         return {
             "folder": str(self.folder),
             "rounds": list(self.rounds),
@@ -76,7 +75,6 @@ class Loop(Flow[LoopRecipe]):
     """Recipes of traces, round after round."""
 
     def run(self, loaded: Loaded[LoopRecipe], folder: RunFolder, display: Display) -> LoopResult:
-        """As `Flow.run`."""
         folder.tell(display)
         return LoopRun(loaded, folder, display).execute()
 

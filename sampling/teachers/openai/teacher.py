@@ -82,7 +82,6 @@ class OpenAITeacher:
 
     @property
     def concurrency(self) -> int:
-        """Requests in flight at most."""
         return self._concurrency
 
     @property
@@ -110,7 +109,6 @@ class OpenAITeacher:
         raise AssertionError("unreachable: there is a server")
 
     async def close(self) -> None:
-        """Closes the connections."""
         if self._greeting is not None:
             self._greeting.cancel()
         if self._pace is not None:

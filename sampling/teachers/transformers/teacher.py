@@ -68,26 +68,21 @@ class TransformersTeacher:
 
     @property
     def concurrency(self) -> int:
-        """Requests in flight at most: the slots of the batch."""
         return self._concurrency
 
     @property
     def dtype(self) -> str | None:
-        """What the model computes in; None as long as it is not loaded."""
         return self._worker.dtype
 
     @property
     def context(self) -> int | None:
-        """Tokens that prompt and answer may have together; None where the model does not say. Loads no weights."""
         return self._prompts.context
 
     def count_tokens(self, messages: Messages) -> int:
-        """Tokens of a prompt. Loads the tokenizer, no weights."""
         return self._prompts.count(messages)
 
     @property
     def special_tokens(self) -> frozenset[str]:
-        """Those of the model's tokenizer. Loads it, and no weights."""
         return self._prompts.special_tokens
 
     async def sample(self, request: Request, usage: Usage) -> Completion:

@@ -86,12 +86,10 @@ class VllmTeacher:
 
     @property
     def concurrency(self) -> int:
-        """Requests in flight at most."""
         return self._concurrency
 
     @property
     def dtype(self) -> str | None:
-        """What the engine computes in; None as long as it has not started."""
         return self._used
 
     @property
@@ -101,12 +99,10 @@ class VllmTeacher:
         return given if isinstance(given, int) and given > 0 else self._prompts.context
 
     def count_tokens(self, messages: Messages) -> int:
-        """Tokens of a prompt. Starts no engine."""
         return self._prompts.count(messages)
 
     @property
     def special_tokens(self) -> frozenset[str]:
-        """Those of the model's tokenizer. Loads it, and no weights."""
         return self._prompts.special_tokens
 
     async def sample(self, request: Request, usage: Usage) -> Completion:
