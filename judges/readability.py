@@ -24,8 +24,8 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
-from stillroom.common.prose import prose
 from stillroom.common.records import Attempt, Task
+from stillroom.common.text import prose
 from stillroom.judges.records import JudgeState, Rating
 from stillroom.judges.registry import JudgeBase, Made, Place, judges
 

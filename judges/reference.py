@@ -17,8 +17,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Literal
 
-from stillroom.common.prose import MAX_CHARS
 from stillroom.common.records import Attempt, Task
+from stillroom.common.text import MAX_CHARS
 from stillroom.judges.records import JudgeState, Rating
 from stillroom.judges.registry import JudgeBase, Made, Place, judges
 

@@ -41,8 +41,8 @@ import yaml
 from pydantic import Field
 
 from stillroom.common.hashing import digest
-from stillroom.common.prose import Prose, prose, ramp
 from stillroom.common.records import Attempt, Task
+from stillroom.common.text import Prose, prose, ramp
 from stillroom.errors import InputError
 from stillroom.judges.records import JudgeState, Rating
 from stillroom.judges.registry import JudgeBase, Made, Place, judges

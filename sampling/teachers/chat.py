@@ -14,7 +14,7 @@ from typing import Any
 
 from stillroom.common.models import resolve as models
 from stillroom.common.records import Message
-from stillroom.common.thinking import OPEN
+from stillroom.common.text import OPEN
 from stillroom.errors import InputError
 
 PROBE = "stillroomprobe"

@@ -25,7 +25,7 @@ from stillroom.common.outside import read_json, tokens_in
 from stillroom.common.prompt import with_input
 from stillroom.common.records import Completion, FinishReason, Messages, Request, Usage
 from stillroom.common.secrets import named_in
-from stillroom.common.thinking import Split, split_thinking
+from stillroom.common.text import Split, split_thinking
 from stillroom.errors import InputError, MissingFile, RequestFailed
 from stillroom.sampling.teachers.base import OutOfAttempts, Teacher
 from stillroom.sampling.teachers.registry import TeacherBase, teachers

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from stillroom.common.text import excerpt
-from stillroom.common.thinking import CLOSE, OPEN
+from stillroom.common.text import CLOSE, OPEN, excerpt
 from stillroom.traces.filters.base import Finding, Stateless, filters
 from stillroom.traces.trace import Trace
 

@@ -13,7 +13,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from stillroom.common.records import Completion, FinishReason, TokenChoice
-from stillroom.common.thinking import split_thinking
+from stillroom.common.text import split_thinking
 from stillroom.errors import InputError
 from stillroom.sampling.teachers.chat import encode_chat, end_tokens, thinking_is_open
 from stillroom.sampling.teachers.transformers.batch import Job, Row, Rows
