@@ -152,3 +152,15 @@ def words(text: str) -> tuple[str, ...]:
 def ramp(value: float, worst: float, best: float) -> float:
     """0 at `worst` and beyond, 1 at `best` and beyond, straight between them; either may be the larger."""
     return min(1.0, max(0.0, (value - worst) / (best - worst)))
+
+
+def describe(error: BaseException, most: int) -> str:
+    """The kind of an exception and the first `most` characters of its message: it may hold all of a hostile text."""
+    said = " ".join(str(error)[:most].split())
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """The kind of an exception and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

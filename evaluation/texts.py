@@ -25,7 +25,7 @@ FILE = "everyday.jsonl"
 
 def everyday_texts() -> dict[str, str]:
     """The texts that come with Stillroom, by name."""
-    lines = files("stillroom.students.evaluate").joinpath(FILE).read_text(encoding="utf-8").splitlines()
+    lines = files("stillroom.evaluation").joinpath(FILE).read_text(encoding="utf-8").splitlines()
     return {row["id"]: row["text"] for row in map(json.loads, lines)}
 
 

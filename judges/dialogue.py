@@ -36,7 +36,7 @@ _TOO_LONG = re.compile(
 
 
 class Asks(Protocol):
-    """What makes a judge's requests: `stillroom.sampling.asking.Asker`, or a fake of it."""
+    """What makes a judge's requests: `stillroom.sampling.requests.Asker`, or a fake of it."""
 
     @property
     def identity(self) -> str:

@@ -14,9 +14,8 @@ from stillroom.judges.pairwise import Pairwise
 from stillroom.judges.pointwise import Pointwise
 from stillroom.judges.registry import JudgeBase, Made, Name, Place, judges
 from stillroom.judges.rubric import load_rubric
-from stillroom.sampling.asking import Asker
-from stillroom.sampling.teachers.base import Teacher
-from stillroom.sampling.teachers.registry import TeacherSettings
+from stillroom.sampling.requests import Asker
+from stillroom.sampling.teachers.base import Teacher, TeacherSettings
 
 
 @judges.register

@@ -21,8 +21,8 @@ from stillroom.errors import RequestFailed
 from stillroom.judges.dialogue import JUDGE_PREFIX
 from stillroom.judges.records import JudgeState, Rating
 from stillroom.judges.registry import JudgeBase, Made, Place, judges
-from stillroom.sampling.asking import Asker
 from stillroom.sampling.plugins import Hosted, PythonCode
+from stillroom.sampling.requests import Asker
 
 DECLINED = "declined"
 

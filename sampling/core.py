@@ -24,8 +24,7 @@ from stillroom.common.prompt import Prompt
 from stillroom.common.records import Outcome, SamplingParams, StopReason, Task
 from stillroom.errors import Interrupted, LedgerError, RunError
 from stillroom.sampling.counts import Counts
-from stillroom.sampling.drawing import Drawing
-from stillroom.sampling.draws import Admits, TaskDraws
+from stillroom.sampling.draws import Admits, Drawing, TaskDraws
 from stillroom.sampling.ledger import Ledger, Recorded, Spent, request_key, scorer_key
 from stillroom.sampling.limits import Meter, Prices
 from stillroom.sampling.policy import Budget, Policy

@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from stillroom.common.records import Verdict
+from stillroom.common.text import describe
 
 Function = Callable[..., Any]
 
@@ -131,8 +132,7 @@ def check_call(function: Function, given: Sequence[str], keywords: Mapping[str, 
 
 def where_raised(error: BaseException, file: str) -> str:
     """The deepest line of the file that an exception passed through, its type, and the beginning of its message."""
-    said = " ".join(str(error)[:SHOWN].split())
-    what = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    what = describe(error, SHOWN)
     if isinstance(error, SyntaxError) and error.filename == file:
         return f"{Path(file).name}:{error.lineno}: {type(error).__name__}: {error.msg}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]

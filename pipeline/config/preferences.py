@@ -19,12 +19,12 @@ from typing import Annotated, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from stillroom.judges.gate import GateSettings
-from stillroom.judges.settings import JudgeSettings
+from stillroom.judges.registry import JudgeSettings
 from stillroom.pipeline.config.evaluation import Forgetting
 from stillroom.pipeline.config.kinds import RecipeBase, recipe_kinds
 from stillroom.preferences.settings import AuditSettings, PairSettings
 from stillroom.sampling.limits import Limits, Prices
-from stillroom.sampling.teachers.settings import TeacherSettings
+from stillroom.sampling.teachers.base import TeacherSettings
 from stillroom.students.methods.registry import Student, StudentSettings
 from stillroom.traces.tasks import TaskSettings
 

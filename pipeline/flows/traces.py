@@ -43,8 +43,7 @@ from stillroom.pipeline.stages.train import STUDENT, model_in, require, train
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.policy import ONCE
-from stillroom.sampling.teachers.base import Teacher
-from stillroom.sampling.teachers.factory import identity_of, make_teacher
+from stillroom.sampling.teachers.base import Teacher, identity_of
 from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.students.lint import LintReport
 from stillroom.students.methods.registry import StudentSettings
@@ -140,7 +139,7 @@ def run_traces(context: RunContext, loaded: Loaded[Recipe], *, given: TaskSet | 
     """
     recipe, folder = loaded.recipe, context.folder
     require(recipe.student)
-    teacher = make_teacher(recipe.teacher, base=loaded.base)
+    teacher = recipe.teacher.make(loaded.base)
     earlier = _earlier(loaded)
     tasks = given or load_tasks(recipe.tasks, base=loaded.base, seed=recipe.seed)
     _report_tasks(context, tasks)

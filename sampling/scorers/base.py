@@ -1,10 +1,33 @@
-"""The protocol of what looks at an attempt: the answer checker, or a judge."""
+"""What looks at an attempt (the answer checker, a judge), which kinds of it there are, and how a recipe names one.
+
+A new kind is a module in one of the packages that `scorers` names, with one registered class: its settings, and how
+it is made.
+
+    @scorers.register
+    class ShortSettings(ScorerBase):
+        kind: Literal["short"]
+        most: int = 100
+
+        def identity(self, base: Path) -> str:
+            return f"short-1:{self.most}"
+
+        def make(self, place: Place) -> Scorer:
+            return ShortScorer(self.most)
+"""
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict
 
 from stillroom.common.records import Attempt, Task, Verdict
+from stillroom.common.registry import Registry
+from stillroom.sampling.ledger import Ledger
+from stillroom.sampling.limits import Meter, Prices
+from stillroom.sampling.teachers.base import Teacher
 
 
 class Scorer(Protocol):
@@ -52,3 +75,55 @@ class KnowsAccidents(Protocol):
 def worth_another_try(scorer: Scorer, verdict: Verdict, tries: int) -> bool:
     """Whether an attempt with this verdict, after so many tries, is to be scored again by a new call of the run."""
     return isinstance(scorer, KnowsAccidents) and verdict.reason in scorer.accidents and tries < TRIES
+
+
+class Place(NamedTuple):
+    """Where a judge or scorer works: what a run lends to what it makes from a recipe.
+
+    `ledger`: keeps the requests that are made; `base`: relative paths start there; `seed`: the run's. `meter`,
+    `prices`: limits that are shared with others, and what tokens cost. `asks`: makes what asks (a
+    `judges.dialogue.Asks`) in the place of an Asker, from the teacher and the settings of the judge."""
+
+    ledger: Ledger
+    base: Path
+    seed: int = 0
+    meter: Meter | None = None
+    prices: Prices | None = None
+    asks: Callable[[Teacher, Any], Any] | None = None
+
+
+class ScorerBase(BaseModel):
+    """Settings that every kind of scorer has. `needs_reference`: it reads the gold answers of the tasks."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    needs_reference: ClassVar[bool] = False
+
+    kind: str
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that decide its verdicts, as the recipe names them; their hashes go on record."""
+        return ()
+
+    def identity(self, base: Path) -> str:
+        """The identity that the scorer will have (see `Scorer`), without making it. Relative paths start at `base`.
+
+        Raises MissingFile.
+        """
+        raise NotImplementedError
+
+    def make(self, place: Place) -> Scorer:
+        """The scorer; relative paths start at the place's base. Starts no worker before the first attempt.
+
+        Raises InputError for what cannot be used.
+        """
+        raise NotImplementedError
+
+
+scorers: Registry[ScorerBase] = Registry(
+    "scorer", tag="kind", where=("stillroom.sampling.scorers", "stillroom.traces.scorers"), default="answer"
+)
+"""Every kind of scorer by its name in a recipe. Packages of rooms above are named, not imported, here."""
+
+ScorerSettings = Annotated[ScorerBase, scorers.field()]
+"""The settings of any kind, as the type of a recipe's field."""

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from stillroom.common.records import Attempt, State, Task, Verdict
-from stillroom.sampling.place import Place
-from stillroom.sampling.scorers.base import Scorer
-from stillroom.sampling.scorers.registry import ScorerBase, scorers
+from stillroom.sampling.scorers.base import Place, Scorer, ScorerBase, scorers
 
 
 def unfinished(attempt: Attempt) -> Verdict | None:

@@ -20,11 +20,9 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from stillroom.common.records import Attempt, State, Task, Verdict
-from stillroom.sampling.place import Place
 from stillroom.sampling.plugins import ERROR, Hosted, PythonCode, Returned
-from stillroom.sampling.scorers.base import Scorer
+from stillroom.sampling.scorers.base import Place, Scorer, ScorerBase, scorers
 from stillroom.sampling.scorers.none import unfinished
-from stillroom.sampling.scorers.registry import ScorerBase, scorers
 from stillroom.sampling.workers.pool import OVER_LIMIT, TIMEOUT
 
 GOOD, BAD = "good", "bad"

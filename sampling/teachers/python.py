@@ -19,9 +19,8 @@ from pydantic import Field
 from stillroom.common.records import Completion, Request, Usage
 from stillroom.errors import RequestFailed
 from stillroom.sampling.plugins import Hosted, PythonCode
-from stillroom.sampling.teachers.base import Teacher
+from stillroom.sampling.teachers.base import Teacher, TeacherBase, teachers
 from stillroom.sampling.teachers.recorded import BYTES_PER_TOKEN
-from stillroom.sampling.teachers.registry import TeacherBase, teachers
 from stillroom.sampling.workers.pool import TIMEOUT
 
 

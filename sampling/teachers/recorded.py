@@ -27,8 +27,7 @@ from stillroom.common.records import Completion, FinishReason, Messages, Request
 from stillroom.common.secrets import named_in
 from stillroom.common.text import Split, split_thinking
 from stillroom.errors import InputError, MissingFile, RequestFailed
-from stillroom.sampling.teachers.base import OutOfAttempts, Teacher
-from stillroom.sampling.teachers.registry import TeacherBase, teachers
+from stillroom.sampling.teachers.base import OutOfAttempts, Teacher, TeacherBase, teachers
 
 BYTES_PER_TOKEN = 4  # a common rule of thumb for English; used only where the recording has no counts
 _FINISH = ("stop", "length", "content_filter", "unknown")

@@ -31,7 +31,8 @@ from stillroom.errors import RecipeError, StillroomError
 from stillroom.pipeline.config.load import load_any
 from stillroom.pipeline.planning.plan import Plan
 from stillroom.pipeline.run.progress import Display
-from stillroom.sampling.teachers.settings import OpenAISettings, VllmSettings
+from stillroom.sampling.teachers.openai import OpenAISettings
+from stillroom.sampling.teachers.vllm import VllmSettings
 from tests.conftest import Body, ModelServer, Reply, completion, served_by, sum_answer, write_sums
 
 PLAIN = string.ascii_letters + string.digits

@@ -222,7 +222,7 @@ class Throwaway(JudgeBase):
 """,
     "stillroom.sampling.teachers": """
 from typing import Literal
-from stillroom.sampling.teachers.registry import TeacherBase, teachers
+from stillroom.sampling.teachers.base import TeacherBase, teachers
 from stillroom.sampling.teachers.scripted import ScriptedTeacher
 
 @teachers.register
@@ -248,7 +248,7 @@ class Throwaway(CommonTasks):
     "stillroom.sampling.scorers": """
 from typing import Literal
 from stillroom.sampling.scorers.none import FinishedScorer
-from stillroom.sampling.scorers.registry import ScorerBase, scorers
+from stillroom.sampling.scorers.base import ScorerBase, scorers
 
 @scorers.register
 class Throwaway(ScorerBase):
@@ -376,7 +376,7 @@ def test_a_plugin_that_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch) ->
 def shipped() -> list[Registry[Any]]:
     from stillroom.judges.registry import judges
     from stillroom.sampling.policy import policies
-    from stillroom.sampling.teachers.registry import teachers
+    from stillroom.sampling.teachers.base import teachers
     from stillroom.traces.filters.base import filters
     from stillroom.traces.tasks.registry import sources
 
@@ -386,7 +386,7 @@ def shipped() -> list[Registry[Any]]:
 def test_looking_kinds_up_loads_nothing_heavy() -> None:
     code = (
         "from stillroom.judges.registry import judges\n"
-        "from stillroom.sampling.teachers.registry import teachers\n"
+        "from stillroom.sampling.teachers.base import teachers\n"
         "from stillroom.traces.filters.base import filters\n"
         "from stillroom.traces.tasks.registry import sources\n"
         "print(len(judges), len(teachers), len(filters), len(sources))\n"

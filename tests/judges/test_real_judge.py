@@ -36,8 +36,8 @@ from stillroom.judges.records import JudgeState
 from stillroom.judges.rubric import load_rubric
 from stillroom.pipeline.flows.audit import calibrate as calibrate_judge
 from stillroom.pipeline.run.progress import Display
-from stillroom.sampling.asking import Asker
 from stillroom.sampling.ledger import Ledger
+from stillroom.sampling.requests import Asker
 from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 from stillroom.sampling.teachers.vllm.watchdog import Guard, descendants, running
 from tests.conftest import stillroom

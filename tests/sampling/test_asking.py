@@ -23,10 +23,9 @@ from stillroom.common.records import (
     user,
 )
 from stillroom.errors import InputError, MissingKey, RequestFailed, RunError, TeacherDown
-from stillroom.sampling.asking import Asker
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.ledger import Ledger, request_key
-from stillroom.sampling.requests import FAILURES_IN_A_ROW
+from stillroom.sampling.requests import FAILURES_IN_A_ROW, Asker
 from stillroom.sampling.retry import RetrySettings
 from stillroom.sampling.teachers.base import OutOfAttempts
 from stillroom.sampling.teachers.openai.teacher import OpenAITeacher

@@ -41,7 +41,6 @@ from stillroom.pipeline.stages.forgetting import check_forgetting
 from stillroom.report.loop import LoopReport
 from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.limits import Meter
-from stillroom.sampling.teachers.factory import make_teacher
 from stillroom.traces.filters import Screen
 from stillroom.traces.tasks import TaskSet
 
@@ -138,7 +137,7 @@ class LoopRun:
             plan = RoundPlan(number, sampler="student" if student else None, level=level)
             recipe = round_recipe(self.recipe, plan)
         if not student:
-            make_teacher(recipe.teacher, base=self.loaded.base)
+            recipe.teacher.make(self.loaded.base)
         if recipe.student is not None and recipe.student.model != self.recipe.student.model:
             students_stage.require(recipe.student)
         return recipe

@@ -23,7 +23,7 @@ from stillroom.common.secrets import named_in
 from stillroom.errors import InputError, MissingKey, RequestFailed
 from stillroom.sampling.rate_limit.cost_estimate import Cost, Costs, estimated_cost
 from stillroom.sampling.rate_limit.limiter import End, Pace, RateLimits, Turn
-from stillroom.sampling.teachers.openai.address import no_address
+from stillroom.sampling.teachers.openai import no_address
 from stillroom.sampling.teachers.openai.errors import Key, end_of, error_of, retry_after_s
 from stillroom.sampling.teachers.openai.http import Http, HttpReply, NoAnswer, Patience
 from stillroom.sampling.teachers.openai.response import Unreadable, read_answer

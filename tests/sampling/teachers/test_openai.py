@@ -29,8 +29,8 @@ from stillroom.sampling.core import Core
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.policy import Until
 from stillroom.sampling.retry import RetrySettings
+from stillroom.sampling.teachers.openai import OpenAISettings
 from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
-from stillroom.sampling.teachers.settings import OpenAISettings
 from tests.conftest import ModelServer, Reply, completion
 
 KEY = "sk-proj-a1B2c3D4e5F6g7H8"

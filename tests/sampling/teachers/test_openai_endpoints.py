@@ -18,10 +18,10 @@ from stillroom.errors import MissingKey, RequestFailed, TeacherDown
 from stillroom.sampling.rate_limit.endpoint import REFUSALS_TO_HOLD
 from stillroom.sampling.rate_limit.limiter import RateLimits
 from stillroom.sampling.retry import RetrySettings, parse_retry_after, with_retries
+from stillroom.sampling.teachers.openai import OpenAISettings
 from stillroom.sampling.teachers.openai.errors import retry_after_s
 from stillroom.sampling.teachers.openai.http import HttpReply
 from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
-from stillroom.sampling.teachers.settings import OpenAISettings
 from tests.conftest import ModelServer, Reply, completion
 
 
