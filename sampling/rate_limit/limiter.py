@@ -48,7 +48,6 @@ class Timer(Protocol):
 
     def cancel(self) -> None:
         """The callback is not called, unless it was already."""
-        ...
 
 
 class Clock(Protocol):
@@ -56,11 +55,9 @@ class Clock(Protocol):
 
     def time(self) -> float:
         """Seconds from any start; never goes back."""
-        ...
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
         """Calls back once `time()` has reached `when`."""
-        ...
 
 
 class _Waiter(NamedTuple):

@@ -40,18 +40,15 @@ class Scorer(Protocol):
     @property
     def identity(self) -> str:
         """All that decides a verdict, in a line; the same in every process."""
-        ...
 
     async def score(self, task: Task, attempt: Attempt) -> Verdict:
         """Never raises for what an attempt says: what cannot be scored is `unscored`, with its reason.
 
         An exception all the same makes the attempt unscored (`over_limit`), and the run goes on; a StillroomError
         (the judge's server is gone, no worker can be started) ends it."""
-        ...
 
     async def close(self) -> None:
         """Frees workers and connections. Safe to call twice."""
-        ...
 
 
 TRIES = 3
@@ -69,7 +66,6 @@ class KnowsAccidents(Protocol):
     @property
     def accidents(self) -> frozenset[str]:
         """The reasons of such verdicts."""
-        ...
 
 
 def worth_another_try(scorer: Scorer, verdict: Verdict, tries: int) -> bool:

@@ -50,12 +50,10 @@ class Teacher(Protocol):
     @property
     def identity(self) -> str:
         """All that decides what is answered, in a line; the same in every process."""
-        ...
 
     @property
     def concurrency(self) -> int:
         """Requests in flight, at most."""
-        ...
 
     async def sample(self, request: Request, usage: Usage) -> Completion:
         """Answers one request. Updates `usage` as it goes; stops work on it when cancelled.
@@ -63,11 +61,9 @@ class Teacher(Protocol):
         Raises RequestFailed when this request got no answer (and says whether to ask again), OutOfAttempts when
         there is nothing left to replay, any other StillroomError when asking anybody is pointless (wrong key).
         """
-        ...
 
     async def close(self) -> None:
         """Frees what was loaded. Safe to call twice, or when nothing was."""
-        ...
 
 
 @runtime_checkable
@@ -77,11 +73,9 @@ class CountsTokens(Protocol):
     @property
     def context(self) -> int | None:
         """Tokens that prompt and answer may have together; None: not known."""
-        ...
 
     def count_tokens(self, messages: Messages) -> int:
         """Tokens of the prompt. Raises InputError for messages that the model's template does not take."""
-        ...
 
 
 @runtime_checkable
@@ -91,7 +85,6 @@ class KnowsTokens(Protocol):
     @property
     def special_tokens(self) -> frozenset[str]:
         """As text, such as `<|im_end|>`. Loads the tokenizer, no weights."""
-        ...
 
 
 @runtime_checkable
@@ -101,7 +94,6 @@ class ComputesHere(Protocol):
     @property
     def dtype(self) -> str | None:
         """The type of number that the model computes in, as torch names it; None as long as it is not loaded."""
-        ...
 
 
 def special_tokens_of(teacher: Teacher) -> frozenset[str]:

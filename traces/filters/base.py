@@ -46,11 +46,9 @@ class Filter(Protocol):
     @property
     def name(self) -> str:
         """As recipes call it; its rejects are kept under it."""
-        ...
 
     def start(self, test: Sequence[Task]) -> Check:
         """The check of one run over traces in order. `test`: the held-out tasks, for decontamination."""
-        ...
 
 
 @runtime_checkable
@@ -60,11 +58,9 @@ class ReadsFiles(Protocol):
     @property
     def label(self) -> str:
         """What its counts and rejects are kept under: its name, and more."""
-        ...
 
     def start_in(self, base: Path, test: Sequence[Task]) -> Check:
         """As `Filter.start`; relative paths start at `base`."""
-        ...
 
 
 class FilterSettings(BaseModel):
