@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from stillroom.common.formatting import money
+from stillroom.common.settings import Settings
 from stillroom.sampling.counts import Counts
 
 
-class Prices(BaseModel):
+class Prices(Settings):
     """US dollars for a million tokens of the teacher."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     prompt: float = Field(default=0.0, ge=0)
     completion: float = Field(ge=0)
@@ -31,15 +30,13 @@ class Prices(BaseModel):
         return self.of(counts.prompt_tokens, counts.completion_tokens + counts.cancelled_tokens)
 
 
-class Limits(BaseModel):
+class Limits(Settings):
     """Totals for one call of a run; null: no limit. At a limit no more is drawn, what is in flight is answered and
     kept, and the run ends saying so; the same command with a higher limit goes on.
 
     `tokens`: prompt and completion tokens; of answers that a server does not count, an estimate. `usd` needs prices.
     `minutes`: since sampling began.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     tokens: int | None = Field(default=None, ge=1)
     usd: float | None = Field(default=None, gt=0)

@@ -20,10 +20,11 @@ import math
 from functools import lru_cache
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from stillroom.common.records import State, StopReason
 from stillroom.common.registry import Registry
+from stillroom.common.settings import Settings
 
 # Weight of the run's pass rate in a task's posterior, in draws. Small: tasks differ a lot.
 PRIOR_STRENGTH = 2.0
@@ -48,7 +49,7 @@ class Tally(NamedTuple):
         return self._replace(**{state.value: getattr(self, state.value) + 1})
 
 
-class _Policy(BaseModel):
+class _Policy(Settings):
     """What the policies share.
 
     `order`: which of the accepted are kept: the first in draw order, or in order of `arrival`, which is a little
@@ -56,8 +57,6 @@ class _Policy(BaseModel):
     as draws. `escalate`: limits of tokens that an attempt is drawn under one after the other while it is cut off,
     in the place of the teacher's `max_tokens`; empty: what is cut off is dropped.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     order: Literal["draw", "arrival"] = "draw"
     max_unscored: int | None = Field(default=None, ge=1)

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from stillroom.common.settings import Settings
 from stillroom.evaluation.guard import GuardSettings
 from stillroom.pipeline.config.evaluation import EvaluateSettings
 from stillroom.pipeline.config.kinds import recipe_kinds
@@ -43,7 +44,7 @@ _NOT_OF_A_ROUND = {
 _BLOCKS = ("teacher", "student", "evaluate", "keep")
 
 
-class LoopSettings(BaseModel):
+class LoopSettings(Settings):
     """How a model distils itself, round after round.
 
     `teacher`: who samples from round 2 on, the `last` student or the `best` so far, by held-out accuracy. `asked`: it
@@ -61,8 +62,6 @@ class LoopSettings(BaseModel):
     round on as many tasks as all rounds had.
     `guard`: what may not get worse; null for no guard.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     rounds: int = Field(default=3, ge=1, le=100)
     teacher: Literal["last", "best"] = "last"

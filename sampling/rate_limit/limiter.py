@@ -23,21 +23,20 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from stillroom.common.settings import Settings
 from stillroom.sampling.rate_limit.endpoint import End, Endpoint, is_overload
 from stillroom.sampling.rate_limit.token_bucket import Bucket
 
 __all__ = ["Clock", "End", "Pace", "RateLimits", "Timer", "Turn"]
 
 
-class RateLimits(BaseModel):
+class RateLimits(Settings):
     """What the teacher's owner allows, over all endpoints together; null: no limit.
 
     `tokens_per_minute` counts prompts and completions. Both are spent evenly over the minute.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     requests_per_minute: float | None = Field(default=None, gt=0)
     tokens_per_minute: float | None = Field(default=None, gt=0)

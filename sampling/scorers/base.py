@@ -21,10 +21,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict
-
 from stillroom.common.records import Attempt, Task, Verdict
 from stillroom.common.registry import Registry
+from stillroom.common.settings import Settings
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.limits import Meter, Prices
 from stillroom.sampling.teachers.base import Teacher
@@ -88,10 +87,9 @@ class Place(NamedTuple):
     asks: Callable[[Teacher, Any], Any] | None = None
 
 
-class ScorerBase(BaseModel):
+class ScorerBase(Settings):
     """Settings that every kind of scorer has. `needs_reference`: it reads the gold answers of the tasks."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     needs_reference: ClassVar[bool] = False
 
     kind: str

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from stillroom.common.files import reachable
 from stillroom.common.hashing import digest
@@ -25,6 +25,7 @@ from stillroom.common.outside import read_json, tokens_in
 from stillroom.common.prompt import with_input
 from stillroom.common.records import Completion, FinishReason, Messages, Request, Usage
 from stillroom.common.secrets import named_in
+from stillroom.common.settings import Settings
 from stillroom.common.text import Split, split_thinking
 from stillroom.errors import InputError, MissingFile, RequestFailed
 from stillroom.sampling.teachers.base import OutOfAttempts, Teacher, TeacherBase, teachers
@@ -33,10 +34,8 @@ BYTES_PER_TOKEN = 4  # a common rule of thumb for English; used only where the r
 _FINISH = ("stop", "length", "content_filter", "unknown")
 
 
-class RecordedColumn(BaseModel):
+class RecordedColumn(Settings):
     """Where one attempt stands in a row that holds several: dotted paths of its text and of a grade, if any."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     text: str
     grade: str | None = None

@@ -23,10 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict
-
 from stillroom.common.records import Task
 from stillroom.common.registry import Registry
+from stillroom.common.settings import Settings
 from stillroom.traces.trace import Trace
 
 
@@ -63,10 +62,9 @@ class ReadsFiles(Protocol):
         """As `Filter.start`; relative paths start at `base`."""
 
 
-class FilterSettings(BaseModel):
+class FilterSettings(Settings):
     """Base of the filters. `short`: the setting that a bare value stands for (`max_tokens: 2048`)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     short: ClassVar[str | None] = None
 
     name: str
