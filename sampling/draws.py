@@ -82,14 +82,9 @@ class TaskDraws:
         self._order: list[int] = []  # the draws that count, in the order they do
         self._prefix = 0
         self._counting = Tally()  # those that count towards stopping
-        self._all = Tally()
+        self.tally = Tally()  # all with a verdict, whether they count yet or not
         self._failed = 0
         self._cap: int | None = None
-
-    @property
-    def tally(self) -> Tally:
-        """All draws with a verdict, whether they count yet or not."""
-        return self._all
 
     def resolve(self, index: int, result: ScoredAttempt | None) -> None:
         """Takes a scored attempt, or None for a draw that failed, which costs no attempt."""
@@ -97,7 +92,7 @@ class TaskDraws:
         if result is None:
             self._failed += 1
         else:
-            self._all = self._all.plus(self._state(result))
+            self.tally = self.tally.plus(self._state(result))
             self.tokens += result.attempt.completion_tokens
         self._advance(index)
 
@@ -140,7 +135,7 @@ class TaskDraws:
         # What is on record is scored before anything is asked for on top of it: it may suffice.
         if index not in self.on_record and any(i in self.on_record for i in self.running):
             return None
-        wanted = self._policy.expected(self._all, run_rate) if idle else self._policy.needed(self._all)
+        wanted = self._policy.expected(self.tally, run_rate) if idle else self._policy.needed(self.tally)
         return index if wanted > len(self.running) else None
 
     def outcome(self) -> Outcome:
@@ -149,7 +144,7 @@ class TaskDraws:
         scored = tuple(r for i in self._order if (r := self._results[i]) is not None)
         accepted = [s.attempt.index for s in scored if self._state(s) is State.ACCEPTED]
         in_draw_order = tuple(sorted(scored, key=lambda s: s.attempt.index))
-        return Outcome(self.task, in_draw_order, tuple(accepted[: self._policy.kept]), self.stop, self._failed)
+        return Outcome(self.task, in_draw_order, tuple(accepted[: self._policy.per_task]), self.stop, self._failed)
 
     def surplus(self) -> int:
         """Attempts that were answered beyond the draw that stopped the task."""

@@ -52,10 +52,11 @@ class Tally(NamedTuple):
 class _Policy(Settings):
     """What the policies share.
 
-    `order`: which of the accepted are kept: the first in draw order, or in order of `arrival`, which is a little
-    sooner and prefers short answers. `max_unscored`: attempts without a verdict that a task may have; null: as many
-    as draws. `escalate`: limits of tokens that an attempt is drawn under one after the other while it is cut off,
-    in the place of the teacher's `max_tokens`; empty: what is cut off is dropped.
+    A policy keeps the first `per_task` accepted attempts of a task; None: all. `order`: which these are, in draw
+    order, or in order of `arrival`, which is a little sooner and prefers short answers. `max_unscored`: attempts
+    without a verdict that a task may have; null: as many as draws. `escalate`: limits of tokens that an attempt is
+    drawn under one after the other while it is cut off, in the place of the teacher's `max_tokens`; empty: what is cut
+    off is dropped.
     """
 
     order: Literal["draw", "arrival"] = "draw"
@@ -69,19 +70,9 @@ class _Policy(Settings):
         return self
 
     @property
-    def kept(self) -> int | None:
-        """How many accepted attempts of a task are kept; None: all."""
-        raise NotImplementedError
-
-    @property
     def draws(self) -> int:
         """Draws that a task may spend."""
         raise NotImplementedError
-
-    @property
-    def unscored_limit(self) -> int:
-        """Attempts without a verdict that a task may have."""
-        return self.max_unscored or self.draws
 
     def stop(self, tally: Tally) -> StopReason | None:
         """Why a task with these draws stops; None: it goes on."""
@@ -92,11 +83,12 @@ class _Policy(Settings):
         raise NotImplementedError
 
     def expected(self, tally: Tally, run_rate: float) -> int:
-        """Draws that are expected to be needed. `run_rate`: accepted share of all draws of the run, in (0, 1)."""
-        raise NotImplementedError
+        """Draws that are expected to be needed; as a rule no more than are needed in any case. `run_rate`: accepted
+        share of all draws of the run, in (0, 1)."""
+        return self.needed(tally)
 
     def _out_of_draws(self, tally: Tally) -> bool:
-        return tally.spent >= self.draws or tally.unscored >= self.unscored_limit
+        return tally.spent >= self.draws or tally.unscored >= (self.max_unscored or self.draws)
 
 
 policies: Registry[_Policy] = Registry("policy", tag="policy", default="until")
@@ -125,10 +117,6 @@ class Until(_Policy):
                 f"max_attempts is {self.max_attempts}, below per_task {self.per_task}: no task could be satisfied"
             )
         return self
-
-    @property
-    def kept(self) -> int | None:
-        return self.per_task
 
     @property
     def draws(self) -> int:
@@ -174,10 +162,6 @@ class Fixed(_Policy):
     per_task: int | None = Field(default=None, ge=1)
 
     @property
-    def kept(self) -> int | None:
-        return self.per_task
-
-    @property
     def draws(self) -> int:
         return self.attempts
 
@@ -189,9 +173,6 @@ class Fixed(_Policy):
 
     def needed(self, tally: Tally) -> int:
         return max(0, self.draws - tally.spent)
-
-    def expected(self, tally: Tally, run_rate: float) -> int:
-        return self.needed(tally)
 
 
 @policies.register
@@ -218,10 +199,6 @@ class Budget(_Policy):
         return self
 
     @property
-    def kept(self) -> int | None:
-        return self.per_task
-
-    @property
     def draws(self) -> int:
         return self.max_attempts
 
@@ -241,9 +218,6 @@ class Budget(_Policy):
     def needed(self, tally: Tally) -> int:
         """One at a time: each answer may change where the next is worth most."""
         return int(self.stop(tally) is None)
-
-    def expected(self, tally: Tally, run_rate: float) -> int:
-        return self.needed(tally)
 
     def price(self, tally: Tally, tokens: float, run_rate: float) -> float:
         """Expected tokens for the next accepted trace of a task whose draws take `tokens` on average; tasks that lack

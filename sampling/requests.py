@@ -180,14 +180,10 @@ class Asker:
         self.counts = counts if counts is not None else Counts()
         self._teacher, self._ledger, self._seed = teacher, ledger, seed
         self._meter = meter
+        self.identity = teacher.identity
         self._requests = Requests(teacher, ledger, seed, retry or RetrySettings(), self.counts)
         self._slots = asyncio.Semaphore(teacher.concurrency)
         self._jobs: dict[_Wanted, _Job] = {}
-
-    @property
-    def identity(self) -> str:
-        """The teacher's."""
-        return self._requests.identity
 
     @property
     def in_flight(self) -> int:

@@ -9,11 +9,11 @@ change is not done again: the same command resumes, and a finished run costs not
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stillroom.common.run_async import run_async
 from stillroom.errors import GateFailed
 from stillroom.evaluation.results import Evaluation
 from stillroom.judges.calibrate import Calibration
@@ -106,12 +106,12 @@ def run_preferences(context: RunContext, loaded: Loaded[PreferenceRecipe]) -> Pr
         check_forgetting(recipe.evaluate.forgotten, base=loaded.base, seed=recipe.seed)
     _note_start(context, loaded, tasks)
     folder.note(finished=None)  # where the recipe is another now
-    calibrated = run_async(_calibrate(context, recipe))
+    calibrated = asyncio.run(_calibrate(context, recipe))
     prompts = (*tasks.train, *tasks.test)
-    drawn, sampling = run_async(draw_candidates(context, recipe, prompts))
+    drawn, sampling = asyncio.run(draw_candidates(context, recipe, prompts))
     folder.note(sources=sources, sampling=sampling)
     gathered = gather(drawn, order=prompts)
-    judgements = run_async(judge_candidates(context, recipe, gathered))
+    judgements = asyncio.run(judge_candidates(context, recipe, gathered))
     paired = make_pairs(context, recipe, tasks, gathered, judgements, sources, calibrated)
     evaluation = None
     if recipe.student is not None:

@@ -9,6 +9,7 @@ same command resumes a run that was stopped or killed anywhere, and a finished r
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -19,7 +20,6 @@ from typing import Any, NamedTuple
 
 from stillroom.common.formatting import duration, money
 from stillroom.common.records import Outcome
-from stillroom.common.run_async import run_async
 from stillroom.errors import MissingFile, NothingLeft, RunFolderError, TeacherDown
 from stillroom.evaluation.results import Evaluation
 from stillroom.pipeline.config.kinds import Loaded
@@ -148,7 +148,7 @@ def run_traces(context: RunContext, loaded: Loaded[Recipe], *, given: TaskSet | 
         check_forgetting(recipe.evaluate.forgotten, base=loaded.base, seed=recipe.seed)
     _note_start(context, loaded, tasks, teacher.identity)
     folder.note(finished=None)  # where the recipe is another now
-    sampled = run_async(_sample(context, recipe, tasks, teacher))
+    sampled = asyncio.run(_sample(context, recipe, tasks, teacher))
     distilled = _distil(context, recipe, tasks, sampled.outcomes, teacher.identity, earlier)
     evaluated = None
     if recipe.student is not None:
@@ -183,7 +183,7 @@ def pilot_traces(context: RunContext, loaded: Loaded[Recipe], count: int) -> Pil
             return found.outcomes
 
     slots, total = recipe.teacher.concurrency, len(tasks.train)
-    return forecast(context.folder.path, run_async(sampled()), total, slots, recipe.prices, recipe.seed)
+    return forecast(context.folder.path, asyncio.run(sampled()), total, slots, recipe.prices, recipe.seed)
 
 
 # -- tasks -------------------------------------------------------------------------------------------------------
@@ -259,7 +259,7 @@ def _report_sampling(context: RunContext, recipe: Recipe, counts: Counts, outcom
     display.line("sampled", f"{verdicts(counts)}{reused}; {tokens}")
     if recipe.prices is not None:
         display.note(f"{money(recipe.prices.usd(counts))} for the teacher's tokens")
-    if recipe.keep.kept is not None and counts.kept:
+    if recipe.keep.per_task is not None and counts.kept:
         kept, accepted = counts.kept_tokens / counts.kept, counts.accepted_tokens / counts.accepted
         order = "draw order" if recipe.keep.order == "draw" else "order of arrival"
         display.note(f"kept traces have {kept:,.0f} tokens on average, all accepted {accepted:,.0f} ({order})")

@@ -9,13 +9,13 @@ still to be drawn that is an estimate: as many requests each as those on record 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from stillroom.common.printing import Table, Terminal
 from stillroom.common.records import Attempt, Messages, Outcome, SamplingParams, StopReason, Task
-from stillroom.common.run_async import run_async
 from stillroom.errors import RequestFailed
 from stillroom.judges.llm import LlmJudgeSettings
 from stillroom.judges.registry import Made, Place
@@ -124,7 +124,7 @@ def preference_plan(loaded: Loaded[PreferenceRecipe], ledger: Ledger) -> Prefere
     drawn = [_drawn(loaded, ledger, s, who[s.name], prompts) for s in recipe.candidates]
     gathered = gather(drawn, order=prompts)
     count = sum(map(len, gathered.by_task.values()))
-    found, missing = run_async(_judged(loaded, ledger, gathered))
+    found, missing = asyncio.run(_judged(loaded, ledger, gathered))
     each = (found + missing) / count if count else 1.0
     new = sum(plan.asked for plan in sources.values())
     requests = missing + round(each * new) if found + missing or not count else missing

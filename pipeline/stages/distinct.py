@@ -7,10 +7,10 @@ The second source would be given the answers of the first, the second judge its 
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from stillroom.common.records import Task, user
-from stillroom.common.run_async import run_async
 from stillroom.errors import RecipeError
 from stillroom.judges.registry import Place
 from stillroom.pipeline.config.preferences import PreferenceRecipe
@@ -53,7 +53,7 @@ def refuse_same_judges(recipe: PreferenceRecipe, ledger: Ledger, base: Path) -> 
         try:
             first = known.setdefault(made.identity, name)
         finally:
-            run_async(made.close())
+            asyncio.run(made.close())
         if first != name:
             raise RecipeError(
                 f"{name} is the same judge as {first} ({made.identity}): give it another model or rubric"

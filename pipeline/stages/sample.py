@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from stillroom.common.files import replaced, storable
 from stillroom.common.records import Outcome, SamplingParams, ScoredAttempt, Task
-from stillroom.common.run_async import run_async, stopped_by
+from stillroom.common.run_async import stopped_by
 from stillroom.errors import Interrupted
 from stillroom.pipeline.run.context import RunContext
 from stillroom.pipeline.run.folder import RunFolder
@@ -177,7 +177,7 @@ def answer(
         async with open_sampler(context, teacher, scorer, who=label, paid=paid) as sampler:
             return await sampler.answer(tasks, policy, sampling, label=label)
 
-    return run_async(asked())
+    return asyncio.run(asked())
 
 
 def as_teacher(model: str, student: StudentSettings, concurrency: int) -> TransformersSettings:

@@ -31,17 +31,10 @@ GOOD, BAD = "good", "bad"
 class PythonScorer:
     """Scores with a function. `accept`: the least number that is accepted; None: it gives no numbers."""
 
+    accidents = frozenset({TIMEOUT, OVER_LIMIT, ERROR})
+
     def __init__(self, function: Hosted, identity: str, accept: float | None) -> None:
-        self._function, self._identity, self._accept = function, identity, accept
-
-    @property
-    def identity(self) -> str:
-        return self._identity
-
-    @property
-    def accidents(self) -> frozenset[str]:
-        """What may end well the next time: it ran into a limit, or raised."""
-        return frozenset({TIMEOUT, OVER_LIMIT, ERROR})
+        self._function, self.identity, self._accept = function, identity, accept
 
     async def score(self, task: Task, attempt: Attempt) -> Verdict:
         early = unfinished(attempt)

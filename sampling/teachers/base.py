@@ -21,6 +21,7 @@ what is heavy in `make`, or in the teacher, not at the top of the module.
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -29,7 +30,6 @@ from pydantic import BaseModel, ConfigDict
 from stillroom.common.prompt import Example, Prompt
 from stillroom.common.records import Completion, Messages, Request, SamplingParams, Usage
 from stillroom.common.registry import Registry
-from stillroom.common.run_async import run_async
 from stillroom.sampling.retry import RetrySettings
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -163,4 +163,4 @@ def identity_of(settings: TeacherBase, base: Path) -> str:
     try:
         return teacher.identity
     finally:
-        run_async(teacher.close())
+        asyncio.run(teacher.close())

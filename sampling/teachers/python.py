@@ -20,7 +20,7 @@ from stillroom.common.records import Completion, Request, Usage
 from stillroom.errors import RequestFailed
 from stillroom.sampling.plugins import Hosted, PythonCode
 from stillroom.sampling.teachers.base import Teacher, TeacherBase, teachers
-from stillroom.sampling.teachers.recorded import BYTES_PER_TOKEN
+from stillroom.sampling.teachers.recorded import estimated_tokens
 from stillroom.sampling.workers.pool import TIMEOUT
 
 
@@ -28,15 +28,7 @@ class PythonTeacher:
     """Answers with a function."""
 
     def __init__(self, function: Hosted, identity: str, concurrency: int) -> None:
-        self._function, self._identity, self._concurrency = function, identity, concurrency
-
-    @property
-    def identity(self) -> str:
-        return self._identity
-
-    @property
-    def concurrency(self) -> int:
-        return self._concurrency
+        self._function, self.identity, self.concurrency = function, identity, concurrency
 
     async def sample(self, request: Request, usage: Usage) -> Completion:
         messages = [message.as_dict() for message in request.messages]
@@ -52,14 +44,10 @@ class PythonTeacher:
             )
         usage.uncounted = True
         prompt = "".join(message["content"] for message in messages)
-        return Completion(returned.value, "stop", _tokens(prompt), _tokens(returned.value))
+        return Completion(returned.value, "stop", estimated_tokens(prompt), estimated_tokens(returned.value))
 
     async def close(self) -> None:
         self._function.close()
-
-
-def _tokens(text: str) -> int:
-    return -(-len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN)
 
 
 @teachers.register

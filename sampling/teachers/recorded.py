@@ -90,24 +90,16 @@ class RecordedTeacher:
     """Replays a recording. Raises MissingFile, or InputError for lines that are no attempts."""
 
     def __init__(self, settings: RecordedSettings, *, base: Path) -> None:
-        self._settings = settings
+        self._settings, self.concurrency = settings, settings.concurrency
         self._path = reachable(base / settings.path, "teacher.path")
         if not self._path.is_file():
             raise MissingFile(f"the recording {self._path} is not there: correct teacher.path")
         how = settings.model_dump(mode="json", include=_IDENTIFYING | ({"input"} if settings.input else set()))
         content = _read(self._path)
-        self._identity = f"{named_in(settings.model)}@{digest([hashlib.sha256(content).hexdigest(), how], 12)}"
+        self.identity = f"{named_in(settings.model)}@{digest([hashlib.sha256(content).hexdigest(), how], 12)}"
         self._recordings: dict[str, dict[int, _Recording]] = {}
         for line, row in _rows(self._path, content):
             self._add(line, row)
-
-    @property
-    def identity(self) -> str:
-        return self._identity
-
-    @property
-    def concurrency(self) -> int:
-        return self._settings.concurrency
 
     async def sample(self, request: Request, usage: Usage) -> Completion:
         """The recorded attempt with that draw index. Raises OutOfAttempts beyond the last."""
@@ -222,6 +214,10 @@ def _normalised(text: str) -> str:
 
 
 def _count(recorded: Any, text: str) -> int:
-    if (counted := tokens_in(recorded)) is not None:
-        return counted
+    counted = tokens_in(recorded)
+    return estimated_tokens(text) if counted is None else counted
+
+
+def estimated_tokens(text: str) -> int:
+    """Tokens of a text that nobody counted, by its bytes."""
     return -(-len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from stillroom.common.records import Completion, FinishReason, TokenChoice
 from stillroom.common.text import split_thinking
 from stillroom.errors import InputError
-from stillroom.sampling.teachers.chat import encode_chat, end_tokens, thinking_is_open
+from stillroom.sampling.teachers.chat import check_fits, encode_chat, end_tokens, thinking_is_open
 from stillroom.sampling.teachers.transformers.batch import Job, Row, Rows
 from stillroom.sampling.teachers.transformers.kv_cache import ATTENTION, Group, Places, Step, slot_attention
 from stillroom.sampling.teachers.transformers.sampler import Drawn, draw
@@ -82,11 +82,7 @@ class Engine:
                 self._prompts.clear()
             self._prompts[messages] = encode_chat(self.tokenizer, messages)
         prompt = self._prompts[messages]
-        if len(prompt) >= self.context:
-            raise InputError(
-                f"the prompt of task {job.request.task_id!r} is {len(prompt)} tokens, the teacher's context is "
-                f"{self.context}: shorten the task or choose a longer-context teacher"
-            )
+        check_fits(prompt, self.context, job.request.task_id)
         return prompt
 
     def _forget_cancelled(self) -> None:
