@@ -55,8 +55,8 @@ class _Policy(Settings):
     A policy keeps the first `per_task` accepted attempts of a task; None: all. `order`: which these are, in draw
     order, or in order of `arrival`, which is a little sooner and prefers short answers. `max_unscored`: attempts
     without a verdict that a task may have; null: as many as draws. `escalate`: limits of tokens that an attempt is
-    drawn under one after the other while it is cut off, in the place of the teacher's `max_tokens`; empty: what is cut
-    off is dropped.
+    drawn under one after the other while it is cut off, in the place of the teacher's `max_tokens`; empty: what is
+    cut off is dropped.
     """
 
     order: Literal["draw", "arrival"] = "draw"

@@ -389,7 +389,7 @@ def test_what_is_asked_of_a_server_is_not_what_is_kept(monkeypatch: pytest.Monke
     from stillroom.sampling.ledger import request_key
     from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 
-    teacher = OpenAITeacher("gpt-9", base_url="http://localhost:1/v1")
+    teacher = OpenAITeacher(OpenAISettings(kind="openai", model="gpt-9", base_url="http://localhost:1/v1"))
     assert teacher.identity == "openai:${MODEL}"
     key = request_key((), SamplingParams(), teacher.identity, 0)
     secrets.forget()

@@ -38,6 +38,7 @@ from stillroom.pipeline.flows.audit import calibrate as calibrate_judge
 from stillroom.pipeline.run.progress import Display
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.requests import Asker
+from stillroom.sampling.teachers.openai import OpenAISettings
 from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 from stillroom.sampling.teachers.vllm.watchdog import Guard, descendants, running
 from tests.conftest import stillroom
@@ -229,7 +230,11 @@ def _jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def asker(served: Served, ledger: Ledger) -> Asker:
-    teacher = OpenAITeacher(MODEL, base_url=served.url, send_seed=False, concurrency=16, timeout_s=120)
+    teacher = OpenAITeacher(
+        OpenAISettings(
+            kind="openai", model=MODEL, base_url=served.url, send_seed=False, concurrency=16, timeout_s=120
+        )
+    )
     return Asker(teacher, ledger, GREEDY, seed=0)
 
 

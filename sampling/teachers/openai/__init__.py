@@ -104,18 +104,4 @@ class OpenAISettings(TeacherBase):
     def make(self, base: Path) -> Teacher:
         from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 
-        return OpenAITeacher(
-            self.model,
-            base_url=self.base_url,
-            name=self.name,
-            api_key_env=self.api_key_env,
-            concurrency=self.concurrency,
-            timeout_s=self.timeout_s,
-            stream=self.stream,
-            first_token_s=self.first_token_s,
-            idle_s=self.idle_s,
-            rate_limits=self.rate_limits,
-            send_seed=self.send_seed,
-            max_tokens_field=self.max_tokens_field,
-            extra_body=self.extra_body,
-        )
+        return OpenAITeacher(self)

@@ -47,7 +47,7 @@ def request(task: str = "t", index: int = 0) -> Request:
 
 @asynccontextmanager
 async def teacher(*urls: str, **settings: Any) -> AsyncIterator[OpenAITeacher]:
-    made = OpenAITeacher("m", base_url=urls, **settings)
+    made = OpenAITeacher(OpenAISettings(kind="openai", model="m", base_url=urls, **settings))
     try:
         yield made
     finally:
@@ -137,8 +137,10 @@ async def test_a_key_that_one_server_refuses_stops_the_run(servers: list[ModelSe
 
 
 def test_identity_does_not_depend_on_the_addresses() -> None:
-    many = OpenAITeacher("m", base_url=["http://a:1/v1", "http://b:1/v1"], stream=True)
-    assert many.identity == OpenAITeacher("m", base_url="http://c/v1").identity
+    many = OpenAITeacher(
+        OpenAISettings(kind="openai", model="m", base_url=["http://a:1/v1", "http://b:1/v1"], stream=True)
+    )
+    assert many.identity == OpenAITeacher(OpenAISettings(kind="openai", model="m", base_url="http://c/v1")).identity
 
 
 # -- proxies -----------------------------------------------------------------------------------------------------
