@@ -103,7 +103,10 @@ class Core:
                 else:
                     await self._wake.wait()
         finally:
-            await self._cancel(list(self._jobs))
+            jobs = list(self._jobs)
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
         if self._stopping:
             raise self._interrupted(self._because)
 
@@ -324,11 +327,6 @@ class Core:
         outcome = draws.outcome()
         self.counts.close(outcome, draws.surplus())
         on_outcome(outcome)
-
-    async def _cancel(self, jobs: list[asyncio.Task[None]]) -> None:
-        for job in jobs:
-            job.cancel()
-        await asyncio.gather(*jobs, return_exceptions=True)
 
 
 def _in_order(on_record: dict[int, Recorded], *, by_arrival: bool) -> list[tuple[int, Recorded]]:

@@ -36,7 +36,7 @@ from stillroom.errors import InputError, Interrupted, RequestFailed, RunError, T
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.ledger import Ledger, request_key
 from stillroom.sampling.limits import Meter
-from stillroom.sampling.rate_limit.cost_estimate import Cost, estimated_cost
+from stillroom.sampling.rate_limit.cost_estimate import Cost, cost_of
 from stillroom.sampling.retry import RetrySettings, with_retries
 from stillroom.sampling.teachers.base import CountsTokens, OutOfAttempts, Teacher, special_tokens_of
 
@@ -115,7 +115,7 @@ def _cost(request: Request, answer: Completion, usage: Usage) -> Cost:
     prompt, completion = tokens_in(answer.prompt_tokens), tokens_in(answer.completion_tokens)
     usage.uncounted |= prompt is None or completion is None or (completion == 0 and bool(answer.text))
     counted = replace(answer, prompt_tokens=prompt or 0, completion_tokens=completion or 0)
-    return estimated_cost(request, counted) if usage.uncounted else Cost.of(counted)
+    return cost_of(request, counted, uncounted=usage.uncounted)
 
 
 def _as_attempt(request: Request, answer: Completion, cost: Cost, teacher: str, latency_s: float) -> Attempt:

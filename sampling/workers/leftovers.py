@@ -8,23 +8,12 @@ in its environment; elsewhere it is not found.
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 VARIABLE = "STILLROOM_WORKER"
 """The environment variable that holds a worker's mark."""
-
-
-def new_mark() -> str:
-    """A mark that no other worker has."""
-    return secrets.token_hex(16)
-
-
-def marked(mark: str) -> dict[str, str]:
-    """What a worker's environment holds for that."""
-    return {VARIABLE: mark}
 
 
 def kill_group(leader: int, *, running: bool) -> None:
@@ -37,9 +26,8 @@ def kill_group(leader: int, *, running: bool) -> None:
             return
 
 
-def kill_marked(mark: str, *, but: int = 0) -> int:
-    """Kills every process with the mark in its environment, until none is left; says how many there were. `but`: one
-    that lives on."""
+def kill_marked(mark: str, *, but: int = 0) -> None:
+    """Kills every process with the mark in its environment, until none is left. `but`: one that lives on."""
     killed: set[int] = set()
     for _ in range(20):  # what is being started while we look is found the next time
         found = set(_with_mark(mark)) - {but, os.getpid()}
@@ -51,7 +39,6 @@ def kill_marked(mark: str, *, but: int = 0) -> int:
         if found <= killed:
             break
         killed |= found
-    return len(killed)
 
 
 def _with_mark(mark: str) -> Iterator[int]:

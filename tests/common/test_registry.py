@@ -364,7 +364,7 @@ def test_a_plugin_that_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch) ->
     """So that every look-up says what is wrong, not only the first."""
     point = importlib.metadata.EntryPoint("mine", "no_such_module_here", registry.GROUP)
     monkeypatch.setattr(registry, "entry_points", lambda group: [point])
-    monkeypatch.setattr(registry, "_plugins", registry._Plugins())
+    monkeypatch.setattr(registry, "_load_plugins", registry._Once(registry._load_every_plugin))
     for _ in range(2):
         with pytest.raises(PluginError, match="an unknown distribution"):
             len(Registry("shape", tag="kind"))

@@ -22,7 +22,7 @@ from typing import Any
 from stillroom.common.records import Completion, Request, Usage
 from stillroom.common.secrets import named_in
 from stillroom.errors import InputError, MissingKey, RequestFailed
-from stillroom.sampling.rate_limit.cost_estimate import Cost, Costs, estimated_cost
+from stillroom.sampling.rate_limit.cost_estimate import Costs, cost_of
 from stillroom.sampling.rate_limit.limiter import End, Pace, Turn
 from stillroom.sampling.teachers.openai import OpenAISettings, no_address
 from stillroom.sampling.teachers.openai.errors import Key, end_of, error_of, retry_after_s
@@ -133,7 +133,7 @@ class OpenAITeacher:
         if read.completion_tokens is None:
             answer = replace(answer, completion_tokens=parts)
         self._costs.note(request.task_id, answer.prompt_tokens, answer.completion_tokens)
-        cost = estimated_cost(request, answer) if usage.uncounted else Cost.of(answer)
+        cost = cost_of(request, answer, uncounted=usage.uncounted)
         turn.end(End.ANSWERED, tokens=cost.prompt + cost.completion, completion_tokens=cost.completion)
         return answer
 

@@ -170,7 +170,9 @@ class Engine:
                 row.tops.append(drawn.tops.get(number, []))
             row.job.usage.completion_tokens = len(row.tokens) - len(row.prompt)
             if (reason := self._ended(row)) is not None:
-                self._hand_over(row, reason)
+                completion = self._completion(row, reason)
+                if row.job.future.set_running_or_notify_cancel():
+                    row.job.future.set_result(completion)
                 finished.append(row)
         self.rows.drop(finished)
 
@@ -179,20 +181,14 @@ class Engine:
             return "stop"
         stops = row.job.request.sampling.stop
         if stops:
-            tail = self._decode(
-                row.answer[-(max(map(len, stops)) + 8) :]
-            )  # a token is a character at least, or part of one
+            # A token is a character at least, or part of one.
+            tail = self._decode(row.answer[-(max(map(len, stops)) + 8) :])
             if any(stop in tail for stop in stops):
                 return "stop"
         return "length" if len(row.tokens) >= row.limit else None
 
     def _decode(self, ids: list[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
-
-    def _hand_over(self, row: Row, reason: FinishReason) -> None:
-        completion = self._completion(row, reason)
-        if row.job.future.set_running_or_notify_cancel():
-            row.job.future.set_result(completion)
 
     def _completion(self, row: Row, reason: FinishReason) -> Completion:
         answer, params = row.answer, row.job.request.sampling
