@@ -25,7 +25,6 @@ kind may be registered long after the class with the field was made.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 import threading
@@ -38,6 +37,7 @@ from typing import Any, Generic, Literal, TypeVar, cast, get_args, get_origin, o
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, ValidationInfo
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, PydanticKnownError, core_schema
 
+from stillroom.common.text import did_you_mean
 from stillroom.errors import InputError, PluginError
 
 GROUP = "stillroom.plugins"
@@ -125,8 +125,7 @@ class Registry(Mapping[str, type[S]], Generic[S]):
     def unknown(self, name: object, among: Collection[str] | None = None, what: str = "") -> str:
         """The message for a name that is not there. `what`: what was to be named, where its place does not say it."""
         known = list(self) if among is None else list(among)
-        near = difflib.get_close_matches(str(name), known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = did_you_mean(str(name), known)
         return f"there is no {what and what + ' '}{name!r}; {hint}expected one of {', '.join(known)}"
 
     def __getitem__(self, name: str) -> type[S]:

@@ -15,9 +15,10 @@ Split(reasoning='2 and 2', text='4')
 
 from __future__ import annotations
 
+import difflib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
@@ -164,3 +165,9 @@ def first_line(error: BaseException) -> str:
     """The kind of an exception and the first line of its message."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """`did you mean 'dedup'? ` for a name that is nearly one that is known; else nothing."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}? " if near else ""

@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from pydantic import Field
 
 from stillroom.common.formatting import money
@@ -43,15 +41,6 @@ class Limits(Settings):
     minutes: float | None = Field(default=None, gt=0)
 
 
-class _Watched(NamedTuple):
-    counts: Counts
-    prices: Prices | None
-
-    @property
-    def tokens(self) -> int:
-        return self.counts.prompt_tokens + self.counts.completion_tokens + self.counts.cancelled_tokens
-
-
 class Meter:
     """What one call of a run has spent so far, on teachers and judges together, against its limits.
 
@@ -64,22 +53,22 @@ class Meter:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
-        self._watched: list[_Watched] = []
+        self._watched: list[tuple[Counts, Prices | None]] = []
 
     def watch(self, counts: Counts, prices: Prices | None) -> Counts:
         """Adds someone to what is summed up; gives `counts` back."""
-        self._watched.append(_Watched(counts, prices))
+        self._watched.append((counts, prices))
         return counts
 
     def reached(self) -> str:
         """Which limit is reached, in words; empty if none."""
-        limits, used = self._limits, sum(each.tokens for each in self._watched)
+        limits, used = self._limits, sum(counts.tokens for counts, _ in self._watched)
         about = "about " if self.estimated else ""
         if limits.tokens is not None and used >= limits.tokens:
             return f"{about}{used:,} tokens used, limits.tokens is {limits.tokens:,}"
         if limits.usd is not None and (usd := self.usd()) >= limits.usd:
             return f"{about}{money(usd)} spent, limits.usd is {money(limits.usd)}"
-        minutes = max((each.counts.elapsed_s for each in self._watched), default=0.0) / 60
+        minutes = max((counts.elapsed_s for counts, _ in self._watched), default=0.0) / 60
         if limits.minutes is not None and minutes >= limits.minutes:
             return f"{minutes:.1f} minutes used, limits.minutes is {limits.minutes:g}"
         return ""
@@ -87,8 +76,8 @@ class Meter:
     @property
     def estimated(self) -> int:
         """Answers whose tokens nobody counted."""
-        return sum(each.counts.estimated for each in self._watched)
+        return sum(counts.estimated for counts, _ in self._watched)
 
     def usd(self) -> float:
         """US dollars so far, of those whose prices are known."""
-        return sum(each.prices.usd(each.counts) for each in self._watched if each.prices is not None)
+        return sum(prices.usd(counts) for counts, prices in self._watched if prices is not None)

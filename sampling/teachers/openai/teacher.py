@@ -1,10 +1,9 @@
 """A teacher behind any OpenAI-compatible server: OpenAI, vLLM, llama.cpp, Ollama, a gateway; or behind several.
 
 One HTTP request per draw, to the endpoint that has least in flight, when its turn comes (`sampling.rate_limit`: rate
-limits, `Retry-After`, how much a server bears, endpoints that are dead). It never retries by itself (the core
-does) and tells apart what asking again can mend (429, 5xx, broken connections, half a body), what it cannot (a prompt
-that is refused), and what makes asking anybody pointless (a refused key, a missing model, nobody at any address).
-Thinking is read from `reasoning_content` or `reasoning`, or split off the text. The key never reaches a message.
+limits, `Retry-After`, how much a server bears, endpoints that are dead). It never retries by itself: the core does,
+by what `errors` makes of a refusal. Thinking is read from `reasoning_content` or `reasoning`, or split off the text.
+The key never reaches a message.
 
     servers = ("http://gpu-1:8000/v1", "http://gpu-2:8000/v1")
     teacher = OpenAITeacher(OpenAISettings(kind="openai", model="Qwen/Qwen3-8B", base_url=servers))

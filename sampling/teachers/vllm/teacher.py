@@ -205,7 +205,10 @@ def _start(model: str, concurrency: int, dtype: str, given: Mapping[str, Any]) -
         guard = watchdog.Guard()
         try:
             with guard.watching():
-                engine = _engine(settings)
+                from vllm import AsyncEngineArgs
+                from vllm.v1.engine.async_llm import AsyncLLM
+
+                engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**settings))
         except Exception as error:
             guard.close()
             raise RunError(
@@ -225,7 +228,7 @@ def quiet_vllm() -> Iterator[bool]:
 
     Raises InputError where vLLM cannot be imported.
     """
-    wanted = {"VLLM_LOGGING_LEVEL": "ERROR"} | signals.environment()
+    wanted = {"VLLM_LOGGING_LEVEL": "ERROR"} | {signals.OWNER: str(os.getpid())}
     if "VLLM_LOGGING_LEVEL" not in os.environ:
         wanted |= {"PYTHONWARNINGS": "ignore", "TORCH_CPP_LOG_LEVEL": "ERROR"}
         logging.getLogger("vllm").addHandler(logging.NullHandler())  # it warns before it has set up its logging
@@ -250,13 +253,6 @@ def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
     finally:
         for key in added:
             os.environ.pop(key, None)
-
-
-def _engine(settings: Mapping[str, Any]) -> Any:
-    from vllm import AsyncEngineArgs
-    from vllm.v1.engine.async_llm import AsyncLLM
-
-    return AsyncLLM.from_engine_args(AsyncEngineArgs(**settings))
 
 
 def _adapter(place: Place) -> Any:
