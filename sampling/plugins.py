@@ -210,9 +210,8 @@ class Hosted:
         self.start()
         job = {"arguments": base64.b64encode(pickle.dumps(arguments)).decode()}
         asked = self._pool.ask(job, self._settings.timeout_s)
-        if asked.failure is not None:
-            return Returned(reason=asked.failure.reason, detail=asked.failure.detail, seconds=asked.seconds)
-        return _read(asked.reply or {})._replace(seconds=asked.seconds)
+        returned = Returned(reason=asked.reason, detail=asked.detail) if asked.reason else _read(asked.reply)
+        return returned._replace(seconds=asked.seconds)
 
     async def acall(self, *arguments: Any) -> Returned:
         """Calls it without blocking the event loop. Never raises for what it does, but for a StillroomError of an
@@ -242,15 +241,13 @@ class Hosted:
         taken = 0
         while True:
             asked = self._pool.ask({"rows": taken}, self._settings.timeout_s)
-            if asked.failure is not None:
-                raise RecipeError(f"{self.code.said}: {asked.failure.detail}")
-            reply = asked.reply or {}
-            if "error" in reply:
-                raise RecipeError(f"{self.code.said}: {reply['error']}")
-            if not reply["rows"]:
+            if asked.reason or "error" in asked.reply:
+                raise RecipeError(f"{self.code.said}: {asked.detail if asked.reason else asked.reply['error']}")
+            rows = asked.reply["rows"]
+            if not rows:
                 return
-            taken += len(reply["rows"])
-            yield from reply["rows"]
+            taken += len(rows)
+            yield from rows
 
     def close(self) -> None:
         """Ends its workers. Safe to call twice."""
