@@ -24,6 +24,7 @@ from stillroom.common.records import Completion, Outcome, Request, SamplingParam
 from stillroom.sampling.core import Core
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.policy import Fixed, Until
+from stillroom.sampling.teachers.openai import OpenAISettings
 from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 from stillroom.traces.answers.scorer import AnswerScorer
 
@@ -81,7 +82,9 @@ def row(outcome: Outcome) -> dict[str, Any]:
 
 async def run(o: Options) -> dict[str, Any]:
     """The run; says what it counted."""
-    plain = OpenAITeacher("recorded", base_url=o.url, concurrency=o.slots, timeout_s=o.timeout_s)
+    plain = OpenAITeacher(
+        OpenAISettings(kind="openai", model="recorded", base_url=o.url, concurrency=o.slots, timeout_s=o.timeout_s)
+    )
     teacher = Watched(plain, o.out / "watched.txt") if o.watch else plain
     scorer, lines = AnswerScorer(), dict[str, str]()
     sampling = SamplingParams(max_tokens=o.max_tokens)

@@ -31,6 +31,7 @@ from stillroom.pipeline.flows import traces as runner
 from stillroom.pipeline.flows.run import run
 from stillroom.pipeline.run.progress import Display
 from stillroom.sampling.counts import Counts
+from stillroom.sampling.teachers.recorded import RecordedSettings
 
 MB = 1e6
 SHARES = (0.25, 0.5, 0.75, 1.0)
@@ -166,7 +167,7 @@ def measure(count: int, folder: Path, teacher: str) -> list[Look]:
     """The run; what was seen of it."""
     recipe = write(folder, count, teacher)
     watch = Watch()
-    with patch.object(runner, "make_teacher", made) if teacher == "scripted" else nullcontext():
+    with patch.object(RecordedSettings, "make", made) if teacher == "scripted" else nullcontext():
         result = run(recipe, out=folder / "run", display=watch)
     assert isinstance(result, runner.RunResult)
     watch.look("end")

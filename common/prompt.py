@@ -10,9 +10,10 @@ without them.
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from stillroom.common.records import Message, Messages, Task
+from stillroom.common.settings import Settings
 
 
 def with_input(instruction: str, text: str) -> str:
@@ -24,19 +25,15 @@ def with_input(instruction: str, text: str) -> str:
     return f"{instruction.strip()}\n\n{text.strip()}" if text.strip() else instruction.strip()
 
 
-class Example(BaseModel):
+class Example(Settings):
     """A worked example: what is asked, and the answer as the teacher should write it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     prompt: str = Field(min_length=1)
     answer: str = Field(min_length=1)
 
 
-class Prompt(BaseModel):
+class Prompt(Settings):
     """`system` replaces the task's own system prompt; `examples` come before the task, as turns."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     system: str | None = None
     examples: tuple[Example, ...] = ()

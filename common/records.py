@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from stillroom.common.settings import Settings
 
 Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length", "content_filter", "unknown"]
@@ -56,15 +58,13 @@ class Task:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-class SamplingParams(BaseModel):
+class SamplingParams(Settings):
     """How a teacher samples. `temperature` 0 is greedy; None leaves a setting to the teacher's default.
 
     `logprobs`: the log-probability of each token that was drawn. `top_logprobs`: these, and that many of the most
     likely tokens at each place (20 at most, as servers allow). `json_schema`: the JSON text of a schema that the
     answer has to follow.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     temperature: float = Field(default=1.0, ge=0, le=5)
     top_p: float = Field(default=1.0, gt=0, le=1)

@@ -25,12 +25,10 @@ kind may be registered long after the class with the field was made.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
@@ -39,6 +37,7 @@ from typing import Any, Generic, Literal, TypeVar, cast, get_args, get_origin, o
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, ValidationInfo
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, PydanticKnownError, core_schema
 
+from stillroom.common.text import did_you_mean
 from stillroom.errors import InputError, PluginError
 
 GROUP = "stillroom.plugins"
@@ -54,13 +53,25 @@ K = TypeVar("K")
 _lock = threading.RLock()
 
 
-@dataclass
-class _Plugins:
-    loaded: bool = False
-    loading: bool = False
+class _Once:
+    """A piece of loading that is done once. What it imports may ask for it again meanwhile: that does nothing."""
 
+    def __init__(self, load: Callable[[], object]) -> None:
+        self._load = load
+        self._done = self._running = False
 
-_plugins = _Plugins()
+    def __call__(self) -> None:
+        if self._done:
+            return
+        with _lock:
+            if self._done or self._running:
+                return
+            self._running = True
+            try:
+                self._load()
+                self._done = True
+            finally:
+                self._running = False
 
 
 class Registry(Mapping[str, type[S]], Generic[S]):
@@ -76,7 +87,7 @@ class Registry(Mapping[str, type[S]], Generic[S]):
         self.what, self.tag, self.default = what, tag, default
         self._where = tuple(where)
         self._kinds: dict[str, type[S]] = {}
-        self._loaded = self._loading = False
+        self._load_shipped = _Once(self._import_shipped)
 
     @overload
     def register(self, kind: type[K]) -> type[K]: ...
@@ -114,8 +125,7 @@ class Registry(Mapping[str, type[S]], Generic[S]):
     def unknown(self, name: object, among: Collection[str] | None = None, what: str = "") -> str:
         """The message for a name that is not there. `what`: what was to be named, where its place does not say it."""
         known = list(self) if among is None else list(among)
-        near = difflib.get_close_matches(str(name), known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = did_you_mean(str(name), known)
         return f"there is no {what and what + ' '}{name!r}; {hint}expected one of {', '.join(known)}"
 
     def __getitem__(self, name: str) -> type[S]:
@@ -132,21 +142,11 @@ class Registry(Mapping[str, type[S]], Generic[S]):
 
     def _load(self) -> None:
         self._load_shipped()
-        load_plugins()
+        _load_plugins()
 
-    def _load_shipped(self) -> None:
-        if self._loaded:
-            return
-        with _lock:
-            if self._loaded or self._loading:  # loading: a module that is imported below looks something up
-                return
-            self._loading = True
-            try:
-                for name in self._where:
-                    _import_all(importlib.import_module(name))
-                self._loaded = True
-            finally:
-                self._loading = False
+    def _import_shipped(self) -> None:
+        for name in self._where:
+            _import_all(importlib.import_module(name))
 
 
 class Kinds:
@@ -192,20 +192,13 @@ class Kinds:
         return ValidationError.from_exception_data(self.registry.what, [details], hide_input=True)
 
 
-def load_plugins() -> None:
-    """Loads the entry points of other distributions, once. Raises PluginError naming one that is broken."""
-    if _plugins.loaded:
-        return
-    with _lock:
-        if _plugins.loaded or _plugins.loading:  # loading: a plug-in looks something up
-            return
-        _plugins.loading = True
-        try:
-            for point in sorted(entry_points(group=GROUP), key=lambda each: (each.name, each.value)):
-                _load_plugin(point)
-            _plugins.loaded = True
-        finally:
-            _plugins.loading = False
+def _load_every_plugin() -> None:
+    """Loads the entry points of other distributions. Raises PluginError naming one that is broken."""
+    for point in sorted(entry_points(group=GROUP), key=lambda each: (each.name, each.value)):
+        _load_plugin(point)
+
+
+_load_plugins = _Once(_load_every_plugin)
 
 
 def _load_plugin(point: EntryPoint) -> None:

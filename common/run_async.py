@@ -5,7 +5,7 @@ made in a thread of its own, from its first line, so that a ledger is opened whe
 
     @off_the_loop
     def run(recipe: str) -> Result:
-        return run_async(work())
+        return asyncio.run(work())
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import contextvars
 import ctypes
 import functools
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,11 +34,6 @@ def stopped_by(stop: Callable[[], object]) -> Iterator[None]:
         yield
     finally:
         _in_threads.remove(stop)
-
-
-def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine to its end."""
-    return asyncio.run(work)
 
 
 def off_the_loop(function: Callable[P, T]) -> Callable[P, T]:

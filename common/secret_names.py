@@ -37,22 +37,19 @@ def names_a_secret(name: str) -> bool:
     return _is_strong(name) or not _WEAK.isdisjoint(_words(name))
 
 
-def secrets_in(value: Any, place: str = "") -> Iterator[str]:
+def secrets_in(value: Any, place: str = "", *, strong: bool = False, weak: bool = False) -> Iterator[str]:
     """Where secrets seem to stand in plain data, by dotted place: under a name that says so, or in the form of a
     well-known service's keys. A name such as `key` says too little by itself: what stands there has to look like one,
-    as has what stands deeper down (a JSON schema may well describe a password)."""
-    yield from _found(value, place, strong=False, weak=False)
-
-
-def _found(value: Any, place: str, *, strong: bool, weak: bool) -> Iterator[str]:
+    as has what stands deeper down (a JSON schema may well describe a password). `strong`, `weak`: what the names
+    above the value say."""
     if isinstance(value, dict):
         for name, inner in value.items():
             here, said = f"{place}.{name}" if place else str(name), str(name)
             deeper = weak or strong or names_a_secret(said)
-            yield from _found(inner, here, strong=_is_strong(said), weak=deeper)
+            yield from secrets_in(inner, here, strong=_is_strong(said), weak=deeper)
     elif isinstance(value, list | tuple):
         for number, inner in enumerate(value, 1):
-            yield from _found(inner, f"{place}.{number}" if place else str(number), strong=strong, weak=weak)
+            yield from secrets_in(inner, f"{place}.{number}" if place else str(number), strong=strong, weak=weak)
     elif isinstance(value, str) and (
         (strong and value) or (weak and any(map(looks_random, value.split()))) or is_key(value)
     ):

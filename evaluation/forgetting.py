@@ -29,7 +29,6 @@ class Forgotten:
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         losses = {text: list(loss) for text, loss in self.losses.items()}
         right, counts = ({name: dict(of) for name, of in each.items()} for each in (self.right, self.counts))
         return {"right": right, "counts": counts, "losses": losses}

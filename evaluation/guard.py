@@ -25,10 +25,11 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from stillroom.common.formatting import interval, number, points, share
 from stillroom.common.records import ScoredAttempt
+from stillroom.common.settings import Settings
 from stillroom.common.stats.bootstrap import mean_over_tasks, ratio_over_tasks
 from stillroom.common.stats.intervals import Interval, PairedCounts, paired_difference
 from stillroom.evaluation.diversity import FEWEST, Items, distinct_change, runs, whole
@@ -50,7 +51,7 @@ NAMES = {
 OFF = "switched off"
 
 
-class GuardSettings(BaseModel):
+class GuardSettings(Settings):
     """How much worse each measure may be than before; null: not looked at.
 
     `accuracy`, `stopped`, `repetition`, `forgetting`: as shares (0.02: 2 points); `diversity`, `perplexity`: as parts
@@ -61,8 +62,6 @@ class GuardSettings(BaseModel):
     30 %: a teacher that repeats one trace loses more than 90 %, a student's traces held against its teacher's were
     within 2 %. Forgetting has 5 points and perplexity 10 %, since training on anything costs a little of the rest.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     accuracy: float | None = Field(default=0.0, ge=0, lt=1)
     stopped: float | None = Field(default=0.02, ge=0, lt=1)
@@ -157,7 +156,6 @@ class Check:
         return number(value, 2) if self.measure == PERPLEXITY else share(value, trim=True)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         own = {name: getattr(self, name) for name in self.__slots__}
         return own | {"worse": self.worse, "sentence": self.sentence}
 
@@ -180,7 +178,6 @@ class GuardReport:
         return not self.failures
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         checks = [check.as_dict() for check in self.checks]
         return {"passed": self.passed, "checks": checks, "not_checked": dict(self.not_checked)}
 

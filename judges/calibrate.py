@@ -13,8 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, cast
 
-from pydantic import BaseModel, ConfigDict
-
+from stillroom.common.settings import Settings
 from stillroom.common.stats.intervals import Interval
 from stillroom.errors import InputError
 from stillroom.judges import agreement, failures
@@ -28,10 +27,8 @@ Kind = Literal["pairwise", "pointwise"]
 _UNORDERED = "the judge rates one answer at a time: P(first) and consistency do not apply"
 
 
-class Estimate(BaseModel):
+class Estimate(Settings):
     """A measured value with its 95 % limits. `n`: judgements, answers or pairs that it rests on."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     value: float
     low: float
@@ -47,14 +44,12 @@ class Estimate(BaseModel):
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] (n = {self.n})"
 
 
-class Calibration(BaseModel):
+class Calibration(Settings):
     """How a judge does on labelled pairs. None: not measured, or it does not apply (see `notes`).
 
     `pairs`: given; `judged`: of them, with a final verdict. `labels`, `final`: how often each. `states`: of the
     questions asked. `calls`: requests that it took.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     judge: str
     kind: Kind

@@ -36,31 +36,26 @@ _TOO_LONG = re.compile(
 
 
 class Asks(Protocol):
-    """What makes a judge's requests: `stillroom.sampling.asking.Asker`, or a fake of it."""
+    """What makes a judge's requests: `stillroom.sampling.requests.Asker`, or a fake of it."""
 
     @property
     def identity(self) -> str:
         """All that decides an answer but the messages: the judgements are kept under it."""
-        ...
 
     @property
     def sampling(self) -> SamplingParams:
         """How it asks where nothing else is said."""
-        ...
 
     async def ask(
         self, messages: Messages, *, about: str, index: int = 0, sampling: SamplingParams | None = None
     ) -> Attempt:
         """The answer. Raises RequestFailed where this request got none."""
-        ...
 
     def room(self, messages: Messages, max_tokens: int) -> int | None:
         """Tokens that prompt and answer leave free, below 0 where they do not fit; None: cannot be told."""
-        ...
 
     async def close(self) -> None:
         """Frees connections. Safe to call twice."""
-        ...
 
 
 @runtime_checkable
@@ -70,7 +65,6 @@ class KnowsTokens(Protocol):
     @property
     def special_tokens(self) -> frozenset[str]:
         """As text; empty where the model's tokenizer is not at hand."""
-        ...
 
 
 class Readable(Protocol):
@@ -79,12 +73,10 @@ class Readable(Protocol):
     @property
     def state(self) -> JudgeState:
         """How it ended: a judgement, or a failure."""
-        ...
 
     @property
     def detail(self) -> str:
         """What is to be said of it, for people; may be empty."""
-        ...
 
 
 R = TypeVar("R", bound=Readable)

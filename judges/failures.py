@@ -10,8 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-
+from stillroom.common.settings import Settings
 from stillroom.judges.agreement import JudgedPair, Order
 from stillroom.judges.records import FAILURES, JudgeState
 
@@ -34,19 +33,15 @@ class Asked(NamedTuple):
         return self.state in FAILURES
 
 
-class FailureCount(BaseModel):
+class FailureCount(Settings):
     """Questions put to the judge that got no judgement."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     failed: int
     asked: int
 
 
-class FailureReport(BaseModel):
+class FailureReport(Settings):
     """Failures by people's label of the answer, by length, and by who wrote it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     by_answer: dict[str, FailureCount]
     by_length: dict[str, FailureCount]

@@ -13,17 +13,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from stillroom.common.settings import Settings
 from stillroom.judges.calibrate import Calibration, Estimate
 
 _ROUNDING = 1e-9  # 0.6 - 0.5 must not fall on the wrong side of 0.1
 
 
-class GateSettings(BaseModel):
+class GateSettings(Settings):
     """The limits. `min_pairs`: judged pairs below which no figure is trusted."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     min_kappa: float = Field(default=0.4, ge=-1, le=1)
     min_consistency: float = Field(default=0.8, ge=0, le=1)

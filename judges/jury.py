@@ -53,12 +53,10 @@ class Jury:
 
     @property
     def identity(self) -> str:
-        """How it votes, and its members."""
         return _identity("jury", self._how, [judge.identity for judge in self._judges])
 
     @property
     def scale(self) -> tuple[float, float]:
-        """The members'."""
         return self._judges[0].scale
 
     async def rate(self, task: Task, answer: Attempt) -> Rating:
@@ -77,7 +75,6 @@ class Jury:
         return Rating(JudgeState.OK, verdict.score, scores, expected, calls, _texts(votes), detail)
 
     async def close(self) -> None:
-        """Closes every member."""
         for judge in self._judges:
             await judge.close()
 
@@ -100,7 +97,6 @@ class JuryPairwise:
 
     @property
     def identity(self) -> str:
-        """How it votes, and its members."""
         return _identity("jury of pairs", self._how, [judge.identity for judge in self._judges])
 
     async def compare(self, task: Task, a: Attempt, b: Attempt) -> Preference:
@@ -125,7 +121,6 @@ class JuryPairwise:
         return Preference(state, None, orders, calls)
 
     async def close(self) -> None:
-        """Closes every member."""
         for judge in self._judges:
             await judge.close()
 
@@ -206,7 +201,6 @@ class JurySettings(JudgeBase):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Those of its members."""
         return tuple(path for member in self.members for path in member.files)
 
     @property

@@ -15,9 +15,8 @@ from stillroom.judges.pairwise import Pairwise
 from stillroom.judges.pointwise import Pointwise
 from stillroom.judges.registry import JudgeBase, Made, Name, Place, judges
 from stillroom.judges.rubric import load_rubric
-from stillroom.sampling.asking import Asker
-from stillroom.sampling.teachers.base import Teacher
-from stillroom.sampling.teachers.registry import TeacherSettings
+from stillroom.sampling.requests import Asker
+from stillroom.sampling.teachers.base import Teacher, TeacherSettings
 
 
 @judges.register
@@ -60,7 +59,6 @@ class LlmJudgeSettings(JudgeBase):
         return self.teacher.sampling
 
     def make(self, place: Place) -> Made:
-        """As `JudgeBase.make`."""
         teacher = self.teacher.make(place.base)
         rubric = load_rubric(self.rubric, place.base)
         ask = self._asker(teacher, place) if place.asks is None else place.asks(teacher, self)

@@ -65,7 +65,6 @@ class Pairwise:
         return both_orders(_verdict(forward), _verdict(backward), forward.calls + backward.calls)
 
     async def close(self) -> None:
-        """Closes what asks."""
         await self._dialogue.close()
 
     async def _in_one_order(self, task: Task, a: Attempt, b: Attempt) -> Preference:

@@ -63,7 +63,6 @@ class Pointwise:
 
     @property
     def scale(self) -> tuple[float, float]:
-        """The rubric's lowest and highest point."""
         return float(self._rubric.low), float(self._rubric.high)
 
     async def rate(self, task: Task, answer: Attempt) -> Rating:
@@ -82,7 +81,6 @@ class Pointwise:
         return self._rating(said, found)
 
     async def close(self) -> None:
-        """Closes what asks."""
         await self._dialogue.close()
 
     def _rating(self, said: Said[Ratings], found: Found) -> Rating:

@@ -21,8 +21,8 @@ from stillroom.errors import RequestFailed
 from stillroom.judges.dialogue import JUDGE_PREFIX, Asks
 from stillroom.judges.records import JudgeState, Rating
 from stillroom.judges.registry import JudgeBase, Made, Place, judges
-from stillroom.sampling.asking import Asker
 from stillroom.sampling.plugins import Hosted, PythonCode
+from stillroom.sampling.requests import Asker
 
 DECLINED = "declined"
 
@@ -36,12 +36,10 @@ class Rater:
 
     @property
     def identity(self) -> str:
-        """The function's file and settings."""
         return self._identity
 
     @property
     def concurrency(self) -> int:
-        """Calls in flight at most."""
         return self._concurrency
 
     async def sample(self, request: Request, usage: Usage) -> Completion:
@@ -57,7 +55,6 @@ class Rater:
         return Completion(repr(float(value)), "stop", 0, 0)
 
     async def close(self) -> None:
-        """Ends the function's workers. Safe to call twice."""
         self._function.close()
 
 
@@ -69,12 +66,10 @@ class PythonJudge:
 
     @property
     def identity(self) -> str:
-        """The function's file and settings, and the scale."""
         return self._rater.identity
 
     @property
     def scale(self) -> tuple[float, float]:
-        """The lowest and the highest score."""
         return self._scale
 
     async def rate(self, task: Task, answer: Attempt) -> Rating:
@@ -97,7 +92,6 @@ class PythonJudge:
         return Rating(JudgeState.OK, score)
 
     async def close(self) -> None:
-        """Ends the function's workers. Safe to call twice."""
         await self._ask.close()
 
 
@@ -127,11 +121,9 @@ class PythonJudgeSettings(JudgeBase, PythonCode):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The function's file."""
         return (self.file_part,)
 
     def make(self, place: Place) -> Made:
-        """As `JudgeBase.make`."""
         limits = {"timeout_s": self.timeout_s, "memory_mb": self.memory_mb}
         identity = self.identity_at(place.base, scale=self.scale, **limits)
         rater = Rater(self.hosted(place.base, "judge", workers=self.workers), identity, self.workers)

@@ -24,8 +24,8 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
-from stillroom.common.prose import prose
 from stillroom.common.records import Attempt, Task
+from stillroom.common.text import prose
 from stillroom.judges.records import JudgeState, Rating
 from stillroom.judges.registry import JudgeBase, Made, Place, judges
 
@@ -46,12 +46,10 @@ class ReadabilityJudge:
 
     @property
     def identity(self) -> str:
-        """Its name and version: it has no settings."""
         return f"readability:{VERSION}"
 
     @property
     def scale(self) -> tuple[float, float]:
-        """The lowest and the highest score."""
         return SCALE
 
     async def rate(self, task: Task, answer: Attempt) -> Rating:
@@ -73,7 +71,6 @@ class ReadabilityJudgeSettings(JudgeBase):
     kind: Literal["readability"]
 
     def make(self, place: Place) -> Made:
-        """As `JudgeBase.make`."""
         return Made(ReadabilityJudge(), None)
 
 

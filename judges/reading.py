@@ -21,7 +21,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from stillroom.common.refusals import is_refusal
+from stillroom.common.text import is_refusal
 from stillroom.judges.records import JudgeState
 
 VERSION = 1  # part of a judge's identity: raise it when a text could be read differently

@@ -216,10 +216,8 @@ class RecordedJudgeSettings(JudgeBase):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The recording, and the pairs that it judged."""
         return (self.path, self.pairs)
 
     def make(self, place: Place) -> Made:
-        """As `JudgeBase.make`."""
         judge = open_recorded(place.base / self.path, place.base / self.pairs, judge=self.judge, method=self.method)
         return Made(None, judge) if isinstance(judge, RecordedPairwise) else Made(judge, None)

@@ -107,21 +107,17 @@ class PointwiseJudge(Protocol):
     @property
     def identity(self) -> str:
         """All that decides what it says: judgements are kept under it."""
-        ...
 
     @property
     def scale(self) -> tuple[float, float]:
         """The lowest and the highest score."""
-        ...
 
     async def rate(self, task: Task, answer: Attempt) -> Rating:
         """Never raises for what an answer or the judge says; failed requests become `api_error`. Raises what makes
         asking anybody pointless (a wrong key, nobody there, a ledger that cannot be written)."""
-        ...
 
     async def close(self) -> None:
         """Frees connections. Safe to call twice."""
-        ...
 
 
 class PairwiseJudge(Protocol):
@@ -130,12 +126,9 @@ class PairwiseJudge(Protocol):
     @property
     def identity(self) -> str:
         """All that decides what it says: judgements are kept under it."""
-        ...
 
     async def compare(self, task: Task, a: Attempt, b: Attempt) -> Preference:
         """Asks in both orders. Raises as `PointwiseJudge.rate` does."""
-        ...
 
     async def close(self) -> None:
         """Frees connections. Safe to call twice."""
-        ...

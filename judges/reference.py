@@ -17,8 +17,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Literal
 
-from stillroom.common.prose import MAX_CHARS
 from stillroom.common.records import Attempt, Task
+from stillroom.common.text import MAX_CHARS
 from stillroom.judges.records import JudgeState, Rating
 from stillroom.judges.registry import JudgeBase, Made, Place, judges
 
@@ -33,12 +33,10 @@ class ReferenceJudge:
 
     @property
     def identity(self) -> str:
-        """Its name and version: it has no settings."""
         return f"reference:chrf:{VERSION}"
 
     @property
     def scale(self) -> tuple[float, float]:
-        """The lowest and the highest score."""
         return SCALE
 
     async def rate(self, task: Task, answer: Attempt) -> Rating:
@@ -58,7 +56,6 @@ class ReferenceJudgeSettings(JudgeBase):
     kind: Literal["reference"]
 
     def make(self, place: Place) -> Made:
-        """As `JudgeBase.make`."""
         return Made(ReferenceJudge(), None)
 
 

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from stillroom.common.records import SamplingParams
 from stillroom.common.registry import Registry
 from stillroom.judges.records import PairwiseJudge, PointwiseJudge
-from stillroom.sampling.place import Place
+from stillroom.sampling.scorers.base import Place
 from stillroom.sampling.teachers.base import Teacher
 
 __all__ = ["JudgeBase", "JudgeSettings", "Made", "Name", "Place", "judges"]

@@ -28,9 +28,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import Field, StringConstraints, ValidationError, field_validator
 
 from stillroom.common.hashing import digest
+from stillroom.common.settings import Settings
 from stillroom.errors import InputError, MissingFile
 
 ENDINGS = (".yaml", ".yml")
@@ -47,11 +48,7 @@ DEFAULT_SCALE: Mapping[int, str] = {
 }
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Criterion(_Part):
+class Criterion(Settings):
     """One thing that is rated. `weight`: its share in the score, relative to the others'."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")
@@ -66,7 +63,7 @@ class Criterion(_Part):
         return name
 
 
-class Rubric(_Part):
+class Rubric(Settings):
     """`scale`: the description of each point, whole numbers without gaps within 0..10. `reference`: whether a judge
     is shown the reference answer of a task: `never`, where there is one (`optional`), or it must be there
     (`required`). `instructions`: what else a judge should know, or empty."""

@@ -25,7 +25,7 @@ from stillroom.common.records import Attempt, Messages, SamplingParams, State, T
 from stillroom.errors import InputError
 from stillroom.judges.records import FAILURES, JudgeState, PointwiseJudge, Rating
 from stillroom.judges.registry import JudgeBase, JudgeSettings, Place
-from stillroom.sampling.scorers.registry import ScorerBase, scorers
+from stillroom.sampling.scorers.base import ScorerBase, scorers
 from stillroom.sampling.teachers.base import Teacher
 
 GOOD, BELOW, CUT_OFF, EMPTY = "good", "below", "answer_cut_off", "answer_empty"
@@ -44,7 +44,6 @@ class JudgeScorer:
 
     @property
     def identity(self) -> str:
-        """The judge's, and what is accepted."""
         return f"judge accept={self._accept} {self._judge.identity}"
 
     @property
@@ -64,7 +63,6 @@ class JudgeScorer:
         return self._verdict(rating, time.monotonic() - started)
 
     async def close(self) -> None:
-        """Closes the judge."""
         await self._judge.close()
 
     def _verdict(self, rating: Rating, seconds: float) -> Verdict:

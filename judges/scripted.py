@@ -76,14 +76,12 @@ class ScriptedJudge:
 
     @property
     def identity(self) -> str:
-        """Everything that it was made with."""
         made = [asdict(self._noise), self._seed, list(self._points), self._centre, self._slope]
         made += [self._expected, self._both_orders]
         return f"scripted:{VERSION}:{self._name}:{digest(made, 12)}"
 
     @property
     def scale(self) -> tuple[float, float]:
-        """The lowest and the highest point."""
         return float(self._points[0]), float(self._points[-1])
 
     async def rate(self, task: Task, answer: Attempt) -> Rating:
@@ -188,7 +186,6 @@ class ScriptedJudgeSettings(JudgeBase):
         return self.mode != "pointwise"
 
     def make(self, place: Place) -> Made:
-        """As `JudgeBase.make`."""
         noise = Noise(
             error=self.error,
             spread=self.spread,

@@ -41,8 +41,8 @@ import yaml
 from pydantic import Field
 
 from stillroom.common.hashing import digest
-from stillroom.common.prose import Prose, prose, ramp
 from stillroom.common.records import Attempt, Task
+from stillroom.common.text import Prose, prose, ramp
 from stillroom.errors import InputError
 from stillroom.judges.records import JudgeState, Rating
 from stillroom.judges.registry import JudgeBase, Made, Place, judges
@@ -193,12 +193,10 @@ class StyleJudge:
 
     @property
     def identity(self) -> str:
-        """Version and weights: what decides a rating."""
         return f"style:{VERSION}:{digest(self._weights, 8)}"
 
     @property
     def scale(self) -> tuple[float, float]:
-        """The lowest and the highest score."""
         return SCALE
 
     async def rate(self, task: Task, answer: Attempt) -> Rating:
@@ -267,5 +265,4 @@ class StyleJudgeSettings(JudgeBase):
     weights: dict[str, float] = Field(default_factory=dict)
 
     def make(self, place: Place) -> Made:
-        """As `JudgeBase.make`."""
         return Made(StyleJudge(self.weights or None), None)

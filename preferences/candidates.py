@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from stillroom.common.records import Attempt, Outcome, ScoredAttempt, Task, Verdict
-from stillroom.common.thinking import CLOSE, OPEN, split_thinking
+from stillroom.common.text import opened_by_template, split_thinking
 from stillroom.errors import InputError
 from stillroom.preferences.records import Candidate, Judged, LeftOut, Slate
 
@@ -82,10 +82,7 @@ def answer_of(attempt: Attempt) -> str:
     >>> answer_of(Attempt("t", 0, "<think>Hm.</think>Yes.", None, "stop", 1, 9, None, 0.1, "m"))
     'Yes.'
     """
-    split = split_thinking(attempt.text)
-    if split.reasoning is None and CLOSE in split.text and OPEN not in split.text.partition(CLOSE)[0]:
-        split = split_thinking(attempt.text, opened=True)  # the chat template had opened the thinking in the prompt
-    return split.text.strip()
+    return split_thinking(attempt.text, opened=opened_by_template(attempt.text)).text.strip()
 
 
 def gather(drawn: Sequence[Drawn], *, order: Sequence[Task]) -> Gathered:

@@ -48,7 +48,6 @@ class FailureReport:
         return (*sources, *(name for name, share in self.by_length.items() if share.low > above))
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
         return {
             "all": None if self.all is None else self.all._asdict(),
             "by_source": {name: share._asdict() for name, share in self.by_source.items()},

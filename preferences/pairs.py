@@ -63,7 +63,6 @@ class BuiltCounts:
     failures: FailureReport
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
         return asdict(replace(self, failures=FailureReport(None, {}, {}, {}))) | {"failures": self.failures.as_dict()}
 
 

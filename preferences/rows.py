@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
-from stillroom.common.files import remove, replaced, storable, write_parquet
+from stillroom.common.files import ParquetRows, remove, replaced, storable
 from stillroom.common.hashing import digest
 from stillroom.errors import InputError, RunError
 from stillroom.preferences.audit.items import asked_in
@@ -143,7 +143,9 @@ def _write(split: str, pairs: Sequence[Pair], folder: Path) -> Path | None:
     if not pairs:
         remove(path)  # of an earlier run
         return None
-    write_parquet(path, [dpo_row(pair) for pair in pairs], _schema)
+    with ParquetRows(path, _schema) as rows:
+        for pair in pairs:
+            rows.add(dpo_row(pair))
     return path
 
 

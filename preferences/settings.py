@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from stillroom.common.settings import Settings
 
 Strategy = Literal["best_worst", "best_sigma", "margin_quantile", "margin", "on_policy", "tournament"]
 LengthControl = Literal["none", "matched", "residual"]
@@ -18,7 +20,7 @@ LengthControl = Literal["none", "matched", "residual"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class PairSettings(BaseModel):
+class PairSettings(Settings):
     """How candidates become pairs. What each strategy does is said in `preferences/strategies.py`.
 
     `quantile`: of the judge's own gaps, for `margin_quantile`. `margin`: the least gap, in points of the judge's
@@ -27,8 +29,6 @@ class PairSettings(BaseModel):
     from which what length explains was taken. `per_task`: pairs of one task at most, for the two margin strategies
     (the others make one). `test`: pairs that are held out, by prompt: a number, or a share between 0 and 1.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     strategy: Strategy = "best_worst"
     quantile: float = Field(default=0.5, ge=0, lt=1)
@@ -53,7 +53,7 @@ class PairSettings(BaseModel):
         return self
 
 
-class AuditSettings(BaseModel):
+class AuditSettings(Settings):
     """Limits of the audit's warnings; what is broken is refused whatever they say.
 
     Shares are of pairs, but `judge_failures` of candidates and `judge_ties` of tasks. `near_similarity` and
@@ -63,8 +63,6 @@ class AuditSettings(BaseModel):
     pairs with no side of the student. `both_roles`: share of pairs of which a side is chosen here and rejected there.
     `label_noise`: expected share of wrong labels. `examples`: ids listed for a finding.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     near_similarity: float = Field(default=0.9, gt=0, le=1)
     near_identical: Share = 0.05

@@ -24,8 +24,7 @@ from stillroom.common.prompt import Prompt
 from stillroom.common.records import Outcome, SamplingParams, StopReason, Task
 from stillroom.errors import Interrupted, LedgerError, RunError
 from stillroom.sampling.counts import Counts
-from stillroom.sampling.drawing import Drawing
-from stillroom.sampling.draws import Admits, TaskDraws
+from stillroom.sampling.draws import Admits, Drawing, TaskDraws
 from stillroom.sampling.ledger import Ledger, Recorded, Spent, request_key, scorer_key
 from stillroom.sampling.limits import Meter, Prices
 from stillroom.sampling.policy import Budget, Policy
@@ -104,7 +103,10 @@ class Core:
                 else:
                     await self._wake.wait()
         finally:
-            await self._cancel(list(self._jobs))
+            jobs = list(self._jobs)
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
         if self._stopping:
             raise self._interrupted(self._because)
 
@@ -325,11 +327,6 @@ class Core:
         outcome = draws.outcome()
         self.counts.close(outcome, draws.surplus())
         on_outcome(outcome)
-
-    async def _cancel(self, jobs: list[asyncio.Task[None]]) -> None:
-        for job in jobs:
-            job.cancel()
-        await asyncio.gather(*jobs, return_exceptions=True)
 
 
 def _in_order(on_record: dict[int, Recorded], *, by_arrival: bool) -> list[tuple[int, Recorded]]:

@@ -56,6 +56,11 @@ class Counts:
         self.kept_tokens += sum(s.attempt.completion_tokens for s in outcome.attempts if s.attempt.index in kept)
 
     @property
+    def tokens(self) -> int:
+        """Of prompts and answers together, those of cancelled requests included."""
+        return self.prompt_tokens + self.completion_tokens + self.cancelled_tokens
+
+    @property
     def finished(self) -> int:
         """Tasks that have stopped."""
         return self.satisfied + self.gave_up + self.exhausted

@@ -1,7 +1,12 @@
-"""The draws of one task: which are resolved, what the policy makes of them, which to ask for next.
+"""The draws of one task: which are resolved, what the policy makes of them, which to ask for next, and making one.
 
-Plain bookkeeping without any waiting; the core does the waiting. In draw order, only the unbroken run of resolved
-draws from index 0 (the prefix) can stop a task, one draw at a time, so that timing never decides what is kept.
+`TaskDraws` is plain bookkeeping. In draw order, only the unbroken run of resolved draws from index 0 (the prefix) can
+stop a task, one draw at a time, so that timing never decides what is kept.
+
+`Drawing` makes a draw: it asks, writes the attempt to the ledger, scores, and writes the verdict. A request that
+fails in passing is asked again; one that fails for good is recorded and costs no attempt. An answer that was cut off
+is asked for again under the next limit, if there is one, and never under the same. A scorer that raises costs one
+verdict, never the run.
 """
 
 from __future__ import annotations
@@ -9,9 +14,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Set
 
-from stillroom.common.records import Messages, Outcome, ScoredAttempt, State, StopReason, Task
-from stillroom.sampling.ledger import Recorded
+from stillroom.common.records import (
+    Attempt,
+    Messages,
+    Outcome,
+    SamplingParams,
+    ScoredAttempt,
+    State,
+    StopReason,
+    Task,
+    Verdict,
+)
+from stillroom.common.text import describe
+from stillroom.errors import RequestFailed, StillroomError
+from stillroom.sampling.counts import Counts
+from stillroom.sampling.ledger import Ledger, Recorded
 from stillroom.sampling.policy import Policy, Tally
+from stillroom.sampling.requests import Answered, Requests
+from stillroom.sampling.retry import RetrySettings
+from stillroom.sampling.scorers.base import Scorer
+from stillroom.sampling.teachers.base import OutOfAttempts, Teacher
+from stillroom.sampling.workers.pool import OVER_LIMIT
+
+SAID = 200
+"""Characters of an exception's message that a verdict keeps."""
 
 Admits = Callable[[Task, ScoredAttempt], bool]
 """Whether an accepted attempt at a task may be kept."""
@@ -56,14 +82,9 @@ class TaskDraws:
         self._order: list[int] = []  # the draws that count, in the order they do
         self._prefix = 0
         self._counting = Tally()  # those that count towards stopping
-        self._all = Tally()
+        self.tally = Tally()  # all with a verdict, whether they count yet or not
         self._failed = 0
         self._cap: int | None = None
-
-    @property
-    def tally(self) -> Tally:
-        """All draws with a verdict, whether they count yet or not."""
-        return self._all
 
     def resolve(self, index: int, result: ScoredAttempt | None) -> None:
         """Takes a scored attempt, or None for a draw that failed, which costs no attempt."""
@@ -71,7 +92,7 @@ class TaskDraws:
         if result is None:
             self._failed += 1
         else:
-            self._all = self._all.plus(self._state(result))
+            self.tally = self.tally.plus(self._state(result))
             self.tokens += result.attempt.completion_tokens
         self._advance(index)
 
@@ -114,7 +135,7 @@ class TaskDraws:
         # What is on record is scored before anything is asked for on top of it: it may suffice.
         if index not in self.on_record and any(i in self.on_record for i in self.running):
             return None
-        wanted = self._policy.expected(self._all, run_rate) if idle else self._policy.needed(self._all)
+        wanted = self._policy.expected(self.tally, run_rate) if idle else self._policy.needed(self.tally)
         return index if wanted > len(self.running) else None
 
     def outcome(self) -> Outcome:
@@ -123,7 +144,7 @@ class TaskDraws:
         scored = tuple(r for i in self._order if (r := self._results[i]) is not None)
         accepted = [s.attempt.index for s in scored if self._state(s) is State.ACCEPTED]
         in_draw_order = tuple(sorted(scored, key=lambda s: s.attempt.index))
-        return Outcome(self.task, in_draw_order, tuple(accepted[: self._policy.kept]), self.stop, self._failed)
+        return Outcome(self.task, in_draw_order, tuple(accepted[: self._policy.per_task]), self.stop, self._failed)
 
     def surplus(self) -> int:
         """Attempts that were answered beyond the draw that stopped the task."""
@@ -162,3 +183,91 @@ class TaskDraws:
             self.stop = StopReason.GAVE_UP
         if self.stop is None and self._cap is not None and self._prefix >= self._cap:
             self.stop = StopReason.EXHAUSTED
+
+
+class Drawing:
+    """Makes draws, one `run` each; holds what they share."""
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        scorer: Scorer,
+        ledger: Ledger,
+        sampling: SamplingParams,
+        seed: int,
+        retry: RetrySettings,
+        counts: Counts,
+        limits: tuple[int, ...] = (),
+    ) -> None:
+        self.limits = limits or (sampling.max_tokens,)
+        self._at = {limit: sampling.model_copy(update={"max_tokens": limit}) for limit in self.limits}
+        self._requests = Requests(teacher, ledger, seed, retry, counts)
+        self._scorer, self._ledger, self._sampling, self._counts = scorer, ledger, sampling, counts
+
+    async def run(self, draws: TaskDraws, index: int, answered: Callable[[], None]) -> None:
+        """Makes draw `index`: only its scoring where the attempt is on record.
+
+        `answered` is called when the teacher is done with it, before the scoring.
+        """
+        recorded = draws.on_record.get(index)
+        if recorded is not None:
+            self._counts.reused += 1
+            answered()
+            if (scored := recorded.scored) is not None:
+                return self.resolve(draws, index, scored)
+            await self._score(draws, recorded.row, recorded.attempt)
+            return
+        drawn = await self._climb(draws, index)
+        if drawn is not None:
+            answered()
+            await self._score(draws, *drawn)
+
+    async def _climb(self, draws: TaskDraws, index: int) -> Answered | None:
+        """The attempt and its row: under the first limit, or the first that does not cut it off, or the last."""
+        drawn: Answered | None = None
+        for limit in self.limits[draws.climbed.get(index, 0) :]:
+            answered = await self._ask(draws, index, limit)
+            if answered is None:
+                return None
+            self._counts.escalated += drawn is not None
+            drawn = answered
+            if drawn.attempt.finish_reason != "length":
+                break
+        return drawn
+
+    def resolve(self, draws: TaskDraws, index: int, result: ScoredAttempt) -> None:
+        """Counts a verdict and hands it to the task."""
+        self._counts.add(result.verdict.state)
+        if result.verdict.state is State.ACCEPTED:
+            self._counts.accepted_tokens += result.attempt.completion_tokens
+        self._counts.truncated += result.attempt.finish_reason == "length"
+        draws.resolve(index, result)
+
+    async def _ask(self, draws: TaskDraws, index: int, limit: int) -> Answered | None:
+        """The answer, or None where the draw came to nothing, which is on record then."""
+        sampling = self._sampling if limit == self._sampling.max_tokens else self._at[limit]
+        request = self._requests.request(draws.task.id, index, draws.messages, sampling)
+        try:
+            return await self._requests.ask(draws.key, request)
+        except OutOfAttempts:
+            draws.end_at(index)
+        except RequestFailed as error:
+            self._requests.fail(draws.key, request, error)
+            draws.resolve(index, None)
+            self._requests.check_alive(error)
+        return None
+
+    async def _score(self, draws: TaskDraws, row: int, attempt: Attempt) -> None:
+        verdict = await self._verdict(draws, attempt)
+        self._ledger.add_verdict(row, draws.scorer, verdict)
+        self.resolve(draws, attempt.index, ScoredAttempt(attempt, verdict))
+
+    async def _verdict(self, draws: TaskDraws, attempt: Attempt) -> Verdict:
+        """The scorer's verdict. Whatever it raises over one attempt (out of memory, nested too deeply, a fault in a
+        scorer of the user's) leaves that attempt unscored; what it raises on purpose is for the run."""
+        try:
+            return await self._scorer.score(draws.task, attempt)
+        except StillroomError:
+            raise
+        except Exception as error:  # noqa: BLE001 - anything can come of hostile text; cancellation is no Exception
+            return Verdict(State.UNSCORED, OVER_LIMIT, detail=f"the scorer raised {describe(error, SAID)}")

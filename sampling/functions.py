@@ -10,7 +10,6 @@ Loading runs the file. Whether it may run is decided before, in `plugins.py`.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import hashlib
 import inspect
 import sys
@@ -21,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from stillroom.common.records import Verdict
+from stillroom.common.text import describe, did_you_mean
 
 Function = Callable[..., Any]
 
@@ -76,8 +76,7 @@ def _function(module: ModuleType, name: str, path: Path) -> Function:
     found = getattr(module, name, None)
     if found is None:
         known = [each for each, value in vars(module).items() if inspect.isfunction(value) and each[0] != "_"]
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = did_you_mean(name, known)
         raise Unusable(f"{path.name} has no function {name!r}: {hint}it has {', '.join(known) or 'none'}")
     if not callable(found):
         raise Unusable(f"{name} of {path.name} is a {type(found).__name__}, not a function")
@@ -112,10 +111,8 @@ def check_call(function: Function, given: Sequence[str], keywords: Mapping[str, 
     takes_any = any(each.kind is each.VAR_KEYWORD for each in signature.parameters.values())
     for key in keywords:
         if key not in open_names and not takes_any:
-            near = difflib.get_close_matches(key, open_names, 1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
             known = f"its settings are {', '.join(open_names)}" if open_names else "it takes no settings"
-            raise Unusable(f"unknown key {key!r}: {hint}{name}{signature}: {known}")
+            raise Unusable(f"unknown key {key!r}: {did_you_mean(key, open_names)}{name}{signature}: {known}")
     try:
         signature.bind(*given, **keywords)
     except TypeError as error:
@@ -131,8 +128,7 @@ def check_call(function: Function, given: Sequence[str], keywords: Mapping[str, 
 
 def where_raised(error: BaseException, file: str) -> str:
     """The deepest line of the file that an exception passed through, its type, and the beginning of its message."""
-    said = " ".join(str(error)[:SHOWN].split())
-    what = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    what = describe(error, SHOWN)
     if isinstance(error, SyntaxError) and error.filename == file:
         return f"{Path(file).name}:{error.lineno}: {type(error).__name__}: {error.msg}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]

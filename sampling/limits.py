@@ -6,18 +6,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from stillroom.common.formatting import money
+from stillroom.common.settings import Settings
 from stillroom.sampling.counts import Counts
 
 
-class Prices(BaseModel):
+class Prices(Settings):
     """US dollars for a million tokens of the teacher."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     prompt: float = Field(default=0.0, ge=0)
     completion: float = Field(ge=0)
@@ -31,7 +28,7 @@ class Prices(BaseModel):
         return self.of(counts.prompt_tokens, counts.completion_tokens + counts.cancelled_tokens)
 
 
-class Limits(BaseModel):
+class Limits(Settings):
     """Totals for one call of a run; null: no limit. At a limit no more is drawn, what is in flight is answered and
     kept, and the run ends saying so; the same command with a higher limit goes on.
 
@@ -39,20 +36,9 @@ class Limits(BaseModel):
     `minutes`: since sampling began.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     tokens: int | None = Field(default=None, ge=1)
     usd: float | None = Field(default=None, gt=0)
     minutes: float | None = Field(default=None, gt=0)
-
-
-class _Watched(NamedTuple):
-    counts: Counts
-    prices: Prices | None
-
-    @property
-    def tokens(self) -> int:
-        return self.counts.prompt_tokens + self.counts.completion_tokens + self.counts.cancelled_tokens
 
 
 class Meter:
@@ -67,22 +53,22 @@ class Meter:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
-        self._watched: list[_Watched] = []
+        self._watched: list[tuple[Counts, Prices | None]] = []
 
     def watch(self, counts: Counts, prices: Prices | None) -> Counts:
         """Adds someone to what is summed up; gives `counts` back."""
-        self._watched.append(_Watched(counts, prices))
+        self._watched.append((counts, prices))
         return counts
 
     def reached(self) -> str:
         """Which limit is reached, in words; empty if none."""
-        limits, used = self._limits, sum(each.tokens for each in self._watched)
+        limits, used = self._limits, sum(counts.tokens for counts, _ in self._watched)
         about = "about " if self.estimated else ""
         if limits.tokens is not None and used >= limits.tokens:
             return f"{about}{used:,} tokens used, limits.tokens is {limits.tokens:,}"
         if limits.usd is not None and (usd := self.usd()) >= limits.usd:
             return f"{about}{money(usd)} spent, limits.usd is {money(limits.usd)}"
-        minutes = max((each.counts.elapsed_s for each in self._watched), default=0.0) / 60
+        minutes = max((counts.elapsed_s for counts, _ in self._watched), default=0.0) / 60
         if limits.minutes is not None and minutes >= limits.minutes:
             return f"{minutes:.1f} minutes used, limits.minutes is {limits.minutes:g}"
         return ""
@@ -90,8 +76,8 @@ class Meter:
     @property
     def estimated(self) -> int:
         """Answers whose tokens nobody counted."""
-        return sum(each.counts.estimated for each in self._watched)
+        return sum(counts.estimated for counts, _ in self._watched)
 
     def usd(self) -> float:
         """US dollars so far, of those whose prices are known."""
-        return sum(each.prices.usd(each.counts) for each in self._watched if each.prices is not None)
+        return sum(prices.usd(counts) for counts, prices in self._watched if prices is not None)

@@ -209,7 +209,9 @@ class Hosted:
         """Calls a plain function and waits. Never raises for what it does."""
         self.start()
         job = {"arguments": base64.b64encode(pickle.dumps(arguments)).decode()}
-        return self._asked(job)
+        asked = self._pool.ask(job, self._settings.timeout_s)
+        returned = Returned(reason=asked.reason, detail=asked.detail) if asked.reason else _read(asked.reply)
+        return returned._replace(seconds=asked.seconds)
 
     async def acall(self, *arguments: Any) -> Returned:
         """Calls it without blocking the event loop. Never raises for what it does, but for a StillroomError of an
@@ -239,26 +241,18 @@ class Hosted:
         taken = 0
         while True:
             asked = self._pool.ask({"rows": taken}, self._settings.timeout_s)
-            if asked.failure is not None:
-                raise RecipeError(f"{self.code.said}: {asked.failure.detail}")
-            reply = asked.reply or {}
-            if "error" in reply:
-                raise RecipeError(f"{self.code.said}: {reply['error']}")
-            if not reply["rows"]:
+            if asked.reason or "error" in asked.reply:
+                raise RecipeError(f"{self.code.said}: {asked.detail if asked.reason else asked.reply['error']}")
+            rows = asked.reply["rows"]
+            if not rows:
                 return
-            taken += len(reply["rows"])
-            yield from reply["rows"]
+            taken += len(rows)
+            yield from rows
 
     def close(self) -> None:
         """Ends its workers. Safe to call twice."""
         self._pool.close()
         self._threads.close()
-
-    def _asked(self, job: dict[str, Any]) -> Returned:
-        asked = self._pool.ask(job, self._settings.timeout_s)
-        if asked.failure is not None:
-            return Returned(reason=asked.failure.reason, detail=asked.failure.detail, seconds=asked.seconds)
-        return _read(asked.reply or {})._replace(seconds=asked.seconds)
 
     def _raised(self, error: BaseException) -> Returned:
         detail = named(where_raised(error, str(self.code.file)))
@@ -321,9 +315,8 @@ def check_codes(recipe: Any, base: Path) -> None:
 def _keep_keys() -> None:
     """Keeps what looks like a key in the environment: a function may read it, and raise an error that holds it."""
     for name, value in os.environ.items():
-        has_a_digit = any(
-            character.isdigit() for character in value
-        )  # else it may be a word, such as a session's kind
+        # Without a digit it may be a word, such as a session's kind.
+        has_a_digit = any(character.isdigit() for character in value)
         if names_a_secret(name) and has_a_digit and looks_random(value) and not os.path.exists(value):
             keep_key(value)
 

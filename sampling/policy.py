@@ -20,10 +20,11 @@ import math
 from functools import lru_cache
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from stillroom.common.records import State, StopReason
 from stillroom.common.registry import Registry
+from stillroom.common.settings import Settings
 
 # Weight of the run's pass rate in a task's posterior, in draws. Small: tasks differ a lot.
 PRIOR_STRENGTH = 2.0
@@ -48,16 +49,15 @@ class Tally(NamedTuple):
         return self._replace(**{state.value: getattr(self, state.value) + 1})
 
 
-class _Policy(BaseModel):
+class _Policy(Settings):
     """What the policies share.
 
-    `order`: which of the accepted are kept: the first in draw order, or in order of `arrival`, which is a little
-    sooner and prefers short answers. `max_unscored`: attempts without a verdict that a task may have; null: as many
-    as draws. `escalate`: limits of tokens that an attempt is drawn under one after the other while it is cut off,
-    in the place of the teacher's `max_tokens`; empty: what is cut off is dropped.
+    A policy keeps the first `per_task` accepted attempts of a task; None: all. `order`: which these are, in draw
+    order, or in order of `arrival`, which is a little sooner and prefers short answers. `max_unscored`: attempts
+    without a verdict that a task may have; null: as many as draws. `escalate`: limits of tokens that an attempt is
+    drawn under one after the other while it is cut off, in the place of the teacher's `max_tokens`; empty: what is
+    cut off is dropped.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     order: Literal["draw", "arrival"] = "draw"
     max_unscored: int | None = Field(default=None, ge=1)
@@ -70,19 +70,9 @@ class _Policy(BaseModel):
         return self
 
     @property
-    def kept(self) -> int | None:
-        """How many accepted attempts of a task are kept; None: all."""
-        raise NotImplementedError
-
-    @property
     def draws(self) -> int:
         """Draws that a task may spend."""
         raise NotImplementedError
-
-    @property
-    def unscored_limit(self) -> int:
-        """Attempts without a verdict that a task may have."""
-        return self.max_unscored or self.draws
 
     def stop(self, tally: Tally) -> StopReason | None:
         """Why a task with these draws stops; None: it goes on."""
@@ -93,11 +83,12 @@ class _Policy(BaseModel):
         raise NotImplementedError
 
     def expected(self, tally: Tally, run_rate: float) -> int:
-        """Draws that are expected to be needed. `run_rate`: accepted share of all draws of the run, in (0, 1)."""
-        raise NotImplementedError
+        """Draws that are expected to be needed; as a rule no more than are needed in any case. `run_rate`: accepted
+        share of all draws of the run, in (0, 1)."""
+        return self.needed(tally)
 
     def _out_of_draws(self, tally: Tally) -> bool:
-        return tally.spent >= self.draws or tally.unscored >= self.unscored_limit
+        return tally.spent >= self.draws or tally.unscored >= (self.max_unscored or self.draws)
 
 
 policies: Registry[_Policy] = Registry("policy", tag="policy", default="until")
@@ -128,17 +119,10 @@ class Until(_Policy):
         return self
 
     @property
-    def kept(self) -> int | None:
-        """`per_task`."""
-        return self.per_task
-
-    @property
     def draws(self) -> int:
-        """`max_attempts`."""
         return self.max_attempts
 
     def stop(self, tally: Tally) -> StopReason | None:
-        """Satisfied, out of draws, or hopeless."""
         if tally.accepted >= self.per_task:
             return StopReason.SATISFIED
         if self._out_of_draws(tally):
@@ -178,13 +162,7 @@ class Fixed(_Policy):
     per_task: int | None = Field(default=None, ge=1)
 
     @property
-    def kept(self) -> int | None:
-        """`per_task`."""
-        return self.per_task
-
-    @property
     def draws(self) -> int:
-        """`attempts`."""
         return self.attempts
 
     def stop(self, tally: Tally) -> StopReason | None:
@@ -194,12 +172,7 @@ class Fixed(_Policy):
         return StopReason.SATISFIED if tally.accepted >= (self.per_task or 1) else StopReason.EXHAUSTED
 
     def needed(self, tally: Tally) -> int:
-        """All that are left."""
         return max(0, self.draws - tally.spent)
-
-    def expected(self, tally: Tally, run_rate: float) -> int:
-        """All that are left."""
-        return self.needed(tally)
 
 
 @policies.register
@@ -226,13 +199,7 @@ class Budget(_Policy):
         return self
 
     @property
-    def kept(self) -> int | None:
-        """`per_task`."""
-        return self.per_task
-
-    @property
     def draws(self) -> int:
-        """`max_attempts`."""
         return self.max_attempts
 
     def stop(self, tally: Tally) -> StopReason | None:
@@ -252,10 +219,6 @@ class Budget(_Policy):
         """One at a time: each answer may change where the next is worth most."""
         return int(self.stop(tally) is None)
 
-    def expected(self, tally: Tally, run_rate: float) -> int:
-        """As `needed`: nothing is drawn ahead of what is known."""
-        return self.needed(tally)
-
     def price(self, tally: Tally, tokens: float, run_rate: float) -> float:
         """Expected tokens for the next accepted trace of a task whose draws take `tokens` on average; tasks that lack
         most of their share first where `spend` is `difficulty`."""
@@ -272,13 +235,11 @@ class EveryDraw(Fixed):
     and every measure over them would be biased."""
 
     def stop(self, tally: Tally) -> StopReason | None:
-        """When all are drawn."""
         if tally.spent + tally.unscored < self.attempts:
             return None
         return StopReason.SATISFIED if tally.accepted else StopReason.EXHAUSTED
 
     def needed(self, tally: Tally) -> int:
-        """All that are left."""
         return max(0, self.attempts - tally.spent - tally.unscored)
 
 

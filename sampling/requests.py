@@ -1,18 +1,22 @@
-"""One request, whoever makes it: asked, asked again while it fails in passing, and on record however it ends.
+"""Sends requests to a teacher: each is retried while it fails in passing, and on record however it ends.
 
-An answer is in the ledger when the call returns, a request that failed for good as a failure, and of one that was
-cancelled what it had cost. It looks nothing up (whoever asks does), and decides on nothing but this: when a long row
+`Requests` sends one. An answer is in the ledger when the call returns, a request that failed for good as a failure,
+and of one that was cancelled what it had cost. It looks nothing up, and decides on nothing but this: when a long row
 of requests got no answer, nobody is there (TeacherDown).
 
-    requests = Requests(teacher, ledger, seed=0, retry=RetrySettings(), counts=Counts())
-    row, attempt = await requests.ask(request_key(messages, sampling, teacher.identity, 0), request)
+`Asker` is for requests that are not draws for a task (a judge's, say). What is on record is not asked again; the rest
+goes to the teacher, at most its `concurrency` at once for all who share the Asker. The same thing asked twice at once
+is one request. It scores nothing and shortens no prompt.
+
+    asker = Asker(teacher, ledger, SamplingParams(temperature=0, max_tokens=8, top_logprobs=20), seed=0)
+    attempt = await asker.ask(user("Rate this from 1 to 5: …"), about="task-7/draw-2")
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from stillroom.common.files import storable
@@ -28,12 +32,13 @@ from stillroom.common.records import (
     Usage,
 )
 from stillroom.common.secrets import blot, named
-from stillroom.errors import RequestFailed, TeacherDown
+from stillroom.errors import InputError, Interrupted, RequestFailed, RunError, TeacherDown
 from stillroom.sampling.counts import Counts
-from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.rate_limit.cost_estimate import Cost, estimated_cost
+from stillroom.sampling.ledger import Ledger, request_key
+from stillroom.sampling.limits import Meter
+from stillroom.sampling.rate_limit.cost_estimate import Cost, cost_of
 from stillroom.sampling.retry import RetrySettings, with_retries
-from stillroom.sampling.teachers.base import Teacher
+from stillroom.sampling.teachers.base import CountsTokens, OutOfAttempts, Teacher, special_tokens_of
 
 # This many requests in a row, each after its retries, without one answer: nobody is there.
 FAILURES_IN_A_ROW = 12
@@ -110,7 +115,7 @@ def _cost(request: Request, answer: Completion, usage: Usage) -> Cost:
     prompt, completion = tokens_in(answer.prompt_tokens), tokens_in(answer.completion_tokens)
     usage.uncounted |= prompt is None or completion is None or (completion == 0 and bool(answer.text))
     counted = replace(answer, prompt_tokens=prompt or 0, completion_tokens=completion or 0)
-    return estimated_cost(request, counted) if usage.uncounted else Cost.of(counted)
+    return cost_of(request, counted, uncounted=usage.uncounted)
 
 
 def _as_attempt(request: Request, answer: Completion, cost: Cost, teacher: str, latency_s: float) -> Attempt:
@@ -134,3 +139,155 @@ def _as_attempt(request: Request, answer: Completion, cost: Cost, teacher: str, 
 def _storable(choice: TokenChoice) -> TokenChoice:
     top = tuple((storable(token), logprob) for token, logprob in choice.top)
     return TokenChoice(storable(choice.token), choice.logprob, top)
+
+
+class _Wanted(NamedTuple):
+    """What makes two asks the same: request_key, draw index, limit."""
+
+    key: str
+    draw: int
+    max_tokens: int
+
+
+@dataclass(slots=True)
+class _Job:
+    """A request in flight, and how many wait for its answer."""
+
+    task: asyncio.Task[Attempt]
+    waiting: int = 0
+
+
+class Asker:
+    """Asks one teacher. `seed` is the run's; `counts` (its own where none is given) may be watched meanwhile. At a
+    limit of `meter`, which others may share, nothing more is asked: Interrupted.
+
+    Of `counts` it keeps the tokens, `reused` (on record, or asked for by another at the same moment), `truncated`,
+    `failed`, `cancelled` and `last_failure`. Belongs to one event loop.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        ledger: Ledger,
+        sampling: SamplingParams,
+        *,
+        seed: int,
+        retry: RetrySettings | None = None,
+        counts: Counts | None = None,
+        meter: Meter | None = None,
+    ) -> None:
+        self.sampling = sampling
+        self.counts = counts if counts is not None else Counts()
+        self._teacher, self._ledger, self._seed = teacher, ledger, seed
+        self._meter = meter
+        self.identity = teacher.identity
+        self._requests = Requests(teacher, ledger, seed, retry or RetrySettings(), self.counts)
+        self._slots = asyncio.Semaphore(teacher.concurrency)
+        self._jobs: dict[_Wanted, _Job] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that wait for the teacher, or for their turn."""
+        return len(self._jobs)
+
+    async def ask(
+        self, messages: Messages, *, about: str, index: int = 0, sampling: SamplingParams | None = None
+    ) -> Attempt:
+        """The answer to `messages`: from the ledger where it is there, as an attempt at the task `about`.
+
+        `index`: which draw of the same request; `sampling`: other settings than the Asker's own.
+        Raises RequestFailed for a request that failed for good, which is on record then; TeacherDown after a long
+        row of these; LedgerError; or what the teacher raised as pointless (a wrong key). Cancelled, it stops the
+        request, unless somebody else waits for the same.
+        """
+        params = sampling or self.sampling
+        wanted = _Wanted(request_key(messages, params, self.identity, self._seed), index, params.max_tokens)
+        attempt = self._on_record(wanted, about)
+        if attempt is None:
+            attempt = await self._asked(wanted, self._requests.request(about, index, messages, params))
+        self.counts.truncated += attempt.finish_reason == "length"
+        return attempt if attempt.task_id == about else replace(attempt, task_id=about)
+
+    def room(self, messages: Messages, max_tokens: int) -> int | None:
+        """Tokens of the teacher's context that prompt and answer leave free; below 0: how many they are too long by.
+
+        None where the teacher cannot count, or has no limit that is known.
+        """
+        teacher = self._teacher
+        if not isinstance(teacher, CountsTokens) or (context := teacher.context) is None:
+            return None
+        try:
+            return context - teacher.count_tokens(messages) - max_tokens
+        except InputError:  # of messages that its template does not take: the request will say so
+            return None
+
+    @property
+    def special_tokens(self) -> frozenset[str]:
+        """Those of the teacher's tokenizer; empty where it has none at hand."""
+        return special_tokens_of(self._teacher)
+
+    async def close(self) -> None:
+        """Cancels what is in flight and closes the teacher. Safe to call twice."""
+        tasks = [job.task for job in self._jobs.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._teacher.close()
+
+    def _on_record(self, wanted: _Wanted, about: str) -> Attempt | None:
+        found = self._ledger.find(wanted.key, wanted.max_tokens, about, scorer="").get(wanted.draw)
+        if found is None:
+            return None
+        self.counts.reused += 1
+        return found.attempt
+
+    async def _asked(self, wanted: _Wanted, request: Request) -> Attempt:
+        job = self._jobs.get(wanted)
+        if job is not None:
+            attempt = await self._wait(wanted, job)
+            self.counts.reused += 1
+            return attempt
+        job = self._jobs[wanted] = _Job(asyncio.create_task(self._request(wanted.key, request)))
+        job.task.add_done_callback(lambda _: self._forget(wanted, job))
+        return await self._wait(wanted, job)
+
+    async def _wait(self, wanted: _Wanted, job: _Job) -> Attempt:
+        """The job's answer. The last who waits takes the job along when cancelled, and sees it recorded."""
+        job.waiting += 1
+        try:
+            return await asyncio.shield(job.task)
+        except asyncio.CancelledError:
+            asker = asyncio.current_task()
+            if job.task.cancelled() and not (asker is not None and asker.cancelling()):
+                raise RunError(f"the asker of {self.identity!r} was closed before it had an answer") from None
+            if job.waiting == 1:
+                self._forget(wanted, job)  # whoever asks from now on asks anew
+                job.task.cancel()
+                await asyncio.gather(job.task, return_exceptions=True)
+            raise
+        finally:
+            job.waiting -= 1
+
+    def _check_limits(self) -> None:
+        because = self._meter.reached() if self._meter is not None else ""
+        if because:
+            raise Interrupted(f"stopped asking {self.identity} ({because}); run the same command again to go on")
+
+    def _forget(self, wanted: _Wanted, job: _Job) -> None:
+        if self._jobs.get(wanted) is job:
+            del self._jobs[wanted]
+
+    async def _request(self, key: str, request: Request) -> Attempt:
+        async with self._slots:
+            self._check_limits()
+            try:
+                return (await self._requests.ask(key, request)).attempt
+            except OutOfAttempts:
+                error = RequestFailed(
+                    f"{self.identity} has no draw {request.index} of {request.task_id!r} on record", retryable=False
+                )
+            except RequestFailed as failed:
+                error = failed
+            self._requests.fail(key, request, error)
+            self._requests.check_alive(error)
+            raise error

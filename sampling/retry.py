@@ -14,8 +14,9 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from stillroom.common.settings import Settings
 from stillroom.errors import RequestFailed
 
 T = TypeVar("T")
@@ -24,10 +25,8 @@ T = TypeVar("T")
 MAX_RETRY_AFTER_S = 300.0
 
 
-class RetrySettings(BaseModel):
+class RetrySettings(Settings):
     """`attempts`: how often a request is asked in all. Waits are random in [0, min(cap_s, base_s · 2^i)]."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     attempts: int = Field(default=6, ge=1)
     base_s: float = Field(default=0.5, ge=0)

@@ -246,35 +246,81 @@ def test_every_call_of_the_package_can_be_had_and_no_other() -> None:
 # -- documentation -----------------------------------------------------------------------------------------------
 
 
-def undocumented(path: Path) -> Iterator[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    if ast.get_docstring(tree) is None:
-        yield f"{path.relative_to(ROOT)}: the module"
-    # Within a module that is private itself, nothing is public.
-    for node in _public([] if path.name.startswith("_") and path.name != "__init__.py" else tree.body):
-        if ast.get_docstring(node) is None:
-            yield f"{path.relative_to(ROOT)}:{node.lineno}: {node.name}"
+def undocumented(paths: Iterable[Path]) -> Iterator[str]:
+    """What has no docstring, though it is public. A method needs none where it has one in a base class, or in a
+    protocol that its class follows."""
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+    classes = [node for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    protocols = [node for node in classes if "Protocol" in _bases(node)]
+    by_name = {node.name: node for node in classes}
+    for path, tree in trees.items():
+        if ast.get_docstring(tree) is None:
+            yield f"{path.name}: the module"
+        # Within a module that is private itself, nothing is public.
+        public = () if path.name.startswith("_") and path.name != "__init__.py" else _public(tree.body)
+        for node, parent in public:
+            inherited = set() if parent is None else _documented_above(parent, by_name, protocols)
+            if ast.get_docstring(node) is None and node.name not in inherited:
+                yield f"{path.name}:{node.lineno}: {node.name}"
 
 
-def _public(body: list[ast.stmt]) -> Iterator[ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
+Public = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def _public(body: list[ast.stmt], parent: ast.ClassDef | None = None) -> Iterator[tuple[Public, ast.ClassDef | None]]:
     for node in body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+        if isinstance(node, Public) and not node.name.startswith("_"):
             marks = {getattr(mark, "attr", getattr(mark, "id", "")) for mark in node.decorator_list}
             if marks & {"setter", "overload"}:
                 continue
-            yield node
-            if isinstance(node, ast.ClassDef) and not _is_protocol(node):
-                yield from _public(node.body)
+            yield node, parent
+            # A protocol says in its own docstring what its members are.
+            if isinstance(node, ast.ClassDef) and "Protocol" not in _bases(node):
+                yield from _public(node.body, node)
 
 
-def _is_protocol(node: ast.ClassDef) -> bool:
-    """A protocol says in its own docstring what its members are."""
-    return any(getattr(base, "id", "") == "Protocol" for base in node.bases)
+def _bases(node: ast.ClassDef) -> set[str]:
+    plain = [base.value if isinstance(base, ast.Subscript) else base for base in node.bases]
+    return {getattr(base, "id", getattr(base, "attr", "")) for base in plain}
+
+
+def _documented_above(
+    node: ast.ClassDef, classes: Mapping[str, ast.ClassDef], protocols: list[ast.ClassDef]
+) -> set[str]:
+    """The methods with a docstring of the base classes of a class, and of the protocols all of whose members it has."""
+    above: list[ast.ClassDef] = []
+    waiting = [node]
+    while waiting:
+        found = [classes[name] for name in _bases(waiting.pop()) if name in classes]
+        waiting += [base for base in found if base not in above and base is not node]
+        above += found
+    own = set().union(*map(_members, [node, *above]))
+    above += [protocol for protocol in protocols if _members(protocol) <= own]
+    methods = [
+        each for base in above for each in base.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    return {method.name for method in methods if ast.get_docstring(method) is not None}
+
+
+def _members(node: ast.ClassDef) -> set[str]:
+    """Methods, fields, and what its methods assign to `self`."""
+    methods = {each.name for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)}
+    stored = [each for each in ast.walk(node) if isinstance(getattr(each, "ctx", None), ast.Store)]
+    return methods | {getattr(each, "attr", getattr(each, "id", "")) for each in stored}
 
 
 def test_everything_public_says_what_it_does() -> None:
-    lines = [line for path in product_files() for line in undocumented(path)]
+    lines = list(undocumented(product_files()))
     assert not lines, "\n".join(lines)
+
+
+def test_this_test_finds_what_is_not_documented(tmp_path: Path) -> None:
+    path = tmp_path / "a.py"
+    path.write_text(
+        '"""A module."""\nclass Base:\n    """Has one."""\n    def told(self):\n        """Says it."""\n'
+        'class Heir(Base):\n    """Has one."""\n    def told(self): ...\n    def untold(self): ...\n'
+    )
+    assert list(undocumented([path])) == ["a.py:9: untold"]
 
 
 def test_functions_stay_within_sixty_lines() -> None:

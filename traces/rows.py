@@ -17,10 +17,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from stillroom.common.files import replaced, storable
-from stillroom.common.growing import ParquetRows
+from stillroom.common.files import ParquetRows, replaced, storable
 from stillroom.common.records import Message
-from stillroom.common.thinking import CLOSE, OPEN
+from stillroom.common.text import CLOSE, OPEN
 from stillroom.errors import NothingLeft
 from stillroom.traces.card import CardFacts, card_text
 from stillroom.traces.trace import Trace

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from stillroom.common.records import Attempt, Messages, Outcome, ScoredAttempt, State, Task, Verdict
-from stillroom.common.thinking import CLOSE, OPEN, split_thinking
+from stillroom.common.text import opened_by_template, split_thinking
 
 Which = Literal["kept", "accepted", "all"]
 
@@ -63,10 +63,7 @@ def parts(attempt: Attempt) -> Parts:
     >>> parts(Attempt("t", 0, "<think>2 and 2</think>4", None, "stop", 1, 9, None, 0.1, "m"))
     Parts(reasoning='2 and 2', answer='4')
     """
-    reasoning, text = split_thinking(attempt.text)
-    if reasoning is None and CLOSE in text and OPEN not in text.partition(CLOSE)[0]:
-        # The chat template had opened the thinking part in the prompt.
-        reasoning, text = split_thinking(text, opened=True)
+    reasoning, text = split_thinking(attempt.text, opened=opened_by_template(attempt.text))
     kept_apart = (attempt.reasoning or "").strip()
     both = [part for part in dict.fromkeys((kept_apart, reasoning or "")) if part]
     return Parts("\n\n".join(both) or None, text.strip())

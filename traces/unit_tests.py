@@ -157,9 +157,8 @@ class UnitTestsScorer:
 
     def _run(self, job: dict[str, object]) -> Verdict:
         asked = self._pool.ask(job, self._timeout_s + SETUP_S)
-        if asked.reply is None:
-            detail = asked.failure.detail if asked.failure is not None else ""
-            return Verdict(State.UNSCORED, Reason.SANDBOX_ERROR, detail=detail, seconds=asked.seconds)
+        if asked.reason:
+            return Verdict(State.UNSCORED, Reason.SANDBOX_ERROR, detail=asked.detail, seconds=asked.seconds)
         reason = Reason(asked.reply["reason"])
         states = {Reason.PASSED: State.ACCEPTED, Reason.TESTS_FAILED: State.REJECTED}
         detail = asked.reply["detail"][-DETAIL:]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from stillroom.common.text import first_line
 from stillroom.errors import MissingExtra, MissingFile
 
 FETCHED = ["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt", "README.md"]
@@ -85,9 +86,3 @@ def _not_fetched(name: str, error: BaseException) -> MissingFile:
         f"{first_line(error)}. Check the name and the network (a gated model needs `hf auth login`), or give a "
         "folder"
     )
-
-
-def first_line(error: BaseException) -> str:
-    """An error's kind and the first line of what it says."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

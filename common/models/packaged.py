@@ -76,15 +76,10 @@ def packaged_file(model: EmbeddedModel) -> Path:
     return file
 
 
-def cache_folder() -> Path:
-    """Where converted models are kept."""
-    given = os.environ.get("STILLROOM_CACHE")
-    return at_home(given or "~/.cache/stillroom")
-
-
 def converted(model: EmbeddedModel) -> Path:
     """The folder of the converted model; converts it on first use, which takes under a minute."""
-    folder = cache_folder() / "models" / f"{model.name}-{CONVERSION}"
+    cache = at_home(os.environ.get("STILLROOM_CACHE") or "~/.cache/stillroom")
+    folder = cache / "models" / f"{model.name}-{CONVERSION}"
     if _whole(folder):
         return folder
     source = packaged_file(model)
@@ -137,14 +132,16 @@ def _publish(work: Path, folder: Path) -> None:
 
 
 def _convert(model: EmbeddedModel, source: Path, target: Path) -> None:
-    from stillroom.common.models.resolve import quiet_transformers
+    from stillroom.common.models.resolve import import_torch, quiet_transformers
 
     if importlib.util.find_spec("gguf") is None:
         raise MissingExtra(f"the model embedded:{model.name}", "gguf", "quickstart")
+    # bfloat16 rounds a weight by at most 1/512 of itself, and a weight of the packaged file (15 steps a block) is
+    # itself off by up to half a step, ten times as much and more. The folder is half the size.
     with quiet_transformers() as transformers, _one_quiet_reader():
         where = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
         tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
-        weights = transformers.AutoModelForCausalLM.from_pretrained(**where, dtype=_dtype())
+        weights = transformers.AutoModelForCausalLM.from_pretrained(**where, dtype=import_torch().bfloat16)
         tokenizer.pad_token = model.pad
         _make_serializable(weights, int(tokenizer.pad_token_id), model.name)
         weights.save_pretrained(target)
@@ -164,14 +161,6 @@ def _one_quiet_reader() -> Iterator[None]:
         yield
     finally:
         gguf.GGUFReader, reading.tqdm = parse, bar
-
-
-def _dtype() -> Any:
-    """bfloat16: it rounds a weight by at most 1/512 of itself, and a weight of the packaged file (15 steps a block)
-    is itself off by up to half a step, ten times as much and more. The folder is half the size."""
-    import torch
-
-    return torch.bfloat16
 
 
 def _make_serializable(weights: Any, pad: int, name: str) -> None:

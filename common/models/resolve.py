@@ -30,7 +30,7 @@ from typing import Any
 from stillroom.common.files import at_home
 from stillroom.common.models import hub
 from stillroom.common.models import packaged as embedded
-from stillroom.common.models.hub import first_line
+from stillroom.common.text import first_line
 from stillroom.errors import InputError, MissingExtra, MissingFile
 
 EMBEDDED_PREFIX = "embedded:"

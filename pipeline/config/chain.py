@@ -13,19 +13,18 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from stillroom.common.settings import Settings
 from stillroom.pipeline.config.kinds import RecipeBase, recipe_kinds
 
 STAGE_PREFIX = "stage:"
 """Before the name of a stage: its student."""
 
 
-class StageSettings(BaseModel):
+class StageSettings(Settings):
     """One stage. `recipe`: a path, relative to this recipe's folder, or the name of a shipped one. `set`: changes to
     it, as after `--set`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
     recipe: str = Field(min_length=1)

@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from stillroom.common.records import SamplingParams
+from stillroom.common.settings import Settings
 from stillroom.sampling.policy import EveryDraw
 from stillroom.traces.tasks import TaskSettings
 
@@ -34,25 +35,21 @@ UNTRAINED = "untrained"
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
 
-class TextSettings(BaseModel):
+class TextSettings(Settings):
     """Held-out text for perplexity: a JSON Lines file, relative to the recipe's folder. `field`: where its text
     stands; `limit`: that many texts from the start, null for all."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: str = Field(min_length=1)
     field: str = Field(default="text", min_length=1)
     limit: int | None = Field(default=None, ge=1)
 
 
-class Forgetting(BaseModel):
+class Forgetting(Settings):
     """What was not trained, measured before and after: what was forgotten.
 
     `tasks`: held-out tasks of other kinds, each with a name; their `test` tasks are answered greedily, in
     `max_tokens` at most. `texts`: held-out text for perplexity; `everyday` is what comes with Stillroom.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     tasks: dict[Name, TaskSettings] = Field(default_factory=dict)
     texts: Literal["everyday"] | TextSettings | None = None
@@ -82,11 +79,9 @@ class Forgetting(BaseModel):
         return (*(path for tasks in self.tasks.values() for path in tasks.files), *texts)
 
 
-class SampleSettings(BaseModel):
+class SampleSettings(Settings):
     """Several answers to each held-out task, for pass@k and majority@k. `draws`: of each task; `ks`: each at most
     `draws`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     draws: int = Field(default=8, ge=2)
     temperature: float = Field(default=0.8, gt=0)
@@ -109,7 +104,7 @@ class SampleSettings(BaseModel):
         return greedy.model_copy(update={"temperature": self.temperature, "top_p": self.top_p})
 
 
-class EvaluateSettings(BaseModel):
+class EvaluateSettings(Settings):
     """Who is compared with the trained student on the held-out tasks, each answering once, greedily.
 
     Controls are further students with the same settings and number of rows: `control_unfiltered` on traces that
@@ -120,8 +115,6 @@ class EvaluateSettings(BaseModel):
     student, each from another seed; the first is the one that is kept. `retention`: what was not trained, before and
     after. `plots`: also draws PNG and SVG into `plots/`, where matplotlib is installed.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     baselines: tuple[Baseline, ...] = ("student_before", "teacher", "control_unfiltered")
     max_tokens: int | None = Field(default=None, ge=1)

@@ -19,18 +19,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from stillroom.common.registry import Registry
+from stillroom.common.settings import Settings
 
 RecipeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 """Also the name of the run's folder."""
 
 
-class RecipeBase(BaseModel):
+class RecipeBase(Settings):
     """What every recipe has. An unknown key is refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     marks: ClassVar[frozenset[str]] = frozenset()
     """Keys that only recipes of this kind have."""
 

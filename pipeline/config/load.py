@@ -15,7 +15,6 @@ relative path in a recipe starts at the recipe's folder, in a shipped recipe at 
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -29,6 +28,7 @@ from pydantic import BaseModel, ValidationError
 from stillroom.common.files import reachable
 from stillroom.common.secret_names import is_key, names_a_secret
 from stillroom.common.secrets import keep_value, named_in
+from stillroom.common.text import did_you_mean
 from stillroom.errors import MissingFile, RecipeError
 from stillroom.pipeline.config.kinds import Loaded, RecipeBase, kind_name, kind_of
 from stillroom.pipeline.config.recipe import Recipe
@@ -118,8 +118,7 @@ def _find(recipe: str | Path) -> tuple[Path, Path]:
     known = shipped()
     if str(recipe) in known:
         return known[str(recipe)], Path.cwd()
-    close = difflib.get_close_matches(str(recipe), known, 1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    hint = did_you_mean(str(recipe), known)
     raise MissingFile(f"no recipe {str(recipe)!r}: {hint}give the path of a YAML file, or one of {', '.join(known)}")
 
 

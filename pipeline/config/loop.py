@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from stillroom.common.settings import Settings
 from stillroom.evaluation.guard import GuardSettings
 from stillroom.pipeline.config.evaluation import EvaluateSettings
 from stillroom.pipeline.config.kinds import recipe_kinds
@@ -43,7 +44,7 @@ _NOT_OF_A_ROUND = {
 _BLOCKS = ("teacher", "student", "evaluate", "keep")
 
 
-class RoundOverrides(BaseModel):
+class RoundOverrides(Settings):
     """Settings that differ between rounds: parts of a recipe, which are laid over it.
 
     `from_round_2`: for round 2 and all after it; `teacher` in it says how the student is asked that samples. `round`:
@@ -51,13 +52,11 @@ class RoundOverrides(BaseModel):
     the student's place.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     from_round_2: dict[str, Any] = Field(default_factory=dict)
     round: dict[RoundNumber, dict[str, Any]] = Field(default_factory=dict)
 
 
-class LoopSettings(BaseModel):
+class LoopSettings(Settings):
     """How a model distils itself, round after round.
 
     `teacher`: who samples from round 2 on, the `last` student or the `best` so far, by held-out accuracy. `prompt`:
@@ -72,8 +71,6 @@ class LoopSettings(BaseModel):
     `overrides`: other settings for some rounds. `control_one_round`: also trains a control in one round on as many
     tasks as all rounds had. `guard`: what may not get worse; null for no guard.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     rounds: int = Field(default=3, ge=1, le=100)
     teacher: Literal["last", "best"] = "last"

@@ -16,24 +16,23 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from stillroom.common.settings import Settings
 from stillroom.judges.gate import GateSettings
-from stillroom.judges.settings import JudgeSettings
+from stillroom.judges.registry import JudgeSettings
 from stillroom.pipeline.config.evaluation import Forgetting
 from stillroom.pipeline.config.kinds import RecipeBase, recipe_kinds
 from stillroom.preferences.settings import AuditSettings, PairSettings
 from stillroom.sampling.limits import Limits, Prices
-from stillroom.sampling.teachers.settings import TeacherSettings
+from stillroom.sampling.teachers.base import TeacherSettings
 from stillroom.students.methods.registry import Student, StudentSettings
 from stillroom.traces.tasks import TaskSettings
 
 
-class CandidateSource(BaseModel):
+class CandidateSource(Settings):
     """Who writes candidates. `name`: kept on each of them. `draws`: answers for each task. `on_policy`: it is the
     student that will be trained (true is assumed where both name the same model)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,59}$")]
     teacher: TeacherSettings
@@ -53,15 +52,13 @@ class RecipeGate(GateSettings):
     required: bool = True
 
 
-class PreferenceEvaluation(BaseModel):
+class PreferenceEvaluation(Settings):
     """How the trained student is measured on the held-out prompts, against itself before.
 
     `judge`: compares what both write; must not be the judge that built the pairs. `also`: further ones. `draws`:
     answers per prompt, at `temperature`. `max_tokens`: of an answer. `length_ratio`: texts count as of matched length
     within this.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     judge: JudgeSettings
     also: tuple[JudgeSettings, ...] = ()
@@ -132,10 +129,8 @@ class PreferenceRecipe(RecipeBase):
         return (*self.tasks.files, *(path for source in self.candidates for path in source.teacher.files), *labelled)
 
 
-class RecordedJudges(BaseModel):
+class RecordedJudges(Settings):
     """A judge in a file of recordings, by its name there, with the prompting methods to look at (none named: all)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(min_length=1)
     methods: tuple[str, ...] = ()

@@ -14,8 +14,8 @@ from stillroom.pipeline.config.evaluation import Baseline, EvaluateSettings
 from stillroom.pipeline.config.kinds import RecipeBase, recipe_kinds
 from stillroom.sampling.limits import Limits, Prices
 from stillroom.sampling.policy import Budget, Policy, Until
-from stillroom.sampling.scorers.registry import ScorerSettings
-from stillroom.sampling.teachers.settings import TeacherSettings
+from stillroom.sampling.scorers.base import ScorerSettings
+from stillroom.sampling.teachers.base import TeacherSettings
 from stillroom.students.methods.registry import Student
 from stillroom.traces.filters import Filters
 from stillroom.traces.scorers.answer import AnswerScorerSettings

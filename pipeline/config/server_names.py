@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from stillroom.sampling.teachers.settings import OpenAISettings
+from stillroom.sampling.teachers.openai import OpenAISettings
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import typing
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from stillroom.common import registry
 from stillroom.common.registry import Kinds
 from stillroom.common.secrets import named
+from stillroom.common.text import did_you_mean
 from stillroom.pipeline.config.yaml_source import Loc, Located
 
 # What stands under such a key is never repeated in a message.
@@ -55,7 +55,7 @@ def _what(error: dict[str, Any], loc: Loc, model: type[BaseModel], located: Loca
             if (name := _RENAMED.get(str(loc[-1]))) is not None:
                 return f"unknown key; it is called {name} now"
             known = _keys_at(model, loc[:-1], located.values)
-            return f"unknown key; {_near(str(loc[-1]), known)}known are {', '.join(sorted(known))}"
+            return f"unknown key; {did_you_mean(str(loc[-1]), sorted(known))}known are {', '.join(sorted(known))}"
         case "missing":
             return "this key is missing"
         case "model_type" | "model_attributes_type" | "dict_type":
@@ -63,11 +63,6 @@ def _what(error: dict[str, Any], loc: Loc, model: type[BaseModel], located: Loca
         case "value_error" | registry.UNKNOWN | registry.MISSING:
             return message
     return f"{message}, found {_found(error['input'], loc)}"
-
-
-def _near(given: str, known: set[str]) -> str:
-    close = difflib.get_close_matches(given, sorted(known), 1)
-    return f"did you mean {close[0]!r}? " if close else ""
 
 
 def _found(value: Any, loc: Loc) -> str:

@@ -6,12 +6,13 @@ calibrate("my_recipe.yaml", labelled="labels.jsonl").gate.passed
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stillroom.common.run_async import off_the_loop, run_async
+from stillroom.common.run_async import off_the_loop
 from stillroom.errors import InputError, MissingFile, RecipeError
 from stillroom.judges.gate import GateSettings
 from stillroom.judges.human_labels import load_labelled
@@ -115,4 +116,4 @@ def calibrate(
     preferences = Loaded(loaded.recipe, loaded.base, loaded.path)
     run_folder.allow_code(preferences.recipe, preferences.base, trust=trust)
     with opened(run_folder, preferences, display or Display()) as context:
-        return run_async(calibrated_judge(context, preferences.recipe, load_labelled(path), limits))
+        return asyncio.run(calibrated_judge(context, preferences.recipe, load_labelled(path), limits))

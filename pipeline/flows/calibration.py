@@ -7,13 +7,13 @@ each judge that passed, its pairs in `dpo/JUDGE-METHOD/`, with their audit.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stillroom.common.run_async import run_async
 from stillroom.common.stats.intervals import Interval, wilson
 from stillroom.errors import InputError
 from stillroom.judges.calibrate import Calibration, calibrate
@@ -49,7 +49,6 @@ class JudgeResult(NamedTuple):
     agree: Interval | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         return {
             "judge": self.judge,
             "method": self.method,
@@ -69,7 +68,6 @@ class CalibrationResult:
     judges: tuple[JudgeResult, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         return {"folder": str(self.folder), "labelled": self.labelled, "judges": [j.as_dict() for j in self.judges]}
 
 
@@ -78,7 +76,6 @@ class CalibrationFlow(Flow[CalibrationRecipe]):
     """Comparisons of recorded judges."""
 
     def run(self, loaded: Loaded[CalibrationRecipe], folder: RunFolder, display: Display) -> CalibrationResult:
-        """As `Flow.run`."""
         folder.tell(display)
         return run_calibration(loaded, folder, display)
 
@@ -128,12 +125,12 @@ def _one(
 ) -> JudgeResult:
     recipe = loaded.recipe
     judge = recorded_judge(recording, labelled, judge=name, method=method)
-    calibration = run_async(calibrate(judge, labelled, seed=recipe.seed))
+    calibration = asyncio.run(calibrate(judge, labelled, seed=recipe.seed))
     verdict = gate(calibration, recipe.gate)
     if not verdict.passed:
         return JudgeResult(name, method, calibration, verdict)
     strategy = "tournament" if isinstance(judge, RecordedPairwise) else "best_worst"
-    slates = run_async(_slates(judge, labelled))
+    slates = asyncio.run(_slates(judge, labelled))
     built = build_pairs(slates, PairSettings(strategy=strategy), seed=recipe.seed)
     where = folder.path / "dpo" / f"{name}-{method}"
     if built.pairs:

@@ -31,7 +31,7 @@ from stillroom.pipeline.run.provenance import tasks_hash
 from stillroom.pipeline.stages.evaluate import Evaluator
 from stillroom.pipeline.stages.filter import Distilled
 from stillroom.pipeline.stages.train import STUDENT, model_in, require, training_inputs
-from stillroom.sampling.teachers.factory import identity_of
+from stillroom.sampling.teachers.base import identity_of
 from stillroom.traces.rows import DATA_FILE, read_sft
 from stillroom.traces.tasks import TaskSet, load_tasks
 

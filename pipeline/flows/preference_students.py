@@ -7,11 +7,11 @@ checked. A student that was trained on the same pairs with the same settings bef
 
 from __future__ import annotations
 
+import asyncio
 import json
 from functools import partial
 
 from stillroom.common.hashing import digest
-from stillroom.common.run_async import run_async
 from stillroom.evaluation.forgetting import forgetting_results
 from stillroom.evaluation.results import AFTER, BEFORE, Evaluation, Measured, Result, write_eval
 from stillroom.pipeline.config.preferences import PreferenceRecipe
@@ -43,7 +43,7 @@ def train_and_evaluate(
     results = _pair_results(context, student, paired, model)
     writing = Writing(context, recipe, student, recipe.evaluate)
     written = {who: writing.write(tasks.test, who, model) for who, model in models.items()}
-    parts = (run_async(writing.judge(tasks.test, written)), _retention(context, recipe, student, models))
+    parts = (asyncio.run(writing.judge(tasks.test, written)), _retention(context, recipe, student, models))
     results += [row for part in parts for row in part.results]
     evaluation = Evaluation(
         results=tuple(results),

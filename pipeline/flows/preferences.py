@@ -9,11 +9,11 @@ change is not done again: the same command resumes, and a finished run costs not
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stillroom.common.run_async import run_async
 from stillroom.errors import GateFailed
 from stillroom.evaluation.results import Evaluation
 from stillroom.judges.calibrate import Calibration
@@ -60,7 +60,6 @@ class PreferenceResult:
     evaluation: Evaluation | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         evaluation = self.evaluation
         return {
             "folder": str(self.folder),
@@ -81,20 +80,16 @@ class Preferences(Flow[PreferenceRecipe]):
     """Recipes of preferences."""
 
     def run(self, loaded: Loaded[PreferenceRecipe], folder: RunFolder, display: Display) -> PreferenceResult:
-        """As `Flow.run`."""
         with opened(folder, loaded, display) as context:
             return run_preferences(context, loaded)
 
     def plan(self, loaded: Loaded[PreferenceRecipe], ledger: Ledger, facts: dict[str, Any]) -> Planned:
-        """As `Flow.plan`."""
         return Planned(preference_plan(loaded, ledger))
 
     def tasks(self, loaded: Loaded[PreferenceRecipe]) -> TaskSet:
-        """As `Flow.tasks`."""
         return load_tasks(loaded.recipe.tasks, base=loaded.base, seed=loaded.recipe.seed)
 
     def lint(self, loaded: Loaded[PreferenceRecipe], folder: Path) -> LintReport:
-        """As `Flow.lint`."""
         recipe, rows = loaded.recipe, folder / "dpo" / "train.parquet"
         student = student_to_lint(recipe.student, loaded, rows)
         return student.lint(rows, test=self.tasks(loaded).held_out)
@@ -111,12 +106,12 @@ def run_preferences(context: RunContext, loaded: Loaded[PreferenceRecipe]) -> Pr
         check_forgetting(recipe.evaluate.retention, base=loaded.base, seed=recipe.seed)
     _note_start(context, loaded, tasks)
     folder.note(finished=None)  # where the recipe is another now
-    calibrated = run_async(_calibrate(context, recipe))
+    calibrated = asyncio.run(_calibrate(context, recipe))
     prompts = (*tasks.train, *tasks.test)
-    drawn, sampling = run_async(draw_candidates(context, recipe, prompts))
+    drawn, sampling = asyncio.run(draw_candidates(context, recipe, prompts))
     folder.note(sources=sources, sampling=sampling)
     gathered = gather(drawn, order=prompts)
-    judgements = run_async(judge_candidates(context, recipe, gathered))
+    judgements = asyncio.run(judge_candidates(context, recipe, gathered))
     paired = make_pairs(context, recipe, tasks, gathered, judgements, sources, calibrated)
     evaluation = None
     if recipe.student is not None:

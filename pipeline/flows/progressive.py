@@ -30,7 +30,6 @@ from stillroom.pipeline.run.flow import Flow, flows
 from stillroom.pipeline.run.folder import RunFolder, now, versions
 from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages import train as students_stage
-from stillroom.sampling.teachers.factory import make_teacher
 from stillroom.traces.tasks import load_tasks
 
 STAGES = "stages"
@@ -46,7 +45,6 @@ class ProgressiveResult:
     evaluation: Evaluation | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         evaluation = self.evaluation
         return {
             "folder": str(self.folder),
@@ -60,7 +58,6 @@ class Progressive(Flow[ProgressiveRecipe]):
     """Chains of recipes."""
 
     def run(self, loaded: Loaded[ProgressiveRecipe], folder: RunFolder, display: Display) -> ProgressiveResult:
-        """As `Flow.run`."""
         folder.tell(display)
         return run_stages(loaded, folder, display)
 
@@ -102,7 +99,7 @@ def _check(loaded: Loaded[ProgressiveRecipe]) -> None:
         if recipe.student is not None and recipe.student.model not in trained.values():
             students_stage.require(recipe.student)
         if recipe.teacher.model not in trained.values():
-            make_teacher(recipe.teacher, base=found.base)
+            recipe.teacher.make(found.base)
         load_tasks(recipe.tasks, base=found.base, seed=recipe.seed)
         if recipe.student is not None:
             trained[stage.name] = f"(the student of stage {stage.name})"

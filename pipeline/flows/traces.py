@@ -9,6 +9,7 @@ same command resumes a run that was stopped or killed anywhere, and a finished r
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -19,7 +20,6 @@ from typing import Any, NamedTuple
 
 from stillroom.common.formatting import duration, money
 from stillroom.common.records import Outcome
-from stillroom.common.run_async import run_async
 from stillroom.errors import MissingFile, NothingLeft, RunFolderError, TeacherDown
 from stillroom.evaluation.results import Evaluation
 from stillroom.pipeline.config.kinds import Loaded
@@ -43,8 +43,7 @@ from stillroom.pipeline.stages.train import STUDENT, model_in, require, train
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.policy import ONCE
-from stillroom.sampling.teachers.base import Teacher
-from stillroom.sampling.teachers.factory import identity_of, make_teacher
+from stillroom.sampling.teachers.base import Teacher, identity_of
 from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.students.lint import LintReport
 from stillroom.students.methods.registry import StudentSettings
@@ -66,7 +65,6 @@ class RunResult:
     agreement: Agreement | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         return {
             "folder": str(self.folder),
             "tasks": self.tasks,
@@ -108,25 +106,20 @@ class Traces(Flow[Recipe]):
     """Recipes of traces."""
 
     def run(self, loaded: Loaded[Recipe], folder: RunFolder, display: Display) -> RunResult:
-        """As `Flow.run`."""
         with self._opened(loaded, folder, display) as context:
             return run_traces(context, loaded).result
 
     def pilot(self, loaded: Loaded[Recipe], folder: RunFolder, display: Display, count: int) -> PilotResult:
-        """As `Flow.pilot`."""
         with self._opened(loaded, folder, display) as context:
             return pilot_traces(context, loaded, count)
 
     def plan(self, loaded: Loaded[Recipe], ledger: Ledger, facts: dict[str, Any]) -> Planned:
-        """As `Flow.plan`."""
         return Planned(plan(loaded, ledger, (facts.get("teacher") or {}).get("identity")))
 
     def tasks(self, loaded: Loaded[Recipe]) -> TaskSet:
-        """As `Flow.tasks`."""
         return load_tasks(loaded.recipe.tasks, base=loaded.base, seed=loaded.recipe.seed)
 
     def lint(self, loaded: Loaded[Recipe], folder: Path) -> LintReport:
-        """As `Flow.lint`."""
         recipe, rows = loaded.recipe, folder / "sft" / DATA_FILE
         student = student_to_lint(recipe.student, loaded, rows)
         return lint_traces(recipe, student, self.tasks(loaded), rows)
@@ -146,7 +139,7 @@ def run_traces(context: RunContext, loaded: Loaded[Recipe], *, given: TaskSet | 
     """
     recipe, folder = loaded.recipe, context.folder
     require(recipe.student)
-    teacher = make_teacher(recipe.teacher, base=loaded.base)
+    teacher = recipe.teacher.make(loaded.base)
     earlier = _earlier(loaded)
     tasks = given or load_tasks(recipe.tasks, base=loaded.base, seed=recipe.seed)
     _report_tasks(context, tasks)
@@ -155,7 +148,7 @@ def run_traces(context: RunContext, loaded: Loaded[Recipe], *, given: TaskSet | 
         check_forgetting(recipe.evaluate.retention, base=loaded.base, seed=recipe.seed)
     _note_start(context, loaded, tasks, teacher.identity)
     folder.note(finished=None)  # where the recipe is another now
-    sampled = run_async(_sample(context, recipe, tasks, teacher))
+    sampled = asyncio.run(_sample(context, recipe, tasks, teacher))
     distilled = _distil(context, recipe, tasks, sampled.outcomes, teacher.identity, earlier)
     evaluated = None
     if recipe.student is not None:
@@ -190,7 +183,7 @@ def pilot_traces(context: RunContext, loaded: Loaded[Recipe], count: int) -> Pil
             return found.outcomes
 
     slots, total = recipe.teacher.concurrency, len(tasks.train)
-    return forecast(context.folder.path, run_async(sampled()), total, slots, recipe.prices, recipe.seed)
+    return forecast(context.folder.path, asyncio.run(sampled()), total, slots, recipe.prices, recipe.seed)
 
 
 # -- tasks -------------------------------------------------------------------------------------------------------
@@ -266,7 +259,7 @@ def _report_sampling(context: RunContext, recipe: Recipe, counts: Counts, outcom
     display.line("sampled", f"{verdicts(counts)}{reused}; {tokens}")
     if recipe.prices is not None:
         display.note(f"{money(recipe.prices.usd(counts))} for the teacher's tokens")
-    if recipe.keep.kept is not None and counts.kept:
+    if recipe.keep.per_task is not None and counts.kept:
         kept, accepted = counts.kept_tokens / counts.kept, counts.accepted_tokens / counts.accepted
         order = "draw order" if recipe.keep.order == "draw" else "order of arrival"
         display.note(f"kept traces have {kept:,.0f} tokens on average, all accepted {accepted:,.0f} ({order})")

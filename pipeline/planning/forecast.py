@@ -47,7 +47,6 @@ class PilotResult:
     usd: Forecast | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         plain = asdict(self) | {"folder": str(self.folder)}
         named = {key: getattr(self, key) for key in ("attempts", "tokens", "seconds", "kept", "coverage", "usd")}
         return plain | {key: None if each is None else each._asdict() for key, each in named.items()}

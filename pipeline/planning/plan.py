@@ -27,7 +27,7 @@ from stillroom.sampling.draws import Admits, counts_as
 from stillroom.sampling.ledger import Ledger, Means, Recorded, Spent, request_key, scorer_key
 from stillroom.sampling.limits import Prices
 from stillroom.sampling.policy import ONCE, Budget, Policy, Tally
-from stillroom.sampling.teachers.factory import identity_of
+from stillroom.sampling.teachers.base import identity_of
 from stillroom.traces.filters import admits_of
 from stillroom.traces.tasks import load_tasks
 
@@ -87,7 +87,6 @@ class Plan:
         return self.prices.of(round(self.asked * prompt), round(self.asked * completion))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         by_use = {
             use.value: {"tasks": self.tasks[use], "draws": self.draws[use], "tokens": self.tokens(use)} for use in Use
         }

@@ -9,16 +9,15 @@ still to be drawn that is an estimate: as many requests each as those on record 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from stillroom.common.printing import Table, Terminal
 from stillroom.common.records import Attempt, Messages, Outcome, SamplingParams, StopReason, Task
-from stillroom.common.run_async import run_async
 from stillroom.errors import RequestFailed
-from stillroom.judges.factory import Made, Place, make_judge
-from stillroom.judges.registry import JudgeBase
+from stillroom.judges.registry import JudgeBase, Made, Place
 from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.preferences import CandidateSource, PreferenceRecipe
 from stillroom.pipeline.planning.plan import Part, Plan, Use, Weighing
@@ -49,7 +48,6 @@ class PreferencePlan:
         return sum(plan.asked for plan in self.sources.values())
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         judge = {"on_record": self.on_record, "requests": self.requests}
         sources = {name: plan.as_dict() for name, plan in self.sources.items()}
         return {"recipe": self.recipe, "asked": self.asked, "candidates": self.candidates, "judge": judge} | {
@@ -87,7 +85,6 @@ class OnRecord:
 
     @property
     def identity(self) -> str:
-        """The teacher's."""
         return self.teacher.identity
 
     async def ask(
@@ -113,7 +110,6 @@ class OnRecord:
         return None
 
     async def close(self) -> None:
-        """Closes the teacher, which was never asked."""
         await self.teacher.close()
 
 
@@ -127,7 +123,7 @@ def preference_plan(loaded: Loaded[PreferenceRecipe], ledger: Ledger) -> Prefere
     drawn = [_drawn(loaded, ledger, s, who[s.name], prompts) for s in recipe.candidates]
     gathered = gather(drawn, order=prompts)
     count = sum(map(len, gathered.by_task.values()))
-    found, missing = run_async(_judged(loaded, ledger, gathered))
+    found, missing = asyncio.run(_judged(loaded, ledger, gathered))
     each = (found + missing) / count if count else 1.0
     new = sum(plan.asked for plan in sources.values())
     requests = missing + round(each * new) if found + missing or not count else missing
@@ -169,7 +165,7 @@ async def _judged(loaded: Loaded[PreferenceRecipe], ledger: Ledger, gathered: Ga
         askers.append(OnRecord(teacher, settings.request_sampling, ledger, loaded.recipe.seed))
         return askers[-1]
 
-    made: Made = make_judge(loaded.recipe.judge, Place(ledger, loaded.base, loaded.recipe.seed, asks=asks))
+    made: Made = loaded.recipe.judge.make(Place(ledger, loaded.base, loaded.recipe.seed, asks=asks))
     try:
         if askers:  # a judge that asks nobody costs nothing
             await judge_all(made, gathered, loaded.recipe.seed)

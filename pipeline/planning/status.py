@@ -69,7 +69,6 @@ class Status:
     parts: dict[str, Status] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         return {
             "folder": str(self.folder),
             "name": self.name,

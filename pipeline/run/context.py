@@ -20,7 +20,7 @@ from stillroom.pipeline.run.folder import RunFolder
 from stillroom.pipeline.run.progress import Display
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.limits import Meter, Prices
-from stillroom.sampling.place import Place
+from stillroom.sampling.scorers.base import Place
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,6 @@ class Result(Protocol):
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
-        ...
 
 
 class Plan(Protocol):
@@ -34,11 +33,9 @@ class Plan(Protocol):
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
-        ...
 
     def show(self, console: Terminal) -> None:
         """Prints it."""
-        ...
 
 
 class Planned(NamedTuple):

@@ -48,7 +48,6 @@ class Agreement:
         return self.agreed / self.graded
 
     def as_dict(self) -> dict[str, Any]:
-        """For `agreement.json`."""
         return {"share": self.share, **asdict(self)}
 
 

@@ -7,15 +7,15 @@ The second source would be given the answers of the first, the second judge its 
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from stillroom.common.records import Task, user
-from stillroom.common.run_async import run_async
 from stillroom.errors import RecipeError
-from stillroom.judges.factory import Place, make_judge
+from stillroom.judges.registry import Place
 from stillroom.pipeline.config.preferences import PreferenceRecipe
 from stillroom.sampling.ledger import Ledger, request_key
-from stillroom.sampling.teachers.factory import identity_of
+from stillroom.sampling.teachers.base import identity_of
 
 _ANY_TASK = Task("", user(""), None, "")
 
@@ -23,7 +23,7 @@ _ANY_TASK = Task("", user(""), None, "")
 def identities(recipe: PreferenceRecipe, base: Path) -> dict[str, str]:
     """The identity of each source of candidates, by its name.
 
-    Raises RecipeError for two that ask the same of the same model, or what `make_teacher` raises.
+    Raises RecipeError for two that ask the same of the same model, or what `TeacherBase.make` raises.
     """
     found = {source.name: identity_of(source.teacher, base) for source in recipe.candidates}
     asked: dict[str, str] = {}
@@ -49,11 +49,11 @@ def refuse_same_judges(recipe: PreferenceRecipe, ledger: Ledger, base: Path) -> 
     place = Place(ledger, base, recipe.seed)
     known: dict[str, str] = {}
     for name, settings in judges:
-        made = make_judge(settings, place)
+        made = settings.make(place)
         try:
             first = known.setdefault(made.identity, name)
         finally:
-            run_async(made.close())
+            asyncio.run(made.close())
         if first != name:
             raise RecipeError(
                 f"{name} is the same judge as {first} ({made.identity}): give it another model or rubric"

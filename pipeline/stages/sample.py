@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from stillroom.common.files import replaced, storable
 from stillroom.common.records import Outcome, SamplingParams, ScoredAttempt, Task
-from stillroom.common.run_async import run_async, stopped_by
+from stillroom.common.run_async import stopped_by
 from stillroom.errors import Interrupted
 from stillroom.pipeline.run.context import RunContext
 from stillroom.pipeline.run.folder import RunFolder
@@ -33,9 +33,8 @@ from stillroom.sampling.counts import Counts
 from stillroom.sampling.draws import Admits
 from stillroom.sampling.policy import Policy
 from stillroom.sampling.scorers.base import Scorer
-from stillroom.sampling.teachers.base import Teacher, dtype_of
-from stillroom.sampling.teachers.factory import make_teacher
-from stillroom.sampling.teachers.settings import TeacherSettings, TransformersSettings
+from stillroom.sampling.teachers.base import Teacher, TeacherSettings, dtype_of
+from stillroom.sampling.teachers.transformers import TransformersSettings
 from stillroom.students.methods.registry import StudentSettings
 
 
@@ -147,9 +146,9 @@ async def open_sampler(
 ) -> AsyncIterator[Sampler]:
     """Closes teacher and scorer at the end, and notes what the model computed in under `who` in `run.json`.
 
-    `teacher`: one that `settings` made before, None to make it here. Raises what `make_teacher` raises.
+    `teacher`: one that `settings` made before, None to make it here. Raises what `TeacherBase.make` raises.
     """
-    teacher = teacher or make_teacher(settings, base=context.base)
+    teacher = teacher or settings.make(context.base)
     try:
         yield Sampler(context, settings, teacher, scorer, paid)
     finally:
@@ -171,14 +170,14 @@ def answer(
 ) -> Answers:
     """Asks one model about all tasks, through the ledger: nothing that is on record is asked again.
 
-    Closes the scorer. Raises what `make_teacher` and Core.run raise, Interrupted after Ctrl-C.
+    Closes the scorer. Raises what `TeacherBase.make` and Core.run raise, Interrupted after Ctrl-C.
     """
 
     async def asked() -> Answers:
         async with open_sampler(context, teacher, scorer, who=label, paid=paid) as sampler:
             return await sampler.answer(tasks, policy, sampling, label=label)
 
-    return run_async(asked())
+    return asyncio.run(asked())
 
 
 def as_teacher(model: str, student: StudentSettings, concurrency: int) -> TransformersSettings:

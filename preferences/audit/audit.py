@@ -68,7 +68,6 @@ class Audit:
             raise AuditFailed(f"the audit refuses these {self.pairs:,} pairs: {said}")
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
         return {
             "pairs": self.pairs,
             "refused": self.refused,

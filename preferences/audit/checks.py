@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from stillroom.common.records import Messages
-from stillroom.common.refusals import is_refusal
 from stillroom.common.similarity import NearIndex, jaccard, shingles
 from stillroom.common.stats.intervals import Interval, wilson
+from stillroom.common.text import is_refusal
 from stillroom.preferences.audit.findings import Finding
 from stillroom.preferences.audit.items import Item, asked_in
 from stillroom.preferences.candidates import TEMPLATE_TOKEN, same_text

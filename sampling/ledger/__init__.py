@@ -1,19 +1,17 @@
 """The record of every attempt and verdict of a run, on disk before anything depends on it."""
 
-from stillroom.sampling.ledger.ledger import (
-    FILE,
+from stillroom.sampling.ledger.file import FILE
+from stillroom.sampling.ledger.ledger import Ledger, request_key, scorer_key
+from stillroom.sampling.ledger.salvage import Salvaged
+from stillroom.sampling.ledger.schema import (
     VERSION,
-    Ledger,
     Means,
     Recorded,
     Requested,
-    Salvaged,
     Spent,
     SpentBy,
     StoredOutcome,
     Totals,
-    request_key,
-    scorer_key,
 )
 
 __all__ = [

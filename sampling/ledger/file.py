@@ -80,13 +80,10 @@ def explained(path: Path) -> Iterator[None]:
         if "decode" in text or "no such table" in text or "no such column" in text:
             raise damaged(path, text) from error
         raise LedgerError(f"cannot use {path}: {text}") from error
-    except sqlite3.DatabaseError as error:
-        if type(error) is not sqlite3.DatabaseError:  # closed, of another thread, a value that fits no column
-            raise LedgerError(
-                f"{path} was used in a way that it does not allow, and is as it was: {error}"
-            ) from error
-        raise damaged(path, str(error)) from error
-    except sqlite3.Error as error:  # InterfaceError, which is no DatabaseError
+    except sqlite3.Error as error:
+        if type(error) is sqlite3.DatabaseError:
+            raise damaged(path, str(error)) from error
+        # Its subclasses and InterfaceError: closed, of another thread, a value that fits no column.
         raise LedgerError(f"{path} was used in a way that it does not allow, and is as it was: {error}") from error
 
 

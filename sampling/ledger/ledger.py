@@ -35,7 +35,6 @@ from stillroom.errors import LedgerError, RunFolderError
 from stillroom.sampling.ledger.file import FILE, connect, explained, version_of
 from stillroom.sampling.ledger.salvage import Salvaged, salvage
 from stillroom.sampling.ledger.schema import (
-    VERSION,
     Means,
     Recorded,
     Requested,
@@ -49,22 +48,6 @@ from stillroom.sampling.ledger.schema import (
     read_verdict,
     write_choices,
 )
-
-__all__ = [
-    "FILE",
-    "VERSION",
-    "Ledger",
-    "Means",
-    "Recorded",
-    "Requested",
-    "Salvaged",
-    "Spent",
-    "SpentBy",
-    "StoredOutcome",
-    "Totals",
-    "request_key",
-    "scorer_key",
-]
 
 GROWTH_S = 2.0
 """Seconds between two calls of `Ledger.on_growth`, at least."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from stillroom.common.records import Completion, Request
 
@@ -29,14 +29,12 @@ class Cost(NamedTuple):
     prompt: int
     completion: int
 
-    @classmethod
-    def of(cls, answer: Completion) -> Self:
-        """As they were counted."""
-        return cls(answer.prompt_tokens, answer.completion_tokens)
 
-
-def estimated_cost(request: Request, answer: Completion) -> Cost:
-    """What an answer cost where nobody counted all of it, by its characters; never less than was counted."""
+def cost_of(request: Request, answer: Completion, *, uncounted: bool) -> Cost:
+    """What an answer cost, as it was counted; where nobody counted all of it, by its characters, and never less than
+    was counted."""
+    if not uncounted:
+        return Cost(answer.prompt_tokens, answer.completion_tokens)
     asked = _tokens(sum(len(message.content) for message in request.messages))
     said = _tokens(len(answer.text) + len(answer.reasoning or ""))
     limited = min(said, request.sampling.max_tokens)

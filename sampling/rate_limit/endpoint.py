@@ -38,7 +38,8 @@ class End(Enum):
     UNREACHED = auto()  # no connection at all
 
 
-_OVERLOAD = {End.REFUSED, End.OVERLOADED, End.TIMED_OUT}
+OVERLOAD = frozenset({End.REFUSED, End.OVERLOADED, End.TIMED_OUT})
+"""Signs that an endpoint has too many requests."""
 _ALIVE = {End.ANSWERED, End.REFUSED}
 
 
@@ -113,8 +114,3 @@ class Endpoint:
         in_a_row = any(all(i + j in self._refused for j in range(REFUSALS_TO_HOLD)) for i in around)
         if in_a_row and retry_after_s <= LONGEST_HOLD_S:
             self.held_until = max(self.held_until, now + retry_after_s)
-
-
-def is_overload(end: End) -> bool:
-    """Whether the end of a request is a sign that the endpoint has too many."""
-    return end in _OVERLOAD

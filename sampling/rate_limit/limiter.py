@@ -1,8 +1,8 @@
 """When the next request of a teacher may go out, and to which of its endpoints.
 
 One line for all requests, first come first served. A request goes to the endpoint that has least in flight of those
-that are in use (`_pacing_endpoint`) and bear one more (`_pacing_limit`), when the rate limits allow it
-(`_pacing_bucket`). Nothing polls: a request that ends, or the one timer there is, wakes the next in line.
+that are in use (`endpoint`) and bear one more (`aimd`), when the rate limits allow it
+(`token_bucket`). Nothing polls: a request that ends, or the one timer there is, wakes the next in line.
 
 It refuses nothing and retries nothing: where every endpoint is taken out, requests go to the one that is to be tried
 next and fail there as they would without it. One Pace belongs to one event loop.
@@ -19,25 +19,25 @@ next and fail there as they would without it. One Pace belongs to one event loop
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from stillroom.sampling.rate_limit.endpoint import End, Endpoint, is_overload
+from stillroom.common.settings import Settings
+from stillroom.sampling.rate_limit.endpoint import OVERLOAD, End, Endpoint
 from stillroom.sampling.rate_limit.token_bucket import Bucket
 
 __all__ = ["Clock", "End", "Pace", "RateLimits", "Timer", "Turn"]
 
 
-class RateLimits(BaseModel):
+class RateLimits(Settings):
     """What the teacher's owner allows, over all endpoints together; null: no limit.
 
     `tokens_per_minute` counts prompts and completions. Both are spent evenly over the minute.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     requests_per_minute: float | None = Field(default=None, gt=0)
     tokens_per_minute: float | None = Field(default=None, gt=0)
@@ -48,7 +48,6 @@ class Timer(Protocol):
 
     def cancel(self) -> None:
         """The callback is not called, unless it was already."""
-        ...
 
 
 class Clock(Protocol):
@@ -56,11 +55,9 @@ class Clock(Protocol):
 
     def time(self) -> float:
         """Seconds from any start; never goes back."""
-        ...
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
         """Calls back once `time()` has reached `when`."""
-        ...
 
 
 class _Waiter(NamedTuple):
@@ -89,7 +86,7 @@ class Turn:
         now = self._pace.clock.time()
         self._pace.settle(self._tokens, tokens)
         self._endpoint.limit.note(
-            overloaded=is_overload(end),
+            overloaded=end in OVERLOAD,
             epoch=self._epoch,
             busy=self._busy,
             seconds=now - self._at,
@@ -119,8 +116,8 @@ class Pace:
         self.endpoints = tuple(Endpoint(index, concurrency) for index in range(endpoints))
         self._concurrency = concurrency
         limits = limits or RateLimits()
-        self._requests = _bucket(limits.requests_per_minute)
-        self._tokens = _bucket(limits.tokens_per_minute)
+        self._requests = Bucket(limits.requests_per_minute or math.inf)
+        self._tokens = Bucket(limits.tokens_per_minute or math.inf)
         self._line: deque[_Waiter] = deque()
         self._in_flight = self._asked = 0
         self._timer: Timer | None = None
@@ -152,8 +149,7 @@ class Pace:
 
     def settle(self, estimate: float, actual: float) -> None:
         """Corrects the tokens taken for a request."""
-        if self._tokens is not None:
-            self._tokens.settle(estimate, actual)
+        self._tokens.settle(estimate, actual)
 
     def left(self) -> None:
         """A request is in flight no more: the next in line may go."""
@@ -180,9 +176,8 @@ class Pace:
         endpoint = self._choose(now) if self._in_flight < self._concurrency else None
         if endpoint is None or self._rates_wait_s(tokens, now) > 0:
             return None
-        for bucket, amount in ((self._requests, 1.0), (self._tokens, tokens)):
-            if bucket is not None:
-                bucket.take(amount, now)
+        self._requests.take(1.0, now)
+        self._tokens.take(tokens, now)
         self._in_flight += 1
         self._asked += 1
         endpoint.asked = self._asked
@@ -197,12 +192,7 @@ class Pace:
         return min(ready, key=lambda e: (e.in_flight, not e.out, e.asked), default=None)
 
     def _rates_wait_s(self, tokens: float, now: float) -> float:
-        waits = [0.0]
-        if self._requests is not None:
-            waits.append(self._requests.wait_s(1.0, now))
-        if self._tokens is not None:
-            waits.append(self._tokens.wait_s(tokens, now))
-        return max(waits)
+        return max(self._requests.wait_s(1.0, now), self._tokens.wait_s(tokens, now))
 
     def _arm(self) -> None:
         """Sets the timer for when the first in line may go by the passing of time alone."""
@@ -221,7 +211,3 @@ class Pace:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def _bucket(per_minute: float | None) -> Bucket | None:
-    return None if per_minute is None else Bucket(per_minute)

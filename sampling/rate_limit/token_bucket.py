@@ -15,7 +15,8 @@ _EPSILON = 1e-9
 
 
 class Bucket:
-    """Holds what may be spent. Times are seconds of any clock that only goes forward."""
+    """Holds what may be spent: any amount where `per_minute` is infinite. Times are seconds of any clock that only
+    goes forward."""
 
     def __init__(self, per_minute: float) -> None:
         self._rate = per_minute / 60.0

@@ -1,5 +1,5 @@
 """Scorers: what looks at an attempt and says accepted, rejected or unscored. Each kind is a module of its own."""
 
-from stillroom.sampling.scorers.registry import ScorerBase, ScorerSettings, scorers
+from stillroom.sampling.scorers.base import ScorerBase, ScorerSettings, scorers
 
 __all__ = ["ScorerBase", "ScorerSettings", "scorers"]

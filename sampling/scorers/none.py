@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from stillroom.common.records import Attempt, State, Task, Verdict
-from stillroom.sampling.place import Place
-from stillroom.sampling.scorers.base import Scorer
-from stillroom.sampling.scorers.registry import ScorerBase, scorers
+from stillroom.sampling.scorers.base import Place, Scorer, ScorerBase, scorers
 
 
 def unfinished(attempt: Attempt) -> Verdict | None:
@@ -33,7 +31,6 @@ class FinishedScorer:
     identity = "finished-1"
 
     async def score(self, task: Task, attempt: Attempt) -> Verdict:
-        """Accepted (`finished`), or unscored."""
         return unfinished(attempt) or Verdict(State.ACCEPTED, "finished")
 
     async def close(self) -> None:
@@ -47,7 +44,6 @@ class EveryAnswer:
     identity = "every-answer-1"
 
     async def score(self, task: Task, attempt: Attempt) -> Verdict:
-        """Accepted (`answered`)."""
         return Verdict(State.ACCEPTED, "answered")
 
     async def close(self) -> None:
@@ -61,9 +57,7 @@ class NoneSettings(ScorerBase):
     kind: Literal["none"]
 
     def identity(self, base: Path) -> str:
-        """As `ScorerBase.identity`."""
         return FinishedScorer.identity
 
     def make(self, place: Place) -> Scorer:
-        """As `ScorerBase.make`."""
         return FinishedScorer()

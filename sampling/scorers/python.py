@@ -20,11 +20,9 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from stillroom.common.records import Attempt, State, Task, Verdict
-from stillroom.sampling.place import Place
 from stillroom.sampling.plugins import ERROR, Hosted, PythonCode, Returned
-from stillroom.sampling.scorers.base import Scorer
+from stillroom.sampling.scorers.base import Place, Scorer, ScorerBase, scorers
 from stillroom.sampling.scorers.none import unfinished
-from stillroom.sampling.scorers.registry import ScorerBase, scorers
 from stillroom.sampling.workers.pool import OVER_LIMIT, TIMEOUT
 
 GOOD, BAD = "good", "bad"
@@ -33,21 +31,12 @@ GOOD, BAD = "good", "bad"
 class PythonScorer:
     """Scores with a function. `accept`: the least number that is accepted; None: it gives no numbers."""
 
+    accidents = frozenset({TIMEOUT, OVER_LIMIT, ERROR})
+
     def __init__(self, function: Hosted, identity: str, accept: float | None) -> None:
-        self._function, self._identity, self._accept = function, identity, accept
-
-    @property
-    def identity(self) -> str:
-        """The function's file and settings."""
-        return self._identity
-
-    @property
-    def accidents(self) -> frozenset[str]:
-        """What may end well the next time: it ran into a limit, or raised."""
-        return frozenset({TIMEOUT, OVER_LIMIT, ERROR})
+        self._function, self.identity, self._accept = function, identity, accept
 
     async def score(self, task: Task, attempt: Attempt) -> Verdict:
-        """The verdict of the function. Never raises for what it does."""
         early = unfinished(attempt)
         if early is not None:
             return early
@@ -55,7 +44,6 @@ class PythonScorer:
         return replace(self._verdict(returned), seconds=returned.seconds)
 
     async def close(self) -> None:
-        """Ends the workers. Safe to call twice."""
         self._function.close()
 
     def _verdict(self, returned: Returned) -> Verdict:
@@ -91,15 +79,12 @@ class PythonScorerSettings(ScorerBase, PythonCode):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The function's file."""
         return (self.file_part,)
 
     def identity(self, base: Path) -> str:
-        """As `ScorerBase.identity`."""
         return self.identity_at(base, accept=self.accept, timeout_s=self.timeout_s, memory_mb=self.memory_mb)
 
     def make(self, place: Place) -> Scorer:
-        """As `ScorerBase.make`."""
         workers = self.workers or min(4, os.cpu_count() or 1)
         function = self.hosted(place.base, "scorer", workers=workers)
         return PythonScorer(function, self.identity(place.base), self.accept)

@@ -1,17 +1,39 @@
-"""The protocol that every teacher follows.
+"""What every teacher follows, which kinds of teacher there are, and how a recipe names one.
 
-class Echo:
-    identity = "echo"
-    concurrency = 8
-    async def sample(self, request, usage): return Completion(request.messages[-1].content, "stop", 1, 1)
-    async def close(self): ...
+A new kind is a module in this package with one registered class: its settings, and how to build the teacher. Import
+what is heavy in `make`, or in the teacher, not at the top of the module.
+
+    class Echo:
+        identity = "echo"
+        concurrency = 8
+        async def sample(self, request, usage): return Completion(request.messages[-1].content, "stop", 1, 1)
+        async def close(self): ...
+
+    @teachers.register
+    class EchoSettings(TeacherBase):
+        kind: Literal["echo"]
+        model: str = "echo"
+        concurrency: int = 8
+
+        def make(self, base: Path) -> Teacher:
+            return Echo()
 """
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, runtime_checkable
 
-from stillroom.common.records import Completion, Messages, Request, Usage
+from pydantic import BaseModel, ConfigDict
+
+from stillroom.common.prompt import Example, Prompt
+from stillroom.common.records import Completion, Messages, Request, SamplingParams, Usage
+from stillroom.common.registry import Registry
+from stillroom.sampling.retry import RetrySettings
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+"""What a local model computes in; `auto` is what this machine does fast (see `models.pick_dtype`)."""
 
 
 class OutOfAttempts(Exception):
@@ -28,12 +50,10 @@ class Teacher(Protocol):
     @property
     def identity(self) -> str:
         """All that decides what is answered, in a line; the same in every process."""
-        ...
 
     @property
     def concurrency(self) -> int:
         """Requests in flight, at most."""
-        ...
 
     async def sample(self, request: Request, usage: Usage) -> Completion:
         """Answers one request. Updates `usage` as it goes; stops work on it when cancelled.
@@ -41,11 +61,9 @@ class Teacher(Protocol):
         Raises RequestFailed when this request got no answer (and says whether to ask again), OutOfAttempts when
         there is nothing left to replay, any other StillroomError when asking anybody is pointless (wrong key).
         """
-        ...
 
     async def close(self) -> None:
         """Frees what was loaded. Safe to call twice, or when nothing was."""
-        ...
 
 
 @runtime_checkable
@@ -55,11 +73,9 @@ class CountsTokens(Protocol):
     @property
     def context(self) -> int | None:
         """Tokens that prompt and answer may have together; None: not known."""
-        ...
 
     def count_tokens(self, messages: Messages) -> int:
         """Tokens of the prompt. Raises InputError for messages that the model's template does not take."""
-        ...
 
 
 @runtime_checkable
@@ -69,7 +85,6 @@ class KnowsTokens(Protocol):
     @property
     def special_tokens(self) -> frozenset[str]:
         """As text, such as `<|im_end|>`. Loads the tokenizer, no weights."""
-        ...
 
 
 @runtime_checkable
@@ -79,7 +94,6 @@ class ComputesHere(Protocol):
     @property
     def dtype(self) -> str | None:
         """The type of number that the model computes in, as torch names it; None as long as it is not loaded."""
-        ...
 
 
 def special_tokens_of(teacher: Teacher) -> frozenset[str]:
@@ -90,3 +104,63 @@ def special_tokens_of(teacher: Teacher) -> frozenset[str]:
 def dtype_of(teacher: Teacher) -> str | None:
     """What a teacher's model computes in; None where it is not on this machine, or was not needed."""
     return teacher.dtype if isinstance(teacher, ComputesHere) else None
+
+
+class TeacherBase(BaseModel):
+    """Settings that every kind of teacher has.
+
+    `replays`: it hands out answers that are on file, so asking it costs nothing.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    replays: ClassVar[bool] = False
+
+    sampling: SamplingParams = SamplingParams()
+    licence: str | None = None
+    system: str | None = None
+    examples: tuple[Example, ...] = ()
+    retry: RetrySettings = RetrySettings()
+
+    if TYPE_CHECKING:
+        # Every kind declares these itself, since fields are written to recipe.yaml in the order of their declaration.
+        kind: str
+        model: str
+        concurrency: int
+
+    @property
+    def teacher_prompt(self) -> Prompt:
+        """The system prompt and worked examples as they are put before a task."""
+        return Prompt(system=self.system, examples=self.examples)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that decide its answers, as the recipe names them; their hashes go on record."""
+        return ()
+
+    @property
+    def has_grades(self) -> bool:
+        """Whether its answers come with grades to compare our verdicts with."""
+        return False
+
+    def make(self, base: Path) -> Teacher:
+        """The teacher; relative paths start at `base`. Loads no model yet.
+
+        Raises MissingExtra, MissingKey or MissingFile.
+        """
+        raise NotImplementedError
+
+
+teachers: Registry[TeacherBase] = Registry("teacher", tag="kind", where=("stillroom.sampling.teachers",))
+"""Every kind of teacher by its name in a recipe."""
+
+TeacherSettings = Annotated[TeacherBase, teachers.field()]
+"""The settings of any kind, as the type of a recipe's field."""
+
+
+def identity_of(settings: TeacherBase, base: Path) -> str:
+    """The identity of the teacher that `settings` describe. Raises as `TeacherBase.make` does."""
+    teacher = settings.make(base)
+    try:
+        return teacher.identity
+    finally:
+        asyncio.run(teacher.close())

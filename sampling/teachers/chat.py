@@ -14,22 +14,33 @@ from typing import Any
 
 from stillroom.common.models import resolve as models
 from stillroom.common.records import Message
-from stillroom.common.thinking import OPEN
+from stillroom.common.text import OPEN
 from stillroom.errors import InputError
 
 PROBE = "stillroomprobe"
 
 
-class Prompts:
-    """Prompts of the model called `model`, without its weights: tokenizer and settings are read when first used."""
+class LocalTeacher:
+    """What every teacher has that runs the model called `model` on this machine.
 
-    def __init__(self, model: str) -> None:
-        self._model = model
+    `concurrency`: requests in flight. `name`: the identity to be recorded in place of the weights' fingerprint. The
+    tokenizer and the settings, by which prompts are counted, are read when first used; the weights are not.
+    """
+
+    def __init__(self, model: str, concurrency: int, name: str | None) -> None:
+        if concurrency < 1:
+            raise InputError(f"concurrency is {concurrency}: it must be at least 1")
+        self.model, self.concurrency, self._name = model, concurrency, name
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Which weights answer. Does not load the model."""
+        return self._name or models.fingerprint(self.model)
 
     @functools.cached_property
     def context(self) -> int | None:
         """Tokens that prompt and answer may have together; None where the model's settings do not say."""
-        folder = Path(models.resolve_model(self._model).path)
+        folder = Path(models.resolve_model(self.model).path)
         base = models.adapter_base(folder)
         with models.quiet_transformers() as transformers:
             config = transformers.AutoConfig.from_pretrained(models.resolve_model(base).path if base else str(folder))
@@ -37,7 +48,7 @@ class Prompts:
 
     @functools.cached_property
     def _tokenizer(self) -> Any:
-        return models.load_tokenizer(self._model)
+        return models.load_tokenizer(self.model)
 
     @functools.cached_property
     def special_tokens(self) -> frozenset[str]:
@@ -45,7 +56,7 @@ class Prompts:
         added = self._tokenizer.added_tokens_decoder.values()
         return frozenset(self._tokenizer.all_special_tokens) | {str(token) for token in added if token.special}
 
-    def count(self, messages: Sequence[Message]) -> int:
+    def count_tokens(self, messages: Sequence[Message]) -> int:
         """Tokens of the prompt. Raises InputError as `encode_chat` does."""
         return len(encode_chat(self._tokenizer, messages))
 
@@ -57,6 +68,15 @@ def encode_chat(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
     """
     text = _render(tokenizer, messages, generation_prompt=True)
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def check_fits(prompt: Sequence[int], context: int, task_id: str) -> None:
+    """Raises InputError for a prompt that leaves no room for an answer."""
+    if len(prompt) >= context:
+        raise InputError(
+            f"the prompt of task {task_id!r} is {len(prompt)} tokens, the teacher's context is {context}: shorten "
+            "the task or choose a longer-context teacher"
+        )
 
 
 def thinking_is_open(tokenizer: Any, prompt_ids: Sequence[int]) -> bool:

@@ -19,9 +19,8 @@ from pydantic import Field
 from stillroom.common.records import Completion, Request, Usage
 from stillroom.errors import RequestFailed
 from stillroom.sampling.plugins import Hosted, PythonCode
-from stillroom.sampling.teachers.base import Teacher
-from stillroom.sampling.teachers.recorded import BYTES_PER_TOKEN
-from stillroom.sampling.teachers.registry import TeacherBase, teachers
+from stillroom.sampling.teachers.base import Teacher, TeacherBase, teachers
+from stillroom.sampling.teachers.recorded import estimated_tokens
 from stillroom.sampling.workers.pool import TIMEOUT
 
 
@@ -29,20 +28,9 @@ class PythonTeacher:
     """Answers with a function."""
 
     def __init__(self, function: Hosted, identity: str, concurrency: int) -> None:
-        self._function, self._identity, self._concurrency = function, identity, concurrency
-
-    @property
-    def identity(self) -> str:
-        """The function's file and settings."""
-        return self._identity
-
-    @property
-    def concurrency(self) -> int:
-        """Calls in flight at most."""
-        return self._concurrency
+        self._function, self.identity, self.concurrency = function, identity, concurrency
 
     async def sample(self, request: Request, usage: Usage) -> Completion:
-        """One call. Raises RequestFailed for what the function raises, or gives back that is no answer."""
         messages = [message.as_dict() for message in request.messages]
         returned = await self._function.acall(messages, request.sampling)
         if isinstance(returned.other, Completion):
@@ -56,15 +44,10 @@ class PythonTeacher:
             )
         usage.uncounted = True
         prompt = "".join(message["content"] for message in messages)
-        return Completion(returned.value, "stop", _tokens(prompt), _tokens(returned.value))
+        return Completion(returned.value, "stop", estimated_tokens(prompt), estimated_tokens(returned.value))
 
     async def close(self) -> None:
-        """Nothing of its own to free. Safe to call twice."""
         self._function.close()
-
-
-def _tokens(text: str) -> int:
-    return -(-len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN)
 
 
 @teachers.register
@@ -81,9 +64,7 @@ class PythonTeacherSettings(TeacherBase, PythonCode):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The function's file."""
         return (self.file_part,)
 
     def make(self, base: Path) -> Teacher:
-        """As `TeacherBase.make`."""
         return PythonTeacher(self.hosted(base, "teacher"), self.identity_at(base), self.concurrency)

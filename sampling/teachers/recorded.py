@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from stillroom.common.files import reachable
 from stillroom.common.hashing import digest
@@ -25,19 +25,17 @@ from stillroom.common.outside import read_json, tokens_in
 from stillroom.common.prompt import with_input
 from stillroom.common.records import Completion, FinishReason, Messages, Request, Usage
 from stillroom.common.secrets import named_in
-from stillroom.common.thinking import Split, split_thinking
+from stillroom.common.settings import Settings
+from stillroom.common.text import Split, split_thinking
 from stillroom.errors import InputError, MissingFile, RequestFailed
-from stillroom.sampling.teachers.base import OutOfAttempts, Teacher
-from stillroom.sampling.teachers.registry import TeacherBase, teachers
+from stillroom.sampling.teachers.base import OutOfAttempts, Teacher, TeacherBase, teachers
 
 BYTES_PER_TOKEN = 4  # a common rule of thumb for English; used only where the recording has no counts
 _FINISH = ("stop", "length", "content_filter", "unknown")
 
 
-class RecordedColumn(BaseModel):
+class RecordedColumn(Settings):
     """Where one attempt stands in a row that holds several: dotted paths of its text and of a grade, if any."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     text: str
     grade: str | None = None
@@ -73,16 +71,13 @@ class RecordedSettings(TeacherBase):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The recording."""
         return (self.path,)
 
     @property
     def has_grades(self) -> bool:
-        """Whether a field of the recording holds grades."""
         return self.grade is not None or any(column.grade for column in self.columns)
 
     def make(self, base: Path) -> Teacher:
-        """As `TeacherBase.make`."""
         return RecordedTeacher(self, base=base)
 
 
@@ -95,26 +90,16 @@ class RecordedTeacher:
     """Replays a recording. Raises MissingFile, or InputError for lines that are no attempts."""
 
     def __init__(self, settings: RecordedSettings, *, base: Path) -> None:
-        self._settings = settings
+        self._settings, self.concurrency = settings, settings.concurrency
         self._path = reachable(base / settings.path, "teacher.path")
         if not self._path.is_file():
             raise MissingFile(f"the recording {self._path} is not there: correct teacher.path")
         how = settings.model_dump(mode="json", include=_IDENTIFYING | ({"input"} if settings.input else set()))
         content = _read(self._path)
-        self._identity = f"{named_in(settings.model)}@{digest([hashlib.sha256(content).hexdigest(), how], 12)}"
+        self.identity = f"{named_in(settings.model)}@{digest([hashlib.sha256(content).hexdigest(), how], 12)}"
         self._recordings: dict[str, dict[int, _Recording]] = {}
         for line, row in _rows(self._path, content):
             self._add(line, row)
-
-    @property
-    def identity(self) -> str:
-        """Name of the recorded model and a hash of the recording."""
-        return self._identity
-
-    @property
-    def concurrency(self) -> int:
-        """Requests in flight at most."""
-        return self._settings.concurrency
 
     async def sample(self, request: Request, usage: Usage) -> Completion:
         """The recorded attempt with that draw index. Raises OutOfAttempts beyond the last."""
@@ -229,6 +214,10 @@ def _normalised(text: str) -> str:
 
 
 def _count(recorded: Any, text: str) -> int:
-    if (counted := tokens_in(recorded)) is not None:
-        return counted
+    counted = tokens_in(recorded)
+    return estimated_tokens(text) if counted is None else counted
+
+
+def estimated_tokens(text: str) -> int:
+    """Tokens of a text that nobody counted, by its bytes."""
     return -(-len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN)

@@ -26,7 +26,8 @@ class Fault:
 
 class ScriptedTeacher:
     """Answers with `answer(request)`: a text, or a whole Completion (with `choices`, say). `latency_s(request)`:
-    seconds to wait first. `context`: tokens (words) that it says it can take; None: it does not say.
+    seconds to wait first. `context`: tokens (words) that it says it can take, and is not held to; None:
+    it does not say.
 
     `calls` holds every request that reached it, in order; `cancelled` those that were cancelled while waiting;
     `peak` the most that were in flight at once.
@@ -46,26 +47,10 @@ class ScriptedTeacher:
         self.cancelled: list[Request] = []
         self.peak = 0
         self._answer, self._latency_s, self._faults = answer, latency_s, tuple(faults)
-        self._concurrency, self._identity, self._context = concurrency, identity, context
+        self.concurrency, self.identity, self.context = concurrency, identity, context
         self._in_flight = 0
 
-    @property
-    def identity(self) -> str:
-        """As given."""
-        return self._identity
-
-    @property
-    def concurrency(self) -> int:
-        """Requests in flight at most."""
-        return self._concurrency
-
-    @property
-    def context(self) -> int | None:
-        """As given. It is told, not held to."""
-        return self._context
-
     def count_tokens(self, messages: Messages) -> int:
-        """Words."""
         return sum(len(m.content.split()) for m in messages)
 
     async def sample(self, request: Request, usage: Usage) -> Completion:

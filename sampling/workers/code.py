@@ -65,9 +65,8 @@ class Runner:
     def warm(self) -> None:
         """Loads the function. Raises CannotStart."""
         sys.stdout = sys.stderr = self._printed
-        with contextlib.suppress(
-            Exception
-        ):  # else only what it starts itself is its child; not on Linux: nothing to do
+        # Else only what it starts itself is its child. Not on Linux: nothing to do.
+        with contextlib.suppress(Exception):
             ctypes.CDLL(None).prctl(_SUBREAPER, 1)
         try:
             function = load(self._file, self._spec["name"], self._spec["sha256"])

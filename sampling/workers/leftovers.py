@@ -9,23 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 VARIABLE = "STILLROOM_WORKER"
 """The environment variable that holds a worker's mark."""
-
-
-def new_mark() -> str:
-    """A mark that no other worker has."""
-    return secrets.token_hex(16)
-
-
-def marked(mark: str) -> dict[str, str]:
-    """What a worker's environment holds for that."""
-    return {VARIABLE: mark}
 
 
 def kill_group(leader: int, *, running: bool) -> None:
@@ -38,9 +27,8 @@ def kill_group(leader: int, *, running: bool) -> None:
             return
 
 
-def kill_marked(mark: str, *, but: int = 0) -> int:
-    """Kills every process with the mark in its environment, until none is left; says how many there were. `but`: one
-    that lives on."""
+def kill_marked(mark: str, *, but: int = 0) -> None:
+    """Kills every process with the mark in its environment, until none is left. `but`: one that lives on."""
     killed: set[int] = set()
     for _ in range(20):  # what is being started while we look is found the next time
         found = set(_with_mark(mark)) - {but, os.getpid()}
@@ -52,7 +40,6 @@ def kill_marked(mark: str, *, but: int = 0) -> int:
         if found <= killed:
             break
         killed |= found
-    return len(killed)
 
 
 def _with_mark(mark: str) -> Iterator[int]:

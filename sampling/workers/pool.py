@@ -27,20 +27,17 @@ TIMEOUT: Literal["timeout"] = "timeout"
 OVER_LIMIT: Literal["over_limit"] = "over_limit"
 
 
-class Failure(NamedTuple):
-    """Why there is no reply. `timeout`: the limit passed, or the worker was killed from outside; `over_limit`: it
-    crashed. `detail`: in words."""
-
-    reason: Literal["timeout", "over_limit"]
-    detail: str
-
-
 class Asked(NamedTuple):
-    """What came of a question: a reply or a failure, and the seconds it took without the wait for a free worker."""
+    """What came of a question: a `reply`, or the reason why there is none.
 
-    reply: dict[str, Any] | None
-    failure: Failure | None
-    seconds: float
+    `timeout`: the limit passed, or the worker was killed from outside; `over_limit`: it crashed. `detail`: in words.
+    `seconds`: what it took, without the wait for a free worker.
+    """
+
+    reply: dict[str, Any]
+    reason: Literal["", "timeout", "over_limit"] = ""
+    detail: str = ""
+    seconds: float = 0.0
 
 
 class WorkerPool:
@@ -75,20 +72,19 @@ class WorkerPool:
         for left in reversed(range(1 + AGAIN)):
             worker, sound = self._take(), False
             start = time.perf_counter()
-            reply, failure = None, None
             try:
-                reply = worker.ask(job, limit_s)
-                sound = not reply.pop("last", False)
+                asked = Asked(worker.ask(job, limit_s))
+                sound = not asked.reply.pop("last", False)
             except WorkerTimeout as late:
-                failure = Failure(TIMEOUT, str(late))
+                asked = Asked({}, TIMEOUT, str(late))
             except WorkerDied as death:
                 if death.from_outside and left and not self._closed:
                     continue
-                failure = _died(death)
+                asked = _died(death)
             finally:  # after Ctrl-C too, the worker is in the middle of something and cannot be asked again
                 seconds = time.perf_counter() - start
                 self._give_back(worker, sound=sound)
-            return Asked(reply, failure, seconds)
+            return asked._replace(seconds=seconds)
         raise AssertionError("unreachable: the last try returns")
 
     def hello(self) -> dict[str, Any]:
@@ -168,11 +164,11 @@ class WorkerPool:
         self.close()
 
 
-def _died(death: WorkerDied) -> Failure:
+def _died(death: WorkerDied) -> Asked:
     """A worker that was killed had no time to answer; one that crashed had met something too large."""
     if death.from_outside or death.signal_number == getattr(signal, "SIGALRM", None):  # the kernel's own alarm
-        return Failure(TIMEOUT, f"the worker was killed (signal {death.signal_number})")
-    return Failure(OVER_LIMIT, str(death))
+        return Asked({}, TIMEOUT, f"the worker was killed (signal {death.signal_number})")
+    return Asked({}, OVER_LIMIT, str(death))
 
 
 class Threads:

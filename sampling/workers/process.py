@@ -16,6 +16,7 @@ import io
 import json
 import os
 import queue
+import secrets
 import signal
 import subprocess
 import sys
@@ -91,7 +92,7 @@ class Worker:
 
     def __init__(self, program: Program) -> None:
         self._program = program
-        self._mark = leftovers.new_mark()
+        self._mark = secrets.token_hex(16)  # no other worker has it
         self._errors = self._scratch()
         self._replies: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._process = self._started()
@@ -119,7 +120,7 @@ class Worker:
     def _started(self) -> subprocess.Popen[bytes]:
         program = self._program
         command = [sys.executable, "-P", "-m", program.module, str(program.memory_mb), *program.arguments]
-        marked = leftovers.marked(self._mark) if program.is_code_of_the_user else {}
+        marked = {leftovers.VARIABLE: self._mark} if program.is_code_of_the_user else {}
         try:
             return subprocess.Popen(
                 command,

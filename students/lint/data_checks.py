@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from stillroom.common.hashing import digest
 from stillroom.common.records import Attempt, Message, Messages, State, Task, Verdict
-from stillroom.common.text import tokens
-from stillroom.common.thinking import split_thinking
+from stillroom.common.text import split_thinking, tokens
 from stillroom.students.data.encode import IGNORED
 from stillroom.students.data.rows import with_system
 from stillroom.students.lint.findings import Hit

@@ -94,7 +94,6 @@ class LintReport:
         raise TrainingError(f"the lint refuses these {self.rows:,} {self.what}, nothing was trained: {told}")
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
         return {
             "what": self.what,
             "rows": self.rows,

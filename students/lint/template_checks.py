@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from stillroom.common.thinking import CLOSE, OPEN, split_thinking
+from stillroom.common.text import CLOSE, OPEN, opened_by_template, split_thinking
 from stillroom.students.lint.mask_checks import by_name
 from stillroom.students.lint.rendered_rows import Look
 from stillroom.students.lint.tokenizer_setup import Student, render
@@ -29,9 +29,7 @@ def prompt_not_as_sent(look: Look, student: Student) -> str | None:
 
 def _thinks(look: Look) -> str:
     """The row's own thinking; empty where it has none."""
-    content = look.content
-    opened = CLOSE in content and OPEN not in content.partition(CLOSE)[0]
-    return split_thinking(content, opened=opened).reasoning or ""
+    return split_thinking(look.content, opened=opened_by_template(look.content)).reasoning or ""
 
 
 def _tagged(look: Look) -> bool:

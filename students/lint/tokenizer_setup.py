@@ -18,7 +18,7 @@ from typing import Any
 
 from stillroom.common.models.resolve import adapter_base, load_tokenizer, quiet_transformers, resolve_model
 from stillroom.common.records import Messages
-from stillroom.common.thinking import CLOSE, OPEN
+from stillroom.common.text import CLOSE, OPEN
 from stillroom.students.data.encode import prepare_tokenizer, special_ids
 from stillroom.students.methods.common import longest
 from stillroom.students.methods.registry import StudentSettings

@@ -13,8 +13,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from stillroom.common.settings import Settings
 from stillroom.students.data.encode_pairs import EncodedPair, EncodedPairs
 from stillroom.students.methods.cpu_pair_pass import use_pair_pass
 from stillroom.students.methods.cpu_shared_prefix import can_flatten
@@ -46,16 +47,14 @@ SMOOTHED = frozenset({"robust", "exo_pair", "aot", "aot_unpaired"})
 """Losses that look at `label_smoothing`; trl ignores it for the others."""
 
 
-class SftFirst(BaseModel):
+class SftFirst(Settings):
     """A supervised training on the chosen answers that goes before DPO; what comes out of it is DPO's reference."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: Annotated[float, Field(gt=0, le=1000)] = 1
     learning_rate: float = Field(default=2e-4, gt=0, le=1)
 
 
-class DpoSettings(BaseModel):
+class DpoSettings(Settings):
     """Direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290) as trl has it.
 
     `beta`: how dear it is to leave the reference (for `ipo` its τ). `loss_type`: one or several, summed with
@@ -65,8 +64,6 @@ class DpoSettings(BaseModel):
     before the first step, not in every epoch; without it the reward before the first step is 0 to the last bit, with
     it to rounding. `sft_first`: false for none.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     beta: float = Field(default=0.1, gt=0)
     loss_type: Annotated[tuple[LossType, ...], Field(min_length=1)] = ("sigmoid",)

@@ -22,10 +22,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from stillroom.common.records import Task
 from stillroom.common.registry import Registry
+from stillroom.common.settings import Settings
 from stillroom.students.data.rows import Row
 
 if TYPE_CHECKING:
@@ -33,13 +34,11 @@ if TYPE_CHECKING:
     from stillroom.students.records import Checker, OnStep, Trained
 
 
-class LoraSettings(BaseModel):
+class LoraSettings(Settings):
     """A low-rank adapter (Hu et al. 2021, arXiv:2106.09685). Its update is scaled by alpha / r.
 
     `target_modules`: `all-linear` (every linear layer but the head), or names as peft takes them.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     r: int = Field(default=16, ge=1, le=1024)
     alpha: float = Field(default=32, gt=0)
@@ -47,7 +46,7 @@ class LoraSettings(BaseModel):
     target_modules: str | tuple[str, ...] = "all-linear"
 
 
-class StudentSettings(BaseModel):
+class StudentSettings(Settings):
     """What every training method has.
 
     `model`: a hub name, a local folder, or `embedded:…`. `lora`: null or false trains every weight. `batch_size`:
@@ -59,7 +58,6 @@ class StudentSettings(BaseModel):
     the weights, which is what every server can load.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     learns_from: ClassVar[Literal["rows", "pairs"]] = "rows"
     """What it is trained on: rows of traces, or pairs of preferences."""
 

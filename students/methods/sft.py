@@ -69,7 +69,6 @@ class Sft(StudentSettings):
     def lint(
         self, rows: Path | str | Iterable[Row], *, test: Sequence[Task] = (), checker: Checker | None = None
     ) -> LintReport:
-        """See the base class."""
         from stillroom.students.lint import lint_sft
 
         return lint_sft(rows, self, test=test, checker=checker)

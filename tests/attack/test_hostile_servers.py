@@ -28,6 +28,7 @@ from stillroom.errors import Interrupted, RequestFailed, StillroomError
 from stillroom.pipeline.run.progress import UNCOUNTED, Display
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.retry import parse_retry_after
+from stillroom.sampling.teachers.openai import OpenAISettings
 from stillroom.sampling.teachers.openai import stream as streams
 from stillroom.sampling.teachers.openai.http import NoAnswer, Patience
 from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
@@ -94,7 +95,7 @@ def check(found: Completion | StillroomError) -> None:
 async def test_every_odd_value_in_every_place_of_an_answer(model_server: ModelServer) -> None:
     bodies = [raw(place % odd) for place, odd in itertools.product(PLACES.values(), ODD)]
     for stream in (False, True):
-        teacher = OpenAITeacher("m", base_url=model_server.url, stream=stream)
+        teacher = OpenAITeacher(OpenAISettings(kind="openai", model="m", base_url=model_server.url, stream=stream))
         for number, body in enumerate(bodies):
             model_server.script = lambda _, body=body: Reply(body)  # type: ignore[misc]
             check(await outcome(teacher, number))
@@ -105,7 +106,7 @@ async def test_every_odd_value_in_every_place_of_a_stream(model_server: ModelSer
     deltas = [place.replace('"message"', '"delta"') for place in PLACES.values()]
     last = '{"choices":[{"delta":{},"finish_reason":"stop"}]}'
     headers = {"content-type": "text/event-stream"}
-    teacher = OpenAITeacher("m", base_url=model_server.url, stream=True)
+    teacher = OpenAITeacher(OpenAISettings(kind="openai", model="m", base_url=model_server.url, stream=True))
     for number, (place, odd) in enumerate(itertools.product(deltas, ODD)):
         body = sse('{"choices":[{"delta":{"content":"4"}}]}', place % odd, last)
         model_server.script = lambda _, body=body: Reply(body, headers=headers)  # type: ignore[misc]
@@ -116,7 +117,7 @@ async def test_every_odd_value_in_every_place_of_a_stream(model_server: ModelSer
 @pytest.mark.parametrize("status", [400, 404, 500, 307])
 async def test_every_odd_value_in_every_place_of_an_error(model_server: ModelServer, status: int) -> None:
     model_server.models = Reply(b'{"data":[{"id":' + b"[" * 100_000)
-    teacher = OpenAITeacher("m", base_url=model_server.url)
+    teacher = OpenAITeacher(OpenAISettings(kind="openai", model="m", base_url=model_server.url))
     for number, (place, odd) in enumerate(itertools.product(ERRORS, ODD)):
         body = raw(place % odd)
         model_server.script = lambda _, body=body: Reply(body, status=status)  # type: ignore[misc]
@@ -131,7 +132,7 @@ async def test_every_odd_list_of_models(model_server: ModelServer) -> None:
     model_server.script = lambda _: Reply({"error": "no such model"}, status=404)
     for number, body in enumerate(lists):
         model_server.models = Reply(body)
-        teacher = OpenAITeacher("m", base_url=model_server.url)
+        teacher = OpenAITeacher(OpenAISettings(kind="openai", model="m", base_url=model_server.url))
         found = await outcome(teacher, number)
         assert isinstance(found, StillroomError)
         check(found)
@@ -256,7 +257,7 @@ async def test_a_pair_that_comes_in_two_parts_is_a_character(model_server: Model
     parts = ['{"choices":[{"delta":{"content":"\\ud83d"}}]}', '{"choices":[{"delta":{"content":"\\ude00"}}]}']
     last = '{"choices":[{"delta":{},"finish_reason":"stop"}]}'
     model_server.script = lambda _: Reply(sse(*parts, last), headers={"content-type": "text/event-stream"})
-    teacher = OpenAITeacher("m", base_url=model_server.url, stream=True)
+    teacher = OpenAITeacher(OpenAISettings(kind="openai", model="m", base_url=model_server.url, stream=True))
     found = await outcome(teacher)
     await teacher.close()
     assert isinstance(found, Completion)
@@ -324,7 +325,7 @@ async def test_another_server_gets_nothing(
     host = other_server.url.removeprefix("http://").removesuffix("/v1")
     model_server.script = lambda _: Reply({}, status=code, headers={"location": form.format(host)})
     model_server.models = model_server.script({})
-    teacher = OpenAITeacher("m", base_url=model_server.url)
+    teacher = OpenAITeacher(OpenAISettings(kind="openai", model="m", base_url=model_server.url))
     found = await outcome(teacher)
     await teacher.close()
     assert isinstance(found, RequestFailed)
@@ -340,7 +341,7 @@ async def test_another_server_gets_nothing(
 async def test_a_redirect_to_nowhere(model_server: ModelServer, location: str) -> None:
     headers = {"location": location.replace("\x00", "%00")}
     model_server.script = lambda _: Reply({}, status=307, headers=headers)
-    teacher = OpenAITeacher("m", base_url=model_server.url)
+    teacher = OpenAITeacher(OpenAISettings(kind="openai", model="m", base_url=model_server.url))
     check(found := await outcome(teacher))
     await teacher.close()
     assert isinstance(found, RequestFailed)
@@ -351,7 +352,7 @@ async def test_a_redirect_within_the_server_is_followed_and_not_for_ever(model_s
         return Reply({}, status=307, headers={"location": "/v1/again"}) if len(model_server.bodies) < 3 else "4"
 
     model_server.script = script
-    teacher = OpenAITeacher("m", base_url=model_server.url)
+    teacher = OpenAITeacher(OpenAISettings(kind="openai", model="m", base_url=model_server.url))
     found = await outcome(teacher)
     assert isinstance(found, Completion)
     model_server.script = lambda _: Reply({}, status=308, headers={"location": "/v1/again"})
@@ -474,7 +475,11 @@ async def test_what_is_hardly_http_is_a_failed_request(stream: bool) -> None:
     port = listening.sockets[0].getsockname()[1]
     for wire in wires:
         sent[0] = wire
-        teacher = OpenAITeacher("m", base_url=f"http://127.0.0.1:{port}/v1", timeout_s=20, stream=stream)
+        teacher = OpenAITeacher(
+            OpenAISettings(
+                kind="openai", model="m", base_url=f"http://127.0.0.1:{port}/v1", timeout_s=20, stream=stream
+            )
+        )
         check(await outcome(teacher))
         await teacher.close()
     listening.close()

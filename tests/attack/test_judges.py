@@ -26,8 +26,8 @@ from stillroom.judges.reading import Wanted, read_ratings, read_winner
 from stillroom.judges.records import JudgeState
 from stillroom.judges.rubric import load_rubric
 from stillroom.judges.sanitise import plain_tokens, sanitise
-from stillroom.sampling.asking import Asker
 from stillroom.sampling.ledger import Ledger
+from stillroom.sampling.requests import Asker
 
 TASK = Task("t1", user("Say hello to a colleague."), "Hello!", "by hand")
 WANTED = Wanted(("clear", "plain_words"), 0, 10)

@@ -31,7 +31,8 @@ from stillroom.errors import RecipeError, StillroomError
 from stillroom.pipeline.config.load import load_any
 from stillroom.pipeline.planning.plan import Plan
 from stillroom.pipeline.run.progress import Display
-from stillroom.sampling.teachers.settings import OpenAISettings, VllmSettings
+from stillroom.sampling.teachers.openai import OpenAISettings
+from stillroom.sampling.teachers.vllm import VllmSettings
 from tests.conftest import Body, ModelServer, Reply, completion, served_by, sum_answer, write_sums
 
 PLAIN = string.ascii_letters + string.digits
@@ -388,7 +389,7 @@ def test_what_is_asked_of_a_server_is_not_what_is_kept(monkeypatch: pytest.Monke
     from stillroom.sampling.ledger import request_key
     from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 
-    teacher = OpenAITeacher("gpt-9", base_url="http://localhost:1/v1")
+    teacher = OpenAITeacher(OpenAISettings(kind="openai", model="gpt-9", base_url="http://localhost:1/v1"))
     assert teacher.identity == "openai:${MODEL}"
     key = request_key((), SamplingParams(), teacher.identity, 0)
     secrets.forget()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stillroom.common.refusals import OPENING, is_refusal
+from stillroom.common.text import OPENING, is_refusal
 
 
 @pytest.mark.parametrize(

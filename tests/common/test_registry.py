@@ -222,7 +222,7 @@ class Throwaway(JudgeBase):
 """,
     "stillroom.sampling.teachers": """
 from typing import Literal
-from stillroom.sampling.teachers.registry import TeacherBase, teachers
+from stillroom.sampling.teachers.base import TeacherBase, teachers
 from stillroom.sampling.teachers.scripted import ScriptedTeacher
 
 @teachers.register
@@ -248,7 +248,7 @@ class Throwaway(CommonTasks):
     "stillroom.sampling.scorers": """
 from typing import Literal
 from stillroom.sampling.scorers.none import FinishedScorer
-from stillroom.sampling.scorers.registry import ScorerBase, scorers
+from stillroom.sampling.scorers.base import ScorerBase, scorers
 
 @scorers.register
 class Throwaway(ScorerBase):
@@ -280,7 +280,7 @@ from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.scorers import ScorerSettings
 from stillroom.traces.filters import apply_filters
 from stillroom.traces.tasks import load_tasks
-from stillroom.traces.traces import traces_of
+from stillroom.traces.trace import traces_in
 
 async def main():
     recipe = load_recipe(folder + "/recipe.yaml").recipe
@@ -295,7 +295,8 @@ async def main():
         await core.run(tasks.train, outcomes.append)
         judge = TypeAdapter(JudgeSettings).validate_python({"kind": "throwaway"}).make(place)
         rating = await judge.pointwise.rate(outcomes[0].task, outcomes[0].attempts[0].attempt)
-    kept = apply_filters(traces_of(outcomes, order=tasks.train), recipe.filters, test=()).kept
+    traces = [trace for outcome in outcomes for trace in traces_in(outcome)]
+    kept = apply_filters(traces, recipe.filters, test=()).kept
     print(len(tasks.train), len(outcomes), len(kept), rating.state)
 
 asyncio.run(main())
@@ -363,7 +364,7 @@ def test_a_plugin_that_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch) ->
     """So that every look-up says what is wrong, not only the first."""
     point = importlib.metadata.EntryPoint("mine", "no_such_module_here", registry.GROUP)
     monkeypatch.setattr(registry, "entry_points", lambda group: [point])
-    monkeypatch.setattr(registry, "_plugins", registry._Plugins())
+    monkeypatch.setattr(registry, "_load_plugins", registry._Once(registry._load_every_plugin))
     for _ in range(2):
         with pytest.raises(PluginError, match="an unknown distribution"):
             len(Registry("shape", tag="kind"))
@@ -375,7 +376,7 @@ def test_a_plugin_that_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch) ->
 def shipped() -> list[Registry[Any]]:
     from stillroom.judges.registry import judges
     from stillroom.sampling.policy import policies
-    from stillroom.sampling.teachers.registry import teachers
+    from stillroom.sampling.teachers.base import teachers
     from stillroom.traces.filters.base import filters
     from stillroom.traces.tasks.registry import sources
 
@@ -385,7 +386,7 @@ def shipped() -> list[Registry[Any]]:
 def test_looking_kinds_up_loads_nothing_heavy() -> None:
     code = (
         "from stillroom.judges.registry import judges\n"
-        "from stillroom.sampling.teachers.registry import teachers\n"
+        "from stillroom.sampling.teachers.base import teachers\n"
         "from stillroom.traces.filters.base import filters\n"
         "from stillroom.traces.tasks.registry import sources\n"
         "print(len(judges), len(teachers), len(filters), len(sources))\n"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillroom.common.thinking import split_thinking
+from stillroom.common.text import split_thinking
 
 
 @pytest.mark.parametrize(

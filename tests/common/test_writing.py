@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stillroom.common.files import remove, replaced, share, storable, write_parquet
+from stillroom.common.files import ParquetRows, remove, replaced, share, storable
 from stillroom.errors import RunError
 
 
@@ -65,7 +65,9 @@ def test_the_same_rows_are_the_same_parquet(tmp_path: Path) -> None:
 
     rows = [{"text": f"row {i}", "score": i / 3 if i % 2 else None} for i in range(100)]
     for name in ("a", "b"):
-        write_parquet(tmp_path / name, rows, schema)
+        with ParquetRows(tmp_path / name, schema) as file:
+            for row in rows:
+                file.add(row)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
     import pyarrow.parquet as pq

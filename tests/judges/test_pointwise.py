@@ -14,8 +14,8 @@ from stillroom.errors import RequestFailed, TaskError, TeacherDown
 from stillroom.judges.pointwise import Pointwise
 from stillroom.judges.records import JudgeState
 from stillroom.judges.rubric import Rubric, load_rubric
-from stillroom.sampling.asking import Asker
 from stillroom.sampling.ledger import Ledger
+from stillroom.sampling.requests import Asker
 from stillroom.sampling.retry import RetrySettings
 from stillroom.sampling.teachers.scripted import ScriptedTeacher
 from tests.judges._asking import TASK, Answer, FakeAsker, answered, refused_by_server

@@ -36,8 +36,9 @@ from stillroom.judges.records import JudgeState
 from stillroom.judges.rubric import load_rubric
 from stillroom.pipeline.flows.audit import calibrate as calibrate_judge
 from stillroom.pipeline.run.progress import Display
-from stillroom.sampling.asking import Asker
 from stillroom.sampling.ledger import Ledger
+from stillroom.sampling.requests import Asker
+from stillroom.sampling.teachers.openai import OpenAISettings
 from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 from stillroom.sampling.teachers.vllm.watchdog import Guard, running
 from stillroom.sampling.workers.leftovers import descendants
@@ -230,7 +231,11 @@ def _jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def asker(served: Served, ledger: Ledger) -> Asker:
-    teacher = OpenAITeacher(MODEL, base_url=served.url, send_seed=False, concurrency=16, timeout_s=120)
+    teacher = OpenAITeacher(
+        OpenAISettings(
+            kind="openai", model=MODEL, base_url=served.url, send_seed=False, concurrency=16, timeout_s=120
+        )
+    )
     return Asker(teacher, ledger, GREEDY, seed=0)
 
 

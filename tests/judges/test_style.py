@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stillroom.common.prose import MAX_CHARS, prose, ramp, words
 from stillroom.common.records import Attempt, FinishReason, Task, user
+from stillroom.common.text import MAX_CHARS, prose, ramp, words
 from stillroom.errors import InputError
 from stillroom.judges import style
 from stillroom.judges.records import JudgeState

@@ -23,12 +23,12 @@ from stillroom.common.records import (
     user,
 )
 from stillroom.errors import InputError, MissingKey, RequestFailed, RunError, TeacherDown
-from stillroom.sampling.asking import Asker
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.ledger import Ledger, request_key
-from stillroom.sampling.requests import FAILURES_IN_A_ROW
+from stillroom.sampling.requests import FAILURES_IN_A_ROW, Asker
 from stillroom.sampling.retry import RetrySettings
 from stillroom.sampling.teachers.base import OutOfAttempts
+from stillroom.sampling.teachers.openai import OpenAISettings
 from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 from stillroom.sampling.teachers.scripted import Fault, ScriptedTeacher
 from tests.conftest import ModelServer, Reply
@@ -374,7 +374,13 @@ async def test_over_http(ledger: Ledger, model_server: ModelServer) -> None:
     replies = iter([Reply({"error": {"message": "busy"}}, 503), Reply({"choices": [choice]})])
     model_server.script = lambda _: next(replies)
     params = SamplingParams(temperature=0, max_tokens=1, top_logprobs=20)
-    asking = Asker(OpenAITeacher("m", base_url=model_server.url), ledger, params, seed=0, retry=AT_ONCE)
+    asking = Asker(
+        OpenAITeacher(OpenAISettings(kind="openai", model="m", base_url=model_server.url)),
+        ledger,
+        params,
+        seed=0,
+        retry=AT_ONCE,
+    )
     first = await asking.ask(user("rate"), about="t")
     assert await asking.ask(user("rate"), about="t") == first
     await asking.close()

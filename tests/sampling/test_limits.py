@@ -23,7 +23,7 @@ def used() -> Counts:
         (Limits(), ""),
         (Limits(tokens=2_000), "2,000 tokens used, limits.tokens is 2,000"),
         (Limits(tokens=2_001), ""),
-        (Limits(usd=0.011), "$0.0110 spent, limits.usd is $0.0110"),
+        (Limits(usd=0.011), "$0.011 spent, limits.usd is $0.011"),
         (Limits(usd=0.012), ""),
         (Limits(minutes=2), "2.0 minutes used, limits.minutes is 2"),
         (Limits(minutes=60), ""),
@@ -47,7 +47,7 @@ def test_a_limit_holds_for_all_that_one_call_asks() -> None:
     assert meter.reached() == ""
     meter.watch(used(), Prices(prompt=0, completion=9.0))
     assert meter.usd() == pytest.approx(0.011 + 0.009)
-    assert meter.reached() == "$0.0200 spent, limits.usd is $0.0199"
+    assert meter.reached() == "$0.020 spent, limits.usd is $0.020"
     third = meter.watch(Counts(), None)
     third.completion_tokens = 6_000
     assert meter.reached() == "10,000 tokens used, limits.tokens is 10,000"

@@ -18,11 +18,11 @@ from stillroom.errors import InputError, MissingFile, RecipeError, RequestFailed
 from stillroom.sampling import plugins
 from stillroom.sampling.core import Core
 from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.place import Place
 from stillroom.sampling.plugins import check_codes, codes_in, require_trust
 from stillroom.sampling.policy import Until
 from stillroom.sampling.scorers import ScorerBase, ScorerSettings
-from stillroom.sampling.teachers.registry import TeacherSettings
+from stillroom.sampling.scorers.base import Place
+from stillroom.sampling.teachers.base import TeacherSettings
 from stillroom.sampling.teachers.scripted import ScriptedTeacher
 
 SCORERS: TypeAdapter[Any] = TypeAdapter(ScorerSettings)

@@ -188,16 +188,14 @@ class AnswerChecker:
         job = {"gold": judged.gold, "answer": judged.answer, "policies": self.policies.changed(), "prove": prove}
         seconds = 0.0
         try:
-            reply, failure, seconds = self._pool.ask(job, self.timeout_s)
+            reply, reason, detail, seconds = self._pool.ask(job, self.timeout_s)
         except StillroomError:
             raise
         except Exception as error:  # noqa: BLE001 - as above, where the two are handed over
             ruling = Ruling(Reason.OVER_LIMIT, "", type(error).__name__)
         else:
-            if reply is not None:
-                ruling = Ruling(Reason(reply["reason"]), "", reply["detail"])
-            elif failure is not None:
-                ruling = Ruling(Reason(failure.reason), "", failure.detail)
+            why, said = (reason, detail) if reason else (reply["reason"], reply["detail"])
+            ruling = Ruling(Reason(why), "", said)
         return judged._replace(ruling=ruling, seconds=judged.seconds + seconds)
 
     def pids(self) -> list[int]:

@@ -24,7 +24,6 @@ class AnswerScorer:
 
     @property
     def identity(self) -> str:
-        """The checker's: rules, packages and limits."""
         return self.checker.identity
 
     @property
@@ -33,7 +32,6 @@ class AnswerScorer:
         return frozenset({Reason.TIMEOUT, Reason.OVER_LIMIT})
 
     async def score(self, task: Task, attempt: Attempt) -> Verdict:
-        """The verdict on an attempt. Raises CheckerError only, when no worker can be started."""
         if task.reference is None:
             return verdict(Reason.UNPARSED_GOLD, "the task has no reference")
         if attempt.finish_reason == "length":
@@ -45,5 +43,4 @@ class AnswerScorer:
         return await self.checker.acheck(task.reference, attempt.text, asked(task.messages))
 
     async def close(self) -> None:
-        """Ends the checker's workers. Safe to call twice."""
         self.checker.close()

@@ -32,7 +32,6 @@ class OneFinalAnswer(Stateless):
     markers: tuple[str, ...] = ()
 
     def check(self, trace: Trace) -> Finding | None:
-        """Why the trace goes, or None."""
         answer = trace.answer
         values = different([found.value for found in statements(answer, self.markers)])
         if len(values) > 1:
@@ -51,7 +50,6 @@ class NotAnswerOnly(Stateless):
     min_words: int = Field(default=5, ge=1)
 
     def check(self, trace: Trace) -> Finding | None:
-        """Why the trace goes, or None."""
         words = _count(trace.reasoning or "") + _count(_without_statements(trace.answer))
         if words >= self.min_words:
             return None

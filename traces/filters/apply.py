@@ -19,8 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from stillroom.common.files import remove, storable
-from stillroom.common.growing import Growing
+from stillroom.common.files import Growing, remove, storable
 from stillroom.common.records import ScoredAttempt, Task
 from stillroom.sampling.draws import Admits
 from stillroom.traces.filters.base import Filter, FilterCount, Filtered, ReadsFiles, Reject, Stateless, filters

@@ -23,10 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict
-
 from stillroom.common.records import Task
 from stillroom.common.registry import Registry
+from stillroom.common.settings import Settings
 from stillroom.traces.trace import Trace
 
 
@@ -46,11 +45,9 @@ class Filter(Protocol):
     @property
     def name(self) -> str:
         """As recipes call it; its rejects are kept under it."""
-        ...
 
     def start(self, test: Sequence[Task]) -> Check:
         """The check of one run over traces in order. `test`: the held-out tasks, for decontamination."""
-        ...
 
 
 @runtime_checkable
@@ -60,23 +57,19 @@ class ReadsFiles(Protocol):
     @property
     def label(self) -> str:
         """What its counts and rejects are kept under: its name, and more."""
-        ...
 
     def start_in(self, base: Path, test: Sequence[Task]) -> Check:
         """As `Filter.start`; relative paths start at `base`."""
-        ...
 
 
-class FilterSettings(BaseModel):
+class FilterSettings(Settings):
     """Base of the filters. `short`: the setting that a bare value stands for (`max_tokens: 2048`)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     short: ClassVar[str | None] = None
 
     name: str
 
     def start(self, test: Sequence[Task]) -> Check:
-        """The check of one run, as `Filter.start`."""
         raise NotImplementedError
 
 
@@ -88,7 +81,6 @@ class Stateless(FilterSettings):
     """Base of the filters that look at one trace at a time: nothing of it is kept for the next."""
 
     def start(self, test: Sequence[Task]) -> Check:
-        """The check, the same in every run."""
         return self.check
 
     def check(self, trace: Trace) -> Finding | None:

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from stillroom.common.text import excerpt
-from stillroom.common.thinking import CLOSE, OPEN
+from stillroom.common.text import CLOSE, OPEN, excerpt
 from stillroom.traces.filters.base import Finding, Stateless, filters
 from stillroom.traces.trace import Trace
 
@@ -26,7 +25,6 @@ class Finished(Stateless):
     unknown: Literal["drop", "keep"] = "drop"
 
     def check(self, trace: Trace) -> Finding | None:
-        """Why the trace goes, or None."""
         finish = trace.attempt.finish_reason
         if finish != "stop" and not (finish == "unknown" and self.unknown == "keep"):
             detail = f"finish reason {finish!r} after {trace.attempt.completion_tokens:,} tokens"

@@ -54,7 +54,6 @@ class OneLanguage(Stateless):
         return self.check
 
     def check(self, trace: Trace) -> Finding | None:
-        """Why the trace goes, or None."""
         runs = _runs(trace.full_text)
         allowed = _allowed(" ".join(message.content for message in trace.task.messages)) or _most_used(runs)
         foreign = [(script, run) for script, run in runs if script not in allowed and not _spared(script, run)]

@@ -32,7 +32,6 @@ class MaxTokens(Stateless):
     limit: int = Field(ge=1)
 
     def check(self, trace: Trace) -> Finding | None:
-        """Why the trace goes, or None."""
         count, said = _tokens(trace.attempt)
         return Finding("too_long", f"{said} tokens, the limit is {self.limit:,}") if count > self.limit else None
 
@@ -46,7 +45,6 @@ class MinTokens(Stateless):
     limit: int = Field(ge=1)
 
     def check(self, trace: Trace) -> Finding | None:
-        """Why the trace goes, or None."""
         count, said = _tokens(trace.attempt)
         return Finding("too_short", f"{said} tokens, the least is {self.limit:,}") if count < self.limit else None
 

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from stillroom.common.refusals import is_refusal
-from stillroom.common.text import excerpt
+from stillroom.common.text import excerpt, is_refusal
 from stillroom.traces.filters.base import Finding, Stateless, filters
 from stillroom.traces.trace import Trace
 
@@ -26,5 +25,4 @@ class NotRefused(Stateless):
     phrases: tuple[str, ...] = ()
 
     def check(self, trace: Trace) -> Finding | None:
-        """Why the trace goes, or None."""
         return Finding("refused", excerpt(trace.answer)) if is_refusal(trace.answer, self.phrases) else None

@@ -56,7 +56,6 @@ class NoRepetition(Stateless):
     min_tokens: int = Field(default=200, ge=1)
 
     def check(self, trace: Trace) -> Finding | None:
-        """Why the trace goes, or None."""
         words = _TOKEN.findall(_without_drawings(trace.full_text.casefold()))[:MAX_TOKENS]
         return self._loop(words) or self._phrases(words)
 

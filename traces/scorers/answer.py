@@ -10,8 +10,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from stillroom.sampling.place import Place
-from stillroom.sampling.scorers.registry import ScorerBase, scorers
+from stillroom.sampling.scorers.base import Place, ScorerBase, scorers
 from stillroom.traces.answers.checker import AnswerChecker, identity_of
 from stillroom.traces.answers.policies import Policies
 from stillroom.traces.answers.scorer import AnswerScorer
@@ -31,11 +30,9 @@ class AnswerScorerSettings(ScorerBase):
     policies: Policies = Policies()
 
     def identity(self, base: Path) -> str:
-        """As `ScorerBase.identity`."""
         return identity_of(self.timeout_s, self.memory_mb, self.policies)
 
     def make(self, place: Place) -> AnswerScorer:
-        """As `ScorerBase.make`."""
         return AnswerScorer(self.checker())
 
     def checker(self) -> AnswerChecker:

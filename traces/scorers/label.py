@@ -15,8 +15,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from stillroom.common.records import Attempt, State, Task, Verdict
-from stillroom.sampling.place import Place
-from stillroom.sampling.scorers.registry import ScorerBase, scorers
+from stillroom.sampling.scorers.base import Place, ScorerBase, scorers
 from stillroom.traces.labels import Labels, Reason
 from stillroom.traces.trace import asked
 

@@ -22,8 +22,7 @@ from pydantic import Field
 
 from stillroom.common.hashing import digest
 from stillroom.errors import InputError
-from stillroom.sampling.place import Place
-from stillroom.sampling.scorers.registry import ScorerBase, scorers
+from stillroom.sampling.scorers.base import Place, ScorerBase, scorers
 from stillroom.sampling.workers.pool import WorkerPool
 from stillroom.sampling.workers.process import Program
 from stillroom.traces.sandbox.running import Limits, remove

@@ -42,11 +42,9 @@ class GymTasks(CommonTasks):
         return self
 
     def open(self, base: Path, seed: int) -> Source:
-        """As `CommonTasks.open`."""
         return Source(gym_rows(self, seed, "train"), gym_rows(self, seed, "test"), generated=True)
 
     def check_enough(self, held: int, train: int, drawn: int) -> None:
-        """Raises TaskError where a family is too small for what is asked of it."""
         if held >= (self.held_out or 0) and train >= self.skip + self.limit:
             return
         skipped = f", `tasks.skip: {self.skip}`" if self.skip else ""

@@ -39,11 +39,9 @@ class HubTasks(CommonTasks):
 
     @property
     def holds_out(self) -> bool:
-        """As `CommonTasks.holds_out`."""
         return self.test_split is not None if self.test is None else bool(self.test)
 
     def open(self, base: Path, seed: int) -> Source:
-        """As `CommonTasks.open`."""
         train, test = hub_rows(self, base)
         return Source(train, test)
 

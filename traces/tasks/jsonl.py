@@ -31,16 +31,13 @@ class JsonlTasks(CommonTasks):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The file, and that of the held-out tasks."""
         return (self.path,) if self.test_path is None else (self.path, self.test_path)
 
     @property
     def holds_out(self) -> bool:
-        """As `CommonTasks.holds_out`."""
         return self.test_path is not None if self.test is None else bool(self.test)
 
     def open(self, base: Path, seed: int) -> Source:
-        """As `CommonTasks.open`."""
         train = jsonl_rows(existing(base, self.path, "tasks.path"))
         if self.test_path is None:
             return Source(train, None)

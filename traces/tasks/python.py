@@ -33,11 +33,9 @@ class PythonTasks(CommonTasks, PythonCode):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The function's file."""
         return (self.file_part,)
 
     def open(self, base: Path, seed: int) -> Source:
-        """As `CommonTasks.open`."""
         return Source(_rows(self.hosted(base, "tasks")), None)
 
 

@@ -25,9 +25,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from stillroom.common.registry import Registry
+from stillroom.common.settings import Settings
 from stillroom.traces.tasks.records import LeftOut, Row
 
 Name = Annotated[str, Field(min_length=1)]
@@ -44,7 +45,7 @@ class Source(NamedTuple):
     generated: bool = False
 
 
-class CommonTasks(BaseModel):
+class CommonTasks(Settings):
     """What every source has.
 
     `prompt`, `reference` and `id` name fields of a row; a dot goes into nested ones (`metadata.expression`). Without
@@ -57,8 +58,6 @@ class CommonTasks(BaseModel):
     makes (its guard, `teacher: best`), so that no accuracy is reported on tasks that decided anything. `shuffle`:
     training tasks in an order drawn from the seed, not in the file's. `seed`: null for the run's.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     if TYPE_CHECKING:
         source: (

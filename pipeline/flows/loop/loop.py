@@ -41,7 +41,6 @@ from stillroom.pipeline.stages.forgetting import check_forgetting
 from stillroom.report.loop import LoopReport
 from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.limits import Meter
-from stillroom.sampling.teachers.factory import make_teacher
 from stillroom.traces.filters import Screen
 from stillroom.traces.tasks import TaskSet
 
@@ -60,7 +59,6 @@ class LoopResult:
     report: LoopReport
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         return {
             "folder": str(self.folder),
             "rounds": list(self.rounds),
@@ -76,7 +74,6 @@ class Loop(Flow[LoopRecipe]):
     """Recipes of traces, round after round."""
 
     def run(self, loaded: Loaded[LoopRecipe], folder: RunFolder, display: Display) -> LoopResult:
-        """As `Flow.run`."""
         folder.tell(display)
         return LoopRun(loaded, folder, display).execute()
 
@@ -140,7 +137,7 @@ class LoopRun:
             plan = RoundPlan(number, sampler="student" if student else None, level=level)
             recipe = round_recipe(self.recipe, plan)
         if not student:
-            make_teacher(recipe.teacher, base=self.loaded.base)
+            recipe.teacher.make(self.loaded.base)
         if recipe.student is not None and recipe.student.model != self.recipe.student.model:
             students_stage.require(recipe.student)
         return recipe

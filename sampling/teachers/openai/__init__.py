@@ -1,1 +1,107 @@
-"""Any OpenAI-compatible server as a teacher."""
+"""Any OpenAI-compatible server as a teacher: its settings. The teacher itself is loaded when it is made.
+
+>>> OpenAISettings(kind="openai", model="m", base_url="http://localhost:8000/v1").concurrency
+64
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+
+from stillroom.common.secret_names import secrets_in
+from stillroom.sampling.rate_limit.limiter import RateLimits
+from stillroom.sampling.teachers.base import Teacher, TeacherBase, teachers
+
+
+def no_address(url: str) -> str:
+    """Why nothing can be reached at this address, whoever it names; empty where something might."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:  # brackets of IPv6 that do not close, a port that is no number or above 65535
+        return str(error).partition("'")[0].strip()[:60] or "its host is none"  # what is quoted may be a secret
+    if not url.isprintable() or any(c.isspace() for c in url):
+        return "it holds a space or a character that cannot be seen"
+    if not host:
+        return "it names no host"
+    return "its port is 0" if port == 0 else ""
+
+
+def check_address(url: str) -> None:
+    """Raises ValueError for what is no base URL, or holds what belongs elsewhere. Never repeats the address."""
+    why = no_address(url)
+    parts = urlsplit("" if why else url)
+    if not url.startswith(("http://", "https://")) or url.startswith(("http:///", "https:///")):
+        raise ValueError("base_url must begin with http:// or https://, such as http://localhost:8000/v1")
+    if why:
+        raise ValueError(f"base_url is no address ({why}): it looks like http://localhost:8000/v1")
+    if "@" in parts.netloc:
+        raise ValueError("base_url holds a user name or password: put the key in an environment variable")
+    if parts.query or parts.fragment:
+        raise ValueError("base_url must end with its path: a key in a query belongs in an environment variable")
+
+
+@teachers.register
+class OpenAISettings(TeacherBase):
+    """Any OpenAI-compatible server. The key is read from the environment variable named `api_key_env`; a local
+    server needs none. `base_url` null is the address in OPENAI_BASE_URL, else OpenAI itself; a list names several
+    servers of the same model, which are used in balance. `concurrency` and `rate_limits` hold for all together.
+    `name`: what its answers go on record under, where another server offers another model under the same name; null:
+    the model's name says it all.
+
+    `timeout_s` bounds a whole request. `stream`: answers come in parts, so that a server that stalls is told from one
+    that has much to say: `first_token_s` bounds the wait for the first part, `idle_s` that for each next one.
+    `extra_body` is sent along as it is; it is kept with the run, so what looks like a secret is refused in it, at
+    any depth."""
+
+    kind: Literal["openai"]
+    model: str = Field(min_length=1)
+    base_url: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    name: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    api_key_env: str = "OPENAI_API_KEY"
+    concurrency: int = Field(default=64, ge=1)
+    rate_limits: RateLimits = RateLimits()
+    timeout_s: float = Field(default=600.0, gt=0)
+    stream: bool = False
+    first_token_s: float | None = Field(default=None, gt=0)
+    idle_s: float | None = Field(default=None, gt=0)
+    send_seed: bool = True
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("base_url")
+    @classmethod
+    def _addresses(cls, url: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        for one in (url,) if isinstance(url, str) else url or ():
+            check_address(one)
+        return url
+
+    @model_validator(mode="after")
+    def _streams(self) -> OpenAISettings:
+        if not self.stream and (self.first_token_s is not None or self.idle_s is not None):
+            raise ValueError("first_token_s and idle_s are about answers that come in parts: set stream: true")
+        return self
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError("api_key_env is the name of an environment variable, never the key itself")
+        return name
+
+    @field_validator("extra_body")
+    @classmethod
+    def _no_key(cls, body: dict[str, Any]) -> dict[str, Any]:
+        if (place := next(secrets_in(body), None)) is not None:
+            raise ValueError(f"{place} looks like a secret: name its environment variable in api_key_env")
+        return body
+
+    def make(self, base: Path) -> Teacher:
+        from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
+
+        return OpenAITeacher(self)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from http import HTTPStatus
+from http.client import responses
 from typing import Any
 
 from stillroom.common.files import storable
@@ -60,7 +60,8 @@ def error_of(reply: HttpReply, key: Key, where: str, now: Callable[[], float] = 
         return key.refused(where, status)
     if 300 <= status < 400:
         return RequestFailed(_redirected(reply, key), retryable=False)
-    if status == 402 or "insufficient_quota" in _names(inner):
+    names = (inner.get("code"), inner.get("type")) if isinstance(inner, dict) else ()
+    if status == 402 or "insufficient_quota" in names:
         return TeacherDown(
             f"{text}: the account's quota is used up; what was answered is kept: raise it and run the same "
             "command again"
@@ -93,15 +94,4 @@ def _redirected(reply: HttpReply, key: Key) -> str:
 
 def _reason(inner: Any, status: int) -> str:
     message = inner.get("message") if isinstance(inner, dict) else inner
-    return str(message or inner or _phrase(status))
-
-
-def _names(inner: Any) -> tuple[Any, ...]:
-    return (inner.get("code"), inner.get("type")) if isinstance(inner, dict) else ()
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "no reason given"
+    return str(message or inner or responses.get(status, "no reason given"))

@@ -12,6 +12,7 @@ cancelled, or is not answered in time, closes its connection, which is how a ser
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -100,24 +101,29 @@ class Http:
 
     async def get(self, url: str) -> HttpReply:
         """Raises NoAnswer."""
-        return await self._exchange("GET", url, None, None, Patience(None, None))
+        return await self._exchange("GET", url)
 
     async def post(
         self, url: str, body: bytes, stream: Reader | None = None, patience: Patience | None = None
     ) -> HttpReply:
         """Sends JSON. `stream` reads the answer where the server streams one. Raises NoAnswer."""
-        return await self._exchange("POST", url, body, stream, patience or Patience(None, None))
+        return await self._exchange("POST", url, body, stream, patience)
 
     async def close(self) -> None:
         """Closes all connections."""
         await self._session.close()
 
     async def _exchange(
-        self, method: str, url: str, body: bytes | None, stream: Reader | None, patience: Patience
+        self,
+        method: str,
+        url: str,
+        body: bytes | None = None,
+        stream: Reader | None = None,
+        patience: Patience | None = None,
     ) -> HttpReply:
         """The reply, after redirects within the server. One that leads away is the reply."""
         for _ in range(_MOST_REDIRECTS):
-            reply = await self._once(method, url, body, stream, patience)
+            reply = await self._once(method, url, body, stream, patience or Patience(None, None))
             further = _redirect(method, url, reply)
             if further is None:
                 return reply
@@ -218,22 +224,17 @@ def _headers(key: str) -> dict[str, str]:
     return headers
 
 
-_context: list[SSLContext] = []
-
-
+@functools.cache
 def _certificates() -> SSLContext:
     """Certificates as browsers trust them where certifi is there: some Pythons find none of the system's."""
-    if not _context:
-        import ssl
+    import ssl
 
-        try:
-            from certifi import where
-        except ImportError:
-            _context.append(ssl.create_default_context())
-        else:
-            own = "SSL_CERT_FILE" in os.environ or "SSL_CERT_DIR" in os.environ
-            _context.append(ssl.create_default_context(cafile=None if own else where()))
-    return _context[0]
+    try:
+        from certifi import where
+    except ImportError:
+        return ssl.create_default_context()
+    own = "SSL_CERT_FILE" in os.environ or "SSL_CERT_DIR" in os.environ
+    return ssl.create_default_context(cafile=None if own else where())
 
 
 async def _read(response: ClientResponse, stream: Reader | None, patience: Patience) -> HttpReply:
@@ -248,6 +249,11 @@ async def _whole(content: StreamReader, patience: Patience) -> bytes:
     async for piece in content.iter_any():
         patience.heard()
         body += piece
-        if len(body) > LONGEST_BODY:
-            raise NoAnswer(End.BROKEN, f"the answer is longer than {LONGEST_BODY / 2**20:g} MiB")
+        check_length(len(body), LONGEST_BODY, "answer")
     return bytes(body)
+
+
+def check_length(length: int, most: int, what: str) -> None:
+    """Raises NoAnswer for more than `most` bytes."""
+    if length > most:
+        raise NoAnswer(End.BROKEN, f"the {what} is longer than {most / 2**20:g} MiB")

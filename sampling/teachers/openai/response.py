@@ -10,7 +10,6 @@ a reason to end that nobody knows is `unknown`, counts and log-probabilities tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
@@ -18,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 from stillroom.common.outside import NotJson, logprob_in, read_json, tokens_in
 from stillroom.common.records import Completion, FinishReason, TokenChoice
 from stillroom.common.secrets import named
-from stillroom.common.thinking import Split, split_thinking
+from stillroom.common.text import Split, split_thinking
 
 _FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
 # Characters of a body that a message quotes, and of those that are looked at for secrets before it is cut.
@@ -110,25 +109,20 @@ def _tokens(logprobs: Any) -> tuple[TokenChoice, ...] | None:
         return None
     tokens: list[TokenChoice] = []
     for entry in content:
-        logprob = logprob_in(entry.get("logprob")) if isinstance(entry, dict) else None
-        if logprob is None:
+        likely = _likely(entry)
+        if likely is None:
             return None
-        tokens.append(TokenChoice(_token(entry), logprob, _top(entry.get("top_logprobs"))))
+        # The likeliest first: some servers put the token that was drawn before all others.
+        top = entry.get("top_logprobs")
+        found = filter(None, map(_likely, top if isinstance(top, list) else ()))
+        tokens.append(TokenChoice(*likely, tuple(sorted(found, key=lambda likely: -likely[1]))))
     return tuple(tokens)
 
 
-def _token(entry: dict[str, Any]) -> str:
+def _likely(entry: Any) -> tuple[str, float] | None:
+    """A token and its log-probability; None where it has none."""
+    logprob = logprob_in(entry.get("logprob")) if isinstance(entry, dict) else None
+    if logprob is None:
+        return None
     token = entry.get("token")
-    return token if isinstance(token, str) else ""
-
-
-def _top(entries: Any) -> tuple[tuple[str, float], ...]:
-    """The likeliest first: some servers put the token that was drawn before all others."""
-    return tuple(sorted(_likely(entries if isinstance(entries, list) else []), key=lambda likely: -likely[1]))
-
-
-def _likely(entries: list[Any]) -> Iterator[tuple[str, float]]:
-    for entry in entries:
-        logprob = logprob_in(entry.get("logprob")) if isinstance(entry, dict) else None
-        if logprob is not None:
-            yield _token(entry), logprob
+    return token if isinstance(token, str) else "", logprob

@@ -19,25 +19,18 @@ from stillroom.sampling.teachers.openai.http import Http, NoAnswer, place_of
 
 
 class Server:
-    """One address."""
+    """One address. `name`: how messages call it, without a user, a password or a query, any of which may be a secret.
+    `has_user`: whether the address says who asks."""
 
     def __init__(self, base_url: str) -> None:
-        self._parts = urlsplit(base_url)
         keep_address(base_url)
+        self._parts = urlsplit(base_url)
+        self.name = place_of(base_url)
+        self.has_user = "@" in self._parts.netloc
 
     def url(self, path: str) -> str:
         """The address of `path` on it; what it holds behind a question mark stays behind."""
         return self._parts._replace(path=f"{self._parts.path.rstrip('/')}/{path}").geturl()
-
-    @property
-    def name(self) -> str:
-        """The address for messages: without a user, a password or a query, any of which may be a secret."""
-        return place_of(self._parts.geturl())
-
-    @property
-    def has_user(self) -> bool:
-        """Whether the address says who asks."""
-        return "@" in self._parts.netloc
 
 
 async def greet(servers: Sequence[Server], http: Http, pace: Pace, key: Key) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from stillroom.common.outside import NotJson, read_json, tokens_in
 from stillroom.common.records import Usage
 from stillroom.sampling.rate_limit.limiter import End
-from stillroom.sampling.teachers.openai.http import LONGEST_BODY, NoAnswer, Patience
+from stillroom.sampling.teachers.openai.http import LONGEST_BODY, NoAnswer, Patience, check_length
 
 if TYPE_CHECKING:
     from aiohttp import StreamReader
@@ -43,22 +43,19 @@ class StreamedAnswer:
             *ends, rest = piece.split(b"\n")
             for end in ends:
                 line += end
-                self._take_line(bytes(line), patience)
+                # Anything but data is a comment, to keep the connection open.
+                if line.startswith(b"data:") and self._odd is None:
+                    patience.heard()
+                    self._take(bytes(line[5:]).strip())
                 line.clear()
             line += rest
             if self._odd is not None:  # the rest would not mend it
                 break
-            _check(length, LONGEST_BODY, "answer")
-            _check(len(line), LONGEST_LINE, "line of the stream")
+            check_length(length, LONGEST_BODY, "answer")
+            check_length(len(line), LONGEST_LINE, "line of the stream")
         if self._odd is None and self._finish is None and not self._done:
             raise NoAnswer(End.BROKEN, "the stream broke off")
         return self._whole()
-
-    def _take_line(self, line: bytes, patience: Patience) -> None:
-        """Anything but data is a comment, to keep the connection open."""
-        if line.startswith(b"data:") and self._odd is None:
-            patience.heard()
-            self._take(line[5:].strip())
 
     def _take(self, data: bytes) -> None:
         if data == b"[DONE]":
@@ -73,7 +70,9 @@ class StreamedAnswer:
                 self._add(choices[0])
         except (NotJson, LookupError, TypeError, AttributeError):
             self._odd = data
-        self._count()
+        # A count of the server's own is better than that of the parts.
+        if (tokens := tokens_in(self._counted.get("completion_tokens"))) is not None:
+            self._usage.completion_tokens = tokens
 
     def _add(self, choice: dict[str, Any]) -> None:
         delta = choice.get("delta") or {}
@@ -88,11 +87,6 @@ class StreamedAnswer:
             self._logprobs.extend(content if isinstance(content, list) else ())
         self._finish = choice.get("finish_reason") or self._finish
 
-    def _count(self) -> None:
-        """A count of the server's own is better than that of the parts."""
-        if (tokens := tokens_in(self._counted.get("completion_tokens"))) is not None:
-            self._usage.completion_tokens = tokens
-
     def _whole(self) -> bytes:
         if self._odd is not None:
             return self._odd
@@ -102,8 +96,3 @@ class StreamedAnswer:
             choice["logprobs"] = {"content": self._logprobs}
         usage = {name: self._counted.get(name) for name in ("prompt_tokens", "completion_tokens")}
         return json.dumps({"choices": [choice], "usage": usage}).encode()
-
-
-def _check(length: int, most: int, what: str) -> None:
-    if length > most:
-        raise NoAnswer(End.BROKEN, f"the {what} is longer than {most / 2**20:g} MiB")

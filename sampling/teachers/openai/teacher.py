@@ -1,12 +1,12 @@
 """A teacher behind any OpenAI-compatible server: OpenAI, vLLM, llama.cpp, Ollama, a gateway; or behind several.
 
 One HTTP request per draw, to the endpoint that has least in flight, when its turn comes (`sampling.rate_limit`: rate
-limits, `Retry-After`, how much a server bears, endpoints that are dead). It never retries by itself (the core
-does) and tells apart what asking again can mend (429, 5xx, broken connections, half a body), what it cannot (a prompt
-that is refused), and what makes asking anybody pointless (a refused key, a missing model, nobody at any address).
-Thinking is read from `reasoning_content` or `reasoning`, or split off the text. The key never reaches a message.
+limits, `Retry-After`, how much a server bears, endpoints that are dead). It never retries by itself: the core does,
+by what `errors` makes of a refusal. Thinking is read from `reasoning_content` or `reasoning`, or split off the text.
+The key never reaches a message.
 
-    teacher = OpenAITeacher("Qwen/Qwen3-8B", base_url=["http://gpu-1:8000/v1", "http://gpu-2:8000/v1"])
+    servers = ("http://gpu-1:8000/v1", "http://gpu-2:8000/v1")
+    teacher = OpenAITeacher(OpenAISettings(kind="openai", model="Qwen/Qwen3-8B", base_url=servers))
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from stillroom.common.records import Completion, Request, Usage
 from stillroom.common.secrets import named_in
 from stillroom.errors import InputError, MissingKey, RequestFailed
-from stillroom.sampling.rate_limit.cost_estimate import Cost, Costs, estimated_cost
-from stillroom.sampling.rate_limit.limiter import End, Pace, RateLimits, Turn
-from stillroom.sampling.teachers.openai.address import no_address
+from stillroom.sampling.rate_limit.cost_estimate import Costs, cost_of
+from stillroom.sampling.rate_limit.limiter import End, Pace, Turn
+from stillroom.sampling.teachers.openai import OpenAISettings, no_address
 from stillroom.sampling.teachers.openai.errors import Key, end_of, error_of, retry_after_s
 from stillroom.sampling.teachers.openai.http import Http, HttpReply, NoAnswer, Patience
 from stillroom.sampling.teachers.openai.response import Unreadable, read_answer
@@ -36,38 +36,15 @@ OPENAI = "https://api.openai.com/v1"
 class OpenAITeacher:
     """Asks one model; at most `concurrency` requests at a time, over all endpoints together.
 
-    Without `base_url` it asks the address in the environment variable OPENAI_BASE_URL, else OpenAI itself; several
-    addresses serve the same model. `timeout_s` bounds a whole request; where it is streamed, `first_token_s` and
-    `idle_s` bound the wait for its first part and for each next one. Raises MissingKey when OpenAI is asked and the
-    environment variable `api_key_env` is not set, or when what it holds cannot be a key. `name`: belongs to the
-    identity, where the model's name alone does not say which model it is.
+    Without `base_url` it asks the address in the environment variable OPENAI_BASE_URL, else OpenAI itself. Raises
+    MissingKey when OpenAI is asked and the environment variable `api_key_env` is not set, or when what it holds
+    cannot be a key.
     """
 
-    def __init__(
-        self,
-        model: str,
-        *,
-        base_url: str | Sequence[str] | None = None,
-        name: str | None = None,
-        api_key_env: str = "OPENAI_API_KEY",
-        concurrency: int = 64,
-        timeout_s: float = 600.0,
-        stream: bool = False,
-        first_token_s: float | None = None,
-        idle_s: float | None = None,
-        rate_limits: RateLimits | None = None,
-        send_seed: bool = True,
-        max_tokens_field: str = "max_tokens",
-        extra_body: Mapping[str, Any] | None = None,
-    ) -> None:
-        self._model, self._concurrency, self._timeout_s = model, concurrency, timeout_s
-        self._name = name
-        self._stream, self._first_token_s, self._idle_s = stream, first_token_s, idle_s
-        self._limits, self._costs = rate_limits, Costs()
-        self._send_seed, self._max_tokens_field = send_seed, max_tokens_field
-        self._extra_body = dict(extra_body or {})
-        self._key = Key(_key_from(api_key_env), api_key_env)
-        self._servers = tuple(map(Server, _addresses(base_url, self._key)))
+    def __init__(self, settings: OpenAISettings) -> None:
+        self._settings, self.concurrency, self._costs = settings, settings.concurrency, Costs()
+        self._key = Key(_key_from(settings.api_key_env), settings.api_key_env)
+        self._servers = tuple(map(Server, _addresses(settings.base_url, self._key)))
         self._http: Http | None = None
         self._pace: Pace | None = None
         self._greeting: asyncio.Task[None] | None = None
@@ -76,14 +53,10 @@ class OpenAITeacher:
     def identity(self) -> str:
         """The model's name, the teacher's own name where it has one, and what is sent along; not the addresses. What
         the environment gave has its name."""
-        extra = f" {sorted(named_in(self._extra_body).items())}" if self._extra_body else ""
-        name = f" at {named_in(self._name)}" if self._name is not None else ""
-        return f"openai:{named_in(self._model)}{name}{extra}"
-
-    @property
-    def concurrency(self) -> int:
-        """Requests in flight at most."""
-        return self._concurrency
+        settings = self._settings
+        extra = f" {sorted(named_in(settings.extra_body).items())}" if settings.extra_body else ""
+        name = f" at {named_in(settings.name)}" if settings.name is not None else ""
+        return f"openai:{named_in(settings.model)}{name}{extra}"
 
     @property
     def in_line(self) -> int:
@@ -110,7 +83,6 @@ class OpenAITeacher:
         raise AssertionError("unreachable: there is a server")
 
     async def close(self) -> None:
-        """Closes the connections."""
         if self._greeting is not None:
             self._greeting.cancel()
         if self._pace is not None:
@@ -122,8 +94,8 @@ class OpenAITeacher:
     def _connect(self) -> tuple[Http, Pace]:
         if self._http is None or self._pace is None:
             own = any(server.has_user for server in self._servers)  # who asks stands in the address, not in a header
-            self._http = Http("" if own else self._key.value, self._timeout_s)
-            self._pace = Pace(len(self._servers), self._concurrency, self._limits)
+            self._http = Http("" if own else self._key.value, self._settings.timeout_s)
+            self._pace = Pace(len(self._servers), self.concurrency, self._settings.rate_limits)
         return self._http, self._pace
 
     async def _greet_once(self, http: Http, pace: Pace) -> None:
@@ -138,8 +110,9 @@ class OpenAITeacher:
         server = self._servers[turn.endpoint]
         # Known of the task's earlier draws: a request that is cancelled says at least that.
         usage.prompt_tokens = self._costs.prompt_tokens(request.task_id)
-        patience = Patience(self._first_token_s, self._idle_s) if self._stream else None
-        reader = StreamedAnswer(usage).read if self._stream else None
+        settings = self._settings
+        patience = Patience(settings.first_token_s, settings.idle_s) if settings.stream else None
+        reader = StreamedAnswer(usage).read if settings.stream else None
         reply = await http.post(server.url("chat/completions"), self._body(request), reader, patience)
         if reply.status >= 300:
             usage.prompt_tokens = usage.completion_tokens = None
@@ -159,31 +132,31 @@ class OpenAITeacher:
         if read.completion_tokens is None:
             answer = replace(answer, completion_tokens=parts)
         self._costs.note(request.task_id, answer.prompt_tokens, answer.completion_tokens)
-        cost = estimated_cost(request, answer) if usage.uncounted else Cost.of(answer)
+        cost = cost_of(request, answer, uncounted=usage.uncounted)
         turn.end(End.ANSWERED, tokens=cost.prompt + cost.completion, completion_tokens=cost.completion)
         return answer
 
     def _body(self, request: Request) -> bytes:
-        s = request.sampling
+        s, settings = request.sampling, self._settings
         body: dict[str, Any] = {
-            "model": self._model,
+            "model": settings.model,
             "messages": [m.as_dict() for m in request.messages],
             "temperature": s.temperature,
             "top_p": s.top_p,
-            self._max_tokens_field: s.max_tokens,
+            settings.max_tokens_field: s.max_tokens,
         }
         optional = {
             "stop": list(s.stop),
             "logprobs": s.logprobs or s.top_logprobs > 0,
             "top_logprobs": s.top_logprobs,
             "response_format": None if s.json_schema is None else _structured(s.json_schema),
-            "seed": request.seed if self._send_seed else None,
-            "stream": self._stream,
-            "stream_options": {"include_usage": True} if self._stream else None,
+            "seed": request.seed if settings.send_seed else None,
+            "stream": settings.stream,
+            "stream_options": {"include_usage": True} if settings.stream else None,
         }
         body |= {k: v for k, v in optional.items() if v}
         body |= {k: v for k, v in (("top_k", s.top_k), ("min_p", s.min_p)) if v is not None}
-        return json.dumps(body | self._extra_body).encode()
+        return json.dumps(body | settings.extra_body).encode()
 
     def _failed(self, none: NoAnswer) -> RequestFailed:
         why = self._key.blot(str(none))
@@ -191,15 +164,16 @@ class OpenAITeacher:
         return RequestFailed(f"the connection broke: {why}" if broke else why, retryable=True)
 
     async def _refusal(self, http: Http, server: Server, reply: HttpReply) -> Exception:
+        model = self._settings.model
         if reply.status != 404:
             return error_of(reply, self._key, server.name)
         names = await offered(server, http, self._key)
         if not names:
             return InputError(
-                f"{server.name} answered 404 for the model {self._model!r}: correct teacher.model, or "
+                f"{server.name} answered 404 for the model {model!r}: correct teacher.model, or "
                 "teacher.base_url, which with most servers ends in /v1"
             )
-        return InputError(f"{server.name} knows no model {self._model!r} (it offers {names}): correct teacher.model")
+        return InputError(f"{server.name} knows no model {model!r} (it offers {names}): correct teacher.model")
 
 
 def _structured(schema: str) -> dict[str, Any]:

@@ -13,9 +13,9 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from stillroom.common.records import Completion, FinishReason, TokenChoice
-from stillroom.common.thinking import split_thinking
+from stillroom.common.text import split_thinking
 from stillroom.errors import InputError
-from stillroom.sampling.teachers.chat import encode_chat, end_tokens, thinking_is_open
+from stillroom.sampling.teachers.chat import check_fits, encode_chat, end_tokens, thinking_is_open
 from stillroom.sampling.teachers.transformers.batch import Job, Row, Rows
 from stillroom.sampling.teachers.transformers.kv_cache import ATTENTION, Group, Places, Step, slot_attention
 from stillroom.sampling.teachers.transformers.sampler import Drawn, draw
@@ -82,11 +82,7 @@ class Engine:
                 self._prompts.clear()
             self._prompts[messages] = encode_chat(self.tokenizer, messages)
         prompt = self._prompts[messages]
-        if len(prompt) >= self.context:
-            raise InputError(
-                f"the prompt of task {job.request.task_id!r} is {len(prompt)} tokens, the teacher's context is "
-                f"{self.context}: shorten the task or choose a longer-context teacher"
-            )
+        check_fits(prompt, self.context, job.request.task_id)
         return prompt
 
     def _forget_cancelled(self) -> None:
@@ -174,7 +170,9 @@ class Engine:
                 row.tops.append(drawn.tops.get(number, []))
             row.job.usage.completion_tokens = len(row.tokens) - len(row.prompt)
             if (reason := self._ended(row)) is not None:
-                self._hand_over(row, reason)
+                completion = self._completion(row, reason)
+                if row.job.future.set_running_or_notify_cancel():
+                    row.job.future.set_result(completion)
                 finished.append(row)
         self.rows.drop(finished)
 
@@ -183,20 +181,14 @@ class Engine:
             return "stop"
         stops = row.job.request.sampling.stop
         if stops:
-            tail = self._decode(
-                row.answer[-(max(map(len, stops)) + 8) :]
-            )  # a token is a character at least, or part of one
+            # A token is a character at least, or part of one.
+            tail = self._decode(row.answer[-(max(map(len, stops)) + 8) :])
             if any(stop in tail for stop in stops):
                 return "stop"
         return "length" if len(row.tokens) >= row.limit else None
 
     def _decode(self, ids: list[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
-
-    def _hand_over(self, row: Row, reason: FinishReason) -> None:
-        completion = self._completion(row, reason)
-        if row.job.future.set_running_or_notify_cancel():
-            row.job.future.set_result(completion)
 
     def _completion(self, row: Row, reason: FinishReason) -> Completion:
         answer, params = row.answer, row.job.request.sampling

@@ -122,12 +122,14 @@ class Group:
 
     def bias(self, window: int | None) -> torch.Tensor:
         """(R, 1, 1, N, P + L): 0 where a query sees a key, else MASKED. `window`: positions seen back, or None."""
+        import torch
+
         if window not in self.biases:
             distance = self.query_at[:, :, None] - self.key_at[:, None, :]
             seen = (distance >= 0) & self.there[:, None, :]
             if window is not None:
                 seen &= distance < window
-            bias = seen.new_zeros(seen.shape, dtype=_float32()).masked_fill_(~seen, MASKED)
+            bias = seen.new_zeros(seen.shape, dtype=torch.float32).masked_fill_(~seen, MASKED)
             self.biases[window] = bias[:, None, None]
         return self.biases[window]
 
@@ -217,9 +219,3 @@ def _attend(
         out = torch.matmul(every, trunk.values).view(H, R, G * N, -1).transpose(0, 1)
         out = out + torch.matmul(weights[..., P:], values)
     return out.view(R, H, G, N, -1).permute(0, 3, 1, 2, 4).reshape(R, N, H * G, -1)
-
-
-def _float32() -> Any:
-    import torch
-
-    return torch.float32

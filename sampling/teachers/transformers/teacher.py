@@ -23,18 +23,18 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from stillroom.common.models import resolve as models
-from stillroom.common.records import Completion, Messages, Request, Usage
-from stillroom.errors import InputError, RequestFailed, RunError, StillroomError
-from stillroom.sampling.teachers.chat import Prompts
+from stillroom.common.records import Completion, Request, Usage
+from stillroom.errors import RequestFailed, RunError, StillroomError
+from stillroom.sampling.teachers.chat import LocalTeacher
 from stillroom.sampling.teachers.transformers.batch import Job
 from stillroom.sampling.teachers.transformers.engine import Engine
 
 
-class TransformersTeacher:
+class TransformersTeacher(LocalTeacher):
     """Samples from the model called `model` (see `stillroom.common.models.resolve`).
 
     `concurrency`: rows in the batch, and so requests in flight. `dtype` and `device`: as `load_model` has them.
-    `name`: the identity to be recorded instead of the weights' fingerprint. `share_prefix`: off only to measure.
+    `share_prefix`: off only to measure.
     """
 
     def __init__(
@@ -47,12 +47,7 @@ class TransformersTeacher:
         name: str | None = None,
         share_prefix: bool = True,
     ) -> None:
-        if concurrency < 1:
-            raise InputError(f"concurrency is {concurrency}: it must be at least 1")
-        self.model = model
-        self._concurrency = concurrency
-        self._name = name
-        self._prompts = Prompts(model)
+        super().__init__(model, concurrency, name)
 
         def load() -> Engine:
             loaded = models.load_model(model, dtype=dtype, device=device)
@@ -64,31 +59,11 @@ class TransformersTeacher:
     @functools.cached_property
     def identity(self) -> str:
         """The weights' fingerprint (or the given name) and the engine's kind. Does not load the model."""
-        return f"transformers:{self._name or models.fingerprint(self.model)}"
-
-    @property
-    def concurrency(self) -> int:
-        """Requests in flight at most: the slots of the batch."""
-        return self._concurrency
+        return f"transformers:{self.fingerprint}"
 
     @property
     def dtype(self) -> str | None:
-        """What the model computes in; None as long as it is not loaded."""
         return self._worker.dtype
-
-    @property
-    def context(self) -> int | None:
-        """Tokens that prompt and answer may have together; None where the model does not say. Loads no weights."""
-        return self._prompts.context
-
-    def count_tokens(self, messages: Messages) -> int:
-        """Tokens of a prompt. Loads the tokenizer, no weights."""
-        return self._prompts.count(messages)
-
-    @property
-    def special_tokens(self) -> frozenset[str]:
-        """Those of the model's tokenizer. Loads it, and no weights."""
-        return self._prompts.special_tokens
 
     async def sample(self, request: Request, usage: Usage) -> Completion:
         """Answers one request.

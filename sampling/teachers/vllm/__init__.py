@@ -1,1 +1,41 @@
-"""vLLM's engine in this process as a teacher."""
+"""vLLM's engine in this process as a teacher: its settings. The teacher itself is loaded when it is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from stillroom.common.secret_names import secrets_in
+from stillroom.sampling.teachers.base import Dtype, Teacher, TeacherBase, teachers
+
+
+@teachers.register
+class VllmSettings(TeacherBase):
+    """vLLM's engine in this process. `engine` is handed to it as it is (tensor_parallel_size, max_model_len, …);
+    `dtype` may be named there too, in vLLM's words, but not in both places."""
+
+    kind: Literal["vllm"]
+    model: str = Field(min_length=1)
+    concurrency: int = Field(default=256, ge=1)
+    dtype: Dtype = "auto"
+    engine: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("engine")
+    @classmethod
+    def _no_key(cls, engine: dict[str, Any]) -> dict[str, Any]:
+        if (place := next(secrets_in(engine), None)) is not None:
+            raise ValueError(f"{place} looks like a secret: vLLM reads it from the environment (HF_TOKEN)")
+        return engine
+
+    @model_validator(mode="after")
+    def _one_dtype(self) -> VllmSettings:
+        if self.dtype != "auto" and "dtype" in self.engine:
+            raise ValueError(f"dtype is {self.dtype} and engine.dtype {self.engine['dtype']}: name it once")
+        return self
+
+    def make(self, base: Path) -> Teacher:
+        from stillroom.sampling.teachers.vllm.teacher import VllmTeacher
+
+        return VllmTeacher(self.model, concurrency=self.concurrency, dtype=self.dtype, engine=self.engine)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stillroom.common.records import Completion, FinishReason, SamplingParams, TokenChoice
-from stillroom.common.thinking import split_thinking
+from stillroom.common.text import split_thinking
 
 FINISHED: dict[str | None, FinishReason] = {"stop": "stop", "length": "length"}
 

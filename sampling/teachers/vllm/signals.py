@@ -11,11 +11,7 @@ import contextlib
 import os
 
 OWNER = "STILLROOM_VLLM_OWNER"
-
-
-def environment() -> dict[str, str]:
-    """What the processes of an engine must inherit for `leave_group` to act in them."""
-    return {OWNER: str(os.getpid())}
+"""The variable that an engine's processes inherit for `leave_group` to act in them: who started the engine."""
 
 
 def leave_group() -> None:

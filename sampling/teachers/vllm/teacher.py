@@ -31,9 +31,9 @@ from typing import Any, NamedTuple
 
 from stillroom.common.hashing import digest
 from stillroom.common.models import resolve as models
-from stillroom.common.records import Completion, Messages, Request, Usage
+from stillroom.common.records import Completion, Request, Usage
 from stillroom.errors import InputError, MissingExtra, RequestFailed, RunError, StillroomError
-from stillroom.sampling.teachers.chat import Prompts, encode_chat, end_tokens, thinking_is_open
+from stillroom.sampling.teachers.chat import LocalTeacher, check_fits, encode_chat, end_tokens, thinking_is_open
 from stillroom.sampling.teachers.vllm import signals, watchdog
 from stillroom.sampling.teachers.vllm.convert import Pieces
 from stillroom.sampling.teachers.vllm.convert import sampling_params as sampling_params
@@ -45,13 +45,14 @@ CPU_KV_CACHE_GIB = "2"
 ANSWER_SETTINGS = ("quantization", "hf_overrides", "kv_cache_dtype", "rope_scaling", "rope_theta", "load_format")
 
 
-class VllmTeacher:
+class VllmTeacher(LocalTeacher):
     """Samples from the model called `model` (see `stillroom.common.models.resolve`), an adapter included.
 
-    `concurrency`: requests in flight. `dtype`: as `load_model` has it. `engine`: arguments of vLLM's
-    `AsyncEngineArgs`, over those chosen here. `name`: the identity to be recorded in place of the weights'
-    fingerprint.
+    `dtype`: as `load_model` has it. `engine`: arguments of vLLM's `AsyncEngineArgs`, over those chosen here.
     """
+
+    dtype: str | None
+    """What the engine computes in; None as long as it has not started."""
 
     def __init__(
         self,
@@ -62,17 +63,11 @@ class VllmTeacher:
         name: str | None = None,
         engine: dict[str, Any] | None = None,
     ) -> None:
-        if concurrency < 1:
-            raise InputError(f"concurrency is {concurrency}: it must be at least 1")
+        super().__init__(model, concurrency, name)
         if importlib.util.find_spec("vllm") is None:
             raise MissingExtra("the teacher kind vllm", "vllm", "vllm")
-        self.model = model
-        self._concurrency = concurrency
-        self._name = name
-        self._dtype = dtype
-        self._used: str | None = None
+        self.dtype, self._wanted_dtype = None, dtype
         self._settings = dict(engine or {})
-        self._prompts = Prompts(model)
         self._starting: asyncio.Future[Loaded] | None = None
         self._closed = False
         self._numbers = itertools.count()
@@ -82,37 +77,18 @@ class VllmTeacher:
         """The weights' fingerprint (or the given name), and the engine settings that change answers."""
         changed = {key: self._settings[key] for key in ANSWER_SETTINGS if key in self._settings}
         suffix = f"+{digest(changed, 8)}" if changed else ""
-        return f"vllm:{self._name or models.fingerprint(self.model)}{suffix}"
+        return f"vllm:{self.fingerprint}{suffix}"
 
-    @property
-    def concurrency(self) -> int:
-        """Requests in flight at most."""
-        return self._concurrency
-
-    @property
-    def dtype(self) -> str | None:
-        """What the engine computes in; None as long as it has not started."""
-        return self._used
-
-    @property
+    @functools.cached_property
     def context(self) -> int | None:
         """Tokens that prompt and answer may have together, as set for the engine, or else as the model has them."""
         given = self._settings.get("max_model_len")
-        return given if isinstance(given, int) and given > 0 else self._prompts.context
-
-    def count_tokens(self, messages: Messages) -> int:
-        """Tokens of a prompt. Starts no engine."""
-        return self._prompts.count(messages)
-
-    @property
-    def special_tokens(self) -> frozenset[str]:
-        """Those of the model's tokenizer. Loads it, and no weights."""
-        return self._prompts.special_tokens
+        return given if isinstance(given, int) and given > 0 else super().context
 
     async def sample(self, request: Request, usage: Usage) -> Completion:
         """Answers one request. Raises RequestFailed for a request that vLLM refuses, RunError if its engine died."""
         loaded = await self._load()
-        self._used = loaded.dtype
+        self.dtype = loaded.dtype
         prompt = loaded.encode(request)
         usage.prompt_tokens, usage.completion_tokens = len(prompt), 0
         pieces = Pieces(top=request.sampling.top_logprobs)
@@ -143,7 +119,7 @@ class VllmTeacher:
         if self._closed:
             raise RunError(f"the teacher {self.model!r} has been closed: make a new one")
         if self._starting is None:
-            start = asyncio.to_thread(_start, self.model, self._concurrency, self._dtype, self._settings)
+            start = asyncio.to_thread(_start, self.model, self.concurrency, self._wanted_dtype, self._settings)
             self._starting = asyncio.ensure_future(start)
         return await asyncio.shield(self._starting)
 
@@ -165,14 +141,9 @@ class Loaded:
         """The token ids of the prompt. Raises RequestFailed for one that does not fit the context."""
         try:
             prompt = encode_chat(self.tokenizer, request.messages)
+            check_fits(prompt, self.context, request.task_id)
         except StillroomError as error:
             raise RequestFailed(str(error), retryable=False) from error
-        if len(prompt) >= self.context:
-            raise RequestFailed(
-                f"the prompt of task {request.task_id!r} is {len(prompt)} tokens, the teacher's context is "
-                f"{self.context}: shorten the task or choose a longer-context teacher",
-                retryable=False,
-            )
         return prompt
 
     def ask(self, request: Request, prompt: list[int], number: str) -> Any:
@@ -234,7 +205,10 @@ def _start(model: str, concurrency: int, dtype: str, given: Mapping[str, Any]) -
         guard = watchdog.Guard()
         try:
             with guard.watching():
-                engine = _engine(settings)
+                from vllm import AsyncEngineArgs
+                from vllm.v1.engine.async_llm import AsyncLLM
+
+                engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**settings))
         except Exception as error:
             guard.close()
             raise RunError(
@@ -254,7 +228,7 @@ def quiet_vllm() -> Iterator[bool]:
 
     Raises InputError where vLLM cannot be imported.
     """
-    wanted = {"VLLM_LOGGING_LEVEL": "ERROR"} | signals.environment()
+    wanted = {"VLLM_LOGGING_LEVEL": "ERROR"} | {signals.OWNER: str(os.getpid())}
     if "VLLM_LOGGING_LEVEL" not in os.environ:
         wanted |= {"PYTHONWARNINGS": "ignore", "TORCH_CPP_LOG_LEVEL": "ERROR"}
         logging.getLogger("vllm").addHandler(logging.NullHandler())  # it warns before it has set up its logging
@@ -279,13 +253,6 @@ def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
     finally:
         for key in added:
             os.environ.pop(key, None)
-
-
-def _engine(settings: Mapping[str, Any]) -> Any:
-    from vllm import AsyncEngineArgs
-    from vllm.v1.engine.async_llm import AsyncLLM
-
-    return AsyncLLM.from_engine_args(AsyncEngineArgs(**settings))
 
 
 def _adapter(place: Place) -> Any:

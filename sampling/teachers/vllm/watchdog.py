@@ -105,19 +105,22 @@ class Guard:
                 self._process.stdin.flush()
 
 
-def start_time(pid: int) -> str | None:
-    """When a process started, in the kernel's ticks, or None if there is no such process."""
+def _stat(pid: int) -> list[str] | None:
+    """What the kernel says of a process, from its state on, or None if there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    return stat.rpartition(")")[2].split()[19]
+    return stat.rpartition(")")[2].split()
+
+
+def start_time(pid: int) -> str | None:
+    """When a process started, in the kernel's ticks, or None if there is no such process."""
+    stat = _stat(pid)
+    return None if stat is None else stat[19]
 
 
 def running(pid: int) -> bool:
     """Whether there is such a process, and it is not one that has ended and waits for its parent."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
+    stat = _stat(pid)
+    return stat is not None and stat[0] not in {"Z", "X"}

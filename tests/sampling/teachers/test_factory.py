@@ -14,11 +14,9 @@ from pydantic import TypeAdapter
 from stillroom.common.models.resolve import DTYPES
 from stillroom.common.records import Request, SamplingParams, Usage, user
 from stillroom.errors import MissingExtra, MissingFile, MissingKey
-from stillroom.sampling.teachers.base import Teacher
-from stillroom.sampling.teachers.factory import make_teacher
+from stillroom.sampling.teachers.base import Teacher, TeacherSettings
 from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 from stillroom.sampling.teachers.recorded import RecordedTeacher
-from stillroom.sampling.teachers.settings import TeacherSettings
 from stillroom.sampling.teachers.transformers import teacher as transformers_teacher
 from stillroom.sampling.teachers.vllm import teacher as vllm_teacher
 
@@ -26,7 +24,8 @@ SETTINGS: TypeAdapter[Any] = TypeAdapter(TeacherSettings)
 
 
 def make(base: Path, **settings: Any) -> Teacher:
-    return make_teacher(SETTINGS.validate_python(settings), base=base)
+    teacher: Teacher = SETTINGS.validate_python(settings).make(base)
+    return teacher
 
 
 def test_openai(tmp_path: Path) -> None:
@@ -101,7 +100,7 @@ async def _ask(teacher: Teacher) -> None:
 
 def test_the_factory_loads_nothing_heavy() -> None:
     code = (
-        "import sys, stillroom.sampling.teachers.factory\n"
+        "import sys; from stillroom.sampling.teachers.base import teachers; list(teachers)\n"
         "heavy = {'torch', 'transformers', 'vllm', 'openai', 'aiohttp', 'datasets', 'sympy'} & sys.modules.keys()\n"
         "sys.exit(f'loaded {heavy}' if heavy else 0)"
     )

@@ -29,8 +29,8 @@ from stillroom.sampling.core import Core
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.policy import Until
 from stillroom.sampling.retry import RetrySettings
+from stillroom.sampling.teachers.openai import OpenAISettings
 from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
-from stillroom.sampling.teachers.settings import OpenAISettings
 from tests.conftest import ModelServer, Reply, completion
 
 KEY = "sk-proj-a1B2c3D4e5F6g7H8"
@@ -42,7 +42,7 @@ def request(**sampling: Any) -> Request:
 
 
 async def ask(server: ModelServer, asked: Request | None = None, **settings: Any) -> Completion:
-    teacher = OpenAITeacher("m", base_url=server.url, **settings)
+    teacher = OpenAITeacher(OpenAISettings(kind="openai", model="m", base_url=server.url, **settings))
     try:
         return await teacher.sample(asked or request(), Usage())
     finally:
@@ -156,7 +156,7 @@ async def test_reads_answer_thinking_and_how_it_ended(
 
 
 async def test_reads_usage(model_server: ModelServer) -> None:
-    teacher, usage = OpenAITeacher("m", base_url=model_server.url), Usage()
+    teacher, usage = OpenAITeacher(OpenAISettings(kind="openai", model="m", base_url=model_server.url)), Usage()
     answer = await teacher.sample(request(), usage)
     await teacher.close()
     assert (answer.prompt_tokens, answer.completion_tokens) == (7, 3)
@@ -436,7 +436,7 @@ async def test_a_broken_connection_is_a_failed_request(model_server: ModelServer
 async def test_nobody_at_the_address_stops_the_run_at_once(model_server: ModelServer) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    teacher = OpenAITeacher("m", base_url=f"http://127.0.0.1:{port}/v1")
+    teacher = OpenAITeacher(OpenAISettings(kind="openai", model="m", base_url=f"http://127.0.0.1:{port}/v1"))
     with pytest.raises(TeacherDown, match=rf"nothing answers at http://127.0.0.1:{port}/v1 .*teacher.base_url"):
         await teacher.sample(request(), Usage())
     await teacher.close()
@@ -452,7 +452,7 @@ async def test_a_slow_answer_is_given_up_after_the_timeout(model_server: ModelSe
 
 async def test_cancelling_ends_the_request_on_the_server(model_server: ModelServer) -> None:
     model_server.script = lambda body: Reply(completion(), wait=True)
-    teacher = OpenAITeacher("m", base_url=model_server.url)
+    teacher = OpenAITeacher(OpenAISettings(kind="openai", model="m", base_url=model_server.url))
     asking = asyncio.create_task(teacher.sample(request(), Usage()))
     assert await asyncio.to_thread(model_server.wait_for, waiting=1)
     asking.cancel()
@@ -463,7 +463,7 @@ async def test_cancelling_ends_the_request_on_the_server(model_server: ModelServ
 
 
 async def test_close_is_safe_twice_and_before_anything() -> None:
-    teacher = OpenAITeacher("m", base_url="http://localhost:1/v1")
+    teacher = OpenAITeacher(OpenAISettings(kind="openai", model="m", base_url="http://localhost:1/v1"))
     await teacher.close()
     await teacher.close()
 
@@ -489,7 +489,7 @@ def written(folder: Path) -> bytes:
 
 
 async def run_core(server: ModelServer, folder: Path, tasks: int, concurrency: int = 8) -> None:
-    teacher = OpenAITeacher("m", base_url=server.url, concurrency=concurrency)
+    teacher = OpenAITeacher(OpenAISettings(kind="openai", model="m", base_url=server.url, concurrency=concurrency))
     with Ledger.open(folder) as ledger:
         core = Core(
             teacher,
@@ -558,25 +558,30 @@ async def test_a_key_echoed_by_the_server_never_reaches_the_ledger(
 
 
 def test_identity_says_what_is_asked_and_not_where() -> None:
-    a = OpenAITeacher("m", base_url="http://a:1/v1", concurrency=1, timeout_s=1)
-    b = OpenAITeacher("m", base_url="http://b:2/v1")
-    c = OpenAITeacher("m", base_url="http://a:1/v1", extra_body={"reasoning_effort": "low"})
+    a = OpenAITeacher(OpenAISettings(kind="openai", model="m", base_url="http://a:1/v1", concurrency=1, timeout_s=1))
+    b = OpenAITeacher(OpenAISettings(kind="openai", model="m", base_url="http://b:2/v1"))
+    c = OpenAITeacher(
+        OpenAISettings(kind="openai", model="m", base_url="http://a:1/v1", extra_body={"reasoning_effort": "low"})
+    )
     assert a.identity == b.identity == "openai:m"
-    assert c.identity not in (a.identity, OpenAITeacher("n", base_url="http://a:1/v1").identity)
+    assert c.identity not in (
+        a.identity,
+        OpenAITeacher(OpenAISettings(kind="openai", model="n", base_url="http://a:1/v1")).identity,
+    )
 
 
 def test_openai_itself_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(MissingKey, match=r"OPENAI_API_KEY is not set: export it .* or set teacher.base_url"):
-        OpenAITeacher("gpt-x")
+        OpenAITeacher(OpenAISettings(kind="openai", model="gpt-x"))
 
 
 async def test_the_environment_may_name_the_server(
     model_server: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", model_server.url)
-    teacher = OpenAITeacher("m")
+    teacher = OpenAITeacher(OpenAISettings(kind="openai", model="m"))
     assert (await teacher.sample(request(), Usage())).text == "4"
     await teacher.close()
 
@@ -585,7 +590,9 @@ async def test_the_environment_may_name_the_server(
 def test_what_cannot_be_a_key_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     monkeypatch.setenv("MY_KEY", key)
     with pytest.raises(MissingKey, match="MY_KEY holds characters that no key has") as caught:
-        OpenAITeacher("m", base_url="http://localhost:1/v1", api_key_env="MY_KEY")
+        OpenAITeacher(
+            OpenAISettings(kind="openai", model="m", base_url="http://localhost:1/v1", api_key_env="MY_KEY")
+        )
     assert KEY not in _everything(caught.value)
 
 
@@ -593,7 +600,7 @@ async def test_an_address_with_secrets_is_never_shown_whole(monkeypatch: pytest.
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     monkeypatch.setenv("OPENAI_BASE_URL", f"http://me:{KEY}@127.0.0.1:{port}/v1")
-    teacher = OpenAITeacher("m")
+    teacher = OpenAITeacher(OpenAISettings(kind="openai", model="m"))
     with pytest.raises(TeacherDown) as caught:
         await teacher.sample(request(), Usage())
     await teacher.close()

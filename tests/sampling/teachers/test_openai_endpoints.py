@@ -18,10 +18,10 @@ from stillroom.errors import MissingKey, RequestFailed, TeacherDown
 from stillroom.sampling.rate_limit.endpoint import REFUSALS_TO_HOLD
 from stillroom.sampling.rate_limit.limiter import RateLimits
 from stillroom.sampling.retry import RetrySettings, parse_retry_after, with_retries
+from stillroom.sampling.teachers.openai import OpenAISettings
 from stillroom.sampling.teachers.openai.errors import retry_after_s
 from stillroom.sampling.teachers.openai.http import HttpReply
 from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
-from stillroom.sampling.teachers.settings import OpenAISettings
 from tests.conftest import ModelServer, Reply, completion
 
 
@@ -47,7 +47,7 @@ def request(task: str = "t", index: int = 0) -> Request:
 
 @asynccontextmanager
 async def teacher(*urls: str, **settings: Any) -> AsyncIterator[OpenAITeacher]:
-    made = OpenAITeacher("m", base_url=urls, **settings)
+    made = OpenAITeacher(OpenAISettings(kind="openai", model="m", base_url=urls, **settings))
     try:
         yield made
     finally:
@@ -137,8 +137,10 @@ async def test_a_key_that_one_server_refuses_stops_the_run(servers: list[ModelSe
 
 
 def test_identity_does_not_depend_on_the_addresses() -> None:
-    many = OpenAITeacher("m", base_url=["http://a:1/v1", "http://b:1/v1"], stream=True)
-    assert many.identity == OpenAITeacher("m", base_url="http://c/v1").identity
+    many = OpenAITeacher(
+        OpenAISettings(kind="openai", model="m", base_url=["http://a:1/v1", "http://b:1/v1"], stream=True)
+    )
+    assert many.identity == OpenAITeacher(OpenAISettings(kind="openai", model="m", base_url="http://c/v1")).identity
 
 
 # -- proxies -----------------------------------------------------------------------------------------------------

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from stillroom.common.records import Completion, Request, SamplingParams, Usage, user
 from stillroom.errors import InputError, MissingFile, RequestFailed
 from stillroom.sampling.teachers.base import OutOfAttempts
-from stillroom.sampling.teachers.recorded import RecordedTeacher
-from stillroom.sampling.teachers.settings import RecordedSettings
+from stillroom.sampling.teachers.recorded import RecordedSettings, RecordedTeacher
 
 
 def write(folder: Path, *rows: Any) -> Path:

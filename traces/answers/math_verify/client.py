@@ -113,10 +113,9 @@ class MathVerify:
     def _ask(self, task: str, gold: str, answer: str) -> dict[str, Any]:
         """The reply, or {"error": why, "late": whether for time}."""
         asked = self._pool.ask({"task": task, "gold": gold, "answer": answer}, self._timeout_s)
-        if asked.failure is not None:
-            return {"error": asked.failure.detail, "late": asked.failure.reason == TIMEOUT}
-        reply = asked.reply or {}
-        return {**reply, "late": False} if "error" in reply else reply
+        if asked.reason:
+            return {"error": asked.detail, "late": asked.reason == TIMEOUT}
+        return {**asked.reply, "late": False} if "error" in asked.reply else asked.reply
 
     def close(self) -> None:
         """Ends the processes and waits for them. What is under way gets no verdict. Safe to call twice."""

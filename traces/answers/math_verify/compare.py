@@ -55,7 +55,6 @@ class Disagreement:
         return policies_of(self.ours)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
         read = [self.facts.gold.reading, self.facts.answer.reading] if self.facts is not None else [None, None]
         return {
             "line": self.line,

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from stillroom.common import growing
-from stillroom.common.growing import Growing, ParquetRows
+from stillroom.common import files as growing
+from stillroom.common.files import Growing, ParquetRows
 from stillroom.common.records import Attempt, State, Task, Verdict, user
 from stillroom.errors import LedgerError, RunError
 from stillroom.traces.filters import Reject, RejectFiles
