@@ -49,6 +49,8 @@ UNKNOWN, MISSING = "unknown_kind", "missing_kind"
 S = TypeVar("S")
 K = TypeVar("K")
 
+Bare = Callable[[Any], Mapping[str, Any] | None]
+
 # One lock for all registries: loading one imports modules that look something up in another.
 _lock = threading.RLock()
 
@@ -80,11 +82,20 @@ class Registry(Mapping[str, type[S]], Generic[S]):
     `what`: what one of them is called in messages. `tag`: the field that says which one is meant; its annotation in a
     kind's class, a `Literal`, is the kind's name. `where`: modules and packages (every module of which, but those
     whose name begins with an underscore) to import before the first look-up. `default`: the kind that is meant where
-    the tag is left out; None: the tag has to be there.
+    the tag is left out; None: the tag has to be there. `bare`: the settings that a value means which is no mapping,
+    such as a function; None where it means nothing.
     """
 
-    def __init__(self, what: str, *, tag: str, where: Sequence[str] = (), default: str | None = None) -> None:
-        self.what, self.tag, self.default = what, tag, default
+    def __init__(
+        self,
+        what: str,
+        *,
+        tag: str,
+        where: Sequence[str] = (),
+        default: str | None = None,
+        bare: Bare | None = None,
+    ) -> None:
+        self.what, self.tag, self.default, self.bare = what, tag, default, bare
         self._where = tuple(where)
         self._kinds: dict[str, type[S]] = {}
         self._load_shipped = _Once(self._import_shipped)
@@ -175,6 +186,8 @@ class Kinds:
         models, registry = self.models(), self.registry
         if isinstance(value, BaseModel) and isinstance(value, tuple(models.values())):
             return value
+        if not isinstance(value, Mapping) and registry.bare is not None:
+            value = registry.bare(value)
         if not isinstance(value, Mapping):
             raise PydanticKnownError("dict_type")
         name = value.get(registry.tag, registry.default)

@@ -130,6 +130,9 @@ class Evaluation(BaseModel):
     comparisons: tuple[Comparison, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"Evaluation of {', '.join(self.whos)}: {len(self.results)} results"
+
     def find(self, who: str, metric: str = ACCURACY) -> Result | None:
         """The row of one model and metric, or None if it was not measured."""
         return next((row for row in self.results if (row.who, row.metric) == (who, metric)), None)

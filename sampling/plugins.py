@@ -210,7 +210,7 @@ class Hosted:
         self.start()
         job = {"arguments": base64.b64encode(pickle.dumps(arguments)).decode()}
         asked = self._pool.ask(job, self._settings.timeout_s)
-        returned = Returned(reason=asked.reason, detail=asked.detail) if asked.reason else _read(asked.reply)
+        returned = Returned(reason=asked.reason, detail=asked.detail) if asked.reason else read_reply(asked.reply)
         return returned._replace(seconds=asked.seconds)
 
     async def acall(self, *arguments: Any) -> Returned:
@@ -233,7 +233,7 @@ class Hosted:
             return Returned(reason=TIMEOUT, detail=f"no answer within {self._settings.timeout_s:g} s")
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it is the user's code: it may raise anything
             return self._raised(error)
-        return _read(plain(value))._replace(other=value)
+        return read_reply(plain(value))._replace(other=value)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The rows of a function that gives an iterable. Raises RecipeError for what it raises."""
@@ -249,6 +249,11 @@ class Hosted:
             taken += len(rows)
             yield from rows
 
+    @property
+    def said(self) -> str:
+        """As messages call it."""
+        return self.code.said
+
     def close(self) -> None:
         """Ends its workers. Safe to call twice."""
         self._pool.close()
@@ -259,7 +264,8 @@ class Hosted:
         return Returned(reason=ERROR, detail=detail, of_a_connection=isinstance(error, OSError))
 
 
-def _read(reply: Mapping[str, Any]) -> Returned:
+def read_reply(reply: Mapping[str, Any]) -> Returned:
+    """What `functions.plain`, or a worker, says of a call."""
     if "error" in reply:
         printed = f" (it had printed: {reply['printed']})" if reply.get("printed") else ""
         reason = OVER_LIMIT if reply.get("over_limit") else ERROR

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stillroom.common.rows import HasRows
 from stillroom.common.run_async import off_the_loop
 from stillroom.errors import InputError, MissingFile, RecipeError
 from stillroom.judges.gate import GateSettings
@@ -27,16 +28,19 @@ from stillroom.preferences.audit import Audit, audit_rows
 
 
 @dataclass(frozen=True, slots=True)
-class PairsFound:
+class PairsFound(HasRows):
     """Pairs as rows with `prompt`, `chosen` and `rejected`, and their audit."""
 
     path: Path
-    rows: list[dict[str, Any]]
-    audit: Audit
+    rows: list[dict[str, Any]] = field(repr=False)
+    audit: Audit = field(repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for JSON; without the rows."""
         return {"path": str(self.path), "pairs": len(self.rows), "audit": self.audit.as_dict()}
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return self.rows
 
 
 def audit(path: str | Path) -> PairsFound:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from stillroom.common.formatting import NOTHING, interval, share
+from stillroom.common.printing import Table, Terminal, terminal, wide
 from stillroom.common.stats.intervals import Interval, wilson
 from stillroom.errors import InputError
 from stillroom.judges.calibrate import Calibration, calibrate
@@ -23,7 +25,7 @@ from stillroom.judges.recorded import RecordedPairwise, Recording, load_recordin
 from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.load import dump
 from stillroom.pipeline.config.preferences import CalibrationRecipe
-from stillroom.pipeline.run.flow import Flow, flows
+from stillroom.pipeline.run.flow import Flow, FlowResult, flows
 from stillroom.pipeline.run.folder import RunFolder, now, versions
 from stillroom.pipeline.run.progress import Display
 from stillroom.preferences.audit import audit
@@ -32,6 +34,7 @@ from stillroom.preferences.pairs import Built, build_pairs
 from stillroom.preferences.records import Candidate, Judged, Pair, Slate
 from stillroom.preferences.rows import write_dpo
 from stillroom.preferences.settings import PairSettings
+from stillroom.report.calibration import comparison_table
 
 SIDES = ("output_1", "output_2")
 """The sources of the two answers of a labelled pair, as LLMBar calls them."""
@@ -60,15 +63,28 @@ class JudgeResult(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class CalibrationResult:
+class CalibrationResult(FlowResult):
     """What a comparison of judges came to."""
 
     folder: Path
     labelled: int
-    judges: tuple[JudgeResult, ...]
+    judges: tuple[JudgeResult, ...] = field(repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         return {"folder": str(self.folder), "labelled": self.labelled, "judges": [j.as_dict() for j in self.judges]}
+
+    def show(self, console: Terminal | None = None) -> None:
+        console = wide(console or terminal())
+        console.print(comparison_table([row[:4] for row in self.judges]))
+        console.print("\npairs of the judges that passed, held against what people preferred:")
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        for name in ("judge", "method", "pairs", "agree", "95 %"):
+            table.add_column(name, justify="right" if name in ("pairs", "agree") else "left")
+        for row in (row for row in self.judges if row.gate.passed):
+            agree = (share(row.agree.value), interval(row.agree.low, row.agree.high)) if row.agree else (NOTHING, "")
+            table.add_row(row.judge, row.method, f"{row.pairs:,}", *agree)
+        console.print(table)
+        console.print(f"every figure is in {self.folder / 'calibration.json'}", soft_wrap=True)
 
 
 @flows.register(name="calibration")

@@ -10,10 +10,12 @@ change is not done again: the same command resumes, and a finished run costs not
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stillroom.common.printing import Terminal, terminal, wide
+from stillroom.common.rows import HasRows
 from stillroom.errors import GateFailed
 from stillroom.evaluation.results import Evaluation
 from stillroom.judges.calibrate import Calibration
@@ -25,7 +27,7 @@ from stillroom.pipeline.config.preferences import PreferenceRecipe
 from stillroom.pipeline.flows.preference_students import train_and_evaluate
 from stillroom.pipeline.planning.preference_plan import preference_plan
 from stillroom.pipeline.run.context import RunContext, opened
-from stillroom.pipeline.run.flow import Flow, Planned, flows
+from stillroom.pipeline.run.flow import Flow, FlowResult, Planned, flows
 from stillroom.pipeline.run.folder import RunFolder, now, versions
 from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.run.provenance import made_from
@@ -38,13 +40,14 @@ from stillroom.pipeline.stages.lint import student_to_lint
 from stillroom.pipeline.stages.pairs import make_pairs
 from stillroom.preferences.audit import Audit
 from stillroom.preferences.candidates import gather
+from stillroom.preferences.rows import FILES
 from stillroom.sampling.ledger import Ledger
 from stillroom.students.lint import LintReport
 from stillroom.traces.tasks import TaskSet, load_tasks
 
 
 @dataclass(frozen=True, slots=True)
-class PreferenceResult:
+class PreferenceResult(FlowResult, HasRows):
     """What a run came to. `calibration` and `gate`: None where the recipe has no gate; `evaluation`: None where it
     asks for none. `pairs` are for training, `test_pairs` held out."""
 
@@ -54,10 +57,10 @@ class PreferenceResult:
     judgements: dict[str, int]
     pairs: int
     test_pairs: int
-    audit: Audit
-    calibration: Calibration | None = None
-    gate: GateVerdict | None = None
-    evaluation: Evaluation | None = None
+    audit: Audit = field(repr=False)
+    calibration: Calibration | None = field(default=None, repr=False)
+    gate: GateVerdict | None = field(default=None, repr=False)
+    evaluation: Evaluation | None = field(default=None, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         evaluation = self.evaluation
@@ -73,6 +76,18 @@ class PreferenceResult:
             "gate": None if self.gate is None else self.gate._asdict(),
             "evaluation": None if evaluation is None else evaluation.model_dump(mode="json", exclude_none=True),
         }
+
+    def show(self, console: Terminal | None = None) -> None:
+        console = wide(console or terminal())
+        if self.evaluation is not None:
+            from stillroom.report.preference_table import preference_table
+
+            console.print(preference_table(self.evaluation))
+        held_out = f" and {self.test_pairs:,} held-out ones" if self.test_pairs else ""
+        console.print(f"{self.pairs:,} pairs{held_out} in {self.folder / 'dpo'}", soft_wrap=True)
+
+    def _rows(self) -> Path:
+        return self.folder / "dpo" / FILES["train"]
 
 
 @flows.register(name="preferences")

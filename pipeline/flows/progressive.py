@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from stillroom.common.printing import Table, Terminal, plain, terminal, wide
 from stillroom.errors import RecipeError
 from stillroom.evaluation.comparisons import compare_all, corrected
 from stillroom.evaluation.results import AFTER, Comparison, Evaluation, Result, write_eval
@@ -26,23 +27,24 @@ from stillroom.pipeline.config.recipe import Recipe
 from stillroom.pipeline.flows.chain import Chain
 from stillroom.pipeline.flows.loop.rounds import answers_of
 from stillroom.pipeline.flows.traces import FinishedRun, RunResult
-from stillroom.pipeline.run.flow import Flow, flows
+from stillroom.pipeline.run.flow import Flow, FlowResult, flows
 from stillroom.pipeline.run.folder import RunFolder, now, versions
 from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages import train as students_stage
+from stillroom.pipeline.stages.plots import figures_of
 from stillroom.traces.tasks import load_tasks
 
 STAGES = "stages"
 
 
 @dataclass(frozen=True, slots=True)
-class ProgressiveResult:
+class ProgressiveResult(FlowResult):
     """What a chain came to: the result of each stage, by name, and one evaluation of all; None where no stage asks
     for one."""
 
     folder: Path
     stages: dict[str, RunResult]
-    evaluation: Evaluation | None
+    evaluation: Evaluation | None = field(repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         evaluation = self.evaluation
@@ -51,6 +53,26 @@ class ProgressiveResult:
             "stages": {name: result.as_dict() for name, result in self.stages.items()},
             "evaluation": None if evaluation is None else evaluation.model_dump(mode="json", exclude_none=True),
         }
+
+    def show(self, console: Terminal | None = None) -> None:
+        console = wide(console or terminal())
+        table = Table(box=None, padding=(0, 2), pad_edge=False)
+        table.add_column("stage")
+        for column in ("tasks", "attempts", "accepted", "rows"):
+            table.add_column(column, justify="right")
+        for name, found in self.stages.items():
+            counts = (found.tasks, found.attempts, found.accepted, found.rows)
+            table.add_row(name, *(f"{n:,}" for n in counts))
+        console.print(table)
+        if self.evaluation is not None:
+            from stillroom.report.evaluation_table import eval_table
+
+            console.print()
+            console.print(eval_table(self.evaluation))
+        console.print(plain(f"students in {self.folder}/stages/*/student"), soft_wrap=True)
+
+    def figures(self) -> dict[str, Any]:
+        return figures_of(self.evaluation)
 
 
 @flows.register(name="progressive")

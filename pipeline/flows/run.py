@@ -12,7 +12,7 @@ from pathlib import Path
 
 from stillroom.common.run_async import off_the_loop
 from stillroom.pipeline.config.load import Overrides, RecipeLike, load_any
-from stillroom.pipeline.run.flow import Result, flow_of
+from stillroom.pipeline.run.flow import FlowResult, flow_of
 from stillroom.pipeline.run.folder import RunFolder, run_path
 from stillroom.pipeline.run.progress import Display
 
@@ -26,7 +26,7 @@ def run(
     pilot: int | None = None,
     trust: bool = False,
     display: Display | None = None,
-) -> Result:
+) -> FlowResult:
     """Runs a recipe, or goes on with it; what comes back depends on its kind.
 
     `recipe`: a path, or the name of a shipped recipe. `set`: overrides such as "keep.per_task=2". `out`: the run's

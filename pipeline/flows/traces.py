@@ -13,13 +13,15 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from stillroom.common.formatting import duration, money
+from stillroom.common.printing import Terminal, terminal
 from stillroom.common.records import Outcome
+from stillroom.common.rows import HasRows
 from stillroom.errors import MissingFile, NothingLeft, RunFolderError, TeacherDown
 from stillroom.evaluation.results import Evaluation
 from stillroom.pipeline.config.kinds import Loaded
@@ -28,7 +30,7 @@ from stillroom.pipeline.config.recipe import Recipe
 from stillroom.pipeline.planning.forecast import PilotResult, choose, forecast
 from stillroom.pipeline.planning.plan import plan
 from stillroom.pipeline.run.context import RunContext, opened
-from stillroom.pipeline.run.flow import Flow, Planned, flows
+from stillroom.pipeline.run.flow import Flow, FlowResult, Planned, flows
 from stillroom.pipeline.run.folder import WRITTEN, RunFolder, now, versions
 from stillroom.pipeline.run.outcomes import Asked, Outcomes
 from stillroom.pipeline.run.progress import Display, verdicts
@@ -38,6 +40,7 @@ from stillroom.pipeline.stages.evaluate import Evaluated, Evaluator
 from stillroom.pipeline.stages.filter import Distilled, distil
 from stillroom.pipeline.stages.forgetting import check_forgetting
 from stillroom.pipeline.stages.lint import lint_traces, student_to_lint
+from stillroom.pipeline.stages.plots import figures_of
 from stillroom.pipeline.stages.sample import Answers, open_sampler
 from stillroom.pipeline.stages.train import STUDENT, model_in, require, train
 from stillroom.sampling.counts import Counts
@@ -53,7 +56,7 @@ from stillroom.traces.tasks import TaskSet, load_tasks
 
 
 @dataclass(frozen=True, slots=True)
-class RunResult:
+class RunResult(FlowResult, HasRows):
     """What a run came to. `evaluation` and `agreement` are None where the recipe asks for none."""
 
     folder: Path
@@ -61,8 +64,8 @@ class RunResult:
     attempts: int
     accepted: int
     rows: int
-    evaluation: Evaluation | None = None
-    agreement: Agreement | None = None
+    evaluation: Evaluation | None = field(default=None, repr=False)
+    agreement: Agreement | None = field(default=None, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -76,6 +79,22 @@ class RunResult:
             else self.evaluation.model_dump(mode="json", exclude_none=True),
             "agreement": None if self.agreement is None else self.agreement.as_dict(),
         }
+
+    def show(self, console: Terminal | None = None) -> None:
+        from stillroom.report.evaluation_table import eval_table
+
+        console = console or terminal()
+        if self.agreement is not None:
+            self.agreement.show(console)
+        if self.evaluation is not None:
+            console.print(eval_table(self.evaluation))
+        console.print(f"{self.rows:,} rows in {self.folder / 'sft'}", soft_wrap=True)
+
+    def figures(self) -> dict[str, Any]:
+        return figures_of(self.evaluation)
+
+    def _rows(self) -> Path:
+        return self.folder / "sft" / DATA_FILE
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,19 @@
-"""Every attempt of a run as JSON Lines, which `teacher: {kind: recorded}` replays.
+"""Every attempt of a run, which `teacher: {kind: recorded}` replays from a file of JSON Lines.
 
+attempts("runs/quickstart").to_pandas()
 attempts("runs/quickstart", out="attempts.jsonl")
 """
 
 from __future__ import annotations
 
-import sys
-from contextlib import nullcontext
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from stillroom.common.files import reachable, replaced
 from stillroom.common.printing import json_text
+from stillroom.common.rows import HasRows
 from stillroom.errors import InputError
 from stillroom.judges.dialogue import JUDGE_PREFIX
 from stillroom.pipeline.config.kinds import Loaded, RecipeBase
@@ -20,13 +22,33 @@ from stillroom.pipeline.run.flow import flow_of
 from stillroom.sampling.ledger import Ledger
 
 
-def attempts(folder: str | Path, *, out: str | Path | None = None, held_out: bool = False) -> int:
-    """Writes every attempt of the run's teacher, or of all sources of candidates, with its latest verdict as JSON
-    Lines, in draw order. What a judge was asked is no attempt.
+@dataclass(frozen=True, slots=True)
+class Attempts(HasRows):
+    """Attempts in draw order, one row each."""
 
-    `out`: a file, None for standard output. `held_out`: also the answers to held-out tasks, which nothing may be
-    trained on; each line says in `split` which it is. Gives the number of lines, which are what
-    `teacher: {kind: recorded}` reads. Raises what loading the run's tasks raises.
+    rows: tuple[dict[str, Any], ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        return f"{len(self):,} attempts"
+
+    def write(self, file: IO[bytes]) -> None:
+        """As JSON Lines."""
+        for row in self.rows:
+            file.write((json_text(row) + "\n").encode())
+
+    def _rows(self) -> Sequence[dict[str, Any]]:
+        return self.rows
+
+
+def attempts(folder: str | Path, *, out: str | Path | None = None, held_out: bool = False) -> Attempts:
+    """Every attempt of the run's teacher, or of all sources of candidates, with its latest verdict. What a judge was
+    asked is no attempt.
+
+    `out`: a file to write them to as well, as JSON Lines. `held_out`: also the answers to held-out tasks, which
+    nothing may be trained on; each row says in `split` which it is. Raises what loading the run's tasks raises.
     """
     path = reachable(Path(folder), "the run's folder")
     facts = facts_in(path)
@@ -44,11 +66,11 @@ def attempts(folder: str | Path, *, out: str | Path | None = None, held_out: boo
         own = [r for r in ledger.rows() if r["teacher"] in teachers and not r["task_id"].startswith(JUDGE_PREFIX)]
     wanted = [row for row in own if held_out or asked.get(row["task_id"], _UNKNOWN).split == "train"]
     wanted.sort(key=lambda row: (row["task_id"], row["request"], row["draw"]))
-    with replaced(Path(out)) if out is not None else nullcontext(sys.stdout.buffer) as file:
-        for row in wanted:
-            line = _exported(row, asked.get(row["task_id"], _UNKNOWN))
-            file.write((json_text(line) + "\n").encode())
-    return len(wanted)
+    found = Attempts(tuple(_exported(row, asked.get(row["task_id"], _UNKNOWN)) for row in wanted))
+    if out is not None:
+        with replaced(Path(out)) as file:
+            found.write(file)
+    return found
 
 
 class _Asked(NamedTuple):

@@ -16,10 +16,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from stillroom.common.formatting import duration, money, number, share
+from stillroom.common.printing import Table, Terminal, terminal
 from stillroom.common.records import Outcome, StopReason, Task
 from stillroom.common.stats.bootstrap import bootstrap
 from stillroom.common.stats.intervals import wilson
 from stillroom.errors import InputError
+from stillroom.pipeline.run.flow import FlowResult
 from stillroom.sampling.limits import Prices
 
 
@@ -32,7 +35,7 @@ class Forecast(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class PilotResult:
+class PilotResult(FlowResult):
     """What the pilot took, and what all tasks are expected to. `usd` is None without prices. `seconds` of sampling;
     `kept`: traces that will be kept before the filters; `coverage`: share of tasks that are satisfied."""
 
@@ -50,6 +53,23 @@ class PilotResult:
         plain = asdict(self) | {"folder": str(self.folder)}
         named = {key: getattr(self, key) for key in ("attempts", "tokens", "seconds", "kept", "coverage", "usd")}
         return plain | {key: None if each is None else each._asdict() for key, each in named.items()}
+
+    def show(self, console: Terminal | None = None) -> None:
+        console = console or terminal()
+        left: dict[str, Any] = {"title_justify": "left", "box": None, "padding": (0, 2), "pad_edge": False}
+        table = Table(title=f"forecast for {self.tasks:,} tasks, from {self.pilot_tasks:,}", **left)
+        table.add_column("")
+        for column in ("expected", "95 % from", "to"):
+            table.add_column(column, justify="right")
+        table.add_row("attempts", *map(number, self.attempts))
+        table.add_row("tokens", *map(number, self.tokens))
+        if self.usd is not None:
+            table.add_row("US dollars", *(money(value) for value in self.usd))
+        table.add_row("time", *map(duration, self.seconds))
+        table.add_row("traces kept, before filters", *map(number, self.kept))
+        table.add_row("tasks satisfied", *map(share, self.coverage))
+        console.print(table)
+        console.print("the pilot's attempts are kept: the same command without --pilot goes on from them")
 
 
 def choose(tasks: Sequence[Task], count: int, seed: int) -> list[Task]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from stillroom.common.printing import Terminal
+from stillroom.common.printing import Terminal, json_text, terminal
 from stillroom.common.registry import Registry
 from stillroom.errors import InputError
 from stillroom.pipeline.config.kinds import FLOWS, Loaded, RecipeBase, kind_name
@@ -21,11 +21,23 @@ from stillroom.traces.tasks import TaskSet
 R = TypeVar("R", bound=RecipeBase)
 
 
-class Result(Protocol):
-    """What a run came to."""
+class FlowResult:
+    """Base of what runs come to."""
+
+    __slots__ = ()
+    folder: Path
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
+        raise NotImplementedError
+
+    def show(self, console: Terminal | None = None) -> None:
+        """Prints it, on standard output unless a console is given: tables, for a kind that has some."""
+        (console or terminal()).print(json_text(self.as_dict(), indent=2))
+
+    def figures(self) -> dict[str, Any]:
+        """Its plots by name, as figures of matplotlib, which a notebook shows. Raises MissingExtra without it."""
+        return {}
 
 
 class Plan(Protocol):
@@ -48,7 +60,7 @@ class Planned(NamedTuple):
 class Flow(Generic[R]):
     """How the recipes of a kind are run."""
 
-    def run(self, loaded: Loaded[R], folder: RunFolder, display: Display) -> Result:
+    def run(self, loaded: Loaded[R], folder: RunFolder, display: Display) -> FlowResult:
         """Runs it, or goes on with it. Raises InputError before anything is paid for, RunError after."""
         raise NotImplementedError
 
@@ -57,7 +69,7 @@ class Flow(Generic[R]):
         looks at those, too."""
         folder.allow_code(loaded.recipe, loaded.base, trust=trust)
 
-    def pilot(self, loaded: Loaded[R], folder: RunFolder, display: Display, count: int) -> Result:
+    def pilot(self, loaded: Loaded[R], folder: RunFolder, display: Display, count: int) -> FlowResult:
         """Samples `count` tasks, and forecasts the whole run. Raises InputError for a kind without a pilot."""
         raise InputError(f"--pilot forecasts recipes of traces; {loaded.recipe.name} is of another kind: drop it")
 

@@ -19,7 +19,7 @@ from stillroom.common.printing import Table, plain, terminal
 from stillroom.sampling.counts import Counts
 
 UNCOUNTED = (
-    "the server does not count the tokens of all its answers: they are estimated at four characters a token, and "
+    "some answers came without a count of their tokens: it is estimated at four characters a token, and "
     "limits and budgets go by the estimate"
 )
 PLAIN_EVERY_S = 15.0  # between lines where there is no terminal

@@ -11,11 +11,16 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from stillroom.common.formatting import interval, share
+from stillroom.common.printing import Table, Terminal
 from stillroom.common.prompt import Prompt
 from stillroom.common.records import Outcome, State
 from stillroom.common.stats.intervals import wilson
 from stillroom.pipeline.run.folder import RunFolder
 from stillroom.sampling.teachers.recorded import RecordedTeacher
+
+SHOWN = 20
+"""Disagreements in the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,24 @@ class Agreement:
     def as_dict(self) -> dict[str, Any]:
         return {"share": self.share, **asdict(self)}
 
+    def show(self, console: Terminal) -> None:
+        """Prints the share, and where check and grade differ."""
+        agreed = f"{share(self.share, 2)} {interval(self.low, self.high, 2)}"
+        console.print(f"agreement with the recorded grades: {agreed}, {self.agreed:,} of {self.graded:,}")
+        if not self.disagreements:
+            return
+        left: dict[str, Any] = {"title_justify": "left", "box": None, "padding": (0, 2), "pad_edge": False}
+        table = Table(title="where check and grade differ", **left)
+        for column in ("task", "draw", "grade", "our verdict", "reference", "read"):
+            table.add_column(column, overflow="fold")
+        for d in self.disagreements[:SHOWN]:
+            verdict = f"{d.verdict} ({d.reason})"
+            grade, reference = "right" if d.grade else "wrong", (d.reference or "")[-40:]
+            table.add_row(d.task_id, str(d.index), grade, verdict, reference, d.read[:60])
+        console.print(table)
+        if len(self.disagreements) > SHOWN:
+            console.print(f"and {len(self.disagreements) - SHOWN:,} more in agreement.json")
+
 
 def compare(
     outcomes: Iterable[Outcome], teacher: RecordedTeacher, prompt: Prompt, folder: RunFolder
@@ -79,7 +102,7 @@ def compare(
                 )
     if not graded:
         return None
-    interval = wilson(graded - len(found), graded)
-    agreement = Agreement(graded, graded - len(found), interval.low, interval.high, tuple(found))
+    within = wilson(graded - len(found), graded)
+    agreement = Agreement(graded, graded - len(found), within.low, within.high, tuple(found))
     folder.write("agreement.json", json.dumps(agreement.as_dict(), indent=2, ensure_ascii=False) + "\n")
     return agreement

@@ -12,16 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 from stillroom.common.records import ScoredAttempt, Task
 from stillroom.errors import MissingExtra
+from stillroom.evaluation.metrics import SHARE_IN_FORM
 from stillroom.evaluation.results import ACCURACY, AFTER, BEFORE, Evaluation
 from stillroom.pipeline.run.context import RunContext
 from stillroom.pipeline.stages.filter import Distilled
 from stillroom.traces.tasks import TaskSet
 
 FOLDER = "plots"
+DRAWN = (ACCURACY, SHARE_IN_FORM)
 MOST_LEVELS = 10
 """Values that a level of difficulty may have, at most: with more, each has too few tasks to say anything."""
 LEVELS = ("level", "difficulty")
@@ -46,11 +49,21 @@ def draw(
         context.display.note(f"no plots: {error}")
 
 
+def figures_of(evaluation: Evaluation | None) -> dict[str, Any]:
+    """Who got what, as figures of matplotlib by their names. Raises MissingExtra where it is not installed."""
+    from stillroom.report.plots.run import plot_results
+
+    if evaluation is None:
+        return {}
+    there = [metric for metric in DRAWN if any(row.metric == metric for row in evaluation.results)]
+    with TemporaryDirectory() as folder:
+        return {metric: plot_results(evaluation, Path(folder), metric=metric).figure for metric in there}
+
+
 def _of_evaluation(evaluation: Evaluation, answers: Mapping[str, Mapping[str, ScoredAttempt]], folder: Path) -> None:
-    from stillroom.evaluation.metrics import SHARE_IN_FORM
     from stillroom.report.plots.run import lengths, plot_lengths, plot_results
 
-    for metric in (ACCURACY, SHARE_IN_FORM):
+    for metric in DRAWN:
         if any(row.metric == metric for row in evaluation.results):
             plot_results(evaluation, folder, metric=metric)
     sides = {"before": BEFORE, "after": AFTER}

@@ -48,10 +48,11 @@ _STYLE = {
 
 
 class Plot(NamedTuple):
-    """The two files of a plot."""
+    """The two files of a plot, and what they were written from."""
 
     png: Path
     svg: Path
+    figure: Any
 
 
 @contextmanager
@@ -95,8 +96,8 @@ def save(fig: Any, folder: Path, name: str) -> Plot:
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a name in a script the font lacks is drawn as boxes
         fig.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
         fig.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    plot = Plot(folder / f"{name}.png", folder / f"{name}.svg")
-    for path, data in zip(plot, (png, svg), strict=True):
+    plot = Plot(folder / f"{name}.png", folder / f"{name}.svg", fig)
+    for path, data in ((plot.png, png), (plot.svg, svg)):
         with replaced(path) as file:
             file.write(data.getvalue())
     return plot

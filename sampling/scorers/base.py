@@ -27,6 +27,7 @@ from stillroom.common.settings import Settings
 from stillroom.errors import InputError
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.limits import Meter, Prices
+from stillroom.sampling.live import as_kind
 from stillroom.sampling.teachers.base import Teacher
 
 
@@ -131,6 +132,7 @@ scorers: Registry[ScorerBase] = Registry(
     "scorer",
     tag="kind",
     default="answer",
+    bare=as_kind("kind"),
     where=("stillroom.sampling.scorers", "stillroom.traces.scorers", "stillroom.judges.scorer"),
 )
 """Every kind of scorer by its name in a recipe. Packages of rooms above are named, not imported, here."""

@@ -20,6 +20,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from stillroom.common.records import Attempt, State, Task, Verdict
+from stillroom.sampling.live import Live, LiveFunction
 from stillroom.sampling.plugins import ERROR, Hosted, PythonCode, Returned
 from stillroom.sampling.scorers.base import Place, Scorer, ScorerBase, scorers
 from stillroom.sampling.scorers.none import unfinished
@@ -33,7 +34,7 @@ class PythonScorer:
 
     accidents = frozenset({TIMEOUT, OVER_LIMIT, ERROR})
 
-    def __init__(self, function: Hosted, identity: str, accept: float | None) -> None:
+    def __init__(self, function: Hosted | Live, identity: str, accept: float | None) -> None:
         self._function, self.identity, self._accept = function, identity, accept
 
     async def score(self, task: Task, attempt: Attempt) -> Verdict:
@@ -88,3 +89,18 @@ class PythonScorerSettings(ScorerBase, PythonCode):
         workers = self.workers or min(4, os.cpu_count() or 1)
         function = self.hosted(place.base, "scorer", workers=workers)
         return PythonScorer(function, self.identity(place.base), self.accept)
+
+
+@scorers.register
+class FunctionScorerSettings(ScorerBase, LiveFunction):
+    """A function of the program that makes the run, as for `python`. `accept`: the least number that is accepted, for
+    a function that returns numbers."""
+
+    kind: Literal["function"]
+    accept: float | None = None
+
+    def identity(self, base: Path) -> str:
+        return f"{self.name_and_hash}:{self.accept}"
+
+    def make(self, place: Place) -> Scorer:
+        return PythonScorer(self.live(PythonScorerSettings.given), self.identity(place.base), self.accept)

@@ -30,6 +30,7 @@ from pydantic import BaseModel, ConfigDict
 from stillroom.common.prompt import Example, Prompt
 from stillroom.common.records import Completion, Messages, Request, SamplingParams, Usage
 from stillroom.common.registry import Registry
+from stillroom.sampling.live import as_kind
 from stillroom.sampling.retry import RetrySettings
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -150,7 +151,9 @@ class TeacherBase(BaseModel):
         raise NotImplementedError
 
 
-teachers: Registry[TeacherBase] = Registry("teacher", tag="kind", where=("stillroom.sampling.teachers",))
+teachers: Registry[TeacherBase] = Registry(
+    "teacher", tag="kind", where=("stillroom.sampling.teachers",), bare=as_kind("kind")
+)
 """Every kind of teacher by its name in a recipe."""
 
 TeacherSettings = Annotated[TeacherBase, teachers.field()]

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from stillroom.common.records import Completion, Request, Usage
 from stillroom.errors import RequestFailed
+from stillroom.sampling.live import Live, LiveFunction
 from stillroom.sampling.plugins import Hosted, PythonCode
 from stillroom.sampling.teachers.base import Teacher, TeacherBase, teachers
 from stillroom.sampling.teachers.recorded import estimated_tokens
@@ -27,7 +28,7 @@ from stillroom.sampling.workers.pool import TIMEOUT
 class PythonTeacher:
     """Answers with a function."""
 
-    def __init__(self, function: Hosted, identity: str, concurrency: int) -> None:
+    def __init__(self, function: Hosted | Live, identity: str, concurrency: int) -> None:
         self._function, self.identity, self.concurrency = function, identity, concurrency
 
     async def sample(self, request: Request, usage: Usage) -> Completion:
@@ -37,10 +38,10 @@ class PythonTeacher:
             return returned.other
         if returned.failed:
             retryable = returned.reason == TIMEOUT or returned.of_a_connection
-            raise RequestFailed(f"{self._function.code.said}: {returned.detail}", retryable=retryable)
+            raise RequestFailed(f"{self._function.said}: {returned.detail}", retryable=retryable)
         if not isinstance(returned.value, str):
             raise RequestFailed(
-                f"{self._function.code.said}: it returned {returned.value!r:.100}, expected a text", retryable=False
+                f"{self._function.said}: it returned {returned.value!r:.100}, expected a text", retryable=False
             )
         usage.uncounted = True
         prompt = "".join(message["content"] for message in messages)
@@ -68,3 +69,16 @@ class PythonTeacherSettings(TeacherBase, PythonCode):
 
     def make(self, base: Path) -> Teacher:
         return PythonTeacher(self.hosted(base, "teacher"), self.identity_at(base), self.concurrency)
+
+
+@teachers.register
+class FunctionTeacherSettings(TeacherBase, LiveFunction):
+    """An async function of the program that makes the run, as for `python`. `model`: what it is called in reports."""
+
+    kind: Literal["function"]
+    model: str = Field(default="function", min_length=1)
+    concurrency: int = Field(default=8, ge=1)
+
+    def make(self, base: Path) -> Teacher:
+        function = self.live(PythonTeacherSettings.given, may_be_plain=False)
+        return PythonTeacher(function, self.name_and_hash, self.concurrency)

@@ -86,12 +86,11 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Run a recipe, or resume it: nothing that was answered before is asked again."""
-    from stillroom.cli.show import show
     from stillroom.pipeline.flows.run import run as run_recipe
     from stillroom.pipeline.run.progress import Display
 
     result = run_recipe(recipe, set=set or (), out=out, pilot=pilot, trust=trust, display=Display(quiet=quiet))
-    _print_json(result.as_dict()) if json else show(result)
+    _print_json(result.as_dict()) if json else result.show()
 
 
 @app.command()
@@ -198,9 +197,11 @@ def attempts(
     from stillroom.common.printing import terminal
     from stillroom.pipeline.planning.attempts import attempts as export_attempts
 
-    count = export_attempts(folder, out=out, held_out=held_out)
-    if out is not None:
-        terminal().print(f"{count:,} attempts written to {out}", soft_wrap=True)
+    found = export_attempts(folder, out=out, held_out=held_out)
+    if out is None:
+        found.write(sys.stdout.buffer)
+    else:
+        terminal().print(f"{len(found):,} attempts written to {out}", soft_wrap=True)
 
 
 @app.command()

@@ -5,48 +5,13 @@ Texts of a model are cut; see `report.shown`.
 
 from __future__ import annotations
 
-from stillroom.common.formatting import NOTHING, interval, share
-from stillroom.common.printing import Table, plain, shown, terminal, wide
+from stillroom.common.printing import plain, shown, terminal, wide
 from stillroom.pipeline.flows.audit import PairsFound
-from stillroom.pipeline.flows.calibration import CalibrationResult, JudgeResult
-from stillroom.pipeline.flows.preferences import PreferenceResult
 from stillroom.pipeline.stages.judge import Calibrated
-from stillroom.report.calibration import calibration_table, comparison_table
+from stillroom.report.calibration import calibration_table
 
 SHOWN_TEXT = 400
 """Characters of a text that is shown."""
-
-
-def show_preferences(result: PreferenceResult) -> None:
-    """The outcome of a run of the preference path."""
-    console = wide(terminal())
-    if result.evaluation is not None:
-        from stillroom.report.preference_table import preference_table
-
-        console.print(preference_table(result.evaluation))
-    held_out = f" and {result.test_pairs:,} held-out ones" if result.test_pairs else ""
-    console.print(
-        f"{result.pairs:,} pairs{held_out} in {result.folder / 'dpo'}; everything else beside them", soft_wrap=True
-    )
-
-
-def show_calibration(result: CalibrationResult) -> None:
-    """How recorded judges compare."""
-    console = wide(terminal())
-    console.print(comparison_table([row[:4] for row in result.judges]))
-    console.print("\npairs of the judges that passed, held against what people preferred:")
-    console.print(_pairs_table(result.judges))
-    console.print(f"every figure is in {result.folder / 'calibration.json'}", soft_wrap=True)
-
-
-def _pairs_table(judges: tuple[JudgeResult, ...]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("judge", "method", "pairs", "agree", "95 %"):
-        table.add_column(name, justify="right" if name in ("pairs", "agree") else "left")
-    for row in (row for row in judges if row.gate.passed):
-        agree = (share(row.agree.value), interval(row.agree.low, row.agree.high)) if row.agree else (NOTHING, "")
-        table.add_row(row.judge, row.method, f"{row.pairs:,}", *agree)
-    return table
 
 
 def show_calibrated(found: Calibrated) -> None:

@@ -8,34 +8,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stillroom.common.formatting import duration, interval, money, number, p_words, share
+from stillroom.common.formatting import interval, p_words, share
 from stillroom.common.printing import Table, shown, terminal, wide
 from stillroom.common.records import State
 from stillroom.common.stats.intervals import mcnemar_exact, wilson
 from stillroom.evaluation.results import Evaluation
-from stillroom.pipeline.flows.traces import RunResult
-from stillroom.pipeline.planning.forecast import PilotResult
-from stillroom.pipeline.stages.agreement import Agreement
 from stillroom.traces.answers import CheckSummary, Reason, state_of
 from stillroom.traces.answers.math_verify.compare import SENTENCES, AgainstSummary, Disagreement, Score, Theirs, Why
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-SHOWN_DISAGREEMENTS = 20
 SHOWN_DIFFERENCES = 50
 CELL = 32
 """Characters of a text in a table."""
-
-
-def show_result(result: RunResult) -> None:
-    """The outcome of a run."""
-    console = terminal()
-    if result.agreement is not None:
-        _show_agreement(console, result.agreement)
-    if result.evaluation is not None:
-        show_evaluation(result.evaluation, console)
-    console.print(f"{result.rows:,} rows in {result.folder / 'sft'}; everything else beside them", soft_wrap=True)
 
 
 def show_evaluation(evaluation: Evaluation, console: Console | None = None) -> None:
@@ -43,45 +29,6 @@ def show_evaluation(evaluation: Evaluation, console: Console | None = None) -> N
     from stillroom.report.evaluation_table import eval_table
 
     (console or terminal()).print(eval_table(evaluation))
-
-
-def show_pilot(pilot: PilotResult) -> None:
-    """What a pilot forecasts."""
-    console = terminal()
-    title = f"forecast for {pilot.tasks:,} tasks, from {pilot.pilot_tasks:,}"
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2), pad_edge=False)
-    table.add_column("")
-    for column in ("expected", "95 % from", "to"):
-        table.add_column(column, justify="right")
-    table.add_row("attempts", *map(number, pilot.attempts))
-    table.add_row("tokens", *map(number, pilot.tokens))
-    if pilot.usd is not None:
-        table.add_row("US dollars", *(money(value) for value in pilot.usd))
-    table.add_row("time", *map(duration, pilot.seconds))
-    table.add_row("traces kept, before filters", *map(number, pilot.kept))
-    table.add_row("tasks satisfied", *map(share, pilot.coverage))
-    console.print(table)
-    console.print("the pilot's attempts are kept: the same command without --pilot goes on from them", soft_wrap=True)
-
-
-def _show_agreement(console: Console, agreement: Agreement) -> None:
-    agreed = f"{share(agreement.share, 2)} {interval(agreement.low, agreement.high, 2)}"
-    console.print(f"agreement with the recorded grades: {agreed}, {agreement.agreed:,} of {agreement.graded:,}")
-    if not agreement.disagreements:
-        return
-    table = Table(
-        title="where check and grade differ", title_justify="left", box=None, padding=(0, 2), pad_edge=False
-    )
-    for column in ("task", "draw", "grade", "our verdict", "reference", "read"):
-        table.add_column(column, overflow="fold")
-    for d in agreement.disagreements[:SHOWN_DISAGREEMENTS]:
-        grade = "right" if d.grade else "wrong"
-        cells = (d.task_id, str(d.index), grade, f"{d.verdict} ({d.reason})", (d.reference or "")[-40:], d.read[:60])
-        table.add_row(*cells)
-    console.print(table)
-    hidden = len(agreement.disagreements) - SHOWN_DISAGREEMENTS
-    if hidden > 0:
-        console.print(f"and {hidden:,} more in agreement.json")
 
 
 def show_check(summary: CheckSummary, out: Path | None) -> None:

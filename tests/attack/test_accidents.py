@@ -638,7 +638,7 @@ def test_a_folder_that_cannot_be_written_is_read(model_server: ModelServer, kill
                 process.kill()
             model_server.release()
         assert (out / "ledger.sqlite-wal").exists() == killed
-        expected, count = status(out), attempts(out, out=folder / "expected.jsonl")
+        expected, count = status(out), len(attempts(out, out=folder / "expected.jsonl"))
         assert count >= 9
         (out / "ledger.sqlite-shm").unlink(missing_ok=True)  # as in a copy of the folder
         before = sorted(out.rglob("*"))
@@ -656,7 +656,7 @@ async def test_calls_work_where_an_event_loop_runs(tmp_path: Path, model_server:
     for _ in range(2):
         found = stillroom.run(recipe, out=out, display=QUIET)
         assert found.as_dict()["rows"] > 0
-        assert stillroom.status(out).totals.attempts == stillroom.attempts(out, out=tmp_path / "attempts.jsonl") > 0
+        assert stillroom.status(out).totals.attempts == len(stillroom.attempts(out)) > 0
     with pytest.raises(MissingFile):
         stillroom.run(tmp_path / "none.yaml")
 

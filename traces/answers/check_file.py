@@ -22,6 +22,7 @@ from typing import IO, Any, NamedTuple, NoReturn
 
 from stillroom.common.files import share
 from stillroom.common.records import State, Verdict
+from stillroom.common.rows import HasRows
 from stillroom.errors import InputError, MissingFile
 from stillroom.traces.answers.checker import AnswerChecker
 from stillroom.traces.answers.policies import Policies
@@ -51,14 +52,18 @@ class _Number(str):
 
 
 @dataclass(slots=True)
-class CheckSummary:
-    """What became of a file. `labelled` maps true and false, where the input expects one, to counts of states."""
+class CheckSummary(HasRows):
+    """What became of a file. `labelled` maps true and false, where the input expects one, to counts of states.
+    `out`: the file of the verdicts, which are its rows."""
 
     rows: int = 0
     states: Counter[str] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
-    labelled: dict[bool, Counter[str]] = field(default_factory=lambda: {True: Counter(), False: Counter()})
+    reasons: Counter[str] = field(default_factory=Counter, repr=False)
+    labelled: dict[bool, Counter[str]] = field(
+        default_factory=lambda: {True: Counter(), False: Counter()}, repr=False
+    )
     seconds: float = 0.0
+    out: Path | None = None
 
     def add(self, row: Row, verdict: Verdict) -> None:
         """Counts one verdict."""
@@ -90,6 +95,11 @@ class CheckSummary:
             "seconds": round(self.seconds, 3),
         }
 
+    def _rows(self) -> Path:
+        if self.out is None:
+            raise InputError("the verdicts were counted and not kept: give check a file for them, out=…")
+        return self.out
+
 
 def check_file(
     path: str | os.PathLike[str],
@@ -113,7 +123,7 @@ def check_file(
     source, start = readable(path), time.perf_counter()
     for _ in read_rows(source, gold, pred, prompt):
         pass
-    summary = CheckSummary()
+    summary = CheckSummary(out=None if out is None else Path(out))
     checker = AnswerChecker(workers, timeout_s, memory_mb, policies=policies)
     with checker, output(source, out) as sink:
         rows, pairs = (read_rows(source, gold, pred, prompt) for _ in range(2))

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from stillroom.common.records import Task
-from stillroom.sampling.plugins import ERROR, PythonCode
+from stillroom.sampling.live import Live, LiveFunction
+from stillroom.sampling.plugins import ERROR, Hosted, PythonCode
 from stillroom.traces.filters.base import Check, FilterSettings, Finding, filters
 from stillroom.traces.trace import Trace
 
@@ -37,24 +38,40 @@ class PythonFilter(FilterSettings, PythonCode):
         """What its counts and rejects are kept under: there may be several."""
         return f"python_{self.function_part}"
 
-    def start(self, test: Sequence[Task]) -> Check:
-        """As `start_in` the current folder."""
-        return self.start_in(Path(), test)
-
     def start_in(self, base: Path, test: Sequence[Task]) -> Check:
         """The check. It raises InputError for code that nobody has agreed to."""
-        function = self.hosted(base, "filters.python")
+        return _check(self.hosted(base, "filters.python"), self.function_part)
 
-        def check(trace: Trace) -> Finding | None:
-            returned = function.call(trace)
-            if returned.failed:
-                return Finding(returned.reason, returned.detail)
-            if returned.value is True:
-                return None
-            if returned.value is False:
-                return Finding(DROPPED, f"{self.function_part} returned False")
-            if isinstance(returned.value, str):
-                return Finding(" ".join(returned.value.split())[:80] or DROPPED, "")
-            return Finding(ERROR, f"it returned {returned.value!r:.100}, expected True, False or a reason")
 
-        return check
+@filters.register
+class FunctionFilter(FilterSettings, LiveFunction):
+    """A function of the program that makes the run, as for `python`."""
+
+    short: ClassVar[str | None] = "function"
+
+    name: Literal["function"] = "function"
+
+    @property
+    def label(self) -> str:
+        """What its counts and rejects are kept under."""
+        return f"python_{self.called.rpartition('.')[2]}"
+
+    def start_in(self, base: Path, test: Sequence[Task]) -> Check:
+        """The check."""
+        return _check(self.live(PythonFilter.given), self.called)
+
+
+def _check(function: Hosted | Live, name: str) -> Check:
+    def check(trace: Trace) -> Finding | None:
+        returned = function.call(trace)
+        if returned.failed:
+            return Finding(returned.reason, returned.detail)
+        if returned.value is True:
+            return None
+        if returned.value is False:
+            return Finding(DROPPED, f"{name} returned False")
+        if isinstance(returned.value, str):
+            return Finding(" ".join(returned.value.split())[:80] or DROPPED, "")
+        return Finding(ERROR, f"it returned {returned.value!r:.100}, expected True, False or a reason")
+
+    return check

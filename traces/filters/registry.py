@@ -29,6 +29,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from stillroom.common.registry import Kinds
 from stillroom.errors import RecipeError
+from stillroom.sampling.live import KIND
 from stillroom.traces.filters.base import Filter, FilterSettings, filters
 
 KNOWN: Mapping[str, type[FilterSettings]] = filters
@@ -77,6 +78,8 @@ def _named(value: Any) -> tuple[str, dict[str, Any]]:
     """The filter's name, and its settings with the name among them."""
     if isinstance(value, str):
         return _known(value), {"name": value}
+    if callable(value):
+        return KIND, {"name": KIND, "function": value}
     if not isinstance(value, dict) or len(value) != 1:
         raise ValueError(
             f"a filter is a name or one name with its settings, such as {{max_tokens: 2048}}, not {value!r}"

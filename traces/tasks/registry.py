@@ -122,7 +122,12 @@ class CommonTasks(Settings):
         """For a generated source: raises TaskError where `drawn` rows gave too few different tasks."""
 
 
-sources: Registry[CommonTasks] = Registry("task source", tag="source", where=("stillroom.traces.tasks",))
+sources: Registry[CommonTasks] = Registry(
+    "task source",
+    tag="source",
+    where=("stillroom.traces.tasks",),
+    bare=lambda value: {"source": "rows", "rows": value} if isinstance(value, list | tuple) else None,
+)
 """Every source of tasks by its name in a recipe."""
 
 TaskSettings = Annotated[CommonTasks, sources.field()]

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from stillroom.common.printing import Terminal
 from stillroom.errors import RunError, RunFolderError
 from stillroom.evaluation.results import Evaluation, write_eval
 from stillroom.pipeline.config.kinds import Loaded
@@ -28,17 +29,18 @@ from stillroom.pipeline.config.round_recipe import RoundPlan, names_teacher, rou
 from stillroom.pipeline.flows.chain import Chain
 from stillroom.pipeline.flows.loop.controls import ControlStage, LoopControls
 from stillroom.pipeline.flows.loop.evaluation import evaluate_loop
-from stillroom.pipeline.flows.loop.report import report_of, write_report
+from stillroom.pipeline.flows.loop.report import report_of, rounds_figure, write_report
 from stillroom.pipeline.flows.loop.rounds import Round, Rounds, accepted_of, accuracy_of
 from stillroom.pipeline.flows.loop.tasks import HeldOut, held_out
 from stillroom.pipeline.flows.traces import FinishedRun
-from stillroom.pipeline.run.flow import Flow, flows
+from stillroom.pipeline.run.flow import Flow, FlowResult, flows
 from stillroom.pipeline.run.folder import RunFolder, now, versions
 from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.run.provenance import made_from
 from stillroom.pipeline.stages import train as students_stage
 from stillroom.pipeline.stages.forgetting import check_forgetting
 from stillroom.report.loop import LoopReport
+from stillroom.report.loop_terminal import show_loop
 from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.limits import Meter
 from stillroom.traces.filters import Screen
@@ -46,17 +48,17 @@ from stillroom.traces.tasks import TaskSet
 
 
 @dataclass(frozen=True, slots=True)
-class LoopResult:
+class LoopResult(FlowResult):
     """What a loop came to. `rounds`: the facts of all that were run, as in `rounds.json`; `kept`: number of the last
     that was kept, whose student is `student`. `stopped`: why it ended; `report`: what is shown of it."""
 
     folder: Path
-    rounds: tuple[dict[str, Any], ...]
+    rounds: tuple[dict[str, Any], ...] = field(repr=False)
     kept: int
     student: Path | None
     stopped: str
-    evaluation: Evaluation
-    report: LoopReport
+    evaluation: Evaluation = field(repr=False)
+    report: LoopReport = field(repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -67,6 +69,12 @@ class LoopResult:
             "stopped": self.stopped,
             "evaluation": self.evaluation.model_dump(mode="json", exclude_none=True),
         }
+
+    def show(self, console: Terminal | None = None) -> None:
+        show_loop(self.report, console)
+
+    def figures(self) -> dict[str, Any]:
+        return {"rounds": rounds_figure(self.report)}
 
 
 @flows.register(name="loop")

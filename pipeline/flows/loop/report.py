@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from stillroom.errors import MissingExtra
 from stillroom.evaluation.results import AFTER, BEFORE, Evaluation
@@ -21,6 +23,7 @@ from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages.train import STUDENT
 from stillroom.report.loop import LoopReport, RoundRow
 from stillroom.report.loop_page import write_loop_report
+from stillroom.report.plots.style import Plot
 
 TRACES = 3
 """Traces of each round that the page shows."""
@@ -44,6 +47,12 @@ def write_report(
         except MissingExtra as error:
             display.note(f"no plots: {error}")
     write_loop_report(replace(report, plots=plots), folder)
+
+
+def rounds_figure(report: LoopReport) -> Any:
+    """Accuracy round by round, as a figure of matplotlib. Raises MissingExtra where it is not installed."""
+    with TemporaryDirectory() as folder:
+        return _plot_rounds(report, [row.number for row in report.rounds if row.rolled_back], Path(folder)).figure
 
 
 def row_of(each: Round) -> RoundRow:
@@ -78,16 +87,20 @@ def _round_named(model: str) -> str:
 
 
 def _plots(report: LoopReport, rounds: Sequence[Round], folder: Path) -> Iterator[Path]:
-    from stillroom.report.plots.loop import other_results, plot_rounds, round_points
     from stillroom.report.plots.run import lengths, plot_lengths
 
-    rolled_back = [each.number for each in rounds if not each.kept]
-    points = round_points(report.evaluation, rolled_back=rolled_back)
-    yield plot_rounds(points, folder, controls=other_results(report.evaluation)).svg
+    yield _plot_rounds(report, [each.number for each in rounds if not each.kept], folder).svg
     runs = {r.number: r.run for r in rounds if r.run is not None}
     shown = {"before": lengths(answers_of(runs[1], BEFORE))}
     shown |= {f"round {number}": lengths(answers_of(run, AFTER)) for number, run in runs.items()}
     yield plot_lengths({who: of for who, of in shown.items() if of.all}, folder).svg
+
+
+def _plot_rounds(report: LoopReport, rolled_back: Sequence[int], folder: Path) -> Plot:
+    from stillroom.report.plots.loop import other_results, plot_rounds, round_points
+
+    points = round_points(report.evaluation, rolled_back=rolled_back)
+    return plot_rounds(points, folder, controls=other_results(report.evaluation))
 
 
 def settings_in_words(recipe: LoopRecipe) -> Iterator[tuple[str, str]]:
