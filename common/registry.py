@@ -135,9 +135,15 @@ class Registry(Mapping[str, type[S]], Generic[S]):
 
     def unknown(self, name: object, among: Collection[str] | None = None, what: str = "") -> str:
         """The message for a name that is not there. `what`: what was to be named, where its place does not say it."""
-        known = list(self) if among is None else list(among)
+        known = self.in_yaml if among is None else [name for name in self.in_yaml if name in among]
         hint = did_you_mean(str(name), known)
         return f"there is no {what and what + ' '}{name!r}; {hint}expected one of {', '.join(known)}"
+
+    @property
+    def in_yaml(self) -> list[str]:
+        """The kinds that a file can name. Those that hold something of the program's (a function) say
+        `in_yaml: ClassVar[bool] = False`."""
+        return [name for name, kind in self.items() if getattr(kind, "in_yaml", True)]
 
     def __getitem__(self, name: str) -> type[S]:
         self._load()
@@ -180,7 +186,8 @@ class Kinds:
         return core_schema.with_info_plain_validator_function(self._validated)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"oneOf": [handler(model.__pydantic_core_schema__) for model in self.models().values()]}
+        named = [model for name, model in self.models().items() if name in self.registry.in_yaml]
+        return {"oneOf": [handler(model.__pydantic_core_schema__) for model in named]}
 
     def _validated(self, value: Any, info: ValidationInfo) -> BaseModel:
         models, registry = self.models(), self.registry
@@ -192,7 +199,8 @@ class Kinds:
             raise PydanticKnownError("dict_type")
         name = value.get(registry.tag, registry.default)
         if name is None:
-            raise self._wrong_tag(MISSING, f"this key is missing: give one of {', '.join(models)}", value)
+            among = ", ".join(name for name in registry.in_yaml if name in models)
+            raise self._wrong_tag(MISSING, f"this key is missing: give one of {among}", value)
         if not isinstance(name, str) or name not in models:
             raise self._wrong_tag(UNKNOWN, registry.unknown(name, models), value)
         return models[name].model_validate({**value, registry.tag: name}, context=info.context)

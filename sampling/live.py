@@ -16,7 +16,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Mapping
 from types import CodeType
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
@@ -39,6 +39,7 @@ class LiveFunction(BaseModel):
     its source, which are what `recipe.yaml` holds of it."""
 
     model_config = ConfigDict(frozen=True)
+    in_yaml: ClassVar[bool] = False
 
     function: SkipJsonSchema[Any] = Field(default=None, exclude=True, repr=False)
     called: str = ""

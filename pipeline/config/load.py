@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def _located(recipe: RecipeLike) -> tuple[Located, Path]:
         values = _plain(recipe)
     except RecursionError:
         raise RecipeError(f"{_GIVEN} is nested too deeply: no recipe is so deep") from None
-    return Located(_GIVEN, values, {}), Path.cwd()
+    return Located(_GIVEN, values, dict.fromkeys(_locs(values), 0)), Path.cwd()
 
 
 _GIVEN = Path("the recipe")
@@ -107,6 +107,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def _locs(value: Any, loc: Loc = ()) -> Iterator[Loc]:
+    """Where each value stands in a recipe that has no lines."""
+    yield loc
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, each in items:
+        yield from _locs(each, (*loc, key))
 
 
 def _find(recipe: str | Path) -> tuple[Path, Path]:

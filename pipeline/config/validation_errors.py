@@ -91,7 +91,7 @@ def _where(loc: Loc, located: Located) -> str:
         if tuple(map(str, loc[:length])) in located.overridden:
             return f"--set {_dotted(loc[:length])}"
     for length in range(len(loc), 0, -1):
-        if (line := located.lines.get(loc[:length])) is not None:
+        if line := located.lines.get(loc[:length]):
             return f"{located.path}, line {line}"
     return str(located.path)
 

@@ -360,7 +360,7 @@ def test_overrides_may_be_a_mapping_and_leave_the_dict_alone(tmp_path: Path) -> 
         ("keep", 3, "the recipe: keep: expected keys with values, found 3"),
         ("teacher", {"kind": "nobody"}, "there is no 'nobody'"),
         ("seed", Path, "seed"),
-        ("tasks", [], "the recipe: tasks: expected keys with values"),
+        ("tasks", [], "the recipe: tasks.rows: Tuple should have at least 1 item"),
         ("nmae", "x", "did you mean 'name'"),
     ],
 )

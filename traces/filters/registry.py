@@ -44,7 +44,7 @@ class _Listed(Kinds):
         return core_schema.with_info_plain_validator_function(self._validated, serialization=written)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        models = self.models()
+        models = {name: model for name, model in self.models().items() if name in filters.in_yaml}
         with_settings = [
             {
                 "type": "object",
