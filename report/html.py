@@ -1,6 +1,6 @@
 """Every page of ours: a jinja2 template, made safe for whatever a model wrote.
 
-    html_page(files("stillroom.students.lint").joinpath("page.html"), "Lint before training", report=report)
+    html_page(files("stillroom.report").joinpath("lint_page.html"), "Lint before training", report=report)
 
 A page is one file: no script, no font, nothing is loaded, and its own policy (`templates/page.html`, which every
 template extends) forbids what a browser could still be talked into. Every value that a template shows is escaped, and

@@ -26,5 +26,5 @@ def mask_page(report: LintReport, title: str = "Lint before training") -> str:
     skipped: dict[str, list[str]] = {}
     for name, why in report.skipped.items():
         skipped.setdefault(why, []).append(name)
-    template = files("stillroom.students.lint").joinpath("page.html")
+    template = files("stillroom.report").joinpath("lint_page.html")
     return html_page(template, title, report=report, skipped=skipped)
