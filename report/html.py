@@ -45,7 +45,7 @@ def _environment() -> Environment:
 
 
 def _template(name: str) -> str:
-    return files("stillroom.students").joinpath("templates", name).read_text(encoding="utf-8")
+    return files("stillroom.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _shown(value: Any) -> Any:

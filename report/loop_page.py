@@ -36,7 +36,7 @@ def write_loop_report(report: LoopReport, folder: Path) -> Path:
 def loop_page(report: LoopReport) -> str:
     """The page, as HTML."""
     return html_page(
-        files("stillroom.recipes").joinpath("loop.html"),
+        files("stillroom.report").joinpath("loop.html"),
         report.name,
         report=report,
         summary=summary(report),
