@@ -26,7 +26,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 GROUP_ROWS = 10_000
 """Rows of a row group."""
 GROUP_BYTES = 64 * 1024 * 1024
-"""Bytes after which a row group ends before it has so many rows: long traces must not fill the memory."""
+"""Bytes at which a row group ends before it has GROUP_ROWS rows: long traces must not fill the memory."""
 _BATCH_ROWS = 500  # rows that are held as Python objects
 
 
@@ -36,7 +36,7 @@ def reachable(path: Path, what: str) -> Path:
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        pass  # whoever looks for it says so
+        pass  # the caller reports it
     except (OSError, ValueError) as error:
         shown = str(path) if len(str(path)) <= 100 else f"{str(path)[:80]}…"
         why = getattr(error, "strerror", None) or error

@@ -1,8 +1,8 @@
 """What comes from outside, a server's JSON above all: read within bounds, whatever it holds.
 
-JSON that is nested without end, a number of a million digits, half a surrogate pair, NaN, a byte that is no UTF-8:
+JSON that is nested without end, a number of a million digits, half a surrogate pair, NaN, a byte that is not UTF-8:
 none of it may end a run, and a small fault should not cost an answer that was paid for. What cannot be read is
-NotJson, whatever the reason; text that is no Unicode becomes U+FFFD, a number that is none becomes None.
+NotJson, whatever the reason; text that is not Unicode becomes U+FFFD, and what is not a number None.
 
 >>> read_json(b'{"n": 3, "p": NaN}'), tokens_in(10**300), logprob_in(0.0)
 ({'n': 3, 'p': None}, None, 0.0)

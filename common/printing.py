@@ -59,7 +59,7 @@ class Terminal(Console):
 
 class Table(RichTable):
     """A rich table in which every string (a cell, a column's name, the title, the caption) is plain text. A cell with
-    a style of its own is a `Text`."""
+    its own style is a `Text`."""
 
     def __init__(self, *headers: str, title: str = "", caption: str = "", **options: Any) -> None:
         super().__init__(**options)
@@ -110,11 +110,11 @@ def clean_logs() -> None:
 
 C = TypeVar("C", bound=Console)
 PIPE_WIDTH = 180
-"""Columns of a table that goes to no terminal: there is no width to fit, and lines that wrap cannot be searched."""
+"""Columns of a table that does not go to a terminal: no width to fit, and lines that wrap cannot be searched."""
 
 
 def wide(console: C) -> C:
-    """The same, with `PIPE_WIDTH` columns at least where it is no terminal."""
+    """The same, with `PIPE_WIDTH` columns at least where it is not a terminal."""
     if not console.is_terminal:
         console.width = max(console.width, PIPE_WIDTH)
     return console

@@ -172,7 +172,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a scorer says of an attempt.
+    """A scorer's verdict on an attempt.
 
     `reason` is from the scorer's closed set. `score` is None where the scorer gives none. `detail` holds what a
     person wants to see (the answer that was read, say), or is empty. `seconds`: what the scoring took.

@@ -170,7 +170,7 @@ class Kinds:
     """What pydantic finds in the annotation of a field that holds one of a registry's kinds.
 
     The kind is looked up when a value is validated. Mistakes in its settings are reported where they stand
-    (`teacher.sampling.top_p`); the kind's name is no part of the location.
+    (`teacher.sampling.top_p`); the kind's name is not part of the location.
     """
 
     def __init__(self, registry: Registry[Any], without: frozenset[str] = frozenset()) -> None:

@@ -1,7 +1,7 @@
 """Runs coroutines from plain functions, also in a notebook.
 
 A notebook has a running event loop already, in which no other can run: a call that is marked `off_the_loop` is then
-made in a thread of its own, from its first line, so that a ledger is opened where it is used.
+made in a separate thread, from its first line, so that a ledger is opened where it is used.
 
     @off_the_loop
     def run(recipe: str) -> Result:

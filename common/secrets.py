@@ -111,7 +111,7 @@ StillroomError.told = named
 
 
 def _add(value: str, shown: str, words: Iterable[str], public: str = "") -> None:
-    """Keeps a value, of which `words` are credentials. `public`: a text whose pieces are no secret."""
+    """Keeps a value, of which `words` are credentials. `public`: a text whose pieces are not secret."""
     words = list(words)
     forms = {form for word in words for form in _forms(word)}
     pieces = {form[i : i + PIECE] for form in forms for i in range(len(form) - PIECE + 1)}

@@ -253,7 +253,7 @@ class Core:
         return self._ledger.cancelled_tokens()
 
     def _take_on_record(self, draws: TaskDraws) -> None:
-        """What is on record under the last limit; of what was cut off under an earlier one, how far it had come."""
+        """What is on record under the last limit; of what was cut off under earlier ones, how many it has tried."""
         *lower, last = self._drawing.limits
         for step, limit in enumerate(lower, 1):
             cut = self._ledger.find(draws.key, limit, draws.task.id, draws.scorer)

@@ -269,5 +269,5 @@ class Drawing:
             return await self._scorer.score(draws.task, attempt)
         except StillroomError:
             raise
-        except Exception as error:  # noqa: BLE001 - anything can come of hostile text; cancellation is no Exception
+        except Exception as error:  # noqa: BLE001 - anything can come of hostile text; cancellation is not an Exception
             return Verdict(State.UNSCORED, OVER_LIMIT, detail=f"the scorer raised {describe(error, SAID)}")

@@ -20,7 +20,7 @@ class Prices(Settings):
     completion: float = Field(ge=0)
 
     def of(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """US dollars for so many tokens."""
+        """US dollars for these tokens."""
         return (self.prompt * prompt_tokens + self.completion * completion_tokens) / 1e6
 
     def usd(self, counts: Counts) -> float:

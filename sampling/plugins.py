@@ -1,6 +1,6 @@
 """Code of the user's that a recipe names: `{kind: python, path: "mine.py:score", …settings}`.
 
-Before any of it runs, whoever runs the recipe has to agree to exactly these bytes:
+Before any of it runs, the user has to agree to exactly these bytes:
 
     codes = codes_in(recipe, base)                                  # which files, which functions, which hashes
     require_trust(codes, trust=False, trusted=run["trusted"])       # InputError unless all were agreed to
@@ -303,7 +303,7 @@ def require_trust(codes: Sequence[Code], *, trust: bool, trusted: Collection[str
 def check_codes(recipe: Any, base: Path) -> None:
     """Loads each function in a worker and looks at how it can be called, before anything is paid for.
 
-    Raises RecipeError that says of every one what is wrong and how to fix it.
+    Raises RecipeError, which lists what is wrong with each and how to fix it.
     """
     wrong = []
     for key, settings in _found(recipe, ()):

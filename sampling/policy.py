@@ -1,7 +1,7 @@
 """Policies: decide from a task's draws whether to draw more, why it stopped, and where the next draw is worth most.
 
-Only an accepted or a rejected attempt spends a draw. What could not be scored (cut off, unreadable) is no evidence
-about the task; it has a limit of its own, so that a task always ends.
+Only an accepted or a rejected attempt spends a draw. What could not be scored (cut off, unreadable) is not
+evidence about the task; it has a separate limit, so that a task always ends.
 
 Stopping looks at the draws in draw order, up to the first that is still open: what is kept then depends on the draws
 alone and never on which of them came back first, which would prefer short answers. `order: arrival` gives that up.
@@ -229,7 +229,7 @@ class Budget(_Policy):
 
 
 class EveryDraw(Fixed):
-    """So many draws of each task, whatever comes out of them.
+    """A fixed number of draws of each task, whatever comes out of them.
 
     For measuring: what cannot be scored is not drawn again, or the number of draws would depend on how they came out
     and every measure over them would be biased."""
@@ -269,7 +269,7 @@ def upper_bound(accepted: int, rejected: int) -> float:
 
 
 def chance_of(successes: int, draws: int, rate: float) -> float:
-    """The chance of at least so many successes in so many independent draws."""
+    """The chance of at least `successes` in `draws` independent draws that succeed at `rate`."""
     if successes <= 0:
         return 1.0
     terms = (math.comb(draws, k) * rate**k * (1 - rate) ** (draws - k) for k in range(successes, draws + 1))

@@ -89,7 +89,7 @@ class Requests:
         self._counts.failed += 1
         self._counts.last_failure = named(storable(str(error)))
         self._ledger.add_failure(key, request.index, request.task_id, self._counts.last_failure)
-        # A request that was refused for what it says is no sign that nobody is there, unless all are refused.
+        # A request that was refused for what it says does not say that nobody is there, unless all are refused.
         self._failures_in_a_row += error.retryable or not self._answered_any
 
     def check_alive(self, error: RequestFailed) -> None:
@@ -261,7 +261,7 @@ class Asker:
             if job.task.cancelled() and not (asker is not None and asker.cancelling()):
                 raise RunError(f"the asker of {self.identity!r} was closed before it had an answer") from None
             if job.waiting == 1:
-                self._forget(wanted, job)  # whoever asks from now on asks anew
+                self._forget(wanted, job)  # a later ask sends a new request
                 job.task.cancel()
                 await asyncio.gather(job.task, return_exceptions=True)
             raise

@@ -28,7 +28,7 @@ from stillroom.errors import InputError, MissingExtra, MissingFile
 CONVERSION = "bf16-1"  # changes when the conversion does, so that an old cache is not taken for a new one
 
 SIZES = "sizes.json"
-"""Of the files of a converted model, beside them."""
+"""Holds the sizes of the files of a converted model, in the same folder."""
 
 
 @dataclass(frozen=True, slots=True)

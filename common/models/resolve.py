@@ -161,7 +161,7 @@ def cpu_flags() -> frozenset[str]:
 
 @contextmanager
 def quiet_transformers() -> Iterator[Any]:
-    """The transformers module, with its warnings and progress bars off for the while.
+    """The transformers module, with its warnings and progress bars off during the block.
 
     Raises MissingExtra where it is not installed, InputError where it cannot be imported.
     """

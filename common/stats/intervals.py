@@ -71,7 +71,7 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
         raise ValueError(f"{successes} successes of n = {n}: an interval needs n >= 1 and 0 <= successes <= n")
     share = successes / n
     low, high = _wilson_limits(share, n, confidence)
-    # The limits touch 0 and 1 exactly there; rounding would put them a hair beside the estimate.
+    # The limits touch 0 and 1 exactly there; rounding would put them slightly off the estimate.
     return Interval(share, 0.0 if successes == 0 else low, 1.0 if successes == n else high, n)
 
 

@@ -42,7 +42,7 @@ AT_ONCE = 1_000  # flips: bounds the memory at AT_ONCE × differences
 
 def sign_flip(differences: Sequence[float], *, seed: int) -> float:
     """Two-sided p that differences are as likely up as down: how often their sum is as far from 0 as it is, were
-    every sign drawn anew. Exact for up to 13 differences other than 0, and then the same for every seed."""
+    every sign drawn again. Exact for up to 13 differences other than 0, and then the same for every seed."""
     import numpy as np
 
     apart = np.sort([abs(d) for d in differences if d != 0])  # sorted, so that no order matters

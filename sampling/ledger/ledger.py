@@ -3,7 +3,7 @@
 One SQLite file in WAL mode. An attempt is keyed by the hash of what decides it (messages, sampling parameters,
 seed of the run, teacher's identity), its draw index and its `max_tokens`; so changed filters, `keep`, tasks or
 scorer re-use every attempt that still applies, and only a changed request is paid for again. A verdict is keyed by
-attempt, scorer identity and reference: a corrected gold answer is scored anew.
+attempt, scorer identity and reference: a corrected gold answer is scored again.
 
 It brings a file of an older version up to date, and refuses a second process on one run, a file of a newer version,
 and a damaged file, each with a message. What can be read of a damaged file is saved by `Ledger.salvage`.
@@ -89,7 +89,7 @@ class Ledger:
     def open(cls, folder: Path) -> Ledger:
         """Opens or creates the ledger of a run and holds its lock until closed or the process ends.
 
-        One of an older version is brought up to date; what it was is kept beside it as `ledger.sqlite.v<version>`.
+        One of an older version is brought up to date; the old file is kept as `ledger.sqlite.v<version>`.
         Raises LedgerError (in use, damaged, disk full) and RunFolderError (written by a newer version).
         """
         lock = _locked(folder)
@@ -109,7 +109,7 @@ class Ledger:
 
     @classmethod
     def salvage(cls, folder: Path) -> Salvaged:
-        """Writes a new ledger with all that can be read of a damaged one, which is kept beside it.
+        """Writes a new ledger with all that can be read of a damaged one, which is kept in the same folder.
 
         Raises LedgerError (in use, disk full) and RunFolderError (there is none).
         """
@@ -286,7 +286,7 @@ class Ledger:
         return {row["draw"] for row in self._read("SELECT DISTINCT draw FROM attempts WHERE request = ?", (key,))}
 
     def last_state(self, row: int) -> State | None:
-        """What the scorer that saw an attempt last, whichever it was, said of it; None: nobody saw it."""
+        """The latest verdict on an attempt, whichever scorer gave it; None: it was not scored."""
         sql = f"SELECT state FROM verdicts WHERE attempt = ? ORDER BY {self._latest} LIMIT 1"
         found = self._read(sql, (row,))
         return State(found[0]["state"]) if found else None

@@ -1,7 +1,7 @@
 """Saves what can be read of a damaged ledger: a new ledger with every attempt and verdict that is still whole.
 
 Nothing that makes no sense is taken over: a row must have the right number of values, each of its kind, and a text
-without the zero bytes that a lost block leaves behind. What is lost is asked anew by the next run. How tasks ended
+without the zero bytes that a lost block leaves behind. What is lost is asked again by the next run. How tasks ended
 is not taken over: the next run finds it again from the attempts, at no cost. The damaged file is kept.
 
 SQLite has no checksums: bytes that changed within a text, and left it a text, are not found.
@@ -44,7 +44,7 @@ class Salvaged(NamedTuple):
 
 
 def salvage(path: Path) -> Salvaged:
-    """Puts a new ledger in the place of the damaged one at `path`; whoever calls holds the run's lock.
+    """Puts a new ledger in the place of the damaged one at `path`; the caller holds the run's lock.
 
     Killed at any moment, it can be called again. Raises LedgerError where there is no room for the copy.
     """

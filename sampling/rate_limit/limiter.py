@@ -51,7 +51,7 @@ class Timer(Protocol):
 
 
 class Clock(Protocol):
-    """The part of an event loop that pacing needs; tests bring one of their own."""
+    """The part of an event loop that pacing needs; tests bring another."""
 
     def time(self) -> float:
         """Seconds from any start; never goes back."""
@@ -157,7 +157,7 @@ class Pace:
         self._serve()
 
     def close(self) -> None:
-        """Stops the timer. Whoever still waits must be cancelled by its owner."""
+        """Stops the timer. What still waits must be cancelled by its owner."""
         self._disarm()
 
     def _serve(self) -> None:

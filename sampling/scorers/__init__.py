@@ -1,4 +1,4 @@
-"""Scorers: what looks at an attempt and says accepted, rejected or unscored. Each kind is a module of its own."""
+"""Scorers: what looks at an attempt and says accepted, rejected or unscored. Each kind is one module."""
 
 from stillroom.sampling.scorers.base import ScorerBase, ScorerSettings, scorers
 

@@ -35,7 +35,7 @@ class Scorer(Protocol):
     """Says of an attempt: accepted, rejected or unscored.
 
     `identity` names all that decides a verdict (kind, version, policy, rubric): verdicts are kept under it, so a
-    changed scorer scores anew and an unchanged one is not asked again.
+    changed scorer scores again and an unchanged one is not asked twice.
     """
 
     @property
@@ -70,7 +70,7 @@ class KnowsAccidents(Protocol):
 
 
 def worth_another_try(scorer: Scorer, verdict: Verdict, tries: int) -> bool:
-    """Whether an attempt with this verdict, after so many tries, is to be scored again by a new call of the run."""
+    """Whether an attempt with this verdict, scored `tries` times, is scored again by the next call of the run."""
     return isinstance(scorer, KnowsAccidents) and verdict.reason in scorer.accidents and tries < TRIES
 
 

@@ -69,7 +69,7 @@ class Teacher(Protocol):
 
 @runtime_checkable
 class CountsTokens(Protocol):
-    """What a teacher may offer beside: how long a prompt is, before it is sent."""
+    """What a teacher may also offer: how long a prompt is, before it is sent."""
 
     @property
     def context(self) -> int | None:
@@ -81,7 +81,7 @@ class CountsTokens(Protocol):
 
 @runtime_checkable
 class KnowsTokens(Protocol):
-    """What a teacher may offer besides: the special tokens of its tokenizer, which no text by others may hold."""
+    """What a teacher may also offer: the special tokens of its tokenizer, which no text by others may hold."""
 
     @property
     def special_tokens(self) -> frozenset[str]:

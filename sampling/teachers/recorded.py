@@ -2,7 +2,7 @@
 
 Each line is an object with one attempt, or with several in named columns. The draw index is the line's own (`index`),
 or counts the attempts of a task in the order in which they stand in the file. Its identity is the content of the file
-and how it is read, so an edited file is asked anew. Token counts that the recording does not hold are estimated at
+and how it is read, so an edited file is asked again. Token counts that the recording does not hold are estimated at
 four bytes a token.
 
 Bad lines are refused before anything is drawn, with file and line.
@@ -87,7 +87,7 @@ class _Recording(NamedTuple):
 
 
 class RecordedTeacher:
-    """Replays a recording. Raises MissingFile, or InputError for lines that are no attempts."""
+    """Replays a recording. Raises MissingFile, or InputError for lines that are not attempts."""
 
     def __init__(self, settings: RecordedSettings, *, base: Path) -> None:
         self._settings, self.concurrency = settings, settings.concurrency

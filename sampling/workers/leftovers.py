@@ -1,7 +1,7 @@
 """Kills the processes that code of the user's has started and left running.
 
-A worker leads a session of its own, so most of what it starts is in its process group and dies with that. What has
-left the group (a daemon, a child with a session of its own) is found on Linux by a mark that every process inherits
+A worker leads its own session, so most of what it starts is in its process group and dies with that. What has
+left the group (a daemon, a child with its own session) is found on Linux by a mark that every process inherits
 in its environment; elsewhere it is not found.
 """
 

@@ -172,7 +172,7 @@ def _died(death: WorkerDied) -> Asked:
 
 
 class Threads:
-    """Threads that wait for workers, made when first needed, and anew in a forked child."""
+    """Threads that wait for workers, made when first needed, and again in a forked child."""
 
     def __init__(self, count: int) -> None:
         self._count, self._owner = count, os.getpid()

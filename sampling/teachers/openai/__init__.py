@@ -23,7 +23,7 @@ def no_address(url: str) -> str:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
-    except ValueError as error:  # brackets of IPv6 that do not close, a port that is no number or above 65535
+    except ValueError as error:  # brackets of IPv6 that do not close, a port that is not a number, or above 65535
         return str(error).partition("'")[0].strip()[:60] or "its host is none"  # what is quoted may be a secret
     if not url.isprintable() or any(c.isspace() for c in url):
         return "it holds a space or a character that cannot be seen"
@@ -33,7 +33,7 @@ def no_address(url: str) -> str:
 
 
 def check_address(url: str) -> None:
-    """Raises ValueError for what is no base URL, or holds what belongs elsewhere. Never repeats the address."""
+    """Raises ValueError for what is not a base URL, or holds what belongs elsewhere. Never repeats the address."""
     why = no_address(url)
     parts = urlsplit("" if why else url)
     if not url.startswith(("http://", "https://")) or url.startswith(("http:///", "https:///")):

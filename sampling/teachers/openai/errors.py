@@ -1,6 +1,6 @@
 """What a server's refusal means: for the next request (how it ended), and for the run (which error).
 
-Told apart: what asking again can mend (429, 5xx), what it cannot (a prompt that is refused), and what makes asking
+Told apart: what asking again can fix (429, 5xx), what it cannot (a prompt that is refused), and what makes asking
 anybody pointless (a refused key, a missing model, a used-up quota). Servers quote keys: no message of ours does.
 """
 
@@ -40,7 +40,7 @@ class Key:
 
     def blot(self, text: str) -> str:
         """`text` on one line, without the key, at a length that fits a message."""
-        clean = named(storable(text[:_LOOKED_AT]))  # a header may hold bytes that are no text
+        clean = named(storable(text[:_LOOKED_AT]))  # a header may hold bytes that are not text
         if len(self.value) > 3:  # one that is too short to be looked for everywhere is looked for here
             clean = clean.replace(self.value, "***")
         return " ".join(clean.split())[:_QUOTED]
@@ -52,7 +52,7 @@ def end_of(status: int) -> End:
 
 
 def error_of(reply: HttpReply, key: Key, where: str, now: Callable[[], float] = time.time) -> Exception:
-    """The error for a reply that is no answer; 404 is the caller's, who knows what else to ask."""
+    """The error for a reply that is not an answer; 404 is the caller's, who knows what else to ask."""
     status = reply.status
     inner = _inner(reply.body)
     text = f"HTTP {status}: {key.blot(_reason(inner, status))}"

@@ -176,7 +176,7 @@ def place_of(url: str) -> str:
 
 
 def _redirect(method: str, url: str, reply: HttpReply) -> str | None:
-    """Where to ask the same again; None where the reply is no redirect, or leads to somebody else."""
+    """Where to ask the same again; None where the reply is not a redirect, or leads to another server."""
     follows = (307, 308) if method == "POST" else (301, 302, 303, 307, 308)
     if reply.status not in follows or not (location := reply.headers.get("location")):
         return None

@@ -25,7 +25,7 @@ _QUOTED, _LOOKED_AT = 120, 65_536
 
 
 class Unreadable(ValueError):
-    """The body is no chat completion. Says where it is wrong, and how it begins without a secret."""
+    """The body is not a chat completion. Says where it is wrong, and how it begins without a secret."""
 
 
 class Read(NamedTuple):

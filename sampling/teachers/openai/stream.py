@@ -2,7 +2,7 @@
 
 While it comes, `usage` counts its tokens, so that a request that is cancelled still says what it had cost: one a part
 where the server sends no count along, which is what servers send at least. A stream that stops before it says why the
-answer ended is no answer. Time and memory are in proportion to what is sent, and a line has an end.
+answer ended is not an answer. Time and memory are in proportion to what is sent, and a line has an end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LONGEST_LINE = 8 * 2**20
 
 
 class StreamedAnswer:
-    """One answer in the making. Parts in a shape of their own are passed on, for the reader of the whole to judge."""
+    """One answer in the making. Parts of an unknown shape are passed on, for the reader of the whole to judge."""
 
     def __init__(self, usage: Usage) -> None:
         self._usage = usage
@@ -49,7 +49,7 @@ class StreamedAnswer:
                     self._take(bytes(line[5:]).strip())
                 line.clear()
             line += rest
-            if self._odd is not None:  # the rest would not mend it
+            if self._odd is not None:  # the rest would not fix it
                 break
             check_length(length, LONGEST_BODY, "answer")
             check_length(len(line), LONGEST_LINE, "line of the stream")

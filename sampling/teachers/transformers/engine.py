@@ -23,7 +23,7 @@ from stillroom.sampling.teachers.transformers.sampler import Drawn, draw
 if TYPE_CHECKING:
     import torch
 
-READ_AT_ONCE = {"cpu": 256, "cuda": 2048}  # prompt tokens read in one step, beside one token per answering row
+READ_AT_ONCE = {"cpu": 256, "cuda": 2048}  # prompt tokens read in one step, besides one token per answering row
 LAYERS = {"full_attention", "sliding_attention"}
 
 

@@ -108,7 +108,7 @@ class Group:
     `rows`: their slots, (R,), or None for the first R slots, which are then read without a copy. `tokens`: (R, N)
     indexes into the step's tokens, padded with a token of the same row. `query_at`: (R, N) absolute positions.
     `key_at`: (R, P + L) absolute positions, `there`: (R, P + L) which of these the row has. `real`: the pairs of
-    (R, N) that are no padding, or None for all.
+    (R, N) that are not padding, or None for all.
     """
 
     rows: torch.Tensor | None

@@ -1,6 +1,6 @@
 """A teacher that runs a transformers model in this process, on the CPU or a GPU.
 
-Requests in flight are batched continuously by one background thread (see `_transformers_engine`); a beginning that
+Requests in flight are batched continuously by one background thread (see `engine`); a beginning that
 prompts share is computed once. The model is loaded by that thread when the first request comes.
 
 It refuses prompts longer than the model's context, tokenizers without a chat template, and code that comes with a

@@ -1,8 +1,8 @@
 """Keeps Ctrl-C away from vLLM's processes, so that the requests in flight can still be answered.
 
 A terminal sends Ctrl-C to every process of the foreground group, and vLLM's end at once. vLLM loads its "general
-plugins" (an entry point in our pyproject.toml) in each process that it starts; ours moves that process into a group
-of its own. It does nothing in an engine that Stillroom did not start, and nothing in the process that started it.
+plugins" (an entry point in our pyproject.toml) in each process that it starts; ours moves that process into its
+own group. It does nothing in an engine that Stillroom did not start, and nothing in the process that started it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ OWNER = "STILLROOM_VLLM_OWNER"
 
 
 def leave_group() -> None:
-    """Moves this process into a process group of its own, if it belongs to an engine that another process started."""
+    """Moves this process into its own process group, if it belongs to an engine that another process started."""
     owner = os.environ.get(OWNER)
     if owner is None or owner == str(os.getpid()) or not hasattr(os, "setpgid"):
         return
-    with contextlib.suppress(PermissionError):  # it leads a session already, and so has a group of its own
+    with contextlib.suppress(PermissionError):  # it leads a session already, and so has its own group
         os.setpgid(0, 0)

@@ -1,6 +1,6 @@
 """A teacher that runs vLLM in this process: continuous batching, paged attention, prefix caching; GPUs, or a CPU.
 
-vLLM's engine runs in processes of its own, which are started with the first request (half a minute and more), and
+vLLM's engine runs in separate processes, which are started with the first request (half a minute and more), and
 ended by `close()`; should this process be killed, a small guard ends them; Ctrl-C does not reach them. On a
 CPU it computes in what the machine does fast (`models.pick_dtype`), and needs settings that vLLM does not choose by
 itself; `dtype` and `engine` override them.
@@ -245,7 +245,7 @@ def quiet_vllm() -> Iterator[bool]:
 
 @contextlib.contextmanager
 def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
-    """Sets variables that are not set, for the while."""
+    """Sets variables that are not set, during the block."""
     added = [key for key in wanted if key not in os.environ]
     os.environ.update({key: wanted[key] for key in added})
     try:

@@ -106,7 +106,7 @@ class Guard:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """What the kernel says of a process, from its state on, or None if there is no such process."""
+    """The fields of a process in /proc, from its state on, or None if there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
