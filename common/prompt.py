@@ -25,12 +25,14 @@ def with_input(instruction: str, text: str) -> str:
 
 
 class Example(BaseModel):
-    """A worked example: what is asked, and the answer as the teacher should write it."""
+    """A worked example."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     prompt: str = Field(min_length=1)
+    """What is asked."""
     answer: str = Field(min_length=1)
+    """The answer as the teacher should write it."""
 
 
 class Prompt(BaseModel):

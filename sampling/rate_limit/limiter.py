@@ -32,15 +32,14 @@ __all__ = ["Clock", "End", "Pace", "RateLimits", "Timer", "Turn"]
 
 
 class RateLimits(BaseModel):
-    """What the teacher's owner allows, over all endpoints together; null: no limit.
-
-    `tokens_per_minute` counts prompts and completions. Both are spent evenly over the minute.
-    """
+    """What the teacher's owner allows, over all endpoints together. Both are spent evenly over the minute."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     requests_per_minute: float | None = Field(default=None, gt=0)
+    """Requests per minute; null: no limit."""
     tokens_per_minute: float | None = Field(default=None, gt=0)
+    """Tokens of prompts and completions per minute; null: no limit."""
 
 
 class Timer(Protocol):
