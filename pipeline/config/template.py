@@ -105,7 +105,7 @@ class _Writer:
             yield from _line(f"{off}{key}: {self._value(node, path, off or not live)}", meaning)
 
     def _value(self, node: Schema, path: str, off: object) -> str:
-        empty = {} if node.get("type") == "object" else PLACEHOLDER
+        empty = {} if self._chosen(node).get("type") == "object" else PLACEHOLDER
         value = self._given.get(path, node.get("default", empty))
         if value == PLACEHOLDER and not off:
             self.missing.append(path.partition(".")[2])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from stillroom.common.printing import terminal
 from stillroom.pipeline.config.load import Summary
@@ -13,10 +14,10 @@ from stillroom.pipeline.config.load import Summary
 def show_recipes(found: Sequence[Summary]) -> None:
     """One line for each."""
     console = terminal()
+    cut: Any = {"no_wrap": True, "overflow": "ellipsis"} if console.is_terminal else {"soft_wrap": True}
     names, kinds = (max(map(len, column)) for column in list(zip(*found, strict=True))[:2])
     for name, kind, description in found:
-        line = f"{name:<{names}}  {kind:<{kinds}}  {description}"
-        console.print(line, no_wrap=True, overflow="ellipsis", soft_wrap=not console.is_terminal)
+        console.print(f"{name:<{names}}  {kind:<{kinds}}  {description}", **cut)
 
 
 def show_new(path: Path, missing: Sequence[str]) -> None:
