@@ -109,9 +109,13 @@ def _meanings(cls: type[object]) -> dict[str, str]:
     """By field, the docstring under it; a field that is declared again without one keeps that of the base."""
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
-        if not base.__module__.startswith("stillroom.") and base is not cls:
-            continue  # object, pydantic's own
-        for field, text in pairwise(ast.walk(ast.parse(textwrap.dedent(inspect.getsource(base))))):
+        if base.__module__.startswith(("builtins", "pydantic")):
+            continue
+        try:
+            source = textwrap.dedent(inspect.getsource(base))
+        except (OSError, TypeError):  # made in an interactive session
+            continue
+        for field, text in pairwise(ast.walk(ast.parse(source))):
             match field, text:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(meaning))):
                     found[name] = " ".join(meaning.split())

@@ -6,9 +6,10 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jsonschema
+import pydantic
 import pytest
 import yaml
 
@@ -17,6 +18,8 @@ from stillroom.pipeline.config.kinds import kind_name, recipe_kinds
 from stillroom.pipeline.config.load import load_any, shipped, summaries
 from stillroom.pipeline.config.schema import SHIPPED, schema
 from stillroom.pipeline.config.template import PLACEHOLDER, template, write_template
+from stillroom.sampling.scorers.registry import ScorerBase, scorers
+from stillroom.traces.answers.policies import Policies, choices
 
 KINDS = list(recipe_kinds)
 
@@ -92,6 +95,22 @@ def test_every_key_has_a_meaning() -> None:
         if "const" not in value and not value.get("description")
     ]
     assert silent == []
+
+
+def test_the_meaning_of_a_policy_says_what_its_values_do() -> None:
+    for name, values in choices().items():
+        meaning = schema("traces")["$defs"]["Policies"]["properties"][name]["description"]
+        assert all(f"`{value}`" in meaning for value in values if value not in ("ask", getattr(Policies(), name))), (
+            name
+        )
+
+
+def test_a_kind_without_source_has_a_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that was made in an interactive session."""
+    fields: dict[str, Any] = {"kind": (Literal["mine"], ...), "limit": (int, 3)}
+    mine = pydantic.create_model("Mine", __base__=ScorerBase, __module__="session", **fields)
+    monkeypatch.setitem(scorers._kinds, "mine", mine)
+    assert schema("traces")["$defs"]["Mine"]["properties"].keys() == {"kind", "limit"}
 
 
 def test_an_unknown_kind_is_named_with_those_there_are() -> None:
