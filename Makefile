@@ -13,7 +13,7 @@ help:
 	@echo "make env           only the environment ($(VENV))"
 	@echo "make check         ruff, mypy"
 	@echo "make format        ruff format and safe fixes"
-	@echo "make docs          the help texts in docs/cli.md, from the program"
+	@echo "make docs          the pages in docs/ and the schema that come from the program"
 	@echo "make clean         removes $(VENV) and caches; never runs/"
 
 env: $(VENV)/.stillroom-base
@@ -45,6 +45,8 @@ format: env
 docs: env
 	$(BIN)/python scripts/cli_docs.py > docs/cli.md
 	$(BIN)/python scripts/lint_docs.py > docs/lint.md
+	$(BIN)/python scripts/recipe_docs.py > docs/recipe-keys.md
+	$(BIN)/stillroom schema > recipes/schema.json
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -26,10 +26,12 @@ def with_input(instruction: str, text: str) -> str:
 
 
 class Example(Settings):
-    """A worked example: what is asked, and the answer as the teacher should write it."""
+    """A worked example."""
 
     prompt: str = Field(min_length=1)
+    """What is asked."""
     answer: str = Field(min_length=1)
+    """The answer as the teacher should write it."""
 
 
 class Prompt(Settings):

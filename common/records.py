@@ -59,22 +59,26 @@ class Task:
 
 
 class SamplingParams(Settings):
-    """How a teacher samples. `temperature` 0 is greedy; None leaves a setting to the teacher's default.
-
-    `logprobs`: the log-probability of each token that was drawn. `top_logprobs`: these, and that many of the most
-    likely tokens at each place (20 at most, as servers allow). `json_schema`: the JSON text of a schema that the
-    answer has to follow.
-    """
+    """How a teacher samples. None leaves a setting to the teacher's default."""
 
     temperature: float = Field(default=1.0, ge=0, le=5)
+    """0 is greedy."""
     top_p: float = Field(default=1.0, gt=0, le=1)
+    """Sample from the most likely tokens that add up to this probability."""
     top_k: int | None = Field(default=None, ge=1)
+    """Sample from this many of the most likely tokens; null: the teacher's default."""
     min_p: float | None = Field(default=None, ge=0, le=1)
+    """Drop tokens below this share of the most likely one's probability; null: the teacher's default."""
     max_tokens: int = Field(default=1024, ge=1)
+    """Longest answer, in tokens."""
     stop: tuple[str, ...] = ()
+    """Texts at which an answer ends."""
     logprobs: bool = False
+    """Also ask for the log-probability of each token drawn."""
     top_logprobs: int = Field(default=0, ge=0, le=20)
+    """And for those of this many of the most likely tokens at each place."""
     json_schema: str | None = None
+    """JSON text of a schema that the answer must follow."""
 
     @field_validator("json_schema")
     @classmethod

@@ -54,9 +54,6 @@ OFF = "switched off"
 class GuardSettings(Settings):
     """How much worse each measure may be than before; null: not looked at.
 
-    `accuracy`, `stopped`, `repetition`, `forgetting`: as shares (0.02: 2 points); `diversity`, `perplexity`: as parts
-    of what it was before (0.5: by half).
-
     The defaults: accuracy is what the loop is for, so any fall that is shown counts. Stopping and repetition have 2
     points, for they sit at an end of their scale, where intervals are narrow and a point harms nobody. Diversity has
     30 %: a teacher that repeats one trace loses more than 90 %, a student's traces held against its teacher's were
@@ -64,11 +61,17 @@ class GuardSettings(Settings):
     """
 
     accuracy: float | None = Field(default=0.0, ge=0, lt=1)
+    """Held-out accuracy, as a share (0.02: 2 points)."""
     stopped: float | None = Field(default=0.02, ge=0, lt=1)
+    """Share of answers that stop."""
     repetition: float | None = Field(default=0.02, ge=0, lt=1)
+    """Share of answers that repeat themselves."""
     diversity: float | None = Field(default=0.3, ge=0, lt=1)
+    """Diversity of the traces, as a part of what it was (0.5: by half)."""
     forgetting: float | None = Field(default=0.05, ge=0, lt=1)
+    """Accuracy on what was not trained, as a share."""
     perplexity: float | None = Field(default=0.1, ge=0)
+    """Perplexity on held-out text, as a part of what it was."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,13 +22,18 @@ _ROUNDING = 1e-9  # 0.6 - 0.5 must not fall on the wrong side of 0.1
 
 
 class GateSettings(Settings):
-    """The limits. `min_pairs`: judged pairs below which no figure is trusted."""
+    """The limits."""
 
     min_kappa: float = Field(default=0.4, ge=-1, le=1)
+    """Least Cohen's κ between judge and people."""
     min_consistency: float = Field(default=0.8, ge=0, le=1)
+    """Least share of pairs judged the same in both orders."""
     max_first_bias: float = Field(default=0.1, ge=0, le=0.5)
+    """How far the share of wins of the first position may be from a half."""
     beat_longer: bool = True
+    """The judge must be more accurate than choosing the longer answer."""
     min_pairs: int = Field(default=30, ge=1)
+    """Judged pairs below which no figure is trusted."""
 
 
 class GateVerdict(NamedTuple):

@@ -193,11 +193,13 @@ JuryMember = Annotated[JudgeBase, judges.field(without={"jury"})]
 
 @judges.register
 class JurySettings(JudgeBase):
-    """Several judges as one. `how`: the mean of their scores, or what the majority says."""
+    """Several judges as one."""
 
     kind: Literal["jury"]
     members: Annotated[tuple[JuryMember, ...], Field(min_length=2)]
+    """The judges, two at least."""
     how: Literal["mean", "majority"] = "mean"
+    """The mean of their scores, or what the majority says."""
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -21,24 +21,25 @@ from stillroom.sampling.teachers.base import Teacher, TeacherSettings
 
 @judges.register
 class LlmJudgeSettings(JudgeBase):
-    """A model that judges by a rubric (the name of a shipped one, or a file).
-
-    `mode`: `pointwise` rates each candidate, `pairwise` compares two, `tournament` finds the best and the worst by
-    comparisons. `logprobs`: pointwise scores are expected values where the teacher gives log-probabilities.
-    `structured`: verdicts as JSON by schema where the server knows that. `reasons`: reasons before the verdict; null:
-    where no probabilities are read. `accept`: the least score that is accepted; null: every score. `both_orders`:
-    false shows each pair once, at half the cost.
-    """
+    """A model that judges by a rubric."""
 
     kind: Literal["llm"]
     teacher: TeacherSettings
+    """The model that judges."""
     rubric: Name = "helpfulness"
+    """Name of a shipped rubric, or a file."""
     mode: Literal["pointwise", "pairwise", "tournament"] = "pointwise"
+    """`pointwise` rates each candidate, `pairwise` compares two, `tournament` finds best and worst by comparisons."""
     logprobs: bool = True
+    """Pointwise scores are expected values, where the model gives log-probabilities."""
     structured: bool = False
+    """Ask for verdicts as JSON that follows a schema, where the server can."""
     reasons: bool | None = None
+    """Ask for reasons before the verdict; null: where no probabilities are read."""
     accept: float | None = None
+    """Least score that is accepted; null: every score."""
     both_orders: bool = True
+    """Compare each pair in both orders; false shows it once, at half the cost."""
 
     @model_validator(mode="after")
     def _fits(self) -> LlmJudgeSettings:

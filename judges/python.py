@@ -103,14 +103,15 @@ def _seen(task: Task, answer: Attempt) -> list[object]:
 
 @judges.register
 class PythonJudgeSettings(JudgeBase, PythonCode):
-    """A function of the user's that rates (see `PythonCode`). `scale`: its lowest and highest number. `workers`:
-    processes for a function that is not async, calls in flight for one that is."""
+    """A function of the user's that rates (see docs/plugins.md)."""
 
     given: ClassVar[tuple[str, ...]] = ("task", "attempt")
 
     kind: Literal["python"]
     scale: tuple[float, float]
+    """Lowest and highest number that the function returns."""
     workers: int = Field(default_factory=lambda: min(4, os.cpu_count() or 1), ge=1)
+    """Worker processes, or calls in flight if the function is async; by default one per core, at most four."""
 
     @field_validator("scale")
     @classmethod

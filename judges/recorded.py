@@ -205,14 +205,17 @@ def _completion(value: Any) -> Completion:
 
 @judges.register
 class RecordedJudgeSettings(JudgeBase):
-    """Replays the judgements of `judge`, asked by `method`, from the file `path`. `pairs`: the file of the labelled
-    pairs that it judged."""
+    """Replays recorded judgements."""
 
     kind: Literal["recorded"]
     path: Name
+    """File of recordings."""
     judge: Name
+    """The judge's name in the file."""
     method: Name
+    """Its prompting method."""
     pairs: Name
+    """File of the labelled pairs that it judged."""
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -109,11 +109,13 @@ class _AsksNobody:
 
 @scorers.register
 class JudgeScorerSettings(ScorerBase):
-    """A judge that rates, and the least score that is accepted, on the judge's scale."""
+    """A judge that rates, with a threshold."""
 
     kind: Literal["judge"]
     judge: JudgeSettings
+    """The judge."""
     accept: float
+    """Least score that is accepted, on the judge's scale."""
 
     @field_validator("judge")
     @classmethod

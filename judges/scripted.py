@@ -165,20 +165,28 @@ QUALITIES: dict[str, Callable[[Attempt], float]] = {
 
 @judges.register
 class ScriptedJudgeSettings(JudgeBase):
-    """A fake with known faults, for trying out everything around a judge. `quality`: what it takes for the truth:
-    `longer` or `shorter` answers, or nothing that can be seen (`random`). The widths are in points of its scale, 1 to
-    5; see `Noise` in `scripted.py`."""
+    """A fake with known faults, for trying out everything around a judge. Its scale is 1 to 5; see `Noise` in
+    `scripted.py`."""
 
     kind: Literal["scripted"]
     quality: Literal["longer", "shorter", "random"] = "random"
+    """What it takes for the truth: `longer` or `shorter` answers, or nothing visible (`random`)."""
     mode: Literal["pointwise", "pairwise", "tournament"] = "pointwise"
+    """Whether it rates each candidate, compares two, or runs a tournament."""
     seed: int = Field(default=0, ge=0, lt=2**31)
+    """Seed of its errors."""
     error: float = Field(default=0.5, ge=0)
+    """Standard deviation of its errors, in points."""
     spread: float = Field(default=0.7, ge=0)
+    """Width of the distribution of one rating, in points."""
     position_bias: float = 0.0
+    """Points that it adds to the answer shown first."""
     tie_width: float = Field(default=0.0, ge=0)
+    """Difference in points below which it calls a tie."""
     failures: float = Field(default=0.0, ge=0, le=1)
+    """Share of requests that come to no judgement."""
     expected: bool = True
+    """Rate by the mean of its distribution, not by one draw."""
 
     @property
     def compares(self) -> bool:

@@ -258,11 +258,11 @@ def _copied(found: Sequence[str], grams: set[tuple[str, ...]], n: int) -> float:
 
 @judges.register
 class StyleJudgeSettings(JudgeBase):
-    """A house style by rules, without a model. `weights`: by rule, in the place of the shipped ones; 0 turns one
-    off."""
+    """A house style by rules, without a model."""
 
     kind: Literal["style"]
     weights: dict[str, float] = Field(default_factory=dict)
+    """Weights by rule, in place of the shipped ones; 0 turns a rule off."""
 
     def make(self, place: Place) -> Made:
         return Made(StyleJudge(self.weights or None), None)

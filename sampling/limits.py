@@ -14,10 +14,12 @@ from stillroom.sampling.counts import Counts
 
 
 class Prices(Settings):
-    """US dollars for a million tokens of the teacher."""
+    """Prices of a million tokens."""
 
     prompt: float = Field(default=0.0, ge=0)
+    """US dollars for a million prompt tokens."""
     completion: float = Field(ge=0)
+    """US dollars for a million completion tokens."""
 
     def of(self, prompt_tokens: int, completion_tokens: int) -> float:
         """US dollars for these tokens."""
@@ -29,16 +31,15 @@ class Prices(Settings):
 
 
 class Limits(Settings):
-    """Totals for one call of a run; null: no limit. At a limit no more is drawn, what is in flight is answered and
-    kept, and the run ends saying so; the same command with a higher limit goes on.
-
-    `tokens`: prompt and completion tokens; of answers that a server does not count, an estimate. `usd` needs prices.
-    `minutes`: since sampling began.
-    """
+    """Totals for one call of a run. At a limit no more is drawn, what is in flight is answered and kept, and the run
+    ends saying so; the same command with a higher limit goes on."""
 
     tokens: int | None = Field(default=None, ge=1)
+    """Prompt and completion tokens, estimated where a server does not count them; null: no limit."""
     usd: float | None = Field(default=None, gt=0)
+    """US dollars; needs prices; null: no limit."""
     minutes: float | None = Field(default=None, gt=0)
+    """Minutes since sampling began; null: no limit."""
 
 
 class Meter:

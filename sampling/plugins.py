@@ -67,9 +67,7 @@ class Code(NamedTuple):
 class PythonCode(BaseModel):
     """Base of the settings of a function of the user's, for a kind `python`; give it as the last base.
 
-    `path`: the file, relative to the recipe's folder, and the function in it: `mine.py:score`. `timeout_s`: seconds
-    for one call. `memory_mb`: address space of a worker, where the platform can limit it. Every other key is handed
-    to the function as a keyword argument.
+    Every other key is handed to the function as a keyword argument.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -79,8 +77,11 @@ class PythonCode(BaseModel):
     """Whether the function may be a plain one, an async one, or either."""
 
     path: str
+    """The file, relative to the recipe's folder, and the function in it: `mine.py:score`."""
     timeout_s: float = Field(default=5.0, gt=0)
+    """Time limit of one call, in seconds."""
     memory_mb: int = Field(default=2048, ge=512)
+    """Address space of a worker in MB, where the platform can limit it."""
 
     @field_validator("path")
     @classmethod

@@ -50,18 +50,16 @@ class Tally(NamedTuple):
 
 
 class _Policy(Settings):
-    """What the policies share.
-
-    A policy keeps the first `per_task` accepted attempts of a task; None: all. `order`: which these are, in draw
-    order, or in order of `arrival`, which is a little sooner and prefers short answers. `max_unscored`: attempts
-    without a verdict that a task may have; null: as many as draws. `escalate`: limits of tokens that an attempt is
-    drawn under one after the other while it is cut off, in the place of the teacher's `max_tokens`; empty: what is
-    cut off is dropped.
-    """
+    """What the policies share."""
 
     order: Literal["draw", "arrival"] = "draw"
+    """Which accepted attempts are kept: the first in draw order, or by `arrival`, a little sooner but biased to short
+    answers."""
     max_unscored: int | None = Field(default=None, ge=1)
+    """Attempts without a verdict that a task may have; null: as many as draws."""
     escalate: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Token limits under which an attempt is drawn again while it is cut off, in place of the teacher's
+    `max_tokens`; empty: what is cut off is dropped."""
 
     @model_validator(mode="after")
     def _rising(self) -> _Policy:
@@ -97,18 +95,18 @@ policies: Registry[_Policy] = Registry("policy", tag="policy", default="until")
 
 @policies.register
 class Until(_Policy):
-    """Draw until `per_task` are accepted, at most `max_attempts` times.
-
-    `give_up_after`: stop early when that many draws brought none accepted; null never does. `give_up_below`: stop
-    when the chance that the task is still satisfied falls below this, were its pass rate at the upper 95 % bound;
-    null never does.
-    """
+    """Draw until enough are accepted."""
 
     policy: Literal["until"] = "until"
     per_task: int = Field(default=1, ge=1)
+    """Accepted attempts to keep of a task."""
     max_attempts: int = Field(default=8, ge=1)
+    """Draws of a task at most."""
     give_up_after: int | None = Field(default=None, ge=1)
+    """Stop a task early if this many draws brought none accepted; null: never."""
     give_up_below: float | None = Field(default=None, gt=0, lt=1)
+    """Stop a task when its chance to be satisfied falls below this, were its pass rate at the upper 95 % bound;
+    null: never."""
 
     @model_validator(mode="after")
     def _possible(self) -> Until:
@@ -155,11 +153,13 @@ class Until(_Policy):
 
 @policies.register
 class Fixed(_Policy):
-    """Draw `attempts` for every task, whatever comes back. `per_task`: accepted ones that are kept; null: all."""
+    """Draw the same number for every task, whatever comes back."""
 
     policy: Literal["fixed"]
     attempts: int = Field(ge=1)
+    """Draws of each task."""
     per_task: int | None = Field(default=None, ge=1)
+    """Accepted attempts to keep of a task; null: all."""
 
     @property
     def draws(self) -> int:
@@ -177,20 +177,22 @@ class Fixed(_Policy):
 
 @policies.register
 class Budget(_Policy):
-    """Spend a total of completion `tokens` or `usd` over all tasks, each at most `max_attempts` times, for at most
-    `per_task` accepted. What their draws on record have cost counts, whichever call paid for them.
-
-    `spend`: `cheapest` draws next where an accepted trace is expected to cost least (mean tokens of the task's draws
-    over the posterior mean of its pass rate); `difficulty` gives each task a share in proportion to how often it
-    fails (after "Prop2Diff" of DART-Math, arXiv:2407.13690), at least one. All tasks are held open, and so in memory.
-    """
+    """Spend a total over all tasks. What their draws on record have cost counts, whichever call paid for them. All
+    tasks are held open, and so in memory."""
 
     policy: Literal["budget"]
     tokens: int | None = Field(default=None, ge=1)
+    """Completion tokens to spend in all; this or `usd`."""
     usd: float | None = Field(default=None, gt=0)
+    """US dollars to spend in all; needs `prices`."""
     per_task: int = Field(default=4, ge=1)
+    """Accepted attempts to keep of a task."""
     max_attempts: int = Field(default=16, ge=1)
+    """Draws of a task at most."""
     spend: Literal["cheapest", "difficulty"] = "cheapest"
+    """`cheapest` draws next where an accepted trace is expected to cost least (mean tokens of the task's draws over
+    the posterior mean of its pass rate). `difficulty` gives each task a share in proportion to how often it fails
+    (after "Prop2Diff" of DART-Math, arXiv:2407.13690), at least one draw."""
 
     @model_validator(mode="after")
     def _has_a_total(self) -> Budget:

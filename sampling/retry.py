@@ -26,11 +26,14 @@ MAX_RETRY_AFTER_S = 300.0
 
 
 class RetrySettings(Settings):
-    """`attempts`: how often a request is asked in all. Waits are random in [0, min(cap_s, base_s · 2^i)]."""
+    """How failed requests are repeated. Waits are random in [0, min(cap_s, base_s · 2^i)]."""
 
     attempts: int = Field(default=6, ge=1)
+    """How often a request is sent in all."""
     base_s: float = Field(default=0.5, ge=0)
+    """Longest first wait, in seconds; it doubles each time."""
     cap_s: float = Field(default=30.0, ge=0)
+    """Longest wait, in seconds."""
 
 
 async def with_retries(

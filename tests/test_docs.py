@@ -24,6 +24,18 @@ def test_the_page_of_the_lint_is_what_the_lint_says() -> None:
     assert (ROOT / "docs" / "lint.md").read_text(encoding="utf-8") == made, "run `make docs`"
 
 
+def test_the_page_of_the_keys_is_what_the_schema_says() -> None:
+    made = runpy.run_path(str(ROOT / "scripts" / "recipe_docs.py"))["text"]()
+    assert (ROOT / "docs" / "recipe-keys.md").read_text(encoding="utf-8") == made, "run `make docs`"
+
+
+def test_the_links_within_the_page_of_the_keys_lead_somewhere() -> None:
+    page = (ROOT / "docs" / "recipe-keys.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
+    there = {heading.lower().replace(":", "").replace(" ", "-") for heading in headings}
+    assert set(re.findall(r"\]\(#([^)]*)\)", page)) <= there
+
+
 @pytest.mark.parametrize("page", ["self_distillation.md"])
 def test_the_loop_and_the_chain_that_a_page_shows_are_valid(page: str, tmp_path: Path) -> None:
     found = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.DOTALL)

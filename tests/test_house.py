@@ -416,7 +416,7 @@ def test_a_wheel_holds_every_module_recipe_and_text(wheel: list[str]) -> None:
             for path in (ROOT / room).rglob(f"*.{ending}")
         ]
         expected |= {f"stillroom/{path.relative_to(ROOT)}" for path in files if "__pycache__" not in path.parts}
-    expected.add("stillroom/py.typed")
+    expected |= {"stillroom/py.typed", "stillroom/recipes/schema.json"}
     assert expected - set(wheel) == set()
     assert any(name.startswith("stillroom/recipes/") and name.endswith("/recipe.yaml") for name in wheel)
 

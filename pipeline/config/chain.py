@@ -23,22 +23,26 @@ STAGE_PREFIX = "stage:"
 
 
 class StageSettings(Settings):
-    """One stage. `recipe`: a path, relative to this recipe's folder, or the name of a shipped one. `set`: changes to
-    it, as after `--set`."""
+    """One stage."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
+    """Name of the stage; `stage:NAME` in a later one is its student."""
     recipe: str = Field(min_length=1)
+    """Name of a shipped recipe, or a path relative to this recipe's folder."""
     set: tuple[str, ...] = ()
+    """Changes to it, as after `--set`."""
 
 
 @recipe_kinds.register(name="progressive")
 class ProgressiveRecipe(RecipeBase):
-    """A chain of stages, run in order. `seed`: of every stage; null for each its own."""
+    """A chain of stages, run in order."""
 
     marks: ClassVar[frozenset[str]] = frozenset({"stages"})
 
     seed: int | None = Field(default=None, ge=0, lt=2**31)
+    """Seed of every stage; null: each its own."""
     stages: Annotated[tuple[StageSettings, ...], Field(min_length=1)]
+    """The stages, in order."""
 
     @model_validator(mode="after")
     def _each_name_once(self) -> ProgressiveRecipe:

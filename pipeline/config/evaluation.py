@@ -36,26 +36,27 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
 
 class TextSettings(Settings):
-    """Held-out text for perplexity: a JSON Lines file, relative to the recipe's folder. `field`: where its text
-    stands; `limit`: that many texts from the start, null for all."""
+    """Held-out text for perplexity."""
 
     path: str = Field(min_length=1)
+    """JSON Lines file, relative to the recipe's folder."""
     field: str = Field(default="text", min_length=1)
+    """Field that holds the text."""
     limit: int | None = Field(default=None, ge=1)
+    """Texts to take from the start; null: all."""
 
 
 class Forgetting(Settings):
-    """What was not trained, measured before and after: what was forgotten.
-
-    `tasks`: held-out tasks of other kinds, each with a name; their `test` tasks are answered greedily, in
-    `max_tokens` at most. `texts`: held-out text for perplexity; `everyday` is what comes with Stillroom.
-    """
+    """What was not trained, measured before and after: what was forgotten."""
 
     tasks: dict[Name, TaskSettings] = Field(default_factory=dict)
+    """Held-out tasks of other kinds, each under a name; their `test` tasks are answered greedily."""
     texts: Literal["everyday"] | TextSettings | None = None
+    """Held-out text for perplexity; `everyday` comes with Stillroom."""
     max_tokens: int = Field(default=64, ge=1)
+    """Longest answer to these tasks, in tokens."""
 
-    @field_validator("tasks", mode="before")
+    @field_validator("tasks", mode="before", json_schema_input_type=dict[Name, TaskSettings] | TaskSettings)
     @classmethod
     def _one_kind(cls, value: Any) -> Any:
         """`tasks: {source: …}` reads as well as a mapping of names."""
@@ -80,13 +81,16 @@ class Forgetting(Settings):
 
 
 class SampleSettings(Settings):
-    """Several answers to each held-out task, for pass@k and majority@k. `draws`: of each task; `ks`: each at most
-    `draws`."""
+    """Several answers to each held-out task, for pass@k and majority@k."""
 
     draws: int = Field(default=8, ge=2)
+    """Answers to each task."""
     temperature: float = Field(default=0.8, gt=0)
+    """Temperature of these answers."""
     top_p: float = Field(default=1.0, gt=0, le=1)
+    """Sample from the most likely tokens that add up to this probability."""
     ks: tuple[Annotated[int, Field(ge=1)], ...] = (1, 4, 8)
+    """Each k to report, at most `draws`."""
 
     @model_validator(mode="after")
     def _enough_draws(self) -> SampleSettings:
@@ -105,26 +109,28 @@ class SampleSettings(Settings):
 
 
 class EvaluateSettings(Settings):
-    """Who is compared with the trained student on the held-out tasks, each answering once, greedily.
-
-    Controls are further students with the same settings and number of rows: `control_unfiltered` on traces that
-    nobody checked, `control_answers` on the answers without their reasoning, `control_gold` on the gold solutions
-    that the tasks carry (`gold` names their field), `control_wrong_answers` on wrong answers in the right form.
-    `max_tokens`, `stop` null: the teacher's. `concurrency`: answers in flight, for local models the batch. `samples`:
-    also draws several answers, of the student before and after and the teacher. `seeds`: so many trainings of the
-    student, each from another seed; the first is the one that is kept. `retention`: what was not trained, before and
-    after. `plots`: also draws PNG and SVG into `plots/`, where matplotlib is installed.
-    """
+    """Who is compared with the trained student on the held-out tasks, each answering once, greedily."""
 
     baselines: tuple[Baseline, ...] = ("student_before", "teacher", "control_unfiltered")
+    """What the student is compared with. Controls are further students with the same settings and number of rows:
+    `control_unfiltered` on traces that nobody checked, `control_answers` on answers without their reasoning,
+    `control_gold` on gold solutions of the tasks, `control_wrong_answers` on wrong answers in the right form."""
     max_tokens: int | None = Field(default=None, ge=1)
+    """Longest answer, in tokens; null: the teacher's."""
     stop: tuple[Annotated[str, Field(min_length=1)], ...] | None = None
+    """Texts at which an answer ends; null: the teacher's."""
     concurrency: int = Field(default=64, ge=1)
+    """Answers in flight, for local models the batch."""
     samples: SampleSettings | None = None
+    """Also draw several answers, of the student before and after and of the teacher."""
     seeds: int = Field(default=1, ge=1, le=20)
+    """Trainings of the student, each from another seed; the first is kept."""
     gold: str | None = None
+    """Field of the tasks that holds gold solutions, for `control_gold`."""
     retention: Forgetting | None = None
+    """What the student could do before and was not trained on, measured before and after."""
     plots: bool = True
+    """Also draw PNG and SVG into `plots/`, if matplotlib is installed."""
 
     @model_validator(mode="after")
     def _gold_is_named(self) -> EvaluateSettings:

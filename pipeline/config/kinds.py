@@ -35,6 +35,7 @@ class RecipeBase(Settings):
     """Keys that only recipes of this kind have."""
 
     name: RecipeName
+    """Name of the run, and of its folder under `runs/`."""
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -30,7 +30,7 @@ from stillroom.common.secret_names import is_key, names_a_secret
 from stillroom.common.secrets import keep_value, named_in
 from stillroom.common.text import did_you_mean
 from stillroom.errors import MissingFile, RecipeError
-from stillroom.pipeline.config.kinds import Loaded, RecipeBase, kind_name, kind_of
+from stillroom.pipeline.config.kinds import Loaded, RecipeBase, kind_name, kind_of, recipe_kinds
 from stillroom.pipeline.config.recipe import Recipe
 from stillroom.pipeline.config.server_names import told_apart
 from stillroom.pipeline.config.validation_errors import explain, place
@@ -43,6 +43,26 @@ def shipped() -> dict[str, Path]:
     """The recipes that come with Stillroom, by name."""
     room = Path(str(files("stillroom.recipes")))
     return {path.parent.name: path for path in sorted(room.glob("*/recipe.yaml"))}
+
+
+class Summary(NamedTuple):
+    """A shipped recipe in one line."""
+
+    name: str
+    kind: str
+    description: str
+
+
+def summaries() -> list[Summary]:
+    """The shipped recipes, each with the first clause of the comment at its head."""
+    found = []
+    for name, path in shipped().items():
+        head = re.match(r"(?:#.*\n)*", path.read_text(encoding="utf-8"))
+        words = " ".join(line.strip("# ") for line in head[0].splitlines()) if head else ""
+        model = kind_of(read_yaml(path).values)
+        kind = next(kind for kind, each in recipe_kinds.items() if each is model)
+        found.append(Summary(name, kind, re.split(r"[.:](?:\s|$)", words, maxsplit=1)[0]))
+    return found
 
 
 RecipeLike = str | Path | Mapping[str, Any]

@@ -45,44 +45,42 @@ _BLOCKS = ("teacher", "student", "evaluate", "keep")
 
 
 class RoundOverrides(Settings):
-    """Settings that differ between rounds: parts of a recipe, which are laid over it.
-
-    `from_round_2`: for round 2 and all after it; `teacher` in it says how the student is asked that samples. `round`:
-    for one round, by its number; `teacher` in it, with a `kind`, `model`, `path` or `base_url`, says who samples in
-    the student's place.
-    """
+    """Settings that differ between rounds: parts of a recipe, which are laid over it."""
 
     from_round_2: dict[str, Any] = Field(default_factory=dict)
+    """For round 2 and all after it; `teacher` in it says how the sampling student is asked."""
     round: dict[RoundNumber, dict[str, Any]] = Field(default_factory=dict)
+    """For one round, by its number; `teacher` in it, with a `kind`, `model`, `path` or `base_url`, samples in the
+    student's place."""
 
 
 class LoopSettings(Settings):
-    """How a model distils itself, round after round.
-
-    `teacher`: who samples from round 2 on, the `last` student or the `best` so far, by held-out accuracy. `prompt`:
-    it is asked as the student is trained (`student`), or with the first teacher's system prompt and examples
-    (`teacher`). `start`: every student starts from `student.model` (`from_base`, Furlanello et al. 2018,
-    arXiv:1805.04770, and as in STaR, Zelikman et al. 2022, arXiv:2203.14465), or goes on from the student before
-    (`continue`). `traces`: it learns from those of all rounds so far (`accumulate`) or of this one (`replace`).
-    `tasks`: each round takes the next `tasks.limit` (`fresh`) or all take the `same`.
-
-    `levels`: changes to `tasks`, from easy to hard; a round takes the next one when the round before got
-    `advance_at` of its tasks right at the first attempt. The held-out tasks are those of `tasks` itself, always.
-    `overrides`: other settings for some rounds. `control_one_round`: also trains a control in one round on as many
-    tasks as all rounds had. `guard`: what may not get worse; null for no guard.
-    """
+    """How a model distils itself, round after round."""
 
     rounds: int = Field(default=3, ge=1, le=100)
+    """Rounds at most."""
     teacher: Literal["last", "best"] = "last"
+    """Who samples from round 2 on: the `last` student, or the `best` so far by held-out accuracy."""
     prompt: Literal["student", "teacher"] = "student"
+    """How that student is asked: as it is trained (`student`), or with the first teacher's system prompt and examples
+    (`teacher`)."""
     start: Literal["from_base", "continue"] = "from_base"
+    """Every student starts from `student.model` (`from_base`, Furlanello et al. 2018, arXiv:1805.04770, and as in
+    STaR, Zelikman et al. 2022, arXiv:2203.14465), or goes on from the student before (`continue`)."""
     traces: Literal["accumulate", "replace"] = "accumulate"
+    """Train on the traces of all rounds so far (`accumulate`) or of this one (`replace`)."""
     tasks: Literal["fresh", "same"] = "fresh"
+    """Each round takes the next `tasks.limit` (`fresh`), or all take the `same`."""
     levels: tuple[dict[str, Any], ...] = ()
+    """Changes to `tasks`, from easy to hard. The held-out tasks are those of `tasks` itself, always."""
     advance_at: float = Field(default=0.8, gt=0, le=1)
+    """Share of a round's tasks right at the first attempt, from which the next round takes the next level."""
     overrides: RoundOverrides = RoundOverrides()
+    """Other settings for some rounds."""
     control_one_round: bool = True
+    """Also train a control in one round, on as many tasks as all rounds had."""
     guard: GuardSettings | None = GuardSettings()
+    """What may not get worse; null: no guard."""
 
     @model_validator(mode="after")
     def _rounds_are_there(self) -> LoopSettings:
@@ -149,8 +147,11 @@ class LoopRecipe(Recipe):
     marks: ClassVar[frozenset[str]] = frozenset({"loop"})
 
     student: Student
+    """The model to train in every round."""
     evaluate: EvaluateSettings
+    """How every round is measured on the held-out tasks."""
     loop: LoopSettings
+    """How a round follows on the one before."""
 
     @model_validator(mode="before")
     @classmethod

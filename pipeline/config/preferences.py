@@ -31,13 +31,16 @@ from stillroom.traces.tasks import TaskSettings
 
 
 class CandidateSource(Settings):
-    """Who writes candidates. `name`: kept on each of them. `draws`: answers for each task. `on_policy`: it is the
-    student that will be trained (true is assumed where both name the same model)."""
+    """Who writes candidates."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,59}$")]
+    """Name of the source, kept on each candidate."""
     teacher: TeacherSettings
+    """The model that writes."""
     draws: int = Field(default=1, ge=1)
+    """Answers to each task."""
     on_policy: bool = False
+    """It is the student that will be trained; assumed where both name the same model."""
 
     def wrote_as(self, student: StudentSettings | None) -> bool:
         """Whether the student that will be trained wrote it: the recipe says so, or both are of one model."""
@@ -45,29 +48,33 @@ class CandidateSource(Settings):
 
 
 class RecipeGate(GateSettings):
-    """The calibration gate of a recipe. `labelled`: pairs with human labels that the judge is measured on first, in
-    LLMBar's or our own format. `required`: a judge that fails builds no pairs; otherwise it is said and recorded."""
+    """The calibration gate of a recipe."""
 
     labelled: str
+    """File of pairs with human labels, in LLMBar's format or Stillroom's."""
     required: bool = True
+    """A judge that fails builds no pairs; false only reports and records it."""
 
 
 class PreferenceEvaluation(Settings):
-    """How the trained student is measured on the held-out prompts, against itself before.
-
-    `judge`: compares what both write; must not be the judge that built the pairs. `also`: further ones. `draws`:
-    answers per prompt, at `temperature`. `max_tokens`: of an answer. `length_ratio`: texts count as of matched length
-    within this.
-    """
+    """How the trained student is measured on the held-out prompts, against itself before."""
 
     judge: JudgeSettings
+    """Compares what both write; must not be the judge that built the pairs."""
     also: tuple[JudgeSettings, ...] = ()
+    """Further judges."""
     draws: int = Field(default=1, ge=1, le=16)
+    """Answers per prompt."""
     temperature: float = Field(default=0.0, ge=0, le=5)
+    """Temperature of these answers."""
     max_tokens: int = Field(default=256, ge=1)
+    """Longest answer, in tokens."""
     concurrency: int = Field(default=64, ge=1)
+    """Answers in flight, for local models the batch."""
     length_ratio: float = Field(default=1.25, gt=1)
+    """Ratio of lengths within which two texts count as matched."""
     retention: Forgetting | None = None
+    """What the student could do before and was not trained on, measured before and after."""
 
     @model_validator(mode="after")
     def _draws_differ(self) -> PreferenceEvaluation:
@@ -78,24 +85,36 @@ class PreferenceEvaluation(Settings):
 
 @recipe_kinds.register(name="preferences")
 class PreferenceRecipe(RecipeBase):
-    """A whole run of the preference path. Without `student` it ends with the pairs. `prices` are of the sources'
-    tokens, `judge_prices` of the judge's; `limits` hold for both. `licence`: of the pairs, for their card."""
+    """A whole run of the preference path: candidates, a judge, pairs, a student."""
 
     marks: ClassVar[frozenset[str]] = frozenset({"candidates", "pairs"})
 
     seed: int = Field(default=0, ge=0, lt=2**31)
+    """Seed of everything drawn at random."""
     tasks: TaskSettings
+    """Where the prompts come from."""
     candidates: Annotated[tuple[CandidateSource, ...], Field(min_length=1)]
+    """Who writes candidates."""
     judge: JudgeSettings
+    """What scores or compares the candidates."""
     gate: RecipeGate | None = None
+    """Measure the judge on labelled pairs first; null: do not."""
     pairs: PairSettings = PairSettings()
+    """How candidates become pairs."""
     audit: AuditSettings = AuditSettings()
+    """Limits of the warnings about the pairs."""
     licence: str | None = None
+    """Licence of the pairs, for the data set card."""
     prices: Prices | None = None
+    """Prices of the candidates' tokens, to turn them into money."""
     judge_prices: Prices | None = None
+    """Prices of the judge's tokens."""
     limits: Limits = Limits()
+    """Totals at which a run stops cleanly, candidates and judge together."""
     student: Student | None = None
+    """The model to train; null ends the run with the pairs."""
     evaluate: PreferenceEvaluation | None = None
+    """How the student is measured on held-out prompts; null measures nothing."""
 
     @field_validator("candidates")
     @classmethod
@@ -130,23 +149,30 @@ class PreferenceRecipe(RecipeBase):
 
 
 class RecordedJudges(Settings):
-    """A judge in a file of recordings, by its name there, with the prompting methods to look at (none named: all)."""
+    """A judge in a file of recordings."""
 
     name: str = Field(min_length=1)
+    """The judge's name in the file."""
     methods: tuple[str, ...] = ()
+    """Its prompting methods to measure; empty: all."""
 
 
 @recipe_kinds.register(name="calibration")
 class CalibrationRecipe(RecipeBase):
     """Recorded judges measured against human labels, each through the gate; those who pass build pairs, which are
-    compared with what the humans preferred. `labelled`: pairs with their labels; `dataset`: what they are called;
-    `recordings`: a file of what judges wrote. `judges`: none named, all."""
+    compared with what the humans preferred."""
 
     marks: ClassVar[frozenset[str]] = frozenset({"labelled"})
 
     seed: int = Field(default=0, ge=0, lt=2**31)
+    """Seed of everything drawn at random."""
     labelled: str
+    """File of pairs with human labels, in LLMBar's format or Stillroom's."""
     recordings: str
+    """File of what the judges wrote about these pairs."""
     dataset: str
+    """What the labelled pairs are called in reports."""
     judges: tuple[RecordedJudges, ...] = ()
+    """Recorded judges to measure; empty: all in the file."""
     gate: GateSettings = GateSettings()
+    """What a judge must reach before it builds pairs."""

@@ -29,21 +29,30 @@ __all__ = ["Baseline", "EvaluateSettings", "Recipe", "ScorerSettings"]
 
 @recipe_kinds.register(name="traces")
 class Recipe(RecipeBase):
-    """A whole run. Without `student` it ends with the SFT rows; without `evaluate` nothing is measured. `prices` of
-    the teacher's tokens turn them into money; `limits` stop a run cleanly. `earlier`: folders of SFT rows, relative
-    to the recipe's, that the student learns from beside this run's own."""
+    """A whole run: tasks, a teacher that answers them, a scorer, filters, a student."""
 
     seed: int = Field(default=0, ge=0, lt=2**31)
+    """Seed of everything drawn at random."""
     tasks: TaskSettings
+    """Where the tasks come from."""
     teacher: TeacherSettings
+    """The model that answers the tasks."""
     scorer: ScorerSettings = AnswerScorerSettings()
+    """What accepts or rejects an answer."""
     keep: Policy = Until()
+    """When a task has enough answers, and how many are kept."""
     prices: Prices | None = None
+    """Prices of the teacher's tokens, to turn them into money."""
     limits: Limits = Limits()
+    """Totals at which a run stops cleanly."""
     filters: Filters = Field(default=DEFAULT_FILTERS, validate_default=True)
+    """Filters for accepted traces, in the order in which they are applied: names, or one name with its settings."""
     earlier: tuple[str, ...] = ()
+    """Folders of SFT rows of earlier runs, relative to the recipe's, to train on as well."""
     student: Student | None = None
+    """The model to train; null ends the run with the SFT rows."""
     evaluate: EvaluateSettings | None = None
+    """How the student is measured on held-out tasks; null measures nothing."""
 
     @model_validator(mode="after")
     def _fits(self) -> Recipe:

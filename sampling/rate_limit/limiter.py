@@ -34,13 +34,12 @@ __all__ = ["Clock", "End", "Pace", "RateLimits", "Timer", "Turn"]
 
 
 class RateLimits(Settings):
-    """What the teacher's owner allows, over all endpoints together; null: no limit.
-
-    `tokens_per_minute` counts prompts and completions. Both are spent evenly over the minute.
-    """
+    """What the teacher's owner allows, over all endpoints together. Both are spent evenly over the minute."""
 
     requests_per_minute: float | None = Field(default=None, gt=0)
+    """Requests per minute; null: no limit."""
     tokens_per_minute: float | None = Field(default=None, gt=0)
+    """Tokens of prompts and completions per minute; null: no limit."""
 
 
 class Timer(Protocol):

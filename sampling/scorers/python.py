@@ -69,14 +69,15 @@ def _unscored(detail: str) -> Verdict:
 
 @scorers.register
 class PythonScorerSettings(ScorerBase, PythonCode):
-    """A function of the user's (see `PythonCode`). `accept`: the least number that is accepted, for a function that
-    returns numbers. `workers`: processes for a function that is not async; null: one for each core, four at most."""
+    """A function of the user's (see docs/plugins.md)."""
 
     given: ClassVar[tuple[str, ...]] = ("task", "attempt")
 
     kind: Literal["python"]
     accept: float | None = None
+    """Least number that is accepted, if the function returns numbers."""
     workers: int | None = Field(default=None, ge=1)
+    """Worker processes for a function that is not async; null: one per core, at most four."""
 
     @property
     def files(self) -> tuple[str, ...]:

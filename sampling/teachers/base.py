@@ -117,10 +117,15 @@ class TeacherBase(BaseModel):
     replays: ClassVar[bool] = False
 
     sampling: SamplingParams = SamplingParams()
+    """How answers are sampled."""
     licence: str | None = None
+    """Licence of the teacher's answers, for the data set card."""
     system: str | None = None
+    """System prompt for the teacher only; the student never sees it."""
     examples: tuple[Example, ...] = ()
+    """Worked examples for the teacher only, as turns before the task."""
     retry: RetrySettings = RetrySettings()
+    """How failed requests are repeated."""
 
     if TYPE_CHECKING:
         # Every kind declares these itself, since fields are written to recipe.yaml in the order of their declaration.

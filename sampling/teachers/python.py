@@ -53,15 +53,18 @@ class PythonTeacher:
 
 @teachers.register
 class PythonTeacherSettings(TeacherBase, PythonCode):
-    """An async function of the user's (see `PythonCode`). `model`: what it is called in reports."""
+    """An async function of the user's (see docs/plugins.md)."""
 
     given: ClassVar[tuple[str, ...]] = ("messages", "sampling")
     may_be: ClassVar[frozenset[str]] = frozenset({"async"})
 
     kind: Literal["python"]
     model: str = Field(default="python", min_length=1)
+    """What the teacher is called in reports."""
     concurrency: int = Field(default=8, ge=1)
+    """Calls in flight."""
     timeout_s: float = Field(default=600.0, gt=0)
+    """Time limit of one call, in seconds."""
 
     @property
     def files(self) -> tuple[str, ...]:

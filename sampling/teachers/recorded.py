@@ -35,39 +35,49 @@ _FINISH = ("stop", "length", "content_filter", "unknown")
 
 
 class RecordedColumn(Settings):
-    """Where one attempt stands in a row that holds several: dotted paths of its text and of a grade, if any."""
+    """Where one attempt stands in a row that holds several."""
 
     text: str
+    """Dotted path of the answer."""
     grade: str | None = None
+    """Dotted path of its grade; null: none."""
 
 
 @teachers.register
 class RecordedSettings(TeacherBase):
-    """Replays attempts from a JSONL file, in the order of their field `index`, or in which they stand there.
-
-    A row belongs to the task whose id is in its field `task_id`, or, where `prompt` names a field, to the task whose
-    last user message is that text, followed by what the field `input` holds, if one is named. `text` (or `columns`,
-    for several attempts in one row), `reasoning`, `finish_reason`, `prompt_tokens`, `completion_tokens` and `grade`
-    name fields; dots go into nested objects.
-    """
+    """Replays attempts from a JSONL file. Fields of a row are named with dots for nested ones."""
 
     replays: ClassVar[bool] = True
 
     kind: Literal["recorded"]
     path: str
+    """The recording, relative to the recipe's folder."""
     model: str = "recorded"
+    """What the teacher is called in reports."""
     task_id: str = "task_id"
+    """Field that holds the id of the row's task."""
     prompt: str | None = None
+    """Field that holds the prompt, to find a row's task by its last user message; null: by `task_id`."""
     input: str | None = None
+    """Field whose text follows the prompt, as in `tasks.input`."""
     index: str = "index"
+    """Field that orders the attempts of a task; without it, the order of the rows."""
     text: str = "text"
+    """Field that holds the answer."""
     columns: tuple[RecordedColumn, ...] = ()
+    """For rows that hold several attempts: where each stands."""
     reasoning: str = "reasoning"
+    """Field that holds the reasoning, if any."""
     finish_reason: str = "finish_reason"
+    """Field that says why the answer ended."""
     prompt_tokens: str = "prompt_tokens"
+    """Field that counts the tokens of the prompt."""
     completion_tokens: str = "completion_tokens"
+    """Field that counts the tokens of the answer."""
     grade: str | None = None
+    """Field that says whether the answer is right, to compare verdicts with; null: none."""
     concurrency: int = Field(default=64, ge=1)
+    """Attempts in flight."""
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -263,6 +263,38 @@ def evaluate(
     _print_json(found.model_dump(mode="json", exclude_none=True)) if json else show_evaluation(found)
 
 
+@app.command()
+def recipes(json: Json = False) -> None:
+    """List the recipes that come with Stillroom; `stillroom run NAME` runs one."""
+    from stillroom.cli.show_recipes import show_recipes
+    from stillroom.pipeline.config.load import summaries
+
+    found = summaries()
+    _print_json([each._asdict() for each in found]) if json else show_recipes(found)
+
+
+@app.command()
+def new(
+    kind: Annotated[str, typer.Argument(help="The kind of recipe: traces, preferences, loop, …")],
+    path: Annotated[Path | None, typer.Argument(help="The file to write; default KIND.yaml.")] = None,
+) -> None:
+    """Write a recipe to start from, with every key that you may set, its default and its meaning."""
+    from stillroom.cli.show_recipes import show_new
+    from stillroom.pipeline.config.template import write_template
+
+    show_new(*write_template(kind, path))
+
+
+@app.command()
+def schema(
+    kind: Annotated[str | None, typer.Argument(help="The kind of recipe; default all kinds.")] = None,
+) -> None:
+    """Print the JSON schema of recipes, with which editors complete and check keys."""
+    from stillroom.pipeline.config.schema import schema as schema_of
+
+    _print_json(schema_of(kind))
+
+
 judge_app = typer.Typer(name="judge", help="Measure judges against people.", no_args_is_help=True)
 app.add_typer(judge_app)
 

@@ -68,9 +68,11 @@ class Dpo(StudentSettings):
 
     method: Literal["dpo"] = "dpo"
     learning_rate: float = Field(default=5e-5, gt=0, le=1)
+    """Highest learning rate."""
     dpo: DpoSettings = DpoSettings()
+    """Settings of the loss."""
 
-    @field_validator("dpo", mode="before")
+    @field_validator("dpo", mode="before", json_schema_input_type=DpoSettings | None)
     @classmethod
     def _defaults(cls, value: Any) -> Any:
         """`dpo:` without keys reads as its defaults."""

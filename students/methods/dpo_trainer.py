@@ -51,35 +51,38 @@ class SftFirst(Settings):
     """A supervised training on the chosen answers that goes before DPO; what comes out of it is DPO's reference."""
 
     epochs: Annotated[float, Field(gt=0, le=1000)] = 1
+    """Passes over the chosen answers."""
     learning_rate: float = Field(default=2e-4, gt=0, le=1)
+    """Highest learning rate."""
 
 
 class DpoSettings(Settings):
-    """Direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290) as trl has it.
-
-    `beta`: how dear it is to leave the reference (for `ipo` its τ). `loss_type`: one or several, summed with
-    `loss_weights` (1 each, where not given). `label_smoothing`: chance that a preference is the wrong way round, for
-    the losses that use it. `ld_alpha`: weight of the tokens of the longer answer beyond the length of the shorter
-    (LD-DPO, arXiv:2409.06411); None and 1 weigh all alike. `precompute_ref`: the reference's log-probabilities once
-    before the first step, not in every epoch; without it the reward before the first step is 0 to the last bit, with
-    it to rounding. `sft_first`: false for none.
-    """
+    """Direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290) as trl has it."""
 
     beta: float = Field(default=0.1, gt=0)
+    """Penalty for leaving the reference model (for `ipo`, its τ)."""
     loss_type: Annotated[tuple[LossType, ...], Field(min_length=1)] = ("sigmoid",)
+    """One or several of trl's losses, summed."""
     loss_weights: tuple[float, ...] | None = None
+    """Weights of the losses; null: 1 each."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    """Chance that a preference is the wrong way round, for the losses that use it."""
     ld_alpha: float | None = Field(default=None, ge=0, le=1)
+    """Weight of the tokens of the longer answer beyond the length of the shorter (LD-DPO, arXiv:2409.06411); null
+    and 1 weigh all alike."""
     precompute_ref: bool = True
+    """Compute the reference's log-probabilities once before the first step, not in every epoch. Without it the
+    reward before the first step is 0 to the last bit, with it to rounding."""
     sft_first: SftFirst | None = None
+    """Train on the chosen answers first; null or false: no."""
 
-    @field_validator("loss_type", mode="before")
+    @field_validator("loss_type", mode="before", json_schema_input_type=LossType | tuple[LossType, ...])
     @classmethod
     def _one_loss(cls, value: Any) -> Any:
         """`loss_type: sigmoid` reads as well as a list."""
         return (value,) if isinstance(value, str) else value
 
-    @field_validator("sft_first", mode="before")
+    @field_validator("sft_first", mode="before", json_schema_input_type=SftFirst | bool | None)
     @classmethod
     def _switch(cls, value: Any) -> Any:
         return on_or_off(value)

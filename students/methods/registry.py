@@ -35,50 +35,58 @@ if TYPE_CHECKING:
 
 
 class LoraSettings(Settings):
-    """A low-rank adapter (Hu et al. 2021, arXiv:2106.09685). Its update is scaled by alpha / r.
-
-    `target_modules`: `all-linear` (every linear layer but the head), or names as peft takes them.
-    """
+    """A low-rank adapter (Hu et al. 2021, arXiv:2106.09685)."""
 
     r: int = Field(default=16, ge=1, le=1024)
+    """Rank."""
     alpha: float = Field(default=32, gt=0)
+    """The update is scaled by alpha / r."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout on the adapter's input."""
     target_modules: str | tuple[str, ...] = "all-linear"
+    """`all-linear` (every linear layer but the head), or names as peft takes them."""
 
 
 class StudentSettings(Settings):
-    """What every training method has.
-
-    `model`: a hub name, a local folder, or `embedded:…`. `lora`: null or false trains every weight. `batch_size`:
-    rows (or pairs) in one pass; one step of the optimiser sees `batch_size × gradient_accumulation` of them.
-    `max_length`: tokens of prompt and completion (of pairs, the longer one); longer rows are left out and counted,
-    never cut. `warmup_ratio`: share of the steps. `dtype`, of training and of answering: `auto` is bfloat16 where the
-    machine computes in it natively, else float32. `seed`: None takes the run's. `system`: the student's system
-    prompt, in training and ever after; None leaves the rows' own. `save_merged`: also write the adapter merged into
-    the weights, which is what every server can load.
-    """
+    """What every training method has."""
 
     learns_from: ClassVar[Literal["rows", "pairs"]] = "rows"
     """What it is trained on: rows of traces, or pairs of preferences."""
 
     model: str = Field(min_length=1)
+    """Hub name, local folder, or `embedded:…`."""
     method: str
     lora: LoraSettings | None = LoraSettings()
+    """The low-rank adapter; null or false trains every weight."""
     epochs: Annotated[float, Field(gt=0, le=1000)] = 3
+    """Passes over the rows."""
     learning_rate: float = Field(default=2e-4, gt=0, le=1)
+    """Highest learning rate."""
     batch_size: int = Field(default=8, ge=1)
+    """Rows (or pairs) in one pass."""
     gradient_accumulation: int = Field(default=1, ge=1)
+    """Passes in one step of the optimiser."""
     max_length: int = Field(default=2048, ge=8)
+    """Tokens of prompt and completion (of pairs, the longer one); longer rows are left out and counted, never cut."""
     warmup_ratio: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises."""
     scheduler: Literal["linear", "cosine", "constant"] = "linear"
+    """How the learning rate falls after that."""
     weight_decay: float = Field(default=0.0, ge=0)
+    """Weight decay of the optimiser."""
     max_grad_norm: float = Field(default=1.0, gt=0)
+    """Norm to which gradients are clipped."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format of training and answering; `auto` is bfloat16 where the machine computes it natively, else
+    float32."""
     seed: int | None = Field(default=None, ge=0, lt=2**31)
+    """Seed of the training; null: the run's."""
     system: str | None = None
+    """The student's system prompt, in training and ever after; null: the rows' own."""
     save_merged: bool = True
+    """Also write the adapter merged into the weights, which every server can load."""
 
-    @field_validator("lora", mode="before")
+    @field_validator("lora", mode="before", json_schema_input_type=LoraSettings | bool | None)
     @classmethod
     def _no_lora(cls, value: Any) -> Any:
         """`lora: false` reads as well as `lora: null`, and `lora: true` as the defaults."""

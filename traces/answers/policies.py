@@ -18,56 +18,54 @@ from stillroom.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """What is decided by convention. Raises InputError for a value that a policy does not know.
-
-    `percent`: 33.5% is 0.335 under every value but `strict`. `value`: 10% against 10 needs a policy; `bare`: they are
-    the same; `strict`: a percentage equals only a percentage.
-    `degrees`: `drop`: 45° is also 45, and 30° is π/6; `value`: 30° is π/6, and 45° is not 45; `strict`: degrees equal
-    only degrees.
-    `rounding`: `significant`: a decimal of three or more significant digits equals what rounds to it; `tolerant`: two
-    digits suffice; `never`: only an exact decimal does (and one of ten digits or more within 1e-9).
-    `list_order`: `any`: values joined by commas are a collection; `given`: their order counts.
-    `tuples`: a list against a tuple. `ordered`: the same if the order is; `distinct`: never.
-    `vectors`: a column or row against a tuple. `tuple`: the same; `distinct`: never.
-    `interval_ends`: `strict`: (0,1) is not [0,1]; `loose`: ends do not count.
-    `inequalities`: `interval`: x < 3 is (-∞, 3); `distinct`: it is not.
-    `constant`: the constant of integration. `named`: any capital letter will do; `optional`: it may also be left out;
-    `strict`: a letter like any other.
-    `lowest_terms`: `any`: 2/4 is 1/2; `required`: it is not.
-    `units`: `optional`: one side may leave its unit out; `required`: both give the same, or none does.
-    `bases`: `strict`: 11 to the base 2 equals only itself; `value`: it is 3.
-    `ratios`: `value`: 5:8 is 5/8; `strict`: a ratio equals only a ratio.
-    `parameters`: names of free integers (`kπ`, "for some t"). `stated`: they may differ where the answer shows that
-    they are parameters; `free`: any one letter may; `strict`: never.
-    `chains`: an answer of several sides (`9 * 2 = 18`). `agree`: the sides must agree, or it is left open; `last`:
-    the last one counts, whatever the others say.
-    `worked_out`: whether arithmetic that is left to do, an equation that is left to solve, or a formula of the prompt
-    is an answer to a value (see `worked_out.py`). `required`: it is not, and is left unscored; `any`: it is.
-    `decimal_comma`: `either`: 1,22 is 1.22 or a list, whichever fits; `list`: it is a list.
-    `unmarked`: an answer without a box or marker. `line`: only where it stands alone or in a plain statement;
-    `last`: the last formula or number of the text is taken.
-    """
+    """What is decided by convention. Raises InputError for a value that a policy does not know."""
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, where a recipe holds policies
 
     percent: Literal["value", "bare", "strict", "ask"] = "value"
+    """33.5% is 0.335 under every value but `strict`. `value`: 10% against 10 needs a policy; `bare`: they are the
+    same; `strict`: a percentage equals only a percentage."""
     degrees: Literal["drop", "value", "strict", "ask"] = "drop"
+    """`drop`: 45° is also 45, and 30° is π/6; `value`: 30° is π/6, and 45° is not 45; `strict`: degrees equal only
+    degrees."""
     rounding: Literal["significant", "tolerant", "never", "ask"] = "significant"
+    """`significant`: a decimal of three or more significant digits equals what rounds to it; `tolerant`: two digits
+    suffice; `never`: only an exact decimal does (and one of ten digits or more within 1e-9)."""
     list_order: Literal["any", "given", "ask"] = "any"
+    """`any`: values joined by commas are a collection; `given`: their order counts."""
     tuples: Literal["ordered", "distinct", "ask"] = "ordered"
+    """A list against a tuple. `ordered`: the same if the order is; `distinct`: never."""
     vectors: Literal["tuple", "distinct", "ask"] = "tuple"
+    """A column or row against a tuple. `tuple`: the same; `distinct`: never."""
     interval_ends: Literal["strict", "loose", "ask"] = "strict"
+    """`strict`: (0,1) is not [0,1]; `loose`: ends do not count."""
     inequalities: Literal["interval", "distinct", "ask"] = "interval"
+    """`interval`: x < 3 is (-∞, 3); `distinct`: it is not."""
     constant: Literal["named", "optional", "strict", "ask"] = "named"
+    """The constant of integration. `named`: any capital letter will do; `optional`: it may also be left out;
+    `strict`: a letter like any other."""
     lowest_terms: Literal["any", "required", "ask"] = "any"
+    """`any`: 2/4 is 1/2; `required`: it is not."""
     units: Literal["optional", "required", "ask"] = "optional"
+    """`optional`: one side may leave its unit out; `required`: both give the same, or none does."""
     bases: Literal["strict", "value", "ask"] = "ask"
+    """`strict`: 11 to the base 2 equals only itself; `value`: it is 3."""
     ratios: Literal["value", "strict", "ask"] = "value"
+    """`value`: 5:8 is 5/8; `strict`: a ratio equals only a ratio."""
     parameters: Literal["stated", "free", "strict", "ask"] = "stated"
+    """Names of free integers (`kπ`, "for some t"). `stated`: they may differ where the answer shows that they are
+    parameters; `free`: any one letter may; `strict`: never."""
     chains: Literal["agree", "last"] = "agree"
+    """An answer of several sides (`9 * 2 = 18`). `agree`: the sides must agree, or it is left open; `last`: the last
+    one counts, whatever the others say."""
     worked_out: Literal["required", "any", "ask"] = "required"
+    """Whether arithmetic that is left to do, an equation that is left to solve, or a formula of the prompt is an
+    answer to a value (see `worked_out.py`). `required`: it is not, and is left unscored; `any`: it is."""
     decimal_comma: Literal["either", "list", "ask"] = "either"
+    """`either`: 1,22 is 1.22 or a list, whichever fits; `list`: it is a list."""
     unmarked: Literal["line", "last"] = "line"
+    """An answer without a box or marker. `line`: only where it stands alone or in a plain statement; `last`: the
+    last formula or number of the text is taken."""
 
     def __post_init__(self) -> None:
         for name, known in choices().items():

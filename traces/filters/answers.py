@@ -24,12 +24,13 @@ class OneFinalAnswer(Stateless):
     """Exactly one final answer; stated again in other words is still one.
 
     Reasons: no_answer, several_answers (two that differ: the student would learn to hedge). Without any marker, a
-    text counts as one answer where the answer checker reads one from it. `markers`: further words that announce it.
+    text counts as one answer where the answer checker reads one from it.
     """
 
     name: Literal["one_final_answer"] = "one_final_answer"
     short: ClassVar[str | None] = "markers"
     markers: tuple[str, ...] = ()
+    """Further words that announce a final answer."""
 
     def check(self, trace: Trace) -> Finding | None:
         answer = trace.answer
@@ -43,11 +44,12 @@ class OneFinalAnswer(Stateless):
 
 @filters.register
 class NotAnswerOnly(Stateless):
-    """At least `min_words` words and numbers beside the final answer, thinking included. Reason: answer_only."""
+    """Drops traces that are little more than the answer. Reason: answer_only."""
 
     name: Literal["not_answer_only"] = "not_answer_only"
     short: ClassVar[str | None] = "min_words"
     min_words: int = Field(default=5, ge=1)
+    """Words and numbers required besides the final answer, thinking included."""
 
     def check(self, trace: Trace) -> Finding | None:
         words = _count(trace.reasoning or "") + _count(_without_statements(trace.answer))

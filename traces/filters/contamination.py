@@ -44,7 +44,9 @@ class Decontaminate(FilterSettings):
     name: Literal["decontaminate"] = "decontaminate"
     short: ClassVar[str | None] = "against"
     against: Literal["test"] = "test"
+    """What traces are compared with: the held-out tasks."""
     ngram: int = Field(default=13, ge=5)
+    """Tokens in a row that a trace and a test prompt must not share."""
 
     def start(self, test: Sequence[Task]) -> Check:
         """A check with an index of the test prompts. Raises InputError where there is no test split."""

@@ -36,13 +36,16 @@ from stillroom.traces.trace import Trace
 
 @filters.register
 class Dedup(FilterSettings):
-    """Reasons: same_text, same_text_as_other_task, near_duplicate. `near`: Jaccard similarity (None: exact)."""
+    """Reasons: same_text, same_text_as_other_task, near_duplicate."""
 
     name: Literal["dedup"] = "dedup"
     short: ClassVar[str | None] = "near"
     near: float | None = Field(default=None, gt=0, le=1)
+    """Jaccard similarity of word triples from which two traces count as the same; null: only equal texts."""
     scope: Literal["task", "all"] = "task"
+    """Whether near duplicates are looked for within a task or among all."""
     across_words: int = Field(default=20, ge=1)
+    """Words from which an equal text counts as a duplicate between tasks."""
 
     def start(self, test: Sequence[Task]) -> Check:
         """A check that remembers the traces it has let pass."""

@@ -23,6 +23,7 @@ class Finished(Stateless):
 
     name: Literal["finished"] = "finished"
     unknown: Literal["drop", "keep"] = "drop"
+    """What to do where it is not known why an answer ended."""
 
     def check(self, trace: Trace) -> Finding | None:
         finish = trace.attempt.finish_reason

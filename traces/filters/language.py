@@ -42,11 +42,12 @@ _MAX_GREEK = 2
 
 @filters.register
 class OneLanguage(Stateless):
-    """Reason: other_script. `max_share`: letters of scripts not in the prompt, of all letters."""
+    """Drops traces that change script. Reason: other_script."""
 
     name: Literal["one_language"] = "one_language"
     short: ClassVar[str | None] = "max_share"
     max_share: float = Field(default=0.005, ge=0, lt=1)
+    """Share of letters that may be of scripts not in the prompt."""
 
     def start(self, test: Sequence[Task]) -> Check:
         """Raises MissingExtra where the package regex is not installed."""

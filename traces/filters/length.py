@@ -30,6 +30,7 @@ class MaxTokens(Stateless):
     name: Literal["max_tokens"] = "max_tokens"
     short: ClassVar[str | None] = "limit"
     limit: int = Field(ge=1)
+    """Completion tokens at most."""
 
     def check(self, trace: Trace) -> Finding | None:
         count, said = _tokens(trace.attempt)
@@ -43,6 +44,7 @@ class MinTokens(Stateless):
     name: Literal["min_tokens"] = "min_tokens"
     short: ClassVar[str | None] = "limit"
     limit: int = Field(ge=1)
+    """Completion tokens at least."""
 
     def check(self, trace: Trace) -> Finding | None:
         count, said = _tokens(trace.attempt)

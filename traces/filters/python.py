@@ -25,7 +25,7 @@ DROPPED = "dropped"
 
 @filters.register
 class PythonFilter(FilterSettings, PythonCode):
-    """A function of the user's (see `PythonCode`). Reasons: its own texts, dropped, error, timeout, over_limit."""
+    """A function of the user's (see docs/plugins.md). Reasons: its own texts, dropped, error, timeout, over_limit."""
 
     short: ClassVar[str | None] = "path"
     given: ClassVar[tuple[str, ...]] = ("trace",)

@@ -18,11 +18,12 @@ from stillroom.traces.trace import Trace
 
 @filters.register
 class NotRefused(Stateless):
-    """Reason: refused. `phrases`: further phrases that are a refusal where an answer begins with them."""
+    """Reason: refused."""
 
     name: Literal["not_refused"] = "not_refused"
     short: ClassVar[str | None] = "phrases"
     phrases: tuple[str, ...] = ()
+    """Further phrases that are a refusal if an answer begins with them."""
 
     def check(self, trace: Trace) -> Finding | None:
         return Finding("refused", excerpt(trace.answer)) if is_refusal(trace.answer, self.phrases) else None

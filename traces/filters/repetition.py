@@ -50,10 +50,15 @@ class NoRepetition(Stateless):
 
     name: Literal["no_repetition"] = "no_repetition"
     repeats: int = Field(default=4, ge=2)
+    """Repetitions in a row from which a unit with a word in it is a loop."""
     loop_tokens: int = Field(default=24, ge=2)
+    """And tokens that these must fill."""
     number_tokens: int = Field(default=256, ge=2)
+    """Tokens that repeated numbers and signs must fill, since arithmetic does repeat itself."""
     share: float = Field(default=0.5, gt=0, le=1)
+    """Share of phrases of six tokens that may have occurred before."""
     min_tokens: int = Field(default=200, ge=1)
+    """Tokens from which a trace's phrases are looked at."""
 
     def check(self, trace: Trace) -> Finding | None:
         words = _TOKEN.findall(_without_drawings(trace.full_text.casefold()))[:MAX_TOKENS]

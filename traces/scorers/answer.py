@@ -18,16 +18,19 @@ from stillroom.traces.answers.scorer import AnswerScorer
 
 @scorers.register
 class AnswerScorerSettings(ScorerBase):
-    """What decides whether an attempt is accepted. `timeout_s` and `memory_mb` bound one check in its worker;
-    `workers` null: one for each core, four at most. `policies`: what is decided by convention."""
+    """Compares the final answer with the gold answer."""
 
     needs_reference: ClassVar[bool] = True
 
     kind: Literal["answer"] = "answer"
     timeout_s: float = Field(default=5.0, gt=0)
+    """Time limit of one check, in seconds."""
     memory_mb: int = Field(default=2048, ge=512)
+    """Memory of a worker, in MB."""
     workers: int | None = Field(default=None, ge=1)
+    """Worker processes; null: one per core, at most four."""
     policies: Policies = Policies()
+    """What is decided by convention, such as whether 10% equals 10."""
 
     def identity(self, base: Path) -> str:
         return identity_of(self.timeout_s, self.memory_mb, self.policies)

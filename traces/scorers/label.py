@@ -59,15 +59,17 @@ def _unscored(reason: Reason, detail: str) -> Verdict:
 
 @scorers.register
 class LabelScorerSettings(ScorerBase):
-    """One label of a closed list. `case`: whether upper and lower case are told apart. `aliases`: other spellings,
-    with the label that each one means."""
+    """One label of a closed list."""
 
     kind: Literal["label"]
     labels: tuple[str, ...] = Field(min_length=2)
+    """The labels, two at least."""
     case: Literal["ignore", "exact"] = "ignore"
+    """Whether upper and lower case are told apart."""
     aliases: dict[str, str] = Field(default_factory=dict)
+    """Other spellings, each with the label that it means."""
 
-    @field_validator("labels", mode="before")
+    @field_validator("labels", mode="before", json_schema_input_type=tuple[str | int, ...])
     @classmethod
     def _as_text(cls, labels: Any) -> Any:
         if not isinstance(labels, list | tuple):

@@ -33,20 +33,23 @@ _WORKER_MB = 512  # what the worker itself needs beyond the memory of the code
 
 @scorers.register
 class UnitTestsScorerSettings(ScorerBase):
-    """Tests that a task carries. `tests`: the field that holds them, among the task's metadata, or `reference`; tests
-    in the reference score again when they are edited. `timeout_s`: seconds for code and tests together. `memory_mb`:
-    of each process, and of all together. `processes`: at once, threads included. `files_mb`: what may be written.
-    `sandbox`: `none` runs the code with your own rights and network. `workers` null: one for each core, four at
-    most."""
+    """Runs tests that a task carries, in a sandbox."""
 
     kind: Literal["unit_tests"]
     tests: str = Field(min_length=1)
+    """Field of the task's metadata that holds the tests, or `reference`, where edited tests score again."""
     timeout_s: float = Field(default=10.0, gt=0)
+    """Time limit for code and tests together, in seconds."""
     memory_mb: int = Field(default=1024, ge=128)
+    """Memory of each process, and of all together, in MB."""
     processes: int = Field(default=16, ge=1)
+    """Processes at once, threads included."""
     files_mb: int = Field(default=64, ge=1)
+    """Data that may be written, in MB."""
     sandbox: Literal["namespaces", "none"] = "namespaces"
+    """`none` runs the code with your own rights and network."""
     workers: int | None = Field(default=None, ge=1)
+    """Checks at once; null: one per core, at most four."""
 
     @property
     def reads_reference(self) -> bool:

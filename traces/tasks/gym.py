@@ -30,9 +30,13 @@ class GymTasks(CommonTasks):
 
     source: Literal["reasoning_gym"]
     family: Name
+    """Name of the family in reasoning-gym."""
     params: dict[str, Any] = Field(default_factory=dict)
+    """Parameters of the family."""
     limit: int = Field(default=500, ge=1)
+    """Training tasks to generate, after `skip`."""
     test: int = Field(default=100, ge=0)
+    """Held-out tasks to generate."""
 
     @model_validator(mode="after")
     def _own_params(self) -> GymTasks:

@@ -28,9 +28,13 @@ class HubTasks(CommonTasks):
 
     source: Literal["hf"]
     path: Name
+    """Hub name of the data set, or a local folder or file."""
     name: Name | None = None
+    """Configuration of the data set, where it has several."""
     split: Name = "train"
+    """Split to take training tasks from."""
     test_split: Name | None = None
+    """Split to take held-out tasks from; null: they are drawn from `split`."""
 
     @property
     def files(self) -> tuple[str, ...]:

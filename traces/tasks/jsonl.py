@@ -23,11 +23,13 @@ _BOM = b"\xef\xbb\xbf"
 
 @sources.register
 class JsonlTasks(CommonTasks):
-    """A JSON Lines file. `path` and `test_path` are relative to the recipe's folder."""
+    """A JSON Lines file."""
 
     source: Literal["jsonl"]
     path: Name
+    """The file, relative to the recipe's folder."""
     test_path: Name | None = None
+    """File of held-out tasks; null: they are drawn from `path`."""
 
     @property
     def files(self) -> tuple[str, ...]:

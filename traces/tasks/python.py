@@ -23,13 +23,14 @@ from stillroom.traces.tasks.registry import CommonTasks, Source, sources
 
 @sources.register
 class PythonTasks(CommonTasks, PythonCode):
-    """Rows of a function of the user's (see `PythonCode`)."""
+    """Rows of a function of the user's (see docs/plugins.md)."""
 
     given: ClassVar[tuple[str, ...]] = ()
     may_be: ClassVar[frozenset[str]] = frozenset({"plain"})
 
     source: Literal["python"]
     timeout_s: float = Field(default=600.0, gt=0)
+    """Time limit for all rows, in seconds."""
 
     @property
     def files(self) -> tuple[str, ...]:

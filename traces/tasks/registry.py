@@ -46,18 +46,7 @@ class Source(NamedTuple):
 
 
 class CommonTasks(Settings):
-    """What every source has.
-
-    `prompt`, `reference` and `id` name fields of a row; a dot goes into nested ones (`metadata.expression`). Without
-    `id`, a task's id is a hash of its prompt, so that adding or moving rows renames none. `input`: a field whose
-    text, where there is one, follows the prompt after a blank line, as in instruction data. `reference: null`: the
-    tasks have no known answer. `system` belongs to the task: teacher and student both see it. In `template`,
-    `{prompt}` stands for the row's prompt; any other brace is plain text, so `\\boxed{answer}` stays as it is.
-    `limit`: training tasks (null: all), after the first `skip`, which are left to another run. `test`: held-out tasks
-    (null: none, or all of a test source of its own). `validation`: so many more of them for the choices that a loop
-    makes (its guard, `teacher: best`), so that no accuracy is reported on tasks that decided anything. `shuffle`:
-    training tasks in an order drawn from the seed, not in the file's. `seed`: null for the run's.
-    """
+    """What every source has. Fields of a row are named with dots for nested ones (`metadata.expression`)."""
 
     if TYPE_CHECKING:
         source: (
@@ -65,19 +54,34 @@ class CommonTasks(Settings):
         )
 
     prompt: Name = "question"
+    """Field of a row that holds the prompt."""
     input: Name | None = None
+    """Field whose text, if any, follows the prompt after a blank line, as in instruction data."""
     reference: Name | None = "answer"
+    """Field that holds the gold answer; null: the tasks have no known answer."""
     reference_after: Name | None = None
+    """Marker after which the answer stands in that field (GSM8K: `####`)."""
     id: Name | None = None
+    """Field that holds an id; null: a hash of the prompt, so that adding or moving rows renames no task."""
     system: Name | None = None
+    """System prompt of the task; teacher and student both see it."""
     template: str = "{prompt}"
+    """Text around the prompt: `{prompt}` is replaced, any other brace stays as it is."""
     skip: int = Field(default=0, ge=0)
+    """Training tasks at the start that are left to another run."""
     limit: int | None = Field(default=None, ge=1)
+    """Training tasks to take, after `skip`; null: all."""
     test: int | None = Field(default=None, ge=0)
+    """Held-out tasks; null: none, or all of a separate test source."""
     validation: int = Field(default=0, ge=0)
+    """Further held-out tasks for what a loop decides by (its guard, `teacher: best`), so that no accuracy is
+    reported on tasks that decided anything."""
     shuffle: bool = False
+    """Take training tasks in an order drawn from the seed, not in the file's."""
     seed: int | None = None
+    """Seed of the split and the order; null: the run's."""
     bad_rows: Literal["refuse", "skip"] = "refuse"
+    """Whether a row that cannot be used ends the run or is left out and counted."""
 
     @model_validator(mode="after")
     def _consistent(self) -> CommonTasks:

@@ -48,31 +48,36 @@ def check_address(url: str) -> None:
 
 @teachers.register
 class OpenAISettings(TeacherBase):
-    """Any OpenAI-compatible server. The key is read from the environment variable named `api_key_env`; a local
-    server needs none. `base_url` null is the address in OPENAI_BASE_URL, else OpenAI itself; a list names several
-    servers of the same model, which are used in balance. `concurrency` and `rate_limits` hold for all together.
-    `name`: what its answers go on record under, where another server offers another model under the same name; null:
-    the model's name says it all.
-
-    `timeout_s` bounds a whole request. `stream`: answers come in parts, so that a server that stalls is told from one
-    that has much to say: `first_token_s` bounds the wait for the first part, `idle_s` that for each next one.
-    `extra_body` is sent along as it is; it is kept with the run, so what looks like a secret is refused in it, at
-    any depth."""
+    """Any OpenAI-compatible server."""
 
     kind: Literal["openai"]
     model: str = Field(min_length=1)
+    """Name of the model on the server."""
     base_url: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Address of the server, or of several that serve the same model, used in balance; null: `OPENAI_BASE_URL`,
+    else OpenAI itself."""
     name: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    """What its answers are recorded under, where another server has another model of the same name; null: `model`."""
     api_key_env: str = "OPENAI_API_KEY"
+    """Environment variable that holds the key; a local server needs none."""
     concurrency: int = Field(default=64, ge=1)
+    """Requests in flight, over all servers together."""
     rate_limits: RateLimits = RateLimits()
+    """Limits that the owner of the server sets, over all servers together."""
     timeout_s: float = Field(default=600.0, gt=0)
+    """Time limit of a whole request, in seconds."""
     stream: bool = False
+    """Receive answers in parts, to tell a stalled server from a long answer."""
     first_token_s: float | None = Field(default=None, gt=0)
+    """Longest wait for the first part, in seconds; needs `stream`."""
     idle_s: float | None = Field(default=None, gt=0)
+    """Longest wait for each further part, in seconds; needs `stream`."""
     send_seed: bool = True
+    """Send a seed with each request; false for servers that refuse one."""
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """Name of the token limit in requests, which servers differ on."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
+    """Further keys of the request. They are kept with the run, so anything that looks like a secret is refused."""
 
     @field_validator("base_url")
     @classmethod

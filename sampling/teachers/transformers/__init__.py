@@ -12,13 +12,17 @@ from stillroom.sampling.teachers.base import Dtype, Teacher, TeacherBase, teache
 
 @teachers.register
 class TransformersSettings(TeacherBase):
-    """A local model in this process. `model`: a hub name, a folder, or `embedded:smollm2-135m-instruct`."""
+    """A local model in this process."""
 
     kind: Literal["transformers"]
     model: str = Field(min_length=1)
+    """Hub name, local folder, or `embedded:smollm2-135m-instruct`."""
     concurrency: int = Field(default=64, ge=1)
+    """Answers generated at once, in one batch."""
     dtype: Dtype = "auto"
+    """Number format; `auto` is what this machine computes fast."""
     device: str = "auto"
+    """Torch device; `auto` is a GPU if there is one."""
 
     def make(self, base: Path) -> Teacher:
         from stillroom.sampling.teachers.transformers.teacher import TransformersTeacher

@@ -13,14 +13,17 @@ from stillroom.sampling.teachers.base import Dtype, Teacher, TeacherBase, teache
 
 @teachers.register
 class VllmSettings(TeacherBase):
-    """vLLM's engine in this process. `engine` is handed to it as it is (tensor_parallel_size, max_model_len, …);
-    `dtype` may be named there too, in vLLM's words, but not in both places."""
+    """vLLM's engine in this process."""
 
     kind: Literal["vllm"]
     model: str = Field(min_length=1)
+    """Hub name or local folder."""
     concurrency: int = Field(default=256, ge=1)
+    """Answers in flight."""
     dtype: Dtype = "auto"
+    """Number format; `auto` is what this machine computes fast."""
     engine: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of vLLM's engine (tensor_parallel_size, max_model_len, …), with `dtype` here or above, not both."""
 
     @field_validator("engine")
     @classmethod

@@ -187,15 +187,6 @@ def test_every_policy_but_two_can_be_left_open() -> None:
     assert [name for name, values in choices().items() if "ask" not in values] == ["chains", "unmarked"]
 
 
-def test_every_policy_is_described() -> None:
-    assert Policies.__doc__ is not None
-    for name, values in choices().items():
-        assert f"`{name}`" in Policies.__doc__
-        assert all(
-            f"`{value}`" in Policies.__doc__ for value in values if value not in ("ask", getattr(Policies(), name))
-        )
-
-
 def test_policies_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Policies().percent = "bare"  # type: ignore[misc]
