@@ -5,6 +5,7 @@ from __future__ import annotations
 from stillroom.cli.show_chain import show_stages
 from stillroom.cli.show_preferences import show_calibration, show_preferences
 from stillroom.cli.show_run import show_pilot, show_result
+from stillroom.common.printing import json_text, terminal
 from stillroom.pipeline.flows.calibration import CalibrationResult
 from stillroom.pipeline.flows.loop.loop import LoopResult
 from stillroom.pipeline.flows.preferences import PreferenceResult
@@ -30,3 +31,5 @@ def show(result: Result) -> None:
             show_loop(result.report)
         case ProgressiveResult():
             show_stages(result)
+        case _:  # a kind of recipe that has no tables
+            terminal().print(json_text(result.as_dict(), indent=2), soft_wrap=True)

@@ -26,7 +26,8 @@ def show_preferences(result: PreferenceResult) -> None:
         console.print(preference_table(result.evaluation))
     held_out = f" and {result.test_pairs:,} held-out ones" if result.test_pairs else ""
     console.print(
-        f"{result.pairs:,} pairs{held_out} in {result.folder / 'dpo'}; everything else beside them", soft_wrap=True
+        f"{result.pairs:,} pairs{held_out} in {result.folder / 'dpo'}; everything else in {result.folder}",
+        soft_wrap=True,
     )
 
 

@@ -35,7 +35,9 @@ def show_result(result: RunResult) -> None:
         _show_agreement(console, result.agreement)
     if result.evaluation is not None:
         show_evaluation(result.evaluation, console)
-    console.print(f"{result.rows:,} rows in {result.folder / 'sft'}; everything else beside them", soft_wrap=True)
+    console.print(
+        f"{result.rows:,} rows in {result.folder / 'sft'}; everything else in {result.folder}", soft_wrap=True
+    )
 
 
 def show_evaluation(evaluation: Evaluation, console: Console | None = None) -> None:
