@@ -1,8 +1,8 @@
 """Which kinds of recipe there are: what one says, and how it is run.
 
-A kind is two registered classes under one name: what the YAML may hold, in a module of this package, and the flow that
-runs it, in `pipeline/flows/`. Both may be in one module there; nothing else is edited. Which kind a recipe is, its keys tell: one that has a key of `marks` is of that kind, any other one
-distils traces.
+A kind is two registered classes under one name: what the YAML may hold, in a module of this package, and the flow
+that runs it, in `pipeline/flows/`. Both may be in one module there; nothing else is edited. A recipe that has a key
+of `marks` is of that kind; any other recipe distils traces.
 
     @recipe_kinds.register(name="mine")
     class MineRecipe(RecipeBase):
