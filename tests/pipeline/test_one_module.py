@@ -372,6 +372,36 @@ def test_one_new_module_is_validated_listed_and_run(kind: Kind, tree: Path, tmp_
     assert kind.used(found["result"], tree / "run")
 
 
+TAUGHT = """
+import json, sys
+from pathlib import Path
+from stillroom.students.methods.sft import Sft
+from stillroom.students.methods.registry import methods
+
+taught = []
+Sft.train = lambda self, rows, out, **how: taught.append([row["task_id"] for row in rows])
+Sft.lint = lambda self, rows, **how: taught.append([row["task_id"] for row in rows])
+method = methods["short_sft"](model="m", share=0.5)
+rows = [{"task_id": n, "completion": [{"content": "x" * (9 - n)}]} for n in range(4)]
+method.train(rows, Path("out"), seed=0)
+method.lint(rows)
+print(json.dumps(taught))
+"""
+
+
+def test_the_training_method_of_the_page_passes_the_shortest_rows_on(tree: Path) -> None:
+    path = "students/methods/short_sft.py"
+    (tree / path).write_text(from_page(path))
+    done = subprocess.run(
+        [sys.executable, "-c", TAUGHT],
+        cwd=tree,
+        env=os.environ | {"PYTHONPATH": str(tree)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "[[3, 2], [3, 2]]", done.stderr
+
+
 def test_no_such_kind_is_there_before() -> None:
     """What the test above finds is from the new module."""
     done = subprocess.run(

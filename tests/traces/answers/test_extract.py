@@ -57,7 +57,22 @@ def test_boxes_in_one_sentence_with_more_are_not_read_as_one_of_them() -> None:
     assert "42" in found
 
 
-PIECES = [r"\boxed{", "}", "####", "answer is ", "A: ", "$", ", ", " and ", "%", "\n", "5", "x", "</think>", "because "]
+PIECES = [
+    r"\boxed{",
+    "}",
+    "####",
+    "answer is ",
+    "A: ",
+    "$",
+    ", ",
+    " and ",
+    "%",
+    "\n",
+    "5",
+    "x",
+    "</think>",
+    "because ",
+]
 
 
 @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=20), max_size=20).map("".join))
