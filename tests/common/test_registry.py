@@ -280,7 +280,7 @@ from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.scorers import ScorerSettings
 from stillroom.traces.filters import apply_filters
 from stillroom.traces.tasks import load_tasks
-from stillroom.traces.traces import traces_of
+from stillroom.traces.trace import traces_of
 
 async def main():
     recipe = load_recipe(folder + "/recipe.yaml").recipe
