@@ -280,7 +280,7 @@ from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.scorers import ScorerSettings
 from stillroom.traces.filters import apply_filters
 from stillroom.traces.tasks import load_tasks
-from stillroom.traces.trace import traces_of
+from stillroom.traces.trace import traces_in
 
 async def main():
     recipe = load_recipe(folder + "/recipe.yaml").recipe
@@ -295,7 +295,7 @@ async def main():
         await core.run(tasks.train, outcomes.append)
         judge = TypeAdapter(JudgeSettings).validate_python({"kind": "throwaway"}).make(place)
         rating = await judge.pointwise.rate(outcomes[0].task, outcomes[0].attempts[0].attempt)
-    kept = apply_filters(traces_of(outcomes, order=tasks.train), recipe.filters, test=()).kept
+    kept = apply_filters([each for outcome in outcomes for each in traces_in(outcome)], recipe.filters, test=()).kept
     print(len(tasks.train), len(outcomes), len(kept), rating.state)
 
 asyncio.run(main())
