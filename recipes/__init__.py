@@ -1,1 +1,1 @@
-"""Whole runs: one YAML and one README with a measured result each, and the runner."""
+"""The shipped recipes, no code: each folder holds a YAML and a README with its measured result."""

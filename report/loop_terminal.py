@@ -70,7 +70,7 @@ def _shown(cell: Cell) -> Text:
 
 
 def _others(evaluation: Evaluation) -> Table:
-    table = _table("beside the rounds", "accuracy", "95 %", "EOS", "tokens", "n")
+    table = _table("for comparison", "accuracy", "95 %", "EOS", "tokens", "n")
     for name, (accuracy, stopped, tokens, n) in others(evaluation):
         cells = (accuracy.text, accuracy.limits, stopped.text, tokens.text, n.text)
         table.add_row(_safe(name), *cells)

@@ -46,13 +46,15 @@ class Row(NamedTuple):
 
 def text() -> str:
     """The whole page."""
-    return "\n".join([HEAD, *_contents(), *_recipes(), *(line for each in COMPONENTS for line in _components(each))])
+    return "\n".join(
+        [HEAD, *_contents(), *_recipes(), *(line for each in COMPONENTS.values() for line in _components(each))]
+    )
 
 
 def _contents() -> Iterator[str]:
     kinds = ", ".join(f"[{name}](#recipe-{name})" for name in recipe_kinds)
     yield f"- Kinds of recipe: {kinds}"
-    for registry in COMPONENTS:
+    for registry in COMPONENTS.values():
         yield f"- {_plural(registry)}: {', '.join(_link(registry, name) for name in registry)}"
     yield ""
 
@@ -76,7 +78,7 @@ def _recipes() -> Iterator[str]:
 
 
 def _components(registry: Registry[Any]) -> Iterator[str]:
-    tables = {name: list(_rows(DEFS[kind.__name__])) for name, kind in registry.items()}
+    tables = {name: list(_rows(DEFS[kind.__name__])) for name, kind in registry.items() if name in registry.in_yaml}
     first, *others = tables.values()
     common = [row for row in first if all(row in other for other in others)]
     yield f"## {_plural(registry)}\n"
@@ -89,7 +91,7 @@ def _components(registry: Registry[Any]) -> Iterator[str]:
     if common:
         yield "Every kind has these keys:\n"
         yield from _table(common)
-    for name, kind in registry.items():
+    for name, kind in ((name, registry[name]) for name in registry.in_yaml):
         rows = [row for row in tables[name] if row not in common]
         yield f"### {_heading(registry, name)}\n\n{_about(kind)}\n"
         yield from _table(rows) if rows else ["No further keys.\n" if common else "No keys.\n"]
@@ -139,7 +141,14 @@ def _registry(node: dict[str, Any]) -> Registry[Any] | None:
     if any("enum" in each for each in node.get("oneOf", ())):
         return filters
     names = set(_consts(node))
-    return next((each for each in COMPONENTS[:-1] if names and names <= set(each) and _tagged(node, each)), None)
+    return next(
+        (
+            each
+            for each in COMPONENTS.values()
+            if each is not filters and names and names <= set(each) and _tagged(node, each)
+        ),
+        None,
+    )
 
 
 def _tagged(node: dict[str, Any], registry: Registry[Any]) -> bool:

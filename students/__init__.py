@@ -1,1 +1,1 @@
-"""Students: training (trl and peft) and evaluation."""
+"""Students: training methods (trl and peft), the rows they read, the lint before training, and export."""

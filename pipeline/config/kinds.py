@@ -1,8 +1,8 @@
 """Which kinds of recipe there are: what one says, and how it is run.
 
-A kind is two registered classes under one name, which may stand in one module: what the YAML may hold, and the flow
-that runs it. Which kind a recipe is, its keys tell: one that has a key of `marks` is of that kind, any other one
-distils traces.
+A kind is two registered classes under one name: what the YAML may hold, in a module of this package, and the flow
+that runs it, in `pipeline/flows/`. Both may be in one module there; nothing else is edited. A recipe that has a key
+of `marks` is of that kind; any other recipe distils traces.
 
     @recipe_kinds.register(name="mine")
     class MineRecipe(RecipeBase):
@@ -54,25 +54,11 @@ class Loaded(NamedTuple, Generic[R]):
     path: Path
 
 
-FLOWS = (
-    "stillroom.pipeline.flows.traces",
-    "stillroom.pipeline.flows.preferences",
-    "stillroom.pipeline.flows.calibration",
-    "stillroom.pipeline.flows.loop.loop",
-    "stillroom.pipeline.flows.progressive",
-)
-"""Where flows stand; a kind that is one module stands there, too."""
+FLOWS = "stillroom.pipeline.flows"
+"""The package of the flows; a kind that is one module is a module of it."""
 
 recipe_kinds: Registry[RecipeBase] = Registry(
-    "kind of recipe",
-    tag="kind",
-    where=(
-        "stillroom.pipeline.config.recipe",
-        "stillroom.pipeline.config.preferences",
-        "stillroom.pipeline.config.loop",
-        "stillroom.pipeline.config.chain",
-        *FLOWS,
-    ),
+    "kind of recipe", tag="kind", where=("stillroom.pipeline.config", FLOWS)
 )
 """What a recipe of each kind may hold."""
 

@@ -1,6 +1,6 @@
-"""What a recipe is: the whole run as one validated record. `loading.py` reads one from YAML.
+"""A recipe of traces: the whole run as one validated record. `load.py` reads it from YAML.
 
-Each part is defined in the room that acts on it; here they are only put together. An unknown key is refused.
+Each part is defined in the room that acts on it and only put together here. An unknown key is refused.
 """
 
 from __future__ import annotations

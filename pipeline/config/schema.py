@@ -36,8 +36,16 @@ from stillroom.traces.tasks.registry import sources
 
 Schema = dict[str, Any]
 
-COMPONENTS: tuple[Registry[Any], ...] = (sources, teachers, scorers, policies, judges, methods, filters)
-"""What a recipe is put together from; filters, which are named otherwise, come last."""
+COMPONENTS: dict[str, Registry[Any]] = {
+    "tasks.source": sources,
+    "teacher.kind": teachers,
+    "scorer.kind": scorers,
+    "judge.kind": judges,
+    "keep.policy": policies,
+    "student.method": methods,
+    "filters": filters,
+}
+"""What a recipe is put together from, by the key that names it. The key of a filter is its name."""
 
 SHIPPED = Path(str(files("stillroom.recipes"))) / "schema.json"
 """The schema of all kinds as it comes with Stillroom; `make docs` writes it."""
@@ -98,7 +106,7 @@ def _explained(made: Schema, cls: type[object]) -> Schema:
     for key, meaning in _meanings(cls).items():  # type: ignore[arg-type]  # a class is hashable
         if key in made.get("properties", ()):
             made["properties"][key].setdefault("description", meaning)
-    for registry in COMPONENTS[:-1]:  # a filter's name is the key that it stands under
+    for registry in (each for each in COMPONENTS.values() if each is not filters):
         if any(kind is cls and name != registry.default for name, kind in registry.items()):
             made["required"] = sorted({*made.get("required", ()), registry.tag})
     return made

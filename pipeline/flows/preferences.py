@@ -84,7 +84,8 @@ class PreferenceResult(FlowResult, HasRows):
 
             console.print(preference_table(self.evaluation))
         held_out = f" and {self.test_pairs:,} held-out ones" if self.test_pairs else ""
-        console.print(f"{self.pairs:,} pairs{held_out} in {self.folder / 'dpo'}", soft_wrap=True)
+        pairs = f"{self.pairs:,} pairs{held_out} in {self.folder / 'dpo'}"
+        console.print(f"{pairs}; everything else in {self.folder}", soft_wrap=True)
 
     def _rows(self) -> Path:
         return self.folder / "dpo" / FILES["train"]

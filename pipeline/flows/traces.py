@@ -88,7 +88,8 @@ class RunResult(FlowResult, HasRows):
             self.agreement.show(console)
         if self.evaluation is not None:
             console.print(eval_table(self.evaluation))
-        console.print(f"{self.rows:,} rows in {self.folder / 'sft'}", soft_wrap=True)
+        rows = f"{self.rows:,} rows in {self.folder / 'sft'}"
+        console.print(f"{rows}; everything else in {self.folder}", soft_wrap=True)
 
     def figures(self) -> dict[str, Any]:
         return figures_of(self.evaluation)

@@ -90,11 +90,7 @@ class Flow(Generic[R]):
         )
 
 
-flows: Registry[Flow[Any]] = Registry(
-    "flow",
-    tag="kind",
-    where=FLOWS,
-)
+flows: Registry[Flow[Any]] = Registry("flow", tag="kind", where=(FLOWS,))
 """How the recipes of each kind are run."""
 
 

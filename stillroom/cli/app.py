@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from stillroom import __version__
+from stillroom.cli.kinds import RunCommand
 from stillroom.errors import InputError, StillroomError
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _options(
     """Distil what a large language model can do into a small one you own."""
 
 
-@app.command()
+@app.command(cls=RunCommand)
 def run(
     recipe: Annotated[str, typer.Argument(help="Path of a recipe, or the name of a shipped one.")],
     set: Annotated[

@@ -41,7 +41,7 @@ class PairRow(NamedTuple):
 
 def read_rows(source: Path | str | Iterable[Row]) -> list[SftRow]:
     """All rows, checked. Raises MissingFile for a folder that is not there, InputError for what are no rows."""
-    rows = [_sft_row(_name(index, row), row) for index, row in enumerate(_given(source))]
+    rows = [_sft_row(_name(index, row), row) for index, row in enumerate(given(source))]
     if not rows:
         raise InputError("there is no row to train on: check what was accepted and what the filters dropped")
     return rows
@@ -49,7 +49,7 @@ def read_rows(source: Path | str | Iterable[Row]) -> list[SftRow]:
 
 def read_pairs(source: Path | str | Iterable[Row]) -> list[PairRow]:
     """All pairs, checked. Raises MissingFile for a folder that is not there, InputError for what are no pairs."""
-    rows = [_pair_row(_name(index, row), row) for index, row in enumerate(_given(source))]
+    rows = [_pair_row(_name(index, row), row) for index, row in enumerate(given(source))]
     if not rows:
         raise InputError("there is no pair to train on: check how candidates were scored and what the audit refused")
     return rows
@@ -81,7 +81,8 @@ def _load(folder: Path) -> Iterable[Row]:
         raise InputError(f"{folder} cannot be read as parquet: {error}") from error
 
 
-def _given(source: Path | str | Iterable[Row]) -> Iterable[Row]:
+def given(source: Path | str | Iterable[Row]) -> Iterable[Row]:
+    """The rows as they stand, unchecked and with all their columns."""
     return _load(Path(source)) if isinstance(source, Path | str) else source
 
 

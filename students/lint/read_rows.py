@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from stillroom.errors import InputError
-from stillroom.students.data.rows import PairRow, Row, SftRow, _given, _name, _pair_row, _sft_row, with_system
+from stillroom.students.data.rows import PairRow, Row, SftRow, _name, _pair_row, _sft_row, given, with_system
 from stillroom.students.lint.findings import Hit
 
 R = TypeVar("R", SftRow, PairRow)
@@ -40,9 +40,9 @@ def read_pair_rows(source: Path | str | Iterable[Row], system: str | None) -> Re
 def _read(
     source: Path | str | Iterable[Row], system: str | None, make: Callable[[str, Row], R], answers: tuple[str, ...]
 ) -> Readable[R]:
-    given = list(_given(source))
-    found: Readable[R] = Readable([], [], [], given)
-    for index, row in enumerate(given):
+    rows = list(given(source))
+    found: Readable[R] = Readable([], [], [], rows)
+    for index, row in enumerate(rows):
         name = _name(index, row) if isinstance(row, Mapping) else f"row {index + 1}"
         try:
             made = make(name, row)

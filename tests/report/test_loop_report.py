@@ -197,7 +197,7 @@ def test_the_page_holds_all_of_it(tmp_path: Path) -> None:
         "the student of round 1",
     ):
         assert text in page.text.replace("\xa0", " "), text
-    assert len(page.all("tr")) == 1 + 11 + 1 + 2 + 1 + 4  # rounds, beside the rounds, compared: each with its header
+    assert len(page.all("tr")) == 1 + 11 + 1 + 2 + 1 + 4  # rounds, for comparison, compared: each with its header
 
 
 def test_the_page_is_self_contained() -> None:

@@ -87,6 +87,14 @@ async def in_line(pace: Pace, number: int, got: list[int]) -> list[asyncio.Task[
     return tasks
 
 
+async def turn_at_once(pace: Pace) -> Turn:
+    """A turn that comes without waiting: one that waits would never come, since the clock stands still."""
+    task = asyncio.create_task(pace.turn())
+    await settle()
+    assert task.done(), "it has to wait"
+    return task.result()
+
+
 async def drop_all(tasks: list[asyncio.Task[Turn]]) -> None:
     for task in tasks:
         task.cancel()
@@ -264,19 +272,19 @@ async def test_refusals_in_a_row_hold_back_all(order: tuple[int, int, int]) -> N
 async def test_a_refusal_among_answers_holds_back_nobody_else() -> None:
     one = pace(Hand(), concurrency=40)
     for _ in range(3):
-        turns = [await one.turn() for _ in range(3)]
+        turns = [await turn_at_once(one) for _ in range(3)]
         turns.pop(1).end(End.REFUSED, retry_after_s=7)
         for turn in turns[1:]:
             turn.end(End.ANSWERED)
-    (await one.turn()).drop()
+    (await turn_at_once(one)).drop()
 
 
 @pytest.mark.parametrize("wait", [None, LONGEST_HOLD_S + 1])
 async def test_no_patience_is_had_where_none_or_too_much_was_asked_for(wait: float | None) -> None:
     one = pace(Hand(), concurrency=2)
     for _ in range(5):
-        (await one.turn()).end(End.REFUSED, retry_after_s=wait)
-    (await one.turn()).drop()
+        (await turn_at_once(one)).end(End.REFUSED, retry_after_s=wait)
+    (await turn_at_once(one)).drop()
 
 
 async def test_a_second_endpoint_goes_on_while_one_is_held_back() -> None:

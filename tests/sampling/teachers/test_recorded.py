@@ -133,8 +133,11 @@ def test_refuses_lines_that_are_no_attempts(tmp_path: Path, line: bytes, said: s
 
 
 def test_takes_a_byte_order_mark_and_blank_lines(tmp_path: Path) -> None:
-    (tmp_path / "recording.jsonl").write_bytes(b'\xef\xbb\xbf{"task_id": "a", "text": "4"}\r\n\r\n')
-    open_teacher(tmp_path)
+    (tmp_path / "recording.jsonl").write_bytes(
+        b'\xef\xbb\xbf{"task_id": "a", "text": "4"}\r\n\r\n{"task_id": "a", "text": "5"}'
+    )
+    teacher = open_teacher(tmp_path)
+    assert [asyncio.run(draw(teacher, index)).text for index in range(2)] == ["4", "5"]
 
 
 @pytest.mark.parametrize("make", [lambda path: None, Path.mkdir])
