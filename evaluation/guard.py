@@ -32,9 +32,8 @@ from stillroom.common.records import ScoredAttempt
 from stillroom.common.stats.bootstrap import mean_over_tasks, ratio_over_tasks
 from stillroom.common.stats.intervals import Interval, PairedCounts, paired_difference
 from stillroom.evaluation.diversity import FEWEST, Items, distinct_change, runs, whole
-from stillroom.evaluation.metrics import right
+from stillroom.evaluation.metrics import answer_words, repeats, right
 from stillroom.evaluation.perplexity import TextLoss, exp_of
-from stillroom.evaluation.repetition import answer_words, repeats
 
 ACCURACY, STOPPED, REPETITION, PERPLEXITY = "accuracy", "share_stopped", "share_repeating", "perplexity"
 DISTINCT_TEXTS, DISTINCT_RUNS, UNTRAINED = "distinct_traces", "distinct_4", "untrained"

@@ -21,11 +21,9 @@ from stillroom.common.models.resolve import load_model, load_tokenizer, pick_dev
 from stillroom.common.stats.intervals import Interval, mean_interval, wilson_in_part
 from stillroom.errors import TrainingError
 from stillroom.evaluation.results import AFTER, BEFORE, Result
-from stillroom.students.data.encode import IGNORED
-from stillroom.students.data.encode_pairs import EncodedPair, encode_pairs
+from stillroom.students.data.encode import IGNORED, EncodedPair, encode_pairs
 from stillroom.students.data.rows import Row, read_pairs, with_system
-from stillroom.students.methods.cpu_pair_pass import pair_logprobs
-from stillroom.students.methods.cpu_shared_prefix import can_flatten
+from stillroom.students.methods.cpu_passes import can_flatten, pair_logprobs
 from stillroom.students.records import LeftOut
 
 

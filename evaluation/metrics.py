@@ -3,9 +3,13 @@
     answers = {"t1": scored_attempt, "t2": scored_attempt}      # or lists of attempts, for the measures at k
     rows = measures("student_after", answers, seed=7, ks=(1, 4), prices=None)
 
-Tasks are the unit: a task with many attempts counts once. Rows do not depend on the order of the tasks, nor on the
-model's name. A row that cannot be had is not there, and never a guess: no cost without prices, no tokens per right
-answer where the interval has no upper end (its inverse, `right_per_1000_tokens`, always has one).
+Tasks are the unit: a task with many attempts counts once. Rows do not depend on the order of the tasks or the model's
+name. A row that cannot be computed is left out: no cost without prices, no tokens per right answer where the interval
+has no upper end (its inverse, `right_per_1000_tokens`, always has one).
+
+Repetition is counted in runs of words, the same for all models; the filter `no_repetition` decides what is left out
+of training. distinct-n is that of Li et al. 2016 (arXiv:1510.03055): it falls with the length of a text, so compare
+it between answers of about the same length only.
 """
 
 from __future__ import annotations
@@ -15,14 +19,52 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, 
 from math import fsum
 from statistics import fmean
 
-from stillroom.common.records import ScoredAttempt, State
+from stillroom.common.records import Attempt, ScoredAttempt, State
 from stillroom.common.stats.bootstrap import mean_over_tasks, ratio_over_tasks, share_over_tasks
 from stillroom.common.stats.intervals import Interval, mean_interval, wilson
+from stillroom.common.text import tokens
 from stillroom.evaluation.pass_at_k import Vote, enough, majority_at_k, pass_at_k
-from stillroom.evaluation.repetition import DISTINCT, answer_words, distinct, repeats
 from stillroom.evaluation.results import ACCURACY, MEAN_TOKENS, SHARE_STOPPED, Result
 from stillroom.sampling.limits import Prices
 from stillroom.traces.answers.records import Reason
+
+RUN = 6
+"""Words of a run, numbers and signs of arithmetic included."""
+TIMES = 4
+"""An answer repeats itself where one run stands there so often. Arithmetic does now and then: 1.4 % of the 2,640
+solutions to GSM8K that OpenAI published with it do, so read this beside another model's, never against 0."""
+DISTINCT = 4
+"""Words of the runs that distinct-n counts."""
+MAX_WORDS = 100_000
+"""Words that are looked at: what repeats does so before."""
+
+
+def answer_words(attempt: Attempt) -> list[str]:
+    """Words, numbers and signs of all a model wrote, its reasoning first."""
+    return tokens(f"{attempt.reasoning or ''}\n{attempt.text}")[:MAX_WORDS]
+
+
+def repeats(words: Sequence[str], *, n: int = RUN, times: int = TIMES) -> bool:
+    """Whether a run of n words stands there `times` times or more, in a row or not."""
+    return most_repeated(words, n) >= times
+
+
+def most_repeated(words: Sequence[str], n: int) -> int:
+    """How often the commonest run of n words stands there; 0 in a text that is shorter."""
+    return max(Counter(_runs(words, n)).values(), default=0)
+
+
+def distinct(texts: Iterable[Sequence[str]], n: int) -> float | None:
+    """Different runs of n words over all of them, for the texts together. None where none is so long."""
+    runs = [run for words in texts for run in _runs(words, n)]
+    return len(set(runs)) / len(runs) if runs else None
+
+
+def _runs(words: Sequence[str], n: int) -> list[tuple[str, ...]]:
+    if n < 1:
+        raise ValueError(f"n is {n}: a run has at least one word")
+    return [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+
 
 SHARE_IN_FORM = "share_in_form"
 SHARE_REPEATING = "share_repeating"

@@ -1,27 +1,92 @@
-"""Perplexity on held-out text: what training has done to a model's language, beside what it was trained for.
+"""Perplexity on held-out text: what training has done to a model's language.
 
     found = perplexity("embedded:smollm2-135m-instruct", ["The cat sat on the mat.", …], seed=7)
     found.perplexity, found.bits_per_byte           # each with an interval over texts
-    found.results("student_before")                 # as rows of eval.json
+    read_texts(Path("letters.jsonl"), field="text", limit=200)["letters.jsonl:1"]
 
-Perplexity weighs every token the same: exp of the mean negative log-likelihood over all tokens of all texts. It says
-nothing across tokenizers; bits per byte does (Gao et al. 2020, arXiv:2101.00027, section 3.1). A text is read in
-windows that overlap by half, so that a token of a long text has at least half a window before it; the first token,
-which has nothing before it, is not counted. Texts of fewer than two tokens are left out, and counted. Refuses a model
-that gives no numbers.
+Perplexity is exp of the mean negative log-likelihood over all tokens of all texts. It cannot be compared across
+tokenizers; bits per byte can (Gao et al. 2020, arXiv:2101.00027, section 3.1). A text is read in windows that overlap
+by half, so that a token of a long text has at least half a window before it; the first token is not counted. Texts of
+fewer than two tokens are left out, and counted. Refuses a model that gives no numbers.
+
+`everyday_texts` come with Stillroom: small talk, letters, instructions, news, a little code. They are not a
+benchmark: perplexities on them can be compared with each other only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from importlib.resources import files
 from math import exp, isfinite, log
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from stillroom.common.files import storable
 from stillroom.common.models.resolve import load_model, load_tokenizer, pick_device
 from stillroom.common.stats.bootstrap import ratio_over_tasks
 from stillroom.common.stats.intervals import Interval
-from stillroom.errors import InputError, TrainingError
+from stillroom.errors import InputError, MissingFile, TrainingError
 from stillroom.evaluation.results import Result
+
+FILE = "everyday.jsonl"
+
+
+def everyday_texts() -> dict[str, str]:
+    """The texts that come with Stillroom, by name."""
+    lines = files("stillroom.evaluation").joinpath(FILE).read_text(encoding="utf-8").splitlines()
+    return {row["id"]: row["text"] for row in map(json.loads, lines)}
+
+
+def read_texts(path: Path, field: str = "text", limit: int | None = None) -> dict[str, str]:
+    """The texts under `field` of a JSON Lines file, by file name and line; `limit`: so many from the start.
+
+    Raises MissingFile, or InputError for a line without the text, or a file without a line.
+    """
+    texts: dict[str, str] = {}
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number, text in _texts(file, path, field):
+                texts[f"{path.name}:{number}"] = text
+                if len(texts) == limit:
+                    break
+    except OSError as error:
+        raise MissingFile(f"the texts {path} cannot be read ({error.strerror}): correct texts.path") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 (byte {error.start:,}): convert it") from None
+    if not texts:
+        raise InputError(f"{path} holds no text: give JSON Lines with {field!r}, or texts: everyday")
+    return texts
+
+
+def _texts(lines: Iterable[str], path: Path, field: str) -> Iterator[tuple[int, str]]:
+    """Line numbers from 1, and texts."""
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield number, storable(_text(_row(line, f"{path}:{number}"), field, f"{path}:{number}"))
+
+
+def _row(line: str, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where} is no JSON ({error}): give one object a line") from None
+    if not isinstance(row, dict):
+        raise InputError(f'{where} is a {type(row).__name__}: give an object such as {{"text": "…"}}')
+    return row
+
+
+def _text(row: dict[str, Any], field: str, where: str) -> str:
+    text = row.get(field)
+    if isinstance(text, str) and text.strip():
+        return text
+    if text is None:
+        names = ", ".join(repr(str(key)[:30]) for key in list(row)[:8]) or "nothing"
+        raise InputError(f"{where} has no {field!r} (it has {names}): name the field of the text in texts.field")
+    raise InputError(
+        f"{where}: {field!r} is {'empty' if isinstance(text, str) else 'no text'}: correct or remove the line"
+    )
+
 
 K = TypeVar("K", bound=Hashable)
 

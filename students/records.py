@@ -12,7 +12,8 @@ from typing import Literal, NamedTuple
 
 from stillroom.common.records import Messages, Verdict
 
-REASONS = {
+Reason = Literal["too_long", "end_token_inside", "same_answers"]
+REASONS: dict[Reason, str] = {
     "too_long": "longer than max_length",
     "end_token_inside": "its text holds the token that ends a turn",
     "same_answers": "chosen and rejected are the same tokens",
@@ -23,7 +24,7 @@ class LeftOut(NamedTuple):
     """A row that is not trained on, and why. `tokens`: of the prompt and the (longer) answer."""
 
     name: str
-    reason: Literal["too_long", "end_token_inside", "same_answers"]
+    reason: Reason
     tokens: int
 
     def __str__(self) -> str:

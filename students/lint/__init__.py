@@ -10,10 +10,8 @@
 It renders real rows exactly as the trainer feeds them: our own encoding, trl's collator, the student's own template.
 """
 
-from stillroom.students.lint.catalogue import Meaning
 from stillroom.students.lint.compatibility import Vocabulary, lint_tokenizers, vocabulary_of
-from stillroom.students.lint.findings import Finding
-from stillroom.students.lint.limits import LintLimits
+from stillroom.students.lint.findings import Finding, LintLimits, Meaning
 from stillroom.students.lint.lint import lint_pairs, lint_sft
 from stillroom.students.lint.report import LintReport, MaskedRow
 from stillroom.students.records import Answered, Checker

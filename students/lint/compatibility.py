@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stillroom.common.models.resolve import load_tokenizer
-from stillroom.students.lint.catalogue import names
-from stillroom.students.lint.findings import Hit, Tally
-from stillroom.students.lint.limits import LintLimits
+from stillroom.students.lint.findings import Hit, LintLimits, Tally, names
 from stillroom.students.lint.report import LintReport
 from stillroom.students.lint.tokenizer_setup import model_config, width
 

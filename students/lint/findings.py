@@ -1,18 +1,70 @@
-"""What a check of the lint finds: how many rows, which, and what is said of it.
+"""What the lint finds: how many rows, which, and what each finding means (`catalogue.yaml`).
 
-    found = Finding("double_bos", "error", 3, 40, ("row 1", "row 2"), "it begins with '<s><s>'")
-    found.meaning.ignored          # what happens to a student that is trained all the same
-
-What each finding means is in `catalogue`, one table for all: a check says what it saw, and nothing more.
+found = Finding("double_bos", "error", 3, 40, ("row 1", "row 2"), "it begins with '<s><s>'")
+found.meaning.ignored          # what happens to a student that is trained all the same
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import cache
+from importlib.resources import files
+from typing import Annotated, Any, Literal, NamedTuple
 
-from stillroom.students.lint.catalogue import Meaning, Severity, meanings
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class LintLimits(BaseModel):
+    """`duplicates`: share of rows that repeat an earlier one, above which it is told. `same_answer_words`: words from
+    which an answer that stands under another prompt counts as a repeat: short ones are rightly shared. `too_long`:
+    share of rows left out for their length, above which that is an error. `off_policy`: share of pairs with no side
+    of the student's own. `examples`: rows named in a finding. `shown`: rows whose mask is kept for looking at."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    duplicates: Share = 0.05
+    same_answer_words: int = Field(default=20, ge=1)
+    too_long: Share = 0.5
+    off_policy: Share = 0.5
+    examples: int = Field(default=5, ge=1)
+    shown: int = Field(default=3, ge=0)
+
+
+Severity = Literal["error", "warning"]
+Group = Literal["template", "masks", "tokens", "data", "pairs", "teachers"]
+
+
+class Meaning(NamedTuple):
+    """`title`: what is counted. `ignored`: what happens to a student that is trained all the same. `source`: where
+    that is shown, or reasoned. `advice`: what to do."""
+
+    title: str
+    severity: Severity
+    ignored: str
+    source: str
+    advice: str
+
+
+@cache
+def _groups() -> Mapping[Group, Mapping[str, Meaning]]:
+    # On first use, so that importing the lint does not wait for it.
+    read = yaml.safe_load((files("stillroom.students.lint") / "catalogue.yaml").read_text(encoding="utf-8"))
+    return {group: {name: Meaning(**fields) for name, fields in found.items()} for group, found in read.items()}
+
+
+@cache
+def meanings() -> Mapping[str, Meaning]:
+    """All of them, by name: of one severity, in the order in which they are told."""
+    return {name: meaning for group in _groups().values() for name, meaning in group.items()}
+
+
+def names(*groups: Group) -> list[str]:
+    """The findings of some groups."""
+    return [name for group in groups for name in _groups()[group]]
 
 
 class Hit(NamedTuple):

@@ -3,29 +3,197 @@
     report = lint_sft(run / "sft", settings, test=tasks.test)
     report.raise_if_errors()
 
-It trains nothing, loads no weights and changes no row. What the trainer would refuse with an exception is a finding
-here, so that everything that is wrong is told at once.
+Trains nothing, loads no weights and changes no row. What the trainer would refuse with an exception is a finding
+here, so one call reports everything that is wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from stillroom.common.records import Messages, Task
-from stillroom.students.data.rows import PairRow, Row, SftRow
-from stillroom.students.lint.data_checks import Text
-from stillroom.students.lint.limits import LintLimits
-from stillroom.students.lint.pair_checks import reference_hits
-from stillroom.students.lint.read_rows import read_pair_rows, read_sft_rows
-from stillroom.students.lint.rendered_rows import Item, Look, feed, feed_pairs, look_at
-from stillroom.students.lint.report import LintReport
-from stillroom.students.lint.runner import LintRunner
+from stillroom.errors import InputError
+from stillroom.students.data.rows import PairRow, Row, SftRow, _given, _name, _pair_row, _sft_row, with_system
+from stillroom.students.lint.data_checks import (
+    PAIR_CHECKS,
+    Text,
+    duplicates,
+    leaks,
+    other_system_prompts,
+    reference_hits,
+    wrong_answers,
+)
+from stillroom.students.lint.findings import Hit, LintLimits, Severity, Tally, meanings, names
+from stillroom.students.lint.rendered_rows import Item, feed, feed_pairs, look_at, masked
+from stillroom.students.lint.report import LintReport, MaskedRow
+from stillroom.students.lint.row_checks import ROW_CHECKS, template, vocabulary
 from stillroom.students.lint.tokenizer_setup import Collator, Student, pair_collator, sft_collator, student_of
-from stillroom.students.methods.quiet import quiet_training
+from stillroom.students.methods.common import quiet_training
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.records import Checker, Reference
+
+R = TypeVar("R", SftRow, PairRow)
+
+
+class _Readable(NamedTuple, Generic[R]):
+    """`rows` with the task of each (None where it names none); `hits` for those that could not be read; `given`: all,
+    as they were."""
+
+    rows: list[R]
+    tasks: list[str | None]
+    hits: list[Hit]
+    given: Sequence[Row]
+
+
+def _read(
+    source: Path | str | Iterable[Row], system: str | None, make: Callable[[str, Row], R], *answers: str
+) -> _Readable[R]:
+    """Rows under the student's system prompt. What is not a row, or has an empty answer, becomes a hit."""
+    given = list(_given(source))
+    found: _Readable[R] = _Readable([], [], [], given)
+    for index, row in enumerate(given):
+        name = _name(index, row) if isinstance(row, Mapping) else f"row {index + 1}"
+        try:
+            made = make(name, row)
+        except (InputError, AttributeError) as error:  # a row that is not a mapping has no `get`
+            empty = isinstance(row, Mapping) and any(_is_empty(row.get(field)) for field in answers)
+            told = str(error).removeprefix(f"{name}: ")
+            found.hits.append(Hit("empty_answer" if empty else "not_a_row", name, told))
+            continue
+        found.rows.append(made._replace(prompt=with_system(made.prompt, system)))
+        task_id = row.get("task_id")
+        found.tasks.append(None if task_id is None else str(task_id))
+    return found
+
+
+def _is_empty(turns: Any) -> bool:
+    """Whether an answer is there and says nothing."""
+    if turns is None or isinstance(turns, str) or not isinstance(turns, Sequence):
+        return False
+    contents = [turn.get("content") for turn in turns if isinstance(turn, Mapping)]
+    return len(contents) == len(turns) and all(content is None or not str(content).strip() for content in contents)
+
+
+_NEED_TEST = ("test_leak", "test_leak_near", "other_system_prompt")
+_NEED_CHECKER = ("answer_rejected", "answer_unscored")
+_NEED_WIDTH = ("ids_without_rows", "tokens_without_rows")
+_SINGLE = ("pad_is_end", "template_tells_time", "not_dpo", "reference_is_dpo")
+
+
+class LintRunner:
+    """Runs all checks over rows and gathers their hits. `checker`: of trained answers, None for none."""
+
+    def __init__(self, student: Student, limits: LintLimits, checker: Checker | None = None) -> None:
+        self.student, self.limits, self.checker = student, limits, checker
+        self.tally = Tally(limits.examples)
+        self.notes: list[str] = []
+        self.trainable = 0
+        self._shown: list[MaskedRow] = []
+        self._faulty: list[MaskedRow] = []
+
+    def run(self, items: Iterable[Item], feeder: Callable[[list[Item]], list[Item]], batch_size: int) -> None:
+        """Looks at all items. `feeder`: the collator's work on a batch of trainable ones."""
+        waiting: list[Item] = []
+        for item in items:
+            if not item.trainable:
+                self._look(item)
+                continue
+            waiting.append(item)
+            if len(waiting) == batch_size:
+                self._batch(feeder(waiting))
+                waiting = []
+        if waiting:
+            self._batch(feeder(waiting))
+
+    def _batch(self, fed: list[Item]) -> None:
+        self.trainable += len(fed)
+        for item in fed:
+            self._look(item)
+        if self.checker is not None:
+            self.tally.add(wrong_answers(fed, self.checker, self.student))
+
+    def _look(self, item: Item) -> None:
+        hits = list(self._hits(item))
+        self.tally.add(hits)
+        broken = any(meanings()[hit.name].severity == "error" for hit in hits)
+        place = self._faulty if broken else self._shown
+        if len(place) < self.limits.shown:
+            place += [row for side in item.sides if (row := masked(side, self.student)) is not None]
+
+    def _hits(self, item: Item) -> Iterator[Hit]:
+        """What is wrong with a row or a pair: each thing once, even where both sides have it."""
+        found: dict[str, Hit] = {}
+        for side in item.sides:
+            if side.fault is not None:
+                found.setdefault(side.fault.name, side.fault)
+            for name, check in ROW_CHECKS.items():
+                if name not in found and (detail := check(side, self.student)) is not None:
+                    found[name] = Hit(name, side.name, detail)
+        yield from found.values()
+        if len(item.sides) == 2:
+            for pair_check in PAIR_CHECKS:
+                yield from pair_check(item)
+
+    def report(
+        self,
+        what: Literal["rows", "pairs"],
+        *,
+        given: int,
+        texts: Sequence[Text],
+        test: Sequence[Task],
+        settings: StudentSettings,
+    ) -> LintReport:
+        """All that was found, with what only all rows together can tell. `given`: rows there are, read or not."""
+        self.tally.add(duplicates(texts, self.limits))
+        if test:
+            self.tally.add(leaks(texts, test))
+            self.tally.add(other_system_prompts(texts, test, settings.system, self.student))
+        for hit in vocabulary(self.student, self.trainable):
+            # A token without an embedding is told once, where a row uses it.
+            if hit.name != "tokens_without_rows" or not self.tally.count("ids_without_rows"):
+                self.tally.add([hit])
+        self.tally.add(template(self.student))
+        if not self.trainable:
+            self.tally.add([Hit("nothing_left", f"the {what}", f"of {given:,} {what} none can be trained on")])
+        skipped = self._skipped(what, test)
+        # Few rows that are too long are a warning; where most are, what is left is another data set.
+        most = given and self.tally.count("too_long") / given > self.limits.too_long
+        severities: Mapping[str, Severity] = {"too_long": "error"} if most else {}
+        return LintReport(
+            what,
+            given,
+            self.trainable,
+            tuple(self.tally.findings(lambda name: self._of(name, given), severities)),
+            tuple(name for name in _names(what) if name not in skipped),
+            skipped,
+            tuple(self.notes),
+            (*self._faulty, *self._shown)[: 2 * self.limits.shown],
+        )
+
+    def _of(self, name: str, given: int) -> int:
+        """How many were looked at for what a name stands for."""
+        if name == "tokens_without_rows":
+            return len(self.student.tokenizer)
+        return 1 if name in _SINGLE else given
+
+    def _skipped(self, what: str, test: Sequence[Task]) -> dict[str, str]:
+        """Checks that could not run, and why."""
+        skipped = {} if test else dict.fromkeys(_NEED_TEST, "no held-out tasks were given")
+        if self.checker is None and what == "rows":
+            skipped |= dict.fromkeys(_NEED_CHECKER, "no checker was given")
+        if self.student.embeddings is None:
+            skipped |= dict.fromkeys(_NEED_WIDTH, "the model's settings do not say how many embeddings it has")
+        return skipped
+
+
+def _names(what: Literal["rows", "pairs"]) -> list[str]:
+    """The names of all that is looked for."""
+    if what == "pairs":
+        of_pairs = names("template", "masks", "tokens", "data", "pairs")
+        return [name for name in of_pairs if name not in _NEED_CHECKER]
+    return [name for name in names("template", "masks", "tokens", "data") if name != "cut_unevenly"]
 
 
 def lint_sft(
@@ -45,7 +213,8 @@ def lint_sft(
     nowhere, MissingExtra where the extra `train` is not installed.
     """
     with quiet_training():
-        student, found = student_of(settings, tokenizer), read_sft_rows(rows, settings.system)
+        student = student_of(settings, tokenizer)
+        found = _read(rows, settings.system, _sft_row, "completion")
         _settle(found.rows, student)
         runner = LintRunner(student, limits or LintLimits(), checker)
         collate = collator or sft_collator(student.prepared)
@@ -74,7 +243,8 @@ def lint_pairs(
     beside those for training, give the file.
     """
     with quiet_training():
-        student, found = student_of(settings, tokenizer), read_pair_rows(rows, settings.system)
+        student = student_of(settings, tokenizer)
+        found = _read(rows, settings.system, _pair_row, "chosen", "rejected")
         _settle((_side(row, "chosen") for row in found.rows), student)
         runner = LintRunner(student, limits or LintLimits())
         collate = collator or pair_collator(student.prepared)
@@ -82,7 +252,10 @@ def lint_pairs(
         runner.tally.add(reference_hits(settings, reference, found.given, runner.limits))
         runner.notes.append(f"the reference is {reference.told if reference is not None else 'none'}")
         named = list(zip(found.rows, found.tasks, strict=True))
-        items = (Item(row.name, task, _sides(row, student)) for row, task in named)
+        items = (
+            Item(row.name, task, tuple(look_at(_side(row, side), student) for side in ("chosen", "rejected")))
+            for row, task in named
+        )
         runner.run(items, lambda batch: feed_pairs(batch, collate), settings.batch_size)
         texts = [Text(row.name, task, row.prompt, _said(row.chosen + row.rejected)) for row, task in named]
         return runner.report("pairs", given=len(found.given), texts=texts, test=test, settings=settings)
@@ -95,11 +268,7 @@ def _settle(rows: Iterable[SftRow], student: Student) -> None:
         student.ends_with(ids.answer[-1])
 
 
-def _sides(row: PairRow, student: Student) -> tuple[Look, ...]:
-    return look_at(_side(row, "chosen"), student), look_at(_side(row, "rejected"), student)
-
-
-def _side(row: PairRow, which: Literal["chosen", "rejected"]) -> SftRow:
+def _side(row: PairRow, which: str) -> SftRow:
     answer = row.chosen if which == "chosen" else row.rejected
     return SftRow(f"{row.name}, {which}", row.prompt, answer)
 

@@ -2,20 +2,23 @@
 
     item = Item("row 1", None, (look_at(row, student),))     # rendered and encoded as the trainer does
     [item] = feed([item], collator)                          # with the labels and the mask of the batch
+    masked(item.sides[0], student).facts                     # "row 1: 12 tokens not in the loss, 5 in it"
 
-What cannot be rendered or encoded is not raised but kept in `fault`, so that the rows after it are looked at too.
+What cannot be rendered or encoded is kept in `fault`, not raised, so that the rows after it are looked at too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from stillroom.errors import TrainingError
-from stillroom.students.data.encode import IGNORED, Ids, ids_of
+from stillroom.students.data.encode import IGNORED, Ids, first_difference, ids_of
 from stillroom.students.data.rows import SftRow
 from stillroom.students.lint.findings import Hit
+from stillroom.students.lint.report import Kind, MaskedRow, Stretch
 from stillroom.students.lint.tokenizer_setup import Collator, Student, render
 
 
@@ -76,39 +79,26 @@ def look_at(row: SftRow, student: Student) -> Look:
     try:
         asked = render(row.prompt, tokenizer, generation_prompt=True)
         whole = render(row.prompt + row.completion, tokenizer, generation_prompt=False)
-        sent = _sent(row, student)
+        # The prompt as whoever loads the finished student sends it.
+        turns = [message.as_dict() for message in row.prompt]
+        sent = student.prepared.apply_chat_template(
+            turns, add_generation_prompt=True, tokenize=True, return_dict=False
+        )
     except Exception as error:  # noqa: BLE001 - templates raise whatever jinja and their authors like
         return Look(row, fault=Hit("template_refuses", row.name, f"{type(error).__name__}: {error}"[:300]))
-    look = Look(row, asked, whole, sent)
+    look = Look(row, asked, whole, tuple(sent))
     if not whole.startswith(asked):
-        return replace(look, fault=Hit("other_beginning", row.name, _difference(asked, whole)))
+        begin = max(0, first_difference(asked, whole) - 20)
+        told = f"inference prompts with {asked[begin:][:60]!r}, the row has {whole[begin:][:60]!r}"
+        return replace(look, fault=Hit("other_beginning", row.name, told))
     try:
         ids = ids_of(row, tokenizer, student.special)
     except TrainingError as error:  # what is left of its refusals: an answer that no special token ends
         return replace(look, fault=Hit("no_stop_token", row.name, str(error).removeprefix(f"{row.name}: ")))
-    return _left_out(replace(look, ids=ids), student)
-
-
-def _sent(row: SftRow, student: Student) -> tuple[int, ...]:
-    """The prompt as whoever loads the finished student sends it."""
-    turns = [message.as_dict() for message in row.prompt]
-    ids = student.prepared.apply_chat_template(turns, add_generation_prompt=True, tokenize=True, return_dict=False)
-    return tuple(ids)
-
-
-def _left_out(look: Look, student: Student) -> Look:
-    """With the reason of the trainer's encoding for leaving it out."""
-    assert look.ids is not None
-    if look.ids.answer[-1] in look.ids.answer[:-1]:
+    look = replace(look, ids=ids)
+    if ids.answer[-1] in ids.answer[:-1]:
         return replace(look, left_out="end_token_inside")
     return replace(look, left_out="too_long") if look.tokens > student.max_length else look
-
-
-def _difference(asked: str, whole: str) -> str:
-    """Where the two begin to differ."""
-    at = next((i for i, (a, b) in enumerate(zip(asked, whole, strict=False)) if a != b), min(len(asked), len(whole)))
-    begin = max(0, at - 20)
-    return f"inference prompts with {asked[begin:][:60]!r}, the row has {whole[begin:][:60]!r}"
 
 
 class Item(NamedTuple):
@@ -124,36 +114,29 @@ class Item(NamedTuple):
         if any(side.ids is None or side.left_out for side in self.sides):
             return False
         ids = [side.ids for side in self.sides if side.ids is not None]
-        return len({tuple(each.prompt) for each in ids}) == 1 and len({tuple(each.answer) for each in ids}) == len(
-            ids
-        )
+        prompts, answers = ({tuple(part) for part in parts} for parts in zip(*ids, strict=True))
+        return len(prompts) == 1 and len(answers) == len(ids)
 
 
 def feed(items: Sequence[Item], collator: Collator) -> list[Item]:
     """Rows with what the collator makes of them, as one batch. All of them must be trainable."""
-    rows = [{"input_ids": look.whole_ids, "labels": _labels(look)} for item in items for look in item.sides]
+    ids = [side.ids for item in items for side in item.sides if side.ids is not None]
+    rows = [{"input_ids": p + answer, "labels": [IGNORED] * len(p) + answer} for p, answer in ids]
     return _with(items, _fed(collator(rows)))
 
 
 def feed_pairs(items: Sequence[Item], collator: Collator) -> list[Item]:
     """The same for pairs, whose batch has all chosen sides first, and a mask in the place of labels."""
-    names = ("prompt_ids", "chosen_ids", "rejected_ids")
-    rows = []
-    for item in items:
-        chosen, rejected = (side.ids for side in item.sides)
-        assert chosen is not None
-        assert rejected is not None
-        rows.append(dict(zip(names, (chosen.prompt, chosen.answer, rejected.answer), strict=True)))
+    pairs = [[side.ids for side in item.sides if side.ids is not None] for item in items]
+    rows = [
+        {"prompt_ids": chosen.prompt, "chosen_ids": chosen.answer, "rejected_ids": rejected.answer}
+        for chosen, rejected in pairs
+    ]
     batch = collator(rows)
     labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, IGNORED)
     fed = _fed({**batch, "labels": labels})
     half = len(items)
     return _with(items, [each for pair in zip(fed[:half], fed[half:], strict=True) for each in pair])
-
-
-def _labels(look: Look) -> list[int]:
-    assert look.ids is not None
-    return [IGNORED] * len(look.ids.prompt) + look.ids.answer
 
 
 def _fed(batch: Mapping[str, Any]) -> list[Fed]:
@@ -165,3 +148,39 @@ def _with(items: Sequence[Item], fed: Sequence[Fed]) -> list[Item]:
     """Each side with its row of the batch; `fed`: item by item, side by side."""
     rows = iter(fed)
     return [item._replace(sides=tuple(replace(side, fed=next(rows)) for side in item.sides)) for item in items]
+
+
+LONGEST = 1_200
+"""Characters of one stretch that are shown."""
+
+
+def masked(look: Look, student: Student) -> MaskedRow | None:
+    """The row with its mask; None for one that never reached the collator."""
+    if look.fed is None:
+        return None
+    marked = zip(look.fed.ids, _kinds(look.fed), strict=True)
+    runs = groupby(((token, kind, token in student.special) for token, kind in marked), key=lambda each: each[1:])
+    stretches = []
+    for (kind, special), run in runs:
+        ids = [token for token, _, _ in run]
+        stretches.append(Stretch(_text(ids, kind, student), kind, special, len(ids)))
+    return MaskedRow(look.name, tuple(stretches))
+
+
+def _kinds(fed: Fed) -> list[Kind]:
+    """A label counts wherever it stands; padding is what attention does not see."""
+    return [
+        "loss" if label != IGNORED else "prompt" if seen else "pad"
+        for label, seen in zip(fed.labels, fed.mask, strict=True)
+    ]
+
+
+def _text(ids: list[int], kind: Kind, student: Student) -> str:
+    """What the tokens say; of padding, which repeats, how many there are."""
+    if kind == "pad" and len(set(ids)) == 1:
+        return f"{student.tokenizer.decode(ids[:1])} × {len(ids):,}"
+    text = str(student.tokenizer.decode(ids))
+    if len(text) <= LONGEST:
+        return text
+    half = LONGEST // 2
+    return f"{text[:half]} […{len(text) - LONGEST:,} characters…] {text[-half:]}"

@@ -1,4 +1,4 @@
-"""What the lint came to: findings, and a few rows with their mask; for people see `stillroom.report.lint_table`.
+"""What the lint came to: findings, and a few rows with their mask; for people see `stillroom.report.lint`.
 
     report = lint_sft(rows, settings)
     report.write(run / "lint.json")

@@ -1,30 +1,52 @@
-"""What every way of training a student shares: where it runs, whether it fits, its steps, what is saved of it.
+"""What all training methods share: device and dtype, checks of memory and disk, silence, the record of a training.
 
-    plan = make_plan(settings, seed=7)
-    with fits(settings):
-        trainer = make_trainer(model, tokenizer, encoded, settings, plan, work)
-    seconds = run(trainer, settings)
-
-Refuses to go on where the memory or the disk is too small, or the settings do not fit the model, and says which of
-them to change.
+plan = make_plan(settings, seed=7)
+with quiet_training(), fits(settings):
+    trainer = make_trainer(model, tokenizer, encoded, settings, plan, work)
+seconds = run(trainer, settings)
 """
 
 from __future__ import annotations
 
+import logging
 import platform
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from stillroom.common.models.resolve import pick_device, pick_dtype
-from stillroom.errors import NoRoom, RecipeError
+from stillroom.common.models.resolve import import_torch, pick_device, pick_dtype, quiet_transformers
+from stillroom.errors import MissingExtra, NoRoom, RecipeError
 from stillroom.students.export.save import ADAPTER, MERGED, save_student
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.records import Plan, Trained
+
+LOGGERS = ("trl", "peft", "accelerate", "datasets")
+
+
+@contextmanager
+def quiet_training() -> Iterator[None]:
+    """Raises MissingExtra if a part of the extra `train` is not installed."""
+    try:
+        import_torch()  # before peft loads it: its threads shall sleep while they wait
+        import datasets
+        import peft  # noqa: F401
+        import trl  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra("training a student", error.name or "trl", "train") from error
+    with ExitStack() as stack:
+        stack.enter_context(quiet_transformers())
+        for name in LOGGERS:
+            stack.callback(logging.getLogger(name).setLevel, logging.getLogger(name).level)
+            logging.getLogger(name).setLevel(logging.ERROR)
+        if not datasets.are_progress_bars_disabled():
+            stack.callback(datasets.enable_progress_bars)
+            datasets.disable_progress_bars()
+        yield
+
 
 TRL = "trl"  # what trl itself wants to keep, within the folder of a student that is not finished; removed at the end
 PACKAGES = ("stillroom", "torch", "transformers", "trl", "peft", "accelerate", "tokenizers")

@@ -20,8 +20,7 @@ from pydantic import Field, field_validator, model_validator
 
 from stillroom.common.models.resolve import fingerprint, load_model, load_tokenizer
 from stillroom.common.records import Task
-from stillroom.students.data.encode import prepare_tokenizer
-from stillroom.students.data.encode_pairs import EncodedPairs, encode_pairs
+from stillroom.students.data.encode import EncodedPairs, encode_pairs, prepare_tokenizer
 from stillroom.students.data.rows import Row, read_pairs, with_system
 from stillroom.students.export.save import check_room, whole_folder, write_record
 from stillroom.students.methods.common import (
@@ -34,11 +33,11 @@ from stillroom.students.methods.common import (
     make_plan,
     make_record,
     places,
+    quiet_training,
     run,
     save,
 )
 from stillroom.students.methods.dpo_trainer import DpoSettings, make_dpo_trainer
-from stillroom.students.methods.quiet import quiet_training
 from stillroom.students.methods.registry import StudentSettings, methods
 from stillroom.students.methods.trainer import make_trainer
 from stillroom.students.records import OnStep, Plan, Reference, Rewards, Trained

@@ -15,12 +15,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from stillroom.students.data.encode_pairs import EncodedPair, EncodedPairs
-from stillroom.students.methods.cpu_pair_pass import use_pair_pass
-from stillroom.students.methods.cpu_shared_prefix import can_flatten
-from stillroom.students.methods.preflight import check_pairs
+from stillroom.students.data.encode import EncodedPair, EncodedPairs
+from stillroom.students.methods.cpu_passes import can_flatten, use_pair_pass
 from stillroom.students.methods.registry import StudentSettings, on_or_off
-from stillroom.students.methods.trainer import Steps, common_arguments, lora_config, report_to
+from stillroom.students.methods.trainer import Steps, check_pairs, common_arguments, lora_config, report_to
 from stillroom.students.records import OnStep, Plan
 
 LossType = Literal[

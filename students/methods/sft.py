@@ -28,10 +28,10 @@ from stillroom.students.methods.common import (
     make_plan,
     make_record,
     places,
+    quiet_training,
     run,
     save,
 )
-from stillroom.students.methods.quiet import quiet_training
 from stillroom.students.methods.registry import StudentSettings, methods
 from stillroom.students.methods.trainer import make_trainer
 from stillroom.students.records import LeftOut, OnStep, Plan, StepInfo, Trained

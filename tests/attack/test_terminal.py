@@ -42,7 +42,7 @@ from stillroom.preferences.audit import audit_rows
 from stillroom.report.calibration import calibration_table, comparison_table
 from stillroom.report.evaluation_table import eval_table
 from stillroom.report.html import html_page
-from stillroom.report.lint_table import lint_table
+from stillroom.report.lint import lint_table
 from stillroom.report.preference_table import preference_table
 from stillroom.sampling.counts import Counts
 from stillroom.students.lint.findings import Finding

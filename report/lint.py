@@ -1,21 +1,41 @@
-"""The lint for a terminal: what was found, and a few rows with their loss mask in colour.
+"""The lint for a terminal and as a page: what was found, and a few rows with the loss mask in colour.
 
     terminal().print(lint_table(report), lint_masks(report))
+    write_lint_page(report, run / "lint.html")
 
-A model's text is hostile: what a terminal would obey is shown as its code.
+A model's text is hostile: what a terminal or a browser would obey is shown as its code.
 """
 
 from __future__ import annotations
 
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group
 from rich.text import Text
 
-from stillroom.common.files import readable
+from stillroom.common.files import readable, replaced, storable
 from stillroom.common.printing import Table, plain
+from stillroom.report.html import html_page
 from stillroom.students.lint.findings import Finding
 from stillroom.students.lint.report import Kind, LintReport, MaskedRow
+
+
+def write_lint_page(report: LintReport, path: Path, title: str = "Lint before training") -> None:
+    """Writes the page. Raises RunError where it cannot be written."""
+    with replaced(path) as file:
+        file.write(storable(mask_page(report, title)).encode())
+
+
+def mask_page(report: LintReport, title: str = "Lint before training") -> str:
+    """The page, as HTML. `title`: what it is of, a run's name say."""
+    skipped: dict[str, list[str]] = {}
+    for name, why in report.skipped.items():
+        skipped.setdefault(why, []).append(name)
+    template = files("stillroom.report").joinpath("lint_page.html")
+    return html_page(template, title, report=report, skipped=skipped)
+
 
 STYLES: dict[Kind, str] = {"prompt": "dim", "loss": "green", "pad": "red"}
 
