@@ -3,18 +3,14 @@
     change = distinct_change(now, before, runs, seed=7)     # texts by task; `runs` or `whole`: what is told apart
     change.now, change.before, change.relative              # relative: (now − before) / before, with its interval
 
-`whole` tells whole texts apart, by their words, numbers and signs: a teacher that repeats one trace for n tasks has a
-share of 1/n. `runs` tells runs of 4 words apart, as distinct-4 does (Li et al. 2016, arXiv:1510.03055): it also falls
-where traces differ in their last number alone. Arithmetic from one template is no such thing: most of its runs hold
-a number of the task.
+`whole` tells whole texts apart: a teacher that repeats one trace for n tasks has a share of 1/n. `runs` tells runs of
+4 words apart, as distinct-4 does (Li et al. 2016, arXiv:1510.03055): it also falls where traces differ in their last
+number alone, but not for arithmetic from one template, most of whose runs hold a number of the task.
 
-Any share of distinct things falls as more of them are looked at, so both sides are looked at in samples of one size:
-half of what the smaller side has. Samples are drawn without replacement (subsampling, Politis and Romano 1994, Ann.
-Stat. 22, 2031–2050, at half the size): a bootstrap would draw tasks twice, and find their traces to be alike. Of each
-task one trace is looked at, drawn anew each time: siblings tell of the same numbers, so a round with more of them is
-not less diverse. That siblings are alike is for the filter `dedup` to see.
-
-Refuses fewer than 10 tasks a side: what so few say of a share is chance.
+Any share of distinct things falls as more of them are looked at, so both sides are sampled at one size, half of what
+the smaller side has. Samples are drawn without replacement (subsampling, Politis and Romano 1994, Ann. Stat. 22,
+2031–2050): a bootstrap would draw tasks twice and find their traces to be alike. Each sample takes one trace of a
+task, so a round with more siblings is not less diverse. Refuses fewer than 10 tasks a side.
 """
 
 from __future__ import annotations

@@ -12,10 +12,8 @@ from typing import Any, Self
 from stillroom.common.stats.bootstrap import ratio_over_tasks
 from stillroom.common.stats.intervals import wilson
 from stillroom.evaluation.comparisons import compare_right
-from stillroom.evaluation.perplexity import TextLoss, exp_of, of_losses
-from stillroom.evaluation.results import Comparison, Measured, Result
-
-PERPLEXITY_RATIO = "perplexity_ratio"
+from stillroom.evaluation.perplexity import TextLoss, exp_of_all, of_losses
+from stillroom.evaluation.results import PERPLEXITY_RATIO, Comparison, Measured, Result, result_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,7 @@ def _accuracy(who: str, found: Forgotten, name: str) -> Iterator[Result]:
     right = found.right.get(name)
     if right:
         share, counts = wilson(sum(right.values()), len(right)), dict(found.counts.get(name, {}))
-        yield Result(who=who, metric=f"{name}_accuracy", **share._asdict(), counts=counts or None)
+        yield result_of(who, f"{name}_accuracy", share, counts=counts or None)
 
 
 def _missing(who: str, found: Forgotten) -> Iterator[str]:
@@ -91,11 +89,8 @@ def _ratio(after: str, of_after: Forgotten, before: str, of_before: Forgotten, s
     if any(a.tokens != b.tokens for a, b in pairs.values()):
         why = f"{after} and {before} read the texts in other tokens: only bits_per_byte can be compared"
         return Measured([], [], [why])
-    found = None
-    if pairs:
-        found = ratio_over_tasks({t: (a.nats - b.nats, b.tokens) for t, (a, b) in pairs.items()}, seed=seed)
+    ratios = {text: (a.nats - b.nats, b.tokens) for text, (a, b) in pairs.items()}
+    found = ratio_over_tasks(ratios, seed=seed) if ratios else None
     if found is None:
         return Measured([], [], [])
-    limits = {"value": exp_of(found.value), "low": exp_of(found.low), "high": exp_of(found.high), "n": found.n}
-    row = Result.model_validate({"who": after, "metric": PERPLEXITY_RATIO, **limits, "against": before})
-    return Measured([row], [], [])
+    return Measured([result_of(after, PERPLEXITY_RATIO, exp_of_all(found), against=before)], [], [])

@@ -1,15 +1,15 @@
-"""pass@k and majority@k from n >= k attempts at each task: the expected value over all choices of k, no luck in it.
+"""pass@k and majority@k from n >= k attempts at each task: the expected value over all choices of k.
 
     pass_at_k({"t1": [True, False, False, True], "t2": [False] * 4}, k=2, seed=7)      # value = (5/6 + 0) / 2
     majority_at_k({"t1": [Vote("12", True), Vote("12", True), Vote("13", False)]}, k=3, seed=7)
 
 pass@k is the chance that any of k is right: 1 − C(n − c, k) / C(n, k), c of n being right (Chen et al. 2021,
 arXiv:2107.03374, equation 1). majority@k is the chance that the answer most of k agree on is right (self-consistency,
-Wang et al. 2022, arXiv:2203.11171); where several lead, each is taken with the same chance, and we give the
-expected value. Both are computed, not sampled, per task. Intervals are of a bootstrap over tasks.
+Wang et al. 2022, arXiv:2203.11171); where several lead, each is taken with the same chance. Intervals are of a
+bootstrap over tasks.
 
-The attempts of a task must not depend on how the ones before came out: a policy that stops when it is satisfied makes
-every number here wrong. Refuses tasks with fewer than k attempts: see `enough`.
+The number of attempts must not depend on how earlier ones came out, as it does under a policy that stops when it is
+satisfied. Refuses tasks with fewer than k attempts: see `enough`.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ benchmark: perplexities on them can be compared with each other only.
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from math import exp, isfinite, log
 from pathlib import Path
@@ -27,9 +27,15 @@ from stillroom.common.models.resolve import load_model, load_tokenizer, pick_dev
 from stillroom.common.stats.bootstrap import ratio_over_tasks
 from stillroom.common.stats.intervals import Interval
 from stillroom.errors import InputError, MissingFile, TrainingError
-from stillroom.evaluation.results import Result
+from stillroom.evaluation.results import Result, result_of
 
 FILE = "everyday.jsonl"
+K = TypeVar("K", bound=Hashable)
+
+MOST_NATS = 700.0
+"""A token's mean surprise is taken as at most this: exp of more is no float."""
+WINDOW = 1024
+"""Tokens that the model sees at once, at most; less where its context is shorter."""
 
 
 def everyday_texts() -> dict[str, str]:
@@ -46,8 +52,10 @@ def read_texts(path: Path, field: str = "text", limit: int | None = None) -> dic
     texts: dict[str, str] = {}
     try:
         with path.open(encoding="utf-8-sig") as file:
-            for number, text in _texts(file, path, field):
-                texts[f"{path.name}:{number}"] = text
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                texts[f"{path.name}:{number}"] = storable(_text(line, field, f"{path}:{number}"))
                 if len(texts) == limit:
                     break
     except OSError as error:
@@ -59,41 +67,21 @@ def read_texts(path: Path, field: str = "text", limit: int | None = None) -> dic
     return texts
 
 
-def _texts(lines: Iterable[str], path: Path, field: str) -> Iterator[tuple[int, str]]:
-    """Line numbers from 1, and texts."""
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            yield number, storable(_text(_row(line, f"{path}:{number}"), field, f"{path}:{number}"))
-
-
-def _row(line: str, where: str) -> dict[str, Any]:
+def _text(line: str, field: str, where: str) -> str:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where} is no JSON ({error}): give one object a line") from None
     if not isinstance(row, dict):
         raise InputError(f'{where} is a {type(row).__name__}: give an object such as {{"text": "…"}}')
-    return row
-
-
-def _text(row: dict[str, Any], field: str, where: str) -> str:
     text = row.get(field)
     if isinstance(text, str) and text.strip():
         return text
     if text is None:
         names = ", ".join(repr(str(key)[:30]) for key in list(row)[:8]) or "nothing"
         raise InputError(f"{where} has no {field!r} (it has {names}): name the field of the text in texts.field")
-    raise InputError(
-        f"{where}: {field!r} is {'empty' if isinstance(text, str) else 'no text'}: correct or remove the line"
-    )
-
-
-K = TypeVar("K", bound=Hashable)
-
-MOST_NATS = 700.0
-"""A token's mean surprise is taken as at most this: exp of more is no float."""
-WINDOW = 1024
-"""Tokens that the model sees at once, at most; less where its context is shorter."""
+    what = "empty" if isinstance(text, str) else "no text"
+    raise InputError(f"{where}: {field!r} is {what}: correct or remove the line")
 
 
 class TextLoss(NamedTuple):
@@ -117,9 +105,7 @@ class Perplexity(NamedTuple):
         """As rows of `eval.json`."""
         more = {"tokens": self.tokens, "left_out": self.left_out}
         rows = (("perplexity", self.perplexity), ("bits_per_byte", self.bits_per_byte))
-        return [
-            Result.model_validate({"who": who, "metric": metric, **found._asdict(), **more}) for metric, found in rows
-        ]
+        return [result_of(who, metric, found, **more) for metric, found in rows]
 
 
 def perplexity(
@@ -169,6 +155,11 @@ def exp_of(nats: float) -> float:
     return exp(min(nats, MOST_NATS))
 
 
+def exp_of_all(found: Interval) -> Interval:
+    """`exp_of` of a value and its limits."""
+    return Interval(exp_of(found.value), exp_of(found.low), exp_of(found.high), found.n)
+
+
 def of_losses(losses: Sequence[TextLoss], *, left_out: int = 0, seed: int) -> Perplexity:
     """From the losses of texts, in whatever order. Raises InputError if there is none."""
     if not losses:
@@ -178,8 +169,7 @@ def of_losses(losses: Sequence[TextLoss], *, left_out: int = 0, seed: int) -> Pe
     per_byte = ratio_over_tasks({i: (loss.nats / log(2), loss.bytes) for i, loss in ordered.items()}, seed=seed)
     assert per_token is not None
     assert per_byte is not None
-    surprise = Interval(exp_of(per_token.value), exp_of(per_token.low), exp_of(per_token.high), per_token.n)
-    return Perplexity(surprise, per_byte, sum(loss.tokens for loss in losses), left_out)
+    return Perplexity(exp_of_all(per_token), per_byte, sum(loss.tokens for loss in losses), left_out)
 
 
 def _text_loss(model: Any, tokenizer: Any, ids: Any, text: str, window: int) -> TextLoss:

@@ -202,7 +202,6 @@ def log_ratio(answer: Scores) -> float:
 
 
 def _mean_over_prompts(prompts: Sequence[str], values: Sequence[float]) -> Interval:
-    """Mean of the prompts' means with its normal interval; n counts prompts."""
     of_prompt: defaultdict[str, list[float]] = defaultdict(list)
     for prompt, value in zip(prompts, values, strict=True):
         of_prompt[prompt].append(value)

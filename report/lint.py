@@ -18,7 +18,6 @@ from rich.text import Text
 from stillroom.common.files import readable, replaced, storable
 from stillroom.common.printing import Table, plain
 from stillroom.report.html import html_page
-from stillroom.students.lint.findings import Finding
 from stillroom.students.lint.report import Kind, LintReport, MaskedRow
 
 
@@ -48,9 +47,15 @@ def lint_table(report: LintReport) -> Table:
     table.add_column(overflow="fold")
     for found in report.findings:
         colour = "red" if found.severity == "error" else "yellow"
-        for number, (label, text) in enumerate(_lines(found)):
-            style = colour if number == 0 else "dim"
-            table.add_row(plain(label, style), plain(text, "bold" if number == 0 else ""))
+        table.add_row(plain(found.severity, colour), plain(found.meaning.title, "bold"))
+        for label, text in (
+            ("found", found.told),
+            ("seen", found.detail),
+            ("if ignored", found.meaning.ignored),
+            ("do", found.meaning.advice),
+            ("source", found.meaning.source),
+        ):
+            table.add_row(plain(f"  {label}", "dim"), plain(text))
     for note in (*report.notes, *(f"not looked at: {name} ({why})" for name, why in report.skipped.items())):
         table.add_row(plain("note", "dim"), plain(note, "dim"))
     return table
@@ -58,20 +63,9 @@ def lint_table(report: LintReport) -> Table:
 
 def lint_masks(report: LintReport) -> Group:
     """A few rows with the mask in colour."""
-    return Group(legend(), *(mask_text(row) for row in report.shown))
-
-
-def _lines(found: Finding) -> list[tuple[str, str]]:
-    """A label and a text each; the first is what was found."""
-    meaning = found.meaning
-    return [
-        (found.severity, meaning.title),
-        ("  found", found.told),
-        ("  seen", found.detail),
-        ("  if ignored", meaning.ignored),
-        ("  do", meaning.advice),
-        ("  source", meaning.source),
-    ]
+    styles = {"not in the loss": "dim", "in the loss": "green", "padding": "red", "special": "bold"}
+    legend = Text.assemble(*((f"{word}  ", style) for word, style in styles.items()))
+    return Group(legend, *(mask_text(row) for row in report.shown))
 
 
 def mask_text(row: MaskedRow) -> Text:
@@ -80,17 +74,4 @@ def mask_text(row: MaskedRow) -> Text:
     for stretch in row.stretches:
         style = STYLES[stretch.kind] + (" bold" if stretch.special else "")
         text.append(readable(stretch.text), style=style)
-    return text
-
-
-def legend() -> Text:
-    """What the colours mean."""
-    text = Text()
-    for word, style in (
-        ("not in the loss", "dim"),
-        ("in the loss", "green"),
-        ("padding", "red"),
-        ("special", "bold"),
-    ):
-        text.append(f"{word}  ", style=style)
     return text

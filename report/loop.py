@@ -250,11 +250,7 @@ def _of_row(of: Callable[[RoundRow], Cell | None]) -> Of:
 
 
 def _counted(of: Callable[[RoundRow], int | None]) -> Of:
-    def cell(row: RoundRow) -> Cell | None:
-        count = of(row)
-        return None if count is None else Cell(number(count))
-
-    return _of_row(cell)
+    return _of_row(lambda row: None if (count := of(row)) is None else Cell(number(count)))
 
 
 def _accepted(row: RoundRow) -> Cell | None:
@@ -332,7 +328,6 @@ def _plot(path: Path) -> _Plot:
 
 
 def _cut(text: str) -> str:
-    """Of a long text both ends."""
     half = LONGEST // 2
     over = len(text) - LONGEST
     return f"{text[:half]} […{over:,} characters…] {text[-half:]}" if over > 0 else text

@@ -1,7 +1,4 @@
-"""What training hands on: its steps, the student that came of it, the rows that it left out.
-
-Plain records that the methods, the trainers and the lint share; nothing heavy is imported here.
-"""
+"""Records that the methods, the trainers and the lint share; nothing heavy is imported here."""
 
 from __future__ import annotations
 

@@ -226,7 +226,6 @@ def encode_pair(row: PairRow, tokenizer: Any, special: frozenset[int]) -> Encode
 
 
 def _reason(pair: EncodedPair, end_id: int, max_length: int) -> Reason | None:
-    """Why the pair cannot be trained on, or None."""
     if end_id in pair.chosen_ids[:-1] or end_id in pair.rejected_ids[:-1]:
         return "end_token_inside"
     if pair.chosen_ids == pair.rejected_ids:

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,28 +26,32 @@ from stillroom.common.files import share
 from stillroom.common.secrets import named_in
 from stillroom.errors import NoRoom, StillroomError
 
+RECORD = "training.json"
+ADAPTER = "adapter"
+MERGED = "merged"
+
 
 def merge_adapter(trained: Any, dtype: Any, seed: int) -> Any:
     """The base model with the LoRA added to its weights, in `dtype`. `trained`: a peft model, at its last use."""
     import peft
     import torch
 
-    generators = _Generators(seed)
+    generator_on = _generators(seed)
     with torch.no_grad():
         for module in trained.modules():
             if isinstance(module, peft.tuners.tuners_utils.BaseTunerLayer):
                 weight = module.get_base_layer().weight
                 whole = weight.float() + module.get_delta_weight("default").float()
-                weight.data = rounded(whole, dtype, generators.on(weight.device))
+                weight.data = rounded(whole, dtype, generator_on(weight.device))
     return trained.unload().to(dtype)
 
 
 def round_weights(model: Any, dtype: Any, seed: int) -> Any:
     """The model with its weights in `dtype`."""
-    generators = _Generators(seed)
+    generator_on = _generators(seed)
     for weight in model.parameters():
         weight.grad = None  # it would have to be of the same dtype
-        weight.data = rounded(weight.data, dtype, generators.on(weight.device))
+        weight.data = rounded(weight.data, dtype, generator_on(weight.device))
     return model.to(dtype)
 
 
@@ -62,24 +67,11 @@ def rounded(values: Any, dtype: Any, generator: Any) -> Any:
     return ((bits + noise) & -(1 << 16)).view(torch.float32).to(dtype)
 
 
-class _Generators:
-    """One random generator for each device, all of one seed."""
+def _generators(seed: int) -> Callable[[Any], Any]:
+    """From a device to its random generator, all of one seed."""
+    import torch
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self._of: dict[Any, Any] = {}
-
-    def on(self, device: Any) -> Any:
-        import torch
-
-        if device not in self._of:
-            self._of[device] = torch.Generator(device=device).manual_seed(self._seed)
-        return self._of[device]
-
-
-RECORD = "training.json"
-ADAPTER = "adapter"
-MERGED = "merged"
+    return cache(lambda device: torch.Generator(device=device).manual_seed(seed))
 
 
 @contextmanager

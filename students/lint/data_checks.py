@@ -17,8 +17,8 @@ from stillroom.common.thinking import split_thinking
 from stillroom.students.data.encode import IGNORED, first_difference
 from stillroom.students.data.rows import Row, with_system
 from stillroom.students.export.save import read_record
-from stillroom.students.lint.findings import Hit, LintLimits
 from stillroom.students.lint.rendered_rows import Item, Look
+from stillroom.students.lint.report import Hit, LintLimits
 from stillroom.students.lint.tokenizer_setup import Student, render
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.records import Answered, Checker, Reference

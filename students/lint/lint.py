@@ -10,9 +10,11 @@ here, so one call reports everything that is wrong.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
+from stillroom.common.models.resolve import load_tokenizer
 from stillroom.common.records import Messages, Task
 from stillroom.errors import InputError
 from stillroom.students.data.rows import PairRow, Row, SftRow, _given, _name, _pair_row, _sft_row, with_system
@@ -25,16 +27,87 @@ from stillroom.students.lint.data_checks import (
     reference_hits,
     wrong_answers,
 )
-from stillroom.students.lint.findings import Hit, LintLimits, Severity, Tally, meanings, names
 from stillroom.students.lint.rendered_rows import Item, feed, feed_pairs, look_at, masked
-from stillroom.students.lint.report import LintReport, MaskedRow
+from stillroom.students.lint.report import Hit, LintLimits, LintReport, MaskedRow, Severity, Tally, meanings, names
 from stillroom.students.lint.row_checks import ROW_CHECKS, template, vocabulary
-from stillroom.students.lint.tokenizer_setup import Collator, Student, pair_collator, sft_collator, student_of
+from stillroom.students.lint.tokenizer_setup import (
+    Collator,
+    Student,
+    model_config,
+    pair_collator,
+    sft_collator,
+    student_of,
+    width,
+)
 from stillroom.students.methods.common import quiet_training
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.records import Checker, Reference
 
 R = TypeVar("R", SftRow, PairRow)
+
+_NEED_TEST = ("test_leak", "test_leak_near", "other_system_prompt")
+_NEED_CHECKER = ("answer_rejected", "answer_unscored")
+_NEED_WIDTH = ("ids_without_rows", "tokens_without_rows")
+_SINGLE = ("pad_is_end", "template_tells_time", "not_dpo", "reference_is_dpo")
+
+PROBES = (
+    "The sum of 1,024 and 2.5 is 1026.5.",
+    "\\frac{1}{2} \\times \\sqrt{x^2}",
+    "def f(x):\n    return x  # done\n",
+    "Grüße aus Köln, 東京より愛をこめて 🙂",
+)
+"""Texts of several kinds: two tokenizers with one vocabulary may still split them differently."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """A model's tokenizer, and how many logits it gives (None: not known)."""
+
+    name: str
+    tokenizer: Any
+    logits: int | None
+
+
+def vocabulary_of(model: str) -> Vocabulary:
+    """That of the model of a name. Raises MissingFile for a model that is nowhere."""
+    return Vocabulary(model, load_tokenizer(model), width(model_config(model)))
+
+
+def lint_tokenizers(
+    teacher: str | Vocabulary, student: str | Vocabulary, *, probes: Sequence[str] = PROBES
+) -> LintReport:
+    """Compares the two, given by name or loaded. `probes`: texts that both split, real rows say."""
+    theirs = vocabulary_of(teacher) if isinstance(teacher, str) else teacher
+    own = vocabulary_of(student) if isinstance(student, str) else student
+    ids, tally = own.tokenizer.get_vocab(), Tally(LintLimits().examples)
+    known = theirs.tokenizer.get_vocab()
+    for token, i in sorted(ids.items(), key=lambda item: item[1]):
+        if known.get(token) != i:
+            told = f"{known[token]:,} for the teacher" if token in known else "unknown to the teacher"
+            tally.add([Hit("other_tokenizer", repr(token), f"token {i:,} of the student is {told}")])
+        if theirs.logits is not None and i >= theirs.logits:
+            told = f"it is token {i:,}, the teacher gives {theirs.logits:,} logits"
+            tally.add([Hit("ids_out_of_range", repr(token), told)])
+    if not tally.count("other_tokenizer"):
+        tally.add(_other_splits(theirs, own, probes))
+    if theirs.logits and own.logits and theirs.logits != own.logits:
+        told = f"the teacher gives {theirs.logits:,} logits, the student {own.logits:,}, of {len(ids):,} tokens"
+        tally.add([Hit("logits_width", theirs.name, told)])
+    findings = tally.findings(lambda name: 1 if name == "logits_width" else len(ids))
+    unknown: dict[str, str] = {}
+    if not (theirs.logits and own.logits):
+        unknown["logits_width"] = "a model's settings do not say how many it gives"
+    checked = tuple(name for name in names("teachers") if name not in unknown)
+    return LintReport("tokens", len(ids), len(ids), tuple(findings), checked, unknown)
+
+
+def _other_splits(theirs: Vocabulary, own: Vocabulary, probes: Sequence[str]) -> Iterator[Hit]:
+    for probe in probes:
+        one, two = (v.tokenizer(probe, add_special_tokens=False)["input_ids"] for v in (theirs, own))
+        if one != two:
+            counts = f"{len(one):,} tokens for the teacher, {len(two):,} for the student"
+            told = f"the same vocabulary, and a text is split otherwise: {counts}"
+            yield Hit("other_tokenizer", repr(probe[:40]), told)
 
 
 class _Readable(NamedTuple, Generic[R]):
@@ -69,17 +142,10 @@ def _read(
 
 
 def _is_empty(turns: Any) -> bool:
-    """Whether an answer is there and says nothing."""
     if turns is None or isinstance(turns, str) or not isinstance(turns, Sequence):
         return False
     contents = [turn.get("content") for turn in turns if isinstance(turn, Mapping)]
     return len(contents) == len(turns) and all(content is None or not str(content).strip() for content in contents)
-
-
-_NEED_TEST = ("test_leak", "test_leak_near", "other_system_prompt")
-_NEED_CHECKER = ("answer_rejected", "answer_unscored")
-_NEED_WIDTH = ("ids_without_rows", "tokens_without_rows")
-_SINGLE = ("pad_is_end", "template_tells_time", "not_dpo", "reference_is_dpo")
 
 
 class LintRunner:
@@ -158,42 +224,33 @@ class LintRunner:
         if not self.trainable:
             self.tally.add([Hit("nothing_left", f"the {what}", f"of {given:,} {what} none can be trained on")])
         skipped = self._skipped(what, test)
+        if what == "pairs":
+            of_pairs = names("template", "masks", "tokens", "data", "pairs")
+            looked_for = [name for name in of_pairs if name not in _NEED_CHECKER]
+        else:
+            looked_for = [name for name in names("template", "masks", "tokens", "data") if name != "cut_unevenly"]
         # Few rows that are too long are a warning; where most are, what is left is another data set.
         most = given and self.tally.count("too_long") / given > self.limits.too_long
         severities: Mapping[str, Severity] = {"too_long": "error"} if most else {}
+        of = {"tokens_without_rows": len(self.student.tokenizer), **dict.fromkeys(_SINGLE, 1)}
         return LintReport(
             what,
             given,
             self.trainable,
-            tuple(self.tally.findings(lambda name: self._of(name, given), severities)),
-            tuple(name for name in _names(what) if name not in skipped),
+            tuple(self.tally.findings(lambda name: of.get(name, given), severities)),
+            tuple(name for name in looked_for if name not in skipped),
             skipped,
             tuple(self.notes),
             (*self._faulty, *self._shown)[: 2 * self.limits.shown],
         )
 
-    def _of(self, name: str, given: int) -> int:
-        """How many were looked at for what a name stands for."""
-        if name == "tokens_without_rows":
-            return len(self.student.tokenizer)
-        return 1 if name in _SINGLE else given
-
     def _skipped(self, what: str, test: Sequence[Task]) -> dict[str, str]:
-        """Checks that could not run, and why."""
         skipped = {} if test else dict.fromkeys(_NEED_TEST, "no held-out tasks were given")
         if self.checker is None and what == "rows":
             skipped |= dict.fromkeys(_NEED_CHECKER, "no checker was given")
         if self.student.embeddings is None:
             skipped |= dict.fromkeys(_NEED_WIDTH, "the model's settings do not say how many embeddings it has")
         return skipped
-
-
-def _names(what: Literal["rows", "pairs"]) -> list[str]:
-    """The names of all that is looked for."""
-    if what == "pairs":
-        of_pairs = names("template", "masks", "tokens", "data", "pairs")
-        return [name for name in of_pairs if name not in _NEED_CHECKER]
-    return [name for name in names("template", "masks", "tokens", "data") if name != "cut_unevenly"]
 
 
 def lint_sft(

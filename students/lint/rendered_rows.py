@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 from stillroom.errors import TrainingError
 from stillroom.students.data.encode import IGNORED, Ids, first_difference, ids_of
 from stillroom.students.data.rows import SftRow
-from stillroom.students.lint.findings import Hit
-from stillroom.students.lint.report import Kind, MaskedRow, Stretch
+from stillroom.students.lint.report import Hit, Kind, MaskedRow, Stretch
 from stillroom.students.lint.tokenizer_setup import Collator, Student, render
 
 
@@ -158,21 +157,19 @@ def masked(look: Look, student: Student) -> MaskedRow | None:
     """The row with its mask; None for one that never reached the collator."""
     if look.fed is None:
         return None
-    marked = zip(look.fed.ids, _kinds(look.fed), strict=True)
-    runs = groupby(((token, kind, token in student.special) for token, kind in marked), key=lambda each: each[1:])
     stretches = []
-    for (kind, special), run in runs:
+    for (kind, special), run in groupby(
+        zip(*look.fed, strict=True),
+        key=lambda each: (_kind(each[1], each[2]), each[0] in student.special),
+    ):
         ids = [token for token, _, _ in run]
         stretches.append(Stretch(_text(ids, kind, student), kind, special, len(ids)))
     return MaskedRow(look.name, tuple(stretches))
 
 
-def _kinds(fed: Fed) -> list[Kind]:
+def _kind(label: int, seen: int) -> Kind:
     """A label counts wherever it stands; padding is what attention does not see."""
-    return [
-        "loss" if label != IGNORED else "prompt" if seen else "pad"
-        for label, seen in zip(fed.labels, fed.mask, strict=True)
-    ]
+    return "loss" if label != IGNORED else "prompt" if seen else "pad"
 
 
 def _text(ids: list[int], kind: Kind, student: Student) -> str:

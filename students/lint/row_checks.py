@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from stillroom.common.thinking import CLOSE, OPEN, split_thinking
 from stillroom.students.data.encode import IGNORED, first_difference
-from stillroom.students.lint.findings import Hit
 from stillroom.students.lint.rendered_rows import Look
+from stillroom.students.lint.report import Hit
 from stillroom.students.lint.tokenizer_setup import Student, render
 
 _EMPTY = re.compile(rf"{OPEN}\s*{CLOSE}")

@@ -1,9 +1,9 @@
-"""The student as the lint needs it: its tokenizer as the trainer sets it up, the sizes of its model, its collators.
+"""The student as the lint needs it: its tokenizer as the trainer sets it up, its model's sizes, trl's collators.
 
     student = student_of(StudentSettings(model="embedded:smollm2-135m-instruct"))
     student.embeddings                    # rows of the embedding matrix, from the model's settings
 
-No weights are loaded: what a batch looks like, the tokenizer and the collator decide.
+No weights are loaded.
 """
 
 from __future__ import annotations
@@ -93,7 +93,6 @@ def render(messages: Messages, tokenizer: Any, *, generation_prompt: bool) -> st
 
 
 def _any_of(texts: set[str]) -> re.Pattern[str] | None:
-    """Finds any of the texts, the longest first."""
     words = sorted(filter(None, texts), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, words))) if words else None
 

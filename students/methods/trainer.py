@@ -25,10 +25,8 @@ from stillroom.students.records import OnStep, Plan, Rewards, StepInfo
 
 def check_batch(batch: Mapping[str, Any], rows: Sequence[EncodedRow], end_id: int) -> None:
     """`batch`: `input_ids`, `labels`, `attention_mask`, each (B, T); `rows`: what it was made of, in order."""
-    columns = zip(
-        rows, batch["input_ids"].tolist(), batch["labels"].tolist(), batch["attention_mask"].tolist(), strict=True
-    )
-    for row, ids, labels, mask in columns:
+    columns = (batch[name].tolist() for name in ("input_ids", "labels", "attention_mask"))
+    for row, ids, labels, mask in zip(rows, *columns, strict=True):
         fault = _fault(row, ids, labels, mask, end_id)
         if fault is not None:
             raise TrainingError(f"{row.name}: {fault}. Nothing was trained: the template or the collator is at fault")
@@ -50,7 +48,6 @@ def check_pairs(batch: Mapping[str, Any], rows: Sequence[EncodedPair], end_id: i
 
 
 def _fault(row: EncodedRow, ids: list[int], labels: list[int], mask: list[int], end_id: int) -> str | None:
-    """What is wrong with one row of the batch, or None."""
     trained = [i for i, label in enumerate(labels) if label != IGNORED]
     if not trained:
         return "it has no label, so nothing of it would be learned"
@@ -62,9 +59,8 @@ def _fault(row: EncodedRow, ids: list[int], labels: list[int], mask: list[int], 
     if trained[0] < start:
         return f"token {trained[0]} of the prompt is in the loss"
     if labels[trained[-1]] != end_id:
-        return (
-            f"the last label is token {labels[trained[-1]]}, not the end token {end_id}: the student would not stop"
-        )
+        last = labels[trained[-1]]
+        return f"the last label is token {last}, not the end token {end_id}: the student would not stop"
     if trained != list(range(start, len(row.input_ids))):
         return f"{len(trained)} of {len(row.input_ids) - start} tokens of the answer are in the loss"
     return None
@@ -82,12 +78,14 @@ def make_trainer(
     """A trainer whose first batch has passed the checks. `work`: a folder for whatever trl wants to keep."""
     import datasets
     import transformers
+    import trl
 
     flat = plan.device == "cpu" and can_flatten(model.config)
+    order = "random" if flat else "group_by_length"  # a flat batch has no padding, so rows need no sorting
     steps = Steps(on_step)
     trainer = _trainer_class()(
         model=model,
-        args=_arguments(settings, plan, work, flat),
+        args=trl.SFTConfig(train_sampling_strategy=order, **common_arguments(settings, plan, work)),
         train_dataset=datasets.Dataset.from_list([_columns(row) for row in encoded.rows]),
         processing_class=tokenizer,
         peft_config=lora_config(settings.lora) if settings.lora else None,
@@ -120,8 +118,10 @@ class Steps:
                 "`student.learning_rate`, or set `student.dtype: float32`"
             )
         self.losses.append(loss)
-        rewards = _rewards(logs) if self.phase == "dpo" else None
-        if rewards is not None:
+        rewards = None
+        if self.phase == "dpo":
+            names = ("chosen", "rejected", "margins", "accuracies")
+            rewards = Rewards(*(float(logs[f"rewards/{name}"]) for name in names))
             self.rewards.append(rewards)
         seconds = time.perf_counter() - self.began
         rate, epoch = self.tokens / seconds if seconds else 0.0, float(logs.get("epoch", 0.0))
@@ -131,21 +131,8 @@ class Steps:
             )
 
 
-def _rewards(logs: dict[str, float]) -> Rewards:
-    """As trl logs them for a step."""
-    return Rewards(*(float(logs[f"rewards/{key}"]) for key in ("chosen", "rejected", "margins", "accuracies")))
-
-
 def _columns(row: EncodedRow) -> dict[str, list[int]]:
     return {"input_ids": row.input_ids, "labels": row.labels}
-
-
-def _arguments(settings: StudentSettings, plan: Plan, work: Path, flat: bool) -> Any:
-    import trl
-
-    # A flat batch has no padding, so there rows need no sorting by length.
-    order = "random" if flat else "group_by_length"
-    return trl.SFTConfig(train_sampling_strategy=order, **common_arguments(settings, plan, work))
 
 
 def common_arguments(settings: StudentSettings, plan: Plan, work: Path) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def test_rows_are_fed_as_the_trainer_feeds_them(
 def test_pairs_are_fed_as_the_trainer_feeds_them(
     pair: Any, tiny: Path, make_model: Any, make_tokenizer: Any, tmp_path: Path
 ) -> None:
-    from stillroom.students.methods.dpo_trainer import make_dpo_trainer
+    from stillroom.students.methods.dpo import make_dpo_trainer
 
     tokenizer, dpo = make_tokenizer(), Dpo(model=str(tiny))
     encoded = encode_pairs(read_pairs([pair(f"What is {i}?", "yes", "no, no") for i in range(4)]), tokenizer, 256)
