@@ -55,7 +55,7 @@ def compare(a: str, of_a: Given, b: str, of_b: Given, *, seed: int) -> Compariso
 
 
 def compare_right(a: str, of_a: Mapping[str, bool], b: str, of_b: Mapping[str, bool]) -> Comparison | None:
-    """The same where it is known, by task id, whether each answer was right, and there are no attempts to look at."""
+    """The same, from whether each answer was right, by task id."""
     shared = of_a.keys() & of_b.keys()
     if not shared:
         return None

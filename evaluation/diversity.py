@@ -58,15 +58,14 @@ def runs(text: str) -> Sequence[Hashable]:
 
 
 def distinct_change(now: Texts, before: Texts, items: Items, *, seed: int) -> Change | None:
-    """How the share of distinct items changed; None where a side has fewer than 10 tasks with a trace.
-
-    The order of the tasks decides nothing; that of the traces of one task, only which of them a seed picks.
-    """
+    """How the share of distinct items changed; None where a side has fewer than 10 tasks with a trace."""
     sides = [_numbered(texts, items) for texts in (now, before)]
     fewest = min(map(len, sides))
     if fewest < FEWEST:
         return None
-    size = min(BUDGET, *(_half(side) for side in sides))
+    # Half of the items that one trace of each task has, on average over its traces.
+    halves = [round(sum(sum(map(len, traces)) / len(traces) for traces in side) / 2) for side in sides]
+    size = max(1, min(BUDGET, *halves))
     drawn = [_shares(side, size, seed + i) for i, side in enumerate(sides)]
     of_now, of_before = (
         percentiles(float(shares.mean()), shares, len(side)) for shares, side in zip(drawn, sides, strict=True)
@@ -87,18 +86,14 @@ def _numbered(texts: Texts, items: Items) -> list[list[Any]]:
     ]
 
 
-def _half(side: Sequence[Sequence[Any]]) -> int:
-    """Half of the items that one trace of each task has, on average over its traces."""
-    return max(1, round(sum(sum(map(len, traces)) / len(traces) for traces in side) / 2))
-
-
 def _shares(side: Sequence[Sequence[Any]], size: int, seed: int) -> Any:
     """(samples,): the share of distinct items in each, of `size` items or what one trace of each task has."""
     import numpy as np
 
     draw = np.random.default_rng(seed)
     kinds = 1 + max(int(trace.max()) for traces in side for trace in traces)
-    return np.array([_share(_sample(side, size, draw), kinds) for _ in range(SAMPLES)])
+    samples = (_sample(side, size, draw) for _ in range(SAMPLES))
+    return np.array([np.count_nonzero(np.bincount(items, minlength=kinds)) / len(items) for items in samples])
 
 
 def _sample(side: Sequence[Sequence[Any]], size: int, draw: Any) -> Any:
@@ -112,9 +107,3 @@ def _sample(side: Sequence[Sequence[Any]], size: int, draw: Any) -> Any:
         if found >= size:
             break
     return np.concatenate(picked)[:size]
-
-
-def _share(items: Any, kinds: int) -> float:
-    import numpy as np
-
-    return float(np.count_nonzero(np.bincount(items, minlength=kinds)) / len(items))

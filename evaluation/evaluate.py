@@ -53,8 +53,8 @@ def evaluate_answers(
     tasks: Iterable[str] | None = None,
     prices: Mapping[str, Prices] | None = None,
 ) -> Evaluation:
-    """All that is measured of every model, what the student takes beside the teacher, and the comparisons that were
-    asked for, each corrected for their number.
+    """Measures every model, the student's tokens and times over the teacher's, and the comparisons asked for, which
+    are corrected for their number.
 
     `by_who`: one scored attempt per task id, for each model. `tasks`: the ids that were asked, where some may
     have got no attempt from anybody; None takes every id that any model has. `prices`: of those that are paid for.

@@ -85,8 +85,7 @@ def implicit_rewards(
     """Scores the pairs under the student (a folder: adapter or merged) and its base, one after the other.
 
     `beta`, `system`, `max_length`: as in the student's settings. `dtype`: float32, because a margin is a small
-    difference of large sums. Raises InputError for pairs or models that cannot be used, TrainingError for a student
-    that gives no numbers.
+    difference of large sums. Raises InputError for pairs or models that cannot be used, TrainingError for NaN.
     """
     rows = [row._replace(prompt=with_system(row.prompt, system)) for row in read_pairs(pairs)]
     encoded = encode_pairs(rows, load_tokenizer(base), max_length)

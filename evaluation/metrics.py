@@ -173,7 +173,7 @@ def _tokens(who: str, attempts: Attempts) -> Result:
 
 
 def _in_form(who: str, attempts: Attempts, seed: int) -> Iterator[Result]:
-    """Of the attempts that say whether; the others are counted beside it."""
+    """Share of the attempts whose verdict tells; `left_out` counts the others."""
     telling = {task: [a for a in given if in_form(a) is not None] for task, given in attempts.items()}
     values = {task: fmean(in_form(a) is True for a in given) for task, given in telling.items() if given}
     silent = Counter(str(a.verdict.reason) for a in _all(attempts) if in_form(a) is None)

@@ -27,8 +27,8 @@ T = TypeVar("T")
 
 
 class Vote(NamedTuple):
-    """One attempt. `answer`: what it says, written so that equal answers are equal; None where it says nothing that
-    can be read, which is no vote. `right`: whether it was accepted."""
+    """One attempt. `answer`: normalised, so that equal answers are equal; None where it cannot be read and does not
+    vote. `right`: whether it was accepted."""
 
     answer: Hashable | None
     right: bool
@@ -58,10 +58,8 @@ def pass_at_k(right: Mapping[str, Sequence[bool]], k: int, *, seed: int) -> Inte
 
 
 def majority_at_k(votes: Mapping[str, Sequence[Vote]], k: int, *, seed: int) -> Interval:
-    """Mean over tasks of the chance that the answer most of k attempts give is right; n counts tasks.
-
-    Attempts that say nothing do not vote; where none of the k does, the majority is not right. Raises ValueError as
-    `pass_at_k` does, and for an attempt that is right without an answer.
+    """Mean over tasks of the chance that the answer most of k attempts give is right; n counts tasks. Where none of
+    the k votes, the majority is not right. Raises as `pass_at_k`, and for an attempt that is right without an answer.
     """
     _check({task: len(given) for task, given in votes.items()}, k)
     return share_over_tasks({task: most_of_k(given, k) for task, given in votes.items()}, seed=seed)

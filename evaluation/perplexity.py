@@ -33,7 +33,7 @@ FILE = "everyday.jsonl"
 K = TypeVar("K", bound=Hashable)
 
 MOST_NATS = 700.0
-"""A token's mean surprise is taken as at most this: exp of more is no float."""
+"""The mean nats of a token are capped here: exp of more overflows a float."""
 WINDOW = 1024
 """Tokens that the model sees at once, at most; less where its context is shorter."""
 
@@ -45,7 +45,7 @@ def everyday_texts() -> dict[str, str]:
 
 
 def read_texts(path: Path, field: str = "text", limit: int | None = None) -> dict[str, str]:
-    """The texts under `field` of a JSON Lines file, by file name and line; `limit`: so many from the start.
+    """The texts under `field` of a JSON Lines file, by file name and line. `limit`: the most to read.
 
     Raises MissingFile, or InputError for a line without the text, or a file without a line.
     """
@@ -151,7 +151,7 @@ def _losses(model_name: str, texts: Mapping[K, str], window: int, dtype: str) ->
 
 
 def exp_of(nats: float) -> float:
-    """exp, of at most `MOST_NATS`: that of a model that fell apart is no float."""
+    """exp of at most `MOST_NATS`: that of a model that fell apart overflows."""
     return exp(min(nats, MOST_NATS))
 
 
@@ -178,8 +178,11 @@ def _text_loss(model: Any, tokenizer: Any, ids: Any, text: str, window: int) -> 
 
     if ids.shape[1] < 2:
         return TextLoss(0.0, 0, len(text.encode("utf-8", "replace")))
+    nats = 0.0
     with torch.inference_mode():
-        nats = sum(_window_loss(model, ids[:, start:end], new) for start, end, new in windows(ids.shape[1], window))
+        for start, end, new in windows(ids.shape[1], window):
+            logits = model(input_ids=ids[:, start:end], use_cache=False).logits[0, -new - 1 : -1].float()  # (new, V)
+            nats += float(torch.nn.functional.cross_entropy(logits, ids[0, end - new : end], reduction="sum"))
     first = tokenizer.decode(ids[0, :1], skip_special_tokens=True)
     size = max(1, len(text.encode("utf-8", "replace")) - len(first.encode()))
     return TextLoss(nats, ids.shape[1] - 1, size)
@@ -196,11 +199,3 @@ def windows(length: int, window: int) -> Iterator[tuple[int, int, int]]:
         end = min(start + window, length)
         yield start, end, end - done
         done, start = end, start + window // 2
-
-
-def _window_loss(model: Any, ids: Any, new: int) -> float:
-    """Nats of the last `new` of (1, T) ids."""
-    import torch
-
-    logits = model(input_ids=ids, use_cache=False).logits[0, -new - 1 : -1].float()  # (new, V)
-    return float(torch.nn.functional.cross_entropy(logits, ids[0, -new:], reduction="sum"))

@@ -34,7 +34,7 @@ class OverSeeds(NamedTuple):
     left_out: int
 
     def result(self, who: str, metric: str) -> Result:
-        """As a row of `eval.json`, with `seeds`, `each` and `between` beside it."""
+        """As a row of `eval.json`, with `seeds`, `each` and `between`."""
         more = {"seeds": len(self.each), "each": self.each, "between": self.between, "left_out": self.left_out}
         return result_of(who, metric, self.mean, **more)
 

@@ -41,7 +41,8 @@ def chance_at_equal_length(weights: Any, points: Sequence[float], gaps: Sequence
     """
     import numpy as np
 
-    y, x = np.asarray(points), _squashed(np.asarray(gaps, dtype=float))
+    y, apart = np.asarray(points), np.asarray(gaps, dtype=float)
+    x = np.tanh(apart / np.std(apart)) if np.ptp(apart) > 0 else np.zeros(len(apart))
     theta, phi = np.zeros(len(weights)), np.zeros(len(weights))
     for _ in range(NEWTON_STEPS):
         p = 1 / (1 + np.exp(-(theta[:, None] + phi[:, None] * x)))  # (S, n)
@@ -67,13 +68,6 @@ def mean_at_equal_length(weights: Any, values: Sequence[float], gaps: Sequence[f
     spread = (weights * apart**2).sum(1)
     slope = (weights * apart * y).sum(1) / np.where(spread > 0, spread, 1)
     return np.where(_tells(weights, x), mean_y - slope * mean_x, np.nan)
-
-
-def _squashed(gaps: Any) -> Any:
-    """tanh(gap / sd(gap)), (n,); 0 where all gaps are the same."""
-    import numpy as np
-
-    return np.tanh(gaps / np.std(gaps)) if np.ptp(gaps) > 0 else np.zeros(len(gaps))
 
 
 def _tells(weights: Any, x: Any) -> Any:
@@ -182,7 +176,9 @@ def score_gain(scores: Sequence[Scores], *, ratio: float = 1.25, seed: int) -> S
             f"{len(both)} of {len(scores)} answers have both scores, and ratio is {ratio}: at least one must have "
             "them, and a ratio is 1 or more"
         )
-    prompts, gains, ratios = [s.task_id for s, _ in both], [g for _, g in both], [log_ratio(s) for s, _ in both]
+    prompts, gains = [s.task_id for s, _ in both], [g for _, g in both]
+    # An empty answer counts as one of length 1.
+    ratios = [log(max(s.after_length, 1.0) / max(s.before_length, 1.0)) for s, _ in both]
     near = [i for i, r in enumerate(ratios) if abs(r) <= log(ratio) + 1e-12]
     return ScoreGain(
         raw=_mean_over_prompts(prompts, gains),
@@ -194,11 +190,6 @@ def score_gain(scores: Sequence[Scores], *, ratio: float = 1.25, seed: int) -> S
         extrapolated=_one_sided(ratios),
         failed=len(scores) - len(both),
     )
-
-
-def log_ratio(answer: Scores) -> float:
-    """Log of the length after over that before; an empty answer counts as one of length 1."""
-    return log(max(answer.after_length, 1.0) / max(answer.before_length, 1.0))
 
 
 def _mean_over_prompts(prompts: Sequence[str], values: Sequence[float]) -> Interval:

@@ -115,4 +115,4 @@ class Answered(NamedTuple):
 
 
 Checker = Callable[[Sequence[Answered]], Sequence[Verdict | None]]
-"""Says of answers what a scorer says of attempts, in their order; None of one that is not to be judged here."""
+"""Scores answers as a scorer scores attempts, in their order; None for one that cannot be judged here."""

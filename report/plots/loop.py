@@ -1,4 +1,4 @@
-"""The plot of a loop: what its students got, round by round, beside what they were not trained for.
+"""The plot of a loop: accuracy round by round, and what the students were not trained for.
 
     points = round_points(evaluation, rolled_back={3})                 # student_before, round_1, round_2, …, in order
     plot_rounds(points, run / "plots", controls=other_results(evaluation))
@@ -80,7 +80,7 @@ def round_points(
 
 
 def other_results(evaluation: Evaluation, metric: str = ACCURACY) -> dict[str, Result]:
-    """Of the models that are no round of the loop: its controls and its first teacher."""
+    """Results of the models that are not rounds of the loop: its controls and its first teacher."""
     rows = [row for row in evaluation.results if row.metric == metric]
     return {row.who: row for row in rows if number_of(row.who) is None}
 
@@ -273,8 +273,8 @@ def _look(axes: Any) -> None:
 
 
 def _hair(axes: Any, value: float, height: float, inches: float, colour: str) -> None:
-    """From the right end of the plot to a label, which may have been moved. `value`, `height`: fractions of a panel
-    that is so many inches high."""
+    """From the right end of the plot to a label, which may have been moved. `value`, `height`: fractions of a panel;
+    `inches`: its height."""
     look = {"arrowstyle": "-", "color": lighter(colour), "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0}
     place = {"xycoords": "axes fraction", "textcoords": "offset points"}
     axes.annotate("", (1, value), (11, (height - value) * inches * 72), **place, arrowprops=look)

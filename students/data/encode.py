@@ -27,7 +27,7 @@ from stillroom.students.records import LeftOut, Reason
 IGNORED = -100
 """The label of a token that is not trained, as torch's cross entropy and every collator take it."""
 
-# Tried in this order for a tokenizer without a padding token of its own.
+# Tried in this order for a tokenizer without a padding token.
 PADS = ("<|endoftext|>", "<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|vision_pad|>", "<unk>")
 
 
@@ -122,6 +122,11 @@ def _render(messages: Messages, tokenizer: Any, *, generation_prompt: bool) -> s
         raise TrainingError(
             f"the tokenizer of {tokenizer.name_or_path!r} has no chat template: choose an instruct model as student"
         )
+    return render(messages, tokenizer, generation_prompt=generation_prompt)
+
+
+def render(messages: Messages, tokenizer: Any, *, generation_prompt: bool) -> str:
+    """The text that the chat template makes of a conversation. Raises whatever the template raises."""
     turns = [message.as_dict() for message in messages]
     return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=generation_prompt))
 

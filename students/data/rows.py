@@ -39,7 +39,7 @@ class PairRow(NamedTuple):
 
 
 def read_rows(source: Path | str | Iterable[Row]) -> list[SftRow]:
-    """All rows, checked. Raises MissingFile for a folder that is not there, InputError for what are no rows."""
+    """All rows, checked. Raises MissingFile for a folder that does not exist, InputError for invalid rows."""
     rows = [_sft_row(_name(index, row), row) for index, row in enumerate(_given(source))]
     if not rows:
         raise InputError("there is no row to train on: check what was accepted and what the filters dropped")
@@ -47,7 +47,7 @@ def read_rows(source: Path | str | Iterable[Row]) -> list[SftRow]:
 
 
 def read_pairs(source: Path | str | Iterable[Row]) -> list[PairRow]:
-    """All pairs, checked. Raises MissingFile for a folder that is not there, InputError for what are no pairs."""
+    """All pairs, checked. Raises MissingFile for a folder that does not exist, InputError for invalid pairs."""
     rows = [_pair_row(_name(index, row), row) for index, row in enumerate(_given(source))]
     if not rows:
         raise InputError("there is no pair to train on: check how candidates were scored and what the audit refused")

@@ -107,7 +107,7 @@ def save_student(
     """Writes the adapter (of a LoRA), and the whole model if asked or if there is no adapter.
 
     `trained`: the peft model or the model itself; its adapter is merged in, so it is the last use of it. `base`: the
-    name that the adapter gives as its base. `seed`: of the rounding to `dtype` (see `rounding`).
+    name that the adapter gives as its base. `seed`: of the rounding to `dtype`.
     """
     from safetensors import SafetensorError
 

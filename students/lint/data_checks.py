@@ -14,12 +14,11 @@ from stillroom.common.hashing import digest
 from stillroom.common.records import Attempt, Message, Messages, State, Task, Verdict
 from stillroom.common.text import tokens
 from stillroom.common.thinking import split_thinking
-from stillroom.students.data.encode import IGNORED, first_difference
+from stillroom.students.data.encode import IGNORED, first_difference, render
 from stillroom.students.data.rows import Row, with_system
 from stillroom.students.export.save import read_record
-from stillroom.students.lint.rendered_rows import Item, Look
+from stillroom.students.lint.rendered_rows import Item, Look, Student
 from stillroom.students.lint.report import Hit, LintLimits
-from stillroom.students.lint.tokenizer_setup import Student, render
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.records import Answered, Checker, Reference
 from stillroom.traces.filters.contamination import Decontaminate
@@ -133,7 +132,7 @@ def prompts_differ(item: Item) -> Iterator[Hit]:
 
 
 def _prompt(look: Look) -> list[int] | None:
-    """What the batch has before the answer; None where it never got there or is cut, which is told elsewhere."""
+    """What the batch has before the answer; None where it is missing or cut, which has its own check."""
     if look.fed is None or sum(look.fed.mask) != look.tokens:
         return None
     first = next((i for i, label in enumerate(look.fed.labels) if label != IGNORED), 0)

@@ -27,18 +27,22 @@ from stillroom.students.lint.data_checks import (
     reference_hits,
     wrong_answers,
 )
-from stillroom.students.lint.rendered_rows import Item, feed, feed_pairs, look_at, masked
-from stillroom.students.lint.report import Hit, LintLimits, LintReport, MaskedRow, Severity, Tally, meanings, names
-from stillroom.students.lint.row_checks import ROW_CHECKS, template, vocabulary
-from stillroom.students.lint.tokenizer_setup import (
+from stillroom.students.lint.rendered_rows import (
     Collator,
+    Item,
     Student,
+    feed,
+    feed_pairs,
+    look_at,
+    masked,
     model_config,
     pair_collator,
     sft_collator,
     student_of,
     width,
 )
+from stillroom.students.lint.report import Hit, LintLimits, LintReport, MaskedRow, Severity, Tally, meanings, names
+from stillroom.students.lint.row_checks import ROW_CHECKS, template, vocabulary
 from stillroom.students.methods.common import quiet_training
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.records import Checker, Reference
@@ -114,8 +118,7 @@ class _Readable(NamedTuple, Generic[R]):
     """`rows` with the task of each (None where it names none); `hits` for those that could not be read; `given`: all,
     as they were."""
 
-    rows: list[R]
-    tasks: list[str | None]
+    rows: list[tuple[R, str | None]]
     hits: list[Hit]
     given: Sequence[Row]
 
@@ -125,7 +128,7 @@ def _read(
 ) -> _Readable[R]:
     """Rows under the student's system prompt. What is not a row, or has an empty answer, becomes a hit."""
     given = list(_given(source))
-    found: _Readable[R] = _Readable([], [], [], given)
+    found: _Readable[R] = _Readable([], [], given)
     for index, row in enumerate(given):
         name = _name(index, row) if isinstance(row, Mapping) else f"row {index + 1}"
         try:
@@ -135,9 +138,9 @@ def _read(
             told = str(error).removeprefix(f"{name}: ")
             found.hits.append(Hit("empty_answer" if empty else "not_a_row", name, told))
             continue
-        found.rows.append(made._replace(prompt=with_system(made.prompt, system)))
         task_id = row.get("task_id")
-        found.tasks.append(None if task_id is None else str(task_id))
+        made = made._replace(prompt=with_system(made.prompt, system))
+        found.rows.append((made, None if task_id is None else str(task_id)))
     return found
 
 
@@ -272,14 +275,13 @@ def lint_sft(
     with quiet_training():
         student = student_of(settings, tokenizer)
         found = _read(rows, settings.system, _sft_row, "completion")
-        _settle(found.rows, student)
+        _settle((row for row, _ in found.rows), student)
         runner = LintRunner(student, limits or LintLimits(), checker)
         collate = collator or sft_collator(student.prepared)
         runner.tally.add(found.hits)
-        named = list(zip(found.rows, found.tasks, strict=True))
-        items = (Item(row.name, task, (look_at(row, student),)) for row, task in named)
+        items = (Item(row.name, task, (look_at(row, student),)) for row, task in found.rows)
         runner.run(items, lambda batch: feed(batch, collate), settings.batch_size)
-        texts = [Text(row.name, task, row.prompt, _said(row.completion)) for row, task in named]
+        texts = [Text(row.name, task, row.prompt, _said(row.completion)) for row, task in found.rows]
         return runner.report("rows", given=len(found.given), texts=texts, test=test, settings=settings)
 
 
@@ -296,25 +298,23 @@ def lint_pairs(
     """Looks at all pairs of DPO, both sides of each: what `lint_sft` looks at, and what must hold between the sides.
 
     `reference`: what the losses are taken against, None for a method without one. The other arguments and the errors
-    are those of `lint_sft`. Of a folder every parquet file is read: where held-out pairs lie
-    beside those for training, give the file.
+    are those of `lint_sft`. Every parquet file of a folder is read: where it also has held-out pairs, give the file.
     """
     with quiet_training():
         student = student_of(settings, tokenizer)
         found = _read(rows, settings.system, _pair_row, "chosen", "rejected")
-        _settle((_side(row, "chosen") for row in found.rows), student)
+        _settle((_side(row, "chosen") for row, _ in found.rows), student)
         runner = LintRunner(student, limits or LintLimits())
         collate = collator or pair_collator(student.prepared)
         runner.tally.add(found.hits)
         runner.tally.add(reference_hits(settings, reference, found.given, runner.limits))
         runner.notes.append(f"the reference is {reference.told if reference is not None else 'none'}")
-        named = list(zip(found.rows, found.tasks, strict=True))
         items = (
             Item(row.name, task, tuple(look_at(_side(row, side), student) for side in ("chosen", "rejected")))
-            for row, task in named
+            for row, task in found.rows
         )
         runner.run(items, lambda batch: feed_pairs(batch, collate), settings.batch_size)
-        texts = [Text(row.name, task, row.prompt, _said(row.chosen + row.rejected)) for row, task in named]
+        texts = [Text(row.name, task, row.prompt, _said(row.chosen + row.rejected)) for row, task in found.rows]
         return runner.report("pairs", given=len(found.given), texts=texts, test=test, settings=settings)
 
 

@@ -68,7 +68,7 @@ def _groups() -> Mapping[Group, Mapping[str, Meaning]]:
 
 @cache
 def meanings() -> Mapping[str, Meaning]:
-    """All of them, by name: of one severity, in the order in which they are told."""
+    """All meanings by name, in the order in which findings of one severity are listed."""
     return {name: meaning for group in _groups().values() for name, meaning in group.items()}
 
 

@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from stillroom.common.thinking import CLOSE, OPEN, split_thinking
-from stillroom.students.data.encode import IGNORED, first_difference
-from stillroom.students.lint.rendered_rows import Look
+from stillroom.students.data.encode import IGNORED, first_difference, render
+from stillroom.students.lint.rendered_rows import Look, Student
 from stillroom.students.lint.report import Hit
-from stillroom.students.lint.tokenizer_setup import Student, render
 
 _EMPTY = re.compile(rf"{OPEN}\s*{CLOSE}")
 
@@ -159,7 +158,7 @@ def prompt_in_loss(look: Look, student: Student) -> str | None:
 
 
 def answer_not_in_loss(look: Look, student: Student) -> str | None:
-    """Gaps in the answer; its end has a check of its own."""
+    """Gaps in the answer; `stop_not_in_loss` checks its end."""
     row = lined(look)
     if row is None or not _labelled(row.labels):
         return None
@@ -237,7 +236,7 @@ def end_token_inside(look: Look, student: Student) -> str | None:
 
 
 def template_token_in_text(look: Look, student: Student) -> str | None:
-    """One of the tokens that the template writes. An answer that is left out for it is told elsewhere."""
+    """One of the tokens that the template writes. `end_token_inside` reports answers that are left out for it."""
     texts = [message.content for message in look.row.prompt]
     if look.left_out != "end_token_inside":
         texts.append(look.content)

@@ -89,7 +89,7 @@ def answer_loss(model: Any, batch: Flat) -> Any:
     return torch.nn.functional.cross_entropy(logits.float(), batch.labels[where], reduction="sum")
 
 
-# Logits of so many places × vocabulary are held at once: 2^26 take about 0.7 GB with what the backward pass keeps.
+# Logits (places × vocabulary) held at once: 2^26 take about 0.7 GB with what the backward pass keeps.
 MOST_LOGITS = 1 << 26
 
 

@@ -17,9 +17,8 @@ from stillroom.report.lint import lint_masks, lint_table, mask_page, mask_text, 
 from stillroom.students.data.encode import encode_pairs, encode_rows, prepare_tokenizer
 from stillroom.students.data.rows import read_pairs, read_rows
 from stillroom.students.lint import LintLimits, LintReport, lint_pairs, lint_sft
-from stillroom.students.lint.rendered_rows import LONGEST
+from stillroom.students.lint.rendered_rows import LONGEST, pair_collator, sft_collator
 from stillroom.students.lint.report import MaskedRow, Stretch
-from stillroom.students.lint.tokenizer_setup import pair_collator, sft_collator
 from stillroom.students.methods.dpo import Dpo
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.methods.sft import Sft
@@ -230,8 +229,7 @@ def test_in_the_terminal_prompt_is_dim_loss_green_special_bold_padding_red(
 
 
 def test_a_long_stretch_is_cut_in_the_middle(row: Any, tiny: Path) -> None:
-    from stillroom.students.lint.rendered_rows import Fed, Look, masked
-    from stillroom.students.lint.tokenizer_setup import student_of
+    from stillroom.students.lint.rendered_rows import Fed, Look, masked, student_of
 
     student = student_of(Sft(model=str(tiny)))
     ids = student.tokenizer("x" * 5000)["input_ids"]
