@@ -23,7 +23,7 @@ from stillroom.common.models.resolve import load_model, load_tokenizer, pick_dty
 from stillroom.students.data.encode import Encoded, encode_rows, prepare_tokenizer
 from stillroom.students.data.rows import Row, read_rows, with_system
 from stillroom.students.methods import trainer as trainers
-from stillroom.students.methods.quiet import quiet_training
+from stillroom.students.methods.common import quiet_training
 from stillroom.students.methods.registry import LoraSettings
 from stillroom.students.methods.sft import Sft
 from stillroom.students.records import Plan

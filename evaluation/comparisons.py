@@ -1,24 +1,23 @@
-"""Models against each other on the same tasks: differences, tests, and what else they take beside one another.
+"""Compares models on the same tasks: differences, tests, and the ratio of their tokens, times and costs.
 
     compare_all({"after": after, "before": before}, [("after", "before")], seed=7)[0].p_holm
     beside("after", after, "teacher", teacher, seed=7)      # its tokens and seconds over the teacher's
 
 Tasks are paired by id. With one attempt a task on both sides, differences have Newcombe's interval and McNemar's
-exact test; with more, a paired bootstrap over tasks and the test by exchanging signs. Every comparison says what it
-could have shown (`detectable`), and what is left of its p among all of them (`p_holm`).
+exact test; with more, a paired bootstrap over tasks and the test by exchanging signs.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from stillroom.common.records import ScoredAttempt
 from stillroom.common.stats.bootstrap import mean_over_tasks, ratio_over_tasks
-from stillroom.common.stats.intervals import PairedCounts, mcnemar_exact, paired_difference
+from stillroom.common.stats.intervals import Interval, PairedCounts, mcnemar_exact, paired_difference
 from stillroom.common.stats.significance import detectable_mean, detectable_share, holm, sign_flip
-from stillroom.evaluation.metrics import Attempts, as_attempts, cost, right, task_values
-from stillroom.evaluation.results import Comparison, Result
+from stillroom.evaluation.metrics import Value, as_attempts, cost, length, right, seconds, task_values
+from stillroom.evaluation.results import Comparison, Result, result_of
 from stillroom.sampling.limits import Prices
 
 SIGN_FLIP = "sign_flip"
@@ -56,7 +55,7 @@ def compare(a: str, of_a: Given, b: str, of_b: Given, *, seed: int) -> Compariso
 
 
 def compare_right(a: str, of_a: Mapping[str, bool], b: str, of_b: Mapping[str, bool]) -> Comparison | None:
-    """The same where it is known, by task id, whether each answer was right, and there are no attempts to look at."""
+    """The same, from whether each answer was right, by task id."""
     shared = of_a.keys() & of_b.keys()
     if not shared:
         return None
@@ -66,37 +65,21 @@ def compare_right(a: str, of_a: Mapping[str, bool], b: str, of_b: Mapping[str, b
 
 def _of_shares(a: str, b: str, table: Counter[tuple[float, float]], left_out: int) -> Comparison:
     counts = PairedCounts(table[1, 1], table[1, 0], table[0, 1], table[0, 0])
-    found = paired_difference(counts)
-    return Comparison(
-        a=a,
-        b=b,
-        test="mcnemar_exact",
-        difference=found.value,
-        low=found.low,
-        high=found.high,
-        p=mcnemar_exact(counts.only_a, counts.only_b),
-        n=counts.n,
-        **counts._asdict(),
-        left_out=left_out,
-        detectable=detectable_share(counts.n, counts.only_a + counts.only_b),
-    )
+    p, least = mcnemar_exact(counts.only_a, counts.only_b), detectable_share(counts.n, counts.only_a + counts.only_b)
+    more = {"test": "mcnemar_exact", "p": p, **counts._asdict(), "left_out": left_out, "detectable": least}
+    return _comparison(a, b, paired_difference(counts), more)
 
 
 def _of_means(a: str, b: str, differences: Mapping[str, float], left_out: int, seed: int) -> Comparison:
-    found = mean_over_tasks(differences, seed=seed)
     values = [differences[task] for task in sorted(differences)]
-    return Comparison(
-        a=a,
-        b=b,
-        test=SIGN_FLIP,
-        difference=found.value,
-        low=found.low,
-        high=found.high,
-        p=sign_flip(values, seed=seed),
-        n=found.n,
-        left_out=left_out,
-        detectable=detectable_mean(values),
-    )
+    p, least = sign_flip(values, seed=seed), detectable_mean(values)
+    more = {"test": SIGN_FLIP, "p": p, "left_out": left_out, "detectable": least}
+    return _comparison(a, b, mean_over_tasks(differences, seed=seed), more)
+
+
+def _comparison(a: str, b: str, found: Interval, more: Mapping[str, object]) -> Comparison:
+    limits = {"difference": found.value, "low": found.low, "high": found.high, "n": found.n}
+    return Comparison.model_validate({"a": a, "b": b, **limits, **more})
 
 
 def beside(
@@ -116,28 +99,18 @@ def beside(
     """
     ours, theirs = as_attempts(answers), as_attempts(others)
     shared = sorted(ours.keys() & theirs.keys())
+    if not shared:
+        return []
+    taken: list[tuple[str, Value, Value]] = [
+        ("tokens_ratio", length, length),
+        ("latency_ratio", seconds, seconds),
+    ]
+    if prices is not None and other_prices is not None:
+        taken.append(("usd_ratio", lambda a: cost(a, prices), lambda a: cost(a, other_prices)))
     rows = []
-    for metric, a, b in _taken(ours, theirs, prices, other_prices) if shared else ():
+    for metric, of_ours, of_theirs in taken:
+        a, b = task_values(ours, of_ours), task_values(theirs, of_theirs)
         found = ratio_over_tasks({task: (a[task], b[task]) for task in shared}, seed=seed)
         if found is not None:
-            rows.append(Result.model_validate({"who": who, "metric": metric, **found._asdict(), "against": other}))
+            rows.append(result_of(who, metric, found, against=other))
     return rows
-
-
-def _taken(
-    ours: Attempts, theirs: Attempts, prices: Prices | None, other_prices: Prices | None
-) -> Iterator[tuple[str, Mapping[str, float], Mapping[str, float]]]:
-    """What is compared, for each task: a metric, ours, theirs."""
-    yield "tokens_ratio", task_values(ours, _tokens), task_values(theirs, _tokens)
-    yield "latency_ratio", task_values(ours, _seconds), task_values(theirs, _seconds)
-    if prices is not None and other_prices is not None:
-        paid = task_values(ours, lambda a: cost(a, prices)), task_values(theirs, lambda a: cost(a, other_prices))
-        yield "usd_ratio", *paid
-
-
-def _tokens(answer: ScoredAttempt) -> float:
-    return answer.attempt.completion_tokens
-
-
-def _seconds(answer: ScoredAttempt) -> float:
-    return answer.attempt.latency_s

@@ -3,18 +3,14 @@
     change = distinct_change(now, before, runs, seed=7)     # texts by task; `runs` or `whole`: what is told apart
     change.now, change.before, change.relative              # relative: (now − before) / before, with its interval
 
-`whole` tells whole texts apart, by their words, numbers and signs: a teacher that repeats one trace for n tasks has a
-share of 1/n. `runs` tells runs of 4 words apart, as distinct-4 does (Li et al. 2016, arXiv:1510.03055): it also falls
-where traces differ in their last number alone. Arithmetic from one template is no such thing: most of its runs hold
-a number of the task.
+`whole` tells whole texts apart: a teacher that repeats one trace for n tasks has a share of 1/n. `runs` tells runs of
+4 words apart, as distinct-4 does (Li et al. 2016, arXiv:1510.03055): it also falls where traces differ in their last
+number alone, but not for arithmetic from one template, most of whose runs hold a number of the task.
 
-Any share of distinct things falls as more of them are looked at, so both sides are looked at in samples of one size:
-half of what the smaller side has. Samples are drawn without replacement (subsampling, Politis and Romano 1994, Ann.
-Stat. 22, 2031–2050, at half the size): a bootstrap would draw tasks twice, and find their traces to be alike. Of each
-task one trace is looked at, drawn anew each time: siblings tell of the same numbers, so a round with more of them is
-not less diverse. That siblings are alike is for the filter `dedup` to see.
-
-Refuses fewer than 10 tasks a side: what so few say of a share is chance.
+Any share of distinct things falls as more of them are looked at, so both sides are sampled at one size, half of what
+the smaller side has. Samples are drawn without replacement (subsampling, Politis and Romano 1994, Ann. Stat. 22,
+2031–2050): a bootstrap would draw tasks twice and find their traces to be alike. Each sample takes one trace of a
+task, so a round with more siblings is not less diverse. Refuses fewer than 10 tasks a side.
 """
 
 from __future__ import annotations
@@ -62,15 +58,14 @@ def runs(text: str) -> Sequence[Hashable]:
 
 
 def distinct_change(now: Texts, before: Texts, items: Items, *, seed: int) -> Change | None:
-    """How the share of distinct items changed; None where a side has fewer than 10 tasks with a trace.
-
-    The order of the tasks decides nothing; that of the traces of one task, only which of them a seed picks.
-    """
+    """How the share of distinct items changed; None where a side has fewer than 10 tasks with a trace."""
     sides = [_numbered(texts, items) for texts in (now, before)]
     fewest = min(map(len, sides))
     if fewest < FEWEST:
         return None
-    size = min(BUDGET, *(_half(side) for side in sides))
+    # Half of the items that one trace of each task has, on average over its traces.
+    halves = [round(sum(sum(map(len, traces)) / len(traces) for traces in side) / 2) for side in sides]
+    size = max(1, min(BUDGET, *halves))
     drawn = [_shares(side, size, seed + i) for i, side in enumerate(sides)]
     of_now, of_before = (
         percentiles(float(shares.mean()), shares, len(side)) for shares, side in zip(drawn, sides, strict=True)
@@ -91,18 +86,14 @@ def _numbered(texts: Texts, items: Items) -> list[list[Any]]:
     ]
 
 
-def _half(side: Sequence[Sequence[Any]]) -> int:
-    """Half of the items that one trace of each task has, on average over its traces."""
-    return max(1, round(sum(sum(map(len, traces)) / len(traces) for traces in side) / 2))
-
-
 def _shares(side: Sequence[Sequence[Any]], size: int, seed: int) -> Any:
     """(samples,): the share of distinct items in each, of `size` items or what one trace of each task has."""
     import numpy as np
 
     draw = np.random.default_rng(seed)
     kinds = 1 + max(int(trace.max()) for traces in side for trace in traces)
-    return np.array([_share(_sample(side, size, draw), kinds) for _ in range(SAMPLES)])
+    samples = (_sample(side, size, draw) for _ in range(SAMPLES))
+    return np.array([np.count_nonzero(np.bincount(items, minlength=kinds)) / len(items) for items in samples])
 
 
 def _sample(side: Sequence[Sequence[Any]], size: int, draw: Any) -> Any:
@@ -116,9 +107,3 @@ def _sample(side: Sequence[Sequence[Any]], size: int, draw: Any) -> Any:
         if found >= size:
             break
     return np.concatenate(picked)[:size]
-
-
-def _share(items: Any, kinds: int) -> float:
-    import numpy as np
-
-    return float(np.count_nonzero(np.bincount(items, minlength=kinds)) / len(items))

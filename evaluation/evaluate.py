@@ -4,10 +4,9 @@
     rows = at_k("student_after", {"t1": [a, b], "t2": [c, d]}, SEVERAL, ks=(1, 2), seed=7)
     rows = over_trainings([answers_of_seed_0, answers_of_seed_1], {"student_before": before}, seed=7)
 
-Attempts are paired by the id of their task, never by position. An attempt that could not be scored is not an
-accepted one: it lowers accuracy, and is counted apart with its reason, for it may say more about the checker
-than about the model. A task that got no attempt at all (a request that failed for good) is evidence of nothing:
-it is left out of n, and counted as `missing`.
+An attempt that could not be scored lowers accuracy and is counted apart with its reason, which may say more about the
+checker than about the model. A task without any attempt (its request failed for good) is left out of n and counted
+as `missing`.
 
 >>> evaluation = evaluate_answers({"student_before": {}, "student_after": {}})
 >>> evaluation.notes
@@ -23,7 +22,7 @@ from typing import Any
 from stillroom.common.records import ScoredAttempt, State
 from stillroom.evaluation.comparisons import beside, compare_all
 from stillroom.evaluation.metrics import measures, right
-from stillroom.evaluation.results import ACCURACY, AFTER, BEFORE, TEACHER, Evaluation, Result
+from stillroom.evaluation.results import ACCURACY, AFTER, BEFORE, TEACHER, Evaluation, Result, result_of
 from stillroom.evaluation.seeds import difference_over_seeds, over_seeds
 from stillroom.sampling.limits import Prices
 
@@ -54,8 +53,8 @@ def evaluate_answers(
     tasks: Iterable[str] | None = None,
     prices: Mapping[str, Prices] | None = None,
 ) -> Evaluation:
-    """All that is measured of every model, what the student takes beside the teacher, and the comparisons that were
-    asked for, each corrected for their number.
+    """Measures every model, the student's tokens and times over the teacher's, and the comparisons asked for, which
+    are corrected for their number.
 
     `by_who`: one scored attempt per task id, for each model. `tasks`: the ids that were asked, where some may
     have got no attempt from anybody; None takes every id that any model has. `prices`: of those that are paid for.
@@ -92,14 +91,14 @@ def over_trainings(trained: Sequence[Answers], others: Mapping[str, Answers], *,
     `others`, which were trained once or not at all (`against` says to whom). Nothing where no task was answered
     after every training."""
     runs = [_values(answers) for answers in trained]
-    if not set(runs[0]).intersection(*runs[1:]):
+    shared = set(runs[0]).intersection(*runs[1:])
+    if not shared:
         return []
     rows = [over_seeds(runs, seed=seed).result(AFTER, OVER_SEEDS)]
     for who, answers in others.items():
-        if set(runs[0]).intersection(*runs[1:], answers):
+        if shared.intersection(answers):
             found = difference_over_seeds(runs, [_values(answers)], seed=seed)
-            row = {"who": AFTER, "metric": DIFFERENCE_OVER_SEEDS, **found._asdict()}
-            rows.append(Result.model_validate(row | {"against": who, "seeds": len(runs)}))
+            rows.append(result_of(AFTER, DIFFERENCE_OVER_SEEDS, found, against=who, seeds=len(runs)))
     return rows
 
 
@@ -108,7 +107,6 @@ def _values(answers: Answers) -> dict[str, float]:
 
 
 def _notes(asked: Mapping[str, Answers], tasks: int) -> tuple[str, ...]:
-    """What a reader must know beside the table: tasks without an attempt, attempts without a verdict."""
     notes = []
     for who, answers in asked.items():
         unscored = sum(answer.verdict.state is State.UNSCORED for answer in answers.values())

@@ -12,10 +12,8 @@ from typing import Any, Self
 from stillroom.common.stats.bootstrap import ratio_over_tasks
 from stillroom.common.stats.intervals import wilson
 from stillroom.evaluation.comparisons import compare_right
-from stillroom.evaluation.perplexity import TextLoss, exp_of, of_losses
-from stillroom.evaluation.results import Comparison, Measured, Result
-
-PERPLEXITY_RATIO = "perplexity_ratio"
+from stillroom.evaluation.perplexity import TextLoss, exp_of_all, of_losses
+from stillroom.evaluation.results import PERPLEXITY_RATIO, Measured, Result, result_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +45,20 @@ def forgetting_results(by_who: Mapping[str, Forgotten], *, after: str, before: s
     """
     names = dict.fromkeys(name for found in by_who.values() for name in found.right)
     rows = [row for name in names for who, found in by_who.items() for row in _accuracy(who, found, name)]
-    notes = [note for who, found in by_who.items() for note in _missing(who, found)]
+    notes = [
+        f"{who}: {missing:,} of {sum(counts.values()):,} {name} tasks got no answer and are left out of n"
+        for who, found in by_who.items()
+        for name, counts in found.counts.items()
+        if (missing := counts.get("missing", 0))
+    ]
     parts = [Measured(rows, [], notes), *(_perplexity(who, found, seed) for who, found in by_who.items())]
     if after in by_who and before in by_who:
-        found = [c for name in names if (c := _compared(by_who, after, before, name)) is not None]
-        parts += [Measured([], found, []), _ratio(after, by_who[after], before, by_who[before], seed)]
+        compared = []
+        for name in names:
+            of_after, of_before = (by_who[who].right.get(name, {}) for who in (after, before))
+            if (found := compare_right(after, of_after, before, of_before)) is not None:
+                compared.append(found.model_copy(update={"metric": f"{name}_accuracy"}))
+        parts += [Measured([], compared, []), _ratio(after, by_who[after], before, by_who[before], seed)]
     results, comparisons = [row for part in parts for row in part.results], [c for p in parts for c in p.comparisons]
     return Measured(results, comparisons, [note for part in parts for note in part.notes])
 
@@ -60,20 +67,7 @@ def _accuracy(who: str, found: Forgotten, name: str) -> Iterator[Result]:
     right = found.right.get(name)
     if right:
         share, counts = wilson(sum(right.values()), len(right)), dict(found.counts.get(name, {}))
-        yield Result(who=who, metric=f"{name}_accuracy", **share._asdict(), counts=counts or None)
-
-
-def _missing(who: str, found: Forgotten) -> Iterator[str]:
-    for name, counts in found.counts.items():
-        if missing := counts.get("missing", 0):
-            yield f"{who}: {missing:,} of {sum(counts.values()):,} {name} tasks got no answer and are left out of n"
-
-
-def _compared(by_who: Mapping[str, Forgotten], after: str, before: str, name: str) -> Comparison | None:
-    found = compare_right(after, by_who[after].right.get(name, {}), before, by_who[before].right.get(name, {}))
-    if found is None:
-        return None
-    return Comparison.model_validate({**found.model_dump(), "metric": f"{name}_accuracy"})
+        yield result_of(who, f"{name}_accuracy", share, counts=counts or None)
 
 
 def _perplexity(who: str, found: Forgotten, seed: int) -> Measured:
@@ -90,11 +84,8 @@ def _ratio(after: str, of_after: Forgotten, before: str, of_before: Forgotten, s
     if any(a.tokens != b.tokens for a, b in pairs.values()):
         why = f"{after} and {before} read the texts in other tokens: only bits_per_byte can be compared"
         return Measured([], [], [why])
-    found = None
-    if pairs:
-        found = ratio_over_tasks({t: (a.nats - b.nats, b.tokens) for t, (a, b) in pairs.items()}, seed=seed)
+    ratios = {text: (a.nats - b.nats, b.tokens) for text, (a, b) in pairs.items()}
+    found = ratio_over_tasks(ratios, seed=seed) if ratios else None
     if found is None:
         return Measured([], [], [])
-    limits = {"value": exp_of(found.value), "low": exp_of(found.low), "high": exp_of(found.high), "n": found.n}
-    row = Result.model_validate({"who": after, "metric": PERPLEXITY_RATIO, **limits, "against": before})
-    return Measured([row], [], [])
+    return Measured([result_of(after, PERPLEXITY_RATIO, exp_of_all(found), against=before)], [], [])

@@ -4,17 +4,14 @@
     report = guard(now, before, GuardSettings(), seed=7)
     report.passed, [check.sentence for check in report.failures]
 
-A measure is worse where the whole 95 % interval of its change lies beyond its tolerance. So it is a guard against
-damage, and no test of progress: a round that passes is not shown to be better, nor even to be as good, only not shown
-to be worse; and a slow decline that no single round shows passes it (hold each round against the best so far, not the
-last, where that matters).
+A measure is worse where the whole 95 % interval of its change lies beyond its tolerance. A round that passes is not
+shown to be better or as good, only not shown to be worse; a slow decline that no single round shows passes. What
+cannot be compared is not a failure: it is named in `not_checked`, with its reason.
 
 False alarms, simulated with the default tolerances: of 1,000 rounds with two students of equal quality and 100
 held-out tasks, two families of 100 untrained tasks beside them, 4.0 % were rolled back by chance (accuracy alone
-3.0 %); with 300 tasks 1.4 %, with 50 3.9 %. What it sees, at 100 tasks of which half were right: a fall by 10 points
+3.0 %); with 300 tasks 1.4 %, with 50 3.9 %. Power, at 100 tasks of which half were right: it sees a fall by 10 points
 in 35 % of rounds, by 20 in 89 %, by 30 in 99 %.
-
-What cannot be compared is not a failure: it is named in `not_checked`, with its reason.
 """
 
 from __future__ import annotations
@@ -33,9 +30,8 @@ from stillroom.common.settings import Settings
 from stillroom.common.stats.bootstrap import mean_over_tasks, ratio_over_tasks
 from stillroom.common.stats.intervals import Interval, PairedCounts, paired_difference
 from stillroom.evaluation.diversity import FEWEST, Items, distinct_change, runs, whole
-from stillroom.evaluation.metrics import right
-from stillroom.evaluation.perplexity import TextLoss, exp_of
-from stillroom.evaluation.repetition import answer_words, repeats
+from stillroom.evaluation.metrics import answer_words, repeats, right
+from stillroom.evaluation.perplexity import TextLoss, exp_of, exp_of_all
 
 ACCURACY, STOPPED, REPETITION, PERPLEXITY = "accuracy", "share_stopped", "share_repeating", "perplexity"
 DISTINCT_TEXTS, DISTINCT_RUNS, UNTRAINED = "distinct_traces", "distinct_4", "untrained"
@@ -227,7 +223,6 @@ def _measured(now: RoundFacts, before: RoundFacts, settings: GuardSettings, seed
 
 
 def _unfit(now: Mapping[str, object], before: Mapping[str, object]) -> str | None:
-    """Why two sides cannot be compared; None where they can."""
     missing = [when for when, side in (("before", before), ("in this round", now)) if not side]
     if missing:
         return f"not measured {' nor '.join(missing)}"
@@ -262,7 +257,6 @@ def _paired(
 
 
 def _difference(pairs: Sequence[tuple[float, float]], seed: int) -> Interval:
-    """Of each pair's first less its second."""
     table = Counter(pairs)
     counts = PairedCounts(table[1, 1], table[1, 0], table[0, 1], table[0, 0])
     if counts.n == len(pairs):
@@ -300,13 +294,14 @@ def _perplexity(
     means = [sum(side[text].nats for text in shared) / sum(side[text].tokens for text in shared) for side in sides]
     rise = ratio_over_tasks({t: (now[t].nats - before[t].nats, now[t].tokens) for t in shared}, seed=seed)
     assert rise is not None  # every text has tokens
+    change = exp_of_all(rise)
     return Check(
         PERPLEXITY,
         exp_of(means[0]),
         exp_of(means[1]),
-        exp_of(rise.value) - 1,
-        exp_of(rise.low) - 1,
-        exp_of(rise.high) - 1,
+        change.value - 1,
+        change.low - 1,
+        change.high - 1,
         tolerance,
         rise.n,
         rises=True,

@@ -1,14 +1,12 @@
-"""Does a student prefer the chosen answers of pairs it has not seen? Implicit rewards, with what they must beat.
-
-The implicit reward of an answer is β·(log π − log π_ref) (Rafailov et al. 2023, arXiv:2305.18290, section 4); a pair
-is right where the chosen answer has the higher one. Before training π is π_ref, every margin is 0 and every pair a
-tie, which counts half: 0.5 by definition, not a measurement. The controls that are measurements stand beside it: how
-often the base alone finds the chosen answer likelier, and how often the shorter answer is the chosen one.
+"""Does a student prefer the chosen answers of pairs it has not seen? Implicit rewards, with controls.
 
     found = implicit_rewards(trained.model, "embedded:smollm2-135m-instruct", held_out, beta=0.1)
     found.accuracy                     # Interval(value=0.84, low=0.71, high=0.92, n=50)
 
-Pairs that `encode_pairs` leaves out are left out here, and counted. Refuses a β that is not above 0.
+The implicit reward of an answer is β·(log π − log π_ref) (Rafailov et al. 2023, arXiv:2305.18290, section 4); a pair
+is right where the chosen answer has the higher one. Before training every margin is 0, a tie, which counts half: 0.5
+by definition. The measured controls: how often the base alone finds the chosen answer likelier, and how often the
+shorter answer is the chosen one. Pairs that `encode_pairs` leaves out are left out here, and counted.
 """
 
 from __future__ import annotations
@@ -20,12 +18,10 @@ from typing import Any, NamedTuple
 from stillroom.common.models.resolve import load_model, load_tokenizer, pick_device
 from stillroom.common.stats.intervals import Interval, mean_interval, wilson_in_part
 from stillroom.errors import TrainingError
-from stillroom.evaluation.results import AFTER, BEFORE, Result
-from stillroom.students.data.encode import IGNORED
-from stillroom.students.data.encode_pairs import EncodedPair, encode_pairs
+from stillroom.evaluation.results import AFTER, BEFORE, Result, result_of
+from stillroom.students.data.encode import IGNORED, EncodedPair, encode_pairs
 from stillroom.students.data.rows import Row, read_pairs, with_system
-from stillroom.students.methods.cpu_pair_pass import pair_logprobs
-from stillroom.students.methods.cpu_shared_prefix import can_flatten
+from stillroom.students.methods.cpu_passes import can_flatten, pair_logprobs
 from stillroom.students.records import LeftOut
 
 
@@ -72,7 +68,7 @@ class PairMeasures(NamedTuple):
             (BEFORE, "likelihood_accuracy_per_token", self.base_likelier_per_token),
             ("shorter_wins", "pair_accuracy", self.shorter_chosen),
         ]
-        return [Result(who=who, metric=metric, **found._asdict()) for who, metric, found in rows]
+        return [result_of(*row) for row in rows]
 
 
 def implicit_rewards(
@@ -89,8 +85,7 @@ def implicit_rewards(
     """Scores the pairs under the student (a folder: adapter or merged) and its base, one after the other.
 
     `beta`, `system`, `max_length`: as in the student's settings. `dtype`: float32, because a margin is a small
-    difference of large sums. Raises InputError for pairs or models that cannot be used, TrainingError for a student
-    that gives no numbers.
+    difference of large sums. Raises InputError for pairs or models that cannot be used, TrainingError for NaN.
     """
     rows = [row._replace(prompt=with_system(row.prompt, system)) for row in read_pairs(pairs)]
     encoded = encode_pairs(rows, load_tokenizer(base), max_length)
@@ -169,13 +164,11 @@ def answer_logprobs(model: Any, pairs: Sequence[EncodedPair], device: str) -> An
 def _padded(pairs: Sequence[EncodedPair], device: str) -> tuple[Any, Any, Any]:
     """`input_ids`, `attention_mask`, `labels`, each (2 B, T), padded on the right."""
     import torch
+    from torch.nn.utils.rnn import pad_sequence
 
     sides = [pair.side("chosen") for pair in pairs] + [pair.side("rejected") for pair in pairs]
-    shape = (len(sides), max(len(side.input_ids) for side in sides))
-    ids = torch.zeros(shape, dtype=torch.long)
-    mask, labels = torch.zeros_like(ids), torch.full_like(ids, IGNORED)
-    for i, side in enumerate(sides):
-        length = len(side.input_ids)
-        ids[i, :length], labels[i, :length] = torch.tensor(side.input_ids), torch.tensor(side.labels)
-        mask[i, :length] = 1
+    rows = [torch.tensor(side.input_ids) for side in sides]
+    ids, mask = (pad_sequence(each, batch_first=True) for each in (rows, [torch.ones_like(row) for row in rows]))
+    trained = [torch.tensor(side.labels) for side in sides]
+    labels = pad_sequence(trained, batch_first=True, padding_value=IGNORED)
     return ids.to(device), mask.to(device), labels.to(device)

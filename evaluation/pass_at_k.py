@@ -1,15 +1,15 @@
-"""pass@k and majority@k from n >= k attempts at each task: the expected value over all choices of k, no luck in it.
+"""pass@k and majority@k from n >= k attempts at each task: the expected value over all choices of k.
 
     pass_at_k({"t1": [True, False, False, True], "t2": [False] * 4}, k=2, seed=7)      # value = (5/6 + 0) / 2
     majority_at_k({"t1": [Vote("12", True), Vote("12", True), Vote("13", False)]}, k=3, seed=7)
 
 pass@k is the chance that any of k is right: 1 − C(n − c, k) / C(n, k), c of n being right (Chen et al. 2021,
 arXiv:2107.03374, equation 1). majority@k is the chance that the answer most of k agree on is right (self-consistency,
-Wang et al. 2022, arXiv:2203.11171); where several lead, each is taken with the same chance, and we give the
-expected value. Both are computed, not sampled, per task. Intervals are of a bootstrap over tasks.
+Wang et al. 2022, arXiv:2203.11171); where several lead, each is taken with the same chance. Intervals are of a
+bootstrap over tasks.
 
-The attempts of a task must not depend on how the ones before came out: a policy that stops when it is satisfied makes
-every number here wrong. Refuses tasks with fewer than k attempts: see `enough`.
+The number of attempts must not depend on how earlier ones came out, as it does under a policy that stops when it is
+satisfied. Refuses tasks with fewer than k attempts: see `enough`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ T = TypeVar("T")
 
 
 class Vote(NamedTuple):
-    """One attempt. `answer`: what it says, written so that equal answers are equal; None where it says nothing that
-    can be read, which is no vote. `right`: whether it was accepted."""
+    """One attempt. `answer`: normalised, so that equal answers are equal; None where it cannot be read and does not
+    vote. `right`: whether it was accepted."""
 
     answer: Hashable | None
     right: bool
@@ -58,10 +58,8 @@ def pass_at_k(right: Mapping[str, Sequence[bool]], k: int, *, seed: int) -> Inte
 
 
 def majority_at_k(votes: Mapping[str, Sequence[Vote]], k: int, *, seed: int) -> Interval:
-    """Mean over tasks of the chance that the answer most of k attempts give is right; n counts tasks.
-
-    Attempts that say nothing do not vote; where none of the k does, the majority is not right. Raises ValueError as
-    `pass_at_k` does, and for an attempt that is right without an answer.
+    """Mean over tasks of the chance that the answer most of k attempts give is right; n counts tasks. Where none of
+    the k votes, the majority is not right. Raises as `pass_at_k`, and for an attempt that is right without an answer.
     """
     _check({task: len(given) for task, given in votes.items()}, k)
     return share_over_tasks({task: most_of_k(given, k) for task, given in votes.items()}, seed=seed)

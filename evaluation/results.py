@@ -5,8 +5,8 @@
      "comparisons": [{"a": "student_after", "b": "student_before", "test": "mcnemar_exact",
                       "difference": 0.5, "low": 0.39, "high": 0.6, "p": 1e-12, ...}]}
 
-Keys beyond these may be added; none of these is ever renamed or left out. Refuses to write what is not a
-number (NaN, infinity): no reader of JSON need accept it. `low` and `high` are 95 % limits.
+Keys may be added; none of these is ever renamed or left out. `low` and `high` are 95 % limits. Refuses to write NaN
+and infinity.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stillroom.common.files import replaced
 from stillroom.common.secrets import named_in
+from stillroom.common.stats.intervals import Interval
 from stillroom.errors import InputError, MissingFile
 
-CONFIDENCE = 0.95
 ACCURACY = "accuracy"
 SHARE_STOPPED = "share_stopped"
 MEAN_TOKENS = "mean_completion_tokens"
@@ -74,6 +74,11 @@ class Result(BaseModel):
     n: int = Field(ge=1)
     counts: dict[str, int] | None = None
     unscored: dict[str, int] | None = None
+
+
+def result_of(who: str, metric: str, found: Interval, **more: object) -> Result:
+    """A measured interval as a row of `eval.json`; `more`: further keys of the row."""
+    return Result.model_validate({"who": who, "metric": metric, **found._asdict(), **more})
 
 
 class Comparison(BaseModel):

@@ -1,13 +1,13 @@
-"""One recipe trained with several seeds: what it gets on the whole, and how much of it is luck of the seed.
+"""One recipe trained with several seeds: its mean, and how much of it is luck of the seed.
 
     found = over_seeds([{"t1": 1.0, "t2": 0.0}, {"t1": 1.0, "t2": 1.0}], seed=7)     # a value per task, for each run
     found.mean, found.each, found.between
 
-Runs and tasks are drawn both, every run on all drawn tasks, since the same tasks were put to each (Owen 2007, The
-pigeonhole bootstrap, doi.org/10.1214/07-AOAS122). Of S runs S − 1 are drawn, which makes the variance between runs
-unbiased (Rao and Wu 1988, JASA 83, 231–241). With three runs little is known of their spread all the same: simulated
-on 200 tasks, the interval held the truth in 98 % where runs differed by 3 points (sd), in 90 % where they differed by
-8; show `each` beside it. Tasks that a run lacks are left out, and counted.
+Runs and tasks are both drawn, every run on all drawn tasks (Owen 2007, The pigeonhole bootstrap,
+doi.org/10.1214/07-AOAS122). Of S runs S − 1 are drawn, which makes the variance between runs unbiased (Rao and Wu
+1988, JASA 83, 231–241). Three runs say little of their spread: simulated on 200 tasks, the interval held the truth in
+98 % where runs differed by 3 points (sd), in 90 % where they differed by 8; show `each` with it. Tasks that a run
+lacks are left out, and counted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from stillroom.common.stats.bootstrap import SAMPLES, percentiles, share_over_tasks
 from stillroom.common.stats.intervals import Interval, PairedCounts, paired_difference
-from stillroom.evaluation.results import Result
+from stillroom.evaluation.results import Result, result_of
 
 Run = Mapping[str, float]
 """One value for each task of one run, by task id."""
@@ -34,24 +34,25 @@ class OverSeeds(NamedTuple):
     left_out: int
 
     def result(self, who: str, metric: str) -> Result:
-        """As a row of `eval.json`, with `seeds`, `each` and `between` beside it."""
+        """As a row of `eval.json`, with `seeds`, `each` and `between`."""
         more = {"seeds": len(self.each), "each": self.each, "between": self.between, "left_out": self.left_out}
-        return Result.model_validate({"who": who, "metric": metric, **self.mean._asdict(), **more})
+        return result_of(who, metric, self.mean, **more)
 
 
 def over_seeds(runs: Sequence[Run], *, seed: int) -> OverSeeds:
     """The mean of several runs of one recipe. Where all values are alike, every sample would be, too: shares then
     have Wilson's interval over tasks. Raises ValueError where they have no task in common."""
     tasks = _shared(runs)
-    if len({run[task] for run in runs for task in tasks}) == 1 and 0 <= (same := runs[0][tasks[0]]) <= 1:
-        found = share_over_tasks(dict.fromkeys(tasks, same), seed=seed)
-        left = len({task for run in runs for task in run}) - len(tasks)
-        return OverSeeds(found, (same,) * len(runs), 0.0 if len(runs) > 1 else None, left)
-    drawn = _means(runs, tasks, _task_weights(len(tasks), seed), seed + 1)
-    each = tuple(fmean(run[task] for task in tasks) for run in runs)
+    first = runs[0][tasks[0]]
+    alike = 0 <= first <= 1 and all(run[task] == first for run in runs for task in tasks)
+    each = tuple(first if alike else fmean(run[task] for task in tasks) for run in runs)
+    if alike:
+        mean = share_over_tasks({task: runs[0][task] for task in tasks}, seed=seed)
+    else:
+        drawn = _means(runs, tasks, _task_weights(len(tasks), seed), seed + 1)
+        mean = percentiles(fmean(each), drawn, len(tasks))
     left_out = len({task for run in runs for task in run}) - len(tasks)
-    between = stdev(each) if len(each) > 1 else None
-    return OverSeeds(percentiles(fmean(each), drawn, len(tasks)), each, between, left_out)
+    return OverSeeds(mean, each, stdev(each) if len(each) > 1 else None, left_out)
 
 
 def difference_over_seeds(a: Sequence[Run], b: Sequence[Run], *, seed: int) -> Interval:
@@ -85,7 +86,6 @@ def _task_weights(tasks: int, seed: int) -> Any:
 
 
 def _means(runs: Sequence[Run], tasks: Sequence[str], weights: Any, seed: int) -> Any:
-    """(samples,): the mean of the drawn runs on the drawn tasks."""
     import numpy as np
 
     values_T_S = np.array([[run[task] for run in runs] for task in tasks], dtype=float)

@@ -1,7 +1,6 @@
-"""Does the student write better than before? Win rate and mean score, plain and with length taken out.
+"""Does the student write better than before? Win rate and mean score, as they are and at equal length.
 
-Judges like long answers, so a student that merely learned to write more would win. Each number therefore stands
-twice: as it is, and at equal length.
+Judges like long answers, so a student that merely learned to write more would win.
 
     duels = [duel("t1", preference, after_length=210, before_length=340), …]      # `after` was a, `before` was b
     win_rate(duels, seed=7).at_equal_length
@@ -23,12 +22,62 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from math import isnan, log
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from stillroom.common.stats.bootstrap import Statistic, bootstrap
 from stillroom.common.stats.intervals import Interval, mean_interval, wilson_in_part
-from stillroom.evaluation.length_control import chance_at_equal_length, mean_at_equal_length
 from stillroom.judges.records import JudgeState, Preference
+
+PENALTY = 1.0  # φ²/2 is added to the loss: keeps φ finite where length alone decides; d / sd(d) is of order 1
+NEWTON_STEPS = 30
+STEEPEST = 30.0  # |θ|, |φ|: the chance is 0 or 1 to thirteen digits
+
+
+def chance_at_equal_length(weights: Any, points: Sequence[float], gaps: Sequence[float]) -> Any:
+    """logistic(θ) of points ~ logistic(θ + φ·tanh(gap / sd(gap))), (S,).
+
+    `points` in [0, 1], `gaps` in any unit; sd over all items, in every sample the same. Newton's method; the two
+    equations have a closed solution. 0 or 1 where a sample holds losses or wins alone.
+    """
+    import numpy as np
+
+    y, apart = np.asarray(points), np.asarray(gaps, dtype=float)
+    x = np.tanh(apart / np.std(apart)) if np.ptp(apart) > 0 else np.zeros(len(apart))
+    theta, phi = np.zeros(len(weights)), np.zeros(len(weights))
+    for _ in range(NEWTON_STEPS):
+        p = 1 / (1 + np.exp(-(theta[:, None] + phi[:, None] * x)))  # (S, n)
+        residual, curve = weights * (y - p), weights * p * (1 - p)
+        g0, g1 = residual.sum(1), residual @ x - PENALTY * phi
+        h00, h01, h11 = curve.sum(1) + 1e-12, curve @ x, curve @ (x * x) + PENALTY
+        det = h00 * h11 - h01 * h01
+        step0, step1 = (h11 * g0 - h01 * g1) / det, (h00 * g1 - h01 * g0) / det
+        # A step of a nearly flat likelihood may be huge: it is shortened, and the next one goes on from there.
+        theta = np.clip(theta + np.clip(step0, -2, 2), -STEEPEST, STEEPEST)
+        phi = np.clip(phi + np.clip(step1, -2, 2), -STEEPEST, STEEPEST)
+    return np.where(_tells(weights, np.asarray(gaps)), 1 / (1 + np.exp(-theta)), np.nan)
+
+
+def mean_at_equal_length(weights: Any, values: Sequence[float], gaps: Sequence[float]) -> Any:
+    """The intercept of the least-squares line of values on gaps, (S,)."""
+    import numpy as np
+
+    y, x = np.asarray(values, dtype=float), np.asarray(gaps, dtype=float)
+    total = weights.sum(1)
+    mean_x, mean_y = weights @ x / total, weights @ y / total
+    apart = x[None] - mean_x[:, None]  # (S, n)
+    spread = (weights * apart**2).sum(1)
+    slope = (weights * apart * y).sum(1) / np.where(spread > 0, spread, 1)
+    return np.where(_tells(weights, x), mean_y - slope * mean_x, np.nan)
+
+
+def _tells(weights: Any, x: Any) -> Any:
+    """Whether a sample holds different gaps, or none but 0: (S,) of bool."""
+    import numpy as np
+
+    there = weights > 0
+    low = np.where(there, x, np.inf).min(1)
+    high = np.where(there, x, -np.inf).max(1)
+    return (high - low > 1e-9) | ((low == 0) & (high == 0))
 
 
 class Duel(NamedTuple):
@@ -127,7 +176,9 @@ def score_gain(scores: Sequence[Scores], *, ratio: float = 1.25, seed: int) -> S
             f"{len(both)} of {len(scores)} answers have both scores, and ratio is {ratio}: at least one must have "
             "them, and a ratio is 1 or more"
         )
-    prompts, gains, ratios = [s.task_id for s, _ in both], [g for _, g in both], [log_ratio(s) for s, _ in both]
+    prompts, gains = [s.task_id for s, _ in both], [g for _, g in both]
+    # An empty answer counts as one of length 1.
+    ratios = [log(max(s.after_length, 1.0) / max(s.before_length, 1.0)) for s, _ in both]
     near = [i for i, r in enumerate(ratios) if abs(r) <= log(ratio) + 1e-12]
     return ScoreGain(
         raw=_mean_over_prompts(prompts, gains),
@@ -141,13 +192,7 @@ def score_gain(scores: Sequence[Scores], *, ratio: float = 1.25, seed: int) -> S
     )
 
 
-def log_ratio(answer: Scores) -> float:
-    """Log of the length after over that before; an empty answer counts as one of length 1."""
-    return log(max(answer.after_length, 1.0) / max(answer.before_length, 1.0))
-
-
 def _mean_over_prompts(prompts: Sequence[str], values: Sequence[float]) -> Interval:
-    """Mean of the prompts' means with its normal interval; n counts prompts."""
     of_prompt: defaultdict[str, list[float]] = defaultdict(list)
     for prompt, value in zip(prompts, values, strict=True):
         of_prompt[prompt].append(value)

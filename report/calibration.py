@@ -75,7 +75,6 @@ def _counts(calibration: Calibration) -> Iterator[tuple[str, str]]:
 
 
 def _plain(*columns: str, title: str = "", caption: str = "") -> Table:
-    """As all tables of the house: no lines, columns two spaces apart."""
     left: dict[str, Any] = {"title_justify": "left", "caption_justify": "left"}
     table = Table(title=title, caption=caption, box=None, padding=(0, 2, 0, 0), header_style="bold", **left)
     for column in columns:

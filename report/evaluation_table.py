@@ -1,12 +1,9 @@
-"""An evaluation as a table for the terminal.
+"""An evaluation as a table for the terminal, from 80 columns on.
 
-    from rich.console import Console
-    Console().print(eval_table(read_eval(run / "eval.json")))
+    terminal().print(eval_table(read_eval(run / "eval.json")))
 
-Shows no number without an interval and its n; what could not be scored or got no attempt stands below the table. With
-each difference stand p after Holm, where it was corrected, and the MDE. What was not trained has its own block, never
-apart from the gain. From 80 columns on everything is aligned, and names are in full: a long one goes on in the next
-line after a `_` or a `/`.
+Every number has its interval and n; every difference its p after Holm, where it was corrected, and the MDE. What
+could not be scored or got no attempt stands below the table. A long name goes on in the next line after a `_` or `/`.
 """
 
 from __future__ import annotations
@@ -132,7 +129,6 @@ Block = Iterator[RenderableType]
 
 
 def _how(comparisons: tuple[Comparison, ...]) -> str:
-    """How the columns are to be read."""
     told = ["format: answered in the asked format, right or not", "EOS: ended by itself"]
     if comparisons:
         tests = ", ".join(dict.fromkeys(TESTS.get(c.test, c.test) for c in comparisons))
@@ -144,8 +140,7 @@ def _how(comparisons: tuple[Comparison, ...]) -> str:
 
 
 def _models(evaluation: Evaluation) -> Fitted:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    table.add_column("model")
+    table = Table("model", box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     table.add_column("accuracy", justify="right", no_wrap=True)
     table.add_column(INTERVAL, no_wrap=True)
     table.add_column("0–100 %")
@@ -182,9 +177,7 @@ def _said(word: Word) -> Text:
 
 
 def _table(left: str, *right: str, word: bool = False) -> Table:
-    """A column of names, columns of numbers, and one for what they say."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column(left)
+    table = Table(left, box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for name in right:
         table.add_column(name, justify="right", no_wrap=True)
     if word:
@@ -199,7 +192,6 @@ def _titled(title: str, table: Table) -> Block:
 
 
 def _p_header(comparisons: Sequence[Comparison]) -> str:
-    """Says whether p was corrected."""
     return "p, Holm" if any(c.p_holm is not None for c in comparisons) else "p"
 
 
@@ -219,7 +211,6 @@ def _differences(evaluation: Evaluation) -> Block:
 
 
 def _at_k(evaluation: Evaluation) -> Block:
-    """pass@k and majority@k of each model that was drawn several times."""
     rows = [(row, match[1]) for row in evaluation.results if (match := PASS.fullmatch(row.metric))]
     if not rows:
         return
@@ -234,7 +225,6 @@ def _at_k(evaluation: Evaluation) -> Block:
 
 
 def _seeds(evaluation: Evaluation) -> Block:
-    """Each student over several trainings, and what it is above the others."""
     students = [row for row in evaluation.results if row.metric == OVER_SEEDS]
     if not students:
         return
@@ -251,7 +241,6 @@ def _seeds(evaluation: Evaluation) -> Block:
 
 
 def _untrained(evaluation: Evaluation) -> Block:
-    """Tasks that were not trained, and held-out text: before, after, and the difference with its interval."""
     comparisons = [c for c in evaluation.comparisons if c.of]
     ratios = [row for row in evaluation.results if row.metric == PERPLEXITY_RATIO]
     if not comparisons and not ratios:
@@ -263,13 +252,10 @@ def _untrained(evaluation: Evaluation) -> Block:
         table.add_row(Name(c.of), number(c.n), *sides, *change)
     for ratio in ratios:
         # The change of perplexity is that of its ratio, in percent of what it was.
-        sides = (_two(evaluation.find(who, PERPLEXITY)) for who in (str(extra(ratio, "against")), ratio.who))
+        found = (evaluation.find(who, PERPLEXITY) for who in (str(extra(ratio, "against")), ratio.who))
+        sides = (number(row.value, 2) if row else NOTHING for row in found)
         word = _said(word_for(ratio.low, ratio.high, 1.0, less_is_better=True))
         change = (f"{points(ratio.value - 1)} %", interval(ratio.low - 1, ratio.high - 1), "", word)
         name = PERPLEXITY if len(ratios) == 1 else f"{PERPLEXITY}, {ratio.who}"
         table.add_row(Name(name), number(ratio.n), *sides, *change)
     yield from _titled("Not trained, before and after: what may have been forgotten", table)
-
-
-def _two(row: Result | None) -> str:
-    return number(row.value, 2) if row else NOTHING

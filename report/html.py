@@ -1,11 +1,10 @@
-"""Every page of ours: a jinja2 template, made safe for whatever a model wrote.
+"""HTML pages: a jinja2 template, made safe for whatever a model wrote.
 
     html_page(files("stillroom.report").joinpath("lint_page.html"), "Lint before training", report=report)
 
 A page is one file: no script, no font, nothing is loaded, and its own policy (`templates/page.html`, which every
-template extends) forbids what a browser could still be talked into. Every value that a template shows is escaped, and
-what a browser lays out or reorders stands as its code. `unbroken` does both itself; the one `safe` is of a picture in
-base64.
+template extends) forbids it. Every value that a template shows is escaped, and what a browser lays out or reorders
+stands as its code. `unbroken` does both itself; the one `safe` is of a picture in base64.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ def _environment() -> Environment:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     found = Environment(
-        loader=FunctionLoader(_template),
+        loader=FunctionLoader(lambda name: (files("stillroom.report") / "templates" / name).read_text("utf-8")),
         autoescape=True,
         finalize=_shown,
         undefined=StrictUndefined,
@@ -42,10 +41,6 @@ def _environment() -> Environment:
     )
     found.filters["unbroken"] = _unbroken
     return found
-
-
-def _template(name: str) -> str:
-    return files("stillroom.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _shown(value: Any) -> Any:

@@ -1,23 +1,27 @@
-"""What the report of a loop says, whether on a page or in the terminal: its rounds, its comparisons, in words.
+"""What the report of a loop says: its rounds, its comparisons, in words; and the page of it.
 
     report = LoopReport("self_distill", rounds=(RoundRow(1, tasks=300, attempts=900, accepted=210),),
                         evaluation=evaluation, stopped="all 3 rounds are done")
     summary(report)                     # what came of it, one sentence each
     lines(report)                       # the table of rounds: a line for each measure, a cell for each round
+    write_loop_report(report, run)      # report.html, plots included
 
-The models of the evaluation are `student_before`, `round_1`, `round_2` … and the controls. Refuses to say that a
-difference was shown where its p, corrected for all comparisons, is not below 5 %, or its interval holds 0.
+The models of the evaluation are `student_before`, `round_1`, `round_2` … and the controls. Says that a difference was
+shown only where its p, corrected for all comparisons, is below 5 % and its interval does not hold 0.
 """
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
+from stillroom.common.files import replaced
 from stillroom.common.formatting import NOTHING, duration, interval, number, p_value, p_words, points, share
-from stillroom.evaluation.guard import DISTINCT_RUNS, UNTRAINED, Check
+from stillroom.evaluation.guard import DISTINCT_RUNS, UNTRAINED, Check, measure_name
 from stillroom.evaluation.results import (
     ACCURACY,
     BEFORE,
@@ -32,6 +36,7 @@ from stillroom.evaluation.results import (
     Word,
     number_of,
 )
+from stillroom.report.html import html_page
 
 SEVERAL = ("pass_at_", "majority_at_", "accuracy_over_seeds")
 """Metrics that rest on more than one answer a task."""
@@ -245,11 +250,7 @@ def _of_row(of: Callable[[RoundRow], Cell | None]) -> Of:
 
 
 def _counted(of: Callable[[RoundRow], int | None]) -> Of:
-    def cell(row: RoundRow) -> Cell | None:
-        count = of(row)
-        return None if count is None else Cell(number(count))
-
-    return _of_row(cell)
+    return _of_row(lambda row: None if (count := of(row)) is None else Cell(number(count)))
 
 
 def _accepted(row: RoundRow) -> Cell | None:
@@ -277,3 +278,56 @@ def _diversity(row: RoundRow) -> Cell | None:
     if found is None:
         return None
     return Cell(f"{points(found.difference)} %", interval(found.low, found.high, 0), found.worse)
+
+
+FILE = "report.html"
+LONGEST = 4_000
+"""Characters of a prompt or an answer that are shown."""
+IMAGES = {".svg": "image/svg+xml", ".png": "image/png"}
+
+
+def write_loop_report(report: LoopReport, folder: Path) -> Path:
+    """Writes `report.html` into the folder, whole or not at all; gives its path. Raises RunError when the disk
+    refuses."""
+    path = folder / FILE
+    with replaced(path) as file:
+        file.write(loop_page(report).encode())
+    return path
+
+
+def loop_page(report: LoopReport) -> str:
+    """The page, as HTML."""
+    return html_page(
+        files("stillroom.report").joinpath("loop.html"),
+        report.name,
+        report=report,
+        summary=summary(report),
+        plots=[_plot(path) for path in report.plots],
+        columns=columns(report),
+        lines=lines(report),
+        others=others(report.evaluation),
+        comparisons=comparisons(report.evaluation),
+        measure_name=measure_name,
+        cut=_cut,
+    )
+
+
+class _Plot(NamedTuple):
+    """`data`: the picture as an address, which holds it; empty where it is not there."""
+
+    name: str
+    data: str = ""
+
+
+def _plot(path: Path) -> _Plot:
+    """In the page, as an image: nothing in it can run, and its ids meet no others."""
+    kind = IMAGES.get(path.suffix.lower())
+    if kind is None or not path.is_file():
+        return _Plot(path.name)
+    return _Plot(path.stem, f"data:{kind};base64,{b64encode(path.read_bytes()).decode()}")
+
+
+def _cut(text: str) -> str:
+    half = LONGEST // 2
+    over = len(text) - LONGEST
+    return f"{text[:half]} […{over:,} characters…] {text[-half:]}" if over > 0 else text

@@ -1,8 +1,6 @@
-"""What a loop prints when it is done: its rounds, its comparisons, what the guard said, and why it ended.
+"""What a loop prints when it is done, within 80 columns: rounds, comparisons, the guard's checks, and why it ended.
 
-    show_loop(report)
-
-Within 80 columns: where there are more rounds than fit, their table goes on below.
+show_loop(report)
 """
 
 from __future__ import annotations
@@ -64,7 +62,6 @@ def _rounds(report: LoopReport, start: int, end: int) -> Table:
 
 
 def _shown(cell: Cell) -> Text:
-    """The limits stand below the value."""
     text = plain(cell.text, "red" if cell.worse else "")
     return text + plain(f"\n{cell.limits}", "dim") if cell.limits else text
 

@@ -1,9 +1,6 @@
-"""An evaluation of the preference path as a table: before, after, their difference; each with its interval.
+"""An evaluation of the preference path as a table: what the student writes, the pairs, what was not trained.
 
-    Console().print(preference_table(read_eval(run / "eval.json")))
-
-What the student writes comes first, then the pairs, then what was not trained. No number stands without its interval
-and its n; what failed stands below.
+terminal().print(preference_table(read_eval(run / "eval.json")))
 """
 
 from __future__ import annotations
@@ -35,8 +32,6 @@ _GAIN = _Unit(lambda value: signed(value, 3), 3)
 
 
 class _Line(NamedTuple):
-    """A row of the table: what it says, of which metric."""
-
     label: str
     metric: str
     unit: _Unit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from stillroom.students.lint.catalogue import meanings
+from stillroom.students.lint.report import meanings
 
 HEAD = """<!-- made by `make docs`; a test holds it to the program -->
 

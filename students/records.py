@@ -1,7 +1,4 @@
-"""What training hands on: its steps, the student that came of it, the rows that it left out.
-
-Plain records that the methods, the trainers and the lint share; nothing heavy is imported here.
-"""
+"""Records that the methods, the trainers and the lint share; nothing heavy is imported here."""
 
 from __future__ import annotations
 
@@ -12,7 +9,8 @@ from typing import Literal, NamedTuple
 
 from stillroom.common.records import Messages, Verdict
 
-REASONS = {
+Reason = Literal["too_long", "end_token_inside", "same_answers"]
+REASONS: dict[Reason, str] = {
     "too_long": "longer than max_length",
     "end_token_inside": "its text holds the token that ends a turn",
     "same_answers": "chosen and rejected are the same tokens",
@@ -23,7 +21,7 @@ class LeftOut(NamedTuple):
     """A row that is not trained on, and why. `tokens`: of the prompt and the (longer) answer."""
 
     name: str
-    reason: Literal["too_long", "end_token_inside", "same_answers"]
+    reason: Reason
     tokens: int
 
     def __str__(self) -> str:
@@ -117,4 +115,4 @@ class Answered(NamedTuple):
 
 
 Checker = Callable[[Sequence[Answered]], Sequence[Verdict | None]]
-"""Says of answers what a scorer says of attempts, in their order; None of one that is not to be judged here."""
+"""Scores answers as a scorer scores attempts, in their order; None for one that cannot be judged here."""

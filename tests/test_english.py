@@ -27,13 +27,21 @@ TICS = {
     "likewise": "also",
     "read it so": "how to read it",
 }
-IS_NO = re.compile(r"\b(is|are) no (?!more\b|longer\b|less\b|larger\b|smaller\b|worse\b|better\b|such\b)[a-z]+", re.IGNORECASE)
+IS_NO = re.compile(
+    r"\b(is|are) no (?!more\b|longer\b|less\b|larger\b|smaller\b|worse\b|better\b|such\b)[a-z]+", re.IGNORECASE
+)
 
 
 def pages() -> list[Path]:
     """Product code and documentation: not the tests, and no data."""
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
-    kept = [name for name in listed if name.endswith((".py", ".md", ".html")) and not name.startswith(("tests/", "bench/"))]
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
+    kept = [
+        name
+        for name in listed
+        if name.endswith((".py", ".md", ".html")) and not name.startswith(("tests/", "bench/"))
+    ]
     return [ROOT / name for name in kept if "data/" not in name or name.endswith(".py")]
 
 

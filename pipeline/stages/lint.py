@@ -23,7 +23,7 @@ from stillroom.pipeline.config.recipe import Recipe
 from stillroom.pipeline.run.flow import flow_of
 from stillroom.pipeline.run.folder import RunFolder, run_path
 from stillroom.pipeline.run.progress import Display
-from stillroom.report.lint_page import write_lint_page
+from stillroom.report.lint import write_lint_page
 from stillroom.students.data.rows import Row
 from stillroom.students.lint import LintReport
 from stillroom.students.methods.registry import StudentSettings

@@ -1,12 +1,11 @@
-"""The plot of a loop: what its students got, round by round, beside what they were not trained for.
+"""The plot of a loop: accuracy round by round, and what the students were not trained for.
 
     points = round_points(evaluation, rolled_back={3})                 # student_before, round_1, round_2, …, in order
     plot_rounds(points, run / "plots", controls=other_results(evaluation))
 
-Above, held-out accuracy with its 95 % interval for the model before and after each round; a round that was rolled
-back is hollow and in another colour, and no line leads to it. Controls are dotted lines. Below, where it was
-measured: accuracy on what was not trained, and perplexity on held-out text. Written as `rounds.png` and `rounds.svg`;
-nothing is smoothed or computed here, and what was not measured is not there. Refuses to draw nothing.
+Above: held-out accuracy with its 95 % interval, before and after each round. A round that was rolled back is hollow
+and in another colour, and no line leads to it. Controls are dotted lines. Below, where it was measured: accuracy on
+what was not trained, and perplexity on held-out text. Nothing is smoothed or computed here.
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ def round_points(
 
 
 def other_results(evaluation: Evaluation, metric: str = ACCURACY) -> dict[str, Result]:
-    """Of the models that are no round of the loop: its controls and its first teacher."""
+    """Results of the models that are not rounds of the loop: its controls and its first teacher."""
     rows = [row for row in evaluation.results if row.metric == metric]
     return {row.who: row for row in rows if number_of(row.who) is None}
 
@@ -106,7 +105,8 @@ def plot_rounds(
     right = RIGHT if held else NO_NAMES
     height = HEAD + TOP + BOTTOM + (MIDDLE + LOWER if lower else 0)
     with figure(height) as fig:
-        headline(fig, _title(metric), _beside(points, held))
+        what = "Accuracy" if metric == ACCURACY else metric.replace("_", " ")
+        headline(fig, f"{what} on held-out tasks, round by round", _beside(points, held))
         bottom = BOTTOM + (MIDDLE + LOWER if lower else 0)
         axes = plain_axes(fig, left=LEFT, right=right, top=HEAD, bottom=bottom)
         _accuracies(axes, points, held)
@@ -137,30 +137,22 @@ def _accuracies(axes: Any, points: Sequence[RoundPoint], controls: Mapping[str, 
 
 
 def _point(axes: Any, point: RoundPoint) -> None:
-    """Its whisker and its dot."""
     x, (value, low, high, _), colour = point.number, point.accuracy, _colour(point)
     axes.vlines(x, low, high, color=lighter(colour), linewidth=2.6, zorder=3, capstyle="round", clip_on=False)
     fill = "white" if point.rolled_back else colour
     edge, width = (colour, 1.8) if point.rolled_back else ("white", 1.2)
-    axes.plot(
-        x,
-        value,
-        "o",
-        color=fill,
-        markersize=8.5,
-        markeredgecolor=edge,
-        markeredgewidth=width,
-        zorder=4,
-        clip_on=False,
-    )
+    dot = {"color": fill, "markersize": 8.5, "markeredgecolor": edge, "markeredgewidth": width}
+    axes.plot(x, value, "o", **dot, zorder=4, clip_on=False)
 
 
 def _value(axes: Any, point: RoundPoint) -> None:
-    """Above the whisker."""
+    """Above the whisker, with white around it, so that lines behind it do not cut it."""
+    from matplotlib.patheffects import withStroke
+
     axes.annotate(
         share(point.accuracy.value), (point.number, point.accuracy.high), (0, 5),
         textcoords="offset points", ha="center", va="bottom", color=_colour(point), fontsize=9.5, fontweight="bold",
-        zorder=5, path_effects=_halo(),
+        zorder=5, path_effects=[withStroke(linewidth=2.5, foreground="white")],
     )  # fmt: skip
 
 
@@ -265,11 +257,8 @@ def _round_axis(axes: Any, numbers: Sequence[int], *, few: bool = False) -> None
     axes.set_xlim(first - aside, last + aside)
     every = max(1, ceil((last - first) / (MOST_TICKS_BELOW if few else MOST_TICKS)))
     ticks = [n for n in range(first, last + 1) if n == 0 or n % every == 0]
-    axes.set_xticks(ticks, ["before" if n == 0 else _called(n, few or len(ticks) > 7) for n in ticks])
-
-
-def _called(number: int, short: bool) -> str:
-    return str(number) if short else f"round {number}"
+    short = few or len(ticks) > 7
+    axes.set_xticks(ticks, ["before" if n == 0 else str(n) if short else f"round {n}" for n in ticks])
 
 
 def _share_axis(axes: Any, top: float, *, few: bool = False) -> None:
@@ -284,13 +273,11 @@ def _look(axes: Any) -> None:
 
 
 def _hair(axes: Any, value: float, height: float, inches: float, colour: str) -> None:
-    """From the right end of the plot to a label, which may have been moved. `value`, `height`: fractions of a panel
-    that is so many inches high."""
+    """From the right end of the plot to a label, which may have been moved. `value`, `height`: fractions of a panel;
+    `inches`: its height."""
     look = {"arrowstyle": "-", "color": lighter(colour), "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0}
-    axes.annotate(
-        "", (1, value), (11, (height - value) * inches * 72), xycoords="axes fraction", textcoords="offset points",
-        arrowprops=look,
-    )  # fmt: skip
+    place = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    axes.annotate("", (1, value), (11, (height - value) * inches * 72), **place, arrowprops=look)
 
 
 def apart(heights: Sequence[float], least: float, room: float) -> list[float]:
@@ -314,20 +301,6 @@ def _step(span: float) -> float:
     rough = span / 3
     power = 10.0 ** floor(log10(rough))
     return power * next(factor for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
-
-
-def _halo() -> list[Any]:
-    """White around text, so that lines behind it do not cut it."""
-    from matplotlib.patheffects import withStroke
-
-    return [withStroke(linewidth=2.5, foreground="white")]
-
-
-# -- words -------------------------------------------------------------------------------------------------------
-
-
-def _title(metric: str) -> str:
-    return f"{'Accuracy' if metric == ACCURACY else metric.replace('_', ' ')} on held-out tasks, round by round"
 
 
 def _beside(points: Sequence[RoundPoint], controls: Mapping[str, Result]) -> str:

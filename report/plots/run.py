@@ -5,9 +5,8 @@
     plot_lengths({"before": lengths(a), "after": lengths(b)}, run / "plots")  # lengths before and after
     plot_filters(distilled.counts, distilled.written, run / "plots")        # what each filter took
 
-Drawn from what was measured, and nothing is smoothed or left out but tasks without a level, which the difference in n
-counts. The same numbers give the same bytes with the same
-matplotlib. Refuses to draw nothing.
+Nothing is smoothed or left out but tasks without a level, which the difference in n counts. The same numbers give the
+same bytes with the same matplotlib. Refuses to draw nothing.
 """
 
 from __future__ import annotations
@@ -165,18 +164,14 @@ def plot_filters(counts: Sequence[FilterCount], left: int, folder: Path, *, what
         _rows_axis(axes, names)
         _bar(axes, 0, whole, 0, f"{whole:,}", INK)
         for y, count in enumerate(counts, 1):
-            _bar(axes, y, count.seen - count.dropped, count.dropped, *_taken(count))
+            label, colour = "0", QUIET
+            if count.dropped:
+                label, colour = f"−{count.dropped:,}  ({percent(count.dropped / count.seen)})", ORANGE
+            _bar(axes, y, count.seen - count.dropped, count.dropped, label, colour)
         _bar(axes, len(names) - 1, left, 0, f"{left:,}  ({percent(left / whole)})", BLUE)
         for y in (0, len(names) - 1):
             axes.get_yticklabels()[y].set_fontweight("bold")
         return save(fig, folder, "filters")
-
-
-def _taken(count: FilterCount) -> tuple[str, str]:
-    """Label and its colour."""
-    if not count.dropped:
-        return "0", QUIET
-    return f"−{count.dropped:,}  ({percent(count.dropped / count.seen)})", ORANGE
 
 
 def _bar(axes: Any, y: int, stays: int, goes: int, label: str, colour: str) -> None:
@@ -187,12 +182,10 @@ def _bar(axes: Any, y: int, stays: int, goes: int, label: str, colour: str) -> N
 
 
 def _whisker(axes: Any, y: int, row: Result, colour: str) -> None:
-    axes.plot(
-        [row.low, row.high], [y, y], color=lighter(colour), linewidth=2.6, clip_on=False, solid_capstyle="round"
-    )
-    axes.plot(
-        row.value, y, "o", color=colour, markersize=8, clip_on=False, markeredgecolor="white", markeredgewidth=1.2
-    )
+    line = {"color": lighter(colour), "linewidth": 2.6, "solid_capstyle": "round"}
+    dot = {"color": colour, "markersize": 8, "markeredgecolor": "white", "markeredgewidth": 1.2}
+    axes.plot([row.low, row.high], [y, y], **line, clip_on=False)
+    axes.plot(row.value, y, "o", **dot, clip_on=False)
     bright = {"color": BLUE, "fontweight": "bold"} if colour == BLUE else {}
     axes.annotate(share(row.value), (1, y), (56, 0), ha="right", **bright, **BESIDE)
     axes.annotate(interval(row.low, row.high), (1, y), (63, 0), color=QUIET, fontsize=9.5, **BESIDE)
@@ -227,7 +220,6 @@ def _rows_axis(axes: Any, names: Sequence[str]) -> None:
 
 
 def _names_width(names: Sequence[str]) -> float:
-    """Inches that the longest name needs, about."""
     return 0.4 + 0.088 * max(len(clean(name, 34)) for name in names)
 
 
@@ -236,7 +228,6 @@ def _tasks(ns: Sequence[int]) -> str:
 
 
 def _apart(a: float, b: float, least: float) -> tuple[float, float]:
-    """Two heights, moved apart where names at them would touch."""
     missing = max(0.0, least - abs(a - b)) / 2
     return (a + missing, b - missing) if a >= b else (a - missing, b + missing)
 
@@ -251,8 +242,9 @@ def by_level(outcomes: Iterable[Outcome], level: Callable[[Task], str | float | 
     for outcome in outcomes:
         if outcome.attempts and (at := level(outcome.task)) is not None:
             found.setdefault(at, []).append(outcome)
-    ordered = sorted(found, key=lambda at: (isinstance(at, str), at if isinstance(at, str) else "", _number(at)))
-    return [_level(_label(at), found[at]) for at in ordered]
+    numbers = sorted(at for at in found if not isinstance(at, str))
+    names = sorted(at for at in found if isinstance(at, str))
+    return [_level(f"{at:g}", found[at]) for at in numbers] + [_level(at, found[at]) for at in names]
 
 
 def lengths(answers: Mapping[str, ScoredAttempt]) -> Lengths:
@@ -267,11 +259,3 @@ def _level(label: str, outcomes: list[Outcome]) -> Level:
     n = len(outcomes)
     first = sum(outcome.attempts[0].verdict.state is State.ACCEPTED for outcome in outcomes)
     return Level(label, n, wilson(sum(bool(outcome.kept) for outcome in outcomes), n), wilson(first, n))
-
-
-def _number(at: str | float) -> float:
-    return 0.0 if isinstance(at, str) else at
-
-
-def _label(at: str | float) -> str:
-    return at if isinstance(at, str) else f"{at:g}"

@@ -4,9 +4,7 @@
         axes = plain_axes(fig, left=1.6, right=1.2, top=0.6, bottom=0.5)      # margins in inches
     written = save(fig, folder, "accuracy")                                   # accuracy.png and accuracy.svg
 
-As wide as a README shows them, at twice its pixels. Colours are those of Okabe and Ito (2008), which people tell
-apart whatever their eyes, and none carries a meaning alone. matplotlib is imported when something is drawn. Text is
-never read as a formula, and what cannot be printed is left out of it.
+Colours are those of Okabe and Ito (2008), which colour-blind people tell apart. Text is never read as a formula.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stillroom.common.printing import terminal
-from stillroom.report.lint_table import lint_masks, lint_table
+from stillroom.report.lint import lint_masks, lint_table
 from stillroom.students.lint import LintReport
 
 

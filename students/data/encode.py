@@ -1,31 +1,33 @@
-"""Rows as the student will read them: token ids, and labels on what it must say itself.
+"""Rows and pairs as token ids, with labels on what the student must say itself.
 
-The prompt is rendered with the student's own chat template exactly as at inference, generation prompt included,
-and tokenised alone, as at inference; then comes the answer and the token that ends the turn, which is trained.
-What a template writes after that token (a line break, mostly) is cut: the student never gets to write it.
+The prompt is rendered with the student's chat template and tokenised alone, exactly as at inference, generation
+prompt included; then comes the answer with the token that ends the turn, which is trained. What a template writes
+after that token (mostly a line break) is cut: the student never gets to write it.
 
-Refuses: a template that writes the turn differently from its own generation prompt, or that ends it with no
-special token. Leaves out, and names: rows of more tokens than allowed, rows whose text holds the end token itself.
+Refuses a template that writes the turn differently from its own generation prompt, or ends it with no special token.
+Leaves out and counts rows that are too long (trl would cut them) or hold the end token in their text, and pairs whose
+answers are the same tokens.
 
     encoded = encode_rows(rows, tokenizer, max_length=2048)
     encoded.rows[0].labels        # -100 on the prompt, then the ids of the answer, the end token last
+    encode_pairs(pairs, tokenizer, max_length=2048).rows[0].chosen_ids
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NamedTuple
 
 from stillroom.common.hashing import digest
 from stillroom.common.records import Messages
 from stillroom.errors import TrainingError
-from stillroom.students.data.rows import SftRow
-from stillroom.students.records import LeftOut
+from stillroom.students.data.rows import PairRow, SftRow
+from stillroom.students.records import LeftOut, Reason
 
 IGNORED = -100
 """The label of a token that is not trained, as torch's cross entropy and every collator take it."""
 
-# Tried in this order for a tokenizer without a padding token of its own.
+# Tried in this order for a tokenizer without a padding token.
 PADS = ("<|endoftext|>", "<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|vision_pad|>", "<unk>")
 
 
@@ -105,7 +107,7 @@ def ids_of(row: SftRow, tokenizer: Any, special: frozenset[int]) -> Ids:
     prompt = _render(row.prompt, tokenizer, generation_prompt=True)
     whole = _render(row.prompt + row.completion, tokenizer, generation_prompt=False)
     if not whole.startswith(prompt):
-        at = _common(prompt, whole)
+        at = first_difference(prompt, whole)
         raise TrainingError(
             f"{row.name}: the chat template begins the answer with {whole[at : at + 60]!r}, but prompts for it with "
             f"{prompt[at : at + 60]!r}: the student would be trained on other text than it sees later. Use a chat "
@@ -120,6 +122,11 @@ def _render(messages: Messages, tokenizer: Any, *, generation_prompt: bool) -> s
         raise TrainingError(
             f"the tokenizer of {tokenizer.name_or_path!r} has no chat template: choose an instruct model as student"
         )
+    return render(messages, tokenizer, generation_prompt=generation_prompt)
+
+
+def render(messages: Messages, tokenizer: Any, *, generation_prompt: bool) -> str:
+    """The text that the chat template makes of a conversation. Raises whatever the template raises."""
     turns = [message.as_dict() for message in messages]
     return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=generation_prompt))
 
@@ -141,7 +148,7 @@ def special_ids(tokenizer: Any) -> frozenset[int]:
     return frozenset(tokenizer.all_special_ids) | {i for i, token in added.items() if token.special}
 
 
-def _common(left: str, right: str) -> int:
+def first_difference(left: Sequence[object], right: Sequence[object]) -> int:
     """Length of the longest common prefix."""
     pairs = enumerate(zip(left, right, strict=False))
     return next((i for i, (a, b) in pairs if a != b), min(len(left), len(right)))
@@ -154,3 +161,78 @@ def nothing_left(left_out: list[LeftOut], max_length: int) -> TrainingError:
         f"no row is left to train on: all {len(left_out)} were left out, the shortest of {shortest} tokens where "
         f"max_length is {max_length}: raise `student.max_length`, or lower the filter's max_tokens"
     )
+
+
+class EncodedPair(NamedTuple):
+    """One pair in tokens. Both answers follow the same prompt and end with the token that ends the turn."""
+
+    name: str
+    prompt_ids: list[int]
+    chosen_ids: list[int]
+    rejected_ids: list[int]
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the prompt and the longer answer."""
+        return len(self.prompt_ids) + max(len(self.chosen_ids), len(self.rejected_ids))
+
+    def side(self, which: Literal["chosen", "rejected"]) -> EncodedRow:
+        """The prompt with one of the answers, as a row of SFT has it."""
+        answer = self.chosen_ids if which == "chosen" else self.rejected_ids
+        labels = [IGNORED] * len(self.prompt_ids) + answer
+        return EncodedRow(f"{self.name}, {which}", self.prompt_ids + answer, labels)
+
+
+class EncodedPairs(NamedTuple):
+    """`end_id`: the token that ends a turn."""
+
+    rows: list[EncodedPair]
+    left_out: tuple[LeftOut, ...]
+    end_id: int
+
+    def digest(self) -> str:
+        """Of everything that is trained on, in order: the same pairs and template give the same."""
+        return digest([[row.prompt_ids, row.chosen_ids, row.rejected_ids] for row in self.rows])
+
+    def chosen(self) -> Encoded:
+        """The chosen answers as rows of SFT."""
+        return Encoded([row.side("chosen") for row in self.rows], self.left_out, self.end_id)
+
+
+def encode_pairs(rows: Iterable[PairRow], tokenizer: Any, max_length: int) -> EncodedPairs:
+    """All pairs in tokens. Raises TrainingError naming the row, or if none can be trained on."""
+    kept: list[EncodedPair] = []
+    left_out: list[LeftOut] = []
+    special, end_id = special_ids(tokenizer), -1
+    for row in rows:
+        pair = encode_pair(row, tokenizer, special)
+        end_id = pair.chosen_ids[-1]
+        reason = _reason(pair, end_id, max_length)
+        if reason is None:
+            kept.append(pair)
+        else:
+            left_out.append(LeftOut(row.name, reason, pair.longest))
+    if not kept:
+        raise nothing_left(left_out, max_length)
+    return EncodedPairs(kept, tuple(left_out), end_id)
+
+
+def encode_pair(row: PairRow, tokenizer: Any, special: frozenset[int]) -> EncodedPair:
+    """One pair in tokens. Raises TrainingError where the template gives one side another prompt or another end."""
+    chosen = ids_of(SftRow(f"{row.name}, chosen", row.prompt, row.chosen), tokenizer, special)
+    rejected = ids_of(SftRow(f"{row.name}, rejected", row.prompt, row.rejected), tokenizer, special)
+    if chosen.prompt != rejected.prompt or chosen.answer[-1] != rejected.answer[-1]:
+        raise TrainingError(
+            f"{row.name}: the chat template renders the prompt, or the end of the turn, differently for the chosen "
+            "and the rejected answer: their likelihoods could not be compared. Use a chat template that does not "
+            "look ahead"
+        )
+    return EncodedPair(row.name, chosen.prompt, chosen.answer, rejected.answer)
+
+
+def _reason(pair: EncodedPair, end_id: int, max_length: int) -> Reason | None:
+    if end_id in pair.chosen_ids[:-1] or end_id in pair.rejected_ids[:-1]:
+        return "end_token_inside"
+    if pair.chosen_ids == pair.rejected_ids:
+        return "same_answers"
+    return "too_long" if pair.longest > max_length else None

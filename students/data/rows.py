@@ -1,13 +1,12 @@
-"""Rows to train on, conversational, read from a folder or given as they are: for SFT a prompt and a completion, for
-DPO a prompt with a chosen and a rejected answer.
+"""Training rows, read from a folder of parquet or given as they are.
 
     rows = read_rows(run / "sft")        # every parquet file of the folder
     rows = read_rows([{"prompt": [{"role": "user", "content": "2 + 2?"}],
                        "completion": [{"role": "assistant", "content": "4"}]}])
     pairs = read_pairs(run / "dpo")      # `prompt`, `chosen`, `rejected`
 
-Refuses, naming the row: a row without one of its fields, an empty prompt or answer, a turn that is no message, an
-answer that the assistant does not speak. Further columns are ignored.
+Refuses, naming the row: a missing field, an empty prompt or answer, a turn that is not a message, an answer that the
+assistant does not speak. Further columns are ignored.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class PairRow(NamedTuple):
 
 
 def read_rows(source: Path | str | Iterable[Row]) -> list[SftRow]:
-    """All rows, checked. Raises MissingFile for a folder that is not there, InputError for what are no rows."""
+    """All rows, checked. Raises MissingFile for a folder that does not exist, InputError for invalid rows."""
     rows = [_sft_row(_name(index, row), row) for index, row in enumerate(given(source))]
     if not rows:
         raise InputError("there is no row to train on: check what was accepted and what the filters dropped")
@@ -48,7 +47,7 @@ def read_rows(source: Path | str | Iterable[Row]) -> list[SftRow]:
 
 
 def read_pairs(source: Path | str | Iterable[Row]) -> list[PairRow]:
-    """All pairs, checked. Raises MissingFile for a folder that is not there, InputError for what are no pairs."""
+    """All pairs, checked. Raises MissingFile for a folder that does not exist, InputError for invalid pairs."""
     rows = [_pair_row(_name(index, row), row) for index, row in enumerate(given(source))]
     if not rows:
         raise InputError("there is no pair to train on: check how candidates were scored and what the audit refused")
@@ -66,7 +65,6 @@ def with_system(messages: Messages, system: str | None) -> Messages:
 
 
 def _load(folder: Path) -> Iterable[Row]:
-    """The rows of every parquet file of a folder, in the order of their names."""
     if not folder.exists():
         raise MissingFile(f"{folder} does not exist: it should hold the rows to train on")
     files = sorted(folder.rglob("*.parquet")) if folder.is_dir() else [folder]
@@ -87,7 +85,6 @@ def given(source: Path | str | Iterable[Row]) -> Iterable[Row]:
 
 
 def _name(index: int, row: Row) -> str:
-    """What messages call the row."""
     return f"row {index + 1}" + (f" (task {row['task_id']})" if row.get("task_id") else "")
 
 
@@ -100,7 +97,6 @@ def _pair_row(name: str, row: Row) -> PairRow:
 
 
 def _answer(name: str, field: str, row: Row) -> Messages:
-    """Messages that the assistant speaks, and that say something."""
     answer = _messages(name, field, row)
     if any(message.role != "assistant" for message in answer):
         raise InputError(f"{name}: the {field} has a turn that is not the assistant's: only its words are trained on")
@@ -110,7 +106,6 @@ def _answer(name: str, field: str, row: Row) -> Messages:
 
 
 def _messages(name: str, field: str, row: Row) -> Messages:
-    """The turns of one field, or an InputError that says what is wrong with it."""
     turns = row.get(field)
     if not isinstance(turns, Sequence) or isinstance(turns, str) or not turns:
         raise InputError(f"{name}: {field!r} must be a list of messages, got {_short(turns)}")

@@ -4,27 +4,74 @@
       adapter/        the LoRA, if there is one           training.json   settings, seed, versions, losses, rows
       merged/         model, tokenizer, chat template, generation_config
 
-The folder appears whole or not at all: it is written beside its place and renamed there, so a training that was
-killed leaves no half student, and the next one clears what it left.
+The folder appears whole or not at all: it is written beside its place and renamed there.
+
+Merged weights are rounded to bfloat16 at random, up or down, each with the chance that keeps its value on average
+(Gupta et al. 2015, arXiv:1502.02551). Training adds mostly less than a step of bfloat16 to a weight, and rounding to
+the nearest would undo it: of a LoRA trained with DPO on SmolLM2, 41 % of the learned preference was gone after
+merging. The same seed gives the same weights; a weight that is on the grid stays as it is.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from stillroom.common.files import share
 from stillroom.common.secrets import named_in
 from stillroom.errors import NoRoom, StillroomError
-from stillroom.students.export.rounding import merge_adapter, round_weights
 
 RECORD = "training.json"
 ADAPTER = "adapter"
 MERGED = "merged"
+
+
+def merge_adapter(trained: Any, dtype: Any, seed: int) -> Any:
+    """The base model with the LoRA added to its weights, in `dtype`. `trained`: a peft model, at its last use."""
+    import peft
+    import torch
+
+    generator_on = _generators(seed)
+    with torch.no_grad():
+        for module in trained.modules():
+            if isinstance(module, peft.tuners.tuners_utils.BaseTunerLayer):
+                weight = module.get_base_layer().weight
+                whole = weight.float() + module.get_delta_weight("default").float()
+                weight.data = rounded(whole, dtype, generator_on(weight.device))
+    return trained.unload().to(dtype)
+
+
+def round_weights(model: Any, dtype: Any, seed: int) -> Any:
+    """The model with its weights in `dtype`."""
+    generator_on = _generators(seed)
+    for weight in model.parameters():
+        weight.grad = None  # it would have to be of the same dtype
+        weight.data = rounded(weight.data, dtype, generator_on(weight.device))
+    return model.to(dtype)
+
+
+def rounded(values: Any, dtype: Any, generator: Any) -> Any:
+    """`values` (float32) in `dtype`: at random up or down for bfloat16, as they are for float32."""
+    import torch
+
+    if dtype != torch.bfloat16:
+        return values.to(dtype)
+    # bfloat16 is the upper half of a float32: a random lower half is added, and the sum cut off.
+    bits = values.float().contiguous().view(torch.int32)
+    noise = torch.randint(0, 1 << 16, bits.shape, dtype=torch.int32, device=bits.device, generator=generator)
+    return ((bits + noise) & -(1 << 16)).view(torch.float32).to(dtype)
+
+
+def _generators(seed: int) -> Callable[[Any], Any]:
+    """From a device to its random generator, all of one seed."""
+    import torch
+
+    return cache(lambda device: torch.Generator(device=device).manual_seed(seed))
 
 
 @contextmanager
@@ -60,7 +107,7 @@ def save_student(
     """Writes the adapter (of a LoRA), and the whole model if asked or if there is no adapter.
 
     `trained`: the peft model or the model itself; its adapter is merged in, so it is the last use of it. `base`: the
-    name that the adapter gives as its base. `seed`: of the rounding to `dtype` (see `rounding`).
+    name that the adapter gives as its base. `seed`: of the rounding to `dtype`.
     """
     from safetensors import SafetensorError
 

@@ -1,23 +1,25 @@
-"""What must hold of the rows as texts: whole, not repeated, apart from the held-out tasks, right where checked.
+"""Checks of all rows as texts, of both sides of a pair, and of the reference of its loss.
 
-list(duplicates(rows, LintLimits()))
+list(duplicates(texts, LintLimits()))
+list(prompts_differ(item))           # "of 9 and 10 tokens, from token 7 on"
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from stillroom.common.files import at_home
 from stillroom.common.hashing import digest
 from stillroom.common.records import Attempt, Message, Messages, State, Task, Verdict
 from stillroom.common.text import split_thinking, tokens
-from stillroom.students.data.encode import IGNORED
-from stillroom.students.data.rows import with_system
-from stillroom.students.lint.findings import Hit
-from stillroom.students.lint.limits import LintLimits
-from stillroom.students.lint.rendered_rows import Item, Look
-from stillroom.students.lint.tokenizer_setup import Student, render
-from stillroom.students.records import Answered, Checker
+from stillroom.students.data.encode import IGNORED, first_difference, render
+from stillroom.students.data.rows import Row, with_system
+from stillroom.students.export.save import read_record
+from stillroom.students.lint.rendered_rows import Item, Look, Student
+from stillroom.students.lint.report import Hit, LintLimits
+from stillroom.students.methods.registry import StudentSettings
+from stillroom.students.records import Answered, Checker, Reference
 from stillroom.traces.filters.contamination import Decontaminate
 from stillroom.traces.trace import Trace
 
@@ -50,17 +52,12 @@ def leaks(texts: Sequence[Text], test: Sequence[Task]) -> Iterator[Hit]:
     """Rows that ask a held-out task, or hold one: by the rules of the filter `decontaminate`."""
     find = Decontaminate().start(test)
     for text in texts:
-        found = find(_trace(text))
+        task_id = text.task_id or text.name
+        attempt = Attempt(task_id, 0, text.answer, None, "stop", 0, 0, None, 0.0, "")
+        found = find(Trace(Task(task_id, text.prompt, None, text.name), attempt, Verdict(State.ACCEPTED, "")))
         if found is not None:
             name = "test_leak" if found.reason == "same_prompt" else "test_leak_near"
             yield Hit(name, text.name, f"{found.reason.replace('_', ' ')}: {found.detail}")
-
-
-def _trace(text: Text) -> Trace:
-    """The row as the filters read it."""
-    attempt = Attempt(text.task_id or text.name, 0, text.answer, None, "stop", 0, 0, None, 0.0, "")
-    task = Task(text.task_id or text.name, text.prompt, None, text.name)
-    return Trace(task, attempt, Verdict(State.ACCEPTED, ""))
 
 
 def other_system_prompts(
@@ -73,9 +70,8 @@ def other_system_prompts(
     for text in texts:
         own = system_of(text.prompt, default)
         if own not in sent:
-            yield Hit(
-                "other_system_prompt", text.name, f"the row has {own[:60]!r}, held-out tasks are asked with {told}"
-            )
+            seen = f"the row has {own[:60]!r}, held-out tasks are asked with {told}"
+            yield Hit("other_system_prompt", text.name, seen)
 
 
 def system_of(messages: Messages, default: str) -> str:
@@ -118,3 +114,72 @@ def trained_text(look: Look, student: Student) -> str:
     text = str(student.tokenizer.decode(labels))
     opened = look.asked.rstrip().endswith("<think>")
     return split_thinking(text, opened=opened).text.strip()
+
+
+def prompts_differ(item: Item) -> Iterator[Hit]:
+    """The two prompts, as the template writes them and as the batch has them."""
+    chosen, rejected = item.sides
+    faults = [side.fault is not None and side.fault.name == "other_beginning" for side in item.sides]
+    if faults[0] != faults[1]:
+        one = "chosen" if faults[0] else "rejected"
+        yield Hit("prompts_differ", item.name, f"the template writes another prompt before the {one} answer")
+        return
+    yes, no = _prompt(chosen), _prompt(rejected)
+    if yes is not None and no is not None and yes != no:
+        at = first_difference(yes, no)
+        yield Hit("prompts_differ", item.name, f"of {len(yes):,} and {len(no):,} tokens, from token {at:,} on")
+
+
+def _prompt(look: Look) -> list[int] | None:
+    """What the batch has before the answer; None where it is missing or cut, which has its own check."""
+    if look.fed is None or sum(look.fed.mask) != look.tokens:
+        return None
+    first = next((i for i, label in enumerate(look.fed.labels) if label != IGNORED), 0)
+    return [token for token, seen in zip(look.fed.ids[:first], look.fed.mask, strict=False) if seen]
+
+
+def cut_unevenly(item: Item) -> Iterator[Hit]:
+    """One side of the batch is shorter than it was."""
+    chosen, rejected = item.sides
+    if chosen.fed is None or rejected.fed is None:
+        return
+    lost = [look.tokens - sum(look.fed.mask) for look in (chosen, rejected) if look.fed is not None]
+    if lost[0] != lost[1] and max(lost) > 0:
+        yield Hit("cut_unevenly", item.name, f"chosen loses {lost[0]:,} tokens, rejected {lost[1]:,}")
+
+
+def identical_sides(item: Item) -> Iterator[Hit]:
+    """The same tokens on both sides."""
+    chosen, rejected = item.sides
+    if chosen.ids is not None and rejected.ids is not None and chosen.ids.answer == rejected.ids.answer:
+        yield Hit("identical_sides", item.name, f"both are {chosen.content[:60]!r}")
+
+
+PAIR_CHECKS: tuple[Callable[[Item], Iterator[Hit]], ...] = (prompts_differ, cut_unevenly, identical_sides)
+"""All checks of one pair that look at both of its sides."""
+
+
+def reference_hits(
+    settings: StudentSettings, reference: Reference | None, rows: Sequence[Row], limits: LintLimits
+) -> Iterator[Hit]:
+    """Whether the reference is what it should be: a model before preferences, that could have written the answers."""
+    if settings.learns_from != "pairs":
+        yield Hit("not_dpo", "the settings", f"student.method is {settings.method}")
+    if reference is None:
+        return
+    folder = at_home(reference.model)  # a student of ours has the record of its training there
+    record = read_record(folder.parent) or read_record(folder) if folder.is_dir() else None
+    before = record.get("settings") if record else None
+    if isinstance(before, dict) and before.get("method") == "dpo":
+        told = f"{reference.model} was trained with dpo from {before.get('model')}"
+        yield Hit("reference_is_dpo", "the reference", told)
+    # Pairs that do not say who wrote their sides are not counted.
+    off = [
+        (index, row)
+        for index, row in enumerate(rows, 1)
+        if row.get("chosen_on_policy") is False and row.get("rejected_on_policy") is False
+    ]
+    if not reference.trained_first and rows and len(off) / len(rows) > limits.off_policy:
+        for index, row in off:
+            sources = f"{row.get('chosen_source')} and {row.get('rejected_source')}"
+            yield Hit("reference_off_policy", f"row {index}", f"its sides are by {sources}")

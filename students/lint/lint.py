@@ -3,29 +3,257 @@
     report = lint_sft(run / "sft", settings, test=tasks.test)
     report.raise_if_errors()
 
-It trains nothing, loads no weights and changes no row. What the trainer would refuse with an exception is a finding
-here, so that everything that is wrong is told at once.
+Trains nothing, loads no weights and changes no row. What the trainer would refuse with an exception is a finding
+here, so one call reports everything that is wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
+from stillroom.common.models.resolve import load_tokenizer
 from stillroom.common.records import Messages, Task
-from stillroom.students.data.rows import PairRow, Row, SftRow
-from stillroom.students.lint.data_checks import Text
-from stillroom.students.lint.limits import LintLimits
-from stillroom.students.lint.pair_checks import reference_hits
-from stillroom.students.lint.read_rows import read_pair_rows, read_sft_rows
-from stillroom.students.lint.rendered_rows import Item, Look, feed, feed_pairs, look_at
-from stillroom.students.lint.report import LintReport
-from stillroom.students.lint.runner import LintRunner
-from stillroom.students.lint.tokenizer_setup import Collator, Student, pair_collator, sft_collator, student_of
-from stillroom.students.methods.quiet import quiet_training
+from stillroom.errors import InputError
+from stillroom.students.data.rows import PairRow, Row, SftRow, _name, _pair_row, _sft_row, given, with_system
+from stillroom.students.lint.data_checks import (
+    PAIR_CHECKS,
+    Text,
+    duplicates,
+    leaks,
+    other_system_prompts,
+    reference_hits,
+    wrong_answers,
+)
+from stillroom.students.lint.rendered_rows import (
+    Collator,
+    Item,
+    Student,
+    feed,
+    feed_pairs,
+    look_at,
+    masked,
+    model_config,
+    pair_collator,
+    sft_collator,
+    student_of,
+    width,
+)
+from stillroom.students.lint.report import Hit, LintLimits, LintReport, MaskedRow, Severity, Tally, meanings, names
+from stillroom.students.lint.row_checks import ROW_CHECKS, template, vocabulary
+from stillroom.students.methods.common import quiet_training
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.records import Checker, Reference
+
+R = TypeVar("R", SftRow, PairRow)
+
+_NEED_TEST = ("test_leak", "test_leak_near", "other_system_prompt")
+_NEED_CHECKER = ("answer_rejected", "answer_unscored")
+_NEED_WIDTH = ("ids_without_rows", "tokens_without_rows")
+_SINGLE = ("pad_is_end", "template_tells_time", "not_dpo", "reference_is_dpo")
+
+PROBES = (
+    "The sum of 1,024 and 2.5 is 1026.5.",
+    "\\frac{1}{2} \\times \\sqrt{x^2}",
+    "def f(x):\n    return x  # done\n",
+    "Grüße aus Köln, 東京より愛をこめて 🙂",
+)
+"""Texts of several kinds: two tokenizers with one vocabulary may still split them differently."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """A model's tokenizer, and how many logits it gives (None: not known)."""
+
+    name: str
+    tokenizer: Any
+    logits: int | None
+
+
+def vocabulary_of(model: str) -> Vocabulary:
+    """That of the model of a name. Raises MissingFile for a model that is nowhere."""
+    return Vocabulary(model, load_tokenizer(model), width(model_config(model)))
+
+
+def lint_tokenizers(
+    teacher: str | Vocabulary, student: str | Vocabulary, *, probes: Sequence[str] = PROBES
+) -> LintReport:
+    """Compares the two, given by name or loaded. `probes`: texts that both split, real rows say."""
+    theirs = vocabulary_of(teacher) if isinstance(teacher, str) else teacher
+    own = vocabulary_of(student) if isinstance(student, str) else student
+    ids, tally = own.tokenizer.get_vocab(), Tally(LintLimits().examples)
+    known = theirs.tokenizer.get_vocab()
+    for token, i in sorted(ids.items(), key=lambda item: item[1]):
+        if known.get(token) != i:
+            told = f"{known[token]:,} for the teacher" if token in known else "unknown to the teacher"
+            tally.add([Hit("other_tokenizer", repr(token), f"token {i:,} of the student is {told}")])
+        if theirs.logits is not None and i >= theirs.logits:
+            told = f"it is token {i:,}, the teacher gives {theirs.logits:,} logits"
+            tally.add([Hit("ids_out_of_range", repr(token), told)])
+    if not tally.count("other_tokenizer"):
+        tally.add(_other_splits(theirs, own, probes))
+    if theirs.logits and own.logits and theirs.logits != own.logits:
+        told = f"the teacher gives {theirs.logits:,} logits, the student {own.logits:,}, of {len(ids):,} tokens"
+        tally.add([Hit("logits_width", theirs.name, told)])
+    findings = tally.findings(lambda name: 1 if name == "logits_width" else len(ids))
+    unknown: dict[str, str] = {}
+    if not (theirs.logits and own.logits):
+        unknown["logits_width"] = "a model's settings do not say how many it gives"
+    checked = tuple(name for name in names("teachers") if name not in unknown)
+    return LintReport("tokens", len(ids), len(ids), tuple(findings), checked, unknown)
+
+
+def _other_splits(theirs: Vocabulary, own: Vocabulary, probes: Sequence[str]) -> Iterator[Hit]:
+    for probe in probes:
+        one, two = (v.tokenizer(probe, add_special_tokens=False)["input_ids"] for v in (theirs, own))
+        if one != two:
+            counts = f"{len(one):,} tokens for the teacher, {len(two):,} for the student"
+            told = f"the same vocabulary, and a text is split otherwise: {counts}"
+            yield Hit("other_tokenizer", repr(probe[:40]), told)
+
+
+class _Readable(NamedTuple, Generic[R]):
+    """`rows` with the task of each (None where it names none); `hits` for those that could not be read; `given`: all,
+    as they were."""
+
+    rows: list[tuple[R, str | None]]
+    hits: list[Hit]
+    given: Sequence[Row]
+
+
+def _read(
+    source: Path | str | Iterable[Row], system: str | None, make: Callable[[str, Row], R], *answers: str
+) -> _Readable[R]:
+    """Rows under the student's system prompt. What is not a row, or has an empty answer, becomes a hit."""
+    there = list(given(source))
+    found: _Readable[R] = _Readable([], [], there)
+    for index, row in enumerate(there):
+        name = _name(index, row) if isinstance(row, Mapping) else f"row {index + 1}"
+        try:
+            made = make(name, row)
+        except (InputError, AttributeError) as error:  # a row that is not a mapping has no `get`
+            empty = isinstance(row, Mapping) and any(_is_empty(row.get(field)) for field in answers)
+            told = str(error).removeprefix(f"{name}: ")
+            found.hits.append(Hit("empty_answer" if empty else "not_a_row", name, told))
+            continue
+        task_id = row.get("task_id")
+        made = made._replace(prompt=with_system(made.prompt, system))
+        found.rows.append((made, None if task_id is None else str(task_id)))
+    return found
+
+
+def _is_empty(turns: Any) -> bool:
+    if turns is None or isinstance(turns, str) or not isinstance(turns, Sequence):
+        return False
+    contents = [turn.get("content") for turn in turns if isinstance(turn, Mapping)]
+    return len(contents) == len(turns) and all(content is None or not str(content).strip() for content in contents)
+
+
+class LintRunner:
+    """Runs all checks over rows and gathers their hits. `checker`: of trained answers, None for none."""
+
+    def __init__(self, student: Student, limits: LintLimits, checker: Checker | None = None) -> None:
+        self.student, self.limits, self.checker = student, limits, checker
+        self.tally = Tally(limits.examples)
+        self.notes: list[str] = []
+        self.trainable = 0
+        self._shown: list[MaskedRow] = []
+        self._faulty: list[MaskedRow] = []
+
+    def run(self, items: Iterable[Item], feeder: Callable[[list[Item]], list[Item]], batch_size: int) -> None:
+        """Looks at all items. `feeder`: the collator's work on a batch of trainable ones."""
+        waiting: list[Item] = []
+        for item in items:
+            if not item.trainable:
+                self._look(item)
+                continue
+            waiting.append(item)
+            if len(waiting) == batch_size:
+                self._batch(feeder(waiting))
+                waiting = []
+        if waiting:
+            self._batch(feeder(waiting))
+
+    def _batch(self, fed: list[Item]) -> None:
+        self.trainable += len(fed)
+        for item in fed:
+            self._look(item)
+        if self.checker is not None:
+            self.tally.add(wrong_answers(fed, self.checker, self.student))
+
+    def _look(self, item: Item) -> None:
+        hits = list(self._hits(item))
+        self.tally.add(hits)
+        broken = any(meanings()[hit.name].severity == "error" for hit in hits)
+        place = self._faulty if broken else self._shown
+        if len(place) < self.limits.shown:
+            place += [row for side in item.sides if (row := masked(side, self.student)) is not None]
+
+    def _hits(self, item: Item) -> Iterator[Hit]:
+        """What is wrong with a row or a pair: each thing once, even where both sides have it."""
+        found: dict[str, Hit] = {}
+        for side in item.sides:
+            if side.fault is not None:
+                found.setdefault(side.fault.name, side.fault)
+            for name, check in ROW_CHECKS.items():
+                if name not in found and (detail := check(side, self.student)) is not None:
+                    found[name] = Hit(name, side.name, detail)
+        yield from found.values()
+        if len(item.sides) == 2:
+            for pair_check in PAIR_CHECKS:
+                yield from pair_check(item)
+
+    def report(
+        self,
+        what: Literal["rows", "pairs"],
+        *,
+        given: int,
+        texts: Sequence[Text],
+        test: Sequence[Task],
+        settings: StudentSettings,
+    ) -> LintReport:
+        """All that was found, with what only all rows together can tell. `given`: rows there are, read or not."""
+        self.tally.add(duplicates(texts, self.limits))
+        if test:
+            self.tally.add(leaks(texts, test))
+            self.tally.add(other_system_prompts(texts, test, settings.system, self.student))
+        for hit in vocabulary(self.student, self.trainable):
+            # A token without an embedding is told once, where a row uses it.
+            if hit.name != "tokens_without_rows" or not self.tally.count("ids_without_rows"):
+                self.tally.add([hit])
+        self.tally.add(template(self.student))
+        if not self.trainable:
+            self.tally.add([Hit("nothing_left", f"the {what}", f"of {given:,} {what} none can be trained on")])
+        skipped = self._skipped(what, test)
+        if what == "pairs":
+            of_pairs = names("template", "masks", "tokens", "data", "pairs")
+            looked_for = [name for name in of_pairs if name not in _NEED_CHECKER]
+        else:
+            looked_for = [name for name in names("template", "masks", "tokens", "data") if name != "cut_unevenly"]
+        # Few rows that are too long are a warning; where most are, what is left is another data set.
+        most = given and self.tally.count("too_long") / given > self.limits.too_long
+        severities: Mapping[str, Severity] = {"too_long": "error"} if most else {}
+        of = {"tokens_without_rows": len(self.student.tokenizer), **dict.fromkeys(_SINGLE, 1)}
+        return LintReport(
+            what,
+            given,
+            self.trainable,
+            tuple(self.tally.findings(lambda name: of.get(name, given), severities)),
+            tuple(name for name in looked_for if name not in skipped),
+            skipped,
+            tuple(self.notes),
+            (*self._faulty, *self._shown)[: 2 * self.limits.shown],
+        )
+
+    def _skipped(self, what: str, test: Sequence[Task]) -> dict[str, str]:
+        skipped = {} if test else dict.fromkeys(_NEED_TEST, "no held-out tasks were given")
+        if self.checker is None and what == "rows":
+            skipped |= dict.fromkeys(_NEED_CHECKER, "no checker was given")
+        if self.student.embeddings is None:
+            skipped |= dict.fromkeys(_NEED_WIDTH, "the model's settings do not say how many embeddings it has")
+        return skipped
 
 
 def lint_sft(
@@ -45,15 +273,15 @@ def lint_sft(
     nowhere, MissingExtra where the extra `train` is not installed.
     """
     with quiet_training():
-        student, found = student_of(settings, tokenizer), read_sft_rows(rows, settings.system)
-        _settle(found.rows, student)
+        student = student_of(settings, tokenizer)
+        found = _read(rows, settings.system, _sft_row, "completion")
+        _settle((row for row, _ in found.rows), student)
         runner = LintRunner(student, limits or LintLimits(), checker)
         collate = collator or sft_collator(student.prepared)
         runner.tally.add(found.hits)
-        named = list(zip(found.rows, found.tasks, strict=True))
-        items = (Item(row.name, task, (look_at(row, student),)) for row, task in named)
+        items = (Item(row.name, task, (look_at(row, student),)) for row, task in found.rows)
         runner.run(items, lambda batch: feed(batch, collate), settings.batch_size)
-        texts = [Text(row.name, task, row.prompt, _said(row.completion)) for row, task in named]
+        texts = [Text(row.name, task, row.prompt, _said(row.completion)) for row, task in found.rows]
         return runner.report("rows", given=len(found.given), texts=texts, test=test, settings=settings)
 
 
@@ -70,21 +298,23 @@ def lint_pairs(
     """Looks at all pairs of DPO, both sides of each: what `lint_sft` looks at, and what must hold between the sides.
 
     `reference`: what the losses are taken against, None for a method without one. The other arguments and the errors
-    are those of `lint_sft`. Of a folder every parquet file is read: where held-out pairs lie
-    beside those for training, give the file.
+    are those of `lint_sft`. Every parquet file of a folder is read: where it also has held-out pairs, give the file.
     """
     with quiet_training():
-        student, found = student_of(settings, tokenizer), read_pair_rows(rows, settings.system)
-        _settle((_side(row, "chosen") for row in found.rows), student)
+        student = student_of(settings, tokenizer)
+        found = _read(rows, settings.system, _pair_row, "chosen", "rejected")
+        _settle((_side(row, "chosen") for row, _ in found.rows), student)
         runner = LintRunner(student, limits or LintLimits())
         collate = collator or pair_collator(student.prepared)
         runner.tally.add(found.hits)
         runner.tally.add(reference_hits(settings, reference, found.given, runner.limits))
         runner.notes.append(f"the reference is {reference.told if reference is not None else 'none'}")
-        named = list(zip(found.rows, found.tasks, strict=True))
-        items = (Item(row.name, task, _sides(row, student)) for row, task in named)
+        items = (
+            Item(row.name, task, tuple(look_at(_side(row, side), student) for side in ("chosen", "rejected")))
+            for row, task in found.rows
+        )
         runner.run(items, lambda batch: feed_pairs(batch, collate), settings.batch_size)
-        texts = [Text(row.name, task, row.prompt, _said(row.chosen + row.rejected)) for row, task in named]
+        texts = [Text(row.name, task, row.prompt, _said(row.chosen + row.rejected)) for row, task in found.rows]
         return runner.report("pairs", given=len(found.given), texts=texts, test=test, settings=settings)
 
 
@@ -95,11 +325,7 @@ def _settle(rows: Iterable[SftRow], student: Student) -> None:
         student.ends_with(ids.answer[-1])
 
 
-def _sides(row: PairRow, student: Student) -> tuple[Look, ...]:
-    return look_at(_side(row, "chosen"), student), look_at(_side(row, "rejected"), student)
-
-
-def _side(row: PairRow, which: Literal["chosen", "rejected"]) -> SftRow:
+def _side(row: PairRow, which: str) -> SftRow:
     answer = row.chosen if which == "chosen" else row.rejected
     return SftRow(f"{row.name}, {which}", row.prompt, answer)
 

@@ -1,22 +1,131 @@
-"""One row as the lint looks at it: its texts and tokens, and how the trainer's collator hands it to the model.
+"""The student and its rows as the lint looks at them: tokenizer, model sizes, texts, tokens, and trl's batches.
 
+    student = student_of(StudentSettings(model="embedded:smollm2-135m-instruct"))
     item = Item("row 1", None, (look_at(row, student),))     # rendered and encoded as the trainer does
-    [item] = feed([item], collator)                          # with the labels and the mask of the batch
+    [item] = feed([item], sft_collator(student.prepared))    # with the labels and the mask of the batch
+    masked(item.sides[0], student).facts                     # "row 1: 12 tokens not in the loss, 5 in it"
 
-What cannot be rendered or encoded is not raised but kept in `fault`, so that the rows after it are looked at too.
+No weights are loaded. What cannot be rendered or encoded is kept in `fault`, not raised, so that the rows after it
+are looked at too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from stillroom.common.models.resolve import adapter_base, load_tokenizer, quiet_transformers, resolve_model
+from stillroom.common.text import CLOSE, OPEN
 from stillroom.errors import TrainingError
-from stillroom.students.data.encode import IGNORED, Ids, ids_of
+from stillroom.students.data.encode import (
+    IGNORED,
+    Ids,
+    first_difference,
+    ids_of,
+    prepare_tokenizer,
+    render,
+    special_ids,
+)
 from stillroom.students.data.rows import SftRow
-from stillroom.students.lint.findings import Hit
-from stillroom.students.lint.tokenizer_setup import Collator, Student, render
+from stillroom.students.lint.report import Hit, Kind, MaskedRow, Stretch
+from stillroom.students.methods.common import longest
+from stillroom.students.methods.registry import StudentSettings
+
+Collator = Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Any]]
+"""Makes a batch as trl's do: of rows with `input_ids` and `labels`, or `prompt_ids`, `chosen_ids`, `rejected_ids`."""
+
+
+@dataclass(slots=True)
+class Student:
+    """`tokenizer`: as the rows are encoded with; `prepared`: as the trainer makes it then and saves it, so that
+    inference renders with it. `special`: ids that no text but a template writes. `words`: finds such tokens in a text
+    (None: there are none). `template`: those of them that the chat template writes. `embeddings`: rows of the
+    embedding matrix, None where not known. `max_length`: tokens of a row. `end_id`: what ends a turn, None before the
+    first row is read."""
+
+    tokenizer: Any
+    special: frozenset[int]
+    words: re.Pattern[str] | None
+    template: frozenset[str]
+    embeddings: int | None
+    max_length: int
+    prepared: Any
+    end_id: int | None = None
+
+    def ends_with(self, end_id: int) -> None:
+        """Prepares the tokenizer as the trainer does, once the first row has shown how a turn ends."""
+        self.end_id = end_id
+        self.prepared = copy.deepcopy(self.tokenizer)
+        prepare_tokenizer(self.prepared, end_id)
+
+    def name(self, token_id: int) -> str:
+        """A token as people read it."""
+        return repr(self.tokenizer.decode([token_id]))
+
+
+def student_of(settings: StudentSettings, tokenizer: Any = None, embeddings: int | None = None) -> Student:
+    """The student of the settings. `tokenizer`: another than the model's (it is copied, not changed). `embeddings`:
+    another number of rows than the model's settings tell. Raises MissingFile for a model that is nowhere."""
+    config = model_config(settings.model)
+    own = load_tokenizer(settings.model) if tokenizer is None else copy.deepcopy(tokenizer)
+    special = special_ids(own)
+    texts = {own.convert_ids_to_tokens(i) for i in special} - {OPEN, CLOSE}
+    words = sorted(filter(None, texts), key=len, reverse=True)  # the longest first
+    return Student(
+        tokenizer=own,
+        special=special,
+        words=re.compile("|".join(map(re.escape, words))) if words else None,
+        template=frozenset(text for text in texts if text in _probe(own)) | {own.eos_token or ""},
+        embeddings=embeddings or width(config),
+        max_length=longest(settings, SimpleNamespace(config=config)),
+        prepared=own,
+    )
+
+
+def model_config(name: str) -> Any:
+    """The settings of the model called `name`; of the base for an adapter."""
+    folder = Path(resolve_model(name).path)
+    base = adapter_base(folder)
+    with quiet_transformers() as transformers:
+        return transformers.AutoConfig.from_pretrained(resolve_model(base).path if base else str(folder))
+
+
+def width(config: Any) -> int | None:
+    """Rows of the embedding matrix, which is how many logits a model gives; None where its settings do not say."""
+    return getattr(config.get_text_config(), "vocab_size", None)
+
+
+def _probe(tokenizer: Any) -> str:
+    """What the template writes around two words; nothing where it refuses, which each row will tell."""
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    if not tokenizer.chat_template:
+        return ""
+    try:
+        return str(tokenizer.apply_chat_template(turns, tokenize=False))
+    except Exception:  # noqa: BLE001 - templates raise whatever jinja and their authors like
+        return ""
+
+
+def sft_collator(tokenizer: Any) -> Collator:
+    """The collator of trl's SFTTrainer, set up as for a student. `tokenizer`: as it is prepared for the training."""
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+    made: Collator = DataCollatorForLanguageModeling(pad_token_id=tokenizer.pad_token_id)
+    return made
+
+
+def pair_collator(tokenizer: Any) -> Collator:
+    """The collator of trl's DPOTrainer, set up as for a student: nothing is cut."""
+    from trl.trainer.dpo_trainer import DataCollatorForPreference
+
+    made: Collator = DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id, max_length=None)
+    return made
 
 
 class Fed(NamedTuple):
@@ -76,39 +185,26 @@ def look_at(row: SftRow, student: Student) -> Look:
     try:
         asked = render(row.prompt, tokenizer, generation_prompt=True)
         whole = render(row.prompt + row.completion, tokenizer, generation_prompt=False)
-        sent = _sent(row, student)
+        # The prompt as whoever loads the finished student sends it.
+        turns = [message.as_dict() for message in row.prompt]
+        sent = student.prepared.apply_chat_template(
+            turns, add_generation_prompt=True, tokenize=True, return_dict=False
+        )
     except Exception as error:  # noqa: BLE001 - templates raise whatever jinja and their authors like
         return Look(row, fault=Hit("template_refuses", row.name, f"{type(error).__name__}: {error}"[:300]))
-    look = Look(row, asked, whole, sent)
+    look = Look(row, asked, whole, tuple(sent))
     if not whole.startswith(asked):
-        return replace(look, fault=Hit("other_beginning", row.name, _difference(asked, whole)))
+        begin = max(0, first_difference(asked, whole) - 20)
+        told = f"inference prompts with {asked[begin:][:60]!r}, the row has {whole[begin:][:60]!r}"
+        return replace(look, fault=Hit("other_beginning", row.name, told))
     try:
         ids = ids_of(row, tokenizer, student.special)
     except TrainingError as error:  # what is left of its refusals: an answer that no special token ends
         return replace(look, fault=Hit("no_stop_token", row.name, str(error).removeprefix(f"{row.name}: ")))
-    return _left_out(replace(look, ids=ids), student)
-
-
-def _sent(row: SftRow, student: Student) -> tuple[int, ...]:
-    """The prompt as whoever loads the finished student sends it."""
-    turns = [message.as_dict() for message in row.prompt]
-    ids = student.prepared.apply_chat_template(turns, add_generation_prompt=True, tokenize=True, return_dict=False)
-    return tuple(ids)
-
-
-def _left_out(look: Look, student: Student) -> Look:
-    """With the reason of the trainer's encoding for leaving it out."""
-    assert look.ids is not None
-    if look.ids.answer[-1] in look.ids.answer[:-1]:
+    look = replace(look, ids=ids)
+    if ids.answer[-1] in ids.answer[:-1]:
         return replace(look, left_out="end_token_inside")
     return replace(look, left_out="too_long") if look.tokens > student.max_length else look
-
-
-def _difference(asked: str, whole: str) -> str:
-    """Where the two begin to differ."""
-    at = next((i for i, (a, b) in enumerate(zip(asked, whole, strict=False)) if a != b), min(len(asked), len(whole)))
-    begin = max(0, at - 20)
-    return f"inference prompts with {asked[begin:][:60]!r}, the row has {whole[begin:][:60]!r}"
 
 
 class Item(NamedTuple):
@@ -124,36 +220,29 @@ class Item(NamedTuple):
         if any(side.ids is None or side.left_out for side in self.sides):
             return False
         ids = [side.ids for side in self.sides if side.ids is not None]
-        return len({tuple(each.prompt) for each in ids}) == 1 and len({tuple(each.answer) for each in ids}) == len(
-            ids
-        )
+        prompts, answers = ({tuple(part) for part in parts} for parts in zip(*ids, strict=True))
+        return len(prompts) == 1 and len(answers) == len(ids)
 
 
 def feed(items: Sequence[Item], collator: Collator) -> list[Item]:
     """Rows with what the collator makes of them, as one batch. All of them must be trainable."""
-    rows = [{"input_ids": look.whole_ids, "labels": _labels(look)} for item in items for look in item.sides]
+    ids = [side.ids for item in items for side in item.sides if side.ids is not None]
+    rows = [{"input_ids": p + answer, "labels": [IGNORED] * len(p) + answer} for p, answer in ids]
     return _with(items, _fed(collator(rows)))
 
 
 def feed_pairs(items: Sequence[Item], collator: Collator) -> list[Item]:
     """The same for pairs, whose batch has all chosen sides first, and a mask in the place of labels."""
-    names = ("prompt_ids", "chosen_ids", "rejected_ids")
-    rows = []
-    for item in items:
-        chosen, rejected = (side.ids for side in item.sides)
-        assert chosen is not None
-        assert rejected is not None
-        rows.append(dict(zip(names, (chosen.prompt, chosen.answer, rejected.answer), strict=True)))
+    pairs = [[side.ids for side in item.sides if side.ids is not None] for item in items]
+    rows = [
+        {"prompt_ids": chosen.prompt, "chosen_ids": chosen.answer, "rejected_ids": rejected.answer}
+        for chosen, rejected in pairs
+    ]
     batch = collator(rows)
     labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, IGNORED)
     fed = _fed({**batch, "labels": labels})
     half = len(items)
     return _with(items, [each for pair in zip(fed[:half], fed[half:], strict=True) for each in pair])
-
-
-def _labels(look: Look) -> list[int]:
-    assert look.ids is not None
-    return [IGNORED] * len(look.ids.prompt) + look.ids.answer
 
 
 def _fed(batch: Mapping[str, Any]) -> list[Fed]:
@@ -165,3 +254,37 @@ def _with(items: Sequence[Item], fed: Sequence[Fed]) -> list[Item]:
     """Each side with its row of the batch; `fed`: item by item, side by side."""
     rows = iter(fed)
     return [item._replace(sides=tuple(replace(side, fed=next(rows)) for side in item.sides)) for item in items]
+
+
+LONGEST = 1_200
+"""Characters of one stretch that are shown."""
+
+
+def masked(look: Look, student: Student) -> MaskedRow | None:
+    """The row with its mask; None for one that never reached the collator."""
+    if look.fed is None:
+        return None
+    stretches = []
+    for (kind, special), run in groupby(
+        zip(*look.fed, strict=True),
+        key=lambda each: (_kind(each[1], each[2]), each[0] in student.special),
+    ):
+        ids = [token for token, _, _ in run]
+        stretches.append(Stretch(_text(ids, kind, student), kind, special, len(ids)))
+    return MaskedRow(look.name, tuple(stretches))
+
+
+def _kind(label: int, seen: int) -> Kind:
+    """A label counts wherever it stands; padding is what attention does not see."""
+    return "loss" if label != IGNORED else "prompt" if seen else "pad"
+
+
+def _text(ids: list[int], kind: Kind, student: Student) -> str:
+    """What the tokens say; of padding, which repeats, how many there are."""
+    if kind == "pad" and len(set(ids)) == 1:
+        return f"{student.tokenizer.decode(ids[:1])} × {len(ids):,}"
+    text = str(student.tokenizer.decode(ids))
+    if len(text) <= LONGEST:
+        return text
+    half = LONGEST // 2
+    return f"{text[:half]} […{len(text) - LONGEST:,} characters…] {text[-half:]}"

@@ -1,54 +1,100 @@
-"""What every way of training a student shares: where it runs, whether it fits, its steps, what is saved of it.
+"""What all training methods share: how a training begins, what may go wrong, and how a student is finished.
 
-    plan = make_plan(settings, seed=7)
+with training(settings, out, seed, lambda tokenizer, longest: encode_rows(rows, tokenizer, longest)) as begun:
     with fits(settings):
-        trainer = make_trainer(model, tokenizer, encoded, settings, plan, work)
+        trainer = make_trainer(begun.model, begun.tokenizer, begun.encoded, settings, begun.plan, begun.scratch)
     seconds = run(trainer, settings)
-
-Refuses to go on where the memory or the disk is too small, or the settings do not fit the model, and says which of
-them to change.
+    finish(begun, trainer.model, trained, settings)
 """
 
 from __future__ import annotations
 
+import logging
 import platform
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from stillroom.common.models.resolve import pick_device, pick_dtype
-from stillroom.errors import NoRoom, RecipeError
-from stillroom.students.export.save import ADAPTER, MERGED, save_student
+from stillroom.common.models.resolve import (
+    fingerprint,
+    import_torch,
+    load_model,
+    load_tokenizer,
+    pick_device,
+    pick_dtype,
+    quiet_transformers,
+)
+from stillroom.errors import MissingExtra, NoRoom, RecipeError
+from stillroom.students.data.encode import Encoded, EncodedPairs, prepare_tokenizer
+from stillroom.students.export.save import ADAPTER, MERGED, check_room, save_student, whole_folder, write_record
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.records import Plan, Trained
 
-TRL = "trl"  # what trl itself wants to keep, within the folder of a student that is not finished; removed at the end
+E = TypeVar("E", Encoded, EncodedPairs)
+LOGGERS = ("trl", "peft", "accelerate", "datasets")
+
+
+@contextmanager
+def quiet_training() -> Iterator[None]:
+    """Raises MissingExtra if a part of the extra `train` is not installed."""
+    try:
+        import_torch()  # before peft loads it: its threads shall sleep while they wait
+        import datasets
+        import peft  # noqa: F401
+        import trl  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra("training a student", error.name or "trl", "train") from error
+    with ExitStack() as stack:
+        stack.enter_context(quiet_transformers())
+        for name in LOGGERS:
+            stack.callback(logging.getLogger(name).setLevel, logging.getLogger(name).level)
+            logging.getLogger(name).setLevel(logging.ERROR)
+        if not datasets.are_progress_bars_disabled():
+            stack.callback(datasets.enable_progress_bars)
+            datasets.disable_progress_bars()
+        yield
+
+
 PACKAGES = ("stillroom", "torch", "transformers", "trl", "peft", "accelerate", "tokenizers")
 
 
-def make_plan(settings: StudentSettings, seed: int) -> Plan:
-    """Device, dtype and seed; the settings' own seed goes before the run's."""
-    device = pick_device()
-    return Plan(device, pick_dtype(device, settings.dtype), seed if settings.seed is None else settings.seed)
+class Begun(NamedTuple, Generic[E]):
+    """What a training starts from. `work`: the folder that becomes the student's; `scratch`: what trl keeps in it."""
+
+    model: Any
+    tokenizer: Any
+    encoded: E
+    plan: Plan
+    work: Path
+    scratch: Path
 
 
-def load_dtype(settings: StudentSettings, plan: Plan) -> str:
-    """Weights that are trained themselves are held in float32: a small step would be rounded away in bfloat16."""
-    return plan.dtype if settings.lora else "float32"
+@contextmanager
+def training(settings: StudentSettings, out: Path, seed: int, encode: Callable[[Any, int], E]) -> Iterator[Begun[E]]:
+    """Loads model and tokenizer and encodes the rows; `out` appears when the block ends well.
+
+    `encode`: from a tokenizer and the tokens that a row may have. Raises NoRoom where the disk is too small.
+    """
+    with quiet_training(), whole_folder(out) as work:
+        tokenizer, device = load_tokenizer(settings.model), pick_device()
+        dtype = pick_dtype(device, settings.dtype)
+        plan = Plan(device, dtype, seed if settings.seed is None else settings.seed)
+        # Weights that are trained themselves are held in float32: bfloat16 would round a small step away.
+        model = load_model(settings.model, dtype if settings.lora else "float32", device)
+        encoded = encode(tokenizer, longest(settings, model))
+        prepare_tokenizer(tokenizer, encoded.end_id)
+        # The weights as they are, and a tenth for adapter and tokenizer.
+        check_room(work, int(1.1 * sum(weight.numel() * weight.element_size() for weight in model.parameters())))
+        yield Begun(model, tokenizer, encoded, plan, work, work / "trl")
 
 
 def longest(settings: StudentSettings, model: Any) -> int:
     """Tokens a row may have: what was asked for, within the model's context."""
     return min(settings.max_length, getattr(model.config, "max_position_embeddings", None) or settings.max_length)
-
-
-def bytes_to_save(model: Any) -> int:
-    """What saving takes, at most: the weights as they are, and a tenth for adapter and tokenizer."""
-    return int(1.1 * sum(weight.numel() * weight.element_size() for weight in model.parameters()))
 
 
 @contextmanager
@@ -90,38 +136,33 @@ def places(settings: StudentSettings, out: Path) -> tuple[Path | None, Path | No
     return out / ADAPTER if settings.lora else None, out / MERGED if merged else None
 
 
-def save(model: Any, tokenizer: Any, settings: StudentSettings, plan: Plan, work: Path) -> None:
-    """Writes the student into `work`, and removes what trl kept there."""
+def finish(
+    begun: Begun[Encoded] | Begun[EncodedPairs], model: Any, trained: Trained, settings: StudentSettings, **more: Any
+) -> None:
+    """Writes the student and its training.json: all that decided it, and what the training showed, with `more`."""
     import torch
 
-    adapter, merged = places(settings, work)
+    plan = begun.plan
     save_student(
         model,
-        tokenizer,
-        work,
+        begun.tokenizer,
+        begun.work,
         base=settings.model,
-        lora=adapter is not None,
-        merged=merged is not None,
+        lora=trained.adapter is not None,
+        merged=trained.merged is not None,
         dtype=getattr(torch, plan.dtype),
         seed=plan.seed,
     )
-    shutil.rmtree(work / TRL, ignore_errors=True)
-
-
-def make_record(
-    trained: Trained, tokenizer: Any, settings: StudentSettings, plan: Plan, *, model: str, data: str
-) -> dict[str, Any]:
-    """training.json: all that decided the student, and what the training showed. `model`: the fingerprint of what it
-    began from; `data`: the digest of the rows."""
-    return {
+    shutil.rmtree(begun.scratch, ignore_errors=True)
+    record = {
         "settings": settings.model_dump(mode="json"),
-        "model": model,
-        "data": data,
+        "model": fingerprint(settings.model),
+        "data": begun.encoded.digest(),
         "seed": plan.seed,
         "device": plan.device,
         "dtype": plan.dtype,
-        "end_token": tokenizer.eos_token,
-        "pad_token": tokenizer.pad_token,
+        "end_token": begun.tokenizer.eos_token,
+        "pad_token": begun.tokenizer.pad_token,
         "rows": trained.rows,
         "left_out": [row._asdict() for row in trained.left_out],
         "steps": trained.steps,
@@ -130,6 +171,7 @@ def make_record(
         "losses": [round(loss, 6) for loss in trained.losses],
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
     }
+    write_record(record | more, begun.work)
 
 
 def _version(package: str) -> str | None:

@@ -4,9 +4,9 @@
     trained = settings.train(run / "dpo", run / "student", seed=7, on_step=print)
     trained.rewards[-1].accuracy                       # of the last step's pairs
 
-With `dpo.sft_first` the student first learns the chosen answers; DPO then starts from there, with that as reference.
-Refuses what SFT refuses. Pairs that are too long are left out and counted; trl would cut them. On a CPU the
-same pairs, settings and seed give the same student.
+The reference is the model with its adapter off; with `dpo.sft_first` the student first learns the chosen answers, and
+a copy of the adapter as SFT left it is the reference; for full fine-tuning its log-probabilities are computed before
+the first step. On a CPU the same pairs, settings and seed give the same student.
 """
 
 from __future__ import annotations
@@ -14,38 +14,203 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
 
-from stillroom.common.models.resolve import fingerprint, load_model, load_tokenizer
 from stillroom.common.records import Task
-from stillroom.students.data.encode import prepare_tokenizer
-from stillroom.students.data.encode_pairs import EncodedPairs, encode_pairs
+from stillroom.common.settings import Settings
+from stillroom.students.data.encode import EncodedPair, EncodedPairs, encode_pairs
 from stillroom.students.data.rows import Row, read_pairs, with_system
-from stillroom.students.export.save import check_room, whole_folder, write_record
-from stillroom.students.methods.common import (
-    TRL,
-    bytes_to_save,
-    enough_memory,
-    fits,
-    load_dtype,
-    longest,
-    make_plan,
-    make_record,
-    places,
-    run,
-    save,
+from stillroom.students.methods.common import Begun, enough_memory, finish, fits, places, run, training
+from stillroom.students.methods.cpu_passes import can_flatten, use_pair_pass
+from stillroom.students.methods.registry import StudentSettings, methods, on_or_off
+from stillroom.students.methods.trainer import (
+    Steps,
+    check_pairs,
+    common_arguments,
+    lora_config,
+    make_trainer,
+    report_to,
 )
-from stillroom.students.methods.dpo_trainer import DpoSettings, make_dpo_trainer
-from stillroom.students.methods.quiet import quiet_training
-from stillroom.students.methods.registry import StudentSettings, methods
-from stillroom.students.methods.trainer import make_trainer
 from stillroom.students.records import OnStep, Plan, Reference, Rewards, Trained
 
 if TYPE_CHECKING:
     from stillroom.students.lint.report import LintReport
     from stillroom.students.records import Checker
+
+LossType = Literal[
+    "sigmoid",
+    "hinge",
+    "ipo",
+    "exo_pair",
+    "nca_pair",
+    "robust",
+    "bco_pair",
+    "sppo_hard",
+    "aot",
+    "aot_unpaired",
+    "apo_zero",
+    "apo_down",
+    "discopop",
+    "sft",
+    "sigmoid_norm",
+]
+"""The losses of trl's DPOTrainer, by its names."""
+
+SMOOTHED = frozenset({"robust", "exo_pair", "aot", "aot_unpaired"})
+"""Losses that look at `label_smoothing`; trl ignores it for the others."""
+
+
+class SftFirst(Settings):
+    """A supervised training on the chosen answers that goes before DPO; what comes out of it is DPO's reference."""
+
+    epochs: Annotated[float, Field(gt=0, le=1000)] = 1
+    """Passes over the chosen answers."""
+    learning_rate: float = Field(default=2e-4, gt=0, le=1)
+    """Highest learning rate."""
+
+
+class DpoSettings(Settings):
+    """Direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290) as trl has it."""
+
+    beta: float = Field(default=0.1, gt=0)
+    """Penalty for leaving the reference model (for `ipo`, its τ)."""
+    loss_type: Annotated[tuple[LossType, ...], Field(min_length=1)] = ("sigmoid",)
+    """One or several of trl's losses, summed."""
+    loss_weights: tuple[float, ...] | None = None
+    """Weights of the losses; null: 1 each."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    """Chance that a preference is the wrong way round, for the losses that use it."""
+    ld_alpha: float | None = Field(default=None, ge=0, le=1)
+    """Weight of the tokens of the longer answer beyond the length of the shorter (LD-DPO, arXiv:2409.06411); null
+    and 1 weigh all alike."""
+    precompute_ref: bool = True
+    """Compute the reference's log-probabilities once before the first step, not in every epoch. Without it the
+    reward before the first step is 0 to the last bit, with it to rounding."""
+    sft_first: SftFirst | None = None
+    """Train on the chosen answers first; null or false: no."""
+
+    @field_validator("loss_type", mode="before", json_schema_input_type=LossType | tuple[LossType, ...])
+    @classmethod
+    def _one_loss(cls, value: Any) -> Any:
+        """`loss_type: sigmoid` reads as well as a list."""
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("sft_first", mode="before", json_schema_input_type=SftFirst | bool | None)
+    @classmethod
+    def _switch(cls, value: Any) -> Any:
+        return on_or_off(value)
+
+    @model_validator(mode="after")
+    def _losses_fit(self) -> DpoSettings:
+        if self.loss_weights is not None and len(self.loss_weights) != len(self.loss_type):
+            raise ValueError(
+                f"loss_weights has {len(self.loss_weights)} numbers, loss_type {len(self.loss_type)} losses: give "
+                "one weight for each"
+            )
+        smoothed = SMOOTHED & set(self.loss_type)
+        if self.label_smoothing and not smoothed:
+            raise ValueError(
+                f"label_smoothing is {self.label_smoothing}, which {', '.join(self.loss_type)} would ignore: choose "
+                f"a loss_type of {', '.join(sorted(SMOOTHED))}, or leave it out"
+            )
+        if "exo_pair" in smoothed and not self.label_smoothing:
+            raise ValueError("loss_type exo_pair needs a label_smoothing above 0: its paper takes 0.001")
+        return self
+
+
+def make_dpo_trainer(
+    model: Any,
+    tokenizer: Any,
+    encoded: EncodedPairs,
+    settings: StudentSettings,
+    dpo: DpoSettings,
+    plan: Plan,
+    work: Path,
+    on_step: OnStep | None = None,
+) -> Any:
+    """A trainer whose first batch has passed the checks. `model`: a peft model goes on with its adapter.
+    `work`: a folder for whatever trl wants to keep."""
+    import datasets
+    import transformers
+    import trl
+
+    arguments = trl.DPOConfig(
+        beta=dpo.beta,
+        loss_type=list(dpo.loss_type),
+        loss_weights=None if dpo.loss_weights is None else list(dpo.loss_weights),
+        label_smoothing=dpo.label_smoothing,
+        ld_alpha=dpo.ld_alpha,
+        precompute_ref_log_probs=dpo.precompute_ref,
+        train_sampling_strategy="group_by_length",
+        length_column_name="length",
+        remove_unused_columns=False,  # it would take the lengths away before the rows are grouped by them
+        **common_arguments(settings, plan, work),
+    )
+    adapted = hasattr(model, "peft_config")
+    steps = Steps(on_step, "dpo")
+    trainer = _trainer_class()(
+        model=model,
+        args=arguments,
+        train_dataset=datasets.Dataset.from_list([_columns(row) for row in encoded.rows]),
+        processing_class=tokenizer,
+        peft_config=lora_config(settings.lora) if settings.lora and not adapted else None,
+        callbacks=[report_to(steps)],
+    )
+    trainer.remove_callback(transformers.PrinterCallback)
+    trainer.steps = steps
+    first = encoded.rows[: settings.batch_size]
+    check_pairs(trainer.data_collator([_columns(row) for row in first]), first, encoded.end_id)
+    plain = trainer.model.get_base_model() if settings.lora else trainer.model
+    if plan.device == "cpu" and can_flatten(plain.config):
+        use_pair_pass(plain)
+    if trainer.precompute_ref_logps:
+        trainer.train_dataset = _with_reference(trainer, encoded.rows, settings.batch_size)
+    return trainer
+
+
+def _columns(row: EncodedPair) -> dict[str, Any]:
+    ids = {"prompt_ids": row.prompt_ids, "chosen_ids": row.chosen_ids, "rejected_ids": row.rejected_ids}
+    return ids | {"length": row.longest}
+
+
+def _with_reference(trainer: Any, rows: list[EncodedPair], batch_size: int) -> Any:
+    """The data set with the reference's log-probabilities of both answers, computed in batches of like length."""
+    order = sorted(range(len(rows)), key=lambda i: rows[i].longest, reverse=True)
+    chosen, rejected = [0.0] * len(rows), [0.0] * len(rows)
+    for start in range(0, len(order), batch_size):
+        part = order[start : start + batch_size]
+        batch = trainer.data_collator([_columns(rows[i]) for i in part])
+        batch = {name: column.to(trainer.accelerator.device) for name, column in batch.items()}
+        found = trainer.compute_ref_log_probs(trainer.model, batch)
+        for i, c, r in zip(part, *(side.tolist() for side in found), strict=True):
+            chosen[i], rejected[i] = c, r
+    dataset = trainer.train_dataset.add_column("ref_chosen_logps", chosen)
+    return dataset.add_column("ref_rejected_logps", rejected)
+
+
+def _trainer_class() -> Any:
+    """trl's trainer for pairs that come in tokens; made here because trl is loaded only where it is used."""
+    import trl
+
+    class PairTrainer(trl.DPOTrainer):  # type: ignore[misc]  # trl has no types we follow
+        steps: Steps
+
+        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+            """trl's own tokenises, trains what a template writes after the end token, and drops long rows unsaid."""
+            return dataset
+
+        def _precompute_ref_logps(self, dataset: Any, *_: Any) -> Any:
+            """trl's own prints a progress bar and keeps a cache that does not know of `ld_alpha`; see below."""
+            return dataset
+
+        def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            self.steps.tokens += int(inputs["attention_mask"].sum())
+            return super().compute_loss(model, inputs, *args, **kwargs)
+
+    return PairTrainer
+
 
 REFERENCE = "ref"
 """What trl calls the copy of an adapter that it keeps as the reference."""
@@ -75,7 +240,6 @@ class Dpo(StudentSettings):
     @field_validator("dpo", mode="before", json_schema_input_type=DpoSettings | None)
     @classmethod
     def _defaults(cls, value: Any) -> Any:
-        """`dpo:` without keys reads as its defaults."""
         return {} if value is None else value
 
     @model_validator(mode="after")
@@ -97,19 +261,30 @@ class Dpo(StudentSettings):
         """See the base class. Rows hold conversational `prompt`, `chosen` and `rejected`; `phase` of a step tells
         those of `sft_first` from those of DPO."""
         found = [row._replace(prompt=with_system(row.prompt, self.system)) for row in read_pairs(rows)]
-        with quiet_training(), whole_folder(out) as work:
-            tokenizer = load_tokenizer(self.model)
-            plan = make_plan(self, seed)
-            model = load_model(self.model, load_dtype(self, plan), plan.device)
-            encoded = encode_pairs(found, tokenizer, longest(self, model))
-            prepare_tokenizer(tokenizer, encoded.end_id)
-            check_room(work, bytes_to_save(model))
-            first = _sft_first(model, tokenizer, encoded, self, plan, work, on_step)
+        with training(self, out, seed, lambda tokenizer, most: encode_pairs(found, tokenizer, most)) as begun:
+            _, tokenizer, encoded, plan, _, scratch = begun
+            first = _sft_first(begun, self, on_step)
             with fits(self), enough_memory(self):
-                trainer = make_dpo_trainer(first.model, tokenizer, encoded, self, self.dpo, plan, work / TRL, on_step)
+                trainer = make_dpo_trainer(first.model, tokenizer, encoded, self, self.dpo, plan, scratch, on_step)
             seconds = first.seconds + run(trainer, self)
-            trained = _trained(trainer, first, encoded, self, out, seconds)
-            _finish(trainer, trained, tokenizer, encoded, self, plan, work)
+            adapter, merged = places(self, out)
+            trained = TrainedDpo(
+                folder=out,
+                adapter=adapter,
+                merged=merged,
+                rows=len(encoded.rows),
+                left_out=encoded.left_out,
+                losses=tuple(trainer.steps.losses),
+                tokens=first.tokens + trainer.steps.tokens,
+                seconds=seconds,
+                rewards=tuple(trainer.steps.rewards),
+                sft_losses=first.losses,
+            )
+            if self.lora and REFERENCE in trainer.model.peft_config:
+                trainer.model.delete_adapter(REFERENCE)  # a reference that was an adapter is not part of the student
+            rewards = [{name: round(value, 6) for name, value in step._asdict().items()} for step in trained.rewards]
+            sft_losses = [round(loss, 6) for loss in trained.sft_losses]
+            finish(begun, trainer.model, trained, self, rewards=rewards, sft_losses=sft_losses)
             return trained
 
     def lint(
@@ -134,8 +309,7 @@ class Dpo(StudentSettings):
         return Reference(self.model, told, first is not None)
 
 
-@dataclass(frozen=True, slots=True)
-class _First:
+class _First(NamedTuple):
     """What DPO starts from: the model, after its training on the chosen answers if there was one."""
 
     model: Any
@@ -144,58 +318,13 @@ class _First:
     seconds: float = 0.0
 
 
-def _sft_first(
-    model: Any,
-    tokenizer: Any,
-    encoded: EncodedPairs,
-    settings: Dpo,
-    plan: Plan,
-    work: Path,
-    on_step: OnStep | None,
-) -> _First:
-    """Trains on the chosen answers where the settings ask for it."""
+def _sft_first(begun: Begun[EncodedPairs], settings: Dpo, on_step: OnStep | None) -> _First:
+    model, tokenizer, encoded, plan, _, scratch = begun
     wanted = settings.dpo.sft_first
     if wanted is None:
         return _First(model)
     own = settings.model_copy(update={"epochs": wanted.epochs, "learning_rate": wanted.learning_rate})
     with fits(settings):
-        trainer = make_trainer(model, tokenizer, encoded.chosen(), own, plan, work / TRL, on_step)
+        trainer = make_trainer(model, tokenizer, encoded.chosen(), own, plan, scratch, on_step)
     seconds = run(trainer, own)
     return _First(trainer.model, tuple(trainer.steps.losses), trainer.steps.tokens, seconds)
-
-
-def _trained(
-    trainer: Any, first: _First, encoded: EncodedPairs, settings: Dpo, out: Path, seconds: float
-) -> TrainedDpo:
-    adapter, merged = places(settings, out)
-    return TrainedDpo(
-        folder=out,
-        adapter=adapter,
-        merged=merged,
-        rows=len(encoded.rows),
-        left_out=encoded.left_out,
-        losses=tuple(trainer.steps.losses),
-        tokens=first.tokens + trainer.steps.tokens,
-        seconds=seconds,
-        rewards=tuple(trainer.steps.rewards),
-        sft_losses=first.losses,
-    )
-
-
-def _finish(
-    trainer: Any,
-    trained: TrainedDpo,
-    tokenizer: Any,
-    encoded: EncodedPairs,
-    settings: Dpo,
-    plan: Plan,
-    work: Path,
-) -> None:
-    """Saves the student with its record; a reference that was an adapter of its own is no part of it."""
-    if settings.lora and REFERENCE in trainer.model.peft_config:
-        trainer.model.delete_adapter(REFERENCE)
-    save(trainer.model, tokenizer, settings, plan, work)
-    record = make_record(trained, tokenizer, settings, plan, model=fingerprint(settings.model), data=encoded.digest())
-    steps = [{name: round(value, 6) for name, value in step._asdict().items()} for step in trained.rewards]
-    first = [round(loss, 6) for loss in trained.sft_losses]
-    write_record(record | {"rewards": steps, "sft_losses": first}, work)

@@ -1,9 +1,9 @@
-"""Which training methods there are, and what a recipe says of every student: `student:` in the YAML.
+"""Training methods and their settings: `student:` in a recipe.
 
     student: {model: Qwen/Qwen3-0.6B, method: sft, lora: {r: 16, alpha: 32}, epochs: 2, learning_rate: 2.0e-4}
 
-A new method is a module in this package with one registered class: its settings, how it trains, and how its rows are
-linted. Import what is heavy in its methods, not at the top of the module.
+A new method is a module in this package with one registered class. Import what is heavy in its methods, not at the
+top of the module.
 
     @methods.register
     class Distil(StudentSettings):
@@ -11,9 +11,6 @@ linted. Import what is heavy in its methods, not at the top of the module.
         temperature: float = 1.0
 
         def train(self, rows, out, *, seed, on_step=None): ...
-
-An unknown key, an impossible value or a wrong type is refused by pydantic, which names it. What only the model can
-tell (a module that is not there, a context that is too short) is refused when it is loaded.
 """
 
 from __future__ import annotations
@@ -89,7 +86,6 @@ class StudentSettings(Settings):
     @field_validator("lora", mode="before", json_schema_input_type=LoraSettings | bool | None)
     @classmethod
     def _no_lora(cls, value: Any) -> Any:
-        """`lora: false` reads as well as `lora: null`, and `lora: true` as the defaults."""
         return on_or_off(value)
 
     @model_validator(mode="before")

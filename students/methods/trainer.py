@@ -1,25 +1,69 @@
-"""trl's SFTTrainer, set up for a student: quiet, seeded, stopped at the first loss that is no number.
+"""trl's SFTTrainer, set up for a student: quiet, seeded, stopped at the first loss that is not a number.
 
     trainer = make_trainer(model, tokenizer, encoded, settings, Plan("cpu", "bfloat16", 7), work, on_step=print)
     trainer.train()
 
-Rows come tokenised and with labels, so what `preflight` looks at is what is trained. Nothing is printed, logged to a
-service or checkpointed; progress goes to `on_step`. On a CPU, models that `shared_prefix` knows take its pass.
+Rows come tokenised and with labels. A wrong loss mask fails silently (the loss falls, and the student echoes its
+prompt or never stops), so `check_batch` and `check_pairs` look at the first batch as the collator makes it. Nothing
+is printed, logged to a service or checkpointed; progress goes to `on_step`.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from stillroom.errors import TrainingError
-from stillroom.students.data.encode import Encoded, EncodedRow
-from stillroom.students.methods.cpu_shared_prefix import answer_loss, can_flatten, flatten
-from stillroom.students.methods.preflight import check_batch
+from stillroom.students.data.encode import IGNORED, Encoded, EncodedPair, EncodedRow
+from stillroom.students.methods.cpu_passes import answer_loss, can_flatten, flatten
 from stillroom.students.methods.registry import LoraSettings, StudentSettings
 from stillroom.students.records import OnStep, Plan, Rewards, StepInfo
+
+
+def check_batch(batch: Mapping[str, Any], rows: Sequence[EncodedRow], end_id: int) -> None:
+    """`batch`: `input_ids`, `labels`, `attention_mask`, each (B, T); `rows`: what it was made of, in order."""
+    columns = (batch[name].tolist() for name in ("input_ids", "labels", "attention_mask"))
+    for row, ids, labels, mask in zip(rows, *columns, strict=True):
+        fault = _fault(row, ids, labels, mask, end_id)
+        if fault is not None:
+            raise TrainingError(f"{row.name}: {fault}. Nothing was trained: the template or the collator is at fault")
+
+
+def check_pairs(batch: Mapping[str, Any], rows: Sequence[EncodedPair], end_id: int) -> None:
+    """`batch`: `input_ids`, `attention_mask`, `completion_mask`, each (2 B, T); `rows`: what it was made of, in
+    order."""
+    sides = [row.side("chosen") for row in rows] + [row.side("rejected") for row in rows]
+    for side, ids, mask in zip(sides, batch["input_ids"].tolist(), batch["attention_mask"].tolist(), strict=True):
+        length = len(side.input_ids)
+        if ids[:length] != side.input_ids or mask != [1] * length + [0] * (len(ids) - length):
+            raise TrainingError(
+                f"{side.name}: the batch does not hold its prompt and answer from the left, padded on the right. "
+                "Nothing was trained: the collator is at fault"
+            )
+    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, IGNORED)
+    check_batch({**batch, "labels": labels}, sides, end_id)
+
+
+def _fault(row: EncodedRow, ids: list[int], labels: list[int], mask: list[int], end_id: int) -> str | None:
+    trained = [i for i, label in enumerate(labels) if label != IGNORED]
+    if not trained:
+        return "it has no label, so nothing of it would be learned"
+    if any(not mask[i] for i in trained):
+        return "padding is in the loss"
+    if any(labels[i] != ids[i] for i in trained):
+        return "a label is not the token that stands there"
+    start = next(i for i, label in enumerate(row.labels) if label != IGNORED)
+    if trained[0] < start:
+        return f"token {trained[0]} of the prompt is in the loss"
+    if labels[trained[-1]] != end_id:
+        last = labels[trained[-1]]
+        return f"the last label is token {last}, not the end token {end_id}: the student would not stop"
+    if trained != list(range(start, len(row.input_ids))):
+        return f"{len(trained)} of {len(row.input_ids) - start} tokens of the answer are in the loss"
+    return None
 
 
 def make_trainer(
@@ -34,12 +78,14 @@ def make_trainer(
     """A trainer whose first batch has passed the checks. `work`: a folder for whatever trl wants to keep."""
     import datasets
     import transformers
+    import trl
 
     flat = plan.device == "cpu" and can_flatten(model.config)
+    order = "random" if flat else "group_by_length"  # a flat batch has no padding, so rows need no sorting
     steps = Steps(on_step)
     trainer = _trainer_class()(
         model=model,
-        args=_arguments(settings, plan, work, flat),
+        args=trl.SFTConfig(train_sampling_strategy=order, **common_arguments(settings, plan, work)),
         train_dataset=datasets.Dataset.from_list([_columns(row) for row in encoded.rows]),
         processing_class=tokenizer,
         peft_config=lora_config(settings.lora) if settings.lora else None,
@@ -72,8 +118,10 @@ class Steps:
                 "`student.learning_rate`, or set `student.dtype: float32`"
             )
         self.losses.append(loss)
-        rewards = _rewards(logs) if self.phase == "dpo" else None
-        if rewards is not None:
+        rewards = None
+        if self.phase == "dpo":
+            names = ("chosen", "rejected", "margins", "accuracies")
+            rewards = Rewards(*(float(logs[f"rewards/{name}"]) for name in names))
             self.rewards.append(rewards)
         seconds = time.perf_counter() - self.began
         rate, epoch = self.tokens / seconds if seconds else 0.0, float(logs.get("epoch", 0.0))
@@ -83,21 +131,8 @@ class Steps:
             )
 
 
-def _rewards(logs: dict[str, float]) -> Rewards:
-    """As trl logs them for a step."""
-    return Rewards(*(float(logs[f"rewards/{key}"]) for key in ("chosen", "rejected", "margins", "accuracies")))
-
-
 def _columns(row: EncodedRow) -> dict[str, list[int]]:
     return {"input_ids": row.input_ids, "labels": row.labels}
-
-
-def _arguments(settings: StudentSettings, plan: Plan, work: Path, flat: bool) -> Any:
-    import trl
-
-    # A flat batch has no padding, so there rows need no sorting by length.
-    order = "random" if flat else "group_by_length"
-    return trl.SFTConfig(train_sampling_strategy=order, **common_arguments(settings, plan, work))
 
 
 def common_arguments(settings: StudentSettings, plan: Plan, work: Path) -> dict[str, Any]:

@@ -42,11 +42,10 @@ from stillroom.preferences.audit import audit_rows
 from stillroom.report.calibration import calibration_table, comparison_table
 from stillroom.report.evaluation_table import eval_table
 from stillroom.report.html import html_page
-from stillroom.report.lint_table import lint_table
+from stillroom.report.lint import lint_table
 from stillroom.report.preference_table import preference_table
 from stillroom.sampling.counts import Counts
-from stillroom.students.lint.findings import Finding
-from stillroom.students.lint.report import LintReport
+from stillroom.students.lint.report import Finding, LintReport
 from tests.conftest import Body, ModelServer, Reply, completion, served_by, sum_answer, write_sums
 
 OBEYED = [chr(c) for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(c) != "\n"]

@@ -19,7 +19,7 @@ from stillroom.evaluation.implicit_rewards import (
     measure_pairs,
     share_above,
 )
-from stillroom.students.data.encode_pairs import encode_pairs
+from stillroom.students.data.encode import encode_pairs
 from stillroom.students.data.rows import read_pairs
 
 

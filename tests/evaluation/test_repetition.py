@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stillroom.common.records import Attempt
-from stillroom.evaluation.repetition import answer_words, distinct, most_repeated, repeats
+from stillroom.evaluation.metrics import answer_words, distinct, most_repeated, repeats
 
 
 @pytest.mark.parametrize(

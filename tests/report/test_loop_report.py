@@ -12,8 +12,7 @@ from stillroom.common.stats.intervals import wilson
 from stillroom.errors import RunError
 from stillroom.evaluation.guard import Check
 from stillroom.evaluation.results import Comparison, Evaluation, Result
-from stillroom.report.loop import Cell, LoopReport, RoundRow, columns, lines, summary
-from stillroom.report.loop_page import loop_page, write_loop_report
+from stillroom.report.loop import Cell, LoopReport, RoundRow, columns, lines, loop_page, summary, write_loop_report
 from stillroom.report.loop_terminal import show_loop
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e&[bold red]</details><img src=x onerror=alert(1)>"

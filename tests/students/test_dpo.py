@@ -12,15 +12,13 @@ import torch
 from stillroom.common.models.resolve import load_model, load_tokenizer
 from stillroom.errors import InputError, RecipeError, TrainingError
 from stillroom.evaluation.implicit_rewards import answer_logprobs, implicit_rewards
-from stillroom.students.data.encode import prepare_tokenizer
-from stillroom.students.data.encode_pairs import EncodedPairs, encode_pairs
+from stillroom.students.data.encode import EncodedPairs, encode_pairs, prepare_tokenizer
 from stillroom.students.data.rows import read_pairs
 from stillroom.students.export.save import read_record
-from stillroom.students.methods import dpo_trainer
-from stillroom.students.methods.dpo import Dpo, TrainedDpo
-from stillroom.students.methods.dpo_trainer import SMOOTHED, LossType, make_dpo_trainer
-from stillroom.students.methods.preflight import check_pairs
-from stillroom.students.methods.quiet import quiet_training
+from stillroom.students.methods import dpo as dpo_trainer
+from stillroom.students.methods.common import quiet_training
+from stillroom.students.methods.dpo import SMOOTHED, Dpo, LossType, TrainedDpo, make_dpo_trainer
+from stillroom.students.methods.trainer import check_pairs
 from stillroom.students.records import Plan, StepInfo
 
 SMOLLM2 = "embedded:smollm2-135m-instruct"

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from stillroom.errors import InputError, TrainingError
-from stillroom.students.data.encode import IGNORED
-from stillroom.students.data.encode_pairs import encode_pairs
+from stillroom.students.data.encode import IGNORED, encode_pairs
 from stillroom.students.data.rows import read_pairs
 
 END = 2

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stillroom.students.data.encode import IGNORED
-from stillroom.students.methods import cpu_pair_pass as pair_pass
-from stillroom.students.methods.cpu_pair_pass import lay_out, pair_logprobs
+from stillroom.students.methods import cpu_passes as pair_pass
+from stillroom.students.methods.cpu_passes import lay_out, pair_logprobs
 
 Lengths = list[tuple[int, int, int]]  # of prompt, chosen, rejected
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillroom.students.export.rounding import merge_adapter, round_weights, rounded
+from stillroom.students.export.save import merge_adapter, round_weights, rounded
 
 BF16 = torch.bfloat16
 

@@ -6,8 +6,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from stillroom.students.methods.dpo import Dpo
-from stillroom.students.methods.dpo_trainer import DpoSettings, LossType, SftFirst
+from stillroom.students.methods.dpo import Dpo, DpoSettings, LossType, SftFirst
 from stillroom.students.methods.registry import LoraSettings, Student, StudentSettings
 
 STUDENT: TypeAdapter[StudentSettings] = TypeAdapter(Student)

@@ -292,7 +292,7 @@ def test_saving_asks_nobody_for_a_base_that_is_no_folder(
     """A hub name, or `embedded:…`: peft would look for it on the hub, and warn when there is no network."""
     loaders = {"load_model": load_model, "load_tokenizer": load_tokenizer, "fingerprint": fingerprint}
     for name, load in loaders.items():
-        monkeypatch.setattr(f"stillroom.students.methods.sft.{name}", partial(_in_place_of, load, str(tiny)))
+        monkeypatch.setattr(f"stillroom.students.methods.common.{name}", partial(_in_place_of, load, str(tiny)))
     trained = train_sft(rows, settings.model_copy(update={"model": "some/hub-model"}), tmp_path / "student", seed=1)
     assert trained.adapter is not None
     config = json.loads((trained.adapter / "adapter_config.json").read_text())

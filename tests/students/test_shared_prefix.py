@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stillroom.students.data.encode import IGNORED
-from stillroom.students.methods.cpu_shared_prefix import MOST_TOKENS, answer_loss, can_flatten, flatten
+from stillroom.students.methods.cpu_passes import MOST_TOKENS, answer_loss, can_flatten, flatten
 
 Rows = list[tuple[list[int], list[int]]]  # (prompt, answer) in tokens
 CASES: dict[str, Rows] = {

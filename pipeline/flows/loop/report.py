@@ -21,8 +21,7 @@ from stillroom.pipeline.config.loop import LoopRecipe
 from stillroom.pipeline.flows.loop.rounds import Round, accepted_of, answers_of
 from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages.train import STUDENT
-from stillroom.report.loop import LoopReport, RoundRow
-from stillroom.report.loop_page import write_loop_report
+from stillroom.report.loop import LoopReport, RoundRow, write_loop_report
 from stillroom.report.plots.style import Plot
 
 TRACES = 3

@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from stillroom.students.lint.catalogue import Group, Meaning, meanings, names
+from stillroom.students.lint.report import Group, Meaning, meanings, names
 
 
 @pytest.mark.parametrize("name", meanings())
@@ -33,6 +33,6 @@ def test_an_entry_that_lacks_a_field_or_has_another_is_refused() -> None:
 
 
 def test_the_file_is_read_on_first_use() -> None:
-    code = "from stillroom.students.lint import catalogue; print(catalogue.meanings.cache_info().currsize)"
+    code = "from stillroom.students.lint import report; print(report.meanings.cache_info().currsize)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == ["0"]

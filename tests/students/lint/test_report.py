@@ -13,15 +13,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from stillroom.errors import MissingFile
-from stillroom.report.lint_page import mask_page, write_lint_page
-from stillroom.report.lint_table import lint_masks, lint_table, mask_text
-from stillroom.students.data.encode import encode_rows, prepare_tokenizer
-from stillroom.students.data.encode_pairs import encode_pairs
+from stillroom.report.lint import lint_masks, lint_table, mask_page, mask_text, write_lint_page
+from stillroom.students.data.encode import encode_pairs, encode_rows, prepare_tokenizer
 from stillroom.students.data.rows import read_pairs, read_rows
 from stillroom.students.lint import LintLimits, LintReport, lint_pairs, lint_sft
-from stillroom.students.lint.masks import LONGEST
+from stillroom.students.lint.rendered_rows import LONGEST, pair_collator, sft_collator
 from stillroom.students.lint.report import MaskedRow, Stretch
-from stillroom.students.lint.tokenizer_setup import pair_collator, sft_collator
 from stillroom.students.methods.dpo import Dpo
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.methods.sft import Sft
@@ -71,7 +68,7 @@ def test_rows_are_fed_as_the_trainer_feeds_them(
 def test_pairs_are_fed_as_the_trainer_feeds_them(
     pair: Any, tiny: Path, make_model: Any, make_tokenizer: Any, tmp_path: Path
 ) -> None:
-    from stillroom.students.methods.dpo_trainer import make_dpo_trainer
+    from stillroom.students.methods.dpo import make_dpo_trainer
 
     tokenizer, dpo = make_tokenizer(), Dpo(model=str(tiny))
     encoded = encode_pairs(read_pairs([pair(f"What is {i}?", "yes", "no, no") for i in range(4)]), tokenizer, 256)
@@ -232,9 +229,7 @@ def test_in_the_terminal_prompt_is_dim_loss_green_special_bold_padding_red(
 
 
 def test_a_long_stretch_is_cut_in_the_middle(row: Any, tiny: Path) -> None:
-    from stillroom.students.lint.masks import masked
-    from stillroom.students.lint.rendered_rows import Fed, Look
-    from stillroom.students.lint.tokenizer_setup import student_of
+    from stillroom.students.lint.rendered_rows import Fed, Look, masked, student_of
 
     student = student_of(Sft(model=str(tiny)))
     ids = student.tokenizer("x" * 5000)["input_ids"]
