@@ -168,8 +168,9 @@ def _names(axes: Any, controls: Mapping[str, Result]) -> None:
     for (who, row), height in zip(ordered, heights, strict=True):
         limits = f"{share(row.value)} {interval(row.low, row.high, 0)}"
         _hair(axes, row.value / top, height / TOP, TOP, QUIET)
+        name = clean(who.removeprefix("control_").replace("_", " "), 18)
         axes.annotate(
-            f"{clean(who.replace('_', ' '), 18)}  {limits}", (1, height / TOP), (14, 0), xycoords="axes fraction",
+            f"{name}  {limits}", (1, height / TOP), (14, 0), xycoords="axes fraction",
             textcoords="offset points", va="center_baseline", color=QUIET, fontsize=8.5,
         )  # fmt: skip
 
