@@ -1,7 +1,7 @@
 r"""Reads the tokens of an answer into a tree: the whole of it, or Unreadable.
 
 A recursive descent over a small grammar, loosest first: lists, relations, unions and ratios, sums and products here,
-factors and all that is within them in `_factors`. It never skips a token, so no fragment is ever taken for the answer.
+factors and all that is within them in `_factors`. It never skips a token, so no fragment is taken for the answer.
 It builds what is written and works nothing out, except that a fraction of integers is a number.
 
 >>> parse(r"\frac{1}{2}").args[0]
