@@ -17,7 +17,7 @@ from stillroom.pipeline.flows.traces import RunResult
 from stillroom.pipeline.planning.forecast import PilotResult
 from stillroom.pipeline.stages.agreement import Agreement
 from stillroom.traces.answers import CheckSummary, Reason, state_of
-from stillroom.traces.answers.math_verify.compare import SENTENCES, AgainstSummary, Disagreement, Score, Theirs, Why
+from stillroom.traces.answers.math_verify.compare import AgainstSummary, Disagreement, Score, Theirs, Why
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -143,7 +143,7 @@ def _outcomes(summary: AgainstSummary) -> Table:
 def _reasons(summary: AgainstSummary) -> Table:
     table = _columns("why they differ", "pairs", "meaning", right=("pairs",))
     for reason, count in summary.whys.most_common():
-        table.add_row(reason.value, f"{count:,}", SENTENCES[reason])
+        table.add_row(reason.value, f"{count:,}", reason.sentence)
     return table
 
 

@@ -143,7 +143,10 @@ def _kinds(one: Node, other: Node, first: Node, second: Node, rules: Rules) -> A
     """By kind, the most particular first."""
     kinds = {one.kind, other.kind}
     if "quantified" in kinds:
-        return _quantified(one, other, rules)
+        if one.kind != other.kind or one.args[0] != other.args[0]:
+            return Answer(None, "a quantifier on one side")
+        over, said = (compare(one.args[k], other.args[k], rules) for k in (1, 2))
+        return SAME if over.same and said.same else DIFFERENT if said.same is False and over.same else UNKNOWN
     if "base" in kinds:
         return bases(one, other, rules)
     if kinds & {"unit", "compound", "percent"}:
@@ -198,22 +201,18 @@ def _values(one: Node, other: Node, rules: Rules) -> Answer:
     if infinite:
         return DIFFERENT if len(infinite) == 2 or _is_finite(one) or _is_finite(other) else UNKNOWN
     if has_tables(one) or has_tables(other):
-        return _tables(with_scalars(one), with_scalars(other), rules)
-    if _has_log(one) != _has_log(other):
-        return _logarithms(one, other, rules)
+        one, other = with_scalars(one), with_scalars(other)  # two of them may be numbers by now
+        return (rows if has_tables(one) or has_tables(other) else rules.compare)(one, other, rules)
+    if _has_log(one) != _has_log(other):  # a logarithm without its base on one side: open where it fits with e or 10
+        bases = ((_with_base(one, base), _with_base(other, base)) for base in (EULER, number(10)))
+        fits = any(compare_values(first, second, rules).same is True for first, second in bases)
+        return Answer(None, "a logarithm without its base") if fits else DIFFERENT
     answer = compare_values(one, other, rules)
     if answer.same is not False:
         return answer
     if any(_may_be_unit(a, b) for a, b in ((one, other), (other, one))):
         return Answer(None, "a letter that may be a unit")
     return _constants_of_integration(one, other, rules) or answer
-
-
-def _tables(one: Node, other: Node, rules: Rules) -> Answer:
-    """Formulas of matrices or vectors, determinants and traces worked out; two of them may be numbers by now."""
-    if has_tables(one) or has_tables(other):
-        return rows(one, other, rules)
-    return rules.compare(one, other, rules)
 
 
 def _may_be_unit(one: Node, other: Node) -> bool:
@@ -225,14 +224,6 @@ def _may_be_unit(one: Node, other: Node) -> bool:
 
 def _has_log(node: Node) -> bool:
     return any(part.kind == "fn" and part.args[0] == "log" and len(part.args) == 2 for part in walk(node))
-
-
-def _logarithms(one: Node, other: Node, rules: Rules) -> Answer:
-    """A logarithm without its base on one side: open where it fits with the base e or 10."""
-    for base in (EULER, number(10)):
-        if compare_values(_with_base(one, base), _with_base(other, base), rules).same is True:
-            return Answer(None, "a logarithm without its base")
-    return DIFFERENT
 
 
 def _with_base(node: Node, base: Node) -> Node:
@@ -375,10 +366,3 @@ def _same_renamed(one: Node, other: Node, old: str, new: str, rules: Rules) -> b
         return _kinds(swapped, other, swapped, other, rules).same is True
     except Pending:
         return False
-
-
-def _quantified(one: Node, other: Node, rules: Rules) -> Answer:
-    if one.kind != other.kind or one.args[0] != other.args[0]:
-        return Answer(None, "a quantifier on one side")
-    over, said = (compare(one.args[k], other.args[k], rules) for k in (1, 2))
-    return SAME if over.same and said.same else DIFFERENT if said.same is False and over.same else UNKNOWN

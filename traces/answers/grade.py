@@ -73,15 +73,8 @@ class Ruling(NamedTuple):
     @property
     def detail(self) -> str:
         """One line for people."""
-        notes = "; ".join(
-            filter(
-                None,
-                (
-                    self.why if not self.why.startswith("policy ") else "",
-                    *(f"policy {name}" for name in self.policies),
-                ),
-            )
-        )
+        why = "" if self.why.startswith("policy ") else self.why
+        notes = "; ".join(filter(None, (why, *(f"policy {name}" for name in self.policies))))
         shown = self.answer.removesuffix(OUTSIDE)
         return f"{shown} ({notes})" if notes and shown else shown or notes
 
@@ -156,9 +149,9 @@ def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = N
         is_done = partial(worked_out, _formula(gold), _formula(answer))
         ruling = _held_to(is_done, ruling, policies, "it is left to work out")
     if ruling.reason is Reason.DIFFERENT:
-        prose = is_prose(gold) or is_prose(answer)
+        prose = any(len(_WORD.findall(text)) >= PROSE for text in (gold, answer))
         return ruling._replace(reason=Reason.NEEDS_POLICY, why="prose") if prose else ruling
-    if is_reduced(gold) == is_reduced(answer):
+    if _is_reduced(gold) == _is_reduced(answer):
         return ruling
     reason = {"any": ruling.reason, "required": Reason.DIFFERENT}.get(policies.lowest_terms, Reason.NEEDS_POLICY)
     return ruling._replace(reason=reason, policies=(*ruling.policies, f"lowest_terms={policies.lowest_terms}"))
@@ -192,12 +185,7 @@ def _held_to(is_done: Callable[[], bool], ruling: Ruling, policies: Policies, wh
 
 _WORD = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}")
 PROSE = 5
-"""Words that make a text prose, which may say more than was read."""
-
-
-def is_prose(text: str) -> bool:
-    """Whether an answer is a sentence. Nothing that was read into one is evidence against it."""
-    return len(_WORD.findall(text)) >= PROSE
+"""Words that make a text prose, which may say more than was read: nothing read into one is evidence against it."""
 
 
 _FRACTION = re.compile(
@@ -206,7 +194,7 @@ _FRACTION = re.compile(
 )
 
 
-def is_reduced(text: str) -> bool:
+def _is_reduced(text: str) -> bool:
     """Whether every fraction of integers in an answer is in its lowest terms."""
     pairs = [[int(part[-400:]) for part in match if part] for match in _FRACTION.findall(text)]
     return all(len(pair) < 2 or (math.gcd(*pair) == 1 and pair[1] != 1) for pair in pairs)
@@ -272,8 +260,6 @@ class Reading(NamedTuple):
 
 
 Readings = tuple[Reading, ...]
-
-
 REMEMBERED = 128
 """Characters up to which what an answer may be read as is remembered: a tree is some hundred times as large."""
 
@@ -331,10 +317,8 @@ class Choice(NamedTuple):
 def _letters(gold: str, answer: str) -> bool | None:
     """Whether the letters are the same, where both are choices and at least one is a letter alone; None otherwise."""
     one, other = _choice(gold), _choice(answer)
-    if one is None or other is None:
+    if one is None or other is None or (one.text and other.text and one.letter == other.letter):
         return None
-    if one.text and other.text:
-        return None if one.letter == other.letter else False
     return one.letter == other.letter
 
 
