@@ -44,15 +44,8 @@ class Readability(NamedTuple):
 class ReadabilityJudge:
     """Rates by reading ease, 0 to 100; a `PointwiseJudge` without a model."""
 
-    @property
-    def identity(self) -> str:
-        """Its name and version: it has no settings."""
-        return f"readability:{VERSION}"
-
-    @property
-    def scale(self) -> tuple[float, float]:
-        """The lowest and the highest score."""
-        return SCALE
+    identity = f"readability:{VERSION}"
+    scale = SCALE
 
     async def rate(self, task: Task, answer: Attempt) -> Rating:
         """The rating, without a request; an answer without a word gets the lowest."""

@@ -31,15 +31,8 @@ BETA = 2.0
 class ReferenceJudge:
     """Rates by chrF against the task's reference, 0 to 100; a `PointwiseJudge` without a model."""
 
-    @property
-    def identity(self) -> str:
-        """Its name and version: it has no settings."""
-        return f"reference:chrf:{VERSION}"
-
-    @property
-    def scale(self) -> tuple[float, float]:
-        """The lowest and the highest score."""
-        return SCALE
+    identity = f"reference:chrf:{VERSION}"
+    scale = SCALE
 
     async def rate(self, task: Task, answer: Attempt) -> Rating:
         """The rating, without a request."""

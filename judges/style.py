@@ -183,6 +183,8 @@ class StyleJudge:
     Raises InputError for an unknown rule, a negative weight, or nothing but zeros.
     """
 
+    scale = SCALE
+
     def __init__(self, weights: Mapping[str, float] | None = None) -> None:
         given = dict(weights or {})
         if unknown := sorted(given.keys() - RULES.keys()):
@@ -195,11 +197,6 @@ class StyleJudge:
     def identity(self) -> str:
         """Version and weights: what decides a rating."""
         return f"style:{VERSION}:{digest(self._weights, 8)}"
-
-    @property
-    def scale(self) -> tuple[float, float]:
-        """The lowest and the highest score."""
-        return SCALE
 
     async def rate(self, task: Task, answer: Attempt) -> Rating:
         """The rating, without a request; an answer without a word gets the lowest of all."""

@@ -17,8 +17,7 @@ from stillroom.common.printing import Table, Terminal
 from stillroom.common.records import Attempt, Messages, Outcome, SamplingParams, StopReason, Task
 from stillroom.common.run_async import run_async
 from stillroom.errors import RequestFailed
-from stillroom.judges.factory import Made, Place, make_judge
-from stillroom.judges.registry import JudgeBase
+from stillroom.judges.registry import JudgeBase, Made, Place
 from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.preferences import CandidateSource, PreferenceRecipe
 from stillroom.pipeline.planning.plan import Part, Plan, Use, Weighing
@@ -169,7 +168,7 @@ async def _judged(loaded: Loaded[PreferenceRecipe], ledger: Ledger, gathered: Ga
         askers.append(OnRecord(teacher, settings.request_sampling, ledger, loaded.recipe.seed))
         return askers[-1]
 
-    made: Made = make_judge(loaded.recipe.judge, Place(ledger, loaded.base, loaded.recipe.seed, asks=asks))
+    made: Made = loaded.recipe.judge.make(Place(ledger, loaded.base, loaded.recipe.seed, asks=asks))
     try:
         if askers:  # a judge that asks nobody costs nothing
             await judge_all(made, gathered, loaded.recipe.seed)

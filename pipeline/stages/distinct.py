@@ -12,7 +12,7 @@ from pathlib import Path
 from stillroom.common.records import Task, user
 from stillroom.common.run_async import run_async
 from stillroom.errors import RecipeError
-from stillroom.judges.factory import Place, make_judge
+from stillroom.judges.registry import Place
 from stillroom.pipeline.config.preferences import PreferenceRecipe
 from stillroom.sampling.ledger import Ledger, request_key
 from stillroom.sampling.teachers.factory import identity_of
@@ -49,7 +49,7 @@ def refuse_same_judges(recipe: PreferenceRecipe, ledger: Ledger, base: Path) -> 
     place = Place(ledger, base, recipe.seed)
     known: dict[str, str] = {}
     for name, settings in judges:
-        made = make_judge(settings, place)
+        made = settings.make(place)
         try:
             first = known.setdefault(made.identity, name)
         finally:

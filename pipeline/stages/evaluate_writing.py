@@ -15,8 +15,8 @@ from stillroom.common.formatting import duration
 from stillroom.common.records import Attempt, SamplingParams, Task
 from stillroom.common.stats.intervals import Interval, mean_interval, wilson
 from stillroom.evaluation.results import AFTER, BEFORE, Measured, Result
-from stillroom.judges.factory import Made
 from stillroom.judges.records import PairwiseJudge, PointwiseJudge, Rating
+from stillroom.judges.registry import Made
 from stillroom.pipeline.config.preferences import PreferenceEvaluation, PreferenceRecipe
 from stillroom.pipeline.run.context import RunContext
 from stillroom.pipeline.stages.judge import each_of, open_judge

@@ -18,11 +18,10 @@ from stillroom.common.hashing import draw_seed
 from stillroom.common.records import Task
 from stillroom.errors import Interrupted
 from stillroom.judges.calibrate import Calibration, calibrate
-from stillroom.judges.factory import Made, Place, make_judge
 from stillroom.judges.gate import GateSettings, GateVerdict, gate
 from stillroom.judges.human_labels import LabelledPair
 from stillroom.judges.records import JudgeState, PairwiseJudge, PointwiseJudge
-from stillroom.judges.settings import JudgeSettings
+from stillroom.judges.registry import JudgeSettings, Made, Place
 from stillroom.judges.tournament import Tournament, tournament
 from stillroom.pipeline.config.preferences import PreferenceRecipe
 from stillroom.pipeline.run.context import RunContext
@@ -70,7 +69,7 @@ class Calibrated(NamedTuple):
 async def open_judge(context: RunContext, settings: JudgeSettings, prices: Prices | None) -> AsyncIterator[Made]:
     """The judge that `settings` describe, on the run's ledger and under its limits; closed at the end. `prices`: of
     its tokens."""
-    made = make_judge(settings, Place(context.ledger, context.base, context.seed, context.meter, prices))
+    made = settings.make(Place(context.ledger, context.base, context.seed, context.meter, prices))
     try:
         yield made
     finally:

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from stillroom.judges.settings import JudgeSettings, JurySettings, LlmJudgeSettings
+from stillroom.judges.jury import JurySettings
+from stillroom.judges.llm import LlmJudgeSettings
+from stillroom.judges.registry import JudgeSettings
 
 ADAPTER: TypeAdapter[Any] = TypeAdapter(JudgeSettings)
 TEACHER = {"kind": "openai", "model": "m", "base_url": "http://localhost:1/v1"}
