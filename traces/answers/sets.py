@@ -62,14 +62,8 @@ def _pieces(node: Node) -> list[Piece]:
     if kind == "interval":
         return [Piece(_number_like(args[0]), _number_like(args[1]), args[2], args[3])]
     if kind in ("tuple", "bracket") and len(args) == 2:
-        return [
-            Piece(
-                _number_like(args[0]),
-                _number_like(args[1]),
-                kind == "tuple" or _is_infinite(args[0]),
-                kind == "tuple" or _is_infinite(args[1]),
-            )
-        ]
+        opens = [kind == "tuple" or _is_infinite(end) for end in args]
+        return [Piece(_number_like(args[0]), _number_like(args[1]), *opens)]
     if kind == "set":
         return _joined([_point(value) for part in args for value in expanded(part)])
     if kind == "union":
