@@ -8,8 +8,11 @@ test split that never reaches the teacher.
     tasks.train, tasks.test, tasks.left_out
 """
 
+from stillroom.traces.tasks.gym import GymTasks
+from stillroom.traces.tasks.hub import HubTasks
+from stillroom.traces.tasks.jsonl import JsonlTasks
 from stillroom.traces.tasks.load import load_tasks
 from stillroom.traces.tasks.records import LeftOut, Problem, TaskSet
-from stillroom.traces.tasks.settings import GymTasks, HubTasks, JsonlTasks, TaskSettings
+from stillroom.traces.tasks.registry import TaskSettings
 
 __all__ = ["GymTasks", "HubTasks", "JsonlTasks", "LeftOut", "Problem", "TaskSet", "TaskSettings", "load_tasks"]
