@@ -31,18 +31,8 @@ class Rater:
     """The function as whatever answers requests: each is about a task and an answer that are waiting to be rated."""
 
     def __init__(self, function: Hosted, identity: str, concurrency: int) -> None:
-        self._function, self._identity, self._concurrency = function, identity, concurrency
+        self._function, self.identity, self.concurrency = function, identity, concurrency
         self.waiting: dict[str, tuple[Task, Attempt]] = {}
-
-    @property
-    def identity(self) -> str:
-        """The function's file and settings."""
-        return self._identity
-
-    @property
-    def concurrency(self) -> int:
-        """Calls in flight at most."""
-        return self._concurrency
 
     async def sample(self, request: Request, usage: Usage) -> Completion:
         """The number as text. Raises RequestFailed for what the function raises or gives back that is no number."""
@@ -65,17 +55,8 @@ class PythonJudge:
     """Rates with a function; a `PointwiseJudge`."""
 
     def __init__(self, rater: Rater, ask: Asks, scale: tuple[float, float]) -> None:
-        self._rater, self._ask, self._scale = rater, ask, scale
-
-    @property
-    def identity(self) -> str:
-        """The function's file and settings, and the scale."""
-        return self._rater.identity
-
-    @property
-    def scale(self) -> tuple[float, float]:
-        """The lowest and the highest score."""
-        return self._scale
+        self._rater, self._ask, self.scale = rater, ask, scale
+        self.identity = rater.identity
 
     async def rate(self, task: Task, answer: Attempt) -> Rating:
         """The rating. `api_error` where the function raised or ran into a limit, `parse_failed` for a number off the
@@ -91,7 +72,7 @@ class PythonJudge:
             self._rater.waiting.pop(about, None)
         if text == DECLINED:
             return Rating(JudgeState.REFUSED, None, detail="the function returned None")
-        score, (low, high) = float(text), self._scale
+        score, (low, high) = float(text), self.scale
         if not low <= score <= high:
             return Rating(JudgeState.PARSE_FAILED, None, detail=f"rated {score:g}, the scale is {low:g} to {high:g}")
         return Rating(JudgeState.OK, score)

@@ -106,20 +106,15 @@ def report_of(sides: Sequence[tuple[str, str]], slope: float | None = None) -> L
     chosen, rejected = [length(a) for a, _ in sides], [length(b) for _, b in sides]
     gaps = [a - b for a, b in zip(chosen, rejected, strict=True)]
     unequal = [gap for gap in gaps if gap]
+    effect = None
+    if len(sides) > 1 and (pooled := sqrt((variance(chosen) + variance(rejected)) / 2)):
+        effect = (fsum(chosen) - fsum(rejected)) / len(chosen) / pooled  # Cohen's d with the mean of both variances
     return LengthReport(
         pairs=len(sides),
         chosen=mean_interval(chosen),
         rejected=mean_interval(rejected),
         gap=mean_interval(gaps),
-        effect=_effect(chosen, rejected),
+        effect=effect,
         longer_chosen=wilson(sum(gap > 0 for gap in unequal), len(unequal)) if unequal else None,
         slope=slope,
     )
-
-
-def _effect(chosen: Sequence[int], rejected: Sequence[int]) -> float | None:
-    """Cohen's d with the mean of both variances."""
-    if len(chosen) < 2:
-        return None
-    pooled = sqrt((variance(chosen) + variance(rejected)) / 2)
-    return (fsum(chosen) - fsum(rejected)) / len(chosen) / pooled if pooled else None

@@ -14,7 +14,7 @@ that it does not know.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
@@ -99,7 +99,12 @@ def split_pairs(pairs: Sequence[Pair], test: int | float, *, seed: int = 0) -> S
     Raises InputError where nothing would be left to train on.
     """
     wanted = round(test * len(pairs)) if isinstance(test, float) else test
-    held_out = _held_out(Counter(map(_prompt_key, pairs)), wanted, seed)
+    pairs_of, held_out = Counter(map(_prompt_key, pairs)), set[str]()
+    for key in sorted(pairs_of, key=lambda key: digest([seed, key])):
+        if wanted <= 0:
+            break
+        held_out.add(key)
+        wanted -= pairs_of[key]
     train = tuple(pair for pair in pairs if _prompt_key(pair) not in held_out)
     if pairs and not train:
         raise InputError(
@@ -107,16 +112,6 @@ def split_pairs(pairs: Sequence[Pair], test: int | float, *, seed: int = 0) -> S
             "prompts"
         )
     return Split(train, tuple(pair for pair in pairs if _prompt_key(pair) in held_out))
-
-
-def _held_out(pairs_of: Mapping[str, int], wanted: int, seed: int) -> set[str]:
-    found: set[str] = set()
-    for key in sorted(pairs_of, key=lambda key: digest([seed, key])):
-        if wanted <= 0:
-            break
-        found.add(key)
-        wanted -= pairs_of[key]
-    return found
 
 
 def _prompt_key(pair: Pair) -> str:

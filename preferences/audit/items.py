@@ -78,13 +78,12 @@ def _turns(name: str, field: str, value: Any) -> list[tuple[str, str]]:
     """Role and content of each turn; a bare text is one turn: of the user in a prompt, else of the assistant."""
     if isinstance(value, str):
         return [("user" if field == "prompt" else "assistant", value)]
-    if not isinstance(value, Sequence) or not all(_is_turn(turn) for turn in value):
+    if not isinstance(value, Sequence) or not all(
+        isinstance(turn, Mapping) and isinstance(turn.get("role"), str) and isinstance(turn.get("content"), str)
+        for turn in value
+    ):
         raise InputError(f"{name}: {field!r} must be a text or a list of messages with role and content")
     return [(turn["role"], turn["content"]) for turn in value]
-
-
-def _is_turn(turn: Any) -> bool:
-    return isinstance(turn, Mapping) and isinstance(turn.get("role"), str) and isinstance(turn.get("content"), str)
 
 
 def _margin(name: str, row: Mapping[str, Any]) -> float | None:

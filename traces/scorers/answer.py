@@ -26,6 +26,9 @@ from stillroom.traces.trace import asked
 class AnswerScorer:
     """Scores attempts against the task's reference. Closing it closes its checker."""
 
+    # The time ran out, the worker was killed, or it met a limit of its memory: another try may end well.
+    accidents: frozenset[str] = frozenset({Reason.TIMEOUT, Reason.OVER_LIMIT})
+
     def __init__(self, checker: AnswerChecker | None = None) -> None:
         self.checker = checker or AnswerChecker()
 
@@ -33,11 +36,6 @@ class AnswerScorer:
     def identity(self) -> str:
         """The checker's: rules, packages and limits."""
         return self.checker.identity
-
-    @property
-    def accidents(self) -> frozenset[str]:
-        """The time ran out, the worker was killed, or it met a limit of its memory: another try may end well."""
-        return frozenset({Reason.TIMEOUT, Reason.OVER_LIMIT})
 
     async def score(self, task: Task, attempt: Attempt) -> Verdict:
         """The verdict on an attempt. Raises CheckerError only, when no worker can be started."""

@@ -130,21 +130,14 @@ class UnitTestsScorer:
     ended with the scorer. `folder`: theirs, which is removed with it. `tests`: the field of the task's metadata that
     holds them, or `reference`."""
 
+    # A busy machine, or a worker that was killed: another try may end well.
+    accidents: frozenset[str] = frozenset({Reason.TIMEOUT, Reason.SANDBOX_ERROR})
+
     def __init__(self, pool: WorkerPool, folder: Path, *, tests: str, timeout_s: float, identity: str) -> None:
         self._pool, self._threads = pool, Threads(pool.workers)
         # Also when nobody closes it: at the end of the process at the latest.
         self._cleaning = weakref.finalize(self, _clean, pool, folder)
-        self._tests, self._timeout_s, self._identity = tests, timeout_s, identity
-
-    @property
-    def identity(self) -> str:
-        """Version, limits, sandbox and Python."""
-        return self._identity
-
-    @property
-    def accidents(self) -> frozenset[str]:
-        """A busy machine, or a worker that was killed: another try may end well."""
-        return frozenset({Reason.TIMEOUT, Reason.SANDBOX_ERROR})
+        self._tests, self._timeout_s, self.identity = tests, timeout_s, identity
 
     async def score(self, task: Task, attempt: Attempt) -> Verdict:
         """The verdict of the tests. Raises CheckerError only, when no worker can be started."""
