@@ -78,18 +78,15 @@ class Shown(NamedTuple):
 def compared(pair: LabelledPair, preference: Preference) -> JudgedPair:
     """Of a pairwise judge. A preference that failed before any order was asked failed in both."""
     orders = preference.orders or (OrderVerdict(preference.state, None),) * 2
-    a_first = (True, False) if len(orders) > 1 else (_a_was_first(pair, preference),)
+    a_first: tuple[bool, ...] = (True, False)
+    if len(orders) < 2:
+        # The winner tells which order was asked. Without one it does not matter, as long as it does not hang on the
+        # names a and b: by text.
+        named, shown = preference.winner == "a", orders[0].winner == "first"
+        a_first = (pair.a.text < pair.b.text if preference.winner is None else named is shown,)
     final: Said | None = None if preference.failed else preference.winner or "tie"
     placed = tuple(Order(*order) for order in zip(orders, a_first, strict=True))
     return JudgedPair(pair, placed, final, preference.calls)
-
-
-def _a_was_first(pair: LabelledPair, preference: Preference) -> bool:
-    """The winner tells which order a judge of one order chose. Without one it does not matter, as long as it does not
-    hang on the names a and b: by text."""
-    if preference.winner is None:
-        return pair.a.text < pair.b.text
-    return (preference.winner == "a") is (preference.orders[0].winner == "first")
 
 
 def rated(pair: LabelledPair, a: Rating, b: Rating) -> JudgedPair:

@@ -99,13 +99,10 @@ def _mean(probabilities: Mapping[int, float], low: int, high: int) -> Expected:
         return Expected(
             None, mass, f"the labels have a probability of {mass:.2f} in all, at least {LEAST_MASS} is needed"
         )
-    doubtful = math.fsum(p for point, p in probabilities.items() if _begins_another(point, probabilities, high))
+    # A label may go on to a longer one (1 to 10); a longer one that was seen as a token is written with that.
+    longer = [str(point) for point in range(10, high + 1) if point not in probabilities]
+    doubtful = math.fsum(p for point, p in probabilities.items() if any(s.startswith(str(point)) for s in longer))
     if doubtful > LEAST_AMBIGUOUS * mass:
         return Expected(None, mass, f"1 may be the beginning of 10, with a probability of {doubtful:.2f}")
     value = math.fsum(point * p for point, p in probabilities.items()) / mass
     return Expected(min(max(value, low), high), mass)
-
-
-def _begins_another(point: int, seen: Mapping[int, float], high: int) -> bool:
-    """Whether this label may go on to a longer one. One that was seen as a token of its own is written with that."""
-    return any(str(longer).startswith(str(point)) and longer not in seen for longer in range(10, high + 1))

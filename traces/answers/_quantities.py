@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from typing import NamedTuple
 
 from stillroom.traces.answers._lists import every
 from stillroom.traces.answers.rational import rational
@@ -49,7 +50,7 @@ def _converted(one: Node, other: Node, rules: Rules) -> Answer:
     """Two different units: by their size, where both are known."""
     first, second = _in_base_units(one), _in_base_units(other)
     if first is not None and second is not None:
-        return rules.compare(first[1], second[1], rules) if first[0] == second[0] else DIFFERENT
+        return rules.compare(first.value, second.value, rules) if first.kind == second.kind else DIFFERENT
     named = [
         part.args[1]
         for node in (one, other)
@@ -63,7 +64,12 @@ def _converted(one: Node, other: Node, rules: Rules) -> Answer:
     return DIFFERENT if answer.same is False else Answer(None, "different units")
 
 
-def _in_base_units(node: Node) -> tuple[str, Node] | None:
+class _Size(NamedTuple):
+    kind: str
+    value: Node  # in the base unit of its kind
+
+
+def _in_base_units(node: Node) -> _Size | None:
     """The kind of a quantity, or of several that are added (2 hours 30 minutes), and its value in the base unit; None
     where a unit is not known."""
     sizes: list[tuple[str, Node]] = []
@@ -73,7 +79,7 @@ def _in_base_units(node: Node) -> tuple[str, Node] | None:
             return None
         sizes.append((known[0], mul(part.args[0], number(known[1]))))
     kinds = {kind for kind, _ in sizes}
-    return (kinds.pop(), add(*(value for _, value in sizes))) if len(kinds) == 1 else None
+    return _Size(kinds.pop(), add(*(value for _, value in sizes))) if len(kinds) == 1 else None
 
 
 def _is_unit(name: str) -> bool:

@@ -9,7 +9,7 @@ student's tokenizer may count otherwise: what must fit the student's context is 
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -78,10 +78,15 @@ class MinTokens(Stateless):
         return Finding("too_short", f"{said} tokens, the least is {self.limit:,}") if count < self.limit else None
 
 
-def _tokens(attempt: Attempt) -> tuple[int, str]:
+class _Count(NamedTuple):
+    tokens: int
+    said: str
+
+
+def _tokens(attempt: Attempt) -> _Count:
     """The teacher's count and how to say it. A count of 0 beside a text was never made: it is estimated."""
     text = attempt.text + (attempt.reasoning or "")
     if attempt.completion_tokens or not text:
-        return attempt.completion_tokens, f"{attempt.completion_tokens:,}"
+        return _Count(attempt.completion_tokens, f"{attempt.completion_tokens:,}")
     estimate = -(-len(text.encode("utf-8", "replace")) // _BYTES_PER_TOKEN)
-    return estimate, f"about {estimate:,} (estimated, the teacher counted none)"
+    return _Count(estimate, f"about {estimate:,} (estimated, the teacher counted none)")
