@@ -61,7 +61,9 @@ class PythonJudge:
     async def rate(self, task: Task, answer: Attempt) -> Rating:
         """The rating. `api_error` where the function raised or ran into a limit, `parse_failed` for a number off the
         scale, `refused` where it returned None."""
-        seen = digest(_seen(task, answer))
+        # All that a function may look at. Metadata as its text, since it may hold what JSON cannot.
+        asked = [[message.as_dict() for message in task.messages], task.reference, str(dict(task.metadata))]
+        seen = digest([*asked, answer.text, answer.reasoning, answer.finish_reason])
         about = f"{JUDGE_PREFIX}{task.id}-{seen}"
         self._rater.waiting[about] = (task, answer)
         try:
@@ -80,12 +82,6 @@ class PythonJudge:
     async def close(self) -> None:
         """Ends the function's workers. Safe to call twice."""
         await self._ask.close()
-
-
-def _seen(task: Task, answer: Attempt) -> list[object]:
-    """All that a function may look at. Metadata as its text, since it may hold what JSON cannot."""
-    said = [message.as_dict() for message in task.messages]
-    return [said, task.reference, str(dict(task.metadata)), answer.text, answer.reasoning, answer.finish_reason]
 
 
 @judges.register

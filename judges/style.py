@@ -102,7 +102,9 @@ def short_sentences(seen: Seen) -> float:
 def no_filler(seen: Seen) -> float:
     """Share of words in fillers (see `style_words.yaml`): full marks up to half a percent, none from 6 %."""
     found, lists = seen.answer.words, word_lists()
-    fillers = _covered(found, lists.fillers, lists.longest_filler) + _opening(found)
+    # Words in fillers, and those of the opener that the answer begins with.
+    opening = max((len(opener) for opener in lists.openers if tuple(found[: len(opener)]) == opener), default=0)
+    fillers = _covered(found, lists.fillers, lists.longest_filler) + opening
     return ramp(_mixed(fillers, len(found), usual=0.015, weight=20), 0.06, 0.005)
 
 
@@ -229,11 +231,6 @@ def _covered(found: Sequence[str], phrases: frozenset[tuple[str, ...]], longest:
         covered += length
         place += length or 1
     return covered
-
-
-def _opening(found: Sequence[str]) -> int:
-    """Words of the opener that the answer begins with."""
-    return max((len(opener) for opener in word_lists().openers if tuple(found[: len(opener)]) == opener), default=0)
 
 
 def _stems(found: Iterable[str]) -> Iterable[str]:

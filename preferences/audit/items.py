@@ -62,6 +62,7 @@ def item_of_row(number: int, row: Mapping[str, Any]) -> Item:
     name = f"row {number + 1}"
     prompt = _turns(name, "prompt", row.get("prompt", []))
     chosen, rejected = (_turns(name, side, row.get(side)) for side in ("chosen", "rejected"))
+    own = [row[key] for key in ("chosen_on_policy", "rejected_on_policy") if row.get(key) is not None]
     sides = [str(row[key]) for key in ("chosen_id", "rejected_id") if row.get(key) is not None]
     return Item(
         id=" > ".join(sides) if len(sides) == 2 else name,
@@ -70,7 +71,7 @@ def item_of_row(number: int, row: Mapping[str, Any]) -> Item:
         chosen=chosen[-1][1] if chosen else "",
         rejected=rejected[-1][1] if rejected else "",
         margin=_margin(name, row),
-        on_policy=_on_policy(row),
+        on_policy=sum(map(bool, own)) if len(own) == 2 else None,
     )
 
 
@@ -94,8 +95,3 @@ def _margin(name: str, row: Mapping[str, Any]) -> float | None:
         return float(row["margin"])
     chosen, rejected = row.get("chosen_score"), row.get("rejected_score")
     return None if chosen is None or rejected is None else float(chosen) - float(rejected)
-
-
-def _on_policy(row: Mapping[str, Any]) -> int | None:
-    known = [row[key] for key in ("chosen_on_policy", "rejected_on_policy") if row.get(key) is not None]
-    return sum(map(bool, known)) if len(known) == 2 else None
