@@ -226,6 +226,7 @@ class Parser(Factors):
     # -- sums and products -------------------------------------------------------------------------------------------
 
     def sum(self) -> Node:
+        """Terms with signs between them."""
         self.deeper()
         terms = [self.term()]
         while self.is_op("+", "-", "pm", "mp"):
@@ -357,6 +358,7 @@ class Parser(Factors):
         return Node("unit", (node, unit)) if words else node
 
     def starts_factor(self) -> bool:
+        """Whether the next token begins a factor, with no sign before it."""
         token = self.peek()
         if token.kind in ("number", "symbol", "function", "command"):
             return True
