@@ -26,7 +26,7 @@ from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.policy import Fixed, Until
 from stillroom.sampling.teachers.openai import OpenAISettings
 from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
-from stillroom.traces.answers.scorer import AnswerScorer
+from stillroom.traces.scorers.answer import AnswerScorer
 
 
 class Watched:

@@ -19,7 +19,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterable
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Protocol, TypeVar
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -31,6 +31,13 @@ from stillroom.common.files import readable
 from stillroom.common.secrets import named
 
 __all__ = ["Table", "Terminal", "clean_logs", "json_text", "plain", "terminal"]
+
+
+class HasDict(Protocol):
+    """What `--json` prints."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
 
 
 def plain(text: str, style: str = "") -> Text:

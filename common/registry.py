@@ -181,8 +181,8 @@ class Kinds:
         return {name: kind for name, kind in self.registry.items() if name not in self._without}
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        # Without a schema of what comes out, pydantic writes each value with the serializer of its own class, so that
-        # the fields of a subclass are kept.
+        # Without a schema of what comes out, pydantic writes each value with the serializer of the value's class,
+        # so that the fields of a subclass are kept.
         return core_schema.with_info_plain_validator_function(self._validated)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:

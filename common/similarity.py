@@ -84,7 +84,7 @@ def bands(threshold: float) -> tuple[int, int]:
     """Bands and rows of the LSH: as many rows as still miss at most `MISSED` of the pairs at the threshold.
 
     A pair of similarity s is missed with probability (1 - s^rows)^bands (Leskovec, Rajaraman and Ullman, Mining of
-    Massive Datasets, chapter 3). The library's own choice weighs misses against false candidates; here a false
+    Massive Datasets, chapter 3). The library's own choice balances misses against false candidates; here a false
     candidate costs time only.
     """
     for rows in range(PERMUTATIONS // 4, 1, -1):

@@ -1,7 +1,7 @@
 """Compares models on the same tasks: differences, tests, and the ratio of their tokens, times and costs.
 
     compare_all({"after": after, "before": before}, [("after", "before")], seed=7)[0].p_holm
-    beside("after", after, "teacher", teacher, seed=7)      # its tokens and seconds over the teacher's
+    ratios("after", after, "teacher", teacher, seed=7)      # its tokens and seconds over the teacher's
 
 Tasks are paired by id. With one attempt a task on both sides, differences have Newcombe's interval and McNemar's
 exact test; with more, a paired bootstrap over tasks and the test by exchanging signs.
@@ -82,7 +82,7 @@ def _comparison(a: str, b: str, found: Interval, more: Mapping[str, object]) -> 
     return Comparison.model_validate({"a": a, "b": b, **limits, **more})
 
 
-def beside(
+def ratios(
     who: str,
     answers: Given,
     other: str,

@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from stillroom.common.records import ScoredAttempt, State
-from stillroom.evaluation.comparisons import beside, compare_all
+from stillroom.evaluation.comparisons import compare_all, ratios
 from stillroom.evaluation.metrics import measures, right
 from stillroom.evaluation.results import ACCURACY, AFTER, BEFORE, TEACHER, Evaluation, Result, result_of
 from stillroom.evaluation.seeds import difference_over_seeds, over_seeds
@@ -66,7 +66,7 @@ def evaluate_answers(
         row for who, a in asked.items() for row in measures(who, a, seed=seed, asked=len(ids), prices=paid.get(who))
     ]
     if AFTER in asked and TEACHER in asked:
-        results += beside(AFTER, asked[AFTER], TEACHER, asked[TEACHER], seed=seed)
+        results += ratios(AFTER, asked[AFTER], TEACHER, asked[TEACHER], seed=seed)
     comparisons = compare_all(asked, compared, seed=seed)
     return Evaluation(results=tuple(results), comparisons=comparisons, notes=_notes(asked, len(ids)))
 
@@ -88,7 +88,7 @@ def at_k(
 
 def over_trainings(trained: Sequence[Answers], others: Mapping[str, Answers], *, seed: int) -> list[Result]:
     """The student over several trainings, each from another seed: its accuracy, and the difference to each of the
-    `others`, which were trained once or not at all (`against` says to whom). Nothing where no task was answered
+    `others`, which were trained once or not at all (`against` says with which). Nothing where no task was answered
     after every training."""
     runs = [_values(answers) for answers in trained]
     shared = set(runs[0]).intersection(*runs[1:])

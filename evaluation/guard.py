@@ -9,7 +9,7 @@ shown to be better or as good, only not shown to be worse; a slow decline that n
 cannot be compared is not a failure: it is named in `not_checked`, with its reason.
 
 False alarms, simulated with the default tolerances: of 1,000 rounds with two students of equal quality and 100
-held-out tasks, two families of 100 untrained tasks beside them, 4.0 % were rolled back by chance (accuracy alone
+held-out tasks, and two families of 100 untrained tasks, 4.0 % were rolled back by chance (accuracy alone
 3.0 %); with 300 tasks 1.4 %, with 50 3.9 %. Power, at 100 tasks of which half were right: it sees a fall by 10 points
 in 35 % of rounds, by 20 in 89 %, by 30 in 99 %.
 """

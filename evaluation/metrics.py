@@ -45,7 +45,7 @@ RUN = 6
 """Words of a run, numbers and signs of arithmetic included."""
 TIMES = 4
 """An answer repeats itself where one run stands there so often. Arithmetic does now and then: 1.4 % of the 2,640
-solutions to GSM8K that OpenAI published with it do, so read this beside another model's, never against 0."""
+solutions to GSM8K that OpenAI published with it do, so compare this with another model's, never with 0."""
 DISTINCT = 4
 """Words of the runs that distinct-n counts."""
 MAX_WORDS = 100_000

@@ -78,18 +78,15 @@ class Shown(NamedTuple):
 def compared(pair: LabelledPair, preference: Preference) -> JudgedPair:
     """Of a pairwise judge. A preference that failed before any order was asked failed in both."""
     orders = preference.orders or (OrderVerdict(preference.state, None),) * 2
-    a_first = (True, False) if len(orders) > 1 else (_a_was_first(pair, preference),)
+    a_first: tuple[bool, ...] = (True, False)
+    if len(orders) < 2:
+        # The winner tells which order was asked. Without one it does not matter, as long as it does not hang on the
+        # names a and b: by text.
+        named, shown = preference.winner == "a", orders[0].winner == "first"
+        a_first = (pair.a.text < pair.b.text if preference.winner is None else named is shown,)
     final: Said | None = None if preference.failed else preference.winner or "tie"
     placed = tuple(Order(*order) for order in zip(orders, a_first, strict=True))
     return JudgedPair(pair, placed, final, preference.calls)
-
-
-def _a_was_first(pair: LabelledPair, preference: Preference) -> bool:
-    """The winner tells which order a judge of one order chose. Without one it does not matter, as long as it does not
-    hang on the names a and b: by text."""
-    if preference.winner is None:
-        return pair.a.text < pair.b.text
-    return (preference.winner == "a") is (preference.orders[0].winner == "first")
 
 
 def rated(pair: LabelledPair, a: Rating, b: Rating) -> JudgedPair:
@@ -113,7 +110,7 @@ def verdicts(judged: JudgedPair) -> tuple[Shown, ...]:
 
 
 def _asked(judged: JudgedPair) -> tuple[Shown, ...]:
-    """The verdicts that rest on judgements of their own: one a pair where the judge was shown no order."""
+    """The verdicts that rest on separate judgements: one a pair where the judge was shown no order."""
     return verdicts(judged) if judged.orders else verdicts(judged)[:1]
 
 
@@ -135,71 +132,39 @@ def accuracy(judged: Sequence[JudgedPair]) -> Interval | None:
     return clustered_share([(sum(_credit(v.said, v.label) for v in vs), len(vs)) for vs in shown])
 
 
-def final_accuracy(judged: Sequence[JudgedPair]) -> Interval | None:
-    """Of both orders together."""
-    return _share([one.final == one.pair.label for one in judged if one.final is not None])
-
-
-def decided_accuracy(judged: Sequence[JudgedPair]) -> Interval | None:
-    """Of the pairs that have a winner."""
-    return _share([one.final == one.pair.label for one in judged if one.final in ("a", "b")])
-
-
 def consistency(judged: Sequence[JudgedPair]) -> Interval | None:
     """Of the pairs judged in both orders. None for a pointwise judge."""
     said = [[order.said for order in one.orders] for one in judged if len(one.orders) == 2]
     return _share([one == other for one, other in said if one is not None and other is not None])
 
 
-def first_share(judged: Sequence[JudgedPair]) -> Interval | None:
-    """P(first). None for a pointwise judge."""
-    said = [[v.said for v in verdicts(one) if v.said != "tie"] for one in judged if one.orders]
-    return clustered_share([(float(places.count("first")), len(places)) for places in said])
-
-
-def longer_accuracy(judged: Sequence[JudgedPair]) -> Interval | None:
-    """Of "longer wins"."""
-    seen = [vs[0] for one in judged if (vs := verdicts(one))]
-    return clustered_share([(_credit(_longer_wins(v), v.label), 1) for v in seen])
-
-
-def beats_longer(judged: Sequence[JudgedPair], *, seed: int) -> Interval | None:
-    """Accuracy minus that of "longer wins", each pair once."""
+def measures(judged: Sequence[JudgedPair], *, seed: int) -> dict[str, Interval | None]:
+    """All that the module lists, by name, and how length correlates with people's labels (a judge may follow it as
+    far as people do) and with a pointwise judge's scores. None: nothing was measured, or it does not apply."""
+    shown = [verdicts(one) for one in judged]
+    seen = [vs for vs in shown if vs]
+    final = [one for one in judged if one.final is not None]
+    # Each final verdict counts under both names of its answers.
+    finals = [verdicts(JudgedPair(one.pair, (), one.final, 0)) for one in final]
+    winners = [[v.said for v in verdicts(one) if v.said != "tie"] for one in judged if one.orders]
     gaps = [
-        (sum(_credit(v.said, v.label) - _credit(_longer_wins(v), v.label) for v in vs) / len(vs), 1.0)
-        for one in judged
-        if (vs := verdicts(one))
+        (sum(_credit(v.said, v.label) - _credit(_longer_wins(v), v.label) for v in vs) / len(vs), 1.0) for vs in seen
     ]
-    return _over_pairs(gaps, lambda sums: sums[0] / sums[1], n=len(gaps), seed=seed)
-
-
-def kappa(judged: Sequence[JudgedPair], *, seed: int) -> Interval | None:
-    """Of order verdicts."""
-    seen = [one for one in judged if verdicts(one)]
-    counts = [_confusion(verdicts(one)) for one in seen]
-    return _over_pairs(counts, _kappa, n=sum(len(_asked(one)) for one in seen), seed=seed)
-
-
-def final_kappa(judged: Sequence[JudgedPair], *, seed: int) -> Interval | None:
-    """Of final verdicts, each counted under both names of its answers."""
-    seen = [one for one in judged if one.final is not None]
-    final = [_confusion(verdicts(JudgedPair(one.pair, (), one.final, 0))) for one in seen]
-    return _over_pairs(final, _kappa, n=len(seen), seed=seed)
-
-
-def length_correlation(judged: Sequence[JudgedPair], *, seed: int) -> Interval | None:
-    """Of the verdict with the difference in length."""
-    return _correlation([[(v.longer, _SIGN[v.said]) for v in verdicts(one)] for one in judged], seed)
-
-
-def label_length_correlation(judged: Sequence[JudgedPair], *, seed: int) -> Interval | None:
-    """The same of people's labels: a judge may follow length as far as people do."""
-    return _correlation([[(v.longer, _SIGN[v.label]) for v in verdicts(one)] for one in judged], seed)
-
-
-def score_length_correlation(judged: Sequence[JudgedPair], *, seed: int) -> Interval | None:
-    """Of a pointwise judge's score with the answer's length. None for a pairwise judge."""
-    return _correlation([list(_scores(one)) for one in judged], seed)
+    questions = sum(len(_asked(one)) for one in judged)
+    return {
+        "accuracy": accuracy(judged),
+        "final_accuracy": _share([one.final == one.pair.label for one in final]),
+        "decided_accuracy": _share([one.final == one.pair.label for one in final if one.final != "tie"]),
+        "kappa": _over_pairs([_confusion(vs) for vs in seen], _kappa, n=questions, seed=seed),
+        "final_kappa": _over_pairs([_confusion(vs) for vs in finals], _kappa, n=len(final), seed=seed),
+        "consistency": consistency(judged),
+        "first": clustered_share([(float(places.count("first")), len(places)) for places in winners]),
+        "length_correlation": _correlation([[(v.longer, _SIGN[v.said]) for v in vs] for vs in shown], seed),
+        "label_length_correlation": _correlation([[(v.longer, _SIGN[v.label]) for v in vs] for vs in shown], seed),
+        "score_length_correlation": _correlation([list(_scores(one)) for one in judged], seed),
+        "longer_accuracy": clustered_share([(_credit(_longer_wins(vs[0]), vs[0].label), 1) for vs in seen]),
+        "beats_longer": _over_pairs(gaps, lambda sums: sums[0] / sums[1], n=len(gaps), seed=seed),
+    }
 
 
 def _scores(judged: JudgedPair) -> Iterator[tuple[float, float]]:

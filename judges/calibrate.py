@@ -102,50 +102,30 @@ async def _judge(judge: PairwiseJudge | PointwiseJudge, pair: LabelledPair, kind
 
 def summarise(judged: Sequence[JudgedPair], *, judge: str, kind: Kind, seed: int) -> Calibration:
     """The calibration of what was judged already."""
-    of, asked = Estimate.of, failures.questions(judged)
+    asked = failures.questions(judged)
+    measured = {name: Estimate.of(found) for name, found in agreement.measures(judged, seed=seed).items()}
+    ties = sum(one.pair.label == "tie" for one in judged)
+    final = Counter("failed" if one.final is None else "tie" if one.final == "tie" else "winner" for one in judged)
     return Calibration(
         judge=judge,
         kind=kind,
         seed=seed,
         pairs=len(judged),
-        judged=sum(one.final is not None for one in judged),
+        judged=len(judged) - final["failed"],
         calls=sum(one.calls for one in judged),
-        accuracy=of(agreement.accuracy(judged)),
-        final_accuracy=of(agreement.final_accuracy(judged)),
-        decided_accuracy=of(agreement.decided_accuracy(judged)),
-        kappa=of(agreement.kappa(judged, seed=seed)),
-        final_kappa=of(agreement.final_kappa(judged, seed=seed)),
-        consistency=of(agreement.consistency(judged)),
-        first=of(agreement.first_share(judged)),
-        length_correlation=of(agreement.length_correlation(judged, seed=seed)),
-        label_length_correlation=of(agreement.label_length_correlation(judged, seed=seed)),
-        score_length_correlation=of(agreement.score_length_correlation(judged, seed=seed)),
-        longer_accuracy=of(agreement.longer_accuracy(judged)),
-        beats_longer=of(agreement.beats_longer(judged, seed=seed)),
-        labels=_labels(judged),
-        final=_finals(judged),
+        labels={"winner": len(judged) - ties, "tie": ties},  # which of a and b won means nothing
+        final={name: final[name] for name in ("winner", "tie", "failed")},
         states=failures.by_state(asked),
         failures=failures.report(asked),
-        notes=tuple(_notes(judged, kind)),
+        notes=tuple(_notes(judged, kind, final["failed"], measured["longer_accuracy"])),
+        **measured,
     )
 
 
-def _labels(judged: Sequence[JudgedPair]) -> dict[str, int]:
-    """How many pairs people gave a winner, and how many they called a tie. Which of a and b won means nothing."""
-    ties = sum(one.pair.label == "tie" for one in judged)
-    return {"winner": len(judged) - ties, "tie": ties}
-
-
-def _finals(judged: Sequence[JudgedPair]) -> dict[str, int]:
-    counts = Counter("failed" if one.final is None else "tie" if one.final == "tie" else "winner" for one in judged)
-    return {name: counts[name] for name in ("winner", "tie", "failed")}
-
-
-def _notes(judged: Sequence[JudgedPair], kind: Kind) -> list[str]:
+def _notes(judged: Sequence[JudgedPair], kind: Kind, failed: int, longer: Estimate | None) -> list[str]:
     notes = [_UNORDERED] if kind == "pointwise" else []
-    if failed := sum(one.final is None for one in judged):
+    if failed:
         notes.append(f"{failed} of {len(judged)} pairs got no judgement and count for nothing here: see failures")
-    longer = agreement.longer_accuracy(judged)
     if longer is not None and longer.high < 0.5:
         notes.append(
             f"the longer answer is the better one in {longer.value:.0%} of these pairs: beating 'longer wins' says "

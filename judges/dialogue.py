@@ -76,7 +76,7 @@ class Readable(Protocol):
 
     @property
     def detail(self) -> str:
-        """What is to be said of it, for people; may be empty."""
+        """What to tell people about it; may be empty."""
 
 
 R = TypeVar("R", bound=Readable)
@@ -106,16 +106,11 @@ class Said(Generic[R]):
         return "" if self.attempt is None else self.attempt.text
 
 
-@dataclass(slots=True)
-class _Answer:
+class _Answer(NamedTuple):
+    question: Question
     attempt: Attempt | None
     calls: int
     failure: str = ""
-
-
-class _Asked(NamedTuple):
-    answer: _Answer
-    question: Question
 
 
 class Dialogue:
@@ -144,11 +139,9 @@ class Dialogue:
         over = self._too_long(question(self._structured).messages)
         if over:
             return Said(JudgeState.OVERFLOW, None, None, 0, over)
-        asked = await self._asked(question)
-        said = _said(asked.answer, read)
-        if said.state is not JudgeState.PARSE_FAILED:
-            return said
-        return await self._repair(asked.question, said, read)
+        answer = await self._asked(question)
+        said = _said(answer, read)
+        return await self._repair(answer.question, said, read) if said.state is JudgeState.PARSE_FAILED else said
 
     async def close(self) -> None:
         """Closes what asks."""
@@ -172,26 +165,25 @@ class Dialogue:
             f"teacher.sampling.max_tokens ({self._sampling.max_tokens:,}), or choose a judge with a longer context"
         )
 
-    async def _once(self, messages: Messages) -> _Answer:
+    async def _once(self, question: Question) -> _Answer:
         try:
-            return _Answer(await self._request(messages), 1)
+            return _Answer(question, await self._request(question.messages), 1)
         except RequestFailed as error:
-            return _Answer(None, 1, str(error))
+            return _Answer(question, None, 1, str(error))
 
     async def _request(self, messages: Messages) -> Attempt:
         # Named by content: the same question is the same request, whatever the ids of task and candidates are.
         about = f"{JUDGE_PREFIX}{digest([message.as_dict() for message in messages], 16)}"
         return await self._ask.ask(messages, about=about, sampling=self._sampling)
 
-    async def _asked(self, question: Callable[[bool], Question]) -> _Asked:
+    async def _asked(self, question: Callable[[bool], Question]) -> _Answer:
         if not self._proven:
             async with self._proving:  # one goes ahead: many that a server refuses would look like a dead server
                 if not self._proven:
                     return await self._first(question)
-        asked = question(self._structured)
-        return _Asked(await self._once(asked.messages), asked)
+        return await self._once(question(self._structured))
 
-    async def _first(self, question: Callable[[bool], Question]) -> _Asked:
+    async def _first(self, question: Callable[[bool], Question]) -> _Answer:
         """The first answer of all, with as much as the server takes: a refusal for good leads one level down, which
         stays if it is answered there."""
         calls = 0
@@ -205,16 +197,16 @@ class Dialogue:
                     self._level += 1
                     continue
                 self._level = 0  # leaving things out did not help: it was refused for what it says
-                return _Asked(_Answer(None, calls, str(error)), asked)
+                return _Answer(asked, None, calls, str(error))
             self._proven = True
-            return _Asked(_Answer(attempt, calls), asked)
+            return _Answer(asked, attempt, calls)
 
     async def _repair(self, asked: Question, said: Said[R], read: Callable[[str], R]) -> Said[R]:
         """Asks once more, with what was wrong; what cannot be read then stays so."""
         messages = repair_prompt(asked.messages, said.text, said.detail, asked.form, special=self.special_tokens)
         if self._too_long(messages):
             return said
-        again = _said(await self._once(messages), read)
+        again = _said(await self._once(Question(messages, asked.form)), read)
         detail = f"{said.detail}; asked again: {again.detail}" if again.detail else f"repaired: {said.detail}"
         return Said(again.state, again.read, again.attempt or said.attempt, said.calls + again.calls, detail)
 

@@ -6,7 +6,7 @@ makes most answers tie. The mean over the scale's tokens keeps it, for one reque
 the mean ahead of the mode wherever they compare them, and that reasons written first narrow the distribution. Where
 we differ: probabilities are normalised over the scale's labels that the server reported; nothing is sampled for them.
 
-It refuses to estimate where the tokens do not carry the scale: the rating is no token of its own there, the labels
+It refuses to estimate where the tokens do not carry the scale: the rating is not a separate token there, the labels
 have less than half of the probability, or a label may be the beginning of another (1 of 10). The parsed rating stands
 then, and the result says why.
 
@@ -60,7 +60,7 @@ def expected_rating(choices: Sequence[TokenChoice] | None, name: str, rating: in
         return Expected(None, why=f"the rating of {name} was not found among the tokens")
     choice = choices[place]
     if choice.token.strip() != str(rating):
-        return Expected(None, why=f"{rating} is not one token of its own: it came in {choice.token!r}")
+        return Expected(None, why=f"{rating} is not a separate token: it came in {choice.token!r}")
     return _mean(_scale_probabilities(choice, low, high), low, high)
 
 
@@ -99,13 +99,10 @@ def _mean(probabilities: Mapping[int, float], low: int, high: int) -> Expected:
         return Expected(
             None, mass, f"the labels have a probability of {mass:.2f} in all, at least {LEAST_MASS} is needed"
         )
-    doubtful = math.fsum(p for point, p in probabilities.items() if _begins_another(point, probabilities, high))
+    # A label may go on to a longer one (1 to 10); a longer one that was seen as a token is written with that.
+    longer = [str(point) for point in range(10, high + 1) if point not in probabilities]
+    doubtful = math.fsum(p for point, p in probabilities.items() if any(s.startswith(str(point)) for s in longer))
     if doubtful > LEAST_AMBIGUOUS * mass:
         return Expected(None, mass, f"1 may be the beginning of 10, with a probability of {doubtful:.2f}")
     value = math.fsum(point * p for point, p in probabilities.items()) / mass
     return Expected(min(max(value, low), high), mass)
-
-
-def _begins_another(point: int, seen: Mapping[int, float], high: int) -> bool:
-    """Whether this label may go on to a longer one. One that was seen as a token of its own is written with that."""
-    return any(str(longer).startswith(str(point)) and longer not in seen for longer in range(10, high + 1))

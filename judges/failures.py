@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from stillroom.common.settings import Settings
-from stillroom.judges.agreement import JudgedPair, Order
+from stillroom.judges.agreement import JudgedPair
 from stillroom.judges.records import FAILURES, JudgeState
 
 LENGTHS = ("short", "middle", "long")
@@ -50,7 +50,19 @@ class FailureReport(Settings):
 
 def questions(judged: Sequence[JudgedPair]) -> list[Asked]:
     """Every question that was put to the judge."""
-    return [asked for one in judged for asked in (_ratings(one) if one.ratings else _orders(one))]
+    asked: list[Asked] = []
+    for one in judged:
+        pair, tie = one.pair, one.pair.label == "tie"
+        for rating, key, answer in zip(one.ratings or (), ("a", "b"), (pair.a, pair.b), strict=bool(one.ratings)):
+            about = "equal" if tie else "better" if pair.label == key else "worse"
+            asked.append(Asked(rating.state, about, len(answer.text), (answer.teacher,)))
+        for order in () if one.ratings else one.orders:
+            about = "better first" if (pair.label == "a") is order.a_first else "worse first"
+            if tie or len(one.orders) < 2:  # where one order was asked and failed, nothing tells which
+                about = "equal" if tie else "one order"
+            length = len(pair.a.text) + len(pair.b.text)
+            asked.append(Asked(order.verdict.state, about, length, (pair.a.teacher, pair.b.teacher)))
+    return asked
 
 
 def by_state(asked: Sequence[Asked]) -> dict[str, int]:
@@ -82,29 +94,6 @@ def _third(length: int, lower: int, upper: int) -> str:
     if lower == upper:
         return "short" if length < lower else "long" if length > upper else "middle"
     return "short" if length <= lower else "long" if length >= upper else "middle"
-
-
-def _orders(judged: JudgedPair) -> Iterator[Asked]:
-    pair = judged.pair
-    length = len(pair.a.text) + len(pair.b.text)
-    for order in judged.orders:
-        yield Asked(order.verdict.state, _first(judged, order), length, (pair.a.teacher, pair.b.teacher))
-
-
-def _first(judged: JudgedPair, order: Order) -> str:
-    """Which answer was shown first. Where one order was asked and failed, nothing tells."""
-    if judged.pair.label == "tie":
-        return "equal"
-    if len(judged.orders) < 2:
-        return "one order"
-    return "better first" if (judged.pair.label == "a") is order.a_first else "worse first"
-
-
-def _ratings(judged: JudgedPair) -> Iterator[Asked]:
-    pair = judged.pair
-    for rating, (key, answer) in zip(judged.ratings or (), (("a", pair.a), ("b", pair.b)), strict=True):
-        about = "equal" if pair.label == "tie" else "better" if pair.label == key else "worse"
-        yield Asked(rating.state, about, len(answer.text), (answer.teacher,))
 
 
 def _grouped(items: Iterator[tuple[str, Asked]]) -> dict[str, FailureCount]:

@@ -2,7 +2,7 @@
 
 A judge passes with Cohen's κ of at least .4, consistency of at least .8, P(first) within .1 of a half, and an
 accuracy whose paired difference from "longer wins" has an interval above 0. κ, consistency and P(first) are held to
-their limits by value; the interval is shown beside it. Consistency alone proves nothing: a judge can be consistently
+their limits by value; the interval is shown next to it. Consistency alone proves nothing: a judge can be consistently
 wrong.
 
     verdict = gate(calibration, GateSettings())

@@ -84,19 +84,15 @@ def load_labelled(path: Path) -> tuple[LabelledPair, ...]:
     return tuple(pairs)
 
 
-def dataset_name(path: Path) -> str:
-    """What LLMBar calls the data of a file: `LLMBar/Adversarial/GPTInst` for `LLMBar_Adversarial_GPTInst.json`."""
-    return path.stem.replace("_", "/")
-
-
 def _pairs(path: Path, rows: Iterator[_Found], *, llmbar: bool) -> tuple[list[LabelledPair], list[str]]:
     pairs: list[LabelledPair] = []
     wrong: list[str] = []
     lines: dict[str, int] = {}
+    dataset = path.stem.replace("_", "/")  # as LLMBar calls it: LLMBar/Adversarial/GPTInst
     for index, row in enumerate(rows):
         source = f"{path.name}:{row.line}"
         try:
-            pair = _llmbar(path, index, source, row.value) if llmbar else _own(source, row.value)
+            pair = _llmbar(f"{dataset}/{index}", source, row.value) if llmbar else _own(source, row.value)
         except ValueError as error:
             wrong.append(f"{source}: {_reason(error)}")
             continue
@@ -114,9 +110,9 @@ def _own(source: str, value: Any) -> LabelledPair:
     return _pair(Task(name, user(row.prompt), None, source, dict(row.model_extra or {})), row.a, row.b, row.label)
 
 
-def _llmbar(path: Path, index: int, source: str, value: Any) -> LabelledPair:
+def _llmbar(name: str, source: str, value: Any) -> LabelledPair:
     row = _LlmBarRow.model_validate(value)
-    task = Task(f"{dataset_name(path)}/{index}", user(row.input), None, source)
+    task = Task(name, user(row.input), None, source)
     return _pair(task, row.output_1, row.output_2, "a" if row.label == 1 else "b")
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean, median
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 from pydantic import Field
 
@@ -36,24 +36,47 @@ from stillroom.judges.records import (
 from stillroom.judges.registry import JudgeBase, Made, Place, judges
 
 How = Literal["mean", "majority"]
+J = TypeVar("J", bound=PointwiseJudge | PairwiseJudge)
 
 
-class Jury:
+class _Members(Generic[J]):
+    """What both kinds of jury have."""
+
+    _kind: ClassVar[str]
+
+    def __init__(self, judges: Sequence[J], how: How) -> None:
+        if not judges:
+            raise InputError("a jury has no members: give at least one judge")
+        twice = [name for name, count in Counter(judge.identity for judge in judges).items() if count > 1]
+        if twice:
+            raise InputError(f"two members of a jury are the same judge, which has one vote: {twice[0]}")
+        self._judges: tuple[J, ...] = tuple(judges)
+        self._how = how
+
+    @property
+    def identity(self) -> str:
+        """How it votes, and its members."""
+        return f"{self._kind} by {self._how}: {' | '.join(judge.identity for judge in self._judges)}"
+
+    async def close(self) -> None:
+        """Closes every member."""
+        for judge in self._judges:
+            await judge.close()
+
+
+class Jury(_Members[PointwiseJudge]):
     """Rates by the members' votes. `how`: their mean, or the whole number that more than half of them gave, else (a
     split vote, which the detail tells) their median."""
 
+    _kind = "jury"
+
     def __init__(self, judges: Sequence[PointwiseJudge], how: How = "mean") -> None:
-        _check_members([judge.identity for judge in judges])
+        super().__init__(judges, how)
         scales = {judge.scale for judge in judges}
         if len(scales) > 1:
             raise InputError(
                 f"the members of a jury rate on different scales: {sorted(scales)}; give them one rubric"
             )
-        self._judges, self._how = tuple(judges), how
-
-    @property
-    def identity(self) -> str:
-        return _identity("jury", self._how, [judge.identity for judge in self._judges])
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -74,30 +97,24 @@ class Jury:
         expected = expected and self._how == "mean"
         return Rating(JudgeState.OK, verdict.score, scores, expected, calls, _texts(votes), detail)
 
-    async def close(self) -> None:
-        for judge in self._judges:
-            await judge.close()
-
     def _verdict(self, scores: list[float]) -> _Verdict:
         if self._how == "mean":
             return _Verdict(fmean(scores))
-        point, votes = Counter(_nearest(score) for score in scores).most_common(1)[0]
+        # Scales begin at 0 or above; a half goes up, not to the even number.
+        point, votes = Counter(int(score + 0.5) for score in scores).most_common(1)[0]
         if 2 * votes > len(scores):
             return _Verdict(float(point))
         return _Verdict(median(scores), f"split vote: {', '.join(f'{score:g}' for score in sorted(scores))}")
 
 
-class JuryPairwise:
+class JuryPairwise(_Members[PairwiseJudge]):
     """Compares by the members' preferences. `how`: who has more than half of those that came to a judgement
     (`majority`), or more points, a tie or conflict giving each a half (`mean`)."""
 
-    def __init__(self, judges: Sequence[PairwiseJudge], how: How = "majority") -> None:
-        _check_members([judge.identity for judge in judges])
-        self._judges, self._how = tuple(judges), how
+    _kind = "jury of pairs"
 
-    @property
-    def identity(self) -> str:
-        return _identity("jury of pairs", self._how, [judge.identity for judge in self._judges])
+    def __init__(self, judges: Sequence[PairwiseJudge], how: How = "majority") -> None:
+        super().__init__(judges, how)
 
     async def compare(self, task: Task, a: Attempt, b: Attempt) -> Preference:
         """Asks all members. `orders` holds what most of them said in each order, with the votes as its detail.
@@ -119,10 +136,6 @@ class JuryPairwise:
         conflicts = sum(vote.state is JudgeState.ORDER_CONFLICT for vote in judged)
         state = JudgeState.ORDER_CONFLICT if 2 * conflicts > len(judged) else JudgeState.TIE
         return Preference(state, None, orders, calls)
-
-    async def close(self) -> None:
-        for judge in self._judges:
-            await judge.close()
 
     def _winner(self, judged: Sequence[Preference]) -> Literal["a", "b"] | None:
         for_a, for_b = (sum(vote.winner == name for vote in judged) for name in ("a", "b"))
@@ -165,22 +178,6 @@ def _absent(states: Sequence[JudgeState]) -> _Absent:
     named = sorted(failed, key=lambda state: (-failed[state], state))
     said = ", ".join(f"{failed[state]} {state}" for state in named)
     return _Absent(named[0], f"{failed.total()} of {len(states)} members failed: {said}")
-
-
-def _check_members(identities: Sequence[str]) -> None:
-    if not identities:
-        raise InputError("a jury has no members: give at least one judge")
-    twice = [identity for identity, count in Counter(identities).items() if count > 1]
-    if twice:
-        raise InputError(f"two members of a jury are the same judge, which has one vote: {twice[0]}")
-
-
-def _identity(kind: str, how: How, members: Sequence[str]) -> str:
-    return f"{kind} by {how}: {' | '.join(members)}"
-
-
-def _nearest(score: float) -> int:
-    return int(score + 0.5)  # scales begin at 0 or above; a half goes up, not to the even number
 
 
 def _texts(votes: Sequence[Rating]) -> str:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
 
 from stillroom.judges.records import JudgeState, OrderVerdict, Rating
 
@@ -65,22 +64,17 @@ _RATING = re.compile(
 )
 
 
-class _Said(NamedTuple):
-    at: int
-    which: Literal["a", "b", "equal"]
-
-
 def read_order(text: str, finish: str) -> OrderVerdict:
-    """What a judge said of (a), shown first, and (b), shown second. `finish`: why the text ended, or empty."""
+    """What a judge said about (a), shown first, and (b), shown second. `finish`: why the text ended, or empty."""
     if (cut := _cut(text, finish)) is not None:
         return OrderVerdict(cut[0], None, text, cut[1])
     said = max(_statements(text), default=None)
     if said is None:
         state, detail = _nothing(text, "names neither output as the better one")
         return OrderVerdict(state, None, text, detail)
-    if said.which == "equal":
+    if said[1] == "equal":
         return OrderVerdict(JudgeState.TIE, None, text)
-    return OrderVerdict(JudgeState.OK, "first" if said.which == "a" else "second", text)
+    return OrderVerdict(JudgeState.OK, "first" if said[1] == "a" else "second", text)
 
 
 def read_rating(text: str, finish: str) -> Rating:
@@ -99,14 +93,14 @@ def read_rating(text: str, finish: str) -> Rating:
     return Rating(JudgeState.OK, float(score), text=text)
 
 
-def _statements(text: str) -> Iterator[_Said]:
-    """Every verdict that the judge gives in its own name."""
+def _statements(text: str) -> Iterator[tuple[int, str]]:
+    """Every verdict that the judge gives in its own name: where it stands, and "a", "b" or "equal"."""
     for found in _STATEMENT.finditer(text):
         if found["alone"] or _own(text, found.start()):
             which = next(name for name in found.groupdict().values() if name)
-            yield _Said(found.start(), "a" if which.lower() == "a" else "b")
+            yield found.start(), which.lower()
     for found in _EQUAL.finditer(text):
-        yield _Said(found.start(), "equal")
+        yield found.start(), "equal"
 
 
 def _own(text: str, start: int) -> bool:

@@ -60,17 +60,14 @@ class Pairwise:
         if a.text == b.text:
             return Preference(JudgeState.TIE, None, (SAME, SAME), calls=0)
         if not self._both_orders:
-            return await self._in_one_order(task, a, b)
+            exchanged = shows_second_first(a, b)
+            said = await (self._order(task, b, a) if exchanged else self._order(task, a, b))
+            return one_order(_verdict(said), exchanged, said.calls)
         forward, backward = await together(self._order(task, a, b), self._order(task, b, a))
         return both_orders(_verdict(forward), _verdict(backward), forward.calls + backward.calls)
 
     async def close(self) -> None:
         await self._dialogue.close()
-
-    async def _in_one_order(self, task: Task, a: Attempt, b: Attempt) -> Preference:
-        exchanged = shows_second_first(a, b)
-        said = await (self._order(task, b, a) if exchanged else self._order(task, a, b))
-        return one_order(_verdict(said), exchanged, said.calls)
 
     async def _order(self, task: Task, first: Attempt, second: Attempt) -> Said[Winner]:
         def question(structured: bool) -> Question:

@@ -87,6 +87,8 @@ class Pointwise:
         if said.state is not JudgeState.OK or said.read is None:
             return Rating(said.state, None, calls=said.calls, text=said.text, detail=said.detail)
         scored = self._scored(said, said.read)
+        changed = f"{found.changed} places made harmless" if found.changed else ""
+        addressed = "the texts address their judge" if found.addressed else ""
         return Rating(
             JudgeState.OK,
             self._rubric.score(scored.ratings),
@@ -94,7 +96,7 @@ class Pointwise:
             scored.expected,
             said.calls,
             said.text,
-            "; ".join(filter(None, [said.detail, scored.why_not, _hostile(found)])),
+            "; ".join(filter(None, [said.detail, scored.why_not, changed, addressed])),
         )
 
     def _scored(self, said: Said[Ratings], read: Ratings) -> _Scored:
@@ -109,8 +111,3 @@ class Pointwise:
                 return _Scored(plain, False, f"as written, not expected: {mean.why}")
             means[name] = mean.value
         return _Scored(means, True, "")
-
-
-def _hostile(found: Found) -> str:
-    told = f"{found.changed} places made harmless" if found.changed else ""
-    return "; ".join(filter(None, [told, "the texts address their judge" if found.addressed else ""]))

@@ -168,7 +168,7 @@ def fill(template: str, fields: Mapping[str, str]) -> str:
 
 
 class _Texts:
-    """The texts by others, each sanitised, between tags of its own."""
+    """The texts by others, each sanitised, between separate tags."""
 
     def __init__(self, rubric: Rubric, special: Collection[str]) -> None:
         self._rubric, self._special = rubric, special

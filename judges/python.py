@@ -31,16 +31,8 @@ class Rater:
     """The function as whatever answers requests: each is about a task and an answer that are waiting to be rated."""
 
     def __init__(self, function: Hosted, identity: str, concurrency: int) -> None:
-        self._function, self._identity, self._concurrency = function, identity, concurrency
+        self._function, self.identity, self.concurrency = function, identity, concurrency
         self.waiting: dict[str, tuple[Task, Attempt]] = {}
-
-    @property
-    def identity(self) -> str:
-        return self._identity
-
-    @property
-    def concurrency(self) -> int:
-        return self._concurrency
 
     async def sample(self, request: Request, usage: Usage) -> Completion:
         """The number as text. Raises RequestFailed for what the function raises or gives back that is no number."""
@@ -62,20 +54,15 @@ class PythonJudge:
     """Rates with a function; a `PointwiseJudge`."""
 
     def __init__(self, rater: Rater, ask: Asks, scale: tuple[float, float]) -> None:
-        self._rater, self._ask, self._scale = rater, ask, scale
-
-    @property
-    def identity(self) -> str:
-        return self._rater.identity
-
-    @property
-    def scale(self) -> tuple[float, float]:
-        return self._scale
+        self._rater, self._ask, self.scale = rater, ask, scale
+        self.identity = rater.identity
 
     async def rate(self, task: Task, answer: Attempt) -> Rating:
         """The rating. `api_error` where the function raised or ran into a limit, `parse_failed` for a number off the
         scale, `refused` where it returned None."""
-        seen = digest(_seen(task, answer))
+        # All that a function may look at. Metadata as its text, since it may hold what JSON cannot.
+        asked = [[message.as_dict() for message in task.messages], task.reference, str(dict(task.metadata))]
+        seen = digest([*asked, answer.text, answer.reasoning, answer.finish_reason])
         about = f"{JUDGE_PREFIX}{task.id}-{seen}"
         self._rater.waiting[about] = (task, answer)
         try:
@@ -86,19 +73,13 @@ class PythonJudge:
             self._rater.waiting.pop(about, None)
         if text == DECLINED:
             return Rating(JudgeState.REFUSED, None, detail="the function returned None")
-        score, (low, high) = float(text), self._scale
+        score, (low, high) = float(text), self.scale
         if not low <= score <= high:
             return Rating(JudgeState.PARSE_FAILED, None, detail=f"rated {score:g}, the scale is {low:g} to {high:g}")
         return Rating(JudgeState.OK, score)
 
     async def close(self) -> None:
         await self._ask.close()
-
-
-def _seen(task: Task, answer: Attempt) -> list[object]:
-    """All that a function may look at. Metadata as its text, since it may hold what JSON cannot."""
-    said = [message.as_dict() for message in task.messages]
-    return [said, task.reference, str(dict(task.metadata)), answer.text, answer.reasoning, answer.finish_reason]
 
 
 @judges.register

@@ -1,4 +1,4 @@
-"""A judge of readability by formula: Flesch reading ease as the score, the Flesch-Kincaid grade beside it.
+"""A judge of readability by formula: Flesch reading ease as the score, with the Flesch-Kincaid grade.
 
 It asks nobody and loads no model. Reading ease is 206.835 - 1.015 (words / sentences) - 84.6 (syllables / words)
 (Flesch 1948, J. Appl. Psychol. 32, 221-233), the grade 0.39 (words / sentences) + 11.8 (syllables / words) - 15.59
@@ -9,7 +9,8 @@ It asks nobody and loads no model. Reading ease is 206.835 - 1.015 (words / sent
     rating = await judge.rate(task, attempt)
     rating.score, rating.ratings["grade"]
 
-For evaluation beside another judge: it was made for another purpose, counts syllables, and looks at no word list and
+For evaluation, next to another judge: it was made for another purpose, counts syllables, and looks at no word list
+and
 not at the task. It is not independent of a style that wants short words and sentences: the two agree by design. It
 says nothing of what a text says; "cat sat on mat mat mat" reads with ease. English alone, and syllables are counted
 by rule, not looked up: groups of vowels, less a silent e; right for about nine words in ten. Texts of a few words
@@ -44,13 +45,8 @@ class Readability(NamedTuple):
 class ReadabilityJudge:
     """Rates by reading ease, 0 to 100; a `PointwiseJudge` without a model."""
 
-    @property
-    def identity(self) -> str:
-        return f"readability:{VERSION}"
-
-    @property
-    def scale(self) -> tuple[float, float]:
-        return SCALE
+    identity = f"readability:{VERSION}"
+    scale = SCALE
 
     async def rate(self, task: Task, answer: Attempt) -> Rating:
         """The rating, without a request; an answer without a word gets the lowest."""

@@ -107,12 +107,6 @@ def read_winner(text: str) -> Winner:
             return Winner(JudgeState.PARSE_FAILED, None, f"the winner is {_short(other)}, expected A, B or tie")
 
 
-def is_unwilling(text: str) -> bool:
-    """Whether a judge's text without a verdict says that it will not judge."""
-    opening = " ".join(text[:_OPENING].replace("’", "'").casefold().split())
-    return _CANNOT_JUDGE.search(opening) is not None or is_refusal(text)
-
-
 class _Unreadable(Exception):
     """Why a verdict cannot be taken."""
 
@@ -123,7 +117,7 @@ class _Said(NamedTuple):
 
 
 def _last_ratings(text: str, wanted: int) -> list[_Said]:
-    """The last block of ratings; all of them where that block is too short, since a judge may give each rating after
+    """The last block of ratings; all of them if the block is too short, since a judge may give each rating after
     its own reasons. Differing ones among them are found later."""
     found = list(_RATING.finditer(text))
     start = len(found) - 1
@@ -216,8 +210,9 @@ class _Failure(NamedTuple):
 
 
 def _failure(text: str, missing: str) -> _Failure:
-    """Refused, or only unreadable."""
-    if is_unwilling(text):
+    """Refused, where the text says that the judge will not judge, or only unreadable."""
+    opening = " ".join(text[:_OPENING].replace("’", "'").casefold().split())
+    if _CANNOT_JUDGE.search(opening) or is_refusal(text):
         return _Failure(JudgeState.REFUSED, f"the judge refused: {_short(text)}")
     said = f"{missing} in {_short(text)}" if text.strip() else "the judge wrote nothing"
     return _Failure(JudgeState.PARSE_FAILED, said)

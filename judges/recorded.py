@@ -109,12 +109,7 @@ class _Recorded:
                 f"{recording.path} holds no judgement of {judge}/{method} on these pairs: their ids must be "
                 f"<dataset>/<idx>, such as {next(iter(records))!r}"
             )
-        self._identity = f"recorded:{judge}/{method}@{recording.content}+{PARSER}"
-
-    @property
-    def identity(self) -> str:
-        """Judge, method, the hash of the recording, and the version of the parser."""
-        return self._identity
+        self.identity = f"recorded:{judge}/{method}@{recording.content}+{PARSER}"
 
     async def close(self) -> None:
         """Nothing to free."""
@@ -137,12 +132,9 @@ class RecordedPairwise(_Recorded):
 
 
 class RecordedPointwise(_Recorded):
-    """Replays ratings."""
+    """Replays ratings, from 0 to 9 as LLMBar asks for them."""
 
-    @property
-    def scale(self) -> tuple[float, float]:
-        """From 0 to 9, as LLMBar asks for."""
-        return float(SCALE[0]), float(SCALE[1])
+    scale = (float(SCALE[0]), float(SCALE[1]))
 
     async def rate(self, task: Task, answer: Attempt) -> Rating:
         """The recorded rating; `api_error` where there is none."""

@@ -2,12 +2,13 @@
 
 chrF (Popović 2015, aclanthology.org/W15-3049) is the F-score of the character n-grams, n = 1 to 6, spaces left out,
 that answer and reference share; precision and recall are averaged over n first. β is 2, as tools that report it have
-it (recall weighs more), and the scale 0 to 100.
+it (recall counts more), and the scale 0 to 100.
 
     judge = ReferenceJudge()
     rating = await judge.rate(task, attempt)      # task.reference holds what a person wrote
 
-For evaluation beside a judge of style: it shares no rule with it, and sees whether answers keep to what was asked or
+For evaluation, next to a judge of style: it shares no rule with it, and sees whether answers keep to what was asked
+or
 drift away. Where many answers are right (most writing) the score is low for all, and only its change over many tasks
 says anything. A task without a reference gets no judgement, which counts as `refused`, never as a score.
 """
@@ -31,13 +32,8 @@ BETA = 2.0
 class ReferenceJudge:
     """Rates by chrF against the task's reference, 0 to 100; a `PointwiseJudge` without a model."""
 
-    @property
-    def identity(self) -> str:
-        return f"reference:chrf:{VERSION}"
-
-    @property
-    def scale(self) -> tuple[float, float]:
-        return SCALE
+    identity = f"reference:chrf:{VERSION}"
+    scale = SCALE
 
     async def rate(self, task: Task, answer: Attempt) -> Rating:
         """The rating, without a request."""

@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import Field, StringConstraints, ValidationError, field_validator
@@ -157,9 +157,5 @@ def parse_rubric(text: str, where: str) -> Rubric:
     try:
         return Rubric.model_validate(data)
     except ValidationError as error:
-        raise InputError(f"{where}: {'; '.join(_said(found) for found in error.errors())}") from None
-
-
-def _said(found: Any) -> str:
-    key = ".".join(str(part) for part in found["loc"] if part != "[key]")
-    return f"{key}: {found['msg']}"
+        wrong = ((".".join(str(part) for part in e["loc"] if part != "[key]"), e["msg"]) for e in error.errors())
+        raise InputError(f"{where}: {'; '.join(f'{key}: {what}' for key, what in wrong)}") from None

@@ -102,7 +102,9 @@ def sanitise(text: str, names: Collection[str] = (), special: Collection[str] = 
     text, tags = _TAG.subn("‹", text)
     text, tokens = plain_tokens(text, special)
     text, verdicts = _plain_verdicts(text)
-    text, keys = _keys(names).subn(r"“\1”\2", text)
+    # Keys of a JSON verdict. Written with escapes they are none: the reader wants them as they are.
+    words = "|".join(map(re.escape, sorted({WINNER, *names})))
+    text, keys = re.subn(key_pattern(words), r"“\1”\2", text, flags=re.IGNORECASE)
     return Sanitised(text, tokens, tags, verdicts + keys, addressed)
 
 
@@ -176,9 +178,3 @@ def _as_seen(text: str) -> tuple[str, Sequence[int]]:
     kept = [(place, unicodedata.normalize("NFKC", c)) for place, c in enumerate(text) if not _INVISIBLE.match(c)]
     # A character that becomes several (½) is left as it is: places stay one to one.
     return "".join(c if len(c) == 1 else text[place] for place, c in kept), [place for place, _ in kept]
-
-
-def _keys(names: Collection[str]) -> re.Pattern[str]:
-    """Keys of a JSON verdict. Written with escapes they are none: the reader wants them as they are."""
-    words = "|".join(map(re.escape, sorted({WINNER, *names})))
-    return re.compile(key_pattern(words), re.IGNORECASE)

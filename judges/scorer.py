@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +22,7 @@ from pydantic import field_validator
 
 from stillroom.common.records import Attempt, Messages, SamplingParams, State, Task, Verdict
 from stillroom.errors import InputError
-from stillroom.judges.records import FAILURES, JudgeState, PointwiseJudge, Rating
+from stillroom.judges.records import FAILURES, JudgeState, PointwiseJudge
 from stillroom.judges.registry import JudgeBase, JudgeSettings, Place
 from stillroom.sampling.scorers.base import ScorerBase, scorers
 from stillroom.sampling.teachers.base import Teacher
@@ -36,6 +35,8 @@ REASONS = frozenset({GOOD, BELOW, CUT_OFF, EMPTY}) | {state.value for state in F
 class JudgeScorer:
     """Scores with `judge`. `accept`: the least score that is accepted, on the judge's scale; None: every score."""
 
+    accidents: frozenset[str] = frozenset({JudgeState.API_ERROR})  # of one request: the next may be answered
+
     def __init__(self, judge: PointwiseJudge, accept: float | None = None) -> None:
         low, high = judge.scale
         if accept is not None and not low <= accept <= high:
@@ -46,11 +47,6 @@ class JudgeScorer:
     def identity(self) -> str:
         return f"judge accept={self._accept} {self._judge.identity}"
 
-    @property
-    def accidents(self) -> frozenset[str]:
-        """A request of the judge that failed: the next may be answered."""
-        return frozenset({JudgeState.API_ERROR})
-
     async def score(self, task: Task, attempt: Attempt) -> Verdict:
         """The verdict on `attempt`. `detail`: JSON with the ratings, whether they are expected ones, the requests
         made, and a note where there is one."""
@@ -60,40 +56,26 @@ class JudgeScorer:
             return Verdict(State.UNSCORED, EMPTY, detail="the answer is empty: the judge was not asked")
         started = time.monotonic()
         rating = await self._judge.rate(task, attempt)
-        return self._verdict(rating, time.monotonic() - started)
-
-    async def close(self) -> None:
-        await self._judge.close()
-
-    def _verdict(self, rating: Rating, seconds: float) -> Verdict:
-        detail = _detail(rating)
+        seconds = time.monotonic() - started
+        ratings = {name: round(value, 4) for name, value in rating.ratings.items()}
+        said = {"ratings": ratings, "expected": rating.expected, "calls": rating.calls}
+        detail = json.dumps(said | ({"note": rating.detail} if rating.detail else {}), ensure_ascii=False)
         if rating.score is None:
             return Verdict(State.UNSCORED, rating.state.value, None, detail, seconds)
         good = self._accept is None or rating.score >= self._accept
         state, reason = (State.ACCEPTED, GOOD) if good else (State.REJECTED, BELOW)
         return Verdict(state, reason, rating.score, detail, seconds)
 
-
-def _detail(rating: Rating) -> str:
-    ratings = {name: round(value, 4) for name, value in rating.ratings.items()}
-    said = {"ratings": ratings, "expected": rating.expected, "calls": rating.calls}
-    return json.dumps(said | ({"note": rating.detail} if rating.detail else {}), ensure_ascii=False)
+    async def close(self) -> None:
+        """Closes the judge."""
+        await self._judge.close()
 
 
-@dataclass(frozen=True)
 class _AsksNobody:
     """Has the identity of what would ask, so that a judge can be named before there is a ledger."""
 
-    teacher: Teacher
-    settings: JudgeBase
-
-    @property
-    def identity(self) -> str:
-        return self.teacher.identity
-
-    @property
-    def sampling(self) -> SamplingParams:
-        return self.settings.request_sampling
+    def __init__(self, teacher: Teacher, settings: JudgeBase) -> None:
+        self.teacher, self.identity, self.sampling = teacher, teacher.identity, settings.request_sampling
 
     async def ask(
         self, messages: Messages, *, about: str, index: int = 0, sampling: SamplingParams | None = None

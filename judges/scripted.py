@@ -73,16 +73,9 @@ class ScriptedJudge:
         self._points, self._slope, self._expected = range(scale[0], scale[1] + 1), slope, expected
         self._both_orders = both_orders
         self._centre = sum(scale) / 2 if centre is None else centre
-
-    @property
-    def identity(self) -> str:
-        made = [asdict(self._noise), self._seed, list(self._points), self._centre, self._slope]
-        made += [self._expected, self._both_orders]
-        return f"scripted:{VERSION}:{self._name}:{digest(made, 12)}"
-
-    @property
-    def scale(self) -> tuple[float, float]:
-        return float(self._points[0]), float(self._points[-1])
+        self.scale = (float(scale[0]), float(scale[1]))
+        made = [asdict(noise), seed, list(self._points), self._centre, slope, expected, both_orders]
+        self.identity = f"scripted:{VERSION}:{name}:{digest(made, 12)}"
 
     async def rate(self, task: Task, answer: Attempt) -> Rating:
         """A rating, without a request to anybody; it counts as one call."""
@@ -108,14 +101,14 @@ class ScriptedJudge:
         texts = (first.text, second.text)
         if self._share("fails", task, *texts) < self._noise.failures:
             return OrderVerdict(JudgeState.PARSE_FAILED, None, detail="a scripted failure")
-        noise = self._noise.spread * math.sqrt(2) * self._normal("order", task, *texts)
+        noise = self._noise.spread * math.sqrt(2) * _normal(self._share("order", task, *texts))
         lead = self._perceived(task, first) - self._perceived(task, second) + self._noise.position_bias + noise
         if abs(lead) <= self._noise.tie_width:
             return OrderVerdict(JudgeState.TIE, None)
         return OrderVerdict(JudgeState.OK, "first" if lead > 0 else "second")
 
     def _perceived(self, task: Task, answer: Attempt) -> float:
-        own = self._normal("error", task, answer.text)
+        own = _normal(self._share("error", task, answer.text))
         common = _normal(_share(["error", _asked(task), answer.text]))
         error = math.sqrt(1 - self._noise.shared) * own + math.sqrt(self._noise.shared) * common
         return self._centre + self._slope * self._quality(answer) + self._noise.error * error
@@ -134,9 +127,6 @@ class ScriptedJudge:
             if share < 0:
                 return point
         return self._points[-1]
-
-    def _normal(self, what: str, task: Task, *texts: str) -> float:
-        return _normal(self._share(what, task, *texts))
 
     def _share(self, what: str, task: Task, *texts: str) -> float:
         return _share([what, self._name, self._seed, _asked(task), *texts])

@@ -102,7 +102,9 @@ def short_sentences(seen: Seen) -> float:
 def no_filler(seen: Seen) -> float:
     """Share of words in fillers (see `style_words.yaml`): full marks up to half a percent, none from 6 %."""
     found, lists = seen.answer.words, word_lists()
-    fillers = _covered(found, lists.fillers, lists.longest_filler) + _opening(found)
+    # Words in fillers, and those of the opener that the answer begins with.
+    opening = max((len(opener) for opener in lists.openers if tuple(found[: len(opener)]) == opener), default=0)
+    fillers = _covered(found, lists.fillers, lists.longest_filler) + opening
     return ramp(_mixed(fillers, len(found), usual=0.015, weight=20), 0.06, 0.005)
 
 
@@ -115,7 +117,7 @@ def calm(seen: Seen) -> float:
 def on_topic(seen: Seen) -> float:
     """Share of the answer's content words that the task has too: full marks from 18 %, none at 0.
 
-    A proxy for answering what was asked; an answer in words of its own loses here.
+    A proxy for answering what was asked; an answer in other words loses here.
     """
     wanted = set(_stems(seen.task))
     if not wanted:
@@ -156,7 +158,7 @@ def finished(seen: Seen) -> float:
 
 
 class Weighted(NamedTuple):
-    """A rule and what it weighs in the score, unless the user says otherwise."""
+    """A rule and its weight in the score, unless the user says otherwise."""
 
     rule: Callable[[Seen], float]
     weight: float
@@ -183,21 +185,21 @@ class StyleJudge:
     Raises InputError for an unknown rule, a negative weight, or nothing but zeros.
     """
 
+    scale = SCALE
+
     def __init__(self, weights: Mapping[str, float] | None = None) -> None:
         given = dict(weights or {})
         if unknown := sorted(given.keys() - RULES.keys()):
             raise InputError(f"there is no style rule {unknown[0]!r}: there are {', '.join(RULES)}")
         self._weights = {name: float(given.get(name, usual)) for name, (_, usual) in RULES.items()}
         if not (all(0 <= weight < inf for weight in self._weights.values()) and any(self._weights.values())):
-            raise InputError(f"the style rules weigh {self._weights}: give weights from 0 up, at least one above 0")
+            raise InputError(
+                f"the style rules have the weights {self._weights}: give weights from 0 up, at least one above 0"
+            )
 
     @property
     def identity(self) -> str:
         return f"style:{VERSION}:{digest(self._weights, 8)}"
-
-    @property
-    def scale(self) -> tuple[float, float]:
-        return SCALE
 
     async def rate(self, task: Task, answer: Attempt) -> Rating:
         """The rating, without a request; an answer without a word gets the lowest of all."""
@@ -230,11 +232,6 @@ def _covered(found: Sequence[str], phrases: frozenset[tuple[str, ...]], longest:
         covered += length
         place += length or 1
     return covered
-
-
-def _opening(found: Sequence[str]) -> int:
-    """Words of the opener that the answer begins with."""
-    return max((len(opener) for opener in word_lists().openers if tuple(found[: len(opener)]) == opener), default=0)
 
 
 def _stems(found: Iterable[str]) -> Iterable[str]:

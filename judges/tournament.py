@@ -96,7 +96,9 @@ class _Field:
         """Who is left of these: of each comparison the winner for the best, the loser for the worst."""
         left = [i for i in left if failures[i] < FAILURES_TO_LEAVE]
         while len(left) > 1:
-            pairs = [pair for pair in _pairs(left) if not self._failed_before(pair)]
+            # The first with the last, and so on inwards: those who failed together stand together, and part.
+            inwards = [(left[i], left[-1 - i]) for i in range(len(left) // 2)]
+            pairs = [pair for pair in inwards if not self._failed_before(pair)]
             if not pairs:
                 return None  # those left cannot be compared
             paired = {i for pair in pairs for i in pair}
@@ -151,8 +153,3 @@ class _Field:
     def _failed_before(self, pair: tuple[int, int]) -> bool:
         match = self._matches.get((min(pair), max(pair)))
         return match is not None and match.preference.failed
-
-
-def _pairs(left: Sequence[int]) -> list[tuple[int, int]]:
-    """The first with the last, and so on inwards: those who failed together stand together, and part."""
-    return [(left[i], left[-1 - i]) for i in range(len(left) // 2)]

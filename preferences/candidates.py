@@ -54,7 +54,7 @@ class Merged(NamedTuple):
 class Gathered(NamedTuple):
     """The candidates of each task, by its id, in the order of the tasks; a task without candidates has none there.
 
-    `verdicts`: what the core's scorer said of a candidate, by its id. `counts`: by source, what was drawn, kept,
+    `verdicts`: what the core's scorer said about a candidate, by its id. `counts`: by source, what was drawn, kept,
     merged, left out for which reason, and how many requests failed.
     """
 
@@ -174,28 +174,24 @@ def slates_of(
     Left out: a task without a candidate (`no_candidates`), a candidate that was not judged (`not_judged`).
     Raises InputError where a candidate was judged twice, or one was judged that is not there.
     """
-    by_id = _by_id(judged)
+    by_id: dict[str, Judged] = {}
+    for each in judged:
+        if by_id.setdefault(each.candidate.id, each) is not each:
+            raise InputError(f"candidate {each.candidate.id!r} was judged twice: give each judgement once")
     unknown = by_id.keys() - {candidate.id for candidate in gathered.candidates}
     if unknown:
         raise InputError(f"{min(unknown)!r} was judged, but is no candidate: judge what was gathered")
     slates, left_out = [], []
     for task in gathered.tasks:
         found = gathered.by_task[task.id]
-        left_out += [LeftOut(each.id, "not_judged") for each in found if each.id not in by_id]
+        left_out += [LeftOut(candidate.id, "not_judged") for candidate in found if candidate.id not in by_id]
         if not found:
             left_out.append(LeftOut(task.id, "no_candidates"))
             continue
         best, worst = (ends or {}).get(task.id, (None, None))
-        slates.append(Slate(task, tuple(by_id[each.id] for each in found if each.id in by_id), best, worst))
+        answers = tuple(by_id[candidate.id] for candidate in found if candidate.id in by_id)
+        slates.append(Slate(task, answers, best, worst))
     return Slates(tuple(slates), tuple(left_out))
-
-
-def _by_id(judged: Iterable[Judged]) -> dict[str, Judged]:
-    by_id: dict[str, Judged] = {}
-    for each in judged:
-        if by_id.setdefault(each.candidate.id, each) is not each:
-            raise InputError(f"candidate {each.candidate.id!r} was judged twice: give each judgement once")
-    return by_id
 
 
 def _only_once(names: Sequence[str], what: str, fix: str) -> None:

@@ -65,10 +65,6 @@ def card_text(facts: DpoCardFacts, *, pairs: Sequence[Pair], held_out: Sequence[
         rows=len(pairs) + len(held_out),
         splits={"train": "train.parquet"} | ({"test": "test.parquet"} if held_out else {}),
     )
-    return f"---\n{head}---\n\n{_body(facts, pairs, held_out)}"
-
-
-def _body(facts: DpoCardFacts, pairs: Sequence[Pair], held_out: Sequence[Pair]) -> str:
     lines = [
         f"# {plain(facts.recipe)}: {len(pairs):,} preference pairs"
         + (f", {len(held_out):,} held out" if held_out else ""),
@@ -89,7 +85,7 @@ def _body(facts: DpoCardFacts, pairs: Sequence[Pair], held_out: Sequence[Pair]) 
         "are not people's.",
         "",
     ]
-    return "\n".join(lines)
+    return f"---\n{head}---\n\n" + "\n".join(lines)
 
 
 def _section(title: str, head: Sequence[str], rows: Iterator[Sequence[str]]) -> list[str]:

@@ -60,7 +60,8 @@ class FailureReport:
 def failures(slates: Iterable[Slate]) -> FailureReport:
     """The failures among all candidates of the slates."""
     judged = [each for slate in slates for each in slate.judged]
-    short, middle = _cuts([length(each.candidate.text) for each in judged])
+    ordered = sorted(length(each.candidate.text) for each in judged) or [0]
+    short, middle = (ordered[share * (len(ordered) - 1) // 3] for share in (1, 2))  # the longest of the first thirds
 
     def third(each: Judged) -> str:
         size = length(each.candidate.text)
@@ -74,14 +75,6 @@ def failures(slates: Iterable[Slate]) -> FailureReport:
         by_length={name: by_length[name] for name in TERCILES if name in by_length},
         by_state=dict(sorted(states.items())),
     )
-
-
-def _cuts(lengths: Sequence[int]) -> tuple[int, int]:
-    """The longest length of the first third, and of the second."""
-    ordered = sorted(lengths)
-    if not ordered:
-        return 0, 0
-    return ordered[(len(ordered) - 1) // 3], ordered[2 * (len(ordered) - 1) // 3]
 
 
 def _shares(judged: Sequence[Judged], group: Callable[[Judged], str]) -> dict[str, Interval]:

@@ -3,7 +3,8 @@
 Judges prefer longer answers beyond what their quality explains, and DPO amplifies it (Park et al. 2024,
 https://arxiv.org/abs/2403.19159). Length is counted in characters, since every source counts its own tokens.
 
-*Matched*: of two answers the longer is at most so many times the shorter. *Residual*: each score without what length
+*Matched*: of two answers the longer is at most a given multiple of the shorter. *Residual*: each score without what
+length
 explains of it. The slope is that of score on log length within tasks (each task has its own mean of both: a task that
 calls for long answers and is easy would pass for a preference of length otherwise), over all tasks of the judge, by
 least squares. A score at the data set's mean log length stays what it is.
@@ -106,20 +107,15 @@ def report_of(sides: Sequence[tuple[str, str]], slope: float | None = None) -> L
     chosen, rejected = [length(a) for a, _ in sides], [length(b) for _, b in sides]
     gaps = [a - b for a, b in zip(chosen, rejected, strict=True)]
     unequal = [gap for gap in gaps if gap]
+    effect = None
+    if len(sides) > 1 and (pooled := sqrt((variance(chosen) + variance(rejected)) / 2)):
+        effect = (fsum(chosen) - fsum(rejected)) / len(chosen) / pooled  # Cohen's d with the mean of both variances
     return LengthReport(
         pairs=len(sides),
         chosen=mean_interval(chosen),
         rejected=mean_interval(rejected),
         gap=mean_interval(gaps),
-        effect=_effect(chosen, rejected),
+        effect=effect,
         longer_chosen=wilson(sum(gap > 0 for gap in unequal), len(unequal)) if unequal else None,
         slope=slope,
     )
-
-
-def _effect(chosen: Sequence[int], rejected: Sequence[int]) -> float | None:
-    """Cohen's d with the mean of both variances."""
-    if len(chosen) < 2:
-        return None
-    pooled = sqrt((variance(chosen) + variance(rejected)) / 2)
-    return (fsum(chosen) - fsum(rejected)) / len(chosen) / pooled if pooled else None

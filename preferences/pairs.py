@@ -37,7 +37,7 @@ from stillroom.preferences.failures import FailureReport, failures
 from stillroom.preferences.lengths import Fit, LengthReport, fit, length, matched, report
 from stillroom.preferences.records import Judged, LeftOut, Pair, Slate
 from stillroom.preferences.settings import PairSettings
-from stillroom.preferences.strategies import Answers, Entry, Proposal, Rules, gaps, quantile, rank
+from stillroom.preferences.strategies import Answers, Entry, Proposal, gaps, quantile, rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,7 @@ def build_pairs(
     two slates are of one task, or a slate holds a candidate of another task or one candidate twice.
     """
     _check(slates)
-    builder = _Builder(slates, settings, Prompt(system=system), seed)
-    return builder.build()
+    return _Builder(slates, settings, Prompt(system=system), seed).build()
 
 
 class _Builder:
@@ -96,8 +95,11 @@ class _Builder:
         self._without: Counter[str] = Counter()  # slates that give no pair
         self._entries = [list(self._usable(slate)) for slate in slates]
         self._lost = Counter(left.reason for left in self._left_out)
-        self._fit = self._take_length_out() if settings.length == "residual" else None
-        self._rules = Rules(settings, self._threshold())
+        self._fit: Fit | None = None
+        if settings.length == "residual":  # each score becomes what is left of it without what length explains
+            self._fit = fit([[(e.score or 0.0, _size(e)) for e in task] for task in self._entries])
+            self._entries = [[_adjusted(entry, self._fit) for entry in task] for task in self._entries]
+        self._least_gap = self._threshold()
 
     def build(self) -> Built:
         of_slates = [
@@ -110,7 +112,7 @@ class _Builder:
     # -- candidates ------------------------------------------------------------------------------------------
 
     def _usable(self, slate: Slate) -> Iterator[Entry]:
-        """The answers that can enter pairs, in an order of their own; the others are left out with their reason."""
+        """The answers that can enter pairs, in a fixed order; the others are left out with their reason."""
         taken: dict[str, str] = {}
         # Of equal texts the student's own stays, then the one with the better score.
         for judged in sorted(slate.judged, key=_preferred):
@@ -134,12 +136,6 @@ class _Builder:
             return LeftOut(what, "no_score", judged.state.value) if needs_score else None
         return None if isfinite(judged.score) else LeftOut(what, "no_score", f"the score is {judged.score}")
 
-    def _take_length_out(self) -> Fit:
-        """Replaces the scores by what is left of them without what length explains."""
-        found = fit([[(e.score or 0.0, length(e.judged.candidate.text)) for e in task] for task in self._entries])
-        self._entries = [[_adjusted(entry, found) for entry in task] for task in self._entries]
-        return found
-
     def _threshold(self) -> float | None:
         if self._settings.strategy == "margin":
             return self._settings.margin
@@ -153,7 +149,7 @@ class _Builder:
     def _of_slate(self, slate: Slate, entries: Sequence[Entry]) -> list[Pair]:
         if len(entries) < 2:
             return self._none(slate, "too_few", f"{len(entries)} of {len(slate.judged)} answers can enter a pair")
-        ranked = rank(Answers(entries, slate.best, slate.worst), self._rules)
+        ranked = rank(Answers(entries, self._settings, self._least_gap, slate.best, slate.worst))
         self._kept_out["below_margin"] += ranked.below_margin
         if ranked.reason is not None:
             return self._none(slate, ranked.reason)
@@ -198,7 +194,7 @@ class _Builder:
             below_margin=self._kept_out["below_margin"],
             length_mismatch=self._kept_out["length_mismatch"],
             over_limit=self._kept_out["over_limit"],
-            threshold=self._rules.threshold,
+            threshold=self._least_gap,
             failures=failures(self._slates),
         )
 
@@ -209,10 +205,12 @@ def _preferred(judged: Judged) -> tuple[bool, float, str, int]:
     return (not candidate.on_policy, best_first, candidate.source, candidate.index)
 
 
+def _size(entry: Entry) -> int:
+    return length(entry.judged.candidate.text)
+
+
 def _adjusted(entry: Entry, found: Fit) -> Entry:
-    if entry.score is None:
-        return entry
-    return replace(entry, score=found.adjusted(entry.score, length(entry.judged.candidate.text)))
+    return entry if entry.score is None else replace(entry, score=found.adjusted(entry.score, _size(entry)))
 
 
 def _check(slates: Sequence[Slate]) -> None:
@@ -225,9 +223,8 @@ def _check(slates: Sequence[Slate]) -> None:
         for judged in slate.judged:
             candidate = judged.candidate
             if candidate.task_id != slate.task.id:
-                raise InputError(
-                    f"candidate {candidate.id!r} answers another task than {slate.task.id!r}, its slate's"
-                )
+                other = f"another task than {slate.task.id!r}, its slate's"
+                raise InputError(f"candidate {candidate.id!r} answers {other}")
             if candidate.id in ids:
                 raise InputError(f"candidate {candidate.id!r} is twice in its slate: give each judgement once")
             ids.add(candidate.id)

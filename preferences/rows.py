@@ -14,7 +14,7 @@ that it does not know.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
@@ -94,12 +94,17 @@ def _turn(role: str, content: str) -> dict[str, str]:
 def split_pairs(pairs: Sequence[Pair], test: int | float, *, seed: int = 0) -> Split:
     """Holds pairs out, whole prompts at a time, chosen by a hash of the prompt.
 
-    `test`: at least so many pairs, or such a share of them; 0 for none. Prompts that differ in white space or case
+    `test`: at least that many pairs, or that share of them; 0 for none. Prompts that differ in white space or case
     only are one. The hash does not see ids or order, so the same prompts are held out whatever they are called.
     Raises InputError where nothing would be left to train on.
     """
     wanted = round(test * len(pairs)) if isinstance(test, float) else test
-    held_out = _held_out(Counter(map(_prompt_key, pairs)), wanted, seed)
+    pairs_of, held_out = Counter(map(_prompt_key, pairs)), set[str]()
+    for key in sorted(pairs_of, key=lambda key: digest([seed, key])):
+        if wanted <= 0:
+            break
+        held_out.add(key)
+        wanted -= pairs_of[key]
     train = tuple(pair for pair in pairs if _prompt_key(pair) not in held_out)
     if pairs and not train:
         raise InputError(
@@ -109,22 +114,12 @@ def split_pairs(pairs: Sequence[Pair], test: int | float, *, seed: int = 0) -> S
     return Split(train, tuple(pair for pair in pairs if _prompt_key(pair) in held_out))
 
 
-def _held_out(pairs_of: Mapping[str, int], wanted: int, seed: int) -> set[str]:
-    found: set[str] = set()
-    for key in sorted(pairs_of, key=lambda key: digest([seed, key])):
-        if wanted <= 0:
-            break
-        found.add(key)
-        wanted -= pairs_of[key]
-    return found
-
-
 def _prompt_key(pair: Pair) -> str:
     return same_text(asked_in(pair.prompt)).casefold()
 
 
 def write_dpo(pairs: Sequence[Pair], folder: Path, card: DpoCardFacts, *, held_out: Sequence[Pair] = ()) -> Written:
-    """Writes the pairs as parquet, one file for each split, and the dataset card beside them.
+    """Writes the pairs as parquet, one file for each split, and the dataset card next to them.
 
     Rows are written in the order given. Raises RunError where there are none, or the folder cannot be written.
     """

@@ -9,7 +9,7 @@ Each proposes pairs of one task, the most wanted first; length control and limit
   than that: the same pair as `best_worst`.
 - `margin_quantile`: all pairs whose gap is at or above a quantile of that judge's own gaps, over all pairs of
   answers to one task in the data set that are no ties. An absolute margin does not carry from judge to judge.
-- `margin`: all pairs whose gap is at least so many points.
+- `margin`: all pairs whose gap is at least `margin` points.
 - `on_policy`: the largest gap among pairs both sides of which the student wrote (`on_policy: both`, the default: what
   DPO then raises and lowers is what the student would say), or at least one (`one`: it also sees better answers than
   its own).
@@ -67,24 +67,19 @@ class Ranked(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The answers to one task. `best` and `worst`: what a tournament found, by id."""
+    """The answers to one task, at least two, of different texts. `best` and `worst`: what a tournament found, by id.
+    `threshold`: the least gap for the two margin strategies, None for the others."""
 
     entries: Sequence[Entry]
+    settings: PairSettings
+    threshold: float | None = None
     best: str | None = None
     worst: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """`threshold`: the least gap for the two margin strategies, None for the others."""
-
-    settings: PairSettings
-    threshold: float | None = None
-
-
-def rank(answers: Answers, rules: Rules) -> Ranked:
-    """What the strategy of the settings wants. `entries` are at least two, of different texts."""
-    return _STRATEGIES[rules.settings.strategy](answers, rules)
+def rank(answers: Answers) -> Ranked:
+    """What the strategy of the settings wants."""
+    return _STRATEGIES[answers.settings.strategy](answers)
 
 
 def gaps(entries: Sequence[Entry]) -> list[float]:
@@ -106,14 +101,14 @@ def quantile(values: Sequence[float], share: float) -> float:
     return ordered[min(int(share * len(ordered) + _EQUAL), len(ordered) - 1)]
 
 
-def _best_worst(answers: Answers, rules: Rules) -> Ranked:
+def _best_worst(answers: Answers) -> Ranked:
     entries = _by_score(answers.entries)
-    if rules.settings.length != "matched":
+    if answers.settings.length != "matched":
         entries = [entries[0], entries[-1]]  # without length control no other pair can be the one
     return _largest(_all(entries), "tie")
 
 
-def _best_sigma(answers: Answers, rules: Rules) -> Ranked:
+def _best_sigma(answers: Answers) -> Ranked:
     scores = [_score(entry) for entry in answers.entries]
     mean = fsum(scores) / len(scores)
     target = mean - 2 * sqrt(fsum((score - mean) ** 2 for score in scores) / len(scores))
@@ -123,21 +118,21 @@ def _best_sigma(answers: Answers, rules: Rules) -> Ranked:
 
     entries = _by_score(answers.entries)
     pairs = _all(entries)
-    if rules.settings.length != "matched":
+    if answers.settings.length != "matched":
         pairs = (pair for pair in pairs if pair.chosen is entries[0])
     found = sorted(pairs, key=wanted)
     return Ranked(found, reason=None if found else "tie")
 
 
-def _margin(answers: Answers, rules: Rules) -> Ranked:
+def _margin(answers: Answers) -> Ranked:
     pairs = list(_all(answers.entries))
-    kept = [pair for pair in pairs if rules.threshold is not None and _gap(pair) >= rules.threshold]
+    kept = [pair for pair in pairs if answers.threshold is not None and _gap(pair) >= answers.threshold]
     found = _largest(kept, "below_margin" if pairs else "tie")
     return found._replace(many=True, below_margin=len(pairs) - len(kept))
 
 
-def _on_policy(answers: Answers, rules: Rules) -> Ranked:
-    enough = 2 if rules.settings.on_policy == "both" else 1
+def _on_policy(answers: Answers) -> Ranked:
+    enough = 2 if answers.settings.on_policy == "both" else 1
 
     def own(a: Entry, b: Entry) -> bool:
         return a.judged.candidate.on_policy + b.judged.candidate.on_policy >= enough
@@ -147,7 +142,7 @@ def _on_policy(answers: Answers, rules: Rules) -> Ranked:
     return _largest((pair for pair in _all(answers.entries) if own(pair.chosen, pair.rejected)), "tie")
 
 
-def _tournament(answers: Answers, rules: Rules) -> Ranked:
+def _tournament(answers: Answers) -> Ranked:
     by_id = {entry.judged.candidate.id: entry for entry in answers.entries}
     best, worst = by_id.get(answers.best or ""), by_id.get(answers.worst or "")
     if best is None or worst is None:
@@ -163,7 +158,7 @@ def _tournament(answers: Answers, rules: Rules) -> Ranked:
     return Ranked([Proposal(best, worst, best.score - worst.score)])
 
 
-_STRATEGIES: Mapping[str, Callable[[Answers, Rules], Ranked]] = {
+_STRATEGIES: Mapping[str, Callable[[Answers], Ranked]] = {
     "best_worst": _best_worst,
     "best_sigma": _best_sigma,
     "margin_quantile": _margin,

@@ -16,7 +16,7 @@ from stillroom.evaluation.results import COLOURS, Evaluation
 from stillroom.report.loop import Cell, LoopReport, RoundRow, columns, comparisons, lines, others, summary
 
 NAME, COLUMN = 24, 14
-"""Cells of a terminal: of a measure's name, and of a round with the space beside it."""
+"""Cells of a terminal: of a measure's name, and of a round with the space next to it."""
 GAP = 2
 
 

@@ -266,7 +266,7 @@ class Hosted:
 
 
 def read_reply(reply: Mapping[str, Any]) -> Returned:
-    """What `functions.plain`, or a worker, says of a call."""
+    """What `functions.plain`, or a worker, says about a call."""
     if "error" in reply:
         printed = f" (it had printed: {reply['printed']})" if reply.get("printed") else ""
         reason = OVER_LIMIT if reply.get("over_limit") else ERROR

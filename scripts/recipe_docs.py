@@ -98,7 +98,7 @@ def _components(registry: Registry[Any]) -> Iterator[str]:
 
 
 def _rows(node: dict[str, Any], path: str = "") -> Iterator[Row]:
-    """The keys of an object and of the objects in it; those of a component have tables of their own."""
+    """The keys of an object and of the objects in it; those of a component have separate tables."""
     for key, each in sorted(node["properties"].items(), key=lambda item: item[0] not in node.get("required", ())):
         if "const" in each:
             continue  # which kind of component it is

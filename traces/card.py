@@ -1,4 +1,4 @@
-"""The dataset card of SFT rows: what they are made of, by whom, and what was left out on the way.
+"""The dataset card of SFT rows: what they are made of, who made them, and what was left out on the way.
 
 It holds facts that were passed in and no date, so that the same run gives the same card.
 
@@ -36,20 +36,13 @@ class CardFacts:
 
 def card_text(facts: CardFacts, rows: int) -> str:
     """The card as Markdown with the front matter that the hub and `load_dataset` read."""
-    return f"---\n{_front_matter(facts, rows)}---\n\n{_body(facts, rows)}"
-
-
-def _front_matter(facts: CardFacts, rows: int) -> str:
-    return front_matter(
+    head = front_matter(
         licence=facts.licence,
         name=f"{one_line(facts.recipe)} (SFT traces)",
         tags=["stillroom", "distillation", "synthetic", "reasoning-traces"],
         rows=rows,
         splits={"train": "train.parquet"},
     )
-
-
-def _body(facts: CardFacts, rows: int) -> str:
     lines = [f"# {plain(facts.recipe)}: {rows:,} reasoning traces for supervised fine-tuning", ""]
     lines += [
         "Each row is a conversation: `prompt` (the messages the student sees) and `completion` (one assistant turn). "
@@ -60,7 +53,7 @@ def _body(facts: CardFacts, rows: int) -> str:
     lines += ["", "## From attempts to rows", ""]
     lines += table(("step", "in", "left out"), _steps(facts, rows))
     lines += ["", "Written by Stillroom. The traces are a model's output: the teacher's licence and terms apply.", ""]
-    return "\n".join(lines)
+    return f"---\n{head}---\n\n" + "\n".join(lines)
 
 
 def _facts(facts: CardFacts) -> Iterator[tuple[str, str]]:

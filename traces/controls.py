@@ -43,18 +43,16 @@ def wrong_in_form(
     """The first `count` attempts that ended by themselves and were read, compared and rejected; fewer where there
     are fewer. `admits`: a further condition, asked of each by task, then by draw. `outcomes` can be gone over twice.
     """
-    return _chosen(outcomes, _wrong_places(outcomes, admits or (lambda trace: True)), count)
 
+    def places() -> Iterator[_Place]:
+        for outcome in outcomes:
+            ended = (trace for trace in traces_in(outcome, which="all") if trace.attempt.finish_reason == "stop")
+            # Rejected: read whole and found different. Unscored is not evidence about the answer.
+            wrong = (trace for trace in ended if trace.verdict.state is State.REJECTED)
+            wanted = (trace for trace in wrong if admits is None or admits(trace))
+            yield from (_place(trace, turn) for turn, trace in enumerate(wanted))
 
-def _wrong_places(outcomes: Iterable[Outcome], admits: Callable[[Trace], bool]) -> Iterator[_Place]:
-    for outcome in outcomes:
-        wrong = (trace for trace in traces_in(outcome, which="all") if _is_wrong(trace) and admits(trace))
-        yield from (_place(trace, turn) for turn, trace in enumerate(wrong))
-
-
-def _is_wrong(trace: Trace) -> bool:
-    """Rejected: read whole and found different. Unscored is not evidence about the answer."""
-    return trace.verdict.state is State.REJECTED and trace.attempt.finish_reason == "stop"
+    return _chosen(outcomes, places(), count)
 
 
 def _place(trace: Trace, turn: int) -> _Place:

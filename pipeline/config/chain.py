@@ -5,7 +5,7 @@
       - {name: tutor, recipe: quickstart}
       - {name: pupil, recipe: quickstart, set: ["teacher.model=stage:tutor", "teacher.examples=[]"]}
 
-Each stage is a recipe of traces of its own, changed by `set`. Where a model stands, `stage:NAME` is the student of an
+Each stage is a separate recipe of traces, changed by `set`. Where a model stands, `stage:NAME` is the student of an
 earlier stage. Refuses a stage that names one which does not come before it.
 """
 
@@ -49,5 +49,5 @@ class ProgressiveRecipe(RecipeBase):
         names = [stage.name for stage in self.stages]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"two stages are called {name!r}: each needs a name of its own")
+                raise ValueError(f"two stages are called {name!r}: give each its own name")
         return self

@@ -1,4 +1,4 @@
-"""What a recipe may say of its evaluation: whom to compare, on what, and what may have been forgotten.
+"""What a recipe may say of its evaluation: which models to compare, on what, and what may have been forgotten.
 
     evaluate:
       baselines: [student_before, teacher, control_unfiltered, control_wrong_answers]
@@ -24,7 +24,7 @@ from stillroom.traces.tasks import TaskSettings
 Baseline = Literal[
     "student_before", "teacher", "control_unfiltered", "control_answers", "control_gold", "control_wrong_answers"
 ]
-"""Whom the trained student is held against; what each control is trained on, `controls.py` says."""
+"""What the trained student is compared with; what each control is trained on, `controls.py` says."""
 
 CONTROLS = ("control_unfiltered", "control_answers", "control_gold", "control_wrong_answers")
 """Those that are trained for the comparison alone."""
@@ -100,7 +100,7 @@ class SampleSettings(Settings):
 
     @property
     def policy(self) -> EveryDraw:
-        """So many draws, whatever comes out of them."""
+        """Number of draws, whatever comes of them."""
         return EveryDraw(policy="fixed", attempts=self.draws)
 
     def sampling(self, greedy: SamplingParams) -> SamplingParams:

@@ -2,7 +2,7 @@
 
     loop: {rounds: 3, teacher: last, start: from_base, traces: accumulate, tasks: fresh}
 
-A recipe with `loop` is a recipe of traces that is run round after round. Every round is a recipe of its own, which
+A recipe with `loop` is a recipe of traces that is run round after round. Every round is a separate recipe, which
 `rounds.py` makes of this one; what any round would refuse is refused before the first. Refused here is what would
 make rounds that cannot be compared: other held-out tasks, another scorer, another limit for the held-out answers.
 """

@@ -28,7 +28,7 @@ HOW = ("sampling", "licence", "system", "examples", "retry")
 class RoundPlan:
     """What a round takes from those before it.
 
-    `sampler`: folder of the student that teaches, None in round 1 and where the round has a teacher of its own.
+    `sampler`: folder of the student that teaches, None in round 1 and where the round has its own teacher.
     `start`: folder of the student to go on from, None for `student.model`. `level`: index into `loop.levels`. `skip`:
     tasks of that level that earlier rounds took. `earlier`: folders of rows that are learned from, too.
     """
@@ -57,7 +57,7 @@ def round_recipe(recipe: LoopRecipe, plan: RoundPlan) -> Recipe:
 
 
 def names_teacher(recipe: LoopRecipe, number: int) -> bool:
-    """Whether `loop.overrides.round` gives a round a teacher of its own, in the place of a student."""
+    """Whether `loop.overrides.round` gives a round its own teacher in place of a student."""
     return not WHO.isdisjoint(_teacher_in(recipe.loop.overrides.round.get(number, {})))
 
 
@@ -106,7 +106,7 @@ def _own_teacher(values: Mapping[str, Any], recipe: LoopRecipe, plan: RoundPlan)
 
 def _student_teacher(values: Mapping[str, Any], recipe: LoopRecipe, plan: RoundPlan) -> dict[str, Any]:
     """The settings of a teacher that is a student of an earlier round: as the first teacher samples, then what the
-    loop says of it."""
+    loop says about it."""
     first = values["teacher"]
     teacher = _of_kind(first, first["kind"] if first["kind"] in LOCAL else LOCAL[0])
     if recipe.loop.prompt == "student":

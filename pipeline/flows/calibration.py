@@ -1,7 +1,7 @@
 """Runs a recipe that compares recorded judges: each is calibrated on human labels and held against the gate; those
 who pass build pairs, which are compared with what the humans preferred.
 
-Nobody is asked: what the judges wrote is read anew. Writes `calibration.json` (every figure of every judge) and, for
+Nobody is asked: what the judges wrote is read again. Writes `calibration.json` (every figure of every judge) and, for
 each judge that passed, its pairs in `dpo/JUDGE-METHOD/`, with their audit.
 """
 
@@ -162,7 +162,7 @@ def _write(
     judge: str,
     calibration: Calibration,
 ) -> None:
-    """The pairs with their audit and card. What the audit finds is for people to weigh: nothing is trained here."""
+    """The pairs with their audit and card. What the audit finds is for people to judge: nothing is trained here."""
     decided = calibration.decided_accuracy
     accuracy = None if decided is None else Interval(decided.value, decided.low, decided.high, decided.n)
     found = audit(built.pairs, slates=slates, left_out=built.left_out, accuracy=accuracy)

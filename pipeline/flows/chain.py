@@ -1,4 +1,4 @@
-"""Runs that hang together: each an ordinary run of traces in a folder of its own, all under one roof.
+"""Runs that belong together: each is an ordinary run of traces in its own folder, all below one folder.
 
     with Chain(display, meter) as chain:
         first = chain.run(loaded, folder / "rounds" / "1")
@@ -32,7 +32,7 @@ BEFORE_FILE = Path("forgetting") / "student_before.json"
 
 def hand_on(earlier: Sequence[Path], folder: Path) -> None:
     """What a run measured of the model before, laid where a later run would measure it again. The file names all that
-    it depends on, so where anything differs it is measured anew."""
+    it depends on, so where anything differs it is measured again."""
     known = next((path / BEFORE_FILE for path in earlier if (path / BEFORE_FILE).is_file()), None)
     if known is not None and not (folder / BEFORE_FILE).exists():
         with replaced(folder / BEFORE_FILE) as file:

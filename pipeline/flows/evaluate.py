@@ -1,4 +1,4 @@
-"""`stillroom eval RUN`: measures a run that has trained its student, anew or further.
+"""`stillroom eval RUN`: measures a run that has trained its student, again or further.
 
     evaluate("runs/quickstart", set=["evaluate.baselines=[student_before,control_wrong_answers]"])
     evaluate("runs/quickstart", set=["evaluate.samples.draws=4"])
@@ -43,7 +43,7 @@ SET = ("evaluate", "limits", "prices")
 def evaluate(
     folder: str | Path, *, set: Overrides = (), trust: bool = False, display: Display | None = None
 ) -> Evaluation:
-    """Measures a run that has trained its student, anew or further; writes `eval.json` and the plots.
+    """Measures a run that has trained its student, again or further; writes `eval.json` and the plots.
 
     `folder`: of the run, which says what recipe it was made with. `set`: overrides of `evaluate`, `limits` and
     `prices`. `trust`: lets code run that the overrides name and that the run did not. Raises MissingFile where there

@@ -1,7 +1,7 @@
 """Trains the student on the pairs with DPO, and measures what it has become on prompts that it has not seen.
 
 Before and after answer the same held-out prompts. The judge that built the pairs scores what they write, another one
-compares it; both with length taken out. What was not trained is measured beside the gain: a task whose answers can be
+compares it; both with length taken out. What was not trained is measured, too: a task whose answers can be
 checked. A student that was trained on the same pairs with the same settings before is not trained again.
 """
 

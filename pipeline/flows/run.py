@@ -30,7 +30,7 @@ def run(
     """Runs a recipe, or goes on with it; what comes back depends on its kind.
 
     `recipe`: a path, or the name of a shipped recipe. `set`: overrides such as "keep.per_task=2". `out`: the run's
-    folder, default `runs/<name>`. `pilot`: samples only so many tasks, and forecasts what all will take and bring
+    folder, default `runs/<name>`. `pilot`: samples only that many tasks, and forecasts what all will take and bring
     (recipes of one run of traces only). `trust`: lets the code run that the recipe names, which is asked for once.
     Raises InputError before anything is paid for, RunError after.
     """

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from stillroom.common.formatting import duration, money
 from stillroom.common.printing import Terminal, terminal
-from stillroom.common.records import Outcome
+from stillroom.common.records import Outcome, State
 from stillroom.common.rows import HasRows
 from stillroom.errors import MissingFile, NothingLeft, RunFolderError, TeacherDown
 from stillroom.evaluation.results import Evaluation
@@ -301,7 +301,7 @@ def _distil(
     teacher: str,
     earlier: Sequence[Path],
 ) -> Distilled:
-    if not outcomes.kept:
+    if not any(scored.verdict.state is State.ACCEPTED for outcome in outcomes for scored in outcome.attempts):
         raise (NothingLeft if outcomes.attempts else TeacherDown)(_nothing_accepted(outcomes))
     folder, display = context.folder, context.display
     folder.tell_lost("rows", display)

@@ -53,6 +53,8 @@ def attempts(folder: str | Path, *, out: str | Path | None = None, held_out: boo
     path = reachable(Path(folder), "the run's folder")
     facts = facts_in(path)
     refuse_chain(path)
+    with Ledger.read(path) as ledger:
+        rows = list(ledger.rows())
     try:
         asked = _asked_in(own_recipe(path, facts, ()))
     except InputError as error:
@@ -62,8 +64,7 @@ def attempts(folder: str | Path, *, out: str | Path | None = None, held_out: boo
             ) from None
         asked = {}
     teachers = {(facts.get("teacher") or {}).get("identity"), *(facts.get("sources") or {}).values()}
-    with Ledger.read(path) as ledger:
-        own = [r for r in ledger.rows() if r["teacher"] in teachers and not r["task_id"].startswith(JUDGE_PREFIX)]
+    own = [r for r in rows if r["teacher"] in teachers and not r["task_id"].startswith(JUDGE_PREFIX)]
     wanted = [row for row in own if held_out or asked.get(row["task_id"], _UNKNOWN).split == "train"]
     wanted.sort(key=lambda row: (row["task_id"], row["request"], row["draw"]))
     found = Attempts(tuple(_exported(row, asked.get(row["task_id"], _UNKNOWN)) for row in wanted))

@@ -1,7 +1,7 @@
 """What a run would pay for, were its recipe run now: said beforehand, from the ledger and the recipe alone.
 
 Nobody is asked and nothing is scored. What is on record is counted as the core would count it: attempts that still
-apply are used, those that another scorer saw are scored anew at no cost, and a task that these do not stop is drawn
+apply are used, those that another scorer saw are scored again at no cost, and a task that these do not stop is drawn
 for. How often is what the policy expects, and what that takes are the teacher's mean tokens so far: an estimate.
 
     plan(loaded, ledger, before="openai:m").tokens
@@ -125,17 +125,18 @@ class Plan:
 
 _USES = {
     Use.USED: "on record, used as they are",
-    Use.SCORED_ANEW: "on record, scored anew",
+    Use.SCORED_ANEW: "on record, scored again",
     Use.NOT_NEEDED: "on record, not needed now",
-    Use.CHANGED: "asked anew: teacher, prompt, sampling or seed changed",
-    Use.CUT_OFF: "asked anew: cut off by another max_tokens",
+    Use.CHANGED: "asked again: teacher, prompt, sampling or seed changed",
+    Use.CUT_OFF: "asked again: cut off by another max_tokens",
     Use.MORE: "asked: more draws of tasks on record",
     Use.NEW: "asked: tasks not on record",
 }
 
 
 def plan(loaded: Loaded[Recipe], ledger: Ledger, before: str | None) -> Plan:
-    """Weighs the recipe against the ledger. `before`: identity of the teacher that the run had, None if it had none.
+    """Estimates what the recipe will cost, given the ledger. `before`: identity of the teacher that the run had,
+    None if it had none.
 
     Raises InputError for a recipe that cannot be run.
     """
@@ -239,7 +240,7 @@ class Weighing:
         return +uses
 
     def _state(self, task: Task, recorded: Recorded, part: Part) -> State:
-        """What the attempt counts as; of one that is to be scored anew, what it was before."""
+        """What the attempt counts as; of one that is to be scored again, what it was before."""
         if (scored := recorded.scored) is None:
             return self._ledger.last_state(recorded.row) or State.UNSCORED
         return counts_as(task, scored, part.admits)

@@ -114,7 +114,7 @@ class OnRecord:
 
 
 def preference_plan(loaded: Loaded[PreferenceRecipe], ledger: Ledger) -> PreferencePlan:
-    """Weighs the recipe against the ledger. Raises InputError for a recipe that cannot be run."""
+    """Estimates what the recipe will cost, given the ledger. Raises InputError for a recipe that cannot be run."""
     recipe = loaded.recipe
     tasks = load_tasks(recipe.tasks, base=loaded.base, seed=recipe.seed)
     prompts = (*tasks.train, *tasks.test)

@@ -1,6 +1,6 @@
 """What a run holds, and what its recipe as it is now would pay for: for people and programs.
 
-It only reads, so it works while the run is at it; except with `salvage`, which mends a damaged ledger.
+Read-only, so it is safe to call during a run. `salvage` is the exception: it repairs a damaged ledger first.
 
 status("runs/quickstart").totals.attempts
 status("runs/quickstart", set=["keep.per_task=4"]).plan.asked
@@ -49,8 +49,8 @@ class StageCost(NamedTuple):
 class Status:
     """The state of a run. `failures`: requests that failed for good, by kind. `costs`: by stage; local students cost
     nothing. `finished`: when it ended, None while it has not; `evaluation`: None before that.
-    `plan`: what the recipe would pay for now; None where that cannot be said, and `no_plan` says why. `salvaged`:
-    what was saved of a damaged ledger, None where that was not asked for. `parts`: of a loop or a chain, the state
+    `plan`: what the recipe would pay for now; None if that is unknown, and `no_plan` says why. `salvaged`:
+    what was saved of a damaged ledger, None if that was not asked for. `parts`: of a loop or a chain, the state
     of each run, by its place in the folder; what stands above them are sums."""
 
     folder: Path
@@ -95,7 +95,8 @@ class Status:
 def status(
     folder: str | Path, *, recipe: RecipeLike | None = None, set: Overrides = (), salvage: bool = False
 ) -> Status:
-    """Reads the state of a run, and weighs it against a recipe; of a loop or a chain, that of each of its runs.
+    """Reads the state of a run, and estimates what a recipe would cost; of a loop or a chain, that of each of its
+    runs.
 
     `recipe`: a path or the name of a shipped one, None for the one that the run was made with; `set`: overrides.
     `salvage`: first saves what can be read of a damaged ledger. Raises MissingFile, RunFolderError, LedgerError, and

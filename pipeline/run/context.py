@@ -1,4 +1,5 @@
-"""What every stage of a run gets beside its own settings and inputs: the folder, the ledger, the display, the limits.
+"""What every stage of a run gets in addition to its own settings and inputs: the folder, the ledger, the display,
+the limits.
 
 A stage never reads what another one found from here: it gets that as an argument, and returns what it found itself.
 

@@ -78,7 +78,7 @@ class Flow(Generic[R]):
         return Planned(None, f"a recipe of kind {kind_name(loaded.recipe)} asks nobody by itself")
 
     def tasks(self, loaded: Loaded[R]) -> TaskSet | None:
-        """Its tasks; None for a kind that has none of its own. Raises what loading them raises."""
+        """Its tasks; None for a kind without tasks. Raises what loading them raises."""
         return None
 
     def lint(self, loaded: Loaded[R], folder: Path) -> LintReport:

@@ -1,6 +1,7 @@
 """How the tasks of a run ended, kept in its ledger and read back one task at a time, in the order of the tasks.
 
-What is held in memory are sums. An outcome is put together anew from the ledger whenever it is read: its attempts and
+What is held in memory are sums. An outcome is put together again from the ledger whenever it is read: its attempts
+and
 verdicts are on disk anyway, and the order in which tasks finished plays no part. Reading refuses a ledger that does
 not hold what this run wrote to it.
 

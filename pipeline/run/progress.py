@@ -34,7 +34,7 @@ class Display:
         self._told: set[str] = set()
 
     def line(self, label: str, text: str) -> None:
-        """A fact: a label in the margin, the text beside it; one plain line where there is no terminal."""
+        """A fact: a label in the margin, then the text; one plain line where there is no terminal."""
         if not self.console.is_terminal:
             self.console.print(plain(f"{label:<9} {text}"), soft_wrap=True)
             return

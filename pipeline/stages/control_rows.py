@@ -106,7 +106,7 @@ def _gold(distilled: Distilled, tasks: TaskSet, recipe: Recipe) -> _Rows:
 
 def _gold_of(task: Task, field: str, reference: str | None) -> str | None:
     """The text under `field` of what the task carries: an exact key first, then a path of keys parted by dots; the
-    task's reference where that is the field it was read from. None where there is none."""
+    task's reference if that is the field it was read from. None where there is none."""
     value: Any = task.metadata.get(field)
     if value is None and field == reference:
         value = task.reference

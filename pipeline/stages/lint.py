@@ -3,7 +3,7 @@
     lint("quickstart")                                   # the rows of runs/quickstart, as they would be trained now
     lint("quickstart", set=["student.max_length=64"])    # the same rows under other settings
 
-It looks at rows that a run has written, trains nothing, and leaves `lint.json` and `lint.html` beside them. A recipe
+It looks at rows that a run has written, trains nothing, and leaves `lint.json` and `lint.html` next to them. A recipe
 whose run has written no rows yet is refused: there is nothing to look at.
 """
 

@@ -89,7 +89,11 @@ class Audit:
         table = Table("", "check", "found", "limit", "what to do", title=f"Audit of {self.pairs:,} pairs")
         for found in self.findings:
             if passed or found.broken:
-                table.add_row(*_cells(found))
+                mark = {"error": "refused", "warning": "warning"}[found.severity] if found.broken else "ok"
+                how = ".2f" if found.name == "length_gap" else ".0%"
+                limit = f"{found.limit:{how}}" if found.limit else ""
+                advice = found.meaning.advice if found.broken else ""
+                table.add_row(mark, found.meaning.title, found.told, limit, advice)
         return table
 
 
@@ -154,10 +158,3 @@ def _sentence(found: Finding) -> str:
         return f"there is none; {found.meaning.advice}"
     ids = f" (such as {', '.join(found.examples[:3])})" if found.examples else ""
     return f"{found.count:,} {found.meaning.title}{ids}; {found.meaning.advice}"
-
-
-def _cells(found: Finding) -> tuple[str, str, str, str, str]:
-    mark = {"error": "refused", "warning": "warning"}[found.severity] if found.broken else "ok"
-    unit = found.name != "length_gap"
-    limit = "" if not found.limit else (f"{found.limit:.0%}" if unit else f"{found.limit:.2f}")
-    return mark, found.meaning.title, found.told, limit, found.meaning.advice if found.broken else ""

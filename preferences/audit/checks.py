@@ -25,12 +25,9 @@ def broken_pairs(items: Sequence[Item], settings: AuditSettings) -> Iterator[Fin
     for name, is_so in _BROKEN.items():
         told = [(item, found) for item in items if (found := is_so(item)) is not None]
         yield _counted(name, [item for item, _ in told], [item for item, found in told if found], 0.0, settings)
-    yield _counted("contradictions", items, _contradictions(items), 0.0, settings)
-
-
-def _contradictions(items: Sequence[Item]) -> list[Item]:
     ways = {_way(item) for item in items}
-    return [item for item in items if _is_pair(item) and (item.asked, *_sides(item)[::-1]) in ways]
+    turned = [item for item in items if _is_pair(item) and (item.asked, *_sides(item)[::-1]) in ways]
+    yield _counted("contradictions", items, turned, 0.0, settings)
 
 
 def _way(item: Item) -> tuple[str, str, str]:
@@ -60,7 +57,11 @@ _BROKEN: dict[str, Callable[[Item], bool | None]] = {
 
 def doubtful_pairs(items: Sequence[Item], settings: AuditSettings) -> Iterator[Finding]:
     """What the limits of the settings are for."""
-    near = [item for item in items if _is_pair(item) and _similar(item) >= settings.near_similarity]
+    near = [
+        item
+        for item in items
+        if _is_pair(item) and jaccard(shingles(item.chosen), shingles(item.rejected)) >= settings.near_similarity
+    ]
     yield _counted("near_identical", items, near, settings.near_identical, settings)
     known = [item for item in items if item.on_policy is not None]
     off = [item for item in known if item.on_policy == 0]
@@ -70,10 +71,6 @@ def doubtful_pairs(items: Sequence[Item], settings: AuditSettings) -> Iterator[F
     yield _counted("both_roles", items, _in_both_roles(items), settings.both_roles, settings)
     declined = [item for item in items if is_refusal(item.chosen) and not is_refusal(item.rejected)]
     yield _counted("refusals_chosen", items, declined, settings.refusals_chosen, settings)
-
-
-def _similar(item: Item) -> float:
-    return jaccard(shingles(item.chosen), shingles(item.rejected))
 
 
 def _repeats(items: Sequence[Item], key: Callable[[Item], object]) -> list[Item]:
@@ -140,18 +137,14 @@ def judgements(report: FailureReport, ties: int, tasks: int, settings: AuditSett
     detail = ", ".join(f"{count} {state}" for state, count in report.by_state.items())
     value, of = (None, 0) if share is None else (share.value, share.n)
     yield Finding("judge_failures", report.failed, of, value, limit, broken, (), share, detail)
-    gathered = ", ".join(_told(name, report) for name in report.concentrated)
+    shares = {**{f"source {name}": share for name, share in report.by_source.items()}, **report.by_length}
+    gathered = ", ".join(f"{name} {shares[name].value:.0%} of {shares[name].n}" for name in report.concentrated)
     count = len(report.concentrated)
     groups = len(report.by_source) + len(report.by_length)
     yield Finding("failures_gather", count, groups, None, None, count > 0, (), None, gathered)
     tied = wilson(ties, tasks) if tasks else None
     above = tied is not None and tied.value > settings.judge_ties
     yield Finding("judge_ties", ties, tasks, tied and tied.value, settings.judge_ties, above, (), tied)
-
-
-def _told(name: str, report: FailureReport) -> str:
-    share = report.by_length.get(name) or report.by_source[name.removeprefix("source ")]
-    return f"{name} {share.value:.0%} of {share.n}"
 
 
 def label_noise(accuracy: Interval | None, pairs: int, settings: AuditSettings) -> Finding:

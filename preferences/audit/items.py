@@ -20,7 +20,7 @@ from stillroom.preferences.records import Pair
 class Item:
     """One pair. `prompt`: the user's turns. `prompts_agree`: both sides answer the same conversation. `margin`: by
     how much the chosen side is better, None where no scores are known. `failed`: a side has no judgement.
-    `on_policy`: sides that the student wrote, 0 to 2. The last two are None where that is not known."""
+    `on_policy`: sides that the student wrote, 0 to 2. The last two are None if that is not known."""
 
     id: str
     prompt: str
@@ -62,6 +62,7 @@ def item_of_row(number: int, row: Mapping[str, Any]) -> Item:
     name = f"row {number + 1}"
     prompt = _turns(name, "prompt", row.get("prompt", []))
     chosen, rejected = (_turns(name, side, row.get(side)) for side in ("chosen", "rejected"))
+    own = [row[key] for key in ("chosen_on_policy", "rejected_on_policy") if row.get(key) is not None]
     sides = [str(row[key]) for key in ("chosen_id", "rejected_id") if row.get(key) is not None]
     return Item(
         id=" > ".join(sides) if len(sides) == 2 else name,
@@ -70,7 +71,7 @@ def item_of_row(number: int, row: Mapping[str, Any]) -> Item:
         chosen=chosen[-1][1] if chosen else "",
         rejected=rejected[-1][1] if rejected else "",
         margin=_margin(name, row),
-        on_policy=_on_policy(row),
+        on_policy=sum(map(bool, own)) if len(own) == 2 else None,
     )
 
 
@@ -78,13 +79,12 @@ def _turns(name: str, field: str, value: Any) -> list[tuple[str, str]]:
     """Role and content of each turn; a bare text is one turn: of the user in a prompt, else of the assistant."""
     if isinstance(value, str):
         return [("user" if field == "prompt" else "assistant", value)]
-    if not isinstance(value, Sequence) or not all(_is_turn(turn) for turn in value):
+    if not isinstance(value, Sequence) or not all(
+        isinstance(turn, Mapping) and isinstance(turn.get("role"), str) and isinstance(turn.get("content"), str)
+        for turn in value
+    ):
         raise InputError(f"{name}: {field!r} must be a text or a list of messages with role and content")
     return [(turn["role"], turn["content"]) for turn in value]
-
-
-def _is_turn(turn: Any) -> bool:
-    return isinstance(turn, Mapping) and isinstance(turn.get("role"), str) and isinstance(turn.get("content"), str)
 
 
 def _margin(name: str, row: Mapping[str, Any]) -> float | None:
@@ -95,8 +95,3 @@ def _margin(name: str, row: Mapping[str, Any]) -> float | None:
         return float(row["margin"])
     chosen, rejected = row.get("chosen_score"), row.get("rejected_score")
     return None if chosen is None or rejected is None else float(chosen) - float(rejected)
-
-
-def _on_policy(row: Mapping[str, Any]) -> int | None:
-    known = [row[key] for key in ("chosen_on_policy", "rejected_on_policy") if row.get(key) is not None]
-    return sum(map(bool, known)) if len(known) == 2 else None

@@ -41,9 +41,9 @@ from stillroom.report.plots.style import (
 from stillroom.traces.filters import FilterCount
 
 ROW, LENGTHS_ROW = 0.34, 0.78  # inches
-RIGHT = 2.0  # inches for the numbers beside the rows
+RIGHT = 2.0  # inches for the numbers to the right of the rows
 FRACTION = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "center_baseline"}
-BESIDE = FRACTION | {"xycoords": ("axes fraction", "data")}
+NEXT_TO = FRACTION | {"xycoords": ("axes fraction", "data")}
 TITLES = {ACCURACY: "Accuracy on held-out tasks", "share_in_form": "Answered in the asked form, right or not"}
 
 
@@ -178,7 +178,7 @@ def _bar(axes: Any, y: int, stays: int, goes: int, label: str, colour: str) -> N
     axes.barh(y, stays, height=0.62, color=BLUE if colour == BLUE else RULE, linewidth=0)
     if goes:
         axes.barh(y, goes, left=stays, height=0.62, color=ORANGE, linewidth=0)
-    axes.annotate(label, (1, y), (12, 0), color=colour, fontsize=9.5, **BESIDE)
+    axes.annotate(label, (1, y), (12, 0), color=colour, fontsize=9.5, **NEXT_TO)
 
 
 def _whisker(axes: Any, y: int, row: Result, colour: str) -> None:
@@ -187,12 +187,12 @@ def _whisker(axes: Any, y: int, row: Result, colour: str) -> None:
     axes.plot([row.low, row.high], [y, y], **line, clip_on=False)
     axes.plot(row.value, y, "o", **dot, clip_on=False)
     bright = {"color": BLUE, "fontweight": "bold"} if colour == BLUE else {}
-    axes.annotate(share(row.value), (1, y), (56, 0), ha="right", **bright, **BESIDE)
-    axes.annotate(interval(row.low, row.high), (1, y), (63, 0), color=QUIET, fontsize=9.5, **BESIDE)
+    axes.annotate(share(row.value), (1, y), (56, 0), ha="right", **bright, **NEXT_TO)
+    axes.annotate(interval(row.low, row.high), (1, y), (63, 0), color=QUIET, fontsize=9.5, **NEXT_TO)
 
 
 def _line(axes: Any, found: Sequence[Interval], shift: float, colour: str, name: str, end: float) -> None:
-    """`shift`: aside, in widths of the plot; `end`: the height of the name beside the last point."""
+    """`shift`: aside, in widths of the plot; `end`: the height of the name next to the last point."""
     xs = [x + shift * len(found) for x in range(len(found))]
     axes.vlines(xs, [each.low for each in found], [each.high for each in found], color=lighter(colour), linewidth=2.2)
     axes.plot(xs, [each.value for each in found], "-o", color=colour, linewidth=1.6, markersize=6.5,

@@ -80,11 +80,11 @@ def plain_axes(fig: Any, *, left: float, right: float, top: float, bottom: float
     return axes
 
 
-def headline(fig: Any, title: str, beside: str = "") -> None:
+def headline(fig: Any, title: str, below: str = "") -> None:
     """The title at the upper left, and below it what a reader must know to read the plot."""
     height = fig.get_figheight()
     fig.text(0.16 / WIDTH, 1 - 0.14 / height, clean(title), fontsize=12.5, fontweight="bold", va="top")
-    fig.text(0.16 / WIDTH, 1 - 0.41 / height, clean(beside, 110), fontsize=9.5, color=QUIET, va="top")
+    fig.text(0.16 / WIDTH, 1 - 0.41 / height, clean(below, 110), fontsize=9.5, color=QUIET, va="top")
 
 
 def save(fig: Any, folder: Path, name: str) -> Plot:

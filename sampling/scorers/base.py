@@ -32,7 +32,7 @@ from stillroom.sampling.teachers.base import Teacher
 
 
 class Scorer(Protocol):
-    """Says of an attempt: accepted, rejected or unscored.
+    """Decides about an attempt: accepted, rejected or unscored.
 
     `identity` names all that decides a verdict (kind, version, policy, rubric): verdicts are kept under it, so a
     changed scorer scores again and an unchanged one is not asked twice.

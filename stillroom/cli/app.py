@@ -23,6 +23,7 @@ from stillroom.cli.kinds import RunCommand
 from stillroom.errors import InputError, StillroomError
 
 if TYPE_CHECKING:
+    from stillroom.common.printing import HasDict
     from stillroom.traces.answers.policies import Policies
 
 app = typer.Typer(
@@ -91,7 +92,7 @@ def run(
     from stillroom.pipeline.run.progress import Display
 
     result = run_recipe(recipe, set=set or (), out=out, pilot=pilot, trust=trust, display=Display(quiet=quiet))
-    _print_json(result.as_dict()) if json else result.show()
+    _print_json(result) if json else result.show()
 
 
 @app.command()
@@ -116,7 +117,7 @@ def status(
 
     result = run_status(folder, recipe=recipe, set=set or (), salvage=salvage)
     if json:
-        _print_json(result.as_dict())
+        _print_json(result)
     else:
         show_status(result)
 
@@ -165,11 +166,11 @@ def check(
             workers=workers,
             policies=policies,
         )
-        return _print_json(summary.as_dict()) if json else show_check(summary, out)
+        return _print_json(summary) if json else show_check(summary, out)
     found = check_against(
         file, out=out, gold=gold, pred=pred, prompt=prompt, timeout_s=timeout_s, workers=workers, policies=policies
     )
-    return _print_json(found.as_dict()) if json else show_against(found, out)
+    return _print_json(found) if json else show_against(found, out)
 
 
 def _policies(settings: Sequence[str]) -> Policies:
@@ -216,7 +217,7 @@ def pairs(
     from stillroom.pipeline.flows.audit import audit
 
     found = audit(path)
-    _print_json(found.as_dict()) if json else show_pairs(found, show)
+    _print_json(found) if json else show_pairs(found, show)
 
 
 @app.command()
@@ -236,7 +237,7 @@ def lint(
     from stillroom.pipeline.stages.lint import lint as lint_recipe
 
     report = lint_recipe(recipe, set=set or (), out=out)
-    _print_json(report.as_dict()) if json else show_lint(report)
+    _print_json(report) if json else show_lint(report)
     report.raise_if_errors()
 
 
@@ -324,13 +325,13 @@ def judge_calibrate(
     from stillroom.pipeline.run.progress import Display
 
     found = calibrate(recipe, labelled=labelled, set=set or (), out=out, trust=trust, display=Display(quiet=quiet))
-    _print_json(found.as_dict()) if json else show_calibrated(found)
+    _print_json(found) if json else show_calibrated(found)
 
 
-def _print_json(value: Any) -> None:
+def _print_json(result: HasDict | dict[str, Any] | list[Any]) -> None:
     from stillroom.common.printing import json_text
 
-    typer.echo(json_text(value, indent=2))
+    typer.echo(json_text(result if isinstance(result, dict | list) else result.as_dict(), indent=2))
 
 
 def main() -> None:

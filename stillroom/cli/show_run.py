@@ -14,7 +14,7 @@ from stillroom.common.records import State
 from stillroom.common.stats.intervals import mcnemar_exact, wilson
 from stillroom.evaluation.results import Evaluation
 from stillroom.traces.answers import CheckSummary, Reason, state_of
-from stillroom.traces.answers.math_verify.compare import SENTENCES, AgainstSummary, Disagreement, Score, Theirs, Why
+from stillroom.traces.answers.math_verify.compare import AgainstSummary, Disagreement, Score, Theirs, Why
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -90,7 +90,7 @@ def _outcomes(summary: AgainstSummary) -> Table:
 def _reasons(summary: AgainstSummary) -> Table:
     table = _columns("why they differ", "pairs", "meaning", right=("pairs",))
     for reason, count in summary.whys.most_common():
-        table.add_row(reason.value, f"{count:,}", SENTENCES[reason])
+        table.add_row(reason.value, f"{count:,}", reason.sentence)
     return table
 
 

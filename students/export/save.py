@@ -4,7 +4,7 @@
       adapter/        the LoRA, if there is one           training.json   settings, seed, versions, losses, rows
       merged/         model, tokenizer, chat template, generation_config
 
-The folder appears whole or not at all: it is written beside its place and renamed there.
+The folder appears whole or not at all: it is written next to its place, then renamed.
 
 Merged weights are rounded to bfloat16 at random, up or down, each with the chance that keeps its value on average
 (Gupta et al. 2015, arXiv:1502.02551). Training adds mostly less than a step of bfloat16 to a weight, and rounding to

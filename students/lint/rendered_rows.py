@@ -178,7 +178,7 @@ class Look:
 
 
 def look_at(row: SftRow, student: Student) -> Look:
-    """The row, rendered and encoded; its first fault where that cannot be done."""
+    """The row, rendered and encoded; its first fault if that cannot be done."""
     tokenizer = student.tokenizer
     if not tokenizer.chat_template:
         return Look(row, fault=Hit("no_template", row.name, "tokenizer.chat_template is empty"))

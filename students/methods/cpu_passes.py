@@ -3,7 +3,7 @@
 SFT: a batch of B rows that share their first P tokens becomes one sequence of P + Σ (length − P) tokens:
 
     row 0:  S S S a a .        S S S a a b b b
-    row 1:  S S S b b b   ->   a token sees S and the earlier ones of its own row; positions count within the row
+    row 1:  S S S b b b   ->   a token sees S and the earlier ones of the same row; positions count within the row
 
 DPO: trl lays B pairs out as 2 B padded rows, each with its prompt; here a pair becomes one row:
 
@@ -48,7 +48,7 @@ def can_flatten(config: Any) -> bool:
 
 
 def flatten(input_ids: Any, labels: Any, attention_mask: Any) -> Flat | None:
-    """The batch (B, T) as one sequence, or None where that would be too long to pay."""
+    """The batch (B, T) as one sequence, or None if that would be too long to pay."""
     import torch
 
     shared = _shared(input_ids, labels, attention_mask)

@@ -84,7 +84,7 @@ class DpoSettings(Settings):
     """Chance that a preference is the wrong way round, for the losses that use it."""
     ld_alpha: float | None = Field(default=None, ge=0, le=1)
     """Weight of the tokens of the longer answer beyond the length of the shorter (LD-DPO, arXiv:2409.06411); null
-    and 1 weigh all alike."""
+    and 1 count all alike."""
     precompute_ref: bool = True
     """Compute the reference's log-probabilities once before the first step, not in every epoch. Without it the
     reward before the first step is 0 to the last bit, with it to rounding."""

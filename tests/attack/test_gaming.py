@@ -17,7 +17,8 @@ from typing import NamedTuple
 import pytest
 
 from stillroom.common.records import Attempt, State, Task, user
-from stillroom.traces.answers import AnswerChecker, AnswerScorer
+from stillroom.traces.answers import AnswerChecker
+from stillroom.traces.scorers.answer import AnswerScorer
 
 FRAMES = [r"We get \boxed{%s}.", "Let us see.\n#### %s", "The answer is %s.", r"So $x$ is what it is: $\boxed{%s}$"]
 

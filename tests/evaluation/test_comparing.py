@@ -8,7 +8,7 @@ import pytest
 
 from stillroom.common.records import ScoredAttempt
 from stillroom.common.stats.significance import detectable_share
-from stillroom.evaluation.comparisons import beside, compare, compare_all, corrected
+from stillroom.evaluation.comparisons import compare, compare_all, corrected, ratios
 from stillroom.evaluation.evaluate import evaluate_answers
 from stillroom.evaluation.results import Comparison, Evaluation, read_eval, write_eval
 from stillroom.sampling.limits import Prices
@@ -101,22 +101,22 @@ def test_correcting_nothing_gives_nothing() -> None:
     assert corrected([one])[0].p_holm == 0.04
 
 
-# -- beside the teacher --------------------------------------------------------------------------------------------
+# -- ratios the teacher --------------------------------------------------------------------------------------------
 
 
 def test_what_a_student_takes_beside_its_teacher(scored: Make) -> None:
     student = taking(scored(accepted=range(20)), tokens=10, seconds=0.5)
     teacher = taking(scored(accepted=range(10, 40)), tokens=40, seconds=1.0)
-    rows = beside("student", student, "teacher", teacher, seed=1)
+    rows = ratios("student", student, "teacher", teacher, seed=1)
     assert [(r.metric, r.value, r.n) for r in rows] == [("tokens_ratio", 0.25, 10), ("latency_ratio", 0.5, 10)]
     assert all(r.model_extra == {"against": "teacher"} for r in rows)
     cheap, dear = Prices(prompt=0, completion=1), Prices(prompt=10, completion=10)
-    paid = beside("student", student, "teacher", teacher, seed=1, prices=cheap, other_prices=dear)[-1]
+    paid = ratios("student", student, "teacher", teacher, seed=1, prices=cheap, other_prices=dear)[-1]
     assert paid.metric == "usd_ratio"
     assert paid.value == pytest.approx(10 / (10 * (10 + 40)))
 
 
 def test_nothing_stands_beside_a_teacher_without_tokens_or_tasks(scored: Make) -> None:
     student, teacher = scored(accepted=range(3)), taking(scored(accepted=range(3)), tokens=0, seconds=1.0)
-    assert [r.metric for r in beside("s", student, "t", teacher, seed=1)] == ["latency_ratio"]
-    assert beside("s", student, "t", scored(accepted=[9]), seed=1) == []
+    assert [r.metric for r in ratios("s", student, "t", teacher, seed=1)] == ["latency_ratio"]
+    assert ratios("s", student, "t", scored(accepted=[9]), seed=1) == []

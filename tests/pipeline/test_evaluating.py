@@ -138,7 +138,7 @@ def test_every_control_is_trained_measured_and_compared(tmp_path: Path, done: Do
 
 def test_p_is_corrected_for_all_that_is_shown(tmp_path: Path, done: Done) -> None:
     letters = {"source": "jsonl", "path": "tasks.jsonl", "test": 5, "limit": 1}
-    found = start(write(tmp_path, forgotten={"tasks": letters}), tmp_path / "run")
+    found = start(write(tmp_path, retention={"tasks": letters}), tmp_path / "run")
     ps = sorted(c.p for c in found.comparisons)
     smallest = min(found.comparisons, key=lambda c: c.p)
     assert any(c.metric == "untrained_accuracy" for c in found.comparisons)
@@ -408,7 +408,7 @@ def test_a_real_student_is_measured_in_every_way(small_student: Path, tmp_path: 
         baselines=[BEFORE, "teacher", "control_wrong_answers"],
         max_tokens=24,
         samples={"draws": 2, "ks": [1, 2]},
-        forgotten={"tasks": {"sums": SUMS}, "texts": {"path": "texts.jsonl"}, "max_tokens": 8},
+        retention={"tasks": {"sums": SUMS}, "texts": {"path": "texts.jsonl"}, "max_tokens": 8},
         plots=True,
     )
     values = json.loads(recipe.read_text())

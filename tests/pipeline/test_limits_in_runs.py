@@ -26,7 +26,7 @@ def recipe_of(folder: Path, server: ModelServer, **more: Any) -> Path:
 @pytest.mark.parametrize(
     ("limits", "said"),
     [
-        ({"usd": 0.1}, r"\$0\.1\d* spent, limits\.usd is \$0\.1000"),
+        ({"usd": 0.1}, r"\$0\.1\d* spent, limits\.usd is \$0\.10"),
         ({"tokens": 100}, r"1\d\d tokens used, limits\.tokens is 100"),
         ({"minutes": 1e-9}, r"minutes used, limits\.minutes is 1e-09"),
     ],
@@ -52,7 +52,7 @@ def test_the_command_ends_with_exit_code_1_and_says_what_to_do(tmp_path: Path, m
     recipe = recipe_of(tmp_path, model_server, prices=PRICES, limits={"usd": 0.1})
     ended = stillroom("run", recipe, "--out", tmp_path / "run")
     assert ended.returncode == 1
-    assert "limits.usd is $0.1000" in ended.stderr
+    assert "limits.usd is $0.10" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

@@ -215,7 +215,7 @@ def test_limits_hold_for_the_judge_too(tmp_path: Path, model_server: ModelServer
     judge = llm_judge(model_server, logprobs=False)
     prices = {"prompt": 1_000.0, "completion": 1_000.0}  # an answer has 7 + 3 tokens: a cent
     recipe = write_prompts(tmp_path, judge=judge, judge_prices=prices, limits={"usd": 0.1})
-    with pytest.raises(Interrupted, match=r"limits\.usd is \$0\.1000"):
+    with pytest.raises(Interrupted, match=r"limits\.usd is \$0\.10"):
         start(recipe, tmp_path / "run")
     paid = len(model_server.bodies)
     assert 10 <= paid < 36
@@ -357,7 +357,8 @@ def test_status_says_what_would_be_asked(tmp_path: Path, model_server: ModelServ
 def test_attempts_are_those_of_the_sources_and_not_the_judges(tmp_path: Path, model_server: ModelServer) -> None:
     model_server.script = rating
     start(write_prompts(tmp_path, judge=llm_judge(model_server, logprobs=False)), tmp_path / "run")
-    lines = stillroom("attempts", tmp_path / "run").stdout.splitlines()
+    assert len(stillroom("attempts", tmp_path / "run").stdout.splitlines()) == 27
+    lines = stillroom("attempts", tmp_path / "run", "--held-out").stdout.splitlines()
     assert len(lines) == 36
     assert not any("helpfulness" in line for line in lines)
 

@@ -22,7 +22,7 @@ from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.scorers import ScorerSettings
 from stillroom.sampling.scorers.base import Place
 from stillroom.sampling.workers.leftovers import descendants
-from stillroom.traces.unit_tests import DETAIL, UnitTestsScorer, find_code
+from stillroom.traces.scorers.unit_tests import DETAIL, UnitTestsScorer, find_code
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 

@@ -1,19 +1,445 @@
-r"""A factor: an atom with its powers, subscripts, factorials, percent and degree signs.
+r"""Factors, the smallest parts first: numbers, names, words, functions; brackets and commands; powers and signs.
 
-`x_1^2`, `5!`, `45^\circ`, `50\%`, `f'`.
+`1.5e-7`, `0.\overline{12}`, `1011_2`, `f(x)`, `\sin^2 2x`; `(1, 2]`, `\{x \mid x < 3\}`, `\frac12`; `x_1^2`, `5!`,
+`45^\circ`, `50\%`. What is in brackets is read by the parser, which is built on this (`parser.py`).
 """
 
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
-from stillroom.traces.answers._brackets import Brackets
-from stillroom.traces.answers.lexer import Token, Unreadable
-from stillroom.traces.answers.tree import Node, literal, number, percent, show, subscripted
+from stillroom.traces.answers._matrices import determinant
+from stillroom.traces.answers.lexer import CURRENCY, Token, Unreadable
+from stillroom.traces.answers.tree import (
+    EMPTY,
+    HALF,
+    MINUS_ONE,
+    PI,
+    Node,
+    divide,
+    literal,
+    mul,
+    negative,
+    number,
+    percent,
+    power,
+    show,
+    subscripted,
+)
+from stillroom.traces.answers.vocabulary import FILLERS, NUMBERS, unit_name
+
+MAX_DEPTH = 60
+"""Nested structures: the grammar is recursive."""
+_END = Token("end", "")
+_MATRICES = re.compile(r"[pbvBV]?matrix\*?|smallmatrix|array")
+_FENCED = {"||": ("norm", "||"), "lfloor": ("floor", "rfloor"), "lceil": ("ceil", "rceil")}
+_CIRCULAR = ("sin", "cos", "tan", "cot", "sec", "csc")
 
 
-class Factors(Brackets):
-    """Reads factors."""
+def _in_radians(node: Node) -> Node:
+    """An angle in degrees, as the argument of a function takes it."""
+    if node.kind == "unit" and node.args[1] == "deg":
+        return mul(node.args[0], divide(PI, number(180)))
+    if node.kind in ("add", "mul"):
+        return Node(node.kind, tuple(map(_in_radians, node.args)))
+    return node
+
+
+def _is_differential(node: Node) -> bool:
+    """dx"""
+    if node.kind != "mul" or len(node.args) != 2:
+        return False
+    return bool(node.args[0] == Node("sym", ("d",)) and node.args[1].kind == "sym")
+
+
+def _listed(node: Node) -> tuple[Node, ...]:
+    """The values of a list; a single value is one."""
+    return node.args if node.kind == "list" else (node,)
+
+
+class Factors:
+    """One pass over the tokens of one answer, and what is read from it up to a factor.
+
+    `folded`: quotients and small powers of integers become one number as they are read (6/2 is 3); else they stay as
+    they are written, for those who ask whether an answer is worked out.
+    """
+
+    def __init__(self, found: list[Token], *, folded: bool = True) -> None:
+        self.tokens = found
+        self.folded = folded
+        self.at = 0
+        self.depth = 0
+        self.bars = 0  # absolute values that are open
+        self.builder = False  # within { | }
+        self.outward = False  # within ] [, where [ closes
+
+    def peek(self, ahead: int = 0) -> Token:
+        place = self.at + ahead
+        return self.tokens[place] if place < len(self.tokens) else _END
+
+    def take(self) -> Token:
+        token = self.peek()
+        self.at += 1
+        return token
+
+    def is_op(self, *values: str) -> bool:
+        token = self.peek()
+        return token.kind == "op" and token.value in values
+
+    def accept(self, *values: str) -> bool:
+        if self.is_op(*values):
+            self.at += 1
+            return True
+        return False
+
+    def expect(self, value: str) -> None:
+        if not self.accept(value):
+            found = self.peek()
+            raise Unreadable(
+                f"{found.value!r} where {value!r} was expected"
+                if found.kind != "end"
+                else f"it ends before {value!r}"
+            )
+
+    def deeper(self) -> None:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise OverflowError(f"nested deeper than {MAX_DEPTH}")
+
+    def quotient(self, top: Node, bottom: Node) -> Node:
+        return divide(top, bottom) if self.folded else self.product(top, Node("pow", (bottom, MINUS_ONE)))
+
+    def product(self, one: Node, other: Node) -> Node:
+        if self.folded:
+            return mul(one, other)
+        flat = [part for node in (one, other) for part in (node.args if node.kind == "mul" else (node,))]
+        return Node("mul", tuple(flat))  # with 1 as a factor, if it is there
+
+    def negated(self, node: Node) -> Node:
+        return negative(node) if self.folded or node.kind == "num" else self.product(MINUS_ONE, node)
+
+    def power(self, base: Node, exponent: Node) -> Node:
+        return power(base, exponent) if self.folded else Node("pow", (base, exponent))
+
+    # -- what is read by the parser, further down -----------------------------------------------------------------
+
+    def sequence(self) -> Node:
+        raise NotImplementedError
+
+    def relation(self) -> Node:
+        raise NotImplementedError
+
+    def item(self) -> Node:
+        raise NotImplementedError
+
+    def sum(self) -> Node:
+        raise NotImplementedError
+
+    def term(self) -> Node:
+        raise NotImplementedError
+
+    # -- numbers, names and words ------------------------------------------------------------------------------------
+
+    def digits(self, token: Token) -> Node:
+        """A number; a repeating decimal, or one in another base, with what follows it."""
+        if self.is_op("overline", "dot") and "." in token.value:
+            return self.repeating(token.value)
+        if self.is_op("_") and (self.peek(1).kind == "number" or self.peek(2).kind in ("number", "text")):
+            self.take()
+            base = self.script()
+            if base.kind == "num" and base.args[0].denominator == 1:
+                if base.args[0] == 10:
+                    return literal(token.value)
+                return Node("base", (token.value, int(base.args[0])))
+            raise Unreadable(f"{token.value} with a subscript that is no number base")
+        follows = self.peek()
+        if (
+            follows.kind == "symbol"
+            and follows.value in "eE"
+            and not follows.spaced
+            and self.peek(1).kind in ("number", "op")
+        ):
+            return self.scientific(token)
+        return literal(token.value)
+
+    def scientific(self, token: Token) -> Node:
+        """`1.5e-7`; `2e` stays a product."""
+        signed = self.peek(1).value in ("+", "-") and self.peek(1).kind == "op"
+        exponent = self.peek(2 if signed else 1)
+        if exponent.kind != "number" or not exponent.value.isdigit() or len(exponent.value) > 3 or exponent.spaced:
+            return literal(token.value)
+        self.at += 3 if signed else 2
+        scale = Fraction(10) ** (
+            int(exponent.value) * (-1 if signed and self.tokens[self.at - 2].value == "-" else 1)
+        )
+        value = literal(token.value)
+        return Node("num", (value.args[0] * scale, (value.args[1] or Fraction(1)) * scale))
+
+    def repeating(self, lead: str) -> Node:
+        """`0.1\\overline{6}`, or `0.1\\dot{6}` with a dot on each digit of the period."""
+        period = ""
+        while self.accept("overline", "dot"):
+            period += self.within_braces()
+        if not period.isdigit():
+            raise Unreadable("a period that is not of digits")
+        places = len(lead.partition(".")[2])
+        return number(Fraction(lead + "0") + Fraction(int(period), (10 ** len(period) - 1) * 10**places))
+
+    def within_braces(self) -> str:
+        """The tokens of a group, or the next one, as they are written."""
+        if not self.accept("{"):
+            return self.take().value
+        found = ""
+        while not self.accept("}"):
+            if self.peek().kind == "end":
+                raise Unreadable("braces that do not match")
+            found += self.take().value
+        return found
+
+    def symbol(self, name: str) -> Node:
+        """A variable; with an argument in brackets, a function that is not known."""
+        node = Node("sym", (name,))
+        if name == "Gamma" and self.is_op("("):
+            return Node("fn", ("gamma", *self.arguments("gamma")))
+        if name in ("f", "g", "h", "F", "G", "H") and self.is_op("(") and not self.peek().spaced:
+            self.take()
+            return Node("fn", (name, *self.values(")")))
+        return node
+
+    def text(self, token: Token) -> Node:
+        """Words: a number word, or the whole of a text."""
+        words = [token.value]
+        while self.peek().kind == "text":
+            words.append(self.take().value)
+        tens = NUMBERS.get(words[-1].lower(), 0)
+        if tens >= 20 and self.is_op("-") and 0 < NUMBERS.get(self.peek(1).value.lower(), 0) < 10:  # twenty-five
+            self.take()
+            return number(tens + NUMBERS[self.take().value.lower()])
+        kept = [word for word in words if word.lower() not in FILLERS] or words
+        if len(kept) == 1 and kept[0].lower() in NUMBERS:
+            return number(NUMBERS[kept[0].lower()])
+        return Node("text", (" ".join(kept),))
+
+    def function(self, name: str) -> Node:
+        exponent = subscript = None
+        while self.is_op("^", "_"):
+            if self.take().value == "^":
+                exponent = self.script()
+            else:
+                subscript = self.script()
+        arguments = tuple(map(_in_radians, self.arguments(name)))
+        if name in ("sqrt", "cbrt"):
+            node = self.power(arguments[0], HALF if name == "sqrt" else number(Fraction(1, 3)))
+        elif name in ("log", "lg") and (subscript is not None or name == "lg"):
+            node = divide(Node("fn", ("ln", *arguments)), Node("fn", ("ln", subscript or number(10))))
+        else:
+            node = Node("fn", (name, *arguments))
+        if exponent is None:
+            return node
+        inverse = exponent.kind == "num" and exponent.args[0] == -1 and name in _CIRCULAR
+        return Node("fn", ("arc" + name, *arguments)) if inverse else self.power(node, exponent)
+
+    def arguments(self, name: str) -> tuple[Node, ...]:
+        """What a function is applied to: what is in the brackets, or the product up to the next sign or function."""
+        if self.is_op("(") or (self.is_op("[") and name != "gcd"):
+            return self.values(")" if self.take().value == "(" else "]")
+        if name in ("min", "max", "gcd", "lcm") and self.accept("\\{"):
+            return self.values("\\}")
+        if self.is_op("{"):
+            return _listed(self.braces())
+        factors = [self.unary()] if self.is_op("-", "+") else [self.factor()]
+        while self.peek().kind in ("number", "symbol") or self.is_op("frac", "sqrt"):
+            factors.append(self.factor())
+        return (mul(*factors),)
+
+    def values(self, close: str) -> tuple[Node, ...]:
+        """The values up to a closing bracket, which is taken."""
+        inner = self.sequence()
+        self.expect(close)
+        return _listed(inner)
+
+    # -- brackets and commands ---------------------------------------------------------------------------------------
+
+    def bracketed(self, token: Token) -> Node:
+        value = token.value
+        handler = {
+            "{": self.grouped, "\\{": self.set, "|": self.absolute, "frac": self.fraction, "sqrt": self.root,
+            "begin": self.environment,
+        }.get(value)  # fmt: skip
+        if handler is not None:
+            return handler()
+        if value in ("(", "[", "]"):
+            return self.round_or_square(value)
+        if value in _FENCED:
+            name, close = _FENCED[value]
+            node = self.sum()
+            self.expect(close)
+            return Node("fn", (name, node))
+        if value in ("sum", "prod", "int"):
+            return self.big(value)
+        if value == "lim":
+            self.expect("_")
+            target = self.script()
+            return Node("fn", ("lim", self.term(), target))
+        if value == "binom":
+            return Node("fn", ("binomial", self.argument(), self.argument()))
+        if value in ("overline", "accent"):
+            return Node("sym", (f"{value}:{self.within_braces()}",))
+        if value == "angle":
+            letters = ""
+            while self.peek().kind in ("symbol", "text"):
+                letters += self.take().value
+            return Node("sym", ("angle:" + letters,))
+        if value == "dots":
+            return Node("dots", ())
+        if value == "empty":
+            return EMPTY
+        if value in CURRENCY:
+            return Node("unit", (self.unary(), unit_name(value)))
+        if value in ("-", "+"):
+            self.at -= 1
+            return self.unary()
+        raise Unreadable(f"{value!r} where a value was expected")
+
+    def grouped(self) -> Node:
+        if self.peek().kind == "symbol" and self.peek(1).value in ("|", ":"):
+            # {x | x < 3}, its backslashes forgotten
+            variable = self.atom()
+            self.take()
+            condition = self.sequence()
+            self.expect("}")
+            return Node("builder", (variable, condition))
+        self.at -= 1
+        return self.braces()
+
+    def round_or_square(self, opened: str) -> Node:
+        if self.is_op(")", "]"):
+            self.take()
+            return Node("list", ())
+        bars, self.bars = self.bars, 0
+        outward, self.outward = self.outward, opened == "]"
+        node = self.sequence()
+        self.outward = outward
+        self.accept(",", ".")
+        closed = self.take()
+        self.bars = bars
+        if closed.kind != "op" or closed.value not in (")", "]", "["):
+            raise Unreadable(f"a bracket {opened!r} that is not closed")
+        pair = node.args if node.kind == "list" and len(node.args) == 2 else None
+        if (opened, closed.value) in (("(", "]"), ("[", ")"), ("]", "["), ("]", "]"), ("[", "[")):
+            if pair is None:
+                raise Unreadable(f"{opened} with {closed.value}, but not two ends of an interval")
+            return Node("interval", (*pair, opened != "[", closed.value != "]"))
+        if node.kind == "list":
+            return Node("tuple" if opened == "(" else "bracket", node.args)
+        return node
+
+    def set(self) -> Node:
+        if self.accept("\\}"):
+            return EMPTY
+        builder, self.builder = self.builder, True
+        bars, self.bars = self.bars, 0
+        node = self.sequence()
+        self.builder, self.bars = builder, bars
+        if self.accept("|", ":"):
+            condition = self.sequence()
+            self.expect("\\}")
+            return Node("builder", (node, condition))
+        self.expect("\\}")
+        return Node("set", _listed(node))
+
+    def absolute(self) -> Node:
+        self.bars += 1
+        builder, self.builder = self.builder, False
+        node = self.sum()
+        self.builder = builder
+        self.bars -= 1
+        self.expect("|")
+        return Node("fn", ("abs", node))
+
+    def fraction(self) -> Node:
+        top = self.argument()
+        bottom = self.argument()
+        if _is_differential(bottom) and (_is_differential(top) or top == Node("sym", ("d",))):
+            return Node("fn", ("derivative", top, bottom))
+        return self.quotient(top, bottom)
+
+    def root(self) -> Node:
+        degree = None
+        if self.accept("["):
+            degree = self.sum()
+            self.expect("]")
+        whole = self.peek().kind == "number"  # \\sqrt13 is meant as the root of 13
+        inner = literal(self.take().value) if whole else self.argument()
+        return self.power(inner, HALF if degree is None else divide(number(1), degree))
+
+    def big(self, kind: str) -> Node:
+        """A sum, product or integral: its bounds and what follows, as one function that is not worked out here."""
+        scripts: dict[str, Node] = {}
+        while self.is_op("_", "^"):
+            mark = self.take().value
+            scripts[mark] = self.script()
+        nothing = Node("dots", ())
+        return Node("fn", (kind, self.term(), scripts.get("_", nothing), scripts.get("^", nothing)))
+
+    def environment(self) -> Node:
+        name = self.within_braces()
+        if not _MATRICES.fullmatch(name):
+            return self.cases(name)
+        if name == "array":
+            self.within_braces()
+        rows = self.rows(name)
+        if len({len(row) for row in rows}) != 1:
+            raise Unreadable("a matrix whose rows are not of one length")
+        node = Node("matrix", tuple(rows))
+        return determinant(rows) if name == "vmatrix" else node
+
+    def rows(self, name: str) -> list[tuple[Node, ...]]:
+        rows: list[tuple[Node, ...]] = []
+        cells: list[Node] = []
+        while not self.is_op("end"):
+            if self.accept("hline", "\\\\"):
+                continue
+            cells.append(self.relation())
+            if self.accept("&"):
+                continue
+            rows.append(tuple(cells))
+            cells = []
+            if not self.accept("\\\\"):
+                break
+        self.expect("end")
+        if self.within_braces() != name:
+            raise Unreadable(f"\\begin{{{name}}} without its end")
+        return rows
+
+    def cases(self, name: str) -> Node:
+        """A display of one or several lines: the lines are a list. Cases are read only as a whole."""
+        if name not in ("cases", "align*", "aligned", "gathered", "equation*", "equation"):
+            raise Unreadable(f"the environment {name!r}")
+        lines: list[Node] = []
+        while not self.is_op("end"):
+            parts = [self.item()]
+            while self.accept("&", ","):
+                parts.append(self.item())
+            lines.append(parts[0] if len(parts) == 1 else Node("tuple", tuple(parts)))
+            if not self.accept("\\\\"):
+                break
+        self.expect("end")
+        self.within_braces()
+        if len(lines) == 1:
+            return lines[0]
+        equations = all(line.kind == "rel" for line in lines)
+        return Node("list" if name != "cases" or equations else "cases", tuple(lines))
+
+    # -- factors -----------------------------------------------------------------------------------------------------
+
+    def sign(self) -> str:
+        sign = "+"
+        while self.is_op("+", "-", "pm", "mp"):
+            op = self.take().value
+            sign = op if op in ("pm", "mp") else {"+-": "-", "--": "+"}.get(sign + op, sign)
+        return sign
 
     def unary(self) -> Node:
         sign = self.sign()
@@ -25,11 +451,9 @@ class Factors(Brackets):
         self.deeper()
         node = self.atom()
         while True:
-            if self.is_op("^"):
-                self.take()
+            if self.accept("^"):
                 node = self.raised(node)
-            elif self.is_op("_"):
-                self.take()
+            elif self.accept("_"):
                 node = subscripted(node, self.script())
             elif self.is_op("!") and not (self.peek(1).value == "=" and not self.peek(1).spaced):
                 self.take()
@@ -40,11 +464,10 @@ class Factors(Brackets):
                 node = percent(node)
             elif self.accept("deg"):
                 node = Node("unit", (node, "deg"))
-            elif self.is_op("circ") and self.peek(1).kind in ("end",):
+            elif self.is_op("circ") and self.peek(1).kind == "end":
                 self.take()
                 node = Node("unit", (node, "deg"))
-            elif self.is_op("'"):
-                self.take()
+            elif self.accept("'"):
                 node = subscripted(node, Node("sym", ("'",)))
             else:
                 break

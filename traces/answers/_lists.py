@@ -28,46 +28,29 @@ def collections(one: Node, other: Node, rules: Rules) -> Answer:
 
 
 def _letters(values: list[Node]) -> bool:
-    """Whether each value has a letter of its own: x = 1, y = 2."""
+    """Whether each value has its own letter: x = 1, y = 2."""
     labels = [meaning(value).label for value in values]
-    return (
-        len(values) > 1
-        and all(label is not None and label.kind == "sym" for label in labels)
-        and len(set(labels)) == len(labels)
-    )
+    names = all(label is not None and label.kind == "sym" for label in labels)
+    return len(values) > 1 and names and len(set(labels)) == len(labels)
 
 
 def _by_letters(first: list[Node], second: list[Node], rules: Rules) -> Answer:
     """x = 1, y = 2 against 1, 2: in the same order; in another the letters may say something else."""
     answer = every(rules.compare(one, other, rules) for one, other in zip(first, second, strict=True))
-    if answer.same is not False:
-        return answer
-    return (
-        Answer(None, "letters on one side, and another order")
-        if _matched(first, second, rules).same is True
-        else answer
-    )
+    if answer.same is False and _matched(first, second, rules).same is True:
+        return Answer(None, "letters on one side, and another order")
+    return answer
 
 
 def _named_tuples(values: list[Node]) -> list[Node]:
     """(f(n), g(n)) = (n, 1) as two values with their names."""
-    found: list[Node] = []
-    for value in values:
-        said = meaning(value)
-        label = said.label
-        if (
-            len(values) == 1
-            and label is not None
-            and label.kind == "tuple"
-            and said.value.kind == "tuple"
-            and len(label.args) == len(said.value.args)
-        ):
-            found += [
-                Node("rel", (("=",), name, part)) for name, part in zip(label.args, said.value.args, strict=True)
-            ]
-        else:
-            found.append(value)
-    return found
+    said = [meaning(value) for value in values]
+    if len(said) != 1 or (label := said[0].label) is None or not label.kind == said[0].value.kind == "tuple":
+        return values
+    parts = said[0].value.args
+    if len(label.args) != len(parts):
+        return values
+    return [Node("rel", (("=",), name, part)) for name, part in zip(label.args, parts, strict=True)]
 
 
 def _distinct(values: list[Node], rules: Rules) -> list[Node]:

@@ -83,12 +83,9 @@ def with_scalars(node: Node) -> Node:
     if node.kind == "fn" and len(args) == 2 and args[0] in ("det", "tr", "abs"):
         table = as_one_table(args[1])
         if table is not None and table.kind == "matrix" and table.size[0] == table.size[1] <= 4:
-            return _trace(table) if args[0] == "tr" else determinant(table.rows)
+            trace = args[0] == "tr"
+            return _plain(add(*(row[k] for k, row in enumerate(table.rows)))) if trace else determinant(table.rows)
     return Node(node.kind, args)
-
-
-def _trace(table: Table) -> Node:
-    return _plain(add(*(row[k] for k, row in enumerate(table.rows))))
 
 
 def _plain(entry: Node) -> Node:
@@ -133,12 +130,9 @@ def _product(factors: tuple[Node, ...]) -> Table | None:
         return total
     if total.kind == "tuple" and any(map(symbols, scalars)):
         return None  # t(1, 2) may be a function of two arguments
-    return _scaled(total, mul(*scalars))
-
-
-def _scaled(table: Table, factor: Node) -> Table:
-    spend(2 * (_nodes(table.rows) + table.size[0] * table.size[1] * sum(1 for _ in walk(factor))))
-    return Table(table.kind, [tuple(_plain(mul(factor, entry)) for entry in row) for row in table.rows])
+    factor = mul(*scalars)
+    spend(2 * (_nodes(total.rows) + total.size[0] * total.size[1] * sum(1 for _ in walk(factor))))
+    return Table(total.kind, [tuple(_plain(mul(factor, entry)) for entry in row) for row in total.rows])
 
 
 def _multiplied(one: Table, other: Table) -> Table | None:
@@ -192,13 +186,9 @@ def _inverse(table: Table) -> Table | None:
     if rational(whole) in (None, 0):
         return None
     spend(8 * _nodes(table.rows))
-    return Table(
-        "matrix",
-        [
-            tuple(_plain(divide(_cofactor(table, column, row), whole)) for column in range(side))
-            for row in range(side)
-        ],
-    )
+    places = range(side)
+    rows = [tuple(_plain(divide(_cofactor(table, column, row), whole)) for column in places) for row in places]
+    return Table("matrix", rows)
 
 
 def _cofactor(table: Table, row: int, column: int) -> Node:

@@ -64,16 +64,14 @@ def _converted(one: Node, other: Node, rules: Rules) -> Answer:
     return DIFFERENT if answer.same is False else Answer(None, "different units")
 
 
-class Size(NamedTuple):
-    """A value in the base unit of its kind."""
-
+class _Size(NamedTuple):
     kind: str
-    value: Node
+    value: Node  # in the base unit of its kind
 
 
-def _in_base_units(node: Node) -> Size | None:
-    """A quantity, or several that are added (2 hours 30 minutes), in the base unit; None where a unit is not
-    known."""
+def _in_base_units(node: Node) -> _Size | None:
+    """The kind of a quantity, or of several that are added (2 hours 30 minutes), and its value in the base unit; None
+    where a unit is not known."""
     sizes: list[tuple[str, Node]] = []
     for part in node.args if node.kind == "compound" else (node,):
         known = SIZES.get(part.args[1]) if part.kind == "unit" else None
@@ -81,7 +79,7 @@ def _in_base_units(node: Node) -> Size | None:
             return None
         sizes.append((known[0], mul(part.args[0], number(known[1]))))
     kinds = {kind for kind, _ in sizes}
-    return Size(kinds.pop(), add(*(value for _, value in sizes))) if len(kinds) == 1 else None
+    return _Size(kinds.pop(), add(*(value for _, value in sizes))) if len(kinds) == 1 else None
 
 
 def _is_unit(name: str) -> bool:
@@ -93,15 +91,11 @@ def _degrees(bare: list[Node], unit: list[str], rules: Rules) -> Answer:
     radians = [
         mul(node, divide(PI, number(180))) if name == "deg" else node for node, name in zip(bare, unit, strict=True)
     ]
-    value = _values_only(radians[0], radians[1], rules)
-    if value.same is True:
+    values = all(node.kind in VALUES for node in radians)
+    if values and compare_values(radians[0], radians[1], rules).same is True:
         return rules.decide("degrees", {"drop": True, "value": True, "strict": False})
     answer = rules.compare(bare[0], bare[1], rules)
     return rules.decide("degrees", {"drop": True, "value": False, "strict": False}) if answer.same is True else answer
-
-
-def _values_only(one: Node, other: Node, rules: Rules) -> Answer:
-    return compare_values(one, other, rules) if one.kind in VALUES and other.kind in VALUES else UNKNOWN
 
 
 def _percent(one: Node, other: Node, rules: Rules) -> Answer:
@@ -109,12 +103,10 @@ def _percent(one: Node, other: Node, rules: Rules) -> Answer:
     if one.kind == other.kind:
         return _exactly(one, other, rules.compare(_hundredth(one), _hundredth(other), rules))
     share, value = (one, other) if one.kind == "percent" else (other, one)
+    if value.kind == "unit" and value.args[1]:
+        return Answer(None, "a percentage against a unit")
     if value.kind == "unit":
-        return (
-            rules.compare(share.args[0], value.args[0], rules)
-            if value.args[1] == ""
-            else Answer(None, "a percentage against a unit")
-        )
+        return rules.compare(share.args[0], value.args[0], rules)
     answer = _exactly(share, value, rules.compare(_hundredth(share), value, rules))
     if answer.same is True:
         return rules.decide("percent", {"value": True, "bare": True, "strict": False})

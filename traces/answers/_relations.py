@@ -13,7 +13,7 @@ from stillroom.traces.answers.normalise import Meaning
 from stillroom.traces.answers.numeric import context, evaluate
 from stillroom.traces.answers.probing import AGREE, CONSTANT_DIGITS, points
 from stillroom.traces.answers.rational import linear, rational
-from stillroom.traces.answers.sets import Piece, is_ordered, real_set, thing_of
+from stillroom.traces.answers.sets import FLIPPED, Piece, is_ordered, real_set, thing_of
 from stillroom.traces.answers.tree import (
     INFINITY,
     VALUES,
@@ -62,7 +62,8 @@ def _pieces_alike(first: tuple[Piece, ...], second: tuple[Piece, ...], rules: Ru
     """Whether both sets are made of the same pieces in the same order, whether or not the ends belong to them."""
     if len(first) != len(second):
         return DIFFERENT
-    return every(_ends(a, b, rules) for a, b in zip(first, second, strict=True))
+    pairs = ((x, y) for a, b in zip(first, second, strict=True) for x, y in ((a.low, b.low), (a.high, b.high)))
+    return every(_end(x, y, rules) for x, y in pairs)
 
 
 def _builders(one: Node, other: Node, rules: Rules) -> Answer:
@@ -73,10 +74,6 @@ def _builders(one: Node, other: Node, rules: Rules) -> Answer:
         one = replaced(one, Node("sym", (mine[0],)), Node("sym", (theirs[0],)))
     parts = every(rules.compare(a, b, rules) for a, b in zip(one.args, other.args, strict=True))
     return SAME if parts.same is True else Answer(None, "sets that are written differently")
-
-
-def _ends(one: Piece, other: Piece, rules: Rules) -> Answer:
-    return every(_end(a, b, rules) for a, b in ((one.low, other.low), (one.high, other.high)))
 
 
 def _end(one: Node, other: Node, rules: Rules) -> Answer:
@@ -96,8 +93,7 @@ def relations(one: Node, other: Node, rules: Rules) -> Answer:
         return Answer(None, "an equation against a value")
     ops, *sides = one.args
     others, *mates = other.args
-    flip = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
-    turned = (tuple(flip.get(op, op) for op in reversed(others)), mates[::-1])
+    turned = (tuple(FLIPPED.get(op, op) for op in reversed(others)), mates[::-1])
     ways = ((others, mates), turned) if set(others) <= _TURNED else ((others, mates),)
     for candidate, parts in ways:
         if (
@@ -113,7 +109,6 @@ def relations(one: Node, other: Node, rules: Rules) -> Answer:
 def _multiples(op: str, sides: list[Node], other_op: str, mates: list[Node]) -> Answer:
     """Whether one equation is a constant times the other: their differences in the same ratio at several places."""
     one, other = add(sides[0], negative(sides[1])), add(mates[0], negative(mates[1]))
-    flip = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
     ratio = _ratio_of(one, other)
     if ratio is None:
         return Answer(None, "relations that are written differently")
@@ -125,7 +120,7 @@ def _multiples(op: str, sides: list[Node], other_op: str, mates: list[Node]) -> 
         )
     if op == "=" or other_op == "=":
         return SAME if op == other_op else DIFFERENT
-    return SAME if (op if ratio > 0 else flip.get(op, op)) == other_op else DIFFERENT
+    return SAME if (op if ratio > 0 else FLIPPED.get(op, op)) == other_op else DIFFERENT
 
 
 def _is_polynomial(node: Node) -> bool:
@@ -141,28 +136,23 @@ def _is_polynomial(node: Node) -> bool:
 
 
 def _ratio_of(one: Node, other: Node) -> float | None:
-    """The constant by which one is the other, 0 where it is not constant, None where it cannot be told. With as many
-    digits as constants are compared in: a small term counts."""
-    with context().workdps(CONSTANT_DIGITS):
-        return _constant_ratio(one, other)
-
-
-def _constant_ratio(one: Node, other: Node) -> float | None:
+    """The sign of the constant by which one is the other, 0 where it is not constant, None where it cannot be told.
+    With as many digits as constants are compared in: a small term counts."""
     names = sorted(symbols(one) | symbols(other))
     ratios: list[float] = []
-    for values in points(names, whole=False):
-        try:
-            first, second = evaluate(one, values), evaluate(other, values)
-        except Undefined:
-            continue
-        if not (first.real_domain and second.real_domain) or abs(second.value) == 0:
-            continue
-        ratios.append(first.value / second.value)
-    if len(ratios) < 3:
-        return None
-    spread = max(abs(ratio - ratios[0]) for ratio in ratios)
-    if spread > abs(ratios[0]) * context().mpf(10) ** -(CONSTANT_DIGITS - AGREE) or ratios[0] == 0:
-        return 0.0
+    with context().workdps(CONSTANT_DIGITS):
+        for values in points(names, whole=False):
+            try:
+                first, second = evaluate(one, values), evaluate(other, values)
+            except Undefined:
+                continue
+            if first.real_domain and second.real_domain and abs(second.value):
+                ratios.append(first.value / second.value)
+        if len(ratios) < 3:
+            return None
+        spread = max(abs(ratio - ratios[0]) for ratio in ratios)
+        if spread > abs(ratios[0]) * context().mpf(10) ** -(CONSTANT_DIGITS - AGREE) or ratios[0] == 0:
+            return 0.0
     return 1.0 if getattr(ratios[0], "real", ratios[0]) > 0 else -1.0
 
 

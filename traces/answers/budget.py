@@ -25,7 +25,7 @@ costs more is over the limit."""
 
 
 class Spent(Exception):
-    """The allowance is used up. Not an OverflowError: that says of one part that it has no value, and the work goes
+    """The allowance is used up. Not an OverflowError: that says that one part has no value, and the work goes
     on without it; this ends the work."""
 
 

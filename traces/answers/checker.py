@@ -51,7 +51,7 @@ Pair = tuple[str, str] | tuple[str, str, str]
 
 
 class Judged(NamedTuple):
-    """A pair, as its answers were found, with what is said of it so far. `prompt`: what was asked, or ""."""
+    """A pair, as its answers were found, with what is known about it so far. `prompt`: what was asked, or ""."""
 
     gold: str
     answer: str
@@ -224,7 +224,7 @@ def _require(name: str, value: float, least: float) -> None:
 
 
 class Memo:
-    """What was said of the last `size` pairs of answers; thread-safe."""
+    """What was said about the last `size` pairs of answers; thread-safe."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -232,7 +232,7 @@ class Memo:
         self._results: OrderedDict[tuple[str, str], Ruling] = OrderedDict()
 
     def get(self, key: tuple[str, str]) -> Ruling | None:
-        """What was said of a pair, or None."""
+        """What was said about a pair, or None."""
         with self._lock:
             if key in self._results:
                 self._results.move_to_end(key)

@@ -91,12 +91,12 @@ def compare(one: Node, other: Node, rules: Rules) -> Answer:
     if answer.same is False and any(_is_of_sets(part) for side in (one, other) for part in walk(side)):
         answer = Answer(None, "a formula of sets or lists that is not worked out")
     if answer.same and _names_differ(first.label, second.label):
-        return Answer(None, "they are said of different things")
+        return Answer(None, "they are about different things")
     return answer if answer.same is True else _other_names(first, second, rules) or answer
 
 
 def _is_turned(said: Meaning) -> bool:
-    """(y, x) = (1, 2): a tuple that is said of letters in another order than theirs."""
+    """(y, x) = (1, 2): a tuple about letters in another order than theirs."""
     if said.label is None or said.label.kind != "tuple" or any(part.kind != "sym" for part in said.label.args):
         return False
     names = [str(part.args[0]) for part in said.label.args]
@@ -143,7 +143,10 @@ def _kinds(one: Node, other: Node, first: Node, second: Node, rules: Rules) -> A
     """By kind, the most particular first."""
     kinds = {one.kind, other.kind}
     if "quantified" in kinds:
-        return _quantified(one, other, rules)
+        if one.kind != other.kind or one.args[0] != other.args[0]:
+            return Answer(None, "a quantifier on one side")
+        over, said = (compare(one.args[k], other.args[k], rules) for k in (1, 2))
+        return SAME if over.same and said.same else DIFFERENT if said.same is False and over.same else UNKNOWN
     if "base" in kinds:
         return bases(one, other, rules)
     if kinds & {"unit", "compound", "percent"}:
@@ -198,22 +201,18 @@ def _values(one: Node, other: Node, rules: Rules) -> Answer:
     if infinite:
         return DIFFERENT if len(infinite) == 2 or _is_finite(one) or _is_finite(other) else UNKNOWN
     if has_tables(one) or has_tables(other):
-        return _tables(with_scalars(one), with_scalars(other), rules)
-    if _has_log(one) != _has_log(other):
-        return _logarithms(one, other, rules)
+        one, other = with_scalars(one), with_scalars(other)  # two of them may be numbers by now
+        return (rows if has_tables(one) or has_tables(other) else rules.compare)(one, other, rules)
+    if _has_log(one) != _has_log(other):  # a logarithm without its base on one side: open where it fits with e or 10
+        bases = ((_with_base(one, base), _with_base(other, base)) for base in (EULER, number(10)))
+        fits = any(compare_values(first, second, rules).same is True for first, second in bases)
+        return Answer(None, "a logarithm without its base") if fits else DIFFERENT
     answer = compare_values(one, other, rules)
     if answer.same is not False:
         return answer
     if any(_may_be_unit(a, b) for a, b in ((one, other), (other, one))):
         return Answer(None, "a letter that may be a unit")
     return _constants_of_integration(one, other, rules) or answer
-
-
-def _tables(one: Node, other: Node, rules: Rules) -> Answer:
-    """Formulas of matrices or vectors, determinants and traces worked out; two of them may be numbers by now."""
-    if has_tables(one) or has_tables(other):
-        return rows(one, other, rules)
-    return rules.compare(one, other, rules)
 
 
 def _may_be_unit(one: Node, other: Node) -> bool:
@@ -225,14 +224,6 @@ def _may_be_unit(one: Node, other: Node) -> bool:
 
 def _has_log(node: Node) -> bool:
     return any(part.kind == "fn" and part.args[0] == "log" and len(part.args) == 2 for part in walk(node))
-
-
-def _logarithms(one: Node, other: Node, rules: Rules) -> Answer:
-    """A logarithm without its base on one side: open where it fits with the base e or 10."""
-    for base in (EULER, number(10)):
-        if compare_values(_with_base(one, base), _with_base(other, base), rules).same is True:
-            return Answer(None, "a logarithm without its base")
-    return DIFFERENT
 
 
 def _with_base(node: Node, base: Node) -> Node:
@@ -337,7 +328,7 @@ def _parameters(first: Meaning, second: Meaning, rules: Rules) -> tuple[Meaning,
 
 
 def _declared(said: Meaning) -> frozenset[str]:
-    """The letters that are parameters: those that the words declare, and those of a tuple that is said of other
+    """The letters that are parameters: those that the words declare, and those of a tuple about other
     letters, (x, y) = (1 + 2t, 3 - t)."""
     label, value = said.label, said.value
     if label is None or not label.kind == value.kind == "tuple" or all(part.kind == "sym" for part in value.args):
@@ -375,10 +366,3 @@ def _same_renamed(one: Node, other: Node, old: str, new: str, rules: Rules) -> b
         return _kinds(swapped, other, swapped, other, rules).same is True
     except Pending:
         return False
-
-
-def _quantified(one: Node, other: Node, rules: Rules) -> Answer:
-    if one.kind != other.kind or one.args[0] != other.args[0]:
-        return Answer(None, "a quantifier on one side")
-    over, said = (compare(one.args[k], other.args[k], rules) for k in (1, 2))
-    return SAME if over.same and said.same else DIFFERENT if said.same is False and over.same else UNKNOWN

@@ -96,7 +96,7 @@ def spoken(text: str) -> str:
     return text[marks[-1].end() :] if marks[-1].group() == "</think>" else ""
 
 
-def _closing(text: str, start: int, limit: int) -> int | None:
+def closing(text: str, start: int, limit: int) -> int | None:
     """Where the brace that opened before `start` closes, or None if it does not within `limit` characters."""
     depth, i, end = 1, start, min(len(text), start + limit)
     while i < end:
@@ -113,8 +113,8 @@ def _closing(text: str, start: int, limit: int) -> int | None:
 
 def _box_at(text: str, match: re.Match[str], *, lenient: bool = False) -> Box | None:
     """The box that opens at a match. One that is never closed counts only if its content ends with a closing
-    brace of its own at the end of the text: then it is the box's brace that was forgotten, and nothing was cut."""
-    close = _closing(text, match.end(), MAX_ANSWER * 4)
+    separate brace at the end of the text: then it is the box's brace that was forgotten, and nothing was cut."""
+    close = closing(text, match.end(), MAX_ANSWER * 4)
     if close is not None:
         return Box(text[match.end() : close], match.start(), close + 1)
     rest = text[match.end() :].strip().rstrip("$. ")
@@ -139,31 +139,23 @@ def _last_boxes(text: str, *, lenient: bool = False) -> list[Box]:
             break
         elif box.end > boxes[0].start:
             boxes[0] = box  # the box around the one found before
-        elif _is_joined(between := text[box.end : boxes[0].start]) or (lenient and _is_unclear(between)):
-            boxes.insert(0, box)
-        elif _is_unclear(between):
-            return [Box(text[box.start : boxes[-1].end], box.start, boxes[-1].end)]
         else:
-            break
+            between = text[box.end : boxes[0].start]
+            joined = not between or (len(between) <= 60 and _JOIN.fullmatch(between) and _JOINS.search(between))
+            if joined or (lenient and _is_unclear(between)):
+                boxes.insert(0, box)
+            elif _is_unclear(between):
+                return [Box(text[box.start : boxes[-1].end], box.start, boxes[-1].end)]
+            else:
+                break
     return boxes
-
-
-def _is_joined(between: str) -> bool:
-    """Whether what stands between two boxes makes them one answer."""
-    if len(between) > 60:
-        return False
-    return between == "" or bool(_JOIN.fullmatch(between) and _JOINS.search(between))
 
 
 def _is_unclear(between: str) -> bool:
     """Whether two boxes stand in one sentence with an "and" and more: parts of one answer, or not. Their sentence is
     then the answer, and is not read: it is neither right nor wrong."""
-    return (
-        len(between) <= 80
-        and "\n" not in between
-        and ". " not in between
-        and bool(re.search(r"\b(?:and|or)\b", between))
-    )
+    short = len(between) <= 80 and "\n" not in between and ". " not in between
+    return short and re.search(r"\b(?:and|or)\b", between) is not None
 
 
 def _joined(text: str, boxes: list[Box]) -> str:
@@ -177,7 +169,7 @@ def _unwrapped(content: str) -> str:
     """The content of a box within the box, if there is one and nothing else."""
     for _ in range(MAX_BOXES):
         match = _BOX.match(content.strip())
-        close = _closing(content.strip(), match.end(), MAX_ANSWER * 4) if match else None
+        close = closing(content.strip(), match.end(), MAX_ANSWER * 4) if match else None
         if match is None or close is None or close != len(content.strip()) - 1:
             break
         content = content.strip()[match.end() : close]
@@ -240,7 +232,8 @@ def _bare(text: str) -> str | None:
         return _concluded(_trimmed(text)) or _trimmed(text) or None
     if lines and re.fullmatch(r"[-+$€£]{0,2}[0-9][0-9.,/ ]*%?\.?|\$[^$]+\$\.?|\\\(.+\\\)\.?", lines[-1].strip()):
         return _trimmed(lines[-1])
-    return text if text and _is_latex_block(text) else None
+    block = r"(?s)\$\$?[^$]+\$\$?|\\\[.+\\\]|\\begin\{.+\\end\{\w+\}"  # a matrix, say
+    return text if len(text) <= MAX_ANSWER and re.fullmatch(block, text) else None
 
 
 _WORDS = re.compile(r"(?<![\\A-Za-z{])(?!and\b|or\b|or[A-Z]\b)[A-Za-z]{2,}")
@@ -265,10 +258,3 @@ def _last_formula(text: str) -> str | None:
     if found is None:
         return whole
     return next(group for group in found.groups() if group is not None)
-
-
-def _is_latex_block(text: str) -> bool:
-    """Whether several lines are one display or environment (a matrix, say)."""
-    return len(text) <= MAX_ANSWER and bool(
-        re.fullmatch(r"(?s)\$\$?[^$]+\$\$?|\\\[.+\\\]|\\begin\{.+\\end\{\w+\}", text)
-    )

@@ -35,7 +35,7 @@ _CHOICE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _MORE = re.compile(r"\s*(?:[,;^+\-*/=&_!]|(?:and|or)\b)|.*(?:\([A-J]\)|\b[A-J][).:](?:\s|$))", re.DOTALL)
-# What says of a choice that it is not meant, or is not the only one: "(A) is false", "(A) through (C)", "(A)?".
+# What says that a choice is not meant, or is not the only one: "(A) is false", "(A) through (C)", "(A)?".
 _DENIED = re.compile(
     r"^\W*(?:(?:is|was|are|can|could|may|might|must|should|does|would|has|isn'?t|cannot)\b|through\b|thru\b|if\b|unless\b"
     r"|(?:to|plus|minus|up to)\s+\(?[A-J]\b|(?:false|wrong|incorrect|invalid|not|no|maybe|perhaps|rejected)\W*$)"
@@ -58,7 +58,7 @@ class Found(NamedTuple):
 
 
 class Ruling(NamedTuple):
-    """What is said of a pair. `reason` None: the formulas agree wherever tried, and a worker is to confirm it.
+    """What is known about a pair. `reason` None: the formulas agree wherever tried, and a worker is to confirm it.
 
     `answer`: the answer that was read. `why`: what decided, or what stood in the way. `policies`: those that decided.
     `asked`: a policy was asked whether the answer may be read so.
@@ -73,15 +73,8 @@ class Ruling(NamedTuple):
     @property
     def detail(self) -> str:
         """One line for people."""
-        notes = "; ".join(
-            filter(
-                None,
-                (
-                    self.why if not self.why.startswith("policy ") else "",
-                    *(f"policy {name}" for name in self.policies),
-                ),
-            )
-        )
+        why = "" if self.why.startswith("policy ") else self.why
+        notes = "; ".join(filter(None, (why, *(f"policy {name}" for name in self.policies))))
         shown = self.answer.removesuffix(OUTSIDE)
         return f"{shown} ({notes})" if notes and shown else shown or notes
 
@@ -156,9 +149,9 @@ def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = N
         is_done = partial(worked_out, _formula(gold), _formula(answer))
         ruling = _held_to(is_done, ruling, policies, "it is left to work out")
     if ruling.reason is Reason.DIFFERENT:
-        prose = is_prose(gold) or is_prose(answer)
+        prose = any(len(_WORD.findall(text)) >= PROSE for text in (gold, answer))
         return ruling._replace(reason=Reason.NEEDS_POLICY, why="prose") if prose else ruling
-    if is_reduced(gold) == is_reduced(answer):
+    if _is_reduced(gold) == _is_reduced(answer):
         return ruling
     reason = {"any": ruling.reason, "required": Reason.DIFFERENT}.get(policies.lowest_terms, Reason.NEEDS_POLICY)
     return ruling._replace(reason=reason, policies=(*ruling.policies, f"lowest_terms={policies.lowest_terms}"))
@@ -192,12 +185,7 @@ def _held_to(is_done: Callable[[], bool], ruling: Ruling, policies: Policies, wh
 
 _WORD = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}")
 PROSE = 5
-"""Words that make a text prose, which may say more than was read."""
-
-
-def is_prose(text: str) -> bool:
-    """Whether an answer is a sentence. Nothing that was read into one is evidence against it."""
-    return len(_WORD.findall(text)) >= PROSE
+"""Words that make a text prose, which may say more than was read: nothing read into one is evidence against it."""
 
 
 _FRACTION = re.compile(
@@ -206,7 +194,7 @@ _FRACTION = re.compile(
 )
 
 
-def is_reduced(text: str) -> bool:
+def _is_reduced(text: str) -> bool:
     """Whether every fraction of integers in an answer is in its lowest terms."""
     pairs = [[int(part[-400:]) for part in match if part] for match in _FRACTION.findall(text)]
     return all(len(pair) < 2 or (math.gcd(*pair) == 1 and pair[1] != 1) for pair in pairs)
@@ -241,7 +229,7 @@ def _of_readings(one: Readings, other: Readings, answer: str, policies: Policies
 
 
 def _compared(first: Reading, second: Reading, answer: str, rules: Rules) -> Ruling:
-    """Two readings; those beside the plain one by the policy that allows them."""
+    """Two readings; those other than the plain one by the policy that allows them."""
     same = compare(first.node, second.node, rules)
     asked = [reading.policy for reading in (first, second) if reading.policy and same.same is True]
     for policy in asked:
@@ -272,8 +260,6 @@ class Reading(NamedTuple):
 
 
 Readings = tuple[Reading, ...]
-
-
 REMEMBERED = 128
 """Characters up to which what an answer may be read as is remembered: a tree is some hundred times as large."""
 
@@ -331,10 +317,8 @@ class Choice(NamedTuple):
 def _letters(gold: str, answer: str) -> bool | None:
     """Whether the letters are the same, where both are choices and at least one is a letter alone; None otherwise."""
     one, other = _choice(gold), _choice(answer)
-    if one is None or other is None:
+    if one is None or other is None or (one.text and other.text and one.letter == other.letter):
         return None
-    if one.text and other.text:
-        return None if one.letter == other.letter else False
     return one.letter == other.letter
 
 

@@ -13,8 +13,17 @@ import re
 import unicodedata
 from typing import NamedTuple
 
-from stillroom.traces.answers.alphabet import ALIASES, CHARACTERS, DROPPED, FUNCTIONS, GREEK, OPERATORS, TEXT
-from stillroom.traces.answers.vocabulary import SHORT_WORDS, UNITS
+from stillroom.traces.answers.vocabulary import (
+    ALIASES,
+    CHARACTERS,
+    DROPPED,
+    FUNCTIONS,
+    GREEK,
+    OPERATORS,
+    SHORT_WORDS,
+    TEXT,
+    UNITS,
+)
 
 MAX_TOKENS = 3_000
 """Tokens of an answer."""

@@ -40,13 +40,10 @@ class Meaning:
 def meaning(node: Node) -> Meaning:
     """The meaning of one value or relation; of a list, that of the list as a whole."""
     if node.kind == "clause":
-        inner = meaning(node.args[0])
-        return replace(
-            inner,
-            parameters=inner.parameters | node.args[2],
-            condition=_restriction(node.args[1]),
-            domain=_domain(node.args[1]),
-        )
+        inner, words = meaning(node.args[0]), node.args[1]
+        restricts = _RESTRICTING & set(words.lower().split())  # more than the kind of number
+        declared, condition = inner.parameters | node.args[2], words if restricts else ""
+        return replace(inner, parameters=declared, condition=condition, domain=_domain(words))
     if node.kind == "mod":
         inner = meaning(node.args[0])
         return replace(inner, modulus=node.args[1])
@@ -57,11 +54,6 @@ def meaning(node: Node) -> Meaning:
     if node.kind == "set" and len(node.args) == 1 and node.args[0].kind == "rel":
         return meaning(Node("builder", (node.args[0], node.args[0])))
     return Meaning(node)
-
-
-def _restriction(words: str) -> str:
-    """The words, if they restrict more than the kind of number: a relation, a negation."""
-    return words if _RESTRICTING & set(words.lower().split()) else ""
 
 
 def _domain(words: str) -> str:
@@ -102,7 +94,7 @@ def _equation(sides: list[Node]) -> Meaning:
 
 
 def _is_name(node: Node) -> bool:
-    """Whether a side of an equation only names the other: no number, and no constant that has a value of its own."""
+    """Whether a side of an equation only names the other: no number, and no constant with a value."""
     return is_label(node) and node not in (PI, EULER)
 
 
@@ -133,9 +125,7 @@ def is_label(node: Node) -> bool:
         return not any(
             part.kind in _BIG for arg in node.args[1:] if isinstance(arg, Node) for part in walk(arg)
         ) and (node.args[0] in ("abs", "norm") or len(node.args[0].split("_")[0]) == 1)
-    if node.kind in ("tuple", "list"):
-        return all(is_label(part) for part in node.args)
-    if node.kind == "ratio":
+    if node.kind in ("tuple", "list", "ratio"):
         return all(is_label(part) for part in node.args)
     if node.kind == "unit":
         return is_label(node.args[0])
@@ -198,7 +188,7 @@ _WORDS: dict[str, Node] = {
 
 
 def in_symbols(node: Node) -> Node:
-    """Words that have a sign of their own: no solution, all real numbers."""
+    """Words that stand for a sign: no solution, all real numbers."""
     if node.kind == "text":
         return _WORDS.get(node.args[0].lower().strip(" ."), node)
     return _WORDS["dne"] if node == mul(*(Node("sym", (letter,)) for letter in "DNE")) else node

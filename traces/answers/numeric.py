@@ -58,15 +58,7 @@ def evaluate(node: Node, values: Mapping[str, Any]) -> Value:
         evaluation = _Evaluation(mp, values)
         value = evaluation.of(node)
         return Value(value, not evaluation.left or evaluation.imaginary, evaluation.extent)
-    except (
-        ZeroDivisionError,
-        OverflowError,
-        ValueError,
-        TypeError,
-        NotImplementedError,
-        ArithmeticError,
-        mp.NoConvergence,
-    ) as error:
+    except (ArithmeticError, ValueError, TypeError, NotImplementedError, mp.NoConvergence) as error:
         raise Undefined(str(error)) from error
 
 
@@ -209,16 +201,13 @@ class _Evaluation:
             raise Undefined(name)
         simple = {"floor": mp.floor, "ceil": mp.ceil, "sgn": mp.sign}.get(name)
         if simple is not None:
-            return simple(self.off_the_step(values[0]))
+            # As near to a whole number as rounding puts it, it is that one: else floor would follow the rounding.
+            # With more digits one that is only close comes up again.
+            value, near = values[0], mp.nint(values[0])
+            return simple(near if abs(value - near) <= self.tiny * max(1, abs(value)) else value)
         if name in ("max", "min"):
             return max(values) if name == "max" else min(values)
         raise Undefined(name)
-
-    def off_the_step(self, value: Any) -> Any:
-        """A number as near to a whole one as rounding puts it is that one: else floor would follow the rounding. With
-        more digits one that is only close comes up again."""
-        near = self.mp.nint(value)
-        return near if abs(value - near) <= self.tiny * max(1, abs(value)) else value
 
     def series(self, name: str, body: Node, low: Node, high: Node) -> Any:
         """A sum or product of up to MAX_TERMS terms with numbers as bounds."""

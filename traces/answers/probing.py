@@ -96,7 +96,7 @@ class Gap(NamedTuple):
 
 
 def gap_at(one: Node, other: Node, values: dict[str, Any], digits: int) -> Gap:
-    """The gap when so many digits are carried. Raises Undefined where one has no value."""
+    """The gap when that many digits are carried. Raises Undefined where one has no value."""
     with context().workdps(digits):
         first, second = evaluate(one, values).value, evaluate(other, values).value
         return Gap(first - second, max(abs(first), abs(second)))
@@ -122,7 +122,7 @@ def has_real_value(node: Node, values: dict[str, Any]) -> bool:
 
 
 def close(first: Any, second: Any, digits: int) -> bool:
-    """Whether two values agree in so many digits."""
+    """Whether two values agree in that many digits."""
     scale = max(abs(first), abs(second))
     return bool(scale == 0 or abs(first - second) <= scale * context().mpf(10) ** -digits)
 
@@ -147,7 +147,7 @@ def told_apart(one: Node, other: Node, values: dict[str, Any], few: int, many: i
 
 def agree_in_full(one: Node, other: Node, names: list[str]) -> bool | None:
     """Whether they agree in many more digits too, where both have a value: a term may be too small to be seen. None
-    where that cannot be told."""
+    if that cannot be told."""
     digits = CONSTANT_DIGITS + 20
     for values in points_of(one, other, names):
         if agree_at(one, other, values) is not None:
@@ -160,7 +160,7 @@ def agree_in_full(one: Node, other: Node, names: list[str]) -> bool | None:
 
 
 def agree_deeply(one: Node, other: Node) -> bool | None:
-    """Whether they agree at one point in so many digits that no term of a readable answer is too small to be seen;
+    """Whether they agree at one point in enough digits that no term of a readable answer is too small to be seen;
     None where no point was found. Takes a tenth of a second and more."""
     mp = context()
     for values in points_of(one, other, sorted(symbols(one) | symbols(other))):

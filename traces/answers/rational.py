@@ -56,7 +56,7 @@ def _bits(value: Fraction) -> int:
 
 
 def _cost(bits: int) -> int:
-    """Units of a step with numbers of so many bits: finding a common divisor takes the square of their length."""
+    """Units of a step with numbers of that many bits: finding a common divisor takes the square of their length."""
     return 2 + bits * bits // 1_000_000
 
 

@@ -51,8 +51,10 @@ def restated(gold: str, answer: str, prompt: str) -> bool:
     if gold == answer:
         return False
     other = as_written(answer)
-    if other is None or (one := as_written(gold)) is None or _is_plain_text(other, answer):
+    if other is None or (one := as_written(gold)) is None:
         return False
+    if is_plain(other) and other not in (PI, EULER) and (other.kind != "num" or _is_decimal(answer)):
+        return False  # an integer in digits, a name or a word
     if one.kind == other.kind == "num" and one.args[0] == other.args[0]:
         # the same number: no answer if it stands there in another notation, as 1.5e6 for 1500000
         return not _is_decimal(answer) and _is_decimal(gold) and _stands_in(_tokens(answer), _tokens(prompt))
@@ -71,11 +73,6 @@ def restated(gold: str, answer: str, prompt: str) -> bool:
         return True
     within = (part for each in compound for part in _within(each) if hash(shape(part)) in asked)
     return any(shape(part) not in alike and _is_one_of(part, one) for part in within)
-
-
-def _is_plain_text(node: Node, text: str) -> bool:
-    """Whether an answer is an integer in digits, a name or a word."""
-    return is_plain(node) and node not in (PI, EULER) and (node.kind != "num" or _is_decimal(text))
 
 
 def _is_decimal(text: str) -> bool:

@@ -62,14 +62,8 @@ def _pieces(node: Node) -> list[Piece]:
     if kind == "interval":
         return [Piece(_number_like(args[0]), _number_like(args[1]), args[2], args[3])]
     if kind in ("tuple", "bracket") and len(args) == 2:
-        return [
-            Piece(
-                _number_like(args[0]),
-                _number_like(args[1]),
-                kind == "tuple" or _is_infinite(args[0]),
-                kind == "tuple" or _is_infinite(args[1]),
-            )
-        ]
+        opens = [kind == "tuple" or _is_infinite(end) for end in args]
+        return [Piece(_number_like(args[0]), _number_like(args[1]), *opens)]
     if kind == "set":
         return _joined([_point(value) for part in args for value in expanded(part)])
     if kind == "union":
@@ -196,7 +190,7 @@ def _is_thing(node: Node) -> bool:
 
 
 def thing_of(node: Node) -> Node | None:
-    """What an inequality is about, or None where that is not one thing."""
+    """What an inequality is about, or None if that is not one thing."""
     try:
         sides = node.args[1:]
         if len(sides) == 3:

@@ -87,13 +87,8 @@ def literal(digits: str) -> Node:
     whole, point, places = digits.partition(".")
     if not point:
         return number(int(whole))
-    return Node(
-        "num",
-        (
-            Fraction(int(whole or "0" + places if not places else (whole + places)), 10 ** len(places)),
-            Fraction(1, 10 ** len(places)),
-        ),
-    )
+    step = Fraction(1, 10 ** len(places))
+    return Node("num", (int((whole + places) or "0") * step, step))
 
 
 def percent(node: Node) -> Node:
@@ -124,9 +119,7 @@ def subscripted(node: Node, below: Node) -> Node:
 def show(node: Node) -> str:
     """A node in one line, for names; nodes that are written alike show alike, sums and products in any order."""
     spend(4)
-    if node.kind == "num":
-        return str(node.args[0])
-    if node.kind == "sym":
+    if node.kind in ("num", "sym"):
         return str(node.args[0])
     parts = [show(arg) if isinstance(arg, Node) else str(arg) for arg in node.args]
     return f"{node.kind}({','.join(sorted(parts) if node.kind in ('add', 'mul') else parts)})"

@@ -1,4 +1,4 @@
-r"""Are two formulas the same value? Exactly where that can be, else by probing, and a decimal by its rounding.
+r"""Are two formulas the same value? Exactly if possible, else by probing, and a decimal by its rounding.
 
 In this order: worked out as fractions; in a finite field (`fingerprint`); at points of the real domain with 60 digits
 (`probing`). Where formulas with functions agree at every point, `confirm` is asked, if there is one: it may know that
@@ -55,7 +55,7 @@ SIGNIFICANT, TOLERANT = 3, 2
 
 
 class Answer(NamedTuple):
-    """Whether two things are the same; None where that is not known. `why`: what decided, or stood in the way."""
+    """Whether two things are the same; None if that is not known. `why`: what decided, or stood in the way."""
 
     same: bool | None
     why: str = ""
@@ -65,7 +65,7 @@ SAME, DIFFERENT = Answer(True), Answer(False)
 ROUNDED = Answer(None, "what they differ by may be rounding")
 UNKNOWN = Answer(None, "the two cannot be compared")
 Confirm = Callable[[Node, Node], bool | None]
-"""Says of two formulas that agree wherever tried whether they are the same, or None where it cannot tell."""
+"""Says whether two formulas that agree wherever tried are the same, or None where it cannot tell."""
 
 
 Comparer = Callable[[Node, Node, "Rules"], Answer]
@@ -167,9 +167,7 @@ def decimal_step(node: Node) -> Fraction | None:
         step: Fraction | None = node.args[1]
         return step
     if node.kind == "percent":
-        inner = decimal_step(node.args[0])
-        if inner is None and node.args[0].kind == "num":
-            inner = Fraction(1)
+        inner = decimal_step(node.args[0]) or (Fraction(1) if node.args[0].kind == "num" else None)
         return inner / 100 if inner is not None else None
     return None
 
@@ -189,8 +187,7 @@ def _exactly(one: Node, other: Node, rules: Rules) -> Answer | None:
         return None
     if first.residue == second.residue:
         return SAME
-    decimal = _has_decimal(one, other)
-    return DIFFERENT if first.sure and second.sure and not decimal else None
+    return DIFFERENT if first.sure and second.sure and not _has_decimal(one, other) else None
 
 
 # -- by points -------------------------------------------------------------------------------------------------------
@@ -212,8 +209,10 @@ def _by_points(one: Node, other: Node, rules: Rules) -> Answer:
         agreed += same is True
     if agreed < ENOUGH:
         return Answer(None, "no common domain was found")
-    if _calls(_PIECES, one, other) and _is_told_on_part_only(one, other, names):
-        return Answer(None, "made of pieces, of which the other has a value on some only")
+    if _calls(_PIECES, one, other):  # x + 0 ln x is not |x|
+        places = points_of(one, other, names)
+        if any(has_real_value(one, values) != has_real_value(other, values) for values in places):
+            return Answer(None, "made of pieces, of which the other has a value on some only")
     agree = agree_in_full(one, other, names)
     return _confirmed(one, other, rules) if agree else DIFFERENT if agree is False else ROUNDED
 
@@ -221,13 +220,6 @@ def _by_points(one: Node, other: Node, rules: Rules) -> Answer:
 def _calls(names: frozenset[str], *nodes: Node) -> bool:
     """Whether a formula has one of these functions in it."""
     return any(part.kind == "fn" and part.args[0] in names for node in nodes for part in walk(node))
-
-
-def _is_told_on_part_only(one: Node, other: Node, names: list[str]) -> bool:
-    """Whether one has a real value at a point where the other has none: x + 0 ln x is not |x|."""
-    return any(
-        has_real_value(one, values) != has_real_value(other, values) for values in points_of(one, other, names)
-    )
 
 
 def _confirmed(one: Node, other: Node, rules: Rules) -> Answer:
@@ -270,7 +262,7 @@ def _constants(one: Node, other: Node, rules: Rules) -> Answer:
 
 
 def _constants_in_full(one: Node, other: Node) -> Answer:
-    """Compares two constants in so many digits that what is added to something very large, or very small, counts."""
+    """Compares two constants in enough digits that what is added to something very large, or very small, counts."""
     mp = context()
     extent = max(evaluate(node, {}).extent for node in (one, other))
     digits = CONSTANT_DIGITS + 2 * extent

@@ -78,7 +78,9 @@ def worked_out(gold: str, answer: str) -> bool:
         return True  # the gold is no value, or not worked out itself
     known = _Gold(
         shapes=shapes_of(one),
-        literal=all(is_literal(part.node) for part in parts) and not _has_degrees(one),
+        # 30° is π/6, though 30 is a literal
+        literal=all(is_literal(part.node) for part in parts)
+        and not any(part.kind == "unit" and part.args[1] == "deg" for part in walk(one)),
         rounded=any(decimal_step(part.node) is not None for part in parts),
         closed=not any(symbols(part.node) for part in parts),
         functions=frozenset().union(*(_functions(part.node) for part in parts)),
@@ -136,11 +138,6 @@ def shapes_of(node: Node) -> frozenset[str]:
     """How an answer and its parts are written, and the sides of its equations."""
     sides = (side for part in walk(node) for side in claimed(part))
     return frozenset(map(shape, [node, *(part.node for part in parts_of(node)), *sides]))
-
-
-def _has_degrees(node: Node) -> bool:
-    """30° is π/6, though 30 is a literal."""
-    return any(part.kind == "unit" and part.args[1] == "deg" for part in walk(node))
 
 
 def _functions(node: Node) -> frozenset[str]:

@@ -64,7 +64,7 @@ class Dedup(FilterSettings):
 
 
 class _Seen(NamedTuple):
-    """A trace that passed: all that is held of it beside hashes."""
+    """A trace that passed: all that is held of it in addition to hashes."""
 
     task_id: str
     draw: int

@@ -1,20 +1,25 @@
-"""`finished`: the attempt ended by itself, and so did its thinking.
+"""`finished`, `max_tokens`, `min_tokens`: how an attempt ended, and after how many tokens.
 
-A cut attempt teaches a student to stop in the middle, or never to stop.
+A cut attempt teaches a student to stop in the middle, or never to stop. Tokens are as the teacher counted them; the
+student's tokenizer may count otherwise: what must fit the student's context is checked before training.
 
-    filters: [finished]
+    filters: [finished, {max_tokens: 2048}, {min_tokens: 20}]
     filters: [{finished: {unknown: keep}}]   # a recording that does not say how its attempts ended
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal, NamedTuple
 
+from pydantic import Field
+
+from stillroom.common.records import Attempt
 from stillroom.common.text import CLOSE, OPEN, excerpt
 from stillroom.traces.filters.base import Finding, Stateless, filters
 from stillroom.traces.trace import Trace
 
 _REASONS = {"length": "truncated", "content_filter": "content_filtered", "unknown": "unknown_end"}
+_BYTES_PER_TOKEN = 4  # the rule of thumb that the recorded teacher uses too
 
 
 @filters.register
@@ -30,18 +35,57 @@ class Finished(Stateless):
         if finish != "stop" and not (finish == "unknown" and self.unknown == "keep"):
             detail = f"finish reason {finish!r} after {trace.attempt.completion_tokens:,} tokens"
             return Finding(_REASONS[finish], detail)
-        return _check_form(trace)
+        answer = trace.answer
+        if not answer:
+            if trace.attempt.text.lstrip().startswith(OPEN) and CLOSE not in trace.attempt.text:
+                return Finding("thinking_not_closed", f"{OPEN} is never closed")
+            return Finding("empty", "there is thinking but no answer" if trace.reasoning else "there is no text")
+        for tag in (OPEN, CLOSE):
+            # A second thinking part would reach the student as text, or end its thinking twice.
+            if tag in answer or tag in (trace.reasoning or ""):
+                return Finding("thinking_tag_in_answer", f"a second {tag}: {excerpt(answer)}")
+        return None
 
 
-def _check_form(trace: Trace) -> Finding | None:
-    answer = trace.answer
-    if not answer:
-        opened = trace.attempt.text.lstrip().startswith(OPEN) and CLOSE not in trace.attempt.text
-        if opened:
-            return Finding("thinking_not_closed", f"{OPEN} is never closed")
-        return Finding("empty", "there is no answer beside the thinking" if trace.reasoning else "there is no text")
-    for tag in (OPEN, CLOSE):
-        # A second thinking part would reach the student as text, or end its thinking twice.
-        if tag in answer or tag in (trace.reasoning or ""):
-            return Finding("thinking_tag_in_answer", f"a second {tag}: {excerpt(answer)}")
-    return None
+@filters.register
+class MaxTokens(Stateless):
+    """At most `limit` completion tokens. Reason: too_long."""
+
+    name: Literal["max_tokens"] = "max_tokens"
+    short: ClassVar[str | None] = "limit"
+    limit: int = Field(ge=1)
+    """Completion tokens at most."""
+
+    def check(self, trace: Trace) -> Finding | None:
+        """Why the trace goes, or None."""
+        count, said = _tokens(trace.attempt)
+        return Finding("too_long", f"{said} tokens, the limit is {self.limit:,}") if count > self.limit else None
+
+
+@filters.register
+class MinTokens(Stateless):
+    """At least `limit` completion tokens. Reason: too_short."""
+
+    name: Literal["min_tokens"] = "min_tokens"
+    short: ClassVar[str | None] = "limit"
+    limit: int = Field(ge=1)
+    """Completion tokens at least."""
+
+    def check(self, trace: Trace) -> Finding | None:
+        """Why the trace goes, or None."""
+        count, said = _tokens(trace.attempt)
+        return Finding("too_short", f"{said} tokens, the least is {self.limit:,}") if count < self.limit else None
+
+
+class _Count(NamedTuple):
+    tokens: int
+    said: str
+
+
+def _tokens(attempt: Attempt) -> _Count:
+    """The teacher's count and how to say it. A count of 0 for a text was never made: it is estimated."""
+    text = attempt.text + (attempt.reasoning or "")
+    if attempt.completion_tokens or not text:
+        return _Count(attempt.completion_tokens, f"{attempt.completion_tokens:,}")
+    estimate = -(-len(text.encode("utf-8", "replace")) // _BYTES_PER_TOKEN)
+    return _Count(estimate, f"about {estimate:,} (estimated, the teacher counted none)")

@@ -36,8 +36,7 @@ SCRIPTS = tuple(_NAMES.split())
 
 # Japanese is written in all three: a prompt in one of the kana allows the others.
 _JAPANESE = frozenset({"Han", "Hiragana", "Katakana"})
-_MAX_LATIN = 4
-_MAX_GREEK = 2
+_SPARED = {"Latin": 4, "Greek": 2}  # letters of a run that a formula may be made of
 
 
 @filters.register
@@ -57,18 +56,16 @@ class OneLanguage(Stateless):
     def check(self, trace: Trace) -> Finding | None:
         runs = _runs(trace.full_text)
         allowed = _allowed(" ".join(message.content for message in trace.task.messages)) or _most_used(runs)
-        foreign = [(script, run) for script, run in runs if script not in allowed and not _spared(script, run)]
+        foreign = [
+            (script, run) for script, run in runs if script not in allowed and len(run) > _SPARED.get(script, 0)
+        ]
         count, letters = sum(len(run) for _, run in foreign), sum(len(run) for _, run in runs)
         if count <= self.max_share * letters:
             return None
-        return Finding("other_script", _detail(foreign, count, letters))
-
-
-def _detail(foreign: list[tuple[str, str]], count: int, letters: int) -> str:
-    scripts = Counter(script for script, _ in foreign).most_common(3)
-    names = ", ".join(script for script, _ in scripts)
-    words = " ".join(run for _, run in foreign[:8])
-    return f"{count:,} of {letters:,} letters are {names}, which the prompt does not use: {excerpt(words)}"
+        names = ", ".join(script for script, _ in Counter(script for script, _ in foreign).most_common(3))
+        words = excerpt(" ".join(run for _, run in foreign[:8]))
+        detail = f"{count:,} of {letters:,} letters are {names}, which the prompt does not use: {words}"
+        return Finding("other_script", detail)
 
 
 def _allowed(prompt: str) -> frozenset[str]:
@@ -82,10 +79,6 @@ def _most_used(runs: list[tuple[str, str]]) -> frozenset[str]:
     for script, run in runs:
         letters[script] += len(run)
     return frozenset(script for script, _ in letters.most_common(1))
-
-
-def _spared(script: str, run: str) -> bool:
-    return (script == "Latin" and len(run) <= _MAX_LATIN) or (script == "Greek" and len(run) <= _MAX_GREEK)
 
 
 def _runs(text: str) -> list[tuple[str, str]]:

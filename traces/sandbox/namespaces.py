@@ -32,18 +32,9 @@ _NO_NEW_PRIVS, _DUMPABLE, _DEATH_SIGNAL = 38, 4, 1  # of prctl(2)
 _INODES = 10_000
 
 # What programs need of a system to run. Nothing of /etc that could hold a secret.
-_SYSTEM = (
-    "/usr",
-    "/bin",
-    "/sbin",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/nix/store",
-    "/gnu/store",
-    "/etc/ld.so.cache",
-    "/etc/localtime",
-    "/etc/alternatives",
+_SYSTEM = tuple(
+    "/usr /bin /sbin /lib /lib32 /lib64 /nix/store /gnu/store"  # noqa: SIM905
+    " /etc/ld.so.cache /etc/localtime /etc/alternatives".split()
 )
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
@@ -102,7 +93,10 @@ def build_root(root: Path, files_mb: int) -> None:
     _mount(None, Path("/"), None, _RECURSIVE | _SLAVE)  # nothing done here is seen outside
     _mount("tmpfs", root, "tmpfs", _NOSUID | _NODEV, f"size={files_mb}m,nr_inodes={_INODES},mode=755")
     for path in _visible():
-        _show(path, root)
+        if path.is_symlink() and str(path) in _SYSTEM and path.is_dir():
+            (root / path.relative_to("/")).symlink_to(path.readlink())  # /bin -> usr/bin
+        else:
+            _bind(path, _inside(root, path), read_only=True)
     for device in _DEVICES:
         _bind(Path(device), _inside(root, Path(device)), read_only=False)
     (root / "proc").mkdir()
@@ -138,14 +132,6 @@ def _visible() -> Iterator[Path]:
         if path.exists() and path != Path("/") and not any(path.is_relative_to(outer) for outer in shown):
             shown.append(path)
             yield path
-
-
-def _show(path: Path, root: Path) -> None:
-    """Shows a folder or file at the same place, read-only. A link that leads to another that is shown stays one."""
-    if path.is_symlink() and str(path) in _SYSTEM and path.is_dir():
-        (root / path.relative_to("/")).symlink_to(path.readlink())  # /bin -> usr/bin
-        return
-    _bind(path, _inside(root, path), read_only=True)
 
 
 def _inside(root: Path, path: Path) -> Path:

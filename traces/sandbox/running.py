@@ -198,7 +198,11 @@ def _watch(guard: int, limits: Limits, pipes: _Pipes, started: list[int]) -> End
             line, _, told = told.partition(b"\n")
             said = json.loads(line)
             if said == "mapping":
-                error = _map(guard)
+                error = ""
+                try:
+                    namespaces.map_users(guard)
+                except OSError as refused:
+                    error = f"users cannot be mapped: {refused.strerror}"
                 os.write(pipes.go_in, json.dumps(error).encode() + b"\n")
                 continue
             if "started" in said:
@@ -209,14 +213,6 @@ def _watch(guard: int, limits: Limits, pipes: _Pipes, started: list[int]) -> End
             if select.select([pipes.told_out], [], [], 0)[0]:
                 continue
             return Ended(None, "", _text(output), "the process that watches over the code was killed")
-
-
-def _map(guard: int) -> str:
-    try:
-        namespaces.map_users(guard)
-    except OSError as error:
-        return f"users cannot be mapped: {error.strerror}"
-    return ""
 
 
 def _rest(descriptor: int) -> bytes:
@@ -311,13 +307,9 @@ def _become(job: Job, limits: Limits, folder: Path, pipes: _Pipes, stdin: int) -
         if limits.namespaces:
             namespaces.become_nobody()
         namespaces.die_with_parent(signal.SIGKILL)  # last: a change of user forgets it
-    os.execve(job.command[0], list(job.command), dict(_environment(folder)))
-
-
-def _environment(folder: Path) -> Mapping[str, str]:
-    """No keys, nothing that differs between machines; one thread each for libraries that start as many as cores."""
-    own = {"HOME": str(folder), "TMPDIR": str(folder)}
-    return {"PATH": _PATH, "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", **own}
+    # No keys, nothing that differs between machines; one thread each for libraries that start as many as cores.
+    environment = {"PATH": _PATH, "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
+    os.execve(job.command[0], list(job.command), {**environment, "HOME": str(folder), "TMPDIR": str(folder)})
 
 
 def _limit(limits: Limits) -> None:

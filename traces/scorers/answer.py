@@ -1,6 +1,10 @@
 """`kind: answer`: the answer checker as the scorer.
 
-scorer: {kind: answer, timeout_s: 2, policies: {percent: bare}}
+    scorer: {kind: answer, timeout_s: 2, policies: {percent: bare}}
+
+It reads the answer text only, never the reasoning: a right number among the thoughts is not a right answer. It also
+looks at what the task asks: a formula that only repeats it is not an answer. An attempt that was cut off by its
+length limit is unscored, whatever its last number happens to be.
 """
 
 from __future__ import annotations
@@ -10,10 +14,43 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from stillroom.common.records import Attempt, Task, Verdict
 from stillroom.sampling.scorers.base import Place, ScorerBase, scorers
 from stillroom.traces.answers.checker import AnswerChecker, identity_of
 from stillroom.traces.answers.policies import Policies
-from stillroom.traces.answers.scorer import AnswerScorer
+from stillroom.traces.answers.records import Reason, verdict
+from stillroom.traces.trace import asked
+
+
+class AnswerScorer:
+    """Scores attempts against the task's reference. Closing it closes its checker."""
+
+    # The time ran out, the worker was killed, or it met a limit of its memory: another try may end well.
+    accidents: frozenset[str] = frozenset({Reason.TIMEOUT, Reason.OVER_LIMIT})
+
+    def __init__(self, checker: AnswerChecker | None = None) -> None:
+        self.checker = checker or AnswerChecker()
+
+    @property
+    def identity(self) -> str:
+        """The checker's: rules, packages and limits."""
+        return self.checker.identity
+
+    async def score(self, task: Task, attempt: Attempt) -> Verdict:
+        """The verdict on an attempt. Raises CheckerError only, when no worker can be started."""
+        if task.reference is None:
+            return verdict(Reason.UNPARSED_GOLD, "the task has no reference")
+        if attempt.finish_reason == "length":
+            return verdict(Reason.TRUNCATED, "cut off by its length limit")
+        if attempt.finish_reason == "content_filter":
+            return verdict(Reason.NO_ANSWER, "withheld by the server's content filter")
+        if not attempt.text.strip():
+            return verdict(Reason.NO_ANSWER, "the text is empty")
+        return await self.checker.acheck(task.reference, attempt.text, asked(task.messages))
+
+    async def close(self) -> None:
+        """Ends the checker's workers. Safe to call twice."""
+        self.checker.close()
 
 
 @scorers.register

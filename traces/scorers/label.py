@@ -24,12 +24,7 @@ class LabelScorer:
     """Scores attempts by the label they give."""
 
     def __init__(self, labels: Labels) -> None:
-        self._labels = labels
-
-    @property
-    def identity(self) -> str:
-        """The labels, and how they are read."""
-        return self._labels.identity
+        self._labels, self.identity = labels, labels.identity
 
     async def score(self, task: Task, attempt: Attempt) -> Verdict:
         """The verdict on the label that the answer gives; the reasoning is not read."""

@@ -51,7 +51,7 @@ class Gathered:
         return len(self._store) - len(self._doubtful)
 
     def add(self, row: Row | LeftOut) -> None:
-        """Takes one row, or what the source says of a bad one."""
+        """Takes one row, or what the source says about a bad one."""
         found = row if isinstance(row, LeftOut) else self._reader.read(row)
         bad = found if isinstance(found, LeftOut) else self._enter(found)
         if bad is not None:
@@ -112,7 +112,7 @@ def refuse_bad_rows(left_out: Iterable[LeftOut]) -> None:
     if len(bad) > SHOWN:
         lines.append(f"  and {len(bad) - SHOWN:,} more ({tally(bad)} in all)")
     rows = "1 row is no task" if len(bad) == 1 else f"{len(bad):,} rows are no tasks"
-    fix = "Mend them, or set `tasks.bad_rows: skip` to leave them out and have them counted."
+    fix = "Fix them, or set `tasks.bad_rows: skip` to leave them out and have them counted."
     raise TaskError("\n".join([f"{rows}:", *lines, fix]))
 
 

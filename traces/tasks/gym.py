@@ -64,12 +64,11 @@ def gym_rows(settings: GymTasks, seed: int, split: str) -> Iterator[Row]:
     wanted = settings.held_out or 0 if split == "test" else settings.skip + settings.limit
     if wanted == 0:
         return iter(())
-    dataset = _create(_import(), settings, size=10 * wanted + 1000, seed=_split_seed(seed, split))
-    return _rows(dataset, f"{settings.family}[{split}]")
-
-
-def _split_seed(seed: int, split: str) -> int:
-    return int(digest([seed, "reasoning_gym", split], 8), 16) & 0x7FFFFFFF
+    split_seed = int(digest([seed, "reasoning_gym", split], 8), 16) & 0x7FFFFFFF
+    dataset = _create(_import(), settings, size=10 * wanted + 1000, seed=split_seed)
+    # Items are made one by one by index: iterating the dataset keeps state inside it.
+    where = f"{settings.family}[{split}]"
+    return (Row(f"{where}:{index + 1}", dict(dataset[index])) for index in range(dataset.size))
 
 
 def _import() -> ModuleType:
@@ -96,9 +95,3 @@ def _create(module: ModuleType, settings: GymTasks, *, size: int, seed: int) -> 
         return module.create_dataset(settings.family, seed=seed, size=size, **settings.params)
     except (TypeError, ValueError, AssertionError) as error:
         raise RecipeError(f"tasks.params: the family {settings.family!r} does not take them: {error}") from error
-
-
-def _rows(dataset: Any, where: str) -> Iterator[Row]:
-    # Items are made one by one by index: iterating the dataset keeps state inside it.
-    for index in range(dataset.size):
-        yield Row(f"{where}:{index + 1}", dict(dataset[index]))

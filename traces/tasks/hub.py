@@ -93,7 +93,9 @@ def _open(datasets: ModuleType, settings: HubTasks, base: Path, split: str) -> A
     try:
         if path.exists():
             return _open_local(datasets, path, settings, split)
-        _refuse_missing_path(path, settings.path)
+        name = settings.path  # on the hub: `name` or `owner/name`; anything else is a missing path
+        if name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).suffix in _BUILDERS:
+            raise MissingFile(f"tasks.path: there is no {path}{near_names(path)}")
         return datasets.load_dataset(settings.path, settings.name, split=split)
     except InputError:
         raise
@@ -129,12 +131,6 @@ def _saved_split(saved: Any, split: str) -> Any:
     if split not in saved:
         raise RecipeError(f"tasks: no split {split!r}: there are {', '.join(sorted(saved))}")
     return saved[split]
-
-
-def _refuse_missing_path(path: Path, name: str) -> None:
-    """A hub name is `name` or `owner/name`: anything else that is not on disk is a missing path."""
-    if name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).suffix in _BUILDERS:
-        raise MissingFile(f"tasks.path: there is no {path}{near_names(path)}")
 
 
 def _rows(dataset: Any, where: str) -> Iterator[Row]:

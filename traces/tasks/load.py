@@ -2,7 +2,7 @@
 
 **How the test split is drawn.** Every good row gets a rank from a hash of (seed, id), and the rows that rank first
 are the test split. Neither `limit` nor the order of the file has a say, so a larger limit moves no task from train to
-test, and a row added to the file displaces at most one. With a test source of its own (`test_path`, `test_split`,
+test, and a row added to the file displaces at most one. With a separate test source (`test_path`, `test_split`,
 or a generator's second seed) nothing is taken from the training rows, and training rows with a prompt of the test
 split are left out.
 
@@ -74,7 +74,7 @@ def _drawn(settings: CommonTasks, source: Source, seed: int) -> _Split:
 
 
 def _given(settings: CommonTasks, source: Source, rows: Iterable[Row | LeftOut], seed: int) -> _Split:
-    """The test split from the rows of a source of its own. Bad rows of both sources are refused together."""
+    """The test split from the rows of a separate source. Bad rows of both sources are refused together."""
     held = _gather(rows, RowReader(settings, TEST_PREFIX))
     test = tuple(held.tasks.at(_first(held.tasks, seed, settings.held_out)))
     # Training rows stay apart from the whole test source, so that raising `test` moves nothing.

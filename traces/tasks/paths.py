@@ -20,7 +20,9 @@ def existing(base: Path, name: str, key: str) -> Path:
     if path.is_file():
         return path
     if path.is_dir():
-        raise MissingFile(f"{key}: {path} is a folder, a file is needed: name the file in it{_inside(path)}")
+        names = sorted(item.name for item in path.glob("*.jsonl"))[:3]
+        inside = f" ({', '.join(names)})" if names else ""
+        raise MissingFile(f"{key}: {path} is a folder, a file is needed: name the file in it{inside}")
     raise MissingFile(f"{key}: there is no file {path}{near_names(path)}")
 
 
@@ -30,19 +32,11 @@ def resolve(base: Path, name: str) -> Path:
 
 
 def near_names(path: Path) -> str:
-    """`: did you mean …?`, from what lies beside a missing file; or which folder is missing already."""
+    """`: did you mean …?`, from the files next to a missing one; or which folder is missing already."""
     parent = path.parent
     if not parent.is_dir():
         return f": the folder {parent} does not exist"
     names = sorted(item.name for item in parent.iterdir())
     near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)
-    return f": did you mean {' or '.join(near)}?" if near else f": {_count(names)} in {parent}, none with a near name"
-
-
-def _inside(folder: Path) -> str:
-    names = sorted(item.name for item in folder.glob("*.jsonl"))[:3]
-    return f" ({', '.join(names)})" if names else ""
-
-
-def _count(names: list[str]) -> str:
-    return "1 entry" if len(names) == 1 else f"{len(names):,} entries"
+    count = "1 entry" if len(names) == 1 else f"{len(names):,} entries"
+    return f": did you mean {' or '.join(near)}?" if near else f": {count} in {parent}, none with a near name"

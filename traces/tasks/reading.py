@@ -37,7 +37,7 @@ class _BadRow(Exception):
 
 
 class RowReader:
-    """Reads rows as one recipe's settings say. `prefix` is put before the ids of a test source of its own."""
+    """Reads rows as one recipe's settings say. `prefix` is put before the ids of a separate test source."""
 
     def __init__(self, settings: CommonTasks, prefix: str = "") -> None:
         self._settings = settings
@@ -82,16 +82,10 @@ class RowReader:
         return text or ""
 
     def _reference(self, values: Mapping[str, Any]) -> str | None:
-        name = self._settings.reference
+        name, marker = self._settings.reference, self._settings.reference_after
         if name is None:
             return None
-        text = _scalar(_field(values, name), name).strip()
-        if not text:
-            raise _BadRow(Problem.EMPTY_REFERENCE, f"the field {name!r} is empty")
-        return self._after_marker(text, name)
-
-    def _after_marker(self, text: str, name: str) -> str:
-        marker = self._settings.reference_after
+        text = _scalar(values, name, Problem.EMPTY_REFERENCE)
         if marker is None:
             return text
         _, found, answer = text.rpartition(marker)
@@ -103,12 +97,7 @@ class RowReader:
 
     def _id(self, values: Mapping[str, Any], prompt: str) -> str:
         name = self._settings.id
-        if name is None:
-            return digest(prompt, 16)
-        text = _scalar(_field(values, name), name).strip()
-        if not text:
-            raise _BadRow(Problem.EMPTY_ID, f"the field {name!r} is empty")
-        return text
+        return digest(prompt, 16) if name is None else _scalar(values, name, Problem.EMPTY_ID)
 
     def _messages(self, prompt: str) -> tuple[Message, ...]:
         # str.replace goes over the template once: a `{prompt}` inside the row's text is left alone.
@@ -131,27 +120,24 @@ def _field(values: Mapping[str, Any], name: str) -> Any:
     value: Any = values
     for key in name.split("."):
         if not isinstance(value, Mapping) or key not in value:
-            raise _BadRow(Problem.MISSING_FIELD, _missing(values, name))
+            near = difflib.get_close_matches(name, list(values), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            names = ", ".join(repr(_short(key, 30)) for key in list(values)[:8]) or "none"
+            raise _BadRow(Problem.MISSING_FIELD, f"no field {name!r} (the row has: {names}{hint})")
         value = value[key]
     return value
 
 
-def _missing(values: Mapping[str, Any], name: str) -> str:
-    near = difflib.get_close_matches(name, list(values), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    names = ", ".join(repr(_short(key, 30)) for key in list(values)[:8]) or "none"
-    return f"no field {name!r} (the row has: {names}{hint})"
-
-
-def _scalar(value: Any, name: str) -> str:
-    """Text of a string or a number: answers are often written as numbers."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | float):
+def _scalar(values: Mapping[str, Any], name: str, empty: Problem) -> str:
+    """Text of a string or a number: answers are often written as numbers. `empty`: what a field without text is."""
+    value = _field(values, name)
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise _BadRow(Problem.WRONG_TYPE, f"the field {name!r} is {_kind(value)}, not text or a number")
-    if not math.isfinite(value):
+    if not isinstance(value, str) and not math.isfinite(value):
         raise _BadRow(Problem.WRONG_TYPE, f"the field {name!r} is {value}, not a finite number")
-    return str(value)
+    if not (text := str(value).strip()):
+        raise _BadRow(empty, f"the field {name!r} is empty")
+    return text
 
 
 def _kind(value: Any) -> str:

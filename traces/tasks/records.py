@@ -63,8 +63,8 @@ class TaskSet:
 
     The training tasks are read one by one where they are looked at: there may be very many.
     `train` goes to the teacher, `test` and `validation` never do to be learned from; no prompt is in two of them.
-    `left_out` has each row that became no task. `beyond_limit` counts good rows that `limit` (or `test`, for a test
-    source of its own) left unread. `notes` are remarks that a person should see, such as a limit larger than the
+    `left_out` has each row that became no task. `beyond_limit` counts good rows that `limit` (or `test`, for a
+    separate test source) left unread. `notes` are remarks that a person should see, such as a limit larger than the
     file.
     """
 

@@ -35,7 +35,7 @@ Name = Annotated[str, Field(min_length=1)]
 
 
 class Source(NamedTuple):
-    """Training rows, and the rows of a test source of its own (None: the split is drawn from the training rows).
+    """Training rows, and the rows of a separate test source (None: the split is drawn from the training rows).
 
     `generated`: rows are made as they are asked for, so as many are taken as give the wanted tasks, in their order.
     """
@@ -90,7 +90,7 @@ class CommonTasks(Settings):
         if self.reference is None and self.reference_after is not None:
             raise ValueError("reference_after needs a reference field: name one, or leave reference_after out")
         if self.validation and self.test is None:
-            raise ValueError("validation is held out beside test: say how many in test")
+            raise ValueError("validation is held out in addition to test: say how many in test")
         return self
 
     @property
@@ -111,7 +111,7 @@ class CommonTasks(Settings):
 
     @property
     def holds_out(self) -> bool:
-        """Whether there will be held-out tasks: a number of them, or all of a test source of its own."""
+        """Whether there will be held-out tasks: a number of them, or all of a separate test source."""
         return bool(self.test)
 
     def open(self, base: Path, seed: int) -> Source:

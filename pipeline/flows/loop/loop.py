@@ -4,7 +4,7 @@
 
 A round is an ordinary run in `rounds/<number>` and resumes like one, so a loop that was killed anywhere goes on
 where it was, and a finished one costs nothing to run again. The folder holds `student` (the last that was kept),
-`eval.json` (one evaluation of all rounds), `rounds.json` (what each round was and what the guard said of it) and
+`eval.json` (one evaluation of all rounds), `rounds.json` (what each round was and what the guard said about it) and
 `report.html`.
 """
 

@@ -76,7 +76,7 @@ def row_of(each: Round) -> RoundRow:
 
 
 def _teacher(each: Round) -> str:
-    return "the teacher" if each.number == 1 else "a teacher of its own"
+    return "the teacher" if each.number == 1 else "its own teacher"
 
 
 def _round_named(model: str) -> str:
@@ -112,11 +112,11 @@ def settings_in_words(recipe: LoopRecipe) -> Iterator[tuple[str, str]]:
     yield "prompt", f"from round 2 on {asked}"
     start = f"from {student.model}" if loop.start == "from_base" else "from the student of the round before"
     yield "start", f"every student starts {start}"
-    yield "traces", "of all rounds so far" if loop.traces == "accumulate" else "of its own round alone"
+    yield "traces", "of all rounds so far" if loop.traces == "accumulate" else "of this round only"
     each = f"the next {limit}" if loop.tasks == "fresh" else f"the same {limit}"
     yield "tasks", f"{each}in each round ({recipe.tasks.source})"
     if recipe.tasks.validation:
-        yield "validation", f"the guard and choices look at {recipe.tasks.validation:,} held-out tasks of their own"
+        yield "validation", f"the guard and choices look at {recipe.tasks.validation:,} separate held-out tasks"
     if loop.levels:
         yield (
             "levels",

@@ -2,7 +2,7 @@
 
 A round is an ordinary run in `rounds/<number>`. When it is done, the guard holds it against the last round that was
 kept: what got worse beyond its tolerance rolls the round back, and the loop ends there. A round after the first that
-leaves nothing to train on, or whose rows the lint refuses, is rolled back likewise.
+leaves nothing to train on, or whose rows the lint refuses, is rolled back, too.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Rounds:
         return students[best]
 
     def _level(self, done: Sequence[Round]) -> int:
-        """The level of the round before, or the next one where that became easy."""
+        """The level of the round before, or the next one if that became easy."""
         last, levels = done[-1], len(self.recipe.loop.levels)
         easy = last.first_right >= self.recipe.loop.advance_at
         return min(last.plan.level + easy, max(levels - 1, 0))

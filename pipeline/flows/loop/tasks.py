@@ -66,8 +66,8 @@ def of_level(settings: TaskSettings, held: HeldOut, base: Path, seed: int) -> Ta
 
 
 def tasks_at(recipe: LoopRecipe, level: int | None) -> TaskSettings:
-    """What a level (None: the recipe itself) says of the tasks. Raises pydantic's ValidationError where
-    `round_recipe` has not looked at it."""
+    """What a level (None: the recipe itself) says about the tasks. Raises pydantic's ValidationError where
+    `round_recipe` has not checked it."""
     return _SETTINGS.validate_python(_values(recipe, level))
 
 

@@ -164,7 +164,7 @@ class Rows:
         )
 
     def _renew_trunk(self) -> None:
-        """Promotes a read prompt to trunk where that saves the waiting rows more than it costs those in work.
+        """Promotes a read prompt to trunk if that saves the waiting rows more than it costs those in work.
 
         Two prompts at least must gain that differ from the one promoted: draws of one task copy from each other.
         """

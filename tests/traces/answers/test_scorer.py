@@ -6,7 +6,8 @@ import pytest
 
 from stillroom.common.records import Attempt, State, Task, user
 from stillroom.sampling.scorers.base import Scorer
-from stillroom.traces.answers import AnswerChecker, AnswerScorer, Reason
+from stillroom.traces.answers import AnswerChecker, Reason
+from stillroom.traces.scorers.answer import AnswerScorer
 
 TASK = Task("1", user("2 * 9?"), "#### 18", "test")
 ATTEMPT = Attempt("1", 0, "It is 18.\nA: 18", None, "stop", 5, 5, None, 0.1, "test")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stillroom.traces.filters.final_answers import different, statements
+from stillroom.traces.filters.answers import different, statements
 
 
 @pytest.mark.parametrize(

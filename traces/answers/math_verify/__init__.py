@@ -1,1 +1,1 @@
-"""Math-Verify beside our checker: where the two differ on the same pairs, and why. Nothing else here needs it."""
+"""Math-Verify next to our checker: where the two differ on the same pairs, and why. Nothing else here needs it."""

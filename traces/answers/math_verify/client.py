@@ -1,6 +1,6 @@
 """Math-Verify as its owner sees it: a few killable processes that are asked for verdicts, and for the facts behind.
 
-A pair that takes longer than the limit is a time-out, and the process that was at it is killed; one that kills its
+A pair that takes longer than the limit is a time-out, and its process is killed; one that kills its
 process is an error. Neither is a verdict of Math-Verify.
 
     with MathVerify(workers=2, timeout_s=5.0, memory_mb=2048) as rival:
@@ -52,7 +52,7 @@ class Side(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What Math-Verify says of its own readings of a pair.
+    """What Math-Verify says about its readings of a pair.
 
     `back`: its verdict with the two exchanged. `kept`: its verdict when it leaves units where they are. `gap`: the
     distance of the two numbers relative to the larger, None where they are not two numbers. `fault`: an exception
@@ -68,7 +68,7 @@ class Facts(NamedTuple):
 
 
 class MathVerify:
-    """Math-Verify in processes of its own; they start when first needed.
+    """Math-Verify in separate processes; they start when first needed.
 
     `workers`: processes at most. `timeout_s`: limit for a pair in seconds. `memory_mb`: address space of each.
     Raises MissingExtra where Math-Verify is not installed, CheckerError where no process can be started.

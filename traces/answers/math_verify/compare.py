@@ -1,6 +1,6 @@
 """Where our checker and Math-Verify differ on a file of pairs, and why.
 
-Both see every pair, each in processes of its own under the same limits. They differ where one accepts and the other
+Both see every pair, each in separate processes under the same limits. They differ where one accepts and the other
 does not; whether the other rejects, says nothing or was stopped is told apart. It does not say who is right, unless
 the file does (`expected`).
 
@@ -25,10 +25,10 @@ from stillroom.common.records import State, Verdict
 from stillroom.traces.answers.check_file import Row, output, read_rows, readable
 from stillroom.traces.answers.checker import AnswerChecker
 from stillroom.traces.answers.math_verify.client import Facts, Judgement, MathVerify, Theirs
-from stillroom.traces.answers.math_verify.disagreements import SENTENCES, Why, policies_of, why
+from stillroom.traces.answers.math_verify.disagreements import Why, policies_of, why
 from stillroom.traces.answers.policies import Policies
 
-__all__ = ["SENTENCES", "AgainstSummary", "Disagreement", "Score", "Theirs", "Why", "check_against"]
+__all__ = ["AgainstSummary", "Disagreement", "Score", "Theirs", "Why", "check_against"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Disagreement:
             "math_verify_detail": self.theirs_detail,
             "math_verify_read": {"gold": read[0], "pred": read[1]},
             "why": self.why.value,
-            "sentence": SENTENCES[self.why],
+            "sentence": self.why.sentence,
             "policies": self.policies,
             "expected": self.expected,
         }
@@ -138,16 +138,6 @@ class AgainstSummary:
         }
 
 
-class _Found(NamedTuple):
-    """A disagreement whose facts are still being asked for."""
-
-    line: int
-    row: Row
-    ours: Verdict
-    theirs: Judgement
-    facts: Future[Facts | None] | None
-
-
 def check_against(
     path: str | os.PathLike[str],
     *,
@@ -191,24 +181,13 @@ def _differences(
     """The disagreements in the order of the file; everything is counted on the way."""
     ours = checker.stream(row.pair for row in rows())
     theirs = rival.stream((row.gold, row.answer) for row in rows())
-    found = [
-        _Found(line, row, verdict, judgement, _asked(rival, row, judgement))
-        for line, (row, verdict, judgement) in enumerate(zip(rows(), ours, theirs, strict=True), 1)
-        if summary.add(row, verdict, judgement.theirs)
-    ]
-    yield from map(_explained, found)
-
-
-def _asked(rival: MathVerify, row: Row, judgement: Judgement) -> Future[Facts | None] | None:
-    """The facts, unless it was stopped at the pair: it would be again."""
-    stopped = judgement.theirs in (Theirs.TIMEOUT, Theirs.ERROR)
-    return None if stopped else rival.facts(row.gold, row.answer)
-
-
-def _explained(found: _Found) -> Disagreement:
-    facts = found.facts.result() if found.facts is not None else None
-    row, theirs = found.row, found.theirs
-    reason = why(found.ours, theirs.theirs, facts, row.gold, row.answer)
-    return Disagreement(
-        found.line, row.gold, row.answer, found.ours, theirs.theirs, reason, row.expected, facts, theirs.detail
-    )
+    found: list[tuple[int, Row, Verdict, Judgement, Future[Facts | None] | None]] = []
+    for line, (row, verdict, judgement) in enumerate(zip(rows(), ours, theirs, strict=True), 1):
+        if summary.add(row, verdict, judgement.theirs):
+            stopped = judgement.theirs in (Theirs.TIMEOUT, Theirs.ERROR)  # it would be again
+            asked = None if stopped else rival.facts(row.gold, row.answer)
+            found.append((line, row, verdict, judgement, asked))
+    for line, row, verdict, (outcome, detail), asked in found:
+        facts = asked.result() if asked is not None else None
+        reason = why(verdict, outcome, facts, row.gold, row.answer)
+        yield Disagreement(line, row.gold, row.answer, verdict, outcome, reason, row.expected, facts, detail)

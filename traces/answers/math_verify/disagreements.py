@@ -25,53 +25,45 @@ ROUGH = 1e-2
 
 
 class Why(StrEnum):
-    """Why the two differ."""
+    """Why the two differ; `sentence` says it in words."""
 
-    THEIRS_TIMEOUT = "theirs_timeout"
-    THEIRS_ERROR = "theirs_error"
-    OUR_LIMIT = "our_limit"
-    NO_ANSWER = "no_answer"
-    THEIRS_UNREAD = "theirs_unread"
-    UNITS = "units"
-    OTHER_PLACE = "other_place"
-    FRAGMENT = "fragment"
-    OURS_UNREAD = "ours_unread"
-    POLICY = "policy"
-    MISREAD = "misread"
-    SAME_READING = "same_reading"
-    ROUNDING = "rounding"
-    ONE_WAY = "one_way"
-    KINDS = "kinds"
-    COLLECTION = "collection"
-    THEIRS_FAULT = "theirs_fault"
-    UNPROVEN = "unproven"
-    DIFFERENT = "different"
-    UNKNOWN = "unknown"
+    sentence: str
 
+    def __new__(cls, value: str, sentence: str) -> Why:
+        reason = str.__new__(cls, value)
+        reason._value_, reason.sentence = value, sentence
+        return reason
 
-SENTENCES = {
-    Why.THEIRS_TIMEOUT: "Math-Verify was still at it when the time limit passed",
-    Why.THEIRS_ERROR: "Math-Verify ran out of memory or crashed",
-    Why.OUR_LIMIT: "we stopped at a limit of time, length, depth or size, and say nothing",
-    Why.NO_ANSWER: "we find no final answer in the text; Math-Verify takes what it can read from anywhere in it",
-    Why.THEIRS_UNREAD: "Math-Verify reads nothing from one side, which it counts as not equal",
-    Why.UNITS: "Math-Verify drops a unit, or what could be one: with units kept it says otherwise",
-    Why.OTHER_PLACE: "Math-Verify took another or a larger part of the text for the answer than we did",
-    Why.FRAGMENT: "Math-Verify has read only a part of one side",
-    Why.OURS_UNREAD: "we cannot read one side whole, and say nothing",
-    Why.POLICY: "a convention decides; our detail names the policy, --policy sets it",
-    Why.MISREAD: "Math-Verify reads one side as another number or with other letters than we do",
-    Why.SAME_READING: "Math-Verify makes one and the same of two sides that we read as different",
-    Why.ROUNDING: "two numbers that are not the same: Math-Verify rounds to six decimals, we go by size and digits",
-    Why.ONE_WAY: "Math-Verify says otherwise when gold and answer are exchanged",
-    Why.KINDS: "Math-Verify reads the two sides as different kinds of things, a set and a tuple say",
-    Why.COLLECTION: "Math-Verify compares them as sets: order and repeats are lost",
-    Why.THEIRS_FAULT: "Math-Verify's comparison broke off with an exception, which it counts as not equal",
-    Why.UNPROVEN: "both were read, and Math-Verify does not find them equal; we do",
-    Why.DIFFERENT: "both were read, and Math-Verify finds them equal; we do not",
-    Why.UNKNOWN: "Math-Verify did not say within the limit what it has read",
-}
-"""What each reason means, in words."""
+    THEIRS_TIMEOUT = ("theirs_timeout", "Math-Verify had not finished when the time limit passed")
+    THEIRS_ERROR = ("theirs_error", "Math-Verify ran out of memory or crashed")
+    OUR_LIMIT = ("our_limit", "we stopped at a limit of time, length, depth or size, and say nothing")
+    NO_ANSWER = (
+        "no_answer",
+        "we find no final answer in the text; Math-Verify takes what it can read from anywhere in it",
+    )
+    THEIRS_UNREAD = ("theirs_unread", "Math-Verify reads nothing from one side, which it counts as not equal")
+    UNITS = ("units", "Math-Verify drops a unit, or what could be one: with units kept it says otherwise")
+    OTHER_PLACE = ("other_place", "Math-Verify took another or a larger part of the text for the answer than we did")
+    FRAGMENT = ("fragment", "Math-Verify has read only a part of one side")
+    OURS_UNREAD = ("ours_unread", "we cannot read one side whole, and say nothing")
+    POLICY = ("policy", "a convention decides; our detail names the policy, --policy sets it")
+    MISREAD = ("misread", "Math-Verify reads one side as another number or with other letters than we do")
+    SAME_READING = ("same_reading", "Math-Verify makes one and the same of two sides that we read as different")
+    ROUNDING = (
+        "rounding",
+        "two numbers that are not the same: Math-Verify rounds to six decimals, we go by size and digits",
+    )
+    ONE_WAY = ("one_way", "Math-Verify says otherwise when gold and answer are exchanged")
+    KINDS = ("kinds", "Math-Verify reads the two sides as different kinds of things, a set and a tuple say")
+    COLLECTION = ("collection", "Math-Verify compares them as sets: order and repeats are lost")
+    THEIRS_FAULT = (
+        "theirs_fault",
+        "Math-Verify's comparison broke off with an exception, which it counts as not equal",
+    )
+    UNPROVEN = ("unproven", "both were read, and Math-Verify does not find them equal; we do")
+    DIFFERENT = ("different", "both were read, and Math-Verify finds them equal; we do not")
+    UNKNOWN = ("unknown", "Math-Verify did not say within the limit what it has read")
+
 
 _TEXT = re.compile(r"\\(?:text|mathrm|mbox|operatorname|textbf|mathbf)\s*\*?\s*\{([^{}]*)\}")
 _GROUPED = re.compile(r"(?<=\d)(?:,|\\,|\\!|\{,\}|\s)+(?=\d{3}(?!\d))")

@@ -7,7 +7,7 @@ this process keeps the time, and kills it. The protocol is the one of `worker.py
     {"task": "verify", "gold": "1/2", "answer": "$0.5$", "limit_s": 5.0}    {"accepted": true}
     {"task": "explain", ...}                                               what it has read; see `explain`
 
-It compares nothing itself, and what it reports is what Math-Verify says of its own readings.
+It compares nothing itself, and what it reports is what Math-Verify says about its readings.
 """
 
 from __future__ import annotations
