@@ -2,7 +2,8 @@
 
     python bench/_core_server.py DATA --tasks 500 --draws 4 --median 0.5 --sigma 0.8 [--faults] [--truncate 0.03]
 
-Prints its port. One process and a bare protocol, so that the server is no part of what is measured: the draw is known
+Prints its port. One process and a bare protocol, so that the server is not part of what is measured: the draw is
+known
 by the request's `seed`, and nothing else of the request is looked at but `max_tokens`. `GET /bench/log` says what was
 asked since `POST /bench/reset`. With `--faults`, of all requests 5 % get 429, 2 % get 500, 1 % lose the connection in
 mid body, 0.5 % stand still for a minute. With `--truncate`, that share of the draws is cut off, whoever asks and

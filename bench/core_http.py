@@ -172,7 +172,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the folder that holds gsm8k/")
     parser.add_argument("--quick", action="store_true", help="a fifth of the tasks")
     parser.add_argument("--only", choices=["pace", "wide", "faults", "limit"])
-    parser.add_argument("--profile", action="store_true", help="ours under cProfile: its figures are no measurement")
+    parser.add_argument("--profile", action="store_true", help="ours under cProfile: its speed is not comparable")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     o = parser.parse_args()
     pace_of, wide = (shorter(PACE), shorter(WIDE)) if o.quick else (PACE, WIDE)

@@ -176,7 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=1_000_000)
     parser.add_argument("--quick", action="store_true", help="20,000 tasks")
-    parser.add_argument("--profile", action="store_true", help="under cProfile: its speed is no measurement")
+    parser.add_argument("--profile", action="store_true", help="under cProfile: its speed is not a measurement")
     parser.add_argument(
         "--folder", type=Path, help="where the ledger goes while it runs; default: a temporary folder"
     )

@@ -89,7 +89,7 @@ class SamplingParams(Settings):
         try:
             schema = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"json_schema is no JSON ({error}): give the text of a JSON schema") from None
+            raise ValueError(f"json_schema is not JSON ({error}): give the text of a JSON schema") from None
         if not isinstance(schema, dict):
             found = type(schema).__name__
             raise ValueError(f'json_schema is a {found}, expected an object such as {{"type": "object"}}')

@@ -139,7 +139,7 @@ def _under(model_name: str, pairs: Sequence[EncodedPair], batch_size: int, dtype
             sums = answer_logprobs(model, [pairs[i] for i in part], device)
             if not bool(torch.isfinite(sums).all()):
                 raise TrainingError(
-                    f"{model_name} gives log-probabilities that are no numbers, for one of "
+                    f"{model_name} gives log-probabilities that are not numbers, for one of "
                     f"{', '.join(pairs[i].name for i in part)}: its training has diverged"
                 )
             for i, chosen, rejected in zip(part, *sums.chunk(2), strict=True):

@@ -71,7 +71,7 @@ def _text(line: str, field: str, where: str) -> str:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{where} is no JSON ({error}): give one object a line") from None
+        raise InputError(f"{where} is not JSON ({error}): give one object a line") from None
     if not isinstance(row, dict):
         raise InputError(f'{where} is a {type(row).__name__}: give an object such as {{"text": "…"}}')
     text = row.get(field)
@@ -118,7 +118,8 @@ def perplexity(
     """
     found = [loss for _, loss in _losses(model_name, dict(enumerate(texts)), window, dtype)]
     if broken := sum(not isfinite(loss.nats) for loss in found):
-        raise TrainingError(f"{model_name} gives likelihoods that are no numbers, for {broken} of {len(texts)} texts")
+        of = f"{broken} of {len(texts)} texts"
+        raise TrainingError(f"{model_name} gives likelihoods that are not numbers, for {of}")
     losses = [loss for loss in found if loss.tokens]
     return of_losses(losses, left_out=len(texts) - len(losses), seed=seed)
 
@@ -133,7 +134,7 @@ def text_losses(
     """
     for name, loss in _losses(model_name, texts, window, dtype):
         if not isfinite(loss.nats):
-            raise TrainingError(f"{model_name} gives likelihoods that are no numbers, for the text {name!r}")
+            raise TrainingError(f"{model_name} gives likelihoods that are not numbers, for the text {name!r}")
         yield name, loss
 
 

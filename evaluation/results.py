@@ -167,7 +167,7 @@ def read_eval(path: Path) -> Evaluation:
     except FileNotFoundError as error:
         raise MissingFile(f"{path} does not exist: `stillroom run` writes it at the end of a run") from error
     except (ValidationError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no evaluation: {error}") from error
+        raise InputError(f"{path} is not an evaluation: {error}") from error
 
 
 class Measured(NamedTuple):

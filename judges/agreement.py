@@ -1,7 +1,7 @@
 """How well a judge agrees with people, and what else could explain it: the order shown, or the length.
 
 Everything is counted in the order shown (first, second), both orders together, so it does not matter which answer
-of a pair is called a. Failures are left out here (`failures` counts them): they are no wins, losses or ties.
+of a pair is called a. Failures are left out here (`failures` counts them): they are not wins, losses or ties.
 
     accuracy        of one judgement; a tie where people named a winner is worth a half, as a coin would get
     final_accuracy  of both orders together; a tie or a conflict is right only where people said tie

@@ -7,7 +7,7 @@ Two forms are read. A user's own file is JSON Lines, one pair a line, other fiel
 `label` is a, b or tie; `id` may be left out. LLMBar's file is one JSON array of `input`, `output_1`, `output_2`,
 `label` (1 or 2); `LLMBar_Natural.json` becomes the tasks `LLMBar/Natural/0`, `LLMBar/Natural/1`, and so on.
 
-What it refuses, all at once and with file and line: rows that are no pairs, labels of another kind, an id twice.
+What it refuses, all at once and with file and line: rows that are not pairs, labels of another kind, an id twice.
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ def load_labelled(path: Path) -> tuple[LabelledPair, ...]:
     pairs, wrong = _pairs(path, rows, llmbar=llmbar)
     if wrong:
         more = f"\n  and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-        raise InputError(f"{path}: {len(wrong)} rows are no labelled pairs:\n  " + "\n  ".join(wrong[:_SHOWN]) + more)
+        raise InputError(
+            f"{path}: {len(wrong)} rows are not labelled pairs:\n  " + "\n  ".join(wrong[:_SHOWN]) + more
+        )
     if not pairs:
         raise InputError(f"{path} holds no labelled pairs: give one object with prompt, a, b and label per line")
     return tuple(pairs)
@@ -124,7 +126,7 @@ def _pair(task: Task, a: str, b: str, label: Label) -> LabelledPair:
 
 
 def _lines(path: Path, text: str) -> Iterator[_Found]:
-    """The objects of JSON Lines. A line that is no JSON is given as its error, to be told with the others."""
+    """The objects of JSON Lines. A line that is not JSON is given as its error, to be told with the others."""
     for number, line in enumerate(text.split("\n"), start=1):  # not splitlines: a text may hold U+2028
         if line.strip():
             try:

@@ -1,7 +1,7 @@
 """Several judges as one, for ratings or for comparisons; every vote stays on record.
 
 A member that failed is left out and counted. Where fewer than a majority of the members came to a judgement, the
-jury has failed: a lone survivor is no jury. Members must differ (the same judge twice has one opinion) and rate on
+jury has failed: a lone survivor is not a jury. Members must differ (the same judge twice has one opinion) and rate on
 the same scale.
 
     jury = Jury([Pointwise(one, rubric), Pointwise(other, rubric), Pointwise(third, rubric)], how="mean")

@@ -2,7 +2,7 @@
 
 Only what both orders agree on counts: the same winner twice is `ok`, a tie twice is `tie`, anything else is an
 `order_conflict` (a win in one order and a tie in the other too: how the answers stood decided part of it). If an
-order failed, the comparison failed: one order alone is no evidence against position bias, and never a win. Two
+order failed, the comparison failed: one order alone is not evidence against position bias, and never a win. Two
 answers of the same text are a tie, which nobody is asked about.
 
 With `both_orders=False` each pair is shown in one order, which a hash of the two texts decides: half the calls, and

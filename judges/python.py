@@ -35,7 +35,8 @@ class Rater:
         self.waiting: dict[str, tuple[Task, Attempt]] = {}
 
     async def sample(self, request: Request, usage: Usage) -> Completion:
-        """The number as text. Raises RequestFailed for what the function raises or gives back that is no number."""
+        """The number as text. Raises RequestFailed for what the function raises or gives back that is not a
+        number."""
         returned = await self._function.acall(*self.waiting[request.task_id])
         if returned.failed:
             raise RequestFailed(returned.detail, retryable=False)

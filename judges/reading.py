@@ -25,7 +25,7 @@ from stillroom.common.text import is_refusal
 from stillroom.judges.records import JudgeState
 
 VERSION = 1  # part of a judge's identity: raise it when a text could be read differently
-JSON_LIMIT = 100_000  # characters; a longer text is no verdict in JSON
+JSON_LIMIT = 100_000  # characters; a longer text is not a verdict in JSON
 
 _NAME = r"[A-Za-z][A-Za-z0-9_ -]{0,50}"
 _RATING = re.compile(rf"\[\[[ \t]{{0,8}}({_NAME})[:=]([^\[\]\n]{{0,40}})\]\]")
@@ -151,7 +151,7 @@ def _number(name: str, value: str, wanted: Wanted) -> int:
     scale = f"the scale is {wanted.low} to {wanted.high}"
     match = _NUMBER.fullmatch(value)
     if match is None:
-        raise _Unreadable(f"{name} is rated {_short(value)}: that is no number; {scale}")
+        raise _Unreadable(f"{name} is rated {_short(value)}: that is not a number; {scale}")
     number = float(match[1])
     if (match[2] is not None and int(match[2]) != wanted.high) or not wanted.low <= number <= wanted.high:
         raise _Unreadable(f"{name} is rated {value.strip()}, but {scale}")
@@ -197,7 +197,7 @@ class _Items(list[tuple[str, Any]]):
 
 
 def _as_text(value: Any) -> str:
-    """A number as it was written; anything else as something that is no number."""
+    """A number as it was written; anything else as something that is not a number."""
     return value if isinstance(value, str) else f"a {type(value).__name__.strip('_').lower()}"
 
 

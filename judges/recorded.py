@@ -74,7 +74,7 @@ class Recording:
 
 
 def load_recording(path: Path) -> Recording:
-    """Reads a recording. Raises MissingFile, or InputError naming file and line of what is no judgement."""
+    """Reads a recording. Raises MissingFile, or InputError naming file and line of what is not a judgement."""
     if not path.is_file():
         raise MissingFile(f"the recorded judgements {path} are not there: correct the path")
     content = path.read_bytes()

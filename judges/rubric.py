@@ -129,7 +129,7 @@ def shipped_rubrics() -> tuple[str, ...]:
 def load_rubric(name: str, base: Path | None = None) -> Rubric:
     """The shipped rubric called `name`, or the one in the file `name`, looked for from `base`.
 
-    Raises MissingFile where there is none, InputError for a file that is no rubric.
+    Raises MissingFile where there is none, InputError for a file that is not a rubric.
     """
     if name in shipped_rubrics():
         text = (files("stillroom.judges") / "rubrics" / f"{name}.yaml").read_text(encoding="utf-8")
@@ -151,7 +151,7 @@ def parse_rubric(text: str, where: str) -> Rubric:
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise InputError(f"{where} is no YAML: {' '.join(str(error).split())}") from error
+        raise InputError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise InputError(f"{where} holds {type(data).__name__}, expected name, version and criteria")
     try:

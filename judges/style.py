@@ -137,7 +137,7 @@ def no_echo(seen: Seen) -> float:
 def no_repetition(seen: Seen) -> float:
     """Share of runs of four words that came in the fifty words before too: full marks up to 3 %, none from 30 %.
 
-    Fifty, because in a long text a phrase may come back, and length alone is no fault.
+    Fifty, because in a long text a phrase may come back, and length alone is not a fault.
     """
     grams, last, again = list(_grams(seen.answer.words, 4)), dict[tuple[str, ...], int](), 0
     for i, gram in enumerate(grams):

@@ -86,7 +86,7 @@ def answer_of(attempt: Attempt) -> str:
 
 
 def gather(drawn: Sequence[Drawn], *, order: Sequence[Task]) -> Gathered:
-    """The candidates of the tasks in `order`; outcomes of other tasks are no part of it.
+    """The candidates of the tasks in `order`; outcomes of other tasks are not part of it.
 
     Raises InputError where two sources have one name, or two tasks one id.
     """
@@ -180,7 +180,7 @@ def slates_of(
             raise InputError(f"candidate {each.candidate.id!r} was judged twice: give each judgement once")
     unknown = by_id.keys() - {candidate.id for candidate in gathered.candidates}
     if unknown:
-        raise InputError(f"{min(unknown)!r} was judged, but is no candidate: judge what was gathered")
+        raise InputError(f"{min(unknown)!r} was judged, but is not a candidate: judge what was gathered")
     slates, left_out = [], []
     for task in gathered.tasks:
         found = gathered.by_task[task.id]

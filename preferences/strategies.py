@@ -8,7 +8,7 @@ Each proposes pairs of one task, the most wanted first; length control and limit
   al. 2025, Finding the Sweet Spot, https://arxiv.org/abs/2502.16825). Below six candidates no score can lie lower
   than that: the same pair as `best_worst`.
 - `margin_quantile`: all pairs whose gap is at or above a quantile of that judge's own gaps, over all pairs of
-  answers to one task in the data set that are no ties. An absolute margin does not carry from judge to judge.
+  answers to one task in the data set that are not ties. An absolute margin does not carry from judge to judge.
 - `margin`: all pairs whose gap is at least `margin` points.
 - `on_policy`: the largest gap among pairs both sides of which the student wrote (`on_policy: both`, the default: what
   DPO then raises and lowers is what the student would say), or at least one (`one`: it also sees better answers than

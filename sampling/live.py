@@ -5,7 +5,7 @@
     stillroom.run({"name": "mine", "tasks": rows, "teacher": ask, "scorer": score, "filters": [short], …})
 
 They run in this process, so nothing limits their time or memory. In the ledger a function is known by its name and
-the hash of its source: an edited one is asked again. What it closes over, or calls, is no part of the hash. The
+the hash of its source: an edited one is asked again. What it closes over, or calls, is not part of the hash. The
 `recipe.yaml` of such a run names its functions, and cannot be run by itself.
 """
 

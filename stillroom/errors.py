@@ -52,7 +52,7 @@ class RecipeError(InputError):
 
 
 class TaskError(InputError):
-    """Rows that are no tasks: names file, line and reason of each."""
+    """Rows that are not tasks: names file, line and reason of each."""
 
 
 class MissingFile(InputError, FileNotFoundError):

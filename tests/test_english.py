@@ -28,7 +28,9 @@ TICS = {
     "read it so": "how to read it",
 }
 IS_NO = re.compile(
-    r"\b(is|are) no (?!more\b|longer\b|less\b|larger\b|smaller\b|worse\b|better\b|such\b)[a-z]+", re.IGNORECASE
+    r"(?<!there )\b(is|are) no "
+    r"(?!more\b|longer\b|less\b|larger\b|smaller\b|worse\b|better\b|such\b|way\b|use\b|need\b|other\b|good\b|one\b)[a-z]+",
+    re.IGNORECASE,
 )
 
 

@@ -80,7 +80,7 @@ _TAIL_LINES = 40
 
 def only_the_answer(text: str, *, last: bool = False) -> str | None:
     r"""The last sentence, line or lines of a text that say its final answer just as the whole does; None where there
-    is none. The thinking part is no part of it. `last`: as for `find_answer`, where nothing marks the answer.
+    is none. The thinking part is not part of it. `last`: as for `find_answer`, where nothing marks the answer.
 
     >>> only_the_answer("48 / 2 = 24 clips.\nSo 48 + 24 = 72.\n#### 72")
     '#### 72'

@@ -3,7 +3,7 @@ r"""Reads one label of a closed list in a completion, as strictly as an answer: 
 A label is final where it is the whole text, the whole of what a marker announces (`Answer: positive`, `label: x`,
 `#### x`, `\boxed{x}`), or the whole last line. Emphasis, quotes and one full stop around it do not matter. A label
 that is part of another word or of a sentence, that is negated, or that is followed by another one is not final:
-the reason says which. Letters are compared as they are, so that a lookalike from another alphabet is no label.
+the reason says which. Letters are compared as they are, so that a lookalike from another alphabet is not a label.
 
 >>> labels = Labels(("positive", "negative"), aliases={"pos": "positive"})
 >>> labels.find("It praises the film.\nAnswer: **Positive**.").label
@@ -77,7 +77,7 @@ _LABEL_MARKER = re.compile(r"(?im)^[ \t>*_#-]*(?:final[ \t]+)?label[ \t*_]{0,6}(
 _WRAPPED = re.compile(r"\\(?:f?boxed|text|textbf|textit|mathrm|mathbf|mathit|textsf)\s*\{(.*)\}")
 _NEGATION = re.compile(r"(?i)\b(?:not|never|neither|nor|no|isn['’]?t|cannot|can['’]?t|without)\b")
 _AROUND = "*_`\"'“”‘’$ \t\r\n\u00a0"
-_UNWRAPPINGS = 4  # emphasis in a \text in a box; whatever is wrapped more deeply is no plain label
+_UNWRAPPINGS = 4  # emphasis in a \text in a box; whatever is wrapped more deeply is not a plain label
 
 
 class Labels:

@@ -78,7 +78,7 @@ def share_over_tasks(values: Mapping[str, float], *, seed: int) -> Interval:
     bootstrap sample would be too: of as many tasks, from the lower whole count to the upper.
     """
     if outside := [value for value in values.values() if not 0 <= value <= 1]:
-        raise ValueError(f"{outside[0]} is no share: values of a share over tasks lie between 0 and 1")
+        raise ValueError(f"{outside[0]} is not a share: values of a share over tasks lie between 0 and 1")
     given = [values[task] for task in _sorted(values)]
     if len(set(given)) > 1 and not set(given) <= {0, 1}:
         return mean_over_tasks(values, seed=seed)

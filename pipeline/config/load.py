@@ -94,7 +94,7 @@ def load_recipe(recipe: RecipeLike, overrides: Overrides = ()) -> Loaded[Recipe]
     """As `load_any`, for a recipe that distils traces. Raises RecipeError for another kind, too."""
     found = load_any(recipe, overrides)
     if not isinstance(found.recipe, Recipe) or kind_name(found.recipe) != "traces":
-        raise RecipeError(f"{found.path} is no recipe of traces, and this works with those only")
+        raise RecipeError(f"{found.path} is not a recipe of traces, and this works with those only")
     return Loaded(found.recipe, found.base, found.path)
 
 
@@ -121,7 +121,7 @@ _GIVEN = Path("the recipe")
 
 
 def _plain(value: Any) -> Any:
-    """A copy in the types that YAML has; what is no plain data is left for the validation to name."""
+    """A copy in the types that YAML has; what is not plain data is left for the validation to name."""
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

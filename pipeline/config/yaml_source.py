@@ -98,7 +98,7 @@ def _walk(node: yaml.Node | None, loc: Loc, lines: dict[Loc, int], path: Path) -
             line = key.start_mark.line + 1
             if key.tag not in _KEY_TAGS:
                 raise RecipeError(
-                    f"{path}, line {line}: the key {str(key.value)[:60]} is no text: write it in quotes"
+                    f"{path}, line {line}: the key {str(key.value)[:60]} is not text: write it in quotes"
                 )
             if here in lines:
                 dotted = ".".join(map(str, here))

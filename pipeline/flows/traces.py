@@ -247,7 +247,7 @@ def _note_start(context: RunContext, loaded: Loaded[Recipe], tasks: TaskSet, tea
 
 
 class _Sampled(NamedTuple):
-    """`held_out`: the teacher's answers to the held-out tasks; None where it is no baseline."""
+    """`held_out`: the teacher's answers to the held-out tasks; None where it is not a baseline."""
 
     outcomes: Outcomes
     held_out: Answers | None

@@ -45,7 +45,7 @@ class Attempts(HasRows):
 
 def attempts(folder: str | Path, *, out: str | Path | None = None, held_out: bool = False) -> Attempts:
     """Every attempt of the run's teacher, or of all sources of candidates, with its latest verdict. What a judge was
-    asked is no attempt.
+    asked is not an attempt.
 
     `out`: a file to write them to as well, as JSON Lines. `held_out`: also the answers to held-out tasks, which
     nothing may be trained on; each row says in `split` which it is. Raises what loading the run's tasks raises.

@@ -168,7 +168,7 @@ class RunFolder:
         for name, known in made.items():
             try:
                 found = _hash(self.path / name)
-            except (OSError, ValueError):  # also one that cannot be read, or whose name is no name
+            except (OSError, ValueError):  # also one that cannot be read, or whose name is not a name
                 return f"{name} is gone"
             if found != known:
                 return f"{name} is not as it was made"

@@ -12,7 +12,7 @@ Each is a function of what the run has on disk, of the size of the student's own
   through. How much of a gain is form.
 
 Where there are fewer than the student has, all that there are are given, and a note says so; nothing is given twice.
-Refuses a name that is no control.
+Refuses a name that is not a control.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class ControlRows(NamedTuple):
 def control_rows(name: Baseline, distilled: Distilled, tasks: TaskSet, recipe: Recipe) -> ControlRows:
     """The rows of a control. Raises ValueError for a baseline that is not trained, and what the checker raises."""
     if name not in CONTROLS:
-        raise ValueError(f"{name} is no control: these are {', '.join(CONTROLS)}")
+        raise ValueError(f"{name} is not a control: these are {', '.join(CONTROLS)}")
     if name == "control_unfiltered":
         found = _unfiltered(distilled)
     elif name == "control_wrong_answers":

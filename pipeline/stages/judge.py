@@ -2,7 +2,7 @@
 
 A judge that rates sees one answer at a time, one that compares holds a tournament for each prompt. Its requests are
 in the ledger before anything depends on them, so a run that was stopped asks none of them again. What a judge failed
-at is kept with its state; it is no score.
+at is kept with its state; it is not a score.
 """
 
 from __future__ import annotations

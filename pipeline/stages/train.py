@@ -32,7 +32,7 @@ _NEEDED = ("torch", "transformers", "trl", "peft", "accelerate")
 
 
 def require(student: StudentSettings | None) -> None:
-    """Finds out before anything is paid for whether the student can be trained at all; None is no student.
+    """Finds out before anything is paid for whether the student can be trained at all; None means no student.
 
     Raises MissingExtra or, for a model that is nowhere, MissingFile.
     """

@@ -126,7 +126,7 @@ def audit_rows(
     test: Sequence[Messages] = (),
     accuracy: Interval | None = None,
 ) -> Audit:
-    """The audit of a data set. Raises InputError for a row that is no pair of texts or conversations."""
+    """The audit of a data set. Raises InputError for a row that is not a pair of texts or conversations."""
     items = [item_of_row(number, row) for number, row in enumerate(rows)]
     return _audit(items, settings or AuditSettings(), (), 0, test, accuracy)
 

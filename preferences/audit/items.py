@@ -58,7 +58,7 @@ def asked_in(messages: Messages) -> str:
 
 
 def item_of_row(number: int, row: Mapping[str, Any]) -> Item:
-    """A row of a data set, the `number`th from 0. Raises InputError where it is no pair."""
+    """A row of a data set, the `number`th from 0. Raises InputError where it is not a pair."""
     name = f"row {number + 1}"
     prompt = _turns(name, "prompt", row.get("prompt", []))
     chosen, rejected = (_turns(name, side, row.get(side)) for side in ("chosen", "rejected"))

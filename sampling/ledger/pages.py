@@ -30,7 +30,7 @@ class Row(NamedTuple):
 
 
 class Broken(ValueError):
-    """Bytes that are no row."""
+    """Bytes that are not a row."""
 
 
 class Pages:

@@ -108,7 +108,7 @@ class Runner:
         try:
             json.dumps(rows)
         except (TypeError, ValueError) as error:
-            return {"error": f"its rows are no plain data: {error}"}
+            return {"error": f"its rows are not plain data: {error}"}
         self._handed_over += len(rows)
         return {"rows": rows}
 

@@ -123,7 +123,7 @@ def save_student(
             _save_model(model, tokenizer, work / MERGED)
         for weights in work.rglob("*.safetensors"):
             share(weights)
-    except SafetensorError as error:  # what its writer raises for a full disk; it is no OSError
+    except SafetensorError as error:  # what its writer raises for a full disk; it is not an OSError
         raise _unwritable(work, error) from error
 
 

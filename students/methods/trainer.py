@@ -110,7 +110,7 @@ class Steps:
         self.began = time.perf_counter()
 
     def done(self, step: int, total: int, logs: dict[str, float]) -> None:
-        """Records a step; raises TrainingError if its loss or gradient is no number."""
+        """Records a step; raises TrainingError if its loss or gradient is not a number."""
         loss, norm = float(logs["loss"]), float(logs.get("grad_norm", 0.0))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise TrainingError(

@@ -787,7 +787,7 @@ def test_an_address_that_is_none_is_one_clear_message(
     if "\x00" in address:
         return
     monkeypatch.setenv("OPENAI_BASE_URL", address)
-    with pytest.raises(InputError, match="OPENAI_BASE_URL is no address"):
+    with pytest.raises(InputError, match="OPENAI_BASE_URL is not an address"):
         run(write_sums(tmp_path, teacher=teacher), out=tmp_path / "run", display=QUIET)
 
 

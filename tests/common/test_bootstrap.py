@@ -68,7 +68,7 @@ def test_limits_hold_the_value_and_no_order_matters(values: list[float], random:
 def test_nothing_and_what_is_no_share_are_refused() -> None:
     with pytest.raises(ValueError, match="nothing was measured"):
         mean_over_tasks({}, seed=1)
-    with pytest.raises(ValueError, match=r"1\.5 is no share"):
+    with pytest.raises(ValueError, match=r"1\.5 is not a share"):
         share_over_tasks({"a": 1.5}, seed=1)
 
 

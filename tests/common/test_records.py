@@ -27,10 +27,10 @@ def test_a_schema_is_kept_as_it_was_written(text: str | None) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is no JSON"),
-        ("{'type': 'object'}", "is no JSON"),
-        ('{"type": "object"', "is no JSON"),
-        ("[" * 100_000, "is no JSON"),
+        ("", "is not JSON"),
+        ("{'type': 'object'}", "is not JSON"),
+        ('{"type": "object"', "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
         ("[]", "is a list, expected an object"),
         ("null", "is a NoneType, expected an object"),
         ('"object"', "is a str, expected an object"),

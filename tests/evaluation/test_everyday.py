@@ -48,13 +48,13 @@ def test_what_stands_after_the_limit_is_not_looked_at(tmp_path: Path) -> None:
 
 
 WRONG = [
-    ("nothing", r"t\.jsonl:2 is no JSON"),
-    ("[" * 100_000, r"t\.jsonl:2 is no JSON"),
+    ("nothing", r"t\.jsonl:2 is not JSON"),
+    ("[" * 100_000, r"t\.jsonl:2 is not JSON"),
     ("[1]", r"t\.jsonl:2 is a list: give an object"),
     ('{"txt": "a"}', r"t\.jsonl:2 has no 'text' \(it has 'txt'\): name the field"),
     ('{"text": null}', r"t\.jsonl:2 has no 'text'"),
     ("{}", r"it has nothing"),
-    ('{"text": ["a"]}', r"t\.jsonl:2: 'text' is no text"),
+    ('{"text": ["a"]}', r"t\.jsonl:2: 'text' is not text"),
     ('{"text": "  "}', r"t\.jsonl:2: 'text' is empty"),
 ]
 

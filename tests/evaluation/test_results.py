@@ -83,7 +83,7 @@ def test_reading_what_is_not_there_or_not_an_evaluation(tmp_path: Path) -> None:
         read_eval(tmp_path / "eval.json")
     for text in ("{", "[]", '{"results": [{"who": "teacher"}]}'):
         (tmp_path / "eval.json").write_text(text)
-        with pytest.raises(InputError, match=r"eval\.json is no evaluation"):
+        with pytest.raises(InputError, match=r"eval\.json is not an evaluation"):
             read_eval(tmp_path / "eval.json")
 
 

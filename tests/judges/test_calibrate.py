@@ -304,7 +304,7 @@ def test_every_interval_holds_its_value(judged: list[JudgedPair]) -> None:
 @settings(deadline=None, max_examples=25)
 @given(judged_pairs(), st.integers(1, 5))
 def test_pairs_that_failed_change_no_figure(judged: list[JudgedPair], more: int) -> None:
-    """A failure is no win, no loss and no tie: more of them leave every share as it was."""
+    """A failure is not a win, no loss and no tie: more of them leave every share as it was."""
     failed = [pair(100 + i, "a", 9, 9) for i in range(more)]
     added = [
         rated(one, Rating(JudgeState.REFUSED, None), Rating(JudgeState.REFUSED, None))

@@ -67,7 +67,7 @@ def test_what_is_wrong_is_named_with_file_and_line(tmp_path: Path, lines: list[A
 
 
 def test_all_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"(?s)14 rows are no labelled pairs:.*:1: .*:10: .*and 4 more"):
+    with pytest.raises(InputError, match=r"(?s)14 rows are not labelled pairs:.*:1: .*:10: .*and 4 more"):
         load_labelled(written(tmp_path, *["{}"] * 14))
 
 

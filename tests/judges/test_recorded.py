@@ -120,7 +120,7 @@ BAD = {
     "no results": (json.dumps({k: v for k, v in COMPARED.items() if k != "results"}), ":2: no recorded judgement (no 'results')"),
     "no steps": (json.dumps(COMPARED | {"results": []}), ":2: no recorded judgement"),
     "no completion": (json.dumps(COMPARED | {"results": [{"swap = False": {}, "swap = True": {}}]}), "(no 'completion')"),
-    "a completion that is no text": (json.dumps(COMPARED | {"results": [{"swap = False": order("x", None), "swap = True": {"completion": [1, "stop"], "winner": None}}]}), "both text"),
+    "a completion that is not text": (json.dumps(COMPARED | {"results": [{"swap = False": order("x", None), "swap = True": {"completion": [1, "stop"], "winner": None}}]}), "both text"),
     "another kind of thing": ("[]", ":2: no recorded judgement"),
 }  # fmt: skip
 

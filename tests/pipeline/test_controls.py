@@ -227,7 +227,7 @@ def test_with_one_row_a_task_gold_says_nothing(tmp_path: Path) -> None:
         ({"solution": 7}, "solution", False),
         ({"solution": ["So."]}, "solution", False),
         ({}, "solution", False),
-        ({}, "answer", True),  # the field that the reference was read from, which is no metadata then
+        ({}, "answer", True),  # the field that the reference was read from, which is not a metadata then
     ],
 )
 def test_where_the_gold_solution_stands(tmp_path: Path, metadata: dict[str, Any], gold: str, there: bool) -> None:
@@ -242,7 +242,7 @@ def test_where_the_gold_solution_stands(tmp_path: Path, metadata: dict[str, Any]
 
 @pytest.mark.parametrize("name", ["student_before", "teacher"])
 def test_who_is_not_trained_is_no_control(name: Baseline, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"{name} is no control"):
+    with pytest.raises(ValueError, match=f"{name} is not a control"):
         control(name, [said(task(1), right(1))], tmp_path)
 
 

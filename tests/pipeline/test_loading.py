@@ -142,8 +142,8 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
         (b"name: !!python/object/apply:os.system [true]\n", "line 1: not YAML: could not determine a constructor"),
         (b"name: &a [*a]\n", "an alias .* within its own anchor"),
         (b"[" * 10_000, "nested too deep|not YAML"),
-        (b"name: a\n1: 2\n", "line 2: the key 1 is no text"),
-        (b"name: a\n? [x]\n: 2\n", "line 2: the key .* is no text"),
+        (b"name: a\n1: 2\n", "line 2: the key 1 is not text"),
+        (b"name: a\n? [x]\n: 2\n", "line 2: the key .* is not text"),
     ],
 )
 def test_what_is_no_recipe_at_all(tmp_path: Path, content: bytes, said: str) -> None:

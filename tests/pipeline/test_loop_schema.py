@@ -151,5 +151,5 @@ def test_the_same_tasks_in_every_round_need_no_limit() -> None:
 @pytest.mark.parametrize("name", [name for name in shipped() if "distill" in name])
 def test_the_shipped_loops_are_loops(name: str) -> None:
     assert isinstance(load_any(name).recipe, LoopRecipe)
-    with pytest.raises(RecipeError, match="is no recipe of traces"):
+    with pytest.raises(RecipeError, match="is not a recipe of traces"):
         load_recipe(name)

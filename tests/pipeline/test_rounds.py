@@ -138,7 +138,7 @@ def test_after_a_teacher_that_is_no_local_model_the_student_is_loaded_by_transfo
     found = teacher(loop_recipe(teacher=first))
     assert (found["kind"], found["model"]) == ("transformers", SECOND.sampler)
     assert (found["licence"], found["sampling"]["temperature"], found["sampling"]["max_tokens"]) == ("mit", 0.7, 99)
-    assert "concurrency" not in found  # a server's is no local model's
+    assert "concurrency" not in found  # a server's is not a local model's
 
 
 @pytest.mark.parametrize("kind", ["transformers", "vllm"])

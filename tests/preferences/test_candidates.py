@@ -122,7 +122,7 @@ def test_candidates_without_a_judgement_are_named() -> None:
     assert slates_of(found, said).left_out == (LeftOut("t/a/1", "not_judged"),)
     with pytest.raises(InputError, match="'t/a/0' was judged twice"):
         slates_of(found, [*said, replace(said[0], score=2.0)])
-    with pytest.raises(InputError, match="'t/b/7' was judged, but is no candidate"):
+    with pytest.raises(InputError, match="'t/b/7' was judged, but is not a candidate"):
         slates_of(found, [replace(said[0], candidate=replace(said[0].candidate, source="b", index=7))])
 
 

@@ -152,7 +152,7 @@ class Factors:
                 if base.args[0] == 10:
                     return literal(token.value)
                 return Node("base", (token.value, int(base.args[0])))
-            raise Unreadable(f"{token.value} with a subscript that is no number base")
+            raise Unreadable(f"{token.value} with a subscript that is not a number base")
         follows = self.peek()
         if (
             follows.kind == "symbol"

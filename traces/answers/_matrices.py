@@ -2,7 +2,7 @@ r"""Sums, products, powers, transposes and inverses of matrices and vectors, wor
 
 `2\begin{pmatrix}1&2\\3&4\end{pmatrix}^T`, `(1,2) + 3(0,1)`, `\det M`. What an entry becomes is known in size before
 it is built, and counted. Whatever is not worked out here (a product of two vectors, a matrix and a number in one
-sum, a power that is no whole number) is None: not known, and never a difference.
+sum, a power that is not a whole number) is None: not known, and never a difference.
 
 >>> from stillroom.traces.answers.parser import read
 >>> as_one_table(read("(1, 2) + (3, 4)")).rows == [(read("4"), read("6"))]

@@ -182,7 +182,7 @@ def _row(line: bytes, place: str, gold: str, pred: str, prompt: str) -> Row:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 def _text(record: dict[str, Any], name: str, place: str) -> str:

@@ -113,7 +113,7 @@ class AnswerChecker:
         self._pool.warm()
 
     def check(self, gold: str, answer: str, prompt: str = "") -> Verdict:
-        """The verdict on one pair. `prompt`: what was asked; a formula that only repeats it is no answer.
+        """The verdict on one pair. `prompt`: what was asked; a formula that only repeats it is not an answer.
 
         Its `detail`: the answer that was read, the policies that decided, or what stood in the way. Its `seconds`:
         what reading and comparing took, without the wait for a free worker.

@@ -39,7 +39,7 @@ class Fingerprint(NamedTuple):
 
 
 class Undefined(Exception):
-    """The formula has no value here: a division by zero, or a part that is no number."""
+    """The formula has no value here: a division by zero, or a part that is not a number."""
 
 
 def fingerprint(node: Node) -> Fingerprint | None:

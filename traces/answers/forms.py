@@ -1,9 +1,11 @@
 r"""What an answer is as it is written: its tree with nothing worked out, and whether a number is one to leave so.
 
-* A **literal**: an integer, a decimal, a fraction of two integers that is no integer (7/12, 3 1/2), a percentage, a
+* A **literal**: an integer, a decimal, a fraction of two integers that is not an integer (7/12, 3 1/2), a
+percentage, a
   number times a power of ten from 1000 on, with a sign or a unit.
 * An **exact form** of a rational number: one power, the fourth or higher, of a million or more (2^99), one factorial
-  or binomial that is no small number (10!, \binom{10}{3}), a sum or product of these of a billion or more (2^99 - 1).
+  or binomial that is not a small number (10!, \binom{10}{3}), a sum or product of these of a billion or more (2^99
+  - 1).
 
 >>> is_number_done(as_written("3 1/2")), is_number_done(as_written("2^99 - 1")), is_number_done(as_written("43 + 83"))
 (True, True, False)
@@ -104,7 +106,8 @@ def _is_scale(node: Node) -> bool:
 
 
 def _is_compact(node: Node) -> bool:
-    """A power of which the digits are long, and that is no product of two or three: 2^99; 4! and C(4, 2), and on."""
+    """A power of which the digits are long, and that is not a product of two or three: 2^99; 4! and C(4, 2), and
+    on."""
     return _is_count(node) and (node.kind == "fn" or _is_long(node, LONG_POWER))
 
 

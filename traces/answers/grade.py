@@ -158,7 +158,8 @@ def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = N
 
 
 def not_restated(ruling: Ruling, gold: str, answer: str, prompt: str, policies: Policies) -> Ruling:
-    """The ruling on two answers as they were found, with a look at the prompt: what only restates it is no answer."""
+    """The ruling on two answers as they were found, with a look at the prompt: what only restates it is not an
+    answer."""
     if ruling.reason is not Reason.EQUAL or not prompt or policies.worked_out == "any":
         return ruling
     repeats = partial(restated, _formula(gold), _formula(answer), prompt)

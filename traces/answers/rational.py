@@ -1,6 +1,6 @@
 r"""Formulas of numbers alone, worked out exactly as fractions, within bounds.
 
-`2024^{4046}`, `\binom{10}{3}`, `8^{2/3}`; a formula with a variable, a root that is no fraction, or π has no value
+`2024^{4046}`, `\binom{10}{3}`, `8^{2/3}`; a formula with a variable, a root that is not a fraction, or π has no value
 here.
 
 >>> from stillroom.traces.answers.parser import read

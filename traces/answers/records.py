@@ -1,7 +1,7 @@
 """The closed set of reasons an answer check can end with, and the state each one means.
 
 `equal` is accepted and `different` is rejected. Every other reason is unscored: it says that the check could not
-be made, which is no evidence about the answer.
+be made, which is not evidence about the answer.
 
 >>> state_of(Reason.EQUAL), state_of(Reason.TIMEOUT)
 (<State.ACCEPTED: 'accepted'>, <State.UNSCORED: 'unscored'>)

@@ -108,7 +108,7 @@ def _tokens(text: str) -> str:
 
 
 def _stands_in(said: str, prompt: str) -> bool:
-    """Whether signs stand in a prompt, and are no part of a longer number: 1/2 is not in 3 1/2, nor in 1/4/2020."""
+    """Whether signs stand in a prompt, and are not part of a longer number: 1/2 is not in 3 1/2, nor in 1/4/2020."""
     if not said[1:2].isdigit():
         return said in prompt
     return re.search(rf"(?<![0-9/.^]){re.escape(said)}(?![/.^] [0-9])", prompt) is not None

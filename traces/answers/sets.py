@@ -1,7 +1,7 @@
 r"""Sets of real numbers: intervals, unions, inequalities in one variable, {x | x < 3}, all in one form.
 
 A set is a row of pieces in order, with their ends as formulas. Inequalities are read where they are linear in one
-thing (x, f(x), |z|); others are no set here.
+thing (x, f(x), |z|); others are not a set here.
 
 >>> from stillroom.traces.answers.parser import read
 >>> real_set(read("-x > -1")) == real_set(read(r"(-\infty, 1)"))
@@ -45,7 +45,7 @@ EVERYTHING = Piece(MINUS_INFINITY, INFINITY, True, True)
 
 
 class NoSet(Exception):
-    """The answer is no set of real numbers that can be read."""
+    """The answer is not a set of real numbers that can be read."""
 
 
 def real_set(node: Node) -> tuple[Piece, ...] | None:

@@ -60,7 +60,7 @@ def confirm(one: Node, other: Node) -> bool | None:
                 return None if difference.is_zero is None else bool(difference.is_zero)
     except (MemoryError, RecursionError):
         raise  # the worker's to judge
-    except Exception:  # noqa: BLE001 - sympy raises anything on formulas it was not made for; that is no evidence
+    except Exception:  # noqa: BLE001 - sympy raises anything on formulas it was not made for; that is not evidence
         return None
     return None
 

@@ -75,7 +75,7 @@ def worked_out(gold: str, answer: str) -> bool:
         return True
     parts = list(parts_of(one))
     if not all(part.solved and _is_done(part.node, _functions(part.node)) for part in parts):
-        return True  # the gold is no value, or not worked out itself
+        return True  # the gold is not a value, or not worked out itself
     known = _Gold(
         shapes=shapes_of(one),
         # 30° is π/6, though 30 is a literal

@@ -32,7 +32,7 @@ from stillroom.traces.filters.base import Check, FilterSettings, Finding, filter
 from stillroom.traces.trace import Trace, asked
 
 MIN_WHOLE = 8
-"""Tokens from which a prompt's standing in a trace is no coincidence: the least N that Brown et al. 2020 use."""
+"""Tokens from which a prompt's standing in a trace is not a coincidence: the least N that Brown et al. 2020 use."""
 
 Run = tuple[str, ...]
 

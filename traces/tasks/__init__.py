@@ -1,6 +1,6 @@
 """Tasks: rows with a prompt and a known answer, read from a file, a dataset or a generator.
 
-`load_tasks` reads, checks and splits. It refuses rows that are no tasks before anything is sampled, and holds out a
+`load_tasks` reads, checks and splits. It refuses rows that are not tasks before anything is sampled, and holds out a
 test split that never reaches the teacher.
 
     settings = JsonlTasks(source="jsonl", path="problems.jsonl", prompt="question", reference="answer", test=100)

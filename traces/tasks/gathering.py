@@ -111,7 +111,7 @@ def refuse_bad_rows(left_out: Iterable[LeftOut]) -> None:
     lines = [f"  {item.source}: {item.reason.value}: {item.detail}" for item in bad[:SHOWN]]
     if len(bad) > SHOWN:
         lines.append(f"  and {len(bad) - SHOWN:,} more ({tally(bad)} in all)")
-    rows = "1 row is no task" if len(bad) == 1 else f"{len(bad):,} rows are no tasks"
+    rows = "1 row is not a task" if len(bad) == 1 else f"{len(bad):,} rows are not tasks"
     fix = "Fix them, or set `tasks.bad_rows: skip` to leave them out and have them counted."
     raise TaskError("\n".join([f"{rows}:", *lines, fix]))
 

@@ -1,6 +1,6 @@
 """Rows of a JSON Lines file, one line in memory at a time.
 
-A byte order mark is taken off, blank lines are no rows. A line that is not UTF-8, not JSON or not an object is a
+A byte order mark is taken off, blank lines are not rows. A line that is not UTF-8, not JSON or not an object is a
 `LeftOut` in the stream, not an exception, so that all bad lines of a file are reported together.
 
     for row in jsonl_rows(Path("problems.jsonl")): ...
@@ -47,7 +47,7 @@ class JsonlTasks(CommonTasks):
 
 
 def jsonl_rows(path: Path) -> Iterator[Row | LeftOut]:
-    """Rows in file order. Raises TaskError when the file as a whole is no UTF-8 text."""
+    """Rows in file order. Raises TaskError when the file as a whole is not UTF-8 text."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if number == 1:

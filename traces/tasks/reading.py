@@ -1,4 +1,4 @@
-"""From a row to a task: finds the fields, checks them, and says why a row is no task.
+"""From a row to a task: finds the fields, checks them, and says why a row is not a task.
 
 reader = RowReader(settings)
 found = reader.read(Row("problems.jsonl:1", {"question": "What is 2 + 2?", "answer": "4"}))

@@ -1,4 +1,4 @@
-"""What reading tasks yields: rows, the reasons why a row is no task, and the set that is left.
+"""What reading tasks yields: rows, the reasons why a row is not a task, and the set that is left.
 
 A reason is from a closed set (`Problem`), so that it can be counted; the detail is for a person to read.
 

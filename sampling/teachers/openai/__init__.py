@@ -39,7 +39,7 @@ def check_address(url: str) -> None:
     if not url.startswith(("http://", "https://")) or url.startswith(("http:///", "https:///")):
         raise ValueError("base_url must begin with http:// or https://, such as http://localhost:8000/v1")
     if why:
-        raise ValueError(f"base_url is no address ({why}): it looks like http://localhost:8000/v1")
+        raise ValueError(f"base_url is not an address ({why}): it looks like http://localhost:8000/v1")
     if "@" in parts.netloc:
         raise ValueError("base_url holds a user name or password: put the key in an environment variable")
     if parts.query or parts.fragment:

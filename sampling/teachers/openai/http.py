@@ -148,7 +148,7 @@ class Http:
         except aiohttp.ClientResponseError as error:  # of a proxy, say; its text holds addresses
             raise NoAnswer(End.BROKEN, f"HTTP {error.status}: {error.message}") from None
         except aiohttp.InvalidURL:
-            raise NoAnswer(End.UNREACHED, "it is no address") from None
+            raise NoAnswer(End.UNREACHED, "it is not an address") from None
         except (aiohttp.ClientError, OSError) as error:
             raise NoAnswer(End.BROKEN, str(error) or type(error).__name__) from None
 

@@ -187,7 +187,7 @@ def _addresses(base_url: str | Sequence[str] | None, key: Key) -> tuple[str, ...
         found = (given,) if isinstance(given, str) else tuple(dict.fromkeys(given))
         if why := next(filter(None, map(no_address, found)), ""):  # what it says may be a secret, and is not repeated
             where = "the address" if base_url else "the environment variable OPENAI_BASE_URL"
-            raise InputError(f"{where} is no address ({why}): it looks like http://localhost:8000/v1")
+            raise InputError(f"{where} is not an address ({why}): it looks like http://localhost:8000/v1")
         return found
     if not key.value:
         raise MissingKey(

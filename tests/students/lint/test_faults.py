@@ -248,7 +248,7 @@ FAULTS = {
         {"ids_without_rows"}, [*rows(), row(7, "It is {1}, °§°.")], extra=("§a", "°§°")
     ),
     "a tokenizer larger than its model": Fault({"tokens_without_rows"}, extra=("§a", "°§°")),
-    "a row that is no conversation": Fault({"not_a_row"}, [*rows(), {"prompt": "What is 1 + 1?", "completion": "2"}]),
+    "a row that is not a conversation": Fault({"not_a_row"}, [*rows(), {"prompt": "What is 1 + 1?", "completion": "2"}]),
     "an empty answer": Fault({"empty_answer"}, [*rows(), row(7, " \n")]),
     "a row that is too long": Fault({"too_long"}, [*rows(), row(7, "It is, if you think of it long enough, {1}.")], settings={"max_length": 60}),
     "a held-out task in the rows": Fault({"test_leak"}, more={"test": held_out(3, 50)}),

@@ -22,7 +22,7 @@ def place(end: Node) -> float:
 
 
 def shape(text: str) -> str | None:
-    """The pieces of a set as they are written, or None where the text is no set."""
+    """The pieces of a set as they are written, or None where the text is not a set."""
     pieces = real_set(read(text))
     if pieces is None:
         return None

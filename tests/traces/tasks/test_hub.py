@@ -79,7 +79,7 @@ def test_an_unknown_split_is_named(tmp_path: Path, parquet: Path) -> None:
 
 
 def test_a_damaged_file_is_an_input_error(tmp_path: Path) -> None:
-    (tmp_path / "broken.parquet").write_bytes(b"PAR1 this is no parquet")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 this is not a parquet")
     with pytest.raises(InputError, match=r"broken\.parquet"):
         load_tasks(hub("broken.parquet"), base=tmp_path, seed=1)
 

@@ -132,7 +132,7 @@ def test_all_bad_rows_are_refused_together(tmp_path: Path) -> None:
     with pytest.raises(TaskError) as refused:
         load(tmp_path, lines(row(1), *bad))
     said = str(refused.value)
-    assert said.startswith("13 rows are no tasks:")
+    assert said.startswith("13 rows are not tasks:")
     assert "p.jsonl:2" in said
     assert "p.jsonl:11" in said
     assert "p.jsonl:12" not in said

@@ -26,7 +26,7 @@ PACKAGES = {"math_verify": "math-verify", "latex2sympy2_extended": "latex2sympy2
 
 
 class Theirs(StrEnum):
-    """What became of a pair at Math-Verify. The last two are no verdicts: it was stopped, or it crashed."""
+    """What became of a pair at Math-Verify. The last two are not verdicts: it was stopped, or it crashed."""
 
     ACCEPTED = "accepted"
     REJECTED = "rejected"

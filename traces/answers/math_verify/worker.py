@@ -79,7 +79,7 @@ class Driver:
         return bool(self._library.verify(gold, answer, timeout_seconds=None))
 
     def verify(self, gold: str, answer: str) -> dict[str, Any]:
-        """Its verdict on two texts. `error`: what it ran out of, which is no verdict."""
+        """Its verdict on two texts. `error`: what it ran out of, which is not a verdict."""
         self._faults.names.clear()
         accepted = self.equal(self.parse(gold), self.parse(answer))
         if not accepted and "MemoryError" in self._faults.names:
