@@ -83,8 +83,7 @@ class Registry(Mapping[str, type[S]], Generic[S]):
     kind's class, a `Literal`, is the kind's name. `where`: modules and packages (every module of which, but those
     whose name begins with an underscore) to import before the first look-up. `default`: the kind that is meant where
     the tag is left out; None: the tag has to be there. `bare`: the settings that a value means which is not a
-    mapping,
-    such as a function; None where it means nothing.
+    mapping, such as a function; None where it means nothing.
     """
 
     def __init__(

@@ -1,8 +1,7 @@
 """Compares our verdicts with the grades that a recording holds, and lists every disagreement.
 
 An unscored attempt that the grade calls wrong is not a disagreement: neither accepts it. One that the grade calls
-right
-is: a right answer was missed.
+right is: a right answer was missed.
 """
 
 from __future__ import annotations

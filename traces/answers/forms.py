@@ -1,11 +1,10 @@
 r"""What an answer is as it is written: its tree with nothing worked out, and whether a number is one to leave so.
 
 * A **literal**: an integer, a decimal, a fraction of two integers that is not an integer (7/12, 3 1/2), a
-percentage, a
-  number times a power of ten from 1000 on, with a sign or a unit.
+  percentage, a number times a power of ten from 1000 on, with a sign or a unit.
 * An **exact form** of a rational number: one power, the fourth or higher, of a million or more (2^99), one factorial
-  or binomial that is not a small number (10!, \binom{10}{3}), a sum or product of these of a billion or more (2^99
-  - 1).
+  or binomial that is not a small number (10!, \binom{10}{3}), a sum or product of these of a billion or more
+  (2^99 - 1).
 
 >>> is_number_done(as_written("3 1/2")), is_number_done(as_written("2^99 - 1")), is_number_done(as_written("43 + 83"))
 (True, True, False)
