@@ -21,7 +21,7 @@ from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.load import Overrides, RecipeLike, load_any
 from stillroom.pipeline.config.preferences import PreferenceRecipe
 from stillroom.pipeline.run.context import opened
-from stillroom.pipeline.run.folder import RunFolder, run_path
+from stillroom.pipeline.run.folder import RunFolder, folder_of, run_path
 from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages.judge import Calibrated, calibrated_judge
 from stillroom.preferences.audit import Audit, audit_rows
@@ -43,10 +43,13 @@ class PairsFound(HasRows):
         return self.rows
 
 
-def audit(path: str | Path) -> PairsFound:
-    """Reads pairs and audits them. `path`: the folder of a run (its training pairs), a folder of parquet files, or a
-    parquet or JSONL file. Raises MissingFile, or InputError for what holds no pairs."""
-    found = _file(Path(path))
+def audit(path: RecipeLike) -> PairsFound:
+    """Reads pairs and audits them. `path`: the folder of a run (its training pairs), the recipe whose default folder
+    it is, a folder of parquet files, or a parquet or JSONL file.
+
+    Raises MissingFile, or InputError for what holds no pairs.
+    """
+    found = _file(folder_of(path))
     rows = _read(found)
     if not rows:
         raise InputError(f"{found} holds no pairs")

@@ -15,16 +15,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stillroom.common.files import reachable
 from stillroom.common.run_async import off_the_loop
 from stillroom.errors import InputError, MissingFile, RunFolderError
 from stillroom.evaluation.results import Evaluation
 from stillroom.pipeline.config.kinds import Loaded
-from stillroom.pipeline.config.load import Overrides
+from stillroom.pipeline.config.load import Overrides, RecipeLike
 from stillroom.pipeline.config.recipe import Recipe
 from stillroom.pipeline.planning.status import facts_in, own_recipe, refuse_chain
 from stillroom.pipeline.run.context import RunContext, opened
-from stillroom.pipeline.run.folder import RunFolder, now
+from stillroom.pipeline.run.folder import RunFolder, folder_of, now
 from stillroom.pipeline.run.outcomes import Asked, Outcomes
 from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.run.provenance import tasks_hash
@@ -41,15 +40,16 @@ SET = ("evaluate", "limits", "prices")
 
 @off_the_loop
 def evaluate(
-    folder: str | Path, *, set: Overrides = (), trust: bool = False, display: Display | None = None
+    folder: RecipeLike, *, set: Overrides = (), trust: bool = False, display: Display | None = None
 ) -> Evaluation:
     """Measures a run that has trained its student, again or further; writes `eval.json` and the plots.
 
-    `folder`: of the run, which says what recipe it was made with. `set`: overrides of `evaluate`, `limits` and
-    `prices`. `trust`: lets code run that the overrides name and that the run did not. Raises MissingFile where rows
-    or student are missing, InputError for what cannot be measured, and RunError when it fails.
+    `folder`: of the run, which says what recipe it was made with, or the recipe whose default folder it is. `set`:
+    overrides of `evaluate`, `limits` and `prices`. `trust`: lets code run that the overrides name and that the run did
+    not. Raises MissingFile where rows or student are missing, InputError for what cannot be measured, and RunError
+    when it fails.
     """
-    path = reachable(Path(folder), "the run's folder")
+    path = folder_of(folder)
     facts = facts_in(path)
     refuse_chain(path)
     loaded = _of_traces(own_recipe(path, facts, _checked(set)), path)

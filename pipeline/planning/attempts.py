@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from stillroom.common.files import reachable, replaced
+from stillroom.common.files import replaced
 from stillroom.common.printing import json_text
 from stillroom.common.rows import HasRows
 from stillroom.errors import InputError
 from stillroom.judges.dialogue import JUDGE_PREFIX
 from stillroom.pipeline.config.kinds import Loaded, RecipeBase
+from stillroom.pipeline.config.load import RecipeLike
 from stillroom.pipeline.planning.status import facts_in, own_recipe, refuse_chain
 from stillroom.pipeline.run.flow import flow_of
+from stillroom.pipeline.run.folder import folder_of
 from stillroom.sampling.ledger import Ledger
 
 
@@ -43,14 +45,14 @@ class Attempts(HasRows):
         return self.rows
 
 
-def attempts(folder: str | Path, *, out: str | Path | None = None, held_out: bool = False) -> Attempts:
+def attempts(folder: RecipeLike, *, out: str | Path | None = None, held_out: bool = False) -> Attempts:
     """Every attempt of the run's teacher, or of all sources of candidates, with its latest verdict. What a judge was
     asked is not an attempt.
 
     `out`: a file to write them to as well, as JSON Lines. `held_out`: also the answers to held-out tasks, which
     nothing may be trained on; each row says in `split` which it is. Raises what loading the run's tasks raises.
     """
-    path = reachable(Path(folder), "the run's folder")
+    path = folder_of(folder)
     facts = facts_in(path)
     refuse_chain(path)
     with Ledger.read(path) as ledger:

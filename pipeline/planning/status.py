@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from stillroom.common.files import reachable
 from stillroom.common.run_async import off_the_loop
 from stillroom.common.secrets import named_in
 from stillroom.errors import InputError, MissingFile, RunFolderError
@@ -25,7 +24,7 @@ from stillroom.judges.dialogue import JUDGE_PREFIX
 from stillroom.pipeline.config.kinds import Loaded, RecipeBase
 from stillroom.pipeline.config.load import Overrides, RecipeLike, load_any
 from stillroom.pipeline.run.flow import Plan, Planned, flow_of
-from stillroom.pipeline.run.folder import RunFolder, read_facts
+from stillroom.pipeline.run.folder import RunFolder, folder_of, read_facts
 from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.ledger import Ledger, Salvaged, SpentBy, Totals
 from stillroom.sampling.limits import Prices
@@ -93,16 +92,16 @@ class Status:
 
 @off_the_loop
 def status(
-    folder: str | Path, *, recipe: RecipeLike | None = None, set: Overrides = (), salvage: bool = False
+    folder: RecipeLike, *, recipe: RecipeLike | None = None, set: Overrides = (), salvage: bool = False
 ) -> Status:
     """Reads the state of a run, and estimates what a recipe would cost; of a loop or a chain, that of each of its
     runs.
 
-    `recipe`: a path or the name of a shipped one, None for the one that the run was made with; `set`: overrides.
-    `salvage`: first saves what can be read of a damaged ledger. Raises MissingFile, RunFolderError, LedgerError, and
-    with `recipe` or `set` what is wrong with that recipe.
+    `folder`: of the run, or the recipe whose default folder it is. `recipe`: another recipe to estimate, None for the
+    one that the run was made with; `set`: overrides. `salvage`: first saves what can be read of a damaged ledger.
+    Raises MissingFile, RunFolderError, LedgerError, and with `recipe` or `set` what is wrong with that recipe.
     """
-    path = reachable(Path(folder), "the run's folder")
+    path = folder_of(folder)
     facts = facts_in(path)
     if parts := parts_of(path):
         if recipe is not None or set or salvage:

@@ -17,7 +17,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
@@ -29,6 +29,7 @@ from pydantic import BaseModel
 from stillroom.common.files import reachable, replaced, storable
 from stillroom.common.secrets import named_in
 from stillroom.errors import InputError, LedgerError, RunError, RunFolderError
+from stillroom.pipeline.config.load import RecipeLike, load_any, shipped
 from stillroom.pipeline.run.progress import Display
 from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.ledger import Ledger
@@ -215,6 +216,16 @@ class RunFolder:
 def run_path(out: str | Path | None, name: str) -> Path:
     """The folder of a run: `out`, or `runs/<name>`. Raises InputError for one that cannot be."""
     return reachable(Path(out) if out is not None else Path("runs") / name, "the run's folder (--out)")
+
+
+def folder_of(run: RecipeLike) -> Path:
+    """The folder of a run: its path as it is, or the recipe whose default folder it is (the name of a shipped
+    one, the path of a YAML file, a dict). Raises InputError for what cannot be one."""
+    if not isinstance(run, Mapping):
+        path = reachable(Path(run), "the run's folder")
+        if path.is_dir() or not (path.suffix in (".yaml", ".yml") or str(run) in shipped()):
+            return path
+    return run_path(None, load_any(run).recipe.name)
 
 
 def read_facts(path: Path) -> dict[str, Any]:
