@@ -45,8 +45,8 @@ def evaluate(
     """Measures a run that has trained its student, again or further; writes `eval.json` and the plots.
 
     `folder`: of the run, which says what recipe it was made with, or the recipe whose default folder it is. `set`:
-    overrides of `evaluate`, `limits` and `prices`. `trust`: lets code run that the overrides name and that the run did
-    not. Raises MissingFile where rows or student are missing, InputError for what cannot be measured, and RunError
+    overrides of `evaluate`, `limits` and `prices`. `trust`: lets code run that the overrides name and the run did not.
+    Raises MissingFile where rows or student are missing, InputError for what cannot be measured, and RunError
     when it fails.
     """
     path = folder_of(folder)
