@@ -45,7 +45,7 @@ def evaluate(
     """Measures a run that has trained its student, again or further; writes `eval.json` and the plots.
 
     `folder`: of the run, which says what recipe it was made with, or the recipe whose default folder it is. `set`:
-    overrides of `evaluate`, `limits` and `prices`. `trust`: lets code run that the overrides name and the run did not.
+    overrides of `evaluate`, `limits` and `prices`. `trust`: lets code run that only the overrides name.
     Raises MissingFile where rows or student are missing, InputError for what cannot be measured, and RunError
     when it fails.
     """
