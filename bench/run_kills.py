@@ -169,7 +169,8 @@ def write_recipes(folder: Path, url: str) -> dict[str, Path]:
     evaluate = {"baselines": ["student_before"], "max_tokens": 4, "plots": False}
     held_out = {**tasks, "limit": 12, "test": 4}
     small = {**traces, "tasks": held_out, "student": student, "evaluate": evaluate}
-    loop = {"rounds": 2, "guard": None, "control_one_round": False, "in_round": {"2": {"teacher": teacher}}}
+    overrides = {"round": {"2": {"teacher": teacher}}}
+    loop = {"rounds": 2, "guard": None, "control_one_round": False, "overrides": overrides}
     candidates = [
         {"name": name, "draws": 2, "teacher": {**teacher, "sampling": {"temperature": temperature}}}
         for name, temperature in (("cool", 0.5), ("warm", 1.0))
