@@ -122,7 +122,7 @@ def test_without_matplotlib_there_is_a_page_and_a_note(
         ({}, {}, "start", "every student starts from base"),
         ({"start": "continue"}, {}, "start", "every student starts from the student of the round before"),
         ({}, {}, "traces", "of all rounds so far"),
-        ({"traces": "replace"}, {}, "traces", "of its own round alone"),
+        ({"traces": "replace"}, {}, "traces", "of this round only"),
         ({}, {}, "tasks", "the next 4 in each round (jsonl)"),
         ({"tasks": "same"}, {}, "tasks", "the same 4 in each round (jsonl)"),
         ({"tasks": "same"}, {"tasks": {**TASKS, "limit": None}}, "tasks", "the same in each round (jsonl)"),

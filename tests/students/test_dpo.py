@@ -311,7 +311,7 @@ def test_a_loss_that_is_no_number_stops_the_training(pairs: Any, settings: Dpo, 
     with pytest.raises(TrainingError, match="step 1 of 3: the loss is nan"):
         train_dpo(pairs, settings.model_copy(update={"model": str(broken)}), tmp_path / "s", seed=1)
     assert not (tmp_path / "s").exists()
-    with pytest.raises(TrainingError, match="no numbers"):
+    with pytest.raises(TrainingError, match="not numbers"):
         implicit_rewards(broken, str(tiny), pairs)
 
 

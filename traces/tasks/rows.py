@@ -24,6 +24,7 @@ class RowsTasks(CommonTasks):
 
     source: Literal["rows"]
     rows: tuple[dict[str, Any], ...] = Field(min_length=1)
+    """The rows, each with the fields that `prompt`, `reference` and `id` name."""
 
     @model_validator(mode="before")
     @classmethod

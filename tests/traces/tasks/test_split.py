@@ -83,7 +83,7 @@ def test_validation_is_held_out_beside_the_test_split_and_moves_none_of_it(load:
 def test_too_few_rows_to_validate_with_are_told_as_they_were_asked_for(load: Any) -> None:
     with pytest.raises(TaskError, match=r"12 usable tasks .*`tasks.test: 8`, `tasks.validation: 5` and at least one"):
         load(rows(12), test=8, validation=5)
-    with pytest.raises(ValidationError, match="validation is held out beside test: say how many in test"):
+    with pytest.raises(ValidationError, match="validation is held out in addition to test: say how many in test"):
         load(rows(12), validation=5)
 
 
