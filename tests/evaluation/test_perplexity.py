@@ -97,7 +97,7 @@ def test_a_model_that_gives_no_numbers_is_refused(
         model.lm_head.weight.fill_(float("nan"))
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(TrainingError, match="no numbers, for 1 of 2 texts"):
+    with pytest.raises(TrainingError, match="not numbers, for 1 of 2 texts"):
         perplexity(str(tmp_path), ["hello", ""], seed=1)
 
 

@@ -401,7 +401,7 @@ def test_a_student_is_not_measured_by_the_judge_that_built_its_pairs(tmp_path: P
 
 def test_what_works_with_traces_only_says_so(tmp_path: Path) -> None:
     recipe = write_prompts(tmp_path)
-    with pytest.raises(RecipeError, match="no recipe of traces"):
+    with pytest.raises(RecipeError, match="not a recipe of traces"):
         load_recipe(recipe)
     with pytest.raises(InputError, match="--pilot"):
         run(recipe, out=tmp_path / "run", pilot=3, display=QUIET)
