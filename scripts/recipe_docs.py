@@ -55,7 +55,7 @@ def _contents() -> Iterator[str]:
     kinds = ", ".join(f"[{name}](#recipe-{name})" for name in recipe_kinds)
     yield f"- Kinds of recipe: {kinds}"
     for registry in COMPONENTS.values():
-        yield f"- {_plural(registry)}: {', '.join(_link(registry, name) for name in registry)}"
+        yield f"- {_plural(registry)}: {', '.join(_link(registry, name) for name in registry.in_yaml)}"
     yield ""
 
 

@@ -54,7 +54,7 @@ WRONG = [
     ('{"txt": "a"}', r"t\.jsonl:2 has no 'text' \(it has 'txt'\): name the field"),
     ('{"text": null}', r"t\.jsonl:2 has no 'text'"),
     ("{}", r"it has nothing"),
-    ('{"text": ["a"]}', r"t\.jsonl:2: 'text' is not text"),
+    ('{"text": ["a"]}', r"t\.jsonl:2: 'text' is no text"),
     ('{"text": "  "}', r"t\.jsonl:2: 'text' is empty"),
 ]
 

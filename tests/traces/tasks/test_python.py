@@ -61,7 +61,7 @@ def test_the_split_is_that_of_a_file_with_these_rows(tmp_path: Path) -> None:
     ("code", "error", "said"),
     [
         ("def tasks(): return [{'question': 'a'}, 3]", TaskError, "mine.py:tasks:2: not_an_object"),
-        ("def tasks(): return [{'question': 'a', 'answer': {1}}]", RecipeError, "no plain data: .*set"),
+        ("def tasks(): return [{'question': 'a', 'answer': {1}}]", RecipeError, "not plain data: .*set"),
         ("def tasks(): return 3", RecipeError, "mine.py:tasks: .*TypeError: 'int' object is not iterable"),
         (
             "def tasks():\n yield {'question': 'a', 'answer': 'b'}\n raise KeyError('x')",
