@@ -3,7 +3,7 @@
     evaluate("runs/quickstart", set=["evaluate.baselines=[student_before,control_wrong_answers]"])
     evaluate("runs/quickstart", set=["evaluate.samples.draws=4"])
 
-It measures what `stillroom run` does at its end (`evaluation_stage.py`), on the same held-out tasks; what was
+It measures what `stillroom run` does at its end (`pipeline/stages/evaluate.py`), on the same held-out tasks; what was
 answered or trained before is not done again, so it costs only what is new. It leaves the student as it is, and asks
 the teacher for nothing but held-out answers, where the teacher is a baseline. It refuses a folder without rows or
 student, and held-out tasks that are not those of the run.
