@@ -161,14 +161,20 @@ class _Span(NamedTuple):
 
 
 def _verdicts_in(text: str) -> list[_Span]:
-    """Where verdicts stand, from left to right; of those that overlap, the first."""
-    seen, places = _as_seen(text)
-    found = sorted(_Span(*match.span()) for pattern in _VERDICTS for match in pattern.finditer(seen))
+    """Where verdicts stand, from left to right; of those that overlap, the first. Looked for in the text as it is,
+    too: a full-width bracket ends no value there."""
+    views = [_as_seen(text)] if text.isascii() else [_as_seen(text), (text, range(len(text)))]
+    found = sorted(
+        _Span(places[match.start()], places[match.end() - 1] + 1)
+        for seen, places in views
+        for pattern in _VERDICTS
+        for match in pattern.finditer(seen)
+    )
     apart: list[_Span] = []
     for span in found:
         if not apart or span.start >= apart[-1].end:
             apart.append(span)
-    return [_Span(places[span.start], places[span.end - 1] + 1) for span in apart]
+    return apart
 
 
 def _as_seen(text: str) -> tuple[str, Sequence[int]]:

@@ -2,7 +2,7 @@
 
 An answer is accepted from the score `accept` up, rejected below; without `accept`, whatever was judged is accepted
 and the score is what counts. A judgement that failed is *unscored* with the failure as its reason, never a
-rejection. An answer that was cut off or is empty is unscored too, and the judge is not asked about it.
+rejection. An answer that was cut off, withheld or is empty is unscored too, and the judge is not asked about it.
 
     scorer: {kind: judge, accept: 4.0, judge: {kind: llm, rubric: helpfulness, teacher: {kind: openai, …}}}
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,10 +26,12 @@ from stillroom.errors import InputError
 from stillroom.judges.records import FAILURES, JudgeState, PointwiseJudge
 from stillroom.judges.registry import JudgeBase, JudgeSettings, Place
 from stillroom.sampling.scorers.base import ScorerBase, scorers
+from stillroom.sampling.scorers.none import unfinished
 from stillroom.sampling.teachers.base import Teacher
 
-GOOD, BELOW, CUT_OFF, EMPTY = "good", "below", "answer_cut_off", "answer_empty"
-REASONS = frozenset({GOOD, BELOW, CUT_OFF, EMPTY}) | {state.value for state in FAILURES}
+GOOD, BELOW = "good", "below"
+UNFINISHED = frozenset({"answer_truncated", "answer_filtered", "answer_empty"})
+REASONS = frozenset({GOOD, BELOW}) | UNFINISHED | {state.value for state in FAILURES}
 """Every reason of a verdict. The failures are those of `JudgeState`."""
 
 
@@ -50,10 +53,8 @@ class JudgeScorer:
     async def score(self, task: Task, attempt: Attempt) -> Verdict:
         """The verdict on `attempt`. `detail`: JSON with the ratings, whether they are expected ones, the requests
         made, and a note where there is one."""
-        if attempt.finish_reason == "length":
-            return Verdict(State.UNSCORED, CUT_OFF, detail="the answer was cut off: the judge was not asked")
-        if not attempt.text.strip():
-            return Verdict(State.UNSCORED, EMPTY, detail="the answer is empty: the judge was not asked")
+        if (early := unfinished(attempt)) is not None:
+            return replace(early, reason=f"answer_{early.reason}", detail="the judge was not asked")
         started = time.monotonic()
         rating = await self._judge.rate(task, attempt)
         seconds = time.monotonic() - started

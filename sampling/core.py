@@ -224,7 +224,7 @@ class Core:
     def _open_task(self, task: Task) -> None:
         messages = self._prompt.messages(task)
         key = request_key(messages, self._sampling, self._teacher_identity, self._seed)
-        scorer = scorer_key(self._scorer_identity, task.reference)
+        scorer = scorer_key(self._scorer_identity, task)
         draws = TaskDraws(task, messages, key, scorer, self._policy, self._admits)
         self._take_on_record(draws)
         self._open[id(draws)] = draws

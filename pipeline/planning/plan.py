@@ -197,7 +197,7 @@ class Weighing:
         keys = [request_key(part.prompt.messages(t), part.sampling, part.teacher, self._seed) for t in part.tasks]
         left = self._left(part.policy, keys)
         for task, key in zip(part.tasks, keys, strict=True):
-            scorer = scorer_key(part.scorer, task.reference)
+            scorer = scorer_key(part.scorer, task)
             found = self._ledger.find(key, limit, task.id, scorer) if key in self._keys else {}
             uses = self._uses(task, found, part)
             if missing := min(uses.pop(Use.MORE, 0), math.ceil(left)):

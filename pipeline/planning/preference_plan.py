@@ -150,7 +150,7 @@ def _drawn(
     for task in tasks:
         messages = settings.teacher_prompt.messages(task)
         key = request_key(messages, settings.sampling, identity, loaded.recipe.seed)
-        scorer = scorer_key(FinishedScorer.identity, task.reference)
+        scorer = scorer_key(FinishedScorer.identity, task)
         found = ledger.find(key, settings.sampling.max_tokens, task.id, scorer)
         scored = tuple(s for _, r in sorted(found.items()) if (s := r.scored) is not None)
         outcomes.append(Outcome(task, scored[: 2 * source.draws], (), StopReason.EXHAUSTED))

@@ -91,7 +91,7 @@ class Outcomes:
     def _read(self, task: Task, stored: StoredOutcome) -> Outcome:
         asked = self._asked
         key = request_key(asked.prompt.messages(task), asked.sampling, asked.teacher, asked.seed)
-        scorer, found = scorer_key(asked.scorer, task.reference), dict[int, ScoredAttempt]()
+        scorer, found = scorer_key(asked.scorer, task), dict[int, ScoredAttempt]()
         for limit in asked.limits:  # a later limit goes before an earlier one, as it does in the core
             for index, recorded in self._ledger.find(key, limit, task.id, scorer).items():
                 if (scored := recorded.scored) is not None:

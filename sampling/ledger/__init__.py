@@ -1,7 +1,7 @@
 """The record of every attempt and verdict of a run, on disk before anything depends on it."""
 
 from stillroom.sampling.ledger.file import FILE
-from stillroom.sampling.ledger.ledger import Ledger, request_key, scorer_key
+from stillroom.sampling.ledger.ledger import READS_METADATA, Ledger, request_key, scorer_key
 from stillroom.sampling.ledger.salvage import Salvaged
 from stillroom.sampling.ledger.schema import (
     VERSION,
@@ -16,6 +16,7 @@ from stillroom.sampling.ledger.schema import (
 
 __all__ = [
     "FILE",
+    "READS_METADATA",
     "VERSION",
     "Ledger",
     "Means",

@@ -29,7 +29,7 @@ from filelock import FileLock, Timeout
 
 from stillroom.common.hashing import digest
 from stillroom.common.outside import MOST_TOKENS
-from stillroom.common.records import Attempt, Messages, Outcome, SamplingParams, State, Usage, Verdict
+from stillroom.common.records import Attempt, Messages, Outcome, SamplingParams, State, Task, Usage, Verdict
 from stillroom.common.secrets import revealed
 from stillroom.errors import LedgerError, RunFolderError
 from stillroom.sampling.ledger.file import FILE, connect, explained, version_of
@@ -67,9 +67,16 @@ def request_key(messages: Messages, sampling: SamplingParams, teacher: str, seed
     return digest([[m.as_dict() for m in messages], params, revealed(teacher), seed])
 
 
-def scorer_key(identity: str, reference: str | None) -> str:
-    """The key of a scorer's verdicts against one reference."""
-    return digest([revealed(identity), reference])
+READS_METADATA = " reads=metadata"
+"""At the end of the identity of a scorer that reads more of a task than its messages and its reference."""
+
+
+def scorer_key(identity: str, task: Task) -> str:
+    """The key of a scorer's verdicts on one task, whose reference, or metadata, may be edited between two runs."""
+    read: list[str | None] = [task.reference]
+    if identity.endswith(READS_METADATA):
+        read.append(str(dict(task.metadata)))
+    return digest([revealed(identity), *read])
 
 
 class Ledger:

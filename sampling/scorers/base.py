@@ -34,8 +34,9 @@ from stillroom.sampling.teachers.base import Teacher
 class Scorer(Protocol):
     """Decides about an attempt: accepted, rejected or unscored.
 
-    `identity` names all that decides a verdict (kind, version, policy, rubric): verdicts are kept under it, so a
-    changed scorer scores again and an unchanged one is not asked twice.
+    `identity` names all that decides a verdict (kind, version, policy, rubric): verdicts are kept under it and the
+    task's reference, so a changed scorer or reference scores again and nothing is scored twice. The identity of a
+    scorer that reads a task's metadata ends with `READS_METADATA`, so that edited metadata are noticed, too.
     """
 
     @property

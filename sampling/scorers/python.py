@@ -20,6 +20,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from stillroom.common.records import Attempt, State, Task, Verdict
+from stillroom.sampling.ledger import READS_METADATA
 from stillroom.sampling.live import Live, LiveFunction
 from stillroom.sampling.plugins import ERROR, Hosted, PythonCode, Returned
 from stillroom.sampling.scorers.base import Place, Scorer, ScorerBase, scorers
@@ -84,7 +85,8 @@ class PythonScorerSettings(ScorerBase, PythonCode):
         return (self.file_part,)
 
     def identity(self, base: Path) -> str:
-        return self.identity_at(base, accept=self.accept, timeout_s=self.timeout_s, memory_mb=self.memory_mb)
+        more = {"accept": self.accept, "timeout_s": self.timeout_s, "memory_mb": self.memory_mb}
+        return self.identity_at(base, **more) + READS_METADATA
 
     def make(self, place: Place) -> Scorer:
         workers = self.workers or min(4, os.cpu_count() or 1)
@@ -101,7 +103,7 @@ class FunctionScorerSettings(ScorerBase, LiveFunction):
     accept: float | None = None
 
     def identity(self, base: Path) -> str:
-        return f"{self.name_and_hash}:{self.accept}"
+        return f"{self.name_and_hash}:{self.accept}{READS_METADATA}"
 
     def make(self, place: Place) -> Scorer:
         return PythonScorer(self.live(PythonScorerSettings.given), self.identity(place.base), self.accept)

@@ -82,6 +82,11 @@ def test_whatever_a_pattern_of_the_reader_matches_is_gone(pattern: re.Pattern[st
     check_unread(f"{before}{verdict}{after}")
 
 
+@pytest.mark.parametrize("text", ["[[clear: 4［]]", "[[clear: ］4]]", "[[clear：4［ ]]", "[[clear: 4［​]]"])
+def test_a_full_width_bracket_hides_no_verdict(text: str) -> None:
+    check_unread(text)
+
+
 EDGE = st.sampled_from(
     ["", "[", "]", "[[", "]]", "[[[", "⟦", "\n", "A", ": 10]]", "[[clear: ", '"winner": ', "```\n", "\u200b"]
 )

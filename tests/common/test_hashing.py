@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stillroom.common.hashing import digest, draw_seed
-from stillroom.common.records import Message, SamplingParams, user
+from stillroom.common.records import Message, SamplingParams, Task, user
 from stillroom.sampling.ledger import request_key, scorer_key
 
 
@@ -40,8 +41,9 @@ def test_golden_ledger_keys() -> None:
     messages = (Message("system", "Be brief."), Message("user", "2 + 2?"))
     sampling = SamplingParams(temperature=0.8, top_p=0.95, max_tokens=64, stop=("Q:",))
     assert request_key(messages, sampling, "openai:m", 7) == "ad2a53d68e5db7e6cda4f4212db520c6"
-    assert scorer_key("answer/1", "4") == "6cc5159946cf6a02c88b1443dc2a8432"
-    assert scorer_key("answer/1", None) == "fbb9cd038ae76a3715ad02a86a9f57da"
+    task = Task("1", user("2 + 2?"), "4", "by hand", {"tests": "assert f(2) == 4"})
+    assert scorer_key("answer/1", task) == "6cc5159946cf6a02c88b1443dc2a8432"
+    assert scorer_key("answer/1", replace(task, reference=None)) == "fbb9cd038ae76a3715ad02a86a9f57da"
 
 
 def test_settings_that_came_later_leave_the_keys_of_older_ledgers_as_they_were() -> None:

@@ -54,7 +54,12 @@ async def test_a_failure_is_unscored_with_its_name(failure: JudgeState, accept: 
 
 
 @pytest.mark.parametrize(
-    ("attempt", "reason"), [(answered("x", "length"), "answer_cut_off"), (answered(" \n"), "answer_empty")]
+    ("attempt", "reason"),
+    [
+        (answered("x", "length"), "answer_truncated"),
+        (answered("x", "content_filter"), "answer_filtered"),
+        (answered(" \n"), "answer_empty"),
+    ],
 )
 async def test_what_is_no_whole_answer_is_not_shown_to_the_judge(attempt: Attempt, reason: str) -> None:
     verdict = await JudgeScorer(Says(None)).score(TASK, attempt)

@@ -28,7 +28,7 @@ from stillroom.common.records import (
     user,
 )
 from stillroom.errors import LedgerError, RunFolderError
-from stillroom.sampling.ledger import FILE, VERSION, Ledger, StoredOutcome, request_key, scorer_key
+from stillroom.sampling.ledger import FILE, READS_METADATA, VERSION, Ledger, StoredOutcome, request_key, scorer_key
 
 
 def attempt(index: int = 0, text: str = "4", finish: str = "stop", tokens: int = 5) -> Attempt:
@@ -104,8 +104,18 @@ def test_an_attempt_that_ended_by_itself_within_the_limit_applies(
         assert bool(ledger.find(KEY, asked_under, "t", "s")) is applies
 
 
-def test_a_corrected_reference_is_scored_anew() -> None:
-    assert scorer_key("answer", "18") != scorer_key("answer", "19")
+def test_a_corrected_reference_is_scored_again() -> None:
+    task = Task("1", user("?"), "18", "by hand", {"tests": "assert f(2) == 4"})
+    assert scorer_key("answer", task) != scorer_key("answer", replace(task, reference="19"))
+
+
+def test_edited_metadata_are_scored_again_by_a_scorer_that_reads_them() -> None:
+    task = Task("1", user("?"), None, "by hand", {"tests": "assert f(2) == 4"})
+    edited = replace(task, metadata={"tests": "assert f(2) == 5"})
+    assert scorer_key("answer", task) == scorer_key("answer", edited)
+    reads = "unit_tests-1" + READS_METADATA
+    assert scorer_key(reads, task) == scorer_key(reads, replace(task))
+    assert scorer_key(reads, task) != scorer_key(reads, edited)
 
 
 def test_totals_count_what_teachers_could_not_tell_apart(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from pydantic import Field
 from stillroom.common.hashing import digest
 from stillroom.common.records import Attempt, State, Task, Verdict
 from stillroom.errors import InputError
+from stillroom.sampling.ledger import READS_METADATA
 from stillroom.sampling.scorers.base import Place, ScorerBase, scorers
 from stillroom.sampling.workers.pool import Threads, WorkerPool
 from stillroom.sampling.workers.process import Program
@@ -214,7 +215,8 @@ class UnitTestsScorerSettings(ScorerBase):
     def identity(self, base: Path) -> str:
         """As `ScorerBase.identity`."""
         settings = self.model_dump(mode="json", exclude={"kind", "workers"})
-        return f"unit_tests-{VERSION}:{digest(settings, 12)}:python-{platform.python_version()}"
+        read = "" if self.tests == REFERENCE else READS_METADATA
+        return f"unit_tests-{VERSION}:{digest(settings, 12)}:python-{platform.python_version()}{read}"
 
     def make(self, place: Place) -> UnitTestsScorer:
         """As `ScorerBase.make`, but a worker is started and tries the sandbox at once."""
