@@ -193,7 +193,7 @@ class UnitTestsScorerSettings(ScorerBase):
 
     kind: Literal["unit_tests"]
     tests: str = Field(min_length=1)
-    """Field of the task's metadata that holds the tests, or `reference`, where edited tests score again."""
+    """Field of the task's row that holds the tests, or `reference`."""
     timeout_s: float = Field(default=10.0, gt=0)
     """Time limit for code and tests together, in seconds."""
     memory_mb: int = Field(default=1024, ge=128)
