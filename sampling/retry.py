@@ -12,6 +12,7 @@ import asyncio
 import math
 import random
 from collections.abc import Awaitable, Callable
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from pydantic import Field
@@ -46,7 +47,9 @@ async def with_retries(
         try:
             return await call()
         except RequestFailed as error:
-            wait = _wait(error, settings, attempt)
+            jittered = random.uniform(0, min(settings.cap_s, settings.base_s * 2**attempt))
+            # At least what the server asked for; jitter on top keeps the clients from coming back all at once.
+            wait = jittered + (error.retry_after_s or 0.0)
             if not error.retryable or attempt + 1 == settings.attempts or wait > MAX_RETRY_AFTER_S:
                 raise
         await sleep(wait)
@@ -61,20 +64,8 @@ def parse_retry_after(value: str, now_s: float) -> float | None:
     try:
         seconds = float(value)
     except ValueError:
-        return _until(value, now_s)
+        try:
+            return max(0.0, parsedate_to_datetime(value).timestamp() - now_s)
+        except (ValueError, OverflowError, OSError):
+            return None
     return max(0.0, seconds) if math.isfinite(seconds) else None
-
-
-def _until(date: str, now_s: float) -> float | None:
-    from email.utils import parsedate_to_datetime
-
-    try:
-        return max(0.0, parsedate_to_datetime(date).timestamp() - now_s)
-    except (ValueError, OverflowError, OSError):
-        return None
-
-
-def _wait(error: RequestFailed, settings: RetrySettings, attempt: int) -> float:
-    jittered = random.uniform(0, min(settings.cap_s, settings.base_s * 2**attempt))
-    # At least what the server asked for; jitter on top keeps the clients from coming back all at once.
-    return jittered + (error.retry_after_s or 0.0)

@@ -1,8 +1,8 @@
 """When the next request of a teacher may go out, and to which of its endpoints.
 
 One line for all requests, first come first served. A request goes to the endpoint that has least in flight of those
-that are in use (`endpoint`) and bear one more (`aimd`), when the rate limits allow it
-(`token_bucket`). Nothing polls: a request that ends, or the one timer there is, wakes the next in line.
+that are in use and bear one more (`endpoint`), when the rate limits allow it. Nothing polls: a request that ends, or
+the one timer there is, wakes the next in line.
 
 It refuses nothing and retries nothing: where every endpoint is taken out, requests go to the one that is to be tried
 next and fail there as they would without it. One Pace belongs to one event loop.
@@ -21,16 +21,11 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
 
 from pydantic import Field
 
 from stillroom.common.settings import Settings
 from stillroom.sampling.rate_limit.endpoint import OVERLOAD, End, Endpoint
-from stillroom.sampling.rate_limit.token_bucket import Bucket
-
-__all__ = ["Clock", "End", "Pace", "RateLimits", "Timer", "Turn"]
 
 
 class RateLimits(Settings):
@@ -42,26 +37,45 @@ class RateLimits(Settings):
     """Tokens of prompts and completions per minute; null: no limit."""
 
 
-class Timer(Protocol):
-    """What `Clock.call_at` gives."""
+class Bucket:
+    """A token bucket: so much per minute, evenly, with one second's worth to spend at once; any amount where
+    `per_minute` is infinite. Times are seconds of any clock that only goes forward.
 
-    def cancel(self) -> None:
-        """The callback is not called, unless it was already."""
+    What something costs is often known only afterwards: it is estimated before, and the difference is settled. One
+    thing dearer than the bucket holds is let through when the bucket is full and leaves it in debt, so nothing waits
+    for ever.
 
+    >>> bucket = Bucket(per_minute=60)
+    >>> bucket.take(1, now=0.0); bucket.wait_s(1, now=0.25)
+    0.75
+    """
 
-class Clock(Protocol):
-    """The part of an event loop that pacing needs; tests bring another."""
+    def __init__(self, per_minute: float) -> None:
+        self._rate = per_minute / 60.0
+        # More in hand would let a minute exceed its limit by as much; less than 1 would never let one through.
+        self._capacity = max(1.0, self._rate)
+        self._level, self._at = self._capacity, 0.0
 
-    def time(self) -> float:
-        """Seconds from any start; never goes back."""
+    def wait_s(self, amount: float, now: float) -> float:
+        """Seconds until `amount` may be taken; 0: now."""
+        self._fill(now)
+        missing = min(amount, self._capacity) - self._level
+        # Rounding must not leave something waiting for a billionth of a unit.
+        return missing / self._rate if missing > 1e-9 else 0.0
 
-    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
-        """Calls back once `time()` has reached `when`."""
+    def take(self, amount: float, now: float) -> None:
+        """Spends `amount`."""
+        self._fill(now)
+        self._level -= amount
 
+    def settle(self, estimate: float, actual: float) -> None:
+        """Corrects what was taken as an `estimate` to what it was."""
+        self._level = min(self._capacity, self._level + estimate - actual)
 
-class _Waiter(NamedTuple):
-    tokens: float
-    future: asyncio.Future[Turn]
+    def _fill(self, now: float) -> None:
+        if now > self._at:
+            self._level = min(self._capacity, self._level + (now - self._at) * self._rate)
+            self._at = now
 
 
 class Turn:
@@ -83,7 +97,7 @@ class Turn:
         if not self._open:
             return
         now = self._pace.clock.time()
-        self._pace.settle(self._tokens, tokens)
+        self._pace.tokens.settle(self._tokens, tokens)
         self._endpoint.limit.note(
             overloaded=end in OVERLOAD,
             epoch=self._epoch,
@@ -105,39 +119,42 @@ class Turn:
 class Pace:
     """Hands out turns: at most `concurrency` at once over all `endpoints`, within `limits`.
 
-    `clock`: the running event loop, unless a test brings another.
+    `clock`: what tells the time and sets timers; the running event loop, unless a test brings another.
     """
 
     def __init__(
-        self, endpoints: int, concurrency: int, limits: RateLimits | None = None, *, clock: Clock | None = None
+        self,
+        endpoints: int,
+        concurrency: int,
+        limits: RateLimits,
+        clock: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        self.clock: Clock = clock or asyncio.get_running_loop()
+        self.clock = clock or asyncio.get_running_loop()
         self.endpoints = tuple(Endpoint(index, concurrency) for index in range(endpoints))
         self._concurrency = concurrency
-        limits = limits or RateLimits()
         self._requests = Bucket(limits.requests_per_minute or math.inf)
-        self._tokens = Bucket(limits.tokens_per_minute or math.inf)
-        self._line: deque[_Waiter] = deque()
+        self.tokens = Bucket(limits.tokens_per_minute or math.inf)
+        self._line: deque[tuple[float, asyncio.Future[Turn]]] = deque()  # each with its tokens
         self._in_flight = self._asked = 0
-        self._timer: Timer | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def in_line(self) -> int:
         """Requests that wait for their turn."""
-        return sum(not waiter.future.done() for waiter in self._line)
+        return sum(not future.done() for _, future in self._line)
 
     async def turn(self, tokens: float = 0) -> Turn:
         """Waits for its turn. `tokens`: what the request is expected to cost, prompt and answer."""
         if not self._line and (turn := self._grant(tokens)) is not None:
             return turn
-        waiter = _Waiter(tokens, asyncio.get_running_loop().create_future())
-        self._line.append(waiter)
+        future: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
+        self._line.append((tokens, future))
         self._serve()
         try:
-            return await waiter.future
+            return await future
         except asyncio.CancelledError:
-            if waiter.future.done() and not waiter.future.cancelled():
-                waiter.future.result().drop()  # it got its turn and was cancelled in the same moment
+            if future.done() and not future.cancelled():
+                future.result().drop()  # it got its turn and was cancelled in the same moment
             self._serve()
             raise
 
@@ -145,10 +162,6 @@ class Pace:
         """Nobody is there, as was found without a turn (the first greeting, say)."""
         self.endpoints[endpoint].note(End.UNREACHED, self.clock.time(), None, 0)
         self._serve()
-
-    def settle(self, estimate: float, actual: float) -> None:
-        """Corrects the tokens taken for a request."""
-        self._tokens.settle(estimate, actual)
 
     def left(self) -> None:
         """A request is in flight no more: the next in line may go."""
@@ -161,37 +174,37 @@ class Pace:
 
     def _serve(self) -> None:
         while self._line:
-            waiter = self._line[0]
-            if not waiter.future.done():
-                turn = self._grant(waiter.tokens)
+            tokens, future = self._line[0]
+            if not future.done():
+                turn = self._grant(tokens)
                 if turn is None:
                     break
-                waiter.future.set_result(turn)
+                future.set_result(turn)
             self._line.popleft()
         self._arm()
 
     def _grant(self, tokens: float) -> Turn | None:
         now = self.clock.time()
-        endpoint = self._choose(now) if self._in_flight < self._concurrency else None
-        if endpoint is None or self._rates_wait_s(tokens, now) > 0:
+        if self._in_flight >= self._concurrency or self._rates_wait_s(tokens, now) > 0:
+            return None
+        if all(e.out for e in self.endpoints):
+            bearing = [e for e in self.endpoints if e.bears_one_more(now)]
+            endpoint = min(bearing, key=lambda e: e.try_at or 0.0, default=None)
+        else:
+            ready = [e for e in self.endpoints if e.ready(now)]
+            # Of equals the one that is to be tried, then the one that was asked longest ago.
+            endpoint = min(ready, key=lambda e: (e.in_flight, not e.out, e.asked), default=None)
+        if endpoint is None:
             return None
         self._requests.take(1.0, now)
-        self._tokens.take(tokens, now)
+        self.tokens.take(tokens, now)
         self._in_flight += 1
         self._asked += 1
         endpoint.asked = self._asked
         return Turn(self, endpoint, tokens, now)
 
-    def _choose(self, now: float) -> Endpoint | None:
-        if all(e.out for e in self.endpoints):
-            bearing = [e for e in self.endpoints if e.bears_one_more(now)]
-            return min(bearing, key=lambda e: e.try_at or 0.0, default=None)
-        ready = [e for e in self.endpoints if e.ready(now)]
-        # Of equals the one that is to be tried, then the one that was asked longest ago.
-        return min(ready, key=lambda e: (e.in_flight, not e.out, e.asked), default=None)
-
     def _rates_wait_s(self, tokens: float, now: float) -> float:
-        return max(self._requests.wait_s(1.0, now), self._tokens.wait_s(tokens, now))
+        return max(self._requests.wait_s(1.0, now), self.tokens.wait_s(tokens, now))
 
     def _arm(self) -> None:
         """Sets the timer for when the first in line may go by the passing of time alone."""
@@ -200,7 +213,7 @@ class Pace:
             return
         now = self.clock.time()
         times = [when for e in self.endpoints if (when := e.next_event(now)) is not None]
-        wait = self._rates_wait_s(self._line[0].tokens, now)
+        wait = self._rates_wait_s(self._line[0][0], now)
         if wait > 0:
             times.append(now + wait)
         if times:

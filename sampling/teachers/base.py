@@ -88,23 +88,16 @@ class KnowsTokens(Protocol):
         """As text, such as `<|im_end|>`. Loads the tokenizer, no weights."""
 
 
-@runtime_checkable
-class ComputesHere(Protocol):
-    """What a teacher has that loads a model on this machine."""
-
-    @property
-    def dtype(self) -> str | None:
-        """The type of number that the model computes in, as torch names it; None as long as it is not loaded."""
-
-
 def special_tokens_of(teacher: Teacher) -> frozenset[str]:
     """The special tokens of a teacher's tokenizer; none where it has no tokenizer at hand."""
     return teacher.special_tokens if isinstance(teacher, KnowsTokens) else frozenset()
 
 
 def dtype_of(teacher: Teacher) -> str | None:
-    """What a teacher's model computes in; None where it is not on this machine, or was not needed."""
-    return teacher.dtype if isinstance(teacher, ComputesHere) else None
+    """The type of number that a teacher's model computes in, as torch names it. A teacher that loads a model on this
+    machine offers it as `dtype`; None where it does not, or has not loaded it."""
+    found: str | None = getattr(teacher, "dtype", None)
+    return found
 
 
 class TeacherBase(BaseModel):

@@ -88,7 +88,12 @@ def end_tokens(tokenizer: Any, generation_config: Any) -> frozenset[int]:
     """Every token that ends an answer: of the generation settings, the tokenizer, and the chat template's turn."""
     configured = getattr(generation_config, "eos_token_id", None)
     ends = set(configured if isinstance(configured, list | tuple) else [configured])
-    ends |= {tokenizer.eos_token_id, _end_of_turn(tokenizer)}
+    # The special token that the template puts after an assistant's turn, if it puts one.
+    turns = [Message("user", "a"), Message("assistant", PROBE)]
+    _, found, after = _render(tokenizer, turns, generation_prompt=False).rpartition(PROBE)
+    ids = tokenizer(after, add_special_tokens=False)["input_ids"] if found else []
+    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    ends |= {tokenizer.eos_token_id, next((token for token in ids if token in special), None)}
     return frozenset(int(end) for end in ends if end is not None)
 
 
@@ -104,12 +109,3 @@ def _render(tokenizer: Any, messages: Sequence[Message], *, generation_prompt: b
         return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=generation_prompt))
     except Exception as error:  # templates raise whatever jinja and their authors like
         raise InputError(f"the model's chat template does not take these messages: {error}") from error
-
-
-def _end_of_turn(tokenizer: Any) -> int | None:
-    """The special token that the template puts after an assistant's turn, or None if it puts none."""
-    turns = [Message("user", "a"), Message("assistant", PROBE)]
-    _, found, after = _render(tokenizer, turns, generation_prompt=False).rpartition(PROBE)
-    ids = tokenizer(after, add_special_tokens=False)["input_ids"] if found else []
-    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
-    return next((int(token) for token in ids if token in special), None)

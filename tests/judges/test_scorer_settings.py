@@ -14,8 +14,7 @@ from stillroom.errors import InputError
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.limits import Meter
 from stillroom.sampling.plugins import codes_in, require_trust
-from stillroom.sampling.scorers import ScorerSettings
-from stillroom.sampling.scorers.base import KnowsAccidents, Place
+from stillroom.sampling.scorers.base import KnowsAccidents, Place, ScorerSettings
 from tests.judges._asking import TASK, answered
 
 SETTINGS: TypeAdapter[Any] = TypeAdapter(ScorerSettings)

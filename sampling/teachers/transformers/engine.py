@@ -17,7 +17,7 @@ from stillroom.common.text import split_thinking
 from stillroom.errors import InputError
 from stillroom.sampling.teachers.chat import check_fits, encode_chat, end_tokens, thinking_is_open
 from stillroom.sampling.teachers.transformers.batch import Job, Row, Rows
-from stillroom.sampling.teachers.transformers.kv_cache import ATTENTION, Group, Places, Step, slot_attention
+from stillroom.sampling.teachers.transformers.kv_cache import ATTENTION, Group, Step, slot_attention
 from stillroom.sampling.teachers.transformers.sampler import Drawn, draw
 
 if TYPE_CHECKING:
@@ -31,7 +31,16 @@ class Engine:
     """A model, its tokenizer, and the rows in work."""
 
     def __init__(self, model: Any, tokenizer: Any, slots: int, *, share: bool = True) -> None:
-        _use_slots(model)
+        from transformers import AttentionInterface
+
+        # The model's attention is to read our slots.
+        kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or LAYERS)
+        if not getattr(model, "_supports_attention_backend", False) or kinds - LAYERS:
+            raise InputError(
+                f"{type(model).__name__} cannot be batched here (layers: {', '.join(sorted(kinds))}): use kind: vllm"
+            )
+        AttentionInterface.register(ATTENTION, slot_attention)
+        model.set_attn_implementation(ATTENTION)
         self.model = model
         self.tokenizer = tokenizer
         self.ends = end_tokens(tokenizer, model.generation_config)
@@ -59,7 +68,13 @@ class Engine:
         """Queues a request. Raises InputError for one that cannot be asked: too long, or not for this template."""
         import numpy as np
 
-        prompt = self._encode(job)
+        messages = job.request.messages
+        if messages not in self._prompts:
+            if len(self._prompts) > 1024:
+                self._prompts.clear()
+            self._prompts[messages] = encode_chat(self.tokenizer, messages)
+        prompt = self._prompts[messages]
+        check_fits(prompt, self.context, job.request.task_id)
         job.usage.prompt_tokens, job.usage.completion_tokens = len(prompt), 0
         limit = min(self.context, len(prompt) + job.request.sampling.max_tokens)
         seeded = random.Random(job.request.seed)
@@ -70,45 +85,27 @@ class Engine:
         import torch
 
         with torch.inference_mode():
-            self._forget_cancelled()
+            self.rows.drop([row for row in self.rows.in_work() if row.job.future.cancelled()])
+            kept = [row for row in self.rows.waiting if not row.job.future.cancelled()]
+            if len(kept) < len(self.rows.waiting):
+                self.rows.waiting.clear()
+                self.rows.waiting.extend(kept)
             self.rows.admit()
-            if rows := self.rows.in_work():
-                self._advance(rows)
-
-    def _encode(self, job: Job) -> list[int]:
-        messages = job.request.messages
-        if messages not in self._prompts:
-            if len(self._prompts) > 1024:
-                self._prompts.clear()
-            self._prompts[messages] = encode_chat(self.tokenizer, messages)
-        prompt = self._prompts[messages]
-        check_fits(prompt, self.context, job.request.task_id)
-        return prompt
-
-    def _forget_cancelled(self) -> None:
-        self.rows.drop([row for row in self.rows.in_work() if row.job.future.cancelled()])
-        kept = [row for row in self.rows.waiting if not row.job.future.cancelled()]
-        if len(kept) < len(self.rows.waiting):
-            self.rows.waiting.clear()
-            self.rows.waiting.extend(kept)
-
-    def _advance(self, rows: list[Row]) -> None:
-        self._feed(rows)
-        answering = [slot for slot, row in enumerate(rows) if row.done + row.fed == len(row.tokens)]
-        logits = self._forward(rows, answering)
-        for row in rows:
-            row.done += row.fed
-        if answering:
-            ready = [rows[slot] for slot in answering]
-            params = [row.job.request.sampling for row in ready]
-            self._append(ready, draw(logits, params, [row.random.random() for row in ready]))
-
-    def _feed(self, rows: list[Row]) -> None:
-        """Says how many tokens each row is fed in this step: at least one, and all it can while there is room."""
-        room = READ_AT_ONCE["cpu" if self.model.device.type == "cpu" else "cuda"]
-        for row in rows:
-            row.fed = min(len(row.tokens) - row.done, 1 + room)
-            room -= row.fed - 1
+            if not (rows := self.rows.in_work()):
+                return
+            # Each row is fed one token at least, and all it can be while there is room.
+            room = READ_AT_ONCE["cpu" if self.model.device.type == "cpu" else "cuda"]
+            for row in rows:
+                row.fed = min(len(row.tokens) - row.done, 1 + room)
+                room -= row.fed - 1
+            answering = [slot for slot, row in enumerate(rows) if row.done + row.fed == len(row.tokens)]
+            logits = self._forward(rows, answering)
+            for row in rows:
+                row.done += row.fed
+            if answering:
+                ready = [rows[slot] for slot in answering]
+                params = [row.job.request.sampling for row in ready]
+                self._append(ready, draw(logits, params, [row.random.random() for row in ready]))
 
     def _forward(self, rows: list[Row], answering: list[int]) -> torch.Tensor:
         """Logits (answering rows, V) of the step. The first R tokens of the pass are the rows' last ones."""
@@ -122,8 +119,8 @@ class Engine:
         ids = torch.tensor([[rows[slot].tokens[at] for slot, at in fed]], device=device)
         at = torch.tensor([at for _, at in fed], device=device)
         shared = torch.tensor([rows[slot].shared for slot, _ in fed], device=device)
-        places = Places(torch.tensor([slot for slot, _ in fed], device=device), at - shared)
-        step = Step(self.rows.cache, places, self._groups(rows, at, shared))
+        slots = torch.tensor([slot for slot, _ in fed], device=device)
+        step = Step(self.rows.cache, slots, at - shared, self._groups(rows, at, shared))
         keep = torch.tensor(answering, device=device, dtype=torch.long)
         out = self.model(input_ids=ids, position_ids=at[None], use_cache=False, logits_to_keep=keep, step=step)
         logits: torch.Tensor = out.logits[0]
@@ -195,6 +192,13 @@ class Engine:
         text = self._decode(answer[:-1] if answer[-1] in self.ends else answer)
         cuts = [text.find(stop) for stop in params.stop if stop in text]
         text = text[: min(cuts)] if cuts else text
+        choices: tuple[TokenChoice, ...] | None = None
+        if params.top_logprobs:
+            drawn = zip(answer, row.logprobs, row.tops, strict=True)
+            choices = tuple(
+                TokenChoice(self._text(token), logprob, tuple((self._text(other), p) for other, p in top))
+                for token, logprob, top in drawn
+            )
         thinking = split_thinking(text, opened=thinking_is_open(self.tokenizer, row.prompt.tolist()))
         return Completion(
             text=thinking.text,
@@ -203,14 +207,7 @@ class Engine:
             completion_tokens=len(answer),
             reasoning=thinking.reasoning,
             logprobs=tuple(row.logprobs) if params.logprobs or params.top_logprobs else None,
-            choices=self._choices(row) if params.top_logprobs else None,
-        )
-
-    def _choices(self, row: Row) -> tuple[TokenChoice, ...]:
-        drawn = zip(row.answer, row.logprobs, row.tops, strict=True)
-        return tuple(
-            TokenChoice(self._text(token), logprob, tuple((self._text(other), p) for other, p in top))
-            for token, logprob, top in drawn
+            choices=choices,
         )
 
     def _text(self, token: int) -> str:
@@ -220,16 +217,3 @@ class Engine:
             spaced = str(self.tokenizer.convert_ids_to_tokens(token)).startswith("\N{LOWER ONE EIGHTH BLOCK}")
             self._texts[token] = f" {text}" if spaced and not text.startswith(" ") else text
         return self._texts[token]
-
-
-def _use_slots(model: Any) -> None:
-    """Makes the model's attention read our slots, or says why it cannot."""
-    from transformers import AttentionInterface
-
-    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or LAYERS)
-    if not getattr(model, "_supports_attention_backend", False) or kinds - LAYERS:
-        raise InputError(
-            f"{type(model).__name__} cannot be batched here (layers: {', '.join(sorted(kinds))}): use kind: vllm"
-        )
-    AttentionInterface.register(ATTENTION, slot_attention)
-    model.set_attn_implementation(ATTENTION)

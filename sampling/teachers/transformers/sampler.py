@@ -41,40 +41,36 @@ def draw(logits: torch.Tensor, params: Sequence[SamplingParams], uniforms: Seque
     import torch
 
     logits = logits.float()
-    norms = logits.logsumexp(-1) if any(param.logprobs or param.top_logprobs for param in params) else None
     greedy = [row for row, param in enumerate(params) if param.temperature == 0]
     whole = [row for row, param in enumerate(params) if param.temperature > 0 and not _cut(param)]
     cut = [row for row, param in enumerate(params) if param.temperature > 0 and _cut(param)]
+    norms = logits.logsumexp(-1) if any(param.logprobs or param.top_logprobs for param in params) else None
     tokens = torch.empty(len(params), dtype=torch.long, device=logits.device)
-    for rows, pick in ((greedy, _greedy), (whole, _whole), (cut, _cut_draw)):
+    if greedy:
+        tokens[greedy] = logits[greedy].argmax(-1)
+    for rows, pick in ((whole, _whole), (cut, _cut_draw)):
         if rows:
-            whose = [params[row] for row in rows]
-            tokens[rows] = pick(logits[rows], whose, [uniforms[row] for row in rows])
+            tokens[rows] = pick(logits[rows], [params[row] for row in rows], [uniforms[row] for row in rows])
     if norms is None:
         return Drawn(tokens.tolist(), None, {})
     logprobs = (logits.gather(1, tokens[:, None])[:, 0] - norms).tolist()
-    return Drawn(tokens.tolist(), logprobs, _tops(logits, norms, params))
 
-
-def _tops(logits: torch.Tensor, norms: torch.Tensor, params: Sequence[SamplingParams]) -> dict[int, list[Likely]]:
+    # The most likely tokens of the rows that asked for them.
     rows = [row for row, param in enumerate(params) if param.top_logprobs]
     if not rows:
-        return {}
+        return Drawn(tokens.tolist(), logprobs, {})
     most = min(max(params[row].top_logprobs for row in rows), logits.shape[1])
     found = logits[rows].topk(most, dim=-1)
-    logprobs, tokens = (found.values - norms[rows][:, None]).tolist(), found.indices.tolist()
-    return {
-        row: [Likely(*pair) for pair in zip(tokens[at], logprobs[at], strict=True)][: params[row].top_logprobs]
-        for at, row in enumerate(rows)
-    }
+    likely_logprobs, likely = (found.values - norms[rows][:, None]).tolist(), found.indices.tolist()
+    tops: dict[int, list[Likely]] = {}
+    for at, row in enumerate(rows):
+        pairs = zip(likely[at], likely_logprobs[at], strict=True)
+        tops[row] = [Likely(*pair) for pair in pairs][: params[row].top_logprobs]
+    return Drawn(tokens.tolist(), logprobs, tops)
 
 
 def _cut(param: SamplingParams) -> bool:
     return param.top_p < 1 or param.top_k is not None or bool(param.min_p)
-
-
-def _greedy(logits: torch.Tensor, params: Sequence[SamplingParams], uniforms: Sequence[float]) -> torch.Tensor:
-    return logits.argmax(-1)
 
 
 def _weights(logits: torch.Tensor, params: Sequence[SamplingParams]) -> torch.Tensor:
@@ -102,7 +98,16 @@ def _whole(logits: torch.Tensor, params: Sequence[SamplingParams], uniforms: Seq
 def _cut_draw(logits: torch.Tensor, params: Sequence[SamplingParams], uniforms: Sequence[float]) -> torch.Tensor:
     """From the tokens that top_k, top_p and min_p leave, most likely first."""
     weights = _weights(logits, params)
-    kept, order = _sorted(weights, params)
+    # Largest first: only the first CANDIDATES where these hold all that the cuts can leave.
+    first = weights.topk(min(CANDIDATES, weights.shape[1]), dim=-1)
+    covered = first.values.sum(-1) / weights.sum(-1)
+    enough = all(
+        (param.top_k is not None and param.top_k <= CANDIDATES)
+        or (param.top_p < 1 and share > param.top_p)
+        or (param.min_p and last < param.min_p)
+        for param, share, last in zip(params, covered.tolist(), first.values[:, -1].tolist(), strict=True)
+    )
+    kept, order = first if enough else weights.sort(dim=-1, descending=True)
     rank = kept.new_tensor(range(kept.shape[1]))
     top_k = kept.new_tensor([param.top_k or kept.shape[1] for param in params])[:, None]
     kept = kept * (rank < top_k)
@@ -118,20 +123,6 @@ def _cut_draw(logits: torch.Tensor, params: Sequence[SamplingParams], uniforms: 
     return order.gather(1, token[:, None])[:, 0]
 
 
-def _sorted(weights: torch.Tensor, params: Sequence[SamplingParams]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights and tokens, largest first: only the first CANDIDATES where these hold all that the cuts can leave."""
-    first = weights.topk(min(CANDIDATES, weights.shape[1]), dim=-1)
-    covered = first.values.sum(-1) / weights.sum(-1)
-    enough = all(
-        (param.top_k is not None and param.top_k <= CANDIDATES)
-        or (param.top_p < 1 and share > param.top_p)
-        or (param.min_p and last < param.min_p)
-        for param, share, last in zip(params, covered.tolist(), first.values[:, -1].tolist(), strict=True)
-    )
-    found = first if enough else weights.sort(dim=-1, descending=True)
-    return found[0], found[1]
-
-
 def _invert(weights: torch.Tensor, uniforms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The first column where the running sum passes uniform × total, and what is left of it in that column."""
     import torch
@@ -139,11 +130,7 @@ def _invert(weights: torch.Tensor, uniforms: torch.Tensor) -> tuple[torch.Tensor
     sums = weights.double().cumsum(-1)
     goal = uniforms.double()[:, None].clamp(0, 1) * sums[:, -1:]
     column = torch.searchsorted(sums, goal, right=True).clamp_max(weights.shape[1] - 1)
-    column = torch.minimum(column, _last_positive(weights))
+    # Not beyond the last column with any weight: rounding at the end cannot draw an impossible token.
+    column = torch.minimum(column, weights.shape[1] - 1 - (weights > 0).flip(-1).long().argmax(-1, keepdim=True))
     left = goal - (sums.gather(1, column) - weights.double().gather(1, column))
     return column[:, 0], left[:, 0].clamp_min(0).to(weights.dtype)
-
-
-def _last_positive(weights: torch.Tensor) -> torch.Tensor:
-    """(R, 1): the last column with any weight, so that rounding at the end cannot draw an impossible token."""
-    return weights.shape[1] - 1 - (weights > 0).flip(-1).long().argmax(-1, keepdim=True)

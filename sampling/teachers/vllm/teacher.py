@@ -25,24 +25,25 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from stillroom.common.hashing import digest
 from stillroom.common.models import resolve as models
-from stillroom.common.records import Completion, Request, Usage
+from stillroom.common.records import Completion, FinishReason, Request, SamplingParams, TokenChoice, Usage
+from stillroom.common.text import split_thinking
 from stillroom.errors import InputError, MissingExtra, RequestFailed, RunError, StillroomError
 from stillroom.sampling.teachers.chat import LocalTeacher, check_fits, encode_chat, end_tokens, thinking_is_open
 from stillroom.sampling.teachers.vllm import signals, watchdog
-from stillroom.sampling.teachers.vllm.convert import Pieces
-from stillroom.sampling.teachers.vllm.convert import sampling_params as sampling_params
 
 STREAM_INTERVAL = 8
 """Tokens between two reports on a request: each costs time, and a cancelled request is counted to within these."""
 CPU_KV_CACHE_GIB = "2"
 # Engine settings that change what is answered, and so belong to the identity; the others change how fast.
 ANSWER_SETTINGS = ("quantization", "hf_overrides", "kv_cache_dtype", "rope_scaling", "rope_theta", "load_format")
+
+FINISHED: dict[str | None, FinishReason] = {"stop": "stop", "length": "length"}
 
 
 class VllmTeacher(LocalTeacher):
@@ -89,11 +90,18 @@ class VllmTeacher(LocalTeacher):
         """Answers one request. Raises RequestFailed for a request that vLLM refuses, RunError if its engine died."""
         loaded = await self._load()
         self.dtype = loaded.dtype
-        prompt = loaded.encode(request)
+        try:
+            prompt = encode_chat(loaded.tokenizer, request.messages)
+            check_fits(prompt, loaded.context, request.task_id)
+        except StillroomError as error:
+            raise RequestFailed(str(error), retryable=False) from error
         usage.prompt_tokens, usage.completion_tokens = len(prompt), 0
         pieces = Pieces(top=request.sampling.top_logprobs)
         try:
-            async for output in loaded.ask(request, prompt, f"stillroom-{next(self._numbers)}"):
+            params = sampling_params(request.sampling, loaded.ends, request.seed if loaded.seeded else None)
+            given, number = {"prompt_token_ids": prompt}, f"stillroom-{next(self._numbers)}"
+            # Closing the generator aborts the request.
+            async for output in loaded.engine.generate(given, params, number, lora_request=loaded.adapter):
                 pieces.add(output)
                 usage.completion_tokens = pieces.tokens
         except Exception as error:  # vLLM's exceptions have no common base across its versions
@@ -137,20 +145,6 @@ class Loaded:
     guard: watchdog.Guard
     dtype: str
 
-    def encode(self, request: Request) -> list[int]:
-        """The token ids of the prompt. Raises RequestFailed for one that does not fit the context."""
-        try:
-            prompt = encode_chat(self.tokenizer, request.messages)
-            check_fits(prompt, self.context, request.task_id)
-        except StillroomError as error:
-            raise RequestFailed(str(error), retryable=False) from error
-        return prompt
-
-    def ask(self, request: Request, prompt: list[int], number: str) -> Any:
-        """An async generator of vLLM's outputs, each holding what is new. Closing it aborts the request."""
-        params = sampling_params(request.sampling, self.ends, request.seed if self.seeded else None)
-        return self.engine.generate({"prompt_token_ids": prompt}, params, number, lora_request=self.adapter)
-
     def stop_listening(self) -> None:
         """Ends the task that waits for outputs, where none are due; on its event loop. It would else see the engine
         end, now and then, and log that as a failure with a traceback. With requests that wait it goes on: it tells
@@ -164,6 +158,68 @@ class Loaded:
         self.engine.shutdown()
         self.engine.shutdown = lambda: None  # its __del__ calls it again, at the interpreter's end with an error
         self.guard.close()
+
+
+def sampling_params(params: SamplingParams, ends: list[int], seed: int | None) -> Any:
+    """vLLM's form of our sampling settings. Outputs come as they are made, so that a cancelled one is counted."""
+    from vllm import SamplingParams as Theirs
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+    schema = params.json_schema
+    return Theirs(
+        temperature=params.temperature,
+        top_p=params.top_p,
+        top_k=params.top_k or 0,
+        min_p=params.min_p or 0.0,
+        max_tokens=params.max_tokens,
+        stop=list(params.stop),
+        stop_token_ids=ends,
+        logprobs=params.top_logprobs or (0 if params.logprobs else None),  # 0: of the chosen token alone
+        structured_outputs=None if schema is None else StructuredOutputsParams(json=schema),
+        seed=seed,
+        output_kind=RequestOutputKind.DELTA,
+    )
+
+
+@dataclass(slots=True)
+class Pieces:
+    """An answer as it comes in. `top`: how many of the most likely tokens were asked for."""
+
+    top: int = 0
+    text: list[str] = field(default_factory=list)
+    tokens: int = 0
+    choices: list[TokenChoice] | None = None
+    reason: str | None = None
+
+    def add(self, output: Any) -> None:
+        """Takes a vLLM RequestOutput of one sequence."""
+        piece = output.outputs[0]
+        self.text.append(piece.text)
+        self.tokens += len(piece.token_ids)
+        self.reason = piece.finish_reason
+        if piece.logprobs is None:
+            return
+        self.choices = [] if self.choices is None else self.choices
+        # `found`: vLLM's Logprob by token id, of the most likely tokens and of the one that was drawn.
+        for token, found in zip(piece.token_ids, piece.logprobs, strict=True):
+            likely = sorted(found.values(), key=lambda one: -one.logprob)[: self.top]
+            texts = tuple((one.decoded_token or "", float(one.logprob)) for one in likely)
+            drawn = found[token]
+            text = drawn.decoded_token or "" if self.top else ""
+            self.choices.append(TokenChoice(text, float(drawn.logprob), texts))
+
+    def completion(self, prompt_tokens: int, *, opened: bool) -> Completion:
+        """The whole answer, its thinking part apart. `opened`: the template had opened one in the prompt."""
+        thinking = split_thinking("".join(self.text), opened=opened)
+        return Completion(
+            text=thinking.text,
+            finish_reason=FINISHED.get(self.reason, "unknown"),
+            prompt_tokens=prompt_tokens,
+            completion_tokens=self.tokens,
+            reasoning=thinking.reasoning,
+            logprobs=None if self.choices is None else tuple(choice.logprob for choice in self.choices),
+            choices=None if self.choices is None or not self.top else tuple(self.choices),
+        )
 
 
 class Place(NamedTuple):
@@ -218,7 +274,12 @@ def _start(model: str, concurrency: int, dtype: str, given: Mapping[str, Any]) -
     context = int(engine.model_config.max_model_len)
     used = str(engine.model_config.dtype).removeprefix("torch.")
     ends = sorted(end_tokens(tokenizer, None))
-    return Loaded(engine, tokenizer, ends, context, not on_cpu, _adapter(place), guard, used)
+    adapter = None
+    if place.adapter is not None:
+        from vllm.lora.request import LoRARequest
+
+        adapter = LoRARequest(place.adapter.name, 1, str(place.adapter))
+    return Loaded(engine, tokenizer, ends, context, not on_cpu, adapter, guard, used)
 
 
 @contextlib.contextmanager
@@ -253,14 +314,6 @@ def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
     finally:
         for key in added:
             os.environ.pop(key, None)
-
-
-def _adapter(place: Place) -> Any:
-    if place.adapter is None:
-        return None
-    from vllm.lora.request import LoRARequest
-
-    return LoRARequest(place.adapter.name, 1, str(place.adapter))
 
 
 def _translated(error: Exception, model: str) -> StillroomError:

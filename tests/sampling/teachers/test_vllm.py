@@ -19,10 +19,16 @@ from stillroom.common.models import resolve as models
 from stillroom.common.records import Completion, Message, Request, SamplingParams, TokenChoice, Usage, user
 from stillroom.errors import InputError, RequestFailed, RunError
 from stillroom.sampling.teachers.vllm import teacher as module
-from stillroom.sampling.teachers.vllm.convert import Pieces, sampling_params
-from stillroom.sampling.teachers.vllm.teacher import Loaded, Place, VllmTeacher, engine_settings
+from stillroom.sampling.teachers.vllm.teacher import (
+    Loaded,
+    Pieces,
+    Place,
+    VllmTeacher,
+    engine_settings,
+    sampling_params,
+)
 from stillroom.sampling.teachers.vllm.watchdog import Guard, running, start_time
-from stillroom.sampling.workers.leftovers import descendants
+from stillroom.sampling.workers.child import descendants
 
 SMOLLM2 = "embedded:smollm2-135m-instruct"
 

@@ -17,8 +17,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple, Self
 
 from stillroom.errors import MissingExtra
-from stillroom.sampling.workers.pool import TIMEOUT, WorkerPool
-from stillroom.sampling.workers.process import Program
+from stillroom.sampling.workers.pool import TIMEOUT, Program, WorkerPool
 
 MODULE = "stillroom.traces.answers.math_verify.worker"
 EXTRA = "math-verify"
