@@ -28,9 +28,8 @@ from stillroom.sampling.draws import Admits, Drawing, TaskDraws
 from stillroom.sampling.ledger import Ledger, Spent, request_key, scorer_key
 from stillroom.sampling.limits import Meter, Prices
 from stillroom.sampling.policy import Budget, Policy
-from stillroom.sampling.retry import RetrySettings
 from stillroom.sampling.scorers.base import Scorer, worth_another_try
-from stillroom.sampling.teachers.base import Teacher
+from stillroom.sampling.teachers.base import RetrySettings, Teacher
 
 # Answered attempts that wait for their scorer, per slot, before drawing pauses.
 UNSCORED_PER_SLOT = 4

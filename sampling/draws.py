@@ -31,9 +31,8 @@ from stillroom.sampling.counts import Counts
 from stillroom.sampling.ledger import Ledger, Recorded
 from stillroom.sampling.policy import Policy, Tally
 from stillroom.sampling.requests import Answered, Requests
-from stillroom.sampling.retry import RetrySettings
 from stillroom.sampling.scorers.base import Scorer
-from stillroom.sampling.teachers.base import OutOfAttempts, Teacher
+from stillroom.sampling.teachers.base import OutOfAttempts, RetrySettings, Teacher
 from stillroom.sampling.workers.pool import OVER_LIMIT
 
 SAID = 200
@@ -189,7 +188,7 @@ class Drawing:
         self.limits = limits or (sampling.max_tokens,)
         self._at = {limit: sampling.model_copy(update={"max_tokens": limit}) for limit in self.limits}
         self._requests = Requests(teacher, ledger, seed, retry, counts)
-        self._scorer, self._ledger, self._sampling, self._counts = scorer, ledger, sampling, counts
+        self._scorer, self._ledger, self._counts = scorer, ledger, counts
 
     async def run(self, draws: TaskDraws, index: int, answered: Callable[[], None]) -> None:
         """Makes draw `index`: only its scoring where the attempt is on record.
@@ -229,8 +228,7 @@ class Drawing:
 
     async def _ask(self, draws: TaskDraws, index: int, limit: int) -> Answered | None:
         """The answer, or None where the draw came to nothing, which is on record then."""
-        sampling = self._sampling if limit == self._sampling.max_tokens else self._at[limit]
-        request = self._requests.request(draws.task.id, index, draws.messages, sampling)
+        request = self._requests.request(draws.task.id, index, draws.messages, self._at[limit])
         try:
             return await self._requests.ask(draws.key, request)
         except OutOfAttempts:

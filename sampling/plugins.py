@@ -149,11 +149,6 @@ class Returned(NamedTuple):
     of_a_connection: bool = False
     seconds: float = 0.0
 
-    @property
-    def failed(self) -> bool:
-        """Whether there is neither."""
-        return bool(self.reason)
-
 
 class Hosted:
     """A function in its workers, or, where it is async, in this process. Nothing runs before `start`, or a call.

@@ -15,32 +15,51 @@ is one request. It scores nothing and shortens no prompt.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from stillroom.common.files import storable
 from stillroom.common.hashing import draw_seed
 from stillroom.common.outside import tokens_in
-from stillroom.common.records import (
-    Attempt,
-    Completion,
-    Messages,
-    Request,
-    SamplingParams,
-    TokenChoice,
-    Usage,
-)
+from stillroom.common.records import Attempt, Completion, Messages, Request, SamplingParams, TokenChoice, Usage
 from stillroom.common.secrets import blot, named
 from stillroom.errors import InputError, Interrupted, RequestFailed, RunError, TeacherDown
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.ledger import Ledger, request_key
 from stillroom.sampling.limits import Meter, cost_of
-from stillroom.sampling.retry import RetrySettings, with_retries
-from stillroom.sampling.teachers.base import CountsTokens, OutOfAttempts, Teacher, special_tokens_of
+from stillroom.sampling.rate_limit.endpoint import MAX_RETRY_AFTER_S
+from stillroom.sampling.teachers.base import CountsTokens, OutOfAttempts, RetrySettings, Teacher, special_tokens_of
+
+T = TypeVar("T")
 
 # This many requests in a row, each after its retries, without one answer: nobody is there.
 FAILURES_IN_A_ROW = 12
+
+
+async def with_retries(
+    call: Callable[[], Awaitable[T]],
+    settings: RetrySettings,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> T:
+    """The result of `call`, asked again while it fails in a way that may pass; else its last RequestFailed.
+
+    Waits grow exponentially, with full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/);
+    what the server asks for (`Retry-After`) comes first.
+    """
+    for attempt in range(settings.attempts):
+        try:
+            return await call()
+        except RequestFailed as error:
+            jittered = random.uniform(0, min(settings.cap_s, settings.base_s * 2**attempt))
+            # At least what the server asked for; jitter on top keeps the clients from coming back all at once.
+            wait = jittered + (error.retry_after_s or 0.0)
+            if not error.retryable or attempt + 1 == settings.attempts or wait > MAX_RETRY_AFTER_S:
+                raise
+        await sleep(wait)
+    raise AssertionError("unreachable: attempts >= 1")
 
 
 class Answered(NamedTuple):

@@ -302,20 +302,15 @@ class Ledger:
                 teacher=row["teacher"],
                 choices=read_choices(row["choices"]) if self.version >= 3 else None,
             )
-            verdict = None
-            if row["state"] is not None:
-                said = (row["v_reason"], row["score"], row["detail"], row["seconds"])
-                verdict = Verdict(State(row["state"]), *said)
+            said = (row["v_reason"], row["score"], row["detail"], row["seconds"])
+            verdict = None if row["state"] is None else Verdict(State(row["state"]), *said)
             found[row["draw"]] = Recorded(row["id"], attempt, verdict, row["tries"] or 0, row["seq"] or 0)
         return found
 
     def spent(self, key: str) -> Spent:
         """What all draws of a request have cost that were answered, under whatever limit."""
-        sql = (
-            "SELECT COUNT(*), COALESCE(SUM(prompt_tokens),0), COALESCE(SUM(completion_tokens),0) FROM attempts "
-            "WHERE request = ?"
-        )
-        return Spent(*self._read(sql, (key,))[0])
+        sums = "COUNT(*), COALESCE(SUM(prompt_tokens),0), COALESCE(SUM(completion_tokens),0)"
+        return Spent(*self._read(f"SELECT {sums} FROM attempts WHERE request = ?", (key,))[0])
 
     def cancelled_tokens(self) -> dict[str, int]:
         """By request, the completion tokens of draws that were cancelled, as far as their teacher could tell."""
@@ -365,18 +360,16 @@ class Ledger:
         """What every teacher has cost, requests for tasks whose id begins with `apart` by themselves. Cancelled
         requests are with the teacher of the other draws of the same request, where there is one."""
         group = "SELECT teacher, task_id LIKE ? || '%' AS apart,"
-        answered = f"{group} COUNT(*), {_sum('prompt_tokens')}, {_sum('completion_tokens')}, 0 FROM attempts"
-        cancelled = (
-            f"{group} 0, 0, 0, COALESCE(SUM(n), 0) FROM (SELECT request, {_sum('completion_tokens')} AS n "
-            "FROM cancelled GROUP BY request) c "
-            "JOIN (SELECT request, teacher, task_id FROM attempts GROUP BY request) a ON a.request = c.request"
+        prompt, completion = _sum("prompt_tokens"), _sum("completion_tokens")
+        sql = (
+            "SELECT teacher, apart, SUM(n), SUM(prompt), SUM(completion), SUM(cancelled) FROM ("
+            f"{group} COUNT(*) AS n, {prompt} AS prompt, {completion} AS completion, 0 AS cancelled "
+            f"FROM attempts GROUP BY 1, 2 UNION ALL {group} 0, 0, 0, COALESCE(SUM(lost), 0) "
+            f"FROM (SELECT request, {completion} AS lost FROM cancelled GROUP BY request) c "
+            "JOIN (SELECT request, teacher, task_id FROM attempts GROUP BY request) a ON a.request = c.request "
+            "GROUP BY 1, 2) GROUP BY 1, 2"
         )
-        found: dict[tuple[str, bool], list[int]] = {}
-        for sql in (answered, cancelled):
-            for teacher, is_apart, *numbers in map(tuple, self._read(f"{sql} GROUP BY 1, 2", (apart,))):
-                sums = found.setdefault((teacher, bool(is_apart)), [0] * 4)
-                sums[:] = [a + b for a, b in zip(sums, numbers, strict=True)]
-        return [SpentBy(*who, *sums) for who, sums in found.items()]
+        return [SpentBy(teacher, bool(is_apart), *sums) for teacher, is_apart, *sums in self._read(sql, (apart,) * 2)]
 
     def verdict_counts(self) -> dict[str, int]:
         """How many attempts have each state by any scorer's latest verdict; `none`: not scored."""

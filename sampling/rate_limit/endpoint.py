@@ -13,13 +13,13 @@ import math
 from collections import deque
 from enum import Enum, auto
 
-from stillroom.sampling.retry import MAX_RETRY_AFTER_S
-
 # Requests without an answer, in a row, before an endpoint is taken out. Three in a row happen by chance.
 FAILURES_TO_TAKE_OUT = 4
 # Requests refused in a row before all are held back. A gateway that refuses one in twenty at any load will refuse two
 # in a row once in a few hundred, and the whole run would wait each time.
 REFUSALS_TO_HOLD = 3
+# A server that asks for more patience than this is not waited for, and is treated as one that said no.
+MAX_RETRY_AFTER_S = 300.0
 # Seconds before the first try, and at most between tries.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 DECREASE = 0.5

@@ -123,11 +123,7 @@ class Pace:
     """
 
     def __init__(
-        self,
-        endpoints: int,
-        concurrency: int,
-        limits: RateLimits,
-        clock: asyncio.AbstractEventLoop | None = None,
+        self, endpoints: int, concurrency: int, limits: RateLimits, clock: asyncio.AbstractEventLoop | None = None
     ) -> None:
         self.clock = clock or asyncio.get_running_loop()
         self.endpoints = tuple(Endpoint(index, concurrency) for index in range(endpoints))

@@ -25,13 +25,13 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from stillroom.common.prompt import Example, Prompt
 from stillroom.common.records import Completion, Messages, Request, SamplingParams, Usage
 from stillroom.common.registry import Registry
+from stillroom.common.settings import Settings
 from stillroom.sampling.live import as_kind
-from stillroom.sampling.retry import RetrySettings
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 """What a local model computes in; `auto` is what this machine does fast (see `models.pick_dtype`)."""
@@ -98,6 +98,17 @@ def dtype_of(teacher: Teacher) -> str | None:
     machine offers it as `dtype`; None where it does not, or has not loaded it."""
     found: str | None = getattr(teacher, "dtype", None)
     return found
+
+
+class RetrySettings(Settings):
+    """How failed requests are repeated. Waits are random in [0, min(cap_s, base_s · 2^i)]."""
+
+    attempts: int = Field(default=6, ge=1)
+    """How often a request is sent in all."""
+    base_s: float = Field(default=0.5, ge=0)
+    """Longest first wait, in seconds; it doubles each time."""
+    cap_s: float = Field(default=30.0, ge=0)
+    """Longest wait, in seconds."""
 
 
 class TeacherBase(BaseModel):

@@ -47,8 +47,8 @@ from stillroom.sampling.draws import MAX_FAILED_DRAWS
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.limits import Prices
 from stillroom.sampling.policy import Budget, Fixed, Policy, Until
-from stillroom.sampling.retry import RetrySettings
 from stillroom.sampling.scorers.base import TRIES, Scorer
+from stillroom.sampling.teachers.base import RetrySettings
 from stillroom.sampling.teachers.scripted import ScriptedTeacher
 from stillroom.sampling.workers.pool import Worker, WorkerTimeout
 from stillroom.traces.answers import AnswerChecker, Reason

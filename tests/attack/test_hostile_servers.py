@@ -27,10 +27,9 @@ from stillroom.common.records import Completion, Request, SamplingParams, Usage,
 from stillroom.errors import Interrupted, RequestFailed, StillroomError
 from stillroom.pipeline.run.progress import UNCOUNTED, Display
 from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.retry import parse_retry_after
 from stillroom.sampling.teachers.openai import OpenAISettings
 from stillroom.sampling.teachers.openai.answer import LONGEST_LINE, StreamedAnswer
-from stillroom.sampling.teachers.openai.http import NoAnswer, Patience
+from stillroom.sampling.teachers.openai.http import NoAnswer, Patience, parse_retry_after
 from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 from tests.conftest import ModelServer, Reply, completion, served_by, sum_answer, write_sums
 

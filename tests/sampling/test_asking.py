@@ -26,8 +26,7 @@ from stillroom.errors import InputError, MissingKey, RequestFailed, RunError, Te
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.ledger import Ledger, request_key
 from stillroom.sampling.requests import FAILURES_IN_A_ROW, Asker
-from stillroom.sampling.retry import RetrySettings
-from stillroom.sampling.teachers.base import OutOfAttempts
+from stillroom.sampling.teachers.base import OutOfAttempts, RetrySettings
 from stillroom.sampling.teachers.openai import OpenAISettings
 from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 from stillroom.sampling.teachers.scripted import Fault, ScriptedTeacher

@@ -17,13 +17,13 @@ from stillroom.sampling.rate_limit.endpoint import (
     FAILURES_TO_TAKE_OUT,
     FIRST_PAUSE_S,
     LONGEST_PAUSE_S,
+    MAX_RETRY_AFTER_S,
     OVERLOADED_LEAST,
     WARM_UP_ROUNDS,
     End,
     Limit,
 )
 from stillroom.sampling.rate_limit.limiter import Bucket, Pace, RateLimits, Turn
-from stillroom.sampling.retry import MAX_RETRY_AFTER_S
 
 
 @dataclass

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -222,6 +224,21 @@ async def _whole(content: StreamReader, patience: Patience) -> bytes:
         body += piece
         check_length(len(body), LONGEST_BODY, "answer")
     return bytes(body)
+
+
+def parse_retry_after(value: str, now_s: float) -> float | None:
+    """Seconds that a `Retry-After` header asks to wait, never below 0; None where it says nothing that can be read.
+
+    It holds seconds, or a date as HTTP writes it. `now_s`: seconds since 1970.
+    """
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            return max(0.0, parsedate_to_datetime(value).timestamp() - now_s)
+        except (ValueError, OverflowError, OSError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def check_length(length: int, most: int, what: str) -> None:

@@ -31,10 +31,9 @@ from stillroom.errors import InputError, MissingKey, RequestFailed, TeacherDown
 from stillroom.sampling.limits import Costs, cost_of
 from stillroom.sampling.rate_limit.endpoint import End
 from stillroom.sampling.rate_limit.limiter import Pace, Turn
-from stillroom.sampling.retry import parse_retry_after
 from stillroom.sampling.teachers.openai import OpenAISettings, no_address
 from stillroom.sampling.teachers.openai.answer import StreamedAnswer, read_answer
-from stillroom.sampling.teachers.openai.http import Http, HttpReply, NoAnswer, Patience, place_of
+from stillroom.sampling.teachers.openai.http import Http, HttpReply, NoAnswer, Patience, parse_retry_after, place_of
 
 OPENAI = "https://api.openai.com/v1"
 # How a request ended, by the HTTP status of its answer.

@@ -17,8 +17,10 @@ from stillroom.common.records import Completion, Request, SamplingParams, Usage,
 from stillroom.errors import MissingKey, RequestFailed, TeacherDown
 from stillroom.sampling.rate_limit.endpoint import REFUSALS_TO_HOLD
 from stillroom.sampling.rate_limit.limiter import RateLimits
-from stillroom.sampling.retry import RetrySettings, parse_retry_after, with_retries
+from stillroom.sampling.requests import with_retries
+from stillroom.sampling.teachers.base import RetrySettings
 from stillroom.sampling.teachers.openai import OpenAISettings
+from stillroom.sampling.teachers.openai.http import parse_retry_after
 from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 from tests.conftest import ModelServer, Reply, completion
 
