@@ -248,7 +248,7 @@ class Throwaway(CommonTasks):
     "stillroom.sampling.scorers": """
 from typing import Literal
 from stillroom.sampling.scorers.none import FinishedScorer
-from stillroom.sampling.scorers.base import ScorerBase, ScorerSettings, scorers
+from stillroom.sampling.scorers.base import ScorerBase, scorers
 
 @scorers.register
 class Throwaway(ScorerBase):
@@ -277,6 +277,7 @@ from stillroom.judges.registry import JudgeSettings, Place
 from stillroom.pipeline.config.load import dump, load_recipe
 from stillroom.sampling.core import Core
 from stillroom.sampling.ledger import Ledger
+from stillroom.sampling.scorers.base import ScorerSettings
 from stillroom.traces.filters import apply_filters
 from stillroom.traces.tasks import load_tasks
 from stillroom.traces.trace import traces_in
