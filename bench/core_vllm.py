@@ -145,8 +145,8 @@ def serve_theirs(work: Work) -> None:
         from vllm import LLM
         from vllm import SamplingParams as Theirs
 
-        place = ours.Place(models.resolve_model(work.model).path, None)
-        llm = LLM(**ours.engine_settings(place, work.rows, {}, on_cpu=on_cpu))
+        folder = models.resolve_model(work.model).path
+        llm = LLM(**ours.engine_settings(folder, None, work.rows, {}, on_cpu=on_cpu))
     tokenizer = models.load_tokenizer(work.model)
 
     def batch(turn: int, count: int) -> Turn:

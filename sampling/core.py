@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property, partial
+from functools import partial
 
 from stillroom.common.prompt import Prompt
 from stillroom.common.records import Outcome, SamplingParams, StopReason, Task
@@ -88,6 +88,9 @@ class Core:
         every case what was answered is in the ledger and no request is left running.
         """
         source = iter(tasks)
+        # Of earlier calls, by request: the draws that failed, and the tokens of those that were cancelled.
+        self._failed = self._ledger.failed_draws()
+        self._cancelled = self._ledger.cancelled_tokens() if isinstance(self._policy, Budget) else {}
         try:
             while True:
                 self._wake.clear()
@@ -246,20 +249,12 @@ class Core:
             if (scored := recorded.scored) is not None and now:
                 self.counts.reused += 1
                 self._drawing.resolve(draws, index, scored)
-        if draws.stop is None and (failed := self._failed_before.get(key)):
+        if draws.stop is None and (failed := self._failed.get(key)):
             draws.leave_out(failed)
         if isinstance(self._policy, Budget):
             self._before = self._before.plus(self._ledger.spent(key))
-            self._cancelled_before += self._all_cancelled_before.get(key, 0)
+            self._cancelled_before += self._cancelled.get(key, 0)
         self._changed.append(draws)
-
-    @cached_property
-    def _failed_before(self) -> dict[str, set[int]]:
-        return self._ledger.failed_draws()
-
-    @cached_property
-    def _all_cancelled_before(self) -> dict[str, int]:
-        return self._ledger.cancelled_tokens()
 
     def _start(self, draws: TaskDraws, index: int) -> None:
         job = asyncio.create_task(self._guarded(draws, index))

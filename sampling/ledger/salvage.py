@@ -128,10 +128,6 @@ class Row(NamedTuple):
     values: tuple[Value, ...]
 
 
-class Broken(ValueError):
-    """Bytes that are not a row."""
-
-
 class Pages:
     """The pages of a file, those in its log in the place of the older ones."""
 
@@ -166,7 +162,7 @@ class Pages:
             for at in struct.unpack_from(f">{cells}H", page, header):
                 try:
                     yield self._row(page, at)
-                except (Broken, IndexError, struct.error, UnicodeDecodeError):
+                except (ValueError, IndexError, struct.error):  # these bytes are not a row
                     yield None
 
     def page(self, number: int) -> bytes:
@@ -189,20 +185,20 @@ class Pages:
         filling = least + (length - least) % (self.size - 4)
         here = length if length <= most else filling if filling <= most else least
         if at + here > self.size or length > self.count * self.size:
-            raise Broken
+            raise ValueError
 
         # The others are in a chain of pages.
         parts, left = [page[at : at + here]], length - here
         following = int.from_bytes(page[at + here : at + here + 4]) if left else 0
         while left > 0:
             if not 2 <= following <= self.count:
-                raise Broken
+                raise ValueError
             more = self.page(following)
             following = int.from_bytes(more[:4])
             parts.append(more[4 : 4 + left])
             left -= self.size - 4
         if following:  # a chain that goes on belongs to another row
-            raise Broken
+            raise ValueError
         return Row(rowid, _values(b"".join(parts)))
 
     def _read_log(self, log: BinaryIO) -> None:
@@ -261,13 +257,13 @@ def _values(payload: bytes) -> tuple[Value, ...]:
             length = _INTEGER_BYTES.get(kind) or (kind - 13) // 2
             blob = kind >= 12 and kind % 2 == 0  # ledgers hold none
             if kind in (10, 11) or blob or body + length > len(payload):
-                raise Broken
+                raise ValueError
             found = payload[body : body + length]
             value = found.decode() if kind >= 13 else int.from_bytes(found, signed=True)
         values.append(value)
         body += length
     if at != header or body != len(payload) or not values:
-        raise Broken
+        raise ValueError
     return tuple(values)
 
 
@@ -325,24 +321,22 @@ def _or_nothing(check: Callable[[Value], bool]) -> Callable[[Value], bool]:
     return lambda value: value is None or check(value)
 
 
-def _list(value: Value) -> bool:
-    try:
-        return isinstance(value, str) and isinstance(json.loads(value), list)
-    except ValueError:
-        return False
+def _read_by(read: Callable[[str], object]) -> Callable[[Value], bool]:
+    def check(value: Value) -> bool:
+        try:
+            return isinstance(value, str) and bool(read(value))
+        except (ValueError, TypeError):
+            return False
+
+    return check
 
 
-def _choices(value: Value) -> bool:
-    try:
-        return isinstance(value, str) and read_choices(value) is not None
-    except (ValueError, TypeError):
-        return False
-
-
+_LIST = _read_by(lambda text: isinstance(json.loads(text), list))
+_CHOICES = _read_by(lambda text: read_choices(text) is not None)
 _ATTEMPT = (
     *(_nothing, _word, _whole, _whole, _text, _text, _text, _or_nothing(_text)),
-    *(_one_of(*get_args(FinishReason)), _whole, _whole, _or_nothing(_list), _number, _number),
-    _or_nothing(_choices),
+    *(_one_of(*get_args(FinishReason)), _whole, _whole, _or_nothing(_LIST), _number, _number),
+    _or_nothing(_CHOICES),
 )
 _VERDICT = (_whole, _word, _one_of(*State), _word, _or_nothing(_number), _text, _number, _number, _whole, _whole)
 _FAILURE = (_word, _whole, _text, _text, _number, _word)

@@ -166,9 +166,13 @@ class Pace:
 
     def close(self) -> None:
         """Stops the timer. What still waits must be cancelled by its owner."""
-        self._disarm()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _serve(self) -> None:
+        """Hands out what turns it can, and sets the timer for when the next in line may go by the passing of time
+        alone."""
         while self._line:
             tokens, future = self._line[0]
             if not future.done():
@@ -177,7 +181,16 @@ class Pace:
                     break
                 future.set_result(turn)
             self._line.popleft()
-        self._arm()
+        self.close()
+        if not self._line:
+            return
+        now = self.clock.time()
+        times = [when for e in self.endpoints if (when := e.next_event(now)) is not None]
+        wait = self._rates_wait_s(self._line[0][0], now)
+        if wait > 0:
+            times.append(now + wait)
+        if times:
+            self._timer = self.clock.call_at(min(times), self._serve)
 
     def _grant(self, tokens: float) -> Turn | None:
         now = self.clock.time()
@@ -201,21 +214,3 @@ class Pace:
 
     def _rates_wait_s(self, tokens: float, now: float) -> float:
         return max(self._requests.wait_s(1.0, now), self.tokens.wait_s(tokens, now))
-
-    def _arm(self) -> None:
-        """Sets the timer for when the first in line may go by the passing of time alone."""
-        self._disarm()
-        if not self._line:
-            return
-        now = self.clock.time()
-        times = [when for e in self.endpoints if (when := e.next_event(now)) is not None]
-        wait = self._rates_wait_s(self._line[0][0], now)
-        if wait > 0:
-            times.append(now + wait)
-        if times:
-            self._timer = self.clock.call_at(min(times), self._serve)
-
-    def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None

@@ -23,19 +23,19 @@ PROBE = "stillroomprobe"
 class LocalTeacher:
     """What every teacher has that runs the model called `model` on this machine.
 
-    `concurrency`: requests in flight. `name`: the identity to be recorded in place of the weights' fingerprint. The
-    tokenizer and the settings, by which prompts are counted, are read when first used; the weights are not.
+    `concurrency`: requests in flight. The tokenizer and the settings, by which prompts are counted, are read when
+    first used; the weights are not.
     """
 
-    def __init__(self, model: str, concurrency: int, name: str | None) -> None:
+    def __init__(self, model: str, concurrency: int) -> None:
         if concurrency < 1:
             raise InputError(f"concurrency is {concurrency}: it must be at least 1")
-        self.model, self.concurrency, self._name = model, concurrency, name
+        self.model, self.concurrency = model, concurrency
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """Which weights answer. Does not load the model."""
-        return self._name or models.fingerprint(self.model)
+        return models.fingerprint(self.model)
 
     @functools.cached_property
     def context(self) -> int | None:

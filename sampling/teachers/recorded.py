@@ -143,7 +143,7 @@ class RecordedTeacher:
         return None if recording is None else recording.grade
 
     def _key(self, task_id: str, messages: Messages) -> str:
-        return task_id if self._settings.prompt is None else _normalised(messages[-1].content)
+        return task_id if self._settings.prompt is None else " ".join(messages[-1].content.split())
 
     def _add(self, place: str, row: Mapping[str, Any]) -> None:
         """Takes the attempts of a row: one, or those of its columns. `place`: the file and the line."""
@@ -151,7 +151,7 @@ class RecordedTeacher:
         key = _text(place, row, s.prompt or s.task_id)
         if s.prompt and s.input:
             key = with_input(key, str(_lookup(row, s.input) or ""))
-        known = self._recordings.setdefault(_normalised(key) if s.prompt else key, {})
+        known = self._recordings.setdefault(" ".join(key.split()) if s.prompt else key, {})
         first = max(known, default=-1) + 1
         if not s.columns and (own := _lookup(row, s.index)) is not None:
             if not isinstance(own, int) or isinstance(own, bool) or own < 0:
@@ -197,10 +197,6 @@ def _text(place: str, row: Mapping[str, Any], field: str) -> str:
         found = "nothing" if value is None else type(value).__name__
         raise InputError(f"{place}: no text in field {field!r} (found {found}; the row has {', '.join(row)})")
     return value
-
-
-def _normalised(text: str) -> str:
-    return " ".join(text.split())
 
 
 def estimated_tokens(text: str) -> int:

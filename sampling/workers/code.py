@@ -45,7 +45,7 @@ ROWS = 1000
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
 
 
-class Unusable(Exception):
+class Unusable(CannotStart):
     """Why a function cannot be used, in words that name the file and the fix."""
 
 
@@ -189,18 +189,15 @@ class Runner:
         self._printed = Tail()
 
     def warm(self) -> None:
-        """Loads the function. Raises CannotStart."""
+        """Loads the function. Raises Unusable."""
         sys.stdout = sys.stderr = self._printed
         # Else only what it starts itself is its child. Not on Linux: nothing to do.
         with contextlib.suppress(Exception):
             import ctypes
 
             ctypes.CDLL(None).prctl(_SUBREAPER, 1)
-        try:
-            function = load(self._file, self._spec["name"], self._spec["sha256"])
-            check_call(function, self._spec["given"], self._keywords)
-        except Unusable as error:
-            raise CannotStart(str(error)) from None
+        function = load(self._file, self._spec["name"], self._spec["sha256"])
+        check_call(function, self._spec["given"], self._keywords)
         self._function = function
 
     def hello(self) -> dict[str, bool]:

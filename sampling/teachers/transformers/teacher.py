@@ -44,10 +44,9 @@ class TransformersTeacher(LocalTeacher):
         concurrency: int = 64,
         dtype: str = "auto",
         device: str = "auto",
-        name: str | None = None,
         share_prefix: bool = True,
     ) -> None:
-        super().__init__(model, concurrency, name)
+        super().__init__(model, concurrency)
 
         def load() -> Engine:
             loaded = models.load_model(model, dtype=dtype, device=device)
@@ -58,7 +57,7 @@ class TransformersTeacher(LocalTeacher):
 
     @functools.cached_property
     def identity(self) -> str:
-        """The weights' fingerprint (or the given name) and the engine's kind. Does not load the model."""
+        """The weights' fingerprint and the engine's kind. Does not load the model."""
         return f"transformers:{self.fingerprint}"
 
     @property

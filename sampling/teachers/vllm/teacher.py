@@ -27,7 +27,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from stillroom.common.hashing import digest
 from stillroom.common.models import resolve as models
@@ -61,10 +61,9 @@ class VllmTeacher(LocalTeacher):
         *,
         concurrency: int = 256,
         dtype: str = "auto",
-        name: str | None = None,
         engine: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(model, concurrency, name)
+        super().__init__(model, concurrency)
         if importlib.util.find_spec("vllm") is None:
             raise MissingExtra("the teacher kind vllm", "vllm", "vllm")
         self.dtype, self._wanted_dtype = None, dtype
@@ -75,7 +74,7 @@ class VllmTeacher(LocalTeacher):
 
     @functools.cached_property
     def identity(self) -> str:
-        """The weights' fingerprint (or the given name), and the engine settings that change answers."""
+        """The weights' fingerprint, and the engine settings that change answers."""
         changed = {key: self._settings[key] for key in ANSWER_SETTINGS if key in self._settings}
         suffix = f"+{digest(changed, 8)}" if changed else ""
         return f"vllm:{self.fingerprint}{suffix}"
@@ -222,20 +221,20 @@ class Pieces:
         )
 
 
-class Place(NamedTuple):
-    """Which folder vLLM loads, and the adapter on top of it (or None)."""
-
-    model: str
-    adapter: Path | None
-
-
 def engine_settings(
-    place: Place, concurrency: int, given: Mapping[str, Any], *, on_cpu: bool, dtype: str = "auto"
+    model: str,
+    adapter: Path | None,
+    concurrency: int,
+    given: Mapping[str, Any],
+    *,
+    on_cpu: bool,
+    dtype: str = "auto",
 ) -> dict[str, Any]:
-    """The arguments for vLLM's engine; those given by the user come last. `dtype`: as `load_model` has it, but on a
+    """The arguments for vLLM's engine, which loads the folder `model`, with the adapter on top of it. Those given by
+    the user come last. `dtype`: as `load_model` has it, but on a
     GPU "auto" is vLLM's own: the type of the weights, or float16 where the GPU has no bfloat16."""
     settings: dict[str, Any] = {
-        "model": place.model,
+        "model": model,
         "dtype": models.pick_dtype("cpu", dtype) if on_cpu else dtype,
         "max_num_seqs": concurrency,
         "enable_prefix_caching": True,
@@ -245,8 +244,8 @@ def engine_settings(
     }
     if on_cpu:
         settings["enforce_eager"] = True
-    if place.adapter is not None:
-        rank = json.loads((place.adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"]
+    if adapter is not None:
+        rank = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"]
         settings |= {"enable_lora": True, "max_lora_rank": max(8, 1 << (int(rank) - 1).bit_length())}
     return settings | dict(given)
 
@@ -254,10 +253,10 @@ def engine_settings(
 def _start(model: str, concurrency: int, dtype: str, given: Mapping[str, Any]) -> Loaded:
     folder = Path(models.resolve_model(model).path)
     base = models.adapter_base(folder)
-    place = Place(str(folder), None) if base is None else Place(models.resolve_model(base).path, folder)
+    loaded, adapter = (folder, None) if base is None else (Path(models.resolve_model(base).path), folder)
     tokenizer = models.load_tokenizer(model)
     with quiet_vllm() as on_cpu:
-        settings = engine_settings(place, concurrency, given, on_cpu=on_cpu, dtype=dtype)
+        settings = engine_settings(str(loaded), adapter, concurrency, given, on_cpu=on_cpu, dtype=dtype)
         guard = watchdog.Guard()
         try:
             with guard.watching():
@@ -274,12 +273,12 @@ def _start(model: str, concurrency: int, dtype: str, given: Mapping[str, Any]) -
     context = int(engine.model_config.max_model_len)
     used = str(engine.model_config.dtype).removeprefix("torch.")
     ends = sorted(end_tokens(tokenizer, None))
-    adapter = None
-    if place.adapter is not None:
+    lora = None
+    if adapter is not None:
         from vllm.lora.request import LoRARequest
 
-        adapter = LoRARequest(place.adapter.name, 1, str(place.adapter))
-    return Loaded(engine, tokenizer, ends, context, not on_cpu, adapter, guard, used)
+        lora = LoRARequest(adapter.name, 1, str(adapter))
+    return Loaded(engine, tokenizer, ends, context, not on_cpu, lora, guard, used)
 
 
 @contextlib.contextmanager
