@@ -30,7 +30,7 @@ from stillroom.errors import InputError, Interrupted, RequestFailed, RunError, T
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.ledger import Ledger, request_key
 from stillroom.sampling.limits import Meter, cost_of
-from stillroom.sampling.rate_limit.endpoint import MAX_RETRY_AFTER_S
+from stillroom.sampling.rate_limit import MAX_RETRY_AFTER_S
 from stillroom.sampling.teachers.base import CountsTokens, OutOfAttempts, RetrySettings, Teacher, special_tokens_of
 
 T = TypeVar("T")
@@ -190,11 +190,6 @@ class Asker:
         self._requests = Requests(teacher, ledger, seed, retry or RetrySettings(), self.counts)
         self._slots = asyncio.Semaphore(teacher.concurrency)
         self._jobs: dict[_Wanted, _Job] = {}
-
-    @property
-    def in_flight(self) -> int:
-        """Requests that wait for the teacher, or for their turn."""
-        return len(self._jobs)
 
     async def ask(
         self, messages: Messages, *, about: str, index: int = 0, sampling: SamplingParams | None = None

@@ -199,31 +199,25 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
     log = Path(f"{path}-wal")
     if not log.exists() or not log.stat().st_size:
         db = sqlite3.connect(f"{path.resolve().as_uri()}?immutable=1", uri=True, isolation_level=None)
-    else:
-        db = _Copy.of(path, log)
-    db.row_factory = sqlite3.Row
-    return db
+        db.row_factory = sqlite3.Row
+        return db
+    folder = tempfile.TemporaryDirectory(prefix="stillroom-")
+    try:
+        # The log is copied first: what a run moves from it into the file meanwhile is in the file then.
+        for source in (log, path):
+            shutil.copyfile(source, Path(folder.name) / source.name)
+        copy = sqlite3.connect(Path(folder.name) / path.name, isolation_level=None, factory=_Copy)
+    except BaseException:
+        folder.cleanup()
+        raise
+    copy.folder, copy.row_factory = folder, sqlite3.Row
+    return copy
 
 
 class _Copy(sqlite3.Connection):
     """A connection to a copy of a ledger, which goes when it is closed."""
 
     folder: tempfile.TemporaryDirectory[str]
-
-    @classmethod
-    def of(cls, path: Path, log: Path) -> sqlite3.Connection:
-        """The log is copied first: what a run moves from it into the file meanwhile is in the file then."""
-        folder = tempfile.TemporaryDirectory(prefix="stillroom-")
-        copy = Path(folder.name) / path.name
-        try:
-            for source in (log, path):
-                shutil.copyfile(source, Path(folder.name) / source.name)
-            db = sqlite3.connect(copy, isolation_level=None, factory=cls)
-        except BaseException:
-            folder.cleanup()
-            raise
-        db.folder = folder
-        return db
 
     def close(self) -> None:
         """Closes it and removes the copy."""

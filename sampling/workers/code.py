@@ -125,11 +125,7 @@ def check_call(function: Function, given: Sequence[str], keywords: Mapping[str, 
     try:
         signature.bind(*given, **keywords)
     except TypeError as error:
-        missing = (
-            str(error)
-            .removeprefix("missing a required argument: ")
-            .removeprefix("missing a required keyword-only argument: ")
-        )
+        missing = str(error).rpartition("argument: ")[2]
         raise Unusable(
             f"{name}{signature} needs {missing}: give it as a key, or give the parameter a default"
         ) from None

@@ -13,17 +13,20 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from stillroom.sampling.limits import REMEMBERED, Costs
-from stillroom.sampling.rate_limit.endpoint import (
+from stillroom.sampling.rate_limit import (
     FAILURES_TO_TAKE_OUT,
     FIRST_PAUSE_S,
     LONGEST_PAUSE_S,
     MAX_RETRY_AFTER_S,
     OVERLOADED_LEAST,
     WARM_UP_ROUNDS,
+    Bucket,
     End,
     Limit,
+    Pace,
+    RateLimits,
+    Turn,
 )
-from stillroom.sampling.rate_limit.limiter import Bucket, Pace, RateLimits, Turn
 
 
 @dataclass

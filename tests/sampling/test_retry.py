@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stillroom.errors import RequestFailed
-from stillroom.sampling.rate_limit.endpoint import MAX_RETRY_AFTER_S
+from stillroom.sampling.rate_limit import MAX_RETRY_AFTER_S
 from stillroom.sampling.requests import with_retries
 from stillroom.sampling.teachers.base import RetrySettings
 

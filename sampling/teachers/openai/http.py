@@ -23,7 +23,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from stillroom.common.secrets import keep_address, keep_key
 from stillroom.errors import MissingKey
-from stillroom.sampling.rate_limit.endpoint import End
+from stillroom.sampling.rate_limit import End
 
 if TYPE_CHECKING:
     from ssl import SSLContext

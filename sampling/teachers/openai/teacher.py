@@ -29,8 +29,7 @@ from stillroom.common.records import Completion, Request, Usage
 from stillroom.common.secrets import keep_address, keep_key, named, named_in
 from stillroom.errors import InputError, MissingKey, RequestFailed, TeacherDown
 from stillroom.sampling.limits import Costs, cost_of
-from stillroom.sampling.rate_limit.endpoint import End
-from stillroom.sampling.rate_limit.limiter import Pace, Turn
+from stillroom.sampling.rate_limit import End, Pace, Turn
 from stillroom.sampling.teachers.openai import OpenAISettings, no_address
 from stillroom.sampling.teachers.openai.answer import StreamedAnswer, read_answer
 from stillroom.sampling.teachers.openai.http import Http, HttpReply, NoAnswer, Patience, parse_retry_after, place_of

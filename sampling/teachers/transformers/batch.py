@@ -16,11 +16,10 @@ from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stillroom.common.records import Completion, Request, Usage
 from stillroom.sampling.teachers.transformers.kv_cache import SlotCache
-from stillroom.sampling.teachers.transformers.sampler import Likely
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +34,13 @@ class Job:
     request: Request
     usage: Usage
     future: Future[Completion]
+
+
+class Likely(NamedTuple):
+    """A token that was likely at its place, and its log-probability."""
+
+    token: int
+    logprob: float
 
 
 @dataclass(slots=True, eq=False)

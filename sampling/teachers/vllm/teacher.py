@@ -56,12 +56,7 @@ class VllmTeacher(LocalTeacher):
     """What the engine computes in; None as long as it has not started."""
 
     def __init__(
-        self,
-        model: str,
-        *,
-        concurrency: int = 256,
-        dtype: str = "auto",
-        engine: dict[str, Any] | None = None,
+        self, model: str, *, concurrency: int = 256, dtype: str = "auto", engine: dict[str, Any] | None = None
     ) -> None:
         super().__init__(model, concurrency)
         if importlib.util.find_spec("vllm") is None:
@@ -222,17 +217,11 @@ class Pieces:
 
 
 def engine_settings(
-    model: str,
-    adapter: Path | None,
-    concurrency: int,
-    given: Mapping[str, Any],
-    *,
-    on_cpu: bool,
-    dtype: str = "auto",
+    model: str, adapter: Path | None, concurrency: int, given: Mapping[str, Any], *, on_cpu: bool, dtype: str = "auto"
 ) -> dict[str, Any]:
-    """The arguments for vLLM's engine, which loads the folder `model`, with the adapter on top of it. Those given by
-    the user come last. `dtype`: as `load_model` has it, but on a
-    GPU "auto" is vLLM's own: the type of the weights, or float16 where the GPU has no bfloat16."""
+    """The arguments for vLLM's engine, which loads the folder `model`, with the adapter on top of it; those given by
+    the user come last. `dtype`: as `load_model` has it, but on a GPU "auto" is vLLM's own: the type of the weights,
+    or float16 where the GPU has no bfloat16."""
     settings: dict[str, Any] = {
         "model": model,
         "dtype": models.pick_dtype("cpu", dtype) if on_cpu else dtype,

@@ -15,8 +15,7 @@ from pydantic import ValidationError
 
 from stillroom.common.records import Completion, Request, SamplingParams, Usage, user
 from stillroom.errors import MissingKey, RequestFailed, TeacherDown
-from stillroom.sampling.rate_limit.endpoint import REFUSALS_TO_HOLD
-from stillroom.sampling.rate_limit.limiter import RateLimits
+from stillroom.sampling.rate_limit import REFUSALS_TO_HOLD, RateLimits
 from stillroom.sampling.requests import with_retries
 from stillroom.sampling.teachers.base import RetrySettings
 from stillroom.sampling.teachers.openai import OpenAISettings
