@@ -15,7 +15,6 @@ import asyncio
 from collections.abc import Callable, Set
 
 from stillroom.common.records import (
-    Attempt,
     Messages,
     Outcome,
     SamplingParams,
@@ -202,13 +201,20 @@ class Drawing:
             if (scored := recorded.scored) is not None:
                 self.resolve(draws, index, scored)
             else:
-                await self._score(draws, recorded.row, recorded.attempt)
+                await self._score(draws, Answered(recorded.row, recorded.attempt))
             return
         # Under the first limit, or the first that does not cut it off, or the last.
         drawn: Answered | None = None
         for limit in self.limits[draws.climbed.get(index, 0) :]:
-            found = await self._ask(draws, index, limit)
-            if found is None:
+            request = self._requests.request(draws.task.id, index, draws.messages, self._at[limit])
+            try:
+                found = await self._requests.ask(draws.key, request)
+            except OutOfAttempts:
+                draws.end_at(index)
+                return
+            except RequestFailed as error:
+                draws.resolve(index, None)
+                self._requests.fail(draws.key, request, error)
                 return
             self._counts.escalated += drawn is not None
             drawn = found
@@ -216,7 +222,7 @@ class Drawing:
                 break
         if drawn is not None:
             answered()
-            await self._score(draws, *drawn)
+            await self._score(draws, drawn)
 
     def resolve(self, draws: TaskDraws, index: int, result: ScoredAttempt) -> None:
         """Counts a verdict and hands it to the task."""
@@ -226,26 +232,14 @@ class Drawing:
         self._counts.truncated += result.attempt.finish_reason == "length"
         draws.resolve(index, result)
 
-    async def _ask(self, draws: TaskDraws, index: int, limit: int) -> Answered | None:
-        """The answer, or None where the draw came to nothing, which is on record then."""
-        request = self._requests.request(draws.task.id, index, draws.messages, self._at[limit])
-        try:
-            return await self._requests.ask(draws.key, request)
-        except OutOfAttempts:
-            draws.end_at(index)
-        except RequestFailed as error:
-            draws.resolve(index, None)
-            self._requests.fail(draws.key, request, error)
-        return None
-
-    async def _score(self, draws: TaskDraws, row: int, attempt: Attempt) -> None:
+    async def _score(self, draws: TaskDraws, drawn: Answered) -> None:
         """Whatever the scorer raises over one attempt (out of memory, nested too deeply, a fault in a scorer of the
         user's) leaves that attempt unscored; what it raises on purpose is for the run."""
         try:
-            verdict = await self._scorer.score(draws.task, attempt)
+            verdict = await self._scorer.score(draws.task, drawn.attempt)
         except StillroomError:
             raise
         except Exception as error:  # noqa: BLE001 - anything can come of hostile text; cancellation is not an Exception
             verdict = Verdict(State.UNSCORED, OVER_LIMIT, detail=f"the scorer raised {describe(error, SAID)}")
-        self._ledger.add_verdict(row, draws.scorer, verdict)
-        self.resolve(draws, attempt.index, ScoredAttempt(attempt, verdict))
+        self._ledger.add_verdict(drawn.row, draws.scorer, verdict)
+        self.resolve(draws, drawn.attempt.index, ScoredAttempt(drawn.attempt, verdict))

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 import os
 import pickle
@@ -36,16 +37,8 @@ from stillroom.common.records import State, Verdict
 from stillroom.common.secret_names import names_a_secret, secrets_in
 from stillroom.common.secrets import keep_key, looks_random, named
 from stillroom.errors import CheckerError, InputError, MissingFile, RecipeError, StillroomError
-from stillroom.sampling.workers.code import Function, Unusable, load, plain, sha256_of, where_raised
-from stillroom.sampling.workers.pool import (
-    OVER_LIMIT,
-    TIMEOUT,
-    Program,
-    Threads,
-    WorkerDied,
-    WorkerPool,
-    WorkerTimeout,
-)
+from stillroom.sampling.workers.code import Function, Unusable, load, plain, where_raised
+from stillroom.sampling.workers.pool import OVER_LIMIT, TIMEOUT, Program, Threads, WorkerLost, WorkerPool
 
 ERROR = "error"
 """The reason of what a function raised, or gave back that is not understood."""
@@ -122,7 +115,7 @@ class PythonCode(BaseModel):
         """The function with the hash of its file. Raises MissingFile. Runs nothing."""
         file = (base / self.file_part).resolve()
         try:
-            return Code(key, file, self.function_part, sha256_of(file))
+            return Code(key, file, self.function_part, hashlib.sha256(file.read_bytes()).hexdigest())
         except OSError as error:
             raise MissingFile(f"{key}.path: {file} cannot be read ({error.strerror}): correct the path") from None
 
@@ -189,7 +182,7 @@ class Hosted:
             try:
                 kind = "async" if self._pool.hello()["async"] else "plain"
             except CheckerError as error:
-                if isinstance(error.__cause__, WorkerDied | WorkerTimeout):  # while it was imported
+                if isinstance(error.__cause__, WorkerLost):  # while it was imported
                     raise RecipeError(
                         f"{self.said} cannot be used: importing it crashes or hangs: {error}"
                     ) from error
@@ -228,11 +221,9 @@ class Hosted:
                     value = await self._function(*arguments, **self._settings.keywords)
         except StillroomError:
             raise
-        except TimeoutError as error:
-            if not limit.expired():  # it is the function's own
-                return raised(error, str(self.code.file))
-            return Returned(reason=TIMEOUT, detail=f"no answer within {self._settings.timeout_s:g} s")
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it is the user's code: it may raise anything
+            if isinstance(error, TimeoutError) and limit.expired():  # else it is the function's own
+                return Returned(reason=TIMEOUT, detail=f"no answer within {self._settings.timeout_s:g} s")
             return raised(error, str(self.code.file))
         return read_reply(plain(value))._replace(other=value)
 

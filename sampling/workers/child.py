@@ -142,9 +142,9 @@ def serve(
     os._exit(0)
 
 
-def kill_marked(mark: str, *, but: int = 0) -> None:
+def kill_marked(mark: str) -> None:
     """Kills what code of the user's has started and left running: every process with the mark in its environment,
-    until none is left. `but`: one that lives on.
+    until only this one is left.
 
     The mark is inherited, so it also finds what has left the worker's process group (a daemon, a child with its own
     session). Only Linux tells what a process has in its environment; elsewhere nothing is found.
@@ -156,7 +156,7 @@ def kill_marked(mark: str, *, but: int = 0) -> None:
             with contextlib.suppress(OSError):  # it has ended, or belongs to another user
                 if wanted in entry.read_bytes().split(b"\0"):
                     found.add(int(entry.parent.name))
-        found -= {but, os.getpid()}
+        found -= {os.getpid()}
         for pid in found:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)

@@ -1,7 +1,7 @@
 """A function of the user's, loaded from a file: from exactly the bytes that were looked at, and checked before use.
 And the worker that runs it: `python -m stillroom.sampling.workers.code MEMORY_MB SPEC`.
 
-    function = load("mine.py", "score", sha256=sha256_of(Path("mine.py")))
+    function = load("mine.py", "score", sha256="9f86d08…")
     check_call(function, ("task", "attempt"), {"strict": True})
     where_raised(error, "mine.py")             # "mine.py:12: ZeroDivisionError: division by zero"
 
@@ -47,11 +47,6 @@ _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
 
 class Unusable(CannotStart):
     """Why a function cannot be used, in words that name the file and the fix."""
-
-
-def sha256_of(file: Path) -> str:
-    """The hash of a file's bytes, in hex. Raises OSError."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def load(file: str, name: str, sha256: str) -> Function:
@@ -240,7 +235,7 @@ def _end_children() -> None:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:  # it has no children: the usual case, and cheap to find
         return
-    kill_marked(os.environ.get(MARK, ""), but=os.getpid())
+    kill_marked(os.environ.get(MARK, ""))
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -256,7 +251,7 @@ def main() -> int:
         memory_mb=int(sys.argv[1]),
         may_write=True,
         hello=runner.hello,
-        ended=lambda: kill_marked(mark, but=os.getpid()),
+        ended=lambda: kill_marked(mark),
     )
 
 

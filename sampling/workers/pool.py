@@ -64,7 +64,11 @@ class Program:
     is_code_of_the_user: bool = False
 
 
-class WorkerTimeout(Exception):
+class WorkerLost(Exception):
+    """A worker that does not reply; kill it."""
+
+
+class WorkerTimeout(WorkerLost):
     """The reply did not come within the limit."""
 
 
@@ -74,7 +78,7 @@ FROM_OUTSIDE = frozenset(
 """Signals that no comparison brings about: somebody else sent them, or the system that ran out of memory."""
 
 
-class WorkerDied(Exception):
+class WorkerDied(WorkerLost):
     """The process ended before it replied. `signal_number`: what killed it, or None if it exited."""
 
     def __init__(self, code: int | None) -> None:
@@ -155,7 +159,7 @@ class Worker:
         what = self._program.what
         try:
             hello = self._reply(START_S)
-        except (WorkerTimeout, WorkerDied) as error:
+        except WorkerLost as error:
             self._errors.seek(0)
             lines = self._errors.read()[-4000:].decode("utf-8", "replace").strip().splitlines()
             said = lines[-1] if lines else "it gave no reason"
@@ -175,7 +179,7 @@ class Worker:
         return reply
 
     def ask(self, job: dict[str, Any], limit_s: float) -> dict[str, Any]:
-        """Sends a job and waits for its reply. Raises WorkerTimeout or WorkerDied; kill the worker then."""
+        """Sends a job and waits for its reply. Raises WorkerLost."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps({**job, "limit_s": limit_s}).encode("ascii") + b"\n")
