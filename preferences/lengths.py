@@ -4,10 +4,9 @@ Judges prefer longer answers beyond what their quality explains, and DPO amplifi
 https://arxiv.org/abs/2403.19159). Length is counted in characters, since every source counts its own tokens.
 
 *Matched*: of two answers the longer is at most a given multiple of the shorter. *Residual*: each score without what
-length
-explains of it. The slope is that of score on log length within tasks (each task has its own mean of both: a task that
-calls for long answers and is easy would pass for a preference of length otherwise), over all tasks of the judge, by
-least squares. A score at the data set's mean log length stays what it is.
+length explains of it. The slope is that of score on log length within tasks (each task has its own mean of both: a
+task that calls for long answers and is easy would pass for a preference of length otherwise), over all tasks of the
+judge, by least squares. A score at the data set's mean log length stays what it is.
 
 >>> matched("four", "seventeen letters", 2.0)
 False
@@ -39,11 +38,10 @@ def matched(a: str, b: str, max_ratio: float) -> bool:
 
 
 class Fit(NamedTuple):
-    """Score on log length. `slope`: points for a length e times as long. `centre`: mean log length. `n`: answers."""
+    """Score on log length. `slope`: points for a length e times as long. `centre`: mean log length."""
 
     slope: float
     centre: float
-    n: int
 
     def adjusted(self, score: float, characters: int) -> float:
         """The score without what length explains."""
@@ -68,7 +66,7 @@ def fit(tasks: Iterable[Sequence[tuple[float, int]]]) -> Fit:
     spread = fsum(squares)
     # Equal lengths leave a spread of rounding errors only.
     slope = fsum(products) / spread if spread > 1e-12 * max(1, len(logs)) else 0.0
-    return Fit(slope, fsum(logs) / len(logs) if logs else 0.0, len(logs))
+    return Fit(slope, fsum(logs) / len(logs) if logs else 0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,8 @@ from stillroom.common.files import replaced, storable
 from stillroom.common.records import Messages
 from stillroom.common.stats.intervals import Interval
 from stillroom.errors import AuditFailed
-from stillroom.preferences.audit import checks
-from stillroom.preferences.audit.findings import Finding, meanings
-from stillroom.preferences.audit.items import Item, item_of, item_of_row
+from stillroom.preferences import checks
+from stillroom.preferences.checks import Finding, Item, item_of, item_of_row, meanings
 from stillroom.preferences.failures import FailureReport, failures
 from stillroom.preferences.lengths import LengthReport, report_of
 from stillroom.preferences.records import LeftOut, Pair, Slate
@@ -64,8 +63,12 @@ class Audit:
     def raise_if_refused(self) -> None:
         """Raises AuditFailed that says what is broken and what to do."""
         if self.refused:
-            said = "; ".join(_sentence(found) for found in self.errors)
-            raise AuditFailed(f"the audit refuses these {self.pairs:,} pairs: {said}")
+            said = []
+            for found in self.errors:
+                ids = f" (such as {', '.join(found.examples[:3])})" if found.examples else ""
+                what = "there is none" if found.name == "no_pairs" else f"{found.count:,} {found.meaning.title}{ids}"
+                said.append(f"{what}; {found.meaning.advice}")
+            raise AuditFailed(f"the audit refuses these {self.pairs:,} pairs: {'; '.join(said)}")
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -151,10 +154,3 @@ def _audit(
     ]
     order = list(meanings())
     return Audit(len(items), tuple(sorted(findings, key=lambda found: order.index(found.name))), lengths, failed)
-
-
-def _sentence(found: Finding) -> str:
-    if found.name == "no_pairs":
-        return f"there is none; {found.meaning.advice}"
-    ids = f" (such as {', '.join(found.examples[:3])})" if found.examples else ""
-    return f"{found.count:,} {found.meaning.title}{ids}; {found.meaning.advice}"
