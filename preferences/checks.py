@@ -135,7 +135,7 @@ class Item:
 
     @property
     def differs(self) -> bool:
-        """Whether it has two sides, and they differ: what has not is found by checks of their own."""
+        """Whether it has two sides, and they differ: separate checks find what has not."""
         chosen, rejected = self.sides
         return bool(chosen) and bool(rejected) and chosen != rejected
 

@@ -14,7 +14,7 @@ from stillroom.errors import InputError, RecipeError
 from stillroom.sampling import plugins
 from stillroom.traces.filters import RejectFiles
 from stillroom.traces.trace import Trace
-from tests.traces.filtering import Filtered, apply_filters, build_filters
+from tests.traces.filters.filtering import Filtered, apply_filters, build_filters
 
 TASK = Task("t", user("2 + 2?"), "4", "by hand")
 

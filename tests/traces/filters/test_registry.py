@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from stillroom.traces.filters import Filters
 from stillroom.traces.filters.base import filters
-from tests.traces.filtering import build_filters
+from tests.traces.filters.filtering import build_filters
 
 
 class Recipe(BaseModel):
