@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -40,8 +40,9 @@ class PythonTasks(CommonTasks, PythonCode):
 
 
 def _rows(function: Hosted) -> Iterator[Row | LeftOut]:
+    rows: Iterator[Any] = function.rows()  # what the user's function gave, which need not be rows
     try:
-        for number, values in enumerate(function.rows(), 1):
+        for number, values in enumerate(rows, 1):
             where = f"{function.code.file.name}:{function.code.name}:{number}"
             if isinstance(values, dict):
                 yield Row(where, values)
