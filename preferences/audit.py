@@ -26,8 +26,7 @@ from stillroom.common.stats.intervals import Interval
 from stillroom.errors import AuditFailed
 from stillroom.preferences import checks
 from stillroom.preferences.checks import Finding, Item, item_of, item_of_row, meanings
-from stillroom.preferences.failures import FailureReport, failures
-from stillroom.preferences.lengths import LengthReport, report_of
+from stillroom.preferences.lengths import FailureReport, LengthReport, failures, report_of
 from stillroom.preferences.records import LeftOut, Pair, Slate
 from stillroom.preferences.settings import AuditSettings
 
@@ -85,18 +84,17 @@ class Audit:
         with replaced(path) as file:
             file.write(storable(text).encode() + b"\n")
 
-    def table(self, *, passed: bool = True) -> Table:
-        """For a terminal. `passed`: also the checks that found nothing wrong."""
+    def table(self) -> Table:
+        """For a terminal."""
         from stillroom.common.printing import Table
 
         table = Table("", "check", "found", "limit", "what to do", title=f"Audit of {self.pairs:,} pairs")
         for found in self.findings:
-            if passed or found.broken:
-                mark = {"error": "refused", "warning": "warning"}[found.severity] if found.broken else "ok"
-                how = ".2f" if found.name == "length_gap" else ".0%"
-                limit = f"{found.limit:{how}}" if found.limit else ""
-                advice = found.meaning.advice if found.broken else ""
-                table.add_row(mark, found.meaning.title, found.told, limit, advice)
+            mark = {"error": "refused", "warning": "warning"}[found.severity] if found.broken else "ok"
+            how = ".2f" if found.name == "length_gap" else ".0%"
+            limit = f"{found.limit:{how}}" if found.limit else ""
+            advice = found.meaning.advice if found.broken else ""
+            table.add_row(mark, found.meaning.title, found.told, limit, advice)
         return table
 
 

@@ -22,8 +22,7 @@ from stillroom.common.stats.intervals import Interval, wilson
 from stillroom.common.text import is_refusal
 from stillroom.errors import InputError
 from stillroom.preferences.candidates import TEMPLATE_TOKEN, asked_in, same_text
-from stillroom.preferences.failures import FailureReport
-from stillroom.preferences.lengths import LengthReport
+from stillroom.preferences.lengths import FailureReport, LengthReport
 from stillroom.preferences.records import Pair
 from stillroom.preferences.settings import AuditSettings
 
