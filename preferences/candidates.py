@@ -8,9 +8,9 @@ A recording is a source like any other: replay it through the core (`stillroom.s
 source for each model in it. Thinking is cut off: what is compared, and later learned, is the answer.
 
 Texts of one task that are equal but for white space become one candidate: an answer must never meet itself in a pair.
-The student's own comes first, then the earlier source, then the earlier draw. Left out, with a reason: `truncated`,
-`filtered` (the server cut it for its content), `empty`, and `template_tokens` (marks of a chat template inside the
-text, which a tokenizer would read as turns).
+The student's own comes first, then the earlier source, then the earlier draw. Left out, with a reason: `same_text`
+(the others of equal texts), `truncated`, `filtered` (the server cut it for its content), `empty`, and
+`template_tokens` (marks of a chat template inside the text, which a tokenizer would read as turns).
 """
 
 from __future__ import annotations
@@ -45,15 +45,11 @@ class Drawn:
 
 
 class Gathered(NamedTuple):
-    """The candidates of each task, by its id, in the order of the tasks; a task without candidates has none there.
-
-    `counts`: by source, what was drawn, kept, merged, left out for which reason, and how many requests failed.
-    """
+    """The candidates of each task, by its id, in the order of the tasks; a task without candidates has none there."""
 
     tasks: tuple[Task, ...]
     by_task: Mapping[str, tuple[Candidate, ...]]
     left_out: tuple[LeftOut, ...]
-    counts: Mapping[str, Mapping[str, int]]
 
     @property
     def candidates(self) -> Iterator[Candidate]:
@@ -88,37 +84,28 @@ def gather(drawn: Sequence[Drawn], *, order: Sequence[Task]) -> Gathered:
     _only_once([source.name for source in drawn], "two sources are called", "give each its own name")
     _only_once([task.id for task in order], "two tasks have the id", "candidates are joined by it")
     left_out: list[LeftOut] = []
-    counts: dict[str, Counter[str]] = {source.name: Counter() for source in drawn}
     # The student's own first: where a teacher wrote the same, the pair is on policy all the same.
     ranked = sorted(drawn, key=lambda source: not source.on_policy)
     sources = [(source, {outcome.task.id: outcome for outcome in source.outcomes}) for source in ranked]
     by_task: dict[str, tuple[Candidate, ...]] = {}
     for task in order:
-        by_text: dict[str, list[Candidate]] = {}
+        by_text: dict[str, Candidate] = {}
         for source, outcomes in sources:
-            outcome, count = outcomes.get(task.id), counts[source.name]
-            if outcome is None:
-                continue
-            count["failed_requests"] += outcome.failed
-            for scored in sorted(outcome.attempts, key=lambda scored: scored.attempt.index):
+            attempts = outcomes[task.id].attempts if task.id in outcomes else ()
+            for scored in sorted(attempts, key=lambda scored: scored.attempt.index):
                 attempt, text = scored.attempt, answer_of(scored.attempt)
                 candidate = Candidate(
                     task.id, source.name, attempt.index, text, attempt.completion_tokens, source.on_policy
                 )
-                count["drawn"] += 1
                 reason = _unfit(attempt, text)
-                if reason is None:
-                    by_text.setdefault(same_text(text), []).append(candidate)
-                else:
-                    count[reason] += 1
+                if reason is not None:
                     left_out.append(LeftOut(candidate.id, reason))
-        for kept, *others in by_text.values():
-            counts[kept.source]["kept"] += 1
-            for other in others:
-                counts[other.source]["merged"] += 1
-        by_task[task.id] = tuple(kept for kept, *_ in by_text.values())
-    sorted_counts = {name: dict(sorted(found.items())) for name, found in counts.items()}
-    return Gathered(tuple(order), by_task, tuple(left_out), sorted_counts)
+                    continue
+                kept = by_text.setdefault(same_text(text), candidate)
+                if kept is not candidate:
+                    left_out.append(LeftOut(candidate.id, "same_text", f"as {kept.id}"))
+        by_task[task.id] = tuple(by_text.values())
+    return Gathered(tuple(order), by_task, tuple(left_out))
 
 
 def _unfit(attempt: Attempt, text: str) -> str | None:
