@@ -241,11 +241,9 @@ class LabelScorerSettings(ScorerBase):
         return self
 
     def identity(self, base: Path) -> str:
-        """As `ScorerBase.identity`."""
         return self._reader().identity
 
     def make(self, place: Place) -> LabelScorer:
-        """As `ScorerBase.make`."""
         return LabelScorer(self._reader())
 
     def _reader(self) -> Labels:

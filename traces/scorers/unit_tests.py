@@ -205,7 +205,6 @@ class UnitTestsScorerSettings(ScorerBase):
         return self.tests == REFERENCE
 
     def identity(self, base: Path) -> str:
-        """As `ScorerBase.identity`."""
         settings = self.model_dump(mode="json", exclude={"kind", "workers"})
         read = "" if self.tests == REFERENCE else READS_METADATA
         return f"unit_tests-{VERSION}:{digest(settings, 12)}:python-{platform.python_version()}{read}"
