@@ -120,16 +120,10 @@ def audit(
     return _audit(items, settings or AuditSettings(), slates, ties, test, accuracy)
 
 
-def audit_rows(
-    rows: Iterable[Mapping[str, Any]],
-    settings: AuditSettings | None = None,
-    *,
-    test: Sequence[Messages] = (),
-    accuracy: Interval | None = None,
-) -> Audit:
+def audit_rows(rows: Iterable[Mapping[str, Any]], *, test: Sequence[Messages] = ()) -> Audit:
     """The audit of a data set. Raises InputError for a row that is not a pair of texts or conversations."""
     items = [item_of_row(number, row) for number, row in enumerate(rows)]
-    return _audit(items, settings or AuditSettings(), (), 0, test, accuracy)
+    return _audit(items, AuditSettings(), (), 0, test, None)
 
 
 def _audit(

@@ -98,8 +98,7 @@ def build_pairs(
     prompt, pairs = Prompt(system=system), list[Pair]()
     kept_out, without = Counter[str](), Counter[str]()  # pairs, and slates that give none, by reason
     for slate, entries in zip(slates, by_slate, strict=True):
-        answers = Answers(entries, settings, least_gap, slate.best, slate.worst)
-        proposals = _proposals(slate, answers, kept_out)
+        proposals = _proposals(Answers(slate, entries, settings, least_gap), kept_out)
         if isinstance(proposals, LeftOut):
             without[proposals.reason] += 1
             left_out.append(proposals)
@@ -152,11 +151,12 @@ def _preferred(judged: Judged) -> tuple[bool, float, str, int]:
     return (not candidate.on_policy, best_first, candidate.source, candidate.index)
 
 
-def _proposals(slate: Slate, answers: Answers, kept_out: Counter[str]) -> list[Proposal] | LeftOut:
-    """The pairs of a slate, or why there are none. `kept_out`: counts those that others of the slate stand for."""
-    settings, task = answers.settings, slate.task.id
+def _proposals(answers: Answers, kept_out: Counter[str]) -> list[Proposal] | LeftOut:
+    """The pairs of a task, or why there are none. `kept_out`: counts those that a margin, the length control or the
+    limit keep out of a task with others."""
+    settings, task = answers.settings, answers.slate.task.id
     if len(answers.entries) < 2:
-        detail = f"{len(answers.entries)} of {len(slate.judged)} answers can enter a pair"
+        detail = f"{len(answers.entries)} of {len(answers.slate.judged)} answers can enter a pair"
         return LeftOut(task, "too_few", detail)
     ranked = rank(answers)
     kept_out["below_margin"] += ranked.below_margin

@@ -29,7 +29,7 @@ from math import fsum, sqrt
 from typing import Literal, NamedTuple
 
 from stillroom.preferences.lengths import length
-from stillroom.preferences.records import Judged
+from stillroom.preferences.records import Judged, Slate
 from stillroom.preferences.settings import PairSettings
 
 # Scores nearer to each other than this share of their size differ by rounding only.
@@ -85,18 +85,17 @@ class Ranked(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The answers to one task, at least two, of different texts. `best` and `worst`: what a tournament found, by id.
-    `threshold`: the least gap for the two margin strategies, None for the others."""
+    """The answers to one task that can enter pairs, of different texts. `threshold`: the least gap for the two margin
+    strategies, None for the others."""
 
+    slate: Slate
     entries: Sequence[Entry]
     settings: PairSettings
-    threshold: float | None = None
-    best: str | None = None
-    worst: str | None = None
+    threshold: float | None
 
 
 def rank(answers: Answers) -> Ranked:
-    """What the strategy of the settings wants."""
+    """What the strategy of the settings wants of two answers or more."""
     return _STRATEGIES[answers.settings.strategy](answers)
 
 
@@ -162,7 +161,7 @@ def _on_policy(answers: Answers) -> Ranked:
 
 def _tournament(answers: Answers) -> Ranked:
     by_id = {entry.judged.candidate.id: entry for entry in answers.entries}
-    best, worst = by_id.get(answers.best or ""), by_id.get(answers.worst or "")
+    best, worst = by_id.get(answers.slate.best or ""), by_id.get(answers.slate.worst or "")
     if best is None or worst is None:
         return Ranked([], reason="no_tournament")
     if best is worst:
