@@ -84,17 +84,18 @@ class Audit:
         with replaced(path) as file:
             file.write(storable(text).encode() + b"\n")
 
-    def table(self) -> Table:
-        """For a terminal."""
+    def table(self, *, passed: bool = True) -> Table:
+        """For a terminal. `passed`: also the checks that found nothing wrong."""
         from stillroom.common.printing import Table
 
         table = Table("", "check", "found", "limit", "what to do", title=f"Audit of {self.pairs:,} pairs")
         for found in self.findings:
-            mark = {"error": "refused", "warning": "warning"}[found.severity] if found.broken else "ok"
-            how = ".2f" if found.name == "length_gap" else ".0%"
-            limit = f"{found.limit:{how}}" if found.limit else ""
-            advice = found.meaning.advice if found.broken else ""
-            table.add_row(mark, found.meaning.title, found.told, limit, advice)
+            if passed or found.broken:
+                mark = {"error": "refused", "warning": "warning"}[found.severity] if found.broken else "ok"
+                how = ".2f" if found.name == "length_gap" else ".0%"
+                limit = f"{found.limit:{how}}" if found.limit else ""
+                advice = found.meaning.advice if found.broken else ""
+                table.add_row(mark, found.meaning.title, found.told, limit, advice)
         return table
 
 
