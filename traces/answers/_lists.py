@@ -5,6 +5,8 @@ r"""Lists, tuples, vectors and matrices: in any order or in theirs, entry by ent
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from stillroom.traces.answers._matrices import as_one_table
 from stillroom.traces.answers.normalise import claimed, items, meaning
 from stillroom.traces.answers.tree import VALUES, Node, symbols, walk
@@ -17,13 +19,24 @@ def collections(one: Node, other: Node, rules: Rules) -> Answer:
     signs = any(part.kind in ("pm", "mp") for node in (one, other) for part in walk(node))
     if one.kind == "set" or other.kind == "set" or signs:  # 3 ± 0 is one value
         first, second = _distinct(first, rules), _distinct(second, rules)
+    if len(first) != len(second) and all(value.kind == "tuple" for value in (*first, *second)):
+        first, second = _distinct(first, rules), _distinct(second, rules)  # points that are named twice count once
+        return _matched(first, second, rules) if len(first) == len(second) else DIFFERENT
     if len(first) != len(second):
-        return _counts_differ(first, second, rules)
-    named = [_letters(values) for values in (first, second)]
-    if named[0] != named[1] and not all(named) and rules.policies.list_order == "any":
-        return _by_letters(first, second, rules)
+        words = any(part.kind in ("text", "dots", "clause") for value in (*first, *second) for part in walk(value))
+        return Answer(None, "lists of different lengths, with words in them") if words else DIFFERENT
+    if _letters(first) != _letters(second) and rules.policies.list_order == "any":
+        # x = 1, y = 2 against 1, 2: in the same order; in another the letters may say something else.
+        answer = every(rules.compare(a, b, rules) for a, b in zip(first, second, strict=True))
+        if answer.same is False and _matched(first, second, rules).same is True:
+            return Answer(None, "letters on one side, and another order")
+        return answer
     if one.kind == other.kind == "list" and len(first) > 1:
-        return _in_order(first, second, rules)
+        ordered = every(rules.compare(a, b, rules) for a, b in zip(first, second, strict=True))
+        if ordered.same is True:
+            return ordered
+        anyhow = _matched(first, second, rules)
+        return rules.decide("list_order", {"any": True, "given": False}) if anyhow.same is True else anyhow
     return _matched(first, second, rules)
 
 
@@ -32,14 +45,6 @@ def _letters(values: list[Node]) -> bool:
     labels = [meaning(value).label for value in values]
     names = all(label is not None and label.kind == "sym" for label in labels)
     return len(values) > 1 and names and len(set(labels)) == len(labels)
-
-
-def _by_letters(first: list[Node], second: list[Node], rules: Rules) -> Answer:
-    """x = 1, y = 2 against 1, 2: in the same order; in another the letters may say something else."""
-    answer = every(rules.compare(one, other, rules) for one, other in zip(first, second, strict=True))
-    if answer.same is False and _matched(first, second, rules).same is True:
-        return Answer(None, "letters on one side, and another order")
-    return answer
 
 
 def _named_tuples(values: list[Node]) -> list[Node]:
@@ -61,32 +66,11 @@ def _distinct(values: list[Node], rules: Rules) -> list[Node]:
     return kept
 
 
-def _counts_differ(first: list[Node], second: list[Node], rules: Rules) -> Answer:
-    """Lists of different lengths differ; points that are named twice count once; words leave it open."""
-    if all(value.kind == "tuple" for value in (*first, *second)):
-        first, second = _distinct(first, rules), _distinct(second, rules)
-        return _matched(first, second, rules) if len(first) == len(second) else DIFFERENT
-    if any(part.kind in ("text", "dots", "clause") for value in (*first, *second) for part in walk(value)):
-        return Answer(None, "lists of different lengths, with words in them")
-    return DIFFERENT
-
-
-def _in_order(first: list[Node], second: list[Node], rules: Rules) -> Answer:
-    """In the given order, or in another by policy."""
-    ordered = every(rules.compare(one, other, rules) for one, other in zip(first, second, strict=True))
-    if ordered.same is True:
-        return ordered
-    anyhow = _matched(first, second, rules)
-    if anyhow.same is not True:
-        return anyhow
-    return rules.decide("list_order", {"any": True, "given": False})
-
-
-def every(answers: object) -> Answer:
+def every(answers: Iterable[Answer]) -> Answer:
     """All the same: the first that is not, a difference before what is unknown."""
     unknown: Answer | None = None
     note = ""
-    for answer in answers:  # type: ignore[attr-defined]
+    for answer in answers:
         if answer.same is False:
             return DIFFERENT
         if answer.same is None:
@@ -121,7 +105,7 @@ def rows(one: Node, other: Node, rules: Rules) -> Answer:
     one, other = _as_table(one), _as_table(other)
     if _is_lettered(one) != _is_lettered(other) and not (_is_sorted(one) and _is_sorted(other)):
         return Answer(None, "letters in another order than that of a tuple")
-    first, second = _table(one), _table(other)
+    first, second = _rows(one), _rows(other)
     if first is None or second is None:
         return _row_and_value(one, other, first, second, rules)
     kinds = {one.kind, other.kind}
@@ -132,9 +116,10 @@ def rows(one: Node, other: Node, rules: Rules) -> Answer:
         return DIFFERENT
     pairs = [(a, b) for row, mate in zip(first, second, strict=True) for a, b in zip(row, mate, strict=True)]
     answer = every(rules.compare(a, b, rules) for a, b in pairs)
-    if answer.same is True and _is_span(one, other):  # (0, 1) and [0, 1], if they are intervals
+    span = kinds == {"tuple", "bracket"} and len(one.args) == 2
+    if answer.same is True and span:  # (0, 1) and [0, 1], if they are intervals
         return rules.decide("interval_ends", {"loose": True})
-    if answer.same is False and _is_span(one, other):
+    if answer.same is False and span:
         return Answer(None, "a pair or an interval")
     if answer.same is not True or len(kinds) == 1:
         return answer
@@ -152,23 +137,16 @@ def _is_lettered(node: Node) -> bool:
 
 def _is_sorted(node: Node) -> bool:
     """Whether its letters, if it has any, are in the order of a tuple."""
-    names = [str(label.args[0]) for part in node.args if (label := _label(part)) is not None and label.kind == "sym"]
+    labels = [meaning(part).label for part in node.args if isinstance(part, Node)]
+    names = [label.args[0] for label in labels if label is not None and label.kind == "sym"]
     return names == sorted(names) or any(len(name) > 1 for name in names)
 
 
-def _label(part: object) -> Node | None:
-    return meaning(part).label if isinstance(part, Node) else None
-
-
-def _is_span(one: Node, other: Node) -> bool:
-    return {one.kind, other.kind} == {"tuple", "bracket"} and len(one.args) == 2
-
-
-def _table(node: Node) -> list[tuple[Node, ...]] | None:
+def _rows(node: Node) -> list[tuple[Node, ...]] | None:
     if node.kind == "matrix":
         return list(node.args)
     if node.kind in ("tuple", "bracket", "list", "set"):
-        return [tuple(_bare(part) for part in node.args)]
+        return [tuple(part if len(claimed(part)) > 1 else meaning(part).value for part in node.args)]
     return None
 
 
@@ -178,10 +156,6 @@ def _as_table(node: Node) -> Node:
     if table is None:
         return node
     return Node("matrix", tuple(table.rows)) if table.kind == "matrix" else Node("tuple", table.rows[0])
-
-
-def _bare(node: Node) -> Node:
-    return node if len(claimed(node)) > 1 else meaning(node).value
 
 
 def _flat(rows: list[tuple[Node, ...]]) -> list[tuple[Node, ...]]:

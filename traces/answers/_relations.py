@@ -13,9 +13,8 @@ from stillroom.traces.answers.normalise import Meaning
 from stillroom.traces.answers.numeric import context, evaluate
 from stillroom.traces.answers.probing import AGREE, CONSTANT_DIGITS, points
 from stillroom.traces.answers.rational import linear, rational
-from stillroom.traces.answers.sets import FLIPPED, Piece, is_ordered, real_set, thing_of
+from stillroom.traces.answers.sets import FLIPPED, INFINITE, is_ordered, real_set, thing_of
 from stillroom.traces.answers.tree import (
-    INFINITY,
     VALUES,
     Node,
     add,
@@ -40,17 +39,25 @@ def sets(one: Node, other: Node, rules: Rules) -> Answer | None:
     if one.kind == other.kind == "rel" and (thing_of(one) is None or thing_of(one) != thing_of(other)):
         return None
     if one.kind == other.kind == "builder" and None in (real_set(one), real_set(other)):
-        return _builders(one, other, rules)
+        # {2k | k in Z} against {2n | n in Z}: the variable is bound, and put the same where there is one.
+        free = [symbols(node) for node in (one, other)]
+        mine, theirs = sorted(free[0] - free[1]), sorted(free[1] - free[0])
+        if len(mine) == len(theirs) == 1:
+            one = replaced(one, Node("sym", (mine[0],)), Node("sym", (theirs[0],)))
+        parts = every(rules.compare(a, b, rules) for a, b in zip(one.args, other.args, strict=True))
+        return SAME if parts.same is True else Answer(None, "sets that are written differently")
     first, second = real_set(one), real_set(other)
     if first is None or second is None:
         infinite = [pieces for pieces in (first, second) if pieces and not all(piece.is_point for piece in pieces)]
         return DIFFERENT if infinite and (one.kind in VALUES or other.kind in VALUES) else None
-    answer = _pieces_alike(first, second, rules)
+    # Made of the same pieces in the same order, whether or not the ends belong to them.
+    pieces = list(zip(first, second, strict=False))
+    ends = ((x, y) for a, b in pieces for x, y in ((a.low, b.low), (a.high, b.high)))
+    answer = every(_end(x, y, rules) for x, y in ends) if len(first) == len(second) else DIFFERENT
     if answer.same is False and not (is_ordered(first) and is_ordered(second)):
         return Answer(None, "pieces whose order is not known")
     if answer.same is not True:
         return answer
-    pieces = list(zip(first, second, strict=True))
     if any((a.low_open, a.high_open) != (b.low_open, b.high_open) for a, b in pieces):
         return rules.decide("interval_ends", {"strict": False, "loose": True})
     if is_inequality(one) != is_inequality(other):
@@ -58,31 +65,13 @@ def sets(one: Node, other: Node, rules: Rules) -> Answer | None:
     return answer
 
 
-def _pieces_alike(first: tuple[Piece, ...], second: tuple[Piece, ...], rules: Rules) -> Answer:
-    """Whether both sets are made of the same pieces in the same order, whether or not the ends belong to them."""
-    if len(first) != len(second):
-        return DIFFERENT
-    pairs = ((x, y) for a, b in zip(first, second, strict=True) for x, y in ((a.low, b.low), (a.high, b.high)))
-    return every(_end(x, y, rules) for x, y in pairs)
-
-
-def _builders(one: Node, other: Node, rules: Rules) -> Answer:
-    """{2k | k in Z} against {2n | n in Z}: the variable is bound, and put the same where there is one."""
-    free = [symbols(node) for node in (one, other)]
-    mine, theirs = sorted(free[0] - free[1]), sorted(free[1] - free[0])
-    if len(mine) == len(theirs) == 1:
-        one = replaced(one, Node("sym", (mine[0],)), Node("sym", (theirs[0],)))
-    parts = every(rules.compare(a, b, rules) for a, b in zip(one.args, other.args, strict=True))
-    return SAME if parts.same is True else Answer(None, "sets that are written differently")
-
-
 def _end(one: Node, other: Node, rules: Rules) -> Answer:
     if one == other:
         return SAME
-    infinite = (INFINITY, negative(INFINITY))
-    return DIFFERENT if one in infinite or other in infinite else compare_values(one, other, rules)
+    return DIFFERENT if one in INFINITE or other in INFINITE else compare_values(one, other, rules)
 
 
+WRITTEN_DIFFERENTLY = Answer(None, "relations that are written differently")
 _TURNED = frozenset({"=", "!=", "~", "<", ">", "<=", ">=", "perp", "parallel"})
 """Relations that can be read from either side, some with another sign."""
 
@@ -96,28 +85,21 @@ def relations(one: Node, other: Node, rules: Rules) -> Answer:
     turned = (tuple(FLIPPED.get(op, op) for op in reversed(others)), mates[::-1])
     ways = ((others, mates), turned) if set(others) <= _TURNED else ((others, mates),)
     for candidate, parts in ways:
-        if (
-            candidate == ops
-            and every(rules.compare(a, b, rules) for a, b in zip(sides, parts, strict=True)).same is True
-        ):
+        alike = (rules.compare(a, b, rules) for a, b in zip(sides, parts, strict=True))
+        if candidate == ops and every(alike).same is True:
             return SAME
     if len(ops) == len(others) == 1 and {*ops, *others} <= _TURNED - {"~", "perp", "parallel"}:
         return _multiples(ops[0], sides, others[0], mates)
-    return Answer(None, "relations that are written differently")
+    return WRITTEN_DIFFERENTLY
 
 
 def _multiples(op: str, sides: list[Node], other_op: str, mates: list[Node]) -> Answer:
     """Whether one equation is a constant times the other: their differences in the same ratio at several places."""
     one, other = add(sides[0], negative(sides[1])), add(mates[0], negative(mates[1]))
     ratio = _ratio_of(one, other)
-    if ratio is None:
-        return Answer(None, "relations that are written differently")
-    if ratio == 0:
-        return (
-            DIFFERENT
-            if {op, other_op} == {"="} and _is_polynomial(one) and _is_polynomial(other)
-            else Answer(None, "relations that are written differently")
-        )
+    if not ratio:
+        apart = ratio == 0 and {op, other_op} == {"="} and _is_polynomial(one) and _is_polynomial(other)
+        return DIFFERENT if apart else WRITTEN_DIFFERENTLY
     if op == "=" or other_op == "=":
         return SAME if op == other_op else DIFFERENT
     return SAME if (op if ratio > 0 else FLIPPED.get(op, op)) == other_op else DIFFERENT
@@ -156,18 +138,14 @@ def _ratio_of(one: Node, other: Node) -> float | None:
     return 1.0 if getattr(ratios[0], "real", ratios[0]) > 0 else -1.0
 
 
-def congruences(first: Meaning, second: Meaning, rules: Rules) -> Answer:
+def congruences(first: Meaning, second: Meaning) -> Answer:
     if first.modulus is None or second.modulus is None:
         return Answer(None, "a modulus on one side")
-    moduli = [rational(first.modulus), rational(second.modulus)]
-    values = [rational(first.value), rational(second.value)]
-    if None in moduli or None in values or not moduli[0]:
+    modulus, other = rational(first.modulus), rational(second.modulus)
+    value, mate = rational(first.value), rational(second.value)
+    if not modulus or other is None or value is None or mate is None:
         return UNKNOWN
-    if moduli[0] != moduli[1]:
-        return DIFFERENT
-    assert values[0] is not None
-    assert values[1] is not None
-    return SAME if (values[0] - values[1]) % moduli[0] == 0 else DIFFERENT
+    return SAME if modulus == other and (value - mate) % modulus == 0 else DIFFERENT
 
 
 def equation_and_value(first: Meaning, second: Meaning, rules: Rules) -> Answer | None:
@@ -185,11 +163,8 @@ def equation_and_value(first: Meaning, second: Meaning, rules: Rules) -> Answer 
             return _multiples("=", list(sides), "=", [other.label, other.value])
         solution = _solved(sides[0], sides[1], other.value)
         if solution is not None:
-            return (
-                SAME
-                if compare_values(solution, other.value, rules).same is True
-                else Answer(None, "an equation against a value")
-            )
+            same = compare_values(solution, other.value, rules).same is True
+            return SAME if same else Answer(None, "an equation against a value")
     return None
 
 

@@ -153,21 +153,16 @@ class AnswerChecker:
         """What can be said without a worker; remembered for the same two answers."""
         start = time.perf_counter()
         try:
-            found, ruling = self._ruled(gold, answer)
+            found = located(gold, answer, self.policies)
+            key = (found.gold, found.answer)
+            ruling = found.ruling or self._memo.get(key)
+            if ruling is None:
+                ruling = rule(*key, self.policies)
+                self._memo.put(key, ruling)
+            ruling = also(ruling, found.policies)
         except Exception as error:  # noqa: BLE001 - no text may end a run: out of memory, nested too deeply, our fault
             found, ruling = Located("", "", None), Ruling(Reason.OVER_LIMIT, "", type(error).__name__)
         return Judged(found.gold, found.answer, prompt, ruling, time.perf_counter() - start)
-
-    def _ruled(self, gold: str, answer: str) -> tuple[Located, Ruling]:
-        found = located(gold, answer, self.policies)
-        if found.ruling is not None:
-            return found, found.ruling
-        key = (found.gold, found.answer)
-        ruling = self._memo.get(key)
-        if ruling is None:
-            ruling = rule(*key, self.policies)
-            self._memo.put(key, ruling)
-        return found, also(ruling, found.policies)
 
     def _confirmed(self, judged: Judged) -> Verdict:
         """The verdict of a worker: a look at very many digits, then a proof. Where the proof alone runs into its
@@ -249,19 +244,10 @@ class Memo:
                 self._results.popitem(last=False)
 
 
-_shared: AnswerChecker | None = None
-_shared_lock = threading.Lock()
-
-
-def shared() -> AnswerChecker:
-    """The checker that the module's `check` uses, with default limits; it ends with the process."""
-    global _shared
-    with _shared_lock:
-        if _shared is None:
-            _shared = AnswerChecker()
-        return _shared
+_shared = AnswerChecker()  # nothing runs until a pair needs a worker; it ends with the process
 
 
 def check(gold: str, answer: str, prompt: str = "") -> Verdict:
-    """Is this answer the gold answer? As `AnswerChecker.check`, with a checker that all callers share."""
-    return shared().check(gold, answer, prompt)
+    """Is this answer the gold answer? As `AnswerChecker.check`, with a checker of default limits that all callers
+    share."""
+    return _shared.check(gold, answer, prompt)

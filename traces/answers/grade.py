@@ -8,19 +8,20 @@ Only formulas that agree wherever they were tried, and are not proven the same, 
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache, partial
 from typing import NamedTuple
 
-from stillroom.traces.answers.budget import CALLER, READING, WORKER, Spent, allowance
 from stillroom.traces.answers.compare import compare
 from stillroom.traces.answers.extract import OUTSIDE, find_answer
 from stillroom.traces.answers.lexer import Unreadable, plain, unreadable
-from stillroom.traces.answers.limits import MAX_TEXT, over_limit
+from stillroom.traces.answers.limits import CALLER, MAX_TEXT, READING, WORKER, Spent, allowance, over_limit
 from stillroom.traces.answers.normalise import in_symbols
-from stillroom.traces.answers.parser import parse
+from stillroom.traces.answers.parser import parse, read
 from stillroom.traces.answers.policies import Policies
 from stillroom.traces.answers.records import Reason
 from stillroom.traces.answers.restated import restated
@@ -81,8 +82,9 @@ class Ruling(NamedTuple):
 
 def judge(gold: str, answer: str, policies: Policies | None = None) -> Ruling:
     """Judges a gold and a whole completion, as far as that goes without a worker."""
-    found = located(gold, answer, policies or _DEFAULT)
-    return found.ruling or also(rule(found.gold, found.answer, policies or _DEFAULT), found.policies)
+    policies = policies or Policies()
+    found = located(gold, answer, policies)
+    return found.ruling or also(rule(found.gold, found.answer, policies), found.policies)
 
 
 def also(ruling: Ruling, policies: tuple[str, ...]) -> Ruling:
@@ -108,11 +110,7 @@ def located(gold: str, answer: str, policies: Policies) -> Located:
     other = locate(answer, Reason.NO_ANSWER, Reason.UNPARSED_ANSWER, policies.unmarked)
     if other.reason is not None:
         return Located("", "", Ruling(other.reason, "", other.why))
-    last = policies.unmarked == "last" and (one.taken or other.taken)
-    return Located(one.text, other.text, None, ("unmarked=last",) if last else ())
-
-
-_DEFAULT = Policies()
+    return Located(one.text, other.text, None, ("unmarked=last",) if one.taken or other.taken else ())
 
 
 def locate(text: str, missing: Reason, unread: Reason, unmarked: str = "line") -> Found:
@@ -135,15 +133,17 @@ def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = N
     """Judges two answers as they were found."""
     if _INTEGER.fullmatch(gold) and _INTEGER.fullmatch(answer):
         return Ruling(Reason.EQUAL if int(gold) == int(answer) else Reason.DIFFERENT, answer)
-    letters = _letters(gold, answer)
-    if letters is not None:
-        return Ruling(Reason.EQUAL if letters else Reason.DIFFERENT, answer)
+    chosen, choice = _choice(gold), _choice(answer)
+    if chosen is not None and choice is not None:  # the letters decide where one is a letter alone, or they differ
+        if chosen.letter != choice.letter:
+            return Ruling(Reason.DIFFERENT, answer)
+        if not (chosen.text and choice.text):
+            return Ruling(Reason.EQUAL, answer)
     one, other = _read(gold), _read(answer)
-    for side, unread in ((one, Reason.UNPARSED_GOLD), (other, Reason.UNPARSED_ANSWER)):
-        if isinstance(side, Found):
-            return Ruling(side.reason or unread, "", side.why)
-    assert not isinstance(one, Found)
-    assert not isinstance(other, Found)
+    if isinstance(one, Found):
+        return Ruling(one.reason or Reason.UNPARSED_GOLD, "", one.why)
+    if isinstance(other, Found):
+        return Ruling(other.reason or Reason.UNPARSED_ANSWER, "", other.why)
     ruling = _ruled(one, other, answer, policies, confirm)
     if ruling.reason is Reason.EQUAL and policies.worked_out != "any":
         is_done = partial(worked_out, _formula(gold), _formula(answer))
@@ -204,27 +204,21 @@ def _is_reduced(text: str) -> bool:
 def _ruled(one: Readings, other: Readings, answer: str, policies: Policies, confirm: Confirm | None) -> Ruling:
     """By the readings of both sides, the first of each foremost: the same if any two are, by policy. What takes more
     work than is done here is left to a worker."""
+    best: Ruling | None = None
     try:
         with allowance(CALLER if confirm is None else WORKER):
-            return _of_readings(one, other, answer, policies, confirm)
+            for first, second in itertools.product(one, other):
+                found = _compared(first, second, answer, Rules(policies, confirm))
+                if found.reason is Reason.EQUAL:
+                    return found
+                if best is None or (found.asked and best.reason is Reason.DIFFERENT):
+                    best = found
+    except Pending:
+        return Ruling(None, answer)
+    except (OverflowError, RecursionError, ValueError) as large:  # ValueError: more digits than Python prints
+        return Ruling(Reason.OVER_LIMIT, answer, str(large))
     except Spent as much:
         return Ruling(None, answer) if confirm is None else Ruling(Reason.OVER_LIMIT, answer, str(much))
-
-
-def _of_readings(one: Readings, other: Readings, answer: str, policies: Policies, confirm: Confirm | None) -> Ruling:
-    best: Ruling | None = None
-    for first in one:
-        for second in other:
-            try:
-                found = _compared(first, second, answer, Rules(policies, confirm))
-            except Pending:
-                return Ruling(None, answer)
-            except (OverflowError, RecursionError, ValueError) as large:  # ValueError: more digits than Python prints
-                return Ruling(Reason.OVER_LIMIT, answer, str(large))
-            if found.reason is Reason.EQUAL:
-                return found
-            if best is None or (found.asked and best.reason is Reason.DIFFERENT):
-                best = found
     assert best is not None
     return best
 
@@ -278,34 +272,24 @@ def _read_any(text: str) -> Readings | Found:
     if _DATE.fullmatch(text) or _CAPITALS.fullmatch(text):
         return (Reading(Node("text", (text,))),)
     try:
-        first = Reading(in_symbols(parse(plain(text))))
+        first = Reading(in_symbols(read(text)))
     except Unreadable as why:
         return Found("", None, f"{text[:120]}: {why}")
     except (OverflowError, RecursionError) as large:
         return Found("", Reason.OVER_LIMIT, str(large))
-    return (first, *_other_readings(text, first.node))
+    choice = _choice(text)
+    with suppress(Unreadable, OverflowError):
+        if choice is not None and choice.text:
+            return (first, Reading(in_symbols(read(choice.text))))
+        if text.endswith(OUTSIDE) and first.node.kind == "percent":
+            return (first, Reading(first.node.args[0], "percent"))
+        comma = _COMMA.fullmatch(plain(text).strip())
+        if comma and first.node.kind in ("list", "unit") and (len(comma[3]) != 3 or comma[2] == "0"):
+            return (first, Reading(parse(f"{comma[1]}{comma[2]}.{comma[3]}{comma[4]}"), "decimal_comma"))
+    return (first,)
 
 
 _read_short = lru_cache(maxsize=4_096)(_read_any)
-
-
-def _other_readings(text: str, first: Node) -> Readings:
-    """A percent sign outside of the box left out; the text of a choice; a decimal comma."""
-    choice = _choice(text)
-    if choice is not None and choice.text:
-        try:
-            return (Reading(in_symbols(parse(plain(choice.text)))),)
-        except (Unreadable, OverflowError):
-            return ()
-    if text.endswith(OUTSIDE) and first.kind == "percent":
-        return (Reading(first.args[0], "percent"),)
-    comma = _COMMA.fullmatch(plain(text).strip())
-    if not comma or first.kind not in ("list", "unit") or (len(comma[3]) == 3 and comma[2] != "0"):
-        return ()
-    try:
-        return (Reading(parse(f"{comma[1]}{comma[2]}.{comma[3]}{comma[4]}"), "decimal_comma"),)
-    except (Unreadable, OverflowError):
-        return ()
 
 
 class Choice(NamedTuple):
@@ -313,14 +297,6 @@ class Choice(NamedTuple):
 
     letter: str
     text: str
-
-
-def _letters(gold: str, answer: str) -> bool | None:
-    """Whether the letters are the same, where both are choices and at least one is a letter alone; None otherwise."""
-    one, other = _choice(gold), _choice(answer)
-    if one is None or other is None or (one.text and other.text and one.letter == other.letter):
-        return None
-    return one.letter == other.letter
 
 
 @lru_cache(maxsize=4_096)

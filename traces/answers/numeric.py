@@ -14,8 +14,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from stillroom.traces.answers.budget import spend
 from stillroom.traces.answers.fingerprint import Undefined
+from stillroom.traces.answers.limits import spend
 from stillroom.traces.answers.rational import MAX_FACTORIAL
 from stillroom.traces.answers.tree import Node, symbols
 
@@ -72,24 +72,17 @@ _THEIRS = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arccot": "acot
            "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh"}  # fmt: skip
 
 
-class _Costs(NamedTuple):
-    """Units (see `budget`) at the precision of an evaluation: of any node, of a function, of a gamma function, and
-    of what mpmath prepares before the first of these."""
-
-    step: int
-    function: int
-    gamma: int
-    prepared: int
-
-
 class _Evaluation:
     def __init__(self, mp: Any, values: Mapping[str, Any]) -> None:
         self.mp, self.values = mp, values
         self.left = self.imaginary = False
         self.extent = 0
         self.steps = 0
+        # Units (see `limits`) at this precision: of any node, of a function, of a gamma function, and of what mpmath
+        # prepares before the first of these.
         long = mp.dps / DIGITS
-        self.costs = _Costs(int(10 + long), int(25 * long**1.5), int(150 * long**2), int(1_000 * long**2.8))
+        self.step_cost, self.function_cost = int(10 + long), int(25 * long**1.5)
+        self.gamma_cost, self.preparation_cost = int(150 * long**2), int(1_000 * long**2.8)
         self.tiny = mp.mpf(10) ** (-2 * mp.dps // 3)
 
     def watched(self, result: Any, *arguments: Any) -> Any:
@@ -100,21 +93,17 @@ class _Evaluation:
 
     def of(self, node: Node) -> Any:
         """The value of a node; the size of what comes up on the way is noted."""
-        value = self.without_noise(self.value(node))
-        if value:
-            self.extent = max(self.extent, abs(self.mp.mag(value)) * 30103 // 100_000)
-        return value
-
-    def without_noise(self, value: Any) -> Any:
-        """A complex number without a part that is only what rounding left of a zero: it would choose the branch of a
-        root or a logarithm. With more digits a part that is there comes up again."""
-        mp = self.mp
+        mp, value = self.mp, self.value(node)
         if isinstance(value, mp.mpc):
+            # Without a part that is only what rounding left of a zero: it would choose the branch of a root or a
+            # logarithm. With more digits a part that is there comes up again.
             real, imaginary = abs(value.real), abs(value.imag)
             if imaginary <= self.tiny * real:
-                return value.real
-            if real <= self.tiny * imaginary:
-                return mp.mpc(0, value.imag)
+                value = value.real
+            elif real <= self.tiny * imaginary:
+                value = mp.mpc(0, value.imag)
+        if value:
+            self.extent = max(self.extent, abs(mp.mag(value)) * 30103 // 100_000)
         return value
 
     def value(self, node: Node) -> Any:
@@ -122,7 +111,7 @@ class _Evaluation:
         self.steps += 1
         if self.steps > MAX_STEPS:
             raise Undefined("too many steps")
-        spend(self.costs.step)
+        spend(self.step_cost)
         if kind == "num":
             spend((args[0].numerator.bit_length() + args[0].denominator.bit_length()) >> 9)
             return self.mp.mpf(args[0].numerator) / args[0].denominator
@@ -132,14 +121,11 @@ class _Evaluation:
             return self.mp.fprod(self.of(part) for part in args)
         if kind == "pow":
             return self.power(self.of(args[0]), self.of(args[1]), args[1])
-        if kind == "sym":
-            return self.symbol(args[0])
         if kind == "fn":
             return self.function(args[0], args[1:])
-        raise Undefined(kind)
-
-    def symbol(self, name: str) -> Any:
-        mp = self.mp
+        if kind != "sym":
+            raise Undefined(kind)
+        mp, name = self.mp, args[0]
         if name in self.values:
             return mp.mpf(self.values[name])
         constant = {"pi": mp.pi, "e": mp.e, "i": mp.j}.get(name)
@@ -150,7 +136,7 @@ class _Evaluation:
 
     def power(self, base: Any, exponent: Any, written: Node) -> Any:
         mp = self.mp
-        spend(self.costs.function)
+        spend(self.function_cost)
         if base == 0:
             if mp.re(exponent) <= 0:
                 raise Undefined("a power of zero")
@@ -168,7 +154,7 @@ class _Evaluation:
             return self.series(name, *args)
         values = [self.of(arg) for arg in args]
         first = values[0]
-        spend(self.costs.function)
+        spend(self.function_cost)
         if name in _FUNCTIONS:
             if abs(first) > MAX_ARGUMENT:
                 raise Undefined("an argument that is too large")
@@ -180,31 +166,23 @@ class _Evaluation:
         if name == "exp":
             return self.power(+mp.e, first, Node("dots", ()))
         if name in ("factorial", "binomial", "gamma"):
-            return self.combinatorial(name, values)
-        return self.real(name, values)
-
-    def combinatorial(self, name: str, values: list[Any]) -> Any:
-        mp = self.mp
-        if any(abs(value) > MAX_FACTORIAL for value in values):
-            raise Undefined("an argument that is too large")
-        whole = all(mp.isint(value) for value in values)  # these are worked out as integers
-        spend(10 * self.costs.step if whole else self.costs.gamma * len(values) + self.costs.prepared)
-        if name == "binomial":
-            return mp.binomial(*values)
-        return mp.factorial(values[0]) if name == "factorial" else mp.gamma(values[0])
-
-    def real(self, name: str, values: list[Any]) -> Any:
-        mp = self.mp
+            if any(abs(value) > MAX_FACTORIAL for value in values):
+                raise Undefined("an argument that is too large")
+            whole = all(mp.isint(value) for value in values)  # these are worked out as integers
+            spend(10 * self.step_cost if whole else self.gamma_cost * len(values) + self.preparation_cost)
+            if name == "binomial":
+                return mp.binomial(*values)
+            return mp.factorial(first) if name == "factorial" else mp.gamma(first)
         if name == "abs":
-            return abs(values[0])
+            return abs(first)
         if any(mp.im(value) != 0 for value in values):
             raise Undefined(name)
         simple = {"floor": mp.floor, "ceil": mp.ceil, "sgn": mp.sign}.get(name)
         if simple is not None:
             # As near to a whole number as rounding puts it, it is that one: else floor would follow the rounding.
             # With more digits one that is only close comes up again.
-            value, near = values[0], mp.nint(values[0])
-            return simple(near if abs(value - near) <= self.tiny * max(1, abs(value)) else value)
+            near = mp.nint(first)
+            return simple(near if abs(first - near) <= self.tiny * max(1, abs(first)) else first)
         if name in ("max", "min"):
             return max(values) if name == "max" else min(values)
         raise Undefined(name)
@@ -219,12 +197,9 @@ class _Evaluation:
         variable = low.args[1].args[0]
         if end < start - 1 or any(f"_{variable}" in name for name in symbols(body)):
             raise Undefined(name)
-        terms = (self.at(variable, k, body) for k in range(int(start), int(end) + 1))
-        return self.mp.fsum(terms) if name == "sum" else self.mp.fprod(terms)
-
-    def at(self, variable: str, value: int, body: Node) -> Any:
-        """The body of a series at one value of its variable."""
-        before, self.values = self.values, {**self.values, variable: value}
-        result = self.of(body)
+        terms, before = [], self.values
+        for k in range(int(start), int(end) + 1):
+            self.values = {**before, variable: k}
+            terms.append(self.of(body))
         self.values = before
-        return result
+        return self.mp.fsum(terms) if name == "sum" else self.mp.fprod(terms)

@@ -2,7 +2,7 @@
 
 Points are the same for the same names of variables, run after run. Where two values are close, many more digits are
 carried: a gap that is there stays what it was, and one that is only rounding shrinks. Proves nothing: a proof is for
-`symbolic`.
+the `worker`.
 
 >>> from stillroom.traces.answers.parser import read
 >>> one, other = read("(x + 1)^2"), read("x^2 + 2x + 1")
@@ -49,28 +49,25 @@ def points_of(one: Node, other: Node, names: list[str]) -> Iterator[dict[str, An
 def points(names: list[str], *, whole: bool) -> Iterator[dict[str, Any]]:
     """Values for the variables: first all within (0, 1), then around and above 1, then of both signs; whole numbers
     in falling size by name where asked, as in n over k."""
-    for index in range(len(SPANS)):
-        yield {name: _whole(name, names, index) if whole else _real(name, index) for name in names}
+    falling = {"N": 0, "n": 1, "d": 2, "m": 2, "p": 2, "q": 3, "r": 4, "k": 4, "j": 5, "i": 5}
+    for index, (low, high) in enumerate(SPANS):
+        point: dict[str, Any] = {}
+        for name in names:
+            if whole:
+                order = falling.get(name[:1], 3)
+                point[name] = int(2 + 3 * (5 - order) + int(_unit(name, index) * 3) + index % 5)
+                continue
+            scaled = low + (high - low) * _unit(name, index)
+            if high > 2 and index % 2:  # of the wide spans, every other point is whole
+                scaled = Fraction(round(scaled) + 1 + int(97 * _unit(name, index + len(SPANS))))
+            point[name] = context().mpf(scaled.numerator) / scaled.denominator
+        yield point
 
 
 def _unit(name: str, index: int) -> Fraction:
+    """A number between 0 and 1, the same for the same name and index."""
     digest = hashlib.blake2b(f"{name} {index}".encode(), digest_size=8).digest()
     return Fraction(int.from_bytes(digest) % 999_983 + 7, 1_000_003)
-
-
-def _real(name: str, index: int) -> Any:
-    """A value for a variable. Beyond 20, every other one is whole."""
-    low, high = SPANS[index]
-    scaled = low + (high - low) * _unit(name, index)
-    if high > 2 and index % 2:
-        scaled = Fraction(round(scaled) + 1 + int(97 * _unit(name, index + len(SPANS))))
-    mp = context()
-    return mp.mpf(scaled.numerator) / scaled.denominator
-
-
-def _whole(name: str, names: list[str], index: int) -> int:
-    order = {"N": 0, "n": 1, "d": 2, "m": 2, "p": 2, "q": 3, "r": 4, "k": 4, "j": 5, "i": 5}.get(name[:1], 3)
-    return int(2 + 3 * (5 - order) + int(_unit(name, index) * 3) + index % 5)
 
 
 def _takes_whole(node: Node) -> bool:

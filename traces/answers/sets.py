@@ -13,14 +13,15 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from stillroom.traces.answers.budget import spend
 from stillroom.traces.answers.fingerprint import Undefined
+from stillroom.traces.answers.limits import spend
 from stillroom.traces.answers.normalise import expanded, meaning
 from stillroom.traces.answers.numeric import context, evaluate
 from stillroom.traces.answers.rational import linear, rational
 from stillroom.traces.answers.tree import INFINITY, Node, add, divide, mul, negative, number, symbols, walk
 
 MINUS_INFINITY = negative(INFINITY)
+INFINITE = (INFINITY, MINUS_INFINITY)
 FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 REALS = Node("sym", ("mathbb:R",))
 _SETS = frozenset({"interval", "tuple", "bracket", "union", "set", "minus", "intersection", "builder"})
@@ -62,7 +63,7 @@ def _pieces(node: Node) -> list[Piece]:
     if kind == "interval":
         return [Piece(_number_like(args[0]), _number_like(args[1]), args[2], args[3])]
     if kind in ("tuple", "bracket") and len(args) == 2:
-        opens = [kind == "tuple" or _is_infinite(end) for end in args]
+        opens = [kind == "tuple" or end in INFINITE for end in args]
         return [Piece(_number_like(args[0]), _number_like(args[1]), *opens)]
     if kind == "set":
         return _joined([_point(value) for part in args for value in expanded(part)])
@@ -78,10 +79,14 @@ def _pieces(node: Node) -> list[Piece]:
         return _built(*args)
     if node == REALS:
         return [EVERYTHING]
-    if kind in ("both", "either"):
-        return _joint(args) if kind == "both" else _joined([piece for each in _conditions(args) for piece in each])
+    if kind == "both":
+        return _joint(args)
+    if kind == "either":
+        return _joined([piece for each in _conditions(args) for piece in each])
     if kind == "list" and any(part.kind in ("rel", "interval", "union", "builder") for part in args):
-        return _alternatives(args)
+        # Any of them, or all where any of them would be no condition (x > 1, x < 2).
+        union = _joined([piece for each in _conditions(args) for piece in each])
+        return _joint(args) if union == [EVERYTHING] else union
     raise NoSet
 
 
@@ -101,21 +106,11 @@ def _joint(parts: tuple[Node, ...]) -> list[Piece]:
     return kept
 
 
-def _alternatives(parts: tuple[Node, ...]) -> list[Piece]:
-    """Conditions with commas between: any of them, or all where any of them would be no condition (x > 1, x < 2)."""
-    union = _joined([piece for each in _conditions(parts) for piece in each])
-    return _joint(parts) if union == [EVERYTHING] else union
-
-
 def _number_like(node: Node) -> Node:
     """The node, if it may be a place on the line. Raises NoSet."""
     if node.kind in ("tuple", "list", "rel", "set", "interval", "text", "unit"):
         raise NoSet
     return node
-
-
-def _is_infinite(end: Node) -> bool:
-    return end in (INFINITY, MINUS_INFINITY)
 
 
 def _point(value: Node) -> Piece:
@@ -150,9 +145,27 @@ def _relation(node: Node) -> list[Piece]:
             raise NoSet
         return _joined([_point(value) for value in expanded(said.value)])
     if len(ops) == 1 and ops[0] in (*FLIPPED, "!="):
-        return _single(ops[0], sides[0], sides[1])
+        op, (one, other) = ops[0], sides
+        if not symbols(one) or (one.kind != "sym" and other.kind in ("sym", "fn")):
+            one, other, op = other, one, FLIPPED.get(op, op)
+        line = _linear(one) if not symbols(other) & symbols(one) else _linear(add(one, negative(other)))
+        bound = _bound(other, line) if not symbols(other) & symbols(one) else _bound(number(0), line)
+        if op == "!=":
+            return _without([EVERYTHING], [Piece(bound, bound, False, False)])
+        if line.factor < 0:
+            op = FLIPPED[op]
+        below = Piece(MINUS_INFINITY, bound, True, op == "<")
+        return _of_absolute(line.thing, below if op in ("<", "<=") else Piece(bound, INFINITY, op == ">", True))
     if len(ops) == 2 and ops[0] in FLIPPED and ops[1] in FLIPPED and ops[0][0] == ops[1][0]:
-        return _double(ops, sides)
+        if ops[0] in (">", ">="):
+            sides, ops = sides[::-1], tuple(FLIPPED[op] for op in reversed(ops))
+        low, middle, high = sides
+        line = _linear(middle)
+        ends = (_bound(low, line), _bound(high, line))
+        opens = ops[0] == "<" or low in INFINITE, ops[1] == "<" or high in INFINITE
+        if line.factor < 0:
+            ends, opens = ends[::-1], opens[::-1]
+        return _of_absolute(line.thing, Piece(*ends, *opens))
     raise NoSet
 
 
@@ -195,45 +208,20 @@ def thing_of(node: Node) -> Node | None:
         sides = node.args[1:]
         if len(sides) == 3:
             return _linear(sides[1]).thing
-        return _linear(add(sides[0], negative(sides[1])) if not any(map(_is_infinite, sides)) else sides[0]).thing
+        bounded = not any(side in INFINITE for side in sides)
+        return _linear(add(sides[0], negative(sides[1])) if bounded else sides[0]).thing
     except NoSet:
         return None
 
 
 def _bound(side: Node, line: Linear) -> Node:
     """What the thing is where the line meets a side."""
-    if _is_infinite(side):
+    if side in INFINITE:
         return side if line.factor > 0 else negative(side)
     if symbols(side) & symbols(line.thing):
         raise NoSet
     difference = side if line.rest == number(0) else add(side, negative(line.rest))
     return divide(difference, number(line.factor)) if line.factor != 1 else difference
-
-
-def _single(op: str, one: Node, other: Node) -> list[Piece]:
-    if not symbols(one) or (one.kind != "sym" and other.kind in ("sym", "fn")):
-        one, other, op = other, one, FLIPPED.get(op, op)
-    line = _linear(one) if not symbols(other) & symbols(one) else _linear(add(one, negative(other)))
-    bound = _bound(other, line) if not symbols(other) & symbols(one) else _bound(number(0), line)
-    if op == "!=":
-        return _without([EVERYTHING], [Piece(bound, bound, False, False)])
-    if line.factor < 0:
-        op = FLIPPED[op]
-    if op in ("<", "<="):
-        return _of_absolute(line.thing, Piece(MINUS_INFINITY, bound, True, op == "<"))
-    return _of_absolute(line.thing, Piece(bound, INFINITY, op == ">", True))
-
-
-def _double(ops: tuple[str, ...], sides: list[Node]) -> list[Piece]:
-    if ops[0] in (">", ">="):
-        sides, ops = sides[::-1], tuple(FLIPPED[op] for op in reversed(ops))
-    low, middle, high = sides
-    line = _linear(middle)
-    ends = (_bound(low, line), _bound(high, line))
-    opens = ops[0] == "<" or _is_infinite(low), ops[1] == "<" or _is_infinite(high)
-    if line.factor < 0:
-        ends, opens = ends[::-1], opens[::-1]
-    return _of_absolute(line.thing, Piece(*ends, *opens))
 
 
 def _of_absolute(thing: Node, piece: Piece) -> list[Piece]:
@@ -248,15 +236,11 @@ def _of_absolute(thing: Node, piece: Piece) -> list[Piece]:
         whole = [] if (_number(high) or 1) < 0 else [Piece(negative(high), high, piece.high_open, piece.high_open)]
     else:
         whole = [Piece(negative(high), negative(low), piece.high_open, piece.low_open), piece]
-    return [_on_line(part, line) for part in (whole if line.factor > 0 else whole[::-1])]
-
-
-def _on_line(piece: Piece, line: Linear) -> Piece:
-    """The values of the thing for which the line lies in a piece."""
-    low, high = _bound(piece.low, line), _bound(piece.high, line)
-    if line.factor > 0:
-        return Piece(low, high, piece.low_open, piece.high_open)
-    return Piece(high, low, piece.high_open, piece.low_open)
+    parts = []
+    for part in whole if line.factor > 0 else whole[::-1]:  # the values of the thing for which the line lies in it
+        ends, opens = (_bound(part.low, line), _bound(part.high, line)), (part.low_open, part.high_open)
+        parts.append(Piece(*ends, *opens) if line.factor > 0 else Piece(*ends[::-1], *opens[::-1]))
+    return parts
 
 
 # -- order -----------------------------------------------------------------------------------------------------------
@@ -294,10 +278,16 @@ def _joined(pieces: list[Piece]) -> list[Piece]:
     keyed.sort(key=lambda entry: (entry[0], entry[2].low_open, entry[1]))
     out: list[tuple[Any, Any, Piece]] = []
     for low, high, piece in keyed:
-        if out and _touch(out[-1], low, piece):
-            out[-1] = _merged(out[-1], high, piece)
-        else:
-            out.append((low, high, piece))
+        if out:
+            start, end, first = out[-1]
+            touches = not (first.high_open and piece.low_open) if _same_end(end, low) else low < end
+            if touches:
+                if _same_end(end, high):
+                    out[-1] = start, end, first._replace(high_open=first.high_open and piece.high_open)
+                elif high > end:
+                    out[-1] = start, high, Piece(first.low, piece.high, first.low_open, piece.high_open)
+                continue
+        out.append((low, high, piece))
     return [piece for _, _, piece in out]
 
 
@@ -307,19 +297,6 @@ def _same_end(one: Any, other: Any) -> bool:
     if mp.isinf(one) or mp.isinf(other):
         return bool(one == other)
     return bool(abs(one - other) <= mp.mpf(10) ** -40 * (1 + abs(one)))
-
-
-def _touch(before: tuple[Any, Any, Piece], low: Any, piece: Piece) -> bool:
-    if _same_end(before[1], low):
-        return not (before[2].high_open and piece.low_open)
-    return bool(low < before[1])
-
-
-def _merged(before: tuple[Any, Any, Piece], high: Any, piece: Piece) -> tuple[Any, Any, Piece]:
-    low, end, first = before
-    if _same_end(end, high):
-        return low, end, first._replace(high_open=first.high_open and piece.high_open)
-    return (low, high, Piece(first.low, piece.high, first.low_open, piece.high_open)) if high > end else before
 
 
 def _without(pieces: list[Piece], removed: list[Piece]) -> list[Piece]:

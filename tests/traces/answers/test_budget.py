@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from stillroom.traces.answers.budget import Spent, allowance, spend
 from stillroom.traces.answers.grade import judge, rule
+from stillroom.traces.answers.limits import Spent, allowance, spend
 from stillroom.traces.answers.policies import Policies
 from stillroom.traces.answers.records import Reason
 
