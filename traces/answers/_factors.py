@@ -133,7 +133,6 @@ class Factors:
 
     def digits(self, token: Token) -> Node:
         """A number; a repeating decimal, one in another base, or in scientific notation, with what follows it."""
-        value = literal(token.value)
         if self.is_op("overline", "dot") and "." in token.value:
             # `0.1\overline{6}`, or `0.1\dot{6}` with a dot on each digit of the period.
             period = ""
@@ -147,8 +146,9 @@ class Factors:
             self.take()
             base = self.script()
             if base.kind == "num" and base.args[0].denominator == 1:
-                return value if base.args[0] == 10 else Node("base", (token.value, int(base.args[0])))
+                return literal(token.value) if base.args[0] == 10 else Node("base", (token.value, int(base.args[0])))
             raise Unreadable(f"{token.value} with a subscript that is not a number base")
+        value = literal(token.value)
         letter, sign = self.peek(), self.peek(1)
         signed = sign.kind == "op" and sign.value in ("+", "-")
         exponent = self.peek(2 if signed else 1)
@@ -212,7 +212,7 @@ class Factors:
             return self.values("\\}")
         if self.is_op("{"):
             return _listed(self.braces())
-        factors = [self.unary()] if self.is_op("-", "+") else [self.factor()]
+        factors = [self.unary() if self.is_op("-", "+") else self.factor()]
         while self.peek().kind in ("number", "symbol") or self.is_op("frac", "sqrt"):
             factors.append(self.factor())
         return (mul(*factors),)
@@ -296,8 +296,7 @@ class Factors:
         return self.braces()
 
     def round_or_square(self, opened: str) -> Node:
-        if self.is_op(")", "]"):
-            self.take()
+        if self.accept(")", "]"):
             return Node("list", ())
         bars, self.bars = self.bars, 0
         outward, self.outward = self.outward, opened == "]"
@@ -414,10 +413,7 @@ class Factors:
                 node = Node("fn", ("factorial", node))
             elif self.accept("%"):
                 node = Node("percent", (node,))
-            elif self.accept("deg"):
-                node = Node("unit", (node, "deg"))
-            elif self.is_op("circ") and self.peek(1).kind == "end":
-                self.take()
+            elif self.accept("deg") or (self.peek(1).kind == "end" and self.accept("circ")):
                 node = Node("unit", (node, "deg"))
             elif self.accept("'"):
                 node = subscripted(node, Node("sym", ("'",)))
@@ -427,15 +423,13 @@ class Factors:
         return node
 
     def raised(self, node: Node) -> Node:
-        if self.accept("circ", "deg"):
-            if self.peek().kind == "symbol" and self.peek().value in "CF" and self.peek(1).value != "_":
-                return Node("unit", (node, "°" + self.take().value))
-            return Node("unit", (node, "deg"))
-        if self.is_op("{") and self.peek(1).value in ("circ", "deg", "prime") and self.peek(2).value == "}":
+        grouped = self.is_op("{") and self.peek(1).value in ("circ", "deg", "prime") and self.peek(2).value == "}"
+        if grouped:
             self.at += 3
-            if self.peek().kind == "symbol" and self.peek().value in "CF":
-                return Node("unit", (node, "°" + self.take().value))
-            return Node("unit", (node, "deg"))
+        if grouped or self.accept("circ", "deg"):
+            letter = self.peek()
+            scale = letter.kind == "symbol" and letter.value in "CF" and (grouped or self.peek(1).value != "_")
+            return Node("unit", (node, "°" + self.take().value if scale else "deg"))
         if self.is_op("'"):
             return node
         exponent = self.script()
@@ -454,11 +448,7 @@ class Factors:
             sign = self.take().value
             node = self.script()
             return self.negated(node) if sign == "-" else node
-        token = self.peek()
-        if token.kind == "number":
-            self.take()
-            return literal(token.value)
-        return self.atom()
+        return literal(self.take().value) if self.peek().kind == "number" else self.atom()
 
     def braces(self) -> Node:
         self.expect("{")

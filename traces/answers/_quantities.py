@@ -9,10 +9,18 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from stillroom.traces.answers._lists import every
 from stillroom.traces.answers.rational import rational
 from stillroom.traces.answers.tree import PI, VALUES, Node, add, divide, mul, number, symbols
-from stillroom.traces.answers.values import DIFFERENT, SAME, SIGNIFICANT, UNKNOWN, Answer, Rules, compare_values
+from stillroom.traces.answers.values import (
+    DIFFERENT,
+    SAME,
+    SIGNIFICANT,
+    UNKNOWN,
+    Answer,
+    Rules,
+    compare_values,
+    every,
+)
 from stillroom.traces.answers.vocabulary import SIZES, UNITS
 
 
@@ -28,8 +36,16 @@ def units(one: Node, other: Node, rules: Rules) -> Answer:
         return _converted(one, other, rules)
     unit = [node.args[1] if node.kind == "unit" else "" for node in (one, other)]
     bare = [node.args[0] if node.kind == "unit" else node for node in (one, other)]
-    if "deg" in unit and unit[0] != unit[1] and "" in unit:
-        return _degrees(bare, unit, rules)
+    if "deg" in unit and unit[0] != unit[1] and "" in unit:  # 45° against 45, and 30° against π/6
+        turn = divide(PI, number(180))
+        radians = [mul(node, turn) if name == "deg" else node for node, name in zip(bare, unit, strict=True)]
+        values = all(node.kind in VALUES for node in radians)
+        if values and compare_values(radians[0], radians[1], rules).same is True:
+            return rules.decide("degrees", {"drop": True, "value": True, "strict": False})
+        answer = rules.compare(bare[0], bare[1], rules)
+        if answer.same is not True:
+            return answer
+        return rules.decide("degrees", {"drop": True, "value": False, "strict": False})
     if unit[0] != unit[1] and "" not in unit:
         return _converted(one, other, rules)
     answer = rules.compare(bare[0], bare[1], rules)
@@ -80,18 +96,6 @@ def _in_base_units(node: Node) -> _Size | None:
 
 def _is_unit(name: str) -> bool:
     return all(part in UNITS for part in re.split(r"[ /^0-9]+", name) if part)
-
-
-def _degrees(bare: list[Node], unit: list[str], rules: Rules) -> Answer:
-    """45° against 45, and 30° against π/6."""
-    radians = [
-        mul(node, divide(PI, number(180))) if name == "deg" else node for node, name in zip(bare, unit, strict=True)
-    ]
-    values = all(node.kind in VALUES for node in radians)
-    if values and compare_values(radians[0], radians[1], rules).same is True:
-        return rules.decide("degrees", {"drop": True, "value": True, "strict": False})
-    answer = rules.compare(bare[0], bare[1], rules)
-    return rules.decide("degrees", {"drop": True, "value": False, "strict": False}) if answer.same is True else answer
 
 
 def _percent(one: Node, other: Node, rules: Rules) -> Answer:

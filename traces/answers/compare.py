@@ -13,36 +13,27 @@ from __future__ import annotations
 import re
 from itertools import chain, product
 
-from stillroom.traces.answers._lists import collections, rows
 from stillroom.traces.answers._matrices import has_tables, with_scalars
+from stillroom.traces.answers._parts import collections, congruences, equation_and_value, relations, rows, sets
 from stillroom.traces.answers._quantities import bases, ratios, texts, units
-from stillroom.traces.answers._relations import congruences, equation_and_value, is_membership, relations, sets
 from stillroom.traces.answers.fingerprint import Undefined
 from stillroom.traces.answers.limits import spend
 from stillroom.traces.answers.normalise import Meaning, claimed, meaning
 from stillroom.traces.answers.numeric import evaluate
 from stillroom.traces.answers.sets import INFINITE, REALS
-from stillroom.traces.answers.tree import (
-    EULER,
-    VALUES,
-    Node,
-    add,
-    divide,
-    is_inequality,
-    number,
-    replaced,
-    symbols,
-    walk,
-)
+from stillroom.traces.answers.tree import VALUES, Node, add, is_inequality, replaced, symbols, walk
 from stillroom.traces.answers.values import (
     DIFFERENT,
+    LOG_BASES,
     SAME,
     UNKNOWN,
     Answer,
     Pending,
     Rules,
     compare_values,
+    has_bare_log,
     rounds_to,
+    with_base,
 )
 from stillroom.traces.answers.vocabulary import UNITS
 
@@ -154,8 +145,8 @@ def _kinds(one: Node, other: Node, first: Node, second: Node, rules: Rules) -> A
     if "set" in kinds and kinds & {"tuple", "bracket", "matrix"}:
         # {1, 2} against (1, 2), [1, 2] or a column: not the same thing, and yet often meant so.
         parts = [chain.from_iterable(node.args) if node.kind == "matrix" else node.args for node in (one, other)]
-        answer = collections(Node("list", tuple(parts[0])), Node("list", tuple(parts[1])), rules)
-        return Answer(None, "a set against a tuple or an interval") if answer.same is True else answer
+        as_lists = collections(Node("list", tuple(parts[0])), Node("list", tuple(parts[1])), rules)
+        return Answer(None, "a set against a tuple or an interval") if as_lists.same is True else as_lists
     if REALS in (one, other):
         answer = sets(one, other, rules)
         if answer is not None:
@@ -167,7 +158,8 @@ def _kinds(one: Node, other: Node, first: Node, second: Node, rules: Rules) -> A
         return collections(Node("list", one.args), Node("list", other.args), rules)
     if kinds <= {"list", "set"} or (kinds & {"list", "set"} and kinds & (VALUES | {"ratio", "pm", "mp"})):
         return collections(one, other, rules)
-    if kinds & SETS or is_inequality(one) or is_inequality(other) or is_membership(first) != is_membership(second):
+    members = [node.kind == "rel" and node.args[0] == ("in",) for node in (first, second)]
+    if kinds & SETS or is_inequality(one) or is_inequality(other) or members[0] != members[1]:
         answer = sets(one, other, rules)
         if answer is not None:
             return answer
@@ -194,8 +186,8 @@ def _values(one: Node, other: Node, rules: Rules) -> Answer:
     if has_tables(one) or has_tables(other):
         one, other = with_scalars(one), with_scalars(other)  # two of them may be numbers by now
         return (rows if has_tables(one) or has_tables(other) else rules.compare)(one, other, rules)
-    if _has_log(one) != _has_log(other):  # a logarithm without its base on one side: open where it fits with e or 10
-        bases = ((_with_base(one, base), _with_base(other, base)) for base in (EULER, number(10)))
+    if has_bare_log(one) != has_bare_log(other):  # open where it fits with e or 10
+        bases = ((with_base(one, base), with_base(other, base)) for base in LOG_BASES)
         fits = any(compare_values(first, second, rules).same is True for first, second in bases)
         return Answer(None, "a logarithm without its base") if fits else DIFFERENT
     answer = compare_values(one, other, rules)
@@ -213,20 +205,6 @@ def _values(one: Node, other: Node, rules: Rules) -> Answer:
         return answer
     named = True if constant is not None and other_constant is not None else None
     return rules.decide("constant", {"named": named, "optional": True, "strict": False})
-
-
-def _has_log(node: Node) -> bool:
-    return any(part.kind == "fn" and part.args[0] == "log" and len(part.args) == 2 for part in walk(node))
-
-
-def _with_base(node: Node, base: Node) -> Node:
-    """The node with every bare logarithm to a base."""
-    spend(2)
-    args = tuple(_with_base(arg, base) if isinstance(arg, Node) else arg for arg in node.args)
-    if node.kind != "fn" or node.args[0] != "log" or len(node.args) != 2:
-        return Node(node.kind, args)
-    natural = Node("fn", ("ln", args[1]))
-    return natural if base == EULER else divide(natural, Node("fn", ("ln", base)))
 
 
 def _is_finite(node: Node) -> bool:
@@ -266,19 +244,13 @@ def _function_arguments(first: Meaning, second: Meaning) -> tuple[Meaning, Meani
 
 
 def _argument(label: Node | None) -> Node | None:
-    if label is None:
+    if label is None or len(label.args) != 2:
         return None
-    if label.kind == "fn" and len(label.args) == 2 and label.args[1].kind == "sym":
-        found: Node = label.args[1]
-        return found
-    if (
-        label.kind == "mul"
-        and len(label.args) == 2
-        and label.args[0].kind == label.args[1].kind == "sym"
-        and label.args[0].args[0].isupper()
-    ):
-        return label.args[1] if label.args[1].args[0].islower() else None
-    return None
+    name, argument = label.args
+    if label.kind == "fn":
+        return argument if argument.kind == "sym" else None
+    applied = label.kind == "mul" and name.kind == argument.kind == "sym" and name.args[0].isupper()
+    return argument if applied and argument.args[0].islower() else None
 
 
 def _names_differ(one: Node | None, other: Node | None) -> bool:
@@ -331,15 +303,13 @@ def _other_names(first: Meaning, second: Meaning, rules: Rules) -> Answer | None
         return Answer(None, "letters that differ in case") if old.lower() == new.lower() else None
     constant = old.lower() == new.lower() and old.lower() in ("c", "k")
     whole = old in INTEGERS and new in INTEGERS and any(part == Node("sym", ("pi",)) for part in walk(one))
-    policy = "constant" if constant else "parameters"
-    verdicts: dict[str, bool | None] = (
-        {"named": True, "optional": True, "strict": False}
-        if constant
-        else {"stated": True if whole else None, "free": True, "strict": False}
-    )
     swapped = replaced(one, Node("sym", (old,)), Node("sym", (new,)))
     try:
         same = _kinds(swapped, other, swapped, other, rules).same
     except Pending:  # what nobody could say at once is not the same
         same = None
-    return rules.decide(policy, verdicts) if same is True else None
+    if same is not True:
+        return None
+    if constant:
+        return rules.decide("constant", {"named": True, "optional": True, "strict": False})
+    return rules.decide("parameters", {"stated": True if whole else None, "free": True, "strict": False})

@@ -210,7 +210,7 @@ class _Image:
         if name == "binomial":
             top, low = (self.of(arg) for arg in args)
             above, below, left = (self.fresh(f"factorial {value}") for value in (top, low, (top - low) % PRIME))
-            return self.quotient(above, below * left)
+            return above * self.raised(below * left % PRIME, -1) % PRIME
         if name == "factorial":
             return self.fresh(f"factorial {self.of(args[0])}")
         images = [str(self.any(arg)) for arg in args]
@@ -223,9 +223,6 @@ class _Image:
         except Undefined:
             spend(10 * sum(1 for _ in walk(arg)))
             return repr(arg)
-
-    def quotient(self, top: int, bottom: int) -> int:
-        return top * self.raised(bottom % PRIME, -1) % PRIME
 
     def logarithm(self, arg: Node) -> int:
         value = rational(arg)
@@ -256,4 +253,4 @@ class _Image:
             "sec": (1, cosine),
             "csc": (1, sine),
         }[name]
-        return self.quotient(over, under)
+        return over * self.raised(under % PRIME, -1) % PRIME

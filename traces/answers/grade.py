@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import NamedTuple
 
 from stillroom.traces.answers.compare import compare
@@ -22,8 +22,7 @@ from stillroom.traces.answers.lexer import Unreadable, plain, unreadable
 from stillroom.traces.answers.limits import CALLER, MAX_TEXT, READING, WORKER, Spent, allowance, over_limit
 from stillroom.traces.answers.normalise import in_symbols
 from stillroom.traces.answers.parser import parse, read
-from stillroom.traces.answers.policies import Policies
-from stillroom.traces.answers.records import Reason
+from stillroom.traces.answers.records import Policies, Reason
 from stillroom.traces.answers.restated import restated
 from stillroom.traces.answers.tree import Node, walk
 from stillroom.traces.answers.values import Answer, Confirm, Pending, Rules
@@ -48,28 +47,16 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _COMMA = re.compile(r"([-+]?)([0-9]+),([0-9]+)((?:[^0-9,].*)?)", re.DOTALL)
 
 
-class Found(NamedTuple):
-    """An answer as it was found. `text` is "" where `reason` says why it cannot be read. `taken`: nothing
-    marked it."""
-
-    text: str
-    reason: Reason | None = None
-    why: str = ""
-    taken: bool = False
-
-
 class Ruling(NamedTuple):
     """What is known about a pair. `reason` None: the formulas agree wherever tried, and a worker is to confirm it.
 
     `answer`: the answer that was read. `why`: what decided, or what stood in the way. `policies`: those that decided.
-    `asked`: a policy was asked whether the answer may be read so.
     """
 
     reason: Reason | None
     answer: str
     why: str = ""
     policies: tuple[str, ...] = ()
-    asked: bool = False
 
     @property
     def detail(self) -> str:
@@ -104,29 +91,29 @@ class Located(NamedTuple):
 
 def located(gold: str, answer: str, policies: Policies) -> Located:
     """Finds the answers of a gold and of a whole completion."""
-    one = locate(gold, Reason.UNPARSED_GOLD, Reason.UNPARSED_GOLD, policies.unmarked)
-    if one.reason is not None:
-        return Located("", "", Ruling(one.reason, "", f"gold: {one.why}"))
-    other = locate(answer, Reason.NO_ANSWER, Reason.UNPARSED_ANSWER, policies.unmarked)
-    if other.reason is not None:
-        return Located("", "", Ruling(other.reason, "", other.why))
-    return Located(one.text, other.text, None, ("unmarked=last",) if one.taken or other.taken else ())
+    last = policies.unmarked == "last"
+    one = locate(gold, Reason.UNPARSED_GOLD, Reason.UNPARSED_GOLD, last=last)
+    if isinstance(one, Ruling):
+        return Located("", "", one._replace(why=f"gold: {one.why}"))
+    other = locate(answer, Reason.NO_ANSWER, Reason.UNPARSED_ANSWER, last=last)
+    if isinstance(other, Ruling):
+        return Located("", "", other)
+    taken = last and any(find_answer(text) != find_answer(text, last=True) for text in (gold, answer))
+    return Located(one, other, None, ("unmarked=last",) if taken else ())
 
 
-def locate(text: str, missing: Reason, unread: Reason, unmarked: str = "line") -> Found:
-    """Finds the answer of a text, and refuses what cannot be read at all or is too large."""
+def locate(text: str, missing: Reason, unread: Reason, *, last: bool = False) -> str | Ruling:
+    """The answer of a text, or why there is none that can be read: `missing`, `unread`, or over a limit."""
     if len(text) > MAX_TEXT:
-        return Found("", Reason.OVER_LIMIT, f"{len(text):,} characters, the limit is {MAX_TEXT:,}")
-    found = find_answer(text, last=unmarked == "last")
+        return Ruling(Reason.OVER_LIMIT, "", f"{len(text):,} characters, the limit is {MAX_TEXT:,}")
+    found = find_answer(text, last=last)
     if found is None or not found.strip():
-        return Found("", missing, "no final answer")
+        return Ruling(missing, "", "no final answer")
     too_large = over_limit(found)
     if too_large:
-        return Found("", Reason.OVER_LIMIT, too_large)
+        return Ruling(Reason.OVER_LIMIT, "", too_large)
     why = unreadable(found)
-    if why:
-        return Found("", unread, why)
-    return Found(found.strip(), taken=unmarked == "last" and find_answer(text) != found)
+    return Ruling(unread, "", why) if why else found.strip()
 
 
 def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = None) -> Ruling:
@@ -140,14 +127,14 @@ def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = N
         if not (chosen.text and choice.text):
             return Ruling(Reason.EQUAL, answer)
     one, other = _read(gold), _read(answer)
-    if isinstance(one, Found):
-        return Ruling(one.reason or Reason.UNPARSED_GOLD, "", one.why)
-    if isinstance(other, Found):
-        return Ruling(other.reason or Reason.UNPARSED_ANSWER, "", other.why)
+    if isinstance(one, Ruling):
+        return one._replace(reason=one.reason or Reason.UNPARSED_GOLD)
+    if isinstance(other, Ruling):
+        return other._replace(reason=other.reason or Reason.UNPARSED_ANSWER)
     ruling = _ruled(one, other, answer, policies, confirm)
     if ruling.reason is Reason.EQUAL and policies.worked_out != "any":
-        is_done = partial(worked_out, _formula(gold), _formula(answer))
-        ruling = _held_to(is_done, ruling, policies, "it is left to work out")
+        one_formula, formula = _formula(gold), _formula(answer)
+        ruling = _held_to(lambda: worked_out(one_formula, formula), ruling, policies, "it is left to work out")
     if ruling.reason is Reason.DIFFERENT:
         prose = any(len(_WORD.findall(text)) >= PROSE for text in (gold, answer))
         return ruling._replace(reason=Reason.NEEDS_POLICY, why="prose") if prose else ruling
@@ -162,8 +149,8 @@ def not_restated(ruling: Ruling, gold: str, answer: str, prompt: str, policies: 
     answer."""
     if ruling.reason is not Reason.EQUAL or not prompt or policies.worked_out == "any":
         return ruling
-    repeats = partial(restated, _formula(gold), _formula(answer), prompt)
-    return _held_to(lambda: not repeats(), ruling, policies, "it stands in the prompt")
+    one, other = _formula(gold), _formula(answer)
+    return _held_to(lambda: not restated(one, other, prompt), ruling, policies, "it stands in the prompt")
 
 
 def _formula(text: str) -> str:
@@ -208,10 +195,20 @@ def _ruled(one: Readings, other: Readings, answer: str, policies: Policies, conf
     try:
         with allowance(CALLER if confirm is None else WORKER):
             for first, second in itertools.product(one, other):
-                found = _compared(first, second, answer, Rules(policies, confirm))
+                rules = Rules(policies, confirm)
+                same = compare(first.node, second.node, rules)
+                # A reading other than the plain one counts by the policy that allows it.
+                asked = [reading.policy for reading in (first, second) if reading.policy and same.same is True]
+                for policy in asked:
+                    same = rules.decide(policy, _ANOTHER[policy])
+                if same.same is False and any(
+                    _is_unknown(part) for side in (first, second) for part in walk(side.node)
+                ):
+                    same = Answer(None, "a command that is not known, or is not worked out")
+                found = Ruling(_REASONS[same.same], answer, same.why, tuple(sorted(rules.used)))
                 if found.reason is Reason.EQUAL:
                     return found
-                if best is None or (found.asked and best.reason is Reason.DIFFERENT):
+                if best is None or (asked and best.reason is Reason.DIFFERENT):
                     best = found
     except Pending:
         return Ruling(None, answer)
@@ -221,17 +218,6 @@ def _ruled(one: Readings, other: Readings, answer: str, policies: Policies, conf
         return Ruling(None, answer) if confirm is None else Ruling(Reason.OVER_LIMIT, answer, str(much))
     assert best is not None
     return best
-
-
-def _compared(first: Reading, second: Reading, answer: str, rules: Rules) -> Ruling:
-    """Two readings; those other than the plain one by the policy that allows them."""
-    same = compare(first.node, second.node, rules)
-    asked = [reading.policy for reading in (first, second) if reading.policy and same.same is True]
-    for policy in asked:
-        same = rules.decide(policy, _ANOTHER[policy])
-    if same.same is False and any(_is_unknown(part) for side in (first, second) for part in walk(side.node)):
-        same = Answer(None, "a command that is not known, or is not worked out")
-    return Ruling(_REASONS[same.same], answer, same.why, tuple(sorted(rules.used)), bool(asked))
 
 
 def _is_unknown(node: Node) -> bool:
@@ -259,24 +245,25 @@ REMEMBERED = 128
 """Characters up to which what an answer may be read as is remembered: a tree is some hundred times as large."""
 
 
-def _read(text: str) -> Readings | Found:
-    """What a text may be read as, the plain reading first, or why it cannot be read."""
+def _read(text: str) -> Readings | Ruling:
+    """What a text may be read as, the plain reading first, or why it cannot be read: the reason is None where that
+    depends on whose text it is."""
     try:
         with allowance(READING):
             return _read_short(text) if len(text) <= REMEMBERED else _read_any(text)
     except Spent as much:
-        return Found("", Reason.OVER_LIMIT, str(much))
+        return Ruling(Reason.OVER_LIMIT, "", str(much))
 
 
-def _read_any(text: str) -> Readings | Found:
+def _read_any(text: str) -> Readings | Ruling:
     if _DATE.fullmatch(text) or _CAPITALS.fullmatch(text):
         return (Reading(Node("text", (text,))),)
     try:
         first = Reading(in_symbols(read(text)))
     except Unreadable as why:
-        return Found("", None, f"{text[:120]}: {why}")
+        return Ruling(None, "", f"{text[:120]}: {why}")
     except (OverflowError, RecursionError) as large:
-        return Found("", Reason.OVER_LIMIT, str(large))
+        return Ruling(Reason.OVER_LIMIT, "", str(large))
     choice = _choice(text)
     with suppress(Unreadable, OverflowError):
         if choice is not None and choice.text:

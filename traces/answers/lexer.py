@@ -246,12 +246,8 @@ class _Lexer:
                 self.put("op", value)
         elif name in FUNCTIONS or name in ALIASES:
             self.put("function", ALIASES.get(name, name))
-        elif name == "pi":
-            self.put("symbol", "pi")
-        elif name in GREEK:
+        elif name == "pi" or name in GREEK:
             self.put("symbol", name)
-        elif name in ("boxed", "fbox", "beginboxed"):
-            pass
         elif name in ("phantom", "label", "tag", "hspace", "vspace", "color", "textcolor"):
             self.content()
         elif name.isspace():

@@ -13,7 +13,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from stillroom.traces.answers._factors import Factors
-from stillroom.traces.answers.lexer import CURRENCY, Token, Unreadable, plain, tokens
+from stillroom.traces.answers.lexer import CURRENCY, Unreadable, plain, tokens
 from stillroom.traces.answers.tree import Node, add, is_inequality, mul, negative, number
 from stillroom.traces.answers.vocabulary import (
     CONDITIONS,
@@ -65,8 +65,7 @@ class Parser(Factors):
         """Groups separated by semicolons or "or", of values separated by commas or "and". One value is itself."""
         self.deeper()
         groups: list[Node] = [self.group()]
-        while self.is_op(";", "or"):
-            self.take()
+        while self.accept(";", "or"):
             self.accept(",")
             if self.ends_here():
                 break
@@ -114,8 +113,7 @@ class Parser(Factors):
         if token.kind == "text" and token.value.lower() in FILLERS and self.peek(1).kind != "end":
             self.take()
             return self.item()
-        if self.is_op("forall", "exists"):  # the quantifier's relation, then the statement
-            self.take()
+        if self.accept("forall", "exists"):  # the quantifier's relation, then the statement
             over = self.relation()
             self.accept(",", ":")
             return Node("quantified", (token.value, over, self.item()))
@@ -125,19 +123,16 @@ class Parser(Factors):
 
     def condition(self) -> tuple[str, frozenset[str]] | None:
         """What follows in words ("for all integers n", "where C is a constant"), as (its words, its letters)."""
-        token = self.peek()
-        opens = token.kind == "text" and token.value.lower().strip(".,:") in CONDITIONS
-        bracketed = self.is_op("(") and self.peek(1).kind == "text" and self.peek(1).value.lower() in CONDITIONS
-        quantified = self.is_op("forall")
         inside = 1 if self.is_op("(") else 0
-        named = self.peek(inside).kind == "symbol" and self.peek(inside + 1).value == "in"
-        domain = self.peek(inside + 2).value
+        first, domain = self.peek(inside), self.peek(inside + 2).value
+        word = first.value.lower() if inside else first.value.lower().strip(".,:")
+        opens = first.kind == "text" and word in CONDITIONS
+        named = first.kind == "symbol" and self.peek(inside + 1).value == "in"
         member = named and (domain.startswith("mathbb:") or domain in ("Z", "N", "R", "Q"))
-        bracketed = bracketed or (member and inside == 1)
-        if not (opens or bracketed or quantified or member):
+        if not (opens or member or self.is_op("forall")):
             return None
-        rest: list[Token] = [self.take()]
-        while not (member and len(rest) >= (5 if bracketed else 3)):  # `k \in Z` is over after three tokens
+        rest = [self.take()]
+        while not (member and len(rest) >= 3 + 2 * inside):  # `k \in Z` is over after three tokens
             if self.peek().kind == "end" or (self.depth > 1 and self.is_op("\\}")):
                 break
             follows = self.peek(1)
@@ -145,7 +140,7 @@ class Parser(Factors):
             if value_follows and self.is_op(";", "or", ",", "and"):
                 break
             rest.append(self.take())
-        if bracketed and rest[-1].value == ")":
+        if inside and rest[-1].value == ")":
             rest = rest[1:-1]
         names = frozenset(part.value for part in rest if part.kind == "symbol" and len(part.value) == 1)
         return " ".join(part.value for part in rest), names
@@ -181,20 +176,11 @@ class Parser(Factors):
     def ratio(self) -> Node:
         """Values with colons between, a label with a colon, or a value."""
         items = [self.sum()]
-        label = (
-            items[0].kind in ("text", "sym")
-            and self.is_op(":")
-            and not self.builder
-            and items[0] != Node("sym", ("i",))
-        )
-        if label and self.peek(1).kind != "end":  # "Paolo: 18", "x: 3"
-            self.take()
-            if self.peek().kind == "symbol":
-                items.append(self.sum())
-                return Node("ratio", tuple(items))
-            return Node("rel", (("=",), items[0], self.sum()))
-        while self.is_op(":") and not self.builder:
-            self.take()
+        labels = items[0].kind in ("text", "sym") and items[0] != Node("sym", ("i",)) and self.peek(1).kind != "end"
+        if labels and not self.builder and self.accept(":"):  # "Paolo: 18", "x: 3"
+            symbol = self.peek().kind == "symbol"
+            return Node("ratio", (items[0], self.sum())) if symbol else Node("rel", (("=",), items[0], self.sum()))
+        while not self.builder and self.accept(":"):
             items.append(self.sum())
         return items[0] if len(items) == 1 else Node("ratio", tuple(items))
 
@@ -253,8 +239,7 @@ class Parser(Factors):
         token = self.peek()
         if token.kind == "text":
             return self.with_words(node)
-        if token.kind == "op" and token.value in CURRENCY:
-            self.take()
+        if self.accept(*CURRENCY):
             return Node("unit", (node, unit_name(token.value)))
         before = self.peek(-1)
         if self.at and before.kind == "number" and before.value.isdigit() and self.peek(-2).value != "^":

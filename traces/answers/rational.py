@@ -67,8 +67,16 @@ def _bounded(value: Fraction) -> Fraction:
 
 
 def _power(base: Fraction, exponent: Fraction) -> Fraction | None:
-    if exponent.denominator != 1:
-        return _root(base, exponent)
+    degree = exponent.denominator
+    if degree != 1:  # where it is rational: 8^(2/3) is 4
+        if base <= 0 or degree > 6 or base.numerator.bit_length() > 400 or base.denominator.bit_length() > 400:
+            return Fraction(0) if base == 0 and exponent > 0 else None
+        spend(10)
+        roots = []
+        for part in (base.numerator, base.denominator):
+            near = math.isqrt(part) if degree == 2 else round(math.exp(math.log(part) / degree))
+            roots += [root for root in (near - 1, near, near + 1) if root >= 0 and root**degree == part]
+        return _power(Fraction(*roots), Fraction(exponent.numerator)) if len(roots) == 2 else None
     if base == 0 and exponent <= 0:
         return None
     if abs(base) == 1:
@@ -78,19 +86,6 @@ def _power(base: Fraction, exponent: Fraction) -> Fraction | None:
         raise OverflowError(f"a number of more than {MAX_BITS:,} bits")
     spend(_cost(bits) // 4)
     return Fraction(base ** int(exponent))
-
-
-def _root(base: Fraction, exponent: Fraction) -> Fraction | None:
-    """A power with a fraction in the exponent, where it is rational: 8^(2/3) is 4."""
-    degree = exponent.denominator
-    if base <= 0 or degree > 6 or base.numerator.bit_length() > 400 or base.denominator.bit_length() > 400:
-        return Fraction(0) if base == 0 and exponent > 0 else None
-    spend(10)
-    roots = []
-    for part in (base.numerator, base.denominator):
-        near = math.isqrt(part) if degree == 2 else round(math.exp(math.log(part) / degree))
-        roots += [root for root in (near - 1, near, near + 1) if root >= 0 and root**degree == part]
-    return _power(Fraction(*roots), Fraction(exponent.numerator)) if len(roots) == 2 else None
 
 
 def integer_function(node: Node) -> Fraction | None:

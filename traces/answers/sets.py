@@ -76,7 +76,18 @@ def _pieces(node: Node) -> list[Piece]:
     if kind == "rel":
         return _relation(node)
     if kind == "builder":
-        return _built(*args)
+        # {x | condition}; {x < 3 | ...} and conditions with more than the variable are not read.
+        variable, condition = args
+        if variable.kind == "rel" and variable.args[0] == ("in",) and variable.args[2] == REALS:
+            variable = variable.args[1]
+        if variable.kind != "sym" or variable not in walk(condition):
+            raise NoSet
+        inner = meaning(condition)
+        if inner.label is not None:
+            return _joined([_point(value) for value in expanded(inner.value)])
+        if condition.kind == "rel" and thing_of(condition) not in (variable, Node("fn", ("abs", variable))):
+            raise NoSet
+        return _pieces(condition)
     if node == REALS:
         return [EVERYTHING]
     if kind == "both":
@@ -118,20 +129,6 @@ def _point(value: Node) -> Piece:
 
 
 # -- inequalities ----------------------------------------------------------------------------------------------------
-
-
-def _built(variable: Node, condition: Node) -> list[Piece]:
-    """{x | condition}; {x < 3 | ...} and conditions with more than the variable are not read."""
-    if variable.kind == "rel" and variable.args[0] == ("in",) and variable.args[2] == REALS:
-        variable = variable.args[1]
-    if variable.kind != "sym" or variable not in walk(condition):
-        raise NoSet
-    inner = meaning(condition)
-    if inner.label is not None:
-        return _joined([_point(value) for value in expanded(inner.value)])
-    if condition.kind == "rel" and thing_of(condition) not in (variable, Node("fn", ("abs", variable))):
-        raise NoSet
-    return _pieces(condition)
 
 
 def _relation(node: Node) -> list[Piece]:
@@ -314,27 +311,20 @@ def _cut(piece: Piece, gone: Piece, low: Any, high: Any) -> list[Piece]:
     start, end = _number(piece.low), _number(piece.high)
     if start is None or end is None:
         raise NoSet
-    return [*_left(piece, gone, start, end, low), *_right(piece, gone, start, end, high)]
-
-
-def _left(piece: Piece, gone: Piece, start: Any, end: Any, low: Any) -> list[Piece]:
+    kept: list[Piece] = []
     if _same_end(low, end):
-        return _solid(Piece(piece.low, piece.high, piece.low_open, piece.high_open or not gone.low_open), start, end)
-    if end < low:
-        return [piece]
-    if start > low and not _same_end(start, low):
-        return []
-    return _solid(Piece(piece.low, gone.low, piece.low_open, not gone.low_open), start, low)
-
-
-def _right(piece: Piece, gone: Piece, start: Any, end: Any, high: Any) -> list[Piece]:
+        kept += _solid(piece._replace(high_open=piece.high_open or not gone.low_open), start, end)
+    elif end < low:
+        kept.append(piece)
+    elif start <= low or _same_end(start, low):
+        kept += _solid(Piece(piece.low, gone.low, piece.low_open, not gone.low_open), start, low)
     if _same_end(high, start):
-        return _solid(Piece(piece.low, piece.high, piece.low_open or not gone.high_open, piece.high_open), start, end)
-    if start > high:
-        return [piece]
-    if end < high and not _same_end(end, high):
-        return []
-    return _solid(Piece(gone.high, piece.high, not gone.high_open, piece.high_open), high, end)
+        kept += _solid(piece._replace(low_open=piece.low_open or not gone.high_open), start, end)
+    elif start > high:
+        kept.append(piece)
+    elif end >= high or _same_end(end, high):
+        kept += _solid(Piece(gone.high, piece.high, not gone.high_open, piece.high_open), high, end)
+    return kept
 
 
 def _solid(piece: Piece, low: Any, high: Any) -> list[Piece]:

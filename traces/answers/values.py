@@ -1,7 +1,7 @@
 r"""Are two formulas the same value? Exactly if possible, else by probing, and a decimal by its rounding.
 
 In this order: worked out as fractions; in a finite field (`fingerprint`); at points of the real domain with 60 digits
-(`probing`). Where formulas with functions agree at every point, `confirm` is asked, if there is one: it may know that
+(`numeric`). Where formulas with functions agree at every point, `confirm` is asked, if there is one: it may know that
 the difference is a number other than zero.
 
 >>> from stillroom.traces.answers.parser import read
@@ -11,21 +11,22 @@ True
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 from stillroom.traces.answers.fingerprint import Undefined, fingerprint
-from stillroom.traces.answers.limits import allowance
-from stillroom.traces.answers.numeric import DIGITS, context, evaluate
-from stillroom.traces.answers.policies import Policies
-from stillroom.traces.answers.probing import (
+from stillroom.traces.answers.limits import allowance, spend
+from stillroom.traces.answers.numeric import (
     AGREE,
     CONSTANT_DIGITS,
+    DIGITS,
     agree_at,
     agree_in_full,
     close,
+    context,
+    evaluate,
     gap_at,
     has_real_value,
     is_near,
@@ -33,7 +34,8 @@ from stillroom.traces.answers.probing import (
     told_apart,
 )
 from stillroom.traces.answers.rational import rational
-from stillroom.traces.answers.tree import Node, symbols, walk
+from stillroom.traces.answers.records import Policies
+from stillroom.traces.answers.tree import EULER, Node, divide, number, symbols, walk
 
 MAX_WORK = 20_000
 """Comparisons of one pair of answers; one by points counts for POINTS_COST."""
@@ -52,6 +54,8 @@ QUICK_DIGITS, SLOW_DIGITS = 4_000, 700
 """Digits that are computed without a worker that could be killed: of most functions, and of slow ones."""
 SIGNIFICANT, TOLERANT = 3, 2
 """Significant digits that make a decimal a rounding."""
+LOG_BASES = (EULER, number(10))
+"""What a logarithm without its base may be to."""
 
 
 class Answer(NamedTuple):
@@ -69,9 +73,6 @@ Confirm = Callable[[Node, Node], bool | None]
 """Says whether two formulas that agree wherever tried are the same, or None where it cannot tell."""
 
 
-Comparer = Callable[[Node, Node, "Rules"], Answer]
-
-
 class Pending(Exception):
     """Two formulas agree wherever tried, and somebody else is to confirm it."""
 
@@ -86,7 +87,7 @@ class Rules:
     confirm: Confirm | None = lambda one, other: None
     used: set[str] = field(default_factory=set)
     work: int = 0
-    compare: Comparer = lambda one, other, rules: compare_values(one, other, rules)
+    compare: Callable[[Node, Node, Rules], Answer] = lambda one, other, rules: compare_values(one, other, rules)
 
     def spend(self, amount: int) -> None:
         """Counts work, so that an answer of many parts cannot hold everybody up. Raises OverflowError at the
@@ -101,6 +102,19 @@ class Rules:
         same = verdicts.get(value)
         self.used.add(f"{policy}={value}")
         return Answer(same, f"policy {policy}")
+
+
+def every(answers: Iterable[Answer]) -> Answer:
+    """All the same: the first that is not, a difference before what is unknown."""
+    unknown: Answer | None = None
+    note = ""
+    for answer in answers:
+        if answer.same is False:
+            return DIFFERENT
+        if answer.same is None:
+            unknown = unknown or answer
+        note = note or answer.why
+    return unknown or Answer(True, note)
 
 
 def compare_values(one: Node, other: Node, rules: Rules) -> Answer:
@@ -181,6 +195,21 @@ def decimal_step(node: Node) -> Fraction | None:
 def significant(value: Fraction, step: Fraction) -> int:
     """Significant digits of a decimal."""
     return len(str(abs(value / step).numerator // abs(value / step).denominator))
+
+
+def has_bare_log(node: Node) -> bool:
+    """Whether a logarithm without its base is part of a formula."""
+    return any(part.kind == "fn" and part.args[0] == "log" and len(part.args) == 2 for part in walk(node))
+
+
+def with_base(node: Node, base: Node) -> Node:
+    """The node with every bare logarithm to a base."""
+    spend(2)
+    args = tuple(with_base(arg, base) if isinstance(arg, Node) else arg for arg in node.args)
+    if node.kind != "fn" or node.args[0] != "log" or len(node.args) != 2:
+        return Node(node.kind, args)
+    natural = Node("fn", ("ln", args[1]))
+    return natural if base == EULER else divide(natural, Node("fn", ("ln", base)))
 
 
 # -- by points -------------------------------------------------------------------------------------------------------

@@ -19,9 +19,8 @@ from typing import Any
 
 from stillroom.sampling.workers.child import Reply, serve
 from stillroom.traces.answers import grade
-from stillroom.traces.answers.policies import Policies
-from stillroom.traces.answers.probing import agree_deeply
-from stillroom.traces.answers.records import Reason
+from stillroom.traces.answers.numeric import agree_deeply
+from stillroom.traces.answers.records import Policies, Reason
 from stillroom.traces.answers.tree import Node
 
 _NAMES = {

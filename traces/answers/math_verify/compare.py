@@ -30,7 +30,7 @@ from stillroom.sampling.workers.process import Program
 from stillroom.traces.answers.check_file import Row, output, read_rows, readable
 from stillroom.traces.answers.checker import AnswerChecker
 from stillroom.traces.answers.math_verify.disagreements import Facts, Side, Theirs, Why, policies_of, why
-from stillroom.traces.answers.policies import Policies
+from stillroom.traces.answers.records import Policies
 
 MODULE = "stillroom.traces.answers.math_verify.worker"
 PACKAGES = {"math_verify": "math-verify", "latex2sympy2_extended": "latex2sympy2_extended", "sympy": "sympy"}
@@ -238,7 +238,7 @@ def check_against(
         MathVerify(checker.workers, timeout_s, memory_mb) as rival,
         output(source, out) as sink,
     ):
-        ours = checker.stream(row.pair for row in rows())
+        ours = checker.stream((row.gold, row.answer, row.prompt) for row in rows())
         theirs = rival.stream((row.gold, row.answer) for row in rows())
         found: list[tuple[int, Row, Verdict, Judgement, Future[Facts | None] | None]] = []
         for line, (row, verdict, judgement) in enumerate(zip(rows(), ours, theirs, strict=True), 1):

@@ -15,8 +15,7 @@ from typing import NamedTuple
 
 from stillroom.common.records import State, Verdict
 from stillroom.traces.answers.extract import find_answer
-from stillroom.traces.answers.policies import choices
-from stillroom.traces.answers.records import Reason
+from stillroom.traces.answers.records import Reason, choices
 
 EXACT = 1e-12
 """Relative distance up to which two readings are the same number: they were evaluated to 30 digits."""
