@@ -73,8 +73,7 @@ class Factors:
     def __init__(self, found: list[Token], *, folded: bool = True) -> None:
         self.tokens = found
         self.folded = folded
-        self.at = 0
-        self.depth = 0
+        self.at = self.depth = 0
         self.bars = 0  # absolute values that are open
         self.builder = False  # within { | }
         self.outward = False  # within ] [, where [ closes

@@ -15,22 +15,10 @@ from stillroom.traces.answers._matrices import as_one_table
 from stillroom.traces.answers.fingerprint import Undefined
 from stillroom.traces.answers.normalise import Meaning, claimed, items, meaning
 from stillroom.traces.answers.numeric import AGREE, CONSTANT_DIGITS, context, evaluate, points
-from stillroom.traces.answers.rational import linear, rational
-from stillroom.traces.answers.sets import FLIPPED, INFINITE, is_ordered, real_set, thing_of
-from stillroom.traces.answers.tree import (
-    VALUES,
-    Node,
-    add,
-    divide,
-    is_inequality,
-    mul,
-    negative,
-    number,
-    replaced,
-    symbols,
-    walk,
-)
-from stillroom.traces.answers.values import DIFFERENT, SAME, UNKNOWN, Answer, Rules, compare_values, every
+from stillroom.traces.answers.rational import rational
+from stillroom.traces.answers.sets import FLIPPED, INFINITE, is_ordered, real_set, solved, thing_of
+from stillroom.traces.answers.tree import VALUES, Node, add, is_inequality, negative, replaced, symbols, walk
+from stillroom.traces.answers.values import DIFFERENT, SAME, UNKNOWN, Answer, Rules, compare_values
 
 
 def collections(one: Node, other: Node, rules: Rules) -> Answer:
@@ -47,12 +35,12 @@ def collections(one: Node, other: Node, rules: Rules) -> Answer:
         return Answer(None, "lists of different lengths, with words in them") if words else DIFFERENT
     if _letters(first) != _letters(second) and rules.policies.list_order == "any":
         # x = 1, y = 2 against 1, 2: in the same order; in another the letters may say something else.
-        answer = every(rules.compare(a, b, rules) for a, b in zip(first, second, strict=True))
+        answer = Answer.every(rules.compare(a, b, rules) for a, b in zip(first, second, strict=True))
         if answer.same is False and _matched(first, second, rules).same is True:
             return Answer(None, "letters on one side, and another order")
         return answer
     if one.kind == other.kind == "list" and len(first) > 1:
-        ordered = every(rules.compare(a, b, rules) for a, b in zip(first, second, strict=True))
+        ordered = Answer.every(rules.compare(a, b, rules) for a, b in zip(first, second, strict=True))
         if ordered.same is True:
             return ordered
         anyhow = _matched(first, second, rules)
@@ -122,7 +110,7 @@ def rows(one: Node, other: Node, rules: Rules) -> Answer:
     if [len(row) for row in first] != [len(row) for row in second]:
         return DIFFERENT
     pairs = [(a, b) for row, mate in zip(first, second, strict=True) for a, b in zip(row, mate, strict=True)]
-    answer = every(rules.compare(a, b, rules) for a, b in pairs)
+    answer = Answer.every(rules.compare(a, b, rules) for a, b in pairs)
     span = kinds == {"tuple", "bracket"} and len(one.args) == 2
     if answer.same is True and span:  # (0, 1) and [0, 1], if they are intervals
         return rules.decide("interval_ends", {"loose": True})
@@ -211,7 +199,7 @@ def sets(one: Node, other: Node, rules: Rules) -> Answer | None:
         mine, theirs = sorted(free[0] - free[1]), sorted(free[1] - free[0])
         if len(mine) == len(theirs) == 1:
             one = replaced(one, Node("sym", (mine[0],)), Node("sym", (theirs[0],)))
-        parts = every(rules.compare(a, b, rules) for a, b in zip(one.args, other.args, strict=True))
+        parts = Answer.every(rules.compare(a, b, rules) for a, b in zip(one.args, other.args, strict=True))
         return SAME if parts.same is True else Answer(None, "sets that are written differently")
     first, second = real_set(one), real_set(other)
     if first is None or second is None:
@@ -220,7 +208,7 @@ def sets(one: Node, other: Node, rules: Rules) -> Answer | None:
     # Made of the same pieces in the same order, whether or not the ends belong to them.
     pieces = list(zip(first, second, strict=False))
     ends = ((x, y) for a, b in pieces for x, y in ((a.low, b.low), (a.high, b.high)))
-    answer = every(_end(x, y, rules) for x, y in ends) if len(first) == len(second) else DIFFERENT
+    answer = Answer.every(_end(x, y, rules) for x, y in ends) if len(first) == len(second) else DIFFERENT
     if answer.same is False and not (is_ordered(first) and is_ordered(second)):
         return Answer(None, "pieces whose order is not known")
     if answer.same is not True:
@@ -253,7 +241,7 @@ def relations(one: Node, other: Node, rules: Rules) -> Answer:
     ways = ((others, mates), turned) if set(others) <= _TURNED else ((others, mates),)
     for candidate, parts in ways:
         alike = (rules.compare(a, b, rules) for a, b in zip(sides, parts, strict=True))
-        if candidate == ops and every(alike).same is True:
+        if candidate == ops and Answer.every(alike).same is True:
             return SAME
     if len(ops) == len(others) == 1 and {*ops, *others} <= _TURNED - {"~", "perp", "parallel"}:
         return _multiples(ops[0], sides, others[0], mates)
@@ -320,28 +308,8 @@ def equation_and_value(first: Meaning, second: Meaning, rules: Rules) -> Answer 
             return None
         if other.label is not None:
             return _multiples("=", list(sides), "=", [other.label, other.value])
-        solution = _solved(sides[0], sides[1], other.value)
+        solution = solved(sides[0], sides[1], other.value)
         if solution is not None:
             same = compare_values(solution, other.value, rules).same is True
             return SAME if same else Answer(None, "an equation against a value")
     return None
-
-
-def _solved(left: Node, right: Node, value: Node) -> Node | None:
-    """The value of the variable that the equation is linear in and the other side does not know, if it is the only
-    one."""
-    names = sorted(symbols(left) | symbols(right))
-    unknown = [name for name in names if name not in symbols(value)]
-    terms = linear(add(left, negative(right)))
-    if len(unknown) != 1 or set(names) - set(unknown) != symbols(value):
-        return None
-    variable = Node("sym", (unknown[0],))
-    factor = sum((coefficient for coefficient, part in terms if part == variable), Fraction(0))
-    rest = [
-        number(coefficient) if part is None else mul(number(coefficient), part)
-        for coefficient, part in terms
-        if part != variable
-    ]
-    if not factor or any(unknown[0] in symbols(part) for part in rest) or not rest:
-        return None
-    return divide(negative(add(*rest)), number(factor))

@@ -6,21 +6,13 @@ r"""Values with a unit, percentages, number bases, ratios, and words.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from fractions import Fraction
 from typing import NamedTuple
 
 from stillroom.traces.answers.rational import rational
 from stillroom.traces.answers.tree import PI, VALUES, Node, add, divide, mul, number, symbols
-from stillroom.traces.answers.values import (
-    DIFFERENT,
-    SAME,
-    SIGNIFICANT,
-    UNKNOWN,
-    Answer,
-    Rules,
-    compare_values,
-    every,
-)
+from stillroom.traces.answers.values import DIFFERENT, SAME, SIGNIFICANT, UNKNOWN, Answer, Rules, compare_values
 from stillroom.traces.answers.vocabulary import SIZES, UNITS
 
 
@@ -29,7 +21,7 @@ def units(one: Node, other: Node, rules: Rules) -> Answer:
     if "percent" in (one.kind, other.kind):
         return _percent(one, other, rules)
     if one.kind == other.kind == "compound" and len(one.args) == len(other.args):
-        parts = every(rules.compare(a, b, rules) for a, b in zip(one.args, other.args, strict=True))
+        parts = Answer.every(rules.compare(a, b, rules) for a, b in zip(one.args, other.args, strict=True))
         if parts.same is not False:
             return parts
     if "compound" in (one.kind, other.kind):
@@ -149,11 +141,9 @@ def bases(one: Node, other: Node, rules: Rules) -> Answer:
 def _based(node: Node) -> Fraction | None:
     if node.kind != "base":
         return rational(node)
-    digits, base = node.args
-    try:
-        return Fraction(int(digits, base))
-    except ValueError:
-        return None
+    with suppress(ValueError):
+        return Fraction(int(*node.args))
+    return None
 
 
 def ratios(one: Node, other: Node, rules: Rules) -> Answer:
@@ -163,7 +153,7 @@ def ratios(one: Node, other: Node, rules: Rules) -> Answer:
             return DIFFERENT
         if any(part.kind == "dots" for part in (*one.args, *other.args)):
             return UNKNOWN
-        alike = every(rules.compare(a, b, rules) for a, b in zip(one.args, other.args, strict=True))
+        alike = Answer.every(rules.compare(a, b, rules) for a, b in zip(one.args, other.args, strict=True))
         if alike.same is True:
             return alike
         if _is_clock(one) and _is_clock(other):
@@ -172,7 +162,7 @@ def ratios(one: Node, other: Node, rules: Rules) -> Answer:
             return Answer(None, "a ratio with a zero, or a time of day")
         pairs = zip(one.args, other.args, strict=True)
         cross = [(mul(a, other.args[0]), mul(b, one.args[0])) for a, b in pairs]
-        return every([compare_values(a, b, rules) for a, b in cross])
+        return Answer.every([compare_values(a, b, rules) for a, b in cross])
     ratio, value = (one, other) if one.kind == "ratio" else (other, one)
     if len(ratio.args) != 2 or value.kind not in VALUES:
         return UNKNOWN

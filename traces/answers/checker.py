@@ -28,7 +28,7 @@ from stillroom.common.records import Verdict
 from stillroom.errors import InputError, StillroomError
 from stillroom.sampling.workers.pool import Threads, WorkerPool
 from stillroom.sampling.workers.process import Program
-from stillroom.traces.answers.grade import Located, Ruling, also, located, not_restated, rule
+from stillroom.traces.answers.grade import Located, Ruling, located, not_restated, rule
 from stillroom.traces.answers.limits import MAX_ANSWER, MAX_TEXT
 from stillroom.traces.answers.records import Policies, Reason, verdict
 
@@ -161,7 +161,7 @@ class AnswerChecker:
             if ruling is None:
                 ruling = rule(*key, self.policies)
                 self._memo.put(key, ruling)
-            ruling = also(ruling, found.policies)
+            ruling = found.ruled(ruling)
         except Exception as error:  # noqa: BLE001 - no text may end a run: out of memory, nested too deeply, our fault
             found, ruling = Located("", "", None), Ruling(Reason.OVER_LIMIT, "", type(error).__name__)
         return Judged(found.gold, found.answer, prompt, ruling, time.perf_counter() - start)

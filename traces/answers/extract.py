@@ -40,6 +40,7 @@ _MARKER = re.compile(
 )
 _STRONG = re.compile(r"(?i)####|final")
 _STARTS = frozenset("0123456789+-.$\\([")
+_MARKS = re.compile(r"\\.?|[{}]", re.DOTALL)  # what is escaped opens and closes nothing
 _THINKING = re.compile(r"</?think>")
 _WHY = re.compile(r"\b(?:because|since|which)\b")
 _CONCLUSION = re.compile(r"(?i)\W{0,3}(?:therefore|thus|hence|so|the|we find)\b")
@@ -100,16 +101,11 @@ def spoken(text: str) -> str:
 
 def closing(text: str, start: int, limit: int) -> int | None:
     """Where the brace that opened before `start` closes, or None if it does not within `limit` characters."""
-    depth, i, end = 1, start, min(len(text), start + limit)
-    while i < end:
-        char = text[i]
-        if char == "\\":
-            i += 2
-            continue
-        depth += (char == "{") - (char == "}")
+    depth = 1
+    for mark in _MARKS.finditer(text, start, start + limit):
+        depth += {"{": 1, "}": -1}.get(mark.group(), 0)
         if depth == 0:
-            return i
-        i += 1
+            return mark.start()
     return None
 
 

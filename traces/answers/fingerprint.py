@@ -122,9 +122,7 @@ class _Image:
         if name == "infinity":
             raise Undefined(name)
         if name == "i":
-            root = _square_root(PRIME - 1)
-            assert root is not None
-            return root
+            return _square_root(PRIME - 1) or 0  # there is one, by the choice of PRIME
         return pow(_residue("sym " + name), ROOTS, PRIME)
 
     # -- powers -----------------------------------------------------------------------------------------------------

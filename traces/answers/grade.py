@@ -71,12 +71,7 @@ def judge(gold: str, answer: str, policies: Policies | None = None) -> Ruling:
     """Judges a gold and a whole completion, as far as that goes without a worker."""
     policies = policies or Policies()
     found = located(gold, answer, policies)
-    return found.ruling or also(rule(found.gold, found.answer, policies), found.policies)
-
-
-def also(ruling: Ruling, policies: tuple[str, ...]) -> Ruling:
-    """The ruling, with more policies that led to it."""
-    return ruling._replace(policies=(*ruling.policies, *policies)) if policies else ruling
+    return found.ruling or found.ruled(rule(found.gold, found.answer, policies))
 
 
 class Located(NamedTuple):
@@ -87,6 +82,10 @@ class Located(NamedTuple):
     answer: str
     ruling: Ruling | None
     policies: tuple[str, ...] = ()
+
+    def ruled(self, ruling: Ruling) -> Ruling:
+        """The ruling on the two, with the policies by which they were found."""
+        return ruling._replace(policies=(*ruling.policies, *self.policies))
 
 
 def located(gold: str, answer: str, policies: Policies) -> Located:

@@ -199,6 +199,26 @@ def _is_thing(node: Node) -> bool:
     return node.kind == "sym" or _is_unknown_function(node) or (node.kind == "fn" and node.args[0] == "abs")
 
 
+def solved(left: Node, right: Node, value: Node) -> Node | None:
+    """The value of the variable that the equation is linear in and the other side does not know, if it is the only
+    one."""
+    names = sorted(symbols(left) | symbols(right))
+    unknown = [name for name in names if name not in symbols(value)]
+    terms = linear(add(left, negative(right)))
+    if len(unknown) != 1 or set(names) - set(unknown) != symbols(value):
+        return None
+    variable = Node("sym", (unknown[0],))
+    factor = sum((coefficient for coefficient, part in terms if part == variable), Fraction(0))
+    rest = [
+        number(coefficient) if part is None else mul(number(coefficient), part)
+        for coefficient, part in terms
+        if part != variable
+    ]
+    if not factor or any(unknown[0] in symbols(part) for part in rest) or not rest:
+        return None
+    return divide(negative(add(*rest)), number(factor))
+
+
 def thing_of(node: Node) -> Node | None:
     """What an inequality is about, or None if that is not one thing."""
     try:

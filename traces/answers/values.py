@@ -64,6 +64,19 @@ class Answer(NamedTuple):
     same: bool | None
     why: str = ""
 
+    @staticmethod
+    def every(answers: Iterable[Answer]) -> Answer:
+        """All the same: the first that is not, a difference before what is unknown."""
+        unknown: Answer | None = None
+        note = ""
+        for answer in answers:
+            if answer.same is False:
+                return DIFFERENT
+            if answer.same is None:
+                unknown = unknown or answer
+            note = note or answer.why
+        return unknown or Answer(True, note)
+
 
 SAME, DIFFERENT = Answer(True), Answer(False)
 ROUNDED = Answer(None, "what they differ by may be rounding")
@@ -102,19 +115,6 @@ class Rules:
         same = verdicts.get(value)
         self.used.add(f"{policy}={value}")
         return Answer(same, f"policy {policy}")
-
-
-def every(answers: Iterable[Answer]) -> Answer:
-    """All the same: the first that is not, a difference before what is unknown."""
-    unknown: Answer | None = None
-    note = ""
-    for answer in answers:
-        if answer.same is False:
-            return DIFFERENT
-        if answer.same is None:
-            unknown = unknown or answer
-        note = note or answer.why
-    return unknown or Answer(True, note)
 
 
 def compare_values(one: Node, other: Node, rules: Rules) -> Answer:

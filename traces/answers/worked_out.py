@@ -161,7 +161,8 @@ def parts_of(node: Node) -> Iterator[Part]:
         inner = node.args[1:2]
     elif node.kind == "rel" and is_inequality(node):
         things = [side for side in node.args[1:] if symbols(side)]
-        if len(things) != 1 or not _is_thing(things[0]):
+        about = things[0] if len(things) == 1 and is_label(things[0]) else None  # a name, or f(x)
+        if about is None or (about.kind == "fn" and about.args[0] in ("abs", "norm")):
             yield Part(node, solved=False)
         inner = tuple(side for side in node.args[1:] if side not in things)
     elif node.kind == "rel":
@@ -175,11 +176,6 @@ def parts_of(node: Node) -> Iterator[Part]:
         yield Part(node)
     for part in inner:
         yield from parts_of(part)
-
-
-def _is_thing(node: Node) -> bool:
-    """What a solved inequality is about: a name, or f(x)."""
-    return is_label(node) and not (node.kind == "fn" and node.args[0] in ("abs", "norm"))
 
 
 def shapes_of(node: Node) -> frozenset[str]:

@@ -33,10 +33,6 @@ _SAME = frozenset(
 )
 
 
-def _sympy() -> Any:
-    return importlib.import_module("sympy")
-
-
 def probe(one: Node, other: Node) -> bool | None:
     """False where a look at very many digits tells the two apart."""
     return False if agree_deeply(one, other) is False else None
@@ -45,7 +41,7 @@ def probe(one: Node, other: Node) -> bool | None:
 def confirm(one: Node, other: Node) -> bool | None:
     """True where the difference is proven to be zero, False where it is another number, None where neither is
     shown."""
-    sympy = _sympy()
+    sympy = importlib.import_module("sympy")
     try:
         difference = build(one) - build(other)
         for step in (sympy.expand, sympy.expand_trig, sympy.trigsimp, sympy.simplify):
@@ -64,7 +60,7 @@ def confirm(one: Node, other: Node) -> bool | None:
 def build(node: Node) -> Any:
     """The expression of sympy that a formula is; variables are real. Raises ValueError for what it is not asked
     about: anything else than a value, and functions that are not in the table."""
-    sympy = _sympy()
+    sympy = importlib.import_module("sympy")
     kind, args = node
     if kind == "num":
         return sympy.Rational(args[0].numerator, args[0].denominator)
