@@ -108,8 +108,7 @@ def locate(text: str, missing: Reason, unread: Reason, *, last: bool = False) ->
     found = find_answer(text, last=last)
     if found is None or not found.strip():
         return Ruling(missing, "", "no final answer")
-    too_large = over_limit(found)
-    if too_large:
+    if too_large := over_limit(found):
         return Ruling(Reason.OVER_LIMIT, "", too_large)
     why = unreadable(found)
     return Ruling(unread, "", why) if why else found.strip()

@@ -32,7 +32,7 @@ _STOPS = RELATIONS | frozenset(
     r") ] } \} , ; and or & \\ end rfloor rceil . pmod mod || : + - pm mp cup cap minus".split()  # noqa: SIM905
 )
 """What ends a product."""
-_STARTS = frozenset(
+_STARTS = CURRENCY | frozenset(
     r"{ [ \{ frac sqrt binom overline dots lfloor lceil begin accent sum prod int lim angle empty".split()  # noqa: SIM905
 )
 """Signs and commands that begin a factor, besides those that take a closer look."""
@@ -325,19 +325,13 @@ class Parser(Factors):
             return token.value.lower() not in CONDITIONS
         if token.kind != "op" or token.value in _STOPS:
             return False
-        if token.value in CURRENCY:
-            return True
-        if token.value == "[" and self.outward:
-            return False
         if token.value == "|":
             return self.bars == 0 and not self.builder
         if token.value == "(":
-            return (
-                self.peek(1).value != "mod"
-                and self.peek(2).value != "in"
-                and not (self.peek(1).kind == "text" and self.peek(1).value.lower() in CONDITIONS)
-            )
-        return token.value in _STARTS
+            follows = self.peek(1)
+            words = follows.kind == "text" and follows.value.lower() in CONDITIONS
+            return follows.value != "mod" and self.peek(2).value != "in" and not words
+        return token.value in _STARTS and not (token.value == "[" and self.outward)
 
 
 def _scaled(node: Node, scale: Fraction) -> Node:

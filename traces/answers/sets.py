@@ -52,10 +52,9 @@ class NoSet(Exception):
 def real_set(node: Node) -> tuple[Piece, ...] | None:
     """The set that an answer is, in order and with what touches joined; None where it is none."""
     try:
-        pieces = _pieces(node)
+        return tuple(_pieces(node))
     except (NoSet, Undefined, OverflowError):
         return None
-    return tuple(pieces)
 
 
 def _pieces(node: Node) -> list[Piece]:
