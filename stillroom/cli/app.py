@@ -24,7 +24,7 @@ from stillroom.errors import InputError, StillroomError
 
 if TYPE_CHECKING:
     from stillroom.common.printing import HasDict
-    from stillroom.traces.answers.policies import Policies
+    from stillroom.traces.answers.records import Policies
 
 app = typer.Typer(
     name="stillroom",
@@ -175,7 +175,7 @@ def check(
 
 def _policies(settings: Sequence[str]) -> Policies:
     """Policies from NAME=VALUE words; of one that is named twice, the last counts."""
-    from stillroom.traces.answers.policies import Policies
+    from stillroom.traces.answers.records import Policies
 
     for setting in settings:
         if "=" not in setting:

@@ -14,7 +14,8 @@ from stillroom.common.records import State
 from stillroom.common.stats.intervals import mcnemar_exact, wilson
 from stillroom.evaluation.results import Evaluation
 from stillroom.traces.answers import CheckSummary, Reason, state_of
-from stillroom.traces.answers.math_verify.compare import AgainstSummary, Disagreement, Score, Theirs, Why
+from stillroom.traces.answers.math_verify.compare import AgainstSummary, Disagreement, Score
+from stillroom.traces.answers.math_verify.disagreements import Theirs, Why
 
 if TYPE_CHECKING:
     from rich.console import Console

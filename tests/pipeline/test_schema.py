@@ -19,7 +19,7 @@ from stillroom.pipeline.config.load import load_any, shipped, summaries
 from stillroom.pipeline.config.schema import SHIPPED, schema
 from stillroom.pipeline.config.template import PLACEHOLDER, template, write_template
 from stillroom.sampling.scorers.base import ScorerBase, scorers
-from stillroom.traces.answers.policies import Policies, choices
+from stillroom.traces.answers.records import Policies, choices
 
 KINDS = list(recipe_kinds)
 
