@@ -26,7 +26,8 @@ from stillroom.pipeline.config.load import Overrides, RecipeLike, load_any
 from stillroom.pipeline.run.flow import Plan, Planned, flow_of
 from stillroom.pipeline.run.folder import RunFolder, folder_of, read_facts
 from stillroom.sampling.ledger import FILE as LEDGER
-from stillroom.sampling.ledger import Ledger, Salvaged, SpentBy, Totals
+from stillroom.sampling.ledger import Ledger, SpentBy, Totals
+from stillroom.sampling.ledger.salvage import Salvaged
 from stillroom.sampling.limits import Prices
 
 """Columns of a table that goes to no terminal: its lines are not to wrap."""

@@ -8,7 +8,7 @@ from stillroom.common.formatting import NOTHING, money
 from stillroom.common.printing import Table, plain, terminal, wide
 from stillroom.evaluation.results import ACCURACY, Evaluation
 from stillroom.pipeline.planning.status import StageCost, Status
-from stillroom.sampling.ledger import Salvaged
+from stillroom.sampling.ledger.salvage import Salvaged
 
 
 def show_status(found: Status) -> None:

@@ -41,7 +41,7 @@ from stillroom.sampling.requests import Asker
 from stillroom.sampling.teachers.openai import OpenAISettings
 from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 from stillroom.sampling.teachers.vllm.watchdog import Guard, running
-from stillroom.sampling.workers.leftovers import descendants
+from stillroom.sampling.workers.child import descendants
 from tests.conftest import stillroom
 from tests.judges._asking import TASK, answered
 

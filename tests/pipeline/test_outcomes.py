@@ -34,7 +34,7 @@ from stillroom.pipeline.stages.sample import run_core
 from stillroom.sampling.core import Core
 from stillroom.sampling.ledger import Ledger, StoredOutcome
 from stillroom.sampling.policy import Fixed, Policy, Until
-from stillroom.sampling.retry import RetrySettings
+from stillroom.sampling.teachers.base import RetrySettings
 from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.sampling.teachers.scripted import Fault, ScriptedTeacher
 from stillroom.traces.controls import unfiltered

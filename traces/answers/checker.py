@@ -26,8 +26,7 @@ from typing import NamedTuple, Self
 
 from stillroom.common.records import Verdict
 from stillroom.errors import InputError, StillroomError
-from stillroom.sampling.workers.pool import Threads, WorkerPool
-from stillroom.sampling.workers.process import Program
+from stillroom.sampling.workers.pool import Program, Threads, WorkerPool
 from stillroom.traces.answers.grade import Located, Ruling, located, not_restated, rule
 from stillroom.traces.answers.limits import MAX_ANSWER, MAX_TEXT
 from stillroom.traces.answers.records import Policies, Reason, verdict

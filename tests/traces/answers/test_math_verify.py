@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from stillroom.common.records import State, Verdict
 from stillroom.errors import CheckerError, InputError, MissingExtra, MissingFile
-from stillroom.sampling.workers.process import Worker
+from stillroom.sampling.workers.pool import Worker
 from stillroom.traces.answers import Reason, state_of
 from stillroom.traces.answers.check_file import Row
 from stillroom.traces.answers.math_verify import compare

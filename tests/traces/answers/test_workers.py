@@ -17,7 +17,7 @@ import pytest
 
 from stillroom.common.records import State
 from stillroom.errors import CheckerError, InputError
-from stillroom.sampling.workers.process import environment
+from stillroom.sampling.workers.pool import environment
 from stillroom.traces.answers import AnswerChecker, Reason, check
 from stillroom.traces.answers import checker as checker_module
 from stillroom.traces.answers.checker import MODULE

@@ -25,8 +25,7 @@ from typing import Any, NamedTuple, Self
 
 from stillroom.common.records import State, Verdict
 from stillroom.errors import MissingExtra
-from stillroom.sampling.workers.pool import TIMEOUT, WorkerPool
-from stillroom.sampling.workers.process import Program
+from stillroom.sampling.workers.pool import TIMEOUT, Program, WorkerPool
 from stillroom.traces.answers.check_file import Row, output, read_rows, readable
 from stillroom.traces.answers.checker import AnswerChecker
 from stillroom.traces.answers.math_verify.disagreements import Facts, Side, Theirs, Why, policies_of, why
