@@ -51,7 +51,11 @@ def compare(a: str, of_a: Given, b: str, of_b: Given, *, seed: int) -> Compariso
     pairs = [(rights_a[task], rights_b[task]) for task in shared]
     if all(value in (0, 1) for pair in pairs for value in pair):
         return _of_shares(a, b, Counter(pairs), left_out)
-    return _of_means(a, b, {t: rights_a[t] - rights_b[t] for t in shared}, left_out, seed)
+    differences = {task: rights_a[task] - rights_b[task] for task in shared}
+    values = list(differences.values())
+    p, least = sign_flip(values, seed=seed), detectable_mean(values)
+    more = {"test": SIGN_FLIP, "p": p, "left_out": left_out, "detectable": least}
+    return _comparison(a, b, mean_over_tasks(differences, seed=seed), more)
 
 
 def compare_right(a: str, of_a: Mapping[str, bool], b: str, of_b: Mapping[str, bool]) -> Comparison | None:
@@ -68,13 +72,6 @@ def _of_shares(a: str, b: str, table: Counter[tuple[float, float]], left_out: in
     p, least = mcnemar_exact(counts.only_a, counts.only_b), detectable_share(counts.n, counts.only_a + counts.only_b)
     more = {"test": "mcnemar_exact", "p": p, **counts._asdict(), "left_out": left_out, "detectable": least}
     return _comparison(a, b, paired_difference(counts), more)
-
-
-def _of_means(a: str, b: str, differences: Mapping[str, float], left_out: int, seed: int) -> Comparison:
-    values = [differences[task] for task in sorted(differences)]
-    p, least = sign_flip(values, seed=seed), detectable_mean(values)
-    more = {"test": SIGN_FLIP, "p": p, "left_out": left_out, "detectable": least}
-    return _comparison(a, b, mean_over_tasks(differences, seed=seed), more)
 
 
 def _comparison(a: str, b: str, found: Interval, more: Mapping[str, object]) -> Comparison:
@@ -101,10 +98,7 @@ def ratios(
     shared = sorted(ours.keys() & theirs.keys())
     if not shared:
         return []
-    taken: list[tuple[str, Value, Value]] = [
-        ("tokens_ratio", length, length),
-        ("latency_ratio", seconds, seconds),
-    ]
+    taken: list[tuple[str, Value, Value]] = [("tokens_ratio", length, length), ("latency_ratio", seconds, seconds)]
     if prices is not None and other_prices is not None:
         taken.append(("usd_ratio", lambda a: cost(a, prices), lambda a: cost(a, other_prices)))
     rows = []

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
 from math import fsum
 from statistics import fmean
 
@@ -24,7 +23,7 @@ from stillroom.common.records import Attempt, ScoredAttempt, State
 from stillroom.common.stats.bootstrap import mean_over_tasks, ratio_over_tasks, share_over_tasks
 from stillroom.common.stats.intervals import Interval, mean_interval, wilson
 from stillroom.common.text import tokens
-from stillroom.evaluation.pass_at_k import Vote, enough, majority_at_k, pass_at_k
+from stillroom.evaluation.pass_at_k import Vote, majority_at_k, pass_at_k
 from stillroom.evaluation.results import ACCURACY, MEAN_TOKENS, SHARE_STOPPED, Result, result_of
 from stillroom.sampling.limits import Prices
 from stillroom.traces.answers.records import Reason
@@ -57,9 +56,9 @@ def answer_words(attempt: Attempt) -> list[str]:
     return tokens(f"{attempt.reasoning or ''}\n{attempt.text}")[:MAX_WORDS]
 
 
-def repeats(words: Sequence[str], *, n: int = RUN, times: int = TIMES) -> bool:
-    """Whether a run of n words stands there `times` times or more, in a row or not."""
-    return most_repeated(words, n) >= times
+def repeats(words: Sequence[str]) -> bool:
+    """Whether a run of 6 words stands there 4 times or more, in a row or not."""
+    return most_repeated(words, RUN) >= TIMES
 
 
 def most_repeated(words: Sequence[str], n: int) -> int:
@@ -98,18 +97,36 @@ def measures(
     attempts = as_attempts(answers)
     if not attempts:
         return []
+
+    def share(metric: str, values: Mapping[str, float], **more: object) -> Result:
+        return result_of(who, metric, share_over_tasks(values, seed=seed), **more)
+
+    # The unscored lower accuracy; `counts` and `unscored` are of attempts, by state and by reason.
+    every = [a for given in attempts.values() for a in given]
+    states = Counter(a.verdict.state for a in every)
+    counts = {state.value: states[state] for state in State}
+    counts["missing"] = 0 if asked is None else asked - len(attempts)
+    unscored = _by_reason(a for a in every if a.verdict.state is State.UNSCORED)
     rows = [
-        _accuracy(who, attempts, asked, seed),
-        _share(who, SHARE_STOPPED, attempts, lambda a: a.attempt.finish_reason == "stop", seed),
-        _tokens(who, attempts),
-        *_in_form(who, attempts, seed),
-        _share(who, "share_repeating", attempts, lambda a: repeats(answer_words(a.attempt)), seed),
-        *_distinct(who, attempts, seed),
-        *_per_right(who, attempts, seed),
-        result_of(who, "mean_latency_s", mean_over_tasks(task_values(attempts, seconds), seed=seed)),
-        *_costs(who, attempts, prices, seed),
+        share(ACCURACY, task_values(attempts, right), counts=counts, unscored=unscored),
+        share(SHARE_STOPPED, task_values(attempts, lambda a: a.attempt.finish_reason == "stop")),
     ]
-    return rows + [row for k in sorted(set(ks)) for row in _at_k(who, attempts, k, key or answer_key, seed)]
+    # With the normal interval, as in every table so far; no length is below 0.
+    tokens_each = mean_interval([value for _, value in sorted(task_values(attempts, length).items())])
+    rows.append(result_of(who, MEAN_TOKENS, tokens_each._replace(low=max(0.0, tokens_each.low))))
+    # Of the attempts whose verdict tells; `left_out` counts the others.
+    telling = {task: [a for a in given if in_form(a) is not None] for task, given in attempts.items()}
+    if formed := task_values({task: given for task, given in telling.items() if given}, lambda a: in_form(a) is True):
+        rows.append(share(SHARE_IN_FORM, formed, left_out=_by_reason(a for a in every if in_form(a) is None)))
+    rows.append(share("share_repeating", task_values(attempts, lambda a: repeats(answer_words(a.attempt)))))
+    runs = {task: [distinct([answer_words(a.attempt)], DISTINCT) for a in given] for task, given in attempts.items()}
+    long = {task: [value for value in values if value is not None] for task, values in runs.items()}
+    if means := {task: fmean(values) for task, values in long.items() if values}:
+        rows.append(share(f"mean_distinct_{DISTINCT}", means))
+    rows += _rates(who, attempts, prices, seed)
+    for k in sorted(set(ks)):
+        rows += _at_k(who, attempts, k, key or answer_key, seed)
+    return rows
 
 
 def as_attempts(
@@ -151,62 +168,23 @@ def in_form(answer: ScoredAttempt) -> bool | None:
     return False if answer.verdict.reason in NOT_IN_FORM else None
 
 
-def _share(who: str, metric: str, attempts: Attempts, holds: Callable[[ScoredAttempt], bool], seed: int) -> Result:
-    return result_of(who, metric, share_over_tasks(task_values(attempts, holds), seed=seed))
+def _by_reason(attempts: Iterable[ScoredAttempt]) -> dict[str, int]:
+    return dict(sorted(Counter(str(a.verdict.reason) for a in attempts).items()))
 
 
-def _accuracy(who: str, attempts: Attempts, asked: int | None, seed: int) -> Result:
-    """Accepted over all attempts; the unscored are in n, and counted by reason. `counts` are of attempts."""
-    verdicts = [a.verdict for a in _all(attempts)]
-    states = Counter(verdict.state for verdict in verdicts)
-    reasons = Counter(str(verdict.reason) for verdict in verdicts if verdict.state is State.UNSCORED)
-    missing = 0 if asked is None else asked - len(attempts)
-    found = share_over_tasks(task_values(attempts, right), seed=seed)
-    counts = {state.value: states[state] for state in State} | {"missing": missing}
-    return result_of(who, ACCURACY, found, counts=counts, unscored=dict(sorted(reasons.items())))
-
-
-def _tokens(who: str, attempts: Attempts) -> Result:
-    """With the normal interval, as in every table so far; no length is below 0."""
-    found = mean_interval([value for _, value in sorted(task_values(attempts, length).items())])
-    return result_of(who, MEAN_TOKENS, found._replace(low=max(0.0, found.low)))
-
-
-def _in_form(who: str, attempts: Attempts, seed: int) -> Iterator[Result]:
-    """Share of the attempts whose verdict tells; `left_out` counts the others."""
-    telling = {task: [a for a in given if in_form(a) is not None] for task, given in attempts.items()}
-    values = {task: fmean(in_form(a) is True for a in given) for task, given in telling.items() if given}
-    silent = Counter(str(a.verdict.reason) for a in _all(attempts) if in_form(a) is None)
-    if values:
-        found = share_over_tasks(values, seed=seed)
-        yield result_of(who, SHARE_IN_FORM, found, left_out=dict(sorted(silent.items())))
-
-
-def _distinct(who: str, attempts: Attempts, seed: int) -> Iterator[Result]:
-    means = {}
-    for task, given in attempts.items():
-        found = [distinct([answer_words(a.attempt)], DISTINCT) for a in given]
-        if values := [value for value in found if value is not None]:
-            means[task] = fmean(values)
-    if means:
-        yield result_of(who, f"mean_distinct_{DISTINCT}", share_over_tasks(means, seed=seed))
-
-
-def _per_right(who: str, attempts: Attempts, seed: int) -> Iterator[Result]:
+def _rates(who: str, attempts: Attempts, prices: Prices | None, seed: int) -> Iterator[Result]:
+    """Right answers per token, latency, and with `prices` what the answers cost."""
     shares, lengths = task_values(attempts, right), task_values(attempts, length)
     rate = ratio_over_tasks({task: (shares[task], lengths[task]) for task in attempts}, seed=seed)
-    if rate is None:
-        return
-    if not rate.value:  # so is every sample: as many right as Wilson's interval allows, in as many tokens
-        rate = rate._replace(high=wilson(0, rate.n).high * rate.n / fsum(lengths.values()))
-    yield result_of(who, "right_per_1000_tokens", _times(rate, 1000))
-    yield from _inverse(who, "tokens_per_right", rate)
-
-
-def _costs(who: str, attempts: Attempts, prices: Prices | None, seed: int) -> Iterator[Result]:
+    if rate is not None:
+        if not rate.value:  # so is every sample: as many right as Wilson's interval allows, in as many tokens
+            rate = rate._replace(high=wilson(0, rate.n).high * rate.n / fsum(lengths.values()))
+        yield result_of(who, "right_per_1000_tokens", _times(rate, 1000))
+        yield from _inverse(who, "tokens_per_right", rate)
+    yield result_of(who, "mean_latency_s", mean_over_tasks(task_values(attempts, seconds), seed=seed))
     if prices is None:
         return
-    shares, usd = task_values(attempts, right), task_values(attempts, lambda a: cost(a, prices))
+    usd = task_values(attempts, lambda a: cost(a, prices))
     yield result_of(who, "usd_per_1000_answers", _times(mean_over_tasks(usd, seed=seed), 1000))
     rate = ratio_over_tasks({task: (shares[task], usd[task]) for task in attempts}, seed=seed)
     if rate is not None:
@@ -222,13 +200,14 @@ def _at_k(
     who: str, attempts: Attempts, k: int, key: Callable[[ScoredAttempt], Hashable | None], seed: int
 ) -> Iterator[Result]:
     """None where no task has k attempts."""
-    tasks, left_out = enough(attempts, k)
+    tasks = {task: given for task, given in attempts.items() if len(given) >= k}
     if not tasks:
         return
     rights = {task: [right(a) for a in given] for task, given in tasks.items()}
     votes = {task: [Vote(key(a), right(a)) for a in given] for task, given in tasks.items()}
-    yield result_of(who, f"pass_at_{k}", pass_at_k(rights, k, seed=seed), left_out=len(left_out))
-    yield result_of(who, f"majority_at_{k}", majority_at_k(votes, k, seed=seed), left_out=len(left_out))
+    left_out = len(attempts) - len(tasks)
+    yield result_of(who, f"pass_at_{k}", pass_at_k(rights, k, seed=seed), left_out=left_out)
+    yield result_of(who, f"majority_at_{k}", majority_at_k(votes, k, seed=seed), left_out=left_out)
 
 
 def _inverse(who: str, metric: str, rate: Interval) -> Iterator[Result]:
@@ -249,7 +228,3 @@ def seconds(answer: ScoredAttempt) -> float:
 def length(answer: ScoredAttempt) -> float:
     """Tokens of one attempt."""
     return answer.attempt.completion_tokens
-
-
-def _all(attempts: Attempts) -> Iterator[ScoredAttempt]:
-    return chain.from_iterable(attempts.values())

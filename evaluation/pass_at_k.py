@@ -9,7 +9,7 @@ Wang et al. 2022, arXiv:2203.11171); where several lead, each is taken with the 
 bootstrap over tasks.
 
 The number of attempts must not depend on how earlier ones came out, as it does under a policy that stops when it is
-satisfied. Refuses tasks with fewer than k attempts: see `enough`.
+satisfied. Refuses tasks with fewer than k attempts.
 """
 
 from __future__ import annotations
@@ -18,12 +18,10 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from fractions import Fraction
 from math import comb
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from stillroom.common.stats.bootstrap import share_over_tasks
 from stillroom.common.stats.intervals import Interval
-
-T = TypeVar("T")
 
 
 class Vote(NamedTuple):
@@ -32,19 +30,6 @@ class Vote(NamedTuple):
 
     answer: Hashable | None
     right: bool
-
-
-class Enough(NamedTuple, Generic[T]):
-    """`tasks`: those with at least k attempts. `left_out`: the ids of the others, to be reported."""
-
-    tasks: dict[str, tuple[T, ...]]
-    left_out: tuple[str, ...]
-
-
-def enough(attempts: Mapping[str, Sequence[T]], k: int) -> Enough[T]:
-    """Parts tasks by whether they have at least k attempts."""
-    kept = {task: tuple(given) for task, given in attempts.items() if len(given) >= k}
-    return Enough(kept, tuple(task for task in attempts if task not in kept))
 
 
 def pass_at_k(right: Mapping[str, Sequence[bool]], k: int, *, seed: int) -> Interval:

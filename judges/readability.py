@@ -10,11 +10,10 @@ It asks nobody and loads no model. Reading ease is 206.835 - 1.015 (words / sent
     rating.score, rating.ratings["grade"]
 
 For evaluation, next to another judge: it was made for another purpose, counts syllables, and looks at no word list
-and
-not at the task. It is not independent of a style that wants short words and sentences: the two agree by design. It
-says nothing of what a text says; "cat sat on mat mat mat" reads with ease. English alone, and syllables are counted
-by rule, not looked up: groups of vowels, less a silent e; right for about nine words in ten. Texts of a few words
-give extreme values: read its mean over many.
+and not at the task. It is not independent of a style that wants short words and sentences: the two agree by design.
+It says nothing of what a text says; "cat sat on mat mat mat" reads with ease. English alone, and syllables are
+counted by rule, not looked up: groups of vowels, less a silent e; right for about nine words in ten. Texts of a few
+words give extreme values: read its mean over many.
 
 >>> syllables("readable"), syllables("make"), syllables("area")
 (3, 1, 2)

@@ -8,12 +8,16 @@ True
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
+from stillroom.common.hashing import digest
 from stillroom.common.records import Attempt, Task
+
+T = TypeVar("T")
 
 
 class JudgeState(StrEnum):
@@ -99,6 +103,52 @@ class Preference:
         if self.failed:
             return None
         return {"a": 1.0, "b": 0.0, None: 0.5}[self.winner]
+
+
+def both_orders(forward: OrderVerdict, backward: OrderVerdict, calls: int) -> Preference:
+    """The preference that two orders make: `forward` showed a first, `backward` b.
+
+    Only what both agree on counts: the same winner twice is `ok`, a tie twice is `tie`, anything else is an
+    `order_conflict` (a win in one order and a tie in the other too: how the answers stood decided part of it). If an
+    order failed, the comparison failed: one order alone is not evidence against position bias, and never a win. Where
+    both failed, each in its way, the failure is named alike whichever answer is called a.
+    """
+    orders = (forward, backward)
+    failed = [order.state for order in orders if order.state in FAILURES]
+    if failed:
+        return Preference(min(failed), None, orders, calls)
+    said = {_named(forward, exchanged=False), _named(backward, exchanged=True)}
+    if len(said) > 1:
+        return Preference(JudgeState.ORDER_CONFLICT, None, orders, calls)
+    winner = said.pop()
+    return Preference(JudgeState.TIE if winner is None else JudgeState.OK, winner, orders, calls)
+
+
+def one_order(verdict: OrderVerdict, exchanged: bool, calls: int) -> Preference:
+    """The preference that one order makes, `exchanged` where it showed b first."""
+    return Preference(verdict.state, _named(verdict, exchanged), (verdict,), calls)
+
+
+def _named(verdict: OrderVerdict, exchanged: bool) -> Literal["a", "b"] | None:
+    if verdict.winner is None:
+        return None
+    return "a" if (verdict.winner == "first") is not exchanged else "b"
+
+
+def shows_second_first(a: Attempt, b: Attempt) -> bool:
+    """The order of a pair that is shown once: by a hash of the texts, whichever answer is called a."""
+    return digest([b.text, a.text]) < digest([a.text, b.text])
+
+
+async def together(*jobs: Coroutine[Any, Any, T]) -> list[T]:
+    """The results of all, in order. When one raises, the others are cancelled and nothing is left running."""
+    tasks = [asyncio.ensure_future(job) for job in jobs]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class PointwiseJudge(Protocol):

@@ -1,12 +1,12 @@
 """Checks of all rows as texts, of both sides of a pair, and of the reference of its loss.
 
 list(duplicates(texts, LintLimits()))
-list(prompts_differ(item))           # "of 9 and 10 tokens, from token 7 on"
+list(pair_checks(item))              # "of 9 and 10 tokens, from token 7 on"
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from stillroom.common.files import at_home
@@ -16,7 +16,7 @@ from stillroom.common.text import split_thinking, tokens
 from stillroom.students.data.encode import IGNORED, first_difference, render
 from stillroom.students.data.rows import Row, with_system
 from stillroom.students.export.save import read_record
-from stillroom.students.lint.rendered_rows import Item, Look, Student
+from stillroom.students.lint.rendered_rows import Fed, Item, Student
 from stillroom.students.lint.report import Hit, LintLimits
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.records import Answered, Checker, Reference
@@ -96,7 +96,17 @@ def default_system(student: Student) -> str:
 
 def wrong_answers(items: Sequence[Item], checker: Checker, student: Student) -> Iterator[Hit]:
     """Rows whose trained text the checker rejects, or cannot read: two things."""
-    asked = [Answered(item.task, item.sides[0].row.prompt, trained_text(item.sides[0], student)) for item in items]
+    asked = []
+    for item in items:
+        # The answer under the labels as a reader of the student's answers would have it.
+        look = item.sides[0]
+        assert look.fed is not None
+        labels = [label for label in look.fed.labels if label != IGNORED]
+        while labels and labels[-1] in student.special:
+            labels.pop()
+        opened = look.asked.rstrip().endswith("<think>")
+        text = split_thinking(str(student.tokenizer.decode(labels)), opened=opened).text.strip()
+        asked.append(Answered(item.task, look.row.prompt, text))
     for item, answered, verdict in zip(items, asked, checker(asked), strict=True):
         if verdict is None or verdict.state is State.ACCEPTED:
             continue
@@ -105,58 +115,32 @@ def wrong_answers(items: Sequence[Item], checker: Checker, student: Student) -> 
         yield Hit(name, item.name, f"{shown}; it ends with {answered.text[-60:]!r}")
 
 
-def trained_text(look: Look, student: Student) -> str:
-    """The answer under the labels as a reader of the student's answers would have it."""
-    assert look.fed is not None
-    labels = [label for label in look.fed.labels if label != IGNORED]
-    while labels and labels[-1] in student.special:
-        labels.pop()
-    text = str(student.tokenizer.decode(labels))
-    opened = look.asked.rstrip().endswith("<think>")
-    return split_thinking(text, opened=opened).text.strip()
-
-
-def prompts_differ(item: Item) -> Iterator[Hit]:
-    """The two prompts, as the template writes them and as the batch has them."""
+def pair_checks(item: Item) -> Iterator[Hit]:
+    """All checks of one pair that look at both of its sides."""
     chosen, rejected = item.sides
+    if chosen.ids is not None and rejected.ids is not None and chosen.ids.answer == rejected.ids.answer:
+        yield Hit("identical_sides", item.name, f"both are {chosen.content[:60]!r}")
+    # The two prompts, as the template writes them and as the batch has them.
     faults = [side.fault is not None and side.fault.name == "other_beginning" for side in item.sides]
     if faults[0] != faults[1]:
         one = "chosen" if faults[0] else "rejected"
         yield Hit("prompts_differ", item.name, f"the template writes another prompt before the {one} answer")
+    if chosen.fed is None or rejected.fed is None:
         return
-    yes, no = _prompt(chosen), _prompt(rejected)
-    if yes is not None and no is not None and yes != no:
+    # Tokens that the batch has lost. What is missing or cut has its own check, so prompts are compared where none is.
+    lost = [side.tokens - sum(side.fed.mask) for side in item.sides if side.fed is not None]
+    if lost[0] != lost[1] and max(lost) > 0:
+        yield Hit("cut_unevenly", item.name, f"chosen loses {lost[0]:,} tokens, rejected {lost[1]:,}")
+    yes, no = _prompt(chosen.fed), _prompt(rejected.fed)
+    if lost == [0, 0] and yes != no:
         at = first_difference(yes, no)
         yield Hit("prompts_differ", item.name, f"of {len(yes):,} and {len(no):,} tokens, from token {at:,} on")
 
 
-def _prompt(look: Look) -> list[int] | None:
-    """What the batch has before the answer; None where it is missing or cut, which has its own check."""
-    if look.fed is None or sum(look.fed.mask) != look.tokens:
-        return None
-    first = next((i for i, label in enumerate(look.fed.labels) if label != IGNORED), 0)
-    return [token for token, seen in zip(look.fed.ids[:first], look.fed.mask, strict=False) if seen]
-
-
-def cut_unevenly(item: Item) -> Iterator[Hit]:
-    """One side of the batch is shorter than it was."""
-    chosen, rejected = item.sides
-    if chosen.fed is None or rejected.fed is None:
-        return
-    lost = [look.tokens - sum(look.fed.mask) for look in (chosen, rejected) if look.fed is not None]
-    if lost[0] != lost[1] and max(lost) > 0:
-        yield Hit("cut_unevenly", item.name, f"chosen loses {lost[0]:,} tokens, rejected {lost[1]:,}")
-
-
-def identical_sides(item: Item) -> Iterator[Hit]:
-    """The same tokens on both sides."""
-    chosen, rejected = item.sides
-    if chosen.ids is not None and rejected.ids is not None and chosen.ids.answer == rejected.ids.answer:
-        yield Hit("identical_sides", item.name, f"both are {chosen.content[:60]!r}")
-
-
-PAIR_CHECKS: tuple[Callable[[Item], Iterator[Hit]], ...] = (prompts_differ, cut_unevenly, identical_sides)
-"""All checks of one pair that look at both of its sides."""
+def _prompt(fed: Fed) -> list[int]:
+    """What the batch has before the answer."""
+    first = next((i for i, label in enumerate(fed.labels) if label != IGNORED), 0)
+    return [token for token, seen in zip(fed.ids[:first], fed.mask, strict=False) if seen]
 
 
 def reference_hits(

@@ -3,8 +3,7 @@
 with training(settings, out, seed, lambda tokenizer, longest: encode_rows(rows, tokenizer, longest)) as begun:
     with fits(settings):
         trainer = make_trainer(begun.model, begun.tokenizer, begun.encoded, settings, begun.plan, begun.scratch)
-    seconds = run(trainer, settings)
-    finish(begun, trainer.model, trained, settings)
+    trained = finish(begun, trainer, settings, out, run(trainer, settings))
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -36,6 +35,7 @@ from stillroom.students.records import Plan, Trained
 
 E = TypeVar("E", Encoded, EncodedPairs)
 LOGGERS = ("trl", "peft", "accelerate", "datasets")
+PACKAGES = ("stillroom", "torch", "transformers", "trl", "peft", "accelerate", "tokenizers")
 
 
 @contextmanager
@@ -57,9 +57,6 @@ def quiet_training() -> Iterator[None]:
             stack.callback(datasets.enable_progress_bars)
             datasets.disable_progress_bars()
         yield
-
-
-PACKAGES = ("stillroom", "torch", "transformers", "trl", "peft", "accelerate", "tokenizers")
 
 
 class Begun(NamedTuple, Generic[E]):
@@ -130,21 +127,35 @@ def enough_memory(settings: StudentSettings) -> Iterator[None]:
         ) from error
 
 
-def places(settings: StudentSettings, out: Path) -> tuple[Path | None, Path | None]:
-    """Where adapter and merged model of a student lie; None for the one that is not written."""
-    merged = settings.save_merged or settings.lora is None
-    return out / ADAPTER if settings.lora else None, out / MERGED if merged else None
-
-
 def finish(
-    begun: Begun[Encoded] | Begun[EncodedPairs], model: Any, trained: Trained, settings: StudentSettings, **more: Any
-) -> None:
-    """Writes the student and its training.json: all that decided it, and what the training showed, with `more`."""
+    begun: Begun[Encoded] | Begun[EncodedPairs],
+    trainer: Any,
+    settings: StudentSettings,
+    out: Path,
+    seconds: float,
+    *,
+    sft_losses: tuple[float, ...] = (),
+    sft_tokens: int = 0,
+) -> Trained:
+    """Writes the student and its training.json: all that decided it, and what the training showed. `sft_losses`,
+    `sft_tokens`: of a training on the chosen answers that went before."""
     import torch
 
-    plan = begun.plan
+    plan, steps = begun.plan, trainer.steps
+    trained = Trained(
+        folder=out,
+        adapter=out / ADAPTER if settings.lora else None,
+        merged=out / MERGED if settings.save_merged or settings.lora is None else None,
+        rows=len(begun.encoded.rows),
+        left_out=begun.encoded.left_out,
+        losses=tuple(steps.losses),
+        tokens=sft_tokens + steps.tokens,
+        seconds=seconds,
+        rewards=tuple(steps.rewards),
+        sft_losses=sft_losses,
+    )
     save_student(
-        model,
+        trainer.model,
         begun.tokenizer,
         begun.work,
         base=settings.model,
@@ -154,7 +165,11 @@ def finish(
         seed=plan.seed,
     )
     shutil.rmtree(begun.scratch, ignore_errors=True)
-    record = {
+    versions: dict[str, str | None] = {"python": platform.python_version(), **dict.fromkeys(PACKAGES)}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    record: dict[str, Any] = {
         "settings": settings.model_dump(mode="json"),
         "model": fingerprint(settings.model),
         "data": begun.encoded.digest(),
@@ -169,13 +184,10 @@ def finish(
         "tokens": trained.tokens,
         "seconds": round(trained.seconds, 3),
         "losses": [round(loss, 6) for loss in trained.losses],
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "versions": versions,
     }
-    write_record(record | more, begun.work)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    if settings.learns_from == "pairs":
+        rewards = [{name: round(value, 6) for name, value in step._asdict().items()} for step in trained.rewards]
+        record |= {"rewards": rewards, "sft_losses": [round(loss, 6) for loss in sft_losses]}
+    write_record(record, begun.work)
+    return trained

@@ -51,7 +51,11 @@ def flatten(input_ids: Any, labels: Any, attention_mask: Any) -> Flat | None:
     """The batch (B, T) as one sequence, or None if that would be too long to pay."""
     import torch
 
-    shared = _shared(input_ids, labels, attention_mask)
+    # How many first tokens all rows have in common, short of the token that predicts a label: the last token before
+    # an answer predicts its first, so each row needs its own copy of it.
+    alike = (input_ids == input_ids[:1]).all(0) & attention_mask.bool().all(0) & (labels == IGNORED).all(0)
+    first_label = int((labels != IGNORED).long().argmax(1).min())
+    shared = max(0, min(int(alike.long().cumprod(0).sum()), first_label - 1))
     own = attention_mask.bool().clone()  # (B, T): tokens that stand in their row alone, and one copy of the shared
     own[1:, :shared] = False
     total = int(own.sum())
@@ -63,15 +67,6 @@ def flatten(input_ids: Any, labels: Any, attention_mask: Any) -> Flat | None:
     sees = (owner[None, :] == -1) | (owner[None, :] == owner[:, None])
     sees &= order[None, :] <= order[:, None]
     return Flat(input_ids[own][None], column[None], sees[None, None], labels[own])
-
-
-def _shared(input_ids: Any, labels: Any, attention_mask: Any) -> int:
-    """How many first tokens all rows have in common, short of the token that predicts a label."""
-    alike = (input_ids == input_ids[:1]).all(0) & attention_mask.bool().all(0) & (labels == IGNORED).all(0)
-    length = int(alike.long().cumprod(0).sum())
-    # The last token before an answer predicts its first: each row needs its own copy of it.
-    first_label = int((labels != IGNORED).long().argmax(1).min())
-    return max(0, min(length, first_label - 1))
 
 
 def answer_loss(model: Any, batch: Flat) -> Any:
@@ -132,15 +127,11 @@ def lay_out(input_ids: Any, attention_mask: Any, labels: Any) -> tuple[Laid, Lab
     first = (place[None] >= prompt[:, None]) & ~second
     sees = (place[None, :] <= place[:, None])[None] & ~(second[:, :, None] & first[:, None, :])
     laid = Laid(ids, place[None] - second * chosen[:, None], sees[:, None])
-    return laid, _labelled(labels, prompt, chosen)
-
-
-def _labelled(labels: Any, prompt: Any, chosen: Any) -> Labelled:
-    """Each label is predicted at the token before it: the first of either answer at the prompt's last."""
+    # Each label is predicted at the token before it: the first of either answer at the prompt's last.
     row, column = (labels[:, 1:] != IGNORED).nonzero(as_tuple=True)
-    pair = row % len(prompt)
-    behind = (row >= len(prompt)) & (column >= prompt[pair])
-    return Labelled(row, column, pair, column + behind * chosen[pair], labels[row, column + 1])
+    pair = row % pairs
+    behind = (row >= pairs) & (column >= prompt[pair])
+    return laid, Labelled(row, column, pair, column + behind * chosen[pair], labels[row, column + 1])
 
 
 def pair_logprobs(model: Any, input_ids: Any, attention_mask: Any, labels: Any) -> Any:

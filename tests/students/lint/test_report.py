@@ -16,9 +16,9 @@ from stillroom.errors import MissingFile
 from stillroom.report.lint import lint_masks, lint_table, mask_page, mask_text, write_lint_page
 from stillroom.students.data.encode import encode_pairs, encode_rows, prepare_tokenizer
 from stillroom.students.data.rows import read_pairs, read_rows
-from stillroom.students.lint import LintLimits, LintReport, lint_pairs, lint_sft
+from stillroom.students.lint.lint import lint_pairs, lint_sft
 from stillroom.students.lint.rendered_rows import LONGEST, pair_collator, sft_collator
-from stillroom.students.lint.report import MaskedRow, Stretch
+from stillroom.students.lint.report import LintLimits, LintReport, MaskedRow, Stretch
 from stillroom.students.methods.dpo import Dpo
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.methods.sft import Sft
