@@ -16,9 +16,8 @@ from stillroom.common.records import ScoredAttempt
 from stillroom.common.stats.bootstrap import mean_over_tasks, ratio_over_tasks
 from stillroom.common.stats.intervals import Interval, PairedCounts, mcnemar_exact, paired_difference
 from stillroom.common.stats.significance import detectable_mean, detectable_share, holm, sign_flip
-from stillroom.evaluation.metrics import Value, as_attempts, cost, length, right, seconds, task_values
+from stillroom.evaluation.metrics import as_attempts, length, right, seconds, task_values
 from stillroom.evaluation.results import Comparison, Result, result_of
-from stillroom.sampling.limits import Prices
 
 SIGN_FLIP = "sign_flip"
 
@@ -79,31 +78,18 @@ def _comparison(a: str, b: str, found: Interval, more: Mapping[str, object]) -> 
     return Comparison.model_validate({"a": a, "b": b, **limits, **more})
 
 
-def ratios(
-    who: str,
-    answers: Given,
-    other: str,
-    others: Given,
-    *,
-    seed: int,
-    prices: Prices | None = None,
-    other_prices: Prices | None = None,
-) -> list[Result]:
+def ratios(who: str, answers: Given, other: str, others: Given, *, seed: int) -> list[Result]:
     """What `who` takes over what `other` takes, on the tasks that both have; below 1: it takes less.
 
-    Rows `tokens_ratio`, `latency_ratio` and, with both prices, `usd_ratio`, each with `against`. A ratio by nothing
-    is left out.
+    Rows `tokens_ratio` and `latency_ratio`, each with `against`. A ratio by nothing is left out.
     """
     ours, theirs = as_attempts(answers), as_attempts(others)
     shared = sorted(ours.keys() & theirs.keys())
+    rows: list[Result] = []
     if not shared:
-        return []
-    taken: list[tuple[str, Value, Value]] = [("tokens_ratio", length, length), ("latency_ratio", seconds, seconds)]
-    if prices is not None and other_prices is not None:
-        taken.append(("usd_ratio", lambda a: cost(a, prices), lambda a: cost(a, other_prices)))
-    rows = []
-    for metric, of_ours, of_theirs in taken:
-        a, b = task_values(ours, of_ours), task_values(theirs, of_theirs)
+        return rows
+    for metric, value in (("tokens_ratio", length), ("latency_ratio", seconds)):
+        a, b = task_values(ours, value), task_values(theirs, value)
         found = ratio_over_tasks({task: (a[task], b[task]) for task in shared}, seed=seed)
         if found is not None:
             rows.append(result_of(who, metric, found, against=other))

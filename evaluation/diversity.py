@@ -96,7 +96,7 @@ def _shares(side: Sequence[Sequence[Any]], size: int, seed: int) -> Any:
         picked, found = [], 0
         for task in draw.permutation(len(side)).tolist():
             traces = side[task]
-            picked.append(traces[draw.integers(len(traces))] if len(traces) > 1 else traces[0])
+            picked.append(traces[int(draw.integers(len(traces)))] if len(traces) > 1 else traces[0])
             found += len(picked[-1])
             if found >= size:
                 break

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
 
@@ -146,10 +146,6 @@ class Check:
         tolerance = f"tolerance {100 * self.tolerance:g}{' %' if self.relative else ''}"
         return f"{measure_name(self.measure)} {moved} {change}, {tolerance}"
 
-    def as_dict(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in self.__slots__}
-        return own | {"worse": self.worse, "sentence": self.sentence}
-
 
 @dataclass(frozen=True, slots=True)
 class GuardReport:
@@ -169,7 +165,7 @@ class GuardReport:
         return not self.failures
 
     def as_dict(self) -> dict[str, Any]:
-        checks = [check.as_dict() for check in self.checks]
+        checks = [asdict(check) | {"worse": check.worse, "sentence": check.sentence} for check in self.checks]
         return {"passed": self.passed, "checks": checks, "not_checked": dict(self.not_checked)}
 
 

@@ -5,7 +5,7 @@ Before anything is asked, the prompt and its answer are counted against the judg
 declines `refused`; none of these is asked again. One that cannot be read is, once, with what was wrong. What a server
 does not offer (structured output, log-probabilities) is left out from then on, where leaving it out is what helps.
 
-It knows no scores and no winners: what is read, and how, is told by whoever asks.
+What is read, and how, is told by whoever asks.
 
     said = await dialogue.judge(lambda structured: Question(messages, "Write …"), read_winner)
     said.state, said.read
@@ -16,13 +16,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from stillroom.common.hashing import digest
 from stillroom.common.records import Attempt, Messages, SamplingParams
 from stillroom.errors import RequestFailed
 from stillroom.judges.prompts import repair_prompt
+from stillroom.judges.reading import Ratings, Winner
 from stillroom.judges.records import JudgeState
 from stillroom.sampling.teachers.base import KnowsTokens
 
@@ -59,19 +60,7 @@ class Asks(Protocol):
         """Frees connections. Safe to call twice."""
 
 
-class Readable(Protocol):
-    """What is read from a judge's answer."""
-
-    @property
-    def state(self) -> JudgeState:
-        """How it ended: a judgement, or a failure."""
-
-    @property
-    def detail(self) -> str:
-        """What to tell people about it; may be empty."""
-
-
-R = TypeVar("R", bound=Readable)
+R = TypeVar("R", Ratings, Winner)
 
 
 class Question(NamedTuple):
@@ -96,15 +85,6 @@ class Said(Generic[R]):
     def text(self) -> str:
         """What the judge wrote last, or empty."""
         return "" if self.attempt is None else self.attempt.text
-
-
-class _Answer(NamedTuple):
-    """The answer to a question, or why there is none."""
-
-    question: Question
-    attempt: Attempt | None
-    error: RequestFailed | None = None
-    calls: int = 1
 
 
 class Dialogue:
@@ -136,18 +116,17 @@ class Dialogue:
         """One judgement. `question(structured)`: what to ask. Raises what makes asking anybody pointless."""
         if over := self._too_long(question(self._structured).messages):
             return Said(JudgeState.OVERFLOW, None, None, 0, over)
-        answer = await self._asked(question)
-        said = _said(answer, read)
+        said = await self._asked(question, read)
         if said.state is not JudgeState.PARSE_FAILED:
             return said
         # Asked once more, with what was wrong; what cannot be read then stays so.
-        asked, form = answer.question
+        asked, form = question(self._structured)
         messages = repair_prompt(asked, said.text, said.detail, form, special=self.special_tokens)
         if self._too_long(messages):
             return said
-        again = _said(await self._once(Question(messages, form)), read)
+        again, _ = await self._once(messages, read)
         detail = f"{said.detail}; asked again: {again.detail}" if again.detail else f"repaired: {said.detail}"
-        return Said(again.state, again.read, again.attempt or said.attempt, said.calls + again.calls, detail)
+        return Said(again.state, again.read, again.attempt or said.attempt, said.calls + 1, detail)
 
     async def close(self) -> None:
         """Closes what asks."""
@@ -168,16 +147,7 @@ class Dialogue:
             f"teacher.sampling.max_tokens ({most:,}), or choose a judge with a longer context"
         )
 
-    async def _once(self, question: Question) -> _Answer:
-        # Named by content: the same question is the same request, whatever the ids of task and candidates are.
-        about = f"{JUDGE_PREFIX}{digest([message.as_dict() for message in question.messages], 16)}"
-        try:
-            sampling = self._levels[self._level]
-            return _Answer(question, await self._ask.ask(question.messages, about=about, sampling=sampling))
-        except RequestFailed as error:
-            return _Answer(question, None, error)
-
-    async def _asked(self, question: Callable[[bool], Question]) -> _Answer:
+    async def _asked(self, question: Callable[[bool], Question], read: Callable[[str], R]) -> Said[R]:
         """The first answer of all is asked with as much as the server takes: a refusal for good leads one level down,
         which stays if it is answered there. One goes ahead: many that a server refuses would look like a dead server.
         """
@@ -185,35 +155,35 @@ class Dialogue:
             async with self._proving:
                 calls = 0
                 while not self._proven:
-                    answer = await self._once(question(self._structured))
+                    said, refused = await self._once(question(self._structured).messages, read)
                     calls += 1
-                    if answer.error is None:
-                        self._proven = True
-                    elif self._level + 1 < len(self._levels) and not (
-                        answer.error.retryable or _is_too_long(answer.error)
-                    ):
+                    if refused and self._level + 1 < len(self._levels):
                         self._level += 1
                         continue
-                    else:
+                    self._proven = said.attempt is not None
+                    if not self._proven:
                         self._level = 0  # leaving things out did not help: it was refused for what it says
-                    return answer._replace(calls=calls)
-        return await self._once(question(self._structured))
+                    return replace(said, calls=calls)
+        said, _ = await self._once(question(self._structured).messages, read)
+        return said
 
-
-def _said(answer: _Answer, read: Callable[[str], R]) -> Said[R]:
-    """What an answer comes to: what was read, or a failure with a name."""
-    attempt, calls = answer.attempt, answer.calls
-    if attempt is None:
-        state = JudgeState.OVERFLOW if _is_too_long(answer.error) else JudgeState.API_ERROR
-        return Said(state, None, None, calls, str(answer.error))
-    if attempt.finish_reason == "length":
-        cut = f"the judge was cut off after {attempt.completion_tokens:,} tokens: raise teacher.sampling.max_tokens"
-        return Said(JudgeState.TRUNCATED, None, attempt, calls, cut)
-    if attempt.finish_reason == "content_filter":
-        return Said(JudgeState.REFUSED, None, attempt, calls, "stopped by the server's content filter")
-    reading = read(attempt.text)
-    return Said(reading.state, reading, attempt, calls, reading.detail)
-
-
-def _is_too_long(error: RequestFailed | None) -> bool:
-    return _TOO_LONG.search(str(error)) is not None
+    async def _once(self, messages: Messages, read: Callable[[str], R]) -> tuple[Said[R], bool]:
+        """What one request comes to: what was read, or a failure with a name; and whether the server refused it for
+        good, other than for its length."""
+        # Named by content: the same question is the same request, whatever the ids of task and candidates are.
+        about = f"{JUDGE_PREFIX}{digest([message.as_dict() for message in messages], 16)}"
+        try:
+            attempt = await self._ask.ask(messages, about=about, sampling=self._levels[self._level])
+        except RequestFailed as error:
+            too_long = _TOO_LONG.search(str(error)) is not None
+            state = JudgeState.OVERFLOW if too_long else JudgeState.API_ERROR
+            return Said(state, None, None, 1, str(error)), not (error.retryable or too_long)
+        if attempt.finish_reason == "length":
+            cut = (
+                f"the judge was cut off after {attempt.completion_tokens:,} tokens: raise teacher.sampling.max_tokens"
+            )
+            return Said(JudgeState.TRUNCATED, None, attempt, 1, cut), False
+        if attempt.finish_reason == "content_filter":
+            return Said(JudgeState.REFUSED, None, attempt, 1, "stopped by the server's content filter"), False
+        reading = read(attempt.text)
+        return Said(reading.state, reading, attempt, 1, reading.detail), False

@@ -76,7 +76,7 @@ def load_labelled(path: Path) -> tuple[LabelledPair, ...]:
     for index, (line, value) in enumerate(_items(path, text) if llmbar else _lines(text)):
         source = f"{path.name}:{line}"
         try:
-            pair = _llmbar(f"{dataset}/{index}", source, value) if llmbar else _own(source, value)
+            pair = _pair(source, f"{dataset}/{index}" if llmbar else None, value)
         except ValidationError as error:
             parts = ((".".join(map(str, e["loc"])) or "row", e["msg"]) for e in error.errors(include_url=False))
             wrong.append(f"{source}: {'; '.join(f'{where}: {what}' for where, what in parts)}")
@@ -97,25 +97,22 @@ def load_labelled(path: Path) -> tuple[LabelledPair, ...]:
     return tuple(pairs)
 
 
-def _own(source: str, value: Any) -> LabelledPair:
+def _pair(source: str, llmbar: str | None, value: Any) -> LabelledPair:
+    """`llmbar`: the name of the pair where the row is an item of LLMBar; None for a user's own."""
     if isinstance(value, ValueError):
         raise value
-    row = _Row.model_validate(value)
-    name = source if row.id is None else str(row.id)
-    return _pair(Task(name, user(row.prompt), None, source, dict(row.model_extra or {})), row.a, row.b, row.label)
-
-
-def _llmbar(name: str, source: str, value: Any) -> LabelledPair:
-    row = _LlmBarRow.model_validate(value)
-    task = Task(name, user(row.input), None, source)
-    return _pair(task, row.output_1, row.output_2, "a" if row.label == 1 else "b")
-
-
-def _pair(task: Task, a: str, b: str, label: Label) -> LabelledPair:
-    first, second = (
-        Attempt(task.id, i, text, None, "stop", 0, 0, None, 0.0, "labelled") for i, text in enumerate((a, b))
-    )
-    return LabelledPair(task, first, second, label)
+    label: Label
+    if llmbar is not None:
+        item = _LlmBarRow.model_validate(value)
+        task, texts = Task(llmbar, user(item.input), None, source), (item.output_1, item.output_2)
+        label = "a" if item.label == 1 else "b"
+    else:
+        row = _Row.model_validate(value)
+        name = source if row.id is None else str(row.id)
+        task, texts = Task(name, user(row.prompt), None, source, dict(row.model_extra or {})), (row.a, row.b)
+        label = row.label
+    a, b = (Attempt(task.id, i, text, None, "stop", 0, 0, None, 0.0, "labelled") for i, text in enumerate(texts))
+    return LabelledPair(task, a, b, label)
 
 
 def _lines(text: str) -> Iterator[tuple[int, Any]]:

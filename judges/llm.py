@@ -41,8 +41,6 @@ from stillroom.judges.rubric import Rubric, load_rubric
 from stillroom.sampling.requests import Asker
 from stillroom.sampling.teachers.base import TeacherSettings
 
-SAME = OrderVerdict(JudgeState.TIE, None, detail="the two are the same text: nobody was asked")
-
 
 class Pointwise:
     """Rates one answer. The score is the weighted mean of the criteria's ratings: expected ones where the server
@@ -144,7 +142,8 @@ class Pairwise:
         """Compares `a` and `b`; exchanging them exchanges the verdict. Raises TaskError where the rubric needs a
         reference answer that the task lacks."""
         if a.text == b.text:
-            return Preference(JudgeState.TIE, None, (SAME, SAME), calls=0)
+            same = OrderVerdict(JudgeState.TIE, None, detail="the two are the same text: nobody was asked")
+            return Preference(JudgeState.TIE, None, (same, same), calls=0)
         calls = 0
 
         async def order(first: Attempt, second: Attempt) -> OrderVerdict:

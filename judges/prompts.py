@@ -191,23 +191,22 @@ def fill(template: str, fields: Mapping[str, str]) -> str:
 
 
 def _rating_form(rubric: Rubric, form: Form) -> str:
-    of = f"a whole number from {rubric.low} to {rubric.high}"
+    of, count = f"a whole number from {rubric.low} to {rubric.high}", len(rubric.names)
     if form.structured:
         return _json_form(rubric.names, form.reasons, of)
-    count = len(rubric.names)
     lines = "\n".join(f"[[{name}: N]]" for name in rubric.names)
-    asked = _asked("this line" if count == 1 else f"these {count} lines", form.reasons)
+    asked = _plain_form("this line" if count == 1 else f"these {count} lines", form.reasons)
     return f"{asked}, with {of} in the place of N:\n{lines}"
 
 
 def _winner_form(form: Form) -> str:
     if form.structured:
         return _json_form(("winner",), form.reasons, '"A", "B", or "tie" if neither is better')
-    asked = _asked("one of these", form.reasons)
+    asked = _plain_form("one of these", form.reasons)
     return f"{asked}: [[A]] if A is better, [[B]] if B is better, [[tie]] if neither is."
 
 
-def _asked(what: str, reasons: bool) -> str:
+def _plain_form(what: str, reasons: bool) -> str:
     if reasons:
         return f"First give your reasons in a few sentences. Then end with {what} and nothing after"
     return f"Write {what} and nothing else"

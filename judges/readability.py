@@ -81,13 +81,11 @@ def readability(text: str) -> Readability | None:
 
 def syllables(word: str) -> int:
     """Syllables of an English word in lower case, by rule; at least 1."""
-    return max(1, len(_VOWELS.findall(word)) - _silent_e(word))
-
-
-def _silent_e(word: str) -> bool:
-    """Whether its last e is not spoken: make, makes, baked; but not table, free, boxes, ended."""
-    if word.endswith("e"):
-        return not word.endswith(("le", "ee", "ye"))
+    # Its last e is not spoken in make, makes, baked; but in table, free, boxes, ended.
+    silent = word.endswith("e") and not word.endswith(("le", "ee", "ye"))
     if word.endswith("es"):
-        return not word.endswith(("ses", "xes", "zes", "ches", "shes", "ges", "ces", "ees", "les", "yes", "ies"))
-    return word.endswith("ed") and not word.endswith(("ted", "ded", "eed"))
+        spoken = ("ses", "xes", "zes", "ches", "shes", "ges", "ces", "ees", "les", "yes", "ies")
+        silent = not word.endswith(spoken)
+    elif word.endswith("ed"):
+        silent = not word.endswith(("ted", "ded", "eed"))
+    return max(1, len(_VOWELS.findall(word)) - silent)

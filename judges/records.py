@@ -151,12 +151,19 @@ async def together(*jobs: Coroutine[Any, Any, T]) -> list[T]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class PointwiseJudge(Protocol):
-    """Rates one answer. `identity` names all that decides a rating: model, rubric and its version, sampling."""
+class Judge(Protocol):
+    """What every judge has."""
 
     @property
     def identity(self) -> str:
-        """All that decides what it says: judgements are kept under it."""
+        """All that decides what it says (model, rubric and its version, sampling): judgements are kept under it."""
+
+    async def close(self) -> None:
+        """Frees connections. Safe to call twice."""
+
+
+class PointwiseJudge(Judge, Protocol):
+    """Rates one answer."""
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -166,19 +173,9 @@ class PointwiseJudge(Protocol):
         """Never raises for what an answer or the judge says; failed requests become `api_error`. Raises what makes
         asking anybody pointless (a wrong key, nobody there, a ledger that cannot be written)."""
 
-    async def close(self) -> None:
-        """Frees connections. Safe to call twice."""
 
-
-class PairwiseJudge(Protocol):
+class PairwiseJudge(Judge, Protocol):
     """Compares two answers to one task."""
-
-    @property
-    def identity(self) -> str:
-        """All that decides what it says: judgements are kept under it."""
 
     async def compare(self, task: Task, a: Attempt, b: Attempt) -> Preference:
         """Asks in both orders. Raises as `PointwiseJudge.rate` does."""
-
-    async def close(self) -> None:
-        """Frees connections. Safe to call twice."""

@@ -15,7 +15,7 @@ It follows both protocols, of ratings and of comparisons.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Literal
@@ -128,21 +128,15 @@ class ScriptedJudge:
 
     def _perceived(self, task: Task, answer: Attempt) -> float:
         own = _normal(self._share("error", task, answer.text))
-        common = _normal(_share(["error", _asked(task), answer.text]))
+        common = _normal(self._share("error", task, answer.text, own=False))
         error = math.sqrt(1 - self._noise.shared) * own + math.sqrt(self._noise.shared) * common
         return self._centre + self._slope * self._quality(answer) + self._noise.error * error
 
-    def _share(self, what: str, task: Task, *texts: str) -> float:
-        return _share([what, self._name, self._seed, _asked(task), *texts])
-
-
-def _asked(task: Task) -> list[str]:
-    return [message.content for message in task.messages]
-
-
-def _share(what: Sequence[object]) -> float:
-    """A number in (0, 1) that a hash decides."""
-    return (int(digest(list(what), 12), 16) + 0.5) / 16**12
+    def _share(self, what: str, task: Task, *texts: str, own: bool = True) -> float:
+        """A number in (0, 1) that a hash decides; where it is not this judge's own, the same for all."""
+        asked = [message.content for message in task.messages]
+        whose = [self._name, self._seed] if own else []
+        return (int(digest([what, *whose, asked, *texts], 12), 16) + 0.5) / 16**12
 
 
 QUALITIES: dict[str, Callable[[Attempt], float]] = {

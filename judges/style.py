@@ -166,25 +166,19 @@ def finished(seen: Seen) -> float:
     return 0.0 if seen.cut or not ends else ramp(len(seen.answer.words), *RUNAWAY)
 
 
-class Weighted(NamedTuple):
-    """A rule and its weight in the score, unless the user says otherwise."""
-
-    rule: Callable[[Seen], float]
-    weight: float
-
-
-RULES: Mapping[str, Weighted] = MappingProxyType(
+RULES: Mapping[str, tuple[Callable[[Seen], float], float]] = MappingProxyType(
     {
-        "plain_words": Weighted(plain_words, 3),
-        "short_sentences": Weighted(short_sentences, 3),
-        "no_filler": Weighted(no_filler, 3),
-        "calm": Weighted(calm, 1),
-        "on_topic": Weighted(on_topic, 3),
-        "no_echo": Weighted(no_echo, 1),
-        "no_repetition": Weighted(no_repetition, 4),
-        "finished": Weighted(finished, 1),
+        "plain_words": (plain_words, 3),
+        "short_sentences": (short_sentences, 3),
+        "no_filler": (no_filler, 3),
+        "calm": (calm, 1),
+        "on_topic": (on_topic, 3),
+        "no_echo": (no_echo, 1),
+        "no_repetition": (no_repetition, 4),
+        "finished": (finished, 1),
     }
 )
+"""The rules, and the weight of each in the score unless the user says otherwise."""
 
 
 class StyleJudge:
@@ -220,7 +214,7 @@ class StyleJudge:
         seen = see(answer, task, cut)
         if not seen.answer.sentences:
             return Rating(JudgeState.OK, SCALE[0], dict.fromkeys(RULES, 0.0), calls=0, detail="no word in it")
-        ratings = {name: weighted.rule(seen) for name, weighted in RULES.items()}
+        ratings = {name: rule(seen) for name, (rule, _) in RULES.items()}
         share = sum(self._weights[name] * value for name, value in ratings.items()) / sum(self._weights.values())
         return Rating(JudgeState.OK, SCALE[0] + share * (SCALE[1] - SCALE[0]), ratings, calls=0)
 

@@ -79,7 +79,8 @@ class _Field:
         while len(left) > 1:
             # The first with the last, and so on inwards: those who failed together stand together, and part.
             inwards = [(left[i], left[-1 - i]) for i in range(len(left) // 2)]
-            pairs = [pair for pair in inwards if not self._failed_before(pair)]
+            known = [self._matches.get((min(pair), max(pair))) for pair in inwards]
+            pairs = [p for p, m in zip(inwards, known, strict=True) if m is None or not m.preference.failed]
             if not pairs:
                 return None  # those left cannot be compared
             paired = {i for pair in pairs for i in pair}
@@ -130,7 +131,3 @@ class _Field:
         texts = [self._answers[i].text for i in (match.a, match.b)]
         heads = int(digest(["coin", self._seed, *sorted(texts)], 8), 16) % 2 == 0
         return match.a if (texts[0] <= texts[1]) is heads else match.b
-
-    def _failed_before(self, pair: tuple[int, int]) -> bool:
-        match = self._matches.get((min(pair), max(pair)))
-        return match is not None and match.preference.failed

@@ -40,16 +40,11 @@ class EncodedRow(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """`end_id`: the token that ends a turn. `tokens`: of all rows that are trained on."""
+    """`end_id`: the token that ends a turn."""
 
     rows: list[EncodedRow]
     left_out: tuple[LeftOut, ...]
     end_id: int
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of prompt and answer, over all rows."""
-        return sum(len(row.input_ids) for row in self.rows)
 
     def digest(self) -> str:
         """Of everything that is trained on, in order: the same rows and template give the same."""

@@ -7,6 +7,7 @@ list(pair_checks(item))              # "of 9 and 10 tokens, from token 7 on"
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from stillroom.common.files import at_home
@@ -64,34 +65,25 @@ def other_system_prompts(
     texts: Sequence[Text], test: Sequence[Task], system: str | None, student: Student
 ) -> Iterator[Hit]:
     """Rows whose system prompt, the template's own counted, no held-out task is asked with."""
-    default = default_system(student)
-    sent = {system_of(with_system(task.messages, system), default) for task in test}
-    told = " or ".join(sorted(repr(each[:60]) for each in sent)[:3])
-    for text in texts:
-        own = system_of(text.prompt, default)
-        if own not in sent:
-            seen = f"the row has {own[:60]!r}, held-out tasks are asked with {told}"
-            yield Hit("other_system_prompt", text.name, seen)
-
-
-def system_of(messages: Messages, default: str) -> str:
-    """The system prompt of a conversation; the template's own where it has none."""
-    own = [message.content for message in messages if message.role == "system"]
-    return "\n".join(own) if own else default
-
-
-def default_system(student: Student) -> str:
-    """What the template says as system where nobody does; empty where it says nothing, or takes no system turn."""
-    mark, asked = "stillroomprobe", (Message("user", "a"),)
-    try:
+    # What the template says as system where nobody does; empty where it says nothing, or takes no system turn.
+    default, mark, asked = "", "stillroomprobe", (Message("user", "a"),)
+    with suppress(Exception):  # templates raise whatever jinja and their authors like; each row tells
         marked = render((Message("system", mark), *asked), student.tokenizer, generation_prompt=True)
         plain = render(asked, student.tokenizer, generation_prompt=True)
-    except Exception:  # noqa: BLE001 - templates raise whatever jinja and their authors like; each row tells
-        return ""
-    head, _, tail = marked.partition(mark)
-    if not plain.startswith(head) or not plain.endswith(tail) or len(plain) < len(head) + len(tail):
-        return ""
-    return plain[len(head) : len(plain) - len(tail)]
+        head, _, tail = marked.partition(mark)
+        if plain.startswith(head) and plain.endswith(tail) and len(plain) >= len(head) + len(tail):
+            default = plain[len(head) : len(plain) - len(tail)]
+
+    def system_of(messages: Messages) -> str:
+        own = [message.content for message in messages if message.role == "system"]
+        return "\n".join(own) if own else default
+
+    sent = {system_of(with_system(task.messages, system)) for task in test}
+    told = " or ".join(sorted(repr(each[:60]) for each in sent)[:3])
+    for text in texts:
+        if (own := system_of(text.prompt)) not in sent:
+            seen = f"the row has {own[:60]!r}, held-out tasks are asked with {told}"
+            yield Hit("other_system_prompt", text.name, seen)
 
 
 def wrong_answers(items: Sequence[Item], checker: Checker, student: Student) -> Iterator[Hit]:

@@ -92,7 +92,7 @@ def lint_tokenizers(
         if theirs.logits is not None and i >= theirs.logits:
             told = f"it is token {i:,}, the teacher gives {theirs.logits:,} logits"
             tally.add([Hit("ids_out_of_range", repr(token), told)])
-    for probe in () if tally.count("other_tokenizer") else probes:
+    for probe in () if tally.counts["other_tokenizer"] else probes:
         one, two = (v.tokenizer(probe, add_special_tokens=False)["input_ids"] for v in (theirs, own))
         if one != two:
             counts = f"{len(one):,} tokens for the teacher, {len(two):,} for the student"
@@ -199,7 +199,7 @@ class LintRunner:
             self.tally.add(other_system_prompts(texts, test, settings.system, self.student))
         for hit in tokenizer_checks(self.student, self.trainable):
             # A token without an embedding is told once, where a row uses it.
-            if hit.name != "tokens_without_rows" or not self.tally.count("ids_without_rows"):
+            if hit.name != "tokens_without_rows" or not self.tally.counts["ids_without_rows"]:
                 self.tally.add([hit])
         if not self.trainable:
             self.tally.add([Hit("nothing_left", f"the {what}", f"of {given:,} {what} none can be trained on")])
@@ -214,7 +214,7 @@ class LintRunner:
         if self.student.embeddings is None:
             skipped |= dict.fromkeys(_NEED_WIDTH, "the model's settings do not say how many embeddings it has")
         # Few rows that are too long are a warning; where most are, what is left is another data set.
-        most = given and self.tally.count("too_long") / given > self.limits.too_long
+        most = given and self.tally.counts["too_long"] / given > self.limits.too_long
         severities: Mapping[str, Severity] = {"too_long": "error"} if most else {}
         of = {"tokens_without_rows": len(self.student.tokenizer), **dict.fromkeys(_SINGLE, 1)}
         return LintReport(

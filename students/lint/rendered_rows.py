@@ -18,7 +18,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from stillroom.common.models.resolve import adapter_base, load_tokenizer, quiet_transformers, resolve_model
@@ -83,7 +82,7 @@ def student_of(settings: StudentSettings, tokenizer: Any = None) -> Student:
         words=re.compile("|".join(map(re.escape, words))) if words else None,
         template=frozenset(text for text in texts if text in around) | {own.eos_token or ""},
         embeddings=width(config),
-        max_length=longest(settings, SimpleNamespace(config=config)),
+        max_length=longest(settings, config),
         prepared=own,
     )
 

@@ -29,7 +29,7 @@ from stillroom.common.models.resolve import (
 )
 from stillroom.errors import MissingExtra, NoRoom, RecipeError
 from stillroom.students.data.encode import Encoded, EncodedPairs, prepare_tokenizer
-from stillroom.students.export.save import ADAPTER, MERGED, check_room, save_student, whole_folder, write_record
+from stillroom.students.export.save import ADAPTER, MERGED, save_student, whole_folder, write_record
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.records import Plan, Trained
 
@@ -82,16 +82,22 @@ def training(settings: StudentSettings, out: Path, seed: int, encode: Callable[[
         plan = Plan(device, dtype, seed if settings.seed is None else settings.seed)
         # Weights that are trained themselves are held in float32: bfloat16 would round a small step away.
         model = load_model(settings.model, dtype if settings.lora else "float32", device)
-        encoded = encode(tokenizer, longest(settings, model))
+        encoded = encode(tokenizer, longest(settings, model.config))
         prepare_tokenizer(tokenizer, encoded.end_id)
-        # The weights as they are, and a tenth for adapter and tokenizer.
-        check_room(work, int(1.1 * sum(weight.numel() * weight.element_size() for weight in model.parameters())))
+        # Before hours are spent: the weights as they are, and a tenth for adapter and tokenizer.
+        needed = int(1.1 * sum(weight.numel() * weight.element_size() for weight in model.parameters()))
+        free = shutil.disk_usage(work).free
+        if free < needed:
+            raise NoRoom(
+                f"the student needs {needed / 1e6:,.0f} MB in {work.parent}, {free / 1e6:,.0f} MB are free: make "
+                "room, or write the run to another disk with --out"
+            )
         yield Begun(model, tokenizer, encoded, plan, work, work / "trl")
 
 
-def longest(settings: StudentSettings, model: Any) -> int:
+def longest(settings: StudentSettings, config: Any) -> int:
     """Tokens a row may have: what was asked for, within the model's context."""
-    return min(settings.max_length, getattr(model.config, "max_position_embeddings", None) or settings.max_length)
+    return min(settings.max_length, getattr(config, "max_position_embeddings", None) or settings.max_length)
 
 
 @contextmanager
@@ -139,8 +145,6 @@ def finish(
 ) -> Trained:
     """Writes the student and its training.json: all that decided it, and what the training showed. `sft_losses`,
     `sft_tokens`: of a training on the chosen answers that went before."""
-    import torch
-
     plan, steps = begun.plan, trainer.steps
     trained = Trained(
         folder=out,
@@ -154,16 +158,7 @@ def finish(
         rewards=tuple(steps.rewards),
         sft_losses=sft_losses,
     )
-    save_student(
-        trainer.model,
-        begun.tokenizer,
-        begun.work,
-        base=settings.model,
-        lora=trained.adapter is not None,
-        merged=trained.merged is not None,
-        dtype=getattr(torch, plan.dtype),
-        seed=plan.seed,
-    )
+    save_student(trainer.model, begun.tokenizer, begun.work, settings, plan)
     shutil.rmtree(begun.scratch, ignore_errors=True)
     versions: dict[str, str | None] = {"python": platform.python_version(), **dict.fromkeys(PACKAGES)}
     for package in PACKAGES:

@@ -136,25 +136,24 @@ def lay_out(input_ids: Any, attention_mask: Any, labels: Any) -> tuple[Laid, Lab
 
 def pair_logprobs(model: Any, input_ids: Any, attention_mask: Any, labels: Any) -> Any:
     """Log-probability of each label, (2 B, T - 1), 0 where there is none. `model`: the causal model itself."""
-    laid, wanted = lay_out(input_ids, attention_mask, labels)
-    hidden = model.base_model(**laid._asdict(), use_cache=False).last_hidden_state  # (B, T, H)
-    found = _score(model.get_output_embeddings(), hidden[wanted.pair, wanted.place], wanted.token)
-    return found.new_zeros(labels.shape[0], labels.shape[1] - 1).index_put((wanted.row, wanted.column), found)
-
-
-def _score(head: Any, hidden: Any, tokens: Any) -> Any:
-    """Log-probabilities (L,) of the tokens; in parts that are computed again for the backward pass if L is large."""
     import torch
     from torch.utils.checkpoint import checkpoint
 
-    def score(part: Any, wanted: Any) -> Any:
-        return -torch.nn.functional.cross_entropy(head(part).float(), wanted, reduction="none")
+    laid, wanted = lay_out(input_ids, attention_mask, labels)
+    hidden = model.base_model(**laid._asdict(), use_cache=False).last_hidden_state  # (B, T, H)
+    hidden, head = hidden[wanted.pair, wanted.place], model.get_output_embeddings()  # (L, H)
 
+    def score(part: Any, tokens: Any) -> Any:
+        return -torch.nn.functional.cross_entropy(head(part).float(), tokens, reduction="none")
+
+    # In parts that are computed again for the backward pass if L is large.
     size = max(1, MOST_LOGITS // head.weight.shape[0])
-    if len(tokens) <= size:
-        return score(hidden, tokens)
-    parts = zip(hidden.split(size), tokens.split(size), strict=True)
-    return torch.cat([checkpoint(score, part, wanted, use_reentrant=False) for part, wanted in parts])
+    if len(wanted.token) <= size:
+        found = score(hidden, wanted.token)
+    else:
+        parts = zip(hidden.split(size), wanted.token.split(size), strict=True)
+        found = torch.cat([checkpoint(score, part, tokens, use_reentrant=False) for part, tokens in parts])
+    return found.new_zeros(labels.shape[0], labels.shape[1] - 1).index_put((wanted.row, wanted.column), found)
 
 
 def use_pair_pass(model: Any) -> None:

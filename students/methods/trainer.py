@@ -27,9 +27,23 @@ def check_batch(batch: Mapping[str, Any], rows: Sequence[EncodedRow], end_id: in
     """`batch`: `input_ids`, `labels`, `attention_mask`, each (B, T); `rows`: what it was made of, in order."""
     columns = (batch[name].tolist() for name in ("input_ids", "labels", "attention_mask"))
     for row, ids, labels, mask in zip(rows, *columns, strict=True):
-        fault = _fault(row, ids, labels, mask, end_id)
-        if fault is not None:
-            raise TrainingError(f"{row.name}: {fault}. Nothing was trained: the template or the collator is at fault")
+        trained = [i for i, label in enumerate(labels) if label != IGNORED]
+        start = next(i for i, label in enumerate(row.labels) if label != IGNORED)
+        if not trained:
+            fault = "it has no label, so nothing of it would be learned"
+        elif any(not mask[i] for i in trained):
+            fault = "padding is in the loss"
+        elif any(labels[i] != ids[i] for i in trained):
+            fault = "a label is not the token that stands there"
+        elif trained[0] < start:
+            fault = f"token {trained[0]} of the prompt is in the loss"
+        elif (last := labels[trained[-1]]) != end_id:
+            fault = f"the last label is token {last}, not the end token {end_id}: the student would not stop"
+        elif trained != list(range(start, len(row.input_ids))):
+            fault = f"{len(trained)} of {len(row.input_ids) - start} tokens of the answer are in the loss"
+        else:
+            continue
+        raise TrainingError(f"{row.name}: {fault}. Nothing was trained: the template or the collator is at fault")
 
 
 def check_pairs(batch: Mapping[str, Any], rows: Sequence[EncodedPair], end_id: int) -> None:
@@ -45,25 +59,6 @@ def check_pairs(batch: Mapping[str, Any], rows: Sequence[EncodedPair], end_id: i
             )
     labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, IGNORED)
     check_batch({**batch, "labels": labels}, sides, end_id)
-
-
-def _fault(row: EncodedRow, ids: list[int], labels: list[int], mask: list[int], end_id: int) -> str | None:
-    trained = [i for i, label in enumerate(labels) if label != IGNORED]
-    if not trained:
-        return "it has no label, so nothing of it would be learned"
-    if any(not mask[i] for i in trained):
-        return "padding is in the loss"
-    if any(labels[i] != ids[i] for i in trained):
-        return "a label is not the token that stands there"
-    start = next(i for i, label in enumerate(row.labels) if label != IGNORED)
-    if trained[0] < start:
-        return f"token {trained[0]} of the prompt is in the loss"
-    if labels[trained[-1]] != end_id:
-        last = labels[trained[-1]]
-        return f"the last label is token {last}, not the end token {end_id}: the student would not stop"
-    if trained != list(range(start, len(row.input_ids))):
-        return f"{len(trained)} of {len(row.input_ids) - start} tokens of the answer are in the loss"
-    return None
 
 
 def make_trainer(

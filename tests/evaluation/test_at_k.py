@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stillroom.common.stats.intervals import wilson
-from stillroom.evaluation.pass_at_k import Vote, any_of_k, majority_at_k, most_of_k, pass_at_k
+from stillroom.evaluation.metrics import Vote, any_of_k, majority_at_k, most_of_k, pass_at_k
 
 
 def votes(text: str, right: str = "a") -> list[Vote]:
