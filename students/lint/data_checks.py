@@ -6,7 +6,7 @@ list(pair_checks(item))              # "of 9 and 10 tokens, from token 7 on"
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -153,7 +153,9 @@ def reference_hits(
     off = [
         (index, row)
         for index, row in enumerate(rows, 1)
-        if row.get("chosen_on_policy") is False and row.get("rejected_on_policy") is False
+        if isinstance(row, Mapping)  # `not_a_row` tells of the others
+        and row.get("chosen_on_policy") is False
+        and row.get("rejected_on_policy") is False
     ]
     if not reference.trained_first and rows and len(off) / len(rows) > limits.off_policy:
         for index, row in off:

@@ -182,9 +182,11 @@ def test_the_same_lint_is_the_same_json(good: Any, settings: StudentSettings, tm
 
 def test_what_is_no_mapping_is_told_not_raised(good: Any, settings: StudentSettings) -> None:
     given: list[Any] = [*good, "a text", 7]
-    found = lint_sft(given, settings).find("not_a_row")
-    assert found is not None
-    assert found.count == 2
+    dpo = Dpo(model=settings.model)
+    for report in (lint_sft(given, settings), lint_pairs(["a text", 7], dpo, reference=dpo.reference)):  # type: ignore[list-item]
+        found = report.find("not_a_row")
+        assert found is not None
+        assert found.count == 2
 
 
 # -- masks ---------------------------------------------------------------------------------------------------------
