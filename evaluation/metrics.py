@@ -87,13 +87,12 @@ def measures(
     ks: Collection[int] = (),
     asked: int | None = None,
     prices: Prices | None = None,
-    key: Callable[[ScoredAttempt], Hashable | None] | None = None,
 ) -> list[Result]:
     """The rows of one model; none where it has no attempt.
 
     `ks`: the k of pass@k and majority@k, for attempts that were drawn in a fixed number; tasks with fewer are left
     out of these two rows, and counted there. `asked`: tasks that were put to the model, for the count of `missing`.
-    `key`: what an attempt answers, for majority@k; None takes `answer_key`. Raises ValueError for a k below 1.
+    Raises ValueError for a k below 1.
     """
     attempts = as_attempts(answers)
     if not attempts:
@@ -112,21 +111,25 @@ def measures(
         share(ACCURACY, task_values(attempts, right), counts=counts, unscored=unscored),
         share(SHARE_STOPPED, task_values(attempts, lambda a: a.attempt.finish_reason == "stop")),
     ]
+
     # With the normal interval, as in every table so far; no length is below 0.
     tokens_each = mean_interval([value for _, value in sorted(task_values(attempts, length).items())])
     rows.append(result_of(who, MEAN_TOKENS, tokens_each._replace(low=max(0.0, tokens_each.low))))
+
     # Of the attempts whose verdict tells; `left_out` counts the others.
     telling = {task: [a for a in given if in_form(a) is not None] for task, given in attempts.items()}
     if formed := task_values({task: given for task, given in telling.items() if given}, lambda a: in_form(a) is True):
         rows.append(share(SHARE_IN_FORM, formed, left_out=_by_reason(a for a in every if in_form(a) is None)))
+
     rows.append(share("share_repeating", task_values(attempts, lambda a: repeats(answer_words(a.attempt)))))
     runs = {task: [distinct([answer_words(a.attempt)], DISTINCT) for a in given] for task, given in attempts.items()}
     long = {task: [value for value in values if value is not None] for task, values in runs.items()}
     if means := {task: fmean(values) for task, values in long.items() if values}:
         rows.append(share(f"mean_distinct_{DISTINCT}", means))
+
     rows += _rates(who, attempts, prices, seed)
     for k in sorted(set(ks)):
-        rows += _at_k(who, attempts, k, key or answer_key, seed)
+        rows += _at_k(who, attempts, k, seed)
     return rows
 
 
@@ -193,15 +196,13 @@ def _rates(who: str, attempts: Attempts, prices: Prices | None, seed: int) -> It
         yield from _inverse(who, "usd_per_right", rate)
 
 
-def _at_k(
-    who: str, attempts: Attempts, k: int, key: Callable[[ScoredAttempt], Hashable | None], seed: int
-) -> Iterator[Result]:
+def _at_k(who: str, attempts: Attempts, k: int, seed: int) -> Iterator[Result]:
     """None where no task has k attempts."""
     tasks = {task: given for task, given in attempts.items() if len(given) >= k}
     if not tasks:
         return
     rights = {task: [right(a) for a in given] for task, given in tasks.items()}
-    votes = {task: [Vote(key(a), right(a)) for a in given] for task, given in tasks.items()}
+    votes = {task: [Vote(answer_key(a), right(a)) for a in given] for task, given in tasks.items()}
     left_out = len(attempts) - len(tasks)
     yield result_of(who, f"pass_at_{k}", pass_at_k(rights, k, seed=seed), left_out=left_out)
     yield result_of(who, f"majority_at_{k}", majority_at_k(votes, k, seed=seed), left_out=left_out)

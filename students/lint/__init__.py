@@ -1,2 +1,1 @@
-"""The lint before training: finds what fails silently elsewhere, on rows rendered exactly as the trainer feeds
-them."""
+"""The lint before training: finds what fails silently elsewhere, on rows rendered as the trainer feeds them."""

@@ -21,13 +21,15 @@ from stillroom.common.records import Messages, Task
 from stillroom.errors import InputError
 from stillroom.students.data.encode import prepare_tokenizer
 from stillroom.students.data.rows import PairRow, Row, SftRow, given, pair_row, row_name, sft_row, with_system
-from stillroom.students.lint.data_checks import (
+from stillroom.students.lint.checks import (
+    ROW_CHECKS,
     Text,
     duplicates,
     leaks,
     other_system_prompts,
     pair_checks,
     reference_hits,
+    tokenizer_checks,
     wrong_answers,
 )
 from stillroom.students.lint.rendered_rows import (
@@ -44,7 +46,6 @@ from stillroom.students.lint.rendered_rows import (
     width,
 )
 from stillroom.students.lint.report import Hit, LintLimits, LintReport, MaskedRow, Severity, Tally, meanings, names
-from stillroom.students.lint.row_checks import ROW_CHECKS, tokenizer_checks
 from stillroom.students.methods.common import quiet_training
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.records import Checker, Reference
