@@ -7,8 +7,7 @@ from typing import Any
 
 from stillroom.common.formatting import NOTHING, interval, number
 from stillroom.common.printing import Table
-from stillroom.judges.calibrate import Calibration, Estimate
-from stillroom.judges.gate import GateVerdict
+from stillroom.judges.calibrate import Calibration, Estimate, GateVerdict
 
 _MEASURES = (
     ("accuracy, one judgement", "accuracy"),

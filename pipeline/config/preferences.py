@@ -19,7 +19,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, field_validator, model_validator
 
 from stillroom.common.settings import Settings
-from stillroom.judges.gate import GateSettings
+from stillroom.judges.calibrate import GateSettings
 from stillroom.judges.registry import JudgeSettings
 from stillroom.pipeline.config.evaluation import Forgetting
 from stillroom.pipeline.config.kinds import RecipeBase, recipe_kinds

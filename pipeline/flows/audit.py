@@ -15,7 +15,7 @@ from typing import Any
 from stillroom.common.rows import HasRows
 from stillroom.common.run_async import off_the_loop
 from stillroom.errors import InputError, MissingFile, RecipeError
-from stillroom.judges.gate import GateSettings
+from stillroom.judges.calibrate import GateSettings
 from stillroom.judges.human_labels import load_labelled
 from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.load import Overrides, RecipeLike, load_any

@@ -18,8 +18,7 @@ from stillroom.common.formatting import NOTHING, interval, share
 from stillroom.common.printing import Table, Terminal, terminal, wide
 from stillroom.common.stats.intervals import Interval, wilson
 from stillroom.errors import InputError
-from stillroom.judges.calibrate import Calibration, calibrate
-from stillroom.judges.gate import GateVerdict, gate
+from stillroom.judges.calibrate import Calibration, GateVerdict, calibrate, gate
 from stillroom.judges.human_labels import LabelledPair, load_labelled
 from stillroom.judges.recorded import RecordedPairwise, Recording, load_recording, recorded_judge
 from stillroom.pipeline.config.kinds import Loaded

@@ -18,8 +18,7 @@ from stillroom.common.printing import Terminal, terminal, wide
 from stillroom.common.rows import HasRows
 from stillroom.errors import GateFailed
 from stillroom.evaluation.results import Evaluation
-from stillroom.judges.calibrate import Calibration
-from stillroom.judges.gate import GateVerdict
+from stillroom.judges.calibrate import Calibration, GateVerdict
 from stillroom.judges.human_labels import load_labelled
 from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.load import dump
@@ -42,7 +41,7 @@ from stillroom.preferences.audit import Audit
 from stillroom.preferences.candidates import gather
 from stillroom.preferences.rows import FILES
 from stillroom.sampling.ledger import Ledger
-from stillroom.students.lint import LintReport
+from stillroom.students.lint.report import LintReport
 from stillroom.traces.tasks import TaskSet, load_tasks
 
 

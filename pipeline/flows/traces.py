@@ -48,7 +48,7 @@ from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.policy import ONCE
 from stillroom.sampling.teachers.base import Teacher, identity_of
 from stillroom.sampling.teachers.recorded import RecordedTeacher
-from stillroom.students.lint import LintReport
+from stillroom.students.lint.report import LintReport
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.traces.filters import Screen, admits_of
 from stillroom.traces.rows import DATA_FILE

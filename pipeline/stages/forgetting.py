@@ -21,8 +21,7 @@ from stillroom.common.files import at_home, replaced
 from stillroom.common.formatting import duration
 from stillroom.common.hashing import digest
 from stillroom.common.records import Outcome, SamplingParams, State, Task
-from stillroom.evaluation.forgetting import Forgotten
-from stillroom.evaluation.perplexity import everyday_texts, read_texts, text_losses
+from stillroom.evaluation.forgetting import Forgotten, everyday_texts, read_texts, text_losses
 from stillroom.pipeline.config.evaluation import Forgetting
 from stillroom.pipeline.config.recipe import ScorerSettings
 from stillroom.pipeline.run.context import RunContext

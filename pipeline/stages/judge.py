@@ -17,8 +17,7 @@ from stillroom.common.formatting import duration
 from stillroom.common.hashing import draw_seed
 from stillroom.common.records import Task
 from stillroom.errors import Interrupted
-from stillroom.judges.calibrate import Calibration, calibrate
-from stillroom.judges.gate import GateSettings, GateVerdict, gate
+from stillroom.judges.calibrate import Calibration, GateSettings, GateVerdict, calibrate, gate
 from stillroom.judges.human_labels import LabelledPair
 from stillroom.judges.records import JudgeState, PairwiseJudge, PointwiseJudge
 from stillroom.judges.registry import JudgeSettings, Made, Place

@@ -25,7 +25,7 @@ from stillroom.pipeline.run.folder import RunFolder, run_path
 from stillroom.pipeline.run.progress import Display
 from stillroom.report.lint import write_lint_page
 from stillroom.students.data.rows import Row
-from stillroom.students.lint import LintReport
+from stillroom.students.lint.report import LintReport
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.records import Answered, Checker
 from stillroom.traces.answers import Reason

@@ -23,7 +23,7 @@ from stillroom.pipeline.run.folder import versions
 from stillroom.pipeline.stages.lint import before_training
 from stillroom.students.data.rows import Row
 from stillroom.students.export.save import read_record
-from stillroom.students.lint import LintReport
+from stillroom.students.lint.report import LintReport
 from stillroom.students.methods.registry import StudentSettings
 
 STUDENT = "student"

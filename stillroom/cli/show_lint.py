@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stillroom.common.printing import terminal
 from stillroom.report.lint import lint_masks, lint_table
-from stillroom.students.lint import LintReport
+from stillroom.students.lint.report import LintReport
 
 
 def show_lint(report: LintReport) -> None:

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from stillroom.common.models import resolve as models
 from stillroom.common.records import Completion, Request, Usage
 from stillroom.errors import InputError, MissingFile, StillroomError
-from stillroom.evaluation.forgetting import Forgotten, forgetting_results
-from stillroom.evaluation.perplexity import TextLoss
+from stillroom.evaluation.forgetting import Forgotten, TextLoss, forgetting_results
 from stillroom.evaluation.results import Result
 from stillroom.pipeline.config.evaluation import Forgetting
 from stillroom.pipeline.config.load import load_recipe

@@ -10,8 +10,7 @@ import pytest
 from stillroom.common.records import Task
 from stillroom.common.stats.significance import holm
 from stillroom.errors import NothingLeft
-from stillroom.evaluation.forgetting import Forgotten
-from stillroom.evaluation.perplexity import TextLoss
+from stillroom.evaluation.forgetting import Forgotten, TextLoss
 from stillroom.evaluation.results import Evaluation
 from stillroom.pipeline.flows.loop.controls import LoopControls
 from stillroom.pipeline.flows.loop.evaluation import evaluate_loop
