@@ -118,7 +118,14 @@ def eval_table(evaluation: Evaluation) -> Table:
     for block in (_differences, _at_k, _seeds, _untrained):
         for part in block(evaluation):
             page.add_row(part)
-    page.add_row(plain(f"\n{_how(evaluation.comparisons)}", "dim"))
+    told = ["format: answered in the asked format, right or not", "EOS: ended by itself"]
+    if comparisons := evaluation.comparisons:
+        tests = ", ".join(dict.fromkeys(TESTS.get(c.test, c.test) for c in comparisons))
+        many = f", corrected for all {len(comparisons)} comparisons (Holm)" if len(comparisons) > 1 else ""
+        told.append(f"p: {tests}{many if any(c.p_holm is not None for c in comparisons) else ''}")
+    if any(c.detectable is not None for c in comparisons):
+        told.append("MDE: the smallest difference these tasks detect with 80 % power")
+    page.add_row(plain(f"\n{'; '.join(told)}", "dim"))
     for note in evaluation.notes:
         page.add_row(plain(f"note: {note}", "yellow"))
     return page
@@ -126,17 +133,6 @@ def eval_table(evaluation: Evaluation) -> Table:
 
 Block = Iterator[RenderableType]
 """A title, which may be wider than its table, and the table; nothing where nothing of it was measured."""
-
-
-def _how(comparisons: tuple[Comparison, ...]) -> str:
-    told = ["format: answered in the asked format, right or not", "EOS: ended by itself"]
-    if comparisons:
-        tests = ", ".join(dict.fromkeys(TESTS.get(c.test, c.test) for c in comparisons))
-        many = f", corrected for all {len(comparisons)} comparisons (Holm)" if len(comparisons) > 1 else ""
-        told.append(f"p: {tests}{many if any(c.p_holm is not None for c in comparisons) else ''}")
-    if any(c.detectable is not None for c in comparisons):
-        told.append("MDE: the smallest difference these tasks detect with 80 % power")
-    return "; ".join(told)
 
 
 def _models(evaluation: Evaluation) -> Fitted:

@@ -17,55 +17,71 @@ from stillroom.report.evaluation_table import Fitted
 _JUDGE = re.compile(r"pairs_judge|other_judge(?:_\d+)?")
 
 
-class _Unit(NamedTuple):
-    """How the values of a measure are shown, and their limits: with `digits`, `of` times what they are."""
+class _Line(NamedTuple):
+    """A measure. `shown`: how a value of it is written, and its limits: with `digits`, `of` times what they are."""
 
-    value: Callable[[float], str]
+    label: str
+    metric: str
+    shown: Callable[[float], str]
     digits: int
     of: float = 1
 
-
-_SHARE = _Unit(share, 1, 100)
-_COUNT = _Unit(number, 0)
-_SCORE = _Unit(lambda value: number(value, 3), 3)
-_GAIN = _Unit(lambda value: signed(value, 3), 3)
+    def cells(self, row: Result) -> tuple[str, str]:
+        """The value and its limits."""
+        return self.shown(row.value), interval(row.low, row.high, self.digits, of=self.of)
 
 
-class _Line(NamedTuple):
-    label: str
-    metric: str
-    unit: _Unit
+def _score(value: float) -> str:
+    return number(value, 3)
 
 
-_SIDES = (_Line("stopped by itself", "share_stopped", _SHARE), _Line("tokens", "mean_completion_tokens", _COUNT))
-_FORGOTTEN = (_Line("not trained: answers right", "untrained_accuracy", _SHARE),)
-_SCORES = (_Line("{0} score", "_score", _SCORE),)
+def _gain(value: float) -> str:
+    return signed(value, 3)
+
+
+_SIDES = (
+    _Line("stopped by itself", "share_stopped", share, 1, 100),
+    _Line("tokens", "mean_completion_tokens", number, 0),
+)
+_SCORES = (_Line("{0} score", "_score", _score, 3),)
+_FORGOTTEN = (_Line("not trained: answers right", "untrained_accuracy", share, 1, 100),)
 _GAINS = (
-    _Line("{0} score", "_score_raw", _GAIN),
-    _Line("  at equal length", "_score_at_equal_length", _GAIN),
-    _Line("  of matched length", "_score_matched_length", _GAIN),
+    _Line("{0} score", "_score_raw", _gain, 3),
+    _Line("  at equal length", "_score_at_equal_length", _gain, 3),
+    _Line("  of matched length", "_score_matched_length", _gain, 3),
 )
 _WINS = (
-    _Line("{0} judge: wins", "_win_rate", _SHARE),
-    _Line("  at equal length", "_win_rate_at_equal_length", _SHARE),
+    _Line("{0} judge: wins", "_win_rate", share, 1, 100),
+    _Line("  at equal length", "_win_rate_at_equal_length", share, 1, 100),
 )
 _PAIRS = (
-    _Line("preferred by implicit reward", "implicit_reward_accuracy", _SHARE),
-    _Line("  per token", "implicit_reward_accuracy_per_token", _SHARE),
-    _Line("likelier for the model before", "likelihood_accuracy", _SHARE),
-    _Line("the shorter one is chosen", "pair_accuracy", _SHARE),
+    _Line("preferred by implicit reward", "implicit_reward_accuracy", share, 1, 100),
+    _Line("  per token", "implicit_reward_accuracy_per_token", share, 1, 100),
+    _Line("likelier for the model before", "likelihood_accuracy", share, 1, 100),
+    _Line("the shorter one is chosen", "pair_accuracy", share, 1, 100),
 )
 
 
 def preference_table(evaluation: Evaluation) -> Table:
     """One block of four parts; a part that was not measured is left out."""
     page = Table.grid(padding=(0, 0))
-    parts = (
-        _sides(evaluation, (*_SIDES, *_of_judges(evaluation, _SCORES), *_FORGOTTEN)),
-        _one_column(evaluation, "after minus before", _of_judges(evaluation, _GAINS)),
-        _one_column(evaluation, "after against before", _of_judges(evaluation, _WINS)),
-        _one_column(evaluation, "held-out pairs", _PAIRS),
-    )
+    before_and_after = _table("held-out prompts", "before", "95 % interval", "after", "95 % interval", "n")
+    for line in (*_SIDES, *_of_judges(evaluation, _SCORES), *_FORGOTTEN):
+        before, after = evaluation.find(BEFORE, line.metric), evaluation.find(AFTER, line.metric)
+        if before is not None and after is not None:
+            before_and_after.add_row(line.label, *line.cells(before), *line.cells(after), number(after.n))
+    parts = [before_and_after]
+    found = {row.metric: row for row in evaluation.results}
+    for title, lines in (
+        ("after minus before", _of_judges(evaluation, _GAINS)),
+        ("after against before", _of_judges(evaluation, _WINS)),
+        ("held-out pairs", _PAIRS),
+    ):
+        table = _table(f"\n{title}", "\nvalue", "\n95 % interval", "\nn")
+        for line in lines:
+            if (row := found.get(line.metric)) is not None:
+                table.add_row(line.label, *line.cells(row), number(row.n))
+        parts.append(table)
     for table in parts:
         if table.row_count:
             page.add_row(Fitted(table, 0))
@@ -85,7 +101,7 @@ def _of_judges(evaluation: Evaluation, lines: tuple[_Line, ...]) -> tuple[_Line,
             found = _JUDGE.match(row.metric)
             kinds.setdefault(found[0] if found else row.metric, str(kind))
     return tuple(
-        _Line(line.label.format(kind), name + line.metric, line.unit)
+        line._replace(label=line.label.format(kind), metric=name + line.metric)
         for name, kind in kinds.items()
         for line in lines
     )
@@ -97,25 +113,3 @@ def _table(title: str, *columns: str) -> Table:
     for name in columns:
         table.add_column(name, justify="left" if "%" in name else "right", no_wrap=True)
     return table
-
-
-def _sides(evaluation: Evaluation, lines: tuple[_Line, ...]) -> Table:
-    table = _table("held-out prompts", "before", "95 % interval", "after", "95 % interval", "n")
-    for label, metric, unit in lines:
-        before, after = evaluation.find(BEFORE, metric), evaluation.find(AFTER, metric)
-        if before is not None and after is not None:
-            table.add_row(label, *_cells(before, unit), *_cells(after, unit), number(after.n))
-    return table
-
-
-def _one_column(evaluation: Evaluation, title: str, lines: tuple[_Line, ...]) -> Table:
-    table = _table(f"\n{title}", "\nvalue", "\n95 % interval", "\nn")
-    found = {row.metric: row for row in evaluation.results}
-    for label, metric, unit in lines:
-        if (row := found.get(metric)) is not None:
-            table.add_row(label, *_cells(row, unit), number(row.n))
-    return table
-
-
-def _cells(row: Result, unit: _Unit) -> tuple[str, str]:
-    return unit.value(row.value), interval(row.low, row.high, unit.digits, of=unit.of)

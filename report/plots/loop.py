@@ -61,15 +61,13 @@ class RoundPoint:
     perplexity: Interval | None = None
 
 
-def round_points(
-    evaluation: Evaluation, *, rolled_back: Collection[int] = (), metric: str = ACCURACY
-) -> tuple[RoundPoint, ...]:
-    """From an evaluation whose models are called `student_before`, `round_1`, `round_2` …; in order. `metric`: what
-    stands in the place of accuracy. A round that has none is left out."""
+def round_points(evaluation: Evaluation, *, rolled_back: Collection[int] = ()) -> tuple[RoundPoint, ...]:
+    """From an evaluation whose models are called `student_before`, `round_1`, `round_2` …; in order. A round without
+    accuracy is left out."""
     found = []
     for who in evaluation.whos:
         number = number_of(who)
-        row = evaluation.find(who, metric)
+        row = evaluation.find(who)
         if number is None or row is None:
             continue
         rows = [r for r in evaluation.results if r.who == who]
@@ -79,9 +77,9 @@ def round_points(
     return tuple(sorted(found, key=lambda point: point.number))
 
 
-def other_results(evaluation: Evaluation, metric: str = ACCURACY) -> dict[str, Result]:
-    """Results of the models that are not rounds of the loop: its controls and its first teacher."""
-    rows = [row for row in evaluation.results if row.metric == metric]
+def other_results(evaluation: Evaluation) -> dict[str, Result]:
+    """Accuracy of the models that are not rounds of the loop: its controls and its first teacher."""
+    rows = [row for row in evaluation.results if row.metric == ACCURACY]
     return {row.who: row for row in rows if number_of(row.who) is None}
 
 
@@ -89,15 +87,8 @@ def _of(row: Result) -> Interval:
     return Interval(row.value, row.low, row.high, row.n)
 
 
-def plot_rounds(
-    rounds: Sequence[RoundPoint],
-    folder: Path,
-    *,
-    controls: Mapping[str, Result] | None = None,
-    metric: str = ACCURACY,
-) -> Plot:
-    """`rounds.png` and `rounds.svg`. `metric`: what `accuracy` holds, for the title. Raises ValueError for no
-    round."""
+def plot_rounds(rounds: Sequence[RoundPoint], folder: Path, *, controls: Mapping[str, Result] | None = None) -> Plot:
+    """`rounds.png` and `rounds.svg`. Raises ValueError for no round."""
     if not rounds:
         raise ValueError("there is no round: there is nothing to draw")
     points, held = sorted(rounds, key=lambda point: point.number), controls or {}
@@ -105,8 +96,10 @@ def plot_rounds(
     right = RIGHT if held else NO_NAMES
     height = HEAD + TOP + BOTTOM + (MIDDLE + LOWER if lower else 0)
     with figure(height) as fig:
-        what = "Accuracy" if metric == ACCURACY else metric.replace("_", " ")
-        headline(fig, f"{what} on held-out tasks, round by round", _beside(points, held))
+        ns = [*(p.accuracy.n for p in points), *(c.n for c in held.values())]
+        hollow = "; hollow: rolled back" if any(p.rolled_back for p in points) else ""
+        below = f"n = {of_all(ns)} tasks; lines are 95 % intervals{'; dotted: controls' if held else ''}{hollow}"
+        headline(fig, "Accuracy on held-out tasks, round by round", below)
         bottom = BOTTOM + (MIDDLE + LOWER if lower else 0)
         axes = plain_axes(fig, left=LEFT, right=right, top=HEAD, bottom=bottom)
         _accuracies(axes, points, held)
@@ -119,10 +112,11 @@ def plot_rounds(
 
 
 def _accuracies(axes: Any, points: Sequence[RoundPoint], controls: Mapping[str, Result]) -> None:
-    numbers = [p.number for p in points]
+    from matplotlib.patheffects import withStroke
+
     highest = max(*(p.accuracy.high for p in points), *(c.value for c in controls.values()), 0.05)
     _share_axis(axes, share_top(highest))
-    _round_axis(axes, numbers)
+    _round_axis(axes, [p.number for p in points])
     for level in sorted({control.value for control in controls.values()}):
         axes.axhline(level, color=QUIET, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
     stays = [p for p in points if not p.rolled_back]
@@ -130,38 +124,21 @@ def _accuracies(axes: Any, points: Sequence[RoundPoint], controls: Mapping[str, 
     best = max(points, key=lambda p: (p.accuracy.value, p.number))
     named = points if len(points) <= MOST_VALUES else [points[0], points[-1], best]
     for point in points:
-        _point(axes, point)
+        x, (value, low, high, _) = point.number, point.accuracy
+        colour = ORANGE if point.rolled_back else BLUE if point.number else QUIET
+        axes.vlines(x, low, high, color=lighter(colour), linewidth=2.6, zorder=3, capstyle="round", clip_on=False)
+        fill = "white" if point.rolled_back else colour
+        edge, width = (colour, 1.8) if point.rolled_back else ("white", 1.2)
+        dot = {"color": fill, "markersize": 8.5, "markeredgecolor": edge, "markeredgewidth": width}
+        axes.plot(x, value, "o", **dot, zorder=4, clip_on=False)
         if point in named or point.rolled_back:
-            _value(axes, point)
-    _names(axes, controls)
-
-
-def _point(axes: Any, point: RoundPoint) -> None:
-    x, (value, low, high, _), colour = point.number, point.accuracy, _colour(point)
-    axes.vlines(x, low, high, color=lighter(colour), linewidth=2.6, zorder=3, capstyle="round", clip_on=False)
-    fill = "white" if point.rolled_back else colour
-    edge, width = (colour, 1.8) if point.rolled_back else ("white", 1.2)
-    dot = {"color": fill, "markersize": 8.5, "markeredgecolor": edge, "markeredgewidth": width}
-    axes.plot(x, value, "o", **dot, zorder=4, clip_on=False)
-
-
-def _value(axes: Any, point: RoundPoint) -> None:
-    """Above the whisker, with white around it, so that lines behind it do not cut it."""
-    from matplotlib.patheffects import withStroke
-
-    axes.annotate(
-        share(point.accuracy.value), (point.number, point.accuracy.high), (0, 5),
-        textcoords="offset points", ha="center", va="bottom", color=_colour(point), fontsize=9.5, fontweight="bold",
-        zorder=5, path_effects=[withStroke(linewidth=2.5, foreground="white")],
-    )  # fmt: skip
-
-
-def _colour(point: RoundPoint) -> str:
-    return ORANGE if point.rolled_back else BLUE if point.number else QUIET
-
-
-def _names(axes: Any, controls: Mapping[str, Result]) -> None:
-    """Of the controls, at the right; moved apart where they would touch, with a hair line to the value then."""
+            # Above the whisker, with white around it, so that lines behind it do not cut it.
+            axes.annotate(
+                share(value), (x, high), (0, 5), textcoords="offset points", ha="center", va="bottom", color=colour,
+                fontsize=9.5, fontweight="bold", zorder=5,
+                path_effects=[withStroke(linewidth=2.5, foreground="white")],
+            )  # fmt: skip
+    # Names of the controls, at the right; moved apart where they would touch, with a hair line to the value then.
     ordered = sorted(controls.items(), key=lambda item: (item[1].value, item[0]))
     top = axes.get_ylim()[1]
     heights = apart([row.value / top * TOP for _, row in ordered], LABEL, TOP)
@@ -218,7 +195,10 @@ def _perplexities(axes: Any, points: Sequence[RoundPoint]) -> None:
     """From a step below the lowest limit, for perplexity has no 0."""
     line = [(p.number, p.perplexity, p) for p in points if p.perplexity is not None]
     low, high = min(found.low for _, found, _ in line), max(found.high for _, found, _ in line)
-    step = _step(high - low or high or 1.0)
+    # 1, 2, 2.5 or 5 times a power of ten, so that the span has two to four steps.
+    rough = (high - low or high or 1.0) / 3
+    power = 10.0 ** floor(log10(rough))
+    step = power * next(factor for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
     bottom, top = step * floor(low / step), step * ceil(high / step)
     axes.set_ylim(bottom, top if top > bottom else bottom + step)
     axes.set_yticks([bottom + step * i for i in range(round((axes.get_ylim()[1] - bottom) / step) + 1)])
@@ -295,16 +275,3 @@ def apart(heights: Sequence[float], least: float, room: float) -> list[float]:
         moved[i] = min(moved[i], highest)
         highest = moved[i] - least
     return moved
-
-
-def _step(span: float) -> float:
-    """1, 2, 2.5 or 5 times a power of ten, so that a span has two to four steps."""
-    rough = span / 3
-    power = 10.0 ** floor(log10(rough))
-    return power * next(factor for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
-
-
-def _beside(points: Sequence[RoundPoint], controls: Mapping[str, Result]) -> str:
-    ns = [*(p.accuracy.n for p in points), *(c.n for c in controls.values())]
-    hollow = "; hollow: rolled back" if any(p.rolled_back for p in points) else ""
-    return f"n = {of_all(ns)} tasks; lines are 95 % intervals{'; dotted: controls' if controls else ''}{hollow}"

@@ -69,28 +69,20 @@ class Lengths(NamedTuple):
         return self.ended + self.cut
 
 
-def plot_results(
-    evaluation: Evaluation,
-    folder: Path,
-    *,
-    metric: str = ACCURACY,
-    title: str | None = None,
-    highlight: str = AFTER,
-    base: str | None = BEFORE,
-) -> Plot:
+def plot_results(evaluation: Evaluation, folder: Path, *, metric: str = ACCURACY) -> Plot:
     """Dot and whisker of a share for every model that has it, the best on top: `<metric>.png`, `<metric>.svg`.
 
-    `highlight`: the model in colour; `base`: the one whose value is drawn as a line through all. Raises ValueError
-    where nobody has the metric.
+    The trained student is in colour, and a line through all is at the student before. Raises ValueError where nobody
+    has the metric.
     """
     rows = sorted((r for r in evaluation.results if r.metric == metric), key=lambda r: (-r.value, r.who))
     if not rows:
         raise ValueError(f"nobody has the metric {metric!r}: there is nothing to draw")
     with figure(ROW * len(rows) + 1.15) as fig:
         axes = plain_axes(fig, left=_names_width([r.who for r in rows]), right=RIGHT, top=0.78, bottom=0.37)
-        drawn = next((r for r in rows if r.who == base), None)
+        drawn = next((r for r in rows if r.who == BEFORE), None)
         dotted = f"; dotted: {drawn.who.replace('_', ' ')}" if drawn else ""
-        headline(fig, title or TITLES.get(metric, metric.replace("_", " ")), _tasks([r.n for r in rows]) + dotted)
+        headline(fig, TITLES.get(metric, metric.replace("_", " ")), _tasks([r.n for r in rows]) + dotted)
         top = share_top(max(r.high for r in rows))
         axes.set_xlim(0, top)
         share_ticks(axes.xaxis, top)
@@ -99,8 +91,8 @@ def plot_results(
         if drawn:
             axes.axvline(drawn.value, color=QUIET, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
         for y, row in enumerate(rows):
-            _whisker(axes, y, row, BLUE if row.who == highlight else QUIET)
-            if row.who == highlight:
+            _whisker(axes, y, row, BLUE if row.who == AFTER else QUIET)
+            if row.who == AFTER:
                 axes.get_yticklabels()[y].set(fontweight="bold", color=BLUE)
         return save(fig, folder, metric)
 
@@ -119,9 +111,12 @@ def plot_difficulty(levels: Sequence[Level], folder: Path) -> Plot:
         axes.set_xticks(range(len(levels)), [f"{clean(level.label, 14)}\nn = {level.tasks:,}" for level in levels])
         axes.grid(axis="y", color=FAINT, linewidth=1)
         yielded, right = [level.yielded for level in levels], [level.first_right for level in levels]
-        ends = _apart(yielded[-1].value, right[-1].value, least=0.105)
-        _line(axes, yielded, -0.007, BLUE, "tasks that gave a trace", ends[0])
-        _line(axes, right, 0.007, ORANGE, "first attempt right", ends[1])
+        # The names next to the last points, moved apart where they would touch.
+        ends = (yielded[-1].value, right[-1].value)
+        missing = max(0.0, 0.105 - abs(ends[0] - ends[1])) / 2
+        up = missing if ends[0] >= ends[1] else -missing
+        _line(axes, yielded, -0.007, BLUE, "tasks that gave a trace", ends[0] + up)
+        _line(axes, right, 0.007, ORANGE, "first attempt right", ends[1] - up)
         return save(fig, folder, "difficulty")
 
 
@@ -139,25 +134,33 @@ def plot_lengths(lengths: Mapping[str, Lengths], folder: Path) -> Plot:
             bottom = 0.37 + LENGTHS_ROW * (last - row)
             top = fig.get_figheight() - bottom - 0.8 * LENGTHS_ROW
             axes = plain_axes(fig, left=_names_width(list(lengths)), right=RIGHT, top=top, bottom=bottom)
-            _histogram(axes, found, longest, BLUE if row == last else QUIET)
+            # Heights are shares of the answers, the tallest bin filling the row; on top, in orange, what was cut off.
+            colour, middle, cut = BLUE if row == last else QUIET, median(found.all), len(found.cut) / len(found.all)
+            bins = {"bins": 48, "range": (0, longest), "stacked": True, "linewidth": 0}
+            axes.hist([found.ended, found.cut], color=[lighter(colour), ORANGE], **bins)
+            axes.set(xlim=(0, longest * 1.005), yticks=[])
+            axes.axvline(middle, color=colour, linewidth=2)
+            axes.annotate(f"median {middle:,.0f}", (1, 0.72), (12, 0), fontsize=9.5, **FRACTION)
+            shade = ORANGE if cut else QUIET
+            axes.annotate(f"{percent(cut)} cut off", (1, 0.28), (12, 0), fontsize=9.5, color=shade, **FRACTION)
             axes.annotate(clean(who.replace("_", " ")), (0, 0.5), (-14, 0), **FRACTION, ha="right")
             axes.xaxis.set_major_formatter("{x:,.0f}")
             axes.tick_params(axis="x", labelbottom=row == last)
         return save(fig, folder, "lengths")
 
 
-def plot_filters(counts: Sequence[FilterCount], left: int, folder: Path, *, what: str = "traces") -> Plot:
+def plot_filters(counts: Sequence[FilterCount], left: int, folder: Path) -> Plot:
     """What each filter took of what reached it, in order, and what was left: `filters.png`, `filters.svg`.
 
     Raises ValueError for no filter, or where nothing reached the first.
     """
     if not counts or not counts[0].seen:
-        raise ValueError(f"{len(counts)} filters and no {what}: there is nothing to draw")
+        raise ValueError(f"{len(counts)} filters and no traces: there is nothing to draw")
     whole = counts[0].seen
-    names = [f"{what} before filters", *(c.name for c in counts), f"{what} left"]
+    names = ["traces before filters", *(c.name for c in counts), "traces left"]
     with figure(ROW * len(names) + 0.9) as fig:
         axes = plain_axes(fig, left=_names_width(names), right=RIGHT, top=0.74, bottom=0.16)
-        headline(fig, "What each filter took", f"of {whole:,} {what}; each filter sees what those above it left")
+        headline(fig, "What each filter took", f"of {whole:,} traces; each filter sees what those above it left")
         axes.set_xlim(0, whole)
         axes.spines["bottom"].set_visible(False)
         axes.set_xticks([])
@@ -201,18 +204,6 @@ def _line(axes: Any, found: Sequence[Interval], shift: float, colour: str, name:
                   textcoords="offset points", va="center_baseline", fontsize=9.5, fontweight="bold")  # fmt: skip
 
 
-def _histogram(axes: Any, found: Lengths, longest: int, colour: str) -> None:
-    """Heights are shares of the answers, the tallest bin filling the row; what was cut off is on top, in orange."""
-    middle, cut = median(found.all), len(found.cut) / len(found.all)
-    look = {"bins": 48, "range": (0, longest), "stacked": True, "linewidth": 0}
-    axes.hist([found.ended, found.cut], color=[lighter(colour), ORANGE], **look)
-    axes.set(xlim=(0, longest * 1.005), yticks=[])
-    axes.axvline(middle, color=colour, linewidth=2)
-    axes.annotate(f"median {middle:,.0f}", (1, 0.72), (12, 0), fontsize=9.5, **FRACTION)
-    shade = ORANGE if cut else QUIET
-    axes.annotate(f"{percent(cut)} cut off", (1, 0.28), (12, 0), fontsize=9.5, color=shade, **FRACTION)
-
-
 def _rows_axis(axes: Any, names: Sequence[str]) -> None:
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_yticks(range(len(names)), [clean(name, 34) for name in names])
@@ -227,11 +218,6 @@ def _tasks(ns: Sequence[int]) -> str:
     return f"n = {of_all(ns)} tasks; lines are 95 % intervals"
 
 
-def _apart(a: float, b: float, least: float) -> tuple[float, float]:
-    missing = max(0.0, least - abs(a - b)) / 2
-    return (a + missing, b - missing) if a >= b else (a - missing, b + missing)
-
-
 # -- what is counted ---------------------------------------------------------------------------------------------
 
 
@@ -244,7 +230,15 @@ def by_level(outcomes: Iterable[Outcome], level: Callable[[Task], str | float | 
             found.setdefault(at, []).append(outcome)
     numbers = sorted(at for at in found if not isinstance(at, str))
     names = sorted(at for at in found if isinstance(at, str))
-    return [_level(f"{at:g}", found[at]) for at in numbers] + [_level(at, found[at]) for at in names]
+    levels = []
+    ordered: list[str | float] = [*numbers, *names]
+    for each in ordered:
+        of_level, n = found[each], len(found[each])
+        kept = sum(bool(outcome.kept) for outcome in of_level)
+        first = sum(outcome.attempts[0].verdict.state is State.ACCEPTED for outcome in of_level)
+        label = each if isinstance(each, str) else f"{each:g}"
+        levels.append(Level(label, n, wilson(kept, n), wilson(first, n)))
+    return levels
 
 
 def lengths(answers: Mapping[str, ScoredAttempt]) -> Lengths:
@@ -253,9 +247,3 @@ def lengths(answers: Mapping[str, ScoredAttempt]) -> Lengths:
     for answer in answers.values():
         sides[answer.attempt.finish_reason == "length"].append(answer.attempt.completion_tokens)
     return Lengths(tuple(sorted(sides[False])), tuple(sorted(sides[True])))
-
-
-def _level(label: str, outcomes: list[Outcome]) -> Level:
-    n = len(outcomes)
-    first = sum(outcome.attempts[0].verdict.state is State.ACCEPTED for outcome in outcomes)
-    return Level(label, n, wilson(sum(bool(outcome.kept) for outcome in outcomes), n), wilson(first, n))

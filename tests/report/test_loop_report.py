@@ -12,7 +12,16 @@ from stillroom.common.stats.intervals import wilson
 from stillroom.errors import RunError
 from stillroom.evaluation.guard import Check
 from stillroom.evaluation.results import Comparison, Evaluation, Result
-from stillroom.report.loop import Cell, LoopReport, RoundRow, columns, lines, loop_page, summary, write_loop_report
+from stillroom.report.loop import (
+    Cell,
+    LoopReport,
+    RoundRow,
+    lines,
+    loop_page,
+    students_of,
+    summary,
+    write_loop_report,
+)
 from stillroom.report.loop_terminal import show_loop
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e&[bold red]</details><img src=x onerror=alert(1)>"
@@ -109,7 +118,7 @@ def test_a_difference_is_shown_by_its_corrected_p_and_its_interval() -> None:
 
 
 def test_a_line_for_each_measure_and_a_cell_for_each_round() -> None:
-    assert [column.name for column in columns(REPORT)] == ["before", "round 1", "round 2", "round 3"]
+    assert [column.name for column in students_of(REPORT)] == ["before", "round 1", "round 2", "round 3"]
     table = {line.name: line.cells for line in lines(REPORT)}
     assert list(table) == [
         "tasks", "attempts", "accepted", "rows trained on", "accuracy", "EOS", "diversity of traces",
