@@ -30,8 +30,6 @@ from stillroom.common import secrets
 from stillroom.common.files import readable
 from stillroom.common.secrets import named
 
-__all__ = ["Table", "Terminal", "clean_logs", "json_text", "plain", "terminal"]
-
 
 class HasDict(Protocol):
     """What `--json` prints."""
@@ -88,6 +86,17 @@ class Table(RichTable):
     def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
         """As in rich."""
         super().add_row(*map(_cell, cells), **options)
+
+
+def columns(*headers: str, right: Iterable[str] = (), **options: Any) -> Table:
+    """A table without lines. `right`: those columns that hold numbers, which are never broken."""
+    table, numbers = Table(box=None, padding=(0, 2), pad_edge=False, **options), set(right)
+    for header in headers:
+        if header in numbers:
+            table.add_column(header, justify="right", no_wrap=True)
+        else:
+            table.add_column(header, overflow="fold")
+    return table
 
 
 def _cell(content: Any) -> Any:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from stillroom.common.dataset_card import front_matter, one_line, plain, table
+from stillroom.common.datasets import front_matter, one_line, plain, table
 from stillroom.common.stats.intervals import Interval
 from stillroom.judges.calibrate import Calibration
 from stillroom.preferences.audit import Audit

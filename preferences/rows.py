@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
-from stillroom.common.files import ParquetRows, remove, replaced, storable
+from stillroom.common.datasets import ParquetRows
+from stillroom.common.files import remove, replaced, storable
 from stillroom.common.hashing import digest
 from stillroom.errors import InputError, RunError
 from stillroom.preferences.audit.items import asked_in

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from stillroom.common.dataset_card import front_matter, one_line, plain, table
+from stillroom.common.datasets import front_matter, one_line, plain, table
 from stillroom.traces.filters.base import FilterCount
 
 

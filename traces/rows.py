@@ -17,7 +17,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from stillroom.common.files import ParquetRows, replaced, storable
+from stillroom.common.datasets import ParquetRows
+from stillroom.common.files import replaced, storable
 from stillroom.common.records import Message
 from stillroom.common.text import CLOSE, OPEN
 from stillroom.errors import NothingLeft

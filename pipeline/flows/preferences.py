@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stillroom.common.datasets import HasRows
 from stillroom.common.printing import Terminal, terminal, wide
-from stillroom.common.rows import HasRows
 from stillroom.errors import GateFailed
 from stillroom.evaluation.results import Evaluation
 from stillroom.judges.calibrate import Calibration

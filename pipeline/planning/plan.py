@@ -19,8 +19,7 @@ from typing import Any, NamedTuple
 
 from stillroom.common.formatting import money
 from stillroom.common.printing import Table, Terminal
-from stillroom.common.prompt import Prompt
-from stillroom.common.records import SamplingParams, State, StopReason, Task
+from stillroom.common.records import Prompt, SamplingParams, State, StopReason, Task
 from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.recipe import Recipe
 from stillroom.sampling.draws import Admits, counts_as

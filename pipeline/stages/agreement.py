@@ -13,8 +13,7 @@ from typing import Any
 
 from stillroom.common.formatting import interval, share
 from stillroom.common.printing import Table, Terminal
-from stillroom.common.prompt import Prompt
-from stillroom.common.records import Outcome, State
+from stillroom.common.records import Outcome, Prompt, State
 from stillroom.common.stats.intervals import wilson
 from stillroom.pipeline.run.folder import RunFolder
 from stillroom.sampling.teachers.recorded import RecordedTeacher

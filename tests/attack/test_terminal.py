@@ -26,8 +26,8 @@ from rich.text import Text
 
 from stillroom import run
 from stillroom.cli import app as cli
-from stillroom.cli.show_preferences import show_pairs
-from stillroom.common.dataset_card import plain as in_a_card
+from stillroom.cli.show import show_pairs
+from stillroom.common.datasets import plain as in_a_card
 from stillroom.common.printing import Table, Terminal, clean_logs, json_text, plain, shown, terminal
 from stillroom.common.records import Attempt, Task, user
 from stillroom.errors import InputError, StillroomError

@@ -14,8 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from stillroom.common.hashing import digest
-from stillroom.common.prompt import with_input
-from stillroom.common.records import Message, Task
+from stillroom.common.records import Message, Task, with_input
 from stillroom.traces.tasks.records import LeftOut, Problem, Row
 from stillroom.traces.tasks.registry import CommonTasks
 
