@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from itertools import groupby
+
+from rich.console import Group
 
 from stillroom.common.formatting import NOTHING, interval, number
-from stillroom.common.printing import Table
+from stillroom.common.printing import columns, plain
 from stillroom.judges.calibrate import Calibration, Estimate
 from stillroom.judges.gate import GateVerdict
+from stillroom.report.evaluation_table import Name
 
 _MEASURES = (
     ("accuracy, one judgement", "accuracy"),
@@ -26,41 +30,51 @@ _MEASURES = (
 )
 
 
-def calibration_table(calibration: Calibration, verdict: GateVerdict | None = None) -> Table:
+def calibration_table(calibration: Calibration, verdict: GateVerdict | None = None) -> Group:
     """One judge in full: every figure with its interval, its failures, its notes, and what the gate says."""
-    lines = (*(verdict.failures if verdict else ()), *calibration.notes)
-    table = _plain("", "value", "95 %", "n", title=calibration.judge, caption="\n".join(lines))
+    table = columns("", "value", "95 %", "n", right=("value", "95 %", "n"))
     for name, field in _MEASURES:
-        table.add_row(name, *_cells(getattr(calibration, field)))
-    table.add_section()
+        found: Estimate | None = getattr(calibration, field)
+        if found is None:
+            table.add_row(name, NOTHING)
+        else:
+            limits = interval(found.low, found.high, 3, of=1)
+            table.add_row(name, number(found.value, 3), limits, number(found.n))
+    counts = columns("", "")
+    counts.show_header = False
     for name, value in _counts(calibration):
-        table.add_row(name, value)
+        counts.add_row(name, value)
     if verdict is not None:
-        table.add_section()
-        table.add_row("gate", "passed" if verdict.passed else "refused")
-    return table
+        counts.add_row("gate", "passed" if verdict.passed else "refused")
+    lines = (*(verdict.failures if verdict else ()), *calibration.notes)
+    return Group(plain(calibration.judge, "bold"), table, "", counts, *map(plain, lines))
 
 
-def comparison_table(rows: Iterable[tuple[str, str, Calibration, GateVerdict]]) -> Table:
-    """Several judges, one row each: (judge, prompt method, calibration, gate)."""
-    table = _plain(
-        "judge", "method", "accuracy", "kappa", "consistency", "P(first)", "minus longer", "failed", "gate"
-    )
-    for judge, method, found, verdict in rows:
-        measures = (found.accuracy, found.kappa, found.consistency, found.first, found.beats_longer)
-        failed = f"{found.pairs - found.judged}/{found.pairs}"
-        table.add_row(judge, method, *map(_short, measures), failed, "passed" if verdict.passed else "refused")
-    return table
+def comparison_table(rows: Iterable[tuple[str, str, Calibration, GateVerdict]]) -> Group:
+    """Several judges, as (judge, prompt method, calibration, gate): how right they are, then how even-handed.
 
-
-def _cells(found: Estimate | None) -> tuple[str, str, str]:
-    if found is None:
-        return NOTHING, "", ""
-    return number(found.value, 3), interval(found.low, found.high, 3, of=1), number(found.n)
+    Two tables, a line for each method under the name of its judge: all figures in one line need 150 columns.
+    """
+    figures = ("accuracy", "kappa", "minus longer", "consistency", "P(first)", "failed")
+    right = columns("judge, method", *figures[:3], right=figures)
+    even = columns("judge, method", *figures[3:], "gate", right=figures)
+    for judge, group in groupby(rows, key=lambda row: row[0]):
+        right.add_row(plain(judge, "bold"))
+        even.add_row(plain(judge, "bold"))
+        for _, method, found, verdict in group:
+            right.add_row(Name(f"  {method}"), *map(_short, (found.accuracy, found.kappa, found.beats_longer)))
+            failed = f"{found.pairs - found.judged}/{found.pairs}"
+            gate = "passed" if verdict.passed else "refused"
+            even.add_row(Name(f"  {method}"), _short(found.consistency), _short(found.first), failed, gate)
+    return Group(right, "", even)
 
 
 def _short(found: Estimate | None) -> str:
-    return NOTHING if found is None else f"{number(found.value, 2)} {interval(found.low, found.high, 2, of=1)}"
+    """`.82 [.76, .87]`: none of these figures exceeds 1."""
+    if found is None:
+        return NOTHING
+    text = f"{number(found.value, 2)} {interval(found.low, found.high, 2, of=1)}"
+    return re.sub(r"\b0\.", ".", text)
 
 
 def _counts(calibration: Calibration) -> Iterator[tuple[str, str]]:
@@ -72,11 +86,3 @@ def _counts(calibration: Calibration) -> Iterator[tuple[str, str]]:
         if any(count.failed for count in groups.values()):
             parts = (f"{key} {count.failed}/{count.asked}" for key, count in groups.items())
             yield f"failures by {name}", ", ".join(parts)
-
-
-def _plain(*columns: str, title: str = "", caption: str = "") -> Table:
-    left: dict[str, Any] = {"title_justify": "left", "caption_justify": "left"}
-    table = Table(title=title, caption=caption, box=None, padding=(0, 2, 0, 0), header_style="bold", **left)
-    for column in columns:
-        table.add_column(column, no_wrap=column != "")
-    return table

@@ -6,11 +6,11 @@ show_loop(report)
 from __future__ import annotations
 
 from rich.console import Console
-from rich.text import Text
+from rich.padding import Padding
 
-from stillroom.common.printing import Table, plain, shown, terminal, wide
+from stillroom.common.printing import columns, plain, shown, terminal, wide
 from stillroom.evaluation.guard import measure_name
-from stillroom.evaluation.results import COLOURS
+from stillroom.report.evaluation_table import in_short
 from stillroom.report.loop import LoopReport, RoundRow, comparisons, lines, others, students_of, summary
 
 NAME, COLUMN = 24, 14
@@ -23,7 +23,8 @@ def show_loop(report: LoopReport, console: Console | None = None) -> None:
     console = wide(console or terminal())
     at_once, students = max(1, (console.width - NAME) // COLUMN), students_of(report)
     for start in range(0, len(students), at_once):
-        table = _table("", *(student.name for student in students[start : start + at_once]))
+        names = [student.name for student in students[start : start + at_once]]
+        table = columns("", *names, right=names)
         table.columns[0].width = NAME - GAP
         for line in lines(report):
             cells = []
@@ -36,19 +37,20 @@ def show_loop(report: LoopReport, console: Console | None = None) -> None:
 
     evaluation = report.evaluation
     if others(evaluation):
-        table = _table("for comparison", "accuracy", "95 %", "EOS", "tokens", "n")
+        numbers = ("accuracy", "95 %", "EOS", "tokens", "n")
+        table = columns("for comparison", *numbers, right=numbers)
         for name, (accuracy, stopped, tokens, n) in others(evaluation):
             table.add_row(_safe(name), accuracy.text, accuracy.limits, stopped.text, tokens.text, n.text)
         console.print(table, "")
     if evaluation.comparisons:
-        table = _table("differences in points", "", "95 %", "after Holm", "", right=False)
+        found = ("points", "95 %", "p, Holm")
+        table = columns("differences", *found, "", right=found)
         for c in comparisons(evaluation):
-            word = plain(c.word, COLOURS[c.word])
-            table.add_row(_safe(c.names), c.change.text, c.change.limits, c.p_holm, word)
+            table.add_row(_safe(c.names), c.change.text, c.change.limits, c.p_holm, in_short(c.word))
         console.print(table, "")
 
     for row in report.rounds:
-        console.print(_guard(row))
+        _show_guard(row, console)
     console.print("")
     for sentence in summary(report):
         console.print(plain(sentence))
@@ -57,26 +59,18 @@ def show_loop(report: LoopReport, console: Console | None = None) -> None:
     console.print(plain(f"The loop ended: {_safe(report.stopped)}.", "bold"))
 
 
-def _table(*headers: str, right: bool = True) -> Table:
-    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
-    for i, header in enumerate(headers):
-        table.add_column(header, justify="right" if i and right else "left", overflow="fold")
-    return table
-
-
-def _guard(row: RoundRow) -> Text:
+def _show_guard(row: RoundRow, console: Console) -> None:
     """A line for the round, and one for each measure that got worse or could not be looked at."""
-    text = Text(f"guard: round {row.number} ", style="bold")
-    text.append(row.verdict, style="red" if row.rolled_back else "green")
+    head = plain(f"guard: round {row.number} ", "bold") + plain(row.verdict, "red" if row.rolled_back else "green")
     failures = [check.sentence for check in row.checks if check.worse]
     if row.checks and not failures:
-        text.append(f", nothing got worse beyond its tolerance ({len(row.checks)} looked at)", style="not bold")
+        head += plain(f", nothing got worse beyond its tolerance ({len(row.checks)} looked at)")
+    console.print(head)
     for sentence in failures or ([row.why] if row.why else []):
-        text.append(f"\n  {_safe(sentence)}", style="not bold")
+        console.print(Padding(plain(_safe(sentence)), (0, 0, 0, 2)))
     left = ", ".join(f"{measure_name(name)} ({why})" for name, why in row.not_checked.items())
     if left:
-        text.append(f"\n  not checked: {_safe(left)}", style="not bold dim")
-    return text
+        console.print(Padding(plain(f"not checked: {_safe(left)}", "dim"), (0, 0, 0, 2)))
 
 
 def _safe(text: str) -> str:

@@ -12,7 +12,6 @@ from typing import NamedTuple
 from stillroom.common.formatting import interval, number, p_words, points, share, signed
 from stillroom.common.printing import Table, plain
 from stillroom.evaluation.results import AFTER, BEFORE, Evaluation, Result, extra
-from stillroom.report.evaluation_table import Fitted
 
 _JUDGE = re.compile(r"pairs_judge|other_judge(?:_\d+)?")
 
@@ -44,7 +43,7 @@ _SIDES = (
     _Line("tokens", "mean_completion_tokens", number, 0),
 )
 _SCORES = (_Line("{0} score", "_score", _score, 3),)
-_FORGOTTEN = (_Line("not trained: answers right", "untrained_accuracy", share, 1, 100),)
+_FORGOTTEN = (_Line("not trained: right", "untrained_accuracy", share, 1, 100),)
 _GAINS = (
     _Line("{0} score", "_score_raw", _gain, 3),
     _Line("  at equal length", "_score_at_equal_length", _gain, 3),
@@ -84,7 +83,7 @@ def preference_table(evaluation: Evaluation) -> Table:
         parts.append(table)
     for table in parts:
         if table.row_count:
-            page.add_row(Fitted(table, 0))
+            page.add_row(table)
     for c in evaluation.comparisons:
         change = f"{points(c.difference)} points {interval(c.low, c.high)}"
         page.add_row(plain(f"\nnot trained, after − before: {change}, McNemar exact {p_words(c.p)}, n = {c.n:,}"))
@@ -109,7 +108,7 @@ def _of_judges(evaluation: Evaluation, lines: tuple[_Line, ...]) -> tuple[_Line,
 
 def _table(title: str, *columns: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column(title, min_width=30)
+    table.add_column(title.ljust(30))  # as wide in every part, where there is room
     for name in columns:
         table.add_column(name, justify="left" if "%" in name else "right", no_wrap=True)
     return table

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stillroom.common.formatting import NOTHING, interval, share
-from stillroom.common.printing import Table, Terminal, terminal, wide
+from stillroom.common.printing import Terminal, columns, terminal, wide
 from stillroom.common.stats.intervals import Interval, wilson
 from stillroom.errors import InputError
 from stillroom.judges.calibrate import Calibration, calibrate
@@ -77,9 +77,8 @@ class CalibrationResult(FlowResult):
         console = wide(console or terminal())
         console.print(comparison_table([row[:4] for row in self.judges]))
         console.print("\npairs of the judges that passed, held against what people preferred:")
-        table = Table(box=None, padding=(0, 2, 0, 0))
-        for name in ("judge", "method", "pairs", "agree", "95 %"):
-            table.add_column(name, justify="right" if name in ("pairs", "agree") else "left")
+        numbers = ("pairs", "agree", "95 %")
+        table = columns("judge", "method", *numbers, right=numbers)
         for row in (row for row in self.judges if row.gate.passed):
             agree = (share(row.agree.value), interval(row.agree.low, row.agree.high)) if row.agree else (NOTHING, "")
             table.add_row(row.judge, row.method, f"{row.pairs:,}", *agree)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stillroom.common.formatting import NOTHING, interval, money, p_words, share
 from stillroom.common.printing import Table, columns, plain, shown, terminal, wide
@@ -16,6 +16,8 @@ from stillroom.common.records import State
 from stillroom.common.stats.intervals import mcnemar_exact, wilson
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from stillroom.evaluation.results import Evaluation
     from stillroom.pipeline.config.load import Summary
     from stillroom.pipeline.flows.audit import PairsFound
@@ -153,36 +155,40 @@ def show_against(summary: AgainstSummary, out: Path | None) -> None:
             reasons.add_row(reason.value, f"{count:,}", reason.sentence)
         console.print()
         console.print(reasons)
-        console.print()
-        console.print(_differences(summary.disagreements[:SHOWN_DIFFERENCES]))
+        for difference in summary.disagreements[:SHOWN_DIFFERENCES]:
+            console.print()
+            console.print(_difference(difference))
     hidden = len(summary.disagreements) - SHOWN_DIFFERENCES
     if hidden > 0:
         console.print(f"and {hidden:,} more: --out FILE writes them all")
     if (score := summary.score) is not None:
-        console.print(f"as expected, of {score.labelled:,} labelled pairs:", end=" ")
         right, right_theirs = (_right(right, score.labelled) for right in (score.ours, score.theirs))
-        console.print(f"ours {right}, Math-Verify {right_theirs}")
+        expected = f"as expected, of {score.labelled:,} labelled pairs"
+        console.print(f"{expected}: ours {right}, Math-Verify {right_theirs}", soft_wrap=True)
         if score.differing:
             p = p_words(mcnemar_exact(score.ours_differing, score.theirs_differing))
             alone = f"ours on {score.ours_differing:,}, Math-Verify on {score.theirs_differing:,}"
-            console.print(f"right where they differ, of {score.differing:,} labelled pairs: {alone} (McNemar {p})")
+            console.print(
+                f"right where they differ, of {score.differing:,} labelled pairs: {alone} (McNemar {p})",
+                soft_wrap=True,
+            )
     written = f"; the pairs where they differ, one a line, in {out}" if out is not None else ""
     differ = f"ours and Math-Verify differ on {len(summary.disagreements):,} of {summary.rows:,} pairs"
     console.print(f"{differ}, in {summary.seconds:.1f} s{written}", soft_wrap=True)
 
 
-def _differences(found: list[Disagreement]) -> Table:
+def _difference(d: Disagreement) -> Text:
+    """One pair, in five lines: seven columns are more than a terminal has."""
     from stillroom.traces.answers.math_verify.compare import Why
 
-    table = columns("line", "why", "ours", "theirs", "gold", "answer", "Math-Verify read", right=("line",))
-    for d in found:
-        ours = f"{d.ours.state} ({d.ours.reason})" if d.ours.state is State.UNSCORED else d.ours.state.value
-        sides = (d.facts.gold.reading, d.facts.answer.reading) if d.facts is not None else ()
-        read = " | ".join(shown(side, CELL // 2) or "nothing" for side in sides)
-        texts = (shown(d.gold, CELL, end=True), shown(d.answer, CELL, end=True), read)
-        reason = f"{d.why}: {', '.join(d.policies)}" if d.why is Why.POLICY and d.policies else d.why.value
-        table.add_row(f"{d.line:,}", reason, ours, d.theirs.value, *texts)
-    return table
+    ours = f"{d.ours.state} ({d.ours.reason})" if d.ours.state is State.UNSCORED else d.ours.state.value
+    sides = (d.facts.gold.reading, d.facts.answer.reading) if d.facts is not None else ()
+    read = " | ".join(shown(side, CELL) or "nothing" for side in sides)
+    reason = f"{d.why}: {', '.join(d.policies)}" if d.why is Why.POLICY and d.policies else d.why.value
+    lines = [f"  gold    {shown(d.gold, 2 * CELL, end=True)}", f"  answer  {shown(d.answer, 2 * CELL, end=True)}"]
+    if read:
+        lines.append(f"  read    {read} (Math-Verify)")
+    return plain(f"line {d.line:,}: {reason}; ours {ours}, Math-Verify {d.theirs.value}\n") + plain("\n".join(lines))
 
 
 def _right(right: int, n: int) -> str:
@@ -219,12 +225,14 @@ def show_pairs(found: PairsFound, count: int) -> None:
 
 
 def show_recipes(found: Sequence[Summary]) -> None:
-    """The shipped recipes, one line for each."""
+    """The shipped recipes; one line for each where it is not a terminal."""
     console = terminal()
-    cut: Any = {"no_wrap": True, "overflow": "ellipsis"} if console.is_terminal else {"soft_wrap": True}
-    names, kinds = (max(map(len, column)) for column in list(zip(*found, strict=True))[:2])
+    if not console.is_terminal:
+        console.width = 10_000
+    table = columns("", "", "", show_header=False)
     for name, kind, description in found:
-        console.print(f"{name:<{names}}  {kind:<{kinds}}  {description}", **cut)
+        table.add_row(name, kind, description)
+    console.print(table)
 
 
 def show_new(path: Path, missing: Sequence[str]) -> None:

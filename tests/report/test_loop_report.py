@@ -303,7 +303,7 @@ def test_the_terminal_says_what_the_page_says() -> None:
         "accuracy 3.0 % 34.0 % 45.0 % 2.0 %",
         "[1, 8] [25, 44] [36, 55] [1, 7]",
         "one round 41.0 %",
-        "round 2 − round 1 +11.0 [1.0, 21.0] 0.30 no clear difference",
+        "round 2 − round 1 +11.0 [1.0, 21.0] 0.30 unclear",
         "round 3 − round 2 −43.0 [−53.0, −33.0] 0.0002 worse",
         "guard: round 1 kept, nothing got worse beyond its tolerance (1 looked at)",
         "not checked: share of distinct runs of 4 words (no traces before)",
