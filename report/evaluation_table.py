@@ -13,14 +13,14 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 
 from stillroom.common.formatting import NOTHING, interval, number, p_value, points, share
-from stillroom.common.printing import Table, plain
+from stillroom.common.printing import Table, columns, plain
 from stillroom.evaluation.evaluate import DIFFERENCE_OVER_SEEDS, OVER_SEEDS
 from stillroom.evaluation.metrics import SHARE_IN_FORM
 from stillroom.evaluation.results import (
@@ -101,14 +101,10 @@ class Models:
         yield table if widest - (WIDE - NARROW) <= options.max_width else self._table(whiskers=False)
 
     def _table(self, *, whiskers: bool) -> Table:
-        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-        table.add_column("model", no_wrap=whiskers)
-        table.add_column("accuracy", justify="right", no_wrap=True)
-        table.add_column(INTERVAL, no_wrap=True)
-        if whiskers:
-            table.add_column("0–100 %")
-        for name in ("n", "format", "EOS", "tokens"):
-            table.add_column(name, justify="right", no_wrap=True)
+        numbers = ("accuracy", INTERVAL, "n", "format", "EOS", "tokens")
+        headers = (*numbers[:2], "0–100 %", *numbers[2:]) if whiskers else numbers
+        table = columns("model", *headers, right=numbers)
+        table.columns[0].no_wrap = whiskers
         for who in self.evaluation.whos:
             found, stopped, tokens = (self.evaluation.find(who, m) for m in (ACCURACY, SHARE_STOPPED, MEAN_TOKENS))
             if not (found or stopped or tokens):
@@ -123,13 +119,11 @@ class Models:
         return table
 
 
-def eval_table(evaluation: Evaluation) -> Table:
+def eval_table(evaluation: Evaluation) -> Group:
     """The models, their differences, what else was measured, the notes: one page, for 80 columns and more."""
-    page = Table.grid(padding=(0, 0))
-    page.add_row(Models(evaluation))
+    page: list[RenderableType] = [Models(evaluation)]
     for block in (_differences, _at_k, _seeds, _untrained):
-        for part in block(evaluation):
-            page.add_row(part)
+        page += block(evaluation)
     told = ["format: answered in the asked format, right or not", "EOS: ended by itself"]
     if comparisons := evaluation.comparisons:
         tests = ", ".join(dict.fromkeys(TESTS.get(c.test, c.test) for c in comparisons))
@@ -137,10 +131,9 @@ def eval_table(evaluation: Evaluation) -> Table:
         told.append(f"p: {tests}{many if any(c.p_holm is not None for c in comparisons) else ''}")
     if any(c.detectable is not None for c in comparisons):
         told.append("MDE: the smallest difference these tasks detect with 80 % power")
-    page.add_row(plain(f"\n{'; '.join(told)}", "dim"))
-    for note in evaluation.notes:
-        page.add_row(plain(f"note: {note}", "yellow"))
-    return page
+    page.append(plain(f"\n{'; '.join(told)}", "dim"))
+    page += [plain(f"note: {note}", "yellow") for note in evaluation.notes]
+    return Group(*page)
 
 
 Block = Iterator[RenderableType]
@@ -167,10 +160,7 @@ def _titled(title: str, table: Table) -> Block:
 
 def _table(*headers: str) -> Table:
     """The first column and one without a name hold words."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    for i, header in enumerate(headers):
-        table.add_column(header, justify="right" if i and header else "left", no_wrap=bool(i))
-    return table
+    return columns(*headers, right=filter(None, headers[1:]), header_style="dim")
 
 
 def _p_header(comparisons: Sequence[Comparison]) -> str:

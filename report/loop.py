@@ -1,9 +1,10 @@
-"""What the report of a loop says: its rounds, its comparisons, in words; and the page of it.
+"""What the report of a loop says: its rounds, its comparisons, in words; on a terminal, and as a page.
 
     report = LoopReport("self_distill", rounds=(RoundRow(1, tasks=300, attempts=900, accepted=210),),
                         evaluation=evaluation, stopped="all 3 rounds are done")
     summary(report)                     # what came of it, one sentence each
     lines(report)                       # the table of rounds: a line for each measure, a cell for each round
+    show_loop(report)                   # prints it, within 80 columns
     write_loop_report(report, run)      # report.html, plots included
 
 The models of the evaluation are `student_before`, `round_1`, `round_2` … and the controls. Says that a difference was
@@ -19,8 +20,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
+from rich.console import Console
+from rich.padding import Padding
+
 from stillroom.common.files import replaced
 from stillroom.common.formatting import NOTHING, duration, interval, number, p_value, p_words, points, share
+from stillroom.common.printing import columns, plain, shown, terminal, wide
 from stillroom.evaluation.guard import DISTINCT_RUNS, UNTRAINED, Check, measure_name
 from stillroom.evaluation.results import (
     ACCURACY,
@@ -35,6 +40,7 @@ from stillroom.evaluation.results import (
     Word,
     number_of,
 )
+from stillroom.report.evaluation_table import in_short
 from stillroom.report.html import html_page
 
 SEVERAL = ("pass_at_", "majority_at_", "accuracy_over_seeds")
@@ -256,10 +262,74 @@ def comparisons(evaluation: Evaluation) -> list[Compared]:
     ]
 
 
+# -- on a terminal, and as a page --------------------------------------------------------------------------------
+
+NAME, COLUMN = 24, 14
+"""Cells of a terminal: of a measure's name, and of a round with the space next to it."""
+GAP = 2
 FILE = "report.html"
 LONGEST = 4_000
 """Characters of a prompt or an answer that are shown."""
 IMAGES = {".svg": "image/svg+xml", ".png": "image/png"}
+
+
+def show_loop(report: LoopReport, console: Console | None = None) -> None:
+    """Prints the report."""
+    console = wide(console or terminal())
+    at_once, students = max(1, (console.width - NAME) // COLUMN), students_of(report)
+    for start in range(0, len(students), at_once):
+        names = [student.name for student in students[start : start + at_once]]
+        table = columns("", *names, right=names)
+        table.columns[0].width = NAME - GAP
+        for line in lines(report):
+            cells = []
+            for cell in line.cells[start : start + at_once]:
+                cells.append(plain(cell.text, "red" if cell.worse else ""))
+                if cell.limits:
+                    cells[-1] += plain(f"\n{cell.limits}", "dim")
+            table.add_row(_safe(line.name), *cells)
+        console.print(table, "")
+
+    evaluation = report.evaluation
+    if others(evaluation):
+        numbers = ("accuracy", "95 %", "EOS", "tokens", "n")
+        table = columns("for comparison", *numbers, right=numbers)
+        for name, (accuracy, stopped, tokens, n) in others(evaluation):
+            table.add_row(_safe(name), accuracy.text, accuracy.limits, stopped.text, tokens.text, n.text)
+        console.print(table, "")
+    if evaluation.comparisons:
+        found = ("points", "95 %", "p, Holm")
+        table = columns("differences", *found, "", right=found)
+        for c in comparisons(evaluation):
+            table.add_row(_safe(c.names), c.change.text, c.change.limits, c.p_holm, in_short(c.word))
+        console.print(table, "")
+
+    for row in report.rounds:
+        _show_guard(row, console)
+    console.print("")
+    for sentence in summary(report):
+        console.print(plain(sentence))
+    for note in evaluation.notes:
+        console.print(plain(f"note: {_safe(note)}", "yellow"))
+    console.print(plain(f"The loop ended: {_safe(report.stopped)}.", "bold"))
+
+
+def _show_guard(row: RoundRow, console: Console) -> None:
+    """A line for the round, and one for each measure that got worse or could not be looked at."""
+    head = plain(f"guard: round {row.number} ", "bold") + plain(row.verdict, "red" if row.rolled_back else "green")
+    failures = [check.sentence for check in row.checks if check.worse]
+    if row.checks and not failures:
+        head += plain(f", nothing got worse beyond its tolerance ({len(row.checks)} looked at)")
+    console.print(head)
+    for sentence in failures or ([row.why] if row.why else []):
+        console.print(Padding(plain(_safe(sentence)), (0, 0, 0, 2)))
+    left = ", ".join(f"{measure_name(name)} ({why})" for name, why in row.not_checked.items())
+    if left:
+        console.print(Padding(plain(f"not checked: {_safe(left)}", "dim"), (0, 0, 0, 2)))
+
+
+def _safe(text: str) -> str:
+    return shown(text, 2_000)
 
 
 def write_loop_report(report: LoopReport, folder: Path) -> Path:

@@ -34,7 +34,7 @@ from stillroom.preferences.pairs import Built, build_pairs
 from stillroom.preferences.records import Candidate, Judged, Pair, Slate
 from stillroom.preferences.rows import write_dpo
 from stillroom.preferences.settings import PairSettings
-from stillroom.report.calibration import comparison_table
+from stillroom.report.preferences import comparison_table
 
 SIDES = ("output_1", "output_2")
 """The sources of the two answers of a labelled pair, as LLMBar calls them."""

@@ -80,7 +80,7 @@ class PreferenceResult(FlowResult, HasRows):
     def show(self, console: Terminal | None = None) -> None:
         console = wide(console or terminal())
         if self.evaluation is not None:
-            from stillroom.report.preference_table import preference_table
+            from stillroom.report.preferences import preference_table
 
             console.print(preference_table(self.evaluation))
         held_out = f" and {self.test_pairs:,} held-out ones" if self.test_pairs else ""

@@ -74,7 +74,7 @@ def show_status(found: Status) -> None:
     if found.evaluation is not None:
         from stillroom.evaluation.results import ACCURACY
         from stillroom.report.evaluation_table import eval_table
-        from stillroom.report.preference_table import preference_table
+        from stillroom.report.preferences import preference_table
 
         traces = any(row.metric == ACCURACY for row in found.evaluation.results)
         console.print(eval_table(found.evaluation) if traces else preference_table(found.evaluation))
@@ -201,7 +201,7 @@ def _right(right: int, n: int) -> str:
 
 def show_calibrated(found: Calibrated) -> None:
     """One judge on labelled pairs, and what the gate says."""
-    from stillroom.report.calibration import calibration_table
+    from stillroom.report.preferences import calibration_table
 
     wide(terminal()).print(calibration_table(found.calibration, found.gate))
 

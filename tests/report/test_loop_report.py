@@ -18,11 +18,11 @@ from stillroom.report.loop import (
     RoundRow,
     lines,
     loop_page,
+    show_loop,
     students_of,
     summary,
     write_loop_report,
 )
-from stillroom.report.loop_terminal import show_loop
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e&[bold red]</details><img src=x onerror=alert(1)>"
 

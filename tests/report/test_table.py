@@ -47,7 +47,7 @@ def test_the_columns_are_aligned(evaluation: Evaluation) -> None:
     lines = shown(evaluation)
     differences = [line for line in lines if line.startswith("  ")]
     models = [line for line in lines if "[" in line and line not in differences]
-    assert len({line.index("[") for line in models}) == 1
+    assert len({line.index("]") for line in models}) == 1
     assert len({line.index("]") for line in differences if "]" in line}) == 1
 
 

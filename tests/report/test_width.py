@@ -25,7 +25,7 @@ from stillroom.pipeline.config.load import summaries
 from stillroom.pipeline.flows.audit import PairsFound
 from stillroom.pipeline.flows.calibration import CalibrationResult, JudgeResult
 from stillroom.pipeline.planning.forecast import Forecast, PilotResult
-from stillroom.pipeline.planning.plan import Means, Plan, Use
+from stillroom.pipeline.planning.plan import Plan, Use
 from stillroom.pipeline.planning.preference_plan import PreferencePlan
 from stillroom.pipeline.planning.status import StageCost, Status
 from stillroom.pipeline.run.progress import Display, progress_table
@@ -34,10 +34,10 @@ from stillroom.pipeline.stages.judge import Calibrated
 from stillroom.preferences.audit import audit_rows
 from stillroom.report.evaluation_table import eval_table
 from stillroom.report.lint import lint_table
-from stillroom.report.loop_terminal import show_loop
-from stillroom.report.preference_table import preference_table
+from stillroom.report.loop import show_loop
+from stillroom.report.preferences import preference_table
 from stillroom.sampling.counts import Counts
-from stillroom.sampling.ledger.schema import Totals
+from stillroom.sampling.ledger.schema import Means, Totals
 from stillroom.students.lint.report import Finding, LintReport
 from stillroom.traces.answers import CheckSummary, Reason
 from tests.report.test_check_report import differing
@@ -251,12 +251,12 @@ def test_a_name_stands_in_one_line_with_its_numbers(name: str, width: int, monke
 # What has to stand at one place in all lines that it stands in, by table.
 COLUMNS = {
     "evaluation": (
-        r"^\w+ +57\.0 %  (\[)",  # the models
+        r"^\w+ +57\.0 % +\[[^]]*(\])",  # the models
         r"^  \w+ .*\d(\]) +\d\.\d{4}",  # their differences
         r"^\w+ +8 .*\] .*(\])",
         r"^  minus .*(\])",
     ),
-    "preferences": (r"^(?:stopped|tokens|readability score +61|not trained: right).*(\[)\d", r"^.* \+0\.400  (\[)"),
+    "preferences": (r"^(?:stopped|tokens|readability score +61|not trained: right).*(\])", r"^.* \+0\.400 .*(\])"),
     "loop": (r"^(?:teacher|control) .*(\])", r"^round .*(\])"),
     "judge": (r"^(?:acc|Coh|cons|P\(first\)  ).*(\])",),
     "judges": (r"^  \w+ +\.82.*(\])$", r"^  \w+ +\.82.*(\]) +\d"),
