@@ -21,7 +21,7 @@ import base64
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
@@ -66,7 +66,15 @@ def keep_value(value: str, variable: str, recipe: str = "") -> None:
     if not value:
         return
     _values[variable] = value
-    _add(value, f"${{{variable}}}", _credentials(value), public=recipe)
+    credentials: list[
+        str
+    ] = []  # words that look like keys: not prose, not a place on this machine, not a plain address
+    for word in value.split():
+        if "://" in word:
+            credentials += _parts_of(word)
+        elif not (word.startswith(("/", "~", "./", "../")) or os.path.exists(word)) and looks_random(word):
+            credentials.append(word)
+    _add(value, f"${{{variable}}}", credentials, public=recipe)
 
 
 def keep_address(url: str) -> None:
@@ -83,7 +91,20 @@ def forget() -> None:
 
 def blot(text: str) -> str:
     """`text` without keys and credentials, whole or in pieces: for what is kept as somebody wrote it."""
-    return _blotted(text) if _known else text
+    # Whole values first: two may have a piece in common.
+    for known in _known:
+        for form in known.forms:
+            text = text.replace(form, known.shown if form == known.value else "***")
+    if not any(probe in text for probe in _probes):
+        return text
+    kept: list[str] = []
+    end = hidden = 0  # what is before `end` is in `kept`; up to `hidden` it is a piece
+    for start in range(len(text) - PIECE + 1):
+        if text[start : start + PIECE] in _pieces:
+            if start > hidden or not hidden:
+                kept += [text[end:start], "***"]
+            end = hidden = start + PIECE
+    return "".join(kept) + text[end:]
 
 
 def named(text: str) -> str:
@@ -91,7 +112,7 @@ def named(text: str) -> str:
     for known in _known:
         if len(known.value) >= _WHOLE:
             text = text.replace(known.value, known.shown)
-    return _blotted(text) if _known else text
+    return blot(text)
 
 
 def named_in(value: Any) -> Any:
@@ -116,9 +137,8 @@ def revealed(text: str) -> str:
 StillroomError.told = named
 
 
-def _add(value: str, shown: str, words: Iterable[str], public: str = "") -> None:
+def _add(value: str, shown: str, words: list[str], public: str = "") -> None:
     """Keeps a value, of which `words` are credentials. `public`: a text whose pieces are not secret."""
-    words = list(words)
     forms = {form for word in words for form in _forms(word)}
     pieces = {form[i : i + PIECE] for form in forms for i in range(len(form) - PIECE + 1)}
     # Eight digits stand in many a number, and hexadecimal is digits mostly: those are found as a whole.
@@ -138,23 +158,6 @@ def _whole(text: str, least: int) -> str | None:
     return None
 
 
-def _blotted(text: str) -> str:
-    # Whole values first: two may have a piece in common.
-    for known in _known:
-        for form in known.forms:
-            text = text.replace(form, known.shown if form == known.value else "***")
-    if not any(probe in text for probe in _probes):
-        return text
-    kept: list[str] = []
-    end = hidden = 0  # what is before `end` is in `kept`; up to `hidden` it is a piece
-    for start in range(len(text) - PIECE + 1):
-        if text[start : start + PIECE] in _pieces:
-            if start > hidden or not hidden:
-                kept += [text[end:start], "***"]
-            end = hidden = start + PIECE
-    return "".join(kept) + text[end:]
-
-
 def _forms(word: str) -> Iterator[str]:
     yield from (word, quote(word, safe="", errors="replace"), quote(word, errors="replace"), escape(word))
     yield from (json.dumps(word)[1:-1], word.replace("/", "\\/"))
@@ -166,15 +169,6 @@ def _forms(word: str) -> Iterator[str]:
             form = encode(b"\0" * before + data).decode("ascii")[cut : (before + len(data)) // 3 * 4]
             if len(form) >= PIECE:
                 yield form
-
-
-def _credentials(value: str) -> Iterator[str]:
-    """The words of a value that look like keys: not prose, not a place on this machine, not a plain address."""
-    for word in value.split():
-        if "://" in word:
-            yield from _parts_of(word)
-        elif not (word.startswith(("/", "~", "./", "../")) or os.path.exists(word)) and looks_random(word):
-            yield word
 
 
 def looks_random(word: str) -> bool:

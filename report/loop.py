@@ -304,28 +304,25 @@ def show_loop(report: LoopReport, console: Console | None = None) -> None:
             table.add_row(_safe(c.names), c.change.text, c.change.limits, c.p_holm, in_short(c.word))
         console.print(table, "")
 
+    # A line for each round, and one for each measure that got worse or could not be looked at.
     for row in report.rounds:
-        _show_guard(row, console)
+        head = plain(f"guard: round {row.number} ", "bold")
+        head += plain(row.verdict, "red" if row.rolled_back else "green")
+        failures = [check.sentence for check in row.checks if check.worse]
+        if row.checks and not failures:
+            head += plain(f", nothing got worse beyond its tolerance ({len(row.checks)} looked at)")
+        console.print(head)
+        for sentence in failures or ([row.why] if row.why else []):
+            console.print(Padding(plain(_safe(sentence)), (0, 0, 0, 2)))
+        left = ", ".join(f"{measure_name(name)} ({why})" for name, why in row.not_checked.items())
+        if left:
+            console.print(Padding(plain(f"not checked: {_safe(left)}", "dim"), (0, 0, 0, 2)))
     console.print("")
     for sentence in summary(report):
         console.print(plain(sentence))
     for note in evaluation.notes:
         console.print(plain(f"note: {_safe(note)}", "yellow"))
     console.print(plain(f"The loop ended: {_safe(report.stopped)}.", "bold"))
-
-
-def _show_guard(row: RoundRow, console: Console) -> None:
-    """A line for the round, and one for each measure that got worse or could not be looked at."""
-    head = plain(f"guard: round {row.number} ", "bold") + plain(row.verdict, "red" if row.rolled_back else "green")
-    failures = [check.sentence for check in row.checks if check.worse]
-    if row.checks and not failures:
-        head += plain(f", nothing got worse beyond its tolerance ({len(row.checks)} looked at)")
-    console.print(head)
-    for sentence in failures or ([row.why] if row.why else []):
-        console.print(Padding(plain(_safe(sentence)), (0, 0, 0, 2)))
-    left = ", ".join(f"{measure_name(name)} ({why})" for name, why in row.not_checked.items())
-    if left:
-        console.print(Padding(plain(f"not checked: {_safe(left)}", "dim"), (0, 0, 0, 2)))
 
 
 def _safe(text: str) -> str:

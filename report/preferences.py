@@ -7,7 +7,7 @@ terminal().print(preference_table(read_eval(run / "eval.json")))
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import groupby
 from typing import NamedTuple
 
@@ -96,47 +96,35 @@ _JUDGE = re.compile(r"pairs_judge|other_judge(?:_\d+)?")
 
 
 class _Line(NamedTuple):
-    """A measure. `shown`: how a value of it is written, and its limits: with `digits`, `of` times what they are."""
+    """A measure. `digits`: of its values and limits, a share's in per cent. `sign`: a plus for what is above 0."""
 
     label: str
     metric: str
-    shown: Callable[[float], str]
-    digits: int
-    of: float = 1
+    digits: int = 1
+    share: bool = True
+    sign: bool = False
 
     def cells(self, row: Result) -> tuple[str, str]:
         """The value and its limits."""
-        return self.shown(row.value), interval(row.low, row.high, self.digits, of=self.of)
+        shown = (signed if self.sign else number)(row.value, self.digits)
+        limits = interval(row.low, row.high, self.digits, of=100 if self.share else 1)
+        return share(row.value, self.digits) if self.share else shown, limits
 
 
-def _score(value: float) -> str:
-    return number(value, 3)
-
-
-def _gain(value: float) -> str:
-    return signed(value, 3)
-
-
-_SIDES = (
-    _Line("stopped by itself", "share_stopped", share, 1, 100),
-    _Line("tokens", "mean_completion_tokens", number, 0),
-)
-_SCORES = (_Line("{0} score", "_score", _score, 3),)
-_FORGOTTEN = (_Line("not trained: right", "untrained_accuracy", share, 1, 100),)
+_SIDES = (_Line("stopped by itself", "share_stopped"), _Line("tokens", "mean_completion_tokens", 0, share=False))
+_SCORES = (_Line("{0} score", "_score", 3, share=False),)
+_FORGOTTEN = (_Line("not trained: right", "untrained_accuracy"),)
 _GAINS = (
-    _Line("{0} score", "_score_raw", _gain, 3),
-    _Line("  at equal length", "_score_at_equal_length", _gain, 3),
-    _Line("  of matched length", "_score_matched_length", _gain, 3),
+    _Line("{0} score", "_score_raw", 3, share=False, sign=True),
+    _Line("  at equal length", "_score_at_equal_length", 3, share=False, sign=True),
+    _Line("  of matched length", "_score_matched_length", 3, share=False, sign=True),
 )
-_WINS = (
-    _Line("{0} judge: wins", "_win_rate", share, 1, 100),
-    _Line("  at equal length", "_win_rate_at_equal_length", share, 1, 100),
-)
+_WINS = (_Line("{0} judge: wins", "_win_rate"), _Line("  at equal length", "_win_rate_at_equal_length"))
 _PAIRS = (
-    _Line("preferred by implicit reward", "implicit_reward_accuracy", share, 1, 100),
-    _Line("  per token", "implicit_reward_accuracy_per_token", share, 1, 100),
-    _Line("likelier for the model before", "likelihood_accuracy", share, 1, 100),
-    _Line("the shorter one is chosen", "pair_accuracy", share, 1, 100),
+    _Line("preferred by implicit reward", "implicit_reward_accuracy"),
+    _Line("  per token", "implicit_reward_accuracy_per_token"),
+    _Line("likelier for the model before", "likelihood_accuracy"),
+    _Line("the shorter one is chosen", "pair_accuracy"),
 )
 
 
@@ -155,13 +143,15 @@ def preference_table(evaluation: Evaluation) -> Group:
         ("after against before", _of_judges(evaluation, _WINS)),
         ("held-out pairs", _PAIRS),
     ):
-        values = ("value", INTERVAL, "n")
-        table = columns(title.ljust(LABEL), *values, right=values)
+        figures = ("value", INTERVAL, "n")
+        table = columns(title.ljust(LABEL), *figures, right=figures)
         for line in lines:
             if (row := found.get(line.metric)) is not None:
                 table.add_row(line.label, *line.cells(row), number(row.n))
         tables.append(table)
-    page: list[RenderableType] = [part for table in tables if table.row_count for part in ("", table)][1:]
+    page: list[RenderableType] = []
+    for table in (table for table in tables if table.row_count):
+        page += ["", table] if page else [table]
     for c in evaluation.comparisons:
         change = f"{points(c.difference)} points {interval(c.low, c.high)}"
         page.append(plain(f"\nnot trained, after − before: {change}, McNemar exact {p_words(c.p)}, n = {c.n:,}"))

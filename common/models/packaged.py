@@ -88,7 +88,18 @@ def converted(model: EmbeddedModel) -> Path:
             _convert(model, source, Path(work))
             sizes = {file.name: file.stat().st_size for file in Path(work).iterdir()}
             (Path(work) / SIZES).write_text(json.dumps(sizes), encoding="utf-8")
-            _publish(Path(work), folder)
+            # The whole folder is moved into place; another process that was first wins, its folder being the same.
+            ready = Path(f"{work}.ready")
+            Path(work).rename(ready)
+            Path(work).mkdir()  # the temporary folder's owner removes it
+            try:
+                if folder.exists() and not _whole(folder):
+                    shutil.rmtree(folder)
+                ready.rename(folder)
+            except OSError:
+                shutil.rmtree(ready, ignore_errors=True)
+                if not _whole(folder):
+                    raise
     except OSError as error:
         raise InputError(
             f"the model {model.name} cannot be kept in {folder.parent}: {error}. Set STILLROOM_CACHE to a folder "
@@ -109,21 +120,6 @@ def _whole(folder: Path) -> bool:
         return not (folder / SIZES).exists() and any(file.stat().st_size for file in folder.glob("*.safetensors"))
     except (OSError, ValueError, AttributeError):
         return False
-
-
-def _publish(work: Path, folder: Path) -> None:
-    """Moves the whole folder into place; another process that was first wins, its folder being the same."""
-    ready = work.with_name(work.name + ".ready")
-    work.rename(ready)
-    work.mkdir()  # the temporary folder's owner removes it
-    try:
-        if folder.exists() and not _whole(folder):
-            shutil.rmtree(folder)
-        ready.rename(folder)
-    except OSError:
-        shutil.rmtree(ready, ignore_errors=True)
-        if not _whole(folder):
-            raise
 
 
 def _convert(model: EmbeddedModel, source: Path, target: Path) -> None:

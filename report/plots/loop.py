@@ -146,10 +146,7 @@ def _accuracies(axes: Any, points: Sequence[RoundPoint], controls: Mapping[str, 
         limits = f"{share(row.value)} {interval(row.low, row.high, 0)}"
         _hair(axes, row.value / top, height / TOP, TOP, QUIET)
         name = clean(who.removeprefix("control_").replace("_", " "), 18)
-        axes.annotate(
-            f"{name}  {limits}", (1, height / TOP), (14, 0), xycoords="axes fraction",
-            textcoords="offset points", va="center_baseline", color=QUIET, fontsize=8.5,
-        )  # fmt: skip
+        _end(axes, f"{name}  {limits}", height / TOP, QUIET, "normal")
 
 
 # -- below -------------------------------------------------------------------------------------------------------
@@ -158,56 +155,48 @@ def _accuracies(axes: Any, points: Sequence[RoundPoint], controls: Mapping[str, 
 def _below(fig: Any, points: Sequence[RoundPoint]) -> None:
     """One panel where only one of the two was measured."""
     families = list(dict.fromkeys(name for point in points for name in point.untrained))
-    surprised = [p for p in points if p.perplexity is not None]
-    both = bool(families) and bool(surprised)
+    surprises = [(p.number, p.perplexity, p) for p in points if p.perplexity is not None]
+    both = bool(families) and bool(surprises)
     if families:
-        axes = _lower_axes(fig, LEFT, WIDTH - HALF if both else RIGHT, "Not trained: accuracy")
-        _families(axes, points, families)
-    if surprised:
+        axes = _lower_axes(fig, LEFT, WIDTH - HALF if both else RIGHT, "Not trained: accuracy", points)
+        series = {
+            name: [(p.number, p.untrained[name], p) for p in points if name in p.untrained] for name in families
+        }
+        top = share_top(max(found.high for line in series.values() for _, found, _ in line))
+        _share_axis(axes, top, few=True)
+        ordered = sorted(families, key=lambda name: series[name][-1][1].value)
+        heights = apart([series[name][-1][1].value / top * LOWER for name in ordered], LABEL, LOWER)
+        for i, name in enumerate(families):
+            shift = 0.035 * (len(points) - 1 or 1) * (i - (len(families) - 1) / 2) / max(1, len(families))
+            colour, height = LINES[i % len(LINES)], heights[ordered.index(name)]
+            _line(axes, series[name], colour, shift)
+            _hair(axes, series[name][-1][1].value / top, height / LOWER, LOWER, colour)
+            _end(axes, clean(name.replace("_", " "), 18), height / LOWER, colour)
+    if surprises:
         left = SECOND if both else LEFT
-        axes = _lower_axes(fig, left, 0.75 if both else RIGHT, "Perplexity on held-out text")
-        _perplexities(axes, points)
+        axes = _lower_axes(fig, left, 0.75 if both else RIGHT, "Perplexity on held-out text", points)
+        # From a step below the lowest limit, for perplexity has no 0. A step is 1, 2, 2.5 or 5 times a power of ten,
+        # so that the span has two to four of them.
+        low, high = min(found.low for _, found, _ in surprises), max(found.high for _, found, _ in surprises)
+        rough = (high - low or high or 1.0) / 3
+        power = 10.0 ** floor(log10(rough))
+        step = power * next(factor for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+        bottom, top = step * floor(low / step), step * ceil(high / step)
+        axes.set_ylim(bottom, top if top > bottom else bottom + step)
+        axes.set_yticks([bottom + step * i for i in range(round((axes.get_ylim()[1] - bottom) / step) + 1)])
+        axes.yaxis.set_major_formatter("{x:,.4g}")
+        _look(axes)
+        _line(axes, surprises, BLUE, 0.0)
+        last = surprises[-1][1].value
+        _end(axes, f"{last:,.1f}", (last - bottom) / (axes.get_ylim()[1] - bottom), BLUE)
 
 
-def _lower_axes(fig: Any, left: float, right: float, title: str) -> Any:
+def _lower_axes(fig: Any, left: float, right: float, title: str, points: Sequence[RoundPoint]) -> Any:
     axes = plain_axes(fig, left=left, right=right, top=fig.get_figheight() - BOTTOM - LOWER, bottom=BOTTOM)
     axes.annotate(title, (0, 1), (-40, 13), xycoords="axes fraction", textcoords="offset points", fontweight="bold",
                   fontsize=9.5)  # fmt: skip
+    _round_axis(axes, [p.number for p in points], few=True)
     return axes
-
-
-def _families(axes: Any, points: Sequence[RoundPoint], families: Sequence[str]) -> None:
-    series = {name: [(p.number, p.untrained[name], p) for p in points if name in p.untrained] for name in families}
-    top = share_top(max(found.high for line in series.values() for _, found, _ in line))
-    _share_axis(axes, top, few=True)
-    _round_axis(axes, [p.number for p in points], few=True)
-    ordered = sorted(families, key=lambda name: series[name][-1][1].value)
-    heights = apart([series[name][-1][1].value / top * LOWER for name in ordered], LABEL, LOWER)
-    for i, name in enumerate(families):
-        shift = 0.035 * (len(points) - 1 or 1) * (i - (len(families) - 1) / 2) / max(1, len(families))
-        colour, height = LINES[i % len(LINES)], heights[ordered.index(name)]
-        _line(axes, series[name], colour, shift)
-        _hair(axes, series[name][-1][1].value / top, height / LOWER, LOWER, colour)
-        _end(axes, clean(name.replace("_", " "), 18), height / LOWER, colour)
-
-
-def _perplexities(axes: Any, points: Sequence[RoundPoint]) -> None:
-    """From a step below the lowest limit, for perplexity has no 0."""
-    line = [(p.number, p.perplexity, p) for p in points if p.perplexity is not None]
-    low, high = min(found.low for _, found, _ in line), max(found.high for _, found, _ in line)
-    # 1, 2, 2.5 or 5 times a power of ten, so that the span has two to four steps.
-    rough = (high - low or high or 1.0) / 3
-    power = 10.0 ** floor(log10(rough))
-    step = power * next(factor for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
-    bottom, top = step * floor(low / step), step * ceil(high / step)
-    axes.set_ylim(bottom, top if top > bottom else bottom + step)
-    axes.set_yticks([bottom + step * i for i in range(round((axes.get_ylim()[1] - bottom) / step) + 1)])
-    axes.yaxis.set_major_formatter("{x:,.4g}")
-    _look(axes)
-    _round_axis(axes, [p.number for p in points], few=True)
-    _line(axes, line, BLUE, 0.0)
-    last = line[-1][1].value
-    _end(axes, f"{last:,.1f}", (last - bottom) / (axes.get_ylim()[1] - bottom), BLUE)
 
 
 Line = Sequence[tuple[int, Interval, RoundPoint]]
@@ -224,9 +213,10 @@ def _line(axes: Any, line: Line, colour: str, shift: float) -> None:
         axes.plot(x, found.value, "o", color=fill, markersize=5.5, markeredgecolor=edge, zorder=4, clip_on=False)
 
 
-def _end(axes: Any, text: str, height: float, colour: str) -> None:
+def _end(axes: Any, text: str, height: float, colour: str, weight: str = "bold") -> None:
+    """A label at the right end."""
     axes.annotate(text, (1, height), (14, 0), xycoords="axes fraction", textcoords="offset points",
-                  va="center_baseline", color=colour, fontsize=8.5, fontweight="bold")  # fmt: skip
+                  va="center_baseline", color=colour, fontsize=8.5, fontweight=weight)  # fmt: skip
 
 
 # -- axes and labels ---------------------------------------------------------------------------------------------

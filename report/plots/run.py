@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from stillroom.common.formatting import interval, of_all, share
 from stillroom.common.records import Outcome, ScoredAttempt, State, Task
 from stillroom.common.stats.intervals import Interval, wilson
-from stillroom.evaluation.results import ACCURACY, AFTER, BEFORE, Evaluation, Result
+from stillroom.evaluation.results import ACCURACY, AFTER, BEFORE, Evaluation
 from stillroom.report.plots.style import (
     BLUE,
     FAINT,
@@ -91,9 +91,14 @@ def plot_results(evaluation: Evaluation, folder: Path, *, metric: str = ACCURACY
         if drawn:
             axes.axvline(drawn.value, color=QUIET, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
         for y, row in enumerate(rows):
-            _whisker(axes, y, row, BLUE if row.who == AFTER else QUIET)
-            if row.who == AFTER:
-                axes.get_yticklabels()[y].set(fontweight="bold", color=BLUE)
+            colour, bright = (BLUE, {"color": BLUE, "fontweight": "bold"}) if row.who == AFTER else (QUIET, {})
+            line = {"color": lighter(colour), "linewidth": 2.6, "solid_capstyle": "round"}
+            dot = {"color": colour, "markersize": 8, "markeredgecolor": "white", "markeredgewidth": 1.2}
+            axes.plot([row.low, row.high], [y, y], **line, clip_on=False)
+            axes.plot(row.value, y, "o", **dot, clip_on=False)
+            axes.annotate(share(row.value), (1, y), (56, 0), ha="right", **bright, **NEXT_TO)
+            axes.annotate(interval(row.low, row.high), (1, y), (63, 0), color=QUIET, fontsize=9.5, **NEXT_TO)
+            axes.get_yticklabels()[y].set(**bright)
         return save(fig, folder, metric)
 
 
@@ -182,16 +187,6 @@ def _bar(axes: Any, y: int, stays: int, goes: int, label: str, colour: str) -> N
     if goes:
         axes.barh(y, goes, left=stays, height=0.62, color=ORANGE, linewidth=0)
     axes.annotate(label, (1, y), (12, 0), color=colour, fontsize=9.5, **NEXT_TO)
-
-
-def _whisker(axes: Any, y: int, row: Result, colour: str) -> None:
-    line = {"color": lighter(colour), "linewidth": 2.6, "solid_capstyle": "round"}
-    dot = {"color": colour, "markersize": 8, "markeredgecolor": "white", "markeredgewidth": 1.2}
-    axes.plot([row.low, row.high], [y, y], **line, clip_on=False)
-    axes.plot(row.value, y, "o", **dot, clip_on=False)
-    bright = {"color": BLUE, "fontweight": "bold"} if colour == BLUE else {}
-    axes.annotate(share(row.value), (1, y), (56, 0), ha="right", **bright, **NEXT_TO)
-    axes.annotate(interval(row.low, row.high), (1, y), (63, 0), color=QUIET, fontsize=9.5, **NEXT_TO)
 
 
 def _line(axes: Any, found: Sequence[Interval], shift: float, colour: str, name: str, end: float) -> None:

@@ -10,7 +10,6 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -24,7 +23,6 @@ from stillroom.errors import InputError, StillroomError
 
 if TYPE_CHECKING:
     from stillroom.common.printing import HasDict
-    from stillroom.traces.answers.policies import Policies
 
 app = typer.Typer(
     name="stillroom",
@@ -46,7 +44,7 @@ Folder = Annotated[Path, typer.Argument(help="The folder of a run.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set keep.per_task=2")
 ]
-RunOut = Annotated[Path | None, typer.Option("--out", help="The run's folder; default runs/NAME.")]
+RunOut = Annotated[Path | None, typer.Option(help="The run's folder; default runs/NAME.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs.")]
 Trust = Annotated[
     bool,
@@ -122,7 +120,7 @@ def status(
     folder: Folder,
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", help="Estimate the cost of this recipe, a path or a name, not of the run's."),
+        typer.Option(help="Estimate the cost of this recipe, a path or a name, not of the run's."),
     ] = None,
     set: Set = None,
     salvage: Annotated[
@@ -144,32 +142,25 @@ def check(
     file: Annotated[Path, typer.Argument(help="JSON Lines, each with a gold answer and an answer to check.")],
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", help="Write one verdict per line here, in the same order; with --against, the differences."
-        ),
+        typer.Option(help="Write one verdict per line here, in the same order; with --against, the differences."),
     ] = None,
-    gold: Annotated[str, typer.Option("--gold", help="Name of the field with the gold answer.")] = "gold",
-    pred: Annotated[str, typer.Option("--pred", help="Name of the field with the answer.")] = "pred",
-    prompt: Annotated[
-        str, typer.Option("--prompt", help="Name of the field with the question, if there is one.")
-    ] = "prompt",
+    gold: Annotated[str, typer.Option(help="Name of the field with the gold answer.")] = "gold",
+    pred: Annotated[str, typer.Option(help="Name of the field with the answer.")] = "pred",
+    prompt: Annotated[str, typer.Option(help="Name of the field with the question, if there is one.")] = "prompt",
     timeout_s: Annotated[float, typer.Option("--timeout", help="Time limit for one pair, in seconds.")] = 5.0,
-    workers: Annotated[
-        int | None, typer.Option("--workers", help="Worker processes; default one per core, at most four.")
-    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes; default one per core, at most four.")] = None,
     policy: Annotated[
         list[str] | None,
         typer.Option("--policy", metavar="NAME=VALUE", help="Set a policy: --policy rounding=never; repeatable."),
     ] = None,
-    against: Annotated[
-        Against | None, typer.Option("--against", help="List where another checker disagrees, and why.")
-    ] = None,
+    against: Annotated[Against | None, typer.Option(help="List where another checker disagrees, and why.")] = None,
     json: Json = False,
 ) -> None:
     """Check answers against gold answers: accepted, rejected or unscored, each with its reason."""
     from stillroom.cli.show import show_against, show_check
     from stillroom.traces.answers import check_file
     from stillroom.traces.answers.math_verify.compare import check_against
+    from stillroom.traces.answers.policies import Policies
 
     options: dict[str, Any] = {
         "gold": gold,
@@ -178,7 +169,13 @@ def check(
         "timeout_s": timeout_s,
         "workers": workers,
     }
-    policies = _policies(policy or ())
+    settings = {}  # of one that is named twice, the last counts
+    for setting in policy or ():
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise InputError(f"--policy {setting!r} has no value: write NAME=VALUE, for example rounding=never")
+        settings[name.strip()] = value.strip()
+    policies = Policies.of(settings)
     if against is None:
         summary = check_file(file, out=out, **options, policies=policies)
         return _print_json(summary) if json else show_check(summary, out)
@@ -186,21 +183,10 @@ def check(
     return _print_json(found) if json else show_against(found, out)
 
 
-def _policies(settings: Sequence[str]) -> Policies:
-    """Policies from NAME=VALUE words; of one that is named twice, the last counts."""
-    from stillroom.traces.answers.policies import Policies
-
-    for setting in settings:
-        if "=" not in setting:
-            raise InputError(f"--policy {setting!r} has no value: write NAME=VALUE, for example rounding=never")
-    words = (setting.partition("=") for setting in settings)
-    return Policies.of({name.strip(): value.strip() for name, _, value in words})
-
-
 @app.command()
 def attempts(
     folder: Folder,
-    out: Annotated[Path | None, typer.Option("--out", help="Write to this file instead of standard output.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
     held_out: Annotated[
         bool, typer.Option("--held-out", help="Include answers to held-out tasks; never train on those.")
     ] = False,
@@ -319,9 +305,7 @@ def judge_calibrate(
     recipe: Annotated[str, typer.Argument(help="A preference recipe, whose judge is measured.")],
     labelled: Annotated[
         Path | None,
-        typer.Option(
-            "--labelled", help="Pairs with human labels: JSON Lines with prompt, a, b, label; default gate.labelled."
-        ),
+        typer.Option(help="Pairs with human labels: JSON Lines with prompt, a, b, label; default gate.labelled."),
     ] = None,
     set: Annotated[
         list[str] | None,

@@ -57,7 +57,17 @@ def show_status(found: Status) -> None:
     console.print(where + plain(f": started {found.started}, {state}"), soft_wrap=True)
     if found.parts:
         console.print(parts_table(found.parts))
-    console.print(_held(found))
+    t, table = found.totals, columns("", "n", right=("n",), show_header=False)
+    for state, n in sorted(found.verdicts.items()):
+        table.add_row(f"attempts {state}" if state != "none" else "attempts without a verdict", f"{n:,}")
+    table.add_row("requests failed", f"{t.failures:,}")
+    for kind, n in sorted(found.failures.items()) if len(found.failures) > 1 else ():
+        table.add_row(f"  {kind}", f"{n:,}")
+    unknown = f" + {t.cancelled_unknown:,} unknown" if t.cancelled_unknown else ""
+    table.add_row("requests cancelled (tokens)", f"{t.cancelled:,} ({t.cancelled_tokens:,}{unknown})")
+    if found.rows is not None:
+        table.add_row("rows written", f"{found.rows:,}")
+    console.print(table)
     if found.costs:
         numbers = ("requests", "tokens asked", "answered", "money")
         table = columns("cost so far", *numbers, right=numbers)
@@ -89,20 +99,6 @@ def parts_table(parts: dict[str, Status]) -> Table:
         accepted, attempts = part.verdicts.get("accepted", 0), sum(part.verdicts.values())
         counts = (f"{attempts:,}", f"{accepted:,}", rows, f"{part.totals.completion_tokens:,}")
         table.add_row(name, *counts, "finished" if part.finished else "not finished")
-    return table
-
-
-def _held(found: Status) -> Table:
-    t, table = found.totals, columns("", "n", right=("n",), show_header=False)
-    for state, n in sorted(found.verdicts.items()):
-        table.add_row(f"attempts {state}" if state != "none" else "attempts without a verdict", f"{n:,}")
-    table.add_row("requests failed", f"{t.failures:,}")
-    for kind, n in sorted(found.failures.items()) if len(found.failures) > 1 else ():
-        table.add_row(f"  {kind}", f"{n:,}")
-    unknown = f" + {t.cancelled_unknown:,} unknown" if t.cancelled_unknown else ""
-    table.add_row("requests cancelled (tokens)", f"{t.cancelled:,} ({t.cancelled_tokens:,}{unknown})")
-    if found.rows is not None:
-        table.add_row("rows written", f"{found.rows:,}")
     return table
 
 
