@@ -41,7 +41,6 @@ from stillroom.evaluation.results import (
 )
 
 NARROW, WIDE = 7, 30  # cells of the whisker: what is left of the terminal, within these
-LONGEST_PART = 18  # cells that fit at 80 columns: a longer part of a name, with no place to break, is folded
 TESTS = {"mcnemar_exact": "McNemar exact", "sign_flip": "exchanged signs"}
 PASS = re.compile(r"pass_at_(\d+)")
 OF_WHO = {AFTER: "green", TEACHER: "cyan"}
@@ -77,8 +76,7 @@ class Name:
         self.style = style
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        cells = [cell_len(part) for part in self.parts]
-        return Measurement(min(max(cells) + self.indent, LONGEST_PART, sum(cells)), sum(cells))
+        return Measurement(1, sum(map(cell_len, self.parts)))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         lines = [""]

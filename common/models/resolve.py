@@ -299,11 +299,8 @@ def _cached(name: str, patterns: list[str]) -> Path | None:
 
 def _download(name: str, patterns: list[str], **options: Any) -> Path:
     repo, _, wanted = name.partition("@")
-    return Path(
-        _client().snapshot_download(
-            repo, revision=wanted or "main", allow_patterns=patterns, ignore_patterns=["*/*"], **options
-        )
-    )
+    options |= {"revision": wanted or "main", "allow_patterns": patterns, "ignore_patterns": ["*/*"]}
+    return Path(_client().snapshot_download(repo, **options))
 
 
 def _client() -> Any:
