@@ -12,8 +12,10 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from stillroom.cli import show
+from stillroom.cli.app import app
 from stillroom.common.printing import Terminal
 from stillroom.common.records import Attempt, Task, user
 from stillroom.evaluation.results import Comparison, Evaluation, Result
@@ -295,3 +297,16 @@ def test_a_line_of_a_terminal_ends_between_words_and_a_path_stays_whole() -> Non
         " ".join(line.strip() for line in lines)
         == f"one two three four five six seven eight nine ten in {path} and more"
     )
+
+
+COMMANDS = ("", "run", "status", "check", "attempts", "pairs", "lint", "eval", "recipes", "new", "schema", "judge")
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "judge calibrate"])
+@pytest.mark.parametrize("width", [80, 100])
+def test_help_fits_the_terminal(command: str, width: int) -> None:
+    shown = CliRunner().invoke(app, [*command.split(), "--help"], env={"COLUMNS": str(width), "FORCE_COLOR": None})
+    lines = shown.stdout.splitlines()
+    assert shown.exit_code == 0
+    assert [line for line in lines if len(line) > width] == []
+    assert [line for line in lines if "…" in line and "loop, …" not in line] == []
