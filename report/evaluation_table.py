@@ -21,29 +21,16 @@ from rich.text import Text
 
 from stillroom.common.formatting import NOTHING, interval, number, p_value, points, share
 from stillroom.common.printing import Table, columns, plain
+from stillroom.evaluation import results
 from stillroom.evaluation.evaluate import DIFFERENCE_OVER_SEEDS, OVER_SEEDS
 from stillroom.evaluation.metrics import SHARE_IN_FORM
-from stillroom.evaluation.results import (
-    ACCURACY,
-    AFTER,
-    COLOURS,
-    MEAN_TOKENS,
-    PERPLEXITY,
-    PERPLEXITY_RATIO,
-    SHARE_STOPPED,
-    TEACHER,
-    Comparison,
-    Evaluation,
-    Result,
-    Word,
-    extra,
-    word_for,
-)
+from stillroom.evaluation.results import Comparison, Evaluation, Result, Word, extra, word_for
 
 NARROW, WIDE = 7, 30  # cells of the whisker: what is left of the terminal, within these
 TESTS = {"mcnemar_exact": "McNemar exact", "sign_flip": "exchanged signs"}
 PASS = re.compile(r"pass_at_(\d+)")
-OF_WHO = {AFTER: "green", TEACHER: "cyan"}
+MEASURES = (results.ACCURACY, results.SHARE_STOPPED, results.MEAN_TOKENS)
+OF_WHO = {results.AFTER: "green", results.TEACHER: "cyan"}
 INTERVAL = "95 % interval"
 
 
@@ -104,7 +91,7 @@ class Models:
         table = columns("model", *headers, right=numbers)
         table.columns[0].no_wrap = whiskers
         for who in self.evaluation.whos:
-            found, stopped, tokens = (self.evaluation.find(who, m) for m in (ACCURACY, SHARE_STOPPED, MEAN_TOKENS))
+            found, stopped, tokens = (self.evaluation.find(who, metric) for metric in MEASURES)
             if not (found or stopped or tokens):
                 continue
             colour = OF_WHO.get(who, "default")
@@ -148,7 +135,7 @@ def _limits(row: Result | None) -> str:
 
 def in_short(word: Word) -> Text:
     """The word for a difference, in its colour and short enough for a column."""
-    return Text("unclear" if word == "no clear difference" else word, COLOURS[word])
+    return Text("unclear" if word == "no clear difference" else word, results.COLOURS[word])
 
 
 def _titled(title: str, table: Table) -> Block:
@@ -212,7 +199,7 @@ def _seeds(evaluation: Evaluation) -> Block:
 
 def _untrained(evaluation: Evaluation) -> Block:
     comparisons = [c for c in evaluation.comparisons if c.of]
-    ratios = [row for row in evaluation.results if row.metric == PERPLEXITY_RATIO]
+    ratios = [row for row in evaluation.results if row.metric == results.PERPLEXITY_RATIO]
     if not comparisons and not ratios:
         return
     table = _table("", "n", "before", "after", "change", INTERVAL, _p_header(comparisons), "")
@@ -222,10 +209,10 @@ def _untrained(evaluation: Evaluation) -> Block:
         table.add_row(Name(c.of), number(c.n), *sides, *change)
     for ratio in ratios:
         # The change of perplexity is that of its ratio, in percent of what it was.
-        found = (evaluation.find(who, PERPLEXITY) for who in (str(extra(ratio, "against")), ratio.who))
+        found = (evaluation.find(who, results.PERPLEXITY) for who in (str(extra(ratio, "against")), ratio.who))
         sides = (number(row.value, 2) if row else NOTHING for row in found)
         word = in_short(word_for(ratio.low, ratio.high, 1.0, less_is_better=True))
         change = (f"{points(ratio.value - 1)} %", interval(ratio.low - 1, ratio.high - 1), "", word)
-        name = PERPLEXITY if len(ratios) == 1 else f"{PERPLEXITY}, {ratio.who}"
+        name = results.PERPLEXITY if len(ratios) == 1 else f"{results.PERPLEXITY}, {ratio.who}"
         table.add_row(Name(name), number(ratio.n), *sides, *change)
     yield from _titled("Not trained, before and after: what may have been forgotten", table)

@@ -26,26 +26,15 @@ from rich.padding import Padding
 from stillroom.common.files import replaced
 from stillroom.common.formatting import NOTHING, duration, interval, number, p_value, p_words, points, share
 from stillroom.common.printing import columns, plain, shown, terminal, wide
+from stillroom.evaluation import results
 from stillroom.evaluation.guard import DISTINCT_RUNS, UNTRAINED, Check, measure_name
-from stillroom.evaluation.results import (
-    ACCURACY,
-    BEFORE,
-    MEAN_TOKENS,
-    OF_UNTRAINED,
-    PERPLEXITY,
-    ROUND,
-    SHARE_STOPPED,
-    Evaluation,
-    Result,
-    Word,
-    number_of,
-)
-from stillroom.report.evaluation_table import in_short
+from stillroom.evaluation.results import Evaluation, Result, Word, number_of
+from stillroom.report.evaluation_table import MEASURES, in_short
 from stillroom.report.html import html_page
 
 SEVERAL = ("pass_at_", "majority_at_", "accuracy_over_seeds")
 """Metrics that rest on more than one answer a task."""
-SHARES = {ACCURACY: "accuracy", SHARE_STOPPED: "EOS", "share_repeating": "repeats itself"}
+SHARES = {results.ACCURACY: "accuracy", results.SHARE_STOPPED: "EOS", "share_repeating": "repeats itself"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +87,14 @@ def summary(report: LoopReport) -> list[str]:
     last = next((row for row in reversed(report.rounds) if not row.rolled_back), None)
     if last is None:
         return ["No round was kept, so the loop has no student."]
-    who, found = f"{ROUND}{last.number}", report.evaluation.find(f"{ROUND}{last.number}")
+    who, found = f"{results.ROUND}{last.number}", report.evaluation.find(f"{results.ROUND}{last.number}")
     if found is None:
         return [f"Round {last.number} was kept, and was not measured."]
     got = f"got {share(found.value)} {interval(found.low, found.high)} of {found.n:,} held-out tasks right"
     after = "" if last is report.rounds[-1] else "; the round after it was rolled back"
     sentences = [f"The student of round {last.number} {got}{after}."]
-    for other in (f"{ROUND}1", BEFORE):
-        name = "the model before any" if other == BEFORE else said(other)
+    for other in (f"{results.ROUND}1", results.BEFORE):
+        name = "the model before any" if other == results.BEFORE else said(other)
         for c in (c for c in report.evaluation.comparisons if (c.a, c.b) == (who, other) and not c.of):
             change = f"{points(c.difference)} points {interval(c.low, c.high)}, {p_words(c.corrected_p)} after Holm"
             if c.verdict != "no clear difference":
@@ -120,7 +109,9 @@ def summary(report: LoopReport) -> list[str]:
 
 def said(name: str) -> str:
     """A name of the evaluation, as it is shown: `round 1`, `before`, `control unfiltered`."""
-    return "before" if name == BEFORE else f"round {number_of(name)}" if number_of(name) else name.replace("_", " ")
+    if name == results.BEFORE:
+        return "before"
+    return f"round {number_of(name)}" if number_of(name) else name.replace("_", " ")
 
 
 # -- tables ------------------------------------------------------------------------------------------------------
@@ -167,8 +158,8 @@ class Column(NamedTuple):
 
 def students_of(report: LoopReport) -> tuple[Column, ...]:
     """The model before any round, where it was measured, and every round."""
-    before = (Column(BEFORE, RoundRow(0)),) if BEFORE in report.evaluation.whos else ()
-    return (*before, *(Column(f"{ROUND}{row.number}", row) for row in report.rounds))
+    before = (Column(results.BEFORE, RoundRow(0)),) if results.BEFORE in report.evaluation.whos else ()
+    return (*before, *(Column(f"{results.ROUND}{row.number}", row) for row in report.rounds))
 
 
 def lines(report: LoopReport) -> list[Line]:
@@ -180,7 +171,7 @@ def lines(report: LoopReport) -> list[Line]:
         found.append(Line(name, tuple(cell(row) for _, row in students)))
 
     def add_metric(name: str, metric: str, cell: Callable[[Result], Cell]) -> None:
-        family = f"{UNTRAINED}:{metric.removesuffix(OF_UNTRAINED)}"
+        family = f"{UNTRAINED}:{metric.removesuffix(results.OF_UNTRAINED)}"
         cells = []
         for who, row in students:
             result = evaluation.find(who, metric)
@@ -198,11 +189,13 @@ def lines(report: LoopReport) -> list[Line]:
     for metric in (m for m in metrics if m.startswith(SEVERAL)):
         name = "accuracy over seeds" if metric == SEVERAL[-1] else metric.replace("_at_", "@")
         add_metric(name, metric, _share)
-    add_metric("tokens", MEAN_TOKENS, lambda row: Cell(number(row.value)))
+    add_metric("tokens", results.MEAN_TOKENS, lambda row: Cell(number(row.value)))
     add("diversity of traces", _diversity)
-    for metric in (m for m in metrics if m.endswith(OF_UNTRAINED)):
-        add_metric(f"untrained: {said(metric.removesuffix(OF_UNTRAINED))}", metric, _share)
-    add_metric("perplexity", PERPLEXITY, lambda row: Cell(f"{row.value:,.4g}", f"[{row.low:,.3g}, {row.high:,.3g}]"))
+    for metric in (m for m in metrics if m.endswith(results.OF_UNTRAINED)):
+        add_metric(f"untrained: {said(metric.removesuffix(results.OF_UNTRAINED))}", metric, _share)
+    add_metric(
+        "perplexity", results.PERPLEXITY, lambda row: Cell(f"{row.value:,.4g}", f"[{row.low:,.3g}, {row.high:,.3g}]")
+    )
     add("time", _time)
     add("guard", lambda row: Cell(row.verdict, worse=row.rolled_back) if row.number else Cell())
     return [line for line in found if any(cell != Cell() for cell in line.cells)]
@@ -239,7 +232,7 @@ def others(evaluation: Evaluation) -> list[Line]:
     """Controls and the first teacher: accuracy, EOS, tokens, n."""
     found = []
     for who in (who for who in evaluation.whos if number_of(who) is None):
-        accuracy, stopped, tokens = (evaluation.find(who, m) for m in (ACCURACY, SHARE_STOPPED, MEAN_TOKENS))
+        accuracy, stopped, tokens = (evaluation.find(who, metric) for metric in MEASURES)
         shares = (_share(row) if row else Cell() for row in (accuracy, stopped))
         counts = (Cell(number(tokens.value)) if tokens else Cell(), _count(accuracy.n if accuracy else None))
         found.append(Line(said(who), (*shares, *counts)))

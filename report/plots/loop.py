@@ -19,30 +19,14 @@ from typing import Any
 from stillroom.common.formatting import interval, of_all, share
 from stillroom.common.stats.intervals import Interval
 from stillroom.evaluation.results import ACCURACY, OF_UNTRAINED, PERPLEXITY, Evaluation, Result, number_of
-from stillroom.report.plots.style import (
-    BLUE,
-    FAINT,
-    GREEN,
-    ORANGE,
-    QUIET,
-    SKY,
-    WIDTH,
-    Plot,
-    clean,
-    figure,
-    headline,
-    lighter,
-    plain_axes,
-    save,
-    share_ticks,
-    share_top,
-)
+from stillroom.report.plots import style
+from stillroom.report.plots.style import Plot, clean, lighter
 
 TOP, MIDDLE, LOWER = 2.75, 0.86, 1.2  # inches: of the upper panel, between panels, of the lower ones
 LEFT, RIGHT, NO_NAMES, BOTTOM, HEAD = 0.72, 2.6, 0.4, 0.55, 0.85
 HALF, SECOND = 3.25, 5.5  # where the first of two panels ends, and the second begins
 LABEL = 0.17  # inches between lines of text
-LINES = (GREEN, "#CC79A7", SKY, "#8C6D00", QUIET)
+LINES = (style.GREEN, "#CC79A7", style.SKY, "#8C6D00", style.QUIET)
 """Of what was not trained, in turn."""
 MOST_VALUES = 10
 """Rounds up to which each has its value above it; of more, the ends, the best and what was rolled back."""
@@ -95,17 +79,17 @@ def plot_rounds(rounds: Sequence[RoundPoint], folder: Path, *, controls: Mapping
     lower = any(point.untrained or point.perplexity for point in points)
     right = RIGHT if held else NO_NAMES
     height = HEAD + TOP + BOTTOM + (MIDDLE + LOWER if lower else 0)
-    with figure(height) as fig:
+    with style.figure(height) as fig:
         ns = [*(p.accuracy.n for p in points), *(c.n for c in held.values())]
         hollow = "; hollow: rolled back" if any(p.rolled_back for p in points) else ""
         below = f"n = {of_all(ns)} tasks; lines are 95 % intervals{'; dotted: controls' if held else ''}{hollow}"
-        headline(fig, "Accuracy on held-out tasks, round by round", below)
+        style.headline(fig, "Accuracy on held-out tasks, round by round", below)
         bottom = BOTTOM + (MIDDLE + LOWER if lower else 0)
-        axes = plain_axes(fig, left=LEFT, right=right, top=HEAD, bottom=bottom)
+        axes = style.plain_axes(fig, left=LEFT, right=right, top=HEAD, bottom=bottom)
         _accuracies(axes, points, held)
         if lower:
             _below(fig, points)
-        return save(fig, folder, "rounds")
+        return style.save(fig, folder, "rounds")
 
 
 # -- above -------------------------------------------------------------------------------------------------------
@@ -115,17 +99,17 @@ def _accuracies(axes: Any, points: Sequence[RoundPoint], controls: Mapping[str, 
     from matplotlib.patheffects import withStroke
 
     highest = max(*(p.accuracy.high for p in points), *(c.value for c in controls.values()), 0.05)
-    _share_axis(axes, share_top(highest))
+    _share_axis(axes, style.share_top(highest))
     _round_axis(axes, [p.number for p in points])
     for level in sorted({control.value for control in controls.values()}):
-        axes.axhline(level, color=QUIET, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
+        axes.axhline(level, color=style.QUIET, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
     stays = [p for p in points if not p.rolled_back]
-    axes.plot([p.number for p in stays], [p.accuracy.value for p in stays], color=BLUE, linewidth=1.6, zorder=2)
+    axes.plot([p.number for p in stays], [p.accuracy.value for p in stays], color=style.BLUE, linewidth=1.6, zorder=2)
     best = max(points, key=lambda p: (p.accuracy.value, p.number))
     named = points if len(points) <= MOST_VALUES else [points[0], points[-1], best]
     for point in points:
         x, (value, low, high, _) = point.number, point.accuracy
-        colour = ORANGE if point.rolled_back else BLUE if point.number else QUIET
+        colour = style.ORANGE if point.rolled_back else style.BLUE if point.number else style.QUIET
         axes.vlines(x, low, high, color=lighter(colour), linewidth=2.6, zorder=3, capstyle="round", clip_on=False)
         fill = "white" if point.rolled_back else colour
         edge, width = (colour, 1.8) if point.rolled_back else ("white", 1.2)
@@ -144,9 +128,9 @@ def _accuracies(axes: Any, points: Sequence[RoundPoint], controls: Mapping[str, 
     heights = apart([row.value / top * TOP for _, row in ordered], LABEL, TOP)
     for (who, row), height in zip(ordered, heights, strict=True):
         limits = f"{share(row.value)} {interval(row.low, row.high, 0)}"
-        _hair(axes, row.value / top, height / TOP, TOP, QUIET)
+        _hair(axes, row.value / top, height / TOP, TOP, style.QUIET)
         name = clean(who.removeprefix("control_").replace("_", " "), 18)
-        _end(axes, f"{name}  {limits}", height / TOP, QUIET, "normal")
+        _end(axes, f"{name}  {limits}", height / TOP, style.QUIET, "normal")
 
 
 # -- below -------------------------------------------------------------------------------------------------------
@@ -158,11 +142,11 @@ def _below(fig: Any, points: Sequence[RoundPoint]) -> None:
     surprises = [(p.number, p.perplexity, p) for p in points if p.perplexity is not None]
     both = bool(families) and bool(surprises)
     if families:
-        axes = _lower_axes(fig, LEFT, WIDTH - HALF if both else RIGHT, "Not trained: accuracy", points)
+        axes = _lower_axes(fig, LEFT, style.WIDTH - HALF if both else RIGHT, "Not trained: accuracy", points)
         series = {
             name: [(p.number, p.untrained[name], p) for p in points if name in p.untrained] for name in families
         }
-        top = share_top(max(found.high for line in series.values() for _, found, _ in line))
+        top = style.share_top(max(found.high for line in series.values() for _, found, _ in line))
         _share_axis(axes, top, few=True)
         ordered = sorted(families, key=lambda name: series[name][-1][1].value)
         heights = apart([series[name][-1][1].value / top * LOWER for name in ordered], LABEL, LOWER)
@@ -186,13 +170,13 @@ def _below(fig: Any, points: Sequence[RoundPoint]) -> None:
         axes.set_yticks([bottom + step * i for i in range(round((axes.get_ylim()[1] - bottom) / step) + 1)])
         axes.yaxis.set_major_formatter("{x:,.4g}")
         _look(axes)
-        _line(axes, surprises, BLUE, 0.0)
+        _line(axes, surprises, style.BLUE, 0.0)
         last = surprises[-1][1].value
-        _end(axes, f"{last:,.1f}", (last - bottom) / (axes.get_ylim()[1] - bottom), BLUE)
+        _end(axes, f"{last:,.1f}", (last - bottom) / (axes.get_ylim()[1] - bottom), style.BLUE)
 
 
 def _lower_axes(fig: Any, left: float, right: float, title: str, points: Sequence[RoundPoint]) -> Any:
-    axes = plain_axes(fig, left=left, right=right, top=fig.get_figheight() - BOTTOM - LOWER, bottom=BOTTOM)
+    axes = style.plain_axes(fig, left=left, right=right, top=fig.get_figheight() - BOTTOM - LOWER, bottom=BOTTOM)
     axes.annotate(title, (0, 1), (-40, 13), xycoords="axes fraction", textcoords="offset points", fontweight="bold",
                   fontsize=9.5)  # fmt: skip
     _round_axis(axes, [p.number for p in points], few=True)
@@ -234,13 +218,13 @@ def _round_axis(axes: Any, numbers: Sequence[int], *, few: bool = False) -> None
 
 def _share_axis(axes: Any, top: float, *, few: bool = False) -> None:
     axes.set_ylim(0, top)
-    share_ticks(axes.yaxis, top, few=few)
+    style.share_ticks(axes.yaxis, top, few=few)
     _look(axes)
 
 
 def _look(axes: Any) -> None:
-    axes.tick_params(axis="y", labelsize=9.5, labelcolor=QUIET)
-    axes.grid(axis="y", color=FAINT, linewidth=1)
+    axes.tick_params(axis="y", labelsize=9.5, labelcolor=style.QUIET)
+    axes.grid(axis="y", color=style.FAINT, linewidth=1)
 
 
 def _hair(axes: Any, value: float, height: float, inches: float, colour: str) -> None:
