@@ -4,7 +4,7 @@ Every interval here has a closed form and holds near 0 and 1, where small studen
 interval (estimate ± 1.96 standard errors) does not. Nothing here corrects for many comparisons.
 
 >>> wilson(81, 263)
-Interval(value=0.3079..., low=0.2553..., high=0.3662..., n=263)
+Interval(value=0.3079..., low=0.2552..., high=0.3662..., n=263)
 >>> mcnemar_exact(1, 7)
 0.0703125
 
