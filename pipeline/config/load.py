@@ -26,8 +26,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from stillroom.common.files import reachable
-from stillroom.common.secret_names import is_key, names_a_secret
-from stillroom.common.secrets import keep_value, named_in
+from stillroom.common.secrets import is_key, keep_value, named_in, names_a_secret
 from stillroom.common.text import did_you_mean
 from stillroom.errors import MissingFile, RecipeError
 from stillroom.pipeline.config.kinds import Loaded, RecipeBase, kind_name, kind_of, recipe_kinds

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stillroom.common.rows import HasRows
+from stillroom.common.datasets import HasRows
 from stillroom.common.run_async import off_the_loop
 from stillroom.errors import InputError, MissingFile, RecipeError
 from stillroom.judges.calibrate import GateSettings

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stillroom.common.formatting import NOTHING, interval, share
-from stillroom.common.printing import Table, Terminal, terminal, wide
+from stillroom.common.printing import Terminal, columns, terminal, wide
 from stillroom.common.stats.intervals import Interval, wilson
 from stillroom.errors import InputError
 from stillroom.judges.calibrate import Calibration, GateVerdict, calibrate, gate
@@ -32,7 +32,7 @@ from stillroom.preferences.pairs import Built, build_pairs
 from stillroom.preferences.records import Candidate, Judged, Pair, Slate
 from stillroom.preferences.rows import DpoCardFacts, SourceFacts, write_dpo
 from stillroom.preferences.settings import PairSettings
-from stillroom.report.calibration import comparison_table
+from stillroom.report.preferences import comparison_table
 
 SIDES = ("output_1", "output_2")
 """The sources of the two answers of a labelled pair, as LLMBar calls them."""
@@ -75,9 +75,8 @@ class CalibrationResult(FlowResult):
         console = wide(console or terminal())
         console.print(comparison_table([row[:4] for row in self.judges]))
         console.print("\npairs of the judges that passed, held against what people preferred:")
-        table = Table(box=None, padding=(0, 2, 0, 0))
-        for name in ("judge", "method", "pairs", "agree", "95 %"):
-            table.add_column(name, justify="right" if name in ("pairs", "agree") else "left")
+        numbers = ("pairs", "agree", "95 %")
+        table = columns("judge", "method", *numbers, right=numbers)
         for row in (row for row in self.judges if row.gate.passed):
             agree = (share(row.agree.value), interval(row.agree.low, row.agree.high)) if row.agree else (NOTHING, "")
             table.add_row(row.judge, row.method, f"{row.pairs:,}", *agree)

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stillroom.common.datasets import HasRows
 from stillroom.common.printing import Terminal, terminal, wide
-from stillroom.common.rows import HasRows
 from stillroom.errors import GateFailed
 from stillroom.evaluation.results import Evaluation
 from stillroom.judges.calibrate import Calibration, GateVerdict
@@ -79,7 +79,7 @@ class PreferenceResult(FlowResult, HasRows):
     def show(self, console: Terminal | None = None) -> None:
         console = wide(console or terminal())
         if self.evaluation is not None:
-            from stillroom.report.preference_table import preference_table
+            from stillroom.report.preferences import preference_table
 
             console.print(preference_table(self.evaluation))
         held_out = f" and {self.test_pairs:,} held-out ones" if self.test_pairs else ""

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from stillroom.common.printing import Table, Terminal, plain, terminal, wide
+from stillroom.common.printing import Terminal, columns, plain, terminal, wide
 from stillroom.errors import RecipeError
 from stillroom.evaluation.comparisons import compare_all, corrected
 from stillroom.evaluation.results import AFTER, Comparison, Evaluation, Result, write_eval
@@ -56,10 +56,8 @@ class ProgressiveResult(FlowResult):
 
     def show(self, console: Terminal | None = None) -> None:
         console = wide(console or terminal())
-        table = Table(box=None, padding=(0, 2), pad_edge=False)
-        table.add_column("stage")
-        for column in ("tasks", "attempts", "accepted", "rows"):
-            table.add_column(column, justify="right")
+        numbers = ("tasks", "attempts", "accepted", "rows")
+        table = columns("stage", *numbers, right=numbers)
         for name, found in self.stages.items():
             counts = (found.tasks, found.attempts, found.accepted, found.rows)
             table.add_row(name, *(f"{n:,}" for n in counts))

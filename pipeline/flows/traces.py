@@ -18,10 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from stillroom.common.datasets import HasRows
 from stillroom.common.formatting import duration, money
 from stillroom.common.printing import Terminal, terminal
 from stillroom.common.records import Outcome, State
-from stillroom.common.rows import HasRows
 from stillroom.errors import MissingFile, NothingLeft, RunFolderError, TeacherDown
 from stillroom.evaluation.results import Evaluation
 from stillroom.pipeline.config.kinds import Loaded

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from stillroom.common.datasets import HasRows
 from stillroom.common.files import replaced
 from stillroom.common.printing import json_text
-from stillroom.common.rows import HasRows
 from stillroom.errors import InputError
 from stillroom.judges.dialogue import JUDGE_PREFIX
 from stillroom.pipeline.config.kinds import Loaded, RecipeBase

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stillroom.common.formatting import duration, money, number, share
-from stillroom.common.printing import Table, Terminal, terminal
+from stillroom.common.printing import Terminal, columns, terminal
 from stillroom.common.records import Outcome, StopReason, Task
 from stillroom.common.stats.bootstrap import bootstrap
 from stillroom.common.stats.intervals import wilson
@@ -56,11 +56,8 @@ class PilotResult(FlowResult):
 
     def show(self, console: Terminal | None = None) -> None:
         console = console or terminal()
-        left: dict[str, Any] = {"title_justify": "left", "box": None, "padding": (0, 2), "pad_edge": False}
-        table = Table(title=f"forecast for {self.tasks:,} tasks, from {self.pilot_tasks:,}", **left)
-        table.add_column("")
-        for column in ("expected", "95 % from", "to"):
-            table.add_column(column, justify="right")
+        numbers = ("expected", "95 % from", "to")
+        table = columns(f"forecast for {self.tasks:,} tasks, from {self.pilot_tasks:,}", *numbers, right=numbers)
         table.add_row("attempts", *map(number, self.attempts))
         table.add_row("tokens", *map(number, self.tokens))
         if self.usd is not None:

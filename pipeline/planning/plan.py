@@ -18,9 +18,8 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from stillroom.common.formatting import money
-from stillroom.common.printing import Table, Terminal
-from stillroom.common.prompt import Prompt
-from stillroom.common.records import SamplingParams, State, StopReason, Task
+from stillroom.common.printing import Terminal, columns
+from stillroom.common.records import Prompt, SamplingParams, State, StopReason, Task
 from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.recipe import Recipe
 from stillroom.sampling.draws import Admits, counts_as
@@ -96,16 +95,16 @@ class Plan:
 
     def show(self, console: Terminal) -> None:
         """Prints it: a line for each use, then the cost in words."""
-        table = Table(box=None, padding=(0, 2), pad_edge=False)
-        table.add_column("if it were run now")
-        for column in ("tasks", "draws", "tokens"):
-            table.add_column(column, justify="right")
+        numbers = ("tasks", "draws", "tokens")
+        table = columns("if it were run now", *numbers, right=numbers)
         for use in (use for use in Use if self.draws[use]):
             draws, tokens = self.draws[use], self.tokens(use)
             about = "about " if use in PAID else ""
             cost = "unknown" if tokens is None else f"{about if tokens else ''}{tokens:,}"
             table.add_row(_USES[use], f"{self.tasks[use]:,}", f"{about}{draws:,}", cost)
         console.print(table)
+        if self.draws[Use.CHANGED]:
+            console.print("the request changed: another teacher, prompt, sampling or seed")
         console.print(self._in_words(), soft_wrap=True)
 
     def _in_words(self) -> str:
@@ -127,8 +126,8 @@ _USES = {
     Use.USED: "on record, used as they are",
     Use.SCORED_ANEW: "on record, scored again",
     Use.NOT_NEEDED: "on record, not needed now",
-    Use.CHANGED: "asked again: teacher, prompt, sampling or seed changed",
-    Use.CUT_OFF: "asked again: cut off by another max_tokens",
+    Use.CHANGED: "asked again: the request changed",
+    Use.CUT_OFF: "asked again: cut off, other max_tokens",
     Use.MORE: "asked: more draws of tasks on record",
     Use.NEW: "asked: tasks not on record",
 }

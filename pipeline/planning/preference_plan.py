@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from stillroom.common.printing import Table, Terminal
+from stillroom.common.printing import Terminal, columns
 from stillroom.common.records import Attempt, Messages, Outcome, SamplingParams, StopReason, Task
 from stillroom.errors import RequestFailed
 from stillroom.judges.registry import JudgeBase, Made, Place
@@ -56,10 +56,8 @@ class PreferencePlan:
 
     def show(self, console: Terminal) -> None:
         """Prints it: by source, then the judge."""
-        table = Table(box=None, padding=(0, 2), pad_edge=False)
-        table.add_column("if it were run now")
-        for column in ("draws", "on record", "asked"):
-            table.add_column(column, justify="right")
+        numbers = ("draws", "on record", "asked")
+        table = columns("if it were run now", *numbers, right=numbers)
         for name, of in self.sources.items():
             used = of.draws[Use.USED] + of.draws[Use.SCORED_ANEW]
             asked = f"about {of.asked:,}" if of.asked else "0"

@@ -17,8 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from stillroom.common.prompt import Prompt
-from stillroom.common.records import Outcome, SamplingParams, ScoredAttempt, StopReason, Task
+from stillroom.common.records import Outcome, Prompt, SamplingParams, ScoredAttempt, StopReason, Task
 from stillroom.errors import LedgerError
 from stillroom.pipeline.config.recipe import Recipe
 from stillroom.sampling.ledger import Ledger, StoredOutcome, request_key, scorer_key

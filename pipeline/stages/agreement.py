@@ -12,9 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from stillroom.common.formatting import interval, share
-from stillroom.common.printing import Table, Terminal
-from stillroom.common.prompt import Prompt
-from stillroom.common.records import Outcome, State
+from stillroom.common.printing import Terminal
+from stillroom.common.records import Outcome, Prompt, State
 from stillroom.common.stats.intervals import wilson
 from stillroom.pipeline.run.folder import RunFolder
 from stillroom.sampling.teachers.recorded import RecordedTeacher
@@ -61,15 +60,11 @@ class Agreement:
         console.print(f"agreement with the recorded grades: {agreed}, {self.agreed:,} of {self.graded:,}")
         if not self.disagreements:
             return
-        left: dict[str, Any] = {"title_justify": "left", "box": None, "padding": (0, 2), "pad_edge": False}
-        table = Table(title="where check and grade differ", **left)
-        for column in ("task", "draw", "grade", "our verdict", "reference", "read"):
-            table.add_column(column, overflow="fold")
+        console.print("where check and grade differ:")
         for d in self.disagreements[:SHOWN]:
-            verdict = f"{d.verdict} ({d.reason})"
             grade, reference = "right" if d.grade else "wrong", (d.reference or "")[-40:]
-            table.add_row(d.task_id, str(d.index), grade, verdict, reference, d.read[:60])
-        console.print(table)
+            console.print(f"  {d.task_id}, draw {d.index}: graded {grade}, our verdict {d.verdict} ({d.reason})")
+            console.print(f"    reference  {reference}\n    read       {d.read[:60]}")
         if len(self.disagreements) > SHOWN:
             console.print(f"and {len(self.disagreements) - SHOWN:,} more in agreement.json")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stillroom.common.files import replaced, storable
-from stillroom.common.prompt import Prompt
+from stillroom.common.records import Prompt
 from stillroom.common.stats.intervals import Interval
 from stillroom.errors import AuditFailed, RunError
 from stillroom.pipeline.config.preferences import PreferenceRecipe

@@ -30,7 +30,7 @@ from stillroom.judges.calibrate import (
 )
 from stillroom.judges.human_labels import Label, LabelledPair
 from stillroom.judges.records import FAILURES, JudgeState, OrderVerdict, Preference, Rating, both_orders
-from stillroom.report.calibration import calibration_table, comparison_table
+from stillroom.report.preferences import calibration_table, comparison_table
 
 FIRST, SECOND = OrderVerdict(JudgeState.OK, "first"), OrderVerdict(JudgeState.OK, "second")
 TIE = OrderVerdict(JudgeState.TIE, None)

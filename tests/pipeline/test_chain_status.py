@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from stillroom.cli.show_status import parts_table, show_status
+from stillroom.cli.show import parts_table, show_status
 from stillroom.errors import InputError, RunFolderError
 from stillroom.pipeline.planning.attempts import attempts
 from stillroom.pipeline.planning.status import Status, counted, parts_of, status, summed

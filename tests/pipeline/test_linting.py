@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from stillroom.cli.show_lint import show_lint
+from stillroom.cli.show import show_lint
 from stillroom.common.records import Message, State, user
 from stillroom.errors import InputError, MissingFile, RunFolderError, TrainingError
 from stillroom.pipeline.config.load import load_recipe

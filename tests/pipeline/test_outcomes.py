@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from stillroom.common.hashing import digest
-from stillroom.common.prompt import Prompt
 from stillroom.common.records import (
     Attempt,
     Completion,
     Outcome,
+    Prompt,
     Request,
     SamplingParams,
     State,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillroom.cli.show_run import CELL, SHOWN_DIFFERENCES, show_against
+from stillroom.cli.show import CELL, SHOWN_DIFFERENCES, show_against
 from stillroom.common.printing import shown
 from stillroom.common.records import Verdict
 from stillroom.traces.answers import Reason, state_of

@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple, NoReturn
 
+from stillroom.common.datasets import HasRows
 from stillroom.common.files import share
 from stillroom.common.records import State, Verdict
-from stillroom.common.rows import HasRows
 from stillroom.errors import InputError, MissingFile
 from stillroom.traces.answers.checker import AnswerChecker
 from stillroom.traces.answers.records import Policies, Reason

@@ -39,8 +39,7 @@ from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.run.provenance import made_from
 from stillroom.pipeline.stages import train as students_stage
 from stillroom.pipeline.stages.forgetting import check_forgetting
-from stillroom.report.loop import LoopReport
-from stillroom.report.loop_terminal import show_loop
+from stillroom.report.loop import LoopReport, show_loop
 from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.limits import Meter
 from stillroom.traces.filters import Screen
