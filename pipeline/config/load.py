@@ -11,16 +11,21 @@ only names in capitals are, so that LaTeX's `${x}` in a prompt stays as it is. A
 variable whose name says that it holds a secret is refused, as is what looks like a key. Of every other variable the
 records keep the name, and its value is taken out of what is kept, shown or logged (`stillroom.common.secrets`). A
 relative path in a recipe starts at the recipe's folder, in a shipped recipe at the current folder.
+
+Servers that offer different models under one name are named after their addresses (`told_apart`), so that an answer
+on record is nobody's but who gave it.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -32,9 +37,8 @@ from stillroom.common.text import did_you_mean
 from stillroom.errors import MissingFile, RecipeError
 from stillroom.pipeline.config.kinds import Loaded, RecipeBase, kind_name, kind_of, recipe_kinds
 from stillroom.pipeline.config.recipe import Recipe
-from stillroom.pipeline.config.server_names import told_apart
-from stillroom.pipeline.config.validation_errors import explain, place
-from stillroom.pipeline.config.yaml_source import DEEPEST, Loc, Located, read_value, read_yaml
+from stillroom.pipeline.config.yaml_source import DEEPEST, Loc, Located, explain, place, read_value, read_yaml
+from stillroom.sampling.teachers.openai import OpenAISettings
 
 _VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)(?::-([^}]*))?\}")
 
@@ -80,8 +84,15 @@ def load_any(recipe: RecipeLike, overrides: Overrides = ()) -> Loaded[RecipeBase
         for dotted, value in overrides.items():
             _set(located, dotted, value)
     else:
-        for override in overrides:
-            _apply(located, override)
+        for dotted, equals, text in (override.partition("=") for override in overrides):
+            dotted = dotted.strip()
+            if not equals:
+                raise RecipeError(f"--set {dotted[:200]}: expected KEY=VALUE, such as keep.per_task=2")
+            try:
+                value = read_value(text)
+            except ValueError as error:
+                raise RecipeError(f"--set {dotted}: {error}") from None
+            _set(located, dotted, value)
     values = _expand(located.values, (), located)
     model = kind_of(values)
     try:
@@ -113,7 +124,14 @@ def _located(recipe: RecipeLike) -> tuple[Located, Path]:
         values = _plain(recipe)
     except RecursionError:
         raise RecipeError(f"{_GIVEN} is nested too deeply: no recipe is so deep") from None
-    return Located(_GIVEN, values, dict.fromkeys(_locs(values), 0)), Path.cwd()
+
+    def locs(value: Any, loc: Loc = ()) -> Iterator[Loc]:
+        yield loc
+        items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        for key, each in items:
+            yield from locs(each, (*loc, key))
+
+    return Located(_GIVEN, values, dict.fromkeys(locs(values), 0)), Path.cwd()  # it has no lines
 
 
 _GIVEN = Path("the recipe")
@@ -129,14 +147,6 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _locs(value: Any, loc: Loc = ()) -> Iterator[Loc]:
-    """Where each value stands in a recipe that has no lines."""
-    yield loc
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, each in items:
-        yield from _locs(each, (*loc, key))
-
-
 def _find(recipe: str | Path) -> tuple[Path, Path]:
     path = reachable(Path(recipe), "the recipe")
     if path.is_dir() and (path / "recipe.yaml").is_file():
@@ -150,16 +160,8 @@ def _find(recipe: str | Path) -> tuple[Path, Path]:
     raise MissingFile(f"no recipe {str(recipe)!r}: {hint}give the path of a YAML file, or one of {', '.join(known)}")
 
 
-def _apply(located: Located, override: str) -> None:
-    """Sets `a.b=c`; c is read as YAML. Messages name the key alone: the value may be a secret."""
-    dotted, equals, text = override.partition("=")
-    dotted = dotted.strip()
-    if not equals:
-        raise RecipeError(f"--set {dotted[:200]}: expected KEY=VALUE, such as keep.per_task=2")
-    _set(located, dotted, _value(dotted, text))
-
-
 def _set(located: Located, dotted: str, value: Any) -> None:
+    """Sets `a.b`. Messages name the key alone: the value may be a secret."""
     keys = dotted.split(".")
     if not all(keys):
         raise RecipeError(f"--set {dotted[:200]}: expected KEY=VALUE, such as keep.per_task=2")
@@ -167,28 +169,14 @@ def _set(located: Located, dotted: str, value: Any) -> None:
         raise RecipeError(f"--set {dotted[:40]}…: {len(keys):,} keys within each other, no recipe is so deep")
     parent = located.values
     for key in keys[:-1]:
-        parent = parent[key] if parent.get(key) is not None else _made(parent, key)
+        if parent.get(key) is None:
+            parent[key] = {}
+        parent = parent[key]
         if not isinstance(parent, dict):
-            raise RecipeError(f"--set {dotted}: {key} is {_kind(parent)} and holds no keys")
+            kind = "a list" if isinstance(parent, list) else "a plain value"
+            raise RecipeError(f"--set {dotted}: {key} is {kind} and holds no keys")
     parent[keys[-1]] = _plain(value)
     located.overridden.add(tuple(keys))
-
-
-def _value(dotted: str, text: str) -> Any:
-    try:
-        return read_value(text)
-    except ValueError as error:
-        raise RecipeError(f"--set {dotted}: {error}") from None
-
-
-def _kind(value: Any) -> str:
-    return "a list" if isinstance(value, list) else "a plain value"
-
-
-def _made(parent: dict[str, Any], key: str) -> dict[str, Any]:
-    parent[key] = {}
-    made: dict[str, Any] = parent[key]
-    return made
 
 
 def _expand(value: Any, loc: Loc, located: Located) -> Any:
@@ -220,3 +208,55 @@ def _variable(match: re.Match[str], loc: Loc, located: Located) -> str:
             f"${{{name}:-default}}"
         )
     return value
+
+
+# -- servers of one name -----------------------------------------------------------------------------------------
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def told_apart(recipe: M) -> M:
+    """The recipe, with a name for each server whose model another server offers under the same name.
+
+    The ledger knows a teacher by its identity, which does not say where it is: a model that moves is still that
+    model. In one recipe, the same name at two addresses is taken for two models; each is named after its address,
+    unless the recipe names it (`teacher.name`).
+    """
+    addresses: defaultdict[str, set[str]] = defaultdict(set)
+
+    def asked_for(settings: OpenAISettings) -> str:
+        return json.dumps([settings.model, settings.name, settings.extra_body], sort_keys=True)
+
+    def note(settings: OpenAISettings) -> OpenAISettings:
+        addresses[asked_for(settings)].add(_address(settings))
+        return settings
+
+    def named(settings: OpenAISettings) -> OpenAISettings:
+        if settings.name is not None or len(addresses[asked_for(settings)]) < 2:
+            return settings
+        return settings.model_copy(update={"name": _address(settings)})
+
+    _changed(recipe, note)
+    found: M = _changed(recipe, named)
+    return found
+
+
+def _address(settings: OpenAISettings) -> str:
+    """Several addresses of one model are one, in whatever order they stand there."""
+    given = settings.base_url
+    urls = (given,) if isinstance(given, str) else given or ("the default address",)
+    return " ".join(sorted({url.rstrip("/") for url in urls}))
+
+
+def _changed(value: Any, change: Callable[[OpenAISettings], OpenAISettings]) -> Any:
+    """A copy of plain settings with each server in it changed; the value itself where nothing changes."""
+    if isinstance(value, OpenAISettings):
+        return change(value)
+    if isinstance(value, tuple):
+        return tuple(_changed(each, change) for each in value)
+    if not isinstance(value, BaseModel):
+        return value
+    before = {name: getattr(value, name) for name in type(value).model_fields}
+    after = {name: _changed(each, change) for name, each in before.items()}
+    update = {name: each for name, each in after.items() if each != before[name]}
+    return value.model_copy(update=update) if update else value

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from stillroom.common.records import SamplingParams
-from stillroom.pipeline.config.evaluation import Baseline, EvaluateSettings
+from stillroom.pipeline.config.evaluation import EvaluateSettings
 from stillroom.pipeline.config.kinds import RecipeBase, recipe_kinds
 from stillroom.sampling.limits import Limits, Prices
 from stillroom.sampling.policy import Budget, Policy, Until
@@ -23,8 +23,6 @@ from stillroom.traces.tasks import TaskSettings
 
 # What a recipe that names no filters gets. They are given as in YAML and validated like it.
 DEFAULT_FILTERS: Any = ("finished", "one_final_answer", "no_repetition", "dedup", {"decontaminate": "test"})
-
-__all__ = ["Baseline", "EvaluateSettings", "Recipe", "ScorerSettings"]
 
 
 @recipe_kinds.register(name="traces")

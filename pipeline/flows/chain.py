@@ -21,8 +21,7 @@ from stillroom.common.files import replaced
 from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.recipe import Recipe
 from stillroom.pipeline.flows.traces import FinishedRun, run_traces
-from stillroom.pipeline.run.context import opened
-from stillroom.pipeline.run.folder import RunFolder
+from stillroom.pipeline.run.folder import RunFolder, opened
 from stillroom.pipeline.run.progress import Display
 from stillroom.sampling.limits import Meter
 from stillroom.traces.tasks import TaskSet

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from stillroom.common.run_async import off_the_loop
 from stillroom.pipeline.config.load import Overrides, RecipeLike, load_any
+from stillroom.pipeline.run.facts import run_path
 from stillroom.pipeline.run.flow import FlowResult, flow_of
-from stillroom.pipeline.run.folder import RunFolder, run_path
+from stillroom.pipeline.run.folder import RunFolder
 from stillroom.pipeline.run.progress import Display
 
 

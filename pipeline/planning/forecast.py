@@ -91,6 +91,11 @@ def forecast(
         found = bootstrap(range(len(each)), lambda weights: weights @ each, seed=seed, value=sum(each))
         return Forecast(*(scale * value for value in found[:3]))
 
+    def usd(outcome: Outcome) -> float:
+        attempts = [scored.attempt for scored in outcome.attempts]
+        tokens = sum(a.prompt_tokens for a in attempts), sum(a.completion_tokens for a in attempts)
+        return 0.0 if prices is None else prices.of(*tokens)
+
     satisfied = sum(outcome.stop is StopReason.SATISFIED for outcome in outcomes)
     share = wilson(satisfied, len(outcomes))
     return PilotResult(
@@ -102,10 +107,5 @@ def forecast(
         seconds=total(lambda o: sum(s.attempt.latency_s for s in o.attempts) / slots),
         kept=total(lambda o: len(o.kept)),
         coverage=Forecast(satisfied / len(outcomes), share.low, share.high),
-        usd=None if prices is None else total(lambda o: _usd(o, prices)),
+        usd=None if prices is None else total(usd),
     )
-
-
-def _usd(outcome: Outcome, prices: Prices) -> float:
-    attempts = [scored.attempt for scored in outcome.attempts]
-    return prices.of(sum(a.prompt_tokens for a in attempts), sum(a.completion_tokens for a in attempts))

@@ -156,6 +156,13 @@ def verdicts(c: Counts) -> str:
     return ", ".join(parts)
 
 
+def sampled_in_words(c: Counts, *, replayed: bool) -> str:
+    """What sampling came to and took, in words."""
+    reused = f" ({c.reused:,} of them from the ledger)" if c.reused else ""
+    tokens = f"{c.completion_tokens:,} {'replayed' if replayed else 'new'} tokens"
+    return f"{verdicts(c)}{reused}; {tokens} in {duration(c.elapsed_s)}"
+
+
 def _rate(c: Counts) -> float:
     return c.completion_tokens / max(c.elapsed_s, 1e-9)
 

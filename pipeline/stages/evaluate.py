@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from stillroom.common.formatting import duration
 from stillroom.common.records import SamplingParams, ScoredAttempt, Task
@@ -19,11 +20,10 @@ from stillroom.evaluation.comparisons import corrected
 from stillroom.evaluation.evaluate import at_k, evaluate_answers, over_trainings
 from stillroom.evaluation.forgetting import Forgotten, forgetting_results
 from stillroom.evaluation.results import AFTER, BEFORE, TEACHER, Evaluation, Measured, write_eval
-from stillroom.pipeline.config.evaluation import CONTROLS, EvaluateSettings, SampleSettings
+from stillroom.pipeline.config.evaluation import CONTROLS, EvaluateSettings
 from stillroom.pipeline.config.recipe import Recipe
-from stillroom.pipeline.run.context import RunContext
-from stillroom.pipeline.run.folder import WRITTEN
-from stillroom.pipeline.stages.controls import LABELS, Controls, label, train_control, train_seeds
+from stillroom.pipeline.run.folder import WRITTEN, RunContext
+from stillroom.pipeline.stages.controls import LABELS, Controls, train_control, train_seeds
 from stillroom.pipeline.stages.filter import Distilled
 from stillroom.pipeline.stages.forgetting import measure_forgetting
 from stillroom.pipeline.stages.plots import FOLDER as PLOTS
@@ -76,21 +76,37 @@ class Evaluator:
         `student`: the trained model. `teacher`: its answers to the held-out tasks, where it was asked before.
         `notes`: what a reader must know besides. `sampled`: also plots how the traces were come by.
         """
-        models, answers = self._first(tasks, student)
+        context, settings, base = self.context, self.settings, self.student.model
+        models = {BEFORE: base} if BEFORE in settings.baselines else {}
+        models[AFTER] = student
+        answers = {who: self._held_out(tasks, who, model) for who, model in models.items()}
         controls = Controls({}, [])
-        for number, who in enumerate(who for who in CONTROLS if who in self.settings.baselines):
-            train_control(self.context, self.recipe, self.student, who, tasks, distilled, controls)
+        for number, who in enumerate(who for who in CONTROLS if who in settings.baselines):
+            train_control(context, self.recipe, self.student, who, tasks, distilled, controls)
             if who in controls.models:
                 models[who] = controls.models[who]
                 answers[who] = self._held_out(tasks, who, models[who])
             if number == 0:
-                self._preview(tasks, answers)  # the rest takes as long again: whoever waits sees the gain by now
-        if TEACHER in self.settings.baselines:
+                from stillroom.report.evaluation_table import eval_table
+
+                # The rest takes as long again: whoever waits sees the gain by now.
+                context.display.show(eval_table(self._greedy(tasks, answers)))
+        if TEACHER in settings.baselines:
             found = teacher or self.ask_teacher(tasks.test)
-            write_answers(self.context.folder, TEACHER, found.outcomes)
+            write_answers(context.folder, TEACHER, found.outcomes)
             answers[TEACHER] = found.first
-        validation = self._validated(tasks, models)
-        forgetting = self._retention(student)
+
+        # The student and the model before it alone: no number that is reported rests on the tasks of validation.
+        asked = [who for who in (BEFORE, AFTER) if who in models and tasks.validation]
+        validation = {
+            who: self.ask(tasks.validation, SHORT[who], models[who], kind="validation").first for who in asked
+        }
+        forgetting: dict[str, Forgotten] = {}
+        if settings.retention is not None:
+            sides, scorer, at_once = {BEFORE: base, AFTER: student}, self.recipe.scorer, settings.concurrency
+            forgetting = measure_forgetting(
+                context, settings.retention, sides, self.student, scorer=scorer, concurrency=at_once
+            )
         greedy = self._greedy(tasks, answers)
         parts = [
             forgetting_results(forgetting, after=AFTER, before=BEFORE, seed=self.recipe.seed),
@@ -102,31 +118,16 @@ class Evaluator:
             comparisons=corrected([*greedy.comparisons, *(c for part in parts for c in part.comparisons)]),
             notes=(*greedy.notes, *notes, *controls.notes, *(note for part in parts for note in part.notes)),
         )
+        self._write(evaluation, answers, *((tasks, distilled) if sampled else ()))
+        return Evaluated(evaluation, answers, validation, forgetting)
+
+    def _write(self, evaluation: Evaluation, answers: ByModel, *sampled: Any) -> None:
         folder = self.context.folder
         folder.tell_lost("evaluation", self.context.display)
         write_eval(evaluation, folder.path / FILE)
         if self.settings.plots:
-            draw(self.context, evaluation, answers, *((tasks, distilled) if sampled else ()))
+            draw(self.context, evaluation, answers, *sampled)
         folder.mark("evaluation", WRITTEN, folder.path / FILE, folder.path / PLOTS)
-        return Evaluated(evaluation, answers, validation, forgetting)
-
-    def _first(self, tasks: TaskSet, student: str) -> tuple[dict[str, str], ByModel]:
-        """The models that are there already, and their answers: the base, where it is a baseline, and the student."""
-        models: dict[str, str] = {}
-        if BEFORE in self.settings.baselines:
-            models[BEFORE] = self.student.model
-        models[AFTER] = student
-        return models, {who: self._held_out(tasks, who, model) for who, model in models.items()}
-
-    def _held_out(self, tasks: TaskSet, who: str, model: str) -> dict[str, ScoredAttempt]:
-        found = self.ask(tasks.test, SHORT[who], model)
-        write_answers(self.context.folder, who, found.outcomes)
-        return found.first
-
-    def _preview(self, tasks: TaskSet, answers: ByModel) -> None:
-        from stillroom.report.evaluation_table import eval_table
-
-        self.context.display.show(eval_table(self._greedy(tasks, answers)))
 
     # -- answers ---------------------------------------------------------------------------------------------
 
@@ -148,6 +149,11 @@ class Evaluator:
         self._report(label, found, kind)
         return found
 
+    def _held_out(self, tasks: TaskSet, who: str, model: str) -> dict[str, ScoredAttempt]:
+        found = self.ask(tasks.test, SHORT[who], model)
+        write_answers(self.context.folder, who, found.outcomes)
+        return found.first
+
     def ask_teacher(
         self, tasks: Sequence[Task], policy: Policy = ONCE, sampling: SamplingParams | None = None
     ) -> Answers:
@@ -164,37 +170,12 @@ class Evaluator:
         took = duration(found.counts.elapsed_s)
         self.context.display.line(label, f"{found.counts.accepted:,} of {attempts:,} {what} right, in {took}")
 
-    def _validated(self, tasks: TaskSet, models: Mapping[str, str]) -> ByModel:
-        """The student and the model before it answer the tasks of validation; nobody else, for no number that is
-        reported rests on them."""
-        if not tasks.validation:
-            return {}
-        return {
-            who: self.ask(tasks.validation, SHORT[who], models[who], kind="validation").first
-            for who in (BEFORE, AFTER)
-            if who in models
-        }
-
     # -- measures --------------------------------------------------------------------------------------------
 
     def _greedy(self, tasks: TaskSet, answers: ByModel) -> Evaluation:
         prices = {TEACHER: self.recipe.prices} if self.recipe.prices is not None else None
         ids = [task.id for task in tasks.test]
         return evaluate_answers(answers, seed=self.recipe.seed, tasks=ids, prices=prices)
-
-    def _retention(self, student: str) -> dict[str, Forgotten]:
-        """What was not trained, before and after."""
-        if self.settings.retention is None:
-            return {}
-        models = {BEFORE: self.student.model, AFTER: student}
-        return measure_forgetting(
-            self.context,
-            self.settings.retention,
-            models,
-            self.student,
-            scorer=self.recipe.scorer,
-            concurrency=self.settings.concurrency,
-        )
 
     def _at_k(self, tasks: TaskSet, models: Mapping[str, str]) -> Measured:
         """Several answers to each held-out task: of the student before and after, and of the teacher."""
@@ -209,32 +190,22 @@ class Evaluator:
         }
         if TEACHER in self.settings.baselines:
             drawn[TEACHER] = self.ask_teacher(tasks.test, policy, sampling)
-        told = settings.model_dump(include={"draws", "temperature", "top_p"})
-        rows = [
-            row
-            for who, found in drawn.items()
-            for row in at_k(
-                who,
-                {o.task.id: o.attempts for o in found.outcomes},
-                told,
-                ks=settings.ks,
-                seed=self.recipe.seed,
-            )
-        ]
-        return Measured(rows, [], [note for who, found in drawn.items() for note in _fewer(who, found, settings)])
+        told, found = settings.model_dump(include={"draws", "temperature", "top_p"}), Measured([], [], [])
+        for who, answers in drawn.items():
+            attempts = {o.task.id: o.attempts for o in answers.outcomes}
+            found.results.extend(at_k(who, attempts, told, ks=settings.ks, seed=self.recipe.seed))
+            # Tasks that got fewer answers are left out of the measures at a k that they do not reach.
+            if few := sum(len(outcome.attempts) < settings.draws for outcome in answers.outcomes):
+                of = f"{few:,} of {len(answers.outcomes):,} tasks"
+                found.notes.append(f"{who}: {of} got fewer than {settings.draws} answers")
+        return found
 
     def _over_seeds(self, tasks: TaskSet, distilled: Distilled, answers: ByModel) -> Measured:
         """The student over several trainings, each from another seed."""
         if self.settings.seeds == 1:
             return Measured([], [], [])
         others = train_seeds(self.context, self.student, self.settings.seeds, distilled)
-        more = [self.ask(tasks.test, label(each.seed), each.model).first for each in others]
+        more = [self.ask(tasks.test, each.label, each.model).first for each in others]
         against = {who: answers[who] for who in (BEFORE, "control_unfiltered") if who in answers}
         rows = over_trainings([answers[AFTER], *more], against, seed=self.recipe.seed)
         return Measured(rows, [], [] if rows else ["no held-out task was answered after every training"])
-
-
-def _fewer(who: str, found: Answers, settings: SampleSettings) -> list[str]:
-    """Tasks that got fewer answers than asked for are left out of the measures at a k that they do not reach."""
-    few = sum(len(outcome.attempts) < settings.draws for outcome in found.outcomes)
-    return [f"{who}: {few:,} of {len(found.outcomes):,} tasks got fewer than {settings.draws} answers"] if few else []

@@ -20,8 +20,9 @@ from stillroom.errors import InputError, MissingFile
 from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.load import Overrides, RecipeLike, load_any
 from stillroom.pipeline.config.recipe import Recipe
+from stillroom.pipeline.run.facts import run_path
 from stillroom.pipeline.run.flow import flow_of
-from stillroom.pipeline.run.folder import RunFolder, run_path
+from stillroom.pipeline.run.folder import RunFolder
 from stillroom.pipeline.run.progress import Display
 from stillroom.report.lint import write_lint_page
 from stillroom.students.data.rows import Row

@@ -25,8 +25,7 @@ from stillroom.common.files import replaced, storable
 from stillroom.common.records import Outcome, SamplingParams, ScoredAttempt, Task
 from stillroom.common.run_async import stopped_by
 from stillroom.errors import Interrupted
-from stillroom.pipeline.run.context import RunContext
-from stillroom.pipeline.run.folder import RunFolder
+from stillroom.pipeline.run.folder import RunContext, RunFolder
 from stillroom.pipeline.run.progress import UNCOUNTED, Display
 from stillroom.sampling.core import Core
 from stillroom.sampling.counts import Counts

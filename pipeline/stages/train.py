@@ -18,8 +18,8 @@ from pathlib import Path
 from stillroom.common.formatting import duration
 from stillroom.common.hashing import digest
 from stillroom.errors import MissingExtra
-from stillroom.pipeline.run.context import RunContext
-from stillroom.pipeline.run.folder import versions
+from stillroom.pipeline.run.facts import versions
+from stillroom.pipeline.run.folder import RunContext
 from stillroom.pipeline.stages.lint import before_training
 from stillroom.students.data.rows import Row
 from stillroom.students.export.save import read_record
@@ -110,13 +110,9 @@ def training_inputs(rows: Sequence[Row], student: StudentSettings, seed: int) ->
     from stillroom.common.models.resolve import fingerprint
 
     found = [digest(list(rows)), student.model_dump(mode="json"), seed_of(student, seed)]
+    trained_with = {k: v for k, v in versions().items() if k in ("torch", "transformers", "trl", "peft")}
     model = [fingerprint(student.model)] if Path(student.model).is_dir() else []
-    return digest([*found, trained_with(), *model])
-
-
-def trained_with() -> dict[str, str]:
-    """Versions of what a training depends on."""
-    return {k: v for k, v in versions().items() if k in ("torch", "transformers", "trl", "peft")}
+    return digest([*found, trained_with, *model])
 
 
 def model_in(out: Path) -> str:

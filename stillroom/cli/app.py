@@ -197,7 +197,7 @@ def attempts(
     `teacher: {kind: recorded}` replays the file.
     """
     from stillroom.common.printing import terminal
-    from stillroom.pipeline.planning.attempts import attempts as export_attempts
+    from stillroom.pipeline.planning.status import attempts as export_attempts
 
     found = export_attempts(folder, out=out, held_out=held_out)
     if out is None:
@@ -282,7 +282,7 @@ def new(
 ) -> None:
     """Write a recipe to start from, with every key that you may set, its default and its meaning."""
     from stillroom.cli.show_recipes import show_new
-    from stillroom.pipeline.config.template import write_template
+    from stillroom.pipeline.config.schema import write_template
 
     show_new(*write_template(kind, path))
 

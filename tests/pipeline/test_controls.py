@@ -22,7 +22,7 @@ from stillroom.common.records import (
 from stillroom.pipeline.config.evaluation import Baseline
 from stillroom.pipeline.config.recipe import Recipe
 from stillroom.pipeline.run.folder import RunFolder
-from stillroom.pipeline.stages.control_rows import ControlRows, control_rows, in_form_of
+from stillroom.pipeline.stages.controls import ControlRows, control_rows, in_form_of
 from stillroom.pipeline.stages.filter import Distilled, distil
 from stillroom.traces.rows import SftRow
 from stillroom.traces.tasks import TaskSet

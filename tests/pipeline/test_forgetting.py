@@ -22,8 +22,7 @@ from stillroom.evaluation.perplexity import TextLoss
 from stillroom.evaluation.results import Result
 from stillroom.pipeline.config.evaluation import Forgetting
 from stillroom.pipeline.config.load import load_recipe
-from stillroom.pipeline.run.context import RunContext, opened
-from stillroom.pipeline.run.folder import RunFolder
+from stillroom.pipeline.run.folder import RunContext, RunFolder, opened
 from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages import forgetting
 from stillroom.pipeline.stages.forgetting import check_forgetting, measure_forgetting

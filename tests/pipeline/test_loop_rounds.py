@@ -23,11 +23,17 @@ from stillroom.errors import (
     TeacherDown,
     TrainingError,
 )
-from stillroom.pipeline.config.round_recipe import RoundPlan
+from stillroom.pipeline.config.loop import RoundPlan
 from stillroom.pipeline.flows.chain import Chain
 from stillroom.pipeline.flows.loop.loop import facts, why_stopped
-from stillroom.pipeline.flows.loop.rounds import Round, Rounds, facts_of_student, first_right, traces_of_round
-from stillroom.pipeline.flows.loop.tasks import HeldOut
+from stillroom.pipeline.flows.loop.rounds import (
+    HeldOut,
+    Round,
+    Rounds,
+    facts_of_student,
+    first_right,
+    traces_of_round,
+)
 from stillroom.pipeline.flows.run import run
 from stillroom.pipeline.run.folder import RunFolder
 from stillroom.pipeline.run.progress import Display
