@@ -25,9 +25,8 @@ from pydantic import Field, ValidationError, model_validator
 from stillroom.common.settings import Settings
 from stillroom.errors import RecipeError
 from stillroom.evaluation.guard import GuardSettings
-from stillroom.pipeline.config.evaluation import CONTROLS, EvaluateSettings
 from stillroom.pipeline.config.kinds import recipe_kinds
-from stillroom.pipeline.config.recipe import Recipe
+from stillroom.pipeline.config.recipe import CONTROLS, EvaluateSettings, Recipe
 from stillroom.students.methods.registry import Student
 
 RoundNumber = Annotated[int, Field(ge=1)]

@@ -20,8 +20,8 @@ from pydantic import Field, field_validator, model_validator
 from stillroom.common.settings import Settings
 from stillroom.judges.gate import GateSettings
 from stillroom.judges.registry import JudgeSettings
-from stillroom.pipeline.config.evaluation import Forgetting
 from stillroom.pipeline.config.kinds import RecipeBase, recipe_kinds
+from stillroom.pipeline.config.recipe import Forgetting
 from stillroom.preferences.settings import AuditSettings, PairSettings
 from stillroom.sampling.limits import Limits, Prices
 from stillroom.sampling.teachers.base import TeacherSettings

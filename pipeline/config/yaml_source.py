@@ -1,15 +1,23 @@
-"""A recipe's YAML with the line of every key, and messages about the recipe that name key, file and line.
+"""The keys of a recipe as they stand in its YAML, `--set` and environment variables in them, each with its line.
 
 Only plain data is read (no tags that build objects). A key that stands twice is refused, and so is what no recipe
 needs and what takes memory or time without end: values by the thousand (aliases of aliases), nesting without end,
-numbers of hundreds of digits. Pydantic's errors become messages: key, file, line, what was found, what is allowed.
+numbers of hundreds of digits.
+
+`${NAME}` and `${NAME:-default}` in a string are replaced by the environment variable; nothing else is expanded, and
+only names in capitals are, so that LaTeX's `${x}` in a prompt stays as it is. A recipe is kept with its run, so a
+variable whose name says that it holds a secret is refused, as is what looks like a key. Of every other variable the
+records keep the name, and its value is taken out of what is kept, shown or logged (`stillroom.common.secrets`).
+
+Pydantic's errors become messages: key, file, line, what was found, what is allowed.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +27,8 @@ from pydantic import BaseModel, ValidationError
 
 from stillroom.common import registry
 from stillroom.common.registry import Kinds
-from stillroom.common.secrets import named
+from stillroom.common.secret_names import is_key, names_a_secret
+from stillroom.common.secrets import keep_value, named
 from stillroom.common.text import did_you_mean
 from stillroom.errors import MissingFile, RecipeError
 
@@ -39,6 +48,92 @@ class Located:
     values: dict[str, Any]
     lines: dict[Loc, int]
     overridden: set[tuple[str, ...]] = field(default_factory=set)
+
+    def override(self, changes: Sequence[str] | Mapping[str, Any]) -> None:
+        """Sets `a.b=c`, c read as YAML, or `a.b` to a value. Messages name the key alone, for the value may be a
+        secret."""
+        if isinstance(changes, Mapping):
+            for dotted, value in changes.items():
+                self._set(dotted, value)
+            return
+        for change in changes:
+            dotted, equals, text = change.partition("=")
+            dotted = dotted.strip()
+            if not equals:
+                raise RecipeError(f"--set {dotted[:200]}: {_SETTING}")
+            try:
+                value = _read(text, {}, Path("the value"))
+            except yaml.YAMLError as error:
+                why = f"the value is not YAML: {getattr(error, 'problem', None) or ''}"
+                raise RecipeError(f"--set {dotted}: {why}") from None
+            except ValueError as error:
+                raise RecipeError(f"--set {dotted}: {error}") from None
+            self._set(dotted, value)
+
+    def _set(self, dotted: str, value: Any) -> None:
+        keys = dotted.split(".")
+        if not all(keys):
+            raise RecipeError(f"--set {dotted[:200]}: {_SETTING}")
+        if len(keys) > DEEPEST:
+            raise RecipeError(f"--set {dotted[:40]}…: {len(keys):,} keys within each other, no recipe is so deep")
+        parent = self.values
+        for key in keys[:-1]:
+            if parent.get(key) is None:
+                parent[key] = {}
+            parent = parent[key]
+            if not isinstance(parent, dict):
+                kind = "a list" if isinstance(parent, list) else "a plain value"
+                raise RecipeError(f"--set {dotted}: {key} is {kind} and holds no keys")
+        parent[keys[-1]] = plain(value)
+        self.overridden.add(tuple(keys))
+
+    def expanded(self) -> Any:
+        """The values with environment variables in them. Raises RecipeError for a key or a secret among them, and for
+        a variable that is not set."""
+        return self._expanded(self.values, ())
+
+    def _expanded(self, value: Any, loc: Loc) -> Any:
+        if isinstance(value, dict):
+            return {k: self._expanded(v, (*loc, str(k))) for k, v in value.items()}
+        if isinstance(value, list):
+            return [self._expanded(v, (*loc, i)) for i, v in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+        kept = (
+            "and a recipe is kept with its run: a teacher's key is read from the variable that teacher.api_key_env "
+            "names"
+        )
+        if is_key(value):
+            raise RecipeError(f"{place(loc, self)}: this looks like a key, {kept}")
+
+        def variable(match: re.Match[str]) -> str:
+            name, default = match[1], match[2]
+            if names_a_secret(name):
+                raise RecipeError(f"{place(loc, self)}: ${{{name}}} looks like a secret, {kept}")
+            if (given := os.environ.get(name)) is not None:
+                keep_value(given, name, repr(self.values))
+                return given
+            if default is None:
+                raise RecipeError(
+                    f"{place(loc, self)}: the environment variable {name} is not set: export it, or write "
+                    f"${{{name}:-default}}"
+                )
+            return str(default)
+
+        return _VARIABLE.sub(variable, value)
+
+
+_VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)(?::-([^}]*))?\}")
+_SETTING = "expected KEY=VALUE, such as keep.per_task=2"
+
+
+def plain(value: Any) -> Any:
+    """A copy in the types that YAML has; what is not plain data is left for the validation to name."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def read_yaml(path: Path) -> Located:
@@ -63,14 +158,6 @@ def read_yaml(path: Path) -> Located:
     if not isinstance(values, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of keys, found {type(values).__name__}")
     return Located(path, values, lines)
-
-
-def read_value(text: str) -> Any:
-    """Plain data from one value in YAML. Raises ValueError, in words."""
-    try:
-        return _read(text, {}, Path("the value"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"the value is not YAML: {getattr(error, 'problem', None) or ''}") from None
 
 
 def _read(text: str, lines: dict[Loc, int], path: Path) -> Any:

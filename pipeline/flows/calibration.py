@@ -26,9 +26,8 @@ from stillroom.judges.gate import GateSettings, GateVerdict, gate
 from stillroom.judges.human_labels import LabelledPair, load_labelled
 from stillroom.judges.recorded import RecordedPairwise, Recording, load_recording, recorded_judge
 from stillroom.pipeline.config.kinds import Loaded, RecipeBase, recipe_kinds
-from stillroom.pipeline.run.facts import now, versions
 from stillroom.pipeline.run.flow import Flow, FlowResult, flows
-from stillroom.pipeline.run.folder import RunFolder
+from stillroom.pipeline.run.folder import RunFolder, now, versions
 from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages.pairs import judge_accuracy
 from stillroom.preferences.audit import audit

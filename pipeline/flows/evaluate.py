@@ -19,8 +19,8 @@ from stillroom.evaluation.results import Evaluation
 from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.load import Overrides, RecipeLike
 from stillroom.pipeline.config.recipe import Recipe
-from stillroom.pipeline.run.facts import now, one_run, own_recipe, refuse_other_tasks
-from stillroom.pipeline.run.folder import RunFolder, opened
+from stillroom.pipeline.run.facts import one_run, own_recipe
+from stillroom.pipeline.run.folder import RunFolder, now, opened
 from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages.evaluate import Evaluator
 from stillroom.pipeline.stages.filter import distilled_before
@@ -72,9 +72,8 @@ def evaluate(
         raise MissingFile(f"there is no student in {path / STUDENT} yet: `stillroom run` trains it, from where it is")
     require(student)
     tasks = load_tasks(recipe.tasks, base=base, seed=recipe.seed)
-    refuse_other_tasks(path, facts, tasks)
-
     run_folder = RunFolder(path, facts["name"])
+    run_folder.refuse_other_tasks(tasks)
     run_folder.allow_code(recipe, base, trust=trust)
     with opened(run_folder, Loaded(recipe, base, file), display or Display()) as context:
         if run_folder.made(STUDENT) and (lost := run_folder.lost(STUDENT)):

@@ -25,9 +25,8 @@ from stillroom.judges.human_labels import load_labelled
 from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.preferences import PreferenceRecipe
 from stillroom.pipeline.planning.preference_plan import preference_plan
-from stillroom.pipeline.run.facts import now
 from stillroom.pipeline.run.flow import Flow, FlowResult, Planned, flows
-from stillroom.pipeline.run.folder import RunContext, RunFolder, opened
+from stillroom.pipeline.run.folder import RunContext, RunFolder, now, opened
 from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages.candidates import draw_candidates, identities
 from stillroom.pipeline.stages.evaluate_writing import evaluate_writing

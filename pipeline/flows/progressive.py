@@ -31,9 +31,8 @@ from stillroom.pipeline.config.load import load_recipe, shipped
 from stillroom.pipeline.config.recipe import Recipe
 from stillroom.pipeline.flows.chain import Chain
 from stillroom.pipeline.flows.traces import FinishedRun, RunResult
-from stillroom.pipeline.run.facts import now
 from stillroom.pipeline.run.flow import Flow, FlowResult, flows
-from stillroom.pipeline.run.folder import RunFolder
+from stillroom.pipeline.run.folder import RunFolder, now
 from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages.plots import figures_of
 from stillroom.pipeline.stages.train import require

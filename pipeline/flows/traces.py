@@ -28,9 +28,8 @@ from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.recipe import Recipe
 from stillroom.pipeline.planning.forecast import PilotResult, choose, forecast
 from stillroom.pipeline.planning.plan import plan
-from stillroom.pipeline.run.facts import now
 from stillroom.pipeline.run.flow import Flow, FlowResult, Planned, flows
-from stillroom.pipeline.run.folder import WRITTEN, RunContext, RunFolder, opened
+from stillroom.pipeline.run.folder import WRITTEN, RunContext, RunFolder, now, opened
 from stillroom.pipeline.run.progress import Display, sampled_in_words
 from stillroom.pipeline.stages.agreement import Agreement, compare
 from stillroom.pipeline.stages.evaluate import Evaluated, Evaluator
@@ -156,10 +155,10 @@ def run_traces(context: RunContext, loaded: Loaded[Recipe], *, given: TaskSet | 
     recipe, base, folder = loaded.recipe, loaded.base, context.folder
     require(recipe.student)
     teacher = recipe.teacher.make(base)
-    earlier = [base / each for each in recipe.earlier]
-    for rows in earlier:
-        if not (rows / DATA_FILE).is_file():
-            raise MissingFile(f"earlier: there are no rows in {rows}: name the sft/ folder of a run that wrote some")
+    earlier = [base / folder for folder in recipe.earlier]
+    for each in earlier:
+        if not (each / DATA_FILE).is_file():
+            raise MissingFile(f"earlier: there are no rows in {each}: name the sft/ folder of a run that wrote some")
     tasks = given or load_tasks(recipe.tasks, base=base, seed=recipe.seed)
     _report_tasks(context, tasks)
     Screen(recipe.filters, test=tasks.held_out, base=base)  # refuses what it cannot work with, before paying

@@ -45,8 +45,14 @@ class StageCost(NamedTuple):
     def plus(self, other: StageCost) -> StageCost:
         """Of the same stage, in two runs."""
         usd = other.usd if self.usd is None else self.usd + (other.usd or 0)
-        counts = (a + b for a, b in zip(self[1:5], other[1:5], strict=True))
-        return StageCost(self.stage, *counts, usd)
+        return StageCost(
+            self.stage,
+            self.requests + other.requests,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cancelled_tokens + other.cancelled_tokens,
+            usd,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +261,7 @@ def attempts(folder: RecipeLike, *, out: str | Path | None = None, held_out: boo
     path, facts = one_run(folder)
     with Ledger.read(path) as ledger:
         rows = list(ledger.rows())
-    asked = {}
+    asked: dict[str, dict[str, str | None]] = {}
     try:
         loaded = own_recipe(path, facts)
         if (tasks := flow_of(loaded.recipe).tasks(loaded)) is not None:
@@ -271,13 +277,13 @@ def attempts(folder: RecipeLike, *, out: str | Path | None = None, held_out: boo
     teachers = {(facts.get("teacher") or {}).get("identity"), *(facts.get("sources") or {}).values()}
     exported = []
     for row in sorted(rows, key=lambda row: (row["task_id"], row["request"], row["draw"])):
-        task = asked.get(row["task_id"], unknown)
+        known = asked.get(row["task_id"], unknown)
         if row["teacher"] not in teachers or row["task_id"].startswith(JUDGE_PREFIX):
             continue
-        if held_out or task["split"] == "train":
+        if held_out or known["split"] == "train":
             verdict = {"verdict": row["state"], "reason": row["v_reason"], "detail": row["detail"]}
             told = {key: row[key] for key in _OF_ATTEMPTS}
-            exported.append({"task_id": row["task_id"], "index": row["draw"], **task, **told, **verdict})
+            exported.append({"task_id": row["task_id"], "index": row["draw"], **known, **told, **verdict})
     found = Attempts(tuple(exported))
     if out is not None:
         with replaced(Path(out)) as file:

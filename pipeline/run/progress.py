@@ -54,10 +54,6 @@ class Display:
             self._told.add(text)
             self.note(text)
 
-    def show(self, renderable: RenderableType) -> None:
-        """A table."""
-        self.console.print(renderable)
-
     @contextmanager
     def sampling(self, label: str, counts: Counts) -> Iterator[None]:
         """Shows `counts` while the body runs; needs a running event loop."""

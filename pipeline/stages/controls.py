@@ -20,17 +20,13 @@ control is trained on all that there are and a note says so; nothing is given tw
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 from stillroom.common.records import State, Task
-from stillroom.errors import NoRoom, TrainingError
-from stillroom.pipeline.config.evaluation import CONTROLS, Baseline
-from stillroom.pipeline.config.recipe import Recipe
+from stillroom.pipeline.config.recipe import CONTROLS, Baseline, Recipe
 from stillroom.pipeline.run.folder import RunContext
 from stillroom.pipeline.stages.filter import Distilled
-from stillroom.pipeline.stages.lint import lint_traces
-from stillroom.pipeline.stages.train import not_trained_on, seed_of, train
+from stillroom.pipeline.stages.train import seed_of, train, train_on
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.traces.answers.extract import find_answer
 from stillroom.traces.controls import only_the_answer, unfiltered, wrong_in_form
@@ -38,14 +34,6 @@ from stillroom.traces.filters import Screen
 from stillroom.traces.rows import SftRow, sft_row
 from stillroom.traces.scorers.answer import AnswerScorerSettings
 from stillroom.traces.tasks import TaskSet
-
-LABELS = {
-    "control_unfiltered": "control",
-    "control_answers": "answers",
-    "control_gold": "gold",
-    "control_wrong_answers": "form",
-}
-"""What the display calls them: its margin is narrow."""
 
 
 class Controls(NamedTuple):
@@ -76,30 +64,6 @@ def train_control(
         model = train_on(context, recipe, student, who, tasks, rows, found.notes)
         if model is not None:
             found.models[who] = model
-
-
-def train_on(
-    context: RunContext,
-    recipe: Recipe,
-    student: StudentSettings,
-    who: Baseline,
-    tasks: TaskSet,
-    rows: list[SftRow],
-    notes: list[str],
-) -> str | None:
-    """Trains a control on these rows; gives the folder of the model. One that cannot be trained is told in `notes`:
-    the student stands without it. Raises NoRoom where the disk is full."""
-    out = context.folder.path / "controls" / who.removeprefix("control_")
-    lint = partial(lint_traces, recipe, student, tasks, rows, check=False)
-    try:
-        model = train(context, student, rows, out, LABELS[who], lint=lint)
-    except TrainingError as error:
-        if isinstance(error, NoRoom):
-            raise
-        notes.append(f"{who} came to no student, and is not there: {error}")
-        return None
-    notes.extend(not_trained_on(who, out))
-    return model
 
 
 class Seeded(NamedTuple):

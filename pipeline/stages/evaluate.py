@@ -20,15 +20,16 @@ from stillroom.evaluation.comparisons import corrected
 from stillroom.evaluation.evaluate import at_k, evaluate_answers, over_trainings
 from stillroom.evaluation.forgetting import Forgotten, forgetting_results
 from stillroom.evaluation.results import AFTER, BEFORE, TEACHER, Evaluation, Measured, write_eval
-from stillroom.pipeline.config.evaluation import CONTROLS, EvaluateSettings
-from stillroom.pipeline.config.recipe import Recipe
+from stillroom.pipeline.config.recipe import CONTROLS, EvaluateSettings, Recipe
 from stillroom.pipeline.run.folder import WRITTEN, RunContext
-from stillroom.pipeline.stages.controls import LABELS, Controls, train_control, train_seeds
+from stillroom.pipeline.stages.controls import Controls, train_control, train_seeds
 from stillroom.pipeline.stages.filter import Distilled
 from stillroom.pipeline.stages.forgetting import measure_forgetting
 from stillroom.pipeline.stages.plots import FOLDER as PLOTS
 from stillroom.pipeline.stages.plots import draw
 from stillroom.pipeline.stages.sample import Answers, answer, as_teacher, write_answers
+from stillroom.pipeline.stages.train import LABELS
+from stillroom.report.evaluation_table import eval_table
 from stillroom.sampling.policy import ONCE, Policy
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.traces.tasks import TaskSet
@@ -77,9 +78,9 @@ class Evaluator:
         `notes`: what a reader must know besides. `sampled`: also plots how the traces were come by.
         """
         context, settings, base = self.context, self.settings, self.student.model
-        models = {BEFORE: base} if BEFORE in settings.baselines else {}
+        models: dict[str, str] = {BEFORE: base} if BEFORE in settings.baselines else {}
         models[AFTER] = student
-        answers = {who: self._held_out(tasks, who, model) for who, model in models.items()}
+        answers: ByModel = {who: self._held_out(tasks, who, model) for who, model in models.items()}
         controls = Controls({}, [])
         for number, who in enumerate(who for who in CONTROLS if who in settings.baselines):
             train_control(context, self.recipe, self.student, who, tasks, distilled, controls)
@@ -87,12 +88,10 @@ class Evaluator:
                 models[who] = controls.models[who]
                 answers[who] = self._held_out(tasks, who, models[who])
             if number == 0:
-                from stillroom.report.evaluation_table import eval_table
-
                 # The rest takes as long again: whoever waits sees the gain by now.
-                context.display.show(eval_table(self._greedy(tasks, answers)))
+                context.display.console.print(eval_table(self._greedy(tasks, answers)))
         if TEACHER in settings.baselines:
-            found = teacher or self.ask_teacher(tasks.test)
+            found = teacher or self.ask(tasks.test, TEACHER, None)
             write_answers(context.folder, TEACHER, found.outcomes)
             answers[TEACHER] = found.first
 
@@ -135,40 +134,31 @@ class Evaluator:
         self,
         tasks: Sequence[Task],
         label: str,
-        model: str,
+        model: str | None,
         policy: Policy = ONCE,
         sampling: SamplingParams | None = None,
         *,
         kind: str = "held-out",
     ) -> Answers:
-        """The answers of a local model under the student's own prompt; nobody is paid for them. `sampling`: None for
-        one greedy answer. `kind`: of the tasks, for the display."""
-        teacher = as_teacher(model, self.student, self.settings.concurrency)
-        params, scorer = sampling or self.recipe.greedy, self.recipe.scorer.make(self.context.place())
-        found = answer(self.context, tasks, teacher, scorer, policy, params, label=label, paid=False)
-        self._report(label, found, kind)
+        """The answers of a local model under the student's own prompt; nobody is paid for them. `model`: None for the
+        recipe's teacher, asked as for traces, which counts towards the run's limits. `sampling`: None for one greedy
+        answer. `kind`: of the tasks, for the display."""
+        context, params = self.context, sampling or self.recipe.greedy
+        scorer, teacher = self.recipe.scorer.make(context.place()), self.recipe.teacher
+        if model is not None:
+            teacher = as_teacher(model, self.student, self.settings.concurrency)
+        found = answer(context, tasks, teacher, scorer, policy, params, label=label, paid=model is None)
+        answered = sum(bool(o.attempts) for o in found.outcomes)
+        attempts = sum(len(o.attempts) for o in found.outcomes)
+        what = f"{kind} tasks" if attempts == answered else f"answers to {answered:,} {kind} tasks"
+        took = duration(found.counts.elapsed_s)
+        context.display.line(label, f"{found.counts.accepted:,} of {attempts:,} {what} right, in {took}")
         return found
 
     def _held_out(self, tasks: TaskSet, who: str, model: str) -> dict[str, ScoredAttempt]:
         found = self.ask(tasks.test, SHORT[who], model)
         write_answers(self.context.folder, who, found.outcomes)
         return found.first
-
-    def ask_teacher(
-        self, tasks: Sequence[Task], policy: Policy = ONCE, sampling: SamplingParams | None = None
-    ) -> Answers:
-        """The answers of the recipe's teacher, asked as for traces; they count towards the run's limits."""
-        params, scorer = sampling or self.recipe.greedy, self.recipe.scorer.make(self.context.place())
-        found = answer(self.context, tasks, self.recipe.teacher, scorer, policy, params, label="teacher")
-        self._report("teacher", found, "held-out")
-        return found
-
-    def _report(self, label: str, found: Answers, kind: str) -> None:
-        answered = sum(bool(o.attempts) for o in found.outcomes)
-        attempts = sum(len(o.attempts) for o in found.outcomes)
-        what = f"{kind} tasks" if attempts == answered else f"answers to {answered:,} {kind} tasks"
-        took = duration(found.counts.elapsed_s)
-        self.context.display.line(label, f"{found.counts.accepted:,} of {attempts:,} {what} right, in {took}")
 
     # -- measures --------------------------------------------------------------------------------------------
 
@@ -189,7 +179,7 @@ class Evaluator:
             if who in models
         }
         if TEACHER in self.settings.baselines:
-            drawn[TEACHER] = self.ask_teacher(tasks.test, policy, sampling)
+            drawn[TEACHER] = self.ask(tasks.test, TEACHER, None, policy, sampling)
         told, found = settings.model_dump(include={"draws", "temperature", "top_p"}), Measured([], [], [])
         for who, answers in drawn.items():
             attempts = {o.task.id: o.attempts for o in answers.outcomes}

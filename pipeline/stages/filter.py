@@ -28,8 +28,7 @@ from stillroom.common.records import Outcome, SamplingParams, ScoredAttempt, Sto
 from stillroom.common.secrets import named_in
 from stillroom.errors import LedgerError
 from stillroom.pipeline.config.recipe import Recipe
-from stillroom.pipeline.run.facts import versions
-from stillroom.pipeline.run.folder import RunContext, RunFolder
+from stillroom.pipeline.run.folder import RunContext, RunFolder, versions
 from stillroom.sampling.draws import Admits
 from stillroom.sampling.ledger import Ledger, StoredOutcome, request_key, scorer_key
 from stillroom.sampling.teachers.base import identity_of

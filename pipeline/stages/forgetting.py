@@ -23,9 +23,8 @@ from stillroom.common.hashing import digest
 from stillroom.common.records import Outcome, SamplingParams, State, Task
 from stillroom.evaluation.forgetting import Forgotten
 from stillroom.evaluation.perplexity import everyday_texts, read_texts, text_losses
-from stillroom.pipeline.config.evaluation import Forgetting
-from stillroom.pipeline.run.facts import tasks_hash
-from stillroom.pipeline.run.folder import RunContext
+from stillroom.pipeline.config.recipe import Forgetting
+from stillroom.pipeline.run.folder import RunContext, tasks_hash
 from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages.sample import answer, as_teacher
 from stillroom.sampling.policy import Fixed

@@ -18,8 +18,7 @@ from stillroom.common.stats.intervals import Interval
 from stillroom.errors import AuditFailed, RunError
 from stillroom.judges.calibrate import Calibration
 from stillroom.pipeline.config.preferences import PreferenceRecipe
-from stillroom.pipeline.run.facts import versions
-from stillroom.pipeline.run.folder import WRITTEN, RunContext
+from stillroom.pipeline.run.folder import WRITTEN, RunContext, versions
 from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages.judge import Calibrated, Judgements
 from stillroom.preferences.audit import Audit, audit

@@ -12,22 +12,31 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 from stillroom.common.formatting import duration
 from stillroom.common.hashing import digest
-from stillroom.errors import MissingExtra
-from stillroom.pipeline.run.facts import versions
-from stillroom.pipeline.run.folder import RunContext
-from stillroom.pipeline.stages.lint import before_training
+from stillroom.errors import MissingExtra, NoRoom, TrainingError
+from stillroom.pipeline.config.recipe import Baseline, Recipe
+from stillroom.pipeline.run.folder import RunContext, versions
+from stillroom.pipeline.stages.lint import before_training, lint_traces
 from stillroom.students.data.rows import Row
 from stillroom.students.export.save import read_record
 from stillroom.students.lint import LintReport
 from stillroom.students.methods.registry import StudentSettings
+from stillroom.traces.tasks import TaskSet
 
 STUDENT = "student"
 """What the run's own student is called where it is trained, and its folder."""
+LABELS = {
+    "control_unfiltered": "control",
+    "control_answers": "answers",
+    "control_gold": "gold",
+    "control_wrong_answers": "form",
+}
+"""What the display calls them: its margin is narrow."""
 _NEEDED = ("torch", "transformers", "trl", "peft", "accelerate")
 
 
@@ -86,16 +95,33 @@ def train(
     return str(trained.model)
 
 
-def not_trained_on(who: str, out: Path) -> list[str]:
-    """What a reader must know of rows that the training itself left out, of the model in `out`: a note, or none."""
+def train_on(
+    context: RunContext,
+    recipe: Recipe,
+    student: StudentSettings,
+    who: Baseline,
+    tasks: TaskSet,
+    rows: Sequence[Row],
+    notes: list[str],
+) -> str | None:
+    """Trains a control on these rows; gives the folder of the model. One that cannot be trained is told in `notes`:
+    the student stands without it. Raises NoRoom where the disk is full."""
+    out = context.folder.path / "controls" / who.removeprefix("control_")
+    lint = partial(lint_traces, recipe, student, tasks, rows, check=False)
+    try:
+        model = train(context, student, rows, out, LABELS[who], lint=lint)
+    except TrainingError as error:
+        if isinstance(error, NoRoom):
+            raise
+        notes.append(f"{who} came to no student, and is not there: {error}")
+        return None
+    # What a reader must know of rows that the training itself left out.
     record = read_record(out) or {}
-    reasons = Counter(left["reason"] for left in record.get("left_out", ()))
-    if not reasons:
-        return []
-    found = ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
-    return [
-        f"{who} was trained on {record['rows']:,} of its rows; left out by student.max_length or their end: {found}"
-    ]
+    if reasons := Counter(left["reason"] for left in record.get("left_out", ())):
+        left_out = ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
+        many = f"{who} was trained on {record['rows']:,} of its rows"
+        notes.append(f"{many}; left out by student.max_length or their end: {left_out}")
+    return model
 
 
 def seed_of(student: StudentSettings, seed: int) -> int:

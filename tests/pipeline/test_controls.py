@@ -19,8 +19,7 @@ from stillroom.common.records import (
     Verdict,
     user,
 )
-from stillroom.pipeline.config.evaluation import Baseline
-from stillroom.pipeline.config.recipe import Recipe
+from stillroom.pipeline.config.recipe import Baseline, Recipe
 from stillroom.pipeline.run.folder import RunFolder
 from stillroom.pipeline.stages.controls import ControlRows, control_rows, in_form_of
 from stillroom.pipeline.stages.filter import Distilled, distil

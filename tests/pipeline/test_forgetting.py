@@ -20,8 +20,8 @@ from stillroom.errors import InputError, MissingFile, StillroomError
 from stillroom.evaluation.forgetting import Forgotten, forgetting_results
 from stillroom.evaluation.perplexity import TextLoss
 from stillroom.evaluation.results import Result
-from stillroom.pipeline.config.evaluation import Forgetting
 from stillroom.pipeline.config.load import load_recipe
+from stillroom.pipeline.config.recipe import Forgetting
 from stillroom.pipeline.run.folder import RunContext, RunFolder, opened
 from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages import forgetting

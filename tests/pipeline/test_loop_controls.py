@@ -17,7 +17,7 @@ from stillroom.pipeline.flows.loop import evaluation as loop_controls
 from stillroom.pipeline.flows.loop.evaluation import ControlStage, LoopControls
 from stillroom.pipeline.flows.loop.rounds import Round
 from stillroom.pipeline.run.folder import RunFolder
-from stillroom.pipeline.stages import controls as controls_stage
+from stillroom.pipeline.stages import train as students_stage
 from stillroom.pipeline.stages.controls import control_rows
 from stillroom.pipeline.stages.evaluate import Evaluator
 from stillroom.pipeline.stages.sample import Answers
@@ -50,7 +50,7 @@ class Workshop:
 @pytest.fixture
 def workshop(monkeypatch: pytest.MonkeyPatch) -> Workshop:
     found = Workshop()
-    monkeypatch.setattr(controls_stage, "train", found.train)
+    monkeypatch.setattr(students_stage, "train", found.train)
     monkeypatch.setattr(Evaluator, "ask", lambda *args: found.ask(*args))
     return found
 
@@ -103,7 +103,7 @@ def test_a_control_that_cannot_be_trained_takes_nothing_from_the_rounds(
             raise error
         return workshop.train(context, student, rows, out, label, lint)
 
-    monkeypatch.setattr(controls_stage, "train", fails)
+    monkeypatch.setattr(students_stage, "train", fails)
     asked = ["control_unfiltered", "control_wrong_answers"]
     if told:
         found = controls(tmp_path, KEPT, None, control_one_round=False, baselines=asked).controls
@@ -123,7 +123,7 @@ def test_rows_that_the_training_left_out_are_told(
         (out / "training.json").write_text(json.dumps({"rows": 10, "left_out": left}))
         return workshop.train(context, student, rows, out, label, lint)
 
-    monkeypatch.setattr(controls_stage, "train", train)
+    monkeypatch.setattr(students_stage, "train", train)
     found = controls(tmp_path, KEPT, None, control_one_round=False, baselines=["control_unfiltered"]).controls
     assert found.notes == [
         "control_unfiltered was trained on 10 of its rows; left out by student.max_length or their end: 2 too_long"

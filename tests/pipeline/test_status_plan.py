@@ -13,8 +13,7 @@ from stillroom.errors import InputError, RunFolderError
 from stillroom.pipeline.config.load import load_recipe
 from stillroom.pipeline.planning.plan import Plan, Use
 from stillroom.pipeline.planning.status import status
-from stillroom.pipeline.run.facts import made_from
-from stillroom.pipeline.run.folder import RunFolder
+from stillroom.pipeline.run.folder import RunFolder, made_from
 from stillroom.pipeline.run.progress import Display
 from stillroom.sampling.ledger import Ledger
 from stillroom.traces.tasks import load_tasks

@@ -28,17 +28,17 @@ from stillroom.evaluation.comparisons import corrected
 from stillroom.evaluation.evaluate import evaluate_answers
 from stillroom.evaluation.forgetting import forgetting_results
 from stillroom.evaluation.results import AFTER, BEFORE, TEACHER, Evaluation, Measured, Result
-from stillroom.pipeline.config.evaluation import CONTROLS, Baseline
 from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.loop import LoopRecipe, RoundPlan, round_recipe
-from stillroom.pipeline.config.recipe import Recipe
+from stillroom.pipeline.config.recipe import CONTROLS, Baseline, Recipe
 from stillroom.pipeline.flows.chain import Chain
 from stillroom.pipeline.flows.loop.rounds import Round
 from stillroom.pipeline.flows.traces import FinishedRun
 from stillroom.pipeline.run.folder import RunContext
-from stillroom.pipeline.stages.controls import LABELS, control_rows, train_on
+from stillroom.pipeline.stages.controls import control_rows
 from stillroom.pipeline.stages.evaluate import Evaluator
 from stillroom.pipeline.stages.sample import write_answers
+from stillroom.pipeline.stages.train import LABELS, train_on
 from stillroom.report.loop import SEVERAL
 from stillroom.traces.rows import SftRow
 from stillroom.traces.tasks import TaskSet

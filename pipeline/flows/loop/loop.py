@@ -29,9 +29,8 @@ from stillroom.pipeline.config.recipe import Recipe
 from stillroom.pipeline.flows.chain import Chain
 from stillroom.pipeline.flows.loop.evaluation import ControlStage, LoopControls, evaluate_loop
 from stillroom.pipeline.flows.loop.rounds import HeldOut, Round, Rounds, accepted_of, accuracy_of, held_out
-from stillroom.pipeline.run.facts import now
 from stillroom.pipeline.run.flow import Flow, FlowResult, flows
-from stillroom.pipeline.run.folder import RunFolder
+from stillroom.pipeline.run.folder import RunFolder, now
 from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages import train as students_stage
 from stillroom.pipeline.stages.forgetting import check_forgetting
