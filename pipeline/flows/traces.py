@@ -233,7 +233,8 @@ async def _sample(context: RunContext, recipe: Recipe, tasks: TaskSet, teacher: 
     outcomes = Outcomes(context.ledger, tasks.train, Asked.of(recipe, teacher.identity, context.base))
     scorer, admits = recipe.scorer.make(context.place()), admits_of(recipe.filters, context.base)
     async with open_sampler(context, recipe.teacher, scorer, who="teacher", teacher=teacher) as sampler:
-        counts = await sampler.answer_into(tasks.train, recipe.keep, outcomes.add, label="sampling", admits=admits)
+        keep, take = recipe.keep, outcomes.add
+        counts = (await sampler.answer(tasks.train, keep, label="sampling", admits=admits, take=take)).counts
         display.line("sampled", sampled_in_words(counts, replayed=recipe.teacher.replays))
         if recipe.prices is not None:
             display.note(f"{money(recipe.prices.usd(counts))} for the teacher's tokens")

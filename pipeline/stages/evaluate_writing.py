@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from stillroom.common.formatting import duration
 from stillroom.common.hashing import digest
 from stillroom.common.records import Attempt, SamplingParams, Task
-from stillroom.common.stats.intervals import Interval, mean_interval, wilson
+from stillroom.common.stats.intervals import mean_interval, wilson
 from stillroom.evaluation.forgetting import forgetting_results
-from stillroom.evaluation.results import AFTER, BEFORE, Evaluation, Measured, Result, write_eval
+from stillroom.evaluation.results import AFTER, BEFORE, Evaluation, Measured, Result, result_of, write_eval
 from stillroom.evaluation.winrate import Duel, Scores, WinRate, duel, duel_from_scores, score_gain, win_rate
 from stillroom.judges.records import PairwiseJudge, PointwiseJudge, Rating
 from stillroom.pipeline.config.preferences import PreferenceEvaluation, PreferenceRecipe
@@ -172,11 +172,11 @@ class Writing:
             BEFORE: [s.before for s in scores if s.before is not None],
             AFTER: [s.after for s in scores if s.after is not None],
         }
-        results = [_row(who, f"{name}_score", mean_interval(of)) for who, of in known.items()]
+        results = [result_of(who, f"{name}_score", mean_interval(of)) for who, of in known.items()]
         gains = {"raw": gain.raw, "at_equal_length": gain.at_equal_length, "matched_length": gain.matched}
         for metric, found in gains.items():
             if found is not None:
-                results.append(_row("after_minus_before", f"{name}_score_{metric}", found))
+                results.append(result_of("after_minus_before", f"{name}_score_{metric}", found))
         wins = win_rate([duel_from_scores(s) for s in scores], seed=self.recipe.seed)
         return [*results, *_wins(name, wins)]
 
@@ -206,18 +206,14 @@ def _lengths(who: str, answers: Sequence[Attempt]) -> list[Result]:
     stopped = wilson(sum(a.finish_reason == "stop" for a in answers), len(answers))
     tokens = mean_interval([float(a.completion_tokens) for a in answers])
     return [
-        Result(who=who, metric="share_stopped", **stopped._asdict()),
-        Result(who=who, metric="mean_completion_tokens", **tokens._replace(low=max(0.0, tokens.low))._asdict()),
+        result_of(who, "share_stopped", stopped),
+        result_of(who, "mean_completion_tokens", tokens._replace(low=max(0.0, tokens.low))),
     ]
 
 
 def _wins(name: str, wins: WinRate) -> list[Result]:
     counts = {"wins": wins.wins, "ties": wins.ties, "losses": wins.losses}
-    rows = [Result(who="after_against_before", metric=f"{name}_win_rate", **wins.raw._asdict(), counts=counts)]
+    rows = [result_of("after_against_before", f"{name}_win_rate", wins.raw, counts=counts)]
     if wins.at_equal_length is not None:
-        rows.append(_row("after_against_before", f"{name}_win_rate_at_equal_length", wins.at_equal_length))
+        rows.append(result_of("after_against_before", f"{name}_win_rate_at_equal_length", wins.at_equal_length))
     return rows
-
-
-def _row(who: str, metric: str, found: Interval) -> Result:
-    return Result(who=who, metric=metric, **found._asdict())

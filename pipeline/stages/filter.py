@@ -1,7 +1,7 @@
 """How the tasks of a run ended, and the SFT rows that come of it: outcomes, filters, rejects, rows.
 
     outcomes = Outcomes(ledger, tasks.train, Asked.of(recipe, teacher_identity, base))
-    await sampler.answer_into(tasks.train, recipe.keep, outcomes.add, label="sampling")
+    await sampler.answer(tasks.train, recipe.keep, label="sampling", take=outcomes.add)
     for outcome in outcomes: ...                                # as often as wanted
     distil(recipe, tasks, outcomes, folder, teacher_identity)   # writes `sft/` and `rejects/`
 
