@@ -20,6 +20,7 @@ control is trained on all that there are and a note says so; nothing is given tw
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from stillroom.common.records import State, Task
@@ -53,7 +54,7 @@ def train_control(
     found: Controls,
 ) -> None:
     """Trains a control and adds it to `found`; a control that comes to no student adds a note alone."""
-    rows, wanted, note = control_rows(who, distilled, tasks, recipe)
+    rows, wanted, note = control_rows(who, distilled, tasks, recipe, context.base)
     if note is None and len(rows) < wanted:
         note = f"{who} is trained on {len(rows):,} rows, the student on {wanted:,}: there are no more"
     if note is not None:
@@ -96,8 +97,11 @@ class ControlRows(NamedTuple):
     note: str | None
 
 
-def control_rows(name: Baseline, distilled: Distilled, tasks: TaskSet, recipe: Recipe) -> ControlRows:
-    """The rows of a control. Raises ValueError for a baseline that is not trained, and what the checker raises."""
+def control_rows(name: Baseline, distilled: Distilled, tasks: TaskSet, recipe: Recipe, base: Path) -> ControlRows:
+    """The rows of a control. `base`: relative paths of filters start there.
+
+    Raises ValueError for a baseline that is not trained, and what the checker raises.
+    """
     wanted, why = distilled.written, list[str]()
     match name:
         case "control_unfiltered":
@@ -107,7 +111,7 @@ def control_rows(name: Baseline, distilled: Distilled, tasks: TaskSet, recipe: R
                 why.append("no more attempts were made")
         case "control_wrong_answers":
             # The filters are asked as they were for the student's rows: they are what makes these of one form.
-            screen = Screen(recipe.filters, test=tasks.held_out)
+            screen = Screen(recipe.filters, test=tasks.held_out, base=base)
             traces = wrong_in_form(distilled.outcomes, wanted, admits=lambda trace: screen.look(trace) is None)
             rows = [sft_row(trace, system=distilled.system) for trace in traces]
             if len(rows) < wanted:

@@ -191,8 +191,8 @@ def test_controls_come_in_one_order_and_gold_is_what_the_tasks_carry(tmp_path: P
 def test_notes_of_each_round_reach_the_reader(tmp_path: Path, workshop: Workshop) -> None:
     """One round had fewer wrong attempts than rows."""
 
-    def few(who: str, distilled: Any, tasks: Any, recipe: Any) -> Any:
-        found = real(cast(Any, who), distilled, tasks, recipe)
+    def few(who: str, distilled: Any, tasks: Any, recipe: Any, base: Path) -> Any:
+        found = real(cast(Any, who), distilled, tasks, recipe, base)
         return (
             found._replace(rows=found.rows[:1], note="too few of them")
             if distilled.folder.parent.name == "2"

@@ -112,7 +112,7 @@ class ControlStage:
         the student's."""
         accumulated = self.loaded.recipe.loop.traces == "accumulate"
         runs = self.kept if accumulated else self.kept[-1:]  # those whose rows the last kept student learned from
-        parts = [control_rows(who, run.distilled, run.tasks, run.recipe) for run in runs]
+        parts = [control_rows(who, run.distilled, run.tasks, run.recipe, self.loaded.base) for run in runs]
         rows = {repr((row["prompt"], row["completion"])): row for part in parts for row in part.rows}
         told = zip(runs, parts, strict=True)
         notes += [f"round {run.folder.name}: {part.note}" for run, part in told if part.note is not None]
