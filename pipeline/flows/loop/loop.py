@@ -83,8 +83,20 @@ class Loop(Flow[LoopRecipe]):
     """Recipes of traces, round after round."""
 
     def run(self, loaded: Loaded[LoopRecipe], folder: RunFolder, display: Display) -> LoopResult:
+        """All rounds, the controls, and the evaluation of all."""
         folder.tell(display)
-        return LoopRun(loaded, folder, display).execute()
+        if (folder.path / LEDGER).exists():  # its student and its evaluation would be taken for the loop's
+            raise RunFolderError(
+                f"{folder.path} is the folder of a run without a loop: give another folder with --out"
+            )
+        students_stage.require(loaded.recipe.student)
+        held, rounds = _prepare(loaded, folder), list[Round]()
+        with Chain(display, Meter(loaded.recipe.limits)) as chain:
+            for each in Rounds(loaded, folder, chain, display, held).run():
+                rounds.append(each)
+                # After each round: a loop that is killed has said what it knew.
+                folder.write("rounds.json", json.dumps(list(map(facts, rounds)), indent=2) + "\n")
+            return _finish(loaded, folder, display, rounds, chain, held)
 
     def allow_code(self, loaded: Loaded[LoopRecipe], folder: RunFolder, *, trust: bool) -> None:
         """As `Flow.allow_code`, for the recipe of every round: each may name other code."""
@@ -95,98 +107,83 @@ class Loop(Flow[LoopRecipe]):
                 folder.allow_code(round_recipe(loaded.recipe, plan), loaded.base, trust=trust)
 
 
-@dataclass(slots=True)
-class LoopRun:
-    """One loop in its folder."""
+def _prepare(loaded: Loaded[LoopRecipe], folder: RunFolder) -> HeldOut:
+    """Finds out before anything is paid for whether every round can be run."""
+    recipe, base = loaded.recipe, loaded.base
+    recipes = [_check_round(loaded, number) for number in range(1, recipe.loop.rounds + 1)]
+    if recipe.evaluate.retention is not None:
+        check_forgetting(recipe.evaluate.retention, base=base, seed=recipe.seed)
+    held = held_out(recipe, base)
+    for each in recipes:
+        Screen(each.filters, test=held.all, base=base)  # refuses what it cannot work with
+    folder.begin(
+        loaded,
+        TaskSet((), held.test),
+        tasks={"test": len(held.test), "validation": len(held.validation)},
+        **dict.fromkeys(("finished", "kept", "stopped", "parts")),  # of a run under other settings
+    )
+    return held
 
-    loaded: Loaded[LoopRecipe]
-    folder: RunFolder
-    display: Display
-    rounds: list[Round] = field(default_factory=list)
 
-    def execute(self) -> LoopResult:
-        """All rounds, the controls, and the evaluation of all."""
-        recipe, path = self.loaded.recipe, self.folder.path
-        if (path / LEDGER).exists():  # its student and its evaluation would be taken for the loop's
-            raise RunFolderError(f"{path} is the folder of a run without a loop: give another folder with --out")
+def _check_round(loaded: Loaded[LoopRecipe], number: int) -> Recipe:
+    """A student of a round before can be asked, and gone on from; any other teacher and model has to be there."""
+    own = loaded.recipe
+    student = number > 1 and not names_teacher(own, number)
+    for level in range(max(1, len(own.loop.levels))):
+        plan = RoundPlan(number, sampler="student" if student else None, level=level)
+        recipe = round_recipe(own, plan)
+    if not student:
+        recipe.teacher.make(loaded.base)
+    if recipe.student is not None and recipe.student.model != own.student.model:
         students_stage.require(recipe.student)
-        held = self._prepare()
-        with Chain(self.display, Meter(recipe.limits)) as chain:
-            for each in Rounds(self.loaded, self.folder, chain, self.display, held).run():
-                self.rounds.append(each)
-                # After each round: a loop that is killed has said what it knew.
-                known = [facts(each) for each in self.rounds]
-                self.folder.write("rounds.json", json.dumps(known, indent=2) + "\n")
-            return self._finish(chain, held)
+    return recipe
 
-    def _prepare(self) -> HeldOut:
-        """Finds out before anything is paid for whether every round can be run."""
-        recipe, base = self.loaded.recipe, self.loaded.base
-        recipes = [self._check_round(number) for number in range(1, recipe.loop.rounds + 1)]
-        if recipe.evaluate.retention is not None:
-            check_forgetting(recipe.evaluate.retention, base=base, seed=recipe.seed)
-        held = held_out(recipe, base)
-        for each in recipes:
-            Screen(each.filters, test=held.all, base=base)  # refuses what it cannot work with
-        self.folder.begin(
-            self.loaded,
-            TaskSet((), held.test),
-            tasks={"test": len(held.test), "validation": len(held.validation)},
-            **dict.fromkeys(("finished", "kept", "stopped", "parts")),  # of a run under other settings
+
+def _finish(
+    loaded: Loaded[LoopRecipe],
+    folder: RunFolder,
+    display: Display,
+    rounds: Sequence[Round],
+    chain: Chain,
+    held: HeldOut,
+) -> LoopResult:
+    recipe = loaded.recipe
+    kept = [each for each in rounds if each.kept]
+    runs = [each.run for each in kept if each.run is not None]
+
+    # `student`: that of the last round that was kept.
+    student = folder.path / "student"
+    if student.is_symlink():
+        student.unlink()
+    elif student.is_dir():
+        shutil.rmtree(student)
+    if runs:
+        own = runs[-1].folder / students_stage.STUDENT
+        try:
+            student.symlink_to(os.path.relpath(own, student.parent), target_is_directory=True)
+        except OSError:  # a file system without links
+            shutil.copytree(own, student)
+
+    controls = LoopControls({}, [])
+    if runs:
+        context = replace(runs[-1].context, folder=folder)  # which says what was trained there
+        controls = ControlStage(loaded, context, chain, runs, held.test).run()
+    evaluation = evaluate_loop(recipe, rounds, held.test, controls)
+    write_eval(evaluation, folder.path / "eval.json")
+    stopped = why_stopped(rounds, recipe.loop.rounds)
+    report = report_of(recipe, rounds, evaluation, stopped)
+    write_report(report, recipe, rounds, folder.path, display)
+    number = kept[-1].number if kept else 0
+    folder.note(finished=now(), kept=number, stopped=stopped, parts=chain.parts(folder.path))
+    if not kept:
+        raise RunError(
+            f"the guard rolled the first round back, so there is no student: {rounds[0].why}. report.html "
+            "says more; look at the traces in rounds/1/sft, then correct the teacher or the filters, or widen "
+            "loop.guard"
         )
-        return held
-
-    def _check_round(self, number: int) -> Recipe:
-        """A student of a round before can be asked, and gone on from; any other teacher and model has to be there."""
-        own = self.loaded.recipe
-        student = number > 1 and not names_teacher(own, number)
-        for level in range(max(1, len(own.loop.levels))):
-            plan = RoundPlan(number, sampler="student" if student else None, level=level)
-            recipe = round_recipe(own, plan)
-        if not student:
-            recipe.teacher.make(self.loaded.base)
-        if recipe.student is not None and recipe.student.model != own.student.model:
-            students_stage.require(recipe.student)
-        return recipe
-
-    def _finish(self, chain: Chain, held: HeldOut) -> LoopResult:
-        recipe, folder = self.loaded.recipe, self.folder
-        kept = [each for each in self.rounds if each.kept]
-        runs = [each.run for each in kept if each.run is not None]
-
-        # `student`: that of the last round that was kept.
-        student = folder.path / "student"
-        if student.is_symlink():
-            student.unlink()
-        elif student.is_dir():
-            shutil.rmtree(student)
-        if runs:
-            own = runs[-1].folder / students_stage.STUDENT
-            try:
-                student.symlink_to(os.path.relpath(own, student.parent), target_is_directory=True)
-            except OSError:  # a file system without links
-                shutil.copytree(own, student)
-
-        controls = LoopControls({}, [])
-        if runs:
-            context = replace(runs[-1].context, folder=folder)  # which says what was trained there
-            controls = ControlStage(self.loaded, context, chain, runs, held.test).run()
-        evaluation = evaluate_loop(recipe, self.rounds, held.test, controls)
-        write_eval(evaluation, folder.path / "eval.json")
-        stopped = why_stopped(self.rounds, recipe.loop.rounds)
-        report = report_of(recipe, self.rounds, evaluation, stopped)
-        write_report(report, recipe, self.rounds, folder.path, self.display)
-        number = kept[-1].number if kept else 0
-        folder.note(finished=now(), kept=number, stopped=stopped, parts=chain.parts(folder.path))
-        if not kept:
-            raise RunError(
-                f"the guard rolled the first round back, so there is no student: {self.rounds[0].why}. report.html "
-                "says more; look at the traces in rounds/1/sft, then correct the teacher or the filters, or widen "
-                "loop.guard"
-            )
-        self.display.line("loop", stopped)
-        every = tuple(map(facts, self.rounds))
-        return LoopResult(folder.path, every, number, student if runs else None, stopped, evaluation, report)
+    display.line("loop", stopped)
+    every = tuple(map(facts, rounds))
+    return LoopResult(folder.path, every, number, student if runs else None, stopped, evaluation, report)
 
 
 def why_stopped(rounds: Sequence[Round], wanted: int) -> str:
