@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, NonNegativeInt, ValidationError
@@ -49,20 +49,13 @@ def folder_of(run: RecipeLike) -> Path:
 # -- reading a run that is there ---------------------------------------------------------------------------------
 
 
-class Existing(NamedTuple):
-    """The folder of a run that is there, and what its `run.json` says."""
-
-    path: Path
-    facts: dict[str, Any]
-
-
-def one_run(run: RecipeLike) -> Existing:
-    """A run: by its folder, or by the recipe whose default folder it is. Raises as `facts_in` does, and InputError
-    for the folder of a loop or a chain, which holds many runs."""
+def one_run(run: RecipeLike) -> tuple[Path, dict[str, Any]]:
+    """The folder of a run that is there, and what its `run.json` says. `run`: as for `folder_of`. Raises as
+    `facts_in` does, and InputError for the folder of a loop or a chain, which holds many runs."""
     path = folder_of(run)
     facts = facts_in(path)
     refuse_chain(path, parts_of(path))
-    return Existing(path, facts)
+    return path, facts
 
 
 def refuse_chain(path: Path, parts: Sequence[Path]) -> None:

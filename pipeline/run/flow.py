@@ -6,19 +6,17 @@ flow_of(loaded.recipe).run(loaded, folder, display)
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol
 
 from stillroom.common.printing import Terminal, json_text, terminal
 from stillroom.common.registry import Registry
 from stillroom.errors import InputError
-from stillroom.pipeline.config.kinds import FLOWS, Loaded, RecipeBase, kind_name
+from stillroom.pipeline.config.kinds import FLOWS, Loaded, R, RecipeBase, kind_name
 from stillroom.pipeline.run.folder import RunFolder
 from stillroom.pipeline.run.progress import Display
 from stillroom.sampling.ledger import Ledger
 from stillroom.students.lint.report import LintReport
 from stillroom.traces.tasks import TaskSet
-
-R = TypeVar("R", bound=RecipeBase)
 
 
 class FlowResult:

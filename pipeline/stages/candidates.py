@@ -25,8 +25,6 @@ from stillroom.sampling.policy import Fixed
 from stillroom.sampling.scorers.none import FinishedScorer
 from stillroom.sampling.teachers.base import identity_of
 
-_ANY_TASK = Task("", user(""), None, "")
-
 
 def identities(recipe: PreferenceRecipe, base: Path) -> dict[str, str]:
     """The identity of each source of candidates, by its name.
@@ -34,10 +32,10 @@ def identities(recipe: PreferenceRecipe, base: Path) -> dict[str, str]:
     Raises RecipeError for two that ask the same of the same model, or what `TeacherBase.make` raises.
     """
     found = {source.name: identity_of(source.teacher, base) for source in recipe.candidates}
-    asked: dict[str, str] = {}
+    asked, any_task = dict[str, str](), Task("", user(""), None, "")
     for source in recipe.candidates:
         settings, identity = source.teacher, found[source.name]
-        key = request_key(settings.teacher_prompt.messages(_ANY_TASK), settings.sampling, identity, recipe.seed)
+        key = request_key(settings.teacher_prompt.messages(any_task), settings.sampling, identity, recipe.seed)
         if (first := asked.setdefault(key, source.name)) != source.name:
             raise RecipeError(
                 f"candidates: {first!r} and {source.name!r} ask the same of one model ({identity}), so each would be "

@@ -54,9 +54,7 @@ def train_control(
     found: Controls,
 ) -> None:
     """Trains a control and adds it to `found`; a control that comes to no student adds a note alone."""
-    rows, wanted, note = control_rows(who, distilled, tasks, recipe, context.base)
-    if note is None and len(rows) < wanted:
-        note = f"{who} is trained on {len(rows):,} rows, the student on {wanted:,}: there are no more"
+    rows, _, note = control_rows(who, distilled, tasks, recipe, context.base)
     if note is not None:
         context.display.note(note)
         found.notes.append(note)

@@ -35,8 +35,6 @@ from stillroom.traces.scorers.answer import AnswerScorerSettings
 from stillroom.traces.tasks import TaskSet
 from stillroom.traces.trace import asked
 
-FILE, PAGE = "lint.json", "lint.html"
-
 
 def lint(recipe: RecipeLike, *, set: Overrides = (), out: str | Path | None = None) -> LintReport:
     """Looks at the rows that a run of the recipe has written, and writes what it finds into the run's folder.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 from stillroom.common.files import replaced, storable
@@ -66,7 +65,14 @@ def make_pairs(
     else:
         split = split_pairs(built.pairs, recipe.pairs.test, seed=recipe.seed)
     if not split.train:
-        raise RunError(_no_pairs(built, folder.path))
+        counts = built.counts
+        reasons = {**counts.slates_left_out, **counts.candidates_left_out}
+        told = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in reasons.items())
+        raise RunError(
+            f"no pair to train on came out of {counts.candidates:,} candidates for {counts.slates:,} prompts "
+            f"({told or 'there were no candidates'}): see {folder.path / 'rejects' / 'pairs.jsonl'}, then loosen "
+            "`pairs`, draw more candidates, or hold out fewer"
+        )
 
     prompts = [Prompt(system=system).messages(task) for task in tasks.test] or [pair.prompt for pair in split.test]
     found = audit(
@@ -94,16 +100,6 @@ def judge_accuracy(calibration: Calibration) -> Interval | None:
     """The judge's accuracy on human labels where it decided."""
     found = calibration.decided_accuracy
     return None if found is None else Interval(found.value, found.low, found.high, found.n)
-
-
-def _no_pairs(built: Built, folder: Path) -> str:
-    counts = built.counts
-    reasons = {**counts.slates_left_out, **counts.candidates_left_out}
-    found = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in reasons.items()) or "there were no candidates"
-    return (
-        f"no pair to train on came out of {counts.candidates:,} candidates for {counts.slates:,} prompts ({found}): "
-        f"see {folder / 'rejects' / 'pairs.jsonl'}, then loosen `pairs`, draw more candidates, or hold out fewer"
-    )
 
 
 def _report(display: Display, built: Built, split: Split, found: Audit) -> None:

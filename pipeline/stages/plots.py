@@ -21,6 +21,7 @@ from stillroom.evaluation.metrics import SHARE_IN_FORM
 from stillroom.evaluation.results import ACCURACY, AFTER, BEFORE, Evaluation
 from stillroom.pipeline.run.folder import RunContext
 from stillroom.pipeline.stages.filter import Distilled
+from stillroom.report.plots import run as plots
 from stillroom.traces.tasks import TaskSet
 
 FOLDER = "plots"
@@ -40,8 +41,6 @@ def draw(
 ) -> None:
     """Who got what, right and in form; lengths of `answers` (by model and task) before and after. With `tasks` and
     `distilled` also yield and pass rate by difficulty, where the tasks have levels, and what each filter took."""
-    from stillroom.report.plots import run as plots
-
     folder = context.folder.path / FOLDER
     try:
         for metric in DRAWN:
@@ -63,13 +62,11 @@ def draw(
 
 def figures_of(evaluation: Evaluation | None) -> dict[str, Any]:
     """Who got what, as figures of matplotlib by their names. Raises MissingExtra where it is not installed."""
-    from stillroom.report.plots.run import plot_results
-
     if evaluation is None:
         return {}
     there = [metric for metric in DRAWN if any(row.metric == metric for row in evaluation.results)]
     with TemporaryDirectory() as folder:
-        return {metric: plot_results(evaluation, Path(folder), metric=metric).figure for metric in there}
+        return {metric: plots.plot_results(evaluation, Path(folder), metric=metric).figure for metric in there}
 
 
 # -- levels ------------------------------------------------------------------------------------------------------
