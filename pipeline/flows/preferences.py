@@ -32,9 +32,8 @@ from stillroom.pipeline.stages.candidates import draw_candidates, identities
 from stillroom.pipeline.stages.evaluate_writing import evaluate_writing
 from stillroom.pipeline.stages.forgetting import check_forgetting
 from stillroom.pipeline.stages.judge import Calibrated, calibrated_judge, judge_candidates, refuse_same_judges
-from stillroom.pipeline.stages.lint import student_to_lint
 from stillroom.pipeline.stages.pairs import make_pairs
-from stillroom.pipeline.stages.train import STUDENT, require, train
+from stillroom.pipeline.stages.train import STUDENT, require, student_to_lint, train
 from stillroom.preferences.audit import Audit
 from stillroom.preferences.candidates import gather
 from stillroom.preferences.rows import FILES, dpo_row

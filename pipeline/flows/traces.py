@@ -35,10 +35,9 @@ from stillroom.pipeline.stages.agreement import Agreement, compare
 from stillroom.pipeline.stages.evaluate import Evaluated, Evaluator
 from stillroom.pipeline.stages.filter import Asked, Distilled, Outcomes, distil
 from stillroom.pipeline.stages.forgetting import check_forgetting
-from stillroom.pipeline.stages.lint import lint_traces, student_to_lint
 from stillroom.pipeline.stages.plots import figures_of
 from stillroom.pipeline.stages.sample import Answers, open_sampler
-from stillroom.pipeline.stages.train import STUDENT, model_in, require, train
+from stillroom.pipeline.stages.train import STUDENT, lint_traces, model_in, require, student_to_lint, train
 from stillroom.report.evaluation_table import eval_table
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.policy import ONCE

@@ -234,7 +234,7 @@ def lint(
 ) -> None:
     """Check the rows of a run as the trainer would see them, for faults that training would not report."""
     from stillroom.cli.show_lint import show_lint
-    from stillroom.pipeline.stages.lint import lint as lint_recipe
+    from stillroom.pipeline.flows.run import lint as lint_recipe
 
     report = lint_recipe(recipe, set=set or (), out=out)
     _print_json(report) if json else show_lint(report)

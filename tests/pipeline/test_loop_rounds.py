@@ -34,11 +34,10 @@ from stillroom.pipeline.flows.loop.rounds import (
     first_right,
     traces_of_round,
 )
-from stillroom.pipeline.flows.run import run
+from stillroom.pipeline.flows.run import lint, run
 from stillroom.pipeline.run.folder import RunFolder
 from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages import train as students_stage
-from stillroom.pipeline.stages.lint import lint
 from stillroom.students.methods.registry import StudentSettings
 from tests.conftest import write_sums
 from tests.pipeline.loop_fakes import (
