@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from stillroom.common.formatting import duration
 from stillroom.common.records import SamplingParams, ScoredAttempt, Task
@@ -117,15 +116,15 @@ class Evaluator:
             comparisons=corrected([*greedy.comparisons, *(c for part in parts for c in part.comparisons)]),
             notes=(*greedy.notes, *notes, *controls.notes, *(note for part in parts for note in part.notes)),
         )
-        self._write(evaluation, answers, *((tasks, distilled) if sampled else ()))
+        self._write(evaluation, answers, tasks if sampled else None, distilled)
         return Evaluated(evaluation, answers, validation, forgetting)
 
-    def _write(self, evaluation: Evaluation, answers: ByModel, *sampled: Any) -> None:
+    def _write(self, evaluation: Evaluation, answers: ByModel, tasks: TaskSet | None, distilled: Distilled) -> None:
         folder = self.context.folder
         folder.tell_lost("evaluation", self.context.display)
         write_eval(evaluation, folder.path / FILE)
         if self.settings.plots:
-            draw(self.context, evaluation, answers, *sampled)
+            draw(self.context, evaluation, answers, tasks, distilled)
         folder.mark("evaluation", WRITTEN, folder.path / FILE, folder.path / PLOTS)
 
     # -- answers ---------------------------------------------------------------------------------------------

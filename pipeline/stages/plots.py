@@ -1,7 +1,7 @@
 """The plots of a run, in its folder's `plots/`: who got what, lengths before and after, difficulty, filters.
 
     draw(context, evaluation, answers, tasks, distilled)      # after a run
-    draw(context, evaluation, answers)                        # after its student alone was measured again
+    draw(context, evaluation, answers, None, distilled)       # after its student alone was measured again
 
 They say again what `eval.json` and the ledger hold, so nothing depends on them: where `evaluate.plots` is false
 they are left out, and where matplotlib is not installed, which a line says. What cannot be drawn (no levels, say) is
@@ -36,11 +36,11 @@ def draw(
     context: RunContext,
     evaluation: Evaluation,
     answers: Mapping[str, Mapping[str, ScoredAttempt]],
-    tasks: TaskSet | None = None,
-    distilled: Distilled | None = None,
+    tasks: TaskSet | None,
+    distilled: Distilled,
 ) -> None:
-    """Who got what, right and in form; lengths of `answers` (by model and task) before and after. With `tasks` and
-    `distilled` also yield and pass rate by difficulty, where the tasks have levels, and what each filter took."""
+    """Who got what, right and in form; lengths of `answers` (by model and task) before and after. With `tasks` also
+    yield and pass rate by difficulty, where the tasks have levels, and what each filter took."""
     folder = context.folder.path / FOLDER
     try:
         for metric in DRAWN:
@@ -49,7 +49,7 @@ def draw(
         sides = {"before": BEFORE, "after": AFTER}
         if shown := {name: plots.lengths(answers[who]) for name, who in sides.items() if answers.get(who)}:
             plots.plot_lengths(shown, folder)
-        if tasks is None or distilled is None:
+        if tasks is None:
             return
         found = level_of(tasks.train)
         if found is not None and (levels := plots.by_level(distilled.outcomes, found.of)):

@@ -32,7 +32,7 @@ def trained(folder: Path, patch: pytest.MonkeyPatch, error: StillroomError | Non
 
     patch.setattr(students_stage, "train", train)
     patch.setattr(controls_stage, "control_rows", lambda *_: ([1, 2, 3], 3, None))
-    context: Any = SimpleNamespace(folder=SimpleNamespace(path=folder), display=Display(quiet=True))
+    context: Any = SimpleNamespace(folder=SimpleNamespace(path=folder), display=Display(quiet=True), base=folder)
     distilled: Any = SimpleNamespace(earlier=())
     nothing: Any = None
     found = Controls({}, [])
