@@ -103,9 +103,6 @@ class CalibrationResult(FlowResult):
     labelled: int
     judges: tuple[JudgeResult, ...] = field(repr=False)
 
-    def as_dict(self) -> dict[str, Any]:
-        return {"folder": str(self.folder), "labelled": self.labelled, "judges": [j.as_dict() for j in self.judges]}
-
     def show(self, console: Terminal | None = None) -> None:
         console = wide(console or terminal())
         console.print(comparison_table([row[:4] for row in self.judges]))

@@ -59,21 +59,6 @@ class PreferenceResult(FlowResult, HasRows):
     gate: GateVerdict | None = field(default=None, repr=False)
     evaluation: Evaluation | None = field(default=None, repr=False)
 
-    def as_dict(self) -> dict[str, Any]:
-        evaluation = self.evaluation
-        return {
-            "folder": str(self.folder),
-            "prompts": self.prompts,
-            "candidates": self.candidates,
-            "judgements": self.judgements,
-            "pairs": self.pairs,
-            "test_pairs": self.test_pairs,
-            "audit": self.audit.as_dict(),
-            "calibration": None if self.calibration is None else self.calibration.model_dump(mode="json"),
-            "gate": None if self.gate is None else self.gate._asdict(),
-            "evaluation": None if evaluation is None else evaluation.model_dump(mode="json", exclude_none=True),
-        }
-
     def show(self, console: Terminal | None = None) -> None:
         console = wide(console or terminal())
         if self.evaluation is not None:

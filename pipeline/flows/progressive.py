@@ -83,14 +83,6 @@ class ProgressiveResult(FlowResult):
     stages: dict[str, RunResult]
     evaluation: Evaluation | None = field(repr=False)
 
-    def as_dict(self) -> dict[str, Any]:
-        evaluation = self.evaluation
-        return {
-            "folder": str(self.folder),
-            "stages": {name: result.as_dict() for name, result in self.stages.items()},
-            "evaluation": None if evaluation is None else evaluation.model_dump(mode="json", exclude_none=True),
-        }
-
     def show(self, console: Terminal | None = None) -> None:
         console = wide(console or terminal())
         table = Table(box=None, padding=(0, 2), pad_edge=False)

@@ -61,17 +61,6 @@ class RunResult(FlowResult, HasRows):
     evaluation: Evaluation | None = field(default=None, repr=False)
     agreement: Agreement | None = field(default=None, repr=False)
 
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "folder": str(self.folder),
-            "tasks": self.tasks,
-            "attempts": self.attempts,
-            "accepted": self.accepted,
-            "rows": self.rows,
-            "evaluation": self.evaluation and self.evaluation.model_dump(mode="json", exclude_none=True),
-            "agreement": None if self.agreement is None else self.agreement.as_dict(),
-        }
-
     def show(self, console: Terminal | None = None) -> None:
         console = console or terminal()
         if self.agreement is not None:

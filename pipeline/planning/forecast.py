@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,11 +48,6 @@ class PilotResult(FlowResult):
     kept: Forecast
     coverage: Forecast
     usd: Forecast | None
-
-    def as_dict(self) -> dict[str, Any]:
-        plain = asdict(self) | {"folder": str(self.folder)}
-        named = {key: getattr(self, key) for key in ("attempts", "tokens", "seconds", "kept", "coverage", "usd")}
-        return plain | {key: None if each is None else each._asdict() for key, each in named.items()}
 
     def show(self, console: Terminal | None = None) -> None:
         console = console or terminal()

@@ -62,14 +62,7 @@ class LoopResult(FlowResult):
     report: LoopReport = field(repr=False)
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "folder": str(self.folder),
-            "rounds": list(self.rounds),
-            "kept": self.kept,
-            "student": str(self.student) if self.student is not None else None,
-            "stopped": self.stopped,
-            "evaluation": self.evaluation.model_dump(mode="json", exclude_none=True),
-        }
+        return {key: value for key, value in FlowResult.as_dict(self).items() if key != "report"}
 
     def show(self, console: Terminal | None = None) -> None:
         show_loop(self.report, console)
