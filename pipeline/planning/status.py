@@ -273,6 +273,7 @@ def attempts(folder: RecipeLike, *, out: str | Path | None = None, held_out: boo
             raise InputError(
                 f"{error}; without its tasks nobody knows which answers are to held-out ones: --held-out writes all"
             ) from None
+        asked = {}
     unknown = dict.fromkeys(("split", "question", "gold"))  # no longer a task of the recipe: it may be a held-out one
     teachers = {(facts.get("teacher") or {}).get("identity"), *(facts.get("sources") or {}).values()}
     exported = []
