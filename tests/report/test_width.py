@@ -38,7 +38,7 @@ from stillroom.report.lint import lint_table
 from stillroom.report.loop import show_loop
 from stillroom.report.preferences import preference_table
 from stillroom.sampling.counts import Counts
-from stillroom.sampling.ledger.schema import Means, Totals
+from stillroom.sampling.ledger import Means, Totals
 from stillroom.students.lint.report import Finding, LintReport
 from stillroom.traces.answers import CheckSummary, Reason
 from tests.report.test_check_report import differing
