@@ -51,15 +51,15 @@ Pair = tuple[str, str] | tuple[str, str, str]
 class Judged(NamedTuple):
     """A pair, as its answers were found, with what is known about it so far. `prompt`: what was asked, or ""."""
 
-    gold: str
-    answer: str
+    found: Located
     prompt: str
     ruling: Ruling
     seconds: float
 
     def verdict(self, policies: Policies) -> Verdict:
         """As the sampling core takes it: what was found equal is held against the prompt."""
-        ruling = not_restated(self.ruling, self.gold, self.answer, self.prompt, policies)
+        ruling = self.found.ruled(self.ruling)
+        ruling = not_restated(ruling, self.found.gold, self.found.answer, self.prompt, policies)
         assert ruling.reason is not None
         return verdict(ruling.reason, ruling.detail[:DETAIL], self.seconds)
 
@@ -160,28 +160,28 @@ class AnswerChecker:
             if ruling is None:
                 ruling = rule(*key, self.policies)
                 self._memo.put(key, ruling)
-            ruling = found.ruled(ruling)
         except Exception as error:  # noqa: BLE001 - no text may end a run: out of memory, nested too deeply, our fault
             found, ruling = Located("", "", None), Ruling(Reason.OVER_LIMIT, "", type(error).__name__)
-        return Judged(found.gold, found.answer, prompt, ruling, time.perf_counter() - start)
+        return Judged(found, prompt, ruling, time.perf_counter() - start)
 
     def _confirmed(self, judged: Judged) -> Verdict:
         """The verdict of a worker: a look at very many digits, then a proof. Where the proof alone runs into its
         limit, what was seen stands. What a limit ended is asked again next time."""
-        key = (judged.gold, judged.answer)
-        found = self._asked(judged, prove=False)
-        if found.ruling.reason is Reason.EQUAL:
-            proof = self._asked(found, prove=True)
+        key = (judged.found.gold, judged.found.answer)
+        seen = self._asked(judged, prove=False)
+        if seen.ruling.reason is Reason.EQUAL:
+            proof = self._asked(seen, prove=True)
             if proof.ruling.reason not in _LIMITS:
                 self._memo.put(key, proof.ruling)
                 return proof.verdict(self.policies)
-            found = proof._replace(ruling=Ruling(Reason.EQUAL, judged.ruling.answer, UNPROVEN))
-        elif found.ruling.reason not in _LIMITS:
-            self._memo.put(key, found.ruling)
-        return found.verdict(self.policies)
+            seen = proof._replace(ruling=Ruling(Reason.EQUAL, judged.ruling.answer, UNPROVEN))
+        elif seen.ruling.reason not in _LIMITS:
+            self._memo.put(key, seen.ruling)
+        return seen.verdict(self.policies)
 
     def _asked(self, judged: Judged, *, prove: bool) -> Judged:
-        job = {"gold": judged.gold, "answer": judged.answer, "policies": self.policies.changed(), "prove": prove}
+        gold, answer, *_ = judged.found
+        job = {"gold": gold, "answer": answer, "policies": self.policies.changed(), "prove": prove}
         seconds = 0.0
         try:
             reply, reason, detail, seconds = self._pool.ask(job, self.timeout_s)

@@ -244,8 +244,8 @@ REMEMBERED = 128
 
 
 def _read(text: str) -> Readings | Ruling:
-    """What a text may be read as, the plain reading first, or why it cannot be read: the reason is None where that
-    depends on whose text it is."""
+    """What a text may be read as, the plain reading first, or why it cannot be read. The reason is None if it depends
+    on which of the two texts it is."""
     try:
         with allowance(READING):
             return _read_short(text) if len(text) <= REMEMBERED else _read_any(text)

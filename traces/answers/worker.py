@@ -64,12 +64,9 @@ def build(node: Node) -> Any:
     kind, args = node
     if kind == "num":
         return sympy.Rational(args[0].numerator, args[0].denominator)
-    if kind == "add":
-        return sympy.Add(*map(build, args))
-    if kind == "mul":
-        return sympy.Mul(*map(build, args))
-    if kind == "pow":
-        return sympy.Pow(build(args[0]), build(args[1]))
+    operation = {"add": sympy.Add, "mul": sympy.Mul, "pow": sympy.Pow}.get(kind)
+    if operation is not None:
+        return operation(*map(build, args))
     if kind == "sym":
         constants = {"pi": sympy.pi, "e": sympy.E, "i": sympy.I}
         return constants.get(args[0]) or sympy.Symbol(args[0], real=True)
