@@ -20,8 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-from stillroom.common.prompt import Prompt
-from stillroom.common.records import Outcome, SamplingParams, StopReason, Task
+from stillroom.common.records import Outcome, Prompt, SamplingParams, StopReason, Task
 from stillroom.errors import Interrupted, LedgerError, RunError
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.draws import Admits, Drawing, TaskDraws

@@ -32,10 +32,9 @@ from typing import Any, ClassVar, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from stillroom.common.hashing import digest
-from stillroom.common.quiet_output import quiet
 from stillroom.common.records import State, Verdict
-from stillroom.common.secret_names import names_a_secret, secrets_in
-from stillroom.common.secrets import keep_key, looks_random, named
+from stillroom.common.run_async import quiet
+from stillroom.common.secrets import keep_key, looks_random, named, names_a_secret, secrets_in
 from stillroom.errors import CheckerError, InputError, MissingFile, RecipeError, StillroomError
 from stillroom.sampling.workers.code import Function, Unusable, load, plain, where_raised
 from stillroom.sampling.workers.pool import OVER_LIMIT, TIMEOUT, Program, Threads, WorkerLost, WorkerPool

@@ -27,8 +27,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, runtim
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from stillroom.common.prompt import Example, Prompt
-from stillroom.common.records import Completion, Messages, Request, SamplingParams, Usage
+from stillroom.common.records import Completion, Example, Messages, Prompt, Request, SamplingParams, Usage
 from stillroom.common.registry import Registry
 from stillroom.common.settings import Settings
 from stillroom.sampling.live import as_kind

@@ -22,8 +22,7 @@ from pydantic import Field
 from stillroom.common.files import reachable
 from stillroom.common.hashing import digest
 from stillroom.common.outside import read_json, tokens_in
-from stillroom.common.prompt import with_input
-from stillroom.common.records import Completion, FinishReason, Messages, Request, Usage
+from stillroom.common.records import Completion, FinishReason, Messages, Request, Usage, with_input
 from stillroom.common.secrets import named_in
 from stillroom.common.settings import Settings
 from stillroom.common.text import split_thinking

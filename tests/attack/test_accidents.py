@@ -37,9 +37,8 @@ from stillroom.common.records import (
 from stillroom.errors import InputError, LedgerError, MissingFile, RecipeError, RequestFailed, RunFolderError
 from stillroom.pipeline.config.load import load_any
 from stillroom.pipeline.flows.run import run
-from stillroom.pipeline.planning.attempts import attempts
 from stillroom.pipeline.planning.plan import Plan
-from stillroom.pipeline.planning.status import status
+from stillroom.pipeline.planning.status import attempts, status
 from stillroom.pipeline.run.folder import RunFolder
 from stillroom.pipeline.run.progress import Display
 from stillroom.sampling.core import Core

@@ -27,10 +27,9 @@ import pytest
 from stillroom.common.models.resolve import pick_device, pick_dtype, resolve_model
 from stillroom.common.records import SamplingParams
 from stillroom.errors import MissingExtra
-from stillroom.judges.calibrate import calibrate
-from stillroom.judges.gate import gate
+from stillroom.judges.calibrate import calibrate, gate
 from stillroom.judges.human_labels import load_labelled
-from stillroom.judges.pointwise import Pointwise
+from stillroom.judges.llm import Pointwise
 from stillroom.judges.prompts import Form, pointwise_prompt, ratings_schema
 from stillroom.judges.records import JudgeState
 from stillroom.judges.rubric import load_rubric

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from stillroom.common.secret_names import secrets_in
+from stillroom.common.secrets import secrets_in
 from stillroom.sampling.rate_limit import RateLimits
 from stillroom.sampling.teachers.base import Teacher, TeacherBase, teachers
 
