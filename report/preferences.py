@@ -16,8 +16,7 @@ from rich.console import Group, RenderableType
 from stillroom.common.formatting import NOTHING, interval, number, p_words, points, share, signed
 from stillroom.common.printing import columns, plain
 from stillroom.evaluation.results import AFTER, BEFORE, Evaluation, Result, extra
-from stillroom.judges.calibrate import Calibration, Estimate
-from stillroom.judges.gate import GateVerdict
+from stillroom.judges.calibrate import Calibration, Estimate, GateVerdict
 from stillroom.report.evaluation_table import INTERVAL, Name
 
 _MEASURES = (

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from stillroom.common.formatting import duration, money, number, share
 from stillroom.common.printing import Terminal, columns, terminal
@@ -48,11 +48,6 @@ class PilotResult(FlowResult):
     kept: Forecast
     coverage: Forecast
     usd: Forecast | None
-
-    def as_dict(self) -> dict[str, Any]:
-        plain = asdict(self) | {"folder": str(self.folder)}
-        named = {key: getattr(self, key) for key in ("attempts", "tokens", "seconds", "kept", "coverage", "usd")}
-        return plain | {key: None if each is None else each._asdict() for key, each in named.items()}
 
     def show(self, console: Terminal | None = None) -> None:
         console = console or terminal()
@@ -88,6 +83,11 @@ def forecast(
         found = bootstrap(range(len(each)), lambda weights: weights @ each, seed=seed, value=sum(each))
         return Forecast(*(scale * value for value in found[:3]))
 
+    def usd(outcome: Outcome) -> float:
+        attempts = [scored.attempt for scored in outcome.attempts]
+        tokens = sum(a.prompt_tokens for a in attempts), sum(a.completion_tokens for a in attempts)
+        return 0.0 if prices is None else prices.of(*tokens)
+
     satisfied = sum(outcome.stop is StopReason.SATISFIED for outcome in outcomes)
     share = wilson(satisfied, len(outcomes))
     return PilotResult(
@@ -99,10 +99,5 @@ def forecast(
         seconds=total(lambda o: sum(s.attempt.latency_s for s in o.attempts) / slots),
         kept=total(lambda o: len(o.kept)),
         coverage=Forecast(satisfied / len(outcomes), share.low, share.high),
-        usd=None if prices is None else total(lambda o: _usd(o, prices)),
+        usd=None if prices is None else total(usd),
     )
-
-
-def _usd(outcome: Outcome, prices: Prices) -> float:
-    attempts = [scored.attempt for scored in outcome.attempts]
-    return prices.of(sum(a.prompt_tokens for a in attempts), sum(a.completion_tokens for a in attempts))

@@ -54,10 +54,6 @@ class Display:
             self._told.add(text)
             self.note(text)
 
-    def show(self, renderable: RenderableType) -> None:
-        """A table."""
-        self.console.print(renderable)
-
     @contextmanager
     def sampling(self, label: str, counts: Counts) -> Iterator[None]:
         """Shows `counts` while the body runs; needs a running event loop."""
@@ -152,6 +148,13 @@ def verdicts(c: Counts) -> str:
     ]
     parts += [f"{n:,} {word}" for n, word in ((c.failed, "failed"), (c.cancelled, "cancelled")) if n]
     return ", ".join(parts)
+
+
+def sampled_in_words(c: Counts, *, replayed: bool) -> str:
+    """What sampling came to and took, in words."""
+    reused = f" ({c.reused:,} of them from the ledger)" if c.reused else ""
+    tokens = f"{c.completion_tokens:,} {'replayed' if replayed else 'new'} tokens"
+    return f"{verdicts(c)}{reused}; {tokens} in {duration(c.elapsed_s)}"
 
 
 def _rate(c: Counts) -> float:

@@ -82,19 +82,9 @@ def compare(
                 continue
             graded += 1
             if grade != (scored.verdict.state is State.ACCEPTED):
-                a, v = scored.attempt, scored.verdict
-                found.append(
-                    Disagreement(
-                        a.task_id,
-                        a.index,
-                        grade,
-                        v.state.value,
-                        v.reason,
-                        outcome.task.reference,
-                        v.detail,
-                        a.text[-200:],
-                    )
-                )
+                a, v, gold = scored.attempt, scored.verdict, outcome.task.reference
+                said = (v.state.value, v.reason, gold, v.detail, a.text[-200:])
+                found.append(Disagreement(a.task_id, a.index, grade, *said))
     if not graded:
         return None
     within = wilson(graded - len(found), graded)

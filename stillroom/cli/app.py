@@ -160,7 +160,7 @@ def check(
     from stillroom.cli.show import show_against, show_check
     from stillroom.traces.answers import check_file
     from stillroom.traces.answers.math_verify.compare import check_against
-    from stillroom.traces.answers.policies import Policies
+    from stillroom.traces.answers.records import Policies
 
     options: dict[str, Any] = {
         "gold": gold,
@@ -196,7 +196,7 @@ def attempts(
     `teacher: {kind: recorded}` replays the file.
     """
     from stillroom.common.printing import terminal
-    from stillroom.pipeline.planning.attempts import attempts as export_attempts
+    from stillroom.pipeline.planning.status import attempts as export_attempts
 
     found = export_attempts(folder, out=out, held_out=held_out)
     if out is None:
@@ -233,7 +233,7 @@ def lint(
 ) -> None:
     """Check the rows of a run as the trainer would see them, for faults that training would not report."""
     from stillroom.cli.show import show_lint
-    from stillroom.pipeline.stages.lint import lint as lint_recipe
+    from stillroom.pipeline.flows.run import lint as lint_recipe
 
     report = lint_recipe(recipe, set=set or (), out=out)
     _print_json(report) if json else show_lint(report)
@@ -281,7 +281,7 @@ def new(
 ) -> None:
     """Write a recipe to start from, with every key that you may set, its default and its meaning."""
     from stillroom.cli.show import show_new
-    from stillroom.pipeline.config.template import write_template
+    from stillroom.pipeline.config.schema import write_template
 
     show_new(*write_template(kind, path))
 

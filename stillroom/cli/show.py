@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from stillroom.pipeline.flows.audit import PairsFound
     from stillroom.pipeline.planning.status import Status
     from stillroom.pipeline.stages.judge import Calibrated
-    from stillroom.students.lint import LintReport
+    from stillroom.students.lint.report import LintReport
     from stillroom.traces.answers import CheckSummary
     from stillroom.traces.answers.math_verify.compare import AgainstSummary, Disagreement
 
@@ -137,7 +137,7 @@ def show_check(summary: CheckSummary, out: Path | None) -> None:
 
 def show_against(summary: AgainstSummary, out: Path | None) -> None:
     """Where our checker and Math-Verify differ, and why."""
-    from stillroom.traces.answers.math_verify.compare import Theirs
+    from stillroom.traces.answers.math_verify.disagreements import Theirs
 
     console = wide(terminal())
     # Pairs by our state (down) and by what became of them at Math-Verify (across).
@@ -176,7 +176,7 @@ def show_against(summary: AgainstSummary, out: Path | None) -> None:
 
 def _difference(d: Disagreement) -> Text:
     """One pair, in five lines: seven columns are more than a terminal has."""
-    from stillroom.traces.answers.math_verify.compare import Why
+    from stillroom.traces.answers.math_verify.disagreements import Why
 
     ours = f"{d.ours.state} ({d.ours.reason})" if d.ours.state is State.UNSCORED else d.ours.state.value
     sides = (d.facts.gold.reading, d.facts.answer.reading) if d.facts is not None else ()

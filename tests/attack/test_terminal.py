@@ -33,8 +33,7 @@ from stillroom.common.records import Attempt, Task, user
 from stillroom.errors import InputError, StillroomError
 from stillroom.evaluation.results import Comparison, Evaluation, Result
 from stillroom.judges.agreement import JudgedPair
-from stillroom.judges.calibrate import summarise
-from stillroom.judges.gate import GateVerdict
+from stillroom.judges.calibrate import GateVerdict, summarise
 from stillroom.judges.human_labels import LabelledPair
 from stillroom.pipeline.flows.audit import PairsFound
 from stillroom.pipeline.run.progress import Display, progress_line, progress_table

@@ -13,9 +13,8 @@ from stillroom.errors import InputError, RunFolderError
 from stillroom.pipeline.config.load import load_recipe
 from stillroom.pipeline.planning.plan import Plan, Use
 from stillroom.pipeline.planning.status import status
-from stillroom.pipeline.run.folder import RunFolder
+from stillroom.pipeline.run.folder import RunFolder, made_from
 from stillroom.pipeline.run.progress import Display
-from stillroom.pipeline.run.provenance import made_from
 from stillroom.sampling.ledger import Ledger
 from stillroom.traces.tasks import load_tasks
 from tests.conftest import Body, ModelServer, Reply, completion, served_by, stillroom, sum_answer, write_sums

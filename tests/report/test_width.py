@@ -20,8 +20,7 @@ from stillroom.common.printing import Terminal
 from stillroom.common.records import Attempt, Task, user
 from stillroom.evaluation.results import Comparison, Evaluation, Result
 from stillroom.judges.agreement import JudgedPair
-from stillroom.judges.calibrate import Calibration, Estimate, summarise
-from stillroom.judges.gate import GateVerdict
+from stillroom.judges.calibrate import Calibration, Estimate, GateVerdict, summarise
 from stillroom.judges.human_labels import LabelledPair
 from stillroom.pipeline.config.load import summaries
 from stillroom.pipeline.flows.audit import PairsFound
@@ -39,7 +38,7 @@ from stillroom.report.lint import lint_table
 from stillroom.report.loop import show_loop
 from stillroom.report.preferences import preference_table
 from stillroom.sampling.counts import Counts
-from stillroom.sampling.ledger.schema import Means, Totals
+from stillroom.sampling.ledger import Means, Totals
 from stillroom.students.lint.report import Finding, LintReport
 from stillroom.traces.answers import CheckSummary, Reason
 from tests.report.test_check_report import differing
