@@ -21,8 +21,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from stillroom.common.marks import opened_by_template, split_thinking
 from stillroom.common.records import Attempt, Outcome, ScoredAttempt, Task, Verdict
-from stillroom.common.text import opened_by_template, split_thinking
 from stillroom.errors import InputError
 from stillroom.preferences.records import Candidate, Judged, LeftOut, Slate
 

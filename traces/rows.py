@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from stillroom.common.files import ParquetRows, replaced, storable
+from stillroom.common.marks import CLOSE, OPEN
 from stillroom.common.records import Message
-from stillroom.common.text import CLOSE, OPEN
 from stillroom.errors import NothingLeft
 from stillroom.traces.card import CardFacts, card_text
 from stillroom.traces.trace import Trace

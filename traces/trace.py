@@ -1,7 +1,7 @@
 """A trace: an attempt with its task and verdict, on its way to becoming an SFT row.
 
-What is thought and what is answered are told apart here once, whether the teacher kept them apart or left
-`<think>…</think>` in the text, so that no filter and no row sees a thinking part twice.
+What is thought and what is answered are told apart here once, whether the teacher kept them apart or left its marks
+in the text, so that no filter and no row sees a thinking part twice, or the marks of a teacher's chat template.
 
     for trace in traces_in(outcome):      # the kept attempts of one task, in the order of its draws
         trace.reasoning, trace.answer
@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from stillroom.common.marks import opened_by_template, split_thinking, without_template_marks
 from stillroom.common.records import Attempt, Messages, Outcome, ScoredAttempt, State, Task, Verdict
-from stillroom.common.text import opened_by_template, split_thinking
 
 Which = Literal["kept", "accepted", "all"]
 
@@ -66,7 +66,7 @@ def parts(attempt: Attempt) -> Parts:
     reasoning, text = split_thinking(attempt.text, opened=opened_by_template(attempt.text))
     kept_apart = (attempt.reasoning or "").strip()
     both = [part for part in dict.fromkeys((kept_apart, reasoning or "")) if part]
-    return Parts("\n\n".join(both) or None, text.strip())
+    return Parts("\n\n".join(both) or None, without_template_marks(text).strip())
 
 
 def traces_in(outcome: Outcome, *, which: Which = "kept") -> Iterator[Trace]:

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from stillroom.common.marks import OPEN
 from stillroom.common.models import resolve as models
 from stillroom.common.records import Message
-from stillroom.common.text import OPEN
 from stillroom.errors import InputError
 
 PROBE = "stillroomprobe"

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from stillroom.common.files import at_home
 from stillroom.common.hashing import digest
+from stillroom.common.marks import split_thinking
 from stillroom.common.records import Attempt, Message, Messages, State, Task, Verdict
-from stillroom.common.text import split_thinking, tokens
+from stillroom.common.text import tokens
 from stillroom.students.data.encode import IGNORED, first_difference, render
 from stillroom.students.data.rows import Row, with_system
 from stillroom.students.export.save import read_record

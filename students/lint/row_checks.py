@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from stillroom.common.text import CLOSE, OPEN, opened_by_template, split_thinking
+from stillroom.common.marks import CLOSE, OPEN, foreign_marks, opened_by_template, split_thinking
 from stillroom.students.data.encode import IGNORED, first_difference, render
 from stillroom.students.lint.rendered_rows import Look, Student
 from stillroom.students.lint.report import Hit
@@ -246,6 +246,14 @@ def special_in_text(look: Look, student: Student) -> str | None:
     return _found([*(message.content for message in look.row.prompt), look.content], student, of_template=False)
 
 
+def foreign_mark(look: Look, student: Student) -> str | None:
+    """A mark of thinking, or of a chat template, that is none of the student's."""
+    for match in foreign_marks(look.content):
+        if student.words is None or not student.words.fullmatch(match.group()):
+            return f"{match.group()!r} in {look.content[max(0, match.start() - 30) :][:80]!r}"
+    return None
+
+
 def _found(texts: list[str], student: Student, *, of_template: bool) -> str | None:
     if student.words is None:
         return None
@@ -305,6 +313,7 @@ ROW_CHECKS: Mapping[str, Callable[[Look, Student], str | None]] = {
         end_token_inside,
         template_token_in_text,
         special_in_text,
+        foreign_mark,
         ids_without_rows,
         ends_differ,
         too_long,

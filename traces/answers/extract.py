@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from stillroom.common.marks import after_thinking
 from stillroom.traces.answers.limits import MAX_ANSWER
 
 MAX_BOXES = 32
@@ -40,7 +41,6 @@ _MARKER = re.compile(
 )
 _STRONG = re.compile(r"(?i)####|final")
 _STARTS = frozenset("0123456789+-.$\\([")
-_THINKING = re.compile(r"</?think>")
 _WHY = re.compile(r"\b(?:because|since|which)\b")
 _CONCLUSION = re.compile(r"(?i)\W{0,3}(?:therefore|thus|hence|so|the|we find)\b")
 _CLOSED = re.compile(r"(?i)(?<!\$)\$++\s*+(?:is (?:the|our|my) (?:final )?(?:answer|solution|result))?\W*+$")
@@ -87,13 +87,10 @@ def marked_answers(text: str, also: re.Pattern[str]) -> list[Box]:
 
 
 def spoken(text: str) -> str:
-    """The text after the thinking part; nothing if that part never ends."""
+    """The text after the thinking part, to the end of the turn; nothing if the thinking never ends."""
     if "\\\\boxed" in text:
         text = text.replace("\\\\boxed", "\\boxed")  # escaped once too often
-    marks = list(_THINKING.finditer(text))
-    if not marks:
-        return text
-    return text[marks[-1].end() :] if marks[-1].group() == "</think>" else ""
+    return after_thinking(text)
 
 
 def closing(text: str, start: int, limit: int) -> int | None:

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
 
+from stillroom.common.marks import Split, split_thinking
 from stillroom.common.outside import NotJson, logprob_in, read_json, tokens_in
 from stillroom.common.records import Completion, FinishReason, TokenChoice
 from stillroom.common.secrets import named
-from stillroom.common.text import Split, split_thinking
 
 _FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
 # Characters of a body that a message quotes, and of those that are looked at for secrets before it is cut.

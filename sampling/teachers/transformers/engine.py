@@ -12,8 +12,8 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
+from stillroom.common.marks import split_thinking
 from stillroom.common.records import Completion, FinishReason, TokenChoice
-from stillroom.common.text import split_thinking
 from stillroom.errors import InputError
 from stillroom.sampling.teachers.chat import check_fits, encode_chat, end_tokens, thinking_is_open
 from stillroom.sampling.teachers.transformers.batch import Job, Row, Rows

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from stillroom.common.marks import split_thinking
 from stillroom.common.records import Completion, FinishReason, SamplingParams, TokenChoice
-from stillroom.common.text import split_thinking
 
 FINISHED: dict[str | None, FinishReason] = {"stop": "stop", "length": "length"}
 
