@@ -30,7 +30,7 @@ quickstart: env
 	@$(BIN)/stillroom run quickstart
 
 test: $(VENV)/.stillroom-vllm
-	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 check: env
 	$(BIN)/ruff check .

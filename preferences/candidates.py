@@ -8,9 +8,9 @@ A recording is a source like any other: replay it through the core (`stillroom.s
 source for each model in it. Thinking is cut off: what is compared, and later learned, is the answer.
 
 Texts of one task that are equal but for white space become one candidate: an answer must never meet itself in a pair.
-The student's own comes first, then the earlier source, then the earlier draw. Left out, with a reason: `truncated`,
-`filtered` (the server cut it for its content), `empty`, and `template_tokens` (marks of a chat template inside the
-text, which a tokenizer would read as turns).
+The student's own comes first, then the earlier source, then the earlier draw. Left out, with a reason: `same_text`
+(the others of equal texts), `truncated`, `filtered` (the server cut it for its content), `empty`, and
+`template_tokens` (marks of a chat template inside the text, which a tokenizer would read as turns).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from stillroom.common.marks import opened_by_template, split_thinking
-from stillroom.common.records import Attempt, Outcome, ScoredAttempt, Task, Verdict
+from stillroom.common.marks import opened_by_template, split_thinking, without_template_marks
+from stillroom.common.records import Attempt, Messages, Outcome, Task
 from stillroom.errors import InputError
 from stillroom.preferences.records import Candidate, Judged, LeftOut, Slate
 
@@ -44,26 +44,12 @@ class Drawn:
     on_policy: bool = False
 
 
-class Merged(NamedTuple):
-    """Candidates of one text: the id that stays, and the ids that went."""
-
-    kept: str
-    same: tuple[str, ...]
-
-
 class Gathered(NamedTuple):
-    """The candidates of each task, by its id, in the order of the tasks; a task without candidates has none there.
-
-    `verdicts`: what the core's scorer said about a candidate, by its id. `counts`: by source, what was drawn, kept,
-    merged, left out for which reason, and how many requests failed.
-    """
+    """The candidates of each task, by its id, in the order of the tasks; a task without candidates has none there."""
 
     tasks: tuple[Task, ...]
     by_task: Mapping[str, tuple[Candidate, ...]]
-    verdicts: Mapping[str, Verdict]
     left_out: tuple[LeftOut, ...]
-    merged: tuple[Merged, ...]
-    counts: Mapping[str, Mapping[str, int]]
 
     @property
     def candidates(self) -> Iterator[Candidate]:
@@ -76,13 +62,19 @@ def same_text(text: str) -> str:
     return " ".join(text.split())
 
 
+def asked_in(messages: Messages) -> str:
+    """What a conversation asks: its user turns. A system prompt is the same for all and says nothing."""
+    return "\n".join(message.content for message in messages if message.role == "user")
+
+
 def answer_of(attempt: Attempt) -> str:
     """The answer without its thinking part; empty where the thinking was never ended.
 
     >>> answer_of(Attempt("t", 0, "<think>Hm.</think>Yes.", None, "stop", 1, 9, None, 0.1, "m"))
     'Yes.'
     """
-    return split_thinking(attempt.text, opened=opened_by_template(attempt.text)).text.strip()
+    text = split_thinking(attempt.text, opened=opened_by_template(attempt.text)).text
+    return without_template_marks(text).strip()
 
 
 def gather(drawn: Sequence[Drawn], *, order: Sequence[Task]) -> Gathered:
@@ -92,60 +84,29 @@ def gather(drawn: Sequence[Drawn], *, order: Sequence[Task]) -> Gathered:
     """
     _only_once([source.name for source in drawn], "two sources are called", "give each its own name")
     _only_once([task.id for task in order], "two tasks have the id", "candidates are joined by it")
-    return _Gathering(drawn, order).result()
-
-
-class _Gathering:
-    def __init__(self, drawn: Sequence[Drawn], order: Sequence[Task]) -> None:
-        self._order = order
-        self._verdicts: dict[str, Verdict] = {}
-        self._left_out: list[LeftOut] = []
-        self._merged: list[Merged] = []
-        self._counts: dict[str, Counter[str]] = {source.name: Counter() for source in drawn}
-        # The student's own first: where a teacher wrote the same, the pair is on policy all the same.
-        ranked = sorted(drawn, key=lambda source: not source.on_policy)
-        self._sources = [(source, {outcome.task.id: outcome for outcome in source.outcomes}) for source in ranked]
-
-    def result(self) -> Gathered:
-        by_task = {task.id: self._of_task(task.id) for task in self._order}
-        counts = {name: dict(sorted(found.items())) for name, found in self._counts.items()}
-        return Gathered(
-            tuple(self._order), by_task, self._verdicts, tuple(self._left_out), tuple(self._merged), counts
-        )
-
-    def _of_task(self, task_id: str) -> tuple[Candidate, ...]:
-        by_text: dict[str, list[Candidate]] = {}
-        for source, outcomes in self._sources:
-            outcome = outcomes.get(task_id)
-            if outcome is None:
-                continue
-            self._counts[source.name]["failed_requests"] += outcome.failed
-            for scored in sorted(outcome.attempts, key=lambda scored: scored.attempt.index):
-                candidate = self._candidate(source, task_id, scored)
-                if candidate is not None:
-                    by_text.setdefault(same_text(candidate.text), []).append(candidate)
-        return tuple(self._one_of(same) for same in by_text.values())
-
-    def _candidate(self, source: Drawn, task_id: str, scored: ScoredAttempt) -> Candidate | None:
-        attempt, text = scored.attempt, answer_of(scored.attempt)
-        candidate = Candidate(task_id, source.name, attempt.index, text, attempt.completion_tokens, source.on_policy)
-        self._counts[source.name]["drawn"] += 1
-        reason = _unfit(attempt, text)
-        if reason is not None:
-            self._counts[source.name][reason] += 1
-            self._left_out.append(LeftOut(candidate.id, reason))
-            return None
-        self._verdicts[candidate.id] = scored.verdict
-        return candidate
-
-    def _one_of(self, same: Sequence[Candidate]) -> Candidate:
-        first, *others = same
-        self._counts[first.source]["kept"] += 1
-        for other in others:
-            self._counts[other.source]["merged"] += 1
-        if others:
-            self._merged.append(Merged(first.id, tuple(other.id for other in others)))
-        return first
+    left_out: list[LeftOut] = []
+    # The student's own first: where a teacher wrote the same, the pair is on policy all the same.
+    ranked = sorted(drawn, key=lambda source: not source.on_policy)
+    sources = [(source, {outcome.task.id: outcome for outcome in source.outcomes}) for source in ranked]
+    by_task: dict[str, tuple[Candidate, ...]] = {}
+    for task in order:
+        by_text: dict[str, Candidate] = {}
+        for source, outcomes in sources:
+            attempts = outcomes[task.id].attempts if task.id in outcomes else ()
+            for scored in sorted(attempts, key=lambda scored: scored.attempt.index):
+                attempt, text = scored.attempt, answer_of(scored.attempt)
+                candidate = Candidate(
+                    task.id, source.name, attempt.index, text, attempt.completion_tokens, source.on_policy
+                )
+                reason = _unfit(attempt, text)
+                if reason is not None:
+                    left_out.append(LeftOut(candidate.id, reason))
+                    continue
+                kept = by_text.setdefault(same_text(text), candidate)
+                if kept is not candidate:
+                    left_out.append(LeftOut(candidate.id, "same_text", f"as {kept.id}"))
+        by_task[task.id] = tuple(by_text.values())
+    return Gathered(tuple(order), by_task, tuple(left_out))
 
 
 def _unfit(attempt: Attempt, text: str) -> str | None:

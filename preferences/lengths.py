@@ -1,13 +1,15 @@
-"""Lengths: control over them while pairs are made, and the report of what came out.
+"""Lengths of answers, and the judge's failures: control while pairs are made, and the reports of what came out.
 
 Judges prefer longer answers beyond what their quality explains, and DPO amplifies it (Park et al. 2024,
 https://arxiv.org/abs/2403.19159). Length is counted in characters, since every source counts its own tokens.
 
 *Matched*: of two answers the longer is at most a given multiple of the shorter. *Residual*: each score without what
-length
-explains of it. The slope is that of score on log length within tasks (each task has its own mean of both: a task that
-calls for long answers and is easy would pass for a preference of length otherwise), over all tasks of the judge, by
-least squares. A score at the data set's mean log length stays what it is.
+length explains of it. The slope is that of score on log length within tasks (each task has its own mean of both: a
+task that calls for long answers and is easy would pass for a preference of length otherwise), over all tasks of the
+judge, by least squares. A score at the data set's mean log length stays what it is.
+
+A judgement that failed says nothing of the answer, but it is not missing at random: long answers overflow the judge,
+odd ones break its format. Where failures gather on a source or a length, the pairs say less about those answers.
 
 >>> matched("four", "seventeen letters", 2.0)
 False
@@ -17,14 +19,17 @@ False
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import fsum, log, sqrt
 from statistics import variance
 from typing import Any, NamedTuple
 
 from stillroom.common.stats.intervals import Interval, mean_interval, wilson
-from stillroom.preferences.records import Pair
+from stillroom.preferences.records import Judged, Pair, Slate
+
+TERCILES = ("short", "middle", "long")
 
 
 def length(text: str) -> int:
@@ -39,11 +44,10 @@ def matched(a: str, b: str, max_ratio: float) -> bool:
 
 
 class Fit(NamedTuple):
-    """Score on log length. `slope`: points for a length e times as long. `centre`: mean log length. `n`: answers."""
+    """Score on log length. `slope`: points for a length e times as long. `centre`: mean log length."""
 
     slope: float
     centre: float
-    n: int
 
     def adjusted(self, score: float, characters: int) -> float:
         """The score without what length explains."""
@@ -68,7 +72,7 @@ def fit(tasks: Iterable[Sequence[tuple[float, int]]]) -> Fit:
     spread = fsum(squares)
     # Equal lengths leave a spread of rounding errors only.
     slope = fsum(products) / spread if spread > 1e-12 * max(1, len(logs)) else 0.0
-    return Fit(slope, fsum(logs) / len(logs) if logs else 0.0, len(logs))
+    return Fit(slope, fsum(logs) / len(logs) if logs else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,3 +123,67 @@ def report_of(sides: Sequence[tuple[str, str]], slope: float | None = None) -> L
         longer_chosen=wilson(sum(gap > 0 for gap in unequal), len(unequal)) if unequal else None,
         slope=slope,
     )
+
+
+# -- failures of the judge -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FailureReport:
+    """Share of failed judgements with 95 % intervals: of all candidates, by their source, and by their length among
+    all that were judged (`short`, `middle`, `long`: thirds, equal lengths in one). `by_state`: failures by kind.
+    `all` is None where nothing was judged.
+    """
+
+    all: Interval | None
+    by_source: Mapping[str, Interval]
+    by_length: Mapping[str, Interval]
+    by_state: Mapping[str, int]
+
+    @property
+    def failed(self) -> int:
+        """Judgements that failed."""
+        return sum(self.by_state.values())
+
+    @property
+    def concentrated(self) -> tuple[str, ...]:
+        """Sources and lengths whose interval lies wholly above the share of all: "source x", "long"."""
+        if self.all is None:
+            return ()
+        above = self.all.value
+        sources = [f"source {name}" for name, share in self.by_source.items() if share.low > above]
+        return (*sources, *(name for name, share in self.by_length.items() if share.low > above))
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "all": None if self.all is None else self.all._asdict(),
+            "by_source": {name: share._asdict() for name, share in self.by_source.items()},
+            "by_length": {name: share._asdict() for name, share in self.by_length.items()},
+            "by_state": dict(self.by_state),
+            "concentrated": list(self.concentrated),
+        }
+
+
+def failures(slates: Iterable[Slate]) -> FailureReport:
+    """The failures among all candidates of the slates."""
+    judged = [each for slate in slates for each in slate.judged]
+    ordered = sorted(length(each.candidate.text) for each in judged) or [0]
+    short, middle = (ordered[share * (len(ordered) - 1) // 3] for share in (1, 2))  # the longest of the first thirds
+
+    def third(each: Judged) -> str:
+        size = length(each.candidate.text)
+        return TERCILES[(size > short) + (size > middle)]
+
+    by_length = _shares(judged, third)
+    states = Counter(each.state.value for each in judged if each.failed)
+    return FailureReport(
+        all=wilson(states.total(), len(judged)) if judged else None,
+        by_source=dict(sorted(_shares(judged, lambda each: each.candidate.source).items())),
+        by_length={name: by_length[name] for name in TERCILES if name in by_length},
+        by_state=dict(sorted(states.items())),
+    )
+
+
+def _shares(judged: Sequence[Judged], group: Callable[[Judged], str]) -> dict[str, Interval]:
+    seen, failed = Counter(map(group, judged)), Counter(group(each) for each in judged if each.failed)
+    return {name: wilson(failed[name], count) for name, count in seen.items()}

@@ -25,16 +25,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from stillroom.common.hashing import digest
 from stillroom.common.prompt import Prompt
 from stillroom.errors import InputError
 from stillroom.preferences.candidates import same_text
-from stillroom.preferences.failures import FailureReport, failures
-from stillroom.preferences.lengths import Fit, LengthReport, fit, length, matched, report
+from stillroom.preferences.lengths import LengthReport, fit, length, matched, report
 from stillroom.preferences.records import Judged, LeftOut, Pair, Slate
 from stillroom.preferences.settings import PairSettings
 from stillroom.preferences.strategies import Answers, Entry, Proposal, gaps, quantile, rank
@@ -60,10 +59,6 @@ class BuiltCounts:
     length_mismatch: int
     over_limit: int
     threshold: float | None
-    failures: FailureReport
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(replace(self, failures=FailureReport(None, {}, {}, {}))) | {"failures": self.failures.as_dict()}
 
 
 class Built(NamedTuple):
@@ -84,119 +79,70 @@ def build_pairs(
     two slates are of one task, or a slate holds a candidate of another task or one candidate twice.
     """
     _check(slates)
-    return _Builder(slates, settings, Prompt(system=system), seed).build()
-
-
-class _Builder:
-    def __init__(self, slates: Sequence[Slate], settings: PairSettings, prompt: Prompt, seed: int) -> None:
-        self._slates, self._settings, self._prompt, self._seed = slates, settings, prompt, seed
-        self._left_out: list[LeftOut] = []
-        self._kept_out: Counter[str] = Counter()
-        self._without: Counter[str] = Counter()  # slates that give no pair
-        self._entries = [list(self._usable(slate)) for slate in slates]
-        self._lost = Counter(left.reason for left in self._left_out)
-        self._fit: Fit | None = None
-        if settings.length == "residual":  # each score becomes what is left of it without what length explains
-            self._fit = fit([[(e.score or 0.0, _size(e)) for e in task] for task in self._entries])
-            self._entries = [[_adjusted(entry, self._fit) for entry in task] for task in self._entries]
-        self._least_gap = self._threshold()
-
-    def build(self) -> Built:
-        of_slates = [
-            self._of_slate(slate, entries) for slate, entries in zip(self._slates, self._entries, strict=True)
+    left_out: list[LeftOut] = []
+    by_slate = [list(_usable(slate, settings, seed, left_out)) for slate in slates]
+    lost = Counter(left.reason for left in left_out)
+    slope = None
+    if settings.length == "residual":  # each score becomes what is left of it without what length explains
+        found = fit([[(entry.points, entry.size) for entry in entries] for entries in by_slate])
+        slope = found.slope
+        by_slate = [
+            [replace(entry, score=found.adjusted(entry.points, entry.size)) for entry in entries]
+            for entries in by_slate
         ]
-        pairs = tuple(pair for found in of_slates for pair in found)
-        slope = None if self._fit is None else self._fit.slope
-        return Built(pairs, tuple(self._left_out), report(pairs, slope), self._counts(pairs))
+    least_gap = settings.margin
+    if settings.strategy == "margin_quantile":
+        every_gap = [gap for entries in by_slate for gap in gaps(entries)]
+        least_gap = quantile(every_gap, settings.quantile) if every_gap else None
 
-    # -- candidates ------------------------------------------------------------------------------------------
+    prompt, pairs = Prompt(system=system), list[Pair]()
+    kept_out, without = Counter[str](), Counter[str]()  # pairs, and slates that give none, by reason
+    for slate, entries in zip(slates, by_slate, strict=True):
+        proposals = _proposals(Answers(slate, entries, settings, least_gap), kept_out)
+        if isinstance(proposals, LeftOut):
+            without[proposals.reason] += 1
+            left_out.append(proposals)
+            continue
+        for chosen, rejected, gap in proposals:
+            messages = prompt.messages(slate.task)
+            pairs.append(Pair(slate.task, messages, chosen.judged, rejected.judged, gap, settings.strategy))
+    counts = BuiltCounts(
+        slates=len(slates),
+        with_pairs=len({pair.task.id for pair in pairs}),
+        slates_left_out=dict(sorted(without.items())),
+        candidates=sum(len(slate.judged) for slate in slates),
+        usable=sum(map(len, by_slate)),
+        candidates_left_out=dict(sorted(lost.items())),
+        pairs=len(pairs),
+        below_margin=kept_out["below_margin"],
+        length_mismatch=kept_out["length_mismatch"],
+        over_limit=kept_out["over_limit"],
+        threshold=least_gap,
+    )
+    return Built(tuple(pairs), tuple(left_out), report(pairs, slope), counts)
 
-    def _usable(self, slate: Slate) -> Iterator[Entry]:
-        """The answers that can enter pairs, in a fixed order; the others are left out with their reason."""
-        taken: dict[str, str] = {}
-        # Of equal texts the student's own stays, then the one with the better score.
-        for judged in sorted(slate.judged, key=_preferred):
-            candidate, text = judged.candidate, same_text(judged.candidate.text)
-            reason = self._unfit(judged)
-            if reason is None and text in taken:
-                reason = LeftOut(candidate.id, "same_text", f"as {taken[text]}")
-            if reason is not None:
-                self._left_out.append(reason)
-                continue
-            taken[text] = candidate.id
-            yield Entry(judged, judged.score, digest([self._seed, candidate.text]))
 
-    def _unfit(self, judged: Judged) -> LeftOut | None:
-        what, needs_score = judged.candidate.id, self._settings.strategy != "tournament"
+def _usable(slate: Slate, settings: PairSettings, seed: int, left_out: list[LeftOut]) -> Iterator[Entry]:
+    """The answers that can enter pairs, in a fixed order; the others are left out with their reason."""
+    taken: dict[str, str] = {}
+    # Of equal texts the student's own stays, then the one with the better score.
+    for judged in sorted(slate.judged, key=_preferred):
+        name, score, text = judged.candidate.id, judged.score, same_text(judged.candidate.text)
         if judged.failed:
-            return LeftOut(what, "judge_failed", f"{judged.state}: {judged.detail}".rstrip(": "))
-        if not length(judged.candidate.text):
-            return LeftOut(what, "empty")
-        if judged.score is None:
-            return LeftOut(what, "no_score", judged.state.value) if needs_score else None
-        return None if isfinite(judged.score) else LeftOut(what, "no_score", f"the score is {judged.score}")
-
-    def _threshold(self) -> float | None:
-        if self._settings.strategy == "margin":
-            return self._settings.margin
-        if self._settings.strategy != "margin_quantile":
-            return None
-        found = [gap for entries in self._entries for gap in gaps(entries)]
-        return quantile(found, self._settings.quantile) if found else None
-
-    # -- pairs -----------------------------------------------------------------------------------------------
-
-    def _of_slate(self, slate: Slate, entries: Sequence[Entry]) -> list[Pair]:
-        if len(entries) < 2:
-            return self._none(slate, "too_few", f"{len(entries)} of {len(slate.judged)} answers can enter a pair")
-        ranked = rank(Answers(entries, self._settings, self._least_gap, slate.best, slate.worst))
-        self._kept_out["below_margin"] += ranked.below_margin
-        if ranked.reason is not None:
-            return self._none(slate, ranked.reason)
-        fitting = [proposal for proposal in ranked.proposals if self._matched(proposal)]
-        if not fitting:
-            return self._none(slate, "length_mismatch", f"no pair within a ratio of {self._settings.max_ratio:g}")
-        if not ranked.many:
-            return [self._pair(slate, fitting[0])]
-        self._kept_out["length_mismatch"] += len(ranked.proposals) - len(fitting)
-        limit = self._settings.per_task
-        self._kept_out["over_limit"] += len(fitting[limit:])
-        return [self._pair(slate, proposal) for proposal in fitting[:limit]]
-
-    def _none(self, slate: Slate, reason: str, detail: str = "") -> list[Pair]:
-        self._without[reason] += 1
-        self._left_out.append(LeftOut(slate.task.id, reason, detail))
-        return []
-
-    def _matched(self, proposal: Proposal) -> bool:
-        a, b = proposal.chosen.judged.candidate.text, proposal.rejected.judged.candidate.text
-        return self._settings.length != "matched" or matched(a, b, self._settings.max_ratio)
-
-    def _pair(self, slate: Slate, proposal: Proposal) -> Pair:
-        return Pair(
-            task=slate.task,
-            prompt=self._prompt.messages(slate.task),
-            chosen=proposal.chosen.judged,
-            rejected=proposal.rejected.judged,
-            margin=proposal.gap,
-            strategy=self._settings.strategy,
-        )
-
-    def _counts(self, pairs: Sequence[Pair]) -> BuiltCounts:
-        return BuiltCounts(
-            slates=len(self._slates),
-            with_pairs=len({pair.task.id for pair in pairs}),
-            slates_left_out=dict(sorted(self._without.items())),
-            candidates=sum(len(slate.judged) for slate in self._slates),
-            usable=sum(map(len, self._entries)),
-            candidates_left_out=dict(sorted(self._lost.items())),
-            pairs=len(pairs),
-            below_margin=self._kept_out["below_margin"],
-            length_mismatch=self._kept_out["length_mismatch"],
-            over_limit=self._kept_out["over_limit"],
-            threshold=self._least_gap,
-            failures=failures(self._slates),
-        )
+            reason = LeftOut(name, "judge_failed", f"{judged.state}: {judged.detail}".rstrip(": "))
+        elif not length(judged.candidate.text):
+            reason = LeftOut(name, "empty")
+        elif score is None and settings.strategy != "tournament":
+            reason = LeftOut(name, "no_score", judged.state.value)
+        elif score is not None and not isfinite(score):
+            reason = LeftOut(name, "no_score", f"the score is {score}")
+        elif text in taken:
+            reason = LeftOut(name, "same_text", f"as {taken[text]}")
+        else:
+            taken[text] = name
+            yield Entry(judged, score, digest([seed, judged.candidate.text]))
+            continue
+        left_out.append(reason)
 
 
 def _preferred(judged: Judged) -> tuple[bool, float, str, int]:
@@ -205,12 +151,27 @@ def _preferred(judged: Judged) -> tuple[bool, float, str, int]:
     return (not candidate.on_policy, best_first, candidate.source, candidate.index)
 
 
-def _size(entry: Entry) -> int:
-    return length(entry.judged.candidate.text)
-
-
-def _adjusted(entry: Entry, found: Fit) -> Entry:
-    return entry if entry.score is None else replace(entry, score=found.adjusted(entry.score, _size(entry)))
+def _proposals(answers: Answers, kept_out: Counter[str]) -> list[Proposal] | LeftOut:
+    """The pairs of a task, or why there are none. `kept_out`: counts those that a margin, the length control or the
+    limit keep out of a task with others."""
+    settings, task = answers.settings, answers.slate.task.id
+    if len(answers.entries) < 2:
+        detail = f"{len(answers.entries)} of {len(answers.slate.judged)} answers can enter a pair"
+        return LeftOut(task, "too_few", detail)
+    ranked = rank(answers)
+    kept_out["below_margin"] += ranked.below_margin
+    if ranked.reason is not None:
+        return LeftOut(task, ranked.reason)
+    fitting = ranked.proposals
+    if settings.length == "matched":
+        fitting = [each for each in fitting if matched(each.chosen.text, each.rejected.text, settings.max_ratio)]
+    if not fitting:
+        return LeftOut(task, "length_mismatch", f"no pair within a ratio of {settings.max_ratio:g}")
+    if not ranked.many:
+        return fitting[:1]
+    kept_out["length_mismatch"] += len(ranked.proposals) - len(fitting)
+    kept_out["over_limit"] += len(fitting[settings.per_task :])
+    return fitting[: settings.per_task]
 
 
 def _check(slates: Sequence[Slate]) -> None:

@@ -1,4 +1,4 @@
-"""DPO rows: pairs as conversations that trl reads, in a folder that `datasets.load_dataset` reads.
+"""DPO rows: pairs as conversations that trl reads, in a folder that `datasets.load_dataset` reads, with its card.
 
 A row has `prompt` (the messages that the student will see), `chosen` and `rejected` (one assistant turn each), and
 what the pair came from: `task_id`, the ids, scores and sources of both sides, `margin`, `strategy`. trl drops columns
@@ -8,47 +8,33 @@ that it does not know.
     write_dpo(split.train, run / "dpo", card, held_out=split.test)
 
 `chosen_score` and `rejected_score` are the judge's own; `margin` is what the strategy compared, which with
-`length: residual` is not their difference. The same pairs give the same files, byte for byte.
+`length: residual` is not their difference. The same pairs give the same files, byte for byte: the card holds facts
+that were passed in, and no date.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
+from stillroom.common.dataset_card import front_matter, one_line, plain, table
 from stillroom.common.files import ParquetRows, remove, replaced, storable
 from stillroom.common.hashing import digest
+from stillroom.common.stats.intervals import Interval
 from stillroom.errors import InputError, RunError
-from stillroom.preferences.audit.items import asked_in
-from stillroom.preferences.candidates import same_text
+from stillroom.judges.calibrate import Calibration
+from stillroom.preferences.audit import Audit
+from stillroom.preferences.candidates import asked_in, same_text
+from stillroom.preferences.lengths import report
+from stillroom.preferences.pairs import BuiltCounts
 from stillroom.preferences.records import Pair
-
-if TYPE_CHECKING:
-    from stillroom.preferences.card import DpoCardFacts
+from stillroom.preferences.settings import PairSettings
 
 FILES = {"train": "train.parquet", "test": "test.parquet"}
 CARD_FILE = "README.md"
-
-
-class DpoRow(TypedDict):
-    """One row. Scores and margin are None where the judge compares and does not score."""
-
-    prompt: list[dict[str, str]]
-    chosen: list[dict[str, str]]
-    rejected: list[dict[str, str]]
-    task_id: str
-    chosen_id: str
-    rejected_id: str
-    chosen_score: float | None
-    rejected_score: float | None
-    margin: float | None
-    chosen_source: str
-    rejected_source: str
-    chosen_on_policy: bool
-    rejected_on_policy: bool
-    strategy: str
 
 
 class Split(NamedTuple):
@@ -58,16 +44,11 @@ class Split(NamedTuple):
     test: tuple[Pair, ...]
 
 
-class Written(NamedTuple):
-    """The files that were written. `test`: None where no pair is held out."""
+def dpo_row(pair: Pair) -> dict[str, Any]:
+    """The row of a pair. Scores and margin are None where the judge compares and does not score.
 
-    train: Path
-    test: Path | None
-    card: Path
-
-
-def dpo_row(pair: Pair) -> DpoRow:
-    """The row of a pair. A lone surrogate in a text, which no file can hold, becomes U+FFFD."""
+    A lone surrogate in a text, which no file can hold, becomes U+FFFD.
+    """
     chosen, rejected = pair.chosen, pair.rejected
     return {
         "prompt": [_turn(message.role, message.content) for message in pair.prompt],
@@ -118,30 +99,23 @@ def _prompt_key(pair: Pair) -> str:
     return same_text(asked_in(pair.prompt)).casefold()
 
 
-def write_dpo(pairs: Sequence[Pair], folder: Path, card: DpoCardFacts, *, held_out: Sequence[Pair] = ()) -> Written:
+def write_dpo(pairs: Sequence[Pair], folder: Path, card: DpoCardFacts, *, held_out: Sequence[Pair] = ()) -> None:
     """Writes the pairs as parquet, one file for each split, and the dataset card next to them.
 
     Rows are written in the order given. Raises RunError where there are none, or the folder cannot be written.
     """
-    from stillroom.preferences.card import card_text
-
     if not pairs:
         raise RunError(f"no pair is left for {folder}: see in what was left out why, and loosen a setting of `pairs`")
-    files = [_write(split, found, folder) for split, found in (("train", pairs), ("test", held_out))]
+    for split, found in (("train", pairs), ("test", held_out)):
+        path = folder / FILES[split]
+        if not found:
+            remove(path)  # of an earlier run
+            continue
+        with ParquetRows(path, _schema) as rows:
+            for pair in found:
+                rows.add(dpo_row(pair))
     with replaced(folder / CARD_FILE) as file:
         file.write(storable(card_text(card, pairs=pairs, held_out=held_out)).encode())
-    return Written(folder / FILES["train"], files[1], folder / CARD_FILE)
-
-
-def _write(split: str, pairs: Sequence[Pair], folder: Path) -> Path | None:
-    path = folder / FILES[split]
-    if not pairs:
-        remove(path)  # of an earlier run
-        return None
-    with ParquetRows(path, _schema) as rows:
-        for pair in pairs:
-            rows.add(dpo_row(pair))
-    return path
 
 
 def _schema(pa: Any) -> Any:
@@ -156,3 +130,156 @@ def _schema(pa: Any) -> Any:
         "strategy": text,
     }
     return pa.schema(list(types.items()))
+
+
+# -- the dataset card --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """Who wrote candidates. `name`: as in the rows. `model`: the identity of whoever answered. `licence`: of what it
+    writes, None where it is not known."""
+
+    name: str
+    model: str
+    licence: str | None = None
+    on_policy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DpoCardFacts:
+    """What the card says.
+
+    `licence`: of the data set, None where it is not known. `judge`: its identity; `rubric`: name and version, None
+    for a judge without. `counts`: of the building; `audit`, `calibration`: None where there was none. `gate`: the
+    verdict in words. `versions`: package to version.
+    """
+
+    recipe: str
+    sources: Sequence[SourceFacts]
+    licence: str | None
+    tasks: str
+    judge: str
+    settings: PairSettings
+    seed: int
+    rubric: str | None = None
+    counts: BuiltCounts | None = None
+    audit: Audit | None = None
+    calibration: Calibration | None = None
+    gate: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def card_text(facts: DpoCardFacts, *, pairs: Sequence[Pair], held_out: Sequence[Pair] = ()) -> str:
+    """The card as Markdown with the front matter that the hub and `load_dataset` read."""
+    head = front_matter(
+        licence=facts.licence,
+        name=f"{one_line(facts.recipe)} (preference pairs)",
+        tags=["stillroom", "distillation", "synthetic", "preference", "dpo"],
+        rows=len(pairs) + len(held_out),
+        splits={"train": "train.parquet"} | ({"test": "test.parquet"} if held_out else {}),
+    )
+    lines = [
+        f"# {plain(facts.recipe)}: {len(pairs):,} preference pairs"
+        + (f", {len(held_out):,} held out" if held_out else ""),
+        "",
+        "Each row is a conversation with two ends: `prompt` (the messages the student sees), `chosen` and `rejected` "
+        "(one assistant turn each). The ids name the candidates that they came from; scores are the judge's own.",
+        "",
+        *table(("what", "value"), _facts(facts)),
+        *_section(
+            "Who wrote the answers", ("source", "model", "licence", "chosen", "rejected"), _sources(facts, pairs)
+        ),
+        *_section("From candidates to pairs", ("what", "how many"), _counts(facts.counts)),
+        *_section("Lengths", ("characters", "mean with 95 % interval"), _lengths(pairs)),
+        *_section("The judge on pairs that people labelled", ("what", "95 % interval"), _calibration(facts)),
+        *_section("Audit", ("check", "found", "severity"), _audit(facts.audit)),
+        "",
+        "Written by Stillroom. The answers are models' output: their licences and terms apply. A judge's preferences "
+        "are not people's.",
+        "",
+    ]
+    return f"---\n{head}---\n\n" + "\n".join(lines)
+
+
+def _section(title: str, head: Sequence[str], rows: Iterator[Sequence[str]]) -> list[str]:
+    found = list(rows)
+    return ["", f"## {title}", "", *table(head, found)] if found else []
+
+
+def _facts(facts: DpoCardFacts) -> list[tuple[str, str]]:
+    settings = facts.settings
+    more = {
+        "margin": f" (at least {settings.margin or 0:g} points)",
+        "margin_quantile": f" (gaps from quantile {settings.quantile:g} of the judge's own)",
+        "on_policy": f" ({settings.on_policy} side{'s' if settings.on_policy == 'both' else ''} the student's)",
+    }.get(settings.strategy, "")
+    length = f"matched within {settings.max_ratio:g}" if settings.length == "matched" else settings.length
+    return [
+        ("judge", facts.judge),
+        ("rubric", facts.rubric or "none"),
+        ("strategy", settings.strategy + more),
+        ("length control", length),
+        ("tasks", facts.tasks),
+        ("licence", facts.licence or "not stated"),
+        ("recipe", facts.recipe),
+        ("seed", str(facts.seed)),
+        *((f"version of {name}", version) for name, version in sorted(facts.versions.items())),
+    ]
+
+
+def _sources(facts: DpoCardFacts, pairs: Sequence[Pair]) -> Iterator[tuple[str, ...]]:
+    chosen = Counter(pair.chosen.candidate.source for pair in pairs)
+    rejected = Counter(pair.rejected.candidate.source for pair in pairs)
+    for source in facts.sources:
+        name = f"{source.name} (the student itself)" if source.on_policy else source.name
+        licence = source.licence or "not stated"
+        yield name, source.model, licence, f"{chosen[source.name]:,}", f"{rejected[source.name]:,}"
+
+
+def _counts(counts: BuiltCounts | None) -> Iterator[tuple[str, str]]:
+    if counts is None:
+        return
+    yield "candidates judged", f"{counts.candidates:,}"
+    yield from ((f"candidates left out: {name}", f"{n:,}") for name, n in counts.candidates_left_out.items())
+    yield "tasks", f"{counts.slates:,}"
+    yield from ((f"tasks without a pair: {name}", f"{n:,}") for name, n in counts.slates_left_out.items())
+    yield "pairs", f"{counts.pairs:,}"
+
+
+def _lengths(pairs: Sequence[Pair]) -> Iterator[tuple[str, str]]:
+    found = report(pairs)
+    rows = {"chosen": found.chosen, "rejected": found.rejected, "chosen minus rejected": found.gap}
+    yield from ((name, _interval(value, ".0f")) for name, value in rows.items() if value is not None)
+    if found.longer_chosen is not None:
+        yield "share of pairs whose longer side is chosen", _interval(found.longer_chosen, ".1%")
+
+
+def _calibration(facts: DpoCardFacts) -> Iterator[tuple[str, str]]:
+    found = facts.calibration
+    if found is not None:
+        rows = {
+            "accuracy": found.accuracy,
+            "accuracy where both orders agree": found.decided_accuracy,
+            "Cohen's κ": found.kappa,
+            "consistency when swapped": found.consistency,
+            "P(first)": found.first,
+            'accuracy above "longer wins"': found.beats_longer,
+        }
+        for name, value in rows.items():
+            yield name, "does not apply" if value is None else str(value)
+    if facts.gate is not None:
+        yield "gate", facts.gate
+
+
+def _audit(audit: Audit | None) -> Iterator[tuple[str, str, str]]:
+    if audit is None:
+        return
+    for found in (*audit.errors, *audit.warnings):
+        yield found.meaning.title, found.told, found.severity
+    passed = len(audit.findings) - len(audit.errors) - len(audit.warnings)
+    yield "checks within their limits", str(passed), ""
+
+
+def _interval(value: Interval, how: str) -> str:
+    return f"{value.value:{how}} ({value.low:{how}} to {value.high:{how}}, n = {value.n:,})"

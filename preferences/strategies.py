@@ -28,7 +28,8 @@ from itertools import combinations
 from math import fsum, sqrt
 from typing import Literal, NamedTuple
 
-from stillroom.preferences.records import Judged
+from stillroom.preferences.lengths import length
+from stillroom.preferences.records import Judged, Slate
 from stillroom.preferences.settings import PairSettings
 
 # Scores nearer to each other than this share of their size differ by rounding only.
@@ -45,6 +46,23 @@ class Entry:
     judged: Judged
     score: float | None
     key: str
+
+    @property
+    def text(self) -> str:
+        """The answer."""
+        return self.judged.candidate.text
+
+    @property
+    def size(self) -> int:
+        """Characters of the answer."""
+        return length(self.text)
+
+    @property
+    def points(self) -> float:
+        """The score, for strategies that compare scores: they are given no answer without."""
+        if self.score is None:
+            raise ValueError(f"{self.judged.candidate.id} has no score: only a tournament does without")
+        return self.score
 
 
 class Proposal(NamedTuple):
@@ -67,18 +85,17 @@ class Ranked(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The answers to one task, at least two, of different texts. `best` and `worst`: what a tournament found, by id.
-    `threshold`: the least gap for the two margin strategies, None for the others."""
+    """The answers to one task that can enter pairs, of different texts. `threshold`: the least gap for the two margin
+    strategies, None for the others."""
 
+    slate: Slate
     entries: Sequence[Entry]
     settings: PairSettings
-    threshold: float | None = None
-    best: str | None = None
-    worst: str | None = None
+    threshold: float | None
 
 
 def rank(answers: Answers) -> Ranked:
-    """What the strategy of the settings wants."""
+    """What the strategy of the settings wants of two answers or more."""
     return _STRATEGIES[answers.settings.strategy](answers)
 
 
@@ -109,12 +126,12 @@ def _best_worst(answers: Answers) -> Ranked:
 
 
 def _best_sigma(answers: Answers) -> Ranked:
-    scores = [_score(entry) for entry in answers.entries]
+    scores = [entry.points for entry in answers.entries]
     mean = fsum(scores) / len(scores)
     target = mean - 2 * sqrt(fsum((score - mean) ** 2 for score in scores) / len(scores))
 
     def wanted(pair: Proposal) -> tuple[float, float, str, str]:
-        return (-_score(pair.chosen), abs(_score(pair.rejected) - target), pair.chosen.key, pair.rejected.key)
+        return (-pair.chosen.points, abs(pair.rejected.points - target), pair.chosen.key, pair.rejected.key)
 
     entries = _by_score(answers.entries)
     pairs = _all(entries)
@@ -126,7 +143,7 @@ def _best_sigma(answers: Answers) -> Ranked:
 
 def _margin(answers: Answers) -> Ranked:
     pairs = list(_all(answers.entries))
-    kept = [pair for pair in pairs if answers.threshold is not None and _gap(pair) >= answers.threshold]
+    kept = [pair for pair in pairs if answers.threshold is not None and (pair.gap or 0.0) >= answers.threshold]
     found = _largest(kept, "below_margin" if pairs else "tie")
     return found._replace(many=True, below_margin=len(pairs) - len(kept))
 
@@ -144,7 +161,7 @@ def _on_policy(answers: Answers) -> Ranked:
 
 def _tournament(answers: Answers) -> Ranked:
     by_id = {entry.judged.candidate.id: entry for entry in answers.entries}
-    best, worst = by_id.get(answers.best or ""), by_id.get(answers.worst or "")
+    best, worst = by_id.get(answers.slate.best or ""), by_id.get(answers.slate.worst or "")
     if best is None or worst is None:
         return Ranked([], reason="no_tournament")
     if best is worst:
@@ -170,33 +187,21 @@ _STRATEGIES: Mapping[str, Callable[[Answers], Ranked]] = {
 
 def _largest(pairs: Iterator[Proposal] | Sequence[Proposal], reason: Reason) -> Ranked:
     """One pair, of the largest gap; the others follow for the case that it does not fit."""
-    found = sorted(pairs, key=lambda pair: (-_gap(pair), pair.chosen.key, pair.rejected.key))
+    found = sorted(pairs, key=lambda pair: (-(pair.gap or 0.0), pair.chosen.key, pair.rejected.key))
     return Ranked(found, reason=None if found else reason)
 
 
 def _all(entries: Sequence[Entry]) -> Iterator[Proposal]:
     """Every two answers with a gap between them, the better one chosen."""
     for a, b in combinations(entries, 2):
-        x, y = _score(a), _score(b)
+        x, y = a.points, b.points
         if not _tied(x, y):
             yield Proposal(a, b, x - y) if x > y else Proposal(b, a, y - x)
 
 
 def _by_score(entries: Sequence[Entry]) -> list[Entry]:
-    return sorted(entries, key=lambda entry: (-_score(entry), entry.key))
+    return sorted(entries, key=lambda entry: (-entry.points, entry.key))
 
 
 def _tied(x: float, y: float) -> bool:
     return abs(x - y) <= _EQUAL * max(1.0, abs(x), abs(y))
-
-
-def _gap(pair: Proposal) -> float:
-    if pair.gap is None:
-        raise ValueError("a pair without a gap: this strategy compares scores")
-    return pair.gap
-
-
-def _score(entry: Entry) -> float:
-    if entry.score is None:
-        raise ValueError(f"{entry.judged.candidate.id} has no score: only a tournament does without")
-    return entry.score

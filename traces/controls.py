@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from stillroom.common.hashing import digest
@@ -33,8 +33,7 @@ class _Place(NamedTuple):
 
 def unfiltered(outcomes: Iterable[Outcome], count: int) -> list[Trace]:
     """The first `count` attempts, the turn of each being its draw; `outcomes` can be gone over twice."""
-    places = (_place(trace, trace.attempt.index) for outcome in outcomes for trace in traces_in(outcome, which="all"))
-    return _chosen(outcomes, places, count)
+    return _chosen(outcomes, ((trace, trace.attempt.index) for o in outcomes for trace in traces_in(o)), count)
 
 
 def wrong_in_form(
@@ -44,27 +43,24 @@ def wrong_in_form(
     are fewer. `admits`: a further condition, asked of each by task, then by draw. `outcomes` can be gone over twice.
     """
 
-    def places() -> Iterator[_Place]:
-        for outcome in outcomes:
-            ended = (trace for trace in traces_in(outcome, which="all") if trace.attempt.finish_reason == "stop")
-            # Rejected: read whole and found different. Unscored is not evidence about the answer.
-            wrong = (trace for trace in ended if trace.verdict.state is State.REJECTED)
-            wanted = (trace for trace in wrong if admits is None or admits(trace))
-            yield from (_place(trace, turn) for turn, trace in enumerate(wanted))
+    def wanted(trace: Trace) -> bool:
+        # Rejected: read whole and found different. Unscored is not evidence about the answer.
+        wrong = trace.attempt.finish_reason == "stop" and trace.verdict.state is State.REJECTED
+        return wrong and (admits is None or admits(trace))
 
-    return _chosen(outcomes, places(), count)
+    turns = ((trace, turn) for o in outcomes for turn, trace in enumerate(filter(wanted, traces_in(o))))
+    return _chosen(outcomes, turns, count)
 
 
-def _place(trace: Trace, turn: int) -> _Place:
-    return _Place(turn, digest(["control", trace.task.id]), trace.task.id, trace.attempt.index)
-
-
-def _chosen(outcomes: Iterable[Outcome], places: Iterable[_Place], count: int) -> list[Trace]:
-    """The traces at the first `count` places, in their order."""
+def _chosen(outcomes: Iterable[Outcome], turns: Iterable[tuple[Trace, int]], count: int) -> list[Trace]:
+    """The first `count` traces, in their order. `turns`: those that can be taken, each with its turn."""
+    places = (
+        _Place(turn, digest(["control", trace.task.id]), trace.task.id, trace.attempt.index) for trace, turn in turns
+    )
     wanted = {(place.task_id, place.draw): place for place in heapq.nsmallest(count, places)}
     found: dict[_Place, Trace] = {}
     for outcome in outcomes:
-        for trace in traces_in(outcome, which="all"):
+        for trace in traces_in(outcome):
             place = wanted.get((trace.task.id, trace.attempt.index))
             if place is not None:
                 found[place] = trace
@@ -89,21 +85,15 @@ def only_the_answer(text: str, *, last: bool = False) -> str | None:
     found = find_answer(text, last=last)
     if found is None:
         return None
+    return next((ending for ending in _endings(text) if find_answer(ending, last=last) == found), None)
+
+
+def _endings(text: str) -> Iterator[str]:
+    """The ends of each line, the last line first and the shortest end first; then the last lines together."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    for candidate in (*_sentences(lines), *_tails(lines)):
-        if find_answer(candidate, last=last) == found:
-            return candidate
-    return None
-
-
-def _sentences(lines: Sequence[str]) -> Iterator[str]:
-    """The ends of each line, the last line first and the shortest end first."""
     for line in reversed(lines):
         starts = [0, *(match.end() for match in _SENTENCES.finditer(line))][-_TAIL_LINES:]
         yield from (line[start:] for start in reversed(starts))
         yield line
-
-
-def _tails(lines: Sequence[str]) -> Iterator[str]:
     for count in range(2, min(len(lines), _TAIL_LINES) + 1):
         yield "\n".join(lines[-count:])

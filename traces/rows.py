@@ -1,4 +1,4 @@
-"""SFT rows: traces as conversations that trl reads, in a folder that `datasets.load_dataset` reads.
+"""SFT rows: traces as conversations that trl reads, in a folder that `datasets.load_dataset` reads, with its card.
 
 A row has `prompt` (the messages that the student will see), `completion` (one assistant turn), and `task_id` and
 `index`, which name the attempt in the ledger; trl drops columns it does not know. Thinking is kept once, as
@@ -9,19 +9,23 @@ A row has `prompt` (the messages that the student will see), `completion` (one a
             file.add(sft_row(trace))
     write_card(run / "sft", card, file.count)
 
-The same rows give the same file, byte for byte: the schema is fixed and nothing in the file tells the time.
+The same rows give the same files, byte for byte: the schema is fixed, and the card holds facts that were passed in;
+nothing tells the time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
+from stillroom.common.dataset_card import front_matter, one_line, plain, table
 from stillroom.common.files import ParquetRows, replaced, storable
 from stillroom.common.marks import CLOSE, OPEN
 from stillroom.common.records import Message
 from stillroom.errors import NothingLeft
-from stillroom.traces.card import CardFacts, card_text
+from stillroom.traces.filters.apply import FilterCount
 from stillroom.traces.trace import Trace
 
 DATA_FILE = "train.parquet"
@@ -37,28 +41,23 @@ class SftRow(TypedDict):
     index: int
 
 
-def sft_row(trace: Trace, *, system: str | None = None, think: Literal["keep", "drop"] = "keep") -> SftRow:
+def sft_row(trace: Trace, *, system: str | None = None) -> SftRow:
     """The row of a trace.
 
     `system`: a system prompt to train the student with, in place of the task's own (None: the task's own, if any).
-    `think: drop` leaves the thinking part out. A lone surrogate in the text, which no file can hold, becomes U+FFFD.
+    A lone surrogate in the text, which no file can hold, becomes U+FFFD.
     """
-    messages = trace.task.messages
+    messages, content = trace.task.messages, trace.answer
+    if trace.reasoning is not None:
+        content = f"{OPEN}\n{trace.reasoning}\n{CLOSE}\n\n{content}"
     if system is not None:
         messages = (Message("system", system), *(message for message in messages if message.role != "system"))
     return {
         "prompt": [_stored(message.as_dict()) for message in messages],
-        "completion": [_stored({"role": "assistant", "content": _content(trace, think)})],
+        "completion": [_stored({"role": "assistant", "content": content})],
         "task_id": trace.task.id,
         "index": trace.attempt.index,
     }
-
-
-def _content(trace: Trace, think: Literal["keep", "drop"]) -> str:
-    reasoning = trace.reasoning
-    if reasoning is None or think == "drop":
-        return trace.answer
-    return f"{OPEN}\n{reasoning}\n{CLOSE}\n\n{trace.answer}"
 
 
 def _stored(message: dict[str, str]) -> dict[str, str]:
@@ -68,17 +67,6 @@ def _stored(message: dict[str, str]) -> dict[str, str]:
 def sft_file(folder: Path) -> ParquetRows:
     """The parquet file of a folder, for rows that are added one by one; `write_card` ends it."""
     return ParquetRows(folder / DATA_FILE, _schema)
-
-
-def write_card(folder: Path, card: CardFacts, rows: int) -> None:
-    """Writes the dataset card. Raises NothingLeft where there is no row, RunError where the folder cannot be
-    written."""
-    if not rows:
-        raise NothingLeft(
-            f"no trace is left for {folder}: see what each filter dropped in rejects/, and loosen a filter"
-        )
-    with replaced(folder / CARD_FILE) as file:
-        file.write(storable(card_text(card, rows)).encode())
 
 
 def read_sft(folder: Path) -> list[SftRow]:
@@ -94,3 +82,79 @@ def _schema(pa: Any) -> Any:
     return pa.schema(
         [("prompt", pa.list_(turn)), ("completion", pa.list_(turn)), ("task_id", pa.string()), ("index", pa.int64())]
     )
+
+
+# -- the dataset card --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CardFacts:
+    """What the card says.
+
+    `licence`: the teacher's, None where it is not known. `tasks`: where the tasks are from. `attempts`, `accepted`:
+    counts before the filters. `versions`: package to version.
+    """
+
+    recipe: str
+    teacher: str
+    licence: str | None
+    scorer: str
+    tasks: str
+    seed: int
+    attempts: int
+    accepted: int
+    filters: Sequence[FilterCount] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_card(folder: Path, card: CardFacts, rows: int) -> None:
+    """Writes the dataset card. Raises NothingLeft where there is no row, RunError where the folder cannot be
+    written."""
+    if not rows:
+        raise NothingLeft(
+            f"no trace is left for {folder}: see what each filter dropped in rejects/, and loosen a filter"
+        )
+    with replaced(folder / CARD_FILE) as file:
+        file.write(storable(card_text(card, rows)).encode())
+
+
+def card_text(facts: CardFacts, rows: int) -> str:
+    """The card as Markdown with the front matter that the hub and `load_dataset` read."""
+    head = front_matter(
+        licence=facts.licence,
+        name=f"{one_line(facts.recipe)} (SFT traces)",
+        tags=["stillroom", "distillation", "synthetic", "reasoning-traces"],
+        rows=rows,
+        splits={"train": DATA_FILE},
+    )
+    made_from = [
+        ("teacher", facts.teacher),
+        ("licence of the teacher", facts.licence or "not stated"),
+        ("tasks", facts.tasks),
+        ("scorer", facts.scorer),
+        ("recipe", facts.recipe),
+        ("seed", str(facts.seed)),
+        *((f"version of {name}", version) for name, version in sorted(facts.versions.items())),
+    ]
+    left_out = facts.attempts - facts.accepted
+    steps = [
+        ("attempts accepted, the first few of each task", f"{facts.attempts:,}", f"{left_out:,}"),
+        *((f"filter {count.name}", f"{count.seen:,}", f"{count.dropped:,}") for count in facts.filters),
+        ("rows", f"{rows:,}", ""),
+    ]
+    lines = [
+        f"# {plain(facts.recipe)}: {rows:,} reasoning traces for supervised fine-tuning",
+        "",
+        "Each row is a conversation: `prompt` (the messages the student sees) and `completion` (one assistant turn). "
+        "`task_id` and `index` name the attempt that it came from.",
+        "",
+        *table(("what", "value"), made_from),
+        "",
+        "## From attempts to rows",
+        "",
+        *table(("step", "in", "left out"), steps),
+        "",
+        "Written by Stillroom. The traces are a model's output: the teacher's licence and terms apply.",
+        "",
+    ]
+    return f"---\n{head}---\n\n" + "\n".join(lines)

@@ -3,27 +3,17 @@
 What is thought and what is answered are told apart here once, whether the teacher kept them apart or left its marks
 in the text, so that no filter and no row sees a thinking part twice, or the marks of a teacher's chat template.
 
-    for trace in traces_in(outcome):      # the kept attempts of one task, in the order of its draws
+    for trace in traces_in(outcome):      # the attempts of one task, in the order of its draws
         trace.reasoning, trace.answer
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
 
-from stillroom.common.marks import opened_by_template, split_thinking, without_template_marks
-from stillroom.common.records import Attempt, Messages, Outcome, ScoredAttempt, State, Task, Verdict
-
-Which = Literal["kept", "accepted", "all"]
-
-
-class Parts(NamedTuple):
-    """What an attempt says: its thinking part (None where it has none) and its answer."""
-
-    reasoning: str | None
-    answer: str
+from stillroom.common.marks import Split, opened_by_template, split_thinking, without_template_marks
+from stillroom.common.records import Attempt, Messages, Outcome, Task, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +32,7 @@ class Trace:
     @property
     def answer(self) -> str:
         """What follows the thinking part: the whole text where there is none."""
-        return parts(self.attempt).answer
+        return parts(self.attempt).text
 
     @property
     def full_text(self) -> str:
@@ -56,32 +46,20 @@ def asked(messages: Messages) -> str:
     return "\n".join(message.content for message in messages if message.role == "user")
 
 
-def parts(attempt: Attempt) -> Parts:
+def parts(attempt: Attempt) -> Split:
     """Tells thinking from answer.
 
     >>> from stillroom.common.records import Attempt
     >>> parts(Attempt("t", 0, "<think>2 and 2</think>4", None, "stop", 1, 9, None, 0.1, "m"))
-    Parts(reasoning='2 and 2', answer='4')
+    Split(reasoning='2 and 2', text='4')
     """
     reasoning, text = split_thinking(attempt.text, opened=opened_by_template(attempt.text))
     kept_apart = (attempt.reasoning or "").strip()
     both = [part for part in dict.fromkeys((kept_apart, reasoning or "")) if part]
-    return Parts("\n\n".join(both) or None, without_template_marks(text).strip())
+    return Split("\n\n".join(both) or None, without_template_marks(text).strip())
 
 
-def traces_in(outcome: Outcome, *, which: Which = "kept") -> Iterator[Trace]:
-    """The traces of one finished task in the order of its draws, never in the order of arrival.
-
-    `which`: the first k accepted ("kept"), all accepted, or all attempts (for a control that is trained on unfiltered
-    traces).
-    """
+def traces_in(outcome: Outcome) -> Iterator[Trace]:
+    """The traces of one finished task in the order of its draws, never in the order of arrival."""
     for scored in sorted(outcome.attempts, key=lambda scored: scored.attempt.index):
-        if _WANTED[which](outcome, scored):
-            yield Trace(outcome.task, scored.attempt, scored.verdict)
-
-
-_WANTED: dict[Which, Callable[[Outcome, ScoredAttempt], bool]] = {
-    "kept": lambda outcome, scored: scored.attempt.index in outcome.kept,
-    "accepted": lambda outcome, scored: scored.verdict.state is State.ACCEPTED,
-    "all": lambda outcome, scored: True,
-}
+        yield Trace(outcome.task, scored.attempt, scored.verdict)

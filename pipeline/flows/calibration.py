@@ -29,10 +29,9 @@ from stillroom.pipeline.run.flow import Flow, FlowResult, flows
 from stillroom.pipeline.run.folder import RunFolder, now, versions
 from stillroom.pipeline.run.progress import Display
 from stillroom.preferences.audit import audit
-from stillroom.preferences.card import DpoCardFacts, SourceFacts
 from stillroom.preferences.pairs import Built, build_pairs
 from stillroom.preferences.records import Candidate, Judged, Pair, Slate
-from stillroom.preferences.rows import write_dpo
+from stillroom.preferences.rows import DpoCardFacts, SourceFacts, write_dpo
 from stillroom.preferences.settings import PairSettings
 from stillroom.report.calibration import comparison_table
 

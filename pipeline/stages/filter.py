@@ -14,15 +14,14 @@ from pathlib import Path
 
 from stillroom.common.files import replaced
 from stillroom.common.hashing import digest
-from stillroom.common.records import Outcome, ScoredAttempt
+from stillroom.common.records import Outcome, ScoredAttempt, State
 from stillroom.common.secrets import named_in
 from stillroom.pipeline.config.recipe import Recipe
 from stillroom.pipeline.run.folder import RunFolder, versions
 from stillroom.pipeline.run.outcomes import Outcomes
 from stillroom.sampling.draws import Admits
-from stillroom.traces.card import CardFacts
 from stillroom.traces.filters import FilterCount, RejectFiles, Screen, admits_of
-from stillroom.traces.rows import SftRow, read_sft, sft_file, sft_row, write_card
+from stillroom.traces.rows import CardFacts, SftRow, read_sft, sft_file, sft_row, write_card
 from stillroom.traces.tasks import TaskSet
 from stillroom.traces.trace import Trace, traces_in
 
@@ -103,7 +102,7 @@ def _candidates(outcome: Outcome, admits: Admits) -> list[Trace]:
     """The accepted traces of a task in the order in which they may become rows: those that the policy kept, and with
     them those that a filter kept from counting, each in draw order; then the others, which take the place of what a
     filter over the whole data set (a duplicate, say) drops."""
-    accepted = list(traces_in(outcome, which="accepted"))
+    accepted = [trace for trace in traces_in(outcome) if trace.verdict.state is State.ACCEPTED]
     spare = [
         trace
         for trace in accepted

@@ -23,10 +23,9 @@ from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages.judge import Calibrated, Judgements
 from stillroom.preferences.audit import Audit, audit
 from stillroom.preferences.candidates import Gathered, slates_of
-from stillroom.preferences.card import DpoCardFacts, SourceFacts
 from stillroom.preferences.pairs import Built, build_pairs
 from stillroom.preferences.records import LeftOut, Pair
-from stillroom.preferences.rows import Split, split_pairs, write_dpo
+from stillroom.preferences.rows import DpoCardFacts, SourceFacts, Split, split_pairs, write_dpo
 from stillroom.traces.tasks import TaskSet
 
 

@@ -202,9 +202,10 @@ def test_a_new_module_in_the_package_is_enough(tmp_path: Path) -> None:
     done = python(
         "import stillroom.traces.filters as package\n"
         f"package.__path__.append({str(tmp_path)!r})\n"
-        "print(package.build_filters([{'throwaway': {'most': 5}}]))"
+        "from pydantic import TypeAdapter\n"
+        "print(TypeAdapter(package.Filters).validate_python([{'throwaway': {'most': 5}}]))"
     )
-    assert done.stdout.strip() == "[Throwaway(name='throwaway', most=5)]", done.stderr
+    assert done.stdout.strip() == "(Throwaway(name='throwaway', most=5),)", done.stderr
 
 
 ONE_MODULE = {
@@ -235,8 +236,7 @@ class Throwaway(TeacherBase):
 """,
     "stillroom.traces.tasks": """
 from typing import Literal
-from stillroom.traces.tasks.records import Row
-from stillroom.traces.tasks.registry import CommonTasks, Source, sources
+from stillroom.traces.tasks.registry import CommonTasks, Row, Source, sources
 
 @sources.register
 class Throwaway(CommonTasks):
@@ -278,7 +278,7 @@ from stillroom.pipeline.config.load import dump, load_recipe
 from stillroom.sampling.core import Core
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.scorers import ScorerSettings
-from stillroom.traces.filters import apply_filters
+from stillroom.traces.filters import Screen
 from stillroom.traces.tasks import load_tasks
 from stillroom.traces.trace import traces_in
 
@@ -296,7 +296,8 @@ async def main():
         judge = TypeAdapter(JudgeSettings).validate_python({"kind": "throwaway"}).make(place)
         rating = await judge.pointwise.rate(outcomes[0].task, outcomes[0].attempts[0].attempt)
     traces = [trace for outcome in outcomes for trace in traces_in(outcome)]
-    kept = apply_filters(traces, recipe.filters, test=()).kept
+    screen = Screen(recipe.filters, test=())
+    kept = [trace for trace in traces if screen.look(trace) is None]
     print(len(tasks.train), len(outcomes), len(kept), rating.state)
 
 asyncio.run(main())
@@ -336,7 +337,7 @@ def test_an_entry_point_adds_kinds(tmp_path: Path, entry: str, code: str) -> Non
     (tmp_path / "some_plugin.py").write_text(code)
     (tmp_path / "some_plugin_parts.py").write_text(KIND)
     distribution(tmp_path, entry)
-    done = python("from stillroom.traces.filters import build_filters; print(build_filters(['throwaway']))", tmp_path)
+    done = python("from stillroom.traces.filters.base import filters; print(filters['throwaway'])", tmp_path)
     assert "Throwaway" in done.stdout, done.stderr
 
 

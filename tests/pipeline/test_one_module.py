@@ -142,8 +142,7 @@ SOURCE = '''
 """Sums of a number with itself."""
 from typing import Literal
 from pydantic import Field
-from stillroom.traces.tasks.records import Row
-from stillroom.traces.tasks.registry import CommonTasks, Source, sources
+from stillroom.traces.tasks.registry import CommonTasks, Row, Source, sources
 
 @sources.register
 class Doubles(CommonTasks):

@@ -291,7 +291,7 @@ def test_the_control_is_the_one_of_a_run_that_held_everything(
     result = start(write_sums(tmp_path, filters=FILTERS), tmp_path / "run")
     [(found, rows, outcomes, control)] = kept
     assert found.written == result.rows == len(rows)
-    everything = [trace for o in outcomes for trace in traces_in(o, which="all")]
+    everything = [trace for o in outcomes for trace in traces_in(o)]
     everything.sort(key=lambda t: (t.attempt.index, digest(["control", t.task.id]), t.task.id))
     assert control == unfiltered(outcomes, len(rows)) == everything[: len(rows)]
     kept_keys = {(t.task.id, t.attempt.index): sft_row(t) for t in everything}

@@ -16,7 +16,7 @@ from stillroom.common.stats.intervals import Interval
 from stillroom.errors import AuditFailed, InputError
 from stillroom.judges.records import JudgeState
 from stillroom.preferences.audit import Audit, audit, audit_rows
-from stillroom.preferences.audit.findings import meanings
+from stillroom.preferences.checks import meanings
 from stillroom.preferences.records import LeftOut, Pair
 from stillroom.preferences.rows import dpo_row
 from stillroom.preferences.settings import AuditSettings

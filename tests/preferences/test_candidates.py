@@ -9,7 +9,7 @@ import pytest
 from stillroom.common.records import Attempt
 from stillroom.errors import InputError
 from stillroom.judges.records import JudgeState
-from stillroom.preferences.candidates import Drawn, Merged, answer_of, gather, slates_of
+from stillroom.preferences.candidates import Drawn, answer_of, gather, slates_of
 from stillroom.preferences.records import Judged, LeftOut
 from tests.preferences.building import outcome, task
 
@@ -21,11 +21,7 @@ def test_candidates_keep_their_source_and_stand_in_the_order_of_sources_and_draw
     found = gather(drawn, order=[T])
     assert [each.id for each in found.by_task["t"]] == ["t/a/0", "t/a/1", "t/b/0"]
     assert [each.tokens for each in found.candidates] == [5, 5, 5]
-    assert found.verdicts["t/b/0"].reason == "finished"
-    assert found.counts == {
-        "a": {"drawn": 2, "failed_requests": 1, "kept": 2},
-        "b": {"drawn": 1, "failed_requests": 1, "kept": 1},
-    }
+    assert found.left_out == ()
 
 
 def test_tasks_without_an_answer_are_there_with_none_and_other_tasks_are_not() -> None:
@@ -35,7 +31,7 @@ def test_tasks_without_an_answer_are_there_with_none_and_other_tasks_are_not() -
 
 
 @pytest.mark.parametrize("same", ["The  same\ntext.", "The same text. ", "The same text."])
-def test_texts_that_differ_in_white_space_only_become_one(same: str) -> None:
+def test_texts_that_differ_in_white_space_only_become_one_and_the_others_have_a_reason(same: str) -> None:
     found = gather(
         [
             Drawn(
@@ -49,8 +45,7 @@ def test_texts_that_differ_in_white_space_only_become_one(same: str) -> None:
         order=[T],
     )
     assert [each.id for each in found.candidates] == ["t/a/0", "t/a/1"]
-    assert found.merged == (Merged("t/a/0", ("t/b/0",)),)
-    assert found.counts["b"]["merged"] == 1
+    assert found.left_out == (LeftOut("t/b/0", "same_text", "as t/a/0"),)
 
 
 def test_of_equal_texts_the_students_own_stays() -> None:
@@ -82,7 +77,6 @@ def test_case_makes_another_text(case: str) -> None:
 def test_what_cannot_be_a_candidate_has_a_reason(text: str, finish: str, reason: str) -> None:
     found = gather([Drawn("a", [outcome(T, text, finish=finish)])], order=[T])
     assert (list(found.candidates), found.left_out) == ([], (LeftOut("t/a/0", reason),))
-    assert found.counts["a"][reason] == 1
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stillroom.judges.records import JudgeState
-from stillroom.preferences.failures import failures
-from stillroom.preferences.lengths import fit, matched, report_of
+from stillroom.preferences.lengths import failures, fit, matched, report_of
 from stillroom.preferences.records import Judged, Slate
 from tests.preferences.building import build, indexes, judged, reasons, task
 

@@ -16,10 +16,9 @@ from stillroom.common.records import Task, user
 from stillroom.errors import InputError, RunError
 from stillroom.judges.calibrate import Calibration, Estimate
 from stillroom.preferences.audit import audit
-from stillroom.preferences.card import DpoCardFacts, SourceFacts, card_text
 from stillroom.preferences.pairs import build_pairs
 from stillroom.preferences.records import Pair, Slate
-from stillroom.preferences.rows import dpo_row, split_pairs, write_dpo
+from stillroom.preferences.rows import DpoCardFacts, SourceFacts, card_text, dpo_row, split_pairs, write_dpo
 from stillroom.preferences.settings import PairSettings
 from tests.preferences.building import build, judged, slate, task
 
@@ -151,11 +150,11 @@ def test_without_scores_the_columns_are_there_all_the_same(tmp_path: Path) -> No
     found = (judged(None, index=0), judged(None, index=1))
     ends = (found[0].candidate.id, found[1].candidate.id)
     built = build_pairs([Slate(task(), found, *ends)], PairSettings(strategy="tournament"))
-    written = write_dpo(built.pairs, tmp_path, FACTS)
-    assert written.test is None
-    [row] = pq.read_table(written.train).to_pylist()
+    write_dpo(built.pairs, tmp_path, FACTS)
+    assert not (tmp_path / "test.parquet").exists()
+    [row] = pq.read_table(tmp_path / "train.parquet").to_pylist()
     assert (row["chosen_score"], row["margin"], row["chosen_id"]) == (None, None, ends[0])
-    assert str(pq.read_schema(written.train).field("margin").type) == "double"
+    assert str(pq.read_schema(tmp_path / "train.parquet").field("margin").type) == "double"
 
 
 def test_writing_again_leaves_nothing_of_an_earlier_run(tmp_path: Path) -> None:

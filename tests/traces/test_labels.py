@@ -10,8 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from stillroom.common.records import Attempt, State, Task, user
 from stillroom.sampling.scorers import ScorerSettings
-from stillroom.traces.labels import Labels, Reason
-from stillroom.traces.scorers.label import LabelScorer
+from stillroom.traces.scorers.label import Labels, LabelScorer, Reason
 
 SETTINGS: TypeAdapter[Any] = TypeAdapter(ScorerSettings)
 LABELS = ("positive", "negative", "neutral")

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from stillroom.common.records import Attempt, Message, State, Task, Verdict, user
 from stillroom.errors import RunError
-from stillroom.traces.card import CardFacts, card_text
 from stillroom.traces.filters import FilterCount
-from stillroom.traces.rows import DATA_FILE, SftRow, sft_file, sft_row, write_card
+from stillroom.traces.rows import DATA_FILE, CardFacts, SftRow, card_text, sft_file, sft_row, write_card
 from stillroom.traces.trace import Trace
 
 SYSTEM = Message("system", "Be brief.")
@@ -61,10 +60,6 @@ def content(row: SftRow) -> str:
 )
 def test_thinking_is_kept_once(text: str, reasoning: str | None, expected: str) -> None:
     assert content(sft_row(trace(text, reasoning))) == expected
-
-
-def test_thinking_can_be_dropped() -> None:
-    assert content(sft_row(trace("<think>9 + 9</think>It is 18."), think="drop")) == "It is 18."
 
 
 def test_the_prompt_is_the_tasks_own() -> None:

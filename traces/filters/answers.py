@@ -88,24 +88,17 @@ class NotAnswerOnly(Stateless):
     """Words and numbers required besides the final answer, thinking included."""
 
     def check(self, trace: Trace) -> Finding | None:
-        """Why the trace goes, or None."""
-        besides = [*tokens(trace.reasoning or ""), *tokens(_without_statements(trace.answer))]
-        words = sum(not is_sign(token) for token in besides)
+        text, position = trace.answer, 0
+        found, kept = statements(text), [trace.reasoning or ""]
+        for statement in found:
+            kept.append(text[position : statement.start])
+            position = max(position, statement.end)
+        if found or find_answer(text) != text.strip().rstrip("."):  # else nothing is left: it is all answer
+            kept.append(text[position:])
+        words = sum(not is_sign(token) for part in kept for token in tokens(part))
         if words >= self.min_words:
             return None
         return Finding("answer_only", f"{words} words in addition to the answer, the least is {self.min_words}")
-
-
-def _without_statements(text: str) -> str:
-    """The text with its final answers cut out; nothing is left of a text that is all answer."""
-    found = statements(text)
-    if not found and find_answer(text) == text.strip().rstrip("."):
-        return ""
-    kept, position = [], 0
-    for statement in found:
-        kept.append(text[position : statement.start])
-        position = max(position, statement.end)
-    return " ".join([*kept, text[position:]])
 
 
 class Statement(NamedTuple):
@@ -145,7 +138,11 @@ def _marked(text: str, pattern: re.Pattern[str], boxes: list[Statement]) -> list
     for match in pattern.finditer(text):
         if found and match.start() < found[-1].end:
             continue  # "Answer: the answer is 5" is one statement
-        start, end = _line_after(text, match.end())
+        start = match.end()
+        while start < len(text) and text[start] in " \t\n\r*_:":
+            start += 1
+        end = text.find("\n", start)
+        end = min(len(text) if end < 0 else end, start + MAX_VALUE)
         after = bisect.bisect_left(boxes, start, key=lambda box: box.end)
         if after < len(boxes) and boxes[after].start < end:
             continue
@@ -153,15 +150,6 @@ def _marked(text: str, pattern: re.Pattern[str], boxes: list[Statement]) -> list
         if value.strip(" \t*_:") and not _NOT.match(value):
             found.append(Statement(match.start(), start + len(value), value.strip(" \t*_:")))
     return found
-
-
-def _line_after(text: str, start: int) -> tuple[int, int]:
-    """Start and end of the line's rest after a marker, or of the next line where the rest is empty."""
-    while start < len(text) and text[start] in " \t\n\r*_:":
-        start += 1
-    end = text.find("\n", start)
-    end = len(text) if end < 0 else end
-    return start, min(end, start + MAX_VALUE)
 
 
 def different(values: list[str]) -> list[str]:
@@ -173,20 +161,18 @@ def different(values: list[str]) -> list[str]:
     ['18', '19']
     """
     kept: list[str] = []
+    seen: list[tuple[str, Fraction | None]] = []
     for value in values:
-        if not any(_same(value, other) for other in kept):
+        bare = _bare(value)
+        match = _LEADING.match(bare)
+        number = None if match is None else Fraction(match.group(1).replace(",", ""))
+        written = "".join(bare.split())
+        if not any(written == other or (number is not None and number == n) for other, n in seen):
             kept.append(value)
+            seen.append((written, number))
         if len(kept) == MAX_DIFFERENT:
             break
     return kept
-
-
-def _same(a: str, b: str) -> bool:
-    bare_a, bare_b = _bare(a), _bare(b)
-    if "".join(bare_a.split()) == "".join(bare_b.split()):
-        return True
-    number = _leading_number(bare_a)
-    return number is not None and number == _leading_number(bare_b)
 
 
 def _bare(value: str) -> str:
@@ -195,8 +181,3 @@ def _bare(value: str) -> str:
     if not _SEVERAL.search(plain):
         plain = plain.rpartition("=")[2]
     return plain.strip().casefold()
-
-
-def _leading_number(bare: str) -> Fraction | None:
-    match = _LEADING.match(bare)
-    return None if match is None else Fraction(match.group(1).replace(",", ""))

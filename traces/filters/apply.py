@@ -1,29 +1,45 @@
 """Applies filters to traces, counts, and keeps what was dropped with its reason.
 
-screen = Screen(build_filters(["finished", "dedup"]), test=tasks.test)
+screen = Screen(recipe.filters, test=tasks.test)
 with RejectFiles(run / "rejects") as rejects:
     reject = screen.look(trace)       # None: it stays
     if reject is not None:
         rejects.add(reject)
 screen.counts
-
-filtered = apply_filters(traces, build_filters(["finished", "dedup"]), test=tasks.test)   # the same for a list
-filtered.kept, filtered.rejects, filtered.counts
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from stillroom.common.files import Growing, remove, storable
 from stillroom.common.records import ScoredAttempt, Task
 from stillroom.sampling.draws import Admits
-from stillroom.traces.filters.base import Filter, FilterCount, Filtered, ReadsFiles, Reject, Stateless, filters
+from stillroom.traces.filters.base import FilterSettings, Stateless, filters
 from stillroom.traces.trace import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A trace that a filter dropped. `filter`: what it is kept under."""
+
+    trace: Trace
+    filter: str
+    reason: str
+    detail: str
+
+
+class FilterCount(NamedTuple):
+    """How many traces reached a filter, and how many it dropped."""
+
+    name: str
+    seen: int
+    dropped: int
 
 
 class Screen:
@@ -34,11 +50,9 @@ class Screen:
     with them.
     """
 
-    def __init__(self, wanted: Sequence[Filter], *, test: Sequence[Task], base: Path = Path()) -> None:
-        self._names = [each.label if isinstance(each, ReadsFiles) else each.name for each in wanted]
-        self._checks = [
-            each.start_in(base, test) if isinstance(each, ReadsFiles) else each.start(test) for each in wanted
-        ]
+    def __init__(self, wanted: Sequence[FilterSettings], *, test: Sequence[Task], base: Path = Path()) -> None:
+        self._names = [each.kept_under for each in wanted]
+        self._checks = [each.start_in(base, test) for each in wanted]
         self._seen, self._dropped = [0] * len(wanted), [0] * len(wanted)
 
     def look(self, trace: Trace) -> Reject | None:
@@ -57,36 +71,18 @@ class Screen:
         return [FilterCount(*each) for each in zip(self._names, self._seen, self._dropped, strict=True)]
 
 
-def admits_of(wanted: Sequence[Filter], base: Path = Path()) -> Admits:
+def admits_of(wanted: Sequence[FilterSettings], base: Path = Path()) -> Admits:
     """Whether an accepted attempt passes the filters that look at one trace at a time. The others (a duplicate, a
     held-out task) depend on the rest of the data, and are asked when there is some."""
-    checks = [each.start(()) for each in wanted if isinstance(each, Stateless)]
-    checks += [each.start_in(base, ()) for each in wanted if isinstance(each, ReadsFiles)]
+    alone = [each for each in wanted if isinstance(each, Stateless)]
+    # Functions of the user's come last: each call goes to another process.
+    checks = [each.start_in(base, ()) for each in sorted(alone, key=lambda each: each.kept_under != each.name)]
 
     def admits(task: Task, scored: ScoredAttempt) -> bool:
         trace = Trace(task, scored.attempt, scored.verdict)
         return all(check(trace) is None for check in checks)
 
     return admits
-
-
-def apply_filters(
-    traces: Iterable[Trace], wanted: Sequence[Filter], *, test: Sequence[Task], base: Path = Path()
-) -> Filtered:
-    """Sends each trace through the filters in order (see `Screen`) and holds what stays and what goes.
-
-    The same traces and filters give the same result, and they can be applied again.
-    """
-    screen = Screen(wanted, test=test, base=base)
-    kept: list[Trace] = []
-    rejects: list[Reject] = []
-    for trace in traces:
-        reject = screen.look(trace)
-        if reject is None:
-            kept.append(trace)
-        else:
-            rejects.append(reject)
-    return Filtered(kept, rejects, screen.counts)
 
 
 class RejectFiles:
@@ -106,12 +102,27 @@ class RejectFiles:
         return self
 
     def add(self, reject: Reject) -> None:
-        """Writes one."""
+        """Writes one as a line of JSON, with what was asked, so that it can be read by itself."""
+        attempt, task = reject.trace.attempt, reject.trace.task
+        row = {
+            "task_id": attempt.task_id,
+            "question": task.messages[-1].content,
+            "gold": task.reference,
+            "index": attempt.index,
+            "reason": reject.reason,
+            "detail": reject.detail,
+            "verdict": reject.trace.verdict.state.value,
+            "finish_reason": attempt.finish_reason,
+            "completion_tokens": attempt.completion_tokens,
+            "reasoning": attempt.reasoning,
+            "text": attempt.text,
+        }
+        line = storable(json.dumps(row, ensure_ascii=False)) + "\n"
         file = self._files.get(reject.filter)
         if file is None:
             file = self._files[reject.filter] = Growing(self._folder / f"{reject.filter}.jsonl")
         with file.writing() as out:
-            out.write(_line(reject).encode())
+            out.write(line.encode())
 
     def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
         files = self._files.values()
@@ -125,22 +136,3 @@ class RejectFiles:
         finally:
             for file in files:
                 file.discard()
-
-
-def _line(reject: Reject) -> str:
-    """A reject as a line of JSON, with what was asked, so that it can be read by itself."""
-    attempt, task = reject.trace.attempt, reject.trace.task
-    row = {
-        "task_id": attempt.task_id,
-        "question": task.messages[-1].content,
-        "gold": task.reference,
-        "index": attempt.index,
-        "reason": reject.reason,
-        "detail": reject.detail,
-        "verdict": reject.trace.verdict.state.value,
-        "finish_reason": attempt.finish_reason,
-        "completion_tokens": attempt.completion_tokens,
-        "reasoning": attempt.reasoning,
-        "text": attempt.text,
-    }
-    return storable(json.dumps(row, ensure_ascii=False)) + "\n"

@@ -1,4 +1,6 @@
-"""What a filter is, and what applying filters yields.
+"""What a filter is, and the `filters:` part of a recipe: a list of names, or of one name with its settings.
+
+    filters: [finished, {max_tokens: 2048}, {no_repetition: {share: 0.4}}, {decontaminate: test}]
 
 A filter is a small frozen settings model with a `name` and a method `start`, which gives the check of one run: a
 function from a trace to a `Finding` (why it goes) or None (it stays). State, such as the texts that `dedup` has
@@ -14,18 +16,31 @@ A new filter is a module in this package with one registered class; recipes know
 
         def start(self, test: Sequence[Task]) -> Check:
             return lambda trace: Finding("capitals", trace.answer[:80]) if trace.answer.isupper() else None
+
+An unknown name or setting is an error of the field that holds it, at its index, with the known names. Dumped, a
+filter is written with every default spelled out (`{max_tokens: {limit: 2048}}`), which can be read again.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+from pydantic import (
+    BaseModel,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    TypeAdapter,
+    ValidationInfo,
+)
+from pydantic_core import CoreSchema, core_schema
 
 from stillroom.common.records import Task
-from stillroom.common.registry import Registry
+from stillroom.common.registry import Kinds, Registry
 from stillroom.common.settings import Settings
+from stillroom.sampling.live import KIND
 from stillroom.traces.trace import Trace
 
 
@@ -39,29 +54,6 @@ class Finding(NamedTuple):
 Check = Callable[[Trace], Finding | None]
 
 
-class Filter(Protocol):
-    """One filter of a recipe."""
-
-    @property
-    def name(self) -> str:
-        """As recipes call it; its rejects are kept under it."""
-
-    def start(self, test: Sequence[Task]) -> Check:
-        """The check of one run over traces in order. `test`: the held-out tasks, for decontamination."""
-
-
-@runtime_checkable
-class ReadsFiles(Protocol):
-    """What a filter has whose settings name a file. There may be several of it, told apart by `label`."""
-
-    @property
-    def label(self) -> str:
-        """What its counts and rejects are kept under: its name, and more."""
-
-    def start_in(self, base: Path, test: Sequence[Task]) -> Check:
-        """As `Filter.start`; relative paths start at `base`."""
-
-
 class FilterSettings(Settings):
     """Base of the filters. `short`: the setting that a bare value stands for (`max_tokens: 2048`)."""
 
@@ -69,8 +61,18 @@ class FilterSettings(Settings):
 
     name: str
 
+    @property
+    def kept_under(self) -> str:
+        """What its counts and rejects are kept under. A filter that a recipe may have several of adds to its name."""
+        return self.name
+
     def start(self, test: Sequence[Task]) -> Check:
+        """The check of one run over traces in order. `test`: the held-out tasks, for decontamination."""
         raise NotImplementedError
+
+    def start_in(self, base: Path, test: Sequence[Task]) -> Check:
+        """As `start`, for a filter whose settings name a file: relative paths start at `base`."""
+        return self.start(test)
 
 
 filters: Registry[FilterSettings] = Registry("filter", tag="name", where=("stillroom.traces.filters",))
@@ -88,27 +90,81 @@ class Stateless(FilterSettings):
         raise NotImplementedError
 
 
-@dataclass(frozen=True, slots=True)
-class Reject:
-    """A trace that a filter dropped."""
+class _Listed(Kinds):
+    """A filter as it stands in the list of a recipe: a name, or one name with its settings."""
 
-    trace: Trace
-    filter: str
-    reason: str
-    detail: str
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        written = core_schema.plain_serializer_function_ser_schema(_dumped)
+        return core_schema.with_info_plain_validator_function(self._validated, serialization=written)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        models = {name: model for name, model in self.models().items() if name in filters.in_yaml}
+        with_settings = [
+            {
+                "type": "object",
+                "properties": {name: self._settings_schema(model, handler)},
+                "required": [name],
+                "additionalProperties": False,
+            }
+            for name, model in models.items()
+        ]
+        return {"oneOf": [{"enum": list(models)}, *with_settings]}
+
+    def _settings_schema(self, model: type[BaseModel], handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """What may stand under a filter's name: its settings, the bare value of one of them, or nothing."""
+        schema = handler.resolve_ref_schema(handler(model.__pydantic_core_schema__))
+        settings = {name: each for name, each in schema["properties"].items() if name != "name"}
+        required = [name for name in schema.get("required", ()) if name != "name"]
+        whole = {**schema, "properties": settings} | ({"required": required} if required else {})
+        short = getattr(model, "short", None)
+        bare = [settings[short]] if short is not None else []
+        return {"anyOf": [whole, *bare, *([] if required else [{"type": "null"}])]}
+
+    def _validated(self, value: Any, info: ValidationInfo) -> BaseModel:
+        if isinstance(value, FilterSettings):
+            return value
+        name, settings = _named(value)
+        # Validated as the only value of a mapping, so that a mistake is reported at `max_tokens.limit`.
+        return _under_its_name(filters[name]).validate_python({name: settings}, context=info.context)[name]
 
 
-class FilterCount(NamedTuple):
-    """How many traces reached a filter, and how many it dropped."""
+def _named(value: Any) -> tuple[str, dict[str, Any]]:
+    """The filter's name, and its settings with the name among them."""
+    if callable(value):
+        return KIND, {"name": KIND, "function": value}
+    if isinstance(value, str):
+        value = {value: None}
+    if not isinstance(value, dict) or len(value) != 1:
+        raise ValueError(
+            f"a filter is a name or one name with its settings, such as {{max_tokens: 2048}}, not {value!r}"
+        )
+    [(key, given)] = value.items()
+    if not isinstance(key, str) or key not in filters:
+        raise ValueError(filters.unknown(key, what=filters.what))
+    name, model = key, filters[key]
+    if isinstance(given, dict):
+        if "name" in given:
+            raise ValueError(f"{name} has no setting 'name'")
+        return name, {"name": name, **given}
+    if given is None:
+        return name, {"name": name}
+    if model.short is None:
+        example = next((field for field in model.model_fields if field != "name"), None)
+        if example is None:
+            raise ValueError(f"{name} takes no settings")
+        raise ValueError(f"{name} takes no bare value, only settings such as {{{name}: {{{example}: …}}}}")
+    return name, {"name": name, model.short: given}
 
-    name: str
-    seen: int
-    dropped: int
+
+@functools.cache
+def _under_its_name(model: type[FilterSettings]) -> TypeAdapter[dict[str, FilterSettings]]:
+    return TypeAdapter(dict[str, model])  # type: ignore[valid-type]
 
 
-class Filtered(NamedTuple):
-    """What applying filters yields: `kept` and `rejects` in the order of the traces, `counts` in the filters'."""
+def _dumped(value: FilterSettings) -> dict[str, Any]:
+    settings = value.model_dump(mode="json")
+    return {settings.pop("name"): settings}
 
-    kept: list[Trace]
-    rejects: list[Reject]
-    counts: list[FilterCount]
+
+Filters = tuple[Annotated[FilterSettings, _Listed(filters)], ...]
+"""The filters of a recipe in the order in which they are applied."""

@@ -55,58 +55,37 @@ class Decontaminate(FilterSettings):
                 "the filter decontaminate compares with the test split, which is empty: set `tasks.test` (or "
                 "`tasks.test_path`), or take the filter out"
             )
-        return _Index(test, self.ngram).find
-
-
-class _Index:
-    def __init__(self, test: Sequence[Task], ngram: int) -> None:
-        self._ngram = ngram
-        self._tasks = list(test)
-        self._prompts = [tuple(tokens(asked(task.messages))) for task in test]
-        self._same = {prompt: number for number, prompt in reversed(list(enumerate(self._prompts)))}
-        self._runs = _distinctive(self._prompts, ngram)
-        self._heads: dict[Run, list[int]] = {}
-        for number, prompt in enumerate(self._prompts):
+        prompts = [tuple(tokens(asked(task.messages))) for task in test]
+        # Runs of the prompts whose wording stands in one prompt alone, and in which.
+        owners = Counter(run for prompt in prompts for run in {_masked(run) for run in _runs(prompt, self.ngram)})
+        same: dict[Run, int] = {}
+        distinctive: dict[Run, int] = {}
+        heads: dict[Run, list[int]] = {}
+        for number, prompt in enumerate(prompts):
+            same.setdefault(prompt, number)
+            distinctive |= {run: number for run in _runs(prompt, self.ngram) if owners[_masked(run)] == 1}
             if len(prompt) >= MIN_WHOLE:
-                self._heads.setdefault(prompt[:MIN_WHOLE], []).append(number)
+                heads.setdefault(prompt[:MIN_WHOLE], []).append(number)
 
-    def find(self, trace: Trace) -> Finding | None:
-        prompt = tuple(tokens(asked(trace.task.messages)))
-        if prompt in self._same:
-            return self._finding("same_prompt", self._same[prompt], prompt)
-        for text in (prompt, tuple(tokens(trace.full_text))):
-            found = self._shared(text) or self._whole(text)
-            if found is not None:
-                return found
-        return None
+        def found(reason: str, number: int, matched: Run) -> Finding:
+            task = test[number]
+            return Finding(reason, f"test task {task.id} ({task.source}): {excerpt(' '.join(matched), 160)}")
 
-    def _shared(self, text: Run) -> Finding | None:
-        for run in _runs(text, self._ngram):
-            if run in self._runs:
-                return self._finding("shared_ngram", self._runs[run], run)
-        return None
+        def check(trace: Trace) -> Finding | None:
+            prompt = tuple(tokens(asked(trace.task.messages)))
+            if prompt in same:
+                return found("same_prompt", same[prompt], prompt)
+            for text in (prompt, tuple(tokens(trace.full_text))):
+                for run in _runs(text, self.ngram):
+                    if run in distinctive:
+                        return found("shared_ngram", distinctive[run], run)
+                for start, head in enumerate(_runs(text, MIN_WHOLE)):
+                    for number in heads.get(head, ()):
+                        if _stands_at(text, start, prompts[number]):
+                            return found("whole_prompt", number, prompts[number])
+            return None
 
-    def _whole(self, text: Run) -> Finding | None:
-        for start, head in enumerate(_runs(text, MIN_WHOLE)):
-            for number in self._heads.get(head, ()):
-                if _stands_at(text, start, self._prompts[number]):
-                    return self._finding("whole_prompt", number, self._prompts[number])
-        return None
-
-    def _finding(self, reason: str, number: int, matched: Run) -> Finding:
-        task = self._tasks[number]
-        return Finding(reason, f"test task {task.id} ({task.source}): {excerpt(' '.join(matched), 160)}")
-
-
-def _distinctive(prompts: Sequence[Run], ngram: int) -> dict[Run, int]:
-    """Runs of the prompts whose wording stands in one prompt alone, and in which."""
-    owners = Counter(run for prompt in prompts for run in {_masked(run) for run in _runs(prompt, ngram)})
-    return {
-        run: number
-        for number, prompt in enumerate(prompts)
-        for run in _runs(prompt, ngram)
-        if owners[_masked(run)] == 1
-    }
+        return check
 
 
 def _runs(text: Run, length: int) -> Iterator[Run]:
@@ -122,12 +101,10 @@ def _stands_at(text: Run, start: int, prompt: Run) -> bool:
     end = start + len(prompt)
     if text[start:end] != prompt:
         return False
-    before = text[start - 1 : start] if start else ()
-    after = text[end : end + 1]
-    joined_before = _is_formula(prompt[0]) and any(_is_formula(token) for token in before)
-    joined_after = _is_formula(prompt[-1]) and any(_is_formula(token) for token in after)
-    return not (joined_before or joined_after)
 
+    def formula(*joined: str) -> bool:
+        return all(is_number(token) or is_sign(token) for token in joined)
 
-def _is_formula(token: str) -> bool:
-    return is_number(token) or is_sign(token)
+    goes_before = start > 0 and formula(text[start - 1], prompt[0])
+    goes_on = end < len(text) and formula(prompt[-1], text[end])
+    return not (goes_before or goes_on)

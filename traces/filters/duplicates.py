@@ -48,16 +48,24 @@ class Dedup(FilterSettings):
     """Words from which an equal text counts as a duplicate between tasks."""
 
     def start(self, test: Sequence[Task]) -> Check:
-        """A check that remembers the traces it has let pass."""
-        exact = _Exact(self.across_words)
+        """A check that remembers the traces it has let pass: a hash of each text, and whose it was."""
+        by_text: dict[bytes, _Seen] = {}
+        again: dict[tuple[str, bytes], _Seen] = {}  # of later tasks that have the text too
         near = None if self.near is None else _Near(self.near, self.scope)
 
         def check(trace: Trace) -> Finding | None:
-            found = exact.find(trace) or (near.find(trace) if near else None)
-            if found is None:
-                exact.add(trace)
-                if near:
-                    near.add(trace)
+            text = unicodedata.normalize("NFKC", trace.full_text).casefold()
+            key, seen = bytes.fromhex(digest(" ".join(text.split()))), _Seen(trace.task.id, trace.attempt.index)
+            other = by_text.get(key)
+            if other is not None:
+                same = other if other.task_id == seen.task_id else again.get((seen.task_id, key))
+                if same is not None:
+                    return Finding("same_text", f"as draw {same.draw} of the task")
+                if len(tokens(trace.full_text)) >= self.across_words:
+                    return Finding("same_text_as_other_task", f"as draw {other.draw} of task {other.task_id}")
+            found = None if near is None else near.look(trace, seen)
+            if found is None and by_text.setdefault(key, seen) is not seen:
+                again[seen.task_id, key] = seen
             return found
 
         return check
@@ -70,104 +78,45 @@ class _Seen(NamedTuple):
     draw: int
 
 
-class _Exact:
-    """Holds a hash of each text, and whose it was."""
-
-    def __init__(self, across_words: int) -> None:
-        self._across_words = across_words
-        self._by_text: dict[bytes, _Seen] = {}
-        self._again: dict[tuple[str, bytes], _Seen] = {}  # of later tasks that have the text too
-
-    def find(self, trace: Trace) -> Finding | None:
-        key = _key(trace)
-        other = self._by_text.get(key)
-        if other is None:
-            return None
-        same = other if other.task_id == trace.task.id else self._again.get((trace.task.id, key))
-        if same is not None:
-            return Finding("same_text", f"as draw {same.draw} of the task")
-        if len(tokens(trace.full_text)) < self._across_words:
-            return None
-        return Finding("same_text_as_other_task", f"as draw {other.draw} of task {other.task_id}")
-
-    def add(self, trace: Trace) -> None:
-        key, seen = _key(trace), _Seen(trace.task.id, trace.attempt.index)
-        if self._by_text.setdefault(key, seen) is not seen:
-            self._again[trace.task.id, key] = seen
-
-
-def _key(trace: Trace) -> bytes:
-    text = unicodedata.normalize("NFKC", trace.full_text).casefold()
-    return bytes.fromhex(digest(" ".join(text.split())))
-
-
 class _Near:
     """LSH finds candidates, the similarity of the sets decides. Of a trace that passed, the hashes of its shingles
     are held; within `scope: task`, until the next task begins."""
 
     def __init__(self, threshold: float, scope: str) -> None:
-        self._threshold = threshold
-        self._scope = scope
+        self._threshold, self._scope = threshold, scope
         self._module = datasketch("the filter dedup with `near`")
-        self._task = ""
-        self._last: tuple[Trace, frozenset[str], Any] | None = None
         self._forget()
 
     def _forget(self) -> None:
         self._lsh = self._module.MinHashLSH(num_perm=PERMUTATIONS, params=bands(self._threshold))
         self._seen: list[_Seen] = []
-        self._sets: list[Any] = []
+        self._hashes: list[Any] = []
 
-    def find(self, trace: Trace) -> Finding | None:
-        if self._scope == "task" and self._seen and trace.task.id != self._task:
+    def look(self, trace: Trace, seen: _Seen) -> Finding | None:
+        """Why the trace goes; it is held where it stays."""
+        import numpy as np
+
+        if self._scope == "task" and self._seen and seen.task_id != self._seen[-1].task_id:
             self._forget()
-        self._task = trace.task.id
-        shingles, sketch = self._sketch(trace)
-        candidates = sorted(self._lsh.query(sketch)) if self._seen else []
-        hashes = _hashes(shingles) if candidates else None
-        for number in candidates:
-            similarity = _jaccard(hashes, self._sets[number])
-            if similarity >= self._threshold:
-                other = self._seen[number]
-                detail = f"similarity {similarity:.2f} to draw {other.draw} of task {other.task_id}"
-                return Finding("near_duplicate", f"{detail}, the limit is {self._threshold:g}")
-        return None
-
-    def add(self, trace: Trace) -> None:
-        shingles, sketch = self._sketch(trace)
-        self._lsh.insert(len(self._seen), sketch)
-        self._seen.append(_Seen(trace.task.id, trace.attempt.index))
-        self._sets.append(_hashes(shingles))
-
-    def _sketch(self, trace: Trace) -> tuple[frozenset[str], Any]:
-        """Shingles and MinHash of a trace; those of the last one are kept, since `add` follows `find`."""
-        if self._last is None or self._last[0] is not trace:
-            shingles = self._shingles(trace)
-            sketch = self._module.MinHash(num_perm=PERMUTATIONS, seed=SEED)
-            sketch.update_batch([shingle.encode("utf-8", "replace") for shingle in sorted(shingles)])
-            self._last = (trace, shingles, sketch)
-        return self._last[1], self._last[2]
-
-    def _shingles(self, trace: Trace) -> frozenset[str]:
         words = tokens(trace.full_text)[:MAX_WORDS]
-        runs = [" ".join(words[i : i + SHINGLE]) for i in range(max(1, len(words) - SHINGLE + 1))]
         # The task's id in each shingle keeps traces of other tasks from being candidates at all.
-        mark = f"{trace.task.id}\n" if self._scope == "task" else ""
-        return frozenset(mark + run for run in runs)
-
-
-def _hashes(shingles: frozenset[str]) -> Any:
-    """A sorted array of a set's hashes: 8 bytes a shingle, and not about 100.
-
-    Two sets of `MAX_WORDS` shingles share a hash by chance with a probability of 2e-11.
-    """
-    import numpy as np
-
-    return np.unique(np.fromiter(map(hash, shingles), dtype=np.int64, count=len(shingles)))
-
-
-def _jaccard(a: Any, b: Any) -> float:
-    import numpy as np
-
-    shared = len(np.intersect1d(a, b, assume_unique=True))
-    return shared / (len(a) + len(b) - shared)
+        mark = f"{seen.task_id}\n" if self._scope == "task" else ""
+        runs = range(max(1, len(words) - SHINGLE + 1))
+        shingles = {mark + " ".join(words[i : i + SHINGLE]) for i in runs}
+        sketch = self._module.MinHash(num_perm=PERMUTATIONS, seed=SEED)
+        sketch.update_batch([shingle.encode("utf-8", "replace") for shingle in sorted(shingles)])
+        # 8 bytes a shingle, and not about 100. Two sets of `MAX_WORDS` shingles share a hash by chance with a
+        # probability of 2e-11.
+        hashes = np.unique(np.fromiter(map(hash, shingles), dtype=np.int64, count=len(shingles)))
+        for number in sorted(self._lsh.query(sketch)) if self._seen else ():
+            other = self._hashes[number]
+            shared = len(np.intersect1d(hashes, other, assume_unique=True))
+            similarity = shared / (len(hashes) + len(other) - shared)
+            if similarity >= self._threshold:
+                draw, task = self._seen[number].draw, self._seen[number].task_id
+                detail = f"similarity {similarity:.2f} to draw {draw} of task {task}"
+                return Finding("near_duplicate", f"{detail}, the limit is {self._threshold:g}")
+        self._lsh.insert(len(self._seen), sketch)
+        self._seen.append(seen)
+        self._hashes.append(hashes)
+        return None

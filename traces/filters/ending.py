@@ -57,7 +57,6 @@ class MaxTokens(Stateless):
     """Completion tokens at most."""
 
     def check(self, trace: Trace) -> Finding | None:
-        """Why the trace goes, or None."""
         count, said = _tokens(trace.attempt)
         return Finding("too_long", f"{said} tokens, the limit is {self.limit:,}") if count > self.limit else None
 
@@ -72,7 +71,6 @@ class MinTokens(Stateless):
     """Completion tokens at least."""
 
     def check(self, trace: Trace) -> Finding | None:
-        """Why the trace goes, or None."""
         count, said = _tokens(trace.attempt)
         return Finding("too_short", f"{said} tokens, the least is {self.limit:,}") if count < self.limit else None
 

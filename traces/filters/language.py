@@ -26,13 +26,11 @@ from stillroom.errors import MissingExtra
 from stillroom.traces.filters.base import Check, Finding, Stateless, filters
 from stillroom.traces.trace import Trace
 
-_NAMES = """
+_SCRIPTS = """
     Latin Greek Cyrillic Armenian Hebrew Arabic Syriac Thaana Devanagari Bengali Gurmukhi Gujarati Oriya Tamil Telugu
     Kannada Malayalam Sinhala Thai Lao Tibetan Myanmar Georgian Hangul Ethiopic Cherokee Khmer Mongolian Hiragana
     Katakana Bopomofo Han
-"""
-SCRIPTS = tuple(_NAMES.split())
-"""Scripts that are told apart; letters of any other are counted as "other"."""
+"""  # told apart; letters of any other are counted as "other"
 
 # Japanese is written in all three: a prompt in one of the kana allows the others.
 _JAPANESE = frozenset({"Han", "Hiragana", "Katakana"})
@@ -50,56 +48,47 @@ class OneLanguage(Stateless):
 
     def start(self, test: Sequence[Task]) -> Check:
         """Raises MissingExtra where the package regex is not installed."""
-        _regex()
+        _formula_and_letters()
         return self.check
 
     def check(self, trace: Trace) -> Finding | None:
         runs = _runs(trace.full_text)
-        allowed = _allowed(" ".join(message.content for message in trace.task.messages)) or _most_used(runs)
+        letters: Counter[str] = Counter()
+        for script, run in runs:
+            letters[script] += len(run)
+        prompt = " ".join(message.content for message in trace.task.messages)
+        allowed = {script for script, _ in _runs(prompt)}
+        if allowed & {"Hiragana", "Katakana"}:
+            allowed |= _JAPANESE
+        if not allowed:  # a prompt without letters ("2 + 2 = ?"): the trace's own main script
+            allowed = {script for script, _ in letters.most_common(1)}
         foreign = [
             (script, run) for script, run in runs if script not in allowed and len(run) > _SPARED.get(script, 0)
         ]
-        count, letters = sum(len(run) for _, run in foreign), sum(len(run) for _, run in runs)
-        if count <= self.max_share * letters:
+        count = sum(len(run) for _, run in foreign)
+        if count <= self.max_share * letters.total():
             return None
         names = ", ".join(script for script, _ in Counter(script for script, _ in foreign).most_common(3))
         words = excerpt(" ".join(run for _, run in foreign[:8]))
-        detail = f"{count:,} of {letters:,} letters are {names}, which the prompt does not use: {words}"
+        detail = f"{count:,} of {letters.total():,} letters are {names}, which the prompt does not use: {words}"
         return Finding("other_script", detail)
-
-
-def _allowed(prompt: str) -> frozenset[str]:
-    found = frozenset(script for script, _ in _runs(prompt))
-    return found | _JAPANESE if found & {"Hiragana", "Katakana"} else found
-
-
-def _most_used(runs: list[tuple[str, str]]) -> frozenset[str]:
-    """Under a prompt without letters ("2 + 2 = ?"), the trace's own main script."""
-    letters: Counter[str] = Counter()
-    for script, run in runs:
-        letters[script] += len(run)
-    return frozenset(script for script, _ in letters.most_common(1))
 
 
 def _runs(text: str) -> list[tuple[str, str]]:
     """The text's letters outside formulas, in runs of one script."""
-    regex = _regex()
-    plain = _pattern(regex, "formula").sub(" ", text)
-    return [(match.lastgroup or "other", match.group()) for match in _pattern(regex, "letters").finditer(plain)]
+    formula, letters = _formula_and_letters()
+    return [(match.lastgroup or "other", match.group()) for match in letters.finditer(formula.sub(" ", text))]
 
 
 @functools.cache
-def _pattern(regex: Any, which: str) -> Any:
-    if which == "formula":
-        return regex.compile(r"\$[^$\n]{1,400}\$|\\\([^\n]{1,400}?\\\)|\\[A-Za-z]+")
-    scripts = "|".join(rf"(?P<{name}>(?:(?=\p{{L}})\p{{Script={name}}})+)" for name in SCRIPTS)
-    # Letters that all scripts share (𝑥, ℝ, the sign of prolonged sound) are nobody's.
-    return regex.compile(rf"{scripts}|(?P<other>[\p{{L}}--[\p{{Common}}\p{{Inherited}}]])", flags=regex.VERSION1)
-
-
-def _regex() -> Any:
+def _formula_and_letters() -> tuple[Any, Any]:
+    """Patterns of what is a formula, and of a run of letters of one script, in a group of its name."""
     try:
         import regex
     except ImportError as error:
         raise MissingExtra("the filter one_language", "regex", "train") from error
-    return regex
+    scripts = "|".join(rf"(?P<{name}>(?:(?=\p{{L}})\p{{Script={name}}})+)" for name in _SCRIPTS.split())
+    # Letters that all scripts share (𝑥, ℝ, the sign of prolonged sound) are nobody's.
+    others = r"(?P<other>[\p{L}--[\p{Common}\p{Inherited}]])"
+    formula = regex.compile(r"\$[^$\n]{1,400}\$|\\\([^\n]{1,400}?\\\)|\\[A-Za-z]+")
+    return formula, regex.compile(f"{scripts}|{others}", flags=regex.VERSION1)

@@ -17,14 +17,14 @@ from typing import ClassVar, Literal
 from stillroom.common.records import Task
 from stillroom.sampling.live import Live, LiveFunction
 from stillroom.sampling.plugins import ERROR, Hosted, PythonCode
-from stillroom.traces.filters.base import Check, FilterSettings, Finding, filters
+from stillroom.traces.filters.base import Check, Finding, Stateless, filters
 from stillroom.traces.trace import Trace
 
 DROPPED = "dropped"
 
 
 @filters.register
-class PythonFilter(FilterSettings, PythonCode):
+class PythonFilter(Stateless, PythonCode):
     """A function of the user's (see docs/plugins.md). Reasons: its own texts, dropped, error, timeout, over_limit."""
 
     short: ClassVar[str | None] = "path"
@@ -34,8 +34,7 @@ class PythonFilter(FilterSettings, PythonCode):
     name: Literal["python"] = "python"
 
     @property
-    def label(self) -> str:
-        """What its counts and rejects are kept under: there may be several."""
+    def kept_under(self) -> str:
         return f"python_{self.function_part}"
 
     def start_in(self, base: Path, test: Sequence[Task]) -> Check:
@@ -44,7 +43,7 @@ class PythonFilter(FilterSettings, PythonCode):
 
 
 @filters.register
-class FunctionFilter(FilterSettings, LiveFunction):
+class FunctionFilter(Stateless, LiveFunction):
     """A function of the program that makes the run, as for `python`."""
 
     short: ClassVar[str | None] = "function"
@@ -52,12 +51,10 @@ class FunctionFilter(FilterSettings, LiveFunction):
     name: Literal["function"] = "function"
 
     @property
-    def label(self) -> str:
-        """What its counts and rejects are kept under."""
+    def kept_under(self) -> str:
         return f"python_{self.called.rpartition('.')[2]}"
 
     def start_in(self, base: Path, test: Sequence[Task]) -> Check:
-        """The check."""
         return _check(self.live(PythonFilter.given), self.called)
 
 

@@ -62,17 +62,11 @@ class NoRepetition(Stateless):
 
     def check(self, trace: Trace) -> Finding | None:
         words = _TOKEN.findall(_without_drawings(trace.full_text.casefold()))[:MAX_TOKENS]
-        return self._loop(words) or self._phrases(words)
-
-    def _loop(self, words: list[str]) -> Finding | None:
         for loop in _loops(words, self.repeats):
             unit = words[loop.start : loop.start + loop.unit]
             if loop.length >= (self.loop_tokens if _has_word(unit) else self.number_tokens):
                 times = loop.length // loop.unit
                 return Finding("loop", f"{times} times in a row: {excerpt(' '.join(unit))}")
-        return None
-
-    def _phrases(self, words: list[str]) -> Finding | None:
         runs = [tuple(words[i : i + RUN]) for i in range(len(words) - RUN + 1)]
         worded = [run for run in runs if _has_word(run)]
         if len(words) < self.min_tokens or len(worded) < MIN_RUNS:

@@ -96,9 +96,9 @@ def build_root(root: Path, files_mb: int) -> None:
         if path.is_symlink() and str(path) in _SYSTEM and path.is_dir():
             (root / path.relative_to("/")).symlink_to(path.readlink())  # /bin -> usr/bin
         else:
-            _bind(path, _inside(root, path), read_only=True)
+            _bind(root, path, read_only=True)
     for device in _DEVICES:
-        _bind(Path(device), _inside(root, Path(device)), read_only=False)
+        _bind(root, Path(device), read_only=False)
     (root / "proc").mkdir()
     with contextlib.suppress(OSError):  # refused in some containers; an empty folder shows no process either
         _mount("proc", root / "proc", "proc", _NOSUID | _NODEV | _NOEXEC)
@@ -134,18 +134,14 @@ def _visible() -> Iterator[Path]:
             yield path
 
 
-def _inside(root: Path, path: Path) -> Path:
-    """The place to show `path` at, which is made."""
+def _bind(root: Path, path: Path, *, read_only: bool) -> None:
+    """Shows `path` at its place below `root`, which is made."""
     place = root / path.relative_to("/")
     place.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         place.mkdir(exist_ok=True)
     else:
         place.touch()
-    return place
-
-
-def _bind(path: Path, place: Path, *, read_only: bool) -> None:
     _mount(str(path), place, None, _BIND | _RECURSIVE)
     if read_only:
         attributes = _Attributes(set=_ATTR_RDONLY | _ATTR_NOSUID)

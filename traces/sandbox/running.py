@@ -20,7 +20,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, NoReturn
@@ -91,7 +91,12 @@ def run(job: Job, limits: Limits, base: Path) -> Ended:
 
     Raises OSError where not even a process or a folder can be made.
     """
-    with _folder(base) as folder, _pipes() as pipes, tempfile.TemporaryFile() as stdin:
+    with contextlib.ExitStack() as ending, tempfile.TemporaryFile() as stdin:
+        folder = Path(tempfile.mkdtemp(dir=base))
+        ending.callback(remove, folder)
+        pipes = _Pipes(*os.pipe(), *os.pipe(), *os.pipe())
+        for end in pipes:
+            ending.callback(os.close, end)
         stdin.write(job.stdin)
         stdin.seek(0)
         guard = os.fork()
@@ -116,7 +121,10 @@ def kill_all() -> None:
             _signal(pid, signal.SIGSTOP)
         for pid in left:
             _signal(pid, signal.SIGKILL)
-        if not _reap():
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
             return
         time.sleep(0.002)
 
@@ -126,50 +134,17 @@ def _signal(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def _reap() -> bool:
-    """Waits for children that have ended; whether some have not."""
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-        return True
-    return False
-
-
 def remove(folder: Path) -> None:
     """Removes a folder, even where the code has taken away the rights to what is in it."""
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
-        _open_up(folder)
+        folder.chmod(0o700)
+        for parent, names, _ in os.walk(folder):  # from above: a folder is opened before it is entered
+            for name in names:
+                inner = Path(parent, name)
+                if not inner.is_symlink():  # it may lead to a folder of the user's
+                    inner.chmod(0o700)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _folder(base: Path) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(dir=base))
-    try:
-        yield folder
-    finally:
-        remove(folder)
-
-
-def _open_up(folder: Path) -> None:
-    """Gives back the rights to folders that the code took away."""
-    folder.chmod(0o700)
-    for parent, names, _ in os.walk(folder):  # from above: a folder is opened before it is entered
-        for name in names:
-            inner = Path(parent, name)
-            if not inner.is_symlink():  # it may lead to a folder of the user's
-                inner.chmod(0o700)
-
-
-@contextlib.contextmanager
-def _pipes() -> Iterator[_Pipes]:
-    ends = _Pipes(*os.pipe(), *os.pipe(), *os.pipe())
-    try:
-        yield ends
-    finally:
-        for end in ends:
-            os.close(end)
 
 
 # -- the caller's side -------------------------------------------------------------------------------------------
@@ -315,25 +290,21 @@ def _become(job: Job, limits: Limits, folder: Path, pipes: _Pipes, stdin: int) -
 def _limit(limits: Limits) -> None:
     import resource
 
-    seconds = int(limits.timeout_s) + 1
     wanted = [
         (resource.RLIMIT_AS, limits.memory_mb << 20),
-        (resource.RLIMIT_CPU, seconds),
+        (resource.RLIMIT_CPU, int(limits.timeout_s) + 1),
         (resource.RLIMIT_FSIZE, limits.files_mb << 20),
         (resource.RLIMIT_NOFILE, _OPEN_FILES),
         (resource.RLIMIT_CORE, 0),
     ]
-    if limits.namespaces and _counts_by_namespace():
-        wanted.append((resource.RLIMIT_NPROC, limits.processes + 1))
+    if limits.namespaces:
+        major, minor = os.uname().release.split(".")[:2]
+        # Before 5.14 the kernel counted a user's processes outside the namespace as well.
+        if (int(major), int("".join(filter(str.isdigit, minor)) or 0)) >= (5, 14):
+            wanted.append((resource.RLIMIT_NPROC, limits.processes + 1))
     for kind, value in wanted:
         with contextlib.suppress(ValueError, OSError):  # a limit that is set lower already stays
             resource.setrlimit(kind, (value, value))
-
-
-def _counts_by_namespace() -> bool:
-    """Whether the kernel counts a user's processes in each namespace; before, it counted those outside as well."""
-    major, minor = os.uname().release.split(".")[:2]
-    return (int(major), int("".join(filter(str.isdigit, minor)) or 0)) >= (5, 14)
 
 
 def _tell(pipes: _Pipes, said: Mapping[str, object]) -> None:

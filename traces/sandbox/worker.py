@@ -8,6 +8,7 @@ system that forbids the sandbox is found before anything is paid for.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -56,7 +57,10 @@ class Runner:
             spec = {**job, "nonce": nonce_out, "report": report_in}
             command = [sys.executable, "-P", "-s", "-B", "-c", self._harness]
             ended = run(Job(command, json.dumps(spec).encode(), (nonce_out, report_in)), self._limits, self._folder)
-            return Reply(self._read(ended, _report(report_out), nonce))
+            report = b""
+            with contextlib.suppress(BlockingIOError):
+                report = os.read(report_out, _REPORT)
+            return Reply(self._read(ended, report, nonce))
         except OSError as error:
             return Reply({"reason": "sandbox_error", "detail": str(error)})
         finally:
@@ -84,26 +88,16 @@ class Runner:
             most = limits.memory_mb if word == b"memory" else limits.files_mb
             reason, detail = "over_limit", f"{word.decode()}: more than {most:,} MB were asked for"
         elif ended.status is not None and os.WIFSIGNALED(ended.status):
-            reason, detail = _signalled(os.WTERMSIG(ended.status), ended.output)
+            number = os.WTERMSIG(ended.status)
+            if number == signal.SIGXCPU:
+                reason, detail = "timeout", "it used up its time on the processor"
+            elif number == signal.SIGKILL:  # not its own doing unless it meant to: no evidence
+                reason, detail = "over_limit", "it was killed (signal 9): the system may have run out of memory"
+            else:
+                detail = f"it ended with signal {number}\n{ended.output}"
         elif not detail.strip():
             detail = "it ended before its tests did"
         return {"reason": reason, "detail": detail}
-
-
-def _signalled(number: int, output: str) -> tuple[str, str]:
-    """What a command's death by a signal means. SIGKILL is not its own doing unless it meant to: no evidence."""
-    if number == signal.SIGXCPU:
-        return "timeout", "it used up its time on the processor"
-    if number == signal.SIGKILL:
-        return "over_limit", "it was killed (signal 9): the system may have run out of memory"
-    return "tests_failed", f"it ended with signal {number}\n{output}"
-
-
-def _report(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, _REPORT)
-    except BlockingIOError:
-        return b""
 
 
 def main() -> int:

@@ -93,36 +93,28 @@ class Code(NamedTuple):
     fenced: bool
 
 
-class _Block(NamedTuple):
-    language: str
-    text: str
-
-
 def find_code(text: str) -> Code | None:
     """The code of an answer, the thinking part left out; None where only other languages are fenced, or nothing is
     there. A last block that is never closed goes to the end of the text."""
     text = spoken(text)
-    blocks = _blocks(text)
-    for languages in (_PYTHON, frozenset({""})):
-        found = [block for block in blocks if block.language in languages]
-        if found:
-            return Code(textwrap.dedent(found[-1].text), True)
-    return Code(text, False) if not blocks and text.strip() else None
-
-
-def _blocks(text: str) -> list[_Block]:
-    blocks: list[_Block] = []
+    blocks: list[tuple[str, str]] = []  # language and text
     fence, language, lines = "", "", list[str]()
     for line in text.splitlines(keepends=True):
         match = _FENCE.fullmatch(line.rstrip())
         if not fence and match:
             fence, language, lines = match.group(1), match.group(2).lower().strip("{}."), []
         elif fence and match and match.group(1).startswith(fence) and line.strip() == match.group(1):
-            blocks.append(_Block(language, "".join(lines)))
+            blocks.append((language, "".join(lines)))
             fence = ""
         elif fence:
             lines.append(line)
-    return [*blocks, _Block(language, "".join(lines))] if fence else blocks
+    if fence:
+        blocks.append((language, "".join(lines)))
+    for languages in (_PYTHON, frozenset({""})):
+        found = [code for language, code in blocks if language in languages]
+        if found:
+            return Code(textwrap.dedent(found[-1]), True)
+    return Code(text, False) if not blocks and text.strip() else None
 
 
 class UnitTestsScorer:
@@ -213,43 +205,35 @@ class UnitTestsScorerSettings(ScorerBase):
         return self.tests == REFERENCE
 
     def identity(self, base: Path) -> str:
-        """As `ScorerBase.identity`."""
         settings = self.model_dump(mode="json", exclude={"kind", "workers"})
         read = "" if self.tests == REFERENCE else READS_METADATA
         return f"unit_tests-{VERSION}:{digest(settings, 12)}:python-{platform.python_version()}{read}"
 
     def make(self, place: Place) -> UnitTestsScorer:
-        """As `ScorerBase.make`, but a worker is started and tries the sandbox at once."""
-        self._check_system()
-        limits = asdict(self._limits())
+        """As `ScorerBase.make`, but a worker is started and tries the sandbox at once. Raises InputError for a system
+        that has not what the sandbox is made of."""
+        isolated = self.sandbox == "namespaces"
+        if not hasattr(os, "fork"):
+            raise InputError(f"scorer.kind unit_tests does not run on {platform.system()}: use Linux, or WSL")
+        if isolated and sys.platform != "linux":
+            raise InputError(
+                f"scorer.sandbox is namespaces, which {platform.system()} does not have: use Linux, or set "
+                "scorer.sandbox to none, which runs what the teacher wrote with your own rights and an open network"
+            )
+        limits = Limits(self.timeout_s, self.memory_mb, self.processes, self.files_mb, isolated)
         folder = Path(tempfile.mkdtemp(prefix="stillroom-tests-"))
         program = Program(
             "stillroom.traces.sandbox.worker",
             self.memory_mb + _WORKER_MB,
             "scorer.kind unit_tests",
-            (json.dumps(limits), str(folder)),
+            (json.dumps(asdict(limits)), str(folder)),
             refused=InputError,
         )
         pool = WorkerPool(program, self.workers or min(4, os.cpu_count() or 1))
         try:
             pool.hello()
         except BaseException:
-            pool.close()
-            remove(folder)
+            _clean(pool, folder)
             raise
         identity = self.identity(place.base)
         return UnitTestsScorer(pool, folder, tests=self.tests, timeout_s=self.timeout_s, identity=identity)
-
-    def _limits(self) -> Limits:
-        isolated = self.sandbox == "namespaces"
-        return Limits(self.timeout_s, self.memory_mb, self.processes, self.files_mb, isolated)
-
-    def _check_system(self) -> None:
-        """Raises InputError for a system that has not what the sandbox is made of."""
-        if not hasattr(os, "fork"):
-            raise InputError(f"scorer.kind unit_tests does not run on {platform.system()}: use Linux, or WSL")
-        if self.sandbox == "namespaces" and sys.platform != "linux":
-            raise InputError(
-                f"scorer.sandbox is namespaces, which {platform.system()} does not have: use Linux, or set "
-                "scorer.sandbox to none, which runs what the teacher wrote with your own rights and an open network"
-            )

@@ -12,7 +12,6 @@ from stillroom.traces.tasks.gym import GymTasks
 from stillroom.traces.tasks.hub import HubTasks
 from stillroom.traces.tasks.jsonl import JsonlTasks
 from stillroom.traces.tasks.load import load_tasks
-from stillroom.traces.tasks.records import LeftOut, Problem, TaskSet
-from stillroom.traces.tasks.registry import TaskSettings
+from stillroom.traces.tasks.registry import LeftOut, Problem, TaskSet, TaskSettings
 
 __all__ = ["GymTasks", "HubTasks", "JsonlTasks", "LeftOut", "Problem", "TaskSet", "TaskSettings", "load_tasks"]

@@ -4,7 +4,7 @@ Training and test rows come from two seeds. A family makes item i from `seed + i
 same items shifted: both are drawn from a hash of (run seed, split), far apart. Small families repeat themselves; a
 repeated prompt is left out, counted, and another item is drawn for it, up to a budget.
 
-    rows = gym_rows(settings, seed=7, split="test")
+    GymTasks(source="reasoning_gym", family="chain_sum").open(Path("."), seed=7).train
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ import difflib
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from stillroom.common.hashing import digest
 from stillroom.errors import MissingExtra, RecipeError, TaskError
-from stillroom.traces.tasks.records import Row
-from stillroom.traces.tasks.registry import CommonTasks, Name, Source, sources
+from stillroom.traces.tasks.registry import CommonTasks, Name, Row, Source, sources
 
 
 @sources.register
@@ -46,7 +44,7 @@ class GymTasks(CommonTasks):
         return self
 
     def open(self, base: Path, seed: int) -> Source:
-        return Source(gym_rows(self, seed, "train"), gym_rows(self, seed, "test"), generated=True)
+        return Source(_rows(self, seed, "train"), _rows(self, seed, "test"), generated=True)
 
     def check_enough(self, held: int, train: int, drawn: int) -> None:
         if held >= (self.held_out or 0) and train >= self.skip + self.limit:
@@ -59,19 +57,12 @@ class GymTasks(CommonTasks):
         )
 
 
-def gym_rows(settings: GymTasks, seed: int, split: str) -> Iterator[Row]:
+def _rows(settings: GymTasks, seed: int, split: str) -> Iterator[Row]:
     """Rows of one split, at most the draw budget. Raises MissingExtra, or RecipeError for family and params."""
+    family = settings.family
     wanted = settings.held_out or 0 if split == "test" else settings.skip + settings.limit
     if wanted == 0:
         return iter(())
-    split_seed = int(digest([seed, "reasoning_gym", split], 8), 16) & 0x7FFFFFFF
-    dataset = _create(_import(), settings, size=10 * wanted + 1000, seed=split_seed)
-    # Items are made one by one by index: iterating the dataset keeps state inside it.
-    where = f"{settings.family}[{split}]"
-    return (Row(f"{where}:{index + 1}", dict(dataset[index])) for index in range(dataset.size))
-
-
-def _import() -> ModuleType:
     try:
         # A dependency of reasoning-gym (cellpylib) is compiled with SyntaxWarnings, which are not the user's affair.
         with warnings.catch_warnings():
@@ -79,19 +70,18 @@ def _import() -> ModuleType:
             import reasoning_gym
     except ImportError as error:
         raise MissingExtra("the task source reasoning_gym", "reasoning-gym", "quickstart") from error
-    module: ModuleType = reasoning_gym
-    return module
-
-
-def _create(module: ModuleType, settings: GymTasks, *, size: int, seed: int) -> Any:
-    known = sorted(module.factory.DATASETS)
-    if settings.family not in known:
-        near = difflib.get_close_matches(settings.family, known, n=3) or known[:3]
+    known = sorted(reasoning_gym.factory.DATASETS)
+    if family not in known:
+        near = difflib.get_close_matches(family, known, n=3) or known[:3]
         raise RecipeError(
-            f"tasks.family: reasoning-gym has no family {settings.family!r}; it has {len(known)}, among them: "
+            f"tasks.family: reasoning-gym has no family {family!r}; it has {len(known)}, among them: "
             + ", ".join(near)
         )
+    split_seed = int(digest([seed, "reasoning_gym", split], 8), 16) & 0x7FFFFFFF
+    size = 10 * wanted + 1000
     try:
-        return module.create_dataset(settings.family, seed=seed, size=size, **settings.params)
+        dataset = reasoning_gym.create_dataset(family, seed=split_seed, size=size, **settings.params)
     except (TypeError, ValueError, AssertionError) as error:
-        raise RecipeError(f"tasks.params: the family {settings.family!r} does not take them: {error}") from error
+        raise RecipeError(f"tasks.params: the family {family!r} does not take them: {error}") from error
+    # Items are made one by one by index: iterating the dataset keeps state inside it.
+    return (Row(f"{family}[{split}]:{index + 1}", dict(dataset[index])) for index in range(dataset.size))

@@ -3,21 +3,20 @@
 A path that is there on disk is read from disk; anything else is a hub name. What cannot be reached is one message
 with what to do, not the library's traceback.
 
-    train, test = hub_rows(settings, base=Path("."))
+    source = HubTasks(source="hf", path="openai/gsm8k", name="main", test_split="test").open(Path("."), seed=0)
+    source.train, source.test
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
+from stillroom.common.files import at_home
 from stillroom.errors import InputError, MissingExtra, MissingFile, RecipeError
-from stillroom.traces.tasks.paths import near_names, resolve
-from stillroom.traces.tasks.records import Row
-from stillroom.traces.tasks.registry import CommonTasks, Name, Source, sources
+from stillroom.traces.tasks.jsonl import near_names
+from stillroom.traces.tasks.registry import CommonTasks, Name, Row, Source, sources
 
 _BUILDERS = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json", ".arrow": "arrow"}
 
@@ -46,53 +45,30 @@ class HubTasks(CommonTasks):
         return self.test_split is not None if self.test is None else bool(self.test)
 
     def open(self, base: Path, seed: int) -> Source:
-        train, test = hub_rows(self, base)
-        return Source(train, test)
+        """Raises MissingFile, RecipeError for an unknown split or name, InputError for the network."""
+        try:
+            import datasets
+        except ImportError as error:
+            raise MissingExtra("the task source hf", "datasets", "train") from error
+        were_off = datasets.utils.are_progress_bars_disabled()
+        datasets.disable_progress_bars()  # they would be drawn over ours
+        try:
+            train = _rows(_split(datasets, self, base, self.split), f"{self.path}[{self.split}]")
+            if self.test_split is None:
+                return Source(train, None)
+            test = _split(datasets, self, base, self.test_split)
+            return Source(train, _rows(test, f"{self.path}[{self.test_split}]"))
+        finally:
+            if not were_off:
+                datasets.enable_progress_bars()
 
 
-class HubRows(NamedTuple):
-    """Training rows, and those of the test split that the settings name (None: they name none)."""
-
-    train: Iterator[Row]
-    test: Iterator[Row] | None
-
-
-def hub_rows(settings: HubTasks, base: Path) -> HubRows:
-    """Opens the splits. Raises MissingFile, RecipeError for an unknown split or name, InputError for the network."""
-    datasets = _import()
-    with _no_progress_bars(datasets):
-        train = _open(datasets, settings, base, settings.split)
-        test = None if settings.test_split is None else _open(datasets, settings, base, settings.test_split)
-    test_rows = None if test is None else _rows(test, f"{settings.path}[{settings.test_split}]")
-    return HubRows(_rows(train, f"{settings.path}[{settings.split}]"), test_rows)
-
-
-def _import() -> ModuleType:
-    try:
-        import datasets
-    except ImportError as error:
-        raise MissingExtra("the task source hf", "datasets", "train") from error
-    module: ModuleType = datasets
-    return module
-
-
-@contextmanager
-def _no_progress_bars(datasets: ModuleType) -> Iterator[None]:
-    """Their bars would be drawn over ours."""
-    were_off = datasets.utils.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if not were_off:
-            datasets.enable_progress_bars()
-
-
-def _open(datasets: ModuleType, settings: HubTasks, base: Path, split: str) -> Any:
-    path = resolve(base, settings.path)
+def _split(datasets: Any, settings: HubTasks, base: Path, split: str) -> Any:
+    """A split, opened; `datasets`: the library."""
+    path = base / at_home(settings.path)
     try:
         if path.exists():
-            return _open_local(datasets, path, settings, split)
+            return _local_split(datasets, path, settings, split)
         name = settings.path  # on the hub: `name` or `owner/name`; anything else is a missing path
         if name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).suffix in _BUILDERS:
             raise MissingFile(f"tasks.path: there is no {path}{near_names(path)}")
@@ -113,21 +89,17 @@ def _open(datasets: ModuleType, settings: HubTasks, base: Path, split: str) -> A
         raise RecipeError(f"tasks: {settings.path!r}, split {split!r}: {_first_line(error)}") from error
 
 
-def _open_local(datasets: ModuleType, path: Path, settings: HubTasks, split: str) -> Any:
+def _local_split(datasets: Any, path: Path, settings: HubTasks, split: str) -> Any:
     if path.is_file():
         builder = _BUILDERS.get(path.suffix)
         if builder is None:
             raise RecipeError(f"tasks.path: {path.name} is none of {', '.join(_BUILDERS)}: convert it to one of them")
         return datasets.load_dataset(builder, data_files={split: str(path)}, split=split)
-    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
-        return _saved_split(datasets.load_from_disk(str(path)), split)
-    return datasets.load_dataset(str(path), settings.name, split=split)
-
-
-def _saved_split(saved: Any, split: str) -> Any:
-    """A split of what `save_to_disk` wrote; a single dataset has no split names and is taken as it is."""
+    if not (path / "dataset_dict.json").is_file() and not (path / "state.json").is_file():
+        return datasets.load_dataset(str(path), settings.name, split=split)
+    saved = datasets.load_from_disk(str(path))  # what `save_to_disk` wrote
     if not isinstance(saved, dict):
-        return saved
+        return saved  # a single dataset has no split names and is taken as it is
     if split not in saved:
         raise RecipeError(f"tasks: no split {split!r}: there are {', '.join(sorted(saved))}")
     return saved[split]

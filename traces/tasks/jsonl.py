@@ -8,15 +8,15 @@ A byte order mark is taken off, blank lines are not rows. A line that is not UTF
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from stillroom.errors import TaskError
-from stillroom.traces.tasks.paths import existing
-from stillroom.traces.tasks.records import LeftOut, Problem, Row
-from stillroom.traces.tasks.registry import CommonTasks, Name, Source, sources
+from stillroom.common.files import at_home, reachable
+from stillroom.errors import MissingFile, TaskError
+from stillroom.traces.tasks.registry import CommonTasks, LeftOut, Name, Problem, Row, Source, sources
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -40,10 +40,33 @@ class JsonlTasks(CommonTasks):
         return self.test_path is not None if self.test is None else bool(self.test)
 
     def open(self, base: Path, seed: int) -> Source:
-        train = jsonl_rows(existing(base, self.path, "tasks.path"))
+        train = jsonl_rows(_existing(base, self.path, "tasks.path"))
         if self.test_path is None:
             return Source(train, None)
-        return Source(train, jsonl_rows(existing(base, self.test_path, "tasks.test_path")))
+        return Source(train, jsonl_rows(_existing(base, self.test_path, "tasks.test_path")))
+
+
+def _existing(base: Path, name: str, key: str) -> Path:
+    """The file `name`, relative to `base` unless absolute. Raises MissingFile (also for a folder)."""
+    path = reachable(base / at_home(name), key)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        names = sorted(item.name for item in path.glob("*.jsonl"))[:3]
+        inside = f" ({', '.join(names)})" if names else ""
+        raise MissingFile(f"{key}: {path} is a folder, a file is needed: name the file in it{inside}")
+    raise MissingFile(f"{key}: there is no file {path}{near_names(path)}")
+
+
+def near_names(path: Path) -> str:
+    """`: did you mean …?`, from the files next to a missing one; or which folder is missing already."""
+    parent = path.parent
+    if not parent.is_dir():
+        return f": the folder {parent} does not exist"
+    names = sorted(item.name for item in parent.iterdir())
+    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)
+    count = "1 entry" if len(names) == 1 else f"{len(names):,} entries"
+    return f": did you mean {' or '.join(near)}?" if near else f": {count} in {parent}, none with a near name"
 
 
 def jsonl_rows(path: Path) -> Iterator[Row | LeftOut]:
@@ -51,23 +74,19 @@ def jsonl_rows(path: Path) -> Iterator[Row | LeftOut]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if number == 1:
-                _refuse_other_formats(path, line)
+                # One message for a file of another kind, in place of one for each of its lines.
+                if line.startswith((b"\xff\xfe", b"\xfe\xff")):
+                    raise TaskError(f"{path} is UTF-16, not UTF-8: convert it with `iconv -f UTF-16 -t UTF-8`")
+                if line.startswith(b"\x1f\x8b"):
+                    raise TaskError(f"{path} is compressed with gzip: unpack it with `gunzip`")
                 line = line.removeprefix(_BOM)
+                if line.lstrip().startswith(b"["):
+                    raise TaskError(
+                        f"{path} starts with '[': it looks like one JSON array, not one object per line: "
+                        "convert it with `jq -c '.[]'`"
+                    )
             if line.strip():
                 yield _row(f"{path.name}:{number}", line)
-
-
-def _refuse_other_formats(path: Path, line: bytes) -> None:
-    """One message for a file of another kind, in place of one for each of its lines."""
-    if line.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise TaskError(f"{path} is UTF-16, not UTF-8: convert it with `iconv -f UTF-16 -t UTF-8`")
-    if line.startswith(b"\x1f\x8b"):
-        raise TaskError(f"{path} is compressed with gzip: unpack it with `gunzip`")
-    if line.removeprefix(_BOM).lstrip().startswith(b"["):
-        raise TaskError(
-            f"{path} starts with '[': it looks like one JSON array, not one object per line: "
-            "convert it with `jq -c '.[]'`"
-        )
 
 
 def _row(source: str, line: bytes) -> Row | LeftOut:

@@ -17,8 +17,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from stillroom.sampling.plugins import Hosted, PythonCode
-from stillroom.traces.tasks.records import LeftOut, Problem, Row
-from stillroom.traces.tasks.registry import CommonTasks, Source, sources
+from stillroom.traces.tasks.registry import CommonTasks, LeftOut, Problem, Row, Source, sources
 
 
 @sources.register
@@ -41,15 +40,14 @@ class PythonTasks(CommonTasks, PythonCode):
 
 
 def _rows(function: Hosted) -> Iterator[Row | LeftOut]:
+    rows: Iterator[Any] = function.rows()  # what the user's function gave, which need not be rows
     try:
-        for number, values in enumerate(function.rows(), 1):
+        for number, values in enumerate(rows, 1):
             where = f"{function.code.file.name}:{function.code.name}:{number}"
-            yield _row(where, values)
+            if isinstance(values, dict):
+                yield Row(where, values)
+            else:
+                detail = f"a {type(values).__name__}, not an object with fields"
+                yield LeftOut(where, Problem.NOT_AN_OBJECT, detail)
     finally:
         function.close()
-
-
-def _row(where: str, values: Any) -> Row | LeftOut:
-    if isinstance(values, dict):
-        return Row(where, values)
-    return LeftOut(where, Problem.NOT_AN_OBJECT, f"a {type(values).__name__}, not an object with fields")

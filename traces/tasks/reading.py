@@ -1,8 +1,13 @@
-"""From a row to a task: finds the fields, checks them, and says why a row is not a task.
+"""Reads rows into tasks: checks the fields, finds repeated ids and prompts, and says why a row is not a task.
 
-reader = RowReader(settings)
-found = reader.read(Row("problems.jsonl:1", {"question": "What is 2 + 2?", "answer": "4"}))
-found.task.reference   # "4"
+    gathered = Gathered(settings)
+    gathered.fill([Row("problems.jsonl:1", {"question": "What is 2 + 2?", "answer": "4"})])
+    gathered.tasks[0].reference   # "4"
+
+What is the same prompt is decided after white space is made single; case and punctuation count, for `x` and `X` are
+two unknowns. A repeated prompt with the same reference is left out; with another one, nobody can say which is right:
+the row is bad, and with `bad_rows: skip` both are left out. Ids and prompts are known by 128-bit hashes, and the
+tasks are in a store: what is held of a task while its source is read are about 300 bytes, whatever it says.
 """
 
 from __future__ import annotations
@@ -10,24 +15,23 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from fractions import Fraction
+from typing import Any, NoReturn
 
 from stillroom.common.hashing import digest
 from stillroom.common.prompt import with_input
-from stillroom.common.records import Message, Task
-from stillroom.traces.tasks.records import LeftOut, Problem, Row
-from stillroom.traces.tasks.registry import CommonTasks
+from stillroom.common.records import Message, Task, user
+from stillroom.errors import TaskError
+from stillroom.traces.tasks.registry import UNWANTED, CommonTasks, LeftOut, Problem, Row
+from stillroom.traces.tasks.store import TaskSequence, TaskStore
+
+SHOWN = 10
+"""Bad rows that are told in full."""
 
 # NUL ends a string in C, SQLite's shell and many viewers; a lone surrogate cannot be written as UTF-8 at all.
 _BAD_CHARACTER = re.compile("[\x00\ud800-\udfff]")
-
-
-class Found(NamedTuple):
-    """A task, with its prompt as the row had it (white space made single): what duplicates are found by."""
-
-    task: Task
-    prompt: str
 
 
 class _BadRow(Exception):
@@ -36,50 +40,99 @@ class _BadRow(Exception):
         self.reason, self.detail = reason, detail
 
 
-class RowReader:
-    """Reads rows as one recipe's settings say. `prefix` is put before the ids of a separate test source."""
+class Gathered:
+    """The tasks of one source in row order, and what was left out of it.
 
-    def __init__(self, settings: CommonTasks, prefix: str = "") -> None:
-        self._settings = settings
-        self._prefix = prefix
+    `prefix` is put before the ids of a separate test source. `apart_from`: the prompt hashes of the test split, which
+    no task here may have.
+    """
 
-    def read(self, row: Row) -> Found | LeftOut:
-        """The row's task, or why it has none."""
-        try:
-            return self._found(row)
-        except _BadRow as bad:
-            return LeftOut(row.source, bad.reason, bad.detail)
+    def __init__(self, settings: CommonTasks, prefix: str = "", apart_from: Collection[bytes] = frozenset()) -> None:
+        self.left_out: list[LeftOut] = []
+        self._settings, self._prefix, self._apart_from = settings, prefix, apart_from
+        self._store = TaskStore()
+        self._by_prompt: dict[bytes, int] = {}  # hash to place in the store
+        self._by_id: dict[bytes, int] = {}
+        self._doubtful: set[int] = set()
 
-    def _found(self, row: Row) -> Found:
-        _check_characters(row.values)
-        prompt = self._prompt(row.values)
+    @property
+    def tasks(self) -> TaskSequence:
+        """The tasks in row order, without those whose prompt came with two references."""
+        return self._store.sequence(place for place in range(len(self._store)) if place not in self._doubtful)
+
+    @property
+    def keys(self) -> Collection[bytes]:
+        """The hashes of all prompts seen."""
+        return self._by_prompt.keys()
+
+    def __len__(self) -> int:
+        return len(self._store) - len(self._doubtful)
+
+    def fill(self, rows: Iterable[Row | LeftOut], wanted: int | None = None) -> int:
+        """Adds rows until `wanted` tasks are there (None: all) or the rows end; says how many rows were drawn."""
+        drawn = 0
+        for row in rows if wanted != 0 else ():
+            drawn += 1
+            if isinstance(row, LeftOut):
+                self.left_out.append(row)
+                continue
+            try:
+                self._enter(row)
+            except _BadRow as bad:
+                self.left_out.append(LeftOut(row.source, bad.reason, bad.detail))
+            if wanted is not None and len(self) >= wanted:
+                break
+        return drawn
+
+    def _enter(self, row: Row) -> None:
+        """Reads a row and keeps its task. Raises _BadRow."""
+        settings, values = self._settings, row.values
+        _check_characters(values)
+        prompt = self._prompt(values)
         normal = " ".join(prompt.split())
-        task = Task(
-            id=self._prefix + self._id(row.values, normal),
-            messages=self._messages(prompt),
-            reference=self._reference(row.values),
-            source=row.source,
-            metadata=self._metadata(row.values),
-        )
-        return Found(task, normal)
+        name = digest(normal, 16) if settings.id is None else _scalar(values, settings.id, Problem.EMPTY_ID)
+        # str.replace goes over the template once: a `{prompt}` inside the row's text is left alone.
+        messages = user(settings.template.replace("{prompt}", prompt))
+        if settings.system is not None:
+            messages = (Message("system", settings.system), *messages)
+        used = {settings.prompt, settings.input, settings.id}
+        if settings.reference_after is None:  # else the worked solution is kept whole: only its end is the reference
+            used.add(settings.reference)
+        metadata = {key: value for key, value in values.items() if key not in used}
+        task = Task(self._prefix + name, messages, self._reference(values), row.source, metadata)
+
+        prompt_key, id_key = _key(normal), _key(task.id)
+        if prompt_key in self._apart_from:
+            raise _BadRow(Problem.IN_TEST_SPLIT, "its prompt is in the test split")
+        if prompt_key in self._by_prompt:
+            self._refuse_repeated(task, self._by_prompt[prompt_key])
+        if id_key in self._by_id:
+            first = self._store[self._by_id[id_key]]
+            raise _BadRow(Problem.DUPLICATE_ID, f"id {task.id!r} is also at {first.source}")
+        self._by_prompt[prompt_key] = self._by_id[id_key] = self._store.add(task)
+
+    def _refuse_repeated(self, task: Task, place: int) -> NoReturn:
+        first = self._store[place]
+        if same_reference(first.reference, task.reference):
+            raise _BadRow(Problem.DUPLICATE_PROMPT, f"the prompt of {first.source}")
+        if place not in self._doubtful:
+            self._doubtful.add(place)
+            back = f"reference {first.reference!r}, but {task.reference!r} at {task.source} for the same prompt"
+            self.left_out.append(LeftOut(first.source, Problem.CONTRADICTING_REFERENCE, back))
+        detail = f"reference {task.reference!r}, but {first.reference!r} at {first.source} for the same prompt"
+        raise _BadRow(Problem.CONTRADICTING_REFERENCE, detail)
 
     def _prompt(self, values: Mapping[str, Any]) -> str:
-        name = self._settings.prompt
+        name, more = self._settings.prompt, self._settings.input
         prompt = _field(values, name)
         if not isinstance(prompt, str):
             raise _BadRow(Problem.WRONG_TYPE, f"the field {name!r} is {_kind(prompt)}, not text")
         if not prompt.strip():
             raise _BadRow(Problem.EMPTY_PROMPT, f"the field {name!r} is empty")
-        return with_input(prompt, self._input(values))
-
-    def _input(self, values: Mapping[str, Any]) -> str:
-        name = self._settings.input
-        if name is None:
-            return ""
-        text = _field(values, name)
+        text = None if more is None else _field(values, more)
         if not isinstance(text, str | None):
-            raise _BadRow(Problem.WRONG_TYPE, f"the field {name!r} is {_kind(text)}, not text")
-        return text or ""
+            raise _BadRow(Problem.WRONG_TYPE, f"the field {more!r} is {_kind(text)}, not text")
+        return with_input(prompt, text or "")
 
     def _reference(self, values: Mapping[str, Any]) -> str | None:
         name, marker = self._settings.reference, self._settings.reference_after
@@ -95,22 +148,30 @@ class RowReader:
             raise _BadRow(Problem.EMPTY_REFERENCE, f"nothing follows {marker!r} in the field {name!r}")
         return answer.strip()
 
-    def _id(self, values: Mapping[str, Any], prompt: str) -> str:
-        name = self._settings.id
-        return digest(prompt, 16) if name is None else _scalar(values, name, Problem.EMPTY_ID)
 
-    def _messages(self, prompt: str) -> tuple[Message, ...]:
-        # str.replace goes over the template once: a `{prompt}` inside the row's text is left alone.
-        turn = Message("user", self._settings.template.replace("{prompt}", prompt))
-        system = self._settings.system
-        return (turn,) if system is None else (Message("system", system), turn)
+def _key(text: str) -> bytes:
+    return bytes.fromhex(digest(text))
 
-    def _metadata(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        used = {self._settings.prompt, self._settings.input, self._settings.id}
-        # A worked solution is kept whole: only its end became the reference.
-        if self._settings.reference_after is None:
-            used.add(self._settings.reference)
-        return {key: value for key, value in values.items() if key not in used}
+
+def same_reference(a: str | None, b: str | None) -> bool:
+    """Whether two references say the same: equal text, or numbers of equal value ("1,000" and "1000.0")."""
+    if a == b or a is None or b is None:
+        return a == b
+    return _value(a) == _value(b)
+
+
+def _value(reference: str) -> Fraction | str:
+    bare = "".join(reference.split())
+    # Fraction builds 10**exponent: a reference of "1e999999999" must stay text.
+    if len(bare) > 40 or "e" in bare.lower():
+        return bare
+    try:
+        return Fraction(bare.replace(",", ""))
+    except (ValueError, ZeroDivisionError):
+        return bare
+
+
+# -- fields of a row ---------------------------------------------------------------------------------------------
 
 
 def _field(values: Mapping[str, Any], name: str) -> Any:
@@ -146,26 +207,41 @@ def _kind(value: Any) -> str:
 
 
 def _check_characters(values: Mapping[str, Any]) -> None:
-    for key, text in _strings(values):
-        bad = _BAD_CHARACTER.search(text)
-        if bad:
-            what = "NUL" if bad.group() == "\0" else f"the lone surrogate U+{ord(bad.group()):04X}"
-            raise _BadRow(Problem.BAD_CHARACTER, f"{what} at character {bad.start()} of the field {_short(key)!r}")
-
-
-def _strings(values: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
-    """Every text of a row with its top field's name, nested ones and keys too. A stack: no depth is too deep."""
+    """Looks at every text of a row, nested ones and keys too. A stack: no depth is too deep."""
     stack: list[tuple[str, Any]] = [(str(key), value) for key, value in values.items()]
-    yield from ((key, key) for key, _ in stack)
+    stack += [(key, key) for key, _ in reversed(stack)]
     while stack:
         name, value = stack.pop()
-        if isinstance(value, str):
-            yield name, value
-        elif isinstance(value, Mapping):
+        if isinstance(value, Mapping):
             stack.extend((name, item) for pair in value.items() for item in pair)
         elif isinstance(value, list | tuple):
             stack.extend((name, item) for item in value)
+        elif isinstance(value, str) and (bad := _BAD_CHARACTER.search(value)):
+            what = "NUL" if bad.group() == "\0" else f"the lone surrogate U+{ord(bad.group()):04X}"
+            raise _BadRow(Problem.BAD_CHARACTER, f"{what} at character {bad.start()} of the field {_short(name)!r}")
 
 
 def _short(text: str, length: int = 60) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+# -- what is left out --------------------------------------------------------------------------------------------
+
+
+def refuse_bad_rows(left_out: Iterable[LeftOut]) -> None:
+    """Raises one TaskError for all bad rows: the first ten in full, and how many more."""
+    bad = [item for item in left_out if item.reason not in UNWANTED]
+    if not bad:
+        return
+    lines = [f"  {item.source}: {item.reason.value}: {item.detail}" for item in bad[:SHOWN]]
+    if len(bad) > SHOWN:
+        lines.append(f"  and {len(bad) - SHOWN:,} more ({tally(bad)} in all)")
+    rows = "1 row is not a task" if len(bad) == 1 else f"{len(bad):,} rows are not tasks"
+    fix = "Fix them, or set `tasks.bad_rows: skip` to leave them out and have them counted."
+    raise TaskError("\n".join([f"{rows}:", *lines, fix]))
+
+
+def tally(items: Iterable[LeftOut]) -> str:
+    """`missing_field 3, not_json 1`: most frequent first."""
+    counts = Counter(item.reason.value for item in items)
+    return ", ".join(f"{reason} {n:,}" for reason, n in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))

@@ -14,8 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from stillroom.traces.tasks.records import Row
-from stillroom.traces.tasks.registry import CommonTasks, Source, sources
+from stillroom.traces.tasks.registry import CommonTasks, Row, Source, sources
 
 
 @sources.register

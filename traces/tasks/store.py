@@ -17,7 +17,7 @@ import pickle
 import tempfile
 import weakref
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from operator import eq
 from typing import overload
 
@@ -42,7 +42,12 @@ class TaskStore:
 
     def add(self, task: Task) -> int:
         """Writes a task; gives its place, counted from 0."""
-        packed = self._packed(task)
+        turns = [(message.role, message.content) for message in task.messages]
+        fields = (task.id, turns, task.reference, task.source, dict(task.metadata))
+        try:
+            packed = pickle.dumps(fields, protocol=pickle.HIGHEST_PROTOCOL)
+        except (pickle.PicklingError, TypeError, AttributeError, RecursionError):
+            self._held[len(self)], packed = task, b""
         try:
             self._file.seek(self._starts[-1])
             self._file.write(packed)
@@ -53,15 +58,6 @@ class TaskStore:
             ) from error
         self._starts.append(self._starts[-1] + len(packed))
         return len(self) - 1
-
-    def _packed(self, task: Task) -> bytes:
-        turns = [(message.role, message.content) for message in task.messages]
-        fields = (task.id, turns, task.reference, task.source, dict(task.metadata))
-        try:
-            return pickle.dumps(fields, protocol=pickle.HIGHEST_PROTOCOL)
-        except (pickle.PicklingError, TypeError, AttributeError, RecursionError):
-            self._held[len(self)] = task
-            return b""
 
     def __getitem__(self, place: int) -> Task:
         if place in self._held:
@@ -98,9 +94,6 @@ class TaskSequence(Sequence[Task]):
     def at(self, numbers: Iterable[int]) -> TaskSequence:
         """Those of these numbers (from 0, within this sequence), in this order."""
         return TaskSequence(self._store, array("Q", (self._places[number] for number in numbers)))
-
-    def __iter__(self) -> Iterator[Task]:
-        return (self._store[place] for place in self._places)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TaskSequence | tuple | list):

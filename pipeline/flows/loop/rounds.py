@@ -217,5 +217,5 @@ def traces_of_round(run: FinishedRun) -> dict[str, list[str]]:
 
 def first_right(run: FinishedRun) -> float:
     """Share of the round's tasks whose first attempt was accepted; a task without attempts is not."""
-    firsts = [next(traces_in(outcome, which="all"), None) for outcome in run.distilled.outcomes]
+    firsts = [next(traces_in(outcome), None) for outcome in run.distilled.outcomes]
     return sum(f is not None and f.verdict.state is State.ACCEPTED for f in firsts) / max(1, len(firsts))

@@ -7,8 +7,9 @@ from typing import Any, Protocol
 import pytest
 
 from stillroom.common.records import Attempt, FinishReason, State, Task, Verdict, user
-from stillroom.traces.filters import Finding, apply_filters, build_filters
+from stillroom.traces.filters import Finding
 from stillroom.traces.trace import Trace
+from tests.traces.filters.filtering import apply_filters, build_filters
 
 
 class MakeTrace(Protocol):

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stillroom.errors import RunError
-from stillroom.traces.filters import RejectFiles, apply_filters, build_filters
+from stillroom.traces.filters import RejectFiles
+from tests.traces.filters.filtering import apply_filters, build_filters
 
 SPEC: list[Any] = ["finished", {"max_tokens": 50}, "one_final_answer", "no_repetition", "dedup"]
 

@@ -9,7 +9,7 @@ import pytest
 
 from stillroom.common.records import Message, Task, user
 from stillroom.errors import InputError
-from stillroom.traces.filters import apply_filters, build_filters
+from tests.traces.filters.filtering import apply_filters, build_filters
 
 EGGS = (
     "Janet's ducks lay 16 eggs per day. She eats three for breakfast every morning and bakes muffins for her friends "

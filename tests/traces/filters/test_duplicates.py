@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stillroom.common.text import tokens
-from stillroom.traces.filters import Screen, apply_filters, build_filters
+from stillroom.traces.filters import Screen
 from stillroom.traces.trace import Trace
+from tests.traces.filters.filtering import apply_filters, build_filters
 
 LONG = (
     "Nine boxes hold two eggs each. Two eggs in each of nine boxes make nine times two eggs. Nine times two is the "

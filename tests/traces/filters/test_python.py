@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from stillroom.common.records import Attempt, State, Task, Verdict, user
 from stillroom.errors import InputError, RecipeError
 from stillroom.sampling import plugins
-from stillroom.traces.filters import Filtered, RejectFiles, apply_filters, build_filters
+from stillroom.traces.filters import RejectFiles
 from stillroom.traces.trace import Trace
+from tests.traces.filters.filtering import Filtered, apply_filters, build_filters
 
 TASK = Task("t", user("2 + 2?"), "4", "by hand")
 
@@ -34,7 +36,7 @@ def applied(
     folder: Path, code: str, entry: Any = "mine.py:keep", *, texts: tuple[str, ...] = ("a", "bb")
 ) -> Filtered:
     (folder / "mine.py").write_text(code)
-    filters: list[Any] = build_filters([{"python": entry}])
+    filters: Any = build_filters([{"python": entry}])
     plugins.require_trust([filters[0].code(folder, "filters.1")], trust=True)
     return apply_filters(traces(*texts), filters, test=(), base=folder)
 
@@ -98,5 +100,6 @@ def test_it_has_to_be_a_plain_function(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("entry", ["python", {"python": "mine.py"}, {"python": {"most": 3}}])
 def test_a_filter_names_its_function(entry: Any) -> None:
-    with pytest.raises(RecipeError, match=r"filters\[0\]\.python\.path: "):
+    with pytest.raises(ValidationError) as refused:
         build_filters([entry])
+    assert refused.value.errors()[0]["loc"] == (0, "python", "path")

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from stillroom.traces.filters import apply_filters, build_filters
 from stillroom.traces.trace import Trace
+from tests.traces.filters.filtering import apply_filters, build_filters
 
 DATA = Path(os.environ.get("STILLROOM_DATA", Path(__file__).parents[4] / "shared" / "data"))
 COLUMNS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from stillroom.common.records import Task
 from stillroom.errors import TaskError
 from stillroom.traces.tasks import JsonlTasks, Problem, TaskSet, load_tasks
-from stillroom.traces.tasks.gathering import same_reference
+from stillroom.traces.tasks.reading import same_reference
 
 
 @pytest.fixture

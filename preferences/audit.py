@@ -24,11 +24,9 @@ from stillroom.common.files import replaced, storable
 from stillroom.common.records import Messages
 from stillroom.common.stats.intervals import Interval
 from stillroom.errors import AuditFailed
-from stillroom.preferences.audit import checks
-from stillroom.preferences.audit.findings import Finding, meanings
-from stillroom.preferences.audit.items import Item, item_of, item_of_row
-from stillroom.preferences.failures import FailureReport, failures
-from stillroom.preferences.lengths import LengthReport, report_of
+from stillroom.preferences import checks
+from stillroom.preferences.checks import Finding, Item, item_of, item_of_row, meanings
+from stillroom.preferences.lengths import FailureReport, LengthReport, failures, report_of
 from stillroom.preferences.records import LeftOut, Pair, Slate
 from stillroom.preferences.settings import AuditSettings
 
@@ -64,8 +62,12 @@ class Audit:
     def raise_if_refused(self) -> None:
         """Raises AuditFailed that says what is broken and what to do."""
         if self.refused:
-            said = "; ".join(_sentence(found) for found in self.errors)
-            raise AuditFailed(f"the audit refuses these {self.pairs:,} pairs: {said}")
+            said = []
+            for found in self.errors:
+                ids = f" (such as {', '.join(found.examples[:3])})" if found.examples else ""
+                what = "there is none" if found.name == "no_pairs" else f"{found.count:,} {found.meaning.title}{ids}"
+                said.append(f"{what}; {found.meaning.advice}")
+            raise AuditFailed(f"the audit refuses these {self.pairs:,} pairs: {'; '.join(said)}")
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -119,16 +121,10 @@ def audit(
     return _audit(items, settings or AuditSettings(), slates, ties, test, accuracy)
 
 
-def audit_rows(
-    rows: Iterable[Mapping[str, Any]],
-    settings: AuditSettings | None = None,
-    *,
-    test: Sequence[Messages] = (),
-    accuracy: Interval | None = None,
-) -> Audit:
+def audit_rows(rows: Iterable[Mapping[str, Any]], *, test: Sequence[Messages] = ()) -> Audit:
     """The audit of a data set. Raises InputError for a row that is not a pair of texts or conversations."""
     items = [item_of_row(number, row) for number, row in enumerate(rows)]
-    return _audit(items, settings or AuditSettings(), (), 0, test, accuracy)
+    return _audit(items, AuditSettings(), (), 0, test, None)
 
 
 def _audit(
@@ -151,10 +147,3 @@ def _audit(
     ]
     order = list(meanings())
     return Audit(len(items), tuple(sorted(findings, key=lambda found: order.index(found.name))), lengths, failed)
-
-
-def _sentence(found: Finding) -> str:
-    if found.name == "no_pairs":
-        return f"there is none; {found.meaning.advice}"
-    ids = f" (such as {', '.join(found.examples[:3])})" if found.examples else ""
-    return f"{found.count:,} {found.meaning.title}{ids}; {found.meaning.advice}"
