@@ -23,7 +23,7 @@ from bench._answers_report import NONE, Report, errors, progress
 from bench._answers_sides import THEIRS, TIME_LIMIT_S, Guard, Guarded, wrapped
 from stillroom.common.records import Verdict
 from stillroom.traces.answers import AnswerChecker
-from stillroom.traces.answers.policies import Policies
+from stillroom.traces.answers.records import Policies
 
 ASKED = {
     "hardverify_dev": "≥ .86, at most 1 false accept",

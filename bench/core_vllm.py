@@ -31,7 +31,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from bench._core_side import facts
 from stillroom.common.models import resolve as models
-from stillroom.common.records import Attempt, Request, SamplingParams, State, Task, Usage, Verdict, user
+from stillroom.common.records import Attempt, Messages, Request, SamplingParams, State, Task, Usage, Verdict, user
 from stillroom.sampling.core import Core
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.policy import Fixed
@@ -101,14 +101,14 @@ def fixed_length(theirs: Any, tokens: int) -> Any:
 
 def ask_for_lengths(mean: int) -> None:
     """Makes our teacher ask for answers of the lengths that `length_of` gives."""
-    encode, made, last = ours.Loaded.encode, ours.sampling_params, [0]
+    made, last = ours.sampling_params, [0]
 
-    def encoded(self: ours.Loaded, request: Request) -> list[int]:
-        prompt = encode(self, request)
+    def encoded(tokenizer: Any, messages: Messages) -> list[int]:
+        prompt = encode_chat(tokenizer, messages)
         last[0] = length_of(prompt, mean)  # nothing is awaited between the encoding and the asking
         return prompt
 
-    ours.Loaded.encode = encoded  # type: ignore[method-assign]
+    vars(ours)["encode_chat"] = encoded
     ours.sampling_params = lambda *given: fixed_length(made(*given), last[0])
 
 
@@ -145,8 +145,8 @@ def serve_theirs(work: Work) -> None:
         from vllm import LLM
         from vllm import SamplingParams as Theirs
 
-        place = ours.Place(models.resolve_model(work.model).path, None)
-        llm = LLM(**ours.engine_settings(place, work.rows, {}, on_cpu=on_cpu))
+        folder = models.resolve_model(work.model).path
+        llm = LLM(**ours.engine_settings(folder, None, work.rows, {}, on_cpu=on_cpu))
     tokenizer = models.load_tokenizer(work.model)
 
     def batch(turn: int, count: int) -> Turn:

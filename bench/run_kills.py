@@ -34,7 +34,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from bench._core_side import facts
 from stillroom.sampling.teachers.vllm.watchdog import running
-from stillroom.sampling.workers.leftovers import descendants
+from stillroom.sampling.workers.child import descendants
 
 SLOTS = 4
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

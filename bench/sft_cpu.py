@@ -93,7 +93,8 @@ def measure(way: Way, rows: list[Row]) -> Cost:
         trainer.train()
     wall, cpu = (last - first for first, last in zip(clock[0], clock[-1], strict=True))
     timed = len(rows) - way.batch
-    return Cost(wall / timed * 8, cpu / timed * 8, encoded.tokens * timed / len(rows) / wall)
+    tokens = sum(len(row.input_ids) for row in encoded.rows)
+    return Cost(wall / timed * 8, cpu / timed * 8, tokens * timed / len(rows) / wall)
 
 
 def _now() -> tuple[float, float]:

@@ -2,10 +2,6 @@
 
 with replaced(folder / "card.md") as file:
     file.write(b"...")
-with ParquetRows(folder / "train.parquet", lambda pa: pa.schema([("text", pa.string())])) as rows:
-    rows.add({"text": "..."})
-
-The same rows give the same parquet file, byte for byte: the schema is given and nothing in the file tells the time.
 """
 
 from __future__ import annotations
@@ -13,21 +9,15 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO
 
 from stillroom.common.secrets import blot, named
 from stillroom.errors import InputError, RunError, StillroomError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-GROUP_ROWS = 10_000
-"""Rows of a row group."""
-GROUP_BYTES = 64 * 1024 * 1024
-"""Bytes at which a row group ends before it has GROUP_ROWS rows: long traces must not fill the memory."""
-_BATCH_ROWS = 500  # rows that are held as Python objects
 
 
 def reachable(path: Path, what: str) -> Path:
@@ -67,7 +57,14 @@ def replaced(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        # A power cut must not undo the renaming. Not every system can open a folder or sync it; what was written is
+        # whole all the same.
+        with suppress(OSError):
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
     except StillroomError:  # a LedgerError is an OSError, and says itself what happened
         raise
     except OSError as error:
@@ -75,17 +72,6 @@ def replaced(path: Path) -> Iterator[IO[bytes]]:
     finally:
         with suppress(OSError):  # what went wrong with the file itself is being raised already
             temporary.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Sees to it that a power cut does not undo the renaming. Not every system can open a folder or sync it; what was
-    written is whole all the same."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def share(file: Path) -> None:
@@ -137,87 +123,7 @@ class Growing:
         """Leaves nothing behind. Safe to call after `keep`."""
         if self._file is not None:
             self._file = None
-            with suppress(_Discarded):
-                self._context.__exit__(_Discarded, _Discarded(), None)
-
-
-class _Discarded(Exception):
-    """Ends the block of a file that is not wanted."""
-
-
-class ParquetRows:
-    """Rows in the order in which they are added; a file only where there are any. `count`: how many.
-
-    The same rows give the same file, byte for byte. What is held are the rows of one row group, at most.
-    `schema`: makes the table's schema with pyarrow, which is loaded for the first rows only.
-    """
-
-    def __init__(self, path: Path, schema: Callable[[Any], Any]) -> None:
-        self.count = 0
-        self._path, self._make_schema = path, schema
-        self._rows: list[Mapping[str, Any]] = []
-        self._group: list[Any] = []
-        self._file: Growing | None = None
-        self._writer: Any = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Adds one."""
-        self.count += 1
-        self._rows.append(row)
-        if len(self._rows) >= _BATCH_ROWS:
-            self._pack()
-
-    def _pack(self) -> None:
-        """Makes Arrow's columns of the rows; writes the group when it is full."""
-        import pyarrow as pa
-
-        if self._rows:
-            self._group.append(pa.RecordBatch.from_pylist(self._rows, schema=self._make_schema(pa)))
-            self._rows = []
-        rows, size = (sum(getattr(batch, what) for batch in self._group) for what in ("num_rows", "nbytes"))
-        if rows >= GROUP_ROWS or size >= GROUP_BYTES:
-            self._write_group()
-
-    def _write_group(self) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        # As one chunk: where pages end must not hang on how the rows came.
-        table = pa.Table.from_batches(self._group).combine_chunks()
-        self._group = []
-        if self._file is None:
-            self._file = Growing(self._path)
-        with self._file.writing() as out:
-            if self._writer is None:
-                self._writer = pq.ParquetWriter(out, table.schema, compression="zstd")
-            self._writer.write_table(table, row_group_size=GROUP_ROWS)
-
-    def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
-        try:
-            if kind is None and self.count:
-                self._finish()
-        finally:
-            self._discard()
-
-    def _finish(self) -> None:
-        self._pack()
-        if self._group:
-            self._write_group()
-        assert self._file is not None
-        with self._file.writing():
-            self._writer.close()
-        self._file.keep()
-
-    def _discard(self) -> None:
-        if self._writer is not None and self._writer.is_open:
-            # pyarrow ends an open file when it is collected, and complains then where nobody listens.
-            with suppress(OSError, ValueError):
-                self._writer.close()
-        if self._file is not None:
-            self._file.discard()
+            self._context.__exit__(GeneratorExit, GeneratorExit(), None)
 
 
 def remove(path: Path) -> None:

@@ -39,7 +39,20 @@ def read_json(data: bytes | str, *, part: bool = False) -> Any:
     try:
         return from_json(data, allow_inf_nan=False)
     except ValueError:
-        return _tidy(_read_patiently(data), DEEPEST, (lambda text: text) if part else storable)
+        pass  # read it patiently
+    text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
+    try:
+        value = json.loads(
+            text.removeprefix("\ufeff"),
+            strict=False,
+            parse_constant=lambda _: None,  # NaN and the infinities
+            parse_int=lambda digits: int(digits) if len(digits) <= _DIGITS else None,
+        )
+    except RecursionError:
+        raise NotJson("it is nested too deeply") from None
+    except ValueError as error:
+        raise NotJson(str(error)) from None
+    return _tidy(value, DEEPEST, (lambda text: text) if part else storable)
 
 
 def tokens_in(value: Any) -> int | None:
@@ -53,25 +66,6 @@ def logprob_in(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not value < 0.1:
         return None
     return float(min(max(value, LEAST_LOGPROB), 0.0))
-
-
-def _read_patiently(data: bytes | str) -> Any:
-    """As `read_json`, where the quick and strict reader refuses it."""
-    text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
-    try:
-        return json.loads(text.removeprefix("\ufeff"), strict=False, parse_constant=_no_number, parse_int=_whole)
-    except RecursionError:
-        raise NotJson("it is nested too deeply") from None
-    except ValueError as error:
-        raise NotJson(str(error)) from None
-
-
-def _no_number(_: str) -> None:
-    """In the place of NaN and the infinities."""
-
-
-def _whole(digits: str) -> int | None:
-    return int(digits) if len(digits) <= _DIGITS else None
 
 
 def _tidy(value: Any, room: int, text: Callable[[str], str]) -> Any:

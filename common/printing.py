@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Iterable
@@ -29,8 +30,6 @@ from rich.text import Text
 from stillroom.common import secrets
 from stillroom.common.files import readable
 from stillroom.common.secrets import named
-
-__all__ = ["Table", "Terminal", "clean_logs", "json_text", "plain", "terminal"]
 
 
 class HasDict(Protocol):
@@ -53,6 +52,25 @@ def terminal(*, stderr: bool = False, quiet: bool = False, file: IO[str] | None 
 class Terminal(Console):
     """A console that cleans whatever is printed on it: texts before they are measured, and in the end every piece of
     what is written."""
+
+    def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
+        """As in rich; but a terminal, which would break a soft line anywhere, gets lines that end between words. What
+        is longer than a line, a path say, stays whole."""
+        if soft_wrap and self.is_terminal:
+            objects = tuple(self._between_words(each) for each in objects)
+        super().print(*objects, soft_wrap=soft_wrap, **options)
+
+    def _between_words(self, text: str | Text) -> Text:
+        text = plain(text) if isinstance(text, str) else text.copy()
+        characters, start = list(text.plain), 0
+        for word in re.finditer(r"\S+", text.plain):
+            if "\n" in text.plain[start : word.start()]:
+                start = text.plain.rindex("\n", start, word.start()) + 1
+            if word.end() - start > self.width and text.plain[start : word.start()].strip():
+                characters[word.start() - 1] = "\n"
+                start = word.start()
+        text.plain = "".join(characters)
+        return text
 
     def render_str(self, text: str, **options: Any) -> Text:
         """A text on its way into a table or a line: never markup."""
@@ -88,6 +106,18 @@ class Table(RichTable):
     def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
         """As in rich."""
         super().add_row(*map(_cell, cells), **options)
+
+
+def columns(*headers: str, right: Iterable[str] = (), **options: Any) -> Table:
+    """A table without lines, two spaces between its columns. `right`: those that hold numbers, which are never
+    broken; other cells go on in the next line, between words, where there is no room."""
+    table, numbers = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, **options), set(right)
+    for header in headers:
+        if header in numbers:
+            table.add_column(header, justify="right", no_wrap=True)
+        else:
+            table.add_column(header, overflow="fold")
+    return table
 
 
 def _cell(content: Any) -> Any:

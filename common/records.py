@@ -1,10 +1,12 @@
-"""The records that the rooms hand to each other: tasks, requests, attempts, verdicts.
+"""The records that the rooms hand to each other: tasks, prompts, requests, attempts, verdicts.
 
 They are small and frozen, hold plain data only, and know nothing of where they came from or where they are
 kept. See "Words" in the design for what each word means.
 
->>> Task(id="1", messages=user("What is 2 + 2?"), reference="4", source="by hand").messages[0].content
-'What is 2 + 2?'
+>>> task = Task(id="1", messages=user("What is 2 + 2?"), reference="4", source="by hand")
+>>> prompt = Prompt(system="Be brief.", examples=(Example(prompt="1 + 1?", answer="2"),))
+>>> [message.role for message in prompt.messages(task)]
+['system', 'user', 'assistant', 'user']
 """
 
 from __future__ import annotations
@@ -43,6 +45,15 @@ def user(content: str) -> Messages:
     return (Message("user", content),)
 
 
+def with_input(instruction: str, text: str) -> str:
+    """An instruction and the text that it is about, if any, as one prompt.
+
+    >>> with_input("Make it shorter.", "It was, in fact, raining.")
+    'Make it shorter.\\n\\nIt was, in fact, raining.'
+    """
+    return f"{instruction.strip()}\n\n{text.strip()}" if text.strip() else instruction.strip()
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One prompt to be answered.
@@ -56,6 +67,35 @@ class Task:
     reference: str | None
     source: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Example(Settings):
+    """A worked example."""
+
+    prompt: str = Field(min_length=1)
+    """What is asked."""
+    answer: str = Field(min_length=1)
+    """The answer as the teacher should write it."""
+
+
+class Prompt(Settings):
+    """How a teacher is prompted. `system` replaces the task's own system prompt; `examples` come before the task, as
+    turns. They belong to the teacher, not to the task: a student is trained on the task's own messages, so it learns
+    to do without them."""
+
+    system: str | None = None
+    examples: tuple[Example, ...] = ()
+
+    def messages(self, task: Task) -> Messages:
+        """What the teacher is sent for a task. The shared part comes first, so that it can be computed once."""
+        system = tuple(m for m in task.messages if m.role == "system")
+        if self.system is not None:
+            system = (Message("system", self.system),)
+        turns = tuple(m for m in task.messages if m.role != "system")
+        examples = tuple(
+            m for e in self.examples for m in (Message("user", e.prompt), Message("assistant", e.answer))
+        )
+        return system + examples + turns
 
 
 class SamplingParams(Settings):

@@ -30,7 +30,7 @@ import pkgutil
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any, Generic, Literal, TypeVar, cast, get_args, get_origin, overload
 
@@ -112,13 +112,18 @@ class Registry(Mapping[str, type[S]], Generic[S]):
         Raises InputError where the name is taken, naming both classes, or where there is none.
         """
         if kind is None:
-            return partial(self._add, name=name)
-        return self._add(kind, name)
-
-    def _add(self, kind: type[K], name: str | None) -> type[K]:
+            return partial(self.register, name=name)
         if not kind.__module__.startswith("stillroom."):
             self._load_shipped()  # ours first, so that it is the other that is refused for a name of ours
-        for each in _tag_values(kind, self.tag) if name is None else (name,):
+        names: tuple[str, ...]
+        if name is not None:
+            names = (name,)
+        else:
+            field = getattr(kind, "model_fields", {}).get(self.tag)
+            if field is None or get_origin(field.annotation) is not Literal:
+                raise InputError(f'{_full_name(kind)} has no name: give it the field {self.tag}: Literal["its_name"]')
+            names = tuple(map(str, get_args(field.annotation)))
+        for each in names:
             known = self._kinds.get(each)
             # A module that is loaded again (importlib.reload, a notebook's cell) replaces what it had registered.
             if known is not None and _full_name(known) != _full_name(kind):
@@ -162,8 +167,12 @@ class Registry(Mapping[str, type[S]], Generic[S]):
         _load_plugins()
 
     def _import_shipped(self) -> None:
+        """Imports the modules, and of a package every module that is not private."""
         for name in self._where:
-            _import_all(importlib.import_module(name))
+            package = importlib.import_module(name)
+            for found in pkgutil.iter_modules(getattr(package, "__path__", ())):
+                if not found.name.startswith("_"):
+                    importlib.import_module(f"{name}.{found.name}")
 
 
 class Kinds:
@@ -216,38 +225,19 @@ class Kinds:
 def _load_every_plugin() -> None:
     """Loads the entry points of other distributions. Raises PluginError naming one that is broken."""
     for point in sorted(entry_points(group=GROUP), key=lambda each: (each.name, each.value)):
-        _load_plugin(point)
+        try:
+            loaded = point.load()
+            if not isinstance(loaded, ModuleType):
+                loaded()
+        except Exception as error:
+            whose = f"{point.dist.name} {point.dist.version}" if point.dist is not None else "an unknown distribution"
+            raise PluginError(
+                f"the plug-in {point.name!r} ({point.value}) of {whose} cannot be loaded "
+                f"({type(error).__name__}: {error}): update that distribution, or uninstall it"
+            ) from error
 
 
 _load_plugins = _Once(_load_every_plugin)
-
-
-def _load_plugin(point: EntryPoint) -> None:
-    try:
-        loaded = point.load()
-        if not isinstance(loaded, ModuleType):
-            loaded()
-    except Exception as error:
-        whose = f"{point.dist.name} {point.dist.version}" if point.dist is not None else "an unknown distribution"
-        raise PluginError(
-            f"the plug-in {point.name!r} ({point.value}) of {whose} cannot be loaded "
-            f"({type(error).__name__}: {error}): update that distribution, or uninstall it"
-        ) from error
-
-
-def _import_all(module: ModuleType) -> None:
-    """Imports every module of a package that is not private."""
-    for found in pkgutil.iter_modules(getattr(module, "__path__", ())):
-        if not found.name.startswith("_"):
-            importlib.import_module(f"{module.__name__}.{found.name}")
-
-
-def _tag_values(kind: type[Any], tag: str) -> tuple[str, ...]:
-    """The names of a kind. Raises InputError where it has none."""
-    field = getattr(kind, "model_fields", {}).get(tag)
-    if field is None or get_origin(field.annotation) is not Literal:
-        raise InputError(f'{_full_name(kind)} has no name: give it the field {tag}: Literal["its_name"]')
-    return tuple(map(str, get_args(field.annotation)))
 
 
 def _full_name(kind: type[Any]) -> str:

@@ -1,4 +1,4 @@
-"""Runs coroutines from plain functions, also in a notebook.
+"""Runs coroutines from plain functions, also in a notebook, and keeps what they print out of our output.
 
 A notebook has a running event loop already, in which no other can run: a call that is marked `off_the_loop` is then
 made in a separate thread, from its first line, so that a ledger is opened where it is used.
@@ -6,6 +6,12 @@ made in a separate thread, from its first line, so that a ledger is opened where
     @off_the_loop
     def run(recipe: str) -> Result:
         return asyncio.run(work())
+
+An async function of the user's runs in our event loop, next to tasks of ours that do print, so the streams cannot
+simply be exchanged while it runs. Instead each write asks whose task it is in.
+
+    with quiet():
+        await function()          # what it prints, and what tasks print that it starts, is dropped
 """
 
 from __future__ import annotations
@@ -14,16 +20,21 @@ import asyncio
 import contextvars
 import ctypes
 import functools
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
+from contextvars import ContextVar
+from typing import Any, ParamSpec, TextIO, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _in_threads: list[Callable[[], object]] = []
 """What a Ctrl-C in the main thread calls to stop the work in another, the innermost last."""
+
+_is_quiet: ContextVar[bool] = ContextVar("_is_quiet", default=False)
+_depth = 0  # how many quiet blocks are open, in all tasks
 
 
 @contextmanager
@@ -45,36 +56,63 @@ def off_the_loop(function: Callable[P, T]) -> Callable[P, T]:
             asyncio.get_running_loop()
         except RuntimeError:
             return function(*args, **kwargs)
-        return _in_a_thread(functools.partial(function, *args, **kwargs))
+        result: list[T] = []
+        errors: list[BaseException] = []
+
+        def target() -> None:
+            try:
+                result.append(function(*args, **kwargs))
+            except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+                errors.append(error)
+
+        thread = threading.Thread(target=contextvars.copy_context().run, args=(target,))
+        thread.start()
+        while thread.is_alive():
+            try:
+                thread.join()
+            except KeyboardInterrupt:
+                # Stops the sampling as a Ctrl-C does; what else the thread does, a training say, ends where it is.
+                if _in_threads:
+                    _in_threads[-1]()
+                elif thread.ident is not None:
+                    ident, interrupt = ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt)
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, interrupt)
+        if errors:
+            raise errors[0]
+        return result[0]
 
     return called
 
 
-def _in_a_thread(call: Callable[[], T]) -> T:
-    result: list[T] = []
-    errors: list[BaseException] = []
+class _Sorted:
+    """A stream that drops what is written inside a quiet block, and is the given one otherwise."""
 
-    def target() -> None:
-        try:
-            result.append(call())
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-            errors.append(error)
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
 
-    thread = threading.Thread(target=contextvars.copy_context().run, args=(target,))
-    thread.start()
-    while thread.is_alive():
-        try:
-            thread.join()
-        except KeyboardInterrupt:
-            _interrupt(thread)
-    if errors:
-        raise errors[0]
-    return result[0]
+    def write(self, text: str) -> int:
+        """Writes, or drops."""
+        return len(text) if _is_quiet.get() else self.stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
 
-def _interrupt(thread: threading.Thread) -> None:
-    """Stops the sampling in the thread as a Ctrl-C does; what else it does, a training say, is ended where it is."""
-    if _in_threads:
-        _in_threads[-1]()
-    elif thread.ident is not None:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt))
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Drops what is printed to `sys.stdout` and `sys.stderr` by this task and by those that it starts."""
+    global _depth
+    _depth += 1
+    if _depth == 1:
+        sys.stdout, sys.stderr = _Sorted(sys.stdout), _Sorted(sys.stderr)
+    token = _is_quiet.set(True)
+    try:
+        yield
+    finally:
+        _is_quiet.reset(token)
+        _depth -= 1
+        if _depth == 0:  # a stream that somebody has exchanged meanwhile stays as it is
+            for name in ("stdout", "stderr"):
+                stream = getattr(sys, name)
+                if isinstance(stream, _Sorted):
+                    setattr(sys, name, stream.stream)

@@ -5,10 +5,14 @@ a page, an answer that is kept) passes here on its way. A key becomes `***`, a v
 the recipe has for it, and a piece of a credential that is eight characters long is a piece too many. Found are also
 the forms that servers and libraries make of a value: percent-encoded, base64, hex, escaped as in JSON, other case.
 
-It guesses at no secret that it was not given, and cannot find one that somebody spells out letter by letter.
+It cannot find a secret that somebody spells out letter by letter, and guesses at none that it was not given. Whether
+a recipe seems to hold one is another question, which `secrets_in` answers by the names of variables and settings.
 
     keep_key("sk-proj-a1B2c3D4e5F6")
     named("server says: bad key sk-proj-a1B2")          # 'server says: bad key ***'
+
+>>> [names_a_secret(name) for name in ("OPENAI_API_KEY", "x-auth", "max_tokens", "bos_token", "author")]
+[True, True, False, False, False]
 """
 
 from __future__ import annotations
@@ -16,9 +20,11 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -60,7 +66,15 @@ def keep_value(value: str, variable: str, recipe: str = "") -> None:
     if not value:
         return
     _values[variable] = value
-    _add(value, f"${{{variable}}}", _credentials(value), public=recipe)
+    credentials: list[
+        str
+    ] = []  # words that look like keys: not prose, not a place on this machine, not a plain address
+    for word in value.split():
+        if "://" in word:
+            credentials += _parts_of(word)
+        elif not (word.startswith(("/", "~", "./", "../")) or os.path.exists(word)) and looks_random(word):
+            credentials.append(word)
+    _add(value, f"${{{variable}}}", credentials, public=recipe)
 
 
 def keep_address(url: str) -> None:
@@ -77,7 +91,20 @@ def forget() -> None:
 
 def blot(text: str) -> str:
     """`text` without keys and credentials, whole or in pieces: for what is kept as somebody wrote it."""
-    return _blotted(text) if _known else text
+    # Whole values first: two may have a piece in common.
+    for known in _known:
+        for form in known.forms:
+            text = text.replace(form, known.shown if form == known.value else "***")
+    if not any(probe in text for probe in _probes):
+        return text
+    kept: list[str] = []
+    end = hidden = 0  # what is before `end` is in `kept`; up to `hidden` it is a piece
+    for start in range(len(text) - PIECE + 1):
+        if text[start : start + PIECE] in _pieces:
+            if start > hidden or not hidden:
+                kept += [text[end:start], "***"]
+            end = hidden = start + PIECE
+    return "".join(kept) + text[end:]
 
 
 def named(text: str) -> str:
@@ -85,7 +112,7 @@ def named(text: str) -> str:
     for known in _known:
         if len(known.value) >= _WHOLE:
             text = text.replace(known.value, known.shown)
-    return _blotted(text) if _known else text
+    return blot(text)
 
 
 def named_in(value: Any) -> Any:
@@ -110,9 +137,8 @@ def revealed(text: str) -> str:
 StillroomError.told = named
 
 
-def _add(value: str, shown: str, words: Iterable[str], public: str = "") -> None:
+def _add(value: str, shown: str, words: list[str], public: str = "") -> None:
     """Keeps a value, of which `words` are credentials. `public`: a text whose pieces are not secret."""
-    words = list(words)
     forms = {form for word in words for form in _forms(word)}
     pieces = {form[i : i + PIECE] for form in forms for i in range(len(form) - PIECE + 1)}
     # Eight digits stand in many a number, and hexadecimal is digits mostly: those are found as a whole.
@@ -132,49 +158,17 @@ def _whole(text: str, least: int) -> str | None:
     return None
 
 
-def _blotted(text: str) -> str:
-    """Whole values first: two may have a piece in common."""
-    for known in _known:
-        for form in known.forms:
-            text = text.replace(form, known.shown if form == known.value else "***")
-    return _without_pieces(text) if any(probe in text for probe in _probes) else text
-
-
-def _without_pieces(text: str) -> str:
-    kept: list[str] = []
-    end = hidden = 0  # what is before `end` is in `kept`; up to `hidden` it is a piece
-    for start in range(len(text) - PIECE + 1):
-        if text[start : start + PIECE] in _pieces:
-            if start > hidden or not hidden:
-                kept += [text[end:start], "***"]
-            end = hidden = start + PIECE
-    return "".join(kept) + text[end:]
-
-
 def _forms(word: str) -> Iterator[str]:
     yield from (word, quote(word, safe="", errors="replace"), quote(word, errors="replace"), escape(word))
     yield from (json.dumps(word)[1:-1], word.replace("/", "\\/"))
     yield from (word.lower(), word.upper())
+    # Of base64, what is the same wherever the word stands within something longer: it may begin at any of 3 offsets.
+    data = word.encode("utf-8", "replace")
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        yield from _base64(word.encode("utf-8", "replace"), encode)
-
-
-def _base64(word: bytes, encode: Any) -> Iterator[str]:
-    """What is the same wherever the word stands within something longer: it may begin at any of three offsets."""
-    for before, cut in ((0, 0), (1, 2), (2, 3)):
-        whole = (before + len(word)) // 3 * 4
-        form = encode(b"\0" * before + word).decode("ascii")[cut:whole]
-        if len(form) >= PIECE:
-            yield form
-
-
-def _credentials(value: str) -> Iterator[str]:
-    """The words of a value that look like keys: not prose, not a place on this machine, not a plain address."""
-    for word in value.split():
-        if "://" in word:
-            yield from _parts_of(word)
-        elif not (word.startswith(("/", "~", "./", "../")) or os.path.exists(word)) and looks_random(word):
-            yield word
+        for before, cut in ((0, 0), (1, 2), (2, 3)):
+            form = encode(b"\0" * before + data).decode("ascii")[cut : (before + len(data)) // 3 * 4]
+            if len(form) >= PIECE:
+                yield form
 
 
 def looks_random(word: str) -> bool:
@@ -192,3 +186,70 @@ def _parts_of(url: str) -> Iterator[str]:
     found += [segment for segment in parts.path.split("/") if looks_random(segment)]
     for part in filter(None, found):
         yield from {part, unquote(part)}
+
+
+# -- what names and forms say -------------------------------------------------------------------------------------
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_STRONG_WORDS = """
+    apikey apikeys token secret secrets password passwords passwd passphrase passcode pwd auth authorization
+    authentication bearer credential credentials creds cookie cookies jwt
+"""
+_STRONG = frozenset(_STRONG_WORDS.split())
+_WEAK = {"key", "keys", "pass", "pin", "session", "signature"}
+_END = re.compile(r"(?:password|passwd|secrets?|(?:api|access|private|my|our)[_-]?keys?|token)$")
+_PAIRS = {"apikey", "apikeys", "accesskey", "privatekey", "secretkey"}
+# Tokens of a text, and the name of a cache: settings of servers.
+_OF_A_TEXT = {"bos", "eos", "pad", "unk", "sep", "cls", "mask", "stop", "start", "end", "special", "think", "image"}
+_HARMLESS = {"prompt_cache_key"}
+# What well-known services give out, wherever it stands.
+_KEY = re.compile(
+    r"\b(?:sk-(?=[\w-]*\d)[\w-]{16,}|hf_(?=\w*\d)\w{16,}|gh[pousr]_(?=\w*\d)\w{16,}|xox[abps]-[\w-]{10,}"
+    r"|AKIA[A-Z0-9]{12,}|AIza[\w-]{30,}|eyJ[\w-]{8,}\.eyJ[\w-]{8,}|(?:Bearer|Basic) (?=\S*\d)[\w.~+/=-]{12,})"
+)
+
+
+def names_a_secret(name: str) -> bool:
+    """Whether a value under this name is likely a secret."""
+    return _is_strong(name) or not _WEAK.isdisjoint(_words(name))
+
+
+def secrets_in(value: Any, place: str = "", *, strong: bool = False, weak: bool = False) -> Iterator[str]:
+    """Where secrets seem to stand in plain data, by dotted place: under a name that says so, or in the form of a
+    well-known service's keys. A name such as `key` says too little by itself: what stands there has to look like one,
+    as has what stands deeper down (a JSON schema may well describe a password). `strong`, `weak`: what the names
+    above the value say."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            here, said = f"{place}.{name}" if place else str(name), str(name)
+            deeper = weak or strong or names_a_secret(said)
+            yield from secrets_in(inner, here, strong=_is_strong(said), weak=deeper)
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value, 1):
+            yield from secrets_in(inner, f"{place}.{number}" if place else str(number), strong=strong, weak=weak)
+    elif isinstance(value, str) and (
+        (strong and value) or (weak and any(map(looks_random, value.split()))) or is_key(value)
+    ):
+        yield place
+
+
+def is_key(text: str) -> bool:
+    """Whether a text holds what well-known services give out as keys."""
+    return _KEY.search(text) is not None
+
+
+def _is_strong(name: str) -> bool:
+    words = _words(name)
+    if "token" in words:  # of a text: bos_token, stop_token_ids
+        at = words.index("token")
+        if (words[at - 1 : at] and words[at - 1] in _OF_A_TEXT) or words[at + 1 : at + 2] in (["id"], ["ids"]):
+            words.remove("token")
+    return not _STRONG.isdisjoint(words) or any(_END.search(word) for word in words if word != "token")
+
+
+def _words(name: str) -> list[str]:
+    if name in _HARMLESS:
+        return []
+    words = [word.lower() for word in _WORD.findall(name)]
+    pairs = {f"{a}{b}" for a, b in pairwise(words)}
+    return [*words, *(pair for pair in pairs if pair in _PAIRS)]

@@ -37,12 +37,11 @@ class Near(NamedTuple):
 
 def shingles(text: str) -> frozenset[str]:
     """The word triples of a text; of a text with fewer words, all of it."""
-    words = [part for token in tokens(text)[:MAX_WORDS] for part in _parts(token)][:MAX_WORDS]
+    words: list[str] = []
+    for token in tokens(text)[:MAX_WORDS]:
+        words += token if _UNSPACED.search(token) else [token]
+    del words[MAX_WORDS:]
     return frozenset(" ".join(words[i : i + SHINGLE]) for i in range(max(1, len(words) - SHINGLE + 1)))
-
-
-def _parts(token: str) -> list[str]:
-    return [*token] if _UNSPACED.search(token) else [token]
 
 
 def jaccard(a: frozenset[str], b: frozenset[str]) -> float:

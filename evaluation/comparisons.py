@@ -16,9 +16,8 @@ from stillroom.common.records import ScoredAttempt
 from stillroom.common.stats.bootstrap import mean_over_tasks, ratio_over_tasks
 from stillroom.common.stats.intervals import Interval, PairedCounts, mcnemar_exact, paired_difference
 from stillroom.common.stats.significance import detectable_mean, detectable_share, holm, sign_flip
-from stillroom.evaluation.metrics import Value, as_attempts, cost, length, right, seconds, task_values
+from stillroom.evaluation.metrics import as_attempts, length, right, seconds, task_values
 from stillroom.evaluation.results import Comparison, Result, result_of
-from stillroom.sampling.limits import Prices
 
 SIGN_FLIP = "sign_flip"
 
@@ -51,7 +50,11 @@ def compare(a: str, of_a: Given, b: str, of_b: Given, *, seed: int) -> Compariso
     pairs = [(rights_a[task], rights_b[task]) for task in shared]
     if all(value in (0, 1) for pair in pairs for value in pair):
         return _of_shares(a, b, Counter(pairs), left_out)
-    return _of_means(a, b, {t: rights_a[t] - rights_b[t] for t in shared}, left_out, seed)
+    differences = {task: rights_a[task] - rights_b[task] for task in shared}
+    values = list(differences.values())
+    p, least = sign_flip(values, seed=seed), detectable_mean(values)
+    more = {"test": SIGN_FLIP, "p": p, "left_out": left_out, "detectable": least}
+    return _comparison(a, b, mean_over_tasks(differences, seed=seed), more)
 
 
 def compare_right(a: str, of_a: Mapping[str, bool], b: str, of_b: Mapping[str, bool]) -> Comparison | None:
@@ -70,46 +73,23 @@ def _of_shares(a: str, b: str, table: Counter[tuple[float, float]], left_out: in
     return _comparison(a, b, paired_difference(counts), more)
 
 
-def _of_means(a: str, b: str, differences: Mapping[str, float], left_out: int, seed: int) -> Comparison:
-    values = [differences[task] for task in sorted(differences)]
-    p, least = sign_flip(values, seed=seed), detectable_mean(values)
-    more = {"test": SIGN_FLIP, "p": p, "left_out": left_out, "detectable": least}
-    return _comparison(a, b, mean_over_tasks(differences, seed=seed), more)
-
-
 def _comparison(a: str, b: str, found: Interval, more: Mapping[str, object]) -> Comparison:
     limits = {"difference": found.value, "low": found.low, "high": found.high, "n": found.n}
     return Comparison.model_validate({"a": a, "b": b, **limits, **more})
 
 
-def ratios(
-    who: str,
-    answers: Given,
-    other: str,
-    others: Given,
-    *,
-    seed: int,
-    prices: Prices | None = None,
-    other_prices: Prices | None = None,
-) -> list[Result]:
+def ratios(who: str, answers: Given, other: str, others: Given, *, seed: int) -> list[Result]:
     """What `who` takes over what `other` takes, on the tasks that both have; below 1: it takes less.
 
-    Rows `tokens_ratio`, `latency_ratio` and, with both prices, `usd_ratio`, each with `against`. A ratio by nothing
-    is left out.
+    Rows `tokens_ratio` and `latency_ratio`, each with `against`. A ratio by nothing is left out.
     """
     ours, theirs = as_attempts(answers), as_attempts(others)
     shared = sorted(ours.keys() & theirs.keys())
+    rows: list[Result] = []
     if not shared:
-        return []
-    taken: list[tuple[str, Value, Value]] = [
-        ("tokens_ratio", length, length),
-        ("latency_ratio", seconds, seconds),
-    ]
-    if prices is not None and other_prices is not None:
-        taken.append(("usd_ratio", lambda a: cost(a, prices), lambda a: cost(a, other_prices)))
-    rows = []
-    for metric, of_ours, of_theirs in taken:
-        a, b = task_values(ours, of_ours), task_values(theirs, of_theirs)
+        return rows
+    for metric, value in (("tokens_ratio", length), ("latency_ratio", seconds)):
+        a, b = task_values(ours, value), task_values(theirs, value)
         found = ratio_over_tasks({task: (a[task], b[task]) for task in shared}, seed=seed)
         if found is not None:
             rows.append(result_of(who, metric, found, against=other))

@@ -90,20 +90,16 @@ def _shares(side: Sequence[Sequence[Any]], size: int, seed: int) -> Any:
     """(samples,): the share of distinct items in each, of `size` items or what one trace of each task has."""
     import numpy as np
 
-    draw = np.random.default_rng(seed)
+    draw, shares = np.random.default_rng(seed), []
     kinds = 1 + max(int(trace.max()) for traces in side for trace in traces)
-    samples = (_sample(side, size, draw) for _ in range(SAMPLES))
-    return np.array([np.count_nonzero(np.bincount(items, minlength=kinds)) / len(items) for items in samples])
-
-
-def _sample(side: Sequence[Sequence[Any]], size: int, draw: Any) -> Any:
-    import numpy as np
-
-    picked, found = [], 0
-    for task in draw.permutation(len(side)):
-        traces = side[task]
-        picked.append(traces[draw.integers(len(traces))] if len(traces) > 1 else traces[0])
-        found += len(picked[-1])
-        if found >= size:
-            break
-    return np.concatenate(picked)[:size]
+    for _ in range(SAMPLES):
+        picked, found = [], 0
+        for task in draw.permutation(len(side)).tolist():
+            traces = side[task]
+            picked.append(traces[int(draw.integers(len(traces)))] if len(traces) > 1 else traces[0])
+            found += len(picked[-1])
+            if found >= size:
+                break
+        items = np.concatenate(picked)[:size]
+        shares.append(np.count_nonzero(np.bincount(items, minlength=kinds)) / len(items))
+    return np.array(shares)

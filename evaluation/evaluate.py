@@ -17,13 +17,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from statistics import fmean, stdev
+from typing import Any, NamedTuple
 
 from stillroom.common.records import ScoredAttempt, State
+from stillroom.common.stats.bootstrap import SAMPLES, percentiles, share_over_tasks
+from stillroom.common.stats.intervals import Interval, PairedCounts, paired_difference
 from stillroom.evaluation.comparisons import compare_all, ratios
 from stillroom.evaluation.metrics import measures, right
 from stillroom.evaluation.results import ACCURACY, AFTER, BEFORE, TEACHER, Evaluation, Result, result_of
-from stillroom.evaluation.seeds import difference_over_seeds, over_seeds
 from stillroom.sampling.limits import Prices
 
 Answers = Mapping[str, ScoredAttempt]
@@ -90,38 +92,48 @@ def over_trainings(trained: Sequence[Answers], others: Mapping[str, Answers], *,
     """The student over several trainings, each from another seed: its accuracy, and the difference to each of the
     `others`, which were trained once or not at all (`against` says with which). Nothing where no task was answered
     after every training."""
-    runs = [_values(answers) for answers in trained]
+    runs, controls = (
+        [{task: float(right(answer)) for task, answer in answers.items()} for answers in each]
+        for each in (trained, others.values())
+    )
     shared = set(runs[0]).intersection(*runs[1:])
     if not shared:
         return []
-    rows = [over_seeds(runs, seed=seed).result(AFTER, OVER_SEEDS)]
-    for who, answers in others.items():
-        if shared.intersection(answers):
-            found = difference_over_seeds(runs, [_values(answers)], seed=seed)
-            rows.append(result_of(AFTER, DIFFERENCE_OVER_SEEDS, found, against=who, seeds=len(runs)))
+    found = over_seeds(runs, seed=seed)
+    more = {"each": found.each, "between": found.between, "left_out": found.left_out}
+    rows = [result_of(AFTER, OVER_SEEDS, found.mean, seeds=len(runs), **more)]
+    for who, control in zip(others, controls, strict=True):
+        if shared.intersection(control):
+            difference = difference_over_seeds(runs, [control], seed=seed)
+            rows.append(result_of(AFTER, DIFFERENCE_OVER_SEEDS, difference, against=who, seeds=len(runs)))
     return rows
-
-
-def _values(answers: Answers) -> dict[str, float]:
-    return {task: float(right(answer)) for task, answer in answers.items()}
 
 
 def _notes(asked: Mapping[str, Answers], tasks: int) -> tuple[str, ...]:
     notes = []
     for who, answers in asked.items():
-        unscored = sum(answer.verdict.state is State.UNSCORED for answer in answers.values())
         if not answers:
             notes.append(f"{who}: none of {tasks} tasks got an attempt")
         elif len(answers) < tasks:
             notes.append(f"{who}: {tasks - len(answers)} of {tasks} tasks got no attempt and are left out of n")
-        if unscored:
-            why = Counter(a.verdict.reason for a in answers.values() if a.verdict.state is State.UNSCORED)
-            found = ", ".join(f"{n} {_WHY.get(reason, reason)}" for reason, n in why.most_common())
-            what = _advice(why, answers)
-            notes.append(
-                f"{who}: {unscored} of {len(answers)} attempts could not be scored and count as not accepted: "
-                f"{found}{f'; {what}' if what else ''}"
-            )
+        why = Counter(a.verdict.reason for a in answers.values() if a.verdict.state is State.UNSCORED)
+        if not why:
+            continue
+        found = ", ".join(f"{n} {_WHY.get(reason, reason)}" for reason, n in why.most_common())
+        # What to do about the commonest reason, where something helps for sure.
+        (reason, count), advice = why.most_common(1)[0], ""
+        most = 2 * count >= why.total()
+        if most and reason == "truncated":
+            limit = max(a.attempt.completion_tokens for a in answers.values() if a.verdict.reason == reason)
+            advice = f"; they have {limit:,} tokens: raise evaluate.max_tokens"
+        elif most and reason in ("no_answer", "unparsed_answer"):
+            advice = "; the prompt may have to say in which form the answer is wanted"
+        elif most and reason in ("over_limit", "timeout"):
+            advice = "; raise scorer.timeout_s or scorer.memory_mb"
+        notes.append(
+            f"{who}: {why.total()} of {len(answers)} attempts could not be scored and count as not accepted: "
+            f"{found}{advice}"
+        )
     return tuple(notes)
 
 
@@ -138,14 +150,79 @@ _WHY = {
 """Reasons of unscored attempts in words; of others the reason itself is shown."""
 
 
-def _advice(why: Counter[str], answers: Answers) -> str:
-    """What to do about the commonest reason; empty where there is nothing that helps for sure."""
-    reason, count = why.most_common(1)[0]
-    if 2 * count < why.total():
-        return ""
-    if reason == "truncated":
-        limit = max(a.attempt.completion_tokens for a in answers.values() if a.verdict.reason == reason)
-        return f"they have {limit:,} tokens: raise evaluate.max_tokens"
-    if reason in ("no_answer", "unparsed_answer"):
-        return "the prompt may have to say in which form the answer is wanted"
-    return "raise scorer.timeout_s or scorer.memory_mb" if reason in ("over_limit", "timeout") else ""
+Run = Mapping[str, float]
+"""One value for each task of one run, by task id."""
+
+
+class OverSeeds(NamedTuple):
+    """`mean`: over runs and tasks; n counts tasks. `each`: the mean of each run. `between`: the standard deviation of
+    these, None for one run, whose interval then holds for this seed only. `left_out`: tasks that a run lacks."""
+
+    mean: Interval
+    each: tuple[float, ...]
+    between: float | None
+    left_out: int
+
+
+def over_seeds(runs: Sequence[Run], *, seed: int) -> OverSeeds:
+    """The mean of several runs of one recipe, each trained with another seed, and how much of it is luck of the seed.
+
+    Runs and tasks are both drawn, every run on all drawn tasks (Owen 2007, The pigeonhole bootstrap,
+    doi.org/10.1214/07-AOAS122). Of S runs S − 1 are drawn, which makes the variance between runs unbiased (Rao and Wu
+    1988, JASA 83, 231–241). Three runs say little of their spread: simulated on 200 tasks, the interval held the
+    truth in 98 % where runs differed by 3 points (sd), in 90 % where they differed by 8; show `each` with it. Tasks
+    that a run lacks are left out, and counted.
+
+    Where all values are alike, every sample would be, too: shares then have Wilson's interval over tasks. Raises
+    ValueError where they have no task in common.
+    """
+    tasks = _shared(runs)
+    first = runs[0][tasks[0]]
+    alike = 0 <= first <= 1 and all(run[task] == first for run in runs for task in tasks)
+    each = tuple(first if alike else fmean(run[task] for task in tasks) for run in runs)
+    if alike:
+        mean = share_over_tasks({task: runs[0][task] for task in tasks}, seed=seed)
+    else:
+        drawn = _means(runs, tasks, _task_weights(len(tasks), seed), seed + 1)
+        mean = percentiles(fmean(each), drawn, len(tasks))
+    left_out = len({task for run in runs for task in run}) - len(tasks)
+    return OverSeeds(mean, each, stdev(each) if len(each) > 1 else None, left_out)
+
+
+def difference_over_seeds(a: Sequence[Run], b: Sequence[Run], *, seed: int) -> Interval:
+    """Mean of a minus mean of b on the same tasks; the seeds of the two have nothing to do with each other. A model
+    that was not trained is one run. Raises ValueError where they have no task in common."""
+    tasks = _shared([*a, *b])
+    sides = [{run[task] for run in runs for task in tasks} for runs in (a, b)]
+    if all(side in ({0}, {1}) for side in sides):  # every sample would be like the others: Newcombe's interval
+        right = tuple(side == {1} for side in sides)
+        orders = ((True, True), (True, False), (False, True), (False, False))
+        return paired_difference(PairedCounts(*(len(tasks) * (right == of) for of in orders)))
+    weights = _task_weights(len(tasks), seed)
+    drawn = _means(a, tasks, weights, seed + 1) - _means(b, tasks, weights, seed + 2)
+    value = fmean(run[t] for run in a for t in tasks) - fmean(run[t] for run in b for t in tasks)
+    return percentiles(value, drawn, len(tasks))
+
+
+def _shared(runs: Sequence[Run]) -> list[str]:
+    """Ids in order, so that no order of the tasks matters."""
+    tasks = set(runs[0]).intersection(*runs[1:]) if runs else set()
+    if not tasks:
+        raise ValueError(f"{len(runs)} runs have no task in common: give runs on the same tasks")
+    return sorted(tasks)
+
+
+def _task_weights(tasks: int, seed: int) -> Any:
+    """(samples, tasks), each row summing to 1."""
+    import numpy as np
+
+    return np.random.default_rng(seed).multinomial(tasks, np.full(tasks, 1 / tasks), size=SAMPLES) / tasks
+
+
+def _means(runs: Sequence[Run], tasks: Sequence[str], weights: Any, seed: int) -> Any:
+    import numpy as np
+
+    values_T_S = np.array([[run[task] for run in runs] for task in tasks], dtype=float)
+    times = max(1, len(runs) - 1)
+    drawn = np.random.default_rng(seed).multinomial(times, np.full(len(runs), 1 / len(runs)), size=SAMPLES) / times
+    return ((weights @ values_T_S) * drawn).sum(1)

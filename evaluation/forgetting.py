@@ -1,19 +1,184 @@
-"""What a student forgot: from its answers and losses before and after to rows and comparisons of `eval.json`.
+"""What a student forgot: its answers to tasks it was not trained on, and its perplexity on held-out text.
 
-forgetting_results(found, after="student_after", before="student_before", seed=0).results
+    losses = dict(text_losses("embedded:smollm2-135m-instruct", {"cat": "The cat sat on the mat."}))
+    of_losses(list(losses.values()), seed=7).perplexity             # an interval over texts
+    read_texts(Path("letters.jsonl"), field="text", limit=200)["letters.jsonl:1"]
+    forgetting_results(found, after="student_after", before="student_before", seed=0).results
+
+Perplexity is exp of the mean negative log-likelihood over all tokens of all texts. It cannot be compared across
+tokenizers; bits per byte can (Gao et al. 2020, arXiv:2101.00027, section 3.1). A text is read in windows that overlap
+by half, so that a token of a long text has at least half a window before it; the first token is not counted. Texts of
+fewer than two tokens are left out, and counted. Refuses a model that gives no numbers.
+
+`everyday_texts` come with Stillroom: small talk, letters, instructions, news, a little code. They are not a
+benchmark: perplexities on them can be compared with each other only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from importlib.resources import files
+from math import exp, isfinite, log
+from pathlib import Path
+from typing import Any, NamedTuple, Self, TypeVar
 
+from stillroom.common.files import storable
+from stillroom.common.models.resolve import load_model, load_tokenizer, pick_device
 from stillroom.common.stats.bootstrap import ratio_over_tasks
-from stillroom.common.stats.intervals import wilson
+from stillroom.common.stats.intervals import Interval, wilson
+from stillroom.errors import InputError, MissingFile, TrainingError
 from stillroom.evaluation.comparisons import compare_right
-from stillroom.evaluation.perplexity import TextLoss, exp_of_all, of_losses
 from stillroom.evaluation.results import PERPLEXITY_RATIO, Measured, Result, result_of
+
+K = TypeVar("K", bound=Hashable)
+
+MOST_NATS = 700.0
+"""The mean nats of a token are capped here: exp of more overflows a float."""
+WINDOW = 1024
+"""Tokens that the model sees at once, at most; less where its context is shorter."""
+
+
+def everyday_texts() -> dict[str, str]:
+    """The texts that come with Stillroom, by name."""
+    lines = files("stillroom.evaluation").joinpath("everyday.jsonl").read_text(encoding="utf-8").splitlines()
+    return {row["id"]: row["text"] for row in map(json.loads, lines)}
+
+
+def read_texts(path: Path, field: str = "text", limit: int | None = None) -> dict[str, str]:
+    """The texts under `field` of a JSON Lines file, by file name and line. `limit`: the most to read.
+
+    Raises MissingFile, or InputError for a line without the text, or a file without a line.
+    """
+    texts: dict[str, str] = {}
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                texts[f"{path.name}:{number}"] = storable(_text(line, field, f"{path}:{number}"))
+                if len(texts) == limit:
+                    break
+    except OSError as error:
+        raise MissingFile(f"the texts {path} cannot be read ({error.strerror}): correct texts.path") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 (byte {error.start:,}): convert it") from None
+    if not texts:
+        raise InputError(f"{path} holds no text: give JSON Lines with {field!r}, or texts: everyday")
+    return texts
+
+
+def _text(line: str, field: str, where: str) -> str:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where} is not JSON ({error}): give one object a line") from None
+    if not isinstance(row, dict):
+        raise InputError(f'{where} is a {type(row).__name__}: give an object such as {{"text": "…"}}')
+    text = row.get(field)
+    if isinstance(text, str) and text.strip():
+        return text
+    if text is None:
+        names = ", ".join(repr(str(key)[:30]) for key in list(row)[:8]) or "nothing"
+        raise InputError(f"{where} has no {field!r} (it has {names}): name the field of the text in texts.field")
+    what = "empty" if isinstance(text, str) else "no text"
+    raise InputError(f"{where}: {field!r} is {what}: correct or remove the line")
+
+
+class TextLoss(NamedTuple):
+    """One text: the sum of negative log-likelihoods in nats, and over how many tokens and bytes of UTF-8. Of a text
+    that is too short to predict any token: 0 tokens."""
+
+    nats: float
+    tokens: int
+    bytes: int
+
+
+class Perplexity(NamedTuple):
+    """n counts texts. `tokens`: all that were predicted. `left_out`: texts of fewer than two tokens."""
+
+    perplexity: Interval
+    bits_per_byte: Interval
+    tokens: int
+    left_out: int
+
+    def results(self, who: str) -> list[Result]:
+        """As rows of `eval.json`."""
+        more = {"tokens": self.tokens, "left_out": self.left_out}
+        rows = (("perplexity", self.perplexity), ("bits_per_byte", self.bits_per_byte))
+        return [result_of(who, metric, found, **more) for metric, found in rows]
+
+
+def text_losses(
+    model_name: str, texts: Mapping[K, str], *, window: int = WINDOW, dtype: str = "auto"
+) -> Iterator[tuple[K, TextLoss]]:
+    """The loss of each text as soon as it is read, in the order given; of one of fewer than two tokens, with 0
+    tokens. The texts are read as they are, without a chat template. The model is loaded when the first is asked for.
+
+    Raises InputError where the window is below 2, TrainingError at the first text without a number, and what
+    `load_model` does.
+    """
+    if window < 2:
+        raise InputError(f"window is {window} tokens: one is predicted from another, so give 2 or more")
+    if not texts:
+        return
+    device = pick_device()
+    model, tokenizer = load_model(model_name, dtype, device), load_tokenizer(model_name)
+    import torch
+
+    seen = min(window, getattr(model.config, "max_position_embeddings", None) or window)
+    for name, text in texts.items():
+        ids = tokenizer(text, return_tensors="pt").input_ids.to(device)  # (1, T)
+        size = len(text.encode("utf-8", "replace"))
+        if ids.shape[1] < 2:
+            yield name, TextLoss(0.0, 0, size)
+            continue
+        nats = 0.0
+        with torch.inference_mode():
+            for start, end, new in windows(ids.shape[1], seen):
+                logits = model(input_ids=ids[:, start:end], use_cache=False).logits
+                told = logits[0, -new - 1 : -1].float()  # (new, V)
+                nats += float(torch.nn.functional.cross_entropy(told, ids[0, end - new : end], reduction="sum"))
+        if not isfinite(nats):
+            raise TrainingError(f"{model_name} gives likelihoods that are not numbers, for the text {name!r}")
+        first = tokenizer.decode(ids[0, :1], skip_special_tokens=True)
+        yield name, TextLoss(nats, ids.shape[1] - 1, max(1, size - len(first.encode())))
+
+
+def windows(length: int, window: int) -> Iterator[tuple[int, int, int]]:
+    """(start, end, new): the last `new` tokens of each window are predicted there, every token but the first once.
+
+    >>> list(windows(10, 4))
+    [(0, 4, 3), (2, 6, 2), (4, 8, 2), (6, 10, 2)]
+    """
+    done, start = 1, 0
+    while done < length:
+        end = min(start + window, length)
+        yield start, end, end - done
+        done, start = end, start + window // 2
+
+
+def exp_of(nats: float) -> float:
+    """exp of at most `MOST_NATS`: that of a model that fell apart overflows."""
+    return exp(min(nats, MOST_NATS))
+
+
+def exp_of_all(found: Interval) -> Interval:
+    """`exp_of` of a value and its limits."""
+    return Interval(exp_of(found.value), exp_of(found.low), exp_of(found.high), found.n)
+
+
+def of_losses(losses: Sequence[TextLoss], *, left_out: int = 0, seed: int) -> Perplexity:
+    """From the losses of texts, in whatever order. Raises InputError if there is none."""
+    if not losses:
+        raise InputError(f"none of {left_out} texts has two tokens: perplexity needs longer ones")
+    ordered = dict(zip(map(str, range(len(losses))), sorted(losses), strict=True))
+    per_token = ratio_over_tasks({i: (loss.nats, loss.tokens) for i, loss in ordered.items()}, seed=seed)
+    per_byte = ratio_over_tasks({i: (loss.nats / log(2), loss.bytes) for i, loss in ordered.items()}, seed=seed)
+    assert per_token is not None
+    assert per_byte is not None
+    return Perplexity(exp_of_all(per_token), per_byte, sum(loss.tokens for loss in losses), left_out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,48 +209,38 @@ def forgetting_results(by_who: Mapping[str, Forgotten], *, after: str, before: s
     of the accuracies of the two, each with its `metric`.
     """
     names = dict.fromkeys(name for found in by_who.values() for name in found.right)
-    rows = [row for name in names for who, found in by_who.items() for row in _accuracy(who, found, name)]
-    notes = [
-        f"{who}: {missing:,} of {sum(counts.values()):,} {name} tasks got no answer and are left out of n"
-        for who, found in by_who.items()
-        for name, counts in found.counts.items()
-        if (missing := counts.get("missing", 0))
-    ]
-    parts = [Measured(rows, [], notes), *(_perplexity(who, found, seed) for who, found in by_who.items())]
-    if after in by_who and before in by_who:
-        compared = []
-        for name in names:
-            of_after, of_before = (by_who[who].right.get(name, {}) for who in (after, before))
-            if (found := compare_right(after, of_after, before, of_before)) is not None:
-                compared.append(found.model_copy(update={"metric": f"{name}_accuracy"}))
-        parts += [Measured([], compared, []), _ratio(after, by_who[after], before, by_who[before], seed)]
-    results, comparisons = [row for part in parts for row in part.results], [c for p in parts for c in p.comparisons]
-    return Measured(results, comparisons, [note for part in parts for note in part.notes])
+    rows, comparisons, notes = measured = Measured([], [], [])
+    for name in names:
+        for who, found in by_who.items():
+            if right := found.right.get(name):
+                share, counts = wilson(sum(right.values()), len(right)), dict(found.counts.get(name, {}))
+                rows.append(result_of(who, f"{name}_accuracy", share, counts=counts or None))
+    for who, found in by_who.items():
+        for name, tally in found.counts.items():
+            if missing := tally.get("missing", 0):
+                of = f"{missing:,} of {sum(tally.values()):,} {name} tasks"
+                notes.append(f"{who}: {of} got no answer and are left out of n")
+    for who, found in by_who.items():
+        losses = [loss for loss in found.losses.values() if loss.tokens]
+        if short := len(found.losses) - len(losses):
+            notes.append(f"{who}: {short:,} of {len(found.losses):,} texts are too short for perplexity")
+        if losses:
+            rows += of_losses(losses, left_out=short, seed=seed).results(who)
+    if after not in by_who or before not in by_who:
+        return measured
 
-
-def _accuracy(who: str, found: Forgotten, name: str) -> Iterator[Result]:
-    right = found.right.get(name)
-    if right:
-        share, counts = wilson(sum(right.values()), len(right)), dict(found.counts.get(name, {}))
-        yield result_of(who, f"{name}_accuracy", share, counts=counts or None)
-
-
-def _perplexity(who: str, found: Forgotten, seed: int) -> Measured:
-    losses = [loss for loss in found.losses.values() if loss.tokens]
-    short = len(found.losses) - len(losses)
-    notes = [f"{who}: {short:,} of {len(found.losses):,} texts are too short for perplexity"] if short else []
-    return Measured(of_losses(losses, left_out=short, seed=seed).results(who) if losses else [], [], notes)
-
-
-def _ratio(after: str, of_after: Forgotten, before: str, of_before: Forgotten, seed: int) -> Measured:
-    """exp of the difference in mean nats per token; texts are drawn with both their losses."""
+    of_after, of_before = by_who[after], by_who[before]
+    for name in names:
+        compared = compare_right(after, of_after.right.get(name, {}), before, of_before.right.get(name, {}))
+        if compared is not None:
+            comparisons.append(compared.model_copy(update={"metric": f"{name}_accuracy"}))
+    # exp of the difference in mean nats per token; texts are drawn with both their losses.
     shared = [text for text in of_after.losses if text in of_before.losses and of_before.losses[text].tokens]
     pairs = {text: (of_after.losses[text], of_before.losses[text]) for text in shared}
     if any(a.tokens != b.tokens for a, b in pairs.values()):
-        why = f"{after} and {before} read the texts in other tokens: only bits_per_byte can be compared"
-        return Measured([], [], [why])
-    ratios = {text: (a.nats - b.nats, b.tokens) for text, (a, b) in pairs.items()}
-    found = ratio_over_tasks(ratios, seed=seed) if ratios else None
-    if found is None:
-        return Measured([], [], [])
-    return Measured([result_of(after, PERPLEXITY_RATIO, exp_of_all(found), against=before)], [], [])
+        notes.append(f"{after} and {before} read the texts in other tokens: only bits_per_byte can be compared")
+    elif pairs:
+        ratio = ratio_over_tasks({text: (a.nats - b.nats, b.tokens) for text, (a, b) in pairs.items()}, seed=seed)
+        if ratio is not None:
+            rows.append(result_of(after, PERPLEXITY_RATIO, exp_of_all(ratio), against=before))
+    return measured

@@ -17,8 +17,8 @@ in 35 % of rounds, by 20 in 89 %, by 30 in 99 %.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
 
@@ -28,10 +28,10 @@ from stillroom.common.formatting import interval, number, points, share
 from stillroom.common.records import ScoredAttempt
 from stillroom.common.settings import Settings
 from stillroom.common.stats.bootstrap import mean_over_tasks, ratio_over_tasks
-from stillroom.common.stats.intervals import Interval, PairedCounts, paired_difference
+from stillroom.common.stats.intervals import PairedCounts, paired_difference
 from stillroom.evaluation.diversity import FEWEST, Items, distinct_change, runs, whole
+from stillroom.evaluation.forgetting import TextLoss, exp_of, exp_of_all
 from stillroom.evaluation.metrics import answer_words, repeats, right
-from stillroom.evaluation.perplexity import TextLoss, exp_of, exp_of_all
 
 ACCURACY, STOPPED, REPETITION, PERPLEXITY = "accuracy", "share_stopped", "share_repeating", "perplexity"
 DISTINCT_TEXTS, DISTINCT_RUNS, UNTRAINED = "distinct_traces", "distinct_4", "untrained"
@@ -132,31 +132,19 @@ class Check:
         return self.low > self.tolerance if self.rises else self.high < -self.tolerance
 
     @property
-    def name(self) -> str:
-        """The measure, as people say it."""
-        return measure_name(self.measure)
-
-    @property
     def sentence(self) -> str:
         """`share that stops fell from 98 % to 3 %, −95 points [−99, −88], tolerance 2`."""
+        before, now = (
+            number(value, 2) if self.measure == PERPLEXITY else share(value, trim=True)
+            for value in (self.before, self.now)
+        )
+        moved = f"{'rose' if self.now > self.before else 'fell'} from {before} to {now},"
+        if before == now:
+            moved = f"stayed at {now},"
         unit = "%" if self.relative else "points"
         change = f"{points(self.difference, trim=True)} {unit} {interval(self.low, self.high, trim=True)}"
-        moved = f"{self.name} {self._moved} {change}"
-        return f"{moved}, tolerance {100 * self.tolerance:g}{' %' if self.relative else ''}"
-
-    @property
-    def _moved(self) -> str:
-        before, now = self._shown(self.before), self._shown(self.now)
-        if before == now:
-            return f"stayed at {now},"
-        return f"{'rose' if self.now > self.before else 'fell'} from {before} to {now},"
-
-    def _shown(self, value: float) -> str:
-        return number(value, 2) if self.measure == PERPLEXITY else share(value, trim=True)
-
-    def as_dict(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in self.__slots__}
-        return own | {"worse": self.worse, "sentence": self.sentence}
+        tolerance = f"tolerance {100 * self.tolerance:g}{' %' if self.relative else ''}"
+        return f"{measure_name(self.measure)} {moved} {change}, {tolerance}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +165,7 @@ class GuardReport:
         return not self.failures
 
     def as_dict(self) -> dict[str, Any]:
-        checks = [check.as_dict() for check in self.checks]
+        checks = [asdict(check) | {"worse": check.worse, "sentence": check.sentence} for check in self.checks]
         return {"passed": self.passed, "checks": checks, "not_checked": dict(self.not_checked)}
 
 
@@ -187,42 +175,33 @@ def measure_name(measure: str) -> str:
     return f"accuracy on {family.replace('_', ' ')} (not trained)" if family else NAMES.get(kind, kind)
 
 
-Found = Iterator[tuple[str, Check | str]]
-"""Measures with their check, or with why there is none."""
-
-
 def guard(now: RoundFacts, before: RoundFacts, settings: GuardSettings, *, seed: int) -> GuardReport:
     """Holds a round against the one before, on the tasks and texts that both have.
 
     Shares of 0 and 1 have Newcombe's interval for pairs, other values a paired bootstrap over tasks or texts;
     diversity, whose tasks may be others, samples of both sides. The order of tasks decides nothing.
     """
-    checks, not_checked = [], {}
-    for measure, found in _measured(now, before, settings, seed):
-        if isinstance(found, Check):
-            checks.append(found)
-        else:
-            not_checked[measure] = found
-    return GuardReport(tuple(checks), not_checked)
-
-
-def _measured(now: RoundFacts, before: RoundFacts, settings: GuardSettings, seed: int) -> Found:
-    yield ACCURACY, _paired(ACCURACY, now.right, before.right, settings.accuracy, seed)
-    yield STOPPED, _paired(STOPPED, now.stopped, before.stopped, settings.stopped, seed)
-    yield REPETITION, _paired(REPETITION, now.repeating, before.repeating, settings.repetition, seed, rises=True)
-    yield DISTINCT_TEXTS, _diversity(DISTINCT_TEXTS, now, before, whole, settings.diversity, seed)
-    yield DISTINCT_RUNS, _diversity(DISTINCT_RUNS, now, before, runs, settings.diversity, seed)
+    found: dict[str, Check | str] = {
+        ACCURACY: _paired(ACCURACY, now.right, before.right, settings.accuracy, seed),
+        STOPPED: _paired(STOPPED, now.stopped, before.stopped, settings.stopped, seed),
+        REPETITION: _paired(REPETITION, now.repeating, before.repeating, settings.repetition, seed, rises=True),
+        DISTINCT_TEXTS: _diversity(DISTINCT_TEXTS, now, before, whole, settings.diversity, seed),
+        DISTINCT_RUNS: _diversity(DISTINCT_RUNS, now, before, runs, settings.diversity, seed),
+    }
     families = sorted(now.untrained.keys() | before.untrained.keys())
     for family in families:
         measure = f"{UNTRAINED}:{family}"
         of_now, of_before = (side.untrained.get(family, {}) for side in (now, before))
-        yield measure, _paired(measure, of_now, of_before, settings.forgetting, seed)
+        found[measure] = _paired(measure, of_now, of_before, settings.forgetting, seed)
     if not families:
-        yield UNTRAINED, OFF if settings.forgetting is None else "not measured"
-    yield PERPLEXITY, _perplexity(now.losses, before.losses, settings.perplexity, seed)
+        found[UNTRAINED] = OFF if settings.forgetting is None else "not measured"
+    found[PERPLEXITY] = _perplexity(now.losses, before.losses, settings.perplexity, seed)
+    checks = tuple(check for check in found.values() if isinstance(check, Check))
+    return GuardReport(checks, {measure: why for measure, why in found.items() if isinstance(why, str)})
 
 
 def _unfit(now: Mapping[str, object], before: Mapping[str, object]) -> str | None:
+    """Why the two sides cannot be compared."""
     missing = [when for when, side in (("before", before), ("in this round", now)) if not side]
     if missing:
         return f"not measured {' nor '.join(missing)}"
@@ -243,26 +222,23 @@ def _paired(
     if (why := _unfit(now, before)) is not None:
         return why
     shared = sorted(now.keys() & before.keys())
-    found = _difference([(now[task], before[task]) for task in shared], seed)
+    pairs = [(now[task], before[task]) for task in shared]
+    table = Counter(pairs)
+    counts = PairedCounts(table[1, 1], table[1, 0], table[0, 1], table[0, 0])
+    if counts.n == len(pairs):
+        found = paired_difference(counts)
+    else:
+        found = mean_over_tasks({f"{i:09}": a - b for i, (a, b) in enumerate(pairs)}, seed=seed)
     return Check(
         measure,
-        fmean(now[task] for task in shared),
-        fmean(before[task] for task in shared),
+        fmean(a for a, _ in pairs),
+        fmean(b for _, b in pairs),
         *found[:3],
         tolerance,
         found.n,
         rises=rises,
         left_out=len(now.keys() ^ before.keys()),
     )
-
-
-def _difference(pairs: Sequence[tuple[float, float]], seed: int) -> Interval:
-    table = Counter(pairs)
-    counts = PairedCounts(table[1, 1], table[1, 0], table[0, 1], table[0, 0])
-    if counts.n == len(pairs):
-        return paired_difference(counts)
-    ids = {f"{i:09}": a - b for i, (a, b) in enumerate(pairs)}
-    return mean_over_tasks(ids, seed=seed)
 
 
 def _diversity(

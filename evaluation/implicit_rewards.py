@@ -59,16 +59,15 @@ class PairMeasures(NamedTuple):
 
     def results(self) -> list[Result]:
         """As rows of `eval.json`: the student's, then the controls'."""
-        rows = [
-            (AFTER, "implicit_reward_accuracy", self.accuracy),
-            (AFTER, "implicit_reward_margin", self.margin),
-            (AFTER, "implicit_reward_accuracy_per_token", self.accuracy_per_token),
-            (AFTER, "implicit_reward_margin_per_token", self.margin_per_token),
-            (BEFORE, "likelihood_accuracy", self.base_likelier),
-            (BEFORE, "likelihood_accuracy_per_token", self.base_likelier_per_token),
-            ("shorter_wins", "pair_accuracy", self.shorter_chosen),
+        return [
+            result_of(AFTER, "implicit_reward_accuracy", self.accuracy),
+            result_of(AFTER, "implicit_reward_margin", self.margin),
+            result_of(AFTER, "implicit_reward_accuracy_per_token", self.accuracy_per_token),
+            result_of(AFTER, "implicit_reward_margin_per_token", self.margin_per_token),
+            result_of(BEFORE, "likelihood_accuracy", self.base_likelier),
+            result_of(BEFORE, "likelihood_accuracy_per_token", self.base_likelier_per_token),
+            result_of("shorter_wins", "pair_accuracy", self.shorter_chosen),
         ]
-        return [result_of(*row) for row in rows]
 
 
 def implicit_rewards(
@@ -150,8 +149,14 @@ def _under(model_name: str, pairs: Sequence[EncodedPair], batch_size: int, dtype
 def answer_logprobs(model: Any, pairs: Sequence[EncodedPair], device: str) -> Any:
     """Summed log-probabilities (2 B,) of the answers, end token included: all chosen, then all rejected."""
     import torch
+    from torch.nn.utils.rnn import pad_sequence
 
-    ids, mask, labels = _padded(pairs, device)
+    sides = [pair.side("chosen") for pair in pairs] + [pair.side("rejected") for pair in pairs]
+    rows, trained = [torch.tensor(side.input_ids) for side in sides], [torch.tensor(side.labels) for side in sides]
+    # Each (2 B, T), padded on the right.
+    ids = pad_sequence(rows, batch_first=True).to(device)
+    mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True).to(device)
+    labels = pad_sequence(trained, batch_first=True, padding_value=IGNORED).to(device)
     if can_flatten(model.config):
         return pair_logprobs(model, ids, mask, labels).double().sum(1)
     logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]  # (2 B, T - 1, V)
@@ -159,16 +164,3 @@ def answer_logprobs(model: Any, pairs: Sequence[EncodedPair], device: str) -> An
         logits.float().transpose(1, 2), labels[:, 1:], ignore_index=IGNORED, reduction="none"
     )
     return -losses.double().sum(1)
-
-
-def _padded(pairs: Sequence[EncodedPair], device: str) -> tuple[Any, Any, Any]:
-    """`input_ids`, `attention_mask`, `labels`, each (2 B, T), padded on the right."""
-    import torch
-    from torch.nn.utils.rnn import pad_sequence
-
-    sides = [pair.side("chosen") for pair in pairs] + [pair.side("rejected") for pair in pairs]
-    rows = [torch.tensor(side.input_ids) for side in sides]
-    ids, mask = (pad_sequence(each, batch_first=True) for each in (rows, [torch.ones_like(row) for row in rows]))
-    trained = [torch.tensor(side.labels) for side in sides]
-    labels = pad_sequence(trained, batch_first=True, padding_value=IGNORED)
-    return ids.to(device), mask.to(device), labels.to(device)

@@ -16,15 +16,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
-from math import fsum
+from fractions import Fraction
+from math import comb, fsum
 from statistics import fmean
+from typing import NamedTuple
 
 from stillroom.common.records import Attempt, ScoredAttempt, State
 from stillroom.common.stats.bootstrap import mean_over_tasks, ratio_over_tasks, share_over_tasks
 from stillroom.common.stats.intervals import Interval, mean_interval, wilson
 from stillroom.common.text import tokens
-from stillroom.evaluation.pass_at_k import Vote, enough, majority_at_k, pass_at_k
 from stillroom.evaluation.results import ACCURACY, MEAN_TOKENS, SHARE_STOPPED, Result, result_of
 from stillroom.sampling.limits import Prices
 from stillroom.traces.answers.records import Reason
@@ -57,9 +57,9 @@ def answer_words(attempt: Attempt) -> list[str]:
     return tokens(f"{attempt.reasoning or ''}\n{attempt.text}")[:MAX_WORDS]
 
 
-def repeats(words: Sequence[str], *, n: int = RUN, times: int = TIMES) -> bool:
-    """Whether a run of n words stands there `times` times or more, in a row or not."""
-    return most_repeated(words, n) >= times
+def repeats(words: Sequence[str]) -> bool:
+    """Whether a run of 6 words stands there 4 times or more, in a row or not."""
+    return most_repeated(words, RUN) >= TIMES
 
 
 def most_repeated(words: Sequence[str], n: int) -> int:
@@ -87,29 +87,50 @@ def measures(
     ks: Collection[int] = (),
     asked: int | None = None,
     prices: Prices | None = None,
-    key: Callable[[ScoredAttempt], Hashable | None] | None = None,
 ) -> list[Result]:
     """The rows of one model; none where it has no attempt.
 
     `ks`: the k of pass@k and majority@k, for attempts that were drawn in a fixed number; tasks with fewer are left
     out of these two rows, and counted there. `asked`: tasks that were put to the model, for the count of `missing`.
-    `key`: what an attempt answers, for majority@k; None takes `answer_key`. Raises ValueError for a k below 1.
+    Raises ValueError for a k below 1.
     """
     attempts = as_attempts(answers)
     if not attempts:
         return []
+
+    def share(metric: str, values: Mapping[str, float], **more: object) -> Result:
+        return result_of(who, metric, share_over_tasks(values, seed=seed), **more)
+
+    # The unscored lower accuracy; `counts` and `unscored` are of attempts, by state and by reason.
+    every = [a for given in attempts.values() for a in given]
+    states = Counter(a.verdict.state for a in every)
+    counts = {state.value: states[state] for state in State}
+    counts["missing"] = 0 if asked is None else asked - len(attempts)
+    unscored = _by_reason(a for a in every if a.verdict.state is State.UNSCORED)
     rows = [
-        _accuracy(who, attempts, asked, seed),
-        _share(who, SHARE_STOPPED, attempts, lambda a: a.attempt.finish_reason == "stop", seed),
-        _tokens(who, attempts),
-        *_in_form(who, attempts, seed),
-        _share(who, "share_repeating", attempts, lambda a: repeats(answer_words(a.attempt)), seed),
-        *_distinct(who, attempts, seed),
-        *_per_right(who, attempts, seed),
-        result_of(who, "mean_latency_s", mean_over_tasks(task_values(attempts, seconds), seed=seed)),
-        *_costs(who, attempts, prices, seed),
+        share(ACCURACY, task_values(attempts, right), counts=counts, unscored=unscored),
+        share(SHARE_STOPPED, task_values(attempts, lambda a: a.attempt.finish_reason == "stop")),
     ]
-    return rows + [row for k in sorted(set(ks)) for row in _at_k(who, attempts, k, key or answer_key, seed)]
+
+    # With the normal interval, as in every table so far; no length is below 0.
+    tokens_each = mean_interval([value for _, value in sorted(task_values(attempts, length).items())])
+    rows.append(result_of(who, MEAN_TOKENS, tokens_each._replace(low=max(0.0, tokens_each.low))))
+
+    # Of the attempts whose verdict tells; `left_out` counts the others.
+    telling = {task: [a for a in given if in_form(a) is not None] for task, given in attempts.items()}
+    if formed := task_values({task: given for task, given in telling.items() if given}, lambda a: in_form(a) is True):
+        rows.append(share(SHARE_IN_FORM, formed, left_out=_by_reason(a for a in every if in_form(a) is None)))
+
+    rows.append(share("share_repeating", task_values(attempts, lambda a: repeats(answer_words(a.attempt)))))
+    runs = {task: [distinct([answer_words(a.attempt)], DISTINCT) for a in given] for task, given in attempts.items()}
+    long = {task: [value for value in values if value is not None] for task, values in runs.items()}
+    if means := {task: fmean(values) for task, values in long.items() if values}:
+        rows.append(share(f"mean_distinct_{DISTINCT}", means))
+
+    rows += _rates(who, attempts, prices, seed)
+    for k in sorted(set(ks)):
+        rows += _at_k(who, attempts, k, seed)
+    return rows
 
 
 def as_attempts(
@@ -151,84 +172,40 @@ def in_form(answer: ScoredAttempt) -> bool | None:
     return False if answer.verdict.reason in NOT_IN_FORM else None
 
 
-def _share(who: str, metric: str, attempts: Attempts, holds: Callable[[ScoredAttempt], bool], seed: int) -> Result:
-    return result_of(who, metric, share_over_tasks(task_values(attempts, holds), seed=seed))
+def _by_reason(attempts: Iterable[ScoredAttempt]) -> dict[str, int]:
+    return dict(sorted(Counter(str(a.verdict.reason) for a in attempts).items()))
 
 
-def _accuracy(who: str, attempts: Attempts, asked: int | None, seed: int) -> Result:
-    """Accepted over all attempts; the unscored are in n, and counted by reason. `counts` are of attempts."""
-    verdicts = [a.verdict for a in _all(attempts)]
-    states = Counter(verdict.state for verdict in verdicts)
-    reasons = Counter(str(verdict.reason) for verdict in verdicts if verdict.state is State.UNSCORED)
-    missing = 0 if asked is None else asked - len(attempts)
-    found = share_over_tasks(task_values(attempts, right), seed=seed)
-    counts = {state.value: states[state] for state in State} | {"missing": missing}
-    return result_of(who, ACCURACY, found, counts=counts, unscored=dict(sorted(reasons.items())))
-
-
-def _tokens(who: str, attempts: Attempts) -> Result:
-    """With the normal interval, as in every table so far; no length is below 0."""
-    found = mean_interval([value for _, value in sorted(task_values(attempts, length).items())])
-    return result_of(who, MEAN_TOKENS, found._replace(low=max(0.0, found.low)))
-
-
-def _in_form(who: str, attempts: Attempts, seed: int) -> Iterator[Result]:
-    """Share of the attempts whose verdict tells; `left_out` counts the others."""
-    telling = {task: [a for a in given if in_form(a) is not None] for task, given in attempts.items()}
-    values = {task: fmean(in_form(a) is True for a in given) for task, given in telling.items() if given}
-    silent = Counter(str(a.verdict.reason) for a in _all(attempts) if in_form(a) is None)
-    if values:
-        found = share_over_tasks(values, seed=seed)
-        yield result_of(who, SHARE_IN_FORM, found, left_out=dict(sorted(silent.items())))
-
-
-def _distinct(who: str, attempts: Attempts, seed: int) -> Iterator[Result]:
-    means = {}
-    for task, given in attempts.items():
-        found = [distinct([answer_words(a.attempt)], DISTINCT) for a in given]
-        if values := [value for value in found if value is not None]:
-            means[task] = fmean(values)
-    if means:
-        yield result_of(who, f"mean_distinct_{DISTINCT}", share_over_tasks(means, seed=seed))
-
-
-def _per_right(who: str, attempts: Attempts, seed: int) -> Iterator[Result]:
+def _rates(who: str, attempts: Attempts, prices: Prices | None, seed: int) -> Iterator[Result]:
+    """Right answers per token, latency, and with `prices` what the answers cost."""
     shares, lengths = task_values(attempts, right), task_values(attempts, length)
     rate = ratio_over_tasks({task: (shares[task], lengths[task]) for task in attempts}, seed=seed)
-    if rate is None:
-        return
-    if not rate.value:  # so is every sample: as many right as Wilson's interval allows, in as many tokens
-        rate = rate._replace(high=wilson(0, rate.n).high * rate.n / fsum(lengths.values()))
-    yield result_of(who, "right_per_1000_tokens", _times(rate, 1000))
-    yield from _inverse(who, "tokens_per_right", rate)
-
-
-def _costs(who: str, attempts: Attempts, prices: Prices | None, seed: int) -> Iterator[Result]:
+    if rate is not None:
+        if not rate.value:  # so is every sample: as many right as Wilson's interval allows, in as many tokens
+            rate = rate._replace(high=wilson(0, rate.n).high * rate.n / fsum(lengths.values()))
+        yield result_of(who, "right_per_1000_tokens", _times(rate, 1000))
+        yield from _inverse(who, "tokens_per_right", rate)
+    yield result_of(who, "mean_latency_s", mean_over_tasks(task_values(attempts, seconds), seed=seed))
     if prices is None:
         return
-    shares, usd = task_values(attempts, right), task_values(attempts, lambda a: cost(a, prices))
+    # US dollars of the attempts, their prompts included.
+    usd = task_values(attempts, lambda a: prices.of(a.attempt.prompt_tokens, a.attempt.completion_tokens))
     yield result_of(who, "usd_per_1000_answers", _times(mean_over_tasks(usd, seed=seed), 1000))
     rate = ratio_over_tasks({task: (shares[task], usd[task]) for task in attempts}, seed=seed)
     if rate is not None:
         yield from _inverse(who, "usd_per_right", rate)
 
 
-def cost(answer: ScoredAttempt, prices: Prices) -> float:
-    """US dollars of one attempt, its prompt included."""
-    return prices.of(answer.attempt.prompt_tokens, answer.attempt.completion_tokens)
-
-
-def _at_k(
-    who: str, attempts: Attempts, k: int, key: Callable[[ScoredAttempt], Hashable | None], seed: int
-) -> Iterator[Result]:
+def _at_k(who: str, attempts: Attempts, k: int, seed: int) -> Iterator[Result]:
     """None where no task has k attempts."""
-    tasks, left_out = enough(attempts, k)
+    tasks = {task: given for task, given in attempts.items() if len(given) >= k}
     if not tasks:
         return
     rights = {task: [right(a) for a in given] for task, given in tasks.items()}
-    votes = {task: [Vote(key(a), right(a)) for a in given] for task, given in tasks.items()}
-    yield result_of(who, f"pass_at_{k}", pass_at_k(rights, k, seed=seed), left_out=len(left_out))
-    yield result_of(who, f"majority_at_{k}", majority_at_k(votes, k, seed=seed), left_out=len(left_out))
+    votes = {task: [Vote(answer_key(a), right(a)) for a in given] for task, given in tasks.items()}
+    left_out = len(attempts) - len(tasks)
+    yield result_of(who, f"pass_at_{k}", pass_at_k(rights, k, seed=seed), left_out=left_out)
+    yield result_of(who, f"majority_at_{k}", majority_at_k(votes, k, seed=seed), left_out=left_out)
 
 
 def _inverse(who: str, metric: str, rate: Interval) -> Iterator[Result]:
@@ -251,5 +228,91 @@ def length(answer: ScoredAttempt) -> float:
     return answer.attempt.completion_tokens
 
 
-def _all(attempts: Attempts) -> Iterator[ScoredAttempt]:
-    return chain.from_iterable(attempts.values())
+class Vote(NamedTuple):
+    """One attempt. `answer`: normalised, so that equal answers are equal; None where it cannot be read and does not
+    vote. `right`: whether it was accepted."""
+
+    answer: Hashable | None
+    right: bool
+
+
+def pass_at_k(right: Mapping[str, Sequence[bool]], k: int, *, seed: int) -> Interval:
+    """Mean over tasks of the chance that any of k attempts is right, the expected value over all choices of k from
+    the n >= k attempts at each task: 1 − C(n − c, k) / C(n, k), c of n being right (Chen et al. 2021,
+    arXiv:2107.03374, equation 1). n counts tasks.
+
+    >>> pass_at_k({"t1": [True, False, False, True], "t2": [False] * 4}, k=2, seed=7).value == (5 / 6 + 0) / 2
+    True
+
+    The number of attempts must not depend on how earlier ones came out, as it does under a policy that stops when it
+    is satisfied. Raises ValueError for no task, k below 1, or a task with fewer than k attempts.
+    """
+    _check({task: len(given) for task, given in right.items()}, k)
+    shares = {task: any_of_k(len(given), sum(map(bool, given)), k) for task, given in right.items()}
+    return share_over_tasks(shares, seed=seed)
+
+
+def majority_at_k(votes: Mapping[str, Sequence[Vote]], k: int, *, seed: int) -> Interval:
+    """Mean over tasks of the chance that the answer most of k attempts give is right (self-consistency, Wang et al.
+    2022, arXiv:2203.11171); where several lead, each is taken with the same chance. n counts tasks. Where none of the
+    k votes, the majority is not right. Raises as `pass_at_k`, and for an attempt that is right without an answer.
+    """
+    _check({task: len(given) for task, given in votes.items()}, k)
+    return share_over_tasks({task: most_of_k(given, k) for task, given in votes.items()}, seed=seed)
+
+
+def any_of_k(n: int, right: int, k: int) -> float:
+    """The chance that k of n attempts, drawn without replacement, hold one of the `right`."""
+    return float(1 - Fraction(comb(n - right, k), comb(n, k)))
+
+
+def most_of_k(votes: Sequence[Vote], k: int) -> float:
+    """The chance that the answer leading among k of the votes, drawn without replacement, is right.
+
+    Should one answer hold right and wrong attempts, it counts by the share of its attempts that are right: so
+    majority@1 is accuracy, whatever the answers are.
+    """
+    if any(vote.right and vote.answer is None for vote in votes):
+        raise ValueError("an attempt is right but has no answer: give the answer that was read, or None and False")
+    sizes = Counter(vote.answer for vote in votes)
+    silent = sizes.pop(None, 0)
+    right = Counter(vote.answer for vote in votes if vote.right)
+    ways = Fraction(0)
+    for answer, size in sizes.items():
+        if right[answer]:
+            others = [count for other, count in sizes.items() if other != answer]
+            ways += Fraction(right[answer], size) * _leading(size, others, silent, k)
+    return float(ways / comb(len(votes), k))
+
+
+def _leading(size: int, others: Sequence[int], silent: int, k: int) -> Fraction:
+    """In how many of the choices of k an answer with `size` attempts leads, a tie of t answers counted 1/t."""
+    total = Fraction(0)
+    for votes in range(1, min(size, k) + 1):
+        rivals = _rivals(others, votes, k - votes)
+        for (used, level), ways in rivals.items():
+            total += Fraction(comb(size, votes) * ways * comb(silent, k - votes - used), level + 1)
+    return total
+
+
+def _rivals(others: Sequence[int], most: int, room: int) -> Counter[tuple[int, int]]:
+    """Choices from the other answers, none with more than `most` attempts and `room` in all: how many there are, by
+    (attempts used, answers with exactly `most`)."""
+    ways: Counter[tuple[int, int]] = Counter({(0, 0): 1})
+    for size in others:
+        longer: Counter[tuple[int, int]] = Counter()
+        for (used, level), count in ways.items():
+            for taken in range(min(size, most, room - used) + 1):
+                longer[used + taken, level + (taken == most)] += count * comb(size, taken)
+        ways = longer
+    return ways
+
+
+def _check(counts: Mapping[str, int], k: int) -> None:
+    if not counts or k < 1:
+        raise ValueError(f"{len(counts)} tasks and k = {k}: give at least one task, and k of 1 or more")
+    if short := [task for task, n in counts.items() if n < k]:
+        raise ValueError(
+            f"{len(short)} of {len(counts)} tasks have fewer than {k} attempts, {short[0]!r} has {counts[short[0]]}: "
+            "draw more, lower k, or leave these tasks out and say so"
+        )

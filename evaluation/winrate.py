@@ -153,11 +153,10 @@ def win_rate(duels: Sequence[Duel], *, seed: int) -> WinRate:
         raise ValueError(f"none of {len(duels)} comparisons came to a judgement: there is no win rate")
     prompts, points = [d.task_id for d, _ in judged], [p for _, p in judged]
     gaps = [d.after_length - d.before_length for d, _ in judged]
+    equal = _share(prompts, points, lambda weights: chance_at_equal_length(weights, points, gaps), seed)
     return WinRate(
         raw=_share(prompts, points, lambda weights: weights @ points / weights.sum(1), seed),
-        at_equal_length=_measured(
-            _share(prompts, points, lambda weights: chance_at_equal_length(weights, points, gaps), seed)
-        ),
+        at_equal_length=None if isnan(equal.value) else equal,
         extrapolated=_one_sided(gaps),
         wins=points.count(1.0),
         ties=points.count(0.5),
@@ -180,11 +179,10 @@ def score_gain(scores: Sequence[Scores], *, ratio: float = 1.25, seed: int) -> S
     # An empty answer counts as one of length 1.
     ratios = [log(max(s.after_length, 1.0) / max(s.before_length, 1.0)) for s, _ in both]
     near = [i for i, r in enumerate(ratios) if abs(r) <= log(ratio) + 1e-12]
+    equal = bootstrap(prompts, lambda weights: mean_at_equal_length(weights, gains, ratios), seed=seed)
     return ScoreGain(
         raw=_mean_over_prompts(prompts, gains),
-        at_equal_length=_measured(
-            bootstrap(prompts, lambda weights: mean_at_equal_length(weights, gains, ratios), seed=seed)
-        ),
+        at_equal_length=None if isnan(equal.value) else equal,
         matched=_mean_over_prompts([prompts[i] for i in near], [gains[i] for i in near]) if near else None,
         ratio=ratio,
         extrapolated=_one_sided(ratios),
@@ -208,10 +206,6 @@ def _share(prompts: Sequence[str], points: Sequence[float], statistic: Statistic
     if len(set(points)) > 1:
         return found
     return wilson_in_part(points[0] * found.n, found.n)._replace(value=found.value)
-
-
-def _measured(found: Interval) -> Interval | None:
-    return None if isnan(found.value) else found
 
 
 def _one_sided(gaps: Sequence[float]) -> bool:

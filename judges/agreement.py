@@ -21,8 +21,9 @@ clusters where it counts twice, else the percentile bootstrap over pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import isnan
 from typing import Any, Literal, NamedTuple
 
@@ -109,11 +110,6 @@ def verdicts(judged: JudgedPair) -> tuple[Shown, ...]:
     )
 
 
-def _asked(judged: JudgedPair) -> tuple[Shown, ...]:
-    """The verdicts that rest on separate judgements: one a pair where the judge was shown no order."""
-    return verdicts(judged) if judged.orders else verdicts(judged)[:1]
-
-
 def _place(answer: Said, a_first: bool) -> Place:
     return "tie" if answer == "tie" else "first" if (answer == "a") is a_first else "second"
 
@@ -128,7 +124,8 @@ def _credit(said: Place, label: Place) -> float:
 
 def accuracy(judged: Sequence[JudgedPair]) -> Interval | None:
     """Of one judgement."""
-    shown = [_asked(one) for one in judged]
+    # Those that rest on separate judgements: one a pair where the judge was shown no order.
+    shown = [verdicts(one) if one.orders else verdicts(one)[:1] for one in judged]
     return clustered_share([(sum(_credit(v.said, v.label) for v in vs), len(vs)) for vs in shown])
 
 
@@ -150,9 +147,19 @@ def measures(judged: Sequence[JudgedPair], *, seed: int) -> dict[str, Interval |
     gaps = [
         (sum(_credit(v.said, v.label) - _credit(_longer_wins(v), v.label) for v in vs) / len(vs), 1.0) for vs in seen
     ]
-    questions = sum(len(_asked(one)) for one in judged)
+    scores = [
+        [
+            (len(answer.text), rating.score)
+            for answer, rating in zip((one.pair.a, one.pair.b), one.ratings, strict=True)
+            if rating.score is not None
+        ]
+        for one in judged
+        if one.ratings
+    ]
+    per_judgement = accuracy(judged)
+    questions = per_judgement.n if per_judgement else 0
     return {
-        "accuracy": accuracy(judged),
+        "accuracy": per_judgement,
         "final_accuracy": _share([one.final == one.pair.label for one in final]),
         "decided_accuracy": _share([one.final == one.pair.label for one in final if one.final != "tie"]),
         "kappa": _over_pairs([_confusion(vs) for vs in seen], _kappa, n=questions, seed=seed),
@@ -161,16 +168,10 @@ def measures(judged: Sequence[JudgedPair], *, seed: int) -> dict[str, Interval |
         "first": clustered_share([(float(places.count("first")), len(places)) for places in winners]),
         "length_correlation": _correlation([[(v.longer, _SIGN[v.said]) for v in vs] for vs in shown], seed),
         "label_length_correlation": _correlation([[(v.longer, _SIGN[v.label]) for v in vs] for vs in shown], seed),
-        "score_length_correlation": _correlation([list(_scores(one)) for one in judged], seed),
+        "score_length_correlation": _correlation(scores, seed),
         "longer_accuracy": clustered_share([(_credit(_longer_wins(vs[0]), vs[0].label), 1) for vs in seen]),
         "beats_longer": _over_pairs(gaps, lambda sums: sums[0] / sums[1], n=len(gaps), seed=seed),
     }
-
-
-def _scores(judged: JudgedPair) -> Iterator[tuple[float, float]]:
-    for answer, rating in zip((judged.pair.a, judged.pair.b), judged.ratings or (), strict=False):
-        if rating.score is not None:
-            yield len(answer.text), rating.score
 
 
 def _share(right: Sequence[bool]) -> Interval | None:
@@ -207,18 +208,13 @@ def _correlation(groups: Sequence[Sequence[tuple[float, float]]], seed: int) -> 
     """Spearman's, of (x, y) that come in pairs. The bootstrap keeps the ranks of the whole sample."""
     groups = [sorted(group) for group in groups if group]  # the same sums, whichever answer is called a
     x, y = (_ranks([point[axis] for group in groups for point in group]) for axis in (0, 1))
-    each = iter(zip(x, y, strict=True))
-    sums = [_moments([next(each) for _ in group]) for group in groups]
+    ranked = ((1.0, x, y, x * x, y * y, x * y) for x, y in zip(x, y, strict=True))
+    sums = [tuple(map(sum, zip(*islice(ranked, len(group)), strict=True))) for group in groups]
     return _over_pairs(sums, _pearson, n=len(x), seed=seed)
 
 
-def _moments(points: Sequence[tuple[float, float]]) -> Sums:
-    """n, Σx, Σy, Σx², Σy², Σxy."""
-    return tuple(map(sum, zip(*((1.0, x, y, x * x, y * y, x * y) for x, y in points), strict=True)))
-
-
 def _pearson(sums: Any) -> Any:
-    """Of (6, S) moments; NaN where one of the two is the same everywhere."""
+    """Of (6, S) moments: n, Σx, Σy, Σx², Σy², Σxy; NaN where one of the two is the same everywhere."""
     import numpy as np
 
     n, x, y, xx, yy, xy = sums

@@ -5,7 +5,7 @@ Before anything is asked, the prompt and its answer are counted against the judg
 declines `refused`; none of these is asked again. One that cannot be read is, once, with what was wrong. What a server
 does not offer (structured output, log-probabilities) is left out from then on, where leaving it out is what helps.
 
-It knows no scores and no winners: what is read, and how, is told by whoever asks.
+What is read, and how, is told by whoever asks.
 
     said = await dialogue.judge(lambda structured: Question(messages, "Write …"), read_winner)
     said.state, said.read
@@ -16,14 +16,16 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from stillroom.common.hashing import digest
 from stillroom.common.records import Attempt, Messages, SamplingParams
 from stillroom.errors import RequestFailed
 from stillroom.judges.prompts import repair_prompt
+from stillroom.judges.reading import Ratings, Winner
 from stillroom.judges.records import JudgeState
+from stillroom.sampling.teachers.base import KnowsTokens
 
 TOP_LOGPROBS = 20
 JUDGE_PREFIX = "judge-"
@@ -58,28 +60,7 @@ class Asks(Protocol):
         """Frees connections. Safe to call twice."""
 
 
-@runtime_checkable
-class KnowsTokens(Protocol):
-    """What an asker may offer besides: the special tokens of the model that it asks."""
-
-    @property
-    def special_tokens(self) -> frozenset[str]:
-        """As text; empty where the model's tokenizer is not at hand."""
-
-
-class Readable(Protocol):
-    """What is read from a judge's answer."""
-
-    @property
-    def state(self) -> JudgeState:
-        """How it ended: a judgement, or a failure."""
-
-    @property
-    def detail(self) -> str:
-        """What to tell people about it; may be empty."""
-
-
-R = TypeVar("R", bound=Readable)
+R = TypeVar("R", Ratings, Winner)
 
 
 class Question(NamedTuple):
@@ -106,20 +87,17 @@ class Said(Generic[R]):
         return "" if self.attempt is None else self.attempt.text
 
 
-class _Answer(NamedTuple):
-    question: Question
-    attempt: Attempt | None
-    calls: int
-    failure: str = ""
-
-
 class Dialogue:
     """Asks one judge. `logprobs`: with the likeliest tokens at each place. `schema`: of the structured output, or
     None."""
 
     def __init__(self, ask: Asks, *, logprobs: bool = False, schema: str | None = None) -> None:
         self._ask = ask
-        self._levels = _levels(ask.sampling, logprobs, schema)
+        # Settings from the most that is wanted to the least that will do.
+        plain = ask.sampling.model_copy(update={"logprobs": False, "top_logprobs": 0, "json_schema": None})
+        tops: dict[str, Any] = {"logprobs": True, "top_logprobs": TOP_LOGPROBS} if logprobs else {}
+        levels = [plain.model_copy(update=update) for update in ({**tops, "json_schema": schema}, tops, {})]
+        self._levels = tuple(dict.fromkeys(levels))
         self._level = 0
         self._proven = len(self._levels) == 1
         self._proving = asyncio.Lock()
@@ -136,102 +114,76 @@ class Dialogue:
 
     async def judge(self, question: Callable[[bool], Question], read: Callable[[str], R]) -> Said[R]:
         """One judgement. `question(structured)`: what to ask. Raises what makes asking anybody pointless."""
-        over = self._too_long(question(self._structured).messages)
-        if over:
+        if over := self._too_long(question(self._structured).messages):
             return Said(JudgeState.OVERFLOW, None, None, 0, over)
-        answer = await self._asked(question)
-        said = _said(answer, read)
-        return await self._repair(answer.question, said, read) if said.state is JudgeState.PARSE_FAILED else said
+        said = await self._asked(question, read)
+        if said.state is not JudgeState.PARSE_FAILED:
+            return said
+        # Asked once more, with what was wrong; what cannot be read then stays so.
+        asked, form = question(self._structured)
+        messages = repair_prompt(asked, said.text, said.detail, form, special=self.special_tokens)
+        if self._too_long(messages):
+            return said
+        again, _ = await self._once(messages, read)
+        detail = f"{said.detail}; asked again: {again.detail}" if again.detail else f"repaired: {said.detail}"
+        return Said(again.state, again.read, again.attempt or said.attempt, said.calls + 1, detail)
 
     async def close(self) -> None:
         """Closes what asks."""
         await self._ask.close()
 
     @property
-    def _sampling(self) -> SamplingParams:
-        return self._levels[self._level]
-
-    @property
     def _structured(self) -> bool:
-        return self._sampling.json_schema is not None
+        return self._levels[self._level].json_schema is not None
 
     def _too_long(self, messages: Messages) -> str:
         """Why these messages cannot be asked, or empty."""
-        room = self._ask.room(messages, self._sampling.max_tokens)
+        most = self._levels[self._level].max_tokens
+        room = self._ask.room(messages, most)
         if room is None or room >= 0:
             return ""
         return (
             f"prompt and answer are {-room:,} tokens longer than the judge's context: lower "
-            f"teacher.sampling.max_tokens ({self._sampling.max_tokens:,}), or choose a judge with a longer context"
+            f"teacher.sampling.max_tokens ({most:,}), or choose a judge with a longer context"
         )
 
-    async def _once(self, question: Question) -> _Answer:
-        try:
-            return _Answer(question, await self._request(question.messages), 1)
-        except RequestFailed as error:
-            return _Answer(question, None, 1, str(error))
+    async def _asked(self, question: Callable[[bool], Question], read: Callable[[str], R]) -> Said[R]:
+        """The first answer of all is asked with as much as the server takes: a refusal for good leads one level down,
+        which stays if it is answered there. One goes ahead: many that a server refuses would look like a dead server.
+        """
+        if not self._proven:
+            async with self._proving:
+                calls = 0
+                while not self._proven:
+                    said, refused = await self._once(question(self._structured).messages, read)
+                    calls += 1
+                    if refused and self._level + 1 < len(self._levels):
+                        self._level += 1
+                        continue
+                    self._proven = said.attempt is not None
+                    if not self._proven:
+                        self._level = 0  # leaving things out did not help: it was refused for what it says
+                    return replace(said, calls=calls)
+        said, _ = await self._once(question(self._structured).messages, read)
+        return said
 
-    async def _request(self, messages: Messages) -> Attempt:
+    async def _once(self, messages: Messages, read: Callable[[str], R]) -> tuple[Said[R], bool]:
+        """What one request comes to: what was read, or a failure with a name; and whether the server refused it for
+        good, other than for its length."""
         # Named by content: the same question is the same request, whatever the ids of task and candidates are.
         about = f"{JUDGE_PREFIX}{digest([message.as_dict() for message in messages], 16)}"
-        return await self._ask.ask(messages, about=about, sampling=self._sampling)
-
-    async def _asked(self, question: Callable[[bool], Question]) -> _Answer:
-        if not self._proven:
-            async with self._proving:  # one goes ahead: many that a server refuses would look like a dead server
-                if not self._proven:
-                    return await self._first(question)
-        return await self._once(question(self._structured))
-
-    async def _first(self, question: Callable[[bool], Question]) -> _Answer:
-        """The first answer of all, with as much as the server takes: a refusal for good leads one level down, which
-        stays if it is answered there."""
-        calls = 0
-        while True:
-            asked = question(self._structured)
-            calls += 1
-            try:
-                attempt = await self._request(asked.messages)
-            except RequestFailed as error:
-                if self._level + 1 < len(self._levels) and not (error.retryable or _TOO_LONG.search(str(error))):
-                    self._level += 1
-                    continue
-                self._level = 0  # leaving things out did not help: it was refused for what it says
-                return _Answer(asked, None, calls, str(error))
-            self._proven = True
-            return _Answer(asked, attempt, calls)
-
-    async def _repair(self, asked: Question, said: Said[R], read: Callable[[str], R]) -> Said[R]:
-        """Asks once more, with what was wrong; what cannot be read then stays so."""
-        messages = repair_prompt(asked.messages, said.text, said.detail, asked.form, special=self.special_tokens)
-        if self._too_long(messages):
-            return said
-        again = _said(await self._once(Question(messages, asked.form)), read)
-        detail = f"{said.detail}; asked again: {again.detail}" if again.detail else f"repaired: {said.detail}"
-        return Said(again.state, again.read, again.attempt or said.attempt, said.calls + again.calls, detail)
-
-
-def _levels(sampling: SamplingParams, logprobs: bool, schema: str | None) -> tuple[SamplingParams, ...]:
-    """Settings from the most that is wanted to the least that will do."""
-    plain = sampling.model_copy(update={"logprobs": False, "top_logprobs": 0, "json_schema": None})
-    tops: dict[str, Any] = {"logprobs": True, "top_logprobs": TOP_LOGPROBS} if logprobs else {}
-    levels = [plain.model_copy(update=update) for update in ({**tops, "json_schema": schema}, tops, {})]
-    return tuple(dict.fromkeys(levels))
-
-
-def _said(answer: _Answer, read: Callable[[str], R]) -> Said[R]:
-    attempt = answer.attempt
-    if attempt is None:
-        too_long = _TOO_LONG.search(answer.failure) is not None
-        return Said(
-            JudgeState.OVERFLOW if too_long else JudgeState.API_ERROR, None, None, answer.calls, answer.failure
-        )
-    if attempt.finish_reason == "length":
-        detail = (
-            f"the judge was cut off after {attempt.completion_tokens:,} tokens: raise teacher.sampling.max_tokens"
-        )
-        return Said(JudgeState.TRUNCATED, None, attempt, answer.calls, detail)
-    if attempt.finish_reason == "content_filter":
-        return Said(JudgeState.REFUSED, None, attempt, answer.calls, "stopped by the server's content filter")
-    reading = read(attempt.text)
-    return Said(reading.state, reading, attempt, answer.calls, reading.detail)
+        try:
+            attempt = await self._ask.ask(messages, about=about, sampling=self._levels[self._level])
+        except RequestFailed as error:
+            too_long = _TOO_LONG.search(str(error)) is not None
+            state = JudgeState.OVERFLOW if too_long else JudgeState.API_ERROR
+            return Said(state, None, None, 1, str(error)), not (error.retryable or too_long)
+        if attempt.finish_reason == "length":
+            cut = (
+                f"the judge was cut off after {attempt.completion_tokens:,} tokens: raise teacher.sampling.max_tokens"
+            )
+            return Said(JudgeState.TRUNCATED, None, attempt, 1, cut), False
+        if attempt.finish_reason == "content_filter":
+            return Said(JudgeState.REFUSED, None, attempt, 1, "stopped by the server's content filter"), False
+        reading = read(attempt.text)
+        return Said(reading.state, reading, attempt, 1, reading.detail), False

@@ -16,7 +16,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -60,11 +60,6 @@ class _LlmBarRow(BaseModel):
     label: Literal[1, 2]
 
 
-class _Found(NamedTuple):
-    line: int
-    value: Any
-
-
 def load_labelled(path: Path) -> tuple[LabelledPair, ...]:
     """The pairs of a file of either form. Raises MissingFile, or InputError naming file and line of what is wrong."""
     if not path.is_file():
@@ -74,8 +69,24 @@ def load_labelled(path: Path) -> tuple[LabelledPair, ...]:
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 (byte {error.start}): convert it to UTF-8") from error
     llmbar = text.lstrip().startswith("[")
-    rows = _items(path, text) if llmbar else _lines(path, text)
-    pairs, wrong = _pairs(path, rows, llmbar=llmbar)
+    pairs: list[LabelledPair] = []
+    wrong: list[str] = []
+    lines: dict[str, int] = {}
+    dataset = path.stem.replace("_", "/")  # as LLMBar calls it: LLMBar/Adversarial/GPTInst
+    for index, (line, value) in enumerate(_items(path, text) if llmbar else _lines(text)):
+        source = f"{path.name}:{line}"
+        try:
+            pair = _pair(source, f"{dataset}/{index}" if llmbar else None, value)
+        except ValidationError as error:
+            parts = ((".".join(map(str, e["loc"])) or "row", e["msg"]) for e in error.errors(include_url=False))
+            wrong.append(f"{source}: {'; '.join(f'{where}: {what}' for where, what in parts)}")
+            continue
+        except ValueError as error:
+            wrong.append(f"{source}: {error}")
+            continue
+        if (first := lines.setdefault(pair.task.id, line)) != line:
+            wrong.append(f"{source}: the id {pair.task.id!r} is that of line {first}")
+        pairs.append(pair)
     if wrong:
         more = f"\n  and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         raise InputError(
@@ -86,56 +97,36 @@ def load_labelled(path: Path) -> tuple[LabelledPair, ...]:
     return tuple(pairs)
 
 
-def _pairs(path: Path, rows: Iterator[_Found], *, llmbar: bool) -> tuple[list[LabelledPair], list[str]]:
-    pairs: list[LabelledPair] = []
-    wrong: list[str] = []
-    lines: dict[str, int] = {}
-    dataset = path.stem.replace("_", "/")  # as LLMBar calls it: LLMBar/Adversarial/GPTInst
-    for index, row in enumerate(rows):
-        source = f"{path.name}:{row.line}"
-        try:
-            pair = _llmbar(f"{dataset}/{index}", source, row.value) if llmbar else _own(source, row.value)
-        except ValueError as error:
-            wrong.append(f"{source}: {_reason(error)}")
-            continue
-        if (first := lines.setdefault(pair.task.id, row.line)) != row.line:
-            wrong.append(f"{source}: the id {pair.task.id!r} is that of line {first}")
-        pairs.append(pair)
-    return pairs, wrong
-
-
-def _own(source: str, value: Any) -> LabelledPair:
+def _pair(source: str, llmbar: str | None, value: Any) -> LabelledPair:
+    """`llmbar`: the name of the pair where the row is an item of LLMBar; None for a user's own."""
     if isinstance(value, ValueError):
         raise value
-    row = _Row.model_validate(value)
-    name = source if row.id is None else str(row.id)
-    return _pair(Task(name, user(row.prompt), None, source, dict(row.model_extra or {})), row.a, row.b, row.label)
+    label: Label
+    if llmbar is not None:
+        item = _LlmBarRow.model_validate(value)
+        task, texts = Task(llmbar, user(item.input), None, source), (item.output_1, item.output_2)
+        label = "a" if item.label == 1 else "b"
+    else:
+        row = _Row.model_validate(value)
+        name = source if row.id is None else str(row.id)
+        task, texts = Task(name, user(row.prompt), None, source, dict(row.model_extra or {})), (row.a, row.b)
+        label = row.label
+    a, b = (Attempt(task.id, i, text, None, "stop", 0, 0, None, 0.0, "labelled") for i, text in enumerate(texts))
+    return LabelledPair(task, a, b, label)
 
 
-def _llmbar(name: str, source: str, value: Any) -> LabelledPair:
-    row = _LlmBarRow.model_validate(value)
-    task = Task(name, user(row.input), None, source)
-    return _pair(task, row.output_1, row.output_2, "a" if row.label == 1 else "b")
-
-
-def _pair(task: Task, a: str, b: str, label: Label) -> LabelledPair:
-    first, second = (
-        Attempt(task.id, i, text, None, "stop", 0, 0, None, 0.0, "labelled") for i, text in enumerate((a, b))
-    )
-    return LabelledPair(task, first, second, label)
-
-
-def _lines(path: Path, text: str) -> Iterator[_Found]:
-    """The objects of JSON Lines. A line that is not JSON is given as its error, to be told with the others."""
+def _lines(text: str) -> Iterator[tuple[int, Any]]:
+    """The objects of JSON Lines, by line. A line that is not JSON is given as its error, to be told with the
+    others."""
     for number, line in enumerate(text.split("\n"), start=1):  # not splitlines: a text may hold U+2028
         if line.strip():
             try:
-                yield _Found(number, json.loads(line))
+                yield number, json.loads(line)
             except (ValueError, RecursionError) as error:
-                yield _Found(number, ValueError(f"not JSON: {error}"))
+                yield number, ValueError(f"not JSON: {error}")
 
 
-def _items(path: Path, text: str) -> Iterator[_Found]:
+def _items(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     """The items of a JSON array, each with the line on which it begins. Raises InputError where it breaks off."""
     decoder = json.JSONDecoder()
     at = _skip(text, text.index("[") + 1)
@@ -145,7 +136,7 @@ def _items(path: Path, text: str) -> Iterator[_Found]:
             value, at = decoder.raw_decode(text, at)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}:{line}: the item that begins here is not JSON: {error}") from error
-        yield _Found(line, value)
+        yield line, value
         at = _skip(text, at)
         if at < len(text) and text[at] == ",":
             at = _skip(text, at + 1)
@@ -157,10 +148,3 @@ def _skip(text: str, at: int) -> int:
     while at < len(text) and text[at] in " \t\r\n":
         at += 1
     return at
-
-
-def _reason(error: ValueError) -> str:
-    if not isinstance(error, ValidationError):
-        return str(error)
-    parts = ((".".join(map(str, e["loc"])) or "row", e["msg"]) for e in error.errors(include_url=False))
-    return "; ".join(f"{where}: {what}" for where, what in parts)

@@ -17,13 +17,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean, median
-from typing import Annotated, ClassVar, Generic, Literal, NamedTuple, TypeVar
+from typing import Annotated, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import Field
 
 from stillroom.common.records import Attempt, Task
 from stillroom.errors import InputError
-from stillroom.judges.pairwise import together
 from stillroom.judges.records import (
     FAILURES,
     JudgeState,
@@ -32,6 +31,7 @@ from stillroom.judges.records import (
     PointwiseJudge,
     Preference,
     Rating,
+    together,
 )
 from stillroom.judges.registry import JudgeBase, Made, Place, judges
 
@@ -86,25 +86,22 @@ class Jury(_Members[PointwiseJudge]):
         """Asks all members. `ratings` holds their scores, `member_1` on; a member that failed is not among them."""
         votes = await together(*(judge.rate(task, answer) for judge in self._judges))
         scores = {f"member_{n}": vote.score for n, vote in enumerate(votes, 1) if vote.score is not None}
-        calls = sum(vote.calls for vote in votes)
-        absent = _absent([vote.state for vote in votes])
-        if 2 * len(scores) <= len(votes):
-            return Rating(absent.state, None, scores, calls=calls, text=_texts(votes), detail=absent.detail)
-        verdict = self._verdict(list(scores.values()))
-        detail = "; ".join(filter(None, [verdict.detail, absent.detail]))
-        expected = all(vote.expected for vote in votes if vote.score is not None)
-        # The median and the whole number that most gave are not expected values, whatever the votes were.
-        expected = expected and self._how == "mean"
-        return Rating(JudgeState.OK, verdict.score, scores, expected, calls, _texts(votes), detail)
-
-    def _verdict(self, scores: list[float]) -> _Verdict:
+        calls, texts = sum(vote.calls for vote in votes), "\n---\n".join(vote.text for vote in votes)
+        state, absent = _absent([vote.state for vote in votes])
+        given = list(scores.values())
+        if 2 * len(given) <= len(votes):
+            return Rating(state, None, scores, calls=calls, text=texts, detail=absent)
         if self._how == "mean":
-            return _Verdict(fmean(scores))
-        # Scales begin at 0 or above; a half goes up, not to the even number.
-        point, votes = Counter(int(score + 0.5) for score in scores).most_common(1)[0]
-        if 2 * votes > len(scores):
-            return _Verdict(float(point))
-        return _Verdict(median(scores), f"split vote: {', '.join(f'{score:g}' for score in sorted(scores))}")
+            expected = all(vote.expected for vote in votes if vote.score is not None)
+            return Rating(JudgeState.OK, fmean(given), scores, expected, calls, texts, absent)
+        # The median and the whole number that most gave are not expected values, whatever the votes were. Scales
+        # begin at 0 or above; a half goes up, not to the even number.
+        point, count = Counter(int(score + 0.5) for score in given).most_common(1)[0]
+        if 2 * count > len(given):
+            return Rating(JudgeState.OK, float(point), scores, False, calls, texts, absent)
+        split = f"split vote: {', '.join(f'{score:g}' for score in sorted(given))}"
+        detail = "; ".join(filter(None, [split, absent]))
+        return Rating(JudgeState.OK, median(given), scores, False, calls, texts, detail)
 
 
 class JuryPairwise(_Members[PairwiseJudge]):
@@ -129,59 +126,40 @@ class JuryPairwise(_Members[PairwiseJudge]):
         calls = sum(vote.calls for vote in votes)
         judged = [vote for vote in votes if not vote.failed]
         if 2 * len(judged) <= len(votes):
-            return Preference(_absent([vote.state for vote in votes]).state, None, orders, calls)
-        winner = self._winner(judged)
-        if winner is not None:
-            return Preference(JudgeState.OK, winner, orders, calls)
+            state, _ = _absent([vote.state for vote in votes])
+            return Preference(state, None, orders, calls)
+        for_a, for_b = (sum(vote.winner == name for vote in judged) for name in ("a", "b"))
+        needed = len(judged) / 2 if self._how == "majority" else min(for_a, for_b)
+        if max(for_a, for_b) > needed:
+            return Preference(JudgeState.OK, "a" if for_a > for_b else "b", orders, calls)
         conflicts = sum(vote.state is JudgeState.ORDER_CONFLICT for vote in judged)
         state = JudgeState.ORDER_CONFLICT if 2 * conflicts > len(judged) else JudgeState.TIE
         return Preference(state, None, orders, calls)
-
-    def _winner(self, judged: Sequence[Preference]) -> Literal["a", "b"] | None:
-        for_a, for_b = (sum(vote.winner == name for vote in judged) for name in ("a", "b"))
-        if self._how == "mean":
-            return None if for_a == for_b else "a" if for_a > for_b else "b"
-        return "a" if 2 * for_a > len(judged) else "b" if 2 * for_b > len(judged) else None
 
 
 def _order(votes: Sequence[OrderVerdict]) -> OrderVerdict:
     """What more than half of the votes in one order say, of those that did not fail."""
     judged = [vote for vote in votes if vote.state not in FAILURES]
-    absent = _absent([vote.state for vote in votes])
+    state, absent = _absent([vote.state for vote in votes])
     named = Counter(vote.winner or "tie" for vote in judged)
     said = ", ".join(f"{name} {named[name]}" for name in ("first", "second", "tie"))
-    detail = "; ".join(filter(None, [f"votes: {said}", absent.detail]))
+    detail = "; ".join(filter(None, [f"votes: {said}", absent]))
     if 2 * len(judged) <= len(votes):
-        return OrderVerdict(absent.state, None, detail=detail)
+        return OrderVerdict(state, None, detail=detail)
     for name in ("first", "second"):
         if 2 * named[name] > len(judged):
             return OrderVerdict(JudgeState.OK, name, detail=detail)
     return OrderVerdict(JudgeState.TIE, None, detail=detail)
 
 
-class _Verdict(NamedTuple):
-    score: float
-    detail: str = ""
-
-
-class _Absent(NamedTuple):
+def _absent(states: Sequence[JudgeState]) -> tuple[JudgeState, str]:
     """The commonest failure (`ok` where there is none), and how many failed, in words."""
-
-    state: JudgeState
-    detail: str
-
-
-def _absent(states: Sequence[JudgeState]) -> _Absent:
     failed = Counter(state for state in states if state in FAILURES)
     if not failed:
-        return _Absent(JudgeState.OK, "")
+        return JudgeState.OK, ""
     named = sorted(failed, key=lambda state: (-failed[state], state))
     said = ", ".join(f"{failed[state]} {state}" for state in named)
-    return _Absent(named[0], f"{failed.total()} of {len(states)} members failed: {said}")
-
-
-def _texts(votes: Sequence[Rating]) -> str:
-    return "\n---\n".join(vote.text for vote in votes)
+    return named[0], f"{failed.total()} of {len(states)} members failed: {said}"
 
 
 JuryMember = Annotated[JudgeBase, judges.field(without={"jury"})]
@@ -204,7 +182,6 @@ class JurySettings(JudgeBase):
 
     @property
     def compares(self) -> bool:
-        """Whether a member does."""
         return any(member.compares for member in self.members)
 
     def make(self, place: Place) -> Made:

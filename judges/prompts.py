@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from stillroom.common.hashing import digest
 from stillroom.common.records import Attempt, Message, Messages, Task, user
 from stillroom.errors import TaskError
-from stillroom.judges.reading import Wanted
 from stillroom.judges.rubric import Rubric
 from stillroom.judges.sanitise import plain_tokens, sanitise
 
@@ -81,18 +80,13 @@ class Form(NamedTuple):
 PLAIN = Form()
 
 
-class Found(NamedTuple):
-    """What was rewritten in the texts of a prompt (`changed`), and how often they address their judge."""
-
-    changed: int
-    addressed: int
-
-
 class Prompt(NamedTuple):
-    """The conversation that a judge is asked with, and what was found in the texts by others."""
+    """The conversation that a judge is asked with. `changed`: places that were rewritten in the texts by others;
+    `addressed`: how often these address their judge."""
 
     messages: Messages
-    found: Found
+    changed: int
+    addressed: int
 
 
 def pointwise_prompt(
@@ -103,15 +97,11 @@ def pointwise_prompt(
 
     Raises TaskError where the rubric needs a reference answer and the task has none.
     """
-    texts = _Texts(rubric, special)
-    texts.add_task(task)
-    texts.add("answer", answer.text)
-    fields = _shared(rubric) | {
+    fields = {
         "scale": "\n".join(f"{point}: {words}" for point, words in rubric.scale.items()),
-        "texts": texts.joined,
         "form": _rating_form(rubric, form),
     }
-    return Prompt(user(fill(_POINTWISE, fields)), texts.found)
+    return _prompt(_POINTWISE, rubric, task, [("answer", answer.text)], fields, special)
 
 
 def pairwise_prompt(
@@ -119,12 +109,50 @@ def pairwise_prompt(
 ) -> Prompt:
     """Asks which of two answers is better: A, shown first, or B. Takes `special`, and raises, as `pointwise_prompt`
     does."""
-    texts = _Texts(rubric, special)
-    texts.add_task(task)
-    texts.add("answer_A", first.text)
-    texts.add("answer_B", second.text)
-    fields = _shared(rubric) | {"texts": texts.joined, "form": _winner_form(form)}
-    return Prompt(user(fill(_PAIRWISE, fields)), texts.found)
+    answers = [("answer_A", first.text), ("answer_B", second.text)]
+    return _prompt(_PAIRWISE, rubric, task, answers, {"form": _winner_form(form)}, special)
+
+
+def _prompt(
+    template: str,
+    rubric: Rubric,
+    task: Task,
+    answers: Sequence[tuple[str, str]],
+    fields: Mapping[str, str],
+    special: Collection[str],
+) -> Prompt:
+    """`answers`: what each is called in its tag, and its text. `fields`: those of this template alone."""
+    turns = task.messages
+    alone = len(turns) == 1 and turns[0].role == "user"
+    asked = turns[0].content if alone else "\n\n".join(f"{_ROLES[t.role]}: {t.content}" for t in turns)
+    texts = [("task", asked)]
+    if rubric.reference == "required" and not (task.reference or "").strip():
+        raise TaskError(
+            f"the rubric {rubric.name!r} compares with a reference answer, but the task {task.id!r} has "
+            "none: give tasks.reference, or choose another rubric"
+        )
+    if rubric.reference != "never" and task.reference:
+        texts.append(("reference", task.reference))
+
+    # Each text by others, sanitised, between tags that only it has.
+    parts, changed, addressed = [], 0, 0
+    for kind, text in (*texts, *answers):
+        clean = sanitise(text, rubric.names, special)
+        changed += clean.changed
+        addressed += clean.addressed
+        tag = f"{kind}_{digest([kind, text], 16)}"
+        parts.append(f"<{tag}>\n{clean.text}\n</{tag}>")
+
+    notes = [told] if (told := rubric.instructions.strip()) else []
+    if rubric.reference != "never":
+        notes.append("Where a reference answer is shown, take it as true; it is not judged.")
+    shared = {
+        "criteria": "\n".join(f"- {each.name}: {each.description}" for each in rubric.criteria),
+        "instructions": "\n" + "\n\n".join(notes) + "\n" if notes else "",
+        "data": _DATA,
+        "texts": "\n\n".join(parts),
+    }
+    return Prompt(user(fill(template, shared | dict(fields))), changed, addressed)
 
 
 def repair_prompt(messages: Messages, said: str, wrong: str, form: str, *, special: Collection[str] = ()) -> Messages:
@@ -154,11 +182,6 @@ def winner_schema(reasons: bool) -> str:
     return _schema({"winner": {"type": "string", "enum": ["A", "B", "tie"]}}, reasons)
 
 
-def wanted(rubric: Rubric) -> Wanted:
-    """What is read from the judge's answer."""
-    return Wanted(rubric.names, rubric.low, rubric.high)
-
-
 def fill(template: str, fields: Mapping[str, str]) -> str:
     """`template` with each {{name}} replaced, in one pass: what a field holds is not looked at again.
 
@@ -167,74 +190,23 @@ def fill(template: str, fields: Mapping[str, str]) -> str:
     return re.sub(r"\{\{([a-z_]+)\}\}", lambda found: fields[found[1]], template)
 
 
-class _Texts:
-    """The texts by others, each sanitised, between separate tags."""
-
-    def __init__(self, rubric: Rubric, special: Collection[str]) -> None:
-        self._rubric, self._special = rubric, special
-        self._parts: list[str] = []
-        self._changed = self._addressed = 0
-
-    @property
-    def joined(self) -> str:
-        return "\n\n".join(self._parts)
-
-    @property
-    def found(self) -> Found:
-        return Found(self._changed, self._addressed)
-
-    def add_task(self, task: Task) -> None:
-        """The conversation, and the reference answer where the rubric wants one."""
-        turns = task.messages
-        alone = len(turns) == 1 and turns[0].role == "user"
-        self.add("task", turns[0].content if alone else "\n\n".join(f"{_ROLES[t.role]}: {t.content}" for t in turns))
-        if self._rubric.reference == "required" and not (task.reference or "").strip():
-            raise TaskError(
-                f"the rubric {self._rubric.name!r} compares with a reference answer, but the task {task.id!r} has "
-                "none: give tasks.reference, or choose another rubric"
-            )
-        if self._rubric.reference != "never" and task.reference:
-            self.add("reference", task.reference)
-
-    def add(self, kind: str, text: str) -> None:
-        clean = sanitise(text, self._rubric.names, self._special)
-        self._changed += clean.changed
-        self._addressed += clean.addressed
-        tag = f"{kind}_{digest([kind, text], 16)}"
-        self._parts.append(f"<{tag}>\n{clean.text}\n</{tag}>")
-
-
-def _shared(rubric: Rubric) -> dict[str, str]:
-    told = rubric.instructions.strip()
-    shown = rubric.reference != "never"
-    notes = [told] if told else []
-    if shown:
-        notes.append("Where a reference answer is shown, take it as true; it is not judged.")
-    return {
-        "criteria": "\n".join(f"- {each.name}: {each.description}" for each in rubric.criteria),
-        "instructions": "\n" + "\n\n".join(notes) + "\n" if notes else "",
-        "data": _DATA,
-    }
-
-
 def _rating_form(rubric: Rubric, form: Form) -> str:
-    of = f"a whole number from {rubric.low} to {rubric.high}"
+    of, count = f"a whole number from {rubric.low} to {rubric.high}", len(rubric.names)
     if form.structured:
         return _json_form(rubric.names, form.reasons, of)
-    count = len(rubric.names)
     lines = "\n".join(f"[[{name}: N]]" for name in rubric.names)
-    asked = _asked("this line" if count == 1 else f"these {count} lines", form.reasons)
+    asked = _plain_form("this line" if count == 1 else f"these {count} lines", form.reasons)
     return f"{asked}, with {of} in the place of N:\n{lines}"
 
 
 def _winner_form(form: Form) -> str:
     if form.structured:
         return _json_form(("winner",), form.reasons, '"A", "B", or "tie" if neither is better')
-    asked = _asked("one of these", form.reasons)
+    asked = _plain_form("one of these", form.reasons)
     return f"{asked}: [[A]] if A is better, [[B]] if B is better, [[tie]] if neither is."
 
 
-def _asked(what: str, reasons: bool) -> str:
+def _plain_form(what: str, reasons: bool) -> str:
     if reasons:
         return f"First give your reasons in a few sentences. Then end with {what} and nothing after"
     return f"Write {what} and nothing else"

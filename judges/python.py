@@ -38,7 +38,7 @@ class Rater:
         """The number as text. Raises RequestFailed for what the function raises or gives back that is not a
         number."""
         returned = await self._function.acall(*self.waiting[request.task_id])
-        if returned.failed:
+        if returned.reason:
             raise RequestFailed(returned.detail, retryable=False)
         value = returned.value
         if value is None:

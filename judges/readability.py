@@ -10,11 +10,10 @@ It asks nobody and loads no model. Reading ease is 206.835 - 1.015 (words / sent
     rating.score, rating.ratings["grade"]
 
 For evaluation, next to another judge: it was made for another purpose, counts syllables, and looks at no word list
-and
-not at the task. It is not independent of a style that wants short words and sentences: the two agree by design. It
-says nothing of what a text says; "cat sat on mat mat mat" reads with ease. English alone, and syllables are counted
-by rule, not looked up: groups of vowels, less a silent e; right for about nine words in ten. Texts of a few words
-give extreme values: read its mean over many.
+and not at the task. It is not independent of a style that wants short words and sentences: the two agree by design.
+It says nothing of what a text says; "cat sat on mat mat mat" reads with ease. English alone, and syllables are
+counted by rule, not looked up: groups of vowels, less a silent e; right for about nine words in ten. Texts of a few
+words give extreme values: read its mean over many.
 
 >>> syllables("readable"), syllables("make"), syllables("area")
 (3, 1, 2)
@@ -82,13 +81,11 @@ def readability(text: str) -> Readability | None:
 
 def syllables(word: str) -> int:
     """Syllables of an English word in lower case, by rule; at least 1."""
-    return max(1, len(_VOWELS.findall(word)) - _silent_e(word))
-
-
-def _silent_e(word: str) -> bool:
-    """Whether its last e is not spoken: make, makes, baked; but not table, free, boxes, ended."""
-    if word.endswith("e"):
-        return not word.endswith(("le", "ee", "ye"))
+    # Its last e is not spoken in make, makes, baked; but in table, free, boxes, ended.
+    silent = word.endswith("e") and not word.endswith(("le", "ee", "ye"))
     if word.endswith("es"):
-        return not word.endswith(("ses", "xes", "zes", "ches", "shes", "ges", "ces", "ees", "les", "yes", "ies"))
-    return word.endswith("ed") and not word.endswith(("ted", "ded", "eed"))
+        spoken = ("ses", "xes", "zes", "ches", "shes", "ges", "ces", "ees", "les", "yes", "ies")
+        silent = not word.endswith(spoken)
+    elif word.endswith("ed"):
+        silent = not word.endswith(("ted", "ded", "eed"))
+    return max(1, len(_VOWELS.findall(word)) - silent)

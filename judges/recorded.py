@@ -1,13 +1,18 @@
 """Judges that replay what real judges wrote: no model, no request, the same answer every time.
 
-The file is JSON Lines, plain or gzip, in the form of LLMBar's results (arXiv:2310.07641): `dataset`, `idx`, `judge`,
+The file is JSON Lines, plain or gzip, in the form of LLMBar's results: `dataset`, `idx`, `judge`,
 `method`, and `results`, whose last step holds the raw completions of both orders ("swap = False", "swap = True") or
 the two ratings (`score_1`, `score_2`). Verdicts are read from these completions, never from the winners on record.
 
 A pair is found by its task's id, `<dataset>/<idx>`, and its answers by their text: a and b exchanged are the same
 pair with the orders exchanged. What is not on record is `api_error`: there is nobody to ask.
 
-    judge = open_recorded(Path("judgments.jsonl.gz"), Path("LLMBar_Natural.json"), judge="GPT-4", method="CoT")
+LLMBar (Zeng et al. 2023, arXiv:2310.07641) asks for "Output (a)" or "Output (b)", alone or after an explanation that
+ends in "Therefore, Output (a) is better.", and for an integer from 0 to 9 in its rating methods. A text that was cut
+off, one without a verdict, a rating off the scale or with other words about it is a failure, never a tie or a loss.
+
+    recording, pairs = load_recording(Path("judgments.jsonl.gz")), load_labelled(Path("LLMBar_Natural.json"))
+    judge = recorded_judge(recording, pairs, judge="GPT-4", method="CoT")
     preference = await judge.compare(task, a, b)
 """
 
@@ -16,7 +21,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -24,10 +30,50 @@ from typing import Any, Literal, NamedTuple
 from stillroom.common.records import Attempt, Task
 from stillroom.errors import InputError, MissingFile
 from stillroom.judges.human_labels import LabelledPair, load_labelled
-from stillroom.judges.llmbar import PARSER, SCALE, read_order, read_rating
-from stillroom.judges.pairwise import both_orders
-from stillroom.judges.records import JudgeState, OrderVerdict, Preference, Rating
+from stillroom.judges.records import JudgeState, OrderVerdict, Preference, Rating, both_orders
 from stillroom.judges.registry import JudgeBase, Made, Name, Place, judges
+
+PARSER = "llmbar-1"  # part of a judge's identity: raise it when a text could be read differently
+SCALE = (0, 9)
+_FILTERED = frozenset({"content_filter", "content management policy"})
+
+_NAME = r"[\"'*]*output \((?P<{}>[ab])\)[\"'*]*"
+# "is better", "is clearly the better choice"; the words between are listed: "is not better" is not among them.
+_IS_BETTER = (
+    _NAME.format("is")
+    + r"(?: is| would be)(?: (?:the|a|an|much|far|clearly|slightly|overall|generally|therefore|indeed|also|still))*"
+    r" better\b"
+)
+_BETTER_IS = r"\bbetter(?: (?:output|response|choice|option|answer|one))?(?: for [^.\n]{0,60}?)? is " + _NAME.format(
+    "of"
+)
+_CHOOSES = r"\b(?:choose|select|prefer|pick) " + _NAME.format("takes")
+# A line that is nothing but the answer, with at most a remark in brackets.
+_ALONE = r"^[ \t]*" + _NAME.format("alone") + r"[ \t]*(?:\([^\n]*\))?\.?[ \t]*$"
+_STATEMENT = re.compile("|".join((_IS_BETTER, _BETTER_IS, _CHOOSES, _ALONE)), re.IGNORECASE | re.MULTILINE)
+_EQUAL = re.compile(
+    r"\bneither (?:output|output \(a\) nor output \(b\)|of the(?: two)? outputs|one) is better\b"
+    r"|\bboth (?:outputs|output \(a\) and output \(b\)) are equally (?:good|bad|helpful|accurate|correct|valid)\b",
+    re.IGNORECASE,
+)
+# Not the judge's own verdict: what another assistant said, a question, the choice as the prompt words it.
+_REPORTED = re.compile(
+    r"\bassistant \([ab]\)(?:'s)? (?:\w+ )?"
+    r"(?:argu|claim|believ|stat|suggest|say|said|conclu|evaluat|prefer|select|think)",
+    re.IGNORECASE,
+)
+_AGREES = re.compile(r"\bI (?:\w+ )?agree\b", re.IGNORECASE)
+_DENIED = re.compile(
+    r"\bdisagree\b|(?:\bnot|\bcannot|n't) (?:\w+ )?(?:agree|believe|think|claim|say|conclude)\b", re.IGNORECASE
+)
+_ASKED = re.compile(r"\b(?:whether|if|which|either|or|nor)[\s\"',]*(?:therefore,? )?$", re.IGNORECASE)
+_REFUSAL = re.compile(
+    r"^\W*(?:I(?:'m| am) (?:sorry|unable|not able)|sorry\b|I (?:cannot|can't|can not|won't)\b)", re.IGNORECASE
+)
+_RATING = re.compile(
+    r"\s*(?:(?:overall )?score(?: of the output)?(?: is)?:?\s*)?([0-9]{1,6})(?:\s*/\s*([0-9]{1,6}))?\.?\s*",
+    re.IGNORECASE,
+)
 
 
 class Completion(NamedTuple):
@@ -78,21 +124,24 @@ def load_recording(path: Path) -> Recording:
     if not path.is_file():
         raise MissingFile(f"the recorded judgements {path} are not there: correct the path")
     content = path.read_bytes()
-    records = tuple(_record(path, number, line) for number, line in _lines(path, content))
+    try:
+        plain = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+        text = plain.decode("utf-8-sig")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} cannot be read as JSON Lines ({error}): it is damaged or of another kind"
+        ) from error
+    lines = enumerate(text.split("\n"), start=1)
+    records = tuple(_record(path, number, line) for number, line in lines if line.strip())
     if not records:
         raise InputError(f"{path} holds no judgements: it is empty")
     return Recording(path, hashlib.sha256(content).hexdigest()[:12], records)
 
 
-def open_recorded(path: Path, dataset: Path, *, judge: str, method: str) -> RecordedPairwise | RecordedPointwise:
-    """The recorded judge for the labelled pairs of `dataset`: pointwise where it rated, else pairwise."""
-    return recorded_judge(load_recording(path), load_labelled(dataset), judge=judge, method=method)
-
-
 def recorded_judge(
     recording: Recording, pairs: Sequence[LabelledPair], *, judge: str, method: str
 ) -> RecordedPairwise | RecordedPointwise:
-    """As `open_recorded`, of what was loaded before."""
+    """The recorded judge for these labelled pairs: pointwise where it rated, else pairwise."""
     first = next(iter(recording.of(judge, method).values()))
     kind = RecordedPairwise if first.compared else RecordedPointwise
     return kind(recording, pairs, judge=judge, method=method)
@@ -152,19 +201,6 @@ def _absent(why: str) -> Preference:
     return both_orders(missing, missing, calls=0)
 
 
-def _lines(path: Path, content: bytes) -> Iterator[tuple[int, str]]:
-    try:
-        plain = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
-        text = plain.decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} cannot be read as JSON Lines ({error}): it is damaged or of another kind"
-        ) from error
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield number, line
-
-
 def _record(path: Path, number: int, line: str) -> Record:
     try:
         row: Mapping[str, Any] = json.loads(line)
@@ -195,6 +231,77 @@ def _completion(value: Any) -> Completion:
     return Completion(text, finish)
 
 
+def read_order(text: str, finish: str) -> OrderVerdict:
+    """What a judge said about (a), shown first, and (b), shown second. `finish`: why the text ended, or empty.
+
+    LLMBar's own patterns search the whole text for (a) before (b), so an explanation that begins a paragraph with
+    "Output (a)", or reports what another assistant argued, counts for (a). Here the last statement that the judge
+    makes itself is its verdict.
+
+    >>> read_order("Output (b) is better.\\n\\nOutput (a) leaves out the date.", "stop").winner
+    'second'
+    """
+    if (cut := _cut(text, finish)) is not None:
+        return OrderVerdict(cut[0], None, text, cut[1])
+    # Every verdict that the judge gives in its own name: where it stands, and "a", "b" or "equal".
+    statements = [(found.start(), "equal") for found in _EQUAL.finditer(text)]
+    for found in _STATEMENT.finditer(text):
+        if found["alone"] or _is_own(text, found.start()):
+            statements.append((found.start(), next(name for name in found.groupdict().values() if name).lower()))
+    if not statements:
+        state, detail = _nothing(text, "names neither output as the better one")
+        return OrderVerdict(state, None, text, detail)
+    _, said = max(statements)
+    if said == "equal":
+        return OrderVerdict(JudgeState.TIE, None, text)
+    return OrderVerdict(JudgeState.OK, "first" if said == "a" else "second", text)
+
+
+def read_rating(text: str, finish: str) -> Rating:
+    """A rating from 0 to 9, which must be all that the judge wrote. "8/10" is no 8: the scale ends at 9.
+
+    >>> read_rating("10", "stop").detail
+    'the rating 10 is off the scale of 0 to 9'
+    """
+    if (cut := _cut(text, finish)) is not None:
+        return Rating(cut[0], None, text=text, detail=cut[1])
+    found = _RATING.fullmatch(text)
+    if found is None:
+        state, detail = _nothing(text, "is not one integer")
+        return Rating(state, None, text=text, detail=detail)
+    score, out_of = int(found[1]), int(found[2] or SCALE[1])
+    if out_of != SCALE[1] or not SCALE[0] <= score <= SCALE[1]:
+        read = f"{score}/{out_of}" if found[2] else str(score)
+        detail = f"the rating {read} is off the scale of {SCALE[0]} to {SCALE[1]}"
+        return Rating(JudgeState.PARSE_FAILED, None, text=text, detail=detail)
+    return Rating(JudgeState.OK, float(score), text=text)
+
+
+def _is_own(text: str, start: int) -> bool:
+    """Whether the statement that begins at `start` is the judge's: judged by its sentence up to there."""
+    before = re.split(r"[.\n]", text[max(0, start - 400) : start])[-1]
+    if _ASKED.search(before) or _DENIED.search(before):
+        return False
+    return _AGREES.search(before) is not None or _REPORTED.search(before) is None
+
+
+def _cut(text: str, finish: str) -> tuple[JudgeState, str] | None:
+    """The failure that the end of the text shows, whatever it says: more text could have taken a verdict back."""
+    if finish in _FILTERED:
+        return JudgeState.REFUSED, f"ended by the provider: {finish}"
+    if finish == "length":
+        return JudgeState.TRUNCATED, f"cut off at the length limit after {len(text)} characters"
+    return None
+
+
+def _nothing(text: str, why: str) -> tuple[JudgeState, str]:
+    """The failure of a text without a verdict."""
+    if not text.strip():
+        return JudgeState.PARSE_FAILED, "the judge wrote nothing"
+    state = JudgeState.REFUSED if _REFUSAL.match(text) else JudgeState.PARSE_FAILED
+    return state, f"{text[:60]!r} {why}"
+
+
 @judges.register
 class RecordedJudgeSettings(JudgeBase):
     """Replays recorded judgements."""
@@ -214,5 +321,6 @@ class RecordedJudgeSettings(JudgeBase):
         return (self.path, self.pairs)
 
     def make(self, place: Place) -> Made:
-        judge = open_recorded(place.base / self.path, place.base / self.pairs, judge=self.judge, method=self.method)
+        recording, pairs = load_recording(place.base / self.path), load_labelled(place.base / self.pairs)
+        judge = recorded_judge(recording, pairs, judge=self.judge, method=self.method)
         return Made(None, judge) if isinstance(judge, RecordedPairwise) else Made(judge, None)

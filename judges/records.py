@@ -8,12 +8,16 @@ True
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
+from stillroom.common.hashing import digest
 from stillroom.common.records import Attempt, Task
+
+T = TypeVar("T")
 
 
 class JudgeState(StrEnum):
@@ -101,12 +105,65 @@ class Preference:
         return {"a": 1.0, "b": 0.0, None: 0.5}[self.winner]
 
 
-class PointwiseJudge(Protocol):
-    """Rates one answer. `identity` names all that decides a rating: model, rubric and its version, sampling."""
+def both_orders(forward: OrderVerdict, backward: OrderVerdict, calls: int) -> Preference:
+    """The preference that two orders make: `forward` showed a first, `backward` b.
+
+    Only what both agree on counts: the same winner twice is `ok`, a tie twice is `tie`, anything else is an
+    `order_conflict` (a win in one order and a tie in the other too: how the answers stood decided part of it). If an
+    order failed, the comparison failed: one order alone is not evidence against position bias, and never a win. Where
+    both failed, each in its way, the failure is named alike whichever answer is called a.
+    """
+    orders = (forward, backward)
+    failed = [order.state for order in orders if order.state in FAILURES]
+    if failed:
+        return Preference(min(failed), None, orders, calls)
+    said = {_named(forward, exchanged=False), _named(backward, exchanged=True)}
+    if len(said) > 1:
+        return Preference(JudgeState.ORDER_CONFLICT, None, orders, calls)
+    winner = said.pop()
+    return Preference(JudgeState.TIE if winner is None else JudgeState.OK, winner, orders, calls)
+
+
+def one_order(verdict: OrderVerdict, exchanged: bool, calls: int) -> Preference:
+    """The preference that one order makes, `exchanged` where it showed b first."""
+    return Preference(verdict.state, _named(verdict, exchanged), (verdict,), calls)
+
+
+def _named(verdict: OrderVerdict, exchanged: bool) -> Literal["a", "b"] | None:
+    if verdict.winner is None:
+        return None
+    return "a" if (verdict.winner == "first") is not exchanged else "b"
+
+
+def shows_second_first(a: Attempt, b: Attempt) -> bool:
+    """The order of a pair that is shown once: by a hash of the texts, whichever answer is called a."""
+    return digest([b.text, a.text]) < digest([a.text, b.text])
+
+
+async def together(*jobs: Coroutine[Any, Any, T]) -> list[T]:
+    """The results of all, in order. When one raises, the others are cancelled and nothing is left running."""
+    tasks = [asyncio.ensure_future(job) for job in jobs]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Judge(Protocol):
+    """What every judge has."""
 
     @property
     def identity(self) -> str:
-        """All that decides what it says: judgements are kept under it."""
+        """All that decides what it says (model, rubric and its version, sampling): judgements are kept under it."""
+
+    async def close(self) -> None:
+        """Frees connections. Safe to call twice."""
+
+
+class PointwiseJudge(Judge, Protocol):
+    """Rates one answer."""
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -116,19 +173,9 @@ class PointwiseJudge(Protocol):
         """Never raises for what an answer or the judge says; failed requests become `api_error`. Raises what makes
         asking anybody pointless (a wrong key, nobody there, a ledger that cannot be written)."""
 
-    async def close(self) -> None:
-        """Frees connections. Safe to call twice."""
 
-
-class PairwiseJudge(Protocol):
+class PairwiseJudge(Judge, Protocol):
     """Compares two answers to one task."""
-
-    @property
-    def identity(self) -> str:
-        """All that decides what it says: judgements are kept under it."""
 
     async def compare(self, task: Task, a: Attempt, b: Attempt) -> Preference:
         """Asks in both orders. Raises as `PointwiseJudge.rate` does."""
-
-    async def close(self) -> None:
-        """Frees connections. Safe to call twice."""

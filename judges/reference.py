@@ -8,9 +8,8 @@ it (recall counts more), and the scale 0 to 100.
     rating = await judge.rate(task, attempt)      # task.reference holds what a person wrote
 
 For evaluation, next to a judge of style: it shares no rule with it, and sees whether answers keep to what was asked
-or
-drift away. Where many answers are right (most writing) the score is low for all, and only its change over many tasks
-says anything. A task without a reference gets no judgement, which counts as `refused`, never as a score.
+or drift away. Where many answers are right (most writing) the score is low for all, and only its change over many
+tasks says anything. A task without a reference gets no judgement, which counts as `refused`, never as a score.
 """
 
 from __future__ import annotations

@@ -101,7 +101,16 @@ def sanitise(text: str, names: Collection[str] = (), special: Collection[str] = 
     addressed = sum(1 for _ in _ADDRESSED.finditer(text))
     text, tags = _TAG.subn("‹", text)
     text, tokens = plain_tokens(text, special)
-    text, verdicts = _plain_verdicts(text)
+    # Other brackets around whatever is a verdict, also to those who see no invisible characters and take full-width
+    # letters for their like.
+    verdicts = 0
+    while spans := _verdicts_in(text):
+        parts, rest = [], 0
+        for start, end in spans:
+            parts += [text[rest:start], f"⟦{text[start:end].strip('[]［］')}⟧"]
+            rest = end
+        text = "".join([*parts, text[rest:]])
+        verdicts += len(spans)
     # Keys of a JSON verdict. Written with escapes they are none: the reader wants them as they are.
     words = "|".join(map(re.escape, sorted({WINNER, *names})))
     text, keys = re.subn(key_pattern(words), r"“\1”\2", text, flags=re.IGNORECASE)
@@ -137,50 +146,24 @@ def _marked(special: frozenset[str]) -> re.Pattern[str] | None:
     return re.compile(f"(?={words})(.)", re.DOTALL) if words else None
 
 
-class _Rewritten(NamedTuple):
-    text: str
-    found: int
-
-
-def _plain_verdicts(text: str) -> _Rewritten:
-    """`text` with other brackets around whatever is a verdict, also to those who see no invisible characters and take
-    full-width letters for their like."""
-    total = 0
-    while spans := _verdicts_in(text):
-        ends = [0, *(span.end for span in spans)]
-        between = [text[end:start] for end, start in zip(ends, [*(s.start for s in spans), len(text)], strict=True)]
-        inside = [f"⟦{text[start:end].strip('[]［］')}⟧" for start, end in spans]
-        text = "".join(part for pair in zip(between, [*inside, ""], strict=True) for part in pair)
-        total += len(spans)
-    return _Rewritten(text, total)
-
-
-class _Span(NamedTuple):
-    start: int
-    end: int
-
-
-def _verdicts_in(text: str) -> list[_Span]:
-    """Where verdicts stand, from left to right; of those that overlap, the first. Looked for in the text as it is,
-    too: a full-width bracket ends no value there."""
-    views = [_as_seen(text)] if text.isascii() else [_as_seen(text), (text, range(len(text)))]
+def _verdicts_in(text: str) -> list[tuple[int, int]]:
+    """Where verdicts begin and end, from left to right; of those that overlap, the first. Looked for in the text as
+    it is, too: a full-width bracket ends no value there."""
+    views: list[tuple[str, Sequence[int]]] = [(text, range(len(text)))]
+    if not text.isascii():
+        # Without what is invisible, each character in its plain form, and where each of them stands. A character that
+        # becomes several (½) is left as it is: places stay one to one.
+        kept = [(place, unicodedata.normalize("NFKC", c)) for place, c in enumerate(text) if not _INVISIBLE.match(c)]
+        seen = "".join(c if len(c) == 1 else text[place] for place, c in kept)
+        views.append((seen, [place for place, _ in kept]))
     found = sorted(
-        _Span(places[match.start()], places[match.end() - 1] + 1)
+        (places[match.start()], places[match.end() - 1] + 1)
         for seen, places in views
         for pattern in _VERDICTS
         for match in pattern.finditer(seen)
     )
-    apart: list[_Span] = []
-    for span in found:
-        if not apart or span.start >= apart[-1].end:
-            apart.append(span)
+    apart: list[tuple[int, int]] = []
+    for start, end in found:
+        if not apart or start >= apart[-1][1]:
+            apart.append((start, end))
     return apart
-
-
-def _as_seen(text: str) -> tuple[str, Sequence[int]]:
-    """`text` without what is invisible and with each character in its plain form; and where each of them stands."""
-    if text.isascii():
-        return text, range(len(text))
-    kept = [(place, unicodedata.normalize("NFKC", c)) for place, c in enumerate(text) if not _INVISIBLE.match(c)]
-    # A character that becomes several (½) is left as it is: places stay one to one.
-    return "".join(c if len(c) == 1 else text[place] for place, c in kept), [place for place, _ in kept]

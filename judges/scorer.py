@@ -114,7 +114,6 @@ class JudgeScorerSettings(ScorerBase):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The judge's."""
         return self.judge.files
 
     def identity(self, base: Path) -> str:

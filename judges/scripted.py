@@ -15,7 +15,7 @@ It follows both protocols, of ratings and of comparisons.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Literal
@@ -25,12 +25,19 @@ from pydantic import Field
 from stillroom.common.hashing import digest
 from stillroom.common.records import Attempt, Task
 from stillroom.errors import InputError
-from stillroom.judges.pairwise import both_orders, one_order, shows_second_first
-from stillroom.judges.records import JudgeState, OrderVerdict, Preference, Rating
+from stillroom.judges.records import (
+    JudgeState,
+    OrderVerdict,
+    Preference,
+    Rating,
+    both_orders,
+    one_order,
+    shows_second_first,
+)
 from stillroom.judges.registry import JudgeBase, Made, Place, judges
 
 VERSION = 1
-_NORMAL = NormalDist()
+_normal = NormalDist().inv_cdf
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +88,22 @@ class ScriptedJudge:
         """A rating, without a request to anybody; it counts as one call."""
         if self._share("fails", task, answer.text) < self._noise.failures:
             return Rating(JudgeState.PARSE_FAILED, None, detail="a scripted failure")
-        weights = self._distribution(self._perceived(task, answer))
+        # Probabilities of the points: a normal density at each, normalised.
+        centre = self._perceived(task, answer)
+        width = max(self._noise.spread, 1e-3)  # without a spread, all of it on the nearest point
+        exponents = [-((point - centre) ** 2) / (2 * width**2) for point in self._points]
+        densities = [math.exp(exponent - max(exponents)) for exponent in exponents]
+        total = math.fsum(densities)
+        weights = [density / total for density in densities]
         score = math.fsum(p * w for p, w in zip(self._points, weights, strict=True))
         if not self._expected:
-            score = float(self._drawn(weights, self._share("draw", task, answer.text)))
+            left = self._share("draw", task, answer.text)
+            score = float(self._points[-1])
+            for point, weight in zip(self._points, weights, strict=True):
+                left -= weight
+                if left < 0:
+                    score = float(point)
+                    break
         return Rating(JudgeState.OK, score, {"quality": score}, self._expected)
 
     async def compare(self, task: Task, a: Attempt, b: Attempt) -> Preference:
@@ -109,40 +128,15 @@ class ScriptedJudge:
 
     def _perceived(self, task: Task, answer: Attempt) -> float:
         own = _normal(self._share("error", task, answer.text))
-        common = _normal(_share(["error", _asked(task), answer.text]))
+        common = _normal(self._share("error", task, answer.text, own=False))
         error = math.sqrt(1 - self._noise.shared) * own + math.sqrt(self._noise.shared) * common
         return self._centre + self._slope * self._quality(answer) + self._noise.error * error
 
-    def _distribution(self, centre: float) -> list[float]:
-        """Probabilities of the points: a normal density at each, normalised."""
-        width = max(self._noise.spread, 1e-3)  # without a spread, all of it on the nearest point
-        exponents = [-((point - centre) ** 2) / (2 * width**2) for point in self._points]
-        weights = [math.exp(exponent - max(exponents)) for exponent in exponents]
-        total = math.fsum(weights)
-        return [weight / total for weight in weights]
-
-    def _drawn(self, weights: Sequence[float], share: float) -> int:
-        for point, weight in zip(self._points, weights, strict=True):
-            share -= weight
-            if share < 0:
-                return point
-        return self._points[-1]
-
-    def _share(self, what: str, task: Task, *texts: str) -> float:
-        return _share([what, self._name, self._seed, _asked(task), *texts])
-
-
-def _asked(task: Task) -> list[str]:
-    return [message.content for message in task.messages]
-
-
-def _share(what: Sequence[object]) -> float:
-    """A number in (0, 1) that a hash decides."""
-    return (int(digest(list(what), 12), 16) + 0.5) / 16**12
-
-
-def _normal(share: float) -> float:
-    return _NORMAL.inv_cdf(share)
+    def _share(self, what: str, task: Task, *texts: str, own: bool = True) -> float:
+        """A number in (0, 1) that a hash decides; where it is not this judge's own, the same for all."""
+        asked = [message.content for message in task.messages]
+        whose = [self._name, self._seed] if own else []
+        return (int(digest([what, *whose, asked, *texts], 12), 16) + 0.5) / 16**12
 
 
 QUALITIES: dict[str, Callable[[Attempt], float]] = {
@@ -180,7 +174,6 @@ class ScriptedJudgeSettings(JudgeBase):
 
     @property
     def compares(self) -> bool:
-        """As `JudgeBase.compares`."""
         return self.mode != "pointwise"
 
     def make(self, place: Place) -> Made:

@@ -56,10 +56,9 @@ RUNAWAY = (400, 200)  # words at which an answer is worth nothing for its end, a
 
 
 class WordLists(NamedTuple):
-    """What `style_words.yaml` holds; each phrase as its words. `longest_filler`: in words."""
+    """What `style_words.yaml` holds; each phrase as its words."""
 
     fillers: frozenset[tuple[str, ...]]
-    longest_filler: int
     openers: frozenset[tuple[str, ...]]
     stop_words: frozenset[str]
 
@@ -70,7 +69,7 @@ def word_lists() -> WordLists:
     lists = yaml.safe_load((files("stillroom.judges") / "style_words.yaml").read_text(encoding="utf-8"))
     phrases = {name: frozenset(tuple(line.split()) for line in lists[name]) for name in lists if name != "stop_words"}
     fillers = phrases["padding"] | phrases["intensifiers"] | phrases["inflated"]
-    return WordLists(fillers, max(map(len, fillers)), phrases["openers"], frozenset(lists["stop_words"].split()))
+    return WordLists(fillers, phrases["openers"], frozenset(lists["stop_words"].split()))
 
 
 class Seen(NamedTuple):
@@ -102,9 +101,13 @@ def short_sentences(seen: Seen) -> float:
 def no_filler(seen: Seen) -> float:
     """Share of words in fillers (see `style_words.yaml`): full marks up to half a percent, none from 6 %."""
     found, lists = seen.answer.words, word_lists()
-    # Words in fillers, and those of the opener that the answer begins with.
-    opening = max((len(opener) for opener in lists.openers if tuple(found[: len(opener)]) == opener), default=0)
-    fillers = _covered(found, lists.fillers, lists.longest_filler) + opening
+    # Words of the opener that the answer begins with, and those in fillers: the longest filler at a place counts.
+    fillers = max((len(opener) for opener in lists.openers if tuple(found[: len(opener)]) == opener), default=0)
+    place, longest = 0, max(map(len, lists.fillers))
+    while place < len(found):
+        size = next((n for n in range(longest, 0, -1) if tuple(found[place : place + n]) in lists.fillers), 0)
+        fillers += size
+        place += size or 1
     return ramp(_mixed(fillers, len(found), usual=0.015, weight=20), 0.06, 0.005)
 
 
@@ -131,7 +134,13 @@ def no_echo(seen: Seen) -> float:
 
     Half, because a corrected or shortened text keeps much of the one that was given.
     """
-    return ramp(_copied(seen.answer.words, set(_grams(seen.task, 5)), 5), 1.0, 0.5)
+    given, found = set(_grams(seen.task, 5)), seen.answer.words
+    inside = until = 0  # words that lie in one of the runs, and where the last of these ends
+    for i, gram in enumerate(_grams(found, 5)):
+        if gram in given:
+            inside += i + 5 - max(i, until)
+            until = i + 5
+    return ramp(inside / len(found) if found else 0.0, 1.0, 0.5)
 
 
 def no_repetition(seen: Seen) -> float:
@@ -157,25 +166,19 @@ def finished(seen: Seen) -> float:
     return 0.0 if seen.cut or not ends else ramp(len(seen.answer.words), *RUNAWAY)
 
 
-class Weighted(NamedTuple):
-    """A rule and its weight in the score, unless the user says otherwise."""
-
-    rule: Callable[[Seen], float]
-    weight: float
-
-
-RULES: Mapping[str, Weighted] = MappingProxyType(
+RULES: Mapping[str, tuple[Callable[[Seen], float], float]] = MappingProxyType(
     {
-        "plain_words": Weighted(plain_words, 3),
-        "short_sentences": Weighted(short_sentences, 3),
-        "no_filler": Weighted(no_filler, 3),
-        "calm": Weighted(calm, 1),
-        "on_topic": Weighted(on_topic, 3),
-        "no_echo": Weighted(no_echo, 1),
-        "no_repetition": Weighted(no_repetition, 4),
-        "finished": Weighted(finished, 1),
+        "plain_words": (plain_words, 3),
+        "short_sentences": (short_sentences, 3),
+        "no_filler": (no_filler, 3),
+        "calm": (calm, 1),
+        "on_topic": (on_topic, 3),
+        "no_echo": (no_echo, 1),
+        "no_repetition": (no_repetition, 4),
+        "finished": (finished, 1),
     }
 )
+"""The rules, and the weight of each in the score unless the user says otherwise."""
 
 
 class StyleJudge:
@@ -211,7 +214,7 @@ class StyleJudge:
         seen = see(answer, task, cut)
         if not seen.answer.sentences:
             return Rating(JudgeState.OK, SCALE[0], dict.fromkeys(RULES, 0.0), calls=0, detail="no word in it")
-        ratings = {name: weighted.rule(seen) for name, weighted in RULES.items()}
+        ratings = {name: rule(seen) for name, (rule, _) in RULES.items()}
         share = sum(self._weights[name] * value for name, value in ratings.items()) / sum(self._weights.values())
         return Rating(JudgeState.OK, SCALE[0] + share * (SCALE[1] - SCALE[0]), ratings, calls=0)
 
@@ -224,16 +227,6 @@ def _mixed(count: float, of: int, *, usual: float, weight: float) -> float:
     return (count + usual * weight) / (of + weight)
 
 
-def _covered(found: Sequence[str], phrases: frozenset[tuple[str, ...]], longest: int) -> int:
-    """Words that lie in one of the phrases; the longest phrase at a place counts."""
-    covered = place = 0
-    while place < len(found):
-        length = next((n for n in range(longest, 0, -1) if tuple(found[place : place + n]) in phrases), 0)
-        covered += length
-        place += length or 1
-    return covered
-
-
 def _stems(found: Iterable[str]) -> Iterable[str]:
     stop_words = word_lists().stop_words
     return (word[:STEM] for word in found if len(word) > 3 and word not in stop_words)
@@ -241,16 +234,6 @@ def _stems(found: Iterable[str]) -> Iterable[str]:
 
 def _grams(found: Sequence[str], n: int) -> Iterable[tuple[str, ...]]:
     return (tuple(found[i : i + n]) for i in range(len(found) - n + 1))
-
-
-def _copied(found: Sequence[str], grams: set[tuple[str, ...]], n: int) -> float:
-    """Share of the words that lie in one of the n-grams."""
-    inside, until = 0, 0
-    for i, gram in enumerate(_grams(found, n)):
-        if gram in grams:
-            inside += i + n - max(i, until)
-            until = i + n
-    return inside / len(found) if found else 0.0
 
 
 @judges.register

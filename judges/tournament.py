@@ -9,7 +9,7 @@ It names nobody the best who never won a comparison, nor the worst who never los
 came out as both. The answers' order and ids change nothing.
 
     found = await tournament(judge, task, answers, seed=0)
-    found.best, found.worst, found.calls, found.conflicts
+    found.best, found.worst, found.calls, found.comparisons
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from typing import Literal, NamedTuple
 
 from stillroom.common.hashing import digest
 from stillroom.common.records import Attempt, Task
-from stillroom.judges.pairwise import together
-from stillroom.judges.records import JudgeState, PairwiseJudge, Preference
+from stillroom.judges.records import PairwiseJudge, Preference, together
 
 FAILURES_TO_LEAVE = 2
 
@@ -43,24 +42,6 @@ class Tournament(NamedTuple):
     calls: int
     comparisons: tuple[Match, ...]
     out: tuple[int, ...] = ()
-
-    @property
-    def ties(self) -> int:
-        """Comparisons that a coin decided because both orders called them equal."""
-        return self._count(JudgeState.TIE)
-
-    @property
-    def conflicts(self) -> int:
-        """Comparisons that a coin decided because the orders disagreed."""
-        return self._count(JudgeState.ORDER_CONFLICT)
-
-    @property
-    def failures(self) -> int:
-        """Comparisons that came to no judgement and decided nothing."""
-        return sum(match.preference.failed for match in self.comparisons)
-
-    def _count(self, state: JudgeState) -> int:
-        return sum(match.preference.state is state for match in self.comparisons)
 
 
 async def tournament(judge: PairwiseJudge, task: Task, answers: Sequence[Attempt], seed: int) -> Tournament:
@@ -98,7 +79,8 @@ class _Field:
         while len(left) > 1:
             # The first with the last, and so on inwards: those who failed together stand together, and part.
             inwards = [(left[i], left[-1 - i]) for i in range(len(left) // 2)]
-            pairs = [pair for pair in inwards if not self._failed_before(pair)]
+            known = [self._matches.get((min(pair), max(pair))) for pair in inwards]
+            pairs = [p for p, m in zip(inwards, known, strict=True) if m is None or not m.preference.failed]
             if not pairs:
                 return None  # those left cannot be compared
             paired = {i for pair in pairs for i in pair}
@@ -149,7 +131,3 @@ class _Field:
         texts = [self._answers[i].text for i in (match.a, match.b)]
         heads = int(digest(["coin", self._seed, *sorted(texts)], 8), 16) % 2 == 0
         return match.a if (texts[0] <= texts[1]) is heads else match.b
-
-    def _failed_before(self, pair: tuple[int, int]) -> bool:
-        match = self._matches.get((min(pair), max(pair)))
-        return match is not None and match.preference.failed

@@ -84,18 +84,19 @@ class Audit:
         with replaced(path) as file:
             file.write(storable(text).encode() + b"\n")
 
-    def table(self, *, passed: bool = True) -> Table:
-        """For a terminal. `passed`: also the checks that found nothing wrong."""
-        from stillroom.common.printing import Table
+    def table(self) -> Table:
+        """For a terminal."""
+        from stillroom.common.printing import columns, plain
 
-        table = Table("", "check", "found", "limit", "what to do", title=f"Audit of {self.pairs:,} pairs")
+        table = columns("", f"audit of {self.pairs:,} pairs")
         for found in self.findings:
-            if passed or found.broken:
-                mark = {"error": "refused", "warning": "warning"}[found.severity] if found.broken else "ok"
-                how = ".2f" if found.name == "length_gap" else ".0%"
-                limit = f"{found.limit:{how}}" if found.limit else ""
-                advice = found.meaning.advice if found.broken else ""
-                table.add_row(mark, found.meaning.title, found.told, limit, advice)
+            mark, colour = "ok", "green"
+            if found.broken:
+                mark, colour = ("refused", "red") if found.severity == "error" else ("warning", "yellow")
+            how = ".2f" if found.name == "length_gap" else ".0%"
+            limit = f"; limit {found.limit:{how}}" if found.limit else ""
+            advice = f"\n{found.meaning.advice}" if found.broken else ""
+            table.add_row(plain(mark, colour), f"{found.meaning.title}: {found.told}{limit}{advice}")
         return table
 
 

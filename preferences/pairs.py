@@ -30,7 +30,7 @@ from math import isfinite
 from typing import NamedTuple
 
 from stillroom.common.hashing import digest
-from stillroom.common.prompt import Prompt
+from stillroom.common.records import Prompt
 from stillroom.errors import InputError
 from stillroom.preferences.candidates import same_text
 from stillroom.preferences.lengths import LengthReport, fit, length, matched, report

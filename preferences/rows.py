@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stillroom.common.dataset_card import front_matter, one_line, plain, table
-from stillroom.common.files import ParquetRows, remove, replaced, storable
+from stillroom.common.datasets import ParquetRows, front_matter, one_line, plain, table
+from stillroom.common.files import remove, replaced, storable
 from stillroom.common.hashing import digest
 from stillroom.common.stats.intervals import Interval
 from stillroom.errors import InputError, RunError

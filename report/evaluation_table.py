@@ -13,38 +13,24 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 
 from stillroom.common.formatting import NOTHING, interval, number, p_value, points, share
-from stillroom.common.printing import Table, plain
+from stillroom.common.printing import Table, columns, plain
+from stillroom.evaluation import results
 from stillroom.evaluation.evaluate import DIFFERENCE_OVER_SEEDS, OVER_SEEDS
 from stillroom.evaluation.metrics import SHARE_IN_FORM
-from stillroom.evaluation.results import (
-    ACCURACY,
-    AFTER,
-    COLOURS,
-    MEAN_TOKENS,
-    PERPLEXITY,
-    PERPLEXITY_RATIO,
-    SHARE_STOPPED,
-    TEACHER,
-    Comparison,
-    Evaluation,
-    Result,
-    Word,
-    extra,
-    word_for,
-)
+from stillroom.evaluation.results import Comparison, Evaluation, Result, Word, extra, word_for
 
 NARROW, WIDE = 7, 30  # cells of the whisker: what is left of the terminal, within these
-LONGEST_PART = 18  # cells that fit at 80 columns: a longer part of a name, with no place to break, is folded
 TESTS = {"mcnemar_exact": "McNemar exact", "sign_flip": "exchanged signs"}
 PASS = re.compile(r"pass_at_(\d+)")
-OF_WHO = {AFTER: "green", TEACHER: "cyan"}
+MEASURES = (results.ACCURACY, results.SHARE_STOPPED, results.MEAN_TOKENS)
+OF_WHO = {results.AFTER: "green", results.TEACHER: "cyan"}
 INTERVAL = "95 % interval"
 
 
@@ -77,8 +63,7 @@ class Name:
         self.style = style
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        cells = [cell_len(part) for part in self.parts]
-        return Measurement(min(max(cells) + self.indent, LONGEST_PART, sum(cells)), sum(cells))
+        return Measurement(1, sum(map(cell_len, self.parts)))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         lines = [""]
@@ -89,79 +74,55 @@ class Name:
         yield Text("\n".join(line.rstrip() for line in lines), self.style, overflow="fold")
 
 
-class Fitted:
-    """A table in which some columns give way where there is no room: in the order given, each down to what its cells
-    need at least."""
+class Models:
+    """The models with their measures, and a whisker each; without whiskers where they would break the names."""
 
-    def __init__(self, table: Table, *gives_way: int) -> None:
-        self.table, self.gives_way = table, gives_way
+    def __init__(self, evaluation: Evaluation) -> None:
+        self.evaluation = evaluation
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        columns, endless = self.table.columns, options.update(width=10_000)
-        for column in (columns[i] for i in self.gives_way):
-            column.width = None
-        for column in (columns[i] for i in self.gives_way):
-            missing = Measurement.get(console, endless, self.table).maximum - options.max_width
-            if missing <= 0:
-                break
-            cells = [Measurement.get(console, endless, cell) for cell in (column.header, *column.cells)]
-            least = max(cell.minimum for cell in cells)
-            most = max(column.min_width or 0, *(cell.maximum for cell in cells))
-            column.width = max(least, most - missing)
-        yield self.table
+        table = self._table(whiskers=True)
+        widest = Measurement.get(console, options.update(width=10_000), table).maximum
+        yield table if widest - (WIDE - NARROW) <= options.max_width else self._table(whiskers=False)
+
+    def _table(self, *, whiskers: bool) -> Table:
+        numbers = ("accuracy", INTERVAL, "n", "format", "EOS", "tokens")
+        headers = (*numbers[:2], "0–100 %", *numbers[2:]) if whiskers else numbers
+        table = columns("model", *headers, right=numbers)
+        table.columns[0].no_wrap = whiskers
+        for who in self.evaluation.whos:
+            found, stopped, tokens = (self.evaluation.find(who, metric) for metric in MEASURES)
+            if not (found or stopped or tokens):
+                continue
+            colour = OF_WHO.get(who, "default")
+            cells: list[RenderableType] = [Name(who, colour), plain(_share(found), colour), _limits(found)]
+            if whiskers:
+                cells.append(Whisker(found, colour) if found else "")
+            cells.append(number(found.n) if found else NOTHING)
+            cells += [_share(row, 0) for row in (self.evaluation.find(who, SHARE_IN_FORM), stopped)]
+            table.add_row(*cells, number(tokens.value) if tokens else NOTHING)
+        return table
 
 
-def eval_table(evaluation: Evaluation) -> Table:
+def eval_table(evaluation: Evaluation) -> Group:
     """The models, their differences, what else was measured, the notes: one page, for 80 columns and more."""
-    page = Table.grid(padding=(0, 0))
-    page.add_row(_models(evaluation))
+    page: list[RenderableType] = [Models(evaluation)]
     for block in (_differences, _at_k, _seeds, _untrained):
-        for part in block(evaluation):
-            page.add_row(part)
-    page.add_row(plain(f"\n{_how(evaluation.comparisons)}", "dim"))
-    for note in evaluation.notes:
-        page.add_row(plain(f"note: {note}", "yellow"))
-    return page
-
-
-Block = Iterator[RenderableType]
-"""A title, which may be wider than its table, and the table; nothing where nothing of it was measured."""
-
-
-def _how(comparisons: tuple[Comparison, ...]) -> str:
+        page += block(evaluation)
     told = ["format: answered in the asked format, right or not", "EOS: ended by itself"]
-    if comparisons:
+    if comparisons := evaluation.comparisons:
         tests = ", ".join(dict.fromkeys(TESTS.get(c.test, c.test) for c in comparisons))
         many = f", corrected for all {len(comparisons)} comparisons (Holm)" if len(comparisons) > 1 else ""
         told.append(f"p: {tests}{many if any(c.p_holm is not None for c in comparisons) else ''}")
     if any(c.detectable is not None for c in comparisons):
         told.append("MDE: the smallest difference these tasks detect with 80 % power")
-    return "; ".join(told)
+    page.append(plain(f"\n{'; '.join(told)}", "dim"))
+    page += [plain(f"note: {note}", "yellow") for note in evaluation.notes]
+    return Group(*page)
 
 
-def _models(evaluation: Evaluation) -> Fitted:
-    table = Table("model", box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    table.add_column("accuracy", justify="right", no_wrap=True)
-    table.add_column(INTERVAL, no_wrap=True)
-    table.add_column("0–100 %")
-    for name in ("n", "format", "EOS", "tokens"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for who in evaluation.whos:
-        found, stopped, tokens = (evaluation.find(who, m) for m in (ACCURACY, SHARE_STOPPED, MEAN_TOKENS))
-        if not (found or stopped or tokens):
-            continue
-        in_form, colour = evaluation.find(who, SHARE_IN_FORM), OF_WHO.get(who, "default")
-        table.add_row(
-            Name(who, colour),
-            plain(_share(found), colour),
-            _limits(found),
-            Whisker(found, colour) if found else "",
-            number(found.n) if found else NOTHING,
-            _share(in_form, 0),
-            _share(stopped, 0),
-            number(tokens.value) if tokens else NOTHING,
-        )
-    return Fitted(table, 3, 0)
+Block = Iterator[RenderableType]
+"""A title, which may be wider than its table, and the table; nothing where nothing of it was measured."""
 
 
 def _share(row: Result | None, digits: int = 1) -> str:
@@ -172,23 +133,19 @@ def _limits(row: Result | None) -> str:
     return interval(row.low, row.high) if row else NOTHING
 
 
-def _said(word: Word) -> Text:
-    return Text(word, COLOURS[word])
-
-
-def _table(left: str, *right: str, word: bool = False) -> Table:
-    table = Table(left, box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    for name in right:
-        table.add_column(name, justify="right", no_wrap=True)
-    if word:
-        table.add_column("")
-    return table
+def in_short(word: Word) -> Text:
+    """The word for a difference, in its colour and short enough for a column."""
+    return Text("unclear" if word == "no clear difference" else word, results.COLOURS[word])
 
 
 def _titled(title: str, table: Table) -> Block:
     yield plain(f"\n{title}", "bold")
-    last = len(table.columns) - 1
-    yield Fitted(table, *(() if table.columns[last].no_wrap else (last,)), 0)
+    yield table
+
+
+def _table(*headers: str) -> Table:
+    """The first column and one without a name hold words."""
+    return columns(*headers, right=filter(None, headers[1:]), header_style="dim")
 
 
 def _p_header(comparisons: Sequence[Comparison]) -> str:
@@ -200,13 +157,13 @@ def _differences(evaluation: Evaluation) -> Block:
     comparisons = [c for c in evaluation.comparisons if not c.of]
     if not comparisons:
         return
-    table = _table("", "points", INTERVAL, _p_header(comparisons), "MDE", word=True)
+    table = _table("", "points", INTERVAL, _p_header(comparisons), "MDE", "")
     for a, group in groupby(comparisons, key=lambda c: c.a):
         table.add_row(Name(f"{a} −"))
         for c in group:
             mde = NOTHING if c.detectable is None else number(100 * c.detectable, 1)
             shown = (points(c.difference), interval(c.low, c.high), p_value(c.corrected_p), mde)
-            table.add_row(Name(f"  {c.b}"), *shown, _said(c.verdict))
+            table.add_row(Name(f"  {c.b}"), *shown, in_short(c.verdict))
     yield from _titled("Differences in points, on the same tasks", table)
 
 
@@ -231,31 +188,31 @@ def _seeds(evaluation: Evaluation) -> Block:
     table = _table("", "points", INTERVAL, "n")
     for row in students:
         each = [number(100 * value, 1) for value in extra(row, "each") or ()]
-        name = f"{row.who} over {len(each)} trainings: {', '.join(each)} %"
-        table.add_row(Name(name), number(100 * row.value, 1), _limits(row), number(row.n))
+        table.add_row(Name(row.who), number(100 * row.value, 1), _limits(row), number(row.n))
+        table.add_row(Name(f"  {len(each)} trainings: {', '.join(each)} %"))
         for other in evaluation.results:
             if (other.who, other.metric) == (row.who, DIFFERENCE_OVER_SEEDS):
-                against = f"minus {extra(other, 'against')}"
+                against = f"  minus {extra(other, 'against')}"
                 table.add_row(Name(against), points(other.value), _limits(other), number(other.n))
     yield from _titled("Several trainings, each from another seed", table)
 
 
 def _untrained(evaluation: Evaluation) -> Block:
     comparisons = [c for c in evaluation.comparisons if c.of]
-    ratios = [row for row in evaluation.results if row.metric == PERPLEXITY_RATIO]
+    ratios = [row for row in evaluation.results if row.metric == results.PERPLEXITY_RATIO]
     if not comparisons and not ratios:
         return
-    table = _table("", "n", "before", "after", "change", INTERVAL, _p_header(comparisons), word=True)
+    table = _table("", "n", "before", "after", "change", INTERVAL, _p_header(comparisons), "")
     for c in comparisons:
         sides = (_share(evaluation.find(who, c.metric or "")) for who in (c.b, c.a))
-        change = (points(c.difference), interval(c.low, c.high), p_value(c.corrected_p), _said(c.verdict))
+        change = (points(c.difference), interval(c.low, c.high), p_value(c.corrected_p), in_short(c.verdict))
         table.add_row(Name(c.of), number(c.n), *sides, *change)
     for ratio in ratios:
         # The change of perplexity is that of its ratio, in percent of what it was.
-        found = (evaluation.find(who, PERPLEXITY) for who in (str(extra(ratio, "against")), ratio.who))
+        found = (evaluation.find(who, results.PERPLEXITY) for who in (str(extra(ratio, "against")), ratio.who))
         sides = (number(row.value, 2) if row else NOTHING for row in found)
-        word = _said(word_for(ratio.low, ratio.high, 1.0, less_is_better=True))
+        word = in_short(word_for(ratio.low, ratio.high, 1.0, less_is_better=True))
         change = (f"{points(ratio.value - 1)} %", interval(ratio.low - 1, ratio.high - 1), "", word)
-        name = PERPLEXITY if len(ratios) == 1 else f"{PERPLEXITY}, {ratio.who}"
+        name = results.PERPLEXITY if len(ratios) == 1 else f"{results.PERPLEXITY}, {ratio.who}"
         table.add_row(Name(name), number(ratio.n), *sides, *change)
     yield from _titled("Not trained, before and after: what may have been forgotten", table)

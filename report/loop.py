@@ -1,9 +1,10 @@
-"""What the report of a loop says: its rounds, its comparisons, in words; and the page of it.
+"""What the report of a loop says: its rounds, its comparisons, in words; on a terminal, and as a page.
 
     report = LoopReport("self_distill", rounds=(RoundRow(1, tasks=300, attempts=900, accepted=210),),
                         evaluation=evaluation, stopped="all 3 rounds are done")
     summary(report)                     # what came of it, one sentence each
     lines(report)                       # the table of rounds: a line for each measure, a cell for each round
+    show_loop(report)                   # prints it, within 80 columns
     write_loop_report(report, run)      # report.html, plots included
 
 The models of the evaluation are `student_before`, `round_1`, `round_2` … and the controls. Says that a difference was
@@ -13,34 +14,27 @@ shown only where its p, corrected for all comparisons, is below 5 % and its inte
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
+from rich.console import Console
+from rich.padding import Padding
+
 from stillroom.common.files import replaced
 from stillroom.common.formatting import NOTHING, duration, interval, number, p_value, p_words, points, share
+from stillroom.common.printing import columns, plain, shown, terminal, wide
+from stillroom.evaluation import results
 from stillroom.evaluation.guard import DISTINCT_RUNS, UNTRAINED, Check, measure_name
-from stillroom.evaluation.results import (
-    ACCURACY,
-    BEFORE,
-    MEAN_TOKENS,
-    OF_UNTRAINED,
-    PERPLEXITY,
-    ROUND,
-    SHARE_STOPPED,
-    Comparison,
-    Evaluation,
-    Result,
-    Word,
-    number_of,
-)
+from stillroom.evaluation.results import Evaluation, Result, Word, number_of
+from stillroom.report.evaluation_table import MEASURES, in_short
 from stillroom.report.html import html_page
 
 SEVERAL = ("pass_at_", "majority_at_", "accuracy_over_seeds")
 """Metrics that rest on more than one answer a task."""
-SHARES = {ACCURACY: "accuracy", SHARE_STOPPED: "EOS", "share_repeating": "repeats itself"}
+SHARES = {results.ACCURACY: "accuracy", results.SHARE_STOPPED: "EOS", "share_repeating": "repeats itself"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,45 +78,40 @@ class LoopReport:
     settings: tuple[tuple[str, str], ...] = ()
     plots: tuple[Path, ...] = ()
 
-    @property
-    def last_kept(self) -> RoundRow | None:
-        """None where none was kept."""
-        return next((row for row in reversed(self.rounds) if not row.rolled_back), None)
-
 
 # -- what came of it ---------------------------------------------------------------------------------------------
 
 
 def summary(report: LoopReport) -> list[str]:
     """What the last kept round got, and whether that is more than round 1 and the model before: a sentence each."""
-    last = report.last_kept
+    last = next((row for row in reversed(report.rounds) if not row.rolled_back), None)
     if last is None:
         return ["No round was kept, so the loop has no student."]
-    who, found = f"{ROUND}{last.number}", report.evaluation.find(f"{ROUND}{last.number}")
+    who, found = f"{results.ROUND}{last.number}", report.evaluation.find(f"{results.ROUND}{last.number}")
     if found is None:
         return [f"Round {last.number} was kept, and was not measured."]
     got = f"got {share(found.value)} {interval(found.low, found.high)} of {found.n:,} held-out tasks right"
     after = "" if last is report.rounds[-1] else "; the round after it was rolled back"
     sentences = [f"The student of round {last.number} {got}{after}."]
-    for other in (f"{ROUND}1", BEFORE):
-        sentences += [_told(c) for c in report.evaluation.comparisons if (c.a, c.b) == (who, other) and not c.of]
+    for other in (f"{results.ROUND}1", results.BEFORE):
+        name = "the model before any" if other == results.BEFORE else said(other)
+        for c in (c for c in report.evaluation.comparisons if (c.a, c.b) == (who, other) and not c.of):
+            change = f"{points(c.difference)} points {interval(c.low, c.high)}, {p_words(c.corrected_p)} after Holm"
+            if c.verdict != "no clear difference":
+                sentences.append(f"It is {'above' if c.difference > 0 else 'below'} {name}: {change}.")
+                continue
+            least = ""
+            if c.detectable is not None:
+                least = f"; {c.n:,} tasks could have shown about {100 * c.detectable:.0f} points"
+            sentences.append(f"It is not shown to differ from {name}: {change}{least}.")
     return sentences
-
-
-def _told(c: Comparison) -> str:
-    change = f"{points(c.difference)} points {interval(c.low, c.high)}, {p_words(c.corrected_p)} after Holm"
-    other = "the model before any" if c.b == BEFORE else said(c.b)
-    if c.verdict != "no clear difference":
-        return f"It is {'above' if c.difference > 0 else 'below'} {other}: {change}."
-    least = ""
-    if c.detectable is not None:
-        least = f"; {c.n:,} tasks could have shown about {100 * c.detectable:.0f} points"
-    return f"It is not shown to differ from {other}: {change}{least}."
 
 
 def said(name: str) -> str:
     """A name of the evaluation, as it is shown: `round 1`, `before`, `control unfiltered`."""
-    return "before" if name == BEFORE else f"round {number_of(name)}" if number_of(name) else name.replace("_", " ")
+    if name == results.BEFORE:
+        return "before"
+    return f"round {number_of(name)}" if number_of(name) else name.replace("_", " ")
 
 
 # -- tables ------------------------------------------------------------------------------------------------------
@@ -156,10 +145,10 @@ class Compared(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A student. `row`: None for the model before any round."""
+    """A student. `row`: that of its round; numbered 0, and empty, for the model before any."""
 
     who: str
-    row: RoundRow | None
+    row: RoundRow
 
     @property
     def name(self) -> str:
@@ -167,30 +156,87 @@ class Column(NamedTuple):
         return said(self.who)
 
 
-def columns(report: LoopReport) -> tuple[Column, ...]:
+def students_of(report: LoopReport) -> tuple[Column, ...]:
     """The model before any round, where it was measured, and every round."""
-    before = (Column(BEFORE, None),) if BEFORE in report.evaluation.whos else ()
-    return (*before, *(Column(f"{ROUND}{row.number}", row) for row in report.rounds))
+    before = (Column(results.BEFORE, RoundRow(0)),) if results.BEFORE in report.evaluation.whos else ()
+    return (*before, *(Column(f"{results.ROUND}{row.number}", row) for row in report.rounds))
 
 
 def lines(report: LoopReport) -> list[Line]:
     """The table of rounds: what is known of at least one, measure by measure."""
-    found = [Line(name, tuple(of(column) for column in columns(report))) for name, of in _measures(report.evaluation)]
+    evaluation, students = report.evaluation, students_of(report)
+    found: list[Line] = []
+
+    def add(name: str, cell: Callable[[RoundRow], Cell]) -> None:
+        found.append(Line(name, tuple(cell(row) for _, row in students)))
+
+    def add_metric(name: str, metric: str, cell: Callable[[Result], Cell]) -> None:
+        family = f"{UNTRAINED}:{metric.removesuffix(results.OF_UNTRAINED)}"
+        cells = []
+        for who, row in students:
+            result = evaluation.find(who, metric)
+            worse = any(check.worse and check.measure in (metric, family) for check in row.checks)
+            cells.append(cell(result)._replace(worse=worse) if result else Cell())
+        found.append(Line(name, tuple(cells)))
+
+    add("tasks", lambda row: _count(row.tasks))
+    add("attempts", lambda row: _count(row.attempts))
+    add("accepted", _accepted)
+    add("rows trained on", lambda row: _count(row.rows))
+    for metric, name in SHARES.items():
+        add_metric(name, metric, _share)
+    metrics = list(dict.fromkeys(row.metric for row in evaluation.results))
+    for metric in (m for m in metrics if m.startswith(SEVERAL)):
+        name = "accuracy over seeds" if metric == SEVERAL[-1] else metric.replace("_at_", "@")
+        add_metric(name, metric, _share)
+    add_metric("tokens", results.MEAN_TOKENS, lambda row: Cell(number(row.value)))
+    add("diversity of traces", _diversity)
+    for metric in (m for m in metrics if m.endswith(results.OF_UNTRAINED)):
+        add_metric(f"untrained: {said(metric.removesuffix(results.OF_UNTRAINED))}", metric, _share)
+    add_metric(
+        "perplexity", results.PERPLEXITY, lambda row: Cell(f"{row.value:,.4g}", f"[{row.low:,.3g}, {row.high:,.3g}]")
+    )
+    add("time", _time)
+    add("guard", lambda row: Cell(row.verdict, worse=row.rolled_back) if row.number else Cell())
     return [line for line in found if any(cell != Cell() for cell in line.cells)]
+
+
+def _count(n: int | None) -> Cell:
+    return Cell() if n is None else Cell(number(n))
+
+
+def _accepted(row: RoundRow) -> Cell:
+    if row.accepted is None or not row.attempts:
+        return _count(row.accepted)
+    return Cell(f"{number(100 * row.accepted / row.attempts, 1)} %")
+
+
+def _time(row: RoundRow) -> Cell:
+    return Cell() if row.seconds is None else Cell(f"{'≥ ' if row.resumed else ''}{duration(row.seconds)}")
+
+
+def _share(row: Result) -> Cell:
+    """In per cent; whole ones in the interval, which is not more exact than that."""
+    return Cell(share(row.value), interval(row.low, row.high, 0))
+
+
+def _diversity(row: RoundRow) -> Cell:
+    """Against the round before: two rounds of another size cannot be put in one row otherwise."""
+    found = next((check for check in row.checks if check.measure == DISTINCT_RUNS), None)
+    if found is None:
+        return Cell()
+    return Cell(f"{points(found.difference)} %", interval(found.low, found.high, 0), found.worse)
 
 
 def others(evaluation: Evaluation) -> list[Line]:
     """Controls and the first teacher: accuracy, EOS, tokens, n."""
-    whos = [who for who in evaluation.whos if number_of(who) is None]
-    return [Line(said(who), tuple(_other(evaluation, who))) for who in whos]
-
-
-def _other(evaluation: Evaluation, who: str) -> Iterator[Cell]:
-    accuracy, stopped, tokens = (evaluation.find(who, m) for m in (ACCURACY, SHARE_STOPPED, MEAN_TOKENS))
-    yield _share(accuracy) if accuracy else Cell()
-    yield _share(stopped) if stopped else Cell()
-    yield Cell(number(tokens.value)) if tokens else Cell()
-    yield Cell(number(accuracy.n)) if accuracy else Cell()
+    found = []
+    for who in (who for who in evaluation.whos if number_of(who) is None):
+        accuracy, stopped, tokens = (evaluation.find(who, metric) for metric in MEASURES)
+        shares = (_share(row) if row else Cell() for row in (accuracy, stopped))
+        counts = (Cell(number(tokens.value)) if tokens else Cell(), _count(accuracy.n if accuracy else None))
+        found.append(Line(said(who), (*shares, *counts)))
+    return found
 
 
 def comparisons(evaluation: Evaluation) -> list[Compared]:
@@ -209,81 +255,71 @@ def comparisons(evaluation: Evaluation) -> list[Compared]:
     ]
 
 
-Of = Callable[[Column], Cell]
+# -- on a terminal, and as a page --------------------------------------------------------------------------------
 
-
-def _measures(evaluation: Evaluation) -> Iterator[tuple[str, Of]]:
-    yield "tasks", _counted(lambda row: row.tasks)
-    yield "attempts", _counted(lambda row: row.attempts)
-    yield "accepted", _of_row(_accepted)
-    yield "rows trained on", _counted(lambda row: row.rows)
-    for metric, name in SHARES.items():
-        yield name, _result(evaluation, metric, _share)
-    metrics = list(dict.fromkeys(row.metric for row in evaluation.results))
-    for metric in (m for m in metrics if m.startswith(SEVERAL)):
-        name = "accuracy over seeds" if metric == SEVERAL[-1] else metric.replace("_at_", "@")
-        yield name, _result(evaluation, metric, _share)
-    yield "tokens", _result(evaluation, MEAN_TOKENS, lambda row: Cell(number(row.value)))
-    yield "diversity of traces", _of_row(_diversity)
-    for metric in (m for m in metrics if m.endswith(OF_UNTRAINED)):
-        yield f"untrained: {said(metric.removesuffix(OF_UNTRAINED))}", _result(evaluation, metric, _share)
-    yield "perplexity", _result(evaluation, PERPLEXITY, _surprise)
-    yield "time", _of_row(_took)
-    yield "guard", _of_row(lambda row: Cell(row.verdict, worse=row.rolled_back))
-
-
-def _share(row: Result) -> Cell:
-    """In per cent; whole ones in the interval, which is not more exact than that."""
-    return Cell(share(row.value), interval(row.low, row.high, 0))
-
-
-def _surprise(row: Result) -> Cell:
-    return Cell(f"{row.value:,.4g}", f"[{row.low:,.3g}, {row.high:,.3g}]")
-
-
-def _took(row: RoundRow) -> Cell | None:
-    return None if row.seconds is None else Cell(f"{'≥ ' if row.resumed else ''}{duration(row.seconds)}")
-
-
-def _of_row(of: Callable[[RoundRow], Cell | None]) -> Of:
-    return lambda column: (of(column.row) if column.row is not None else None) or Cell()
-
-
-def _counted(of: Callable[[RoundRow], int | None]) -> Of:
-    return _of_row(lambda row: None if (count := of(row)) is None else Cell(number(count)))
-
-
-def _accepted(row: RoundRow) -> Cell | None:
-    if row.accepted is None:
-        return None
-    return Cell(f"{number(100 * row.accepted / row.attempts, 1)} %" if row.attempts else number(row.accepted))
-
-
-def _result(evaluation: Evaluation, metric: str, cell: Callable[[Result], Cell]) -> Of:
-    def of(column: Column) -> Cell:
-        found = evaluation.find(column.who, metric)
-        return Cell() if found is None else cell(found)._replace(worse=_worse(column, metric))
-
-    return of
-
-
-def _worse(column: Column, metric: str) -> bool:
-    family = f"{UNTRAINED}:{metric.removesuffix(OF_UNTRAINED)}"
-    return column.row is not None and any(c.worse and c.measure in (metric, family) for c in column.row.checks)
-
-
-def _diversity(row: RoundRow) -> Cell | None:
-    """Against the round before: two rounds of another size cannot be put in one row otherwise."""
-    found = next((c for c in row.checks if c.measure == DISTINCT_RUNS), None)
-    if found is None:
-        return None
-    return Cell(f"{points(found.difference)} %", interval(found.low, found.high, 0), found.worse)
-
-
+NAME, COLUMN = 24, 14
+"""Cells of a terminal: of a measure's name, and of a round with the space next to it."""
+GAP = 2
 FILE = "report.html"
 LONGEST = 4_000
 """Characters of a prompt or an answer that are shown."""
 IMAGES = {".svg": "image/svg+xml", ".png": "image/png"}
+
+
+def show_loop(report: LoopReport, console: Console | None = None) -> None:
+    """Prints the report."""
+    console = wide(console or terminal())
+    at_once, students = max(1, (console.width - NAME) // COLUMN), students_of(report)
+    for start in range(0, len(students), at_once):
+        names = [student.name for student in students[start : start + at_once]]
+        table = columns("", *names, right=names)
+        table.columns[0].width = NAME - GAP
+        for line in lines(report):
+            cells = []
+            for cell in line.cells[start : start + at_once]:
+                cells.append(plain(cell.text, "red" if cell.worse else ""))
+                if cell.limits:
+                    cells[-1] += plain(f"\n{cell.limits}", "dim")
+            table.add_row(_safe(line.name), *cells)
+        console.print(table, "")
+
+    evaluation = report.evaluation
+    if others(evaluation):
+        numbers = ("accuracy", "95 %", "EOS", "tokens", "n")
+        table = columns("for comparison", *numbers, right=numbers)
+        for name, (accuracy, stopped, tokens, n) in others(evaluation):
+            table.add_row(_safe(name), accuracy.text, accuracy.limits, stopped.text, tokens.text, n.text)
+        console.print(table, "")
+    if evaluation.comparisons:
+        found = ("points", "95 %", "p, Holm")
+        table = columns("differences", *found, "", right=found)
+        for c in comparisons(evaluation):
+            table.add_row(_safe(c.names), c.change.text, c.change.limits, c.p_holm, in_short(c.word))
+        console.print(table, "")
+
+    # A line for each round, and one for each measure that got worse or could not be looked at.
+    for row in report.rounds:
+        head = plain(f"guard: round {row.number} ", "bold")
+        head += plain(row.verdict, "red" if row.rolled_back else "green")
+        failures = [check.sentence for check in row.checks if check.worse]
+        if row.checks and not failures:
+            head += plain(f", nothing got worse beyond its tolerance ({len(row.checks)} looked at)")
+        console.print(head)
+        for sentence in failures or ([row.why] if row.why else []):
+            console.print(Padding(plain(_safe(sentence)), (0, 0, 0, 2)))
+        left = ", ".join(f"{measure_name(name)} ({why})" for name, why in row.not_checked.items())
+        if left:
+            console.print(Padding(plain(f"not checked: {_safe(left)}", "dim"), (0, 0, 0, 2)))
+    console.print("")
+    for sentence in summary(report):
+        console.print(plain(sentence))
+    for note in evaluation.notes:
+        console.print(plain(f"note: {_safe(note)}", "yellow"))
+    console.print(plain(f"The loop ended: {_safe(report.stopped)}.", "bold"))
+
+
+def _safe(text: str) -> str:
+    return shown(text, 2_000)
 
 
 def write_loop_report(report: LoopReport, folder: Path) -> Path:
@@ -297,34 +333,27 @@ def write_loop_report(report: LoopReport, folder: Path) -> Path:
 
 def loop_page(report: LoopReport) -> str:
     """The page, as HTML."""
+    plots = []
+    for path in report.plots:  # in the page, as images: nothing in them can run, and their ids meet no others
+        kind = IMAGES.get(path.suffix.lower())
+        if kind is None or not path.is_file():
+            plots.append({"name": path.name, "data": ""})
+        else:
+            data = f"data:{kind};base64,{b64encode(path.read_bytes()).decode()}"
+            plots.append({"name": path.stem, "data": data})
     return html_page(
         files("stillroom.report").joinpath("loop.html"),
         report.name,
         report=report,
         summary=summary(report),
-        plots=[_plot(path) for path in report.plots],
-        columns=columns(report),
+        plots=plots,
+        columns=students_of(report),
         lines=lines(report),
         others=others(report.evaluation),
         comparisons=comparisons(report.evaluation),
         measure_name=measure_name,
         cut=_cut,
     )
-
-
-class _Plot(NamedTuple):
-    """`data`: the picture as an address, which holds it; empty where it is not there."""
-
-    name: str
-    data: str = ""
-
-
-def _plot(path: Path) -> _Plot:
-    """In the page, as an image: nothing in it can run, and its ids meet no others."""
-    kind = IMAGES.get(path.suffix.lower())
-    if kind is None or not path.is_file():
-        return _Plot(path.name)
-    return _Plot(path.stem, f"data:{kind};base64,{b64encode(path.read_bytes()).decode()}")
 
 
 def _cut(text: str) -> str:

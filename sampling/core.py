@@ -18,19 +18,17 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property, partial
+from functools import partial
 
-from stillroom.common.prompt import Prompt
-from stillroom.common.records import Outcome, SamplingParams, StopReason, Task
+from stillroom.common.records import Outcome, Prompt, SamplingParams, StopReason, Task
 from stillroom.errors import Interrupted, LedgerError, RunError
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.draws import Admits, Drawing, TaskDraws
-from stillroom.sampling.ledger import Ledger, Recorded, Spent, request_key, scorer_key
+from stillroom.sampling.ledger import Ledger, Spent, request_key, scorer_key
 from stillroom.sampling.limits import Meter, Prices
 from stillroom.sampling.policy import Budget, Policy
-from stillroom.sampling.retry import RetrySettings
 from stillroom.sampling.scorers.base import Scorer, worth_another_try
-from stillroom.sampling.teachers.base import Teacher
+from stillroom.sampling.teachers.base import RetrySettings, Teacher
 
 # Answered attempts that wait for their scorer, per slot, before drawing pauses.
 UNSCORED_PER_SLOT = 4
@@ -89,13 +87,19 @@ class Core:
         every case what was answered is in the ledger and no request is left running.
         """
         source = iter(tasks)
+        # Of earlier calls, by request: the draws that failed, and the tokens of those that were cancelled.
+        self._failed = self._ledger.failed_draws()
+        self._cancelled = self._ledger.cancelled_tokens() if isinstance(self._policy, Budget) else {}
         try:
             while True:
                 self._wake.clear()
                 self._settle_changed(on_outcome)
                 opened = self._start_draws(source)
-                if self._fatal is not None:
-                    raise self._end_of(self._fatal)
+                if (fatal := self._fatal) is not None:
+                    # A teacher that dies while we are stopping anyway is told of, not raised.
+                    if self._stopping and isinstance(fatal, RunError) and not isinstance(fatal, LedgerError):
+                        raise self._interrupted(f" (the requests in flight were lost: {fatal})")
+                    raise fatal
                 if opened or self._changed:
                     await asyncio.sleep(0)
                 elif not self._jobs:
@@ -125,7 +129,10 @@ class Core:
     def _start_draws(self, source: Iterator[Task]) -> bool:
         """Fills the free slots; says whether it opened a task (there may be more, but others want a turn)."""
         self._check_limits()
-        while not self._stopping and self._has_slot():
+        slots = self._teacher.concurrency
+        while not self._stopping and len(self._asking) < slots:
+            if len(self._jobs) - len(self._asking) >= slots * UNSCORED_PER_SLOT:
+                break
             if self._start_hungry():
                 continue
             if self._more_tasks:
@@ -138,10 +145,6 @@ class Core:
             elif not (self._ahead and self._start_ahead()):
                 break
         return False
-
-    def _has_slot(self) -> bool:
-        slots = self._teacher.concurrency
-        return len(self._asking) < slots and len(self._jobs) - len(self._asking) < slots * UNSCORED_PER_SLOT
 
     def _start_hungry(self) -> bool:
         """Starts a draw that a task needs in any case: of the oldest, or where a budget is best spent."""
@@ -159,7 +162,10 @@ class Core:
     def _start_cheapest(self, policy: Budget) -> bool:
         if self._more_tasks:
             return False  # first all tasks are opened: what is on record of them counts
-        rate, mean, all_spent = self.counts.run_rate, self._mean_tokens(), self._spent(policy)
+        rate, all_spent, counts = self.counts.run_rate, self._spent(policy), self.counts
+        # Completion tokens of an attempt so far, those of earlier calls included; 1 before there is any.
+        answered = self._before.attempts + max(0, counts.scored - counts.reused)
+        mean = (self._before.completion_tokens + counts.completion_tokens) / max(1, answered) or 1.0
         best: tuple[float, TaskDraws, int] | None = None
         for draws in self._open.values():
             index = draws.next_index(rate)
@@ -216,57 +222,38 @@ class Core:
         usd = self._prices.of(prompt, tokens) if self._prices else 0.0
         return policy.usd is not None and usd >= policy.usd
 
-    def _mean_tokens(self) -> float:
-        """Completion tokens of an attempt so far, those of earlier calls included; 1 before there is any."""
-        answered = self._before.attempts + max(0, self.counts.scored - self.counts.reused)
-        return (self._before.completion_tokens + self.counts.completion_tokens) / max(1, answered) or 1.0
-
     def _open_task(self, task: Task) -> None:
         messages = self._prompt.messages(task)
         key = request_key(messages, self._sampling, self._teacher_identity, self._seed)
         scorer = scorer_key(self._scorer_identity, task)
         draws = TaskDraws(task, messages, key, scorer, self._policy, self._admits)
-        self._take_on_record(draws)
+        # Of what was cut off under earlier limits, how many it has tried; and what is on record under the last one.
+        *lower, last = self._drawing.limits
+        for step, limit in enumerate(lower, 1):
+            cut = self._ledger.find(key, limit, task.id, scorer)
+            draws.climbed |= {i: step for i, found in cut.items() if found.attempt.finish_reason == "length"}
+        draws.on_record = self._ledger.find(key, last, task.id, scorer)
+        for index, recorded in draws.on_record.items():
+            # A verdict that says nothing of the attempt and is worth another try: it is scored again.
+            if recorded.verdict is not None and worth_another_try(self._scorer, recorded.verdict, recorded.tries):
+                draws.on_record[index] = recorded._replace(verdict=None)
         self._open[id(draws)] = draws
         self.counts.open += 1
         by_arrival = self._policy.order == "arrival"
-        for index, recorded in _in_order(draws.on_record, by_arrival=by_arrival):
+        # As their verdicts came, where the order of arrival decides what is kept; else in draw order.
+        for index, recorded in sorted(draws.on_record.items(), key=lambda i: (i[1].seq if by_arrival else 0, i[0])):
             # Those beyond what may be spent were drawn after failures; they are taken when their index comes up. A
             # budget that is spent ends a task before that.
             now = by_arrival or index < self._policy.draws or isinstance(self._policy, Budget)
             if (scored := recorded.scored) is not None and now:
                 self.counts.reused += 1
                 self._drawing.resolve(draws, index, scored)
-        if draws.stop is None and (failed := self._failed_before.get(key)):
+        if draws.stop is None and (failed := self._failed.get(key)):
             draws.leave_out(failed)
         if isinstance(self._policy, Budget):
             self._before = self._before.plus(self._ledger.spent(key))
-            self._cancelled_before += self._all_cancelled_before.get(key, 0)
+            self._cancelled_before += self._cancelled.get(key, 0)
         self._changed.append(draws)
-
-    @cached_property
-    def _failed_before(self) -> dict[str, set[int]]:
-        return self._ledger.failed_draws()
-
-    @cached_property
-    def _all_cancelled_before(self) -> dict[str, int]:
-        return self._ledger.cancelled_tokens()
-
-    def _take_on_record(self, draws: TaskDraws) -> None:
-        """What is on record under the last limit; of what was cut off under earlier ones, how many it has tried."""
-        *lower, last = self._drawing.limits
-        for step, limit in enumerate(lower, 1):
-            cut = self._ledger.find(draws.key, limit, draws.task.id, draws.scorer)
-            draws.climbed |= {i: step for i, found in cut.items() if found.attempt.finish_reason == "length"}
-        found = self._ledger.find(draws.key, last, draws.task.id, draws.scorer)
-        draws.on_record = {index: self._without_accident(recorded) for index, recorded in found.items()}
-
-    def _without_accident(self, recorded: Recorded) -> Recorded:
-        """Without a verdict that says nothing of the attempt and is worth another try: it is scored again."""
-        verdict = recorded.verdict
-        if verdict is None or not worth_another_try(self._scorer, verdict, recorded.tries):
-            return recorded
-        return recorded._replace(verdict=None)
 
     def _start(self, draws: TaskDraws, index: int) -> None:
         job = asyncio.create_task(self._guarded(draws, index))
@@ -294,16 +281,10 @@ class Core:
         self._changed.append(draws)
         del draws.running[index]
 
-    def _interrupted(self, because: str = "") -> Interrupted:
+    def _interrupted(self, because: str) -> Interrupted:
         return Interrupted(
             f"stopped after {self.counts.finished:,} tasks{because}; run the same command again to go on"
         )
-
-    def _end_of(self, fatal: BaseException) -> BaseException:
-        """What ends the run: a teacher that dies while we are stopping anyway is told of, not raised."""
-        if not self._stopping or not isinstance(fatal, RunError) or isinstance(fatal, LedgerError):
-            return fatal
-        return self._interrupted(f" (the requests in flight were lost: {fatal})")
 
     # -- stopping ------------------------------------------------------------------------------------------
 
@@ -311,25 +292,14 @@ class Core:
         """Closes tasks that have stopped; the others may want more draws."""
         while self._changed:
             draws = self._changed.popleft()
-            if draws.stop is not None:
-                self._close(draws, on_outcome)
-            elif not draws.queued:
+            if draws.stop is None and not draws.queued:
                 draws.queued = True
                 self._hungry.append(draws)
-
-    def _close(self, draws: TaskDraws, on_outcome: Callable[[Outcome], object]) -> None:
-        if draws.closed:
-            return
-        draws.closed = True
-        for job in draws.running.values():
-            job.cancel()
-        del self._open[id(draws)]
-        outcome = draws.outcome()
-        self.counts.close(outcome, draws.surplus())
-        on_outcome(outcome)
-
-
-def _in_order(on_record: dict[int, Recorded], *, by_arrival: bool) -> list[tuple[int, Recorded]]:
-    """As their verdicts came, where the order of arrival decides what is kept; else in draw order."""
-    found = sorted(on_record.items())
-    return sorted(found, key=lambda item: item[1].seq) if by_arrival else found
+            elif draws.stop is not None and not draws.closed:
+                draws.closed = True
+                for job in draws.running.values():
+                    job.cancel()
+                del self._open[id(draws)]
+                outcome = draws.outcome()
+                self.counts.close(outcome, draws.surplus())
+                on_outcome(outcome)

@@ -15,7 +15,6 @@ import asyncio
 from collections.abc import Callable, Set
 
 from stillroom.common.records import (
-    Attempt,
     Messages,
     Outcome,
     SamplingParams,
@@ -31,9 +30,8 @@ from stillroom.sampling.counts import Counts
 from stillroom.sampling.ledger import Ledger, Recorded
 from stillroom.sampling.policy import Policy, Tally
 from stillroom.sampling.requests import Answered, Requests
-from stillroom.sampling.retry import RetrySettings
 from stillroom.sampling.scorers.base import Scorer
-from stillroom.sampling.teachers.base import OutOfAttempts, Teacher
+from stillroom.sampling.teachers.base import OutOfAttempts, RetrySettings, Teacher
 from stillroom.sampling.workers.pool import OVER_LIMIT
 
 SAID = 200
@@ -61,13 +59,7 @@ class TaskDraws:
     whether an accepted attempt may be kept; None: all may."""
 
     def __init__(
-        self,
-        task: Task,
-        messages: Messages,
-        key: str,
-        scorer: str,
-        policy: Policy,
-        admits: Admits | None = None,
+        self, task: Task, messages: Messages, key: str, scorer: str, policy: Policy, admits: Admits | None
     ) -> None:
         self.task, self.messages, self.key, self.scorer = task, messages, key, scorer
         self.on_record: dict[int, Recorded] = {}
@@ -94,7 +86,13 @@ class TaskDraws:
         else:
             self.tally = self.tally.plus(self._state(result))
             self.tokens += result.attempt.completion_tokens
-        self._advance(index)
+        if self._policy.order == "arrival":
+            self._count(index)
+        while self._prefix in self._results and (self.stop is None or self._policy.order == "arrival"):
+            if self._policy.order == "draw":
+                self._count(self._prefix)
+            self._prefix += 1
+        self._stop_if_out()
 
     def end_at(self, index: int) -> None:
         """The teacher has no draw `index`, nor a later one."""
@@ -126,7 +124,9 @@ class TaskDraws:
 
     def next_index(self, run_rate: float, *, idle: bool = False) -> int | None:
         """The draw to start next; None while no more are wanted. `idle`: slots would stand idle otherwise."""
-        index = self._first_missing()
+        index = self._prefix
+        while index in self._results or index in self.running:
+            index += 1
         if self.stop is not None or (self._cap is not None and index >= self._cap):
             return None
         # A gap below a resolved draw (left by a killed run) blocks the prefix: always wanted.
@@ -153,21 +153,6 @@ class TaskDraws:
 
     def _state(self, scored: ScoredAttempt) -> State:
         return counts_as(self.task, scored, self._admits)
-
-    def _first_missing(self) -> int:
-        index = self._prefix
-        while index in self._results or index in self.running:
-            index += 1
-        return index
-
-    def _advance(self, index: int) -> None:
-        if self._policy.order == "arrival":
-            self._count(index)
-        while self._prefix in self._results and (self.stop is None or self._policy.order == "arrival"):
-            if self._policy.order == "draw":
-                self._count(self._prefix)
-            self._prefix += 1
-        self._stop_if_out()
 
     def _count(self, index: int) -> None:
         """Lets a draw count towards stopping."""
@@ -202,7 +187,7 @@ class Drawing:
         self.limits = limits or (sampling.max_tokens,)
         self._at = {limit: sampling.model_copy(update={"max_tokens": limit}) for limit in self.limits}
         self._requests = Requests(teacher, ledger, seed, retry, counts)
-        self._scorer, self._ledger, self._sampling, self._counts = scorer, ledger, sampling, counts
+        self._scorer, self._ledger, self._counts = scorer, ledger, counts
 
     async def run(self, draws: TaskDraws, index: int, answered: Callable[[], None]) -> None:
         """Makes draw `index`: only its scoring where the attempt is on record.
@@ -214,26 +199,30 @@ class Drawing:
             self._counts.reused += 1
             answered()
             if (scored := recorded.scored) is not None:
-                return self.resolve(draws, index, scored)
-            await self._score(draws, recorded.row, recorded.attempt)
+                self.resolve(draws, index, scored)
+            else:
+                await self._score(draws, Answered(recorded.row, recorded.attempt))
             return
-        drawn = await self._climb(draws, index)
-        if drawn is not None:
-            answered()
-            await self._score(draws, *drawn)
-
-    async def _climb(self, draws: TaskDraws, index: int) -> Answered | None:
-        """The attempt and its row: under the first limit, or the first that does not cut it off, or the last."""
+        # Under the first limit, or the first that does not cut it off, or the last.
         drawn: Answered | None = None
         for limit in self.limits[draws.climbed.get(index, 0) :]:
-            answered = await self._ask(draws, index, limit)
-            if answered is None:
-                return None
+            request = self._requests.request(draws.task.id, index, draws.messages, self._at[limit])
+            try:
+                found = await self._requests.ask(draws.key, request)
+            except OutOfAttempts:
+                draws.end_at(index)
+                return
+            except RequestFailed as error:
+                draws.resolve(index, None)
+                self._requests.fail(draws.key, request, error)
+                return
             self._counts.escalated += drawn is not None
-            drawn = answered
+            drawn = found
             if drawn.attempt.finish_reason != "length":
                 break
-        return drawn
+        if drawn is not None:
+            answered()
+            await self._score(draws, drawn)
 
     def resolve(self, draws: TaskDraws, index: int, result: ScoredAttempt) -> None:
         """Counts a verdict and hands it to the task."""
@@ -243,31 +232,14 @@ class Drawing:
         self._counts.truncated += result.attempt.finish_reason == "length"
         draws.resolve(index, result)
 
-    async def _ask(self, draws: TaskDraws, index: int, limit: int) -> Answered | None:
-        """The answer, or None where the draw came to nothing, which is on record then."""
-        sampling = self._sampling if limit == self._sampling.max_tokens else self._at[limit]
-        request = self._requests.request(draws.task.id, index, draws.messages, sampling)
+    async def _score(self, draws: TaskDraws, drawn: Answered) -> None:
+        """Whatever the scorer raises over one attempt (out of memory, nested too deeply, a fault in a scorer of the
+        user's) leaves that attempt unscored; what it raises on purpose is for the run."""
         try:
-            return await self._requests.ask(draws.key, request)
-        except OutOfAttempts:
-            draws.end_at(index)
-        except RequestFailed as error:
-            self._requests.fail(draws.key, request, error)
-            draws.resolve(index, None)
-            self._requests.check_alive(error)
-        return None
-
-    async def _score(self, draws: TaskDraws, row: int, attempt: Attempt) -> None:
-        verdict = await self._verdict(draws, attempt)
-        self._ledger.add_verdict(row, draws.scorer, verdict)
-        self.resolve(draws, attempt.index, ScoredAttempt(attempt, verdict))
-
-    async def _verdict(self, draws: TaskDraws, attempt: Attempt) -> Verdict:
-        """The scorer's verdict. Whatever it raises over one attempt (out of memory, nested too deeply, a fault in a
-        scorer of the user's) leaves that attempt unscored; what it raises on purpose is for the run."""
-        try:
-            return await self._scorer.score(draws.task, attempt)
+            verdict = await self._scorer.score(draws.task, drawn.attempt)
         except StillroomError:
             raise
         except Exception as error:  # noqa: BLE001 - anything can come of hostile text; cancellation is not an Exception
-            return Verdict(State.UNSCORED, OVER_LIMIT, detail=f"the scorer raised {describe(error, SAID)}")
+            verdict = Verdict(State.UNSCORED, OVER_LIMIT, detail=f"the scorer raised {describe(error, SAID)}")
+        self._ledger.add_verdict(drawn.row, draws.scorer, verdict)
+        self.resolve(draws, drawn.attempt.index, ScoredAttempt(drawn.attempt, verdict))

@@ -21,10 +21,9 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from stillroom.common.secrets import named
 from stillroom.errors import InputError, StillroomError
-from stillroom.sampling.functions import Function, Unusable, check_call, is_async, plain, where_raised
-from stillroom.sampling.plugins import ERROR, Returned, read_reply
+from stillroom.sampling.plugins import Returned, raised, read_reply
+from stillroom.sampling.workers.code import Function, Unusable, check_call, is_async, plain
 
 KIND = "function"
 
@@ -54,7 +53,11 @@ class LiveFunction(BaseModel):
         if not callable(function):
             raise ValueError(f"function is a {type(function).__name__}: give a Python function")
         name = getattr(function, "__qualname__", type(function).__qualname__)
-        return {**values, "called": name, "sha256": _sha256(function)}
+        try:
+            source = inspect.getsource(function if inspect.isroutine(function) else type(function))
+        except (OSError, TypeError):  # typed at a prompt
+            source = _compiled(getattr(function, "__code__", None))
+        return {**values, "called": name, "sha256": hashlib.sha256(source.encode()).hexdigest()}
 
     @property
     def name_and_hash(self) -> str:
@@ -85,6 +88,7 @@ class Live:
 
     def __init__(self, function: Function, said: str) -> None:
         self._function, self.said = function, said
+        self._file = getattr(getattr(function, "__code__", None), "co_filename", "")
 
     async def acall(self, *arguments: Any) -> Returned:
         """Calls it; a function that is not async runs in a thread. Raises StillroomError where it does."""
@@ -96,7 +100,7 @@ class Live:
         except StillroomError:
             raise
         except Exception as error:  # noqa: BLE001 - it is the user's code: it may raise anything
-            return self._raised(error)
+            return raised(error, self._file)
         return read_reply(plain(value))._replace(other=value)
 
     def call(self, *arguments: Any) -> Returned:
@@ -104,23 +108,10 @@ class Live:
         try:
             return read_reply(plain(self._function(*arguments)))
         except Exception as error:  # noqa: BLE001 - as above
-            return self._raised(error)
+            return raised(error, self._file)
 
     def close(self) -> None:
         """Nothing is held."""
-
-    def _raised(self, error: Exception) -> Returned:
-        file = getattr(getattr(self._function, "__code__", None), "co_filename", "")
-        detail = named(where_raised(error, file))
-        return Returned(reason=ERROR, detail=detail, of_a_connection=isinstance(error, OSError))
-
-
-def _sha256(function: Function) -> str:
-    try:
-        said = inspect.getsource(function if inspect.isroutine(function) else type(function))
-    except (OSError, TypeError):  # typed at a prompt
-        said = _compiled(getattr(function, "__code__", None))
-    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def _compiled(code: CodeType | None) -> str:

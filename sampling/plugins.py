@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 import os
 import pickle
@@ -31,14 +32,12 @@ from typing import Any, ClassVar, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from stillroom.common.hashing import digest
-from stillroom.common.quiet_output import quiet
 from stillroom.common.records import State, Verdict
-from stillroom.common.secret_names import names_a_secret, secrets_in
-from stillroom.common.secrets import keep_key, looks_random, named
+from stillroom.common.run_async import quiet
+from stillroom.common.secrets import keep_key, looks_random, named, names_a_secret, secrets_in
 from stillroom.errors import CheckerError, InputError, MissingFile, RecipeError, StillroomError
-from stillroom.sampling.functions import Function, Unusable, load, plain, sha256_of, where_raised
-from stillroom.sampling.workers.pool import OVER_LIMIT, TIMEOUT, Threads, WorkerPool
-from stillroom.sampling.workers.process import Program, WorkerDied, WorkerTimeout
+from stillroom.sampling.workers.code import Function, Unusable, load, plain, where_raised
+from stillroom.sampling.workers.pool import OVER_LIMIT, TIMEOUT, Program, Threads, WorkerLost, WorkerPool
 
 ERROR = "error"
 """The reason of what a function raised, or gave back that is not understood."""
@@ -115,7 +114,7 @@ class PythonCode(BaseModel):
         """The function with the hash of its file. Raises MissingFile. Runs nothing."""
         file = (base / self.file_part).resolve()
         try:
-            return Code(key, file, self.function_part, sha256_of(file))
+            return Code(key, file, self.function_part, hashlib.sha256(file.read_bytes()).hexdigest())
         except OSError as error:
             raise MissingFile(f"{key}.path: {file} cannot be read ({error.strerror}): correct the path") from None
 
@@ -142,11 +141,6 @@ class Returned(NamedTuple):
     of_a_connection: bool = False
     seconds: float = 0.0
 
-    @property
-    def failed(self) -> bool:
-        """Whether there is neither."""
-        return bool(self.reason)
-
 
 class Hosted:
     """A function in its workers, or, where it is async, in this process. Nothing runs before `start`, or a call.
@@ -156,14 +150,9 @@ class Hosted:
     """
 
     def __init__(self, code: Code, settings: PythonCode, workers: int) -> None:
-        self.code, self._settings = code, settings
-        spec = {
-            "file": str(code.file),
-            "name": code.name,
-            "sha256": code.sha256,
-            "given": list(settings.given),
-            "keywords": settings.keywords,
-        }
+        self.code, self.said, self._settings = code, code.said, settings
+        spec: dict[str, Any] = {"file": str(code.file), "name": code.name, "sha256": code.sha256}
+        spec |= {"given": list(settings.given), "keywords": settings.keywords}
         program = Program(
             "stillroom.sampling.workers.code",
             settings.memory_mb,
@@ -180,31 +169,34 @@ class Hosted:
     def start(self) -> None:
         """Starts a worker, which loads and checks the function. One that is async is then loaded here."""
         with self._starting:
-            if not self._started:
-                require_trust([self.code], trust=False, trusted=_trusted)
-                _keep_keys()
-                self._load()
-                self._started = True
-
-    def _load(self) -> None:
-        try:
-            kind = "async" if self._pool.hello()["async"] else "plain"
-        except CheckerError as error:
-            if isinstance(error.__cause__, WorkerDied | WorkerTimeout):  # while it was imported
-                raise RecipeError(
-                    f"{self.code.said} cannot be used: importing it crashes or hangs: {error}"
-                ) from error
-            raise
-        if kind not in self._settings.may_be:
-            wanted = {"plain": "an async function: write `async def", "async": "a plain function: write `def"}[kind]
-            raise RecipeError(f"{self.code.said} cannot be used: it has to be {wanted} {self.code.name}(…)`")
-        if kind == "async":
-            self._pool.close()
+            if self._started:
+                return
+            require_trust([self.code], trust=False, trusted=_trusted)
+            # A function may read what looks like a key in the environment, and raise an error that holds it.
+            for name, value in os.environ.items():
+                # Without a digit it may be a word, such as a session's kind.
+                has_a_digit = any(character.isdigit() for character in value)
+                if names_a_secret(name) and has_a_digit and looks_random(value) and not os.path.exists(value):
+                    keep_key(value)
             try:
-                with quiet():
-                    self._function = load(str(self.code.file), self.code.name, self.code.sha256)
-            except Unusable as error:
-                raise RecipeError(f"{self.code.said} cannot be used: {error}") from None
+                kind = "async" if self._pool.hello()["async"] else "plain"
+            except CheckerError as error:
+                if isinstance(error.__cause__, WorkerLost):  # while it was imported
+                    raise RecipeError(
+                        f"{self.said} cannot be used: importing it crashes or hangs: {error}"
+                    ) from error
+                raise
+            if kind not in self._settings.may_be:
+                wanted = {"plain": "an async function: write `async def", "async": "a plain function: write `def"}
+                raise RecipeError(f"{self.said} cannot be used: it has to be {wanted[kind]} {self.code.name}(…)`")
+            if kind == "async":
+                self._pool.close()
+                try:
+                    with quiet():
+                        self._function = load(str(self.code.file), self.code.name, self.code.sha256)
+                except Unusable as error:
+                    raise RecipeError(f"{self.said} cannot be used: {error}") from None
+            self._started = True
 
     def call(self, *arguments: Any) -> Returned:
         """Calls a plain function and waits. Never raises for what it does."""
@@ -228,12 +220,10 @@ class Hosted:
                     value = await self._function(*arguments, **self._settings.keywords)
         except StillroomError:
             raise
-        except TimeoutError as error:
-            if not limit.expired():  # it is the function's own
-                return self._raised(error)
-            return Returned(reason=TIMEOUT, detail=f"no answer within {self._settings.timeout_s:g} s")
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it is the user's code: it may raise anything
-            return self._raised(error)
+            if isinstance(error, TimeoutError) and limit.expired():  # else it is the function's own
+                return Returned(reason=TIMEOUT, detail=f"no answer within {self._settings.timeout_s:g} s")
+            return raised(error, str(self.code.file))
         return read_reply(plain(value))._replace(other=value)
 
     def rows(self) -> Iterator[dict[str, Any]]:
@@ -243,30 +233,27 @@ class Hosted:
         while True:
             asked = self._pool.ask({"rows": taken}, self._settings.timeout_s)
             if asked.reason or "error" in asked.reply:
-                raise RecipeError(f"{self.code.said}: {asked.detail if asked.reason else asked.reply['error']}")
+                raise RecipeError(f"{self.said}: {asked.detail if asked.reason else asked.reply['error']}")
             rows = asked.reply["rows"]
             if not rows:
                 return
             taken += len(rows)
             yield from rows
 
-    @property
-    def said(self) -> str:
-        """As messages call it."""
-        return self.code.said
-
     def close(self) -> None:
         """Ends its workers. Safe to call twice."""
         self._pool.close()
         self._threads.close()
 
-    def _raised(self, error: BaseException) -> Returned:
-        detail = named(where_raised(error, str(self.code.file)))
-        return Returned(reason=ERROR, detail=detail, of_a_connection=isinstance(error, OSError))
+
+def raised(error: BaseException, file: str) -> Returned:
+    """What came of a call that raised `error`; `file`: the function's."""
+    detail = named(where_raised(error, file))
+    return Returned(reason=ERROR, detail=detail, of_a_connection=isinstance(error, OSError))
 
 
 def read_reply(reply: Mapping[str, Any]) -> Returned:
-    """What `functions.plain`, or a worker, says about a call."""
+    """What `code.plain`, or a worker, says about a call."""
     if "error" in reply:
         printed = f" (it had printed: {reply['printed']})" if reply.get("printed") else ""
         reason = OVER_LIMIT if reply.get("over_limit") else ERROR
@@ -317,15 +304,6 @@ def check_codes(recipe: Any, base: Path) -> None:
             function.close()
     if wrong:
         raise RecipeError("\n".join(wrong))
-
-
-def _keep_keys() -> None:
-    """Keeps what looks like a key in the environment: a function may read it, and raise an error that holds it."""
-    for name, value in os.environ.items():
-        # Without a digit it may be a word, such as a session's kind.
-        has_a_digit = any(character.isdigit() for character in value)
-        if names_a_secret(name) and has_a_digit and looks_random(value) and not os.path.exists(value):
-            keep_key(value)
 
 
 def _found(value: Any, key: tuple[str, ...]) -> Iterator[tuple[str, PythonCode]]:

@@ -128,13 +128,11 @@ class Until(_Policy):
         limit = self.give_up_after
         if limit is not None and tally.rejected >= limit and not tally.accepted:
             return StopReason.GAVE_UP
-        if self.give_up_below is not None and self.chance(tally) < self.give_up_below:
-            return StopReason.GAVE_UP
+        if self.give_up_below is not None:
+            best = upper_bound(tally.accepted, tally.rejected)
+            if chance_of(self.per_task - tally.accepted, self.draws - tally.spent, best) < self.give_up_below:
+                return StopReason.GAVE_UP
         return None
-
-    def chance(self, tally: Tally) -> float:
-        """The chance that a task is satisfied within its draws, were its pass rate at its upper bound."""
-        return chance_of(self.per_task - tally.accepted, self.draws - tally.spent, upper_bound(*tally[:2]))
 
     def needed(self, tally: Tally) -> int:
         """As many as are missing, since fewer cannot satisfy it; but no more than would, all rejected, end it."""

@@ -15,33 +15,51 @@ is one request. It scores nothing and shortens no prompt.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from stillroom.common.files import storable
 from stillroom.common.hashing import draw_seed
 from stillroom.common.outside import tokens_in
-from stillroom.common.records import (
-    Attempt,
-    Completion,
-    Messages,
-    Request,
-    SamplingParams,
-    TokenChoice,
-    Usage,
-)
+from stillroom.common.records import Attempt, Completion, Messages, Request, SamplingParams, TokenChoice, Usage
 from stillroom.common.secrets import blot, named
 from stillroom.errors import InputError, Interrupted, RequestFailed, RunError, TeacherDown
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.ledger import Ledger, request_key
-from stillroom.sampling.limits import Meter
-from stillroom.sampling.rate_limit.cost_estimate import Cost, cost_of
-from stillroom.sampling.retry import RetrySettings, with_retries
-from stillroom.sampling.teachers.base import CountsTokens, OutOfAttempts, Teacher, special_tokens_of
+from stillroom.sampling.limits import Meter, cost_of
+from stillroom.sampling.rate_limit import MAX_RETRY_AFTER_S
+from stillroom.sampling.teachers.base import CountsTokens, OutOfAttempts, RetrySettings, Teacher, special_tokens_of
+
+T = TypeVar("T")
 
 # This many requests in a row, each after its retries, without one answer: nobody is there.
 FAILURES_IN_A_ROW = 12
+
+
+async def with_retries(
+    call: Callable[[], Awaitable[T]],
+    settings: RetrySettings,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> T:
+    """The result of `call`, asked again while it fails in a way that may pass; else its last RequestFailed.
+
+    Waits grow exponentially, with full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/);
+    what the server asks for (`Retry-After`) comes first.
+    """
+    for attempt in range(settings.attempts):
+        try:
+            return await call()
+        except RequestFailed as error:
+            jittered = random.uniform(0, min(settings.cap_s, settings.base_s * 2**attempt))
+            # At least what the server asked for; jitter on top keeps the clients from coming back all at once.
+            wait = jittered + (error.retry_after_s or 0.0)
+            if not error.retryable or attempt + 1 == settings.attempts or wait > MAX_RETRY_AFTER_S:
+                raise
+        await sleep(wait)
+    raise AssertionError("unreachable: attempts >= 1")
 
 
 class Answered(NamedTuple):
@@ -71,8 +89,14 @@ class Requests:
         Raises RequestFailed (call `fail` with it), OutOfAttempts, or what the teacher raised as pointless.
         """
         usage = Usage()
+
+        async def once() -> Attempt:
+            started = time.monotonic()
+            completion = await self._teacher.sample(request, usage)
+            return _as_attempt(request, completion, usage, self.identity, time.monotonic() - started)
+
         try:
-            attempt = await self._answer(request, usage)
+            attempt = await with_retries(once, self._retry)
         except asyncio.CancelledError:
             self._counts.cancelled += 1
             self._counts.cancelled_tokens += usage.completion_tokens or 0
@@ -85,42 +109,34 @@ class Requests:
         return Answered(self._ledger.add_attempt(key, request.sampling.max_tokens, attempt), attempt)
 
     def fail(self, key: str, request: Request, error: RequestFailed) -> None:
-        """Counts and records a request that failed for good."""
+        """Counts and records a request that failed for good. Raises TeacherDown where it was the last of a long
+        row."""
         self._counts.failed += 1
         self._counts.last_failure = named(storable(str(error)))
         self._ledger.add_failure(key, request.index, request.task_id, self._counts.last_failure)
         # A request that was refused for what it says does not say that nobody is there, unless all are refused.
         self._failures_in_a_row += error.retryable or not self._answered_any
-
-    def check_alive(self, error: RequestFailed) -> None:
-        """Raises TeacherDown where `error` was the last of a long row of failures."""
         if self._failures_in_a_row >= FAILURES_IN_A_ROW:
             raise TeacherDown(
                 f"{FAILURES_IN_A_ROW} requests in a row got no answer from {self.identity}; the last one: "
                 f"{error}. Everything answered is kept: run the same command again when the teacher is back"
             ) from error
 
-    async def _answer(self, request: Request, usage: Usage) -> Attempt:
-        async def once() -> Attempt:
-            started = time.monotonic()
-            completion = await self._teacher.sample(request, usage)
-            cost = _cost(request, completion, usage)
-            return _as_attempt(request, completion, cost, self.identity, time.monotonic() - started)
 
-        return await with_retries(once, self._retry)
-
-
-def _cost(request: Request, answer: Completion, usage: Usage) -> Cost:
-    """What the answer cost. Where nobody counted, an estimate: a limit or a budget has to hold there too."""
+def _as_attempt(request: Request, answer: Completion, usage: Usage, teacher: str, latency_s: float) -> Attempt:
+    # Where nobody counted the tokens, an estimate: a limit or a budget has to hold there too.
     prompt, completion = tokens_in(answer.prompt_tokens), tokens_in(answer.completion_tokens)
     usage.uncounted |= prompt is None or completion is None or (completion == 0 and bool(answer.text))
     counted = replace(answer, prompt_tokens=prompt or 0, completion_tokens=completion or 0)
-    return cost_of(request, counted, uncounted=usage.uncounted)
+    cost = cost_of(request, counted, uncounted=usage.uncounted)
 
-
-def _as_attempt(request: Request, answer: Completion, cost: Cost, teacher: str, latency_s: float) -> Attempt:
     told = any(blot(part) != part for part in (answer.text, answer.reasoning or ""))
-    choices = None if told else answer.choices  # a secret stands in the tokens, too, a few letters in each
+    choices = None
+    if answer.choices is not None and not told:  # a secret stands in the tokens, too, a few letters in each
+        choices = tuple(
+            TokenChoice(storable(one.token), one.logprob, tuple((storable(token), p) for token, p in one.top))
+            for one in answer.choices
+        )
     return Attempt(
         task_id=request.task_id,
         index=request.index,
@@ -132,21 +148,11 @@ def _as_attempt(request: Request, answer: Completion, cost: Cost, teacher: str, 
         logprobs=answer.logprobs,
         latency_s=latency_s,
         teacher=teacher,
-        choices=None if choices is None else tuple(map(_storable, choices)),
+        choices=choices,
     )
 
 
-def _storable(choice: TokenChoice) -> TokenChoice:
-    top = tuple((storable(token), logprob) for token, logprob in choice.top)
-    return TokenChoice(storable(choice.token), choice.logprob, top)
-
-
-class _Wanted(NamedTuple):
-    """What makes two asks the same: request_key, draw index, limit."""
-
-    key: str
-    draw: int
-    max_tokens: int
+_Wanted = tuple[str, int, int]  # what makes two asks the same: request_key, draw index, limit
 
 
 @dataclass(slots=True)
@@ -185,11 +191,6 @@ class Asker:
         self._slots = asyncio.Semaphore(teacher.concurrency)
         self._jobs: dict[_Wanted, _Job] = {}
 
-    @property
-    def in_flight(self) -> int:
-        """Requests that wait for the teacher, or for their turn."""
-        return len(self._jobs)
-
     async def ask(
         self, messages: Messages, *, about: str, index: int = 0, sampling: SamplingParams | None = None
     ) -> Attempt:
@@ -201,10 +202,19 @@ class Asker:
         request, unless somebody else waits for the same.
         """
         params = sampling or self.sampling
-        wanted = _Wanted(request_key(messages, params, self.identity, self._seed), index, params.max_tokens)
-        attempt = self._on_record(wanted, about)
-        if attempt is None:
-            attempt = await self._asked(wanted, self._requests.request(about, index, messages, params))
+        key = request_key(messages, params, self.identity, self._seed)
+        wanted = (key, index, params.max_tokens)
+        recorded, job = self._ledger.find(key, params.max_tokens, about, scorer="").get(index), self._jobs.get(wanted)
+        reused = recorded is not None or job is not None
+        if recorded is not None:
+            attempt = recorded.attempt
+        else:
+            if job is None:
+                request = self._requests.request(about, index, messages, params)
+                started = job = self._jobs[wanted] = _Job(asyncio.create_task(self._request(key, request)))
+                job.task.add_done_callback(lambda _: self._forget(wanted, started))
+            attempt = await self._wait(wanted, job)
+        self.counts.reused += reused
         self.counts.truncated += attempt.finish_reason == "length"
         return attempt if attempt.task_id == about else replace(attempt, task_id=about)
 
@@ -234,23 +244,6 @@ class Asker:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._teacher.close()
 
-    def _on_record(self, wanted: _Wanted, about: str) -> Attempt | None:
-        found = self._ledger.find(wanted.key, wanted.max_tokens, about, scorer="").get(wanted.draw)
-        if found is None:
-            return None
-        self.counts.reused += 1
-        return found.attempt
-
-    async def _asked(self, wanted: _Wanted, request: Request) -> Attempt:
-        job = self._jobs.get(wanted)
-        if job is not None:
-            attempt = await self._wait(wanted, job)
-            self.counts.reused += 1
-            return attempt
-        job = self._jobs[wanted] = _Job(asyncio.create_task(self._request(wanted.key, request)))
-        job.task.add_done_callback(lambda _: self._forget(wanted, job))
-        return await self._wait(wanted, job)
-
     async def _wait(self, wanted: _Wanted, job: _Job) -> Attempt:
         """The job's answer. The last who waits takes the job along when cancelled, and sees it recorded."""
         job.waiting += 1
@@ -268,18 +261,14 @@ class Asker:
         finally:
             job.waiting -= 1
 
-    def _check_limits(self) -> None:
-        because = self._meter.reached() if self._meter is not None else ""
-        if because:
-            raise Interrupted(f"stopped asking {self.identity} ({because}); run the same command again to go on")
-
     def _forget(self, wanted: _Wanted, job: _Job) -> None:
         if self._jobs.get(wanted) is job:
             del self._jobs[wanted]
 
     async def _request(self, key: str, request: Request) -> Attempt:
         async with self._slots:
-            self._check_limits()
+            if self._meter is not None and (because := self._meter.reached()):
+                raise Interrupted(f"stopped asking {self.identity} ({because}); run the same command again to go on")
             try:
                 return (await self._requests.ask(key, request)).attempt
             except OutOfAttempts:
@@ -289,5 +278,4 @@ class Asker:
             except RequestFailed as failed:
                 error = failed
             self._requests.fail(key, request, error)
-            self._requests.check_alive(error)
             raise error

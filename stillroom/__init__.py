@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from stillroom.pipeline.flows.audit import audit as audit
     from stillroom.pipeline.flows.audit import calibrate as calibrate
     from stillroom.pipeline.flows.evaluate import evaluate as evaluate
+    from stillroom.pipeline.flows.run import lint as lint
     from stillroom.pipeline.flows.run import run as run
-    from stillroom.pipeline.planning.attempts import attempts as attempts
+    from stillroom.pipeline.planning.status import attempts as attempts
     from stillroom.pipeline.planning.status import status as status
-    from stillroom.pipeline.stages.lint import lint as lint
     from stillroom.traces.answers import check_file as check
 
 _CALLS = {
     "run": ("stillroom.pipeline.flows.run", "run"),
     "status": ("stillroom.pipeline.planning.status", "status"),
-    "attempts": ("stillroom.pipeline.planning.attempts", "attempts"),
+    "attempts": ("stillroom.pipeline.planning.status", "attempts"),
     "evaluate": ("stillroom.pipeline.flows.evaluate", "evaluate"),
-    "lint": ("stillroom.pipeline.stages.lint", "lint"),
+    "lint": ("stillroom.pipeline.flows.run", "lint"),
     "audit": ("stillroom.pipeline.flows.audit", "audit"),
     "calibrate": ("stillroom.pipeline.flows.audit", "calibrate"),
     "check": ("stillroom.traces.answers", "check_file"),

@@ -71,7 +71,9 @@ class Trained:
 
     `adapter`: None for full fine-tuning; `merged`: None if it was not asked for. `rows`: trained on, each epoch;
     `left_out`: not trained on, with the reason. `losses`: one a step, mean over the answers' tokens. `tokens`: seen
-    in all epochs, padding not counted. `seconds`: of training, loading and saving not counted.
+    in all epochs, padding not counted. `seconds`: of training, loading and saving not counted. Of DPO, `rows` counts
+    pairs, `tokens` those of both sides, and `rewards` has one for each of the `losses`; `sft_losses`: of the steps on
+    the chosen answers before, which `tokens` and `seconds` include.
     """
 
     folder: Path
@@ -82,6 +84,8 @@ class Trained:
     losses: tuple[float, ...]
     tokens: int
     seconds: float
+    rewards: tuple[Rewards, ...] = ()
+    sft_losses: tuple[float, ...] = ()
 
     @property
     def model(self) -> Path:

@@ -350,7 +350,7 @@ def test_a_reader_that_goes_away_is_no_mistake(done: Path, asked: str) -> None:
 _INTERRUPTED = """
 import signal, sys
 from stillroom.cli import app as cli
-from stillroom.pipeline.stages import lint as linting
+from stillroom.pipeline.flows import run as linting
 linting.lint = lambda *args, **options: signal.raise_signal(signal.SIGINT)
 sys.argv = ["stillroom", "lint", "quickstart"]
 cli.main()

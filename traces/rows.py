@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
-from stillroom.common.dataset_card import front_matter, one_line, plain, table
-from stillroom.common.files import ParquetRows, replaced, storable
+from stillroom.common.datasets import ParquetRows, front_matter, one_line, plain, table
+from stillroom.common.files import replaced, storable
 from stillroom.common.marks import CLOSE, OPEN
 from stillroom.common.records import Message
 from stillroom.errors import NothingLeft

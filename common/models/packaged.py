@@ -20,7 +20,6 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from stillroom.common.files import at_home
 from stillroom.errors import InputError, MissingExtra, MissingFile
@@ -87,19 +86,26 @@ def converted(model: EmbeddedModel) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as work:
             _convert(model, source, Path(work))
-            _write_sizes(Path(work))
-            _publish(Path(work), folder)
+            sizes = {file.name: file.stat().st_size for file in Path(work).iterdir()}
+            (Path(work) / SIZES).write_text(json.dumps(sizes), encoding="utf-8")
+            # The whole folder is moved into place; another process that was first wins, its folder being the same.
+            ready = Path(f"{work}.ready")
+            Path(work).rename(ready)
+            Path(work).mkdir()  # the temporary folder's owner removes it
+            try:
+                if folder.exists() and not _whole(folder):
+                    shutil.rmtree(folder)
+                ready.rename(folder)
+            except OSError:
+                shutil.rmtree(ready, ignore_errors=True)
+                if not _whole(folder):
+                    raise
     except OSError as error:
         raise InputError(
             f"the model {model.name} cannot be kept in {folder.parent}: {error}. Set STILLROOM_CACHE to a folder "
             "with 300 MB of room"
         ) from error
     return folder
-
-
-def _write_sizes(folder: Path) -> None:
-    sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
-    (folder / SIZES).write_text(json.dumps(sizes), encoding="utf-8")
 
 
 def _whole(folder: Path) -> bool:
@@ -116,21 +122,6 @@ def _whole(folder: Path) -> bool:
         return False
 
 
-def _publish(work: Path, folder: Path) -> None:
-    """Moves the whole folder into place; another process that was first wins, its folder being the same."""
-    ready = work.with_name(work.name + ".ready")
-    work.rename(ready)
-    work.mkdir()  # the temporary folder's owner removes it
-    try:
-        if folder.exists() and not _whole(folder):
-            shutil.rmtree(folder)
-        ready.rename(folder)
-    except OSError:
-        shutil.rmtree(ready, ignore_errors=True)
-        if not _whole(folder):
-            raise
-
-
 def _convert(model: EmbeddedModel, source: Path, target: Path) -> None:
     from stillroom.common.models.resolve import import_torch, quiet_transformers
 
@@ -143,7 +134,12 @@ def _convert(model: EmbeddedModel, source: Path, target: Path) -> None:
         tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
         weights = transformers.AutoModelForCausalLM.from_pretrained(**where, dtype=import_torch().bfloat16)
         tokenizer.pad_token = model.pad
-        _make_serializable(weights, int(tokenizer.pad_token_id), model.name)
+        # transformers wants this gone before it saves a model that it has read from GGUF.
+        weights.hf_quantizer = None
+        if hasattr(weights.config, "quantization_config"):
+            del weights.config.quantization_config
+        weights.config.pad_token_id = weights.generation_config.pad_token_id = int(tokenizer.pad_token_id)
+        weights.config._name_or_path = model.name
         weights.save_pretrained(target)
         tokenizer.save_pretrained(target)
 
@@ -161,13 +157,3 @@ def _one_quiet_reader() -> Iterator[None]:
         yield
     finally:
         gguf.GGUFReader, reading.tqdm = parse, bar
-
-
-def _make_serializable(weights: Any, pad: int, name: str) -> None:
-    """What transformers wants gone before it saves a model that it has read from GGUF."""
-    weights.hf_quantizer = None
-    if hasattr(weights.config, "quantization_config"):
-        del weights.config.quantization_config
-    weights.config.pad_token_id = pad
-    weights.generation_config.pad_token_id = pad
-    weights.config._name_or_path = name

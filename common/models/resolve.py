@@ -6,8 +6,9 @@ A name is one of
 * a folder, used as it is: a model saved by `save_pretrained`, or a LoRA adapter, whose base is then found too;
 * a hub name, `Qwen/Qwen3-0.6B` or `Qwen/Qwen3-0.6B@main`: fetched once, then read from the local cache.
 
-It refuses to guess: a name that is none of these is a MissingFile that says what was looked for. It runs no code
-that comes with a model (`trust_remote_code` is never set), and prints nothing.
+It refuses to guess: a name that is none of these is a MissingFile that says what was looked for. It refuses to wait
+for a network that is not there: the hub is asked once, with a short time limit, before anything is downloaded. It
+runs no code that comes with a model (`trust_remote_code` is never set), and prints nothing.
 
 >>> resolve_model("embedded:smollm2-135m-instruct").licence                               # doctest: +SKIP
 'apache-2.0'
@@ -28,7 +29,6 @@ from pathlib import Path
 from typing import Any
 
 from stillroom.common.files import at_home
-from stillroom.common.models import hub
 from stillroom.common.models import packaged as embedded
 from stillroom.common.text import first_line
 from stillroom.errors import InputError, MissingExtra, MissingFile
@@ -41,6 +41,8 @@ SETTINGS = ("config.json", "generation_config.json", "adapter_config.json", "tok
 DTYPES = ("float32", "bfloat16", "float16")
 """Types of number that a model may compute in, as torch names them."""
 LARGE = 64 << 20  # bytes: a file of which the hash is remembered
+FETCHED = ["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt", "README.md"]
+TIMEOUT_S = 8.0
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -62,8 +64,14 @@ def resolve_model(name: str) -> ResolvedModel:
     if name.startswith(EMBEDDED_PREFIX):
         model = embedded.find(name.removeprefix(EMBEDDED_PREFIX))
         return ResolvedModel(name, str(embedded.converted(model)), model.licence)
-    folder = _folder(name) or hub.snapshot(name)
-    return ResolvedModel(name, str(folder), _licence(folder))
+    folder = _folder(name) or _snapshot(name)
+    licence = None  # else the `license:` of the model card's header
+    card = folder / "README.md"
+    if card.is_file():
+        header = card.read_text(encoding="utf-8", errors="replace").split("\n---", 1)[0]
+        found = re.search(r"^licen[sc]e:\s*([\w.\-]+)", header, re.MULTILINE)
+        licence = found.group(1).lower() if found else None
+    return ResolvedModel(name, str(folder), licence)
 
 
 def fingerprint(name: str) -> str:
@@ -77,9 +85,15 @@ def fingerprint(name: str) -> str:
         return f"{name}@{_hash_file(embedded.packaged_file(model))[:16]}.{embedded.CONVERSION}"
     folder = _folder(name)
     if folder is None:
-        return f"{hub.split_revision(name)[0]}@{hub.revision(name)}"
+        return f"{name.partition('@')[0]}@{_revision(name)}"
     base = adapter_base(folder)
-    return f"sha256:{_hash_folder(folder)[:32]}" + (f"+{fingerprint(base)}" if base else "")
+    files = sorted({file for pattern in (*WEIGHTS, *SETTINGS) for file in folder.glob(pattern) if file.is_file()})
+    if not any(file.suffix in {".safetensors", ".bin", ".gguf"} for file in files):
+        raise MissingFile(f"the folder {str(folder)!r} holds no weights (*.safetensors): is it a saved model?")
+    whole = hashlib.sha256()
+    for file in files:
+        whole.update(f"{file.name}\0{_hash_file(file)}\n".encode())
+    return f"sha256:{whole.hexdigest()[:32]}" + (f"+{fingerprint(base)}" if base else "")
 
 
 def adapter_base(folder: Path) -> str | None:
@@ -115,7 +129,14 @@ def load_model(name: str, dtype: str = "auto", device: str = "auto") -> Any:
         resolved = resolve_model(name)
         base = adapter_base(Path(resolved.path))
         if base is not None:
-            return _load_merged(base, resolved.path).to(dtype=wanted, device=device).eval()
+            try:
+                import peft
+            except ImportError as error:
+                raise MissingExtra(f"the adapter {resolved.path}", "peft", "train") from error
+            # Merged in float32, so that small updates are not rounded away before they add up.
+            model = load_model(base, dtype="float32", device="cpu")
+            merged = peft.PeftModel.from_pretrained(model, resolved.path).merge_and_unload()
+            return merged.to(dtype=wanted, device=device).eval()
         try:
             model = transformers.AutoModelForCausalLM.from_pretrained(resolved.path, dtype=wanted)
         except (OSError, ValueError, KeyError) as error:
@@ -165,7 +186,19 @@ def quiet_transformers() -> Iterator[Any]:
 
     Raises MissingExtra where it is not installed, InputError where it cannot be imported.
     """
-    transformers = _import_transformers()
+    try:
+        import_torch()
+        import transformers
+    except ImportError as error:
+        raise MissingExtra("a local model", error.name or "transformers", "train") from error
+    try:
+        transformers.AutoModelForCausalLM, transformers.LlamaConfig  # noqa: B018  (both are loaded when named)
+    except (ImportError, RuntimeError) as error:
+        cause = first_line(error.__cause__ or error)
+        raise InputError(
+            f"transformers cannot be imported here: {cause}. Packages built for another torch do this: uninstall "
+            "torchvision, torchaudio and torchcodec, or install the builds that belong to your torch"
+        ) from error
     logging = transformers.utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
@@ -196,33 +229,6 @@ def import_torch() -> Any:
     return torch
 
 
-def _import_transformers() -> Any:
-    try:
-        import_torch()
-        import transformers
-    except ImportError as error:
-        raise MissingExtra("a local model", error.name or "transformers", "train") from error
-    try:
-        transformers.AutoModelForCausalLM, transformers.LlamaConfig  # noqa: B018  (both are loaded when named)
-    except (ImportError, RuntimeError) as error:
-        cause = first_line(error.__cause__ or error)
-        raise InputError(
-            f"transformers cannot be imported here: {cause}. Packages built for another torch do this: uninstall "
-            "torchvision, torchaudio and torchcodec, or install the builds that belong to your torch"
-        ) from error
-    return transformers
-
-
-def _load_merged(base: str, adapter: str) -> Any:
-    """The base with the adapter merged in float32, so that small updates are not rounded away before they add up."""
-    try:
-        import peft
-    except ImportError as error:
-        raise MissingExtra(f"the adapter {adapter}", "peft", "train") from error
-    model = load_model(base, dtype="float32", device="cpu")
-    return peft.PeftModel.from_pretrained(model, adapter).merge_and_unload()
-
-
 def _folder(name: str) -> Path | None:
     """The folder that `name` means, or None for a hub name."""
     path = at_home(name)
@@ -231,26 +237,6 @@ def _folder(name: str) -> Path | None:
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or path.is_file():
         raise MissingFile(f"there is no model folder {name!r}: give a folder that holds config.json, or a hub name")
     return None
-
-
-def _licence(folder: Path) -> str | None:
-    """The `license:` of the model card's header."""
-    card = folder / "README.md"
-    if not card.is_file():
-        return None
-    header = card.read_text(encoding="utf-8", errors="replace").split("\n---", 1)[0]
-    found = re.search(r"^licen[sc]e:\s*([\w.\-]+)", header, re.MULTILINE)
-    return found.group(1).lower() if found else None
-
-
-def _hash_folder(folder: Path) -> str:
-    files = sorted({file for pattern in (*WEIGHTS, *SETTINGS) for file in folder.glob(pattern) if file.is_file()})
-    if not any(file.suffix in {".safetensors", ".bin", ".gguf"} for file in files):
-        raise MissingFile(f"the folder {str(folder)!r} holds no weights (*.safetensors): is it a saved model?")
-    whole = hashlib.sha256()
-    for file in files:
-        whole.update(f"{file.name}\0{_hash_file(file)}\n".encode())
-    return whole.hexdigest()
 
 
 def _hash_file(file: Path) -> str:
@@ -274,3 +260,60 @@ def _content_once(file: Path, *_: int) -> str:
 def _content(file: Path) -> str:
     with file.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+# -- the hub -----------------------------------------------------------------------------------------------------
+
+
+def _snapshot(name: str) -> Path:
+    """The hub model's folder in the local cache, fetched if it is not there. Raises MissingFile."""
+    cached = _cached(name, FETCHED)
+    if cached is not None and any((*cached.glob("*.safetensors"), *cached.glob("*.bin"))):
+        return cached
+    _revision(name)  # asks once, with a short time limit: downloads alone retry for minutes without a network
+    try:
+        found = _download(name, FETCHED)
+        return found if any(found.glob("*.safetensors")) else _download(name, [*FETCHED, "*.bin"])
+    except (OSError, ValueError, RuntimeError) as error:
+        raise _not_fetched(name, error) from error
+
+
+def _revision(name: str) -> str:
+    """The commit that a hub name stands for: as cached, else as the hub says. Raises MissingFile."""
+    cached = _cached(name, ["config.json", "adapter_config.json"])
+    if cached is not None:
+        return cached.name
+    repo, _, wanted = name.partition("@")
+    try:
+        return str(_client().HfApi().model_info(repo, revision=wanted or "main", timeout=TIMEOUT_S).sha)
+    except Exception as error:  # the client's exceptions have changed with its versions; all mean: not to be had
+        raise _not_fetched(name, error) from error
+
+
+def _cached(name: str, patterns: list[str]) -> Path | None:
+    try:
+        return _download(name, patterns, local_files_only=True)
+    except (OSError, ValueError):
+        return None  # not in the cache, or not a name that the hub takes: the hub's answer is the one to report
+
+
+def _download(name: str, patterns: list[str], **options: Any) -> Path:
+    repo, _, wanted = name.partition("@")
+    options |= {"revision": wanted or "main", "allow_patterns": patterns, "ignore_patterns": ["*/*"]}
+    return Path(_client().snapshot_download(repo, **options))
+
+
+def _client() -> Any:
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise MissingExtra("a model from the hub", "huggingface_hub", "train") from error
+    return huggingface_hub
+
+
+def _not_fetched(name: str, error: BaseException) -> MissingFile:
+    return MissingFile(
+        f"the model {name!r} is neither a folder here nor in the local hub cache, and the hub did not give it: "
+        f"{first_line(error)}. Check the name and the network (a gated model needs `hf auth login`), or give a "
+        "folder"
+    )

@@ -4,7 +4,7 @@ Every interval here has a closed form and holds near 0 and 1, where small studen
 interval (estimate ± 1.96 standard errors) does not. Nothing here corrects for many comparisons.
 
 >>> wilson(81, 263)
-Interval(value=0.3079..., low=0.2553..., high=0.3662..., n=263)
+Interval(value=0.3079..., low=0.2552..., high=0.3662..., n=263)
 >>> mcnemar_exact(1, 7)
 0.0703125
 
@@ -26,6 +26,9 @@ from collections.abc import Sequence
 from math import ceil, floor, ldexp, sqrt
 from statistics import NormalDist, fmean, stdev
 from typing import NamedTuple
+
+Z = NormalDist().inv_cdf(0.975)
+"""The two-sided normal quantile: every interval here is at 95 %."""
 
 
 class Interval(NamedTuple):
@@ -50,37 +53,25 @@ class PairedCounts(NamedTuple):
         """Tasks that both were asked."""
         return sum(self)
 
-    def swapped(self) -> PairedCounts:
-        """The same tasks with a and b exchanged."""
-        return PairedCounts(self.both, self.only_b, self.only_a, self.neither)
 
-
-def z_value(confidence: float) -> float:
-    """The two-sided normal quantile: 1.96 for 0.95. Raises ValueError outside (0, 1)."""
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence}: it must lie between 0 and 1, for example 0.95")
-    return NormalDist().inv_cdf((1 + confidence) / 2)
-
-
-def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
-    """Wilson's score interval for a share, without continuity correction.
+def wilson(successes: int, n: int) -> Interval:
+    """Wilson's score interval for a share, at 95 % and without continuity correction.
 
     Raises ValueError if n < 1 or successes is not in 0..n.
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"{successes} successes of n = {n}: an interval needs n >= 1 and 0 <= successes <= n")
     share = successes / n
-    low, high = _wilson_limits(share, n, confidence)
+    low, high = _wilson_limits(share, n)
     # The limits touch 0 and 1 exactly there; rounding would put them slightly off the estimate.
     return Interval(share, 0.0 if successes == 0 else low, 1.0 if successes == n else high, n)
 
 
-def _wilson_limits(share: float, n: float, confidence: float) -> tuple[float, float]:
+def _wilson_limits(share: float, n: float) -> tuple[float, float]:
     """`n`: tries, which need not be a whole number."""
-    z = z_value(confidence)
-    centre = share + z * z / (2 * n)
-    spread = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    scale = 1 + z * z / n
+    centre = share + Z * Z / (2 * n)
+    spread = Z * sqrt(share * (1 - share) / n + Z * Z / (4 * n * n))
+    scale = 1 + Z * Z / n
     return (centre - spread) / scale, (centre + spread) / scale
 
 
@@ -91,7 +82,7 @@ def wilson_in_part(successes: float, n: int) -> Interval:
     return Interval(successes / n, low.low, high.high, n)
 
 
-def clustered_share(clusters: Sequence[tuple[float, int]], confidence: float = 0.95) -> Interval | None:
+def clustered_share(clusters: Sequence[tuple[float, int]]) -> Interval | None:
     """Wilson's interval for successes that are counted several times a cluster, and are not independent within it: a
     judge sees a pair in both orders.
 
@@ -110,7 +101,7 @@ def clustered_share(clusters: Sequence[tuple[float, int]], confidence: float = 0
     if share not in (0.0, 1.0) and len(used) > 1:
         variance = sum((successes - share * n) ** 2 for successes, n in used) / tries**2
         worth = tries if variance == 0 else min(tries, share * (1 - share) / variance)
-    low, high = _wilson_limits(share, worth, confidence)
+    low, high = _wilson_limits(share, worth)
     return Interval(share, min(max(0.0, low), share), max(min(1.0, high), share), tries)
 
 
@@ -125,50 +116,38 @@ def mcnemar_exact(only_a: int, only_b: int) -> float:
     n, term, tail = only_a + only_b, 1, 0
     for k in range(min(only_a, only_b) + 1):
         tail, term = tail + term, term * (n - k) // (k + 1)  # term: n over k
-    # Integers to the end: at n > 1,000 both sides of the quotient outgrow a float.
-    return min(1.0, _quotient(2 * tail, n))
+    # 2 · tail / 2^n, in integers to the end: at n > 1,000 both sides of the quotient outgrow a float.
+    shift = max((2 * tail).bit_length() - 64, 0)
+    return min(1.0, ldexp(2 * tail >> shift, shift - n))
 
 
-def _quotient(numerator: int, power: int) -> float:
-    """numerator / 2^power where each alone may overflow a float."""
-    shift = max(numerator.bit_length() - 64, 0)
-    return ldexp(numerator >> shift, shift - power)
-
-
-def paired_difference(counts: PairedCounts, confidence: float = 0.95) -> Interval:
+def paired_difference(counts: PairedCounts) -> Interval:
     """Share right of a minus that of b, with Newcombe's hybrid score interval (method 10).
 
     Joins the two Wilson intervals by square-and-add, with the correlation of the pairs taken into account and a
     continuity correction in it. Limits lie in [-1, 1]. Raises ValueError if there is no pair.
     """
-    both, only_a, only_b, _ = counts
-    a = wilson(both + only_a, counts.n, confidence)
-    b = wilson(both + only_b, counts.n, confidence)
-    phi, difference = _correlation(counts), (only_a - only_b) / counts.n
-    below = _add(a.value - a.low, b.high - b.value, phi)
-    above = _add(a.high - a.value, b.value - b.low, phi)
-    return Interval(difference, max(-1.0, difference - below), min(1.0, difference + above), counts.n)
-
-
-def _add(x: float, y: float, phi: float) -> float:
-    """sqrt(x² − 2φxy + y²): the half-width of a difference of two correlated estimates."""
-    # Rounding can take the sum below 0 where phi is 1 and x equals y.
-    return sqrt(max(0.0, x * x - 2 * phi * x * y + y * y))
-
-
-def _correlation(counts: PairedCounts) -> float:
-    """Newcombe's φ: 0 where a margin is empty; a positive numerator is shrunk by n/2, but not below 0."""
     both, only_a, only_b, neither = counts
-    product = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
-    if product == 0:
-        return 0.0
+    a = wilson(both + only_a, counts.n)
+    b = wilson(both + only_b, counts.n)
+    # Newcombe's φ: 0 where a margin is empty; a positive numerator is shrunk by n/2, but not below 0.
+    margins = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
     numerator: float = both * neither - only_a * only_b
     if numerator > 0:
         numerator = max(numerator - counts.n / 2, 0.0)
-    return numerator / sqrt(product)
+    phi = numerator / sqrt(margins) if margins else 0.0
+
+    def half_width(x: float, y: float) -> float:
+        # Rounding can take the sum below 0 where phi is 1 and x equals y.
+        return sqrt(max(0.0, x * x - 2 * phi * x * y + y * y))
+
+    difference = (only_a - only_b) / counts.n
+    below = half_width(a.value - a.low, b.high - b.value)
+    above = half_width(a.high - a.value, b.value - b.low)
+    return Interval(difference, max(-1.0, difference - below), min(1.0, difference + above), counts.n)
 
 
-def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+def mean_interval(values: Sequence[float]) -> Interval:
     """Mean with its normal interval: for lengths and times. One value has no spread: limits at the value itself.
 
     Raises ValueError if there is none.
@@ -176,5 +155,5 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     if not values:
         raise ValueError("the mean of no values: give at least one")
     mean, n = fmean(values), len(values)
-    half = z_value(confidence) * stdev(values) / sqrt(n) if n > 1 else 0.0
+    half = Z * stdev(values) / sqrt(n) if n > 1 else 0.0
     return Interval(mean, mean - half, mean + half, n)

@@ -27,7 +27,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import sqrt
 from statistics import NormalDist, stdev
-from typing import Any
 
 ALPHA, POWER = 0.05, 0.8
 EXACT_NEEDS = 6
@@ -54,15 +53,9 @@ def sign_flip(differences: Sequence[float], *, seed: int) -> float:
         return float((np.abs(signs @ apart) >= found).mean())
     draw, as_far = np.random.default_rng(seed), 0
     for start in range(0, FLIPS, AT_ONCE):
-        as_far += _as_far(draw, apart, found, min(AT_ONCE, FLIPS - start))
+        signs = 1 - 2 * draw.integers(0, 2, size=(min(AT_ONCE, FLIPS - start), len(apart)))
+        as_far += int((np.abs(signs @ apart) >= found).sum())
     return (1 + as_far) / (1 + FLIPS)
-
-
-def _as_far(draw: Any, apart: Any, found: float, flips: int) -> int:
-    import numpy as np
-
-    signs = 1 - 2 * draw.integers(0, 2, size=(flips, len(apart)))
-    return int((np.abs(signs @ apart) >= found).sum())
 
 
 def holm(ps: Sequence[float]) -> tuple[float, ...]:
@@ -90,8 +83,16 @@ def detectable_share(n: int, discordant: int) -> float:
     if n < EXACT_NEEDS:
         return 1.0
     psi = (discordant + 1) / (n + 2)
-    delta = _solved(n, psi)
-    return delta if delta <= psi else _one_way(n)
+    # The larger root of (δ√n − A√ψ)² = B²(ψ − δ²); the smaller one is on the other side of A√ψ.
+    delta = (_A * sqrt(n * psi) + _B * sqrt(psi * (n + _B**2 - _A**2))) / (n + _B**2)
+    if delta <= psi:
+        return delta
+    # δ = ψ: all tasks on which they differ speak for the same model. By bisection; √(δn) − B·√(1 − δ) only rises.
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if sqrt(n * middle) - _B * sqrt(1 - middle) >= _A else (middle, high)
+    return high
 
 
 def detectable_mean(differences: Sequence[float]) -> float | None:
@@ -99,17 +100,3 @@ def detectable_mean(differences: Sequence[float]) -> float | None:
     fewer than two, which have no spread, or where they are all alike."""
     spread = stdev(differences) if len(differences) > 1 else 0.0
     return (_A + _B) * spread / sqrt(len(differences)) if spread > 0 else None
-
-
-def _solved(n: int, psi: float) -> float:
-    """The larger root of (δ√n − A√ψ)² = B²(ψ − δ²); the smaller one is on the other side of A√ψ."""
-    return (_A * sqrt(n * psi) + _B * sqrt(psi * (n + _B**2 - _A**2))) / (n + _B**2)
-
-
-def _one_way(n: int) -> float:
-    """δ = ψ: all tasks on which they differ speak for the same model. By bisection; √(δn) − B·√(1 − δ) only rises."""
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (low, middle) if sqrt(n * middle) - _B * sqrt(1 - middle) >= _A else (middle, high)
-    return high

@@ -2,23 +2,31 @@
 
     loop: {rounds: 3, teacher: last, start: from_base, traces: accumulate, tasks: fresh}
 
-A recipe with `loop` is a recipe of traces that is run round after round. Every round is a separate recipe, which
-`rounds.py` makes of this one; what any round would refuse is refused before the first. Refused here is what would
-make rounds that cannot be compared: other held-out tasks, another scorer, another limit for the held-out answers.
+A recipe with `loop` is a recipe of traces that is run round after round. Every round is a separate recipe: the
+loop's own with what this round takes from those before laid over it. What any round would refuse is refused before
+the first.
+
+    round_recipe(recipe, RoundPlan(1))
+    round_recipe(recipe, RoundPlan(2, sampler="runs/loop/rounds/1/student/merged", skip=300))
+
+That is pure, and what comes out is an ordinary recipe of traces. All rounds are measured alike: their students answer
+within one limit of tokens and end at the same strings, whatever a round's teacher may do. Refused is what would make
+rounds that cannot be compared: other held-out tasks, another scorer, another limit for the held-out answers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from stillroom.common.settings import Settings
+from stillroom.errors import RecipeError
 from stillroom.evaluation.guard import GuardSettings
-from stillroom.pipeline.config.evaluation import EvaluateSettings
 from stillroom.pipeline.config.kinds import recipe_kinds
-from stillroom.pipeline.config.recipe import Recipe
+from stillroom.pipeline.config.recipe import CONTROLS, EvaluateSettings, Recipe
 from stillroom.students.methods.registry import Student
 
 RoundNumber = Annotated[int, Field(ge=1)]
@@ -31,6 +39,9 @@ LOCAL = ("transformers", "vllm")
 
 WHO = frozenset({"kind", "model", "path", "base_url"})
 """What of a teacher's settings says who it is; the rest says how it is asked."""
+
+HOW = ("sampling", "licence", "system", "examples", "retry")
+"""What of a teacher's settings holds for every kind."""
 
 _NOT_OF_A_ROUND = {
     "name": "the loop sets it: leave it out",
@@ -177,3 +188,140 @@ class LoopRecipe(Recipe):
         if self.earlier:
             raise ValueError("earlier is set by the loop: leave it out")
         return self
+
+
+# -- the recipe of a round -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RoundPlan:
+    """What a round takes from those before it.
+
+    `sampler`: folder of the student that teaches, None in round 1 and where the round has its own teacher.
+    `start`: folder of the student to go on from, None for `student.model`. `level`: index into `loop.levels`. `skip`:
+    tasks of that level that earlier rounds took. `earlier`: folders of rows that are learned from, too.
+    """
+
+    number: int
+    sampler: str | None = None
+    start: str | None = None
+    level: int = 0
+    skip: int = 0
+    earlier: tuple[str, ...] = ()
+
+
+def round_recipe(recipe: LoopRecipe, plan: RoundPlan) -> Recipe:
+    """The recipe of a round. Raises RecipeError where the loop's settings make one that cannot be run."""
+    loop, number = recipe.loop, plan.number
+    later = loop.overrides.from_round_2 if number > 1 else {}
+    own = loop.overrides.round.get(number, {})
+    values = laid_over(recipe.model_dump(mode="json", by_alias=True, exclude={"loop"}), _but_teacher(later))
+    if number > 1:
+        values["evaluate"]["baselines"] = []
+    values = laid_over(values, _but_teacher(own))
+
+    # Who samples: a student of an earlier round, the first teacher, or the one that the round names.
+    if plan.sampler is not None and not names_teacher(recipe, number):
+        values["teacher"] = _student_teacher(values, recipe, plan)
+        if values["prices"] is not None:
+            values["prices"] = {"prompt": 0, "completion": 0}  # a local student costs nothing
+    else:
+        teacher = later.get("teacher", {})  # a kind in it is the students', and not this teacher's
+        block = {"teacher": laid_over(values["teacher"], teacher if WHO.isdisjoint(teacher) else {})}
+        values["teacher"] = laid_over(block, {"teacher": own.get("teacher", {})})["teacher"]
+
+    if plan.start is not None:
+        values["student"]["model"] = plan.start
+    if loop.levels:
+        values = laid_over(values, {"tasks": loop.levels[plan.level]})
+    baselines = [who for who in values["evaluate"]["baselines"] if who not in CONTROLS]
+    if number == 1 and "student_before" not in baselines:
+        baselines.insert(0, "student_before")  # what the guard holds the first student against
+    asked = recipe.greedy
+    values["evaluate"] |= {"baselines": baselines, "max_tokens": asked.max_tokens, "plots": False}
+    values["evaluate"]["stop"] = list(asked.stop)
+    values["name"] = f"{recipe.name}-round-{number}"
+    values["tasks"]["skip"] = plan.skip
+    values["earlier"] = list(plan.earlier)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        said = "; ".join(_mistake(dict(e), values, recipe, plan) for e in error.errors())
+        raise RecipeError(f"round {number} of the loop cannot be run: {said}") from None
+
+
+def names_teacher(recipe: LoopRecipe, number: int) -> bool:
+    """Whether `loop.overrides.round` gives a round its own teacher in place of a student."""
+    return not WHO.isdisjoint(recipe.loop.overrides.round.get(number, {}).get("teacher", {}))
+
+
+def _but_teacher(changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: change for key, change in changes.items() if key != "teacher"}
+
+
+def _student_teacher(values: Mapping[str, Any], recipe: LoopRecipe, plan: RoundPlan) -> dict[str, Any]:
+    """The settings of a teacher that is a student of an earlier round: as the first teacher samples, then what the
+    loop says about it."""
+
+    def of_kind(teacher: Mapping[str, Any], kind: str) -> dict[str, Any]:  # without what only the old kind has
+        kept = teacher if kind == teacher["kind"] else {key: teacher[key] for key in HOW}
+        return {**kept, "kind": kind}
+
+    first, overrides = values["teacher"], recipe.loop.overrides
+    teacher = of_kind(first, first["kind"] if first["kind"] in LOCAL else LOCAL[0])
+    if recipe.loop.prompt == "student":
+        teacher |= {"system": values["student"]["system"], "examples": []}
+    for block in (overrides.from_round_2, overrides.round.get(plan.number, {})):
+        changes = block.get("teacher", {})
+        teacher = laid_over(of_kind(teacher, changes.get("kind", teacher["kind"])), changes)
+    return teacher | {"model": plan.sampler}
+
+
+def laid_over(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of `values` with `changes` in it, key by key. A block of another `kind`, `source` or `policy` replaces
+    the whole block: its other keys would mean nothing.
+
+    >>> laid_over({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 9}})
+    {'a': {'b': 9, 'c': 2}, 'd': 3}
+    """
+    found = dict(values)
+    for key, change in changes.items():
+        old = found.get(key)
+        if isinstance(old, Mapping) and isinstance(change, Mapping):
+            other = any(tag in change and change[tag] != old.get(tag) for tag in ("kind", "source", "policy"))
+            found[key] = change if other else laid_over(old, change)
+        else:
+            found[key] = change
+    return found
+
+
+def _mistake(error: Mapping[str, Any], values: Mapping[str, Any], recipe: LoopRecipe, plan: RoundPlan) -> str:
+    """`keep.max_attemptz (from loop.overrides.from_round_2): unknown key`."""
+    # Without what pydantic adds for unions (`keep.until.max_attempts`).
+    keys: list[int | str] = []
+    inner: Any = values
+    for i, part in enumerate(error["loc"]):
+        inside = isinstance(inner, Mapping) and part in inner
+        if inside or isinstance(part, int) or i == len(error["loc"]) - 1:
+            keys.append(part)
+        inner = inner[part] if inside else inner
+
+    # What was laid over, the last first.
+    loop, changes = recipe.loop, dict[str, Mapping[str, Any]]()
+    if loop.levels:
+        changes[f"loop.levels.{plan.level + 1}"] = {"tasks": loop.levels[plan.level]}
+    changes[f"loop.overrides.round.{plan.number}"] = loop.overrides.round.get(plan.number, {})
+    if plan.number > 1:
+        changes["loop.overrides.from_round_2"] = loop.overrides.from_round_2
+    origin = next((f" (from {name})" for name, block in changes.items() if _holds(block, keys)), "")
+
+    said = "unknown key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
+    return f"{'.'.join(map(str, keys))}{origin}: {said}" if keys else said
+
+
+def _holds(block: Any, keys: Sequence[int | str]) -> bool:
+    for key in keys:
+        if not isinstance(block, Mapping) or key not in block:
+            return isinstance(block, list | tuple)
+        block = block[key]
+    return bool(keys)

@@ -8,8 +8,7 @@
     pairs:      {strategy: best_worst, length: matched}
     student:    {model: Qwen/Qwen3-0.6B, method: dpo}
 
-A recipe with `pairs` is one of these; one with `labelled` compares judges only. Each part is defined in the room that
-acts on it. An unknown key is refused.
+A recipe with `pairs` is one of these. Each part is defined in the room that acts on it. An unknown key is refused.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from typing import Annotated, ClassVar
 from pydantic import Field, field_validator, model_validator
 
 from stillroom.common.settings import Settings
-from stillroom.judges.gate import GateSettings
+from stillroom.judges.calibrate import GateSettings
 from stillroom.judges.registry import JudgeSettings
-from stillroom.pipeline.config.evaluation import Forgetting
 from stillroom.pipeline.config.kinds import RecipeBase, recipe_kinds
+from stillroom.pipeline.config.recipe import Forgetting
 from stillroom.preferences.settings import AuditSettings, PairSettings
 from stillroom.sampling.limits import Limits, Prices
 from stillroom.sampling.teachers.base import TeacherSettings
@@ -146,33 +145,3 @@ class PreferenceRecipe(RecipeBase):
         """Its tasks, recordings, and labelled pairs."""
         labelled = () if self.gate is None else (self.gate.labelled,)
         return (*self.tasks.files, *(path for source in self.candidates for path in source.teacher.files), *labelled)
-
-
-class RecordedJudges(Settings):
-    """A judge in a file of recordings."""
-
-    name: str = Field(min_length=1)
-    """The judge's name in the file."""
-    methods: tuple[str, ...] = ()
-    """Its prompting methods to measure; empty: all."""
-
-
-@recipe_kinds.register(name="calibration")
-class CalibrationRecipe(RecipeBase):
-    """Recorded judges measured against human labels, each through the gate; those who pass build pairs, which are
-    compared with what the humans preferred."""
-
-    marks: ClassVar[frozenset[str]] = frozenset({"labelled"})
-
-    seed: int = Field(default=0, ge=0, lt=2**31)
-    """Seed of everything drawn at random."""
-    labelled: str
-    """File of pairs with human labels, in LLMBar's format or Stillroom's."""
-    recordings: str
-    """File of what the judges wrote about these pairs."""
-    dataset: str
-    """What the labelled pairs are called in reports."""
-    judges: tuple[RecordedJudges, ...] = ()
-    """Recorded judges to measure; empty: all in the file."""
-    gate: GateSettings = GateSettings()
-    """What a judge must reach before it builds pairs."""

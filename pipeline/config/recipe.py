@@ -1,30 +1,161 @@
 """A recipe of traces: the whole run as one validated record. `load.py` reads it from YAML.
 
-Each part is defined in the room that acts on it and only put together here. An unknown key is refused.
+Each part is defined in the room that acts on it and only put together here; the evaluation is defined here:
+
+    evaluate:
+      baselines: [student_before, teacher, control_unfiltered, control_wrong_answers]
+      samples: {draws: 8, ks: [1, 4, 8]}
+      seeds: 3
+      retention: {tasks: {letters: {source: reasoning_gym, family: letter_counting, test: 100}}, texts: everyday}
+
+An unknown key is refused, and so is a measure that could not be taken.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from stillroom.common.records import SamplingParams
-from stillroom.pipeline.config.evaluation import Baseline, EvaluateSettings
+from stillroom.common.settings import Settings
 from stillroom.pipeline.config.kinds import RecipeBase, recipe_kinds
 from stillroom.sampling.limits import Limits, Prices
-from stillroom.sampling.policy import Budget, Policy, Until
+from stillroom.sampling.policy import Budget, EveryDraw, Policy, Until
 from stillroom.sampling.scorers.base import ScorerSettings
 from stillroom.sampling.teachers.base import TeacherSettings
+from stillroom.sampling.teachers.openai import OpenAISettings
 from stillroom.students.methods.registry import Student
 from stillroom.traces.filters import Filters
 from stillroom.traces.scorers.answer import AnswerScorerSettings
 from stillroom.traces.tasks import TaskSettings
 
+Baseline = Literal[
+    "student_before", "teacher", "control_unfiltered", "control_answers", "control_gold", "control_wrong_answers"
+]
+"""What the trained student is compared with; what each control is trained on, `controls.py` says."""
+
+CONTROLS = ("control_unfiltered", "control_answers", "control_gold", "control_wrong_answers")
+"""Those that are trained for the comparison alone."""
+
+UNTRAINED = "untrained"
+"""The name of tasks that are given without one."""
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+
+
+class TextSettings(Settings):
+    """Held-out text for perplexity."""
+
+    path: str = Field(min_length=1)
+    """JSON Lines file, relative to the recipe's folder."""
+    field: str = Field(default="text", min_length=1)
+    """Field that holds the text."""
+    limit: int | None = Field(default=None, ge=1)
+    """Texts to take from the start; null: all."""
+
+
+class Forgetting(Settings):
+    """What was not trained, measured before and after: what was forgotten."""
+
+    tasks: dict[Name, TaskSettings] = Field(default_factory=dict)
+    """Held-out tasks of other kinds, each under a name; their `test` tasks are answered greedily."""
+    texts: Literal["everyday"] | TextSettings | None = None
+    """Held-out text for perplexity; `everyday` comes with Stillroom."""
+    max_tokens: int = Field(default=64, ge=1)
+    """Longest answer to these tasks, in tokens."""
+
+    @field_validator("tasks", mode="before", json_schema_input_type=dict[Name, TaskSettings] | TaskSettings)
+    @classmethod
+    def _one_kind(cls, value: Any) -> Any:
+        """`tasks: {source: …}` reads as well as a mapping of names."""
+        return {UNTRAINED: value} if isinstance(value, Mapping) and isinstance(value.get("source"), str) else value
+
+    @model_validator(mode="after")
+    def _can_be_measured(self) -> Forgetting:
+        if not self.tasks and self.texts is None:
+            raise ValueError("nothing is named to measure what was forgotten by: give tasks, or texts: everyday")
+        for name, tasks in self.tasks.items():
+            if tasks.reference is None or not tasks.test:
+                raise ValueError(
+                    f"tasks.{name}: what was forgotten is measured by answers: it needs a reference, and test above 0"
+                )
+        return self
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The local files that it reads."""
+        texts = (self.texts.path,) if isinstance(self.texts, TextSettings) else ()
+        return (*(path for tasks in self.tasks.values() for path in tasks.files), *texts)
+
+
+class SampleSettings(Settings):
+    """Several answers to each held-out task, for pass@k and majority@k."""
+
+    draws: int = Field(default=8, ge=2)
+    """Answers to each task."""
+    temperature: float = Field(default=0.8, gt=0)
+    """Temperature of these answers."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Sample from the most likely tokens that add up to this probability."""
+    ks: tuple[Annotated[int, Field(ge=1)], ...] = (1, 4, 8)
+    """Each k to report, at most `draws`."""
+
+    @model_validator(mode="after")
+    def _enough_draws(self) -> SampleSettings:
+        if not self.ks or max(self.ks) > self.draws:
+            raise ValueError(f"ks is {list(self.ks)} with {self.draws} draws: each k is at most draws; give one")
+        return self
+
+    @property
+    def policy(self) -> EveryDraw:
+        """Number of draws, whatever comes of them."""
+        return EveryDraw(policy="fixed", attempts=self.draws)
+
+    def sampling(self, greedy: SamplingParams) -> SamplingParams:
+        """At this temperature, within the same limit of tokens as the greedy answer."""
+        return greedy.model_copy(update={"temperature": self.temperature, "top_p": self.top_p})
+
+
+class EvaluateSettings(Settings):
+    """Who is compared with the trained student on the held-out tasks, each answering once, greedily."""
+
+    baselines: tuple[Baseline, ...] = ("student_before", "teacher", "control_unfiltered")
+    """What the student is compared with. Controls are further students with the same settings and number of rows:
+    `control_unfiltered` on traces that nobody checked, `control_answers` on answers without their reasoning,
+    `control_gold` on gold solutions of the tasks, `control_wrong_answers` on wrong answers in the right form."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Longest answer, in tokens; null: the teacher's."""
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] | None = None
+    """Texts at which an answer ends; null: the teacher's."""
+    concurrency: int = Field(default=64, ge=1)
+    """Answers in flight, for local models the batch."""
+    samples: SampleSettings | None = None
+    """Also draw several answers, of the student before and after and of the teacher."""
+    seeds: int = Field(default=1, ge=1, le=20)
+    """Trainings of the student, each from another seed; the first is kept."""
+    gold: str | None = None
+    """Field of the tasks that holds gold solutions, for `control_gold`."""
+    retention: Forgetting | None = None
+    """What the student could do before and was not trained on, measured before and after."""
+    plots: bool = True
+    """Also draw PNG and SVG into `plots/`, if matplotlib is installed."""
+
+    @model_validator(mode="after")
+    def _gold_is_named(self) -> EvaluateSettings:
+        if "control_gold" in self.baselines and self.gold is None:
+            raise ValueError(
+                "control_gold is trained on gold solutions: name the field of the tasks that holds them in gold, or "
+                "drop it from baselines"
+            )
+        return self
+
+
 # What a recipe that names no filters gets. They are given as in YAML and validated like it.
 DEFAULT_FILTERS: Any = ("finished", "one_final_answer", "no_repetition", "dedup", {"decontaminate": "test"})
-
-__all__ = ["Baseline", "EvaluateSettings", "Recipe", "ScorerSettings"]
 
 
 @recipe_kinds.register(name="traces")
@@ -98,3 +229,55 @@ class Recipe(RecipeBase):
         return SamplingParams(
             temperature=0, max_tokens=limit or sampling.max_tokens, stop=sampling.stop if stop is None else stop
         )
+
+
+# -- servers of one name -----------------------------------------------------------------------------------------
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def told_apart(recipe: M) -> M:
+    """The recipe, with a name for each server whose model another server offers under the same name.
+
+    The ledger knows a teacher by its identity, which does not say where it is: a model that moves is still that
+    model. In one recipe, the same name at two addresses is taken for two models; each is named after its address,
+    unless the recipe names it (`teacher.name`).
+    """
+    addresses: defaultdict[str, set[str]] = defaultdict(set)
+
+    def asked_for(settings: OpenAISettings) -> str:
+        return json.dumps([settings.model, settings.name, settings.extra_body], sort_keys=True)
+
+    def note(settings: OpenAISettings) -> OpenAISettings:
+        addresses[asked_for(settings)].add(_address(settings))
+        return settings
+
+    def named(settings: OpenAISettings) -> OpenAISettings:
+        if settings.name is not None or len(addresses[asked_for(settings)]) < 2:
+            return settings
+        return settings.model_copy(update={"name": _address(settings)})
+
+    _changed(recipe, note)
+    found: M = _changed(recipe, named)
+    return found
+
+
+def _address(settings: OpenAISettings) -> str:
+    """Several addresses of one model are one, in whatever order they stand there."""
+    given = settings.base_url
+    urls = (given,) if isinstance(given, str) else given or ("the default address",)
+    return " ".join(sorted({url.rstrip("/") for url in urls}))
+
+
+def _changed(value: Any, change: Callable[[OpenAISettings], OpenAISettings]) -> Any:
+    """A copy of plain settings with each server in it changed; the value itself where nothing changes."""
+    if isinstance(value, OpenAISettings):
+        return change(value)
+    if isinstance(value, tuple):
+        return tuple(_changed(each, change) for each in value)
+    if not isinstance(value, BaseModel):
+        return value
+    before = {name: getattr(value, name) for name in type(value).model_fields}
+    after = {name: _changed(each, change) for name, each in before.items()}
+    update = {name: each for name, each in after.items() if each != before[name]}
+    return value.model_copy(update=update) if update else value

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stillroom.common.rows import HasRows
+from stillroom.common.datasets import HasRows
 from stillroom.common.run_async import off_the_loop
 from stillroom.errors import InputError, MissingFile, RecipeError
-from stillroom.judges.gate import GateSettings
+from stillroom.judges.calibrate import GateSettings
 from stillroom.judges.human_labels import load_labelled
 from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.load import Overrides, RecipeLike, load_any
 from stillroom.pipeline.config.preferences import PreferenceRecipe
-from stillroom.pipeline.run.context import opened
-from stillroom.pipeline.run.folder import RunFolder, folder_of, run_path
+from stillroom.pipeline.run.facts import folder_of, run_path
+from stillroom.pipeline.run.folder import RunFolder, opened
 from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages.judge import Calibrated, calibrated_judge
 from stillroom.preferences.audit import Audit, audit_rows
@@ -49,50 +50,45 @@ def audit(path: RecipeLike) -> PairsFound:
 
     Raises MissingFile, or InputError for what holds no pairs.
     """
-    found = _file(folder_of(path))
-    rows = _read(found)
+    folder = folder_of(path)
+    places = (folder / "dpo" / "train.parquet", folder / "train.parquet", folder)
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        if folder.exists():
+            raise InputError(f"{folder} holds no dpo/train.parquet: give the folder of a run that has built pairs")
+        raise MissingFile(f"there is no {folder}: give the folder of a run, or a parquet or JSONL file of pairs")
+    rows = _of_parquet(found) if found.suffix == ".parquet" else list(_of_json_lines(found))
     if not rows:
         raise InputError(f"{found} holds no pairs")
     return PairsFound(found, rows, audit_rows(rows))
 
 
-def _file(path: Path) -> Path:
-    for candidate in (path / "dpo" / "train.parquet", path / "train.parquet", path):
-        if candidate.is_file():
-            return candidate
-    if not path.exists():
-        raise MissingFile(f"there is no {path}: give the folder of a run, or a parquet or JSONL file of pairs")
-    raise InputError(f"{path} holds no dpo/train.parquet: give the folder of a run that has built pairs")
+def _of_parquet(path: Path) -> list[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    if path.suffix == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-        except (OSError, pa.ArrowInvalid) as error:
-            raise InputError(f"{path} cannot be read as parquet: {error}") from None
-        return rows
-    return [_line(path, number, line) for number, line in enumerate(_lines(path), 1) if line.strip()]
-
-
-def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"{path} cannot be read as parquet: {error}") from None
+    return rows
+
+
+def _of_json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is neither parquet nor JSON Lines in UTF-8 (byte {error.start})") from None
-
-
-def _line(path: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}:{number}: not a line of JSON: {error}") from None
-    if not isinstance(row, dict):
-        raise InputError(f"{path}:{number}: expected an object, found {type(row).__name__}")
-    return row
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}:{number}: not a line of JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise InputError(f"{path}:{number}: expected an object, found {type(row).__name__}")
+        yield row
 
 
 @off_the_loop
@@ -107,20 +103,18 @@ def calibrate(
 ) -> Calibrated:
     """Measures the judge of a recipe of preferences on labelled pairs: those of its gate, or `labelled`.
 
-    Its requests are in the run's ledger, so that the run does not pay for them again. `trust`: lets the
-    code run that the recipe names. Raises RecipeError where the
-    recipe has no judge or no labelled pairs.
+    Its requests are in the run's ledger, so that the run does not pay for them again. `trust`: lets the code run that
+    the recipe names. Raises RecipeError where the recipe has no judge or no labelled pairs.
     """
     loaded = load_any(recipe, set)
-    if not isinstance(loaded.recipe, PreferenceRecipe):
+    found = loaded.recipe
+    if not isinstance(found, PreferenceRecipe):
         raise RecipeError(f"{loaded.path} has no `judge`: give a recipe of preferences")
-    settings = loaded.recipe.gate
-    if labelled is None and settings is None:
+    if labelled is None and found.gate is None:
         raise RecipeError(f"{loaded.path} names no labelled pairs: add `gate: {{labelled: …}}`, or give --labelled")
-    path = Path(labelled) if labelled is not None else loaded.base / (settings.labelled if settings else "")
-    limits = settings if settings is not None else GateSettings()
-    run_folder = RunFolder(run_path(out, loaded.recipe.name), loaded.recipe.name)
-    preferences = Loaded(loaded.recipe, loaded.base, loaded.path)
-    run_folder.allow_code(preferences.recipe, preferences.base, trust=trust)
-    with opened(run_folder, preferences, display or Display()) as context:
-        return asyncio.run(calibrated_judge(context, preferences.recipe, load_labelled(path), limits))
+    path = Path(labelled) if labelled is not None else loaded.base / (found.gate.labelled if found.gate else "")
+    run_folder = RunFolder(run_path(out, found.name), found.name)
+    run_folder.allow_code(found, loaded.base, trust=trust)
+    with opened(run_folder, Loaded(found, loaded.base, loaded.path), display or Display()) as context:
+        pairs, limits = load_labelled(path), found.gate or GateSettings()
+        return asyncio.run(calibrated_judge(context, found, pairs, limits))

@@ -12,28 +12,60 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
+
+from pydantic import Field
 
 from stillroom.common.formatting import NOTHING, interval, share
-from stillroom.common.printing import Table, Terminal, terminal, wide
+from stillroom.common.printing import Terminal, columns, terminal, wide
+from stillroom.common.settings import Settings
 from stillroom.common.stats.intervals import Interval, wilson
 from stillroom.errors import InputError
-from stillroom.judges.calibrate import Calibration, calibrate
-from stillroom.judges.gate import GateVerdict, gate
+from stillroom.judges.calibrate import Calibration, GateSettings, GateVerdict, calibrate, gate
 from stillroom.judges.human_labels import LabelledPair, load_labelled
 from stillroom.judges.recorded import RecordedPairwise, Recording, load_recording, recorded_judge
-from stillroom.pipeline.config.kinds import Loaded
-from stillroom.pipeline.config.load import dump
-from stillroom.pipeline.config.preferences import CalibrationRecipe
+from stillroom.pipeline.config.kinds import Loaded, RecipeBase, recipe_kinds
 from stillroom.pipeline.run.flow import Flow, FlowResult, flows
 from stillroom.pipeline.run.folder import RunFolder, now, versions
 from stillroom.pipeline.run.progress import Display
+from stillroom.pipeline.stages.pairs import judge_accuracy
 from stillroom.preferences.audit import audit
 from stillroom.preferences.pairs import Built, build_pairs
-from stillroom.preferences.records import Candidate, Judged, Pair, Slate
+from stillroom.preferences.records import Candidate, Judged, Slate
 from stillroom.preferences.rows import DpoCardFacts, SourceFacts, write_dpo
 from stillroom.preferences.settings import PairSettings
-from stillroom.report.calibration import comparison_table
+from stillroom.report.preferences import comparison_table
+
+
+class RecordedJudges(Settings):
+    """A judge in a file of recordings."""
+
+    name: str = Field(min_length=1)
+    """The judge's name in the file."""
+    methods: tuple[str, ...] = ()
+    """Its prompting methods to measure; empty: all."""
+
+
+@recipe_kinds.register(name="calibration")
+class CalibrationRecipe(RecipeBase):
+    """Recorded judges measured against human labels, each through the gate; those who pass build pairs, which are
+    compared with what the humans preferred."""
+
+    marks: ClassVar[frozenset[str]] = frozenset({"labelled"})
+
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """Seed of everything drawn at random."""
+    labelled: str
+    """File of pairs with human labels, in LLMBar's format or Stillroom's."""
+    recordings: str
+    """File of what the judges wrote about these pairs."""
+    dataset: str
+    """What the labelled pairs are called in reports."""
+    judges: tuple[RecordedJudges, ...] = ()
+    """Recorded judges to measure; empty: all in the file."""
+    gate: GateSettings = GateSettings()
+    """What a judge must reach before it builds pairs."""
+
 
 SIDES = ("output_1", "output_2")
 """The sources of the two answers of a labelled pair, as LLMBar calls them."""
@@ -69,16 +101,12 @@ class CalibrationResult(FlowResult):
     labelled: int
     judges: tuple[JudgeResult, ...] = field(repr=False)
 
-    def as_dict(self) -> dict[str, Any]:
-        return {"folder": str(self.folder), "labelled": self.labelled, "judges": [j.as_dict() for j in self.judges]}
-
     def show(self, console: Terminal | None = None) -> None:
         console = wide(console or terminal())
         console.print(comparison_table([row[:4] for row in self.judges]))
         console.print("\npairs of the judges that passed, held against what people preferred:")
-        table = Table(box=None, padding=(0, 2, 0, 0))
-        for name in ("judge", "method", "pairs", "agree", "95 %"):
-            table.add_column(name, justify="right" if name in ("pairs", "agree") else "left")
+        numbers = ("pairs", "agree", "95 %")
+        table = columns("judge", "method", *numbers, right=numbers)
         for row in (row for row in self.judges if row.gate.passed):
             agree = (share(row.agree.value), interval(row.agree.low, row.agree.high)) if row.agree else (NOTHING, "")
             table.add_row(row.judge, row.method, f"{row.pairs:,}", *agree)
@@ -91,25 +119,20 @@ class CalibrationFlow(Flow[CalibrationRecipe]):
     """Comparisons of recorded judges."""
 
     def run(self, loaded: Loaded[CalibrationRecipe], folder: RunFolder, display: Display) -> CalibrationResult:
+        """Calibrates every judge of the recipe. Raises MissingFile or InputError for what cannot be read."""
         folder.tell(display)
-        return run_calibration(loaded, folder, display)
-
-
-def run_calibration(loaded: Loaded[CalibrationRecipe], folder: RunFolder, display: Display) -> CalibrationResult:
-    """Calibrates every judge of the recipe. Raises MissingFile or InputError for what cannot be read."""
-    recipe, base = loaded.recipe, loaded.base
-    pairs, recording = load_labelled(base / recipe.labelled), load_recording(base / recipe.recordings)
-    display.line("labelled", f"{len(pairs):,} pairs with human labels")
-    folder.write("recipe.yaml", dump(recipe))
-    folder.note(started=folder["started"] or now(), seed=recipe.seed, versions=versions())
-    wanted = _wanted(recipe, recording, pairs)
-    results = tuple(_one(loaded, folder, recording, pairs, judge, method) for judge, method in wanted)
-    found = CalibrationResult(folder.path, len(pairs), results)
-    folder.write("calibration.json", json.dumps(found.as_dict()["judges"], indent=2) + "\n")
-    passed = sum(result.gate.passed for result in results)
-    display.line("gate", f"{passed} of {len(results)} judges pass; only these built pairs")
-    folder.note(finished=now(), rows=sum(result.pairs for result in results))
-    return found
+        recipe, base = loaded.recipe, loaded.base
+        pairs, recording = load_labelled(base / recipe.labelled), load_recording(base / recipe.recordings)
+        display.line("labelled", f"{len(pairs):,} pairs with human labels")
+        folder.begin(loaded)
+        wanted = _wanted(recipe, recording, pairs)
+        results = tuple(_one(loaded, folder, recording, pairs, judge, method) for judge, method in wanted)
+        found = CalibrationResult(folder.path, len(pairs), results)
+        folder.write("calibration.json", json.dumps(found.as_dict()["judges"], indent=2) + "\n")
+        passed = sum(result.gate.passed for result in results)
+        display.line("gate", f"{passed} of {len(results)} judges pass; only these built pairs")
+        folder.note(finished=now(), rows=sum(result.pairs for result in results))
+        return found
 
 
 def _wanted(recipe: CalibrationRecipe, recording: Recording, pairs: Sequence[LabelledPair]) -> list[tuple[str, str]]:
@@ -147,10 +170,15 @@ def _one(
     strategy = "tournament" if isinstance(judge, RecordedPairwise) else "best_worst"
     slates = asyncio.run(_slates(judge, labelled))
     built = build_pairs(slates, PairSettings(strategy=strategy), seed=recipe.seed)
-    where = folder.path / "dpo" / f"{name}-{method}"
     if built.pairs:
-        _write(loaded, where, built, slates, judge.identity, calibration)
-    return JudgeResult(name, method, calibration, verdict, len(built.pairs), _agreement(built.pairs, labelled))
+        _write(loaded, folder.path / "dpo" / f"{name}-{method}", built, slates, judge.identity, calibration)
+
+    # The share of the pairs whose chosen answer is the one that the humans preferred; ties of theirs are left out.
+    better = {pair.task.id: SIDES["ab".index(pair.label)] for pair in labelled if pair.label != "tie"}
+    known = [pair for pair in built.pairs if pair.task.id in better]
+    same = sum(pair.chosen.candidate.source == better[pair.task.id] for pair in known)
+    agree = wilson(same, len(known)) if known else None
+    return JudgeResult(name, method, calibration, verdict, len(built.pairs), agree)
 
 
 def _write(
@@ -162,8 +190,7 @@ def _write(
     calibration: Calibration,
 ) -> None:
     """The pairs with their audit and card. What the audit finds is for people to judge: nothing is trained here."""
-    decided = calibration.decided_accuracy
-    accuracy = None if decided is None else Interval(decided.value, decided.low, decided.high, decided.n)
+    accuracy = judge_accuracy(calibration)
     found = audit(built.pairs, slates=slates, left_out=built.left_out, accuracy=accuracy)
     card = DpoCardFacts(
         recipe=loaded.recipe.name,
@@ -184,25 +211,17 @@ def _write(
 
 
 async def _slates(judge: Any, labelled: Sequence[LabelledPair]) -> list[Slate]:
-    return [await _slate(judge, pair) for pair in labelled]
-
-
-async def _slate(judge: Any, pair: LabelledPair) -> Slate:
-    """The two answers of a pair, judged. Only what both orders agree on makes one the best."""
-    a, b = (Candidate(pair.task.id, source, 0, one.text) for source, one in zip(SIDES, (pair.a, pair.b), strict=True))
-    if isinstance(judge, RecordedPairwise):
-        said = await judge.compare(pair.task, pair.a, pair.b)
-        ends = {"a": (a.id, b.id), "b": (b.id, a.id), None: (None, None)}[said.winner]
-        return Slate(pair.task, (Judged(a, said.state), Judged(b, said.state)), *ends)
-    ratings = [await judge.rate(pair.task, one) for one in (pair.a, pair.b)]
-    judged = (Judged(c, r.state, r.score, r.detail) for c, r in zip((a, b), ratings, strict=True))
-    return Slate(pair.task, tuple(judged))
-
-
-def _agreement(pairs: Sequence[Pair], labelled: Sequence[LabelledPair]) -> Interval | None:
-    """Share of the pairs whose chosen answer is the one that the humans preferred; ties of theirs are left out."""
-    better = {pair.task.id: SIDES["ab".index(pair.label)] for pair in labelled if pair.label != "tie"}
-    known = [pair for pair in pairs if pair.task.id in better]
-    if not known:
-        return None
-    return wilson(sum(pair.chosen.candidate.source == better[pair.task.id] for pair in known), len(known))
+    """The two answers of each pair, judged. Only what both orders agree on makes one the best."""
+    slates = []
+    for pair in labelled:
+        sides = (pair.a, pair.b)
+        a, b = (Candidate(pair.task.id, source, 0, one.text) for source, one in zip(SIDES, sides, strict=True))
+        if isinstance(judge, RecordedPairwise):
+            said = await judge.compare(pair.task, pair.a, pair.b)
+            ends = {"a": (a.id, b.id), "b": (b.id, a.id), None: (None, None)}[said.winner]
+            slates.append(Slate(pair.task, (Judged(a, said.state), Judged(b, said.state)), *ends))
+        else:
+            ratings = [await judge.rate(pair.task, one) for one in sides]
+            judged = (Judged(c, r.state, r.score, r.detail) for c, r in zip((a, b), ratings, strict=True))
+            slates.append(Slate(pair.task, tuple(judged)))
+    return slates

@@ -15,14 +15,12 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
 
 from stillroom.common.files import replaced
 from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.recipe import Recipe
 from stillroom.pipeline.flows.traces import FinishedRun, run_traces
-from stillroom.pipeline.run.context import opened
-from stillroom.pipeline.run.folder import RunFolder
+from stillroom.pipeline.run.folder import RunFolder, opened
 from stillroom.pipeline.run.progress import Display
 from stillroom.sampling.limits import Meter
 from stillroom.traces.tasks import TaskSet
@@ -39,30 +37,24 @@ def hand_on(earlier: Sequence[Path], folder: Path) -> None:
             file.write(known.read_bytes())
 
 
-class Chain:
+class Chain(ExitStack):
     """Runs one after the other. `meter`: counts what all of them ask; None: each its own."""
 
     def __init__(self, display: Display, meter: Meter | None = None) -> None:
+        super().__init__()
         self._display, self._meter = display, meter
-        self._open = ExitStack()
         self._folders: list[Path] = []
-
-    def __enter__(self) -> Self:
-        return self
 
     def parts(self, folder: Path) -> list[str]:
         """The runs that were begun, by their places in the folder of the whole."""
         return [path.relative_to(folder).as_posix() for path in self._folders]
-
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
 
     def run(self, loaded: Loaded[Recipe], folder: Path, *, given: TaskSet | None = None) -> FinishedRun:
         """Runs it to its end, or goes on with it. `given`: tasks in the place of those that the recipe names.
 
         Raises what a run does, RunFolderError or LedgerError where the folder is another's or in use."""
         run_folder, began = RunFolder(folder, loaded.recipe.name), time.monotonic()
-        context = self._open.enter_context(opened(run_folder, loaded, self._display, self._meter))
+        context = self.enter_context(opened(run_folder, loaded, self._display, self._meter))
         started, finished, stages = run_folder["started"], run_folder["finished"], run_folder["stages"]
         hand_on(self._folders, folder)
         self._folders.append(folder)

@@ -11,38 +11,34 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from stillroom.common.datasets import HasRows
 from stillroom.common.printing import Terminal, terminal, wide
-from stillroom.common.rows import HasRows
 from stillroom.errors import GateFailed
 from stillroom.evaluation.results import Evaluation
-from stillroom.judges.calibrate import Calibration
-from stillroom.judges.gate import GateVerdict
+from stillroom.judges.calibrate import Calibration, GateVerdict
 from stillroom.judges.human_labels import load_labelled
 from stillroom.pipeline.config.kinds import Loaded
-from stillroom.pipeline.config.load import dump
 from stillroom.pipeline.config.preferences import PreferenceRecipe
-from stillroom.pipeline.flows.preference_students import train_and_evaluate
 from stillroom.pipeline.planning.preference_plan import preference_plan
-from stillroom.pipeline.run.context import RunContext, opened
 from stillroom.pipeline.run.flow import Flow, FlowResult, Planned, flows
-from stillroom.pipeline.run.folder import RunFolder, now, versions
+from stillroom.pipeline.run.folder import RunContext, RunFolder, now, opened
 from stillroom.pipeline.run.progress import Display
-from stillroom.pipeline.run.provenance import made_from
-from stillroom.pipeline.stages import train as students_stage
-from stillroom.pipeline.stages.candidates import draw_candidates
-from stillroom.pipeline.stages.distinct import identities, refuse_same_judges
+from stillroom.pipeline.stages.candidates import draw_candidates, identities
+from stillroom.pipeline.stages.evaluate_writing import evaluate_writing
 from stillroom.pipeline.stages.forgetting import check_forgetting
-from stillroom.pipeline.stages.judge import Calibrated, calibrated_judge, judge_candidates
-from stillroom.pipeline.stages.lint import student_to_lint
+from stillroom.pipeline.stages.judge import Calibrated, calibrated_judge, judge_candidates, refuse_same_judges
 from stillroom.pipeline.stages.pairs import make_pairs
+from stillroom.pipeline.stages.train import STUDENT, require, student_to_lint, train
 from stillroom.preferences.audit import Audit
 from stillroom.preferences.candidates import gather
-from stillroom.preferences.rows import FILES
+from stillroom.preferences.rows import FILES, dpo_row
+from stillroom.report.preferences import preference_table
 from stillroom.sampling.ledger import Ledger
-from stillroom.students.lint import LintReport
+from stillroom.students.lint.report import LintReport
 from stillroom.traces.tasks import TaskSet, load_tasks
 
 
@@ -62,26 +58,9 @@ class PreferenceResult(FlowResult, HasRows):
     gate: GateVerdict | None = field(default=None, repr=False)
     evaluation: Evaluation | None = field(default=None, repr=False)
 
-    def as_dict(self) -> dict[str, Any]:
-        evaluation = self.evaluation
-        return {
-            "folder": str(self.folder),
-            "prompts": self.prompts,
-            "candidates": self.candidates,
-            "judgements": self.judgements,
-            "pairs": self.pairs,
-            "test_pairs": self.test_pairs,
-            "audit": self.audit.as_dict(),
-            "calibration": None if self.calibration is None else self.calibration.model_dump(mode="json"),
-            "gate": None if self.gate is None else self.gate._asdict(),
-            "evaluation": None if evaluation is None else evaluation.model_dump(mode="json", exclude_none=True),
-        }
-
     def show(self, console: Terminal | None = None) -> None:
         console = wide(console or terminal())
         if self.evaluation is not None:
-            from stillroom.report.preference_table import preference_table
-
             console.print(preference_table(self.evaluation))
         held_out = f" and {self.test_pairs:,} held-out ones" if self.test_pairs else ""
         pairs = f"{self.pairs:,} pairs{held_out} in {self.folder / 'dpo'}"
@@ -114,14 +93,17 @@ class Preferences(Flow[PreferenceRecipe]):
 def run_preferences(context: RunContext, loaded: Loaded[PreferenceRecipe]) -> PreferenceResult:
     """All stages of a recipe of preferences. Raises InputError before anything is paid for, RunError after."""
     recipe, folder = loaded.recipe, context.folder
-    students_stage.require(recipe.student)
+    require(recipe.student)
     sources = identities(recipe, loaded.base)
     refuse_same_judges(recipe, context.ledger, loaded.base)
-    tasks = _load_tasks(context, recipe)
+    tasks = load_tasks(recipe.tasks, base=context.base, seed=recipe.seed)
+    left = f", {len(tasks.left_out):,} left out" if tasks.left_out else ""
+    context.display.line("prompts", f"{len(tasks.train):,} to learn from, {len(tasks.test):,} held out{left}")
+    for note in tasks.notes:
+        context.display.note(note)
     if recipe.evaluate is not None and recipe.evaluate.retention is not None:
         check_forgetting(recipe.evaluate.retention, base=loaded.base, seed=recipe.seed)
-    _note_start(context, loaded, tasks)
-    folder.note(finished=None)  # where the recipe is another now
+    folder.begin(loaded, tasks, finished=None)
     calibrated = asyncio.run(_calibrate(context, recipe))
     prompts = (*tasks.train, *tasks.test)
     drawn, sampling = asyncio.run(draw_candidates(context, recipe, prompts))
@@ -130,8 +112,12 @@ def run_preferences(context: RunContext, loaded: Loaded[PreferenceRecipe]) -> Pr
     judgements = asyncio.run(judge_candidates(context, recipe, gathered))
     paired = make_pairs(context, recipe, tasks, gathered, judgements, sources, calibrated)
     evaluation = None
-    if recipe.student is not None:
-        evaluation = train_and_evaluate(context, recipe, recipe.student, tasks, paired)
+    if (student := recipe.student) is not None:
+        rows = [dpo_row(pair) for pair in paired.train]
+        lint = partial(student.lint, rows, test=tasks.held_out)
+        model = train(context, student, rows, folder.path / STUDENT, STUDENT, lint=lint)
+        if recipe.evaluate is not None:
+            evaluation = evaluate_writing(context, recipe, student, recipe.evaluate, tasks, paired, model)
     folder.note(finished=now(), rows=len(paired.train), judge=judgements.judge, judgements=judgements.states())
     return PreferenceResult(
         folder=folder.path,
@@ -144,27 +130,6 @@ def run_preferences(context: RunContext, loaded: Loaded[PreferenceRecipe]) -> Pr
         calibration=None if calibrated is None else calibrated.calibration,
         gate=None if calibrated is None else calibrated.gate,
         evaluation=evaluation,
-    )
-
-
-def _load_tasks(context: RunContext, recipe: PreferenceRecipe) -> TaskSet:
-    tasks = load_tasks(recipe.tasks, base=context.base, seed=recipe.seed)
-    left = f", {len(tasks.left_out):,} left out" if tasks.left_out else ""
-    context.display.line("prompts", f"{len(tasks.train):,} to learn from, {len(tasks.test):,} held out{left}")
-    for note in tasks.notes:
-        context.display.note(note)
-    return tasks
-
-
-def _note_start(context: RunContext, loaded: Loaded[PreferenceRecipe], tasks: TaskSet) -> None:
-    folder = context.folder
-    folder.write("recipe.yaml", dump(loaded.recipe))
-    folder.note(
-        started=folder["started"] or now(),
-        seed=loaded.recipe.seed,
-        versions=versions(),
-        tasks={"train": len(tasks.train), "test": len(tasks.test), "left_out": len(tasks.left_out)},
-        **made_from(loaded, tasks),
     )
 
 

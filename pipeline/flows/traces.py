@@ -18,38 +18,32 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stillroom.common.formatting import duration, money
+from stillroom.common.datasets import HasRows
+from stillroom.common.formatting import money
 from stillroom.common.printing import Terminal, terminal
-from stillroom.common.records import Outcome, State
-from stillroom.common.rows import HasRows
+from stillroom.common.records import Outcome, ScoredAttempt, State
 from stillroom.errors import MissingFile, NothingLeft, RunFolderError, TeacherDown
 from stillroom.evaluation.results import Evaluation
 from stillroom.pipeline.config.kinds import Loaded
-from stillroom.pipeline.config.load import dump
 from stillroom.pipeline.config.recipe import Recipe
 from stillroom.pipeline.planning.forecast import PilotResult, choose, forecast
 from stillroom.pipeline.planning.plan import plan
-from stillroom.pipeline.run.context import RunContext, opened
 from stillroom.pipeline.run.flow import Flow, FlowResult, Planned, flows
-from stillroom.pipeline.run.folder import WRITTEN, RunFolder, now, versions
-from stillroom.pipeline.run.outcomes import Asked, Outcomes
-from stillroom.pipeline.run.progress import Display, verdicts
-from stillroom.pipeline.run.provenance import made_from
+from stillroom.pipeline.run.folder import WRITTEN, RunContext, RunFolder, now, opened
+from stillroom.pipeline.run.progress import Display, sampled_in_words
 from stillroom.pipeline.stages.agreement import Agreement, compare
 from stillroom.pipeline.stages.evaluate import Evaluated, Evaluator
-from stillroom.pipeline.stages.filter import Distilled, distil
+from stillroom.pipeline.stages.filter import Asked, Distilled, Outcomes, distil
 from stillroom.pipeline.stages.forgetting import check_forgetting
-from stillroom.pipeline.stages.lint import lint_traces, student_to_lint
 from stillroom.pipeline.stages.plots import figures_of
 from stillroom.pipeline.stages.sample import Answers, open_sampler
-from stillroom.pipeline.stages.train import STUDENT, model_in, require, train
-from stillroom.sampling.counts import Counts
+from stillroom.pipeline.stages.train import STUDENT, lint_traces, model_in, require, student_to_lint, train
+from stillroom.report.evaluation_table import eval_table
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.policy import ONCE
 from stillroom.sampling.teachers.base import Teacher, identity_of
 from stillroom.sampling.teachers.recorded import RecordedTeacher
-from stillroom.students.lint import LintReport
-from stillroom.students.methods.registry import StudentSettings
+from stillroom.students.lint.report import LintReport
 from stillroom.traces.filters import Screen, admits_of
 from stillroom.traces.rows import DATA_FILE
 from stillroom.traces.tasks import TaskSet, load_tasks
@@ -67,22 +61,7 @@ class RunResult(FlowResult, HasRows):
     evaluation: Evaluation | None = field(default=None, repr=False)
     agreement: Agreement | None = field(default=None, repr=False)
 
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "folder": str(self.folder),
-            "tasks": self.tasks,
-            "attempts": self.attempts,
-            "accepted": self.accepted,
-            "rows": self.rows,
-            "evaluation": None
-            if self.evaluation is None
-            else self.evaluation.model_dump(mode="json", exclude_none=True),
-            "agreement": None if self.agreement is None else self.agreement.as_dict(),
-        }
-
     def show(self, console: Terminal | None = None) -> None:
-        from stillroom.report.evaluation_table import eval_table
-
         console = console or terminal()
         if self.agreement is not None:
             self.agreement.show(console)
@@ -119,6 +98,10 @@ class FinishedRun:
     def model(self) -> str:
         """The student that it trained, as a model's name. The path is absolute: other runs name it."""
         return model_in((self.folder / STUDENT).resolve())
+
+    def answers(self, who: str) -> dict[str, ScoredAttempt]:
+        """One greedy answer to each held-out task, of one that the evaluation measured."""
+        return {} if self.evaluated is None else self.evaluated.answers.get(who, {})
 
 
 @flows.register(name="traces")
@@ -157,22 +140,31 @@ def run_traces(context: RunContext, loaded: Loaded[Recipe], *, given: TaskSet | 
 
     Raises InputError before anything is paid for, RunError after.
     """
-    recipe, folder = loaded.recipe, context.folder
+    recipe, base, folder = loaded.recipe, loaded.base, context.folder
     require(recipe.student)
-    teacher = recipe.teacher.make(loaded.base)
-    earlier = _earlier(loaded)
-    tasks = given or load_tasks(recipe.tasks, base=loaded.base, seed=recipe.seed)
+    teacher = recipe.teacher.make(base)
+    earlier = [base / folder for folder in recipe.earlier]
+    for each in earlier:
+        if not (each / DATA_FILE).is_file():
+            raise MissingFile(f"earlier: there are no rows in {each}: name the sft/ folder of a run that wrote some")
+    tasks = given or load_tasks(recipe.tasks, base=base, seed=recipe.seed)
     _report_tasks(context, tasks)
-    Screen(recipe.filters, test=tasks.held_out, base=loaded.base)  # refuses what it cannot work with, before paying
+    Screen(recipe.filters, test=tasks.held_out, base=base)  # refuses what it cannot work with, before paying
     if recipe.evaluate is not None and recipe.evaluate.retention is not None:
-        check_forgetting(recipe.evaluate.retention, base=loaded.base, seed=recipe.seed)
-    _note_start(context, loaded, tasks, teacher.identity)
-    folder.note(finished=None)  # where the recipe is another now
+        check_forgetting(recipe.evaluate.retention, base=base, seed=recipe.seed)
+    named = {"identity": teacher.identity, "licence": recipe.teacher.licence}
+    folder.begin(loaded, tasks, teacher=named, finished=None)
+
     sampled = asyncio.run(_sample(context, recipe, tasks, teacher))
     distilled = _distil(context, recipe, tasks, sampled.outcomes, teacher.identity, earlier)
     evaluated = None
-    if recipe.student is not None:
-        evaluated = _train_and_evaluate(context, recipe, recipe.student, tasks, distilled, sampled.held_out)
+    if (student := recipe.student) is not None:
+        rows = distilled.training
+        lint = partial(lint_traces, recipe, student, tasks, rows)
+        model = train(context, student, rows, folder.path / STUDENT, STUDENT, lint=lint)
+        if recipe.evaluate is not None:
+            evaluator = Evaluator(context, recipe, student, recipe.evaluate)
+            evaluated = evaluator.evaluate(tasks, distilled, model, teacher=sampled.held_out)
     folder.note(finished=now(), rows=distilled.written)
     result = RunResult(
         folder=folder.path,
@@ -192,32 +184,16 @@ def pilot_traces(context: RunContext, loaded: Loaded[Recipe], count: int) -> Pil
     tasks = load_tasks(recipe.tasks, base=loaded.base, seed=recipe.seed)
     _report_tasks(context, tasks)
     chosen = choose(tasks.train, count, recipe.seed)
-    _note_start(context, loaded, tasks, identity_of(recipe.teacher, loaded.base))
+    named = {"identity": identity_of(recipe.teacher, loaded.base), "licence": recipe.teacher.licence}
+    context.folder.begin(loaded, tasks, teacher=named)
 
     async def sampled() -> list[Outcome]:
-        async with open_sampler(
-            context, recipe.teacher, recipe.scorer.make(context.place()), who="teacher"
-        ) as sampler:
-            admits = admits_of(recipe.filters, context.base)
-            found = await sampler.answer(chosen, recipe.keep, label="pilot", ahead=False, admits=admits)
-            return found.outcomes
+        scorer, admits = recipe.scorer.make(context.place()), admits_of(recipe.filters, context.base)
+        async with open_sampler(context, recipe.teacher, scorer, who="teacher") as sampler:
+            return (await sampler.answer(chosen, recipe.keep, label="pilot", ahead=False, admits=admits)).outcomes
 
     slots, total = recipe.teacher.concurrency, len(tasks.train)
     return forecast(context.folder.path, asyncio.run(sampled()), total, slots, recipe.prices, recipe.seed)
-
-
-# -- tasks -------------------------------------------------------------------------------------------------------
-
-
-def _earlier(loaded: Loaded[Recipe]) -> list[Path]:
-    """Folders of rows of earlier runs. Raises MissingFile for one without rows."""
-    folders = [loaded.base / folder for folder in loaded.recipe.earlier]
-    for folder in folders:
-        if not (folder / DATA_FILE).is_file():
-            raise MissingFile(
-                f"earlier: there are no rows in {folder}: name the sft/ folder of a run that wrote some"
-            )
-    return folders
 
 
 def _report_tasks(context: RunContext, tasks: TaskSet) -> None:
@@ -230,22 +206,6 @@ def _report_tasks(context: RunContext, tasks: TaskSet) -> None:
         context.display.note(note)
 
 
-def _note_start(context: RunContext, loaded: Loaded[Recipe], tasks: TaskSet, teacher: str) -> None:
-    recipe, folder = loaded.recipe, context.folder
-    folder.write("recipe.yaml", dump(recipe))
-    folder.note(
-        started=folder["started"] or now(),
-        seed=recipe.seed,
-        versions=versions(),
-        teacher={"identity": teacher, "licence": recipe.teacher.licence},
-        tasks={"train": len(tasks.train), "test": len(tasks.test), "left_out": len(tasks.left_out)},
-        **made_from(loaded, tasks),
-    )
-
-
-# -- sampling ----------------------------------------------------------------------------------------------------
-
-
 class _Sampled(NamedTuple):
     """`held_out`: the teacher's answers to the held-out tasks; None where it is not a baseline."""
 
@@ -256,41 +216,30 @@ class _Sampled(NamedTuple):
 
 async def _sample(context: RunContext, recipe: Recipe, tasks: TaskSet, teacher: Teacher) -> _Sampled:
     """Samples the tasks to learn from, and with the same open teacher the held-out ones."""
-    held_out = None
+    held_out = agreement = None
+    display = context.display
     outcomes = Outcomes(context.ledger, tasks.train, Asked.of(recipe, teacher.identity, context.base))
-    scorer = recipe.scorer.make(context.place())
+    scorer, admits = recipe.scorer.make(context.place()), admits_of(recipe.filters, context.base)
     async with open_sampler(context, recipe.teacher, scorer, who="teacher", teacher=teacher) as sampler:
-        admits = admits_of(recipe.filters, context.base)
-        counts = await sampler.answer_into(tasks.train, recipe.keep, outcomes.add, label="sampling", admits=admits)
-        _report_sampling(context, recipe, counts, outcomes)
+        keep, take = recipe.keep, outcomes.add
+        counts = (await sampler.answer(tasks.train, keep, label="sampling", admits=admits, take=take)).counts
+        display.line("sampled", sampled_in_words(counts, replayed=recipe.teacher.replays))
+        if recipe.prices is not None:
+            display.note(f"{money(recipe.prices.usd(counts))} for the teacher's tokens")
+        if recipe.keep.per_task is not None and counts.kept:
+            kept, accepted = counts.kept_tokens / counts.kept, counts.accepted_tokens / counts.accepted
+            order = "draw order" if recipe.keep.order == "draw" else "order of arrival"
+            display.note(f"kept traces have {kept:,.0f} tokens on average, all accepted {accepted:,.0f} ({order})")
+        stops = outcomes.stops
+        display.note(", ".join(f"{n:,} tasks {name.replace('_', ' ')}" for name, n in stops.items() if n))
+        if counts.last_failure:
+            display.note(f"last failure: {counts.last_failure}")
+        context.folder.note(sampling={**counts.as_dict(), "stops": stops, "seconds": round(counts.elapsed_s, 1)})
         if recipe.evaluate is not None and "teacher" in recipe.evaluate.baselines:
             held_out = await sampler.answer(tasks.test, ONCE, recipe.greedy, label="teacher")
-        agreement = None
         if recipe.teacher.has_grades and isinstance(teacher, RecordedTeacher):
             agreement = compare(outcomes, teacher, recipe.teacher.teacher_prompt, context.folder)
     return _Sampled(outcomes, held_out, agreement)
-
-
-def _report_sampling(context: RunContext, recipe: Recipe, counts: Counts, outcomes: Outcomes) -> None:
-    display = context.display
-    reused = f" ({counts.reused:,} of them from the ledger)" if counts.reused else ""
-    what = "replayed" if recipe.teacher.replays else "new"
-    tokens = f"{counts.completion_tokens:,} {what} tokens in {duration(counts.elapsed_s)}"
-    display.line("sampled", f"{verdicts(counts)}{reused}; {tokens}")
-    if recipe.prices is not None:
-        display.note(f"{money(recipe.prices.usd(counts))} for the teacher's tokens")
-    if recipe.keep.per_task is not None and counts.kept:
-        kept, accepted = counts.kept_tokens / counts.kept, counts.accepted_tokens / counts.accepted
-        order = "draw order" if recipe.keep.order == "draw" else "order of arrival"
-        display.note(f"kept traces have {kept:,.0f} tokens on average, all accepted {accepted:,.0f} ({order})")
-    display.note(", ".join(f"{n:,} tasks {name.replace('_', ' ')}" for name, n in outcomes.stops.items() if n))
-    if counts.last_failure:
-        display.note(f"last failure: {counts.last_failure}")
-    facts = {**counts.as_dict(), "stops": outcomes.stops, "seconds": round(counts.elapsed_s, 1)}
-    context.folder.note(sampling=facts)
-
-
-# -- rows and students -------------------------------------------------------------------------------------------
 
 
 def _distil(
@@ -301,8 +250,20 @@ def _distil(
     teacher: str,
     earlier: Sequence[Path],
 ) -> Distilled:
-    if not any(scored.verdict.state is State.ACCEPTED for outcome in outcomes for scored in outcome.attempts):
-        raise (NothingLeft if outcomes.attempts else TeacherDown)(_nothing_accepted(outcomes))
+    """The rows to learn from. Raises NothingLeft or TeacherDown where no attempt was accepted."""
+    if not outcomes.attempts:
+        raise TeacherDown(
+            f"the teacher answered none of {len(outcomes):,} tasks ({outcomes.failed:,} requests failed): look at "
+            "the last failure above, and check that the recording or the server holds these tasks"
+        )
+    scored = (scored for outcome in outcomes for scored in outcome.attempts)
+    if not any(each.verdict.state is State.ACCEPTED for each in scored):
+        reasons = Counter(each.verdict.reason for outcome in outcomes for each in outcome.attempts)
+        found = ", ".join(f"{reason} {n:,}" for reason, n in reasons.most_common())
+        raise NothingLeft(
+            f"none of {outcomes.attempts:,} attempts was accepted ({found}): look at some with `stillroom attempts`, "
+            "then correct the teacher's prompt, tasks.reference or teacher.sampling.max_tokens"
+        )
     folder, display = context.folder, context.display
     folder.tell_lost("rows", display)
     distilled = distil(recipe, tasks, outcomes, folder, teacher, earlier, context.base)
@@ -313,33 +274,3 @@ def _distil(
     if distilled.said_before:
         display.note(f"{distilled.said_before:,} rows say what others do, and are learned from once")
     return distilled
-
-
-def _train_and_evaluate(
-    context: RunContext,
-    recipe: Recipe,
-    student: StudentSettings,
-    tasks: TaskSet,
-    distilled: Distilled,
-    teacher: Answers | None,
-) -> Evaluated | None:
-    rows = distilled.training
-    lint = partial(lint_traces, recipe, student, tasks, rows)
-    model = train(context, student, rows, context.folder.path / STUDENT, STUDENT, lint=lint)
-    if recipe.evaluate is None:
-        return None
-    return Evaluator(context, recipe, student, recipe.evaluate).evaluate(tasks, distilled, model, teacher=teacher)
-
-
-def _nothing_accepted(outcomes: Outcomes) -> str:
-    if not outcomes.attempts:
-        return (
-            f"the teacher answered none of {len(outcomes):,} tasks ({outcomes.failed:,} requests failed): look at "
-            "the last failure above, and check that the recording or the server holds these tasks"
-        )
-    reasons = Counter(scored.verdict.reason for outcome in outcomes for scored in outcome.attempts)
-    found = ", ".join(f"{reason} {n:,}" for reason, n in sorted(reasons.items(), key=lambda item: -item[1]))
-    return (
-        f"none of {outcomes.attempts:,} attempts was accepted ({found}): look at some with `stillroom attempts`, "
-        "then correct the teacher's prompt, tasks.reference or teacher.sampling.max_tokens"
-    )

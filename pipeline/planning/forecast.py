@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from stillroom.common.formatting import duration, money, number, share
-from stillroom.common.printing import Table, Terminal, terminal
+from stillroom.common.printing import Terminal, columns, terminal
 from stillroom.common.records import Outcome, StopReason, Task
 from stillroom.common.stats.bootstrap import bootstrap
 from stillroom.common.stats.intervals import wilson
@@ -49,18 +49,10 @@ class PilotResult(FlowResult):
     coverage: Forecast
     usd: Forecast | None
 
-    def as_dict(self) -> dict[str, Any]:
-        plain = asdict(self) | {"folder": str(self.folder)}
-        named = {key: getattr(self, key) for key in ("attempts", "tokens", "seconds", "kept", "coverage", "usd")}
-        return plain | {key: None if each is None else each._asdict() for key, each in named.items()}
-
     def show(self, console: Terminal | None = None) -> None:
         console = console or terminal()
-        left: dict[str, Any] = {"title_justify": "left", "box": None, "padding": (0, 2), "pad_edge": False}
-        table = Table(title=f"forecast for {self.tasks:,} tasks, from {self.pilot_tasks:,}", **left)
-        table.add_column("")
-        for column in ("expected", "95 % from", "to"):
-            table.add_column(column, justify="right")
+        numbers = ("expected", "95 % from", "to")
+        table = columns(f"forecast for {self.tasks:,} tasks, from {self.pilot_tasks:,}", *numbers, right=numbers)
         table.add_row("attempts", *map(number, self.attempts))
         table.add_row("tokens", *map(number, self.tokens))
         if self.usd is not None:
@@ -91,6 +83,11 @@ def forecast(
         found = bootstrap(range(len(each)), lambda weights: weights @ each, seed=seed, value=sum(each))
         return Forecast(*(scale * value for value in found[:3]))
 
+    def usd(outcome: Outcome) -> float:
+        attempts = [scored.attempt for scored in outcome.attempts]
+        tokens = sum(a.prompt_tokens for a in attempts), sum(a.completion_tokens for a in attempts)
+        return 0.0 if prices is None else prices.of(*tokens)
+
     satisfied = sum(outcome.stop is StopReason.SATISFIED for outcome in outcomes)
     share = wilson(satisfied, len(outcomes))
     return PilotResult(
@@ -102,10 +99,5 @@ def forecast(
         seconds=total(lambda o: sum(s.attempt.latency_s for s in o.attempts) / slots),
         kept=total(lambda o: len(o.kept)),
         coverage=Forecast(satisfied / len(outcomes), share.low, share.high),
-        usd=None if prices is None else total(lambda o: _usd(o, prices)),
+        usd=None if prices is None else total(usd),
     )
-
-
-def _usd(outcome: Outcome, prices: Prices) -> float:
-    attempts = [scored.attempt for scored in outcome.attempts]
-    return prices.of(sum(a.prompt_tokens for a in attempts), sum(a.completion_tokens for a in attempts))

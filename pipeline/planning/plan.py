@@ -12,15 +12,14 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from stillroom.common.formatting import money
-from stillroom.common.printing import Table, Terminal
-from stillroom.common.prompt import Prompt
-from stillroom.common.records import SamplingParams, State, StopReason, Task
+from stillroom.common.printing import Terminal, columns
+from stillroom.common.records import Prompt, SamplingParams, State, StopReason, Task
 from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.recipe import Recipe
 from stillroom.sampling.draws import Admits, counts_as
@@ -96,39 +95,37 @@ class Plan:
 
     def show(self, console: Terminal) -> None:
         """Prints it: a line for each use, then the cost in words."""
-        table = Table(box=None, padding=(0, 2), pad_edge=False)
-        table.add_column("if it were run now")
-        for column in ("tasks", "draws", "tokens"):
-            table.add_column(column, justify="right")
+        numbers = ("tasks", "draws", "tokens")
+        table = columns("if it were run now", *numbers, right=numbers)
         for use in (use for use in Use if self.draws[use]):
             draws, tokens = self.draws[use], self.tokens(use)
             about = "about " if use in PAID else ""
             cost = "unknown" if tokens is None else f"{about if tokens else ''}{tokens:,}"
             table.add_row(_USES[use], f"{self.tasks[use]:,}", f"{about}{draws:,}", cost)
         console.print(table)
-        console.print(self._in_words(), soft_wrap=True)
-
-    def _in_words(self) -> str:
+        if self.draws[Use.CHANGED]:
+            console.print("the request changed: another teacher, prompt, sampling or seed")
+        about = f"about {self.asked:,} draws would be"
         if not self.asked:
-            return "nothing would be paid for"
-        if self.replayed:
-            return (
-                f"about {self.asked:,} draws would be replayed, as far as the recording has them: nothing is paid for"
-            )
-        if self.mean is None or self.all_tokens is None:
-            return f"about {self.asked:,} draws would be paid for; nothing is on record to estimate their tokens by"
-        each = f"{self.mean.prompt_tokens:,.0f} asked and {self.mean.completion_tokens:,.0f} answered"
-        usd = "" if self.usd is None else f", {money(self.usd)}"
-        total = f"about {self.all_tokens:,} tokens would be paid for{usd}"
-        return f"{total}: {self.asked:,} draws at the mean so far ({each})"
+            told = "nothing would be paid for"
+        elif self.replayed:
+            told = f"{about} replayed, as far as the recording has them: nothing is paid for"
+        elif self.mean is None or self.all_tokens is None:
+            told = f"{about} paid for; nothing is on record to estimate their tokens by"
+        else:
+            each = f"{self.mean.prompt_tokens:,.0f} asked and {self.mean.completion_tokens:,.0f} answered"
+            usd = "" if self.usd is None else f", {money(self.usd)}"
+            total = f"about {self.all_tokens:,} tokens would be paid for{usd}"
+            told = f"{total}: {self.asked:,} draws at the mean so far ({each})"
+        console.print(told, soft_wrap=True)
 
 
 _USES = {
     Use.USED: "on record, used as they are",
     Use.SCORED_ANEW: "on record, scored again",
     Use.NOT_NEEDED: "on record, not needed now",
-    Use.CHANGED: "asked again: teacher, prompt, sampling or seed changed",
-    Use.CUT_OFF: "asked again: cut off by another max_tokens",
+    Use.CHANGED: "asked again: the request changed",
+    Use.CUT_OFF: "asked again: cut off, other max_tokens",
     Use.MORE: "asked: more draws of tasks on record",
     Use.NEW: "asked: tasks not on record",
 }
@@ -140,14 +137,19 @@ def plan(loaded: Loaded[Recipe], ledger: Ledger, before: str | None) -> Plan:
 
     Raises InputError for a recipe that cannot be run.
     """
-    recipe = loaded.recipe
-    identity = identity_of(recipe.teacher, loaded.base)
+    recipe, base = loaded.recipe, loaded.base
+    identity = identity_of(recipe.teacher, base)
     weighing = Weighing(ledger, recipe.seed, {identity, before}, recipe.prices)
-    for part in _parts(loaded, identity):
-        weighing.add(part)
+    tasks = load_tasks(recipe.tasks, base=base, seed=recipe.seed)
+    asked = (identity, recipe.teacher.teacher_prompt, recipe.scorer.identity(base))
+    admits = admits_of(recipe.filters, base)
+    weighing.add(Part(tasks.train, recipe.teacher.sampling, recipe.keep, *asked, admits=admits))
+    if recipe.evaluate is not None and "teacher" in recipe.evaluate.baselines:
+        weighing.add(Part(tasks.test, recipe.greedy, ONCE, *asked))
+        if (samples := recipe.evaluate.samples) is not None:
+            weighing.add(Part(tasks.test, samples.sampling(recipe.greedy), samples.policy, *asked))
     mean = ledger.mean_tokens(identity) or (ledger.mean_tokens(before) if before else None)
-    replayed = recipe.teacher.replays
-    return Plan(str(loaded.path), weighing.draws, weighing.tasks, mean, recipe.prices, replayed)
+    return Plan(str(loaded.path), weighing.draws, weighing.tasks, mean, recipe.prices, recipe.teacher.replays)
 
 
 class Part(NamedTuple):
@@ -163,19 +165,6 @@ class Part(NamedTuple):
     admits: Admits | None = None
 
 
-def _parts(loaded: Loaded[Recipe], teacher: str) -> Iterator[Part]:
-    recipe = loaded.recipe
-    tasks = load_tasks(recipe.tasks, base=loaded.base, seed=recipe.seed)
-    asked = (teacher, recipe.teacher.teacher_prompt, recipe.scorer.identity(loaded.base))
-    yield Part(
-        tasks.train, recipe.teacher.sampling, recipe.keep, *asked, admits=admits_of(recipe.filters, loaded.base)
-    )
-    if recipe.evaluate is not None and "teacher" in recipe.evaluate.baselines:
-        yield Part(tasks.test, recipe.greedy, ONCE, *asked)
-        if (samples := recipe.evaluate.samples) is not None:
-            yield Part(tasks.test, samples.sampling(recipe.greedy), samples.policy, *asked)
-
-
 class Weighing:
     """Adds up what becomes of the draws of each task. `teachers`: whose attempts on record are looked at. `prices`:
     for a budget in dollars."""
@@ -184,7 +173,10 @@ class Weighing:
         self.draws: dict[Use, int] = dict.fromkeys(Use, 0)
         self.tasks: dict[Use, int] = dict.fromkeys(Use, 0)
         self._ledger, self._seed, self._prices = ledger, seed, prices
-        self._rate = _rate(ledger)
+        # Accepted share so far, as the core counts it: with one success and one failure added.
+        counts = ledger.verdict_counts()
+        scored = sum(counts.get(state.value, 0) for state in State)
+        self._rate = (counts.get(State.ACCEPTED.value, 0) + 1) / (scored + 2)
         self._keys, self._asked_tasks = set[str](), set[str]()
         for request in ledger.requests():
             if request.teacher in teachers:
@@ -201,7 +193,11 @@ class Weighing:
             found = self._ledger.find(key, limit, task.id, scorer) if key in self._keys else {}
             uses = self._uses(task, found, part)
             if missing := min(uses.pop(Use.MORE, 0), math.ceil(left)):
-                uses[self._why(task, key, found)] = missing
+                if key not in self._keys:
+                    why = Use.CHANGED if task.id in self._asked_tasks else Use.NEW
+                else:
+                    why = Use.CUT_OFF if self._ledger.draws(key) - found.keys() else Use.MORE
+                uses[why] = missing
                 left -= missing
             for use, n in uses.items():
                 self.draws[use] += n
@@ -231,24 +227,18 @@ class Weighing:
             if _stops(part.policy, tally, holes):
                 uses[Use.NOT_NEEDED] += index in found
             elif index in found:
-                uses[Use.USED if found[index].verdict else Use.SCORED_ANEW] += 1
-                tally = tally.plus(self._state(task, found[index], part))
+                recorded = found[index]
+                uses[Use.USED if recorded.verdict else Use.SCORED_ANEW] += 1
+                if (scored := recorded.scored) is not None:
+                    state = counts_as(task, scored, part.admits)
+                else:  # to be scored again: what it counted as before
+                    state = self._ledger.last_state(recorded.row) or State.UNSCORED
+                tally = tally.plus(state)
             else:
                 holes += 1  # a draw that failed, or was cut off: asked again
         wanted = 0 if _stops(part.policy, tally, holes) else part.policy.expected(tally, self._rate)
         uses[Use.MORE] = max(holes, wanted)
         return +uses
-
-    def _state(self, task: Task, recorded: Recorded, part: Part) -> State:
-        """What the attempt counts as; of one that is to be scored again, what it was before."""
-        if (scored := recorded.scored) is None:
-            return self._ledger.last_state(recorded.row) or State.UNSCORED
-        return counts_as(task, scored, part.admits)
-
-    def _why(self, task: Task, key: str, found: dict[int, Recorded]) -> Use:
-        if key in self._keys:
-            return Use.CUT_OFF if self._ledger.draws(key) - found.keys() else Use.MORE
-        return Use.CHANGED if task.id in self._asked_tasks else Use.NEW
 
 
 def _stops(policy: Policy, tally: Tally, holes: int) -> bool:
@@ -258,10 +248,3 @@ def _stops(policy: Policy, tally: Tally, holes: int) -> bool:
         return True
     filled = policy.stop(tally._replace(rejected=tally.rejected + holes))
     return filled in (StopReason.SATISFIED, StopReason.EXHAUSTED)
-
-
-def _rate(ledger: Ledger) -> float:
-    """Accepted share so far, as the core counts it: with one success and one failure added."""
-    counts = ledger.verdict_counts()
-    scored = sum(counts.get(state.value, 0) for state in State)
-    return (counts.get(State.ACCEPTED.value, 0) + 1) / (scored + 2)

@@ -10,19 +10,17 @@ still to be drawn that is an estimate: as many requests each as those on record 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from stillroom.common.printing import Table, Terminal
-from stillroom.common.records import Attempt, Messages, Outcome, SamplingParams, StopReason, Task
+from stillroom.common.printing import Terminal, columns
+from stillroom.common.records import Attempt, Messages, Outcome, SamplingParams, StopReason
 from stillroom.errors import RequestFailed
 from stillroom.judges.registry import JudgeBase, Made, Place
 from stillroom.pipeline.config.kinds import Loaded
-from stillroom.pipeline.config.preferences import CandidateSource, PreferenceRecipe
+from stillroom.pipeline.config.preferences import PreferenceRecipe
 from stillroom.pipeline.planning.plan import Part, Plan, Use, Weighing
-from stillroom.pipeline.stages.candidates import policy_of
-from stillroom.pipeline.stages.distinct import identities
+from stillroom.pipeline.stages.candidates import identities, policy_of
 from stillroom.pipeline.stages.judge import judge_all
 from stillroom.preferences.candidates import Drawn, Gathered, gather
 from stillroom.sampling.ledger import Ledger, request_key, scorer_key
@@ -56,10 +54,8 @@ class PreferencePlan:
 
     def show(self, console: Terminal) -> None:
         """Prints it: by source, then the judge."""
-        table = Table(box=None, padding=(0, 2), pad_edge=False)
-        table.add_column("if it were run now")
-        for column in ("draws", "on record", "asked"):
-            table.add_column(column, justify="right")
+        numbers = ("draws", "on record", "asked")
+        table = columns("if it were run now", *numbers, right=numbers)
         for name, of in self.sources.items():
             used = of.draws[Use.USED] + of.draws[Use.SCORED_ANEW]
             asked = f"about {of.asked:,}" if of.asked else "0"
@@ -115,46 +111,35 @@ class OnRecord:
 
 def preference_plan(loaded: Loaded[PreferenceRecipe], ledger: Ledger) -> PreferencePlan:
     """Estimates what the recipe will cost, given the ledger. Raises InputError for a recipe that cannot be run."""
-    recipe = loaded.recipe
+    recipe, path = loaded.recipe, str(loaded.path)
     tasks = load_tasks(recipe.tasks, base=loaded.base, seed=recipe.seed)
     prompts = (*tasks.train, *tasks.test)
     who = identities(recipe, loaded.base)
-    sources = {s.name: _weighed(loaded, ledger, s, who[s.name], prompts) for s in recipe.candidates}
-    drawn = [_drawn(loaded, ledger, s, who[s.name], prompts) for s in recipe.candidates]
+    plans, drawn = dict[str, Plan](), list[Drawn]()
+    for source in recipe.candidates:
+        identity, settings = who[source.name], source.teacher
+        prompt, sampling, scorer = settings.teacher_prompt, settings.sampling, FinishedScorer.identity
+        weighing = Weighing(ledger, recipe.seed, {identity})
+        weighing.add(Part(prompts, sampling, policy_of(source), identity, prompt, scorer))
+        mean = ledger.mean_tokens(identity)
+        plans[source.name] = Plan(path, weighing.draws, weighing.tasks, mean, recipe.prices, settings.replays)
+
+        # What is on record of it, as the run would find it.
+        outcomes = []
+        for task in prompts:
+            key = request_key(prompt.messages(task), sampling, identity, recipe.seed)
+            found = ledger.find(key, sampling.max_tokens, task.id, scorer_key(scorer, task))
+            scored = tuple(s for _, r in sorted(found.items()) if (s := r.scored) is not None)
+            outcomes.append(Outcome(task, scored[: 2 * source.draws], (), StopReason.EXHAUSTED))
+        drawn.append(Drawn(source.name, outcomes, on_policy=source.on_policy))
+
     gathered = gather(drawn, order=prompts)
     count = sum(map(len, gathered.by_task.values()))
-    found, missing = asyncio.run(_judged(loaded, ledger, gathered))
-    each = (found + missing) / count if count else 1.0
-    new = sum(plan.asked for plan in sources.values())
-    requests = missing + round(each * new) if found + missing or not count else missing
-    return PreferencePlan(str(loaded.path), sources, count, found, requests)
-
-
-def _weighed(
-    loaded: Loaded[PreferenceRecipe], ledger: Ledger, source: CandidateSource, identity: str, tasks: Sequence[Task]
-) -> Plan:
-    settings = source.teacher
-    weighing = Weighing(ledger, loaded.recipe.seed, {identity})
-    policy, finished = policy_of(source), FinishedScorer.identity
-    weighing.add(Part(tasks, settings.sampling, policy, identity, settings.teacher_prompt, finished))
-    replayed = settings.replays
-    mean = ledger.mean_tokens(identity)
-    return Plan(str(loaded.path), weighing.draws, weighing.tasks, mean, loaded.recipe.prices, replayed)
-
-
-def _drawn(
-    loaded: Loaded[PreferenceRecipe], ledger: Ledger, source: CandidateSource, identity: str, tasks: Sequence[Task]
-) -> Drawn:
-    """What is on record of a source, as the run would find it."""
-    settings, outcomes = source.teacher, []
-    for task in tasks:
-        messages = settings.teacher_prompt.messages(task)
-        key = request_key(messages, settings.sampling, identity, loaded.recipe.seed)
-        scorer = scorer_key(FinishedScorer.identity, task)
-        found = ledger.find(key, settings.sampling.max_tokens, task.id, scorer)
-        scored = tuple(s for _, r in sorted(found.items()) if (s := r.scored) is not None)
-        outcomes.append(Outcome(task, scored[: 2 * source.draws], (), StopReason.EXHAUSTED))
-    return Drawn(source.name, outcomes, on_policy=source.on_policy)
+    on_record, missing = asyncio.run(_judged(loaded, ledger, gathered))
+    each = (on_record + missing) / count if count else 1.0
+    new = sum(plan.asked for plan in plans.values())
+    requests = missing + round(each * new) if on_record + missing or not count else missing
+    return PreferencePlan(path, plans, count, on_record, requests)
 
 
 async def _judged(loaded: Loaded[PreferenceRecipe], ledger: Ledger, gathered: Gathered) -> tuple[int, int]:

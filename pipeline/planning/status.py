@@ -4,6 +4,7 @@ Read-only, so it is safe to call during a run. `salvage` is the exception: it re
 
 status("runs/quickstart").totals.attempts
 status("runs/quickstart", set=["keep.per_task=4"]).plan.asked
+attempts("runs/quickstart", out="attempts.jsonl")     # every one, which `teacher: {kind: recorded}` replays
 """
 
 from __future__ import annotations
@@ -12,24 +13,23 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
-import yaml
-
+from stillroom.common.datasets import HasRows
+from stillroom.common.files import replaced
+from stillroom.common.printing import json_text
 from stillroom.common.run_async import off_the_loop
 from stillroom.common.secrets import named_in
-from stillroom.errors import InputError, MissingFile, RunFolderError
+from stillroom.errors import InputError, RunFolderError
 from stillroom.evaluation.results import Evaluation, read_eval
 from stillroom.judges.dialogue import JUDGE_PREFIX
-from stillroom.pipeline.config.kinds import Loaded, RecipeBase
 from stillroom.pipeline.config.load import Overrides, RecipeLike, load_any
+from stillroom.pipeline.run.facts import facts_in, folder_of, one_run, own_recipe, parts_of, refuse_chain
 from stillroom.pipeline.run.flow import Plan, Planned, flow_of
-from stillroom.pipeline.run.folder import RunFolder, folder_of, read_facts
+from stillroom.pipeline.run.folder import RunFolder
 from stillroom.sampling.ledger import FILE as LEDGER
-from stillroom.sampling.ledger import Ledger, Salvaged, SpentBy, Totals
-from stillroom.sampling.limits import Prices
-
-"""Columns of a table that goes to no terminal: its lines are not to wrap."""
+from stillroom.sampling.ledger import Ledger, SpentBy, Totals
+from stillroom.sampling.ledger.salvage import Salvaged
 
 
 class StageCost(NamedTuple):
@@ -42,6 +42,18 @@ class StageCost(NamedTuple):
     completion_tokens: int
     cancelled_tokens: int
     usd: float | None
+
+    def plus(self, other: StageCost) -> StageCost:
+        """Of the same stage, in two runs."""
+        usd = other.usd if self.usd is None else self.usd + (other.usd or 0)
+        return StageCost(
+            self.stage,
+            self.requests + other.requests,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cancelled_tokens + other.cancelled_tokens,
+            usd,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +90,10 @@ class Status:
             "failures": self.failures,
             "costs": [cost._asdict() for cost in self.costs],
             "rows": self.rows,
-            "evaluation": None
-            if self.evaluation is None
-            else self.evaluation.model_dump(mode="json", exclude_none=True),
-            "plan": self.plan.as_dict() if self.plan is not None else None,
+            "evaluation": self.evaluation and self.evaluation.model_dump(mode="json", exclude_none=True),
+            "plan": self.plan and self.plan.as_dict(),
             "no_plan": self.no_plan,
-            "salvaged": None
-            if self.salvaged is None
-            else self.salvaged._asdict() | {"kept": str(self.salvaged.kept)},
+            "salvaged": self.salvaged and self.salvaged._asdict() | {"kept": str(self.salvaged.kept)},
             "parts": {name: part.as_dict() for name, part in self.parts.items()},
         }
 
@@ -105,30 +113,80 @@ def status(
     facts = facts_in(path)
     if parts := parts_of(path):
         if recipe is not None or set or salvage:
-            refuse_chain(path)
+            refuse_chain(path, parts)
         return _of_chain(path, facts, parts)
     return _of_run(path, facts, recipe, set, salvage)
 
 
 def _of_chain(path: Path, facts: dict[str, Any], folders: Sequence[Path]) -> Status:
-    parts = {p.relative_to(path).as_posix(): _of_run(p, facts_in(p), None, (), False) for p in folders}
+    parts = {p.relative_to(path).as_posix(): _of_run(p, facts_in(p)) for p in folders}
     each = list(parts.values())
+    costs: dict[str, StageCost] = {}
+    for cost in (cost for part in each for cost in part.costs):
+        stage = "local students" if cost.stage.startswith("local student") else cost.stage
+        costs[stage] = cost._replace(stage=stage) if stage not in costs else costs[stage].plus(cost)
     return Status(
-        path,
-        facts["name"],
-        facts.get("started"),
-        facts.get("finished"),
-        summed(part.totals for part in each),
-        counted(part.verdicts for part in each),
-        counted(part.failures for part in each),
-        _summed_costs(cost for part in each for cost in part.costs),
-        sum(part.rows or 0 for part in each),
-        _evaluation(path) if facts.get("finished") else None,
-        None,
-        f"{path} holds {len(each)} runs, and each says it for itself: stillroom status {folders[0]}",
-        None,
-        parts,
+        folder=path,
+        name=facts["name"],
+        started=facts.get("started"),
+        finished=facts.get("finished"),
+        totals=summed(part.totals for part in each),
+        verdicts=counted(part.verdicts for part in each),
+        failures=counted(part.failures for part in each),
+        costs=tuple(costs.values()),
+        rows=sum(part.rows or 0 for part in each),
+        evaluation=_evaluation(path, facts),
+        plan=None,
+        no_plan=f"{path} holds {len(each)} runs, and each says it for itself: stillroom status {folders[0]}",
+        salvaged=None,
+        parts=parts,
     )
+
+
+def summed(parts: Iterable[Totals]) -> Totals:
+    """The totals of all runs."""
+    return Totals(*(sum(of) for of in zip(*parts, strict=True)))
+
+
+def counted(parts: Iterable[dict[str, int]]) -> dict[str, int]:
+    """Verdicts, or failures, of all runs."""
+    found: Counter[str] = Counter()
+    for part in parts:
+        found.update(part)
+    return dict(found)
+
+
+def _of_run(
+    path: Path, facts: dict[str, Any], recipe: RecipeLike | None = None, set: Overrides = (), salvage: bool = False
+) -> Status:
+    salvaged = None
+    if salvage:
+        if not (path / LEDGER).is_file() and facts.get("attempts"):
+            Ledger.open(path).close()  # a new one: from now on what is saved is all that there was
+        else:
+            salvaged = Ledger.salvage(path)
+        RunFolder(path, facts["name"]).note(attempts=salvaged.attempts if salvaged is not None else 0)
+    with Ledger.read(path) as ledger:
+        planned = _plan(path, facts, ledger, recipe, set)
+        return Status(
+            folder=path,
+            name=facts["name"],
+            started=facts.get("started"),
+            finished=facts.get("finished"),
+            totals=ledger.totals(),
+            verdicts=ledger.verdict_counts(),
+            failures=ledger.failure_counts(),
+            costs=tuple(_costs(ledger.spent_by(JUDGE_PREFIX), path, facts)),
+            rows=facts.get("rows"),
+            evaluation=_evaluation(path, facts),
+            plan=planned.plan,
+            no_plan=planned.why_not,
+            salvaged=salvaged,
+        )
+
+
+def _evaluation(path: Path, facts: dict[str, Any]) -> Evaluation | None:
+    return read_eval(path / "eval.json") if facts.get("finished") and (path / "eval.json").is_file() else None
 
 
 def _costs(spent: Sequence[SpentBy], path: Path, facts: dict[str, Any]) -> Iterator[StageCost]:
@@ -136,76 +194,17 @@ def _costs(spent: Sequence[SpentBy], path: Path, facts: dict[str, Any]) -> Itera
     teacher = (facts.get("teacher") or {}).get("identity")
     stages = {identity: f"candidates of {name}" for name, identity in (facts.get("sources") or {}).items()}
     stages |= {teacher: "teacher"} if teacher else {}
-    prices, judge_prices = _prices(path, facts)
+    try:
+        recipe: Any = own_recipe(path, facts).recipe
+    except InputError:  # it cannot be read any more, so its prices are not known
+        recipe = None
+    prices, judge_prices = getattr(recipe, "prices", None), getattr(recipe, "judge_prices", None)
     for each in sorted(spent, key=lambda each: (each.apart, each.teacher not in stages, each.teacher)):
         stage = "judge" if each.apart else stages.get(each.teacher, f"local student ({each.teacher[:40]})")
         paid = judge_prices if each.apart else prices if each.teacher in stages else None
         completion = each.completion_tokens + each.cancelled_tokens
         usd = None if paid is None else paid.of(each.prompt_tokens, completion)
         yield StageCost(stage, each.requests, each.prompt_tokens, each.completion_tokens, each.cancelled_tokens, usd)
-
-
-def _prices(path: Path, facts: dict[str, Any]) -> tuple[Prices | None, Prices | None]:
-    """Of the teacher and of the judge, as the recipe says; None where it cannot be read any more."""
-    try:
-        recipe = own_recipe(path, facts, ()).recipe
-    except InputError:
-        return None, None
-    return getattr(recipe, "prices", None), getattr(recipe, "judge_prices", None)
-
-
-def _summed_costs(costs: Iterable[StageCost]) -> tuple[StageCost, ...]:
-    """By stage, over the runs of a chain."""
-    found: dict[str, StageCost] = {}
-    for cost in costs:
-        stage = "local students" if cost.stage.startswith("local student") else cost.stage
-        sums = found.get(stage, StageCost(stage, 0, 0, 0, 0, None))
-        found[stage] = StageCost(
-            stage,
-            sums.requests + cost.requests,
-            sums.prompt_tokens + cost.prompt_tokens,
-            sums.completion_tokens + cost.completion_tokens,
-            sums.cancelled_tokens + cost.cancelled_tokens,
-            cost.usd if sums.usd is None else sums.usd + (cost.usd or 0),
-        )
-    return tuple(found.values())
-
-
-def _evaluation(path: Path) -> Evaluation | None:
-    return read_eval(path / "eval.json") if (path / "eval.json").is_file() else None
-
-
-def _of_run(path: Path, facts: dict[str, Any], recipe: RecipeLike | None, set: Overrides, salvage: bool) -> Status:
-    salvaged = _salvaged(path, facts) if salvage else None
-    with Ledger.read(path) as ledger:
-        totals, verdicts, failures = ledger.totals(), ledger.verdict_counts(), ledger.failure_counts()
-        costs = tuple(_costs(ledger.spent_by(JUDGE_PREFIX), path, facts))
-        planned = _plan(path, facts, ledger, recipe, set)
-    times = facts.get("started"), facts.get("finished")
-    return Status(
-        path,
-        facts["name"],
-        *times,
-        totals,
-        verdicts,
-        failures,
-        costs,
-        facts.get("rows"),
-        _evaluation(path) if facts.get("finished") else None,
-        *planned,
-        salvaged=salvaged,
-    )
-
-
-def _salvaged(path: Path, facts: dict[str, Any]) -> Salvaged | None:
-    """What can be saved of the ledger, which from now on is all that there was; None where there is no file left."""
-    if not (path / LEDGER).is_file() and facts.get("attempts"):
-        Ledger.open(path).close()  # a new one
-        found = None
-    else:
-        found = Ledger.salvage(path)
-    RunFolder(path, facts["name"]).note(attempts=found.attempts if found is not None else 0)
-    return found
 
 
 def _plan(
@@ -225,89 +224,70 @@ def _plan(
         return Planned(None, str(error))
 
 
-def own_recipe(folder: Path, facts: dict[str, Any], overrides: Overrides) -> Loaded[RecipeBase]:
-    """The recipe that the run was made with, as resolved, with its paths starting where they did."""
-    base = (facts.get("recipe") or {}).get("base")
-    if base is None:
-        raise RunFolderError(f"{folder / 'run.json'} does not say where the recipe was: name it with --recipe")
-    return load_any(folder / "recipe.yaml", overrides)._replace(base=Path(base))
+# -- attempts ----------------------------------------------------------------------------------------------------
 
 
-def refuse_chain(path: Path) -> None:
-    """Raises InputError for the folder of a loop or a chain, which holds many runs."""
-    if parts := parts_of(path):
-        raise InputError(f"{path} holds {len(parts)} runs: ask of one of them, such as {parts[0]}")
+@dataclass(frozen=True, slots=True)
+class Attempts(HasRows):
+    """Attempts in draw order, one row each."""
+
+    rows: tuple[dict[str, Any], ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        return f"{len(self):,} attempts"
+
+    def write(self, file: IO[bytes]) -> None:
+        """As JSON Lines."""
+        for row in self.rows:
+            file.write((json_text(row) + "\n").encode())
+
+    def _rows(self) -> Sequence[dict[str, Any]]:
+        return self.rows
 
 
-def facts_in(path: Path) -> dict[str, Any]:
-    """What `run.json` of a run's folder says. Raises MissingFile, or RunFolderError where it cannot be read."""
-    if not path.is_dir():
-        raise MissingFile(f"there is no folder {path}: give the folder of a run, such as runs/quickstart")
+_OF_ATTEMPTS = ("teacher", "text", "reasoning", "finish_reason", "prompt_tokens", "completion_tokens", "latency_s")
+"""Fields of an exported attempt that are those of the ledger."""
+
+
+def attempts(folder: RecipeLike, *, out: str | Path | None = None, held_out: bool = False) -> Attempts:
+    """Every attempt of the run's teacher, or of all sources of candidates, with its latest verdict. What a judge was
+    asked is not an attempt.
+
+    `out`: a file to write them to as well, as JSON Lines. `held_out`: also the answers to held-out tasks, which
+    nothing may be trained on; each row says in `split` which it is. Raises what loading the run's tasks raises.
+    """
+    path, facts = one_run(folder)
+    with Ledger.read(path) as ledger:
+        rows = list(ledger.rows())
+    asked: dict[str, dict[str, str | None]] = {}
     try:
-        facts, why = read_facts(path), ""
-    except ValueError as error:
-        facts, why = {}, f" ({error})"
-    if facts.get("name") is not None:
-        return facts
-    way = f", or its recipe has to be run again, which makes run.json again: {path / LEDGER} is there"
-    raise RunFolderError(
-        f"{path} holds no readable run.json{why}: it is not the folder of a run"
-        + (way if (path / LEDGER).is_file() else "")
-    )
-
-
-# -- the runs of a loop or a chain -----------------------------------------------------------------------------
-
-PLACES = ("rounds/*", "stages/*", "controls/one_round")
-"""Where the runs of a chain lie, in its folder."""
-
-
-def parts_of(folder: Path) -> list[Path]:
-    """The folders of the runs of a chain, in order; none where it is one run. Raises RunFolderError where none has
-    begun yet."""
-    found = [path for place in PLACES for path in sorted(folder.glob(place), key=_order)]
-    wanted = _parts_of_the_last_run(folder)
-    begun = [
-        path
-        for path in found
-        if (path / "run.json").is_file() and (wanted is None or path.relative_to(folder).as_posix() in wanted)
-    ]
-    if not begun and _is_chain(folder):
-        raise RunFolderError(f"{folder} holds many runs, and none of them has begun yet: run its recipe")
-    return begun
-
-
-def _parts_of_the_last_run(folder: Path) -> list[str] | None:
-    """What a finished chain consists of: a longer one may have stood here before. None while it is not finished."""
-    try:
-        parts: list[str] | None = read_facts(folder).get("parts")
-    except ValueError:
-        return None
-    return parts
-
-
-def _is_chain(folder: Path) -> bool:
-    """Whether its recipe, as it was resolved, is that of a loop or of stages."""
-    try:
-        recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):  # not begun, or damaged: whoever reads the recipe says so
-        return False
-    return isinstance(recipe, dict) and not recipe.keys().isdisjoint({"loop", "stages"})
-
-
-def _order(path: Path) -> tuple[int, str]:
-    """Rounds by number, stages by name."""
-    return (int(path.name) if path.name.isdigit() else 0), path.name
-
-
-def summed(parts: Iterable[Totals]) -> Totals:
-    """The totals of all runs."""
-    return Totals(*(sum(of) for of in zip(*parts, strict=True)))
-
-
-def counted(parts: Iterable[dict[str, int]]) -> dict[str, int]:
-    """The verdicts of all runs."""
-    found: Counter[str] = Counter()
-    for part in parts:
-        found.update(part)
-    return dict(found)
+        loaded = own_recipe(path, facts)
+        if (tasks := flow_of(loaded.recipe).tasks(loaded)) is not None:
+            for split, of in {"test": tasks.test, "validation": tasks.validation, "train": tasks.train}.items():
+                for task in of:
+                    asked[task.id] = {"split": split, "question": task.messages[-1].content, "gold": task.reference}
+    except InputError as error:
+        if not held_out:
+            raise InputError(
+                f"{error}; without its tasks nobody knows which answers are to held-out ones: --held-out writes all"
+            ) from None
+        asked = {}
+    unknown = dict.fromkeys(("split", "question", "gold"))  # no longer a task of the recipe: it may be a held-out one
+    teachers = {(facts.get("teacher") or {}).get("identity"), *(facts.get("sources") or {}).values()}
+    exported = []
+    for row in sorted(rows, key=lambda row: (row["task_id"], row["request"], row["draw"])):
+        known = asked.get(row["task_id"], unknown)
+        if row["teacher"] not in teachers or row["task_id"].startswith(JUDGE_PREFIX):
+            continue
+        if held_out or known["split"] == "train":
+            verdict = {"verdict": row["state"], "reason": row["v_reason"], "detail": row["detail"]}
+            told = {key: row[key] for key in _OF_ATTEMPTS}
+            exported.append({"task_id": row["task_id"], "index": row["draw"], **known, **told, **verdict})
+    found = Attempts(tuple(exported))
+    if out is not None:
+        with replaced(Path(out)) as file:
+            found.write(file)
+    return found

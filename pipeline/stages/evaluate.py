@@ -19,16 +19,16 @@ from stillroom.evaluation.comparisons import corrected
 from stillroom.evaluation.evaluate import at_k, evaluate_answers, over_trainings
 from stillroom.evaluation.forgetting import Forgotten, forgetting_results
 from stillroom.evaluation.results import AFTER, BEFORE, TEACHER, Evaluation, Measured, write_eval
-from stillroom.pipeline.config.evaluation import CONTROLS, EvaluateSettings, SampleSettings
-from stillroom.pipeline.config.recipe import Recipe
-from stillroom.pipeline.run.context import RunContext
-from stillroom.pipeline.run.folder import WRITTEN
-from stillroom.pipeline.stages.controls import LABELS, Controls, label, train_control, train_seeds
+from stillroom.pipeline.config.recipe import CONTROLS, EvaluateSettings, Recipe
+from stillroom.pipeline.run.folder import WRITTEN, RunContext
+from stillroom.pipeline.stages.controls import Controls, train_control, train_seeds
 from stillroom.pipeline.stages.filter import Distilled
 from stillroom.pipeline.stages.forgetting import measure_forgetting
 from stillroom.pipeline.stages.plots import FOLDER as PLOTS
 from stillroom.pipeline.stages.plots import draw
 from stillroom.pipeline.stages.sample import Answers, answer, as_teacher, write_answers
+from stillroom.pipeline.stages.train import LABELS
+from stillroom.report.evaluation_table import eval_table
 from stillroom.sampling.policy import ONCE, Policy
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.traces.tasks import TaskSet
@@ -76,21 +76,35 @@ class Evaluator:
         `student`: the trained model. `teacher`: its answers to the held-out tasks, where it was asked before.
         `notes`: what a reader must know besides. `sampled`: also plots how the traces were come by.
         """
-        models, answers = self._first(tasks, student)
+        context, settings, base = self.context, self.settings, self.student.model
+        models: dict[str, str] = {BEFORE: base} if BEFORE in settings.baselines else {}
+        models[AFTER] = student
+        answers: ByModel = {who: self._held_out(tasks, who, model) for who, model in models.items()}
         controls = Controls({}, [])
-        for number, who in enumerate(who for who in CONTROLS if who in self.settings.baselines):
-            train_control(self.context, self.recipe, self.student, who, tasks, distilled, controls)
+        for number, who in enumerate(who for who in CONTROLS if who in settings.baselines):
+            train_control(context, self.recipe, self.student, who, tasks, distilled, controls)
             if who in controls.models:
                 models[who] = controls.models[who]
                 answers[who] = self._held_out(tasks, who, models[who])
             if number == 0:
-                self._preview(tasks, answers)  # the rest takes as long again: whoever waits sees the gain by now
-        if TEACHER in self.settings.baselines:
-            found = teacher or self.ask_teacher(tasks.test)
-            write_answers(self.context.folder, TEACHER, found.outcomes)
+                # The rest takes as long again: whoever waits sees the gain by now.
+                context.display.console.print(eval_table(self._greedy(tasks, answers)))
+        if TEACHER in settings.baselines:
+            found = teacher or self.ask(tasks.test, TEACHER, None)
+            write_answers(context.folder, TEACHER, found.outcomes)
             answers[TEACHER] = found.first
-        validation = self._validated(tasks, models)
-        forgetting = self._retention(student)
+
+        # The student and the model before it alone: no number that is reported rests on the tasks of validation.
+        asked = [who for who in (BEFORE, AFTER) if who in models and tasks.validation]
+        validation = {
+            who: self.ask(tasks.validation, SHORT[who], models[who], kind="validation").first for who in asked
+        }
+        forgetting: dict[str, Forgotten] = {}
+        if settings.retention is not None:
+            sides, scorer, at_once = {BEFORE: base, AFTER: student}, self.recipe.scorer, settings.concurrency
+            forgetting = measure_forgetting(
+                context, settings.retention, sides, self.student, scorer=scorer, concurrency=at_once
+            )
         greedy = self._greedy(tasks, answers)
         parts = [
             forgetting_results(forgetting, after=AFTER, before=BEFORE, seed=self.recipe.seed),
@@ -102,31 +116,16 @@ class Evaluator:
             comparisons=corrected([*greedy.comparisons, *(c for part in parts for c in part.comparisons)]),
             notes=(*greedy.notes, *notes, *controls.notes, *(note for part in parts for note in part.notes)),
         )
+        self._write(evaluation, answers, tasks if sampled else None, distilled)
+        return Evaluated(evaluation, answers, validation, forgetting)
+
+    def _write(self, evaluation: Evaluation, answers: ByModel, tasks: TaskSet | None, distilled: Distilled) -> None:
         folder = self.context.folder
         folder.tell_lost("evaluation", self.context.display)
         write_eval(evaluation, folder.path / FILE)
         if self.settings.plots:
-            draw(self.context, evaluation, answers, *((tasks, distilled) if sampled else ()))
+            draw(self.context, evaluation, answers, tasks, distilled)
         folder.mark("evaluation", WRITTEN, folder.path / FILE, folder.path / PLOTS)
-        return Evaluated(evaluation, answers, validation, forgetting)
-
-    def _first(self, tasks: TaskSet, student: str) -> tuple[dict[str, str], ByModel]:
-        """The models that are there already, and their answers: the base, where it is a baseline, and the student."""
-        models: dict[str, str] = {}
-        if BEFORE in self.settings.baselines:
-            models[BEFORE] = self.student.model
-        models[AFTER] = student
-        return models, {who: self._held_out(tasks, who, model) for who, model in models.items()}
-
-    def _held_out(self, tasks: TaskSet, who: str, model: str) -> dict[str, ScoredAttempt]:
-        found = self.ask(tasks.test, SHORT[who], model)
-        write_answers(self.context.folder, who, found.outcomes)
-        return found.first
-
-    def _preview(self, tasks: TaskSet, answers: ByModel) -> None:
-        from stillroom.report.evaluation_table import eval_table
-
-        self.context.display.show(eval_table(self._greedy(tasks, answers)))
 
     # -- answers ---------------------------------------------------------------------------------------------
 
@@ -134,46 +133,31 @@ class Evaluator:
         self,
         tasks: Sequence[Task],
         label: str,
-        model: str,
+        model: str | None,
         policy: Policy = ONCE,
         sampling: SamplingParams | None = None,
         *,
         kind: str = "held-out",
     ) -> Answers:
-        """The answers of a local model under the student's own prompt; nobody is paid for them. `sampling`: None for
-        one greedy answer. `kind`: of the tasks, for the display."""
-        teacher = as_teacher(model, self.student, self.settings.concurrency)
-        params, scorer = sampling or self.recipe.greedy, self.recipe.scorer.make(self.context.place())
-        found = answer(self.context, tasks, teacher, scorer, policy, params, label=label, paid=False)
-        self._report(label, found, kind)
-        return found
-
-    def ask_teacher(
-        self, tasks: Sequence[Task], policy: Policy = ONCE, sampling: SamplingParams | None = None
-    ) -> Answers:
-        """The answers of the recipe's teacher, asked as for traces; they count towards the run's limits."""
-        params, scorer = sampling or self.recipe.greedy, self.recipe.scorer.make(self.context.place())
-        found = answer(self.context, tasks, self.recipe.teacher, scorer, policy, params, label="teacher")
-        self._report("teacher", found, "held-out")
-        return found
-
-    def _report(self, label: str, found: Answers, kind: str) -> None:
+        """The answers of a local model under the student's own prompt; nobody is paid for them. `model`: None for the
+        recipe's teacher, asked as for traces, which counts towards the run's limits. `sampling`: None for one greedy
+        answer. `kind`: of the tasks, for the display."""
+        context, params = self.context, sampling or self.recipe.greedy
+        scorer, teacher = self.recipe.scorer.make(context.place()), self.recipe.teacher
+        if model is not None:
+            teacher = as_teacher(model, self.student, self.settings.concurrency)
+        found = answer(context, tasks, teacher, scorer, policy, params, label=label, paid=model is None)
         answered = sum(bool(o.attempts) for o in found.outcomes)
         attempts = sum(len(o.attempts) for o in found.outcomes)
         what = f"{kind} tasks" if attempts == answered else f"answers to {answered:,} {kind} tasks"
         took = duration(found.counts.elapsed_s)
-        self.context.display.line(label, f"{found.counts.accepted:,} of {attempts:,} {what} right, in {took}")
+        context.display.line(label, f"{found.counts.accepted:,} of {attempts:,} {what} right, in {took}")
+        return found
 
-    def _validated(self, tasks: TaskSet, models: Mapping[str, str]) -> ByModel:
-        """The student and the model before it answer the tasks of validation; nobody else, for no number that is
-        reported rests on them."""
-        if not tasks.validation:
-            return {}
-        return {
-            who: self.ask(tasks.validation, SHORT[who], models[who], kind="validation").first
-            for who in (BEFORE, AFTER)
-            if who in models
-        }
+    def _held_out(self, tasks: TaskSet, who: str, model: str) -> dict[str, ScoredAttempt]:
+        found = self.ask(tasks.test, SHORT[who], model)
+        write_answers(self.context.folder, who, found.outcomes)
+        return found.first
 
     # -- measures --------------------------------------------------------------------------------------------
 
@@ -181,20 +165,6 @@ class Evaluator:
         prices = {TEACHER: self.recipe.prices} if self.recipe.prices is not None else None
         ids = [task.id for task in tasks.test]
         return evaluate_answers(answers, seed=self.recipe.seed, tasks=ids, prices=prices)
-
-    def _retention(self, student: str) -> dict[str, Forgotten]:
-        """What was not trained, before and after."""
-        if self.settings.retention is None:
-            return {}
-        models = {BEFORE: self.student.model, AFTER: student}
-        return measure_forgetting(
-            self.context,
-            self.settings.retention,
-            models,
-            self.student,
-            scorer=self.recipe.scorer,
-            concurrency=self.settings.concurrency,
-        )
 
     def _at_k(self, tasks: TaskSet, models: Mapping[str, str]) -> Measured:
         """Several answers to each held-out task: of the student before and after, and of the teacher."""
@@ -208,33 +178,23 @@ class Evaluator:
             if who in models
         }
         if TEACHER in self.settings.baselines:
-            drawn[TEACHER] = self.ask_teacher(tasks.test, policy, sampling)
-        told = settings.model_dump(include={"draws", "temperature", "top_p"})
-        rows = [
-            row
-            for who, found in drawn.items()
-            for row in at_k(
-                who,
-                {o.task.id: o.attempts for o in found.outcomes},
-                told,
-                ks=settings.ks,
-                seed=self.recipe.seed,
-            )
-        ]
-        return Measured(rows, [], [note for who, found in drawn.items() for note in _fewer(who, found, settings)])
+            drawn[TEACHER] = self.ask(tasks.test, TEACHER, None, policy, sampling)
+        told, found = settings.model_dump(include={"draws", "temperature", "top_p"}), Measured([], [], [])
+        for who, answers in drawn.items():
+            attempts = {o.task.id: o.attempts for o in answers.outcomes}
+            found.results.extend(at_k(who, attempts, told, ks=settings.ks, seed=self.recipe.seed))
+            # Tasks that got fewer answers are left out of the measures at a k that they do not reach.
+            if few := sum(len(outcome.attempts) < settings.draws for outcome in answers.outcomes):
+                of = f"{few:,} of {len(answers.outcomes):,} tasks"
+                found.notes.append(f"{who}: {of} got fewer than {settings.draws} answers")
+        return found
 
     def _over_seeds(self, tasks: TaskSet, distilled: Distilled, answers: ByModel) -> Measured:
         """The student over several trainings, each from another seed."""
         if self.settings.seeds == 1:
             return Measured([], [], [])
         others = train_seeds(self.context, self.student, self.settings.seeds, distilled)
-        more = [self.ask(tasks.test, label(each.seed), each.model).first for each in others]
+        more = [self.ask(tasks.test, each.label, each.model).first for each in others]
         against = {who: answers[who] for who in (BEFORE, "control_unfiltered") if who in answers}
         rows = over_trainings([answers[AFTER], *more], against, seed=self.recipe.seed)
         return Measured(rows, [], [] if rows else ["no held-out task was answered after every training"])
-
-
-def _fewer(who: str, found: Answers, settings: SampleSettings) -> list[str]:
-    """Tasks that got fewer answers than asked for are left out of the measures at a k that they do not reach."""
-    few = sum(len(outcome.attempts) < settings.draws for outcome in found.outcomes)
-    return [f"{who}: {few:,} of {len(found.outcomes):,} tasks got fewer than {settings.draws} answers"] if few else []

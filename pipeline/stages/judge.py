@@ -2,7 +2,8 @@
 
 A judge that rates sees one answer at a time, one that compares holds a tournament for each prompt. Its requests are
 in the ledger before anything depends on them, so a run that was stopped asks none of them again. What a judge failed
-at is kept with its state; it is not a score.
+at is kept with its state; it is not a score. Two judges that are one are refused: the ledger could not tell them
+apart.
 """
 
 from __future__ import annotations
@@ -11,24 +12,25 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from stillroom.common.formatting import duration
 from stillroom.common.hashing import draw_seed
 from stillroom.common.records import Task
-from stillroom.errors import Interrupted
-from stillroom.judges.calibrate import Calibration, calibrate
-from stillroom.judges.gate import GateSettings, GateVerdict, gate
+from stillroom.errors import Interrupted, RecipeError
+from stillroom.judges.calibrate import Calibration, GateSettings, GateVerdict, calibrate, gate
 from stillroom.judges.human_labels import LabelledPair
 from stillroom.judges.records import JudgeState, PairwiseJudge, PointwiseJudge
 from stillroom.judges.registry import JudgeSettings, Made, Place
-from stillroom.judges.tournament import Tournament, tournament
+from stillroom.judges.tournament import tournament
 from stillroom.pipeline.config.preferences import PreferenceRecipe
-from stillroom.pipeline.run.context import RunContext
+from stillroom.pipeline.run.folder import RunContext
 from stillroom.pipeline.run.progress import UNCOUNTED
 from stillroom.preferences.candidates import Gathered
 from stillroom.preferences.records import Candidate, Judged
 from stillroom.sampling.counts import Counts
+from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.limits import Prices
 from stillroom.sampling.teachers.base import dtype_of
 
@@ -68,13 +70,34 @@ class Calibrated(NamedTuple):
 async def open_judge(context: RunContext, settings: JudgeSettings, prices: Prices | None) -> AsyncIterator[Made]:
     """The judge that `settings` describe, on the run's ledger and under its limits; closed at the end. `prices`: of
     its tokens."""
-    made = settings.make(Place(context.ledger, context.base, context.seed, context.meter, prices))
+    made = settings.make(context.place(prices))
     try:
         yield made
     finally:
         for teacher in made.teachers:
             context.folder.note_dtype("judge", dtype_of(teacher))
         await made.close()
+
+
+def refuse_same_judges(recipe: PreferenceRecipe, ledger: Ledger, base: Path) -> None:
+    """Raises RecipeError where a judge of the evaluation is one that the recipe names already: it would repeat what
+    the other said, and a student would be measured by the judge that it was trained to please."""
+    if recipe.evaluate is None:
+        return
+    also = ((f"evaluate.also.{n}", judge) for n, judge in enumerate(recipe.evaluate.also))
+    judges = (("judge", recipe.judge), ("evaluate.judge", recipe.evaluate.judge), *also)
+    place = Place(ledger, base, recipe.seed)
+    known: dict[str, str] = {}
+    for name, settings in judges:
+        made = settings.make(place)
+        try:
+            first = known.setdefault(made.identity, name)
+        finally:
+            asyncio.run(made.close())
+        if first != name:
+            raise RecipeError(
+                f"{name} is the same judge as {first} ({made.identity}): give it another model or rubric"
+            )
 
 
 async def calibrated_judge(
@@ -92,7 +115,12 @@ async def judge_candidates(context: RunContext, recipe: PreferenceRecipe, gather
         counts = Counts(tasks_total=sum(map(bool, gathered.by_task.values())))
         with context.display.sampling("judging", counts):
             found = await judge_all(made, gathered, recipe.seed, counts)
-    _report(context, found, counts.elapsed_s)
+    states = ", ".join(f"{n:,} {state.replace('_', ' ')}" for state, n in found.states().items())
+    calls = f"{found.calls:,} requests" if found.calls else "no requests"
+    told = f"{len(found.judged):,} candidates ({states or 'none'}); {calls}, {duration(counts.elapsed_s)}"
+    context.display.line("judged", told)
+    if context.meter.estimated:
+        context.display.note_once(UNCOUNTED)
     return found
 
 
@@ -135,15 +163,13 @@ async def _compare(
     held = await tournament(judge, task, [c.attempt() for c in candidates], draw_seed(seed, task.id, 0))
     found.calls += held.calls
     for index, candidate in enumerate(candidates):
-        found.judged.append(Judged(candidate, _failure(held, index) if index in held.out else JudgeState.OK))
+        state = JudgeState.OK
+        if index in held.out:  # why it was not judged: the failure of its last comparison
+            states = [m.preference.state for m in held.comparisons if index in (m.a, m.b)]
+            state = states[-1] if states else JudgeState.API_ERROR
+        found.judged.append(Judged(candidate, state))
     best, worst = (None if end is None else candidates[end].id for end in (held.best, held.worst))
     found.ends[task.id] = (best, worst)
-
-
-def _failure(held: Tournament, index: int) -> JudgeState:
-    """Why an answer was not judged: the failure of its last comparison."""
-    states = [m.preference.state for m in held.comparisons if index in (m.a, m.b)]
-    return states[-1] if states else JudgeState.API_ERROR
 
 
 async def each_of(items: Iterable[A], work: Callable[[A], Awaitable[None]]) -> None:
@@ -171,12 +197,3 @@ async def each_of(items: Iterable[A], work: Callable[[A], Awaitable[None]]) -> N
         raise errors.exceptions[0] from None  # the others were cancelled, or failed for the same reason
     if stopped:
         raise stopped[0]
-
-
-def _report(context: RunContext, found: Judgements, seconds: float) -> None:
-    states = ", ".join(f"{n:,} {state.replace('_', ' ')}" for state, n in found.states().items())
-    calls = f"{found.calls:,} requests" if found.calls else "no requests"
-    told = f"{len(found.judged):,} candidates ({states or 'none'}); {calls}, {duration(seconds)}"
-    context.display.line("judged", told)
-    if context.meter.estimated:
-        context.display.note_once(UNCOUNTED)

@@ -8,23 +8,22 @@ trained on. What was left out is in `rejects/pairs.jsonl`, each with its reason.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from stillroom.common.files import replaced, storable
-from stillroom.common.prompt import Prompt
+from stillroom.common.records import Prompt
 from stillroom.common.stats.intervals import Interval
 from stillroom.errors import AuditFailed, RunError
+from stillroom.judges.calibrate import Calibration
 from stillroom.pipeline.config.preferences import PreferenceRecipe
-from stillroom.pipeline.run.context import RunContext
-from stillroom.pipeline.run.folder import WRITTEN, versions
+from stillroom.pipeline.run.folder import WRITTEN, RunContext, versions
 from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages.judge import Calibrated, Judgements
 from stillroom.preferences.audit import Audit, audit
 from stillroom.preferences.candidates import Gathered, slates_of
 from stillroom.preferences.pairs import Built, build_pairs
-from stillroom.preferences.records import LeftOut, Pair
+from stillroom.preferences.records import Pair
 from stillroom.preferences.rows import DpoCardFacts, SourceFacts, Split, split_pairs, write_dpo
 from stillroom.traces.tasks import TaskSet
 
@@ -35,7 +34,6 @@ class Paired(NamedTuple):
     train: tuple[Pair, ...]
     test: tuple[Pair, ...]
     audit: Audit
-    built: Built
 
 
 def make_pairs(
@@ -51,16 +49,30 @@ def make_pairs(
 
     Raises RunError where no pair is left, AuditFailed where the audit refuses them.
     """
-    folder = context.folder
+    folder, display = context.folder, context.display
     system = recipe.student.system if recipe.student is not None else None
     slates = slates_of(gathered, judgements.judged, ends=judgements.ends or None)
     built = build_pairs(slates.slates, recipe.pairs, system=system, seed=recipe.seed)
-    left_out = (*gathered.left_out, *slates.left_out, *built.left_out)
-    write_left_out(left_out, folder.path / "rejects" / "pairs.jsonl")
-    split = _split(recipe, tasks, built.pairs)
-    if not split.train:
-        raise RunError(_no_pairs(built, folder.path))
+    with replaced(folder.path / "rejects" / "pairs.jsonl") as file:
+        for left in (*gathered.left_out, *slates.left_out, *built.left_out):
+            file.write(storable(json.dumps(left._asdict(), ensure_ascii=False)).encode() + b"\n")
+
     held_out = {task.id for task in tasks.test}
+    if held_out:
+        train = tuple(pair for pair in built.pairs if pair.task.id not in held_out)
+        split = Split(train, tuple(pair for pair in built.pairs if pair.task.id in held_out))
+    else:
+        split = split_pairs(built.pairs, recipe.pairs.test, seed=recipe.seed)
+    if not split.train:
+        counts = built.counts
+        reasons = {**counts.slates_left_out, **counts.candidates_left_out}
+        told = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in reasons.items())
+        raise RunError(
+            f"no pair to train on came out of {counts.candidates:,} candidates for {counts.slates:,} prompts "
+            f"({told or 'there were no candidates'}): see {folder.path / 'rejects' / 'pairs.jsonl'}, then loosen "
+            "`pairs`, draw more candidates, or hold out fewer"
+        )
+
     prompts = [Prompt(system=system).messages(task) for task in tasks.test] or [pair.prompt for pair in split.test]
     found = audit(
         split.train,
@@ -68,55 +80,25 @@ def make_pairs(
         slates=[slate for slate in slates.slates if slate.task.id not in held_out],
         left_out=[left for left in built.left_out if left.what not in held_out],
         test=prompts,
-        accuracy=judge_accuracy(calibrated),
+        accuracy=None if calibrated is None else judge_accuracy(calibrated.calibration),
     )
     found.write(folder.path / "audit.json")
-    _report(context.display, built, split, found)
-    if found.refused:
-        _refuse(found, folder.path)
-    folder.tell_lost("rows", context.display)
+    _report(display, built, split, found)
+    try:
+        found.raise_if_refused()
+    except AuditFailed as error:
+        raise AuditFailed(f"{error}. All findings are in {folder.path / 'audit.json'}") from None
+    folder.tell_lost("rows", display)
     card = _card(recipe, tasks, judgements.judge, sources, built, found, calibrated)
     write_dpo(split.train, folder.path / "dpo", card, held_out=split.test)
     folder.mark("rows", WRITTEN, folder.path / "dpo")
-    return Paired(split.train, split.test, found, built)
+    return Paired(split.train, split.test, found)
 
 
-def _split(recipe: PreferenceRecipe, tasks: TaskSet, pairs: Sequence[Pair]) -> Split:
-    if not tasks.test:
-        return split_pairs(pairs, recipe.pairs.test, seed=recipe.seed)
-    held_out = {task.id for task in tasks.test}
-    train = tuple(pair for pair in pairs if pair.task.id not in held_out)
-    return Split(train, tuple(pair for pair in pairs if pair.task.id in held_out))
-
-
-def judge_accuracy(calibrated: Calibrated | None) -> Interval | None:
-    """The judge's accuracy on human labels where it decided; None where it was not calibrated."""
-    found = calibrated.calibration.decided_accuracy if calibrated is not None else None
+def judge_accuracy(calibration: Calibration) -> Interval | None:
+    """The judge's accuracy on human labels where it decided."""
+    found = calibration.decided_accuracy
     return None if found is None else Interval(found.value, found.low, found.high, found.n)
-
-
-def write_left_out(left_out: Sequence[LeftOut], path: Path) -> None:
-    """One line for each: `what`, `reason`, `detail`."""
-    with replaced(path) as file:
-        for left in left_out:
-            file.write(storable(json.dumps(left._asdict(), ensure_ascii=False)).encode() + b"\n")
-
-
-def _no_pairs(built: Built, folder: Path) -> str:
-    counts = built.counts
-    reasons = {**counts.slates_left_out, **counts.candidates_left_out}
-    found = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in reasons.items()) or "there were no candidates"
-    return (
-        f"no pair to train on came out of {counts.candidates:,} candidates for {counts.slates:,} prompts ({found}): "
-        f"see {folder / 'rejects' / 'pairs.jsonl'}, then loosen `pairs`, draw more candidates, or hold out fewer"
-    )
-
-
-def _refuse(found: Audit, folder: Path) -> None:
-    try:
-        found.raise_if_refused()
-    except RunError as error:
-        raise AuditFailed(f"{error}. All findings are in {folder / 'audit.json'}") from None
 
 
 def _report(display: Display, built: Built, split: Split, found: Audit) -> None:
@@ -130,10 +112,6 @@ def _report(display: Display, built: Built, split: Split, found: Audit) -> None:
             f"chosen {lengths.chosen.value:,.0f} characters on average, rejected {lengths.rejected.value:,.0f}; "
             f"the longer one is chosen in {lengths.longer_chosen.value:.0%}"
         )
-    _tell_audit(display, found)
-
-
-def _tell_audit(display: Display, found: Audit) -> None:
     broken = (*found.errors, *found.warnings)
     told = f"{len(found.errors):,} refused, {len(found.warnings):,} warnings" if broken else "nothing found"
     display.line("audit", f"{len(found.findings)} checks: {told}")

@@ -1,16 +1,16 @@
 """The plots of a run, in its folder's `plots/`: who got what, lengths before and after, difficulty, filters.
 
     draw(context, evaluation, answers, tasks, distilled)      # after a run
-    draw(context, evaluation, answers)                        # after its student alone was measured again
+    draw(context, evaluation, answers, None, distilled)       # after its student alone was measured again
 
 They say again what `eval.json` and the ledger hold, so nothing depends on them: where `evaluate.plots` is false
-they are left out, and where matplotlib is not installed, which a line says. What
-cannot be drawn (no levels, say) is not there.
+they are left out, and where matplotlib is not installed, which a line says. What cannot be drawn (no levels, say) is
+not there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -19,8 +19,9 @@ from stillroom.common.records import ScoredAttempt, Task
 from stillroom.errors import MissingExtra
 from stillroom.evaluation.metrics import SHARE_IN_FORM
 from stillroom.evaluation.results import ACCURACY, AFTER, BEFORE, Evaluation
-from stillroom.pipeline.run.context import RunContext
+from stillroom.pipeline.run.folder import RunContext
 from stillroom.pipeline.stages.filter import Distilled
+from stillroom.report.plots import run as plots
 from stillroom.traces.tasks import TaskSet
 
 FOLDER = "plots"
@@ -35,53 +36,37 @@ def draw(
     context: RunContext,
     evaluation: Evaluation,
     answers: Mapping[str, Mapping[str, ScoredAttempt]],
-    tasks: TaskSet | None = None,
-    distilled: Distilled | None = None,
+    tasks: TaskSet | None,
+    distilled: Distilled,
 ) -> None:
-    """Who got what, right and in form; lengths of `answers` (by model and task) before and after. With `tasks` and
-    `distilled` also yield and pass rate by difficulty, where the tasks have levels, and what each filter took."""
+    """Who got what, right and in form; lengths of `answers` (by model and task) before and after. With `tasks` also
+    yield and pass rate by difficulty, where the tasks have levels, and what each filter took."""
     folder = context.folder.path / FOLDER
     try:
-        _of_evaluation(evaluation, answers, folder)
-        if tasks is not None and distilled is not None:
-            _of_sampling(tasks, distilled, folder)
+        for metric in DRAWN:
+            if any(row.metric == metric for row in evaluation.results):
+                plots.plot_results(evaluation, folder, metric=metric)
+        sides = {"before": BEFORE, "after": AFTER}
+        if shown := {name: plots.lengths(answers[who]) for name, who in sides.items() if answers.get(who)}:
+            plots.plot_lengths(shown, folder)
+        if tasks is None:
+            return
+        found = level_of(tasks.train)
+        if found is not None and (levels := plots.by_level(distilled.outcomes, found.of)):
+            plots.plot_difficulty([level._replace(label=found.shown(level.label)) for level in levels], folder)
+        if distilled.counts and distilled.counts[0].seen:
+            plots.plot_filters(distilled.counts, distilled.written, folder)
     except MissingExtra as error:
         context.display.note(f"no plots: {error}")
 
 
 def figures_of(evaluation: Evaluation | None) -> dict[str, Any]:
     """Who got what, as figures of matplotlib by their names. Raises MissingExtra where it is not installed."""
-    from stillroom.report.plots.run import plot_results
-
     if evaluation is None:
         return {}
     there = [metric for metric in DRAWN if any(row.metric == metric for row in evaluation.results)]
     with TemporaryDirectory() as folder:
-        return {metric: plot_results(evaluation, Path(folder), metric=metric).figure for metric in there}
-
-
-def _of_evaluation(evaluation: Evaluation, answers: Mapping[str, Mapping[str, ScoredAttempt]], folder: Path) -> None:
-    from stillroom.report.plots.run import lengths, plot_lengths, plot_results
-
-    for metric in DRAWN:
-        if any(row.metric == metric for row in evaluation.results):
-            plot_results(evaluation, folder, metric=metric)
-    sides = {"before": BEFORE, "after": AFTER}
-    shown = {name: lengths(answers[who]) for name, who in sides.items() if answers.get(who)}
-    if shown:
-        plot_lengths(shown, folder)
-
-
-def _of_sampling(tasks: TaskSet, distilled: Distilled, folder: Path) -> None:
-    from stillroom.report.plots.run import by_level, plot_difficulty, plot_filters
-
-    found = level_of(tasks.train)
-    if found is not None:
-        levels = by_level(distilled.outcomes, found.of)
-        if levels:
-            plot_difficulty([level._replace(label=found.shown(level.label)) for level in levels], folder)
-    if distilled.counts and distilled.counts[0].seen:
-        plot_filters(distilled.counts, distilled.written, folder)
+        return {metric: plots.plot_results(evaluation, Path(folder), metric=metric).figure for metric in there}
 
 
 # -- levels ------------------------------------------------------------------------------------------------------
@@ -111,16 +96,14 @@ def level_of(tasks: Sequence[Task]) -> Levels | None:
     `level` or `difficulty` among a task's fields. Tasks of reasoning-gym name the settings that make them hard in
     `metadata.difficulty`, and many families say what an item got of each: the first of these that differs.
     """
-    for place in _places(tasks[0]) if tasks else ():
-        found = Levels(place)
+    if not tasks:
+        return None
+    inner = tasks[0].metadata.get("metadata")
+    settings = inner.get("difficulty") if isinstance(inner, Mapping) else None
+    places: list[tuple[str, ...]] = [(name,) for name in LEVELS]
+    if isinstance(settings, Mapping):
+        places += [("metadata", str(key)) for key in settings]
+    for found in map(Levels, places):
         if 2 <= len({found.of(task) for task in tasks} - {None}) <= MOST_LEVELS:
             return found
     return None
-
-
-def _places(task: Task) -> Iterator[tuple[str, ...]]:
-    yield from ((name,) for name in LEVELS)
-    inner = task.metadata.get("metadata")
-    settings = inner.get("difficulty") if isinstance(inner, Mapping) else None
-    if isinstance(settings, Mapping):
-        yield from (("metadata", str(key)) for key in settings)

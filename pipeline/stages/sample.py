@@ -3,7 +3,7 @@
     answer(context, tasks.test, as_teacher(model, student, 64), scorer, once, greedy, label="after", paid=False)
 
     async with open_sampler(context, recipe.teacher, scorer, who="teacher") as sampler:      # for more than one round
-        await sampler.answer_into(tasks.train, recipe.keep, outcomes.add, label="sampling")
+        await sampler.answer(tasks.train, recipe.keep, label="sampling", take=outcomes.add)
 
 The first Ctrl-C stops drawing: what is in flight is answered and kept. The second ends at once; what was answered is
 kept all the same.
@@ -19,14 +19,13 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from stillroom.common.files import replaced, storable
 from stillroom.common.records import Outcome, SamplingParams, ScoredAttempt, Task
 from stillroom.common.run_async import stopped_by
 from stillroom.errors import Interrupted
-from stillroom.pipeline.run.context import RunContext
-from stillroom.pipeline.run.folder import RunFolder
+from stillroom.pipeline.run.folder import RunContext, RunFolder
 from stillroom.pipeline.run.progress import UNCOUNTED, Display
 from stillroom.sampling.core import Core
 from stillroom.sampling.counts import Counts
@@ -93,29 +92,14 @@ class Sampler:
         label: str,
         ahead: bool = True,
         admits: Admits | None = None,
+        take: Callable[[int, Outcome], object] | None = None,
     ) -> Answers:
-        """All outcomes, held in memory. `sampling`: None for the teacher's own. Raises as `answer_into` does."""
-        found: dict[int, Outcome] = {}
-        more: dict[str, Any] = {"label": label, "ahead": ahead, "admits": admits}
-        counts = await self.answer_into(tasks, policy, found.__setitem__, sampling, **more)
-        return Answers([found[place] for place in range(len(tasks))], counts)
+        """All outcomes. `take`: gets each as it comes, with the place of its task in `tasks`, and none is held.
 
-    async def answer_into(
-        self,
-        tasks: Sequence[Task],
-        policy: Policy,
-        take: Callable[[int, Outcome], object],
-        sampling: SamplingParams | None = None,
-        *,
-        label: str,
-        ahead: bool = True,
-        admits: Admits | None = None,
-    ) -> Counts:
-        """Hands each outcome to `take` as it comes, with the place of its task in `tasks`; holds none of them.
-
-        `label`: in the display's margin. `ahead`, `admits`: as in the core.
+        `sampling`: None for the teacher's own. `label`: in the display's margin. `ahead`, `admits`: as in the core.
         Raises what Core.run raises, Interrupted after Ctrl-C.
         """
+        found: dict[int, Outcome] = {}
         core = Core(
             self.teacher,
             self.scorer,
@@ -130,8 +114,8 @@ class Sampler:
             ahead=ahead,
             admits=admits,
         )
-        await run_core(core, tasks, label, self.context.display, take)
-        return core.counts
+        await run_core(core, tasks, label, self.context.display, take or found.__setitem__)
+        return Answers([] if take else [found[place] for place in range(len(tasks))], core.counts)
 
 
 @contextlib.asynccontextmanager

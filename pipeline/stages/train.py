@@ -1,33 +1,53 @@
-"""Trains students: the run's own, and those that are trained for a comparison alone.
+"""Trains students, the run's own and those that are trained for a comparison alone, and lints their rows before.
 
     rows, lint = distilled.training, lambda: lint_traces(recipe, student, tasks, rows)
     model = train(context, student, rows, context.folder.path / STUDENT, STUDENT, lint=lint)
 
 A student that was trained on the same rows with the same settings before is not trained again while its files are
-there as they were written. The run's own is linted first and an error stops it; what a control is trained on is meant
-to be as it is, and is only told.
+there as they were written. The lint leaves `lint.json` and `lint.html` in the run's folder. An error in the rows of
+the run's own student stops the run; what a control is trained on is meant to be as it is, and is only told.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+from stillroom.common.files import storable
 from stillroom.common.formatting import duration
 from stillroom.common.hashing import digest
-from stillroom.errors import MissingExtra
-from stillroom.pipeline.run.context import RunContext
-from stillroom.pipeline.run.folder import versions
-from stillroom.pipeline.stages.lint import before_training
+from stillroom.common.records import Messages, Verdict
+from stillroom.errors import InputError, MissingExtra, MissingFile, NoRoom, TrainingError
+from stillroom.pipeline.config.kinds import Loaded
+from stillroom.pipeline.config.recipe import Baseline, Recipe
+from stillroom.pipeline.run.folder import RunContext, RunFolder, versions
+from stillroom.pipeline.run.progress import Display
+from stillroom.report.lint import write_lint_page
 from stillroom.students.data.rows import Row
 from stillroom.students.export.save import read_record
-from stillroom.students.lint import LintReport
+from stillroom.students.lint.report import LintReport
 from stillroom.students.methods.registry import StudentSettings
+from stillroom.students.records import Answered, Checker
+from stillroom.traces.answers import Reason
+from stillroom.traces.answers.records import verdict
+from stillroom.traces.scorers.answer import AnswerScorerSettings
+from stillroom.traces.tasks import TaskSet
+from stillroom.traces.trace import asked
 
 STUDENT = "student"
 """What the run's own student is called where it is trained, and its folder."""
+LABELS = {
+    "control_unfiltered": "control",
+    "control_answers": "answers",
+    "control_gold": "gold",
+    "control_wrong_answers": "form",
+}
+"""What the display calls them: its margin is narrow."""
 _NEEDED = ("torch", "transformers", "trl", "peft", "accelerate")
 
 
@@ -86,16 +106,33 @@ def train(
     return str(trained.model)
 
 
-def not_trained_on(who: str, out: Path) -> list[str]:
-    """What a reader must know of rows that the training itself left out, of the model in `out`: a note, or none."""
+def train_on(
+    context: RunContext,
+    recipe: Recipe,
+    student: StudentSettings,
+    who: Baseline,
+    tasks: TaskSet,
+    rows: Sequence[Row],
+    notes: list[str],
+) -> str | None:
+    """Trains a control on these rows; gives the folder of the model. One that cannot be trained is told in `notes`:
+    the student stands without it. Raises NoRoom where the disk is full."""
+    out = context.folder.path / "controls" / who.removeprefix("control_")
+    lint = partial(lint_traces, recipe, student, tasks, rows, check=False)
+    try:
+        model = train(context, student, rows, out, LABELS[who], lint=lint)
+    except TrainingError as error:
+        if isinstance(error, NoRoom):
+            raise
+        notes.append(f"{who} came to no student, and is not there: {error}")
+        return None
+    # What a reader must know of rows that the training itself left out.
     record = read_record(out) or {}
-    reasons = Counter(left["reason"] for left in record.get("left_out", ()))
-    if not reasons:
-        return []
-    found = ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
-    return [
-        f"{who} was trained on {record['rows']:,} of its rows; left out by student.max_length or their end: {found}"
-    ]
+    if reasons := Counter(left["reason"] for left in record.get("left_out", ())):
+        left_out = ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
+        many = f"{who} was trained on {record['rows']:,} of its rows"
+        notes.append(f"{many}; left out by student.max_length or their end: {left_out}")
+    return model
 
 
 def seed_of(student: StudentSettings, seed: int) -> int:
@@ -110,16 +147,81 @@ def training_inputs(rows: Sequence[Row], student: StudentSettings, seed: int) ->
     from stillroom.common.models.resolve import fingerprint
 
     found = [digest(list(rows)), student.model_dump(mode="json"), seed_of(student, seed)]
+    trained_with = {k: v for k, v in versions().items() if k in ("torch", "transformers", "trl", "peft")}
     model = [fingerprint(student.model)] if Path(student.model).is_dir() else []
-    return digest([*found, trained_with(), *model])
-
-
-def trained_with() -> dict[str, str]:
-    """Versions of what a training depends on."""
-    return {k: v for k, v in versions().items() if k in ("torch", "transformers", "trl", "peft")}
+    return digest([*found, trained_with, *model])
 
 
 def model_in(out: Path) -> str:
     """What to load of a student's folder: the merged model, or the adapter where there is no other."""
     merged = out / "merged"
     return str(merged if merged.is_dir() else out / "adapter")
+
+
+def student_to_lint(student: StudentSettings | None, loaded: Loaded[Any], rows: Path) -> StudentSettings:
+    """The student, where it is there and `rows` are. Raises InputError or MissingFile otherwise."""
+    if student is None:
+        raise InputError(f"{loaded.path} trains no student, so there is nothing to lint: add `student`")
+    if not rows.is_file():
+        raise MissingFile(
+            f"there are no rows in {rows} yet, and the lint looks at real ones: `stillroom run` writes them, and "
+            "lints them before it trains; give --out where the run is in another folder"
+        )
+    return student
+
+
+def lint_traces(
+    recipe: Recipe, student: StudentSettings, tasks: TaskSet, rows: Path | Sequence[Row], *, check: bool = True
+) -> LintReport:
+    """The lint of SFT rows. `check`: also the answers, by the recipe's scorer; false for rows that nobody checked."""
+    if not check or not isinstance(recipe.scorer, AnswerScorerSettings):
+        return student.lint(rows, test=tasks.held_out)
+    with answers_of(recipe, recipe.scorer, tasks) as checker:
+        return student.lint(rows, test=tasks.held_out, checker=checker)
+
+
+def keep(report: LintReport, folder: RunFolder, name: str = "lint") -> None:
+    """Writes it into the run's folder, as JSON and as a page. `name`: of the files, for a second set of rows."""
+    report.write(folder.path / f"{name}.json")
+    write_lint_page(report, folder.path / f"{name}.html", f"Lint before training: {folder['name']}")
+
+
+def before_training(
+    report: LintReport, folder: RunFolder, display: Display, *, name: str = "lint", stop: bool = True
+) -> None:
+    """Keeps a lint and tells what it found. Raises TrainingError for an error; with `stop` false it is only told,
+    as for a control, whose rows are meant to be as they are."""
+    keep(report, folder, name)
+    display.line(name, report.summary)
+    for found in report.findings:
+        display.note(f"{found.severity}: {found.meaning.title}: {found.told}; {found.meaning.advice}")
+    if report.findings:
+        display.note(f"what each of them means is in {folder.path / name}.html")
+    if stop:
+        report.raise_if_errors()
+
+
+@contextmanager
+def answers_of(recipe: Recipe, scorer: AnswerScorerSettings, tasks: TaskSet) -> Iterator[Checker]:
+    """The recipe's scorer for trained answers: each against the reference of its task. Rows of earlier runs, whose
+    tasks are not here, were looked at there. An id alone names no task: those of another file may have the same."""
+    references = {(task.id, _turns(task.messages)): task.reference for task in tasks.train}
+    with scorer.checker() as checker:
+
+        def check(answered: Sequence[Answered]) -> list[Verdict | None]:
+            golds = [references.get((each.task_id or "", _turns(each.prompt))) for each in answered]
+            known = [
+                (gold, each.text, asked(each.prompt))
+                for gold, each in zip(golds, answered, strict=True)
+                if gold is not None
+            ]
+            found = iter(checker.check_many(known))
+            missing = None if recipe.earlier else verdict(Reason.UNPARSED_GOLD, "no task has a reference for it")
+            return [missing if gold is None else next(found) for gold in golds]
+
+        yield check
+
+
+def _turns(messages: Messages) -> tuple[tuple[str, str], ...]:
+    """A conversation as rows hold it, without the system prompt, which is the student's there."""
+    return tuple((turn.role, storable(turn.content)) for turn in messages if turn.role != "system")

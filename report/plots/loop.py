@@ -19,30 +19,14 @@ from typing import Any
 from stillroom.common.formatting import interval, of_all, share
 from stillroom.common.stats.intervals import Interval
 from stillroom.evaluation.results import ACCURACY, OF_UNTRAINED, PERPLEXITY, Evaluation, Result, number_of
-from stillroom.report.plots.style import (
-    BLUE,
-    FAINT,
-    GREEN,
-    ORANGE,
-    QUIET,
-    SKY,
-    WIDTH,
-    Plot,
-    clean,
-    figure,
-    headline,
-    lighter,
-    plain_axes,
-    save,
-    share_ticks,
-    share_top,
-)
+from stillroom.report.plots import style
+from stillroom.report.plots.style import Plot, clean, lighter
 
 TOP, MIDDLE, LOWER = 2.75, 0.86, 1.2  # inches: of the upper panel, between panels, of the lower ones
 LEFT, RIGHT, NO_NAMES, BOTTOM, HEAD = 0.72, 2.6, 0.4, 0.55, 0.85
 HALF, SECOND = 3.25, 5.5  # where the first of two panels ends, and the second begins
 LABEL = 0.17  # inches between lines of text
-LINES = (GREEN, "#CC79A7", SKY, "#8C6D00", QUIET)
+LINES = (style.GREEN, "#CC79A7", style.SKY, "#8C6D00", style.QUIET)
 """Of what was not trained, in turn."""
 MOST_VALUES = 10
 """Rounds up to which each has its value above it; of more, the ends, the best and what was rolled back."""
@@ -61,15 +45,13 @@ class RoundPoint:
     perplexity: Interval | None = None
 
 
-def round_points(
-    evaluation: Evaluation, *, rolled_back: Collection[int] = (), metric: str = ACCURACY
-) -> tuple[RoundPoint, ...]:
-    """From an evaluation whose models are called `student_before`, `round_1`, `round_2` …; in order. `metric`: what
-    stands in the place of accuracy. A round that has none is left out."""
+def round_points(evaluation: Evaluation, *, rolled_back: Collection[int] = ()) -> tuple[RoundPoint, ...]:
+    """From an evaluation whose models are called `student_before`, `round_1`, `round_2` …; in order. A round without
+    accuracy is left out."""
     found = []
     for who in evaluation.whos:
         number = number_of(who)
-        row = evaluation.find(who, metric)
+        row = evaluation.find(who)
         if number is None or row is None:
             continue
         rows = [r for r in evaluation.results if r.who == who]
@@ -79,9 +61,9 @@ def round_points(
     return tuple(sorted(found, key=lambda point: point.number))
 
 
-def other_results(evaluation: Evaluation, metric: str = ACCURACY) -> dict[str, Result]:
-    """Results of the models that are not rounds of the loop: its controls and its first teacher."""
-    rows = [row for row in evaluation.results if row.metric == metric]
+def other_results(evaluation: Evaluation) -> dict[str, Result]:
+    """Accuracy of the models that are not rounds of the loop: its controls and its first teacher."""
+    rows = [row for row in evaluation.results if row.metric == ACCURACY]
     return {row.who: row for row in rows if number_of(row.who) is None}
 
 
@@ -89,90 +71,66 @@ def _of(row: Result) -> Interval:
     return Interval(row.value, row.low, row.high, row.n)
 
 
-def plot_rounds(
-    rounds: Sequence[RoundPoint],
-    folder: Path,
-    *,
-    controls: Mapping[str, Result] | None = None,
-    metric: str = ACCURACY,
-) -> Plot:
-    """`rounds.png` and `rounds.svg`. `metric`: what `accuracy` holds, for the title. Raises ValueError for no
-    round."""
+def plot_rounds(rounds: Sequence[RoundPoint], folder: Path, *, controls: Mapping[str, Result] | None = None) -> Plot:
+    """`rounds.png` and `rounds.svg`. Raises ValueError for no round."""
     if not rounds:
         raise ValueError("there is no round: there is nothing to draw")
     points, held = sorted(rounds, key=lambda point: point.number), controls or {}
     lower = any(point.untrained or point.perplexity for point in points)
     right = RIGHT if held else NO_NAMES
     height = HEAD + TOP + BOTTOM + (MIDDLE + LOWER if lower else 0)
-    with figure(height) as fig:
-        what = "Accuracy" if metric == ACCURACY else metric.replace("_", " ")
-        headline(fig, f"{what} on held-out tasks, round by round", _beside(points, held))
+    with style.figure(height) as fig:
+        ns = [*(p.accuracy.n for p in points), *(c.n for c in held.values())]
+        hollow = "; hollow: rolled back" if any(p.rolled_back for p in points) else ""
+        below = f"n = {of_all(ns)} tasks; lines are 95 % intervals{'; dotted: controls' if held else ''}{hollow}"
+        style.headline(fig, "Accuracy on held-out tasks, round by round", below)
         bottom = BOTTOM + (MIDDLE + LOWER if lower else 0)
-        axes = plain_axes(fig, left=LEFT, right=right, top=HEAD, bottom=bottom)
+        axes = style.plain_axes(fig, left=LEFT, right=right, top=HEAD, bottom=bottom)
         _accuracies(axes, points, held)
         if lower:
             _below(fig, points)
-        return save(fig, folder, "rounds")
+        return style.save(fig, folder, "rounds")
 
 
 # -- above -------------------------------------------------------------------------------------------------------
 
 
 def _accuracies(axes: Any, points: Sequence[RoundPoint], controls: Mapping[str, Result]) -> None:
-    numbers = [p.number for p in points]
+    from matplotlib.patheffects import withStroke
+
     highest = max(*(p.accuracy.high for p in points), *(c.value for c in controls.values()), 0.05)
-    _share_axis(axes, share_top(highest))
-    _round_axis(axes, numbers)
+    _share_axis(axes, style.share_top(highest))
+    _round_axis(axes, [p.number for p in points])
     for level in sorted({control.value for control in controls.values()}):
-        axes.axhline(level, color=QUIET, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
+        axes.axhline(level, color=style.QUIET, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
     stays = [p for p in points if not p.rolled_back]
-    axes.plot([p.number for p in stays], [p.accuracy.value for p in stays], color=BLUE, linewidth=1.6, zorder=2)
+    axes.plot([p.number for p in stays], [p.accuracy.value for p in stays], color=style.BLUE, linewidth=1.6, zorder=2)
     best = max(points, key=lambda p: (p.accuracy.value, p.number))
     named = points if len(points) <= MOST_VALUES else [points[0], points[-1], best]
     for point in points:
-        _point(axes, point)
+        x, (value, low, high, _) = point.number, point.accuracy
+        colour = style.ORANGE if point.rolled_back else style.BLUE if point.number else style.QUIET
+        axes.vlines(x, low, high, color=lighter(colour), linewidth=2.6, zorder=3, capstyle="round", clip_on=False)
+        fill = "white" if point.rolled_back else colour
+        edge, width = (colour, 1.8) if point.rolled_back else ("white", 1.2)
+        dot = {"color": fill, "markersize": 8.5, "markeredgecolor": edge, "markeredgewidth": width}
+        axes.plot(x, value, "o", **dot, zorder=4, clip_on=False)
         if point in named or point.rolled_back:
-            _value(axes, point)
-    _names(axes, controls)
-
-
-def _point(axes: Any, point: RoundPoint) -> None:
-    x, (value, low, high, _), colour = point.number, point.accuracy, _colour(point)
-    axes.vlines(x, low, high, color=lighter(colour), linewidth=2.6, zorder=3, capstyle="round", clip_on=False)
-    fill = "white" if point.rolled_back else colour
-    edge, width = (colour, 1.8) if point.rolled_back else ("white", 1.2)
-    dot = {"color": fill, "markersize": 8.5, "markeredgecolor": edge, "markeredgewidth": width}
-    axes.plot(x, value, "o", **dot, zorder=4, clip_on=False)
-
-
-def _value(axes: Any, point: RoundPoint) -> None:
-    """Above the whisker, with white around it, so that lines behind it do not cut it."""
-    from matplotlib.patheffects import withStroke
-
-    axes.annotate(
-        share(point.accuracy.value), (point.number, point.accuracy.high), (0, 5),
-        textcoords="offset points", ha="center", va="bottom", color=_colour(point), fontsize=9.5, fontweight="bold",
-        zorder=5, path_effects=[withStroke(linewidth=2.5, foreground="white")],
-    )  # fmt: skip
-
-
-def _colour(point: RoundPoint) -> str:
-    return ORANGE if point.rolled_back else BLUE if point.number else QUIET
-
-
-def _names(axes: Any, controls: Mapping[str, Result]) -> None:
-    """Of the controls, at the right; moved apart where they would touch, with a hair line to the value then."""
+            # Above the whisker, with white around it, so that lines behind it do not cut it.
+            axes.annotate(
+                share(value), (x, high), (0, 5), textcoords="offset points", ha="center", va="bottom", color=colour,
+                fontsize=9.5, fontweight="bold", zorder=5,
+                path_effects=[withStroke(linewidth=2.5, foreground="white")],
+            )  # fmt: skip
+    # Names of the controls, at the right; moved apart where they would touch, with a hair line to the value then.
     ordered = sorted(controls.items(), key=lambda item: (item[1].value, item[0]))
     top = axes.get_ylim()[1]
     heights = apart([row.value / top * TOP for _, row in ordered], LABEL, TOP)
     for (who, row), height in zip(ordered, heights, strict=True):
         limits = f"{share(row.value)} {interval(row.low, row.high, 0)}"
-        _hair(axes, row.value / top, height / TOP, TOP, QUIET)
+        _hair(axes, row.value / top, height / TOP, TOP, style.QUIET)
         name = clean(who.removeprefix("control_").replace("_", " "), 18)
-        axes.annotate(
-            f"{name}  {limits}", (1, height / TOP), (14, 0), xycoords="axes fraction",
-            textcoords="offset points", va="center_baseline", color=QUIET, fontsize=8.5,
-        )  # fmt: skip
+        _end(axes, f"{name}  {limits}", height / TOP, style.QUIET, "normal")
 
 
 # -- below -------------------------------------------------------------------------------------------------------
@@ -181,53 +139,48 @@ def _names(axes: Any, controls: Mapping[str, Result]) -> None:
 def _below(fig: Any, points: Sequence[RoundPoint]) -> None:
     """One panel where only one of the two was measured."""
     families = list(dict.fromkeys(name for point in points for name in point.untrained))
-    surprised = [p for p in points if p.perplexity is not None]
-    both = bool(families) and bool(surprised)
+    surprises = [(p.number, p.perplexity, p) for p in points if p.perplexity is not None]
+    both = bool(families) and bool(surprises)
     if families:
-        axes = _lower_axes(fig, LEFT, WIDTH - HALF if both else RIGHT, "Not trained: accuracy")
-        _families(axes, points, families)
-    if surprised:
+        axes = _lower_axes(fig, LEFT, style.WIDTH - HALF if both else RIGHT, "Not trained: accuracy", points)
+        series = {
+            name: [(p.number, p.untrained[name], p) for p in points if name in p.untrained] for name in families
+        }
+        top = style.share_top(max(found.high for line in series.values() for _, found, _ in line))
+        _share_axis(axes, top, few=True)
+        ordered = sorted(families, key=lambda name: series[name][-1][1].value)
+        heights = apart([series[name][-1][1].value / top * LOWER for name in ordered], LABEL, LOWER)
+        for i, name in enumerate(families):
+            shift = 0.035 * (len(points) - 1 or 1) * (i - (len(families) - 1) / 2) / max(1, len(families))
+            colour, height = LINES[i % len(LINES)], heights[ordered.index(name)]
+            _line(axes, series[name], colour, shift)
+            _hair(axes, series[name][-1][1].value / top, height / LOWER, LOWER, colour)
+            _end(axes, clean(name.replace("_", " "), 18), height / LOWER, colour)
+    if surprises:
         left = SECOND if both else LEFT
-        axes = _lower_axes(fig, left, 0.75 if both else RIGHT, "Perplexity on held-out text")
-        _perplexities(axes, points)
+        axes = _lower_axes(fig, left, 0.75 if both else RIGHT, "Perplexity on held-out text", points)
+        # From a step below the lowest limit, for perplexity has no 0. A step is 1, 2, 2.5 or 5 times a power of ten,
+        # so that the span has two to four of them.
+        low, high = min(found.low for _, found, _ in surprises), max(found.high for _, found, _ in surprises)
+        rough = (high - low or high or 1.0) / 3
+        power = 10.0 ** floor(log10(rough))
+        step = power * next(factor for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+        bottom, top = step * floor(low / step), step * ceil(high / step)
+        axes.set_ylim(bottom, top if top > bottom else bottom + step)
+        axes.set_yticks([bottom + step * i for i in range(round((axes.get_ylim()[1] - bottom) / step) + 1)])
+        axes.yaxis.set_major_formatter("{x:,.4g}")
+        _look(axes)
+        _line(axes, surprises, style.BLUE, 0.0)
+        last = surprises[-1][1].value
+        _end(axes, f"{last:,.1f}", (last - bottom) / (axes.get_ylim()[1] - bottom), style.BLUE)
 
 
-def _lower_axes(fig: Any, left: float, right: float, title: str) -> Any:
-    axes = plain_axes(fig, left=left, right=right, top=fig.get_figheight() - BOTTOM - LOWER, bottom=BOTTOM)
+def _lower_axes(fig: Any, left: float, right: float, title: str, points: Sequence[RoundPoint]) -> Any:
+    axes = style.plain_axes(fig, left=left, right=right, top=fig.get_figheight() - BOTTOM - LOWER, bottom=BOTTOM)
     axes.annotate(title, (0, 1), (-40, 13), xycoords="axes fraction", textcoords="offset points", fontweight="bold",
                   fontsize=9.5)  # fmt: skip
+    _round_axis(axes, [p.number for p in points], few=True)
     return axes
-
-
-def _families(axes: Any, points: Sequence[RoundPoint], families: Sequence[str]) -> None:
-    series = {name: [(p.number, p.untrained[name], p) for p in points if name in p.untrained] for name in families}
-    top = share_top(max(found.high for line in series.values() for _, found, _ in line))
-    _share_axis(axes, top, few=True)
-    _round_axis(axes, [p.number for p in points], few=True)
-    ordered = sorted(families, key=lambda name: series[name][-1][1].value)
-    heights = apart([series[name][-1][1].value / top * LOWER for name in ordered], LABEL, LOWER)
-    for i, name in enumerate(families):
-        shift = 0.035 * (len(points) - 1 or 1) * (i - (len(families) - 1) / 2) / max(1, len(families))
-        colour, height = LINES[i % len(LINES)], heights[ordered.index(name)]
-        _line(axes, series[name], colour, shift)
-        _hair(axes, series[name][-1][1].value / top, height / LOWER, LOWER, colour)
-        _end(axes, clean(name.replace("_", " "), 18), height / LOWER, colour)
-
-
-def _perplexities(axes: Any, points: Sequence[RoundPoint]) -> None:
-    """From a step below the lowest limit, for perplexity has no 0."""
-    line = [(p.number, p.perplexity, p) for p in points if p.perplexity is not None]
-    low, high = min(found.low for _, found, _ in line), max(found.high for _, found, _ in line)
-    step = _step(high - low or high or 1.0)
-    bottom, top = step * floor(low / step), step * ceil(high / step)
-    axes.set_ylim(bottom, top if top > bottom else bottom + step)
-    axes.set_yticks([bottom + step * i for i in range(round((axes.get_ylim()[1] - bottom) / step) + 1)])
-    axes.yaxis.set_major_formatter("{x:,.4g}")
-    _look(axes)
-    _round_axis(axes, [p.number for p in points], few=True)
-    _line(axes, line, BLUE, 0.0)
-    last = line[-1][1].value
-    _end(axes, f"{last:,.1f}", (last - bottom) / (axes.get_ylim()[1] - bottom), BLUE)
 
 
 Line = Sequence[tuple[int, Interval, RoundPoint]]
@@ -244,9 +197,10 @@ def _line(axes: Any, line: Line, colour: str, shift: float) -> None:
         axes.plot(x, found.value, "o", color=fill, markersize=5.5, markeredgecolor=edge, zorder=4, clip_on=False)
 
 
-def _end(axes: Any, text: str, height: float, colour: str) -> None:
+def _end(axes: Any, text: str, height: float, colour: str, weight: str = "bold") -> None:
+    """A label at the right end."""
     axes.annotate(text, (1, height), (14, 0), xycoords="axes fraction", textcoords="offset points",
-                  va="center_baseline", color=colour, fontsize=8.5, fontweight="bold")  # fmt: skip
+                  va="center_baseline", color=colour, fontsize=8.5, fontweight=weight)  # fmt: skip
 
 
 # -- axes and labels ---------------------------------------------------------------------------------------------
@@ -264,13 +218,13 @@ def _round_axis(axes: Any, numbers: Sequence[int], *, few: bool = False) -> None
 
 def _share_axis(axes: Any, top: float, *, few: bool = False) -> None:
     axes.set_ylim(0, top)
-    share_ticks(axes.yaxis, top, few=few)
+    style.share_ticks(axes.yaxis, top, few=few)
     _look(axes)
 
 
 def _look(axes: Any) -> None:
-    axes.tick_params(axis="y", labelsize=9.5, labelcolor=QUIET)
-    axes.grid(axis="y", color=FAINT, linewidth=1)
+    axes.tick_params(axis="y", labelsize=9.5, labelcolor=style.QUIET)
+    axes.grid(axis="y", color=style.FAINT, linewidth=1)
 
 
 def _hair(axes: Any, value: float, height: float, inches: float, colour: str) -> None:
@@ -295,16 +249,3 @@ def apart(heights: Sequence[float], least: float, room: float) -> list[float]:
         moved[i] = min(moved[i], highest)
         highest = moved[i] - least
     return moved
-
-
-def _step(span: float) -> float:
-    """1, 2, 2.5 or 5 times a power of ten, so that a span has two to four steps."""
-    rough = span / 3
-    power = 10.0 ** floor(log10(rough))
-    return power * next(factor for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
-
-
-def _beside(points: Sequence[RoundPoint], controls: Mapping[str, Result]) -> str:
-    ns = [*(p.accuracy.n for p in points), *(c.n for c in controls.values())]
-    hollow = "; hollow: rolled back" if any(p.rolled_back for p in points) else ""
-    return f"n = {of_all(ns)} tasks; lines are 95 % intervals{'; dotted: controls' if controls else ''}{hollow}"

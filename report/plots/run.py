@@ -19,25 +19,9 @@ from typing import Any, NamedTuple
 from stillroom.common.formatting import interval, of_all, share
 from stillroom.common.records import Outcome, ScoredAttempt, State, Task
 from stillroom.common.stats.intervals import Interval, wilson
-from stillroom.evaluation.results import ACCURACY, AFTER, BEFORE, Evaluation, Result
-from stillroom.report.plots.style import (
-    BLUE,
-    FAINT,
-    INK,
-    ORANGE,
-    QUIET,
-    RULE,
-    Plot,
-    clean,
-    figure,
-    headline,
-    lighter,
-    percent,
-    plain_axes,
-    save,
-    share_ticks,
-    share_top,
-)
+from stillroom.evaluation.results import ACCURACY, AFTER, BEFORE, Evaluation
+from stillroom.report.plots import style
+from stillroom.report.plots.style import Plot, clean, lighter
 from stillroom.traces.filters import FilterCount
 
 ROW, LENGTHS_ROW = 0.34, 0.78  # inches
@@ -69,40 +53,38 @@ class Lengths(NamedTuple):
         return self.ended + self.cut
 
 
-def plot_results(
-    evaluation: Evaluation,
-    folder: Path,
-    *,
-    metric: str = ACCURACY,
-    title: str | None = None,
-    highlight: str = AFTER,
-    base: str | None = BEFORE,
-) -> Plot:
+def plot_results(evaluation: Evaluation, folder: Path, *, metric: str = ACCURACY) -> Plot:
     """Dot and whisker of a share for every model that has it, the best on top: `<metric>.png`, `<metric>.svg`.
 
-    `highlight`: the model in colour; `base`: the one whose value is drawn as a line through all. Raises ValueError
-    where nobody has the metric.
+    The trained student is in colour, and a line through all is at the student before. Raises ValueError where nobody
+    has the metric.
     """
     rows = sorted((r for r in evaluation.results if r.metric == metric), key=lambda r: (-r.value, r.who))
     if not rows:
         raise ValueError(f"nobody has the metric {metric!r}: there is nothing to draw")
-    with figure(ROW * len(rows) + 1.15) as fig:
-        axes = plain_axes(fig, left=_names_width([r.who for r in rows]), right=RIGHT, top=0.78, bottom=0.37)
-        drawn = next((r for r in rows if r.who == base), None)
+    with style.figure(ROW * len(rows) + 1.15) as fig:
+        axes = style.plain_axes(fig, left=_names_width([r.who for r in rows]), right=RIGHT, top=0.78, bottom=0.37)
+        drawn = next((r for r in rows if r.who == BEFORE), None)
         dotted = f"; dotted: {drawn.who.replace('_', ' ')}" if drawn else ""
-        headline(fig, title or TITLES.get(metric, metric.replace("_", " ")), _tasks([r.n for r in rows]) + dotted)
-        top = share_top(max(r.high for r in rows))
+        style.headline(fig, TITLES.get(metric, metric.replace("_", " ")), _tasks([r.n for r in rows]) + dotted)
+        top = style.share_top(max(r.high for r in rows))
         axes.set_xlim(0, top)
-        share_ticks(axes.xaxis, top)
-        axes.grid(axis="x", color=FAINT, linewidth=1)
+        style.share_ticks(axes.xaxis, top)
+        axes.grid(axis="x", color=style.FAINT, linewidth=1)
         _rows_axis(axes, [r.who.replace("_", " ") for r in rows])
         if drawn:
-            axes.axvline(drawn.value, color=QUIET, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
+            axes.axvline(drawn.value, color=style.QUIET, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
         for y, row in enumerate(rows):
-            _whisker(axes, y, row, BLUE if row.who == highlight else QUIET)
-            if row.who == highlight:
-                axes.get_yticklabels()[y].set(fontweight="bold", color=BLUE)
-        return save(fig, folder, metric)
+            colour = style.BLUE if row.who == AFTER else style.QUIET
+            bright = {"color": colour, "fontweight": "bold"} if row.who == AFTER else {}
+            line = {"color": lighter(colour), "linewidth": 2.6, "solid_capstyle": "round"}
+            dot = {"color": colour, "markersize": 8, "markeredgecolor": "white", "markeredgewidth": 1.2}
+            axes.plot([row.low, row.high], [y, y], **line, clip_on=False)
+            axes.plot(row.value, y, "o", **dot, clip_on=False)
+            axes.annotate(share(row.value), (1, y), (56, 0), ha="right", **bright, **NEXT_TO)
+            axes.annotate(interval(row.low, row.high), (1, y), (63, 0), color=style.QUIET, fontsize=9.5, **NEXT_TO)
+            axes.get_yticklabels()[y].set(**bright)
+        return style.save(fig, folder, metric)
 
 
 def plot_difficulty(levels: Sequence[Level], folder: Path) -> Plot:
@@ -110,19 +92,22 @@ def plot_difficulty(levels: Sequence[Level], folder: Path) -> Plot:
     `difficulty.svg`. Raises ValueError for no level."""
     if not levels:
         raise ValueError("no task has a level of difficulty: there is nothing to draw")
-    with figure(3.1) as fig:
-        axes = plain_axes(fig, left=0.75, right=2.55, top=0.85, bottom=0.5)
-        headline(fig, "Yield and pass rate by difficulty", _tasks([sum(level.tasks for level in levels)]))
+    with style.figure(3.1) as fig:
+        axes = style.plain_axes(fig, left=0.75, right=2.55, top=0.85, bottom=0.5)
+        style.headline(fig, "Yield and pass rate by difficulty", _tasks([sum(level.tasks for level in levels)]))
         axes.set(xlim=(-0.06 * len(levels), len(levels) - 1 + 0.02 * len(levels)), ylim=(0, 1.03))
-        share_ticks(axes.yaxis, 1.0)
-        axes.tick_params(axis="y", labelsize=9.5, labelcolor=QUIET)
+        style.share_ticks(axes.yaxis, 1.0)
+        axes.tick_params(axis="y", labelsize=9.5, labelcolor=style.QUIET)
         axes.set_xticks(range(len(levels)), [f"{clean(level.label, 14)}\nn = {level.tasks:,}" for level in levels])
-        axes.grid(axis="y", color=FAINT, linewidth=1)
+        axes.grid(axis="y", color=style.FAINT, linewidth=1)
         yielded, right = [level.yielded for level in levels], [level.first_right for level in levels]
-        ends = _apart(yielded[-1].value, right[-1].value, least=0.105)
-        _line(axes, yielded, -0.007, BLUE, "tasks that gave a trace", ends[0])
-        _line(axes, right, 0.007, ORANGE, "first attempt right", ends[1])
-        return save(fig, folder, "difficulty")
+        # The names next to the last points, moved apart where they would touch.
+        ends = (yielded[-1].value, right[-1].value)
+        missing = max(0.0, 0.105 - abs(ends[0] - ends[1])) / 2
+        up = missing if ends[0] >= ends[1] else -missing
+        _line(axes, yielded, -0.007, style.BLUE, "tasks that gave a trace", ends[0] + up)
+        _line(axes, right, 0.007, style.ORANGE, "first attempt right", ends[1] - up)
+        return style.save(fig, folder, "difficulty")
 
 
 def plot_lengths(lengths: Mapping[str, Lengths], folder: Path) -> Plot:
@@ -132,63 +117,63 @@ def plot_lengths(lengths: Mapping[str, Lengths], folder: Path) -> Plot:
         raise ValueError(f"{len(lengths)} models, not all with answers: there is nothing to draw")
     longest = max(1, *(max(found.all) for found in lengths.values()))
     last = len(lengths) - 1
-    with figure(LENGTHS_ROW * len(lengths) + 1.05) as fig:
+    with style.figure(LENGTHS_ROW * len(lengths) + 1.05) as fig:
         ns = of_all([len(found.all) for found in lengths.values()])
-        headline(fig, "Length of answers", f"in tokens; n = {ns} each, the upright line is the median")
+        style.headline(fig, "Length of answers", f"in tokens; n = {ns} each, the upright line is the median")
         for row, (who, found) in enumerate(lengths.items()):
             bottom = 0.37 + LENGTHS_ROW * (last - row)
             top = fig.get_figheight() - bottom - 0.8 * LENGTHS_ROW
-            axes = plain_axes(fig, left=_names_width(list(lengths)), right=RIGHT, top=top, bottom=bottom)
-            _histogram(axes, found, longest, BLUE if row == last else QUIET)
+            axes = style.plain_axes(fig, left=_names_width(list(lengths)), right=RIGHT, top=top, bottom=bottom)
+            # Heights are shares of the answers, the tallest bin filling the row; on top, in orange, what was cut off.
+            colour = style.BLUE if row == last else style.QUIET
+            middle, cut = median(found.all), len(found.cut) / len(found.all)
+            bins = {"bins": 48, "range": (0, longest), "stacked": True, "linewidth": 0}
+            axes.hist([found.ended, found.cut], color=[lighter(colour), style.ORANGE], **bins)
+            axes.set(xlim=(0, longest * 1.005), yticks=[])
+            axes.axvline(middle, color=colour, linewidth=2)
+            axes.annotate(f"median {middle:,.0f}", (1, 0.72), (12, 0), fontsize=9.5, **FRACTION)
+            shade = style.ORANGE if cut else style.QUIET
+            axes.annotate(f"{style.percent(cut)} cut off", (1, 0.28), (12, 0), fontsize=9.5, color=shade, **FRACTION)
             axes.annotate(clean(who.replace("_", " ")), (0, 0.5), (-14, 0), **FRACTION, ha="right")
             axes.xaxis.set_major_formatter("{x:,.0f}")
             axes.tick_params(axis="x", labelbottom=row == last)
-        return save(fig, folder, "lengths")
+        return style.save(fig, folder, "lengths")
 
 
-def plot_filters(counts: Sequence[FilterCount], left: int, folder: Path, *, what: str = "traces") -> Plot:
+def plot_filters(counts: Sequence[FilterCount], left: int, folder: Path) -> Plot:
     """What each filter took of what reached it, in order, and what was left: `filters.png`, `filters.svg`.
 
     Raises ValueError for no filter, or where nothing reached the first.
     """
     if not counts or not counts[0].seen:
-        raise ValueError(f"{len(counts)} filters and no {what}: there is nothing to draw")
+        raise ValueError(f"{len(counts)} filters and no traces: there is nothing to draw")
     whole = counts[0].seen
-    names = [f"{what} before filters", *(c.name for c in counts), f"{what} left"]
-    with figure(ROW * len(names) + 0.9) as fig:
-        axes = plain_axes(fig, left=_names_width(names), right=RIGHT, top=0.74, bottom=0.16)
-        headline(fig, "What each filter took", f"of {whole:,} {what}; each filter sees what those above it left")
+    names = ["traces before filters", *(c.name for c in counts), "traces left"]
+    with style.figure(ROW * len(names) + 0.9) as fig:
+        axes = style.plain_axes(fig, left=_names_width(names), right=RIGHT, top=0.74, bottom=0.16)
+        below = f"of {whole:,} traces; each filter sees what those above it left"
+        style.headline(fig, "What each filter took", below)
         axes.set_xlim(0, whole)
         axes.spines["bottom"].set_visible(False)
         axes.set_xticks([])
         _rows_axis(axes, names)
-        _bar(axes, 0, whole, 0, f"{whole:,}", INK)
+        _bar(axes, 0, whole, 0, f"{whole:,}", style.INK)
         for y, count in enumerate(counts, 1):
-            label, colour = "0", QUIET
+            label, colour = "0", style.QUIET
             if count.dropped:
-                label, colour = f"−{count.dropped:,}  ({percent(count.dropped / count.seen)})", ORANGE
+                label, colour = f"−{count.dropped:,}  ({style.percent(count.dropped / count.seen)})", style.ORANGE
             _bar(axes, y, count.seen - count.dropped, count.dropped, label, colour)
-        _bar(axes, len(names) - 1, left, 0, f"{left:,}  ({percent(left / whole)})", BLUE)
+        _bar(axes, len(names) - 1, left, 0, f"{left:,}  ({style.percent(left / whole)})", style.BLUE)
         for y in (0, len(names) - 1):
             axes.get_yticklabels()[y].set_fontweight("bold")
-        return save(fig, folder, "filters")
+        return style.save(fig, folder, "filters")
 
 
 def _bar(axes: Any, y: int, stays: int, goes: int, label: str, colour: str) -> None:
-    axes.barh(y, stays, height=0.62, color=BLUE if colour == BLUE else RULE, linewidth=0)
+    axes.barh(y, stays, height=0.62, color=style.BLUE if colour == style.BLUE else style.RULE, linewidth=0)
     if goes:
-        axes.barh(y, goes, left=stays, height=0.62, color=ORANGE, linewidth=0)
+        axes.barh(y, goes, left=stays, height=0.62, color=style.ORANGE, linewidth=0)
     axes.annotate(label, (1, y), (12, 0), color=colour, fontsize=9.5, **NEXT_TO)
-
-
-def _whisker(axes: Any, y: int, row: Result, colour: str) -> None:
-    line = {"color": lighter(colour), "linewidth": 2.6, "solid_capstyle": "round"}
-    dot = {"color": colour, "markersize": 8, "markeredgecolor": "white", "markeredgewidth": 1.2}
-    axes.plot([row.low, row.high], [y, y], **line, clip_on=False)
-    axes.plot(row.value, y, "o", **dot, clip_on=False)
-    bright = {"color": BLUE, "fontweight": "bold"} if colour == BLUE else {}
-    axes.annotate(share(row.value), (1, y), (56, 0), ha="right", **bright, **NEXT_TO)
-    axes.annotate(interval(row.low, row.high), (1, y), (63, 0), color=QUIET, fontsize=9.5, **NEXT_TO)
 
 
 def _line(axes: Any, found: Sequence[Interval], shift: float, colour: str, name: str, end: float) -> None:
@@ -197,20 +182,8 @@ def _line(axes: Any, found: Sequence[Interval], shift: float, colour: str, name:
     axes.vlines(xs, [each.low for each in found], [each.high for each in found], color=lighter(colour), linewidth=2.2)
     axes.plot(xs, [each.value for each in found], "-o", color=colour, linewidth=1.6, markersize=6.5,
               markeredgecolor="white", clip_on=False)  # fmt: skip
-    axes.annotate(f"{name}, {percent(found[-1].value)}", (axes.get_xlim()[1], end), (6, 0), color=colour,
+    axes.annotate(f"{name}, {style.percent(found[-1].value)}", (axes.get_xlim()[1], end), (6, 0), color=colour,
                   textcoords="offset points", va="center_baseline", fontsize=9.5, fontweight="bold")  # fmt: skip
-
-
-def _histogram(axes: Any, found: Lengths, longest: int, colour: str) -> None:
-    """Heights are shares of the answers, the tallest bin filling the row; what was cut off is on top, in orange."""
-    middle, cut = median(found.all), len(found.cut) / len(found.all)
-    look = {"bins": 48, "range": (0, longest), "stacked": True, "linewidth": 0}
-    axes.hist([found.ended, found.cut], color=[lighter(colour), ORANGE], **look)
-    axes.set(xlim=(0, longest * 1.005), yticks=[])
-    axes.axvline(middle, color=colour, linewidth=2)
-    axes.annotate(f"median {middle:,.0f}", (1, 0.72), (12, 0), fontsize=9.5, **FRACTION)
-    shade = ORANGE if cut else QUIET
-    axes.annotate(f"{percent(cut)} cut off", (1, 0.28), (12, 0), fontsize=9.5, color=shade, **FRACTION)
 
 
 def _rows_axis(axes: Any, names: Sequence[str]) -> None:
@@ -227,11 +200,6 @@ def _tasks(ns: Sequence[int]) -> str:
     return f"n = {of_all(ns)} tasks; lines are 95 % intervals"
 
 
-def _apart(a: float, b: float, least: float) -> tuple[float, float]:
-    missing = max(0.0, least - abs(a - b)) / 2
-    return (a + missing, b - missing) if a >= b else (a - missing, b + missing)
-
-
 # -- what is counted ---------------------------------------------------------------------------------------------
 
 
@@ -244,7 +212,15 @@ def by_level(outcomes: Iterable[Outcome], level: Callable[[Task], str | float | 
             found.setdefault(at, []).append(outcome)
     numbers = sorted(at for at in found if not isinstance(at, str))
     names = sorted(at for at in found if isinstance(at, str))
-    return [_level(f"{at:g}", found[at]) for at in numbers] + [_level(at, found[at]) for at in names]
+    levels = []
+    ordered: list[str | float] = [*numbers, *names]
+    for each in ordered:
+        of_level, n = found[each], len(found[each])
+        kept = sum(bool(outcome.kept) for outcome in of_level)
+        first = sum(outcome.attempts[0].verdict.state is State.ACCEPTED for outcome in of_level)
+        label = each if isinstance(each, str) else f"{each:g}"
+        levels.append(Level(label, n, wilson(kept, n), wilson(first, n)))
+    return levels
 
 
 def lengths(answers: Mapping[str, ScoredAttempt]) -> Lengths:
@@ -253,9 +229,3 @@ def lengths(answers: Mapping[str, ScoredAttempt]) -> Lengths:
     for answer in answers.values():
         sides[answer.attempt.finish_reason == "length"].append(answer.attempt.completion_tokens)
     return Lengths(tuple(sorted(sides[False])), tuple(sorted(sides[True])))
-
-
-def _level(label: str, outcomes: list[Outcome]) -> Level:
-    n = len(outcomes)
-    first = sum(outcome.attempts[0].verdict.state is State.ACCEPTED for outcome in outcomes)
-    return Level(label, n, wilson(sum(bool(outcome.kept) for outcome in outcomes), n), wilson(first, n))

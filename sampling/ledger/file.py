@@ -1,4 +1,8 @@
-"""Opens a ledger's file: makes a new one, brings an older one up to date, says what is wrong with a bad one.
+"""A ledger's file: what it looks like, how it is opened, and what is wrong with a bad one.
+
+Its form is given by the steps that lead from nothing to today's version. A new ledger goes through every step, an
+older one through those it lacks, so both end alike. A step is never edited once it was released: what it made is on
+somebody's disk. A new version is a new step at the end.
 
 An older file is copied to `ledger.sqlite.v1` before it is touched, and changed in one transaction: killed at any
 moment, the file is either the old one or the new one. A reader changes nothing and reads any version so far.
@@ -8,6 +12,7 @@ moment, the file is either the old one or the new one. A reader changes nothing 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -16,12 +21,60 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from stillroom.common.records import TokenChoice
 from stillroom.errors import LedgerError, RunFolderError
-from stillroom.sampling.ledger import schema
 
-FILE = "ledger.sqlite"
 # A new ledger is made under this name, so that a file of the right name that is empty has lost what it held.
 _NEW = ".ledger.sqlite.new"
+
+_ATTEMPTS = """CREATE TABLE attempts (
+  id INTEGER PRIMARY KEY,
+  request TEXT NOT NULL,             -- request_key()
+  draw INTEGER NOT NULL,             -- draw index, from 0
+  max_tokens INTEGER NOT NULL,       -- the limit it was drawn under
+  task_id TEXT NOT NULL, teacher TEXT NOT NULL, text TEXT NOT NULL, reasoning TEXT,
+  finish_reason TEXT NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
+  logprobs TEXT, latency_s REAL NOT NULL, at REAL NOT NULL,
+  UNIQUE (request, draw, max_tokens))"""
+_VERDICTS = """CREATE TABLE verdicts (
+  attempt INTEGER NOT NULL REFERENCES attempts(id),
+  scorer TEXT NOT NULL,              -- scorer_key()
+  state TEXT NOT NULL, reason TEXT NOT NULL, score REAL, detail TEXT NOT NULL,
+  seconds REAL NOT NULL, at REAL NOT NULL,
+  PRIMARY KEY (attempt, scorer)) WITHOUT ROWID"""
+_FAILURES = """CREATE TABLE failures (
+  request TEXT NOT NULL, draw INTEGER NOT NULL, task_id TEXT NOT NULL, error TEXT NOT NULL, at REAL NOT NULL)"""
+_CANCELLED = """CREATE TABLE cancelled (
+  request TEXT NOT NULL, draw INTEGER NOT NULL, task_id TEXT NOT NULL,
+  prompt_tokens INTEGER, completion_tokens INTEGER, at REAL NOT NULL)   -- NULL: the teacher could not tell"""
+_KIND = "ALTER TABLE failures ADD COLUMN kind TEXT NOT NULL DEFAULT 'failed'"
+_OUTCOMES = """CREATE TABLE outcomes (
+  position INTEGER PRIMARY KEY,      -- of the task among the run's, from 0
+  task_id TEXT NOT NULL, stop TEXT NOT NULL,
+  draws TEXT NOT NULL,               -- JSON: draw indexes of the attempts that count, in draw order
+  kept TEXT NOT NULL,                -- JSON: those of them that are kept
+  failed INTEGER NOT NULL, at REAL NOT NULL)"""
+# JSON: [token, log-probability, [[token, log-probability], …]] for each token; NULL: not asked for.
+_CHOICES = "ALTER TABLE attempts ADD COLUMN choices TEXT"
+# The order in which verdicts were written, whatever the clock said; 0: before this was kept. A clock can be set back.
+_SEQ = "ALTER TABLE verdicts ADD COLUMN seq INTEGER NOT NULL DEFAULT 0"
+# How often this scorer has scored this attempt.
+_TRIES = "ALTER TABLE verdicts ADD COLUMN tries INTEGER NOT NULL DEFAULT 1"
+
+STEPS: tuple[tuple[str, ...], ...] = (
+    (_ATTEMPTS, _VERDICTS, _FAILURES, _CANCELLED),
+    (_KIND, _OUTCOMES),
+    (_CHOICES,),
+    (_SEQ, _TRIES),
+)
+VERSION = len(STEPS)
+
+
+def read_choices(text: str | None) -> tuple[TokenChoice, ...] | None:
+    """What is in the column `choices`. Raises ValueError or TypeError where the ledger did not write it."""
+    if text is None:
+        return None
+    return tuple(TokenChoice(token, p, tuple((other, q) for other, q in top)) for token, p, top in json.loads(text))
 
 
 def connect(path: Path, *, write: bool) -> sqlite3.Connection:
@@ -31,15 +84,33 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     """
     with explained(path):
         if write and not path.exists():
-            _create(path)
+            new = path.with_name(_NEW)
+            for left in path.parent.glob(f"{_NEW}*"):  # of one that was killed here, or had no room
+                left.unlink()
+            make(new).close()
+            os.replace(new, path)
         db = _open(path, write) if write else _open_to_read(path)
         try:
-            _check(db, path)
+            version = version_of(db)
+            if version > VERSION:
+                raise RunFolderError(
+                    f"{path} was written by a newer Stillroom (ledger version {version}, this one reads {VERSION}): "
+                    "upgrade"
+                )
+            if version <= 0:
+                raise damaged(path, "it is empty" if path.stat().st_size == 0 else f"its version is {version}")
             if write:
                 db.execute("PRAGMA journal_mode=WAL")
                 db.execute("PRAGMA synchronous=NORMAL")
                 db.execute("PRAGMA wal_autocheckpoint=10000")  # 40 MB: fewer, larger checkpoints
-                migrate(db, path)
+            if write and version < VERSION:
+                # Kept as it was: a whole copy, the WAL included, under its name only when it is complete.
+                part = path.with_name(f".{path.name}.v{version}.part")
+                part.unlink(missing_ok=True)
+                with closing(sqlite3.connect(part)) as copy:
+                    db.backup(copy)
+                os.replace(part, f"{path}.v{version}")
+                _take_steps(db, version)
         except BaseException:
             db.close()
             raise
@@ -49,14 +120,6 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
 def version_of(db: sqlite3.Connection) -> int:
     """The version of the file; 0 for one that holds nothing yet."""
     return int(db.execute("PRAGMA user_version").fetchone()[0])
-
-
-def migrate(db: sqlite3.Connection, path: Path) -> None:
-    """Takes the steps that the file lacks, all or none of them; what it was is kept as `ledger.sqlite.v<version>`."""
-    version = version_of(db)
-    if version < schema.VERSION:
-        _copy(db, Path(f"{path}.v{version}"))
-        _take_steps(db, version)
 
 
 def damaged(path: Path, what: str) -> LedgerError:
@@ -98,12 +161,18 @@ def make(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _create(path: Path) -> None:
-    new = path.with_name(_NEW)
-    for left in path.parent.glob(f"{_NEW}*"):  # of one that was killed here, or had no room
-        left.unlink()
-    make(new).close()
-    os.replace(new, path)
+def _take_steps(db: sqlite3.Connection, version: int) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        for step in STEPS[version:]:
+            for statement in step:
+                db.execute(statement)
+        db.execute(f"PRAGMA user_version={VERSION}")
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
 
 
 def _open(path: Path, write: bool) -> sqlite3.Connection:
@@ -130,68 +199,27 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
     log = Path(f"{path}-wal")
     if not log.exists() or not log.stat().st_size:
         db = sqlite3.connect(f"{path.resolve().as_uri()}?immutable=1", uri=True, isolation_level=None)
-    else:
-        db = _Copy.of(path, log)
-    db.row_factory = sqlite3.Row
-    return db
+        db.row_factory = sqlite3.Row
+        return db
+    folder = tempfile.TemporaryDirectory(prefix="stillroom-")
+    try:
+        # The log is copied first: what a run moves from it into the file meanwhile is in the file then.
+        for source in (log, path):
+            shutil.copyfile(source, Path(folder.name) / source.name)
+        copy = sqlite3.connect(Path(folder.name) / path.name, isolation_level=None, factory=_Copy)
+    except BaseException:
+        folder.cleanup()
+        raise
+    copy.folder, copy.row_factory = folder, sqlite3.Row
+    return copy
 
 
 class _Copy(sqlite3.Connection):
     """A connection to a copy of a ledger, which goes when it is closed."""
 
-    folder: tempfile.TemporaryDirectory[str] | None = None
-
-    @classmethod
-    def of(cls, path: Path, log: Path) -> sqlite3.Connection:
-        """The log is copied first: what a run moves from it into the file meanwhile is in the file then."""
-        folder = tempfile.TemporaryDirectory(prefix="stillroom-")
-        copy = Path(folder.name) / FILE
-        try:
-            for source in (log, path):
-                shutil.copyfile(source, Path(folder.name) / source.name)
-            db = sqlite3.connect(copy, isolation_level=None, factory=cls)
-        except BaseException:
-            folder.cleanup()
-            raise
-        db.folder = folder
-        return db
+    folder: tempfile.TemporaryDirectory[str]
 
     def close(self) -> None:
         """Closes it and removes the copy."""
         super().close()
-        if self.folder is not None:
-            self.folder.cleanup()
-
-
-def _check(db: sqlite3.Connection, path: Path) -> None:
-    version = version_of(db)
-    if version > schema.VERSION:
-        raise RunFolderError(
-            f"{path} was written by a newer Stillroom (ledger version {version}, this one reads {schema.VERSION}): "
-            "upgrade"
-        )
-    if version <= 0:
-        raise damaged(path, "it is empty" if path.stat().st_size == 0 else f"its version is {version}")
-
-
-def _take_steps(db: sqlite3.Connection, version: int) -> None:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        for step in schema.STEPS[version:]:
-            for statement in step:
-                db.execute(statement)
-        db.execute(f"PRAGMA user_version={schema.VERSION}")
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-
-
-def _copy(db: sqlite3.Connection, to: Path) -> None:
-    """A whole copy, the WAL included, under its name only when it is complete."""
-    part = to.with_name(f".{to.name}.part")
-    part.unlink(missing_ok=True)
-    with closing(sqlite3.connect(part)) as copy:
-        db.backup(copy)
-    os.replace(part, to)
+        self.folder.cleanup()

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
 from stillroom.common.records import Attempt, Task, Verdict
 from stillroom.common.registry import Registry
@@ -57,22 +57,15 @@ TRIES = 3
 """How often an attempt is scored, over all calls of a run, while each verdict is an accident."""
 
 
-@runtime_checkable
-class KnowsAccidents(Protocol):
-    """A scorer some of whose verdicts say what happened to the scorer, not what the attempt is worth.
-
-    Such a verdict (it ran out of time, its worker was killed) counts like any other while the run lasts, so that the
-    run ends; the next call of the run scores the attempt again, until it was scored `TRIES` times.
-    """
-
-    @property
-    def accidents(self) -> frozenset[str]:
-        """The reasons of such verdicts."""
-
-
 def worth_another_try(scorer: Scorer, verdict: Verdict, tries: int) -> bool:
-    """Whether an attempt with this verdict, scored `tries` times, is scored again by the next call of the run."""
-    return isinstance(scorer, KnowsAccidents) and verdict.reason in scorer.accidents and tries < TRIES
+    """Whether an attempt with this verdict, scored `tries` times, is scored again by the next call of the run.
+
+    A scorer may name, in `accidents`, the reasons of verdicts that say what happened to the scorer, not what the
+    attempt is worth (it ran out of time, its worker was killed). Such a verdict counts like any other while the run
+    lasts, so that the run ends; the next call scores the attempt again, until it was scored `TRIES` times.
+    """
+    accidents: frozenset[str] = getattr(scorer, "accidents", frozenset())
+    return verdict.reason in accidents and tries < TRIES
 
 
 class Place(NamedTuple):

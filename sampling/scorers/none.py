@@ -37,7 +37,7 @@ class FinishedScorer:
         """Nothing to free."""
 
 
-class EveryAnswer:
+class EveryAnswer(FinishedScorer):
     """Accepts whatever was answered, cut off or empty: what a student writes is measured as it is, and none of it is
     drawn again until it pleases."""
 
@@ -45,9 +45,6 @@ class EveryAnswer:
 
     async def score(self, task: Task, attempt: Attempt) -> Verdict:
         return Verdict(State.ACCEPTED, "answered")
-
-    async def close(self) -> None:
-        """Nothing to free."""
 
 
 @scorers.register

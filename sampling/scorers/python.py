@@ -50,7 +50,7 @@ class PythonScorer:
 
     def _verdict(self, returned: Returned) -> Verdict:
         value = returned.value
-        if returned.failed:
+        if returned.reason:
             return Verdict(State.UNSCORED, returned.reason, detail=returned.detail)
         if returned.verdict is not None:
             return returned.verdict

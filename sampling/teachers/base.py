@@ -25,13 +25,12 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from stillroom.common.prompt import Example, Prompt
-from stillroom.common.records import Completion, Messages, Request, SamplingParams, Usage
+from stillroom.common.records import Completion, Example, Messages, Prompt, Request, SamplingParams, Usage
 from stillroom.common.registry import Registry
+from stillroom.common.settings import Settings
 from stillroom.sampling.live import as_kind
-from stillroom.sampling.retry import RetrySettings
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 """What a local model computes in; `auto` is what this machine does fast (see `models.pick_dtype`)."""
@@ -88,23 +87,27 @@ class KnowsTokens(Protocol):
         """As text, such as `<|im_end|>`. Loads the tokenizer, no weights."""
 
 
-@runtime_checkable
-class ComputesHere(Protocol):
-    """What a teacher has that loads a model on this machine."""
-
-    @property
-    def dtype(self) -> str | None:
-        """The type of number that the model computes in, as torch names it; None as long as it is not loaded."""
-
-
 def special_tokens_of(teacher: Teacher) -> frozenset[str]:
     """The special tokens of a teacher's tokenizer; none where it has no tokenizer at hand."""
     return teacher.special_tokens if isinstance(teacher, KnowsTokens) else frozenset()
 
 
 def dtype_of(teacher: Teacher) -> str | None:
-    """What a teacher's model computes in; None where it is not on this machine, or was not needed."""
-    return teacher.dtype if isinstance(teacher, ComputesHere) else None
+    """The type of number that a teacher's model computes in, as torch names it. A teacher that loads a model on this
+    machine offers it as `dtype`; None where it does not, or has not loaded it."""
+    found: str | None = getattr(teacher, "dtype", None)
+    return found
+
+
+class RetrySettings(Settings):
+    """How failed requests are repeated. Waits are random in [0, min(cap_s, base_s · 2^i)]."""
+
+    attempts: int = Field(default=6, ge=1)
+    """How often a request is sent in all."""
+    base_s: float = Field(default=0.5, ge=0)
+    """Longest first wait, in seconds; it doubles each time."""
+    cap_s: float = Field(default=30.0, ge=0)
+    """Longest wait, in seconds."""
 
 
 class TeacherBase(BaseModel):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stillroom.common.marks import OPEN
+from stillroom.common.marks import THINKING
 from stillroom.common.models import resolve as models
 from stillroom.common.records import Message
 from stillroom.errors import InputError
@@ -23,19 +23,19 @@ PROBE = "stillroomprobe"
 class LocalTeacher:
     """What every teacher has that runs the model called `model` on this machine.
 
-    `concurrency`: requests in flight. `name`: the identity to be recorded in place of the weights' fingerprint. The
-    tokenizer and the settings, by which prompts are counted, are read when first used; the weights are not.
+    `concurrency`: requests in flight. The tokenizer and the settings, by which prompts are counted, are read when
+    first used; the weights are not.
     """
 
-    def __init__(self, model: str, concurrency: int, name: str | None) -> None:
+    def __init__(self, model: str, concurrency: int) -> None:
         if concurrency < 1:
             raise InputError(f"concurrency is {concurrency}: it must be at least 1")
-        self.model, self.concurrency, self._name = model, concurrency, name
+        self.model, self.concurrency = model, concurrency
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """Which weights answer. Does not load the model."""
-        return self._name or models.fingerprint(self.model)
+        return models.fingerprint(self.model)
 
     @functools.cached_property
     def context(self) -> int | None:
@@ -81,14 +81,19 @@ def check_fits(prompt: Sequence[int], context: int, task_id: str) -> None:
 
 def thinking_is_open(tokenizer: Any, prompt_ids: Sequence[int]) -> bool:
     """Whether the prompt ends inside a thinking part, as templates of reasoning models have it."""
-    return bool(str(tokenizer.decode(list(prompt_ids[-8:]))).rstrip().endswith(OPEN))
+    return bool(str(tokenizer.decode(list(prompt_ids[-8:]))).rstrip().endswith(tuple(mark.open for mark in THINKING)))
 
 
 def end_tokens(tokenizer: Any, generation_config: Any) -> frozenset[int]:
     """Every token that ends an answer: of the generation settings, the tokenizer, and the chat template's turn."""
     configured = getattr(generation_config, "eos_token_id", None)
     ends = set(configured if isinstance(configured, list | tuple) else [configured])
-    ends |= {tokenizer.eos_token_id, _end_of_turn(tokenizer)}
+    # The special token that the template puts after an assistant's turn, if it puts one.
+    turns = [Message("user", "a"), Message("assistant", PROBE)]
+    _, found, after = _render(tokenizer, turns, generation_prompt=False).rpartition(PROBE)
+    ids = tokenizer(after, add_special_tokens=False)["input_ids"] if found else []
+    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    ends |= {tokenizer.eos_token_id, next((token for token in ids if token in special), None)}
     return frozenset(int(end) for end in ends if end is not None)
 
 
@@ -104,12 +109,3 @@ def _render(tokenizer: Any, messages: Sequence[Message], *, generation_prompt: b
         return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=generation_prompt))
     except Exception as error:  # templates raise whatever jinja and their authors like
         raise InputError(f"the model's chat template does not take these messages: {error}") from error
-
-
-def _end_of_turn(tokenizer: Any) -> int | None:
-    """The special token that the template puts after an assistant's turn, or None if it puts none."""
-    turns = [Message("user", "a"), Message("assistant", PROBE)]
-    _, found, after = _render(tokenizer, turns, generation_prompt=False).rpartition(PROBE)
-    ids = tokenizer(after, add_special_tokens=False)["input_ids"] if found else []
-    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
-    return next((int(token) for token in ids if token in special), None)

@@ -36,7 +36,7 @@ class PythonTeacher:
         returned = await self._function.acall(messages, request.sampling)
         if isinstance(returned.other, Completion):
             return returned.other
-        if returned.failed:
+        if returned.reason:
             retryable = returned.reason == TIMEOUT or returned.of_a_connection
             raise RequestFailed(f"{self._function.said}: {returned.detail}", retryable=retryable)
         if not isinstance(returned.value, str):

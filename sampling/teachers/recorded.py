@@ -13,7 +13,7 @@ Bad lines are refused before anything is drawn, with file and line.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, cast
 
@@ -21,10 +21,9 @@ from pydantic import Field
 
 from stillroom.common.files import reachable
 from stillroom.common.hashing import digest
-from stillroom.common.marks import Split, split_thinking
+from stillroom.common.marks import split_thinking
 from stillroom.common.outside import read_json, tokens_in
-from stillroom.common.prompt import with_input
-from stillroom.common.records import Completion, FinishReason, Messages, Request, Usage
+from stillroom.common.records import Completion, FinishReason, Messages, Request, Usage, with_input
 from stillroom.common.secrets import named_in
 from stillroom.common.settings import Settings
 from stillroom.errors import InputError, MissingFile, RequestFailed
@@ -105,11 +104,23 @@ class RecordedTeacher:
         if not self._path.is_file():
             raise MissingFile(f"the recording {self._path} is not there: correct teacher.path")
         how = settings.model_dump(mode="json", include=_IDENTIFYING | ({"input"} if settings.input else set()))
-        content = _read(self._path)
+        try:
+            content = self._path.read_bytes()
+        except OSError as error:
+            raise MissingFile(f"the recording {self._path} cannot be read: {error.strerror}") from None
         self.identity = f"{named_in(settings.model)}@{digest([hashlib.sha256(content).hexdigest(), how], 12)}"
         self._recordings: dict[str, dict[int, _Recording]] = {}
-        for line, row in _rows(self._path, content):
-            self._add(line, row)
+        for number, raw in enumerate(content.splitlines(), 1):
+            if not raw.strip():
+                continue
+            place = f"{self._path}:{number}"
+            try:
+                row = read_json(raw.decode("utf-8-sig"))
+            except ValueError as error:
+                raise InputError(f"{place}: not a line of JSON in UTF-8: {error}") from None
+            if not isinstance(row, dict):
+                raise InputError(f"{place}: expected an object, found {type(row).__name__}")
+            self._add(place, row)
 
     async def sample(self, request: Request, usage: Usage) -> Completion:
         """The recorded attempt with that draw index. Raises OutOfAttempts beyond the last."""
@@ -131,77 +142,45 @@ class RecordedTeacher:
         return None if recording is None else recording.grade
 
     def _key(self, task_id: str, messages: Messages) -> str:
-        return task_id if self._settings.prompt is None else _normalised(messages[-1].content)
+        return task_id if self._settings.prompt is None else " ".join(messages[-1].content.split())
 
-    def _add(self, line: int, row: Mapping[str, Any]) -> None:
+    def _add(self, place: str, row: Mapping[str, Any]) -> None:
+        """Takes the attempts of a row: one, or those of its columns. `place`: the file and the line."""
         s = self._settings
-        key = _text(self._path, line, row, s.prompt or s.task_id)
+        key = _text(place, row, s.prompt or s.task_id)
         if s.prompt and s.input:
             key = with_input(key, str(_lookup(row, s.input) or ""))
-        columns = s.columns or (RecordedColumn(text=s.text, grade=s.grade),)
-        known = self._recordings.setdefault(_normalised(key) if s.prompt else key, {})
-        own = None if s.columns else self._index(line, row)
-        first = max(known, default=-1) + 1 if own is None else own
-        for index, column in enumerate(columns, first):
-            if index in known:
-                raise InputError(f"{self._path}:{line}: draw {index} of this task stands there twice")
-            known[index] = self._recording(line, row, column)
-
-    def _index(self, line: int, row: Mapping[str, Any]) -> int | None:
-        """The line's own draw index; None where it has none."""
-        own = _lookup(row, self._settings.index)
-        if own is None or (isinstance(own, int) and not isinstance(own, bool) and own >= 0):
-            return own
-        raise InputError(f"{self._path}:{line}: {self._settings.index} is {own!r}, expected a whole number from 0")
-
-    def _recording(self, line: int, row: Mapping[str, Any], column: RecordedColumn) -> _Recording:
-        s = self._settings
-        reasoning, text = self._parts(line, row, column)
+        known = self._recordings.setdefault(" ".join(key.split()) if s.prompt else key, {})
+        first = max(known, default=-1) + 1
+        if not s.columns and (own := _lookup(row, s.index)) is not None:
+            if not isinstance(own, int) or isinstance(own, bool) or own < 0:
+                raise InputError(f"{place}: {s.index} is {own!r}, expected a whole number from 0")
+            first = own
         finish = _lookup(row, s.finish_reason) or "stop"
-        if finish not in _FINISH:
-            expected = ", ".join(_FINISH)
-            raise InputError(f"{self._path}:{line}: {s.finish_reason} is {finish!r}, expected one of {expected}")
-        completion = Completion(
-            text=text,
-            reasoning=reasoning,
-            finish_reason=cast(FinishReason, finish),
-            prompt_tokens=_count(_lookup(row, s.prompt_tokens), ""),
-            completion_tokens=_count(_lookup(row, s.completion_tokens), (reasoning or "") + text),
-        )
-        grade = None if column.grade is None else _lookup(row, column.grade)
-        if grade is not None and not isinstance(grade, bool):
-            raise InputError(f"{self._path}:{line}: {column.grade} is {grade!r}, expected true or false")
-        return _Recording(completion, grade)
-
-    def _parts(self, line: int, row: Mapping[str, Any], column: RecordedColumn) -> Split:
-        """The thinking part and the answer. Where the recording keeps them apart, the text is left as it is."""
-        text, reasoning = _text(self._path, line, row, column.text), _lookup(row, self._settings.reasoning)
-        if reasoning is None or reasoning == "":
-            return split_thinking(text)
-        return Split(_text(self._path, line, row, self._settings.reasoning), text)
+        for index, column in enumerate(s.columns or (RecordedColumn(text=s.text, grade=s.grade),), first):
+            if index in known:
+                raise InputError(f"{place}: draw {index} of this task stands there twice")
+            # Where the recording keeps the thinking part and the answer apart, the text is left as it is.
+            text, reasoning = _text(place, row, column.text), _lookup(row, s.reasoning)
+            if reasoning is None or reasoning == "":
+                reasoning, text = split_thinking(text)
+            else:
+                reasoning = _text(place, row, s.reasoning)
+            if finish not in _FINISH:
+                expected = ", ".join(_FINISH)
+                raise InputError(f"{place}: {s.finish_reason} is {finish!r}, expected one of {expected}")
+            prompt_tokens = tokens_in(_lookup(row, s.prompt_tokens)) or 0
+            completion_tokens = tokens_in(_lookup(row, s.completion_tokens))
+            if completion_tokens is None:
+                completion_tokens = estimated_tokens((reasoning or "") + text)
+            grade = None if column.grade is None else _lookup(row, column.grade)
+            if grade is not None and not isinstance(grade, bool):
+                raise InputError(f"{place}: {column.grade} is {grade!r}, expected true or false")
+            completion = Completion(text, cast(FinishReason, finish), prompt_tokens, completion_tokens, reasoning)
+            known[index] = _Recording(completion, grade)
 
 
 _IDENTIFYING = {"task_id", "prompt", "index", "text", "columns", "reasoning", "finish_reason"}
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise MissingFile(f"the recording {path} cannot be read: {error.strerror}") from None
-
-
-def _rows(path: Path, content: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, raw in enumerate(content.splitlines(), 1):
-        if not raw.strip():
-            continue
-        try:
-            row = read_json(raw.decode("utf-8-sig"))
-        except ValueError as error:
-            raise InputError(f"{path}:{number}: not a line of JSON in UTF-8: {error}") from None
-        if not isinstance(row, dict):
-            raise InputError(f"{path}:{number}: expected an object, found {type(row).__name__}")
-        yield number, row
 
 
 def _lookup(row: Mapping[str, Any], dotted: str) -> Any:
@@ -211,21 +190,12 @@ def _lookup(row: Mapping[str, Any], dotted: str) -> Any:
     return value
 
 
-def _text(path: Path, line: int, row: Mapping[str, Any], field: str) -> str:
+def _text(place: str, row: Mapping[str, Any], field: str) -> str:
     value = _lookup(row, field)
     if not isinstance(value, str):
         found = "nothing" if value is None else type(value).__name__
-        raise InputError(f"{path}:{line}: no text in field {field!r} (found {found}; the row has {', '.join(row)})")
+        raise InputError(f"{place}: no text in field {field!r} (found {found}; the row has {', '.join(row)})")
     return value
-
-
-def _normalised(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _count(recorded: Any, text: str) -> int:
-    counted = tokens_in(recorded)
-    return estimated_tokens(text) if counted is None else counted
 
 
 def estimated_tokens(text: str) -> int:

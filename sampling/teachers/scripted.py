@@ -59,7 +59,15 @@ class ScriptedTeacher:
         number = len(self.calls)
         usage.prompt_tokens = self.count_tokens(request.messages)
         usage.completion_tokens = 0
-        await self._wait(request)
+        self._in_flight += 1
+        self.peak = max(self.peak, self._in_flight)
+        try:
+            await asyncio.sleep(self._latency_s(request))
+        except asyncio.CancelledError:
+            self.cancelled.append(request)
+            raise
+        finally:
+            self._in_flight -= 1
         for fault in self._faults:
             if number % fault.every == 0:
                 raise fault.error
@@ -70,14 +78,3 @@ class ScriptedTeacher:
 
     async def close(self) -> None:
         """Nothing to free."""
-
-    async def _wait(self, request: Request) -> None:
-        self._in_flight += 1
-        self.peak = max(self.peak, self._in_flight)
-        try:
-            await asyncio.sleep(self._latency_s(request))
-        except asyncio.CancelledError:
-            self.cancelled.append(request)
-            raise
-        finally:
-            self._in_flight -= 1

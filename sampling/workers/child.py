@@ -15,18 +15,22 @@ PR_SET_PDEATHSIG is not used: it fires when the *thread* that started the worker
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 GRACE_S = 2.0
 """Seconds after the time limit at which the kernel ends a worker that its owner did not."""
 START_S = 120.0
 """Seconds that a worker may take to load everything."""
+MARK = "STILLROOM_WORKER"
+"""The environment variable that holds the mark of a worker that runs code of the user's."""
 
 
 class CannotStart(Exception):
@@ -69,14 +73,6 @@ def private_output() -> BinaryIO:
     return stream
 
 
-def private_input() -> BinaryIO:
-    """The stream of jobs. Whatever else reads finds an empty /dev/null in its place: code that asks for a line of
-    input must not get a job, and `exit()`, which closes the input, must not wait for the thread that reads here."""
-    stream = os.fdopen(os.dup(0), "rb")
-    silence(0)
-    return stream
-
-
 def silence(descriptor: int) -> None:
     """Points a descriptor at /dev/null."""
     null = os.open(os.devnull, os.O_RDWR)
@@ -107,7 +103,11 @@ def serve(
     if hasattr(signal, "SIGALRM"):
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
     set_alarm(START_S + GRACE_S)
-    stream, source = private_output(), private_input()
+    stream = private_output()
+    # Whatever else reads finds an empty /dev/null in the place of the jobs: code that asks for a line of input must
+    # not get one, and `exit()`, which closes the input, must not wait for the thread that reads here.
+    source = os.fdopen(os.dup(0), "rb")
+    silence(0)
     try:
         warm()
     except CannotStart as error:
@@ -117,7 +117,15 @@ def serve(
     silence(2)  # until here it told the owner why a start failed
     limit_resources(memory_mb, may_write=may_write)
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=_read_jobs, args=(source, jobs, ended), daemon=True).start()
+
+    def read() -> None:
+        """Passes on the lines of the input; ends the process when the input ends, whatever is going on."""
+        for line in source:
+            jobs.put(line)
+        ended()
+        os._exit(0)
+
+    threading.Thread(target=read, daemon=True).start()
     write(stream, {"ready": True, **hello()})
     sound, this = True, os.getpid()
     while sound:
@@ -134,9 +142,37 @@ def serve(
     os._exit(0)
 
 
-def _read_jobs(source: BinaryIO, jobs: queue.SimpleQueue[bytes], ended: Callable[[], object]) -> None:
-    """Passes on the lines of the input; ends the process when the input ends, whatever is going on."""
-    for line in source:
-        jobs.put(line)
-    ended()
-    os._exit(0)
+def kill_marked(mark: str) -> None:
+    """Kills what code of the user's has started and left running: every process with the mark in its environment,
+    until only this one is left.
+
+    The mark is inherited, so it also finds what has left the worker's process group (a daemon, a child with its own
+    session). Only Linux tells what a process has in its environment; elsewhere nothing is found.
+    """
+    wanted, killed = f"{MARK}={mark}".encode(), set[int]()
+    for _ in range(20):  # what is being started while we look is found the next time
+        found = set[int]()
+        for entry in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):  # it has ended, or belongs to another user
+                if wanted in entry.read_bytes().split(b"\0"):
+                    found.add(int(entry.parent.name))
+        found -= {os.getpid()}
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        if found <= killed:
+            break
+        killed |= found
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes below `pid`, children before their parents (Linux; elsewhere none is found)."""
+    found, ahead = list[int](), [pid]
+    while ahead:
+        below = []
+        with contextlib.suppress(OSError):  # it ends while we look
+            for task in Path(f"/proc/{ahead.pop()}/task").iterdir():
+                below += [int(child) for child in (task / "children").read_text(encoding="utf-8").split()]
+        found += below
+        ahead += below
+    return found[::-1]

@@ -10,21 +10,19 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 from stillroom import __version__
-from stillroom.cli.kinds import RunCommand
 from stillroom.errors import InputError, StillroomError
 
 if TYPE_CHECKING:
     from stillroom.common.printing import HasDict
-    from stillroom.traces.answers.policies import Policies
 
 app = typer.Typer(
     name="stillroom",
@@ -42,6 +40,11 @@ _NOT_OURS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM,
 # What a command "returns" when it was interrupted: typer swallows the KeyboardInterrupt.
 _TYPERS_CTRL_C = 130
 
+Folder = Annotated[Path, typer.Argument(help="The folder of a run.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set keep.per_task=2")
+]
+RunOut = Annotated[Path | None, typer.Option(help="The run's folder; default runs/NAME.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs.")]
 Trust = Annotated[
     bool,
@@ -72,13 +75,30 @@ def _options(
     """Distil what a large language model can do into a small one you own."""
 
 
-@app.command(cls=RunCommand)
+class _RunCommand(TyperCommand):
+    """`run`, whose help ends with what a recipe can name. The names come from the registries, so that a new kind is
+    listed as soon as its module is there; they are loaded when the help is shown."""
+
+    @property
+    def epilog(self) -> str:
+        """A line for each part of a recipe, and one for the kinds of recipe."""
+        from stillroom.pipeline.config.kinds import recipe_kinds
+        from stillroom.pipeline.config.schema import COMPONENTS
+
+        known = {**COMPONENTS, "kinds of recipe": recipe_kinds}
+        lines = [f"{where}: {', '.join(each.in_yaml)}" for where, each in known.items()]
+        return "\n\n".join(["What a recipe can name, plug-ins included:", *lines])
+
+    @epilog.setter
+    def epilog(self, value: str | None) -> None:
+        """Click sets None."""
+
+
+@app.command(cls=_RunCommand)
 def run(
     recipe: Annotated[str, typer.Argument(help="Path of a recipe, or the name of a shipped one.")],
-    set: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set keep.per_task=2")
-    ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="The run's folder; default runs/NAME.")] = None,
+    set: Set = None,
+    out: RunOut = None,
     pilot: Annotated[
         int | None,
         typer.Option("--pilot", metavar="N", help="Sample only N tasks, and forecast cost, time and yield of all."),
@@ -97,14 +117,12 @@ def run(
 
 @app.command()
 def status(
-    folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    folder: Folder,
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", help="Estimate the cost of this recipe, a path or a name, not of the run's."),
+        typer.Option(help="Estimate the cost of this recipe, a path or a name, not of the run's."),
     ] = None,
-    set: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set keep.per_task=2")
-    ] = None,
+    set: Set = None,
     salvage: Annotated[
         bool,
         typer.Option("--salvage", help="First recover what a damaged ledger still holds; the damaged file is kept."),
@@ -112,14 +130,11 @@ def status(
     json: Json = False,
 ) -> None:
     """Show a run: progress, cost by stage, results, and what running it now would cost. Safe during a run."""
-    from stillroom.cli.show_status import show_status
+    from stillroom.cli.show import show_status
     from stillroom.pipeline.planning.status import status as run_status
 
     result = run_status(folder, recipe=recipe, set=set or (), salvage=salvage)
-    if json:
-        _print_json(result)
-    else:
-        show_status(result)
+    _print_json(result) if json else show_status(result)
 
 
 @app.command()
@@ -127,67 +142,51 @@ def check(
     file: Annotated[Path, typer.Argument(help="JSON Lines, each with a gold answer and an answer to check.")],
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", help="Write one verdict per line here, in the same order; with --against, the differences."
-        ),
+        typer.Option(help="Write one verdict per line here, in the same order; with --against, the differences."),
     ] = None,
-    gold: Annotated[str, typer.Option("--gold", help="Name of the field with the gold answer.")] = "gold",
-    pred: Annotated[str, typer.Option("--pred", help="Name of the field with the answer.")] = "pred",
-    prompt: Annotated[
-        str, typer.Option("--prompt", help="Name of the field with the question, if there is one.")
-    ] = "prompt",
+    gold: Annotated[str, typer.Option(help="Name of the field with the gold answer.")] = "gold",
+    pred: Annotated[str, typer.Option(help="Name of the field with the answer.")] = "pred",
+    prompt: Annotated[str, typer.Option(help="Name of the field with the question, if there is one.")] = "prompt",
     timeout_s: Annotated[float, typer.Option("--timeout", help="Time limit for one pair, in seconds.")] = 5.0,
-    workers: Annotated[
-        int | None, typer.Option("--workers", help="Worker processes; default one per core, at most four.")
-    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes; default one per core, at most four.")] = None,
     policy: Annotated[
         list[str] | None,
         typer.Option("--policy", metavar="NAME=VALUE", help="Set a policy: --policy rounding=never; repeatable."),
     ] = None,
-    against: Annotated[
-        Against | None, typer.Option("--against", help="List where another checker disagrees, and why.")
-    ] = None,
+    against: Annotated[Against | None, typer.Option(help="List where another checker disagrees, and why.")] = None,
     json: Json = False,
 ) -> None:
     """Check answers against gold answers: accepted, rejected or unscored, each with its reason."""
-    from stillroom.cli.show_run import show_against, show_check
+    from stillroom.cli.show import show_against, show_check
     from stillroom.traces.answers import check_file
     from stillroom.traces.answers.math_verify.compare import check_against
+    from stillroom.traces.answers.records import Policies
 
-    policies = _policies(policy or ())
-    if against is None:
-        summary = check_file(
-            file,
-            out=out,
-            gold=gold,
-            pred=pred,
-            prompt=prompt,
-            timeout_s=timeout_s,
-            workers=workers,
-            policies=policies,
-        )
-        return _print_json(summary) if json else show_check(summary, out)
-    found = check_against(
-        file, out=out, gold=gold, pred=pred, prompt=prompt, timeout_s=timeout_s, workers=workers, policies=policies
-    )
-    return _print_json(found) if json else show_against(found, out)
-
-
-def _policies(settings: Sequence[str]) -> Policies:
-    """Policies from NAME=VALUE words; of one that is named twice, the last counts."""
-    from stillroom.traces.answers.policies import Policies
-
-    for setting in settings:
-        if "=" not in setting:
+    options: dict[str, Any] = {
+        "gold": gold,
+        "pred": pred,
+        "prompt": prompt,
+        "timeout_s": timeout_s,
+        "workers": workers,
+    }
+    settings = {}  # of one that is named twice, the last counts
+    for setting in policy or ():
+        name, equals, value = setting.partition("=")
+        if not equals:
             raise InputError(f"--policy {setting!r} has no value: write NAME=VALUE, for example rounding=never")
-    words = (setting.partition("=") for setting in settings)
-    return Policies.of({name.strip(): value.strip() for name, _, value in words})
+        settings[name.strip()] = value.strip()
+    policies = Policies.of(settings)
+    if against is None:
+        summary = check_file(file, out=out, **options, policies=policies)
+        return _print_json(summary) if json else show_check(summary, out)
+    found = check_against(file, out=out, **options, policies=policies)
+    return _print_json(found) if json else show_against(found, out)
 
 
 @app.command()
 def attempts(
-    folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Write to this file instead of standard output.")] = None,
+    folder: Folder,
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
     held_out: Annotated[
         bool, typer.Option("--held-out", help="Include answers to held-out tasks; never train on those.")
     ] = False,
@@ -197,7 +196,7 @@ def attempts(
     `teacher: {kind: recorded}` replays the file.
     """
     from stillroom.common.printing import terminal
-    from stillroom.pipeline.planning.attempts import attempts as export_attempts
+    from stillroom.pipeline.planning.status import attempts as export_attempts
 
     found = export_attempts(folder, out=out, held_out=held_out)
     if out is None:
@@ -213,7 +212,7 @@ def pairs(
     json: Json = False,
 ) -> None:
     """Audit preference pairs from a run or any file: what is broken, what is doubtful, and what to do about it."""
-    from stillroom.cli.show_preferences import show_pairs
+    from stillroom.cli.show import show_pairs
     from stillroom.pipeline.flows.audit import audit
 
     found = audit(path)
@@ -229,12 +228,12 @@ def lint(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set student.max_length=512"),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="The run's folder; default runs/NAME.")] = None,
+    out: RunOut = None,
     json: Json = False,
 ) -> None:
     """Check the rows of a run as the trainer would see them, for faults that training would not report."""
-    from stillroom.cli.show_lint import show_lint
-    from stillroom.pipeline.stages.lint import lint as lint_recipe
+    from stillroom.cli.show import show_lint
+    from stillroom.pipeline.flows.run import lint as lint_recipe
 
     report = lint_recipe(recipe, set=set or (), out=out)
     _print_json(report) if json else show_lint(report)
@@ -257,7 +256,7 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Evaluate the student of a run again or in more detail; answers and trainings that exist are reused."""
-    from stillroom.cli.show_run import show_evaluation
+    from stillroom.cli.show import show_evaluation
     from stillroom.pipeline.flows.evaluate import evaluate as evaluate_run
     from stillroom.pipeline.run.progress import Display
 
@@ -268,7 +267,7 @@ def evaluate(
 @app.command()
 def recipes(json: Json = False) -> None:
     """List the recipes that come with Stillroom; `stillroom run NAME` runs one."""
-    from stillroom.cli.show_recipes import show_recipes
+    from stillroom.cli.show import show_recipes
     from stillroom.pipeline.config.load import summaries
 
     found = summaries()
@@ -281,8 +280,8 @@ def new(
     path: Annotated[Path | None, typer.Argument(help="The file to write; default KIND.yaml.")] = None,
 ) -> None:
     """Write a recipe to start from, with every key that you may set, its default and its meaning."""
-    from stillroom.cli.show_recipes import show_new
-    from stillroom.pipeline.config.template import write_template
+    from stillroom.cli.show import show_new
+    from stillroom.pipeline.config.schema import write_template
 
     show_new(*write_template(kind, path))
 
@@ -306,21 +305,19 @@ def judge_calibrate(
     recipe: Annotated[str, typer.Argument(help="A preference recipe, whose judge is measured.")],
     labelled: Annotated[
         Path | None,
-        typer.Option(
-            "--labelled", help="Pairs with human labels: JSON Lines with prompt, a, b, label; default gate.labelled."
-        ),
+        typer.Option(help="Pairs with human labels: JSON Lines with prompt, a, b, label; default gate.labelled."),
     ] = None,
     set: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set judge.rubric=helpfulness"),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="The run's folder; default runs/NAME.")] = None,
+    out: RunOut = None,
     trust: Trust = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure the judge of a recipe on pairs that people labelled, and check it against the gate."""
-    from stillroom.cli.show_preferences import show_calibrated
+    from stillroom.cli.show import show_calibrated
     from stillroom.pipeline.flows.audit import calibrate
     from stillroom.pipeline.run.progress import Display
 
@@ -329,6 +326,7 @@ def judge_calibrate(
 
 
 def _print_json(result: HasDict | dict[str, Any] | list[Any]) -> None:
+    """A result, or plain data, for programs."""
     from stillroom.common.printing import json_text
 
     typer.echo(json_text(result if isinstance(result, dict | list) else result.as_dict(), indent=2))
@@ -340,12 +338,6 @@ def main() -> None:
         _main()
     except KeyboardInterrupt:  # another one, while the first was being reported
         os._exit(1)
-
-
-def _end_at_once() -> None:
-    """From here on Ctrl-C ends the process silently: only the cleanup is left, and every answer is on disk."""
-    with suppress(ValueError):  # not the main thread: nobody's Ctrl-C arrives here
-        signal.signal(signal.SIGINT, lambda *_: os._exit(1))
 
 
 def _main() -> None:
@@ -367,8 +359,7 @@ def _main() -> None:
         _fail(error, debug, error.exit_code)
     except (KeyboardInterrupt, typer.Abort):  # an older typer turns the one into the other
         _end_at_once()
-        _say("stopped; everything that had been answered is kept: run the same command to go on")
-        sys.exit(1)
+        _fail("stopped; everything that had been answered is kept: run the same command to go on", False, 1)
     except BrokenPipeError:
         # The reader has gone (`stillroom … | head`): nothing to say, and nobody to say it to.
         _drop_output()
@@ -384,13 +375,10 @@ def _main() -> None:
         _fail_with(error, debug)
 
 
-def _fail_with(error: Exception, debug: bool) -> NoReturn:
-    usage = getattr(error, "format_message", None)
-    if usage is not None:  # a mistake in the command line itself, told by click; empty where it has shown the help
-        if usage():
-            _say(f"{usage()} (see `stillroom --help`)")
-        sys.exit(2)
-    _fail(f"{type(error).__name__}: {error}\nThis is a fault of Stillroom; --debug shows where", debug, 1)
+def _end_at_once() -> None:
+    """From here on Ctrl-C ends the process silently: only the cleanup is left, and every answer is on disk."""
+    with suppress(ValueError):  # not the main thread: nobody's Ctrl-C arrives here
+        signal.signal(signal.SIGINT, lambda *_: os._exit(1))
 
 
 def _drop_output() -> None:
@@ -398,23 +386,25 @@ def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _fail_with(error: Exception, debug: bool) -> NoReturn:
+    usage = getattr(error, "format_message", None)
+    if usage is None:
+        _fail(f"{type(error).__name__}: {error}\nThis is a fault of Stillroom; --debug shows where", debug, 1)
+    if usage():  # a mistake in the command line itself, told by click; empty where it has shown the help
+        _fail(f"{usage()} (see `stillroom --help`)", False, 2)
+    sys.exit(2)
+
+
 def _fail(error: object, debug: bool, code: int) -> NoReturn:
+    from stillroom.common.printing import plain, terminal
+
+    console = terminal(stderr=True)
     if debug:
         import traceback
 
-        _show_error(traceback.format_exc().rstrip("\n"))
-    _say(str(error))
+        console.print(plain(traceback.format_exc().rstrip("\n")), soft_wrap=True)
+    console.print(plain("error: ", "bold red") + plain(str(error)), soft_wrap=True)
     sys.exit(code)
-
-
-def _say(text: str) -> None:
-    _show_error(text, "error: ")
-
-
-def _show_error(text: str, label: str = "") -> None:
-    from stillroom.common.printing import plain, terminal
-
-    terminal(stderr=True).print(plain(label, "bold red") + plain(text), soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -22,16 +22,13 @@ from stillroom.common.hashing import digest
 from stillroom.common.records import Messages
 from stillroom.errors import TrainingError
 from stillroom.students.data.rows import PairRow, SftRow
-from stillroom.students.records import LeftOut, Reason
+from stillroom.students.records import LeftOut
 
 IGNORED = -100
 """The label of a token that is not trained, as torch's cross entropy and every collator take it."""
 
 # Tried in this order for a tokenizer without a padding token.
 PADS = ("<|endoftext|>", "<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|vision_pad|>", "<unk>")
-
-
-"""Why a row is left out, in words."""
 
 
 class EncodedRow(NamedTuple):
@@ -43,16 +40,11 @@ class EncodedRow(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """`end_id`: the token that ends a turn. `tokens`: of all rows that are trained on."""
+    """`end_id`: the token that ends a turn."""
 
     rows: list[EncodedRow]
     left_out: tuple[LeftOut, ...]
     end_id: int
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of prompt and answer, over all rows."""
-        return sum(len(row.input_ids) for row in self.rows)
 
     def digest(self) -> str:
         """Of everything that is trained on, in order: the same rows and template give the same."""
@@ -104,8 +96,12 @@ class Ids(NamedTuple):
 
 def ids_of(row: SftRow, tokenizer: Any, special: frozenset[int]) -> Ids:
     """A row in tokens. `special`: see `special_ids`. Raises TrainingError for a template that does not fit."""
-    prompt = _render(row.prompt, tokenizer, generation_prompt=True)
-    whole = _render(row.prompt + row.completion, tokenizer, generation_prompt=False)
+    if not tokenizer.chat_template:
+        raise TrainingError(
+            f"the tokenizer of {tokenizer.name_or_path!r} has no chat template: choose an instruct model as student"
+        )
+    prompt = render(row.prompt, tokenizer, generation_prompt=True)
+    whole = render(row.prompt + row.completion, tokenizer, generation_prompt=False)
     if not whole.startswith(prompt):
         at = first_difference(prompt, whole)
         raise TrainingError(
@@ -113,33 +109,21 @@ def ids_of(row: SftRow, tokenizer: Any, special: frozenset[int]) -> Ids:
             f"{prompt[at : at + 60]!r}: the student would be trained on other text than it sees later. Use a chat "
             "template that renders both alike"
         )
-    ids = tokenizer([prompt, whole[len(prompt) :]], add_special_tokens=False)["input_ids"]
-    return Ids(list(ids[0]), _to_end_token(row.name, list(ids[1]), special, tokenizer))
-
-
-def _render(messages: Messages, tokenizer: Any, *, generation_prompt: bool) -> str:
-    if not tokenizer.chat_template:
+    prompt_ids, answer_ids = tokenizer([prompt, whole[len(prompt) :]], add_special_tokens=False)["input_ids"]
+    # The answer up to and with the token that ends the turn; only white space may be cut behind it.
+    last = next((i for i in reversed(range(len(answer_ids))) if answer_ids[i] in special), None)
+    if last is None or tokenizer.decode(answer_ids[last + 1 :]).strip():
         raise TrainingError(
-            f"the tokenizer of {tokenizer.name_or_path!r} has no chat template: choose an instruct model as student"
+            f"{row.name}: the chat template ends an answer with {tokenizer.decode(answer_ids[-3:])!r} and no special "
+            "token: the student would never learn to stop. Use a chat template that writes an end token"
         )
-    return render(messages, tokenizer, generation_prompt=generation_prompt)
+    return Ids(list(prompt_ids), list(answer_ids[: last + 1]))
 
 
 def render(messages: Messages, tokenizer: Any, *, generation_prompt: bool) -> str:
     """The text that the chat template makes of a conversation. Raises whatever the template raises."""
     turns = [message.as_dict() for message in messages]
     return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=generation_prompt))
-
-
-def _to_end_token(name: str, answer_ids: list[int], special: frozenset[int], tokenizer: Any) -> list[int]:
-    """The answer up to and with the token that ends the turn; only white space may be cut behind it."""
-    last = next((i for i in reversed(range(len(answer_ids))) if answer_ids[i] in special), None)
-    if last is None or tokenizer.decode(answer_ids[last + 1 :]).strip():
-        raise TrainingError(
-            f"{name}: the chat template ends an answer with {tokenizer.decode(answer_ids[-3:])!r} and no special "
-            "token: the student would never learn to stop. Use a chat template that writes an end token"
-        )
-    return answer_ids[: last + 1]
 
 
 def special_ids(tokenizer: Any) -> frozenset[int]:
@@ -200,39 +184,30 @@ class EncodedPairs(NamedTuple):
 
 
 def encode_pairs(rows: Iterable[PairRow], tokenizer: Any, max_length: int) -> EncodedPairs:
-    """All pairs in tokens. Raises TrainingError naming the row, or if none can be trained on."""
+    """All pairs in tokens. Raises TrainingError naming the row, also where the template gives one side another prompt
+    or another end, or if none can be trained on."""
     kept: list[EncodedPair] = []
     left_out: list[LeftOut] = []
     special, end_id = special_ids(tokenizer), -1
     for row in rows:
-        pair = encode_pair(row, tokenizer, special)
-        end_id = pair.chosen_ids[-1]
-        reason = _reason(pair, end_id, max_length)
-        if reason is None:
-            kept.append(pair)
+        chosen = ids_of(row.side("chosen"), tokenizer, special)
+        rejected = ids_of(row.side("rejected"), tokenizer, special)
+        end_id = chosen.answer[-1]
+        if chosen.prompt != rejected.prompt or end_id != rejected.answer[-1]:
+            raise TrainingError(
+                f"{row.name}: the chat template renders the prompt, or the end of the turn, differently for the "
+                "chosen and the rejected answer: their likelihoods could not be compared. Use a chat template that "
+                "does not look ahead"
+            )
+        pair = EncodedPair(row.name, chosen.prompt, chosen.answer, rejected.answer)
+        if end_id in chosen.answer[:-1] or end_id in rejected.answer[:-1]:
+            left_out.append(LeftOut(row.name, "end_token_inside", pair.longest))
+        elif chosen.answer == rejected.answer:
+            left_out.append(LeftOut(row.name, "same_answers", pair.longest))
+        elif pair.longest > max_length:
+            left_out.append(LeftOut(row.name, "too_long", pair.longest))
         else:
-            left_out.append(LeftOut(row.name, reason, pair.longest))
+            kept.append(pair)
     if not kept:
         raise nothing_left(left_out, max_length)
     return EncodedPairs(kept, tuple(left_out), end_id)
-
-
-def encode_pair(row: PairRow, tokenizer: Any, special: frozenset[int]) -> EncodedPair:
-    """One pair in tokens. Raises TrainingError where the template gives one side another prompt or another end."""
-    chosen = ids_of(SftRow(f"{row.name}, chosen", row.prompt, row.chosen), tokenizer, special)
-    rejected = ids_of(SftRow(f"{row.name}, rejected", row.prompt, row.rejected), tokenizer, special)
-    if chosen.prompt != rejected.prompt or chosen.answer[-1] != rejected.answer[-1]:
-        raise TrainingError(
-            f"{row.name}: the chat template renders the prompt, or the end of the turn, differently for the chosen "
-            "and the rejected answer: their likelihoods could not be compared. Use a chat template that does not "
-            "look ahead"
-        )
-    return EncodedPair(row.name, chosen.prompt, chosen.answer, rejected.answer)
-
-
-def _reason(pair: EncodedPair, end_id: int, max_length: int) -> Reason | None:
-    if end_id in pair.chosen_ids[:-1] or end_id in pair.rejected_ids[:-1]:
-        return "end_token_inside"
-    if pair.chosen_ids == pair.rejected_ids:
-        return "same_answers"
-    return "too_long" if pair.longest > max_length else None

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 from stillroom.common.records import Message, Messages, Role
 from stillroom.errors import InputError, MissingFile
@@ -37,10 +37,15 @@ class PairRow(NamedTuple):
     chosen: Messages
     rejected: Messages
 
+    def side(self, which: Literal["chosen", "rejected"]) -> SftRow:
+        """The prompt with one of the answers, as a row of SFT has it."""
+        answer = self.chosen if which == "chosen" else self.rejected
+        return SftRow(f"{self.name}, {which}", self.prompt, answer)
+
 
 def read_rows(source: Path | str | Iterable[Row]) -> list[SftRow]:
     """All rows, checked. Raises MissingFile for a folder that does not exist, InputError for invalid rows."""
-    rows = [_sft_row(_name(index, row), row) for index, row in enumerate(given(source))]
+    rows = [sft_row(row_name(index, row), row) for index, row in enumerate(given(source))]
     if not rows:
         raise InputError("there is no row to train on: check what was accepted and what the filters dropped")
     return rows
@@ -48,23 +53,17 @@ def read_rows(source: Path | str | Iterable[Row]) -> list[SftRow]:
 
 def read_pairs(source: Path | str | Iterable[Row]) -> list[PairRow]:
     """All pairs, checked. Raises MissingFile for a folder that does not exist, InputError for invalid pairs."""
-    rows = [_pair_row(_name(index, row), row) for index, row in enumerate(given(source))]
+    rows = [pair_row(row_name(index, row), row) for index, row in enumerate(given(source))]
     if not rows:
         raise InputError("there is no pair to train on: check how candidates were scored and what the audit refused")
     return rows
 
 
-def with_system(messages: Messages, system: str | None) -> Messages:
-    """The conversation under the student's own system prompt, in place of any it had; None changes nothing.
-
-    Training and every later use must agree on this: evaluation sends its messages through here too.
-    """
-    if system is None:
-        return messages
-    return (Message("system", system), *(message for message in messages if message.role != "system"))
-
-
-def _load(folder: Path) -> Iterable[Row]:
+def given(source: Path | str | Iterable[Row]) -> Iterable[Row]:
+    """The rows as they stand, unchecked and with all their columns."""
+    if not isinstance(source, Path | str):
+        return source
+    folder = Path(source)
     if not folder.exists():
         raise MissingFile(f"{folder} does not exist: it should hold the rows to train on")
     files = sorted(folder.rglob("*.parquet")) if folder.is_dir() else [folder]
@@ -79,20 +78,28 @@ def _load(folder: Path) -> Iterable[Row]:
         raise InputError(f"{folder} cannot be read as parquet: {error}") from error
 
 
-def given(source: Path | str | Iterable[Row]) -> Iterable[Row]:
-    """The rows as they stand, unchecked and with all their columns."""
-    return _load(Path(source)) if isinstance(source, Path | str) else source
+def with_system(messages: Messages, system: str | None) -> Messages:
+    """The conversation under the student's own system prompt, in place of any it had; None changes nothing.
+
+    Training and every later use must agree on this: evaluation sends its messages through here too.
+    """
+    if system is None:
+        return messages
+    return (Message("system", system), *(message for message in messages if message.role != "system"))
 
 
-def _name(index: int, row: Row) -> str:
+def row_name(index: int, row: Row) -> str:
+    """What messages call the row."""
     return f"row {index + 1}" + (f" (task {row['task_id']})" if row.get("task_id") else "")
 
 
-def _sft_row(name: str, row: Row) -> SftRow:
+def sft_row(name: str, row: Row) -> SftRow:
+    """One row, checked."""
     return SftRow(name, _messages(name, "prompt", row), _answer(name, "completion", row))
 
 
-def _pair_row(name: str, row: Row) -> PairRow:
+def pair_row(name: str, row: Row) -> PairRow:
+    """One pair, checked."""
     return PairRow(name, _messages(name, "prompt", row), *(_answer(name, f, row) for f in ("chosen", "rejected")))
 
 
@@ -109,14 +116,13 @@ def _messages(name: str, field: str, row: Row) -> Messages:
     turns = row.get(field)
     if not isinstance(turns, Sequence) or isinstance(turns, str) or not turns:
         raise InputError(f"{name}: {field!r} must be a list of messages, got {_short(turns)}")
-    return tuple(_message(name, field, turn) for turn in turns)
-
-
-def _message(name: str, field: str, turn: Any) -> Message:
-    role, content = (turn.get("role"), turn.get("content")) if isinstance(turn, Mapping) else (None, None)
-    if role not in get_args(Role) or not isinstance(content, str):
-        raise InputError(f"{name}: a message of {field!r} needs a role and a content as text, got {_short(turn)}")
-    return Message(cast(Role, role), content)
+    messages = []
+    for turn in turns:
+        role, content = (turn.get("role"), turn.get("content")) if isinstance(turn, Mapping) else (None, None)
+        if role not in get_args(Role) or not isinstance(content, str):
+            raise InputError(f"{name}: a message of {field!r} needs a role and a content as text, got {_short(turn)}")
+        messages.append(Message(cast(Role, role), content))
+    return tuple(messages)
 
 
 def _short(value: Any) -> str:

@@ -25,6 +25,8 @@ from typing import Any
 from stillroom.common.files import share
 from stillroom.common.secrets import named_in
 from stillroom.errors import NoRoom, StillroomError
+from stillroom.students.methods.registry import StudentSettings
+from stillroom.students.records import Plan
 
 RECORD = "training.json"
 ADAPTER = "adapter"
@@ -82,7 +84,13 @@ def whole_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         yield work
-        _put(work, out)
+        # An earlier student steps aside first, and is removed last.
+        old = out.with_name(f".{out.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if out.exists():
+            out.rename(old)
+        work.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
     except StillroomError:
         raise  # some are OSErrors too (a missing model), and say already what they are
     except OSError as error:
@@ -91,36 +99,34 @@ def whole_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def check_room(folder: Path, needed: int) -> None:
-    """Raises NoRoom, before hours are spent, if the disk has not `needed` bytes left."""
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise NoRoom(
-            f"the student needs {needed / 1e6:,.0f} MB in {folder.parent}, {free / 1e6:,.0f} MB are free: make room, "
-            "or write the run to another disk with --out"
-        )
-
-
-def save_student(
-    trained: Any, tokenizer: Any, work: Path, *, base: str, lora: bool, merged: bool, dtype: Any, seed: int
-) -> None:
+def save_student(trained: Any, tokenizer: Any, work: Path, settings: StudentSettings, plan: Plan) -> None:
     """Writes the adapter (of a LoRA), and the whole model if asked or if there is no adapter.
 
-    `trained`: the peft model or the model itself; its adapter is merged in, so it is the last use of it. `base`: the
-    name that the adapter gives as its base. `seed`: of the rounding to `dtype`.
+    `trained`: the peft model or the model itself; its adapter is merged in, so it is the last use of it.
     """
+    import torch
     from safetensors import SafetensorError
 
     try:
-        if lora:
-            trained.peft_config["default"].base_model_name_or_path = base
+        if settings.lora:
+            trained.peft_config["default"].base_model_name_or_path = settings.model
             # False: nothing of ours resizes the vocabulary, and to find that out peft would ask the hub for the base.
             trained.save_pretrained(str(work / ADAPTER), save_embedding_layers=False)
             (work / ADAPTER / "README.md").unlink(missing_ok=True)  # peft's card, all of it still to be filled in
             tokenizer.save_pretrained(str(work / ADAPTER))
-        if merged or not lora:
-            model = merge_adapter(trained, dtype, seed) if lora else round_weights(trained, dtype, seed)
-            _save_model(model, tokenizer, work / MERGED)
+        if settings.save_merged or not settings.lora:
+            lower = merge_adapter if settings.lora else round_weights
+            model = lower(trained, getattr(torch, plan.dtype), plan.seed)
+            # What must agree between the model and its tokenizer: the end of a turn, and padding.
+            known = model.generation_config.eos_token_id
+            others = [known] if isinstance(known, int) else list(known or ())
+            ends = list(dict.fromkeys([tokenizer.eos_token_id, *others]))
+            model.generation_config.eos_token_id = ends if len(ends) > 1 else ends[0]
+            model.generation_config.pad_token_id = tokenizer.pad_token_id
+            model.config.eos_token_id, model.config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+            model.config.use_cache = True
+            model.save_pretrained(str(work / MERGED))
+            tokenizer.save_pretrained(str(work / MERGED))
         for weights in work.rglob("*.safetensors"):
             share(weights)
     except SafetensorError as error:  # what its writer raises for a full disk; it is not an OSError
@@ -140,29 +146,6 @@ def read_record(out: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return record if isinstance(record, dict) else None
-
-
-def _save_model(model: Any, tokenizer: Any, folder: Path) -> None:
-    """The model with what must agree between it and its tokenizer: the end of a turn, and padding."""
-    known = model.generation_config.eos_token_id
-    others = [known] if isinstance(known, int) else list(known or ())
-    ends = list(dict.fromkeys([tokenizer.eos_token_id, *others]))
-    model.generation_config.eos_token_id = ends if len(ends) > 1 else ends[0]
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.config.eos_token_id, model.config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
-    model.config.use_cache = True
-    model.save_pretrained(str(folder))
-    tokenizer.save_pretrained(str(folder))
-
-
-def _put(work: Path, out: Path) -> None:
-    """Moves the finished folder to its place. An earlier student steps aside first, and is removed last."""
-    old = out.with_name(f".{out.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if out.exists():
-        out.rename(old)
-    work.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _unwritable(out: Path, error: Exception) -> NoRoom:

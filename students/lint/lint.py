@@ -9,22 +9,27 @@ here, so one call reports everything that is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
 from stillroom.common.models.resolve import load_tokenizer
 from stillroom.common.records import Messages, Task
 from stillroom.errors import InputError
-from stillroom.students.data.rows import PairRow, Row, SftRow, _name, _pair_row, _sft_row, given, with_system
-from stillroom.students.lint.data_checks import (
-    PAIR_CHECKS,
+from stillroom.students.data.encode import prepare_tokenizer
+from stillroom.students.data.rows import PairRow, Row, SftRow, given, pair_row, row_name, sft_row, with_system
+from stillroom.students.lint.checks import (
+    ROW_CHECKS,
     Text,
     duplicates,
     leaks,
     other_system_prompts,
+    pair_checks,
     reference_hits,
+    tokenizer_checks,
     wrong_answers,
 )
 from stillroom.students.lint.rendered_rows import (
@@ -32,7 +37,6 @@ from stillroom.students.lint.rendered_rows import (
     Item,
     Student,
     feed,
-    feed_pairs,
     look_at,
     masked,
     model_config,
@@ -42,7 +46,6 @@ from stillroom.students.lint.rendered_rows import (
     width,
 )
 from stillroom.students.lint.report import Hit, LintLimits, LintReport, MaskedRow, Severity, Tally, meanings, names
-from stillroom.students.lint.row_checks import ROW_CHECKS, template, vocabulary
 from stillroom.students.methods.common import quiet_training
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.records import Checker, Reference
@@ -72,17 +75,15 @@ class Vocabulary:
     logits: int | None
 
 
-def vocabulary_of(model: str) -> Vocabulary:
-    """That of the model of a name. Raises MissingFile for a model that is nowhere."""
-    return Vocabulary(model, load_tokenizer(model), width(model_config(model)))
-
-
 def lint_tokenizers(
     teacher: str | Vocabulary, student: str | Vocabulary, *, probes: Sequence[str] = PROBES
 ) -> LintReport:
-    """Compares the two, given by name or loaded. `probes`: texts that both split, real rows say."""
-    theirs = vocabulary_of(teacher) if isinstance(teacher, str) else teacher
-    own = vocabulary_of(student) if isinstance(student, str) else student
+    """Compares the two, given by name or loaded. `probes`: texts that both split, real rows say. Raises MissingFile
+    for a model that is nowhere."""
+    theirs, own = (
+        Vocabulary(each, load_tokenizer(each), width(model_config(each))) if isinstance(each, str) else each
+        for each in (teacher, student)
+    )
     ids, tally = own.tokenizer.get_vocab(), Tally(LintLimits().examples)
     known = theirs.tokenizer.get_vocab()
     for token, i in sorted(ids.items(), key=lambda item: item[1]):
@@ -92,63 +93,21 @@ def lint_tokenizers(
         if theirs.logits is not None and i >= theirs.logits:
             told = f"it is token {i:,}, the teacher gives {theirs.logits:,} logits"
             tally.add([Hit("ids_out_of_range", repr(token), told)])
-    if not tally.count("other_tokenizer"):
-        tally.add(_other_splits(theirs, own, probes))
-    if theirs.logits and own.logits and theirs.logits != own.logits:
-        told = f"the teacher gives {theirs.logits:,} logits, the student {own.logits:,}, of {len(ids):,} tokens"
-        tally.add([Hit("logits_width", theirs.name, told)])
-    findings = tally.findings(lambda name: 1 if name == "logits_width" else len(ids))
-    unknown: dict[str, str] = {}
-    if not (theirs.logits and own.logits):
-        unknown["logits_width"] = "a model's settings do not say how many it gives"
-    checked = tuple(name for name in names("teachers") if name not in unknown)
-    return LintReport("tokens", len(ids), len(ids), tuple(findings), checked, unknown)
-
-
-def _other_splits(theirs: Vocabulary, own: Vocabulary, probes: Sequence[str]) -> Iterator[Hit]:
-    for probe in probes:
+    for probe in () if tally.counts["other_tokenizer"] else probes:
         one, two = (v.tokenizer(probe, add_special_tokens=False)["input_ids"] for v in (theirs, own))
         if one != two:
             counts = f"{len(one):,} tokens for the teacher, {len(two):,} for the student"
             told = f"the same vocabulary, and a text is split otherwise: {counts}"
-            yield Hit("other_tokenizer", repr(probe[:40]), told)
-
-
-class _Readable(NamedTuple, Generic[R]):
-    """`rows` with the task of each (None where it names none); `hits` for those that could not be read; `given`: all,
-    as they were."""
-
-    rows: list[tuple[R, str | None]]
-    hits: list[Hit]
-    given: Sequence[Row]
-
-
-def _read(
-    source: Path | str | Iterable[Row], system: str | None, make: Callable[[str, Row], R], *answers: str
-) -> _Readable[R]:
-    """Rows under the student's system prompt. What is not a row, or has an empty answer, becomes a hit."""
-    there = list(given(source))
-    found: _Readable[R] = _Readable([], [], there)
-    for index, row in enumerate(there):
-        name = _name(index, row) if isinstance(row, Mapping) else f"row {index + 1}"
-        try:
-            made = make(name, row)
-        except (InputError, AttributeError) as error:  # a row that is not a mapping has no `get`
-            empty = isinstance(row, Mapping) and any(_is_empty(row.get(field)) for field in answers)
-            told = str(error).removeprefix(f"{name}: ")
-            found.hits.append(Hit("empty_answer" if empty else "not_a_row", name, told))
-            continue
-        task_id = row.get("task_id")
-        made = made._replace(prompt=with_system(made.prompt, system))
-        found.rows.append((made, None if task_id is None else str(task_id)))
-    return found
-
-
-def _is_empty(turns: Any) -> bool:
-    if turns is None or isinstance(turns, str) or not isinstance(turns, Sequence):
-        return False
-    contents = [turn.get("content") for turn in turns if isinstance(turn, Mapping)]
-    return len(contents) == len(turns) and all(content is None or not str(content).strip() for content in contents)
+            tally.add([Hit("other_tokenizer", repr(probe[:40]), told)])
+    unknown: dict[str, str] = {}
+    if not (theirs.logits and own.logits):
+        unknown["logits_width"] = "a model's settings do not say how many it gives"
+    elif theirs.logits != own.logits:
+        told = f"the teacher gives {theirs.logits:,} logits, the student {own.logits:,}, of {len(ids):,} tokens"
+        tally.add([Hit("logits_width", theirs.name, told)])
+    findings = tally.findings(lambda name: 1 if name == "logits_width" else len(ids))
+    checked = tuple(name for name in names("teachers") if name not in unknown)
+    return LintReport("tokens", len(ids), len(ids), tuple(findings), checked, unknown)
 
 
 class LintRunner:
@@ -162,8 +121,36 @@ class LintRunner:
         self._shown: list[MaskedRow] = []
         self._faulty: list[MaskedRow] = []
 
-    def run(self, items: Iterable[Item], feeder: Callable[[list[Item]], list[Item]], batch_size: int) -> None:
-        """Looks at all items. `feeder`: the collator's work on a batch of trainable ones."""
+    def read(
+        self, rows: Sequence[Row], system: str | None, make: Callable[[str, Row], R], *answers: str
+    ) -> list[tuple[R, str | None]]:
+        """Rows under the student's system prompt, with the task of each (None where it names none). What is not a
+        row, or has an empty answer, becomes a hit."""
+        found = []
+        for index, row in enumerate(rows):
+            name = row_name(index, row) if isinstance(row, Mapping) else f"row {index + 1}"
+            try:
+                made = make(name, row)
+            except (InputError, AttributeError) as error:  # a row that is not a mapping has no `get`
+                empty = isinstance(row, Mapping) and any(_is_empty(row.get(field)) for field in answers)
+                told = str(error).removeprefix(f"{name}: ")
+                self.tally.add([Hit("empty_answer" if empty else "not_a_row", name, told)])
+                continue
+            task_id = row.get("task_id")
+            made = made._replace(prompt=with_system(made.prompt, system))
+            found.append((made, None if task_id is None else str(task_id)))
+        return found
+
+    def settle(self, rows: Iterable[SftRow]) -> None:
+        """Prepares the tokenizer by the first row that can be encoded, as the trainer does after all of them."""
+        student = self.student
+        ids = next((look.ids for row in rows if (look := look_at(row, student)).ids is not None), None)
+        if ids is not None:
+            student.end_id, student.prepared = ids.answer[-1], copy.deepcopy(student.tokenizer)
+            prepare_tokenizer(student.prepared, student.end_id)
+
+    def run(self, items: Iterable[Item], collator: Collator, batch_size: int) -> None:
+        """Looks at all items, with what the collator makes of batches of trainable ones."""
         waiting: list[Item] = []
         for item in items:
             if not item.trainable:
@@ -171,10 +158,10 @@ class LintRunner:
                 continue
             waiting.append(item)
             if len(waiting) == batch_size:
-                self._batch(feeder(waiting))
+                self._batch(feed(waiting, collator))
                 waiting = []
         if waiting:
-            self._batch(feeder(waiting))
+            self._batch(feed(waiting, collator))
 
     def _batch(self, fed: list[Item]) -> None:
         self.trainable += len(fed)
@@ -184,26 +171,18 @@ class LintRunner:
             self.tally.add(wrong_answers(fed, self.checker, self.student))
 
     def _look(self, item: Item) -> None:
-        hits = list(self._hits(item))
+        # What is wrong with a row or a pair: each thing once, even where both sides have it.
+        found: dict[str, Hit] = {}
+        for side in item.sides:
+            faults = [] if side.fault is None else [side.fault]
+            for hit in chain(faults, *(check(side, self.student) for check in ROW_CHECKS)):
+                found.setdefault(hit.name, hit)
+        hits = [*found.values(), *(pair_checks(item) if len(item.sides) == 2 else ())]
         self.tally.add(hits)
         broken = any(meanings()[hit.name].severity == "error" for hit in hits)
         place = self._faulty if broken else self._shown
         if len(place) < self.limits.shown:
             place += [row for side in item.sides if (row := masked(side, self.student)) is not None]
-
-    def _hits(self, item: Item) -> Iterator[Hit]:
-        """What is wrong with a row or a pair: each thing once, even where both sides have it."""
-        found: dict[str, Hit] = {}
-        for side in item.sides:
-            if side.fault is not None:
-                found.setdefault(side.fault.name, side.fault)
-            for name, check in ROW_CHECKS.items():
-                if name not in found and (detail := check(side, self.student)) is not None:
-                    found[name] = Hit(name, side.name, detail)
-        yield from found.values()
-        if len(item.sides) == 2:
-            for pair_check in PAIR_CHECKS:
-                yield from pair_check(item)
 
     def report(
         self,
@@ -219,21 +198,24 @@ class LintRunner:
         if test:
             self.tally.add(leaks(texts, test))
             self.tally.add(other_system_prompts(texts, test, settings.system, self.student))
-        for hit in vocabulary(self.student, self.trainable):
+        for hit in tokenizer_checks(self.student, self.trainable):
             # A token without an embedding is told once, where a row uses it.
-            if hit.name != "tokens_without_rows" or not self.tally.count("ids_without_rows"):
+            if hit.name != "tokens_without_rows" or not self.tally.counts["ids_without_rows"]:
                 self.tally.add([hit])
-        self.tally.add(template(self.student))
         if not self.trainable:
             self.tally.add([Hit("nothing_left", f"the {what}", f"of {given:,} {what} none can be trained on")])
-        skipped = self._skipped(what, test)
+        skipped = {} if test else dict.fromkeys(_NEED_TEST, "no held-out tasks were given")
         if what == "pairs":
             of_pairs = names("template", "masks", "tokens", "data", "pairs")
             looked_for = [name for name in of_pairs if name not in _NEED_CHECKER]
         else:
             looked_for = [name for name in names("template", "masks", "tokens", "data") if name != "cut_unevenly"]
+            if self.checker is None:
+                skipped |= dict.fromkeys(_NEED_CHECKER, "no checker was given")
+        if self.student.embeddings is None:
+            skipped |= dict.fromkeys(_NEED_WIDTH, "the model's settings do not say how many embeddings it has")
         # Few rows that are too long are a warning; where most are, what is left is another data set.
-        most = given and self.tally.count("too_long") / given > self.limits.too_long
+        most = given and self.tally.counts["too_long"] / given > self.limits.too_long
         severities: Mapping[str, Severity] = {"too_long": "error"} if most else {}
         of = {"tokens_without_rows": len(self.student.tokenizer), **dict.fromkeys(_SINGLE, 1)}
         return LintReport(
@@ -247,13 +229,12 @@ class LintRunner:
             (*self._faulty, *self._shown)[: 2 * self.limits.shown],
         )
 
-    def _skipped(self, what: str, test: Sequence[Task]) -> dict[str, str]:
-        skipped = {} if test else dict.fromkeys(_NEED_TEST, "no held-out tasks were given")
-        if self.checker is None and what == "rows":
-            skipped |= dict.fromkeys(_NEED_CHECKER, "no checker was given")
-        if self.student.embeddings is None:
-            skipped |= dict.fromkeys(_NEED_WIDTH, "the model's settings do not say how many embeddings it has")
-        return skipped
+
+def _is_empty(turns: Any) -> bool:
+    if turns is None or isinstance(turns, str) or not isinstance(turns, Sequence):
+        return False
+    contents = [turn.get("content") for turn in turns if isinstance(turn, Mapping)]
+    return len(contents) == len(turns) and all(content is None or not str(content).strip() for content in contents)
 
 
 def lint_sft(
@@ -273,16 +254,14 @@ def lint_sft(
     nowhere, MissingExtra where the extra `train` is not installed.
     """
     with quiet_training():
-        student = student_of(settings, tokenizer)
-        found = _read(rows, settings.system, _sft_row, "completion")
-        _settle((row for row, _ in found.rows), student)
+        student, there = student_of(settings, tokenizer), list(given(rows))
         runner = LintRunner(student, limits or LintLimits(), checker)
-        collate = collator or sft_collator(student.prepared)
-        runner.tally.add(found.hits)
-        items = (Item(row.name, task, (look_at(row, student),)) for row, task in found.rows)
-        runner.run(items, lambda batch: feed(batch, collate), settings.batch_size)
-        texts = [Text(row.name, task, row.prompt, _said(row.completion)) for row, task in found.rows]
-        return runner.report("rows", given=len(found.given), texts=texts, test=test, settings=settings)
+        found = runner.read(there, settings.system, sft_row, "completion")
+        runner.settle(row for row, _ in found)
+        items = (Item(row.name, task, (look_at(row, student),)) for row, task in found)
+        runner.run(items, collator or sft_collator(student.prepared), settings.batch_size)
+        texts = [Text(row.name, task, row.prompt, _said(row.completion)) for row, task in found]
+        return runner.report("rows", given=len(there), texts=texts, test=test, settings=settings)
 
 
 def lint_pairs(
@@ -301,33 +280,19 @@ def lint_pairs(
     are those of `lint_sft`. Every parquet file of a folder is read: where it also has held-out pairs, give the file.
     """
     with quiet_training():
-        student = student_of(settings, tokenizer)
-        found = _read(rows, settings.system, _pair_row, "chosen", "rejected")
-        _settle((_side(row, "chosen") for row, _ in found.rows), student)
+        student, there = student_of(settings, tokenizer), list(given(rows))
         runner = LintRunner(student, limits or LintLimits())
-        collate = collator or pair_collator(student.prepared)
-        runner.tally.add(found.hits)
-        runner.tally.add(reference_hits(settings, reference, found.given, runner.limits))
+        found = runner.read(there, settings.system, pair_row, "chosen", "rejected")
+        runner.settle(row.side("chosen") for row, _ in found)
+        runner.tally.add(reference_hits(settings, reference, there, runner.limits))
         runner.notes.append(f"the reference is {reference.told if reference is not None else 'none'}")
         items = (
-            Item(row.name, task, tuple(look_at(_side(row, side), student) for side in ("chosen", "rejected")))
-            for row, task in found.rows
+            Item(row.name, task, (look_at(row.side("chosen"), student), look_at(row.side("rejected"), student)))
+            for row, task in found
         )
-        runner.run(items, lambda batch: feed_pairs(batch, collate), settings.batch_size)
-        texts = [Text(row.name, task, row.prompt, _said(row.chosen + row.rejected)) for row, task in found.rows]
-        return runner.report("pairs", given=len(found.given), texts=texts, test=test, settings=settings)
-
-
-def _settle(rows: Iterable[SftRow], student: Student) -> None:
-    """Prepares the tokenizer by the first row that can be encoded, as the trainer does after all of them."""
-    ids = next((look.ids for row in rows if (look := look_at(row, student)).ids is not None), None)
-    if ids is not None:
-        student.ends_with(ids.answer[-1])
-
-
-def _side(row: PairRow, which: str) -> SftRow:
-    answer = row.chosen if which == "chosen" else row.rejected
-    return SftRow(f"{row.name}, {which}", row.prompt, answer)
+        runner.run(items, collator or pair_collator(student.prepared), settings.batch_size)
+        texts = [Text(row.name, task, row.prompt, _said(row.chosen + row.rejected)) for row, task in found]
+        return runner.report("pairs", given=len(there), texts=texts, test=test, settings=settings)
 
 
 def _said(answer: Messages) -> str:

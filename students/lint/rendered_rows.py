@@ -14,10 +14,10 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from stillroom.common.marks import CLOSE, OPEN
@@ -28,7 +28,6 @@ from stillroom.students.data.encode import (
     Ids,
     first_difference,
     ids_of,
-    prepare_tokenizer,
     render,
     special_ids,
 )
@@ -58,32 +57,32 @@ class Student:
     prepared: Any
     end_id: int | None = None
 
-    def ends_with(self, end_id: int) -> None:
-        """Prepares the tokenizer as the trainer does, once the first row has shown how a turn ends."""
-        self.end_id = end_id
-        self.prepared = copy.deepcopy(self.tokenizer)
-        prepare_tokenizer(self.prepared, end_id)
-
     def name(self, token_id: int) -> str:
         """A token as people read it."""
         return repr(self.tokenizer.decode([token_id]))
 
 
-def student_of(settings: StudentSettings, tokenizer: Any = None, embeddings: int | None = None) -> Student:
-    """The student of the settings. `tokenizer`: another than the model's (it is copied, not changed). `embeddings`:
-    another number of rows than the model's settings tell. Raises MissingFile for a model that is nowhere."""
+def student_of(settings: StudentSettings, tokenizer: Any = None) -> Student:
+    """The student of the settings. `tokenizer`: another than the model's (it is copied, not changed). Raises
+    MissingFile for a model that is nowhere."""
     config = model_config(settings.model)
     own = load_tokenizer(settings.model) if tokenizer is None else copy.deepcopy(tokenizer)
     special = special_ids(own)
     texts = {own.convert_ids_to_tokens(i) for i in special} - {OPEN, CLOSE}
     words = sorted(filter(None, texts), key=len, reverse=True)  # the longest first
+    # What the template writes around two words; nothing where it refuses, which each row will tell.
+    around = ""
+    if own.chat_template:
+        turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+        with suppress(Exception):  # templates raise whatever jinja and their authors like
+            around = str(own.apply_chat_template(turns, tokenize=False))
     return Student(
         tokenizer=own,
         special=special,
         words=re.compile("|".join(map(re.escape, words))) if words else None,
-        template=frozenset(text for text in texts if text in _probe(own)) | {own.eos_token or ""},
-        embeddings=embeddings or width(config),
-        max_length=longest(settings, SimpleNamespace(config=config)),
+        template=frozenset(text for text in texts if text in around) | {own.eos_token or ""},
+        embeddings=width(config),
+        max_length=longest(settings, config),
         prepared=own,
     )
 
@@ -99,17 +98,6 @@ def model_config(name: str) -> Any:
 def width(config: Any) -> int | None:
     """Rows of the embedding matrix, which is how many logits a model gives; None where its settings do not say."""
     return getattr(config.get_text_config(), "vocab_size", None)
-
-
-def _probe(tokenizer: Any) -> str:
-    """What the template writes around two words; nothing where it refuses, which each row will tell."""
-    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    if not tokenizer.chat_template:
-        return ""
-    try:
-        return str(tokenizer.apply_chat_template(turns, tokenize=False))
-    except Exception:  # noqa: BLE001 - templates raise whatever jinja and their authors like
-        return ""
 
 
 def sft_collator(tokenizer: Any) -> Collator:
@@ -225,35 +213,25 @@ class Item(NamedTuple):
 
 
 def feed(items: Sequence[Item], collator: Collator) -> list[Item]:
-    """Rows with what the collator makes of them, as one batch. All of them must be trainable."""
-    ids = [side.ids for item in items for side in item.sides if side.ids is not None]
-    rows = [{"input_ids": p + answer, "labels": [IGNORED] * len(p) + answer} for p, answer in ids]
-    return _with(items, _fed(collator(rows)))
-
-
-def feed_pairs(items: Sequence[Item], collator: Collator) -> list[Item]:
-    """The same for pairs, whose batch has all chosen sides first, and a mask in the place of labels."""
-    pairs = [[side.ids for side in item.sides if side.ids is not None] for item in items]
-    rows = [
-        {"prompt_ids": chosen.prompt, "chosen_ids": chosen.answer, "rejected_ids": rejected.answer}
-        for chosen, rejected in pairs
-    ]
-    batch = collator(rows)
-    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, IGNORED)
-    fed = _fed({**batch, "labels": labels})
-    half = len(items)
-    return _with(items, [each for pair in zip(fed[:half], fed[half:], strict=True) for each in pair])
-
-
-def _fed(batch: Mapping[str, Any]) -> list[Fed]:
+    """Rows, or pairs, with what the collator makes of them, as one batch. All of them must be trainable."""
+    ids = [[side.ids for side in item.sides if side.ids is not None] for item in items]
+    if len(items[0].sides) == 1:
+        rows = [{"input_ids": p + answer, "labels": [IGNORED] * len(p) + answer} for [(p, answer)] in ids]
+        batch = {**collator(rows)}
+    else:
+        # A batch of pairs has all chosen sides first, and a mask in the place of labels.
+        pairs = [
+            {"prompt_ids": chosen.prompt, "chosen_ids": chosen.answer, "rejected_ids": rejected.answer}
+            for chosen, rejected in ids
+        ]
+        batch = {**collator(pairs)}
+        batch["labels"] = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, IGNORED)
     columns = (batch[name].tolist() for name in ("input_ids", "labels", "attention_mask"))
-    return [Fed(*row) for row in zip(*columns, strict=True)]
-
-
-def _with(items: Sequence[Item], fed: Sequence[Fed]) -> list[Item]:
-    """Each side with its row of the batch; `fed`: item by item, side by side."""
-    rows = iter(fed)
-    return [item._replace(sides=tuple(replace(side, fed=next(rows)) for side in item.sides)) for item in items]
+    fed = [Fed(*row) for row in zip(*columns, strict=True)]
+    return [
+        item._replace(sides=tuple(replace(side, fed=fed[n * len(items) + i]) for n, side in enumerate(item.sides)))
+        for i, item in enumerate(items)
+    ]
 
 
 LONGEST = 1_200
@@ -264,27 +242,20 @@ def masked(look: Look, student: Student) -> MaskedRow | None:
     """The row with its mask; None for one that never reached the collator."""
     if look.fed is None:
         return None
+
+    def treated(each: tuple[int, int, int]) -> tuple[Kind, bool]:
+        """A label counts wherever it stands; padding is what attention does not see."""
+        token, label, seen = each
+        return "loss" if label != IGNORED else "prompt" if seen else "pad", token in student.special
+
     stretches = []
-    for (kind, special), run in groupby(
-        zip(*look.fed, strict=True),
-        key=lambda each: (_kind(each[1], each[2]), each[0] in student.special),
-    ):
+    for (kind, special), run in groupby(zip(*look.fed, strict=True), key=treated):
         ids = [token for token, _, _ in run]
-        stretches.append(Stretch(_text(ids, kind, student), kind, special, len(ids)))
+        text = str(student.tokenizer.decode(ids))
+        if kind == "pad" and len(set(ids)) == 1:  # of padding, which repeats, how many there are
+            text = f"{student.tokenizer.decode(ids[:1])} × {len(ids):,}"
+        elif len(text) > LONGEST:
+            half = LONGEST // 2
+            text = f"{text[:half]} […{len(text) - LONGEST:,} characters…] {text[-half:]}"
+        stretches.append(Stretch(text, kind, special, len(ids)))
     return MaskedRow(look.name, tuple(stretches))
-
-
-def _kind(label: int, seen: int) -> Kind:
-    """A label counts wherever it stands; padding is what attention does not see."""
-    return "loss" if label != IGNORED else "prompt" if seen else "pad"
-
-
-def _text(ids: list[int], kind: Kind, student: Student) -> str:
-    """What the tokens say; of padding, which repeats, how many there are."""
-    if kind == "pad" and len(set(ids)) == 1:
-        return f"{student.tokenizer.decode(ids[:1])} × {len(ids):,}"
-    text = str(student.tokenizer.decode(ids))
-    if len(text) <= LONGEST:
-        return text
-    half = LONGEST // 2
-    return f"{text[:half]} […{len(text) - LONGEST:,} characters…] {text[-half:]}"

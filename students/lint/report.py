@@ -115,31 +115,27 @@ class Finding:
 
 
 class Tally:
-    """Hits, gathered by name: what is held of each is a count and the first few. `examples`: how many."""
+    """Hits, gathered by name: what is held of each is its count and the first few. `examples`: how many."""
 
     def __init__(self, examples: int) -> None:
         self._most = examples
-        self._counts: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
         self._first: defaultdict[str, list[Hit]] = defaultdict(list)
 
     def add(self, hits: Iterable[Hit]) -> None:
         """Counts hits. Raises KeyError for a name that means nothing."""
         for hit in hits:
             assert hit.name in meanings(), hit.name
-            self._counts[hit.name] += 1
+            self.counts[hit.name] += 1
             if len(self._first[hit.name]) < self._most:
                 self._first[hit.name].append(hit)
-
-    def count(self, name: str) -> int:
-        """Hits of one name."""
-        return self._counts[name]
 
     def findings(self, of: Callable[[str], int], severity: Mapping[str, Severity] | None = None) -> list[Finding]:
         """All that was found, errors first. `of`: how many were looked at for a name. `severity`: where it is
         another than the name's own."""
         found = []
         for name, meaning in meanings().items():
-            if count := self._counts[name]:
+            if count := self.counts[name]:
                 rows, seen = tuple(hit.row for hit in self._first[name]), self._first[name][0].detail
                 found.append(Finding(name, (severity or {}).get(name, meaning.severity), count, of(name), rows, seen))
         return sorted(found, key=lambda each: each.severity != "error")

@@ -3,8 +3,7 @@
 with training(settings, out, seed, lambda tokenizer, longest: encode_rows(rows, tokenizer, longest)) as begun:
     with fits(settings):
         trainer = make_trainer(begun.model, begun.tokenizer, begun.encoded, settings, begun.plan, begun.scratch)
-    seconds = run(trainer, settings)
-    finish(begun, trainer.model, trained, settings)
+    trained = finish(begun, trainer, settings, out, run(trainer, settings))
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -30,12 +29,13 @@ from stillroom.common.models.resolve import (
 )
 from stillroom.errors import MissingExtra, NoRoom, RecipeError
 from stillroom.students.data.encode import Encoded, EncodedPairs, prepare_tokenizer
-from stillroom.students.export.save import ADAPTER, MERGED, check_room, save_student, whole_folder, write_record
+from stillroom.students.export.save import ADAPTER, MERGED, save_student, whole_folder, write_record
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.records import Plan, Trained
 
 E = TypeVar("E", Encoded, EncodedPairs)
 LOGGERS = ("trl", "peft", "accelerate", "datasets")
+PACKAGES = ("stillroom", "torch", "transformers", "trl", "peft", "accelerate", "tokenizers")
 
 
 @contextmanager
@@ -57,9 +57,6 @@ def quiet_training() -> Iterator[None]:
             stack.callback(datasets.enable_progress_bars)
             datasets.disable_progress_bars()
         yield
-
-
-PACKAGES = ("stillroom", "torch", "transformers", "trl", "peft", "accelerate", "tokenizers")
 
 
 class Begun(NamedTuple, Generic[E]):
@@ -85,16 +82,22 @@ def training(settings: StudentSettings, out: Path, seed: int, encode: Callable[[
         plan = Plan(device, dtype, seed if settings.seed is None else settings.seed)
         # Weights that are trained themselves are held in float32: bfloat16 would round a small step away.
         model = load_model(settings.model, dtype if settings.lora else "float32", device)
-        encoded = encode(tokenizer, longest(settings, model))
+        encoded = encode(tokenizer, longest(settings, model.config))
         prepare_tokenizer(tokenizer, encoded.end_id)
-        # The weights as they are, and a tenth for adapter and tokenizer.
-        check_room(work, int(1.1 * sum(weight.numel() * weight.element_size() for weight in model.parameters())))
+        # Before hours are spent: the weights as they are, and a tenth for adapter and tokenizer.
+        needed = int(1.1 * sum(weight.numel() * weight.element_size() for weight in model.parameters()))
+        free = shutil.disk_usage(work).free
+        if free < needed:
+            raise NoRoom(
+                f"the student needs {needed / 1e6:,.0f} MB in {work.parent}, {free / 1e6:,.0f} MB are free: make "
+                "room, or write the run to another disk with --out"
+            )
         yield Begun(model, tokenizer, encoded, plan, work, work / "trl")
 
 
-def longest(settings: StudentSettings, model: Any) -> int:
+def longest(settings: StudentSettings, config: Any) -> int:
     """Tokens a row may have: what was asked for, within the model's context."""
-    return min(settings.max_length, getattr(model.config, "max_position_embeddings", None) or settings.max_length)
+    return min(settings.max_length, getattr(config, "max_position_embeddings", None) or settings.max_length)
 
 
 @contextmanager
@@ -130,31 +133,38 @@ def enough_memory(settings: StudentSettings) -> Iterator[None]:
         ) from error
 
 
-def places(settings: StudentSettings, out: Path) -> tuple[Path | None, Path | None]:
-    """Where adapter and merged model of a student lie; None for the one that is not written."""
-    merged = settings.save_merged or settings.lora is None
-    return out / ADAPTER if settings.lora else None, out / MERGED if merged else None
-
-
 def finish(
-    begun: Begun[Encoded] | Begun[EncodedPairs], model: Any, trained: Trained, settings: StudentSettings, **more: Any
-) -> None:
-    """Writes the student and its training.json: all that decided it, and what the training showed, with `more`."""
-    import torch
-
-    plan = begun.plan
-    save_student(
-        model,
-        begun.tokenizer,
-        begun.work,
-        base=settings.model,
-        lora=trained.adapter is not None,
-        merged=trained.merged is not None,
-        dtype=getattr(torch, plan.dtype),
-        seed=plan.seed,
+    begun: Begun[Encoded] | Begun[EncodedPairs],
+    trainer: Any,
+    settings: StudentSettings,
+    out: Path,
+    seconds: float,
+    *,
+    sft_losses: tuple[float, ...] = (),
+    sft_tokens: int = 0,
+) -> Trained:
+    """Writes the student and its training.json: all that decided it, and what the training showed. `sft_losses`,
+    `sft_tokens`: of a training on the chosen answers that went before."""
+    plan, steps = begun.plan, trainer.steps
+    trained = Trained(
+        folder=out,
+        adapter=out / ADAPTER if settings.lora else None,
+        merged=out / MERGED if settings.save_merged or settings.lora is None else None,
+        rows=len(begun.encoded.rows),
+        left_out=begun.encoded.left_out,
+        losses=tuple(steps.losses),
+        tokens=sft_tokens + steps.tokens,
+        seconds=seconds,
+        rewards=tuple(steps.rewards),
+        sft_losses=sft_losses,
     )
+    save_student(trainer.model, begun.tokenizer, begun.work, settings, plan)
     shutil.rmtree(begun.scratch, ignore_errors=True)
-    record = {
+    versions: dict[str, str | None] = {"python": platform.python_version(), **dict.fromkeys(PACKAGES)}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    record: dict[str, Any] = {
         "settings": settings.model_dump(mode="json"),
         "model": fingerprint(settings.model),
         "data": begun.encoded.digest(),
@@ -169,13 +179,10 @@ def finish(
         "tokens": trained.tokens,
         "seconds": round(trained.seconds, 3),
         "losses": [round(loss, 6) for loss in trained.losses],
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "versions": versions,
     }
-    write_record(record | more, begun.work)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    if settings.learns_from == "pairs":
+        rewards = [{name: round(value, 6) for name, value in step._asdict().items()} for step in trained.rewards]
+        record |= {"rewards": rewards, "sft_losses": [round(loss, 6) for loss in sft_losses]}
+    write_record(record, begun.work)
+    return trained

@@ -51,7 +51,11 @@ def flatten(input_ids: Any, labels: Any, attention_mask: Any) -> Flat | None:
     """The batch (B, T) as one sequence, or None if that would be too long to pay."""
     import torch
 
-    shared = _shared(input_ids, labels, attention_mask)
+    # How many first tokens all rows have in common, short of the token that predicts a label: the last token before
+    # an answer predicts its first, so each row needs its own copy of it.
+    alike = (input_ids == input_ids[:1]).all(0) & attention_mask.bool().all(0) & (labels == IGNORED).all(0)
+    first_label = int((labels != IGNORED).long().argmax(1).min())
+    shared = max(0, min(int(alike.long().cumprod(0).sum()), first_label - 1))
     own = attention_mask.bool().clone()  # (B, T): tokens that stand in their row alone, and one copy of the shared
     own[1:, :shared] = False
     total = int(own.sum())
@@ -63,15 +67,6 @@ def flatten(input_ids: Any, labels: Any, attention_mask: Any) -> Flat | None:
     sees = (owner[None, :] == -1) | (owner[None, :] == owner[:, None])
     sees &= order[None, :] <= order[:, None]
     return Flat(input_ids[own][None], column[None], sees[None, None], labels[own])
-
-
-def _shared(input_ids: Any, labels: Any, attention_mask: Any) -> int:
-    """How many first tokens all rows have in common, short of the token that predicts a label."""
-    alike = (input_ids == input_ids[:1]).all(0) & attention_mask.bool().all(0) & (labels == IGNORED).all(0)
-    length = int(alike.long().cumprod(0).sum())
-    # The last token before an answer predicts its first: each row needs its own copy of it.
-    first_label = int((labels != IGNORED).long().argmax(1).min())
-    return max(0, min(length, first_label - 1))
 
 
 def answer_loss(model: Any, batch: Flat) -> Any:
@@ -132,38 +127,33 @@ def lay_out(input_ids: Any, attention_mask: Any, labels: Any) -> tuple[Laid, Lab
     first = (place[None] >= prompt[:, None]) & ~second
     sees = (place[None, :] <= place[:, None])[None] & ~(second[:, :, None] & first[:, None, :])
     laid = Laid(ids, place[None] - second * chosen[:, None], sees[:, None])
-    return laid, _labelled(labels, prompt, chosen)
-
-
-def _labelled(labels: Any, prompt: Any, chosen: Any) -> Labelled:
-    """Each label is predicted at the token before it: the first of either answer at the prompt's last."""
+    # Each label is predicted at the token before it: the first of either answer at the prompt's last.
     row, column = (labels[:, 1:] != IGNORED).nonzero(as_tuple=True)
-    pair = row % len(prompt)
-    behind = (row >= len(prompt)) & (column >= prompt[pair])
-    return Labelled(row, column, pair, column + behind * chosen[pair], labels[row, column + 1])
+    pair = row % pairs
+    behind = (row >= pairs) & (column >= prompt[pair])
+    return laid, Labelled(row, column, pair, column + behind * chosen[pair], labels[row, column + 1])
 
 
 def pair_logprobs(model: Any, input_ids: Any, attention_mask: Any, labels: Any) -> Any:
     """Log-probability of each label, (2 B, T - 1), 0 where there is none. `model`: the causal model itself."""
-    laid, wanted = lay_out(input_ids, attention_mask, labels)
-    hidden = model.base_model(**laid._asdict(), use_cache=False).last_hidden_state  # (B, T, H)
-    found = _score(model.get_output_embeddings(), hidden[wanted.pair, wanted.place], wanted.token)
-    return found.new_zeros(labels.shape[0], labels.shape[1] - 1).index_put((wanted.row, wanted.column), found)
-
-
-def _score(head: Any, hidden: Any, tokens: Any) -> Any:
-    """Log-probabilities (L,) of the tokens; in parts that are computed again for the backward pass if L is large."""
     import torch
     from torch.utils.checkpoint import checkpoint
 
-    def score(part: Any, wanted: Any) -> Any:
-        return -torch.nn.functional.cross_entropy(head(part).float(), wanted, reduction="none")
+    laid, wanted = lay_out(input_ids, attention_mask, labels)
+    hidden = model.base_model(**laid._asdict(), use_cache=False).last_hidden_state  # (B, T, H)
+    hidden, head = hidden[wanted.pair, wanted.place], model.get_output_embeddings()  # (L, H)
 
+    def score(part: Any, tokens: Any) -> Any:
+        return -torch.nn.functional.cross_entropy(head(part).float(), tokens, reduction="none")
+
+    # In parts that are computed again for the backward pass if L is large.
     size = max(1, MOST_LOGITS // head.weight.shape[0])
-    if len(tokens) <= size:
-        return score(hidden, tokens)
-    parts = zip(hidden.split(size), tokens.split(size), strict=True)
-    return torch.cat([checkpoint(score, part, wanted, use_reentrant=False) for part, wanted in parts])
+    if len(wanted.token) <= size:
+        found = score(hidden, wanted.token)
+    else:
+        parts = zip(hidden.split(size), wanted.token.split(size), strict=True)
+        found = torch.cat([checkpoint(score, part, tokens, use_reentrant=False) for part, tokens in parts])
+    return found.new_zeros(labels.shape[0], labels.shape[1] - 1).index_put((wanted.row, wanted.column), found)
 
 
 def use_pair_pass(model: Any) -> None:

@@ -12,17 +12,16 @@ the first step. On a CPU the same pairs, settings and seed give the same student
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from stillroom.common.records import Task
 from stillroom.common.settings import Settings
-from stillroom.students.data.encode import EncodedPair, EncodedPairs, encode_pairs
+from stillroom.students.data.encode import EncodedPairs, encode_pairs
 from stillroom.students.data.rows import Row, read_pairs, with_system
-from stillroom.students.methods.common import Begun, enough_memory, finish, fits, places, run, training
+from stillroom.students.methods.common import enough_memory, finish, fits, run, training
 from stillroom.students.methods.cpu_passes import can_flatten, use_pair_pass
 from stillroom.students.methods.registry import StudentSettings, methods, on_or_off
 from stillroom.students.methods.trainer import (
@@ -33,7 +32,7 @@ from stillroom.students.methods.trainer import (
     make_trainer,
     report_to,
 )
-from stillroom.students.records import OnStep, Plan, Reference, Rewards, Trained
+from stillroom.students.records import OnStep, Plan, Reference, Trained
 
 if TYPE_CHECKING:
     from stillroom.students.lint.report import LintReport
@@ -150,38 +149,42 @@ def make_dpo_trainer(
     )
     adapted = hasattr(model, "peft_config")
     steps = Steps(on_step, "dpo")
+    rows: list[dict[str, Any]] = [
+        {
+            "prompt_ids": row.prompt_ids,
+            "chosen_ids": row.chosen_ids,
+            "rejected_ids": row.rejected_ids,
+            "length": row.longest,
+        }
+        for row in encoded.rows
+    ]
     trainer = _trainer_class()(
         model=model,
         args=arguments,
-        train_dataset=datasets.Dataset.from_list([_columns(row) for row in encoded.rows]),
+        train_dataset=datasets.Dataset.from_list(rows),
         processing_class=tokenizer,
         peft_config=lora_config(settings.lora) if settings.lora and not adapted else None,
         callbacks=[report_to(steps)],
     )
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.steps = steps
-    first = encoded.rows[: settings.batch_size]
-    check_pairs(trainer.data_collator([_columns(row) for row in first]), first, encoded.end_id)
+    first = settings.batch_size
+    check_pairs(trainer.data_collator(rows[:first]), encoded.rows[:first], encoded.end_id)
     plain = trainer.model.get_base_model() if settings.lora else trainer.model
     if plan.device == "cpu" and can_flatten(plain.config):
         use_pair_pass(plain)
     if trainer.precompute_ref_logps:
-        trainer.train_dataset = _with_reference(trainer, encoded.rows, settings.batch_size)
+        trainer.train_dataset = _with_reference(trainer, rows, settings.batch_size)
     return trainer
 
 
-def _columns(row: EncodedPair) -> dict[str, Any]:
-    ids = {"prompt_ids": row.prompt_ids, "chosen_ids": row.chosen_ids, "rejected_ids": row.rejected_ids}
-    return ids | {"length": row.longest}
-
-
-def _with_reference(trainer: Any, rows: list[EncodedPair], batch_size: int) -> Any:
+def _with_reference(trainer: Any, rows: list[dict[str, Any]], batch_size: int) -> Any:
     """The data set with the reference's log-probabilities of both answers, computed in batches of like length."""
-    order = sorted(range(len(rows)), key=lambda i: rows[i].longest, reverse=True)
+    order = sorted(range(len(rows)), key=lambda i: rows[i]["length"], reverse=True)
     chosen, rejected = [0.0] * len(rows), [0.0] * len(rows)
     for start in range(0, len(order), batch_size):
         part = order[start : start + batch_size]
-        batch = trainer.data_collator([_columns(rows[i]) for i in part])
+        batch = trainer.data_collator([rows[i] for i in part])
         batch = {name: column.to(trainer.accelerator.device) for name, column in batch.items()}
         found = trainer.compute_ref_log_probs(trainer.model, batch)
         for i, c, r in zip(part, *(side.tolist() for side in found), strict=True):
@@ -216,15 +219,6 @@ REFERENCE = "ref"
 """What trl calls the copy of an adapter that it keeps as the reference."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrainedDpo(Trained):
-    """A student finished with DPO. `rows` counts pairs. `rewards`: one a step, as `losses`. `tokens`: of both sides.
-    `sft_losses`: of the steps on the chosen answers before; empty where there were none. `seconds`: of both."""
-
-    rewards: tuple[Rewards, ...]
-    sft_losses: tuple[float, ...]
-
-
 @methods.register
 class Dpo(StudentSettings):
     """Direct preference optimisation on pairs. Trained on the chosen answers first where `dpo.sft_first` says so."""
@@ -257,41 +251,34 @@ class Dpo(StudentSettings):
 
     def train(
         self, rows: Path | str | Iterable[Row], out: Path, *, seed: int, on_step: OnStep | None = None
-    ) -> TrainedDpo:
+    ) -> Trained:
         """See the base class. Rows hold conversational `prompt`, `chosen` and `rejected`; `phase` of a step tells
         those of `sft_first` from those of DPO."""
         found = [row._replace(prompt=with_system(row.prompt, self.system)) for row in read_pairs(rows)]
         with training(self, out, seed, lambda tokenizer, most: encode_pairs(found, tokenizer, most)) as begun:
             _, tokenizer, encoded, plan, _, scratch = begun
-            first = _sft_first(begun, self, on_step)
+            model, seconds = begun.model, 0.0
+            losses: tuple[float, ...] = ()
+            tokens = 0
+            if (wanted := self.dpo.sft_first) is not None:
+                own = self.model_copy(update={"epochs": wanted.epochs, "learning_rate": wanted.learning_rate})
+                with fits(self):
+                    first = make_trainer(model, tokenizer, encoded.chosen(), own, plan, scratch, on_step)
+                seconds, model = run(first, own), first.model
+                losses, tokens = tuple(first.steps.losses), first.steps.tokens
+                del first  # what its optimiser holds is not needed any more
             with fits(self), enough_memory(self):
-                trainer = make_dpo_trainer(first.model, tokenizer, encoded, self, self.dpo, plan, scratch, on_step)
-            seconds = first.seconds + run(trainer, self)
-            adapter, merged = places(self, out)
-            trained = TrainedDpo(
-                folder=out,
-                adapter=adapter,
-                merged=merged,
-                rows=len(encoded.rows),
-                left_out=encoded.left_out,
-                losses=tuple(trainer.steps.losses),
-                tokens=first.tokens + trainer.steps.tokens,
-                seconds=seconds,
-                rewards=tuple(trainer.steps.rewards),
-                sft_losses=first.losses,
-            )
+                trainer = make_dpo_trainer(model, tokenizer, encoded, self, self.dpo, plan, scratch, on_step)
+            seconds += run(trainer, self)
             if self.lora and REFERENCE in trainer.model.peft_config:
                 trainer.model.delete_adapter(REFERENCE)  # a reference that was an adapter is not part of the student
-            rewards = [{name: round(value, 6) for name, value in step._asdict().items()} for step in trained.rewards]
-            sft_losses = [round(loss, 6) for loss in trained.sft_losses]
-            finish(begun, trainer.model, trained, self, rewards=rewards, sft_losses=sft_losses)
-            return trained
+            return finish(begun, trainer, self, out, seconds, sft_losses=losses, sft_tokens=tokens)
 
     def lint(
         self, rows: Path | str | Iterable[Row], *, test: Sequence[Task] = (), checker: Checker | None = None
     ) -> LintReport:
         """See the base class; no answer of a pair is checked."""
-        from stillroom.students.lint import lint_pairs
+        from stillroom.students.lint.lint import lint_pairs
 
         return lint_pairs(rows, self, test=test, reference=self.reference)
 
@@ -307,24 +294,3 @@ class Dpo(StudentSettings):
         else:
             told = f"{start}, by " + ("its adapter switched off" if first is None else "a copy of its adapter")
         return Reference(self.model, told, first is not None)
-
-
-class _First(NamedTuple):
-    """What DPO starts from: the model, after its training on the chosen answers if there was one."""
-
-    model: Any
-    losses: tuple[float, ...] = ()
-    tokens: int = 0
-    seconds: float = 0.0
-
-
-def _sft_first(begun: Begun[EncodedPairs], settings: Dpo, on_step: OnStep | None) -> _First:
-    model, tokenizer, encoded, plan, _, scratch = begun
-    wanted = settings.dpo.sft_first
-    if wanted is None:
-        return _First(model)
-    own = settings.model_copy(update={"epochs": wanted.epochs, "learning_rate": wanted.learning_rate})
-    with fits(settings):
-        trainer = make_trainer(model, tokenizer, encoded.chosen(), own, plan, scratch, on_step)
-    seconds = run(trainer, own)
-    return _First(trainer.model, tuple(trainer.steps.losses), trainer.steps.tokens, seconds)

@@ -16,16 +16,14 @@ from typing import TYPE_CHECKING, Literal
 from stillroom.common.records import Task
 from stillroom.students.data.encode import encode_rows
 from stillroom.students.data.rows import Row, read_rows, with_system
-from stillroom.students.methods.common import finish, fits, places, run, training
+from stillroom.students.methods.common import finish, fits, run, training
 from stillroom.students.methods.registry import StudentSettings, methods
 from stillroom.students.methods.trainer import make_trainer
-from stillroom.students.records import LeftOut, OnStep, StepInfo, Trained
+from stillroom.students.records import OnStep, Trained
 
 if TYPE_CHECKING:
     from stillroom.students.lint.report import LintReport
     from stillroom.students.records import Checker
-
-__all__ = ["LeftOut", "Sft", "StepInfo", "Trained"]
 
 
 @methods.register
@@ -43,24 +41,11 @@ class Sft(StudentSettings):
             model, tokenizer, encoded, plan, _, scratch = begun
             with fits(self):
                 trainer = make_trainer(model, tokenizer, encoded, self, plan, scratch, on_step)
-            seconds = run(trainer, self)
-            adapter, merged = places(self, out)
-            trained = Trained(
-                folder=out,
-                adapter=adapter,
-                merged=merged,
-                rows=len(encoded.rows),
-                left_out=encoded.left_out,
-                losses=tuple(trainer.steps.losses),
-                tokens=trainer.steps.tokens,
-                seconds=seconds,
-            )
-            finish(begun, trainer.model, trained, self)
-            return trained
+            return finish(begun, trainer, self, out, run(trainer, self))
 
     def lint(
         self, rows: Path | str | Iterable[Row], *, test: Sequence[Task] = (), checker: Checker | None = None
     ) -> LintReport:
-        from stillroom.students.lint import lint_sft
+        from stillroom.students.lint.lint import lint_sft
 
         return lint_sft(rows, self, test=test, checker=checker)

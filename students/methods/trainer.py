@@ -27,9 +27,23 @@ def check_batch(batch: Mapping[str, Any], rows: Sequence[EncodedRow], end_id: in
     """`batch`: `input_ids`, `labels`, `attention_mask`, each (B, T); `rows`: what it was made of, in order."""
     columns = (batch[name].tolist() for name in ("input_ids", "labels", "attention_mask"))
     for row, ids, labels, mask in zip(rows, *columns, strict=True):
-        fault = _fault(row, ids, labels, mask, end_id)
-        if fault is not None:
-            raise TrainingError(f"{row.name}: {fault}. Nothing was trained: the template or the collator is at fault")
+        trained = [i for i, label in enumerate(labels) if label != IGNORED]
+        start = next(i for i, label in enumerate(row.labels) if label != IGNORED)
+        if not trained:
+            fault = "it has no label, so nothing of it would be learned"
+        elif any(not mask[i] for i in trained):
+            fault = "padding is in the loss"
+        elif any(labels[i] != ids[i] for i in trained):
+            fault = "a label is not the token that stands there"
+        elif trained[0] < start:
+            fault = f"token {trained[0]} of the prompt is in the loss"
+        elif (last := labels[trained[-1]]) != end_id:
+            fault = f"the last label is token {last}, not the end token {end_id}: the student would not stop"
+        elif trained != list(range(start, len(row.input_ids))):
+            fault = f"{len(trained)} of {len(row.input_ids) - start} tokens of the answer are in the loss"
+        else:
+            continue
+        raise TrainingError(f"{row.name}: {fault}. Nothing was trained: the template or the collator is at fault")
 
 
 def check_pairs(batch: Mapping[str, Any], rows: Sequence[EncodedPair], end_id: int) -> None:
@@ -47,25 +61,6 @@ def check_pairs(batch: Mapping[str, Any], rows: Sequence[EncodedPair], end_id: i
     check_batch({**batch, "labels": labels}, sides, end_id)
 
 
-def _fault(row: EncodedRow, ids: list[int], labels: list[int], mask: list[int], end_id: int) -> str | None:
-    trained = [i for i, label in enumerate(labels) if label != IGNORED]
-    if not trained:
-        return "it has no label, so nothing of it would be learned"
-    if any(not mask[i] for i in trained):
-        return "padding is in the loss"
-    if any(labels[i] != ids[i] for i in trained):
-        return "a label is not the token that stands there"
-    start = next(i for i, label in enumerate(row.labels) if label != IGNORED)
-    if trained[0] < start:
-        return f"token {trained[0]} of the prompt is in the loss"
-    if labels[trained[-1]] != end_id:
-        last = labels[trained[-1]]
-        return f"the last label is token {last}, not the end token {end_id}: the student would not stop"
-    if trained != list(range(start, len(row.input_ids))):
-        return f"{len(trained)} of {len(row.input_ids) - start} tokens of the answer are in the loss"
-    return None
-
-
 def make_trainer(
     model: Any,
     tokenizer: Any,
@@ -80,21 +75,37 @@ def make_trainer(
     import transformers
     import trl
 
+    class StudentTrainer(trl.SFTTrainer):  # type: ignore[misc]  # trl has no types we follow
+        flat: bool
+        steps: Steps
+
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            self.steps.tokens += int(inputs["attention_mask"].sum())
+            parts = ("input_ids", "labels", "attention_mask")
+            batch = flatten(*(inputs[part] for part in parts)) if self.flat and not return_outputs else None
+            if batch is None:
+                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+            count = (inputs["labels"] != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+            return answer_loss(plain, batch) / count
+
     flat = plan.device == "cpu" and can_flatten(model.config)
     order = "random" if flat else "group_by_length"  # a flat batch has no padding, so rows need no sorting
-    steps = Steps(on_step)
-    trainer = _trainer_class()(
+    rows, steps = [{"input_ids": row.input_ids, "labels": row.labels} for row in encoded.rows], Steps(on_step)
+    trainer = StudentTrainer(
         model=model,
         args=trl.SFTConfig(train_sampling_strategy=order, **common_arguments(settings, plan, work)),
-        train_dataset=datasets.Dataset.from_list([_columns(row) for row in encoded.rows]),
+        train_dataset=datasets.Dataset.from_list(rows),
         processing_class=tokenizer,
         peft_config=lora_config(settings.lora) if settings.lora else None,
         callbacks=[report_to(steps)],
     )
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.flat, trainer.steps = flat, steps
-    first = encoded.rows[: settings.batch_size]
-    check_batch(trainer.data_collator([_columns(row) for row in first]), first, encoded.end_id)
+    first = settings.batch_size
+    check_batch(trainer.data_collator(rows[:first]), encoded.rows[:first], encoded.end_id)
     return trainer
 
 
@@ -129,10 +140,6 @@ class Steps:
             self.on_step(
                 StepInfo(step, total, loss, rate, logs["learning_rate"], epoch, seconds, self.phase, rewards)
             )
-
-
-def _columns(row: EncodedRow) -> dict[str, list[int]]:
-    return {"input_ids": row.input_ids, "labels": row.labels}
 
 
 def common_arguments(settings: StudentSettings, plan: Plan, work: Path) -> dict[str, Any]:
@@ -191,26 +198,3 @@ def report_to(steps: Steps) -> Any:
                 steps.done(state.global_step, state.max_steps, logs)
 
     return Report()
-
-
-def _trainer_class() -> Any:
-    """trl's trainer with the flat pass; made here because trl is loaded only where it is used."""
-    import trl
-
-    class StudentTrainer(trl.SFTTrainer):  # type: ignore[misc]  # trl has no types we follow
-        flat: bool
-        steps: Steps
-
-        def compute_loss(
-            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-        ) -> Any:
-            self.steps.tokens += int(inputs["attention_mask"].sum())
-            parts = ("input_ids", "labels", "attention_mask")
-            batch = flatten(*(inputs[part] for part in parts)) if self.flat and not return_outputs else None
-            if batch is None:
-                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-            plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-            count = (inputs["labels"] != -100).sum() if num_items_in_batch is None else num_items_in_batch
-            return answer_loss(plain, batch) / count
-
-    return StudentTrainer

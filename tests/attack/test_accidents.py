@@ -37,9 +37,8 @@ from stillroom.common.records import (
 from stillroom.errors import InputError, LedgerError, MissingFile, RecipeError, RequestFailed, RunFolderError
 from stillroom.pipeline.config.load import load_any
 from stillroom.pipeline.flows.run import run
-from stillroom.pipeline.planning.attempts import attempts
 from stillroom.pipeline.planning.plan import Plan
-from stillroom.pipeline.planning.status import status
+from stillroom.pipeline.planning.status import attempts, status
 from stillroom.pipeline.run.folder import RunFolder
 from stillroom.pipeline.run.progress import Display
 from stillroom.sampling.core import Core
@@ -47,10 +46,10 @@ from stillroom.sampling.draws import MAX_FAILED_DRAWS
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.limits import Prices
 from stillroom.sampling.policy import Budget, Fixed, Policy, Until
-from stillroom.sampling.retry import RetrySettings
 from stillroom.sampling.scorers.base import TRIES, Scorer
+from stillroom.sampling.teachers.base import RetrySettings
 from stillroom.sampling.teachers.scripted import ScriptedTeacher
-from stillroom.sampling.workers import process
+from stillroom.sampling.workers.pool import Worker, WorkerTimeout
 from stillroom.traces.answers import AnswerChecker, Reason
 from tests.conftest import ModelServer, command, served_by, sums_until, write_sums
 
@@ -479,20 +478,20 @@ class Saboteur:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, times: int, by: signal.Signals) -> None:
         self.left, self.by = times, by
-        ask = process.Worker.ask
+        ask = Worker.ask
 
-        def killed(worker: process.Worker, job: dict[str, Any], limit_s: float) -> dict[str, Any]:
+        def killed(worker: Worker, job: dict[str, Any], limit_s: float) -> dict[str, Any]:
             if self.left:
                 self.left -= 1
                 os.kill(worker.pid, signal.SIGSTOP)  # it is asked, and does not come to answer
-                with contextlib.suppress(process.WorkerTimeout):
+                with contextlib.suppress(WorkerTimeout):
                     ask(worker, job, 0.01)
                 os.kill(worker.pid, self.by)
                 os.kill(worker.pid, signal.SIGCONT)
                 return worker._reply(60)
             return ask(worker, job, limit_s)
 
-        monkeypatch.setattr(process.Worker, "ask", killed)
+        monkeypatch.setattr(Worker, "ask", killed)
 
 
 @pytest.mark.parametrize(("by", "times"), [*itertools.product(FATAL, (1, 2))])
@@ -506,9 +505,9 @@ def test_a_right_answer_is_right_though_its_worker_is_killed(
 
 
 def test_a_worker_that_is_killed_while_it_starts_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    left, started = 2, process.Worker._started
+    left, started = 2, Worker._started
 
-    def killed(worker: process.Worker) -> subprocess.Popen[bytes]:
+    def killed(worker: Worker) -> subprocess.Popen[bytes]:
         nonlocal left
         child = started(worker)
         if left:
@@ -516,7 +515,7 @@ def test_a_worker_that_is_killed_while_it_starts_is_started_again(monkeypatch: p
             child.kill()
         return child
 
-    monkeypatch.setattr(process.Worker, "_started", killed)
+    monkeypatch.setattr(Worker, "_started", killed)
     with AnswerChecker(workers=1, timeout_s=60) as checker:
         assert checker.check(*PAIR).reason == Reason.EQUAL
     assert left == 0

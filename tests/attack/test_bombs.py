@@ -279,7 +279,7 @@ def serve(*, workers: bool) -> None:
     """Judges what comes in, and says what each has cost this process."""
     from stillroom.traces.answers.checker import AnswerChecker
     from stillroom.traces.answers.grade import judge
-    from stillroom.traces.answers.policies import Policies
+    from stillroom.traces.answers.records import Policies
 
     def hang(*_: Any) -> None:
         raise Hang

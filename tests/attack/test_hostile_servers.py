@@ -27,10 +27,9 @@ from stillroom.common.records import Completion, Request, SamplingParams, Usage,
 from stillroom.errors import Interrupted, RequestFailed, StillroomError
 from stillroom.pipeline.run.progress import UNCOUNTED, Display
 from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.retry import parse_retry_after
 from stillroom.sampling.teachers.openai import OpenAISettings
-from stillroom.sampling.teachers.openai import stream as streams
-from stillroom.sampling.teachers.openai.http import NoAnswer, Patience
+from stillroom.sampling.teachers.openai.answer import LONGEST_LINE, StreamedAnswer
+from stillroom.sampling.teachers.openai.http import NoAnswer, Patience, parse_retry_after
 from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 from tests.conftest import ModelServer, Reply, completion, served_by, sum_answer, write_sums
 
@@ -389,7 +388,7 @@ def seconds(data: bytes, size: int) -> float:
 
     def once() -> float:
         began = time.process_time()
-        asyncio.run(streams.StreamedAnswer(Usage()).read(Pieces(data, size), Patience(None, None)))  # type: ignore[arg-type]
+        asyncio.run(StreamedAnswer(Usage()).read(Pieces(data, size), Patience(None, None)))  # type: ignore[arg-type]
         return time.process_time() - began
 
     return min(once() for _ in range(2))
@@ -403,9 +402,9 @@ def test_a_stream_is_read_in_proportion_to_its_length(make: Callable[[int], byte
 
 @pytest.mark.parametrize("size", [1024, 65_536])
 async def test_a_line_without_an_end_is_given_up(size: int) -> None:
-    endless = Pieces(b"data: " + b"x" * (streams.LONGEST_LINE + 2 * size), size)
+    endless = Pieces(b"data: " + b"x" * (LONGEST_LINE + 2 * size), size)
     with pytest.raises(NoAnswer, match="the line of the stream is longer than 8 MiB"):
-        await streams.StreamedAnswer(Usage()).read(endless, Patience(None, None))  # type: ignore[arg-type]
+        await StreamedAnswer(Usage()).read(endless, Patience(None, None))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -416,7 +415,7 @@ async def test_however_a_stream_is_cut_it_is_the_same(seed: int) -> None:
     data = sse(*parts, '{"choices":[{"delta":{},"finish_reason":"stop"}]}')
     if seed % 3 == 0:
         data = data.replace(b"\n\n", b"\r\n\r\n")
-    read = await streams.StreamedAnswer(Usage()).read(Pieces(data, rng.randint(1, 40)), Patience(None, None))  # type: ignore[arg-type]
+    read = await StreamedAnswer(Usage()).read(Pieces(data, rng.randint(1, 40)), Patience(None, None))  # type: ignore[arg-type]
     assert json.loads(read)["choices"][0]["message"]["content"] == "".join(words)
 
 

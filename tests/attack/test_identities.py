@@ -18,8 +18,7 @@ from typing import NamedTuple
 import pytest
 
 from stillroom.traces.answers.grade import judge
-from stillroom.traces.answers.policies import Policies
-from stillroom.traces.answers.records import Reason
+from stillroom.traces.answers.records import Policies, Reason
 
 SEED = 20_261_130
 EQUALITY = Policies(worked_out="any")

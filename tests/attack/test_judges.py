@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 
 from stillroom.common.records import Attempt, Completion, Messages, Request, SamplingParams, Task, Usage, user
 from stillroom.judges import reading
-from stillroom.judges.pairwise import Pairwise
-from stillroom.judges.pointwise import Pointwise
+from stillroom.judges.llm import Pairwise, Pointwise
 from stillroom.judges.prompts import Form, pairwise_prompt, pointwise_prompt
 from stillroom.judges.reading import Wanted, read_ratings, read_winner
 from stillroom.judges.records import JudgeState

@@ -26,7 +26,7 @@ from stillroom.common import secrets
 from stillroom.common.files import readable
 from stillroom.common.printing import Terminal, json_text
 from stillroom.common.records import SamplingParams
-from stillroom.common.secret_names import names_a_secret, secrets_in
+from stillroom.common.secrets import names_a_secret, secrets_in
 from stillroom.errors import RecipeError, StillroomError
 from stillroom.pipeline.config.load import load_any
 from stillroom.pipeline.planning.plan import Plan

@@ -26,24 +26,22 @@ from rich.text import Text
 
 from stillroom import run
 from stillroom.cli import app as cli
-from stillroom.cli.show_preferences import show_pairs
-from stillroom.common.dataset_card import plain as in_a_card
+from stillroom.cli.show import show_pairs
+from stillroom.common.datasets import plain as in_a_card
 from stillroom.common.printing import Table, Terminal, clean_logs, json_text, plain, shown, terminal
 from stillroom.common.records import Attempt, Task, user
 from stillroom.errors import InputError, StillroomError
 from stillroom.evaluation.results import Comparison, Evaluation, Result
 from stillroom.judges.agreement import JudgedPair
-from stillroom.judges.calibrate import summarise
-from stillroom.judges.gate import GateVerdict
+from stillroom.judges.calibrate import GateVerdict, summarise
 from stillroom.judges.human_labels import LabelledPair
 from stillroom.pipeline.flows.audit import PairsFound
 from stillroom.pipeline.run.progress import Display, progress_line, progress_table
 from stillroom.preferences.audit import audit_rows
-from stillroom.report.calibration import calibration_table, comparison_table
 from stillroom.report.evaluation_table import eval_table
 from stillroom.report.html import html_page
 from stillroom.report.lint import lint_table
-from stillroom.report.preference_table import preference_table
+from stillroom.report.preferences import calibration_table, comparison_table, preference_table
 from stillroom.sampling.counts import Counts
 from stillroom.students.lint.report import Finding, LintReport
 from tests.conftest import Body, ModelServer, Reply, completion, served_by, sum_answer, write_sums

@@ -13,9 +13,8 @@ import re
 from collections.abc import Iterator
 
 from stillroom.traces.answers import AnswerChecker
-from stillroom.traces.answers.grade import Found, locate, not_restated, rule
-from stillroom.traces.answers.policies import Policies
-from stillroom.traces.answers.records import Reason
+from stillroom.traces.answers.grade import Ruling, locate, not_restated, rule
+from stillroom.traces.answers.records import Policies, Reason
 
 GOLDS = [
     "A", "B", "C", "D", "x", "n", "k", "t", "y", "2", "3", "5", "18", "-7", "126", "1234567", "0.25", "0.333",
@@ -82,12 +81,12 @@ def names_its_choice(answer: str, fits: list[str]) -> bool:
 def accepted(checker: AnswerChecker, gold: str, text: str) -> bool:
     """Whether a text is accepted for a gold: by a worker only where it is asked."""
     found = locate(text, Reason.NO_ANSWER, Reason.UNPARSED_ANSWER)
-    if isinstance(found, Found) and found.reason is not None:
+    if isinstance(found, Ruling):
         return False
-    ruling = rule(gold, found.text, DEFAULT)
+    ruling = rule(gold, found, DEFAULT)
     if ruling.reason is None:
         return str(checker.check(gold, text).reason) == Reason.EQUAL
-    return not_restated(ruling, gold, found.text, "", DEFAULT).reason is Reason.EQUAL
+    return not_restated(ruling, gold, found, "", DEFAULT).reason is Reason.EQUAL
 
 
 def test_the_golds_are_different_answers(checker: AnswerChecker) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from stillroom.common import files as growing
-from stillroom.common.files import Growing, ParquetRows
+from stillroom.common import datasets as growing
+from stillroom.common.datasets import ParquetRows
+from stillroom.common.files import Growing
 from stillroom.common.records import Attempt, State, Task, Verdict, user
 from stillroom.errors import LedgerError, RunError
 from stillroom.traces.filters import Reject, RejectFiles

@@ -70,7 +70,7 @@ def test_marks_of_the_user() -> None:
     assert split_thinking("((a))4") == (None, "((a))4")
 
 
-@pytest.mark.parametrize("end", ["<|im_end|>", "</s>", "<end_of_turn>", "<|eot_id|>", "<｜end▁of▁sentence｜>"])  # noqa: RUF001
+@pytest.mark.parametrize("end", ["<|im_end|>", "</s>", "<end_of_turn>", "<|eot_id|>", "<｜end▁of▁sentence｜>"])
 def test_what_follows_the_end_of_the_turn_is_no_answer(end: str) -> None:
     assert without_template_marks(f"It is 4.{end}\nuser: and 5?") == "It is 4."
     assert after_thinking(f"<think>a</think>4{end}5") == "4"

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from stillroom.common.models import hub
 from stillroom.common.models import packaged as embedded
 from stillroom.common.models import resolve as models
 from stillroom.common.models.resolve import fingerprint, load_model, load_tokenizer, pick_dtype, resolve_model
@@ -87,7 +86,7 @@ def fake_hub(monkeypatch: pytest.MonkeyPatch, **answers: Any) -> None:
 
     api = SimpleNamespace(model_info=make(answers.get("info")))
     fake = SimpleNamespace(snapshot_download=make(answers.get("snapshot")), HfApi=lambda: api)
-    monkeypatch.setattr(hub, "_client", lambda: fake)
+    monkeypatch.setattr(models, "_client", lambda: fake)
 
 
 def test_an_offline_hub_is_one_clear_message(monkeypatch: pytest.MonkeyPatch) -> None:

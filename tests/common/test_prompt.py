@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from stillroom.common.prompt import Example, Prompt
-from stillroom.common.records import Message, Task, user
+from stillroom.common.records import Example, Message, Prompt, Task, user
 
 EXAMPLE = Example(prompt="1 + 1?", answer="2")
 OWN = Message("system", "the task's own")

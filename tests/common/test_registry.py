@@ -277,7 +277,7 @@ from stillroom.judges.registry import JudgeSettings, Place
 from stillroom.pipeline.config.load import dump, load_recipe
 from stillroom.sampling.core import Core
 from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.scorers import ScorerSettings
+from stillroom.sampling.scorers.base import ScorerSettings
 from stillroom.traces.filters import Screen
 from stillroom.traces.tasks import load_tasks
 from stillroom.traces.trace import traces_in

@@ -16,7 +16,6 @@ from stillroom.common.stats.intervals import (
     mean_interval,
     paired_difference,
     wilson,
-    z_value,
 )
 
 COUNTS = st.builds(PairedCounts, *[st.integers(0, 60)] * 4).filter(lambda counts: counts.n > 0)
@@ -82,7 +81,10 @@ def test_the_difference_lies_in_its_interval(counts: PairedCounts) -> None:
 
 @given(COUNTS)
 def test_swapping_the_models_mirrors_the_difference(counts: PairedCounts) -> None:
-    ab, ba = paired_difference(counts), paired_difference(counts.swapped())
+    ab, ba = (
+        paired_difference(counts),
+        paired_difference(PairedCounts(counts.both, counts.only_b, counts.only_a, counts.neither)),
+    )
     assert (ba.value, ba.low, ba.high) == pytest.approx((-ab.value, -ab.high, -ab.low))
 
 
@@ -129,10 +131,6 @@ def test_the_paired_interval_covers_the_truth(right_b: float, kept: float, gaine
     assert 0.92 < covered / runs < 0.99
 
 
-def test_more_confidence_is_a_wider_interval() -> None:
-    assert wilson(30, 100, 0.99).low < wilson(30, 100, 0.95).low < wilson(30, 100, 0.5).low
-
-
 def test_mean_interval() -> None:
     found = mean_interval([10.0, 20.0, 30.0])
     assert (found.value, found.n) == (20, 3)
@@ -147,8 +145,6 @@ def test_wilson_refuses_what_is_no_share(successes: int, n: int) -> None:
 
 
 def test_other_refusals() -> None:
-    with pytest.raises(ValueError, match="confidence is 95"):
-        z_value(95)
     with pytest.raises(ValueError, match="must not be negative"):
         mcnemar_exact(-1, 3)
     with pytest.raises(ValueError, match="n = 0"):

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from stillroom.common.files import ParquetRows, remove, replaced, share, storable
+from stillroom.common.datasets import ParquetRows
+from stillroom.common.files import remove, replaced, share, storable
 from stillroom.errors import RunError
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stillroom.common.stats.intervals import wilson
-from stillroom.evaluation.pass_at_k import Vote, any_of_k, enough, majority_at_k, most_of_k, pass_at_k
+from stillroom.evaluation.metrics import Vote, any_of_k, majority_at_k, most_of_k, pass_at_k
 
 
 def votes(text: str, right: str = "a") -> list[Vote]:
@@ -95,12 +95,6 @@ def test_what_cannot_be_computed_is_refused(right: dict[str, list[bool]], k: int
         pass_at_k(right, k, seed=1)
     with pytest.raises(ValueError, match=match):
         majority_at_k({task: [Vote("a", r) for r in given] for task, given in right.items()}, k, seed=1)
-
-
-def test_tasks_with_too_few_attempts_are_named() -> None:
-    found = enough({"a": [1, 2], "b": [1], "c": [1, 2, 3], "d": []}, 2)
-    assert found.tasks == {"a": (1, 2), "c": (1, 2, 3)}
-    assert found.left_out == ("b", "d")
 
 
 # -- majority@k ----------------------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from stillroom.common.stats.significance import detectable_share
 from stillroom.evaluation.comparisons import compare, compare_all, corrected, ratios
 from stillroom.evaluation.evaluate import evaluate_answers
 from stillroom.evaluation.results import Comparison, Evaluation, read_eval, write_eval
-from stillroom.sampling.limits import Prices
 
 Make = Callable[..., dict[str, ScoredAttempt]]
 
@@ -110,10 +109,6 @@ def test_what_a_student_takes_beside_its_teacher(scored: Make) -> None:
     rows = ratios("student", student, "teacher", teacher, seed=1)
     assert [(r.metric, r.value, r.n) for r in rows] == [("tokens_ratio", 0.25, 10), ("latency_ratio", 0.5, 10)]
     assert all(r.model_extra == {"against": "teacher"} for r in rows)
-    cheap, dear = Prices(prompt=0, completion=1), Prices(prompt=10, completion=10)
-    paid = ratios("student", student, "teacher", teacher, seed=1, prices=cheap, other_prices=dear)[-1]
-    assert paid.metric == "usd_ratio"
-    assert paid.value == pytest.approx(10 / (10 * (10 + 40)))
 
 
 def test_nothing_stands_beside_a_teacher_without_tokens_or_tasks(scored: Make) -> None:

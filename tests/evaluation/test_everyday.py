@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stillroom.errors import InputError, MissingFile
-from stillroom.evaluation.perplexity import everyday_texts, read_texts
+from stillroom.evaluation.forgetting import everyday_texts, read_texts
 
 
 def test_the_everyday_texts_are_many_short_and_different() -> None:

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from stillroom.common.records import Attempt, FinishReason, ScoredAttempt, State, Verdict
 from stillroom.common.stats.intervals import PairedCounts, paired_difference
+from stillroom.evaluation.forgetting import TextLoss
 from stillroom.evaluation.guard import Check, GuardReport, GuardSettings, RoundFacts, facts_of, guard
-from stillroom.evaluation.perplexity import TextLoss
 
 ALL = GuardSettings()
 

@@ -162,7 +162,8 @@ def test_over_trainings_is_the_mean_of_all_and_its_difference_to_others(scored: 
     rows = over_trainings(runs, {BEFORE: before, "elsewhere": other}, seed=1)
     found, against = rows
     assert found.value == pytest.approx(15 / 40)
-    assert list((found.model_extra or {})["each"]) == [0.25, 0.5]
+    between = pytest.approx(0.25 / 2**0.5)
+    assert found.model_extra == {"seeds": 2, "each": (0.25, 0.5), "between": between, "left_out": 0}
     assert against.value == pytest.approx(15 / 40 - 1 / 40)
     assert (against.model_extra or {})["against"] == BEFORE
     assert against.low < against.value < against.high

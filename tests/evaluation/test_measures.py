@@ -172,14 +172,6 @@ def test_the_unscored_do_not_vote(reason: Reason) -> None:
     assert answer_key(answer(reason)) is None
 
 
-def test_another_key_decides_the_vote() -> None:
-    given = {"a": [answer(WRONG, "5"), answer(WRONG, "5.0"), answer(), answer(), answer()]}
-    far = by_metric(measures("me", given, seed=1, ks=(5,), key=lambda a: float(a.verdict.detail)))
-    assert far["majority_at_5"].value == 1
-    same = by_metric(measures("me", given, seed=1, ks=(5,), key=lambda a: "one"))
-    assert same["majority_at_5"].value == pytest.approx(3 / 5)
-
-
 # -- laws ----------------------------------------------------------------------------------------------------------
 
 ANSWERS = st.builds(

@@ -10,9 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stillroom.errors import InputError, TrainingError
-from stillroom.evaluation.perplexity import TextLoss, of_losses, perplexity, windows
+from stillroom.evaluation.forgetting import Perplexity, TextLoss, of_losses, text_losses, windows
 
 SMOLLM = "embedded:smollm2-135m-instruct"
+
+
+def perplexity(model: str, texts: list[str], **how: Any) -> Perplexity:
+    losses = [loss for _, loss in text_losses(model, dict(enumerate(texts)), **how)]
+    read = [loss for loss in losses if loss.tokens]
+    return of_losses(read, left_out=len(losses) - len(read), seed=1)
 
 
 def test_tokens_weigh_the_same_in_whatever_text() -> None:
@@ -63,7 +69,7 @@ def test_a_tiny_model_by_hand(tiny: Path, tokenizer: Any, make_model: Callable[.
     import torch
 
     texts = ["hello there", "2 + 2 = 4", "x", ""]
-    found = perplexity(str(tiny), texts, seed=1, dtype="float32")
+    found = perplexity(str(tiny), texts, dtype="float32")
     nats, tokens = 0.0, 0
     for text in texts[:2]:
         ids = tokenizer(text, return_tensors="pt").input_ids
@@ -77,14 +83,14 @@ def test_a_tiny_model_by_hand(tiny: Path, tokenizer: Any, make_model: Callable[.
 
 
 def test_windows_of_a_model_leave_out_no_token(tiny: Path) -> None:
-    whole = perplexity(str(tiny), ["abcdefghij" * 4], seed=1, dtype="float32")
-    parts = perplexity(str(tiny), ["abcdefghij" * 4], seed=1, window=8, dtype="float32")
+    whole = perplexity(str(tiny), ["abcdefghij" * 4], dtype="float32")
+    parts = perplexity(str(tiny), ["abcdefghij" * 4], window=8, dtype="float32")
     assert parts.tokens == whole.tokens == 39
     assert parts.perplexity.value != whole.perplexity.value
 
 
 def test_a_text_longer_than_the_context_is_read(tiny: Path) -> None:
-    assert perplexity(str(tiny), ["a" * 600], seed=1).tokens == 599  # the context is 256
+    assert perplexity(str(tiny), ["a" * 600]).tokens == 599  # the context is 256
 
 
 def test_a_model_that_gives_no_numbers_is_refused(
@@ -97,13 +103,13 @@ def test_a_model_that_gives_no_numbers_is_refused(
         model.lm_head.weight.fill_(float("nan"))
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(TrainingError, match="not numbers, for 1 of 2 texts"):
-        perplexity(str(tmp_path), ["hello", ""], seed=1)
+    with pytest.raises(TrainingError, match="not numbers, for the text 0"):
+        perplexity(str(tmp_path), ["hello", ""])
 
 
 def test_a_window_of_one_token_is_refused(tiny: Path) -> None:
     with pytest.raises(InputError, match="window is 1"):
-        perplexity(str(tiny), ["hello"], seed=1, window=1)
+        perplexity(str(tiny), ["hello"], window=1)
 
 
 @pytest.mark.slow
@@ -114,7 +120,7 @@ def test_a_real_model_finds_sentences_likelier_than_their_words_in_disorder() ->
         "She opened the letter, read it twice, and put it back into the drawer.",
     ]
     disorder = [" ".join(sorted(text.split())) for text in sentences]
-    plain, mixed = perplexity(SMOLLM, sentences, seed=1), perplexity(SMOLLM, disorder, seed=1)
+    plain, mixed = perplexity(SMOLLM, sentences), perplexity(SMOLLM, disorder)
     assert 5 < plain.perplexity.value < 60
     assert plain.bits_per_byte.value < 1.6
     assert mixed.perplexity.low > plain.perplexity.high

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stillroom.common.stats.bootstrap import mean_over_tasks
 from stillroom.common.stats.intervals import PairedCounts, paired_difference
-from stillroom.evaluation.seeds import difference_over_seeds, over_seeds
+from stillroom.evaluation.evaluate import difference_over_seeds, over_seeds
 
 
 def runs(means: list[float], tasks: int = 200, seed: int = 1) -> list[dict[str, float]]:
@@ -23,12 +23,6 @@ def test_mean_each_and_between_by_hand() -> None:
     assert found.mean.n == 2
     assert found.between == pytest.approx(0.5)
     assert found.left_out == 0
-
-
-def test_a_row_of_the_evaluation_names_every_run() -> None:
-    row = over_seeds([{"a": 1, "b": 0}, {"a": 1, "b": 1}], seed=1).result("student_after", "accuracy")
-    assert (row.who, row.metric, row.value, row.n) == ("student_after", "accuracy", 0.75, 2)
-    assert row.model_extra == {"seeds": 2, "each": (0.5, 1), "between": pytest.approx(0.125**0.5), "left_out": 0}
 
 
 def test_tasks_that_a_run_lacks_are_left_out_and_counted() -> None:

@@ -17,13 +17,20 @@ from rich.console import Console
 from stillroom.common.records import Attempt, Task, user
 from stillroom.errors import InputError, TeacherDown
 from stillroom.judges.agreement import JudgedPair, compared, rated
-from stillroom.judges.calibrate import Calibration, Estimate, calibrate, summarise
-from stillroom.judges.failures import Asked, by_length
-from stillroom.judges.gate import GateSettings, GateVerdict, gate
+from stillroom.judges.calibrate import (
+    Asked,
+    Calibration,
+    Estimate,
+    GateSettings,
+    GateVerdict,
+    by_length,
+    calibrate,
+    gate,
+    summarise,
+)
 from stillroom.judges.human_labels import Label, LabelledPair
-from stillroom.judges.pairwise import both_orders
-from stillroom.judges.records import FAILURES, JudgeState, OrderVerdict, Preference, Rating
-from stillroom.report.calibration import calibration_table, comparison_table
+from stillroom.judges.records import FAILURES, JudgeState, OrderVerdict, Preference, Rating, both_orders
+from stillroom.report.preferences import calibration_table, comparison_table
 
 FIRST, SECOND = OrderVerdict(JudgeState.OK, "first"), OrderVerdict(JudgeState.OK, "second")
 TIE = OrderVerdict(JudgeState.TIE, None)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stillroom.common.records import TokenChoice
-from stillroom.judges.expected_score import expected_rating
+from stillroom.judges.reading import expected_rating
 
 
 def token(text: str, **top: float) -> TokenChoice:

@@ -9,8 +9,7 @@ import pytest
 from stillroom.common.records import Attempt, Task
 from stillroom.errors import InputError
 from stillroom.judges.jury import How, Jury, JuryPairwise
-from stillroom.judges.pairwise import both_orders
-from stillroom.judges.records import JudgeState, OrderVerdict, Preference, Rating
+from stillroom.judges.records import JudgeState, OrderVerdict, Preference, Rating, both_orders
 from tests.judges._asking import TASK, answered
 
 FAILED = JudgeState.PARSE_FAILED

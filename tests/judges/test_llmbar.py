@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillroom.judges.llmbar import read_order, read_rating
+from stillroom.judges.recorded import read_order, read_rating
 from stillroom.judges.records import JudgeState
 
 ORDERS = {

@@ -17,20 +17,19 @@ from typing import NamedTuple
 import pytest
 
 from stillroom.judges.agreement import accuracy, compared, consistency, rated
-from stillroom.judges.calibrate import Calibration, calibrate
-from stillroom.judges.gate import GateVerdict, gate
+from stillroom.judges.calibrate import Calibration, GateVerdict, calibrate, gate
 from stillroom.judges.human_labels import LabelledPair, load_labelled
-from stillroom.judges.llmbar import read_order, read_rating
-from stillroom.judges.pairwise import both_orders
 from stillroom.judges.recorded import (
     Record,
     RecordedPairwise,
     RecordedPointwise,
     Recording,
     load_recording,
+    read_order,
+    read_rating,
     recorded_judge,
 )
-from stillroom.judges.records import JudgeState, OrderVerdict, Rating
+from stillroom.judges.records import JudgeState, OrderVerdict, Rating, both_orders
 
 FOLDER = Path(os.environ.get("STILLROOM_DATA", Path(__file__).parents[3] / "shared" / "data")) / "llmbar"
 SETS = {"G": "LLMBar_Adversarial_GPTInst.json", "N": "LLMBar_Natural.json"}

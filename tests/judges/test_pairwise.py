@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from stillroom.common.records import Attempt, Messages, SamplingParams
 from stillroom.errors import RequestFailed, TeacherDown
-from stillroom.judges.pairwise import Pairwise, both_orders, together
-from stillroom.judges.records import FAILURES, JudgeState, OrderVerdict, Preference
+from stillroom.judges.llm import Pairwise
+from stillroom.judges.records import FAILURES, JudgeState, OrderVerdict, Preference, both_orders, together
 from stillroom.judges.rubric import load_rubric
 from tests.judges._asking import TASK, Answer, FakeAsker, answered
 

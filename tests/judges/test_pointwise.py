@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from stillroom.common.records import Attempt, Completion, Messages, Request, SamplingParams, Task, TokenChoice, user
 from stillroom.errors import RequestFailed, TaskError, TeacherDown
-from stillroom.judges.pointwise import Pointwise
+from stillroom.judges.llm import Pointwise
 from stillroom.judges.records import JudgeState
 from stillroom.judges.rubric import Rubric, load_rubric
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.requests import Asker
-from stillroom.sampling.retry import RetrySettings
+from stillroom.sampling.teachers.base import RetrySettings
 from stillroom.sampling.teachers.scripted import ScriptedTeacher
 from tests.judges._asking import TASK, Answer, FakeAsker, answered, refused_by_server
 

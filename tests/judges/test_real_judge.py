@@ -27,10 +27,9 @@ import pytest
 from stillroom.common.models.resolve import pick_device, pick_dtype, resolve_model
 from stillroom.common.records import SamplingParams
 from stillroom.errors import MissingExtra
-from stillroom.judges.calibrate import calibrate
-from stillroom.judges.gate import gate
+from stillroom.judges.calibrate import calibrate, gate
 from stillroom.judges.human_labels import load_labelled
-from stillroom.judges.pointwise import Pointwise
+from stillroom.judges.llm import Pointwise
 from stillroom.judges.prompts import Form, pointwise_prompt, ratings_schema
 from stillroom.judges.records import JudgeState
 from stillroom.judges.rubric import load_rubric
@@ -41,7 +40,7 @@ from stillroom.sampling.requests import Asker
 from stillroom.sampling.teachers.openai import OpenAISettings
 from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 from stillroom.sampling.teachers.vllm.watchdog import Guard, running
-from stillroom.sampling.workers.leftovers import descendants
+from stillroom.sampling.workers.child import descendants
 from tests.conftest import stillroom
 from tests.judges._asking import TASK, answered
 

@@ -11,12 +11,11 @@ import pytest
 
 from stillroom.common.records import Attempt, Task, user
 from stillroom.errors import InputError, MissingFile
-from stillroom.judges.human_labels import LabelledPair
+from stillroom.judges.human_labels import LabelledPair, load_labelled
 from stillroom.judges.recorded import (
     RecordedPairwise,
     RecordedPointwise,
     load_recording,
-    open_recorded,
     recorded_judge,
 )
 from stillroom.judges.records import JudgeState
@@ -63,8 +62,12 @@ def write(folder: Path, *rows: Any) -> Path:
     return path
 
 
+def open_recorded(path: Path, dataset: Path, method: str) -> RecordedPairwise | RecordedPointwise:
+    return recorded_judge(load_recording(path), load_labelled(dataset), judge="J", method=method)
+
+
 async def test_a_comparison_is_replayed_with_the_requests_it_took(tmp_path: Path) -> None:
-    judge = open_recorded(write(tmp_path, COMPARED, RATED), tmp_path / "Mine.json", judge="J", method="CoT")
+    judge = open_recorded(write(tmp_path, COMPARED, RATED), tmp_path / "Mine.json", "CoT")
     assert isinstance(judge, RecordedPairwise)
     task = Task("Mine/0", user("Say hello."), None, "")
     one = await judge.compare(task, answer("Hello."), answer("Bye."))
@@ -84,7 +87,7 @@ async def test_a_comparison_is_replayed_with_the_requests_it_took(tmp_path: Path
     ],
 )
 async def test_what_is_not_on_record_is_an_error_of_the_request(tmp_path: Path, task_id: str, a: str, b: str) -> None:
-    judge = open_recorded(write(tmp_path, COMPARED), tmp_path / "Mine.json", judge="J", method="CoT")
+    judge = open_recorded(write(tmp_path, COMPARED), tmp_path / "Mine.json", "CoT")
     assert isinstance(judge, RecordedPairwise)
     found = await judge.compare(Task(task_id, user("Say hello."), None, ""), answer(a), answer(b))
     assert (found.state, found.winner, found.calls) == (JudgeState.API_ERROR, None, 0)
@@ -92,7 +95,7 @@ async def test_what_is_not_on_record_is_an_error_of_the_request(tmp_path: Path, 
 
 
 async def test_a_rating_is_replayed(tmp_path: Path) -> None:
-    judge = open_recorded(write(tmp_path, RATED), tmp_path / "Mine.json", judge="J", method="Rating")
+    judge = open_recorded(write(tmp_path, RATED), tmp_path / "Mine.json", "Rating")
     assert isinstance(judge, RecordedPointwise)
     task = Task("Mine/0", user("Say hello."), None, "")
     ratings = [await judge.rate(task, answer(text)) for text in ("Hello.", "Bye.", "Something else.")]
@@ -102,10 +105,10 @@ async def test_a_rating_is_replayed(tmp_path: Path) -> None:
 
 def test_the_identity_is_judge_method_and_content(tmp_path: Path) -> None:
     path = write(tmp_path, COMPARED)
-    one = open_recorded(path, tmp_path / "Mine.json", judge="J", method="CoT").identity
+    one = open_recorded(path, tmp_path / "Mine.json", "CoT").identity
     assert one.startswith("recorded:J/CoT@")
     path.write_text(path.read_text("utf-8").replace("some questions", "other questions"), "utf-8")
-    assert open_recorded(path, tmp_path / "Mine.json", judge="J", method="CoT").identity != one
+    assert open_recorded(path, tmp_path / "Mine.json", "CoT").identity != one
 
 
 def test_packed_and_plain_are_the_same_records(tmp_path: Path) -> None:

@@ -147,5 +147,5 @@ def test_references_and_earlier_turns_are_hostile_too() -> None:
         {"name": "r", "version": 1, "criteria": [{"name": "a", "description": "b"}], "reference": "required"}
     )
     prompt = pointwise_prompt(rubric, task, answered("fine"))
-    assert prompt.found.changed == 3
+    assert prompt.changed == 3
     assert "<|im_end|>" not in prompt.messages[0].content

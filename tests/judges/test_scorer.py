@@ -8,7 +8,7 @@ import pytest
 
 from stillroom.common.records import Attempt, State, Task
 from stillroom.errors import InputError
-from stillroom.judges.pointwise import Pointwise
+from stillroom.judges.llm import Pointwise
 from stillroom.judges.records import FAILURES, JudgeState, Rating
 from stillroom.judges.rubric import load_rubric
 from stillroom.judges.scorer import REASONS, JudgeScorer

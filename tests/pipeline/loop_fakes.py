@@ -26,15 +26,12 @@ from stillroom.evaluation.forgetting import Forgotten
 from stillroom.evaluation.guard import GuardReport, RoundFacts
 from stillroom.evaluation.results import Evaluation
 from stillroom.pipeline.config.kinds import Loaded
-from stillroom.pipeline.config.loop import LoopRecipe
+from stillroom.pipeline.config.loop import LoopRecipe, RoundPlan
 from stillroom.pipeline.config.recipe import Recipe
-from stillroom.pipeline.config.round_recipe import RoundPlan
 from stillroom.pipeline.flows.chain import Chain
-from stillroom.pipeline.flows.loop.rounds import Round, Rounds
-from stillroom.pipeline.flows.loop.tasks import held_out
+from stillroom.pipeline.flows.loop.rounds import Round, Rounds, held_out
 from stillroom.pipeline.flows.traces import FinishedRun, RunResult
-from stillroom.pipeline.run.context import RunContext
-from stillroom.pipeline.run.folder import RunFolder
+from stillroom.pipeline.run.folder import RunContext, RunFolder
 from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages.evaluate import Evaluated
 from stillroom.pipeline.stages.filter import distil

@@ -13,8 +13,7 @@ from stillroom.evaluation.results import Evaluation
 from stillroom.pipeline.config.load import load_recipe
 from stillroom.pipeline.flows import chain
 from stillroom.pipeline.flows.chain import BEFORE_FILE, Chain, hand_on
-from stillroom.pipeline.run.context import RunContext
-from stillroom.pipeline.run.folder import RunFolder
+from stillroom.pipeline.run.folder import RunContext, RunFolder
 from stillroom.pipeline.run.progress import Display
 from stillroom.report.loop import LoopReport, RoundRow, lines
 from tests.conftest import write_sums

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from stillroom.cli.show_status import parts_table, show_status
+from stillroom.cli.show import parts_table, show_status
 from stillroom.errors import InputError, RunFolderError
-from stillroom.pipeline.planning.attempts import attempts
-from stillroom.pipeline.planning.status import Status, counted, parts_of, status, summed
+from stillroom.pipeline.planning.status import Status, attempts, counted, status, summed
+from stillroom.pipeline.run.facts import parts_of
 from stillroom.pipeline.run.folder import RunFolder
 from stillroom.pipeline.run.progress import Display
 from stillroom.sampling.ledger import Totals

@@ -19,11 +19,11 @@ from stillroom.common.records import (
     Verdict,
     user,
 )
-from stillroom.pipeline.config.evaluation import Baseline
-from stillroom.pipeline.config.recipe import Recipe
+from stillroom.pipeline.config.recipe import Baseline, Recipe
 from stillroom.pipeline.run.folder import RunFolder
-from stillroom.pipeline.stages.control_rows import ControlRows, control_rows, in_form_of
+from stillroom.pipeline.stages.controls import ControlRows, control_rows, in_form_of
 from stillroom.pipeline.stages.filter import Distilled, distil
+from stillroom.sampling.plugins import codes_in, require_trust
 from stillroom.traces.rows import SftRow
 from stillroom.traces.tasks import TaskSet
 from tests.pipeline.loop_fakes import Held
@@ -78,7 +78,7 @@ def control(
     made = made or recipe(**more)
     tasks = TaskSet([outcome.task for outcome in outcomes], (task(99),))
     distilled = distil(made, tasks, Held(outcomes), RunFolder(folder / "run", "sums"), "m")  # type: ignore[arg-type]
-    return control_rows(name, distilled, tasks, made), distilled
+    return control_rows(name, distilled, tasks, made, Path()), distilled
 
 
 def texts(rows: Sequence[SftRow]) -> list[str]:
@@ -101,6 +101,18 @@ def test_unfiltered_is_as_large_as_the_student_and_has_its_system_prompt(tmp_pat
 
 
 # -- form without skill --------------------------------------------------------------------------------------------
+
+
+def test_a_filter_of_the_user_starts_at_the_recipe(tmp_path: Path) -> None:
+    """Not at the current folder: the recipe may lie anywhere."""
+    (tmp_path / "mine.py").write_text("def keep(trace):\n    return 'once' in trace.attempt.text\n")
+    made = recipe(filters=[{"python": "mine.py:keep"}])
+    require_trust(codes_in(made, tmp_path), trust=True)
+    outcomes = [said(task(n), wrong(n), (WRONG, f"No. #### {n}")) for n in range(1, 4)]
+    tasks = TaskSet([outcome.task for outcome in outcomes], (task(99),))
+    distilled = Distilled(6, 6, (), tmp_path, Held(outcomes), None)
+    found = control_rows("control_wrong_answers", distilled, tasks, made, tmp_path)
+    assert sorted(texts(found.rows)) == [wrong(n)[1] for n in (1, 2, 3)]
 
 
 def test_control_wrong_answers_learns_from_wrong_answers_in_the_right_form(tmp_path: Path) -> None:

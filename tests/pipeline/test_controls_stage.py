@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from stillroom.errors import LedgerError, NoRoom, StillroomError, TrainingError
-from stillroom.pipeline.config.evaluation import Baseline
+from stillroom.pipeline.config.recipe import Baseline
 from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages import controls as controls_stage
+from stillroom.pipeline.stages import train as students_stage
 from stillroom.pipeline.stages.controls import Controls, train_control
 
 ASKED: tuple[Baseline, ...] = ("control_unfiltered", "control_wrong_answers")
@@ -29,9 +30,9 @@ def trained(folder: Path, patch: pytest.MonkeyPatch, error: StillroomError | Non
         (out / "training.json").write_text(json.dumps({"rows": 3 - len(left), "left_out": left}))
         return f"model of {label}"
 
-    patch.setattr(controls_stage, "train", train)
+    patch.setattr(students_stage, "train", train)
     patch.setattr(controls_stage, "control_rows", lambda *_: ([1, 2, 3], 3, None))
-    context: Any = SimpleNamespace(folder=SimpleNamespace(path=folder), display=Display(quiet=True))
+    context: Any = SimpleNamespace(folder=SimpleNamespace(path=folder), display=Display(quiet=True), base=folder)
     distilled: Any = SimpleNamespace(earlier=())
     nothing: Any = None
     found = Controls({}, [])

@@ -17,7 +17,8 @@ from stillroom.pipeline.flows.run import run
 from stillroom.pipeline.planning.preference_plan import PreferencePlan
 from stillroom.pipeline.planning.status import status
 from stillroom.pipeline.run.progress import Display
-from stillroom.pipeline.stages.distinct import identities, refuse_same_judges
+from stillroom.pipeline.stages.candidates import identities
+from stillroom.pipeline.stages.judge import refuse_same_judges
 from stillroom.sampling.ledger import Ledger
 from tests.conftest import Body, ModelServer
 

@@ -352,10 +352,10 @@ def test_plots_lie_beside_the_evaluation(tmp_path: Path, done: Done) -> None:
 def test_without_matplotlib_there_are_no_plots_and_no_failure(
     tmp_path: Path, done: Done, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing(*_: object) -> None:
+    def missing(*_: object, **__: object) -> None:
         raise MissingExtra("drawing plots", "matplotlib", "plots")
 
-    monkeypatch.setattr(plotting, "_of_evaluation", missing)
+    monkeypatch.setattr("stillroom.report.plots.run.plot_results", missing)
     start(write(tmp_path, baselines=[], plots=True), tmp_path / "run")
     assert (tmp_path / "run" / "eval.json").is_file()
     assert not (tmp_path / "run" / "plots").exists()

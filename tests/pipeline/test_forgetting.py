@@ -17,13 +17,11 @@ from hypothesis import strategies as st
 from stillroom.common.models import resolve as models
 from stillroom.common.records import Completion, Request, Usage
 from stillroom.errors import InputError, MissingFile, StillroomError
-from stillroom.evaluation.forgetting import Forgotten, forgetting_results
-from stillroom.evaluation.perplexity import TextLoss
+from stillroom.evaluation.forgetting import Forgotten, TextLoss, forgetting_results
 from stillroom.evaluation.results import Result
-from stillroom.pipeline.config.evaluation import Forgetting
 from stillroom.pipeline.config.load import load_recipe
-from stillroom.pipeline.run.context import RunContext, opened
-from stillroom.pipeline.run.folder import RunFolder
+from stillroom.pipeline.config.recipe import Forgetting
+from stillroom.pipeline.run.folder import RunContext, RunFolder, opened
 from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages import forgetting
 from stillroom.pipeline.stages.forgetting import check_forgetting, measure_forgetting

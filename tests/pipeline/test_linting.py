@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from stillroom.cli.show_lint import show_lint
+from stillroom.cli.show import show_lint
 from stillroom.common.records import Message, State, user
 from stillroom.errors import InputError, MissingFile, RunFolderError, TrainingError
 from stillroom.pipeline.config.load import load_recipe
-from stillroom.pipeline.flows.run import run
+from stillroom.pipeline.flows.run import lint, run
 from stillroom.pipeline.run.folder import RunFolder
 from stillroom.pipeline.run.progress import Display
-from stillroom.pipeline.stages.lint import answers_of, before_training, lint, lint_traces
+from stillroom.pipeline.stages.train import answers_of, before_training, lint_traces
 from stillroom.students.records import Answered
 from stillroom.traces.scorers.answer import AnswerScorerSettings
 from stillroom.traces.tasks import load_tasks

@@ -13,11 +13,12 @@ import pytest
 from stillroom.common.records import State, Task
 from stillroom.errors import LedgerError, NoRoom, NothingLeft, StillroomError, TrainingError
 from stillroom.pipeline.flows.chain import Chain
-from stillroom.pipeline.flows.loop import controls as loop_controls
-from stillroom.pipeline.flows.loop.controls import ControlStage, LoopControls
+from stillroom.pipeline.flows.loop import evaluation as loop_controls
+from stillroom.pipeline.flows.loop.evaluation import ControlStage, LoopControls
 from stillroom.pipeline.flows.loop.rounds import Round
 from stillroom.pipeline.run.folder import RunFolder
-from stillroom.pipeline.stages.control_rows import control_rows
+from stillroom.pipeline.stages import train as students_stage
+from stillroom.pipeline.stages.controls import control_rows
 from stillroom.pipeline.stages.evaluate import Evaluator
 from stillroom.pipeline.stages.sample import Answers
 from stillroom.sampling.counts import Counts
@@ -49,7 +50,7 @@ class Workshop:
 @pytest.fixture
 def workshop(monkeypatch: pytest.MonkeyPatch) -> Workshop:
     found = Workshop()
-    monkeypatch.setattr(loop_controls, "train", found.train)
+    monkeypatch.setattr(students_stage, "train", found.train)
     monkeypatch.setattr(Evaluator, "ask", lambda *args: found.ask(*args))
     return found
 
@@ -102,7 +103,7 @@ def test_a_control_that_cannot_be_trained_takes_nothing_from_the_rounds(
             raise error
         return workshop.train(context, student, rows, out, label, lint)
 
-    monkeypatch.setattr(loop_controls, "train", fails)
+    monkeypatch.setattr(students_stage, "train", fails)
     asked = ["control_unfiltered", "control_wrong_answers"]
     if told:
         found = controls(tmp_path, KEPT, None, control_one_round=False, baselines=asked).controls
@@ -122,7 +123,7 @@ def test_rows_that_the_training_left_out_are_told(
         (out / "training.json").write_text(json.dumps({"rows": 10, "left_out": left}))
         return workshop.train(context, student, rows, out, label, lint)
 
-    monkeypatch.setattr(loop_controls, "train", train)
+    monkeypatch.setattr(students_stage, "train", train)
     found = controls(tmp_path, KEPT, None, control_one_round=False, baselines=["control_unfiltered"]).controls
     assert found.notes == [
         "control_unfiltered was trained on 10 of its rows; left out by student.max_length or their end: 2 too_long"
@@ -190,8 +191,8 @@ def test_controls_come_in_one_order_and_gold_is_what_the_tasks_carry(tmp_path: P
 def test_notes_of_each_round_reach_the_reader(tmp_path: Path, workshop: Workshop) -> None:
     """One round had fewer wrong attempts than rows."""
 
-    def few(who: str, distilled: Any, tasks: Any, recipe: Any) -> Any:
-        found = real(cast(Any, who), distilled, tasks, recipe)
+    def few(who: str, distilled: Any, tasks: Any, recipe: Any, base: Path) -> Any:
+        found = real(cast(Any, who), distilled, tasks, recipe, base)
         return (
             found._replace(rows=found.rows[:1], note="too few of them")
             if distilled.folder.parent.name == "2"

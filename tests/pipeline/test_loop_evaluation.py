@@ -10,13 +10,10 @@ import pytest
 from stillroom.common.records import Task
 from stillroom.common.stats.significance import holm
 from stillroom.errors import NothingLeft
-from stillroom.evaluation.forgetting import Forgotten
-from stillroom.evaluation.perplexity import TextLoss
+from stillroom.evaluation.forgetting import Forgotten, TextLoss
 from stillroom.evaluation.results import Evaluation
-from stillroom.pipeline.flows.loop.controls import LoopControls
-from stillroom.pipeline.flows.loop.evaluation import evaluate_loop
-from stillroom.pipeline.flows.loop.loop import why_stopped
-from stillroom.pipeline.flows.loop.report import report_of
+from stillroom.pipeline.flows.loop.evaluation import LoopControls, evaluate_loop
+from stillroom.pipeline.flows.loop.loop import report_of, why_stopped
 from stillroom.pipeline.flows.loop.rounds import Round
 from stillroom.report.loop import summary
 from tests.pipeline.loop_fakes import Scripted, held, loop_recipe, run_rounds

@@ -8,11 +8,9 @@ from typing import Any
 import pytest
 
 from stillroom.errors import MissingExtra, NothingLeft
-from stillroom.pipeline.flows.loop import report as loop_reporting
-from stillroom.pipeline.flows.loop.controls import LoopControls
-from stillroom.pipeline.flows.loop.evaluation import evaluate_loop
-from stillroom.pipeline.flows.loop.loop import facts, why_stopped
-from stillroom.pipeline.flows.loop.report import report_of, row_of, settings_in_words, write_report
+from stillroom.pipeline.flows.loop import loop as loop_reporting
+from stillroom.pipeline.flows.loop.evaluation import LoopControls, evaluate_loop
+from stillroom.pipeline.flows.loop.loop import facts, report_of, row_of, settings_in_words, why_stopped, write_report
 from stillroom.pipeline.run.progress import Display
 from tests.pipeline.loop_fakes import OTHER, QUIET, TASKS, Scripted, loop_recipe, run_rounds
 

@@ -23,16 +23,21 @@ from stillroom.errors import (
     TeacherDown,
     TrainingError,
 )
-from stillroom.pipeline.config.round_recipe import RoundPlan
+from stillroom.pipeline.config.loop import RoundPlan
 from stillroom.pipeline.flows.chain import Chain
 from stillroom.pipeline.flows.loop.loop import facts, why_stopped
-from stillroom.pipeline.flows.loop.rounds import Round, Rounds, facts_of_student, first_right, traces_of_round
-from stillroom.pipeline.flows.loop.tasks import HeldOut
-from stillroom.pipeline.flows.run import run
+from stillroom.pipeline.flows.loop.rounds import (
+    HeldOut,
+    Round,
+    Rounds,
+    facts_of_student,
+    first_right,
+    traces_of_round,
+)
+from stillroom.pipeline.flows.run import lint, run
 from stillroom.pipeline.run.folder import RunFolder
 from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages import train as students_stage
-from stillroom.pipeline.stages.lint import lint
 from stillroom.students.methods.registry import StudentSettings
 from tests.conftest import write_sums
 from tests.pipeline.loop_fakes import (

@@ -10,8 +10,8 @@ import pytest
 
 from stillroom.common.records import Task, user
 from stillroom.errors import RecipeError, TaskError
-from stillroom.pipeline.config.round_recipe import RoundPlan, round_recipe
-from stillroom.pipeline.flows.loop.tasks import HeldOut, held_out, of_level, tasks_at
+from stillroom.pipeline.config.loop import RoundPlan, round_recipe
+from stillroom.pipeline.flows.loop.rounds import HeldOut, held_out, of_level, tasks_at
 from stillroom.traces.tasks import JsonlTasks, load_tasks
 from tests.pipeline.loop_fakes import TASKS, loop_recipe, write_tasks
 

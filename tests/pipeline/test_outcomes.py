@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from stillroom.common.hashing import digest
-from stillroom.common.prompt import Prompt
 from stillroom.common.records import (
     Attempt,
     Completion,
     Outcome,
+    Prompt,
     Request,
     SamplingParams,
     State,
@@ -27,14 +27,14 @@ from stillroom.common.records import (
 from stillroom.errors import LedgerError, RequestFailed, TeacherDown
 from stillroom.pipeline.flows import traces as runner
 from stillroom.pipeline.flows.traces import RunResult
-from stillroom.pipeline.run.outcomes import Asked, Outcomes
 from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages import filter as distil
+from stillroom.pipeline.stages.filter import Asked, Outcomes
 from stillroom.pipeline.stages.sample import run_core
 from stillroom.sampling.core import Core
 from stillroom.sampling.ledger import Ledger, StoredOutcome
 from stillroom.sampling.policy import Fixed, Policy, Until
-from stillroom.sampling.retry import RetrySettings
+from stillroom.sampling.teachers.base import RetrySettings
 from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.sampling.teachers.scripted import Fault, ScriptedTeacher
 from stillroom.traces.controls import unfiltered

@@ -10,7 +10,7 @@ import pytest
 
 from stillroom.common.records import Task, user
 from stillroom.pipeline.config.load import load_recipe
-from stillroom.pipeline.run.provenance import input_files, made_from, tasks_hash
+from stillroom.pipeline.run.folder import input_files, made_from, tasks_hash
 from stillroom.traces.tasks import load_tasks
 from tests.conftest import write_sums
 

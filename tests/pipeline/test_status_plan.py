@@ -13,9 +13,8 @@ from stillroom.errors import InputError, RunFolderError
 from stillroom.pipeline.config.load import load_recipe
 from stillroom.pipeline.planning.plan import Plan, Use
 from stillroom.pipeline.planning.status import status
-from stillroom.pipeline.run.folder import RunFolder
+from stillroom.pipeline.run.folder import RunFolder, made_from
 from stillroom.pipeline.run.progress import Display
-from stillroom.pipeline.run.provenance import made_from
 from stillroom.sampling.ledger import Ledger
 from stillroom.traces.tasks import load_tasks
 from tests.conftest import Body, ModelServer, Reply, completion, served_by, stillroom, sum_answer, write_sums
@@ -186,7 +185,7 @@ def test_the_recipe_of_the_run_is_weighed_where_none_is_named(noted: Path, monke
     assert shown.returncode == 0
     assert "nothing would be paid for" in shown.stdout
     shown = stillroom("status", noted, "--set", "seed=1")
-    assert "asked again: teacher, prompt, sampling or seed changed" in shown.stdout
+    assert "the request changed: another teacher, prompt, sampling or seed" in shown.stdout
     assert "about 240 tokens would be paid for: 24 draws" in shown.stdout
     read = json.loads(stillroom("status", noted, "--set", "seed=1", "--json").stdout)["plan"]
     assert (read["asked"], read["tokens"]) == (DRAWS, 240)

@@ -12,8 +12,17 @@ from stillroom.common.stats.intervals import wilson
 from stillroom.errors import RunError
 from stillroom.evaluation.guard import Check
 from stillroom.evaluation.results import Comparison, Evaluation, Result
-from stillroom.report.loop import Cell, LoopReport, RoundRow, columns, lines, loop_page, summary, write_loop_report
-from stillroom.report.loop_terminal import show_loop
+from stillroom.report.loop import (
+    Cell,
+    LoopReport,
+    RoundRow,
+    lines,
+    loop_page,
+    show_loop,
+    students_of,
+    summary,
+    write_loop_report,
+)
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e&[bold red]</details><img src=x onerror=alert(1)>"
 
@@ -109,7 +118,7 @@ def test_a_difference_is_shown_by_its_corrected_p_and_its_interval() -> None:
 
 
 def test_a_line_for_each_measure_and_a_cell_for_each_round() -> None:
-    assert [column.name for column in columns(REPORT)] == ["before", "round 1", "round 2", "round 3"]
+    assert [column.name for column in students_of(REPORT)] == ["before", "round 1", "round 2", "round 3"]
     table = {line.name: line.cells for line in lines(REPORT)}
     assert list(table) == [
         "tasks", "attempts", "accepted", "rows trained on", "accuracy", "EOS", "diversity of traces",
@@ -294,7 +303,7 @@ def test_the_terminal_says_what_the_page_says() -> None:
         "accuracy 3.0 % 34.0 % 45.0 % 2.0 %",
         "[1, 8] [25, 44] [36, 55] [1, 7]",
         "one round 41.0 %",
-        "round 2 − round 1 +11.0 [1.0, 21.0] 0.30 no clear difference",
+        "round 2 − round 1 +11.0 [1.0, 21.0] 0.30 unclear",
         "round 3 − round 2 −43.0 [−53.0, −33.0] 0.0002 worse",
         "guard: round 1 kept, nothing got worse beyond its tolerance (1 looked at)",
         "not checked: share of distinct runs of 4 words (no traces before)",

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from stillroom.evaluation.results import Comparison, Evaluation, Result
-from stillroom.report.preference_table import preference_table
+from stillroom.report.preferences import preference_table
 
 
 def row(who: str, metric: str, value: float, judge: str | None = None) -> Result:

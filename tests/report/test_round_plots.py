@@ -83,10 +83,6 @@ def test_points_are_read_from_an_evaluation_in_the_order_of_rounds() -> None:
     assert found[2].perplexity is None
 
 
-def test_another_measure_may_stand_in_its_place() -> None:
-    assert [p.number for p in round_points(EVALUATION, metric="share_stopped")] == [1, 11]
-
-
 def test_the_others_are_no_rounds() -> None:
     assert list(other_results(EVALUATION)) == ["teacher", "control_one_round"]
     odd = Evaluation(results=(result("round_", 1), result("round_x", 2), result("round_²", 3), result("round_1", 4)))

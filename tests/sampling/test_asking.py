@@ -26,8 +26,7 @@ from stillroom.errors import InputError, MissingKey, RequestFailed, RunError, Te
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.ledger import Ledger, request_key
 from stillroom.sampling.requests import FAILURES_IN_A_ROW, Asker
-from stillroom.sampling.retry import RetrySettings
-from stillroom.sampling.teachers.base import OutOfAttempts
+from stillroom.sampling.teachers.base import OutOfAttempts, RetrySettings
 from stillroom.sampling.teachers.openai import OpenAISettings
 from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 from stillroom.sampling.teachers.scripted import Fault, ScriptedTeacher
@@ -154,7 +153,7 @@ async def test_the_same_asked_twice_at_once_is_one_request(ledger: Ledger) -> No
     found = await asyncio.gather(*asked)
     assert [(a.task_id, a.text) for a in found] == [("a", "RATE"), ("a", "RATE"), ("b", "RATE"), ("c", "RATE")]
     assert len(teacher.calls) == 1
-    assert asking.in_flight == 0
+    assert len(asking._jobs) == 0
     assert (asking.counts.reused, asking.counts.completion_tokens, ledger.totals().attempts) == (3, 3, 1)
 
 
@@ -164,7 +163,7 @@ async def test_no_more_are_in_flight_than_the_teacher_bears(ledger: Ledger) -> N
     asked = [asyncio.create_task(asking.ask(user(f"{n}"), about="t")) for n in range(20)]
     await teacher.started.wait()
     await turns()
-    assert (teacher.in_flight, asking.in_flight) == (4, 20)
+    assert (teacher.in_flight, len(asking._jobs)) == (4, 20)
     teacher.go.set()
     assert [a.text for a in await asyncio.gather(*asked)] == [f"{n}" for n in range(20)]
     assert (teacher.peak, len(teacher.calls)) == (4, 20)
@@ -279,7 +278,7 @@ async def test_a_cancelled_request_stops_and_its_cost_is_recorded(ledger: Ledger
     asked.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asked
-    assert (teacher.in_flight, asking.in_flight) == (0, 0)
+    assert (teacher.in_flight, len(asking._jobs)) == (0, 0)
     assert (asking.counts.cancelled, asking.counts.cancelled_tokens) == (1, 2)
     assert (ledger.totals().cancelled, ledger.totals().cancelled_tokens) == (1, 9)
 
@@ -321,7 +320,7 @@ async def test_one_that_waits_for_its_turn_costs_nothing_when_cancelled(ledger: 
     asked[4].cancel()
     teacher.go.set()
     await asyncio.gather(*asked, return_exceptions=True)
-    assert (len(teacher.calls), asking.counts.cancelled, asking.in_flight) == (4, 0, 0)
+    assert (len(teacher.calls), asking.counts.cancelled, len(asking._jobs)) == (4, 0, 0)
 
 
 async def test_closing_stops_what_is_in_flight_and_says_so(ledger: Ledger) -> None:

@@ -31,8 +31,7 @@ from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.limits import Limits, Meter
 from stillroom.sampling.policy import Budget, Fixed, Policy, Until
 from stillroom.sampling.requests import FAILURES_IN_A_ROW
-from stillroom.sampling.retry import RetrySettings
-from stillroom.sampling.teachers.base import OutOfAttempts, Teacher
+from stillroom.sampling.teachers.base import OutOfAttempts, RetrySettings, Teacher
 from stillroom.sampling.teachers.scripted import Fault, ScriptedTeacher
 
 AT_ONCE = RetrySettings(attempts=2, base_s=0)

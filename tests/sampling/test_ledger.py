@@ -28,7 +28,8 @@ from stillroom.common.records import (
     user,
 )
 from stillroom.errors import LedgerError, RunFolderError
-from stillroom.sampling.ledger import FILE, READS_METADATA, VERSION, Ledger, StoredOutcome, request_key, scorer_key
+from stillroom.sampling.ledger import FILE, READS_METADATA, Ledger, StoredOutcome, request_key, scorer_key
+from stillroom.sampling.ledger.file import VERSION
 
 
 def attempt(index: int = 0, text: str = "4", finish: str = "stop", tokens: int = 5) -> Attempt:

@@ -15,7 +15,7 @@ import pytest
 from stillroom.common.records import Attempt, State, TokenChoice, Usage, Verdict
 from stillroom.errors import LedgerError, RunFolderError
 from stillroom.sampling.ledger import FILE, Ledger
-from stillroom.sampling.ledger.schema import read_choices
+from stillroom.sampling.ledger.file import read_choices
 
 COUNT = 300
 PAGE = 4096

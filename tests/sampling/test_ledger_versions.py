@@ -14,8 +14,8 @@ import pytest
 
 from stillroom.common.records import Outcome, SamplingParams, State, StopReason, Task, TokenChoice, Verdict, user
 from stillroom.errors import LedgerError
-from stillroom.sampling.ledger import FILE, VERSION, Ledger, request_key
-from stillroom.sampling.ledger.file import make
+from stillroom.sampling.ledger import FILE, Ledger, request_key
+from stillroom.sampling.ledger.file import VERSION, make
 
 # What version 1 wrote, word for word; never to be changed.
 V1 = """
@@ -185,14 +185,14 @@ def test_killed_while_it_is_brought_up_to_date(v1: Path, after: int) -> None:
     script = f"""
 import os, signal, sys
 from pathlib import Path
-from stillroom.sampling.ledger import schema
+from stillroom.sampling.ledger import file
 from stillroom.sampling.ledger import Ledger
 def step(statements):
     for i, statement in enumerate(statements):
         if i == {after}: os.kill(os.getpid(), signal.SIGKILL)
         yield statement
     os.kill(os.getpid(), signal.SIGKILL)
-schema.STEPS = (schema.STEPS[0], step(schema.STEPS[1]))
+file.STEPS = (file.STEPS[0], step(file.STEPS[1]))
 Ledger.open(Path(sys.argv[1]))
 """
     before = holds(v1)
@@ -204,12 +204,12 @@ Ledger.open(Path(sys.argv[1]))
 
 
 def test_a_step_that_fails_changes_nothing(v1: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stillroom.sampling.ledger import schema as _ledger_schema
+    from stillroom.sampling.ledger import file as ledger_file
 
     before = holds(v1)
-    steps = (*_ledger_schema.STEPS[:1], (*_ledger_schema.STEPS[1], "CREATE TABLE attempts (x)"))
+    steps = (*ledger_file.STEPS[:1], (*ledger_file.STEPS[1], "CREATE TABLE attempts (x)"))
     with monkeypatch.context() as patch:
-        patch.setattr(_ledger_schema, "STEPS", steps)
+        patch.setattr(ledger_file, "STEPS", steps)
         with pytest.raises(LedgerError, match="already exists"):
             Ledger.open(v1)
     assert holds(v1) == before

@@ -5,22 +5,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from stillroom.sampling.rate_limit.aimd import OVERLOADED_LEAST, WARM_UP_ROUNDS, Limit
-from stillroom.sampling.rate_limit.cost_estimate import REMEMBERED, Costs
-from stillroom.sampling.rate_limit.endpoint import (
+from stillroom.sampling.limits import REMEMBERED, Costs
+from stillroom.sampling.rate_limit import (
     FAILURES_TO_TAKE_OUT,
     FIRST_PAUSE_S,
-    LONGEST_HOLD_S,
     LONGEST_PAUSE_S,
+    MAX_RETRY_AFTER_S,
+    OVERLOADED_LEAST,
+    WARM_UP_ROUNDS,
+    Bucket,
+    End,
+    Limit,
+    Pace,
+    RateLimits,
+    Turn,
 )
-from stillroom.sampling.rate_limit.limiter import End, Pace, RateLimits, Turn
-from stillroom.sampling.rate_limit.token_bucket import Bucket
 
 
 @dataclass
@@ -65,7 +71,7 @@ def pace(
     clock: Hand, endpoints: int = 1, concurrency: int = 4, requests: float | None = None, tokens: float | None = None
 ) -> Pace:
     limits = RateLimits(requests_per_minute=requests, tokens_per_minute=tokens)
-    return Pace(endpoints, concurrency, limits, clock=clock)
+    return Pace(endpoints, concurrency, limits, cast(Any, clock))
 
 
 async def settle() -> None:
@@ -279,7 +285,7 @@ async def test_a_refusal_among_answers_holds_back_nobody_else() -> None:
     (await turn_at_once(one)).drop()
 
 
-@pytest.mark.parametrize("wait", [None, LONGEST_HOLD_S + 1])
+@pytest.mark.parametrize("wait", [None, MAX_RETRY_AFTER_S + 1])
 async def test_no_patience_is_had_where_none_or_too_much_was_asked_for(wait: float | None) -> None:
     one = pace(Hand(), concurrency=2)
     for _ in range(5):

@@ -20,8 +20,7 @@ from stillroom.sampling.core import Core
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.plugins import check_codes, codes_in, require_trust
 from stillroom.sampling.policy import Until
-from stillroom.sampling.scorers import ScorerBase, ScorerSettings
-from stillroom.sampling.scorers.base import Place
+from stillroom.sampling.scorers.base import Place, ScorerBase, ScorerSettings
 from stillroom.sampling.teachers.base import TeacherSettings
 from stillroom.sampling.teachers.scripted import ScriptedTeacher
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from stillroom.errors import RequestFailed
-from stillroom.sampling.retry import MAX_RETRY_AFTER_S, RetrySettings, with_retries
+from stillroom.sampling.rate_limit import MAX_RETRY_AFTER_S
+from stillroom.sampling.requests import with_retries
+from stillroom.sampling.teachers.base import RetrySettings
 
 
 class Flaky:

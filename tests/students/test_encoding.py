@@ -46,7 +46,7 @@ def test_long_rows_are_left_out_whole_and_named(tokenizer: Any) -> None:
 
 
 def test_the_limit_itself_still_fits(tokenizer: Any) -> None:
-    tokens = encode_rows([sft_row("q", "answer")], tokenizer, 1000).tokens
+    tokens = len(encode_rows([sft_row("q", "answer")], tokenizer, 1000).rows[0].input_ids)
     assert len(encode_rows([sft_row("q", "answer")], tokenizer, tokens).rows) == 1
     with pytest.raises(TrainingError, match=f"shortest of {tokens} tokens where max_length is {tokens - 1}"):
         encode_rows([sft_row("q", "answer")], tokenizer, tokens - 1)

@@ -216,7 +216,7 @@ def test_an_earlier_student_stays_until_the_next_is_whole(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(saving, "_save_model", full_disk)
+        patch.setattr(saving, "merge_adapter", full_disk)
         with pytest.raises(TrainingError, match=r"No space left on device.*Free some space"):
             train_sft(rows, settings, tmp_path / "student", seed=2)
     assert same(weights(first.model), kept)

@@ -9,7 +9,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from stillroom.common.records import Attempt, State, Task, user
-from stillroom.sampling.scorers import ScorerSettings
+from stillroom.sampling.scorers.base import ScorerSettings
 from stillroom.traces.scorers.label import Labels, LabelScorer, Reason
 
 SETTINGS: TypeAdapter[Any] = TypeAdapter(ScorerSettings)

@@ -10,8 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from stillroom.common.records import Attempt, State, Task, user
 from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.scorers import ScorerSettings, scorers
-from stillroom.sampling.scorers.base import Place
+from stillroom.sampling.scorers.base import Place, ScorerSettings, scorers
 
 ADAPTER: TypeAdapter[Any] = TypeAdapter(ScorerSettings)
 GIVEN: dict[str, dict[str, Any]] = {

@@ -19,9 +19,8 @@ from pydantic import TypeAdapter, ValidationError
 from stillroom.common.records import Attempt, State, Task, Verdict, user
 from stillroom.errors import InputError
 from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.scorers import ScorerSettings
-from stillroom.sampling.scorers.base import Place
-from stillroom.sampling.workers.leftovers import descendants
+from stillroom.sampling.scorers.base import Place, ScorerSettings
+from stillroom.sampling.workers.child import descendants
 from stillroom.traces.scorers.unit_tests import DETAIL, UnitTestsScorer, find_code
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -6,8 +6,7 @@
 
 from stillroom.traces.answers.check_file import CheckSummary, check_file
 from stillroom.traces.answers.checker import AnswerChecker, check
-from stillroom.traces.answers.policies import Policies
-from stillroom.traces.answers.records import Reason, state_of
+from stillroom.traces.answers.records import Policies, Reason, state_of
 
 __all__ = [
     "AnswerChecker",

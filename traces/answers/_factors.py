@@ -7,6 +7,7 @@ r"""Factors, the smallest parts first: numbers, names, words, functions; bracket
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from fractions import Fraction
 
 from stillroom.traces.answers._matrices import determinant
@@ -22,8 +23,6 @@ from stillroom.traces.answers.tree import (
     mul,
     negative,
     number,
-    percent,
-    power,
     show,
     subscripted,
 )
@@ -48,9 +47,8 @@ def _in_radians(node: Node) -> Node:
 
 def _is_differential(node: Node) -> bool:
     """dx"""
-    if node.kind != "mul" or len(node.args) != 2:
-        return False
-    return bool(node.args[0] == Node("sym", ("d",)) and node.args[1].kind == "sym")
+    d = Node("sym", ("d",))
+    return node.kind == "mul" and node.args[0] == d and [part.kind for part in node.args[1:]] == ["sym"]
 
 
 def _listed(node: Node) -> tuple[Node, ...]:
@@ -65,11 +63,17 @@ class Factors:
     they are written, for those who ask whether an answer is worked out.
     """
 
+    # Read by the parser, which is built on this.
+    sequence: Callable[[], Node]
+    relation: Callable[[], Node]
+    item: Callable[[], Node]
+    sum: Callable[[], Node]
+    term: Callable[[], Node]
+
     def __init__(self, found: list[Token], *, folded: bool = True) -> None:
         self.tokens = found
         self.folded = folded
-        self.at = 0
-        self.depth = 0
+        self.at = self.depth = 0
         self.bars = 0  # absolute values that are open
         self.builder = False  # within { | }
         self.outward = False  # within ] [, where [ closes
@@ -95,12 +99,9 @@ class Factors:
 
     def expect(self, value: str) -> None:
         if not self.accept(value):
-            found = self.peek()
-            raise Unreadable(
-                f"{found.value!r} where {value!r} was expected"
-                if found.kind != "end"
-                else f"it ends before {value!r}"
-            )
+            if self.peek().kind == "end":
+                raise Unreadable(f"it ends before {value!r}")
+            raise Unreadable(f"{self.peek().value!r} where {value!r} was expected")
 
     def deeper(self) -> None:
         self.depth += 1
@@ -120,71 +121,43 @@ class Factors:
         return negative(node) if self.folded or node.kind == "num" else self.product(MINUS_ONE, node)
 
     def power(self, base: Node, exponent: Node) -> Node:
-        return power(base, exponent) if self.folded else Node("pow", (base, exponent))
-
-    # -- what is read by the parser, further down -----------------------------------------------------------------
-
-    def sequence(self) -> Node:
-        raise NotImplementedError
-
-    def relation(self) -> Node:
-        raise NotImplementedError
-
-    def item(self) -> Node:
-        raise NotImplementedError
-
-    def sum(self) -> Node:
-        raise NotImplementedError
-
-    def term(self) -> Node:
-        raise NotImplementedError
+        """A power; an integer raised to a small one is worked out, other powers when they are needed."""
+        if self.folded and base.kind == exponent.kind == "num" and base.args[1] is None:
+            low = exponent.args[0]
+            if low.denominator == 1 and 1 <= low <= 4 and abs(base.args[0].numerator) < 10**6 and base.args[0] != 10:
+                return number(base.args[0] ** int(low))
+        return Node("pow", (base, exponent))
 
     # -- numbers, names and words ------------------------------------------------------------------------------------
 
     def digits(self, token: Token) -> Node:
-        """A number; a repeating decimal, or one in another base, with what follows it."""
+        """A number; a repeating decimal, one in another base, or in scientific notation, with what follows it."""
         if self.is_op("overline", "dot") and "." in token.value:
-            return self.repeating(token.value)
+            # `0.1\overline{6}`, or `0.1\dot{6}` with a dot on each digit of the period.
+            period = ""
+            while self.accept("overline", "dot"):
+                period += self.within_braces()
+            if not period.isdigit():
+                raise Unreadable("a period that is not of digits")
+            places = len(token.value.partition(".")[2])
+            return number(Fraction(token.value + "0") + Fraction(int(period), (10 ** len(period) - 1) * 10**places))
         if self.is_op("_") and (self.peek(1).kind == "number" or self.peek(2).kind in ("number", "text")):
             self.take()
             base = self.script()
             if base.kind == "num" and base.args[0].denominator == 1:
-                if base.args[0] == 10:
-                    return literal(token.value)
-                return Node("base", (token.value, int(base.args[0])))
+                return literal(token.value) if base.args[0] == 10 else Node("base", (token.value, int(base.args[0])))
             raise Unreadable(f"{token.value} with a subscript that is not a number base")
-        follows = self.peek()
-        if (
-            follows.kind == "symbol"
-            and follows.value in "eE"
-            and not follows.spaced
-            and self.peek(1).kind in ("number", "op")
-        ):
-            return self.scientific(token)
-        return literal(token.value)
-
-    def scientific(self, token: Token) -> Node:
-        """`1.5e-7`; `2e` stays a product."""
-        signed = self.peek(1).value in ("+", "-") and self.peek(1).kind == "op"
-        exponent = self.peek(2 if signed else 1)
-        if exponent.kind != "number" or not exponent.value.isdigit() or len(exponent.value) > 3 or exponent.spaced:
-            return literal(token.value)
-        self.at += 3 if signed else 2
-        scale = Fraction(10) ** (
-            int(exponent.value) * (-1 if signed and self.tokens[self.at - 2].value == "-" else 1)
-        )
         value = literal(token.value)
-        return Node("num", (value.args[0] * scale, (value.args[1] or Fraction(1)) * scale))
-
-    def repeating(self, lead: str) -> Node:
-        """`0.1\\overline{6}`, or `0.1\\dot{6}` with a dot on each digit of the period."""
-        period = ""
-        while self.accept("overline", "dot"):
-            period += self.within_braces()
-        if not period.isdigit():
-            raise Unreadable("a period that is not of digits")
-        places = len(lead.partition(".")[2])
-        return number(Fraction(lead + "0") + Fraction(int(period), (10 ** len(period) - 1) * 10**places))
+        letter, sign = self.peek(), self.peek(1)
+        signed = sign.kind == "op" and sign.value in ("+", "-")
+        exponent = self.peek(2 if signed else 1)
+        scientific = letter.kind == "symbol" and letter.value in "eE" and not (letter.spaced or exponent.spaced)
+        if scientific and exponent.kind == "number" and exponent.value.isdigit() and len(exponent.value) <= 3:
+            # `1.5e-7`; `2e` stays a product.
+            self.at += 3 if signed else 2
+            scale = Fraction(10) ** (int(exponent.value) * (-1 if signed and sign.value == "-" else 1))
+            return Node("num", (value.args[0] * scale, (value.args[1] or Fraction(1)) * scale))
+        return value
 
     def within_braces(self) -> str:
         """The tokens of a group, or the next one, as they are written."""
@@ -196,16 +169,6 @@ class Factors:
                 raise Unreadable("braces that do not match")
             found += self.take().value
         return found
-
-    def symbol(self, name: str) -> Node:
-        """A variable; with an argument in brackets, a function that is not known."""
-        node = Node("sym", (name,))
-        if name == "Gamma" and self.is_op("("):
-            return Node("fn", ("gamma", *self.arguments("gamma")))
-        if name in ("f", "g", "h", "F", "G", "H") and self.is_op("(") and not self.peek().spaced:
-            self.take()
-            return Node("fn", (name, *self.values(")")))
-        return node
 
     def text(self, token: Token) -> Node:
         """Words: a number word, or the whole of a text."""
@@ -248,7 +211,7 @@ class Factors:
             return self.values("\\}")
         if self.is_op("{"):
             return _listed(self.braces())
-        factors = [self.unary()] if self.is_op("-", "+") else [self.factor()]
+        factors = [self.unary() if self.is_op("-", "+") else self.factor()]
         while self.peek().kind in ("number", "symbol") or self.is_op("frac", "sqrt"):
             factors.append(self.factor())
         return (mul(*factors),)
@@ -261,23 +224,41 @@ class Factors:
 
     # -- brackets and commands ---------------------------------------------------------------------------------------
 
-    def bracketed(self, token: Token) -> Node:
-        value = token.value
+    def bracketed(self, value: str) -> Node:
+        """What an opening bracket or a command begins."""
         handler = {
-            "{": self.grouped, "\\{": self.set, "|": self.absolute, "frac": self.fraction, "sqrt": self.root,
-            "begin": self.environment,
+            "{": self.grouped, "\\{": self.set, "|": self.absolute, "begin": self.environment,
         }.get(value)  # fmt: skip
         if handler is not None:
             return handler()
         if value in ("(", "[", "]"):
             return self.round_or_square(value)
+        if value == "frac":
+            top, bottom = self.argument(), self.argument()
+            if _is_differential(bottom) and (_is_differential(top) or top == Node("sym", ("d",))):
+                return Node("fn", ("derivative", top, bottom))
+            return self.quotient(top, bottom)
+        if value == "sqrt":
+            degree = None
+            if self.accept("["):
+                degree = self.sum()
+                self.expect("]")
+            whole = self.peek().kind == "number"  # \sqrt13 is meant as the root of 13
+            inner = literal(self.take().value) if whole else self.argument()
+            return self.power(inner, HALF if degree is None else divide(number(1), degree))
         if value in _FENCED:
             name, close = _FENCED[value]
             node = self.sum()
             self.expect(close)
             return Node("fn", (name, node))
         if value in ("sum", "prod", "int"):
-            return self.big(value)
+            # Its bounds and what follows, as one function that is not worked out here.
+            scripts: dict[str, Node] = {}
+            while self.is_op("_", "^"):
+                mark = self.take().value
+                scripts[mark] = self.script()
+            nothing = Node("dots", ())
+            return Node("fn", (value, self.term(), scripts.get("_", nothing), scripts.get("^", nothing)))
         if value == "lim":
             self.expect("_")
             target = self.script()
@@ -314,8 +295,7 @@ class Factors:
         return self.braces()
 
     def round_or_square(self, opened: str) -> Node:
-        if self.is_op(")", "]"):
-            self.take()
+        if self.accept(")", "]"):
             return Node("list", ())
         bars, self.bars = self.bars, 0
         outward, self.outward = self.outward, opened == "]"
@@ -358,44 +338,12 @@ class Factors:
         self.expect("|")
         return Node("fn", ("abs", node))
 
-    def fraction(self) -> Node:
-        top = self.argument()
-        bottom = self.argument()
-        if _is_differential(bottom) and (_is_differential(top) or top == Node("sym", ("d",))):
-            return Node("fn", ("derivative", top, bottom))
-        return self.quotient(top, bottom)
-
-    def root(self) -> Node:
-        degree = None
-        if self.accept("["):
-            degree = self.sum()
-            self.expect("]")
-        whole = self.peek().kind == "number"  # \\sqrt13 is meant as the root of 13
-        inner = literal(self.take().value) if whole else self.argument()
-        return self.power(inner, HALF if degree is None else divide(number(1), degree))
-
-    def big(self, kind: str) -> Node:
-        """A sum, product or integral: its bounds and what follows, as one function that is not worked out here."""
-        scripts: dict[str, Node] = {}
-        while self.is_op("_", "^"):
-            mark = self.take().value
-            scripts[mark] = self.script()
-        nothing = Node("dots", ())
-        return Node("fn", (kind, self.term(), scripts.get("_", nothing), scripts.get("^", nothing)))
-
     def environment(self) -> Node:
         name = self.within_braces()
         if not _MATRICES.fullmatch(name):
             return self.cases(name)
         if name == "array":
             self.within_braces()
-        rows = self.rows(name)
-        if len({len(row) for row in rows}) != 1:
-            raise Unreadable("a matrix whose rows are not of one length")
-        node = Node("matrix", tuple(rows))
-        return determinant(rows) if name == "vmatrix" else node
-
-    def rows(self, name: str) -> list[tuple[Node, ...]]:
         rows: list[tuple[Node, ...]] = []
         cells: list[Node] = []
         while not self.is_op("end"):
@@ -411,7 +359,9 @@ class Factors:
         self.expect("end")
         if self.within_braces() != name:
             raise Unreadable(f"\\begin{{{name}}} without its end")
-        return rows
+        if len({len(row) for row in rows}) != 1:
+            raise Unreadable("a matrix whose rows are not of one length")
+        return determinant(rows) if name == "vmatrix" else Node("matrix", tuple(rows))
 
     def cases(self, name: str) -> Node:
         """A display of one or several lines: the lines are a list. Cases are read only as a whole."""
@@ -461,11 +411,8 @@ class Factors:
                     raise Unreadable("a double factorial")
                 node = Node("fn", ("factorial", node))
             elif self.accept("%"):
-                node = percent(node)
-            elif self.accept("deg"):
-                node = Node("unit", (node, "deg"))
-            elif self.is_op("circ") and self.peek(1).kind == "end":
-                self.take()
+                node = Node("percent", (node,))
+            elif self.accept("deg") or (self.peek(1).kind == "end" and self.accept("circ")):
                 node = Node("unit", (node, "deg"))
             elif self.accept("'"):
                 node = subscripted(node, Node("sym", ("'",)))
@@ -475,15 +422,13 @@ class Factors:
         return node
 
     def raised(self, node: Node) -> Node:
-        if self.accept("circ", "deg"):
-            if self.peek().kind == "symbol" and self.peek().value in "CF" and self.peek(1).value != "_":
-                return Node("unit", (node, "°" + self.take().value))
-            return Node("unit", (node, "deg"))
-        if self.is_op("{") and self.peek(1).value in ("circ", "deg", "prime") and self.peek(2).value == "}":
+        grouped = self.is_op("{") and self.peek(1).value in ("circ", "deg", "prime") and self.peek(2).value == "}"
+        if grouped:
             self.at += 3
-            if self.peek().kind == "symbol" and self.peek().value in "CF":
-                return Node("unit", (node, "°" + self.take().value))
-            return Node("unit", (node, "deg"))
+        if grouped or self.accept("circ", "deg"):
+            letter = self.peek()
+            scale = letter.kind == "symbol" and letter.value in "CF" and (grouped or self.peek(1).value != "_")
+            return Node("unit", (node, "°" + self.take().value if scale else "deg"))
         if self.is_op("'"):
             return node
         exponent = self.script()
@@ -502,11 +447,7 @@ class Factors:
             sign = self.take().value
             node = self.script()
             return self.negated(node) if sign == "-" else node
-        token = self.peek()
-        if token.kind == "number":
-            self.take()
-            return literal(token.value)
-        return self.atom()
+        return literal(self.take().value) if self.peek().kind == "number" else self.atom()
 
     def braces(self) -> Node:
         self.expect("{")
@@ -533,7 +474,12 @@ class Factors:
         if token.kind == "number":
             return self.digits(token)
         if token.kind == "symbol":
-            return self.symbol(token.value)
+            if token.value == "Gamma" and self.is_op("("):
+                return Node("fn", ("gamma", *self.arguments("gamma")))
+            if token.value in "fghFGH" and self.is_op("(") and not self.peek().spaced:  # a function that is not known
+                self.take()
+                return Node("fn", (token.value, *self.values(")")))
+            return Node("sym", (token.value,))
         if token.kind == "function":
             return self.function(token.value)
         if token.kind == "text":
@@ -541,5 +487,5 @@ class Factors:
         if token.kind == "command":
             return Node("sym", ("\\" + token.value,))
         if token.kind == "op":
-            return self.bracketed(token)
+            return self.bracketed(token.value)
         raise Unreadable("it ends too early")

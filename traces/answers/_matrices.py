@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from stillroom.traces.answers.budget import spend
+from stillroom.traces.answers.limits import spend
 from stillroom.traces.answers.rational import rational
 from stillroom.traces.answers.tree import VALUES, Node, add, divide, mul, negative, number, symbols, walk
 
@@ -69,7 +69,14 @@ def as_one_table(node: Node) -> Table | None:
     if not has_tables(node):
         return None
     if node.kind == "add":
-        return _sum([as_one_table(part) for part in node.args])
+        total, *others = [as_one_table(part) for part in node.args]
+        for table in others:
+            if total is None or table is None or (total.kind, total.size) != (table.kind, table.size):
+                return None
+            spend(2 * (_nodes(total.rows) + _nodes(table.rows)))
+            pairs = (zip(row, mate, strict=True) for row, mate in zip(total.rows, table.rows, strict=True))
+            total = Table(total.kind, [tuple(_plain(add(a, b)) for a, b in pair) for pair in pairs])
+        return total
     if node.kind == "mul":
         return _product(node.args)
     return _power(*node.args) if node.kind == "pow" else None
@@ -96,19 +103,6 @@ def _plain(entry: Node) -> Node:
 
 def _nodes(rows: list[tuple[Node, ...]]) -> int:
     return sum(1 for row in rows for entry in row for _ in walk(entry))
-
-
-def _sum(tables: list[Table | None]) -> Table | None:
-    total = tables[0]
-    for table in tables[1:]:
-        if total is None or table is None or (total.kind, total.size) != (table.kind, table.size):
-            return None
-        spend(2 * (_nodes(total.rows) + _nodes(table.rows)))
-        pairs = zip(total.rows, table.rows, strict=True)
-        total = Table(
-            total.kind, [tuple(_plain(add(a, b)) for a, b in zip(row, mate, strict=True)) for row, mate in pairs]
-        )
-    return total
 
 
 def _product(factors: tuple[Node, ...]) -> Table | None:
@@ -155,20 +149,15 @@ def _power(base: Node, exponent: Node) -> Table | None:
         return None
     if is_transposed(Node("pow", (base, exponent))):
         return Table("matrix", list(zip(*table.rows, strict=True)))
-    times = rational(exponent)
-    if table.kind != "matrix" or times is None or times.denominator != 1 or table.size[0] != table.size[1]:
+    exact = rational(exponent)
+    if table.kind != "matrix" or exact is None or exact.denominator != 1 or table.size[0] != table.size[1]:
         return None
-    if times < 0:
-        inverse = _inverse(table)
-        return None if inverse is None else _raised(inverse, -int(times))
-    return _raised(table, int(times))
-
-
-def _raised(table: Table, times: int) -> Table | None:
-    """By squaring: what is spent bounds the entries."""
+    times, square = abs(int(exact)), table if exact >= 0 else _inverse(table)
+    if square is None:
+        return None
+    # By squaring: what is spent bounds the entries.
     side = range(table.size[0])
     total: Table | None = Table("matrix", [tuple(number(int(row == column)) for column in side) for row in side])
-    square: Table | None = table
     while times and total is not None and square is not None:
         if times % 2:
             total = _multiplied(total, square)
@@ -186,12 +175,12 @@ def _inverse(table: Table) -> Table | None:
     if rational(whole) in (None, 0):
         return None
     spend(8 * _nodes(table.rows))
-    places = range(side)
-    rows = [tuple(_plain(divide(_cofactor(table, column, row), whole)) for column in places) for row in places]
+    rows: list[tuple[Node, ...]] = []
+    for row in range(side):
+        cofactors = []
+        for column in range(side):
+            rest = [line[:row] + line[row + 1 :] for k, line in enumerate(table.rows) if k != column]
+            minor = determinant(rest) if rest else number(1)
+            cofactors.append(minor if (row + column) % 2 == 0 else negative(minor))
+        rows.append(tuple(_plain(divide(cofactor, whole)) for cofactor in cofactors))
     return Table("matrix", rows)
-
-
-def _cofactor(table: Table, row: int, column: int) -> Node:
-    rest = [line[:column] + line[column + 1 :] for k, line in enumerate(table.rows) if k != row]
-    minor = determinant(rest) if rest else number(1)
-    return minor if (row + column) % 2 == 0 else negative(minor)

@@ -6,10 +6,10 @@ r"""Values with a unit, percentages, number bases, ratios, and words.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from fractions import Fraction
 from typing import NamedTuple
 
-from stillroom.traces.answers._lists import every
 from stillroom.traces.answers.rational import rational
 from stillroom.traces.answers.tree import PI, VALUES, Node, add, divide, mul, number, symbols
 from stillroom.traces.answers.values import DIFFERENT, SAME, SIGNIFICANT, UNKNOWN, Answer, Rules, compare_values
@@ -21,15 +21,23 @@ def units(one: Node, other: Node, rules: Rules) -> Answer:
     if "percent" in (one.kind, other.kind):
         return _percent(one, other, rules)
     if one.kind == other.kind == "compound" and len(one.args) == len(other.args):
-        parts = every(rules.compare(a, b, rules) for a, b in zip(one.args, other.args, strict=True))
+        parts = Answer.every(rules.compare(a, b, rules) for a, b in zip(one.args, other.args, strict=True))
         if parts.same is not False:
             return parts
     if "compound" in (one.kind, other.kind):
         return _converted(one, other, rules)
     unit = [node.args[1] if node.kind == "unit" else "" for node in (one, other)]
     bare = [node.args[0] if node.kind == "unit" else node for node in (one, other)]
-    if "deg" in unit and unit[0] != unit[1] and "" in unit:
-        return _degrees(bare, unit, rules)
+    if "deg" in unit and unit[0] != unit[1] and "" in unit:  # 45° against 45, and 30° against π/6
+        turn = divide(PI, number(180))
+        radians = [mul(node, turn) if name == "deg" else node for node, name in zip(bare, unit, strict=True)]
+        values = all(node.kind in VALUES for node in radians)
+        if values and compare_values(radians[0], radians[1], rules).same is True:
+            return rules.decide("degrees", {"drop": True, "value": True, "strict": False})
+        answer = rules.compare(bare[0], bare[1], rules)
+        if answer.same is not True:
+            return answer
+        return rules.decide("degrees", {"drop": True, "value": False, "strict": False})
     if unit[0] != unit[1] and "" not in unit:
         return _converted(one, other, rules)
     answer = rules.compare(bare[0], bare[1], rules)
@@ -51,14 +59,10 @@ def _converted(one: Node, other: Node, rules: Rules) -> Answer:
     first, second = _in_base_units(one), _in_base_units(other)
     if first is not None and second is not None:
         return rules.compare(first.value, second.value, rules) if first.kind == second.kind else DIFFERENT
-    named = [
-        part.args[1]
-        for node in (one, other)
-        for part in (node.args if node.kind == "compound" else (node,))
-        if part.kind == "unit"
-    ]
-    if len(named) > 1 and all(map(_is_unit, named)) and len(set(named)) > 1 and one.kind == other.kind == "unit":
-        return Answer(None, f"the units {' and '.join(map(repr, named))}")
+    if one.kind == other.kind == "unit" and one.args[1] != other.args[1]:
+        named = [one.args[1], other.args[1]]
+        if all(map(_is_unit, named)):
+            return Answer(None, f"the units {' and '.join(map(repr, named))}")
     bare = [node.args[0] if node.kind == "unit" else node for node in (one, other)]
     answer = rules.compare(bare[0], bare[1], rules) if all(node.kind in VALUES for node in bare) else UNKNOWN
     return DIFFERENT if answer.same is False else Answer(None, "different units")
@@ -86,18 +90,6 @@ def _is_unit(name: str) -> bool:
     return all(part in UNITS for part in re.split(r"[ /^0-9]+", name) if part)
 
 
-def _degrees(bare: list[Node], unit: list[str], rules: Rules) -> Answer:
-    """45° against 45, and 30° against π/6."""
-    radians = [
-        mul(node, divide(PI, number(180))) if name == "deg" else node for node, name in zip(bare, unit, strict=True)
-    ]
-    values = all(node.kind in VALUES for node in radians)
-    if values and compare_values(radians[0], radians[1], rules).same is True:
-        return rules.decide("degrees", {"drop": True, "value": True, "strict": False})
-    answer = rules.compare(bare[0], bare[1], rules)
-    return rules.decide("degrees", {"drop": True, "value": False, "strict": False}) if answer.same is True else answer
-
-
 def _percent(one: Node, other: Node, rules: Rules) -> Answer:
     """33.5% against 0.335, and 10% against 10."""
     if one.kind == other.kind:
@@ -119,17 +111,14 @@ def _exactly(one: Node, other: Node, answer: Answer) -> Answer:
     """The answer, but open where a whole number of percent would be taken for a rounded one by the zeros that it ends
     in: 100% for 99.6%."""
     values = [rational(_hundredth(node) if node.kind == "percent" else node) for node in (one, other)]
-    if answer.same is True and values[0] != values[1] and any(map(_ends_in_zeros, (one, other))):
-        return Answer(None, "a whole number of percent, which may be rounded")
+    if answer.same is not True or values[0] == values[1]:
+        return answer
+    for value in (node.args[0] for node in (one, other) if node.kind == "percent"):
+        whole = value.kind == "num" and value.args[1] is None and value.args[0].denominator == 1
+        digits = str(abs(value.args[0].numerator)).rstrip("0") if whole else ""
+        if whole and len(digits) < SIGNIFICANT:  # too few for a rounding
+            return Answer(None, "a whole number of percent, which may be rounded")
     return answer
-
-
-def _ends_in_zeros(node: Node) -> bool:
-    """Whether it is a whole number of percent whose digits before the zeros are too few for a rounding."""
-    value = node.args[0] if node.kind == "percent" else node
-    if node.kind != "percent" or value.kind != "num" or value.args[1] is not None or value.args[0].denominator != 1:
-        return False
-    return len(str(abs(value.args[0].numerator)).rstrip("0")) < SIGNIFICANT
 
 
 def _hundredth(node: Node) -> Node:
@@ -146,19 +135,15 @@ def bases(one: Node, other: Node, rules: Rules) -> Answer:
     values = [_based(node) for node in (one, other)]
     if None in values:
         return UNKNOWN
-    if values[0] == values[1]:
-        return rules.decide("bases", {"strict": False, "value": True})
-    return DIFFERENT
+    return rules.decide("bases", {"strict": False, "value": True}) if values[0] == values[1] else DIFFERENT
 
 
 def _based(node: Node) -> Fraction | None:
     if node.kind != "base":
         return rational(node)
-    digits, base = node.args
-    try:
-        return Fraction(int(digits, base))
-    except ValueError:
-        return None
+    with suppress(ValueError):
+        return Fraction(int(*node.args))
+    return None
 
 
 def ratios(one: Node, other: Node, rules: Rules) -> Answer:
@@ -168,18 +153,16 @@ def ratios(one: Node, other: Node, rules: Rules) -> Answer:
             return DIFFERENT
         if any(part.kind == "dots" for part in (*one.args, *other.args)):
             return UNKNOWN
-        alike = every(rules.compare(a, b, rules) for a, b in zip(one.args, other.args, strict=True))
+        alike = Answer.every(rules.compare(a, b, rules) for a, b in zip(one.args, other.args, strict=True))
         if alike.same is True:
             return alike
         if _is_clock(one) and _is_clock(other):
             return DIFFERENT
         if any(rational(part) == 0 for part in (*one.args, *other.args)):
             return Answer(None, "a ratio with a zero, or a time of day")
-        cross = [
-            compare_values(mul(a, other.args[0]), mul(b, one.args[0]), rules)
-            for a, b in zip(one.args, other.args, strict=True)
-        ]
-        return every(cross)
+        pairs = zip(one.args, other.args, strict=True)
+        cross = [(mul(a, other.args[0]), mul(b, one.args[0])) for a, b in pairs]
+        return Answer.every([compare_values(a, b, rules) for a, b in cross])
     ratio, value = (one, other) if one.kind == "ratio" else (other, one)
     if len(ratio.args) != 2 or value.kind not in VALUES:
         return UNKNOWN

@@ -20,13 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple, NoReturn
 
+from stillroom.common.datasets import HasRows
 from stillroom.common.files import share
 from stillroom.common.records import State, Verdict
-from stillroom.common.rows import HasRows
 from stillroom.errors import InputError, MissingFile
 from stillroom.traces.answers.checker import AnswerChecker
-from stillroom.traces.answers.policies import Policies
-from stillroom.traces.answers.records import Reason
+from stillroom.traces.answers.records import Policies, Reason
 
 EXPECTED = "expected"
 """The field with the right verdict, if the input has one: true, false, or null where it is a matter of policy."""
@@ -40,11 +39,6 @@ class Row(NamedTuple):
     answer: str
     expected: bool | None
     prompt: str = ""
-
-    @property
-    def pair(self) -> tuple[str, str, str]:
-        """As the checker takes it."""
-        return self.gold, self.answer, self.prompt
 
 
 class _Number(str):
@@ -127,7 +121,7 @@ def check_file(
     checker = AnswerChecker(workers, timeout_s, memory_mb, policies=policies)
     with checker, output(source, out) as sink:
         rows, pairs = (read_rows(source, gold, pred, prompt) for _ in range(2))
-        verdicts = checker.stream(row.pair for row in pairs)
+        verdicts = checker.stream((row.gold, row.answer, row.prompt) for row in pairs)
         for row, verdict in zip(rows, verdicts, strict=True):
             summary.add(row, verdict)
             if sink is not None:

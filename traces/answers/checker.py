@@ -26,12 +26,10 @@ from typing import NamedTuple, Self
 
 from stillroom.common.records import Verdict
 from stillroom.errors import InputError, StillroomError
-from stillroom.sampling.workers.pool import Threads, WorkerPool
-from stillroom.sampling.workers.process import Program
-from stillroom.traces.answers.grade import Located, Ruling, also, located, not_restated, rule
+from stillroom.sampling.workers.pool import Program, Threads, WorkerPool
+from stillroom.traces.answers.grade import Located, Ruling, located, not_restated, rule
 from stillroom.traces.answers.limits import MAX_ANSWER, MAX_TEXT
-from stillroom.traces.answers.policies import Policies
-from stillroom.traces.answers.records import Reason, verdict
+from stillroom.traces.answers.records import Policies, Reason, verdict
 
 RULES = "4"
 """Version of the rules: counted up when a verdict can change."""
@@ -53,15 +51,15 @@ Pair = tuple[str, str] | tuple[str, str, str]
 class Judged(NamedTuple):
     """A pair, as its answers were found, with what is known about it so far. `prompt`: what was asked, or ""."""
 
-    gold: str
-    answer: str
+    found: Located
     prompt: str
     ruling: Ruling
     seconds: float
 
     def verdict(self, policies: Policies) -> Verdict:
         """As the sampling core takes it: what was found equal is held against the prompt."""
-        ruling = not_restated(self.ruling, self.gold, self.answer, self.prompt, policies)
+        ruling = self.found.ruled(self.ruling)
+        ruling = not_restated(ruling, self.found.gold, self.found.answer, self.prompt, policies)
         assert ruling.reason is not None
         return verdict(ruling.reason, ruling.detail[:DETAIL], self.seconds)
 
@@ -92,14 +90,19 @@ class AnswerChecker:
         policies: Policies | None = None,
     ) -> None:
         workers = min(4, os.cpu_count() or 1) if workers is None else workers
-        _require("workers", workers, 1)
-        _require("timeout_s", timeout_s, 0.001)
-        _require("memory_mb", memory_mb, 512)
-        _require("memo", memo, 0)
+        given = {
+            "workers": (workers, 1),
+            "timeout_s": (timeout_s, 0.001),
+            "memory_mb": (memory_mb, 512),
+            "memo": (memo, 0),
+        }
+        for name, (value, least) in given.items():
+            if not value >= least:
+                raise InputError(f"{name} is {value}, the least is {least:g}")
         self.timeout_s, self.memory_mb, self.workers = timeout_s, memory_mb, workers
         self.policies = policies or Policies()
         self._pool = WorkerPool(Program(MODULE, memory_mb, "the answer checker"), workers)
-        self._memo = Memo(memo)
+        self._memo = _Memo(memo)
         self._threads = Threads(workers)
         self._finalizer = weakref.finalize(self, self._pool.close)
 
@@ -123,10 +126,8 @@ class AnswerChecker:
 
     async def acheck(self, gold: str, answer: str, prompt: str = "") -> Verdict:
         """As `check`, without blocking the event loop."""
-        if len(answer) > LONG:
-            judged = await asyncio.to_thread(self._judge, gold, answer, prompt)
-        else:
-            judged = self._judge(gold, answer, prompt)
+        pair = gold, answer, prompt
+        judged = await asyncio.to_thread(self._judge, *pair) if len(answer) > LONG else self._judge(*pair)
         if judged.ruling.reason:
             return judged.verdict(self.policies)
         return await asyncio.wrap_future(self._threads.get().submit(self._confirmed, judged))
@@ -153,39 +154,34 @@ class AnswerChecker:
         """What can be said without a worker; remembered for the same two answers."""
         start = time.perf_counter()
         try:
-            found, ruling = self._ruled(gold, answer)
+            found = located(gold, answer, self.policies)
+            key = (found.gold, found.answer)
+            ruling = found.ruling or self._memo.get(key)
+            if ruling is None:
+                ruling = rule(*key, self.policies)
+                self._memo.put(key, ruling)
         except Exception as error:  # noqa: BLE001 - no text may end a run: out of memory, nested too deeply, our fault
             found, ruling = Located("", "", None), Ruling(Reason.OVER_LIMIT, "", type(error).__name__)
-        return Judged(found.gold, found.answer, prompt, ruling, time.perf_counter() - start)
-
-    def _ruled(self, gold: str, answer: str) -> tuple[Located, Ruling]:
-        found = located(gold, answer, self.policies)
-        if found.ruling is not None:
-            return found, found.ruling
-        key = (found.gold, found.answer)
-        ruling = self._memo.get(key)
-        if ruling is None:
-            ruling = rule(*key, self.policies)
-            self._memo.put(key, ruling)
-        return found, also(ruling, found.policies)
+        return Judged(found, prompt, ruling, time.perf_counter() - start)
 
     def _confirmed(self, judged: Judged) -> Verdict:
         """The verdict of a worker: a look at very many digits, then a proof. Where the proof alone runs into its
         limit, what was seen stands. What a limit ended is asked again next time."""
-        key = (judged.gold, judged.answer)
-        found = self._asked(judged, prove=False)
-        if found.ruling.reason is Reason.EQUAL:
-            proof = self._asked(found, prove=True)
+        key = (judged.found.gold, judged.found.answer)
+        seen = self._asked(judged, prove=False)
+        if seen.ruling.reason is Reason.EQUAL:
+            proof = self._asked(seen, prove=True)
             if proof.ruling.reason not in _LIMITS:
                 self._memo.put(key, proof.ruling)
                 return proof.verdict(self.policies)
-            found = proof._replace(ruling=Ruling(Reason.EQUAL, judged.ruling.answer, UNPROVEN))
-        elif found.ruling.reason not in _LIMITS:
-            self._memo.put(key, found.ruling)
-        return found.verdict(self.policies)
+            seen = proof._replace(ruling=Ruling(Reason.EQUAL, judged.ruling.answer, UNPROVEN))
+        elif seen.ruling.reason not in _LIMITS:
+            self._memo.put(key, seen.ruling)
+        return seen.verdict(self.policies)
 
     def _asked(self, judged: Judged, *, prove: bool) -> Judged:
-        job = {"gold": judged.gold, "answer": judged.answer, "policies": self.policies.changed(), "prove": prove}
+        gold, answer, *_ = judged.found
+        job = {"gold": gold, "answer": answer, "policies": self.policies.changed(), "prove": prove}
         seconds = 0.0
         try:
             reply, reason, detail, seconds = self._pool.ask(job, self.timeout_s)
@@ -218,13 +214,9 @@ def _awaited(item: Verdict | Future[Verdict]) -> Verdict:
     return item if isinstance(item, Verdict) else item.result()
 
 
-def _require(name: str, value: float, least: float) -> None:
-    if not value >= least:
-        raise InputError(f"{name} is {value}, the least is {least:g}")
-
-
-class Memo:
-    """What was said about the last `size` pairs of answers; thread-safe."""
+class _Memo:
+    """What was said about the last `size` pairs of answers; thread-safe. Long answers, which seldom come again, are
+    not kept: the memory is bounded."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -232,15 +224,13 @@ class Memo:
         self._results: OrderedDict[tuple[str, str], Ruling] = OrderedDict()
 
     def get(self, key: tuple[str, str]) -> Ruling | None:
-        """What was said about a pair, or None."""
         with self._lock:
             if key in self._results:
                 self._results.move_to_end(key)
             return self._results.get(key)
 
     def put(self, key: tuple[str, str], result: Ruling) -> None:
-        """Remembers a verdict, and forgets the one not asked for the longest. Long answers, which seldom come again,
-        are not kept: the memory is bounded."""
+        """Remembers a verdict, and forgets the one not asked for the longest."""
         if sum(map(len, key)) > REMEMBERED:
             return
         with self._lock:
@@ -249,19 +239,10 @@ class Memo:
                 self._results.popitem(last=False)
 
 
-_shared: AnswerChecker | None = None
-_shared_lock = threading.Lock()
-
-
-def shared() -> AnswerChecker:
-    """The checker that the module's `check` uses, with default limits; it ends with the process."""
-    global _shared
-    with _shared_lock:
-        if _shared is None:
-            _shared = AnswerChecker()
-        return _shared
+_shared = AnswerChecker()  # nothing runs until a pair needs a worker; it ends with the process
 
 
 def check(gold: str, answer: str, prompt: str = "") -> Verdict:
-    """Is this answer the gold answer? As `AnswerChecker.check`, with a checker that all callers share."""
-    return shared().check(gold, answer, prompt)
+    """Is this answer the gold answer? As `AnswerChecker.check`, with a checker of default limits that all callers
+    share."""
+    return _shared.check(gold, answer, prompt)

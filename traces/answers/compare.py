@@ -13,38 +13,27 @@ from __future__ import annotations
 import re
 from itertools import chain, product
 
-from stillroom.traces.answers._lists import collections, rows
 from stillroom.traces.answers._matrices import has_tables, with_scalars
+from stillroom.traces.answers._parts import collections, congruences, equation_and_value, relations, rows, sets
 from stillroom.traces.answers._quantities import bases, ratios, texts, units
-from stillroom.traces.answers._relations import congruences, equation_and_value, is_membership, relations, sets
-from stillroom.traces.answers.budget import spend
 from stillroom.traces.answers.fingerprint import Undefined
+from stillroom.traces.answers.limits import spend
 from stillroom.traces.answers.normalise import Meaning, claimed, meaning
 from stillroom.traces.answers.numeric import evaluate
-from stillroom.traces.answers.sets import REALS
-from stillroom.traces.answers.tree import (
-    EULER,
-    INFINITY,
-    VALUES,
-    Node,
-    add,
-    divide,
-    is_inequality,
-    negative,
-    number,
-    replaced,
-    symbols,
-    walk,
-)
+from stillroom.traces.answers.sets import INFINITE, REALS
+from stillroom.traces.answers.tree import VALUES, Node, add, is_inequality, replaced, symbols, walk
 from stillroom.traces.answers.values import (
     DIFFERENT,
+    LOG_BASES,
     SAME,
     UNKNOWN,
     Answer,
     Pending,
     Rules,
     compare_values,
+    has_bare_log,
     rounds_to,
+    with_base,
 )
 from stillroom.traces.answers.vocabulary import UNITS
 
@@ -73,7 +62,7 @@ def compare(one: Node, other: Node, rules: Rules) -> Answer:
     if _is_choice_of_names(first) != _is_choice_of_names(second) and first.value.kind == second.value.kind == "sym":
         return Answer(None, "an equation of two letters against a letter")
     if first.modulus is not None or second.modulus is not None:
-        return congruences(first, second, rules)
+        return congruences(first, second)
     if first.condition != second.condition and (first.condition or second.condition):
         return Answer(None, f"a condition in words: {(first.condition or second.condition)[:60]}")
     if first.domain and second.domain and first.domain != second.domain:
@@ -154,7 +143,10 @@ def _kinds(one: Node, other: Node, first: Node, second: Node, rules: Rules) -> A
     if "text" in kinds:
         return texts(one, other)
     if "set" in kinds and kinds & {"tuple", "bracket", "matrix"}:
-        return _set_and_tuple(one, other, rules)
+        # {1, 2} against (1, 2), [1, 2] or a column: not the same thing, and yet often meant so.
+        parts = [chain.from_iterable(node.args) if node.kind == "matrix" else node.args for node in (one, other)]
+        as_lists = collections(Node("list", tuple(parts[0])), Node("list", tuple(parts[1])), rules)
+        return Answer(None, "a set against a tuple or an interval") if as_lists.same is True else as_lists
     if REALS in (one, other):
         answer = sets(one, other, rules)
         if answer is not None:
@@ -166,7 +158,8 @@ def _kinds(one: Node, other: Node, first: Node, second: Node, rules: Rules) -> A
         return collections(Node("list", one.args), Node("list", other.args), rules)
     if kinds <= {"list", "set"} or (kinds & {"list", "set"} and kinds & (VALUES | {"ratio", "pm", "mp"})):
         return collections(one, other, rules)
-    if kinds & SETS or is_inequality(one) or is_inequality(other) or is_membership(first) != is_membership(second):
+    members = [node.kind == "rel" and node.args[0] == ("in",) for node in (first, second)]
+    if kinds & SETS or is_inequality(one) or is_inequality(other) or members[0] != members[1]:
         answer = sets(one, other, rules)
         if answer is not None:
             return answer
@@ -181,59 +174,37 @@ def _kinds(one: Node, other: Node, first: Node, second: Node, rules: Rules) -> A
     return UNKNOWN
 
 
-def _set_and_tuple(one: Node, other: Node, rules: Rules) -> Answer:
-    """{1, 2} against (1, 2), [1, 2] or a column: not the same thing, and yet often meant so."""
-    lists = [
-        Node("list", tuple(chain.from_iterable(node.args)) if node.kind == "matrix" else node.args)
-        for node in (one, other)
-    ]
-    answer = collections(lists[0], lists[1], rules)
-    return Answer(None, "a set against a tuple or an interval") if answer.same is True else answer
-
-
 # -- values ----------------------------------------------------------------------------------------------------
 
 
 def _values(one: Node, other: Node, rules: Rules) -> Answer:
     if any(part.kind in ("pm", "mp") for node in (one, other) for part in walk(node)):
         return collections(one, other, rules)
-    infinite = [node for node in (one, other) if node in (INFINITY, negative(INFINITY))]
+    infinite = [node for node in (one, other) if node in INFINITE]
     if infinite:
         return DIFFERENT if len(infinite) == 2 or _is_finite(one) or _is_finite(other) else UNKNOWN
     if has_tables(one) or has_tables(other):
         one, other = with_scalars(one), with_scalars(other)  # two of them may be numbers by now
         return (rows if has_tables(one) or has_tables(other) else rules.compare)(one, other, rules)
-    if _has_log(one) != _has_log(other):  # a logarithm without its base on one side: open where it fits with e or 10
-        bases = ((_with_base(one, base), _with_base(other, base)) for base in (EULER, number(10)))
+    if has_bare_log(one) != has_bare_log(other):  # open where it fits with e or 10
+        bases = ((with_base(one, base), with_base(other, base)) for base in LOG_BASES)
         fits = any(compare_values(first, second, rules).same is True for first, second in bases)
         return Answer(None, "a logarithm without its base") if fits else DIFFERENT
     answer = compare_values(one, other, rules)
     if answer.same is not False:
         return answer
-    if any(_may_be_unit(a, b) for a, b in ((one, other), (other, one))):
-        return Answer(None, "a letter that may be a unit")
-    return _constants_of_integration(one, other, rules) or answer
-
-
-def _may_be_unit(one: Node, other: Node) -> bool:
-    """8 m against 8: a number and a letter that is a unit's, too."""
-    if one.kind != "mul" or len(one.args) != 2 or one.args[0] != other:
-        return False
-    return one.args[1].kind == "sym" and str(one.args[1].args[0]).lower() in UNITS
-
-
-def _has_log(node: Node) -> bool:
-    return any(part.kind == "fn" and part.args[0] == "log" and len(part.args) == 2 for part in walk(node))
-
-
-def _with_base(node: Node, base: Node) -> Node:
-    """The node with every bare logarithm to a base."""
-    spend(2)
-    args = tuple(_with_base(arg, base) if isinstance(arg, Node) else arg for arg in node.args)
-    if node.kind != "fn" or node.args[0] != "log" or len(node.args) != 2:
-        return Node(node.kind, args)
-    natural = Node("fn", ("ln", args[1]))
-    return natural if base == EULER else divide(natural, Node("fn", ("ln", base)))
+    for a, b in ((one, other), (other, one)):  # 8 m against 8
+        letter = a.args[1] if a.kind == "mul" and len(a.args) == 2 and a.args[0] == b else None
+        if letter is not None and letter.kind == "sym" and letter.args[0].lower() in UNITS:
+            return Answer(None, "a letter that may be a unit")
+    # x² + C against x² + K, or without a constant.
+    (body, constant), (other_body, other_constant) = _without_constant(one), _without_constant(other)
+    if constant is None and other_constant is None:
+        return answer
+    if compare_values(body, other_body, rules).same is not True:
+        return answer
+    named = True if constant is not None and other_constant is not None else None
+    return rules.decide("constant", {"named": named, "optional": True, "strict": False})
 
 
 def _is_finite(node: Node) -> bool:
@@ -242,18 +213,6 @@ def _is_finite(node: Node) -> bool:
     except Undefined:
         return False
     return True
-
-
-def _constants_of_integration(one: Node, other: Node, rules: Rules) -> Answer | None:
-    """x² + C against x² + K, or without a constant."""
-    split = [_without_constant(node) for node in (one, other)]
-    if split[0][1] is None and split[1][1] is None:
-        return None
-    bodies = compare_values(split[0][0], split[1][0], rules)
-    if bodies.same is not True:
-        return None
-    both = split[0][1] is not None and split[1][1] is not None
-    return rules.decide("constant", {"named": True if both else None, "optional": True, "strict": False})
 
 
 def _without_constant(node: Node) -> tuple[Node, Node | None]:
@@ -285,19 +244,13 @@ def _function_arguments(first: Meaning, second: Meaning) -> tuple[Meaning, Meani
 
 
 def _argument(label: Node | None) -> Node | None:
-    if label is None:
+    if label is None or len(label.args) != 2:
         return None
-    if label.kind == "fn" and len(label.args) == 2 and label.args[1].kind == "sym":
-        found: Node = label.args[1]
-        return found
-    if (
-        label.kind == "mul"
-        and len(label.args) == 2
-        and label.args[0].kind == label.args[1].kind == "sym"
-        and label.args[0].args[0].isupper()
-    ):
-        return label.args[1] if label.args[1].args[0].islower() else None
-    return None
+    name, argument = label.args
+    if label.kind == "fn":
+        return argument if argument.kind == "sym" else None
+    applied = label.kind == "mul" and name.kind == argument.kind == "sym" and name.args[0].isupper()
+    return argument if applied and argument.args[0].islower() else None
 
 
 def _names_differ(one: Node | None, other: Node | None) -> bool:
@@ -350,19 +303,13 @@ def _other_names(first: Meaning, second: Meaning, rules: Rules) -> Answer | None
         return Answer(None, "letters that differ in case") if old.lower() == new.lower() else None
     constant = old.lower() == new.lower() and old.lower() in ("c", "k")
     whole = old in INTEGERS and new in INTEGERS and any(part == Node("sym", ("pi",)) for part in walk(one))
-    policy = "constant" if constant else "parameters"
-    verdicts: dict[str, bool | None] = (
-        {"named": True, "optional": True, "strict": False}
-        if constant
-        else {"stated": True if whole else None, "free": True, "strict": False}
-    )
-    return rules.decide(policy, verdicts) if _same_renamed(one, other, old, new, rules) else None
-
-
-def _same_renamed(one: Node, other: Node, old: str, new: str, rules: Rules) -> bool:
-    """Whether the two are the same with one letter for another; what nobody could say at once is not."""
     swapped = replaced(one, Node("sym", (old,)), Node("sym", (new,)))
     try:
-        return _kinds(swapped, other, swapped, other, rules).same is True
-    except Pending:
-        return False
+        same = _kinds(swapped, other, swapped, other, rules).same
+    except Pending:  # what nobody could say at once is not the same
+        same = None
+    if same is not True:
+        return None
+    if constant:
+        return rules.decide("constant", {"named": True, "optional": True, "strict": False})
+    return rules.decide("parameters", {"stated": True if whole else None, "free": True, "strict": False})

@@ -41,6 +41,7 @@ _MARKER = re.compile(
 )
 _STRONG = re.compile(r"(?i)####|final")
 _STARTS = frozenset("0123456789+-.$\\([")
+_MARKS = re.compile(r"\\.?|[{}]", re.DOTALL)  # what is escaped opens and closes nothing
 _WHY = re.compile(r"\b(?:because|since|which)\b")
 _CONCLUSION = re.compile(r"(?i)\W{0,3}(?:therefore|thus|hence|so|the|we find)\b")
 _CLOSED = re.compile(r"(?i)(?<!\$)\$++\s*+(?:is (?:the|our|my) (?:final )?(?:answer|solution|result))?\W*+$")
@@ -65,7 +66,9 @@ def find_answer(text: str, *, last: bool = False) -> str | None:
     boxes = _last_boxes(text, lenient=last)
     marker = _last_marker(text, boxes[-1].end if boxes else 0)
     if boxes and (marker is None or not _STRONG.search(text, max(0, marker[0] - 12), marker[1])):
-        return _joined(text, boxes)
+        parts = [_unwrapped(box.text) for box in boxes]
+        percent = len(parts) == 1 and "%" not in parts[0] and _PERCENT.match(text, boxes[-1].end)
+        return ", ".join(parts) + (r"\%" + OUTSIDE if percent else "")
     if marker is not None:
         said = _after(text, marker[1])
         return _last_formula(said) if last and said is not None and _PROSE.search(said) else said
@@ -95,16 +98,11 @@ def spoken(text: str) -> str:
 
 def closing(text: str, start: int, limit: int) -> int | None:
     """Where the brace that opened before `start` closes, or None if it does not within `limit` characters."""
-    depth, i, end = 1, start, min(len(text), start + limit)
-    while i < end:
-        char = text[i]
-        if char == "\\":
-            i += 2
-            continue
-        depth += (char == "{") - (char == "}")
+    depth = 1
+    for mark in _MARKS.finditer(text, start, start + limit):
+        depth += {"{": 1, "}": -1}.get(mark.group(), 0)
         if depth == 0:
-            return i
-        i += 1
+            return mark.start()
     return None
 
 
@@ -115,11 +113,9 @@ def _box_at(text: str, match: re.Match[str], *, lenient: bool = False) -> Box | 
     if close is not None:
         return Box(text[match.end() : close], match.start(), close + 1)
     rest = text[match.end() :].strip().rstrip("$. ")
-    if lenient and len(rest) <= UNCLOSED and rest.count("{") == rest.count("}") and "\n" not in rest:
-        return Box(rest, match.start(), len(text))
-    if len(rest) <= MAX_ANSWER and rest.endswith("}") and rest.count("{") == rest.count("}"):
-        return Box(rest, match.start(), len(text))
-    return None
+    closed = rest.endswith("}") and len(rest) <= MAX_ANSWER
+    taken = closed or (lenient and len(rest) <= UNCLOSED and "\n" not in rest)
+    return Box(rest, match.start(), len(text)) if taken and rest.count("{") == rest.count("}") else None
 
 
 def _last_boxes(text: str, *, lenient: bool = False) -> list[Box]:
@@ -139,37 +135,27 @@ def _last_boxes(text: str, *, lenient: bool = False) -> list[Box]:
         else:
             between = text[box.end : boxes[0].start]
             joined = not between or (len(between) <= 60 and _JOIN.fullmatch(between) and _JOINS.search(between))
-            if joined or (lenient and _is_unclear(between)):
+            # Two boxes in one sentence with an "and" and more: parts of one answer, or not. Their sentence is then
+            # the answer, and is not read: it is neither right nor wrong.
+            short = len(between) <= 80 and "\n" not in between and ". " not in between
+            unclear = short and re.search(r"\b(?:and|or)\b", between)
+            if joined or (lenient and unclear):
                 boxes.insert(0, box)
-            elif _is_unclear(between):
+            elif unclear:
                 return [Box(text[box.start : boxes[-1].end], box.start, boxes[-1].end)]
             else:
                 break
     return boxes
 
 
-def _is_unclear(between: str) -> bool:
-    """Whether two boxes stand in one sentence with an "and" and more: parts of one answer, or not. Their sentence is
-    then the answer, and is not read: it is neither right nor wrong."""
-    short = len(between) <= 80 and "\n" not in between and ". " not in between
-    return short and re.search(r"\b(?:and|or)\b", between) is not None
-
-
-def _joined(text: str, boxes: list[Box]) -> str:
-    """The content of the boxes as one answer, with a percent sign that stands just after the last, and is marked."""
-    parts = [_unwrapped(box.text) for box in boxes]
-    percent = _PERCENT.match(text, boxes[-1].end)
-    return ", ".join(parts) + (r"\%" + OUTSIDE if percent and len(parts) == 1 and "%" not in parts[0] else "")
-
-
 def _unwrapped(content: str) -> str:
     """The content of a box within the box, if there is one and nothing else."""
     for _ in range(MAX_BOXES):
-        match = _BOX.match(content.strip())
-        close = closing(content.strip(), match.end(), MAX_ANSWER * 4) if match else None
-        if match is None or close is None or close != len(content.strip()) - 1:
+        stripped = content.strip()
+        match = _BOX.match(stripped)
+        if match is None or closing(stripped, match.end(), MAX_ANSWER * 4) != len(stripped) - 1:
             break
-        content = content.strip()[match.end() : close]
+        content = stripped[match.end() : -1]
     return content
 
 

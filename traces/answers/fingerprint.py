@@ -19,7 +19,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
-from stillroom.traces.answers.budget import spend
+from stillroom.traces.answers.limits import spend
 from stillroom.traces.answers.rational import factored, integer_function, linear, rational
 from stillroom.traces.answers.tree import IMAGINARY, Node, walk
 
@@ -122,9 +122,7 @@ class _Image:
         if name == "infinity":
             raise Undefined(name)
         if name == "i":
-            root = _square_root(PRIME - 1)
-            assert root is not None
-            return root
+            return _square_root(PRIME - 1) or 0  # there is one, by the choice of PRIME
         return pow(_residue("sym " + name), ROOTS, PRIME)
 
     # -- powers -----------------------------------------------------------------------------------------------------
@@ -137,7 +135,18 @@ class _Image:
             return self.rooted(base, low)
         product = 1
         for coefficient, rest in linear(exponent):
-            product = product * self.term_power(base, coefficient, rest) % PRIME
+            if rest is None:
+                product = product * self.power(base, Node("num", (coefficient, None))) % PRIME
+                continue
+            self.sure = False
+            value = rational(base)
+            parts = factored(int(value)) if value is not None and value.denominator == 1 and value > 1 else None
+            pairs = [(f"n{prime}", times) for prime, times in parts] if parts else [(str(self.of(base)), 1)]
+            for name, times in pairs:  # base^(coefficient · rest)
+                whole = coefficient * times * ROOTS
+                if whole.denominator != 1:
+                    raise Undefined("a root of a high degree")
+                product = product * self.raised(_residue(f"pow {name} {self.of(rest)}"), int(whole)) % PRIME
         return product
 
     @staticmethod
@@ -146,22 +155,6 @@ class _Image:
             raise Undefined("a division by zero")
         spend(INVERSE)
         return pow(base, exponent % (PRIME - 1) if base else exponent, PRIME)  # Fermat: no power takes longer
-
-    def term_power(self, base: Node, coefficient: Fraction, rest: Node | None) -> int:
-        """base^(coefficient · rest)"""
-        if rest is None:
-            return self.power(base, Node("num", (coefficient, None)))
-        self.sure = False
-        value = rational(base)
-        parts = factored(int(value)) if value is not None and value.denominator == 1 and value > 1 else None
-        pairs = [(f"n{prime}", times) for prime, times in parts] if parts else [(str(self.of(base)), 1)]
-        product = 1
-        for name, times in pairs:
-            whole = coefficient * times * ROOTS
-            if whole.denominator != 1:
-                raise Undefined("a root of a high degree")
-            product = product * self.raised(_residue(f"pow {name} {self.of(rest)}"), int(whole)) % PRIME
-        return product
 
     def rooted(self, base: Node, exponent: Fraction) -> int:
         """A power with a fraction in the exponent."""
@@ -182,23 +175,19 @@ class _Image:
         if top is None or bottom is None:
             return self.fresh(f"root {exponent} {value}")
         for prime, times in (*top, *((prime, -times) for prime, times in bottom)):
-            sign = sign * self.prime_power(prime, times * exponent) % PRIME
+            whole, rest = divmod(times * exponent, 1)
+            root = 1
+            if rest == Fraction(1, 2):
+                found = _square_root(prime)
+                root = found if found is not None else self.fresh(f"sqrt {prime}")
+            elif rest:
+                self.sure = False
+                scaled = rest * ROOTS
+                if scaled.denominator != 1:
+                    raise Undefined("a root of a high degree")
+                root = self.raised(_residue(f"prime {prime}"), int(scaled))
+            sign = sign * (pow(prime, whole, PRIME) * root % PRIME) % PRIME
         return sign % PRIME
-
-    def prime_power(self, prime: int, exponent: Fraction) -> int:
-        whole = exponent.numerator // exponent.denominator
-        rest = exponent - whole
-        root = 1
-        if rest == Fraction(1, 2):
-            found = _square_root(prime)
-            root = found if found is not None else self.fresh(f"sqrt {prime}")
-        elif rest:
-            self.sure = False
-            scaled = rest * ROOTS
-            if scaled.denominator != 1:
-                raise Undefined("a root of a high degree")
-            root = self.raised(_residue(f"prime {prime}"), int(scaled))
-        return pow(prime, whole, PRIME) * root % PRIME
 
     # -- functions --------------------------------------------------------------------------------------------------
 
@@ -218,9 +207,10 @@ class _Image:
             return self.circular(name, self.of(args[0]))
         if name == "binomial":
             top, low = (self.of(arg) for arg in args)
-            return self.quotient(self.factorial(top), self.factorial(low) * self.factorial((top - low) % PRIME))
+            above, below, left = (self.fresh(f"factorial {value}") for value in (top, low, (top - low) % PRIME))
+            return above * self.raised(below * left % PRIME, -1) % PRIME
         if name == "factorial":
-            return self.factorial(self.of(args[0]))
+            return self.fresh(f"factorial {self.of(args[0])}")
         images = [str(self.any(arg)) for arg in args]
         return self.fresh(" ".join([name, *(sorted(images) if name in ("min", "max", "gcd", "lcm") else images)]))
 
@@ -231,12 +221,6 @@ class _Image:
         except Undefined:
             spend(10 * sum(1 for _ in walk(arg)))
             return repr(arg)
-
-    def factorial(self, value: int) -> int:
-        return self.fresh(f"factorial {value}")
-
-    def quotient(self, top: int, bottom: int) -> int:
-        return top * self.raised(bottom % PRIME, -1) % PRIME
 
     def logarithm(self, arg: Node) -> int:
         value = rational(arg)
@@ -267,4 +251,4 @@ class _Image:
             "sec": (1, cosine),
             "csc": (1, sine),
         }[name]
-        return self.quotient(over, under)
+        return over * self.raised(under % PRIME, -1) % PRIME

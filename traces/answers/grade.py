@@ -8,21 +8,21 @@ Only formulas that agree wherever they were tried, and are not proven the same, 
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable
-from functools import lru_cache, partial
+from contextlib import suppress
+from functools import lru_cache
 from typing import NamedTuple
 
-from stillroom.traces.answers.budget import CALLER, READING, WORKER, Spent, allowance
 from stillroom.traces.answers.compare import compare
 from stillroom.traces.answers.extract import OUTSIDE, find_answer
 from stillroom.traces.answers.lexer import Unreadable, plain, unreadable
-from stillroom.traces.answers.limits import MAX_TEXT, over_limit
+from stillroom.traces.answers.limits import CALLER, MAX_TEXT, READING, WORKER, Spent, allowance, over_limit
 from stillroom.traces.answers.normalise import in_symbols
-from stillroom.traces.answers.parser import parse
-from stillroom.traces.answers.policies import Policies
-from stillroom.traces.answers.records import Reason
+from stillroom.traces.answers.parser import parse, read
+from stillroom.traces.answers.records import Policies, Reason
 from stillroom.traces.answers.restated import restated
 from stillroom.traces.answers.tree import Node, walk
 from stillroom.traces.answers.values import Answer, Confirm, Pending, Rules
@@ -47,28 +47,16 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _COMMA = re.compile(r"([-+]?)([0-9]+),([0-9]+)((?:[^0-9,].*)?)", re.DOTALL)
 
 
-class Found(NamedTuple):
-    """An answer as it was found. `text` is "" where `reason` says why it cannot be read. `taken`: nothing
-    marked it."""
-
-    text: str
-    reason: Reason | None = None
-    why: str = ""
-    taken: bool = False
-
-
 class Ruling(NamedTuple):
     """What is known about a pair. `reason` None: the formulas agree wherever tried, and a worker is to confirm it.
 
     `answer`: the answer that was read. `why`: what decided, or what stood in the way. `policies`: those that decided.
-    `asked`: a policy was asked whether the answer may be read so.
     """
 
     reason: Reason | None
     answer: str
     why: str = ""
     policies: tuple[str, ...] = ()
-    asked: bool = False
 
     @property
     def detail(self) -> str:
@@ -81,13 +69,9 @@ class Ruling(NamedTuple):
 
 def judge(gold: str, answer: str, policies: Policies | None = None) -> Ruling:
     """Judges a gold and a whole completion, as far as that goes without a worker."""
-    found = located(gold, answer, policies or _DEFAULT)
-    return found.ruling or also(rule(found.gold, found.answer, policies or _DEFAULT), found.policies)
-
-
-def also(ruling: Ruling, policies: tuple[str, ...]) -> Ruling:
-    """The ruling, with more policies that led to it."""
-    return ruling._replace(policies=(*ruling.policies, *policies)) if policies else ruling
+    policies = policies or Policies()
+    found = located(gold, answer, policies)
+    return found.ruling or found.ruled(rule(found.gold, found.answer, policies))
 
 
 class Located(NamedTuple):
@@ -99,55 +83,56 @@ class Located(NamedTuple):
     ruling: Ruling | None
     policies: tuple[str, ...] = ()
 
+    def ruled(self, ruling: Ruling) -> Ruling:
+        """The ruling on the two, with the policies by which they were found."""
+        return ruling._replace(policies=(*ruling.policies, *self.policies))
+
 
 def located(gold: str, answer: str, policies: Policies) -> Located:
     """Finds the answers of a gold and of a whole completion."""
-    one = locate(gold, Reason.UNPARSED_GOLD, Reason.UNPARSED_GOLD, policies.unmarked)
-    if one.reason is not None:
-        return Located("", "", Ruling(one.reason, "", f"gold: {one.why}"))
-    other = locate(answer, Reason.NO_ANSWER, Reason.UNPARSED_ANSWER, policies.unmarked)
-    if other.reason is not None:
-        return Located("", "", Ruling(other.reason, "", other.why))
-    last = policies.unmarked == "last" and (one.taken or other.taken)
-    return Located(one.text, other.text, None, ("unmarked=last",) if last else ())
+    last = policies.unmarked == "last"
+    one = locate(gold, Reason.UNPARSED_GOLD, Reason.UNPARSED_GOLD, last=last)
+    if isinstance(one, Ruling):
+        return Located("", "", one._replace(why=f"gold: {one.why}"))
+    other = locate(answer, Reason.NO_ANSWER, Reason.UNPARSED_ANSWER, last=last)
+    if isinstance(other, Ruling):
+        return Located("", "", other)
+    taken = last and any(find_answer(text) != find_answer(text, last=True) for text in (gold, answer))
+    return Located(one, other, None, ("unmarked=last",) if taken else ())
 
 
-_DEFAULT = Policies()
-
-
-def locate(text: str, missing: Reason, unread: Reason, unmarked: str = "line") -> Found:
-    """Finds the answer of a text, and refuses what cannot be read at all or is too large."""
+def locate(text: str, missing: Reason, unread: Reason, *, last: bool = False) -> str | Ruling:
+    """The answer of a text, or why there is none that can be read: `missing`, `unread`, or over a limit."""
     if len(text) > MAX_TEXT:
-        return Found("", Reason.OVER_LIMIT, f"{len(text):,} characters, the limit is {MAX_TEXT:,}")
-    found = find_answer(text, last=unmarked == "last")
+        return Ruling(Reason.OVER_LIMIT, "", f"{len(text):,} characters, the limit is {MAX_TEXT:,}")
+    found = find_answer(text, last=last)
     if found is None or not found.strip():
-        return Found("", missing, "no final answer")
-    too_large = over_limit(found)
-    if too_large:
-        return Found("", Reason.OVER_LIMIT, too_large)
+        return Ruling(missing, "", "no final answer")
+    if too_large := over_limit(found):
+        return Ruling(Reason.OVER_LIMIT, "", too_large)
     why = unreadable(found)
-    if why:
-        return Found("", unread, why)
-    return Found(found.strip(), taken=unmarked == "last" and find_answer(text) != found)
+    return Ruling(unread, "", why) if why else found.strip()
 
 
 def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = None) -> Ruling:
     """Judges two answers as they were found."""
     if _INTEGER.fullmatch(gold) and _INTEGER.fullmatch(answer):
         return Ruling(Reason.EQUAL if int(gold) == int(answer) else Reason.DIFFERENT, answer)
-    letters = _letters(gold, answer)
-    if letters is not None:
-        return Ruling(Reason.EQUAL if letters else Reason.DIFFERENT, answer)
+    chosen, choice = _choice(gold), _choice(answer)
+    if chosen is not None and choice is not None:  # the letters decide where one is a letter alone, or they differ
+        if chosen.letter != choice.letter:
+            return Ruling(Reason.DIFFERENT, answer)
+        if not (chosen.text and choice.text):
+            return Ruling(Reason.EQUAL, answer)
     one, other = _read(gold), _read(answer)
-    for side, unread in ((one, Reason.UNPARSED_GOLD), (other, Reason.UNPARSED_ANSWER)):
-        if isinstance(side, Found):
-            return Ruling(side.reason or unread, "", side.why)
-    assert not isinstance(one, Found)
-    assert not isinstance(other, Found)
+    if isinstance(one, Ruling):
+        return one._replace(reason=one.reason or Reason.UNPARSED_GOLD)
+    if isinstance(other, Ruling):
+        return other._replace(reason=other.reason or Reason.UNPARSED_ANSWER)
     ruling = _ruled(one, other, answer, policies, confirm)
     if ruling.reason is Reason.EQUAL and policies.worked_out != "any":
-        is_done = partial(worked_out, _formula(gold), _formula(answer))
-        ruling = _held_to(is_done, ruling, policies, "it is left to work out")
+        one_formula, formula = _formula(gold), _formula(answer)
+        ruling = _held_to(lambda: worked_out(one_formula, formula), ruling, policies, "it is left to work out")
     if ruling.reason is Reason.DIFFERENT:
         prose = any(len(_WORD.findall(text)) >= PROSE for text in (gold, answer))
         return ruling._replace(reason=Reason.NEEDS_POLICY, why="prose") if prose else ruling
@@ -162,8 +147,8 @@ def not_restated(ruling: Ruling, gold: str, answer: str, prompt: str, policies: 
     answer."""
     if ruling.reason is not Reason.EQUAL or not prompt or policies.worked_out == "any":
         return ruling
-    repeats = partial(restated, _formula(gold), _formula(answer), prompt)
-    return _held_to(lambda: not repeats(), ruling, policies, "it stands in the prompt")
+    one, other = _formula(gold), _formula(answer)
+    return _held_to(lambda: not restated(one, other, prompt), ruling, policies, "it stands in the prompt")
 
 
 def _formula(text: str) -> str:
@@ -204,40 +189,33 @@ def _is_reduced(text: str) -> bool:
 def _ruled(one: Readings, other: Readings, answer: str, policies: Policies, confirm: Confirm | None) -> Ruling:
     """By the readings of both sides, the first of each foremost: the same if any two are, by policy. What takes more
     work than is done here is left to a worker."""
+    best: Ruling | None = None
     try:
         with allowance(CALLER if confirm is None else WORKER):
-            return _of_readings(one, other, answer, policies, confirm)
+            for first, second in itertools.product(one, other):
+                rules = Rules(policies, confirm)
+                same = compare(first.node, second.node, rules)
+                # A reading other than the plain one counts by the policy that allows it.
+                asked = [reading.policy for reading in (first, second) if reading.policy and same.same is True]
+                for policy in asked:
+                    same = rules.decide(policy, _ANOTHER[policy])
+                if same.same is False and any(
+                    _is_unknown(part) for side in (first, second) for part in walk(side.node)
+                ):
+                    same = Answer(None, "a command that is not known, or is not worked out")
+                found = Ruling(_REASONS[same.same], answer, same.why, tuple(sorted(rules.used)))
+                if found.reason is Reason.EQUAL:
+                    return found
+                if best is None or (asked and best.reason is Reason.DIFFERENT):
+                    best = found
+    except Pending:
+        return Ruling(None, answer)
+    except (OverflowError, RecursionError, ValueError) as large:  # ValueError: more digits than Python prints
+        return Ruling(Reason.OVER_LIMIT, answer, str(large))
     except Spent as much:
         return Ruling(None, answer) if confirm is None else Ruling(Reason.OVER_LIMIT, answer, str(much))
-
-
-def _of_readings(one: Readings, other: Readings, answer: str, policies: Policies, confirm: Confirm | None) -> Ruling:
-    best: Ruling | None = None
-    for first in one:
-        for second in other:
-            try:
-                found = _compared(first, second, answer, Rules(policies, confirm))
-            except Pending:
-                return Ruling(None, answer)
-            except (OverflowError, RecursionError, ValueError) as large:  # ValueError: more digits than Python prints
-                return Ruling(Reason.OVER_LIMIT, answer, str(large))
-            if found.reason is Reason.EQUAL:
-                return found
-            if best is None or (found.asked and best.reason is Reason.DIFFERENT):
-                best = found
     assert best is not None
     return best
-
-
-def _compared(first: Reading, second: Reading, answer: str, rules: Rules) -> Ruling:
-    """Two readings; those other than the plain one by the policy that allows them."""
-    same = compare(first.node, second.node, rules)
-    asked = [reading.policy for reading in (first, second) if reading.policy and same.same is True]
-    for policy in asked:
-        same = rules.decide(policy, _ANOTHER[policy])
-    if same.same is False and any(_is_unknown(part) for side in (first, second) for part in walk(side.node)):
-        same = Answer(None, "a command that is not known, or is not worked out")
-    return Ruling(_REASONS[same.same], answer, same.why, tuple(sorted(rules.used)), bool(asked))
 
 
 def _is_unknown(node: Node) -> bool:
@@ -265,47 +243,38 @@ REMEMBERED = 128
 """Characters up to which what an answer may be read as is remembered: a tree is some hundred times as large."""
 
 
-def _read(text: str) -> Readings | Found:
-    """What a text may be read as, the plain reading first, or why it cannot be read."""
+def _read(text: str) -> Readings | Ruling:
+    """What a text may be read as, the plain reading first, or why it cannot be read. The reason is None if it depends
+    on which of the two texts it is."""
     try:
         with allowance(READING):
             return _read_short(text) if len(text) <= REMEMBERED else _read_any(text)
     except Spent as much:
-        return Found("", Reason.OVER_LIMIT, str(much))
+        return Ruling(Reason.OVER_LIMIT, "", str(much))
 
 
-def _read_any(text: str) -> Readings | Found:
+def _read_any(text: str) -> Readings | Ruling:
     if _DATE.fullmatch(text) or _CAPITALS.fullmatch(text):
         return (Reading(Node("text", (text,))),)
     try:
-        first = Reading(in_symbols(parse(plain(text))))
+        first = Reading(in_symbols(read(text)))
     except Unreadable as why:
-        return Found("", None, f"{text[:120]}: {why}")
+        return Ruling(None, "", f"{text[:120]}: {why}")
     except (OverflowError, RecursionError) as large:
-        return Found("", Reason.OVER_LIMIT, str(large))
-    return (first, *_other_readings(text, first.node))
+        return Ruling(Reason.OVER_LIMIT, "", str(large))
+    choice = _choice(text)
+    with suppress(Unreadable, OverflowError):
+        if choice is not None and choice.text:
+            return (first, Reading(in_symbols(read(choice.text))))
+        if text.endswith(OUTSIDE) and first.node.kind == "percent":
+            return (first, Reading(first.node.args[0], "percent"))
+        comma = _COMMA.fullmatch(plain(text).strip())
+        if comma and first.node.kind in ("list", "unit") and (len(comma[3]) != 3 or comma[2] == "0"):
+            return (first, Reading(parse(f"{comma[1]}{comma[2]}.{comma[3]}{comma[4]}"), "decimal_comma"))
+    return (first,)
 
 
 _read_short = lru_cache(maxsize=4_096)(_read_any)
-
-
-def _other_readings(text: str, first: Node) -> Readings:
-    """A percent sign outside of the box left out; the text of a choice; a decimal comma."""
-    choice = _choice(text)
-    if choice is not None and choice.text:
-        try:
-            return (Reading(in_symbols(parse(plain(choice.text)))),)
-        except (Unreadable, OverflowError):
-            return ()
-    if text.endswith(OUTSIDE) and first.kind == "percent":
-        return (Reading(first.args[0], "percent"),)
-    comma = _COMMA.fullmatch(plain(text).strip())
-    if not comma or first.kind not in ("list", "unit") or (len(comma[3]) == 3 and comma[2] != "0"):
-        return ()
-    try:
-        return (Reading(parse(f"{comma[1]}{comma[2]}.{comma[3]}{comma[4]}"), "decimal_comma"),)
-    except (Unreadable, OverflowError):
-        return ()
 
 
 class Choice(NamedTuple):
@@ -313,14 +282,6 @@ class Choice(NamedTuple):
 
     letter: str
     text: str
-
-
-def _letters(gold: str, answer: str) -> bool | None:
-    """Whether the letters are the same, where both are choices and at least one is a letter alone; None otherwise."""
-    one, other = _choice(gold), _choice(answer)
-    if one is None or other is None or (one.text and other.text and one.letter == other.letter):
-        return None
-    return one.letter == other.letter
 
 
 @lru_cache(maxsize=4_096)

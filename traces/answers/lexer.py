@@ -65,7 +65,7 @@ _TOKEN = re.compile(
 )
 _GROUPED = re.compile(r"[1-9][0-9]{0,2}(?:(?:,[0-9]{3})+|(?:\\[,;: ][0-9]{3})+|(?: [0-9]{3})+)(?![0-9])(?:\.[0-9]+)?")
 _OPEN, _CLOSE = frozenset(["(", "[", "{", "\\{"]), frozenset([")", "]", "}", "\\}"])
-_PLAIN_OPS = frozenset("+-*/^_()[]{},;:|=<>!'&%")
+_PLAIN_OPS = frozenset("+-*/^_()[]{},;:|=<>!'&%.")
 _PREFIXES = ("sqrt", "arcsin", "arccos", "arctan", "sin", "cos", "tan", "cot", "log", "ln", "exp")
 
 
@@ -86,8 +86,11 @@ def plain(text: str) -> str:
         text = _RAISED.sub(lambda match: "^{" + match.group().translate(_RAISE) + "}", text).translate(_TABLE)
     if "\f" in text:
         text = text.replace("\frac", "\\frac")  # what became of a backslash in a careless string
-    if "$" in text:
-        text = _dollars(text)
+    if "$" in text:  # those that delimit mathematics go; one without a partner, at a number, means money
+        text = text.replace("\\$", "¤").replace("$$", "$")
+        if text.count("$") % 2:
+            text = _MONEY.sub("¤", text, count=1)
+        text = text.replace("$", " ")
     if "\\" in text:
         text = _DISPLAY.sub(" ", text)
         if "\\\\" in text:
@@ -101,15 +104,6 @@ def plain(text: str) -> str:
     if "<su" in text:
         text = _HTML.sub(lambda match: "}" if match[1] else {"sup": "^{", "sub": "_{"}[match[2]], text)
     return text.rstrip("\\ \n")
-
-
-def _dollars(text: str) -> str:
-    """Takes out the signs that delimit mathematics, and keeps those that mean money: one without a partner, at a
-    number."""
-    text = text.replace("\\$", "¤").replace("$$", "$")
-    if text.count("$") % 2:
-        text = _MONEY.sub("¤", text, count=1)
-    return text.replace("$", " ")
 
 
 def tokens(text: str) -> list[Token]:
@@ -138,7 +132,10 @@ class _Lexer:
                 self.spaced = True
                 continue
             if kind == "number":
-                self.number(value, start)
+                grouped = _GROUPED.match(text, start)
+                if grouped and self.is_one_number(grouped.group()):
+                    self.at, value = grouped.end(), re.sub(r"[^0-9.]", "", grouped.group())
+                self.put("number", value)
             elif kind == "op":
                 self.operator(value)
             elif kind == "letters":
@@ -153,12 +150,6 @@ class _Lexer:
         self.out.append(Token(kind, value, self.spaced))
         self.spaced = False
 
-    def number(self, value: str, start: int) -> None:
-        grouped = _GROUPED.match(self.text, start)
-        if grouped and self.is_one_number(grouped.group()):
-            self.at, value = grouped.end(), re.sub(r"[^0-9.]", "", grouped.group())
-        self.put("number", value)
-
     def is_one_number(self, grouped: str) -> bool:
         """Within brackets `1,234` may be two values; there it takes two groups or zeros to be one."""
         if len(grouped) < 5:
@@ -168,15 +159,13 @@ class _Lexer:
         return self.depth == 0 or grouped.count(",") > 1 or grouped.endswith(",000")
 
     def operator(self, value: str) -> None:
-        value = {"**": "^", "=<": "<=", "=>": "implies", "==": "=", "...": "dots", ".": "."}.get(value, value)
+        value = {"**": "^", "=<": "<=", "=>": "implies", "==": "=", "...": "dots"}.get(value, value)
         if value in _OPEN:
             self.depth += value != "{" or bool(self.out and self.out[-1].value in "^_")
         elif value in _CLOSE:
             self.depth = max(0, self.depth - 1)
         if value in _PLAIN_OPS or value in CURRENCY or len(value) > 1:
             self.put("op", value)
-        elif value == ".":
-            self.put("op", ".")
         elif value in '"*`':
             self.spaced = True
         else:
@@ -201,22 +190,29 @@ class _Lexer:
             self.put("op", joiner)
             self.put("symbol", run[len(joiner) :])
         elif run in ("mod", "choose", "in"):
-            self.put("op", "mod" if run == "mod" else run) if run != "in" or self.depth else self.put("text", run)
+            self.put("op" if run != "in" or self.depth else "text", run)
         elif len(run) == 1:
             self.put("symbol", run)
         elif self.is_word(run, before):
             self.put("text", run)
-        else:
-            self.split(run)
+        else:  # letters that stand for a product, one after the other; the first may belong to a function's name
+            for prefix in _PREFIXES:
+                if run.startswith(prefix):
+                    self.put("function", prefix)
+                    run = run[len(prefix) :]
+                    break
+            if run.startswith("pi"):
+                self.put("symbol", "pi")
+                run = run[2:]
+            for letter in run:
+                self.put("symbol", letter)
 
     def is_word(self, run: str, before: Token | None) -> bool:
         if before is not None and before.value in "^_" and before.kind == "op":
             return False
         lower = run.lower()
-        after_value = before is not None and (
-            before.kind in ("number", "text") or before.value in (")", "}", "/", "$")
-        )
-        if after_value and lower in UNITS:
+        after = before is not None and (before.kind in ("number", "text") or before.value in (")", "}", "/", "$"))
+        if after and lower in UNITS:
             return True
         if len(run) == 2 and not (self.spaced or self.out):
             return lower in SHORT_WORDS and self.text[self.at : self.at + 2].strip().isalpha()
@@ -230,19 +226,6 @@ class _Lexer:
             return len(run) > 7
         return len(run) > 3 and not run.isupper()
 
-    def split(self, run: str) -> None:
-        """Letters that stand for a product, one after the other; the first may belong to a function's name."""
-        for prefix in _PREFIXES:
-            if run.startswith(prefix):
-                self.put("function", prefix)
-                run = run[len(prefix) :]
-                break
-        if run.startswith("pi"):
-            self.put("symbol", "pi")
-            run = run[2:]
-        for letter in run:
-            self.put("symbol", letter)
-
     def command(self, name: str) -> None:
         if name in DROPPED:
             if name in ("left", "right") and self.text.startswith(".", self.at):
@@ -250,15 +233,21 @@ class _Lexer:
         elif name in TEXT:
             self.textual(name)
         elif name in OPERATORS:
-            self.operation(OPERATORS[name])
+            value = OPERATORS[name]
+            if value == " ":
+                self.spaced = True
+            elif value == "infinity":
+                self.put("symbol", value)
+            else:
+                if value in ("\\{", "lfloor", "lceil"):
+                    self.depth += 1
+                elif value in ("\\}", "rfloor", "rceil"):
+                    self.depth = max(0, self.depth - 1)
+                self.put("op", value)
         elif name in FUNCTIONS or name in ALIASES:
             self.put("function", ALIASES.get(name, name))
-        elif name == "pi":
-            self.put("symbol", "pi")
-        elif name in GREEK:
+        elif name == "pi" or name in GREEK:
             self.put("symbol", name)
-        elif name in ("boxed", "fbox", "beginboxed"):
-            pass
         elif name in ("phantom", "label", "tag", "hspace", "vspace", "color", "textcolor"):
             self.content()
         elif name.isspace():
@@ -275,18 +264,6 @@ class _Lexer:
         if name in ("not", "nexists", "ensuremath"):
             raise Unreadable(f"the command \\{name}")
         self.put("command", name)  # only ever equal to itself
-
-    def operation(self, value: str) -> None:
-        if value == " ":
-            self.spaced = True
-        elif value == "infinity":
-            self.put("symbol", value)
-        else:
-            if value in ("\\{", "lfloor", "lceil"):
-                self.depth += 1
-            elif value in ("\\}", "rfloor", "rceil"):
-                self.depth = max(0, self.depth - 1)
-            self.put("op", value)
 
     def content(self) -> str:
         """The text in the braces that follow, with both taken."""
@@ -308,15 +285,11 @@ class _Lexer:
         content = self.content()
         inner = content.strip(" ~\n\t")
         lone = re.fullmatch(r"[A-Za-z]", inner)
+        after_value = bool(self.out) and self.out[-1].kind in ("number", "text")
+        upright = name in ("text", "mbox", "mathrm", "textrm", "textnormal")
         if name == "mathbb" or (name in ("mathcal", "mathscr", "mathfrak") and lone):
             self.put("symbol", f"{name}:{inner}")
-        elif (
-            lone
-            and name in ("text", "mbox", "mathrm", "textrm", "textnormal")
-            and self.out
-            and self.out[-1].kind in ("number", "text")
-            and inner in "mgslhtLV"
-        ):
+        elif lone and upright and after_value and inner in "mgslhtLV":
             self.put("text", inner)
         elif (
             lone
@@ -328,24 +301,14 @@ class _Lexer:
             or "$" in inner
             or "=" in inner
         ):
-            self.nested(content)
+            found = _Lexer(content.replace("$", " ")).run()
+            if found:
+                self.out.append(found[0]._replace(spaced=self.spaced))
+                self.out.extend(found[1:])
+            self.spaced = False
         else:
-            self.prose(inner)
-
-    def prose(self, inner: str) -> None:
-        for word in re.findall(r"[0-9]+(?:\.[0-9]+)?|[,;]|[^\s,;0-9]+", inner):
-            if word.lower() in ("and", "or"):
-                self.put("op", word.lower())
-            elif word[0].isdigit():
-                self.put("number", word)
-            elif word in ",;":
-                self.put("op", word)
-            else:
-                self.put("text", word)
-
-    def nested(self, content: str) -> None:
-        inner = _Lexer(content.replace("$", " ")).run()
-        if inner:
-            self.out.append(inner[0]._replace(spaced=self.spaced))
-            self.out.extend(inner[1:])
-        self.spaced = False
+            for word in re.findall(r"[0-9]+(?:\.[0-9]+)?|[,;]|[^\s,;0-9]+", inner):
+                if word.lower() in ("and", "or", ",", ";"):
+                    self.put("op", word.lower())
+                else:
+                    self.put("number" if word[0].isdigit() else "text", word)

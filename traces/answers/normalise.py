@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from stillroom.traces.answers.budget import spend
+from stillroom.traces.answers.limits import spend
 from stillroom.traces.answers.tree import EMPTY, EULER, PI, Node, add, mul, negative, symbols, walk
 
 _RESTRICTING = frozenset(
@@ -27,7 +27,7 @@ _BIG = frozenset({"add", "pm", "mp"})
 class Meaning:
     """An answer as it is meant. `label`: what the value is said to be of, or None. `parameters`: letters that the
     words around it declare. `condition`: words that restrict it, or "". `modulus`: of a congruence, or None.
-    `domain`: of the parameters, if it is said."""
+    `domain`: of the parameters: "integer", "real", or "" where nothing is said."""
 
     value: Node
     label: Node | None = None
@@ -40,28 +40,24 @@ class Meaning:
 def meaning(node: Node) -> Meaning:
     """The meaning of one value or relation; of a list, that of the list as a whole."""
     if node.kind == "clause":
-        inner, words = meaning(node.args[0]), node.args[1]
-        restricts = _RESTRICTING & set(words.lower().split())  # more than the kind of number
-        declared, condition = inner.parameters | node.args[2], words if restricts else ""
-        return replace(inner, parameters=declared, condition=condition, domain=_domain(words))
+        inner, words = meaning(node.args[0]), node.args[1].lower()
+        restricts = _RESTRICTING & set(words.split())  # more than the kind of number
+        said = set(words.replace(",", " ").split())
+        whole = said & {"mathbb:z", "mathbb:n", "integer", "integers", "natural", "whole"}
+        domain = "real" if said & {"mathbb:r", "real", "reals"} else "integer" if whole else ""
+        declared, condition = inner.parameters | node.args[2], node.args[1] if restricts else ""
+        return replace(inner, parameters=declared, condition=condition, domain=domain)
     if node.kind == "mod":
-        inner = meaning(node.args[0])
-        return replace(inner, modulus=node.args[1])
+        return replace(meaning(node.args[0]), modulus=node.args[1])
     if node.kind == "rel":
         return _relation(node)
-    if node.kind == "mul" and len(node.args) == 2 and node.args[1].kind == "tuple" and _is_point(node.args[0]):
-        return Meaning(node.args[1], node.args[0])  # A(1, 2)
+    if node.kind == "mul" and len(node.args) == 2 and node.args[1].kind == "tuple":
+        name = node.args[0]
+        if name.kind == "sym" and name.args[0][:1].isupper() and name.args[0] not in ("C", "P"):
+            return Meaning(node.args[1], name)  # the point A(1, 2); C(n, k) and P(n, k) may be numbers
     if node.kind == "set" and len(node.args) == 1 and node.args[0].kind == "rel":
         return meaning(Node("builder", (node.args[0], node.args[0])))
     return Meaning(node)
-
-
-def _domain(words: str) -> str:
-    """Of a parameter: "integer", "real" or "" where nothing is said."""
-    said = set(words.lower().replace(",", " ").split())
-    if said & {"mathbb:r", "real", "reals"}:
-        return "real"
-    return "integer" if said & {"mathbb:z", "mathbb:n", "integer", "integers", "natural", "whole"} else ""
 
 
 def _relation(node: Node) -> Meaning:
@@ -78,19 +74,14 @@ def _relation(node: Node) -> Meaning:
     if ops == ("equiv",):
         return Meaning(sides[1], sides[0]) if is_label(sides[0]) else Meaning(Node("rel", (ops, *sides)))
     if set(ops) == {"="}:
-        return _equation(sides)
+        names = [side for side in sides if _is_name(side)]
+        values = [side for side in sides if not _is_name(side)]
+        if names and not values:  # f(x) = x
+            return Meaning(sides[-1], sides[0])
+        if names:
+            known = [side for side in values if not symbols(side)]
+            return Meaning((known or values)[-1], names[0])
     return Meaning(Node("rel", (ops, *sides)))
-
-
-def _equation(sides: list[Node]) -> Meaning:
-    names = [side for side in sides if _is_name(side)]
-    values = [side for side in sides if not _is_name(side)]
-    if not names:
-        return Meaning(Node("rel", (("=",) * (len(sides) - 1), *sides)))
-    if not values:  # f(x) = x
-        return Meaning(sides[-1], sides[0])
-    known = [side for side in values if not symbols(side)]
-    return Meaning((known or values)[-1], names[0])
 
 
 def _is_name(node: Node) -> bool:
@@ -109,11 +100,6 @@ def claimed(node: Node) -> list[Node]:
     if known or not _is_name(node.args[1]):
         return known
     return [side for side in values if symbols(side) == symbols(values[-1])]
-
-
-def _is_point(node: Node) -> bool:
-    """A capital letter that may name a point; C(n, k) and P(n, k) may be numbers."""
-    return node.kind == "sym" and str(node.args[0])[:1].isupper() and node.args[0] not in ("C", "P")
 
 
 def is_label(node: Node) -> bool:
@@ -158,26 +144,23 @@ def _signed(node: Node, sign: int) -> Node:
         return inner if (node.kind == "pm") == (sign > 0) else negative(inner)
     if node.kind == "add":
         return add(*(_signed(part, sign) for part in node.args))
-    args = tuple(_signed(arg, sign) if isinstance(arg, Node) else arg for arg in node.args)
-    return Node(node.kind, args)
+    return Node(node.kind, tuple(_signed(arg, sign) if isinstance(arg, Node) else arg for arg in node.args))
 
 
 def items(node: Node) -> list[Node]:
     """The values of a list or set, one after the other, ± resolved; a single value is a list of one."""
-    parts = node.args if node.kind in ("list", "set", "both", "either") else (node,)
-    return [value for part in parts for value in _one(part)]
-
-
-def _one(part: Node) -> list[Node]:
-    inner = meaning(part)
-    if inner.condition or inner.modulus is not None or len(claimed(part)) > 1:
-        return [part]
-    if inner.value.kind in ("list", "set") and part.kind == "rel":
-        return [value for each in inner.value.args for value in expanded(each)]
-    values = expanded(inner.value)
-    if inner.label is None:
-        return values
-    return [Node("rel", (("=",), inner.label, value)) for value in values]
+    found: list[Node] = []
+    for part in node.args if node.kind in ("list", "set", "both", "either") else (node,):
+        inner = meaning(part)
+        if inner.condition or inner.modulus is not None or len(claimed(part)) > 1:
+            found.append(part)
+        elif inner.value.kind in ("list", "set") and part.kind == "rel":
+            found += [value for each in inner.value.args for value in expanded(each)]
+        elif inner.label is None:
+            found += expanded(inner.value)
+        else:
+            found += [Node("rel", (("=",), inner.label, value)) for value in expanded(inner.value)]
+    return found
 
 
 _WORDS: dict[str, Node] = {

@@ -13,8 +13,8 @@ from __future__ import annotations
 from fractions import Fraction
 
 from stillroom.traces.answers._factors import Factors
-from stillroom.traces.answers.lexer import CURRENCY, Token, Unreadable, plain, tokens
-from stillroom.traces.answers.tree import Node, add, is_inequality, mul, negative, number, percent
+from stillroom.traces.answers.lexer import CURRENCY, Unreadable, plain, tokens
+from stillroom.traces.answers.tree import Node, add, is_inequality, mul, negative, number
 from stillroom.traces.answers.vocabulary import (
     CONDITIONS,
     FILLERS,
@@ -32,7 +32,7 @@ _STOPS = RELATIONS | frozenset(
     r") ] } \} , ; and or & \\ end rfloor rceil . pmod mod || : + - pm mp cup cap minus".split()  # noqa: SIM905
 )
 """What ends a product."""
-_STARTS = frozenset(
+_STARTS = CURRENCY | frozenset(
     r"{ [ \{ frac sqrt binom overline dots lfloor lceil begin accent sum prod int lim angle empty".split()  # noqa: SIM905
 )
 """Signs and commands that begin a factor, besides those that take a closer look."""
@@ -43,35 +43,29 @@ def parse(text: str, *, folded: bool = True) -> Node:
     """The tree of a plain text. `folded` False: as it is written, 6/2 a quotient and 2^3 a power. Raises Unreadable
     where it is not wholly understood, OverflowError where too large."""
     parser = Parser(tokens(text), folded=folded)
-    node = parser.answer()
+    while parser.accept(".", ",", ";", "=", "~"):
+        pass
+    node = parser.sequence()
+    while parser.accept(".", ";", ","):
+        pass
     if parser.peek().kind != "end":
         raise Unreadable(f"{parser.peek().value!r} where nothing more was expected")
     return node
 
 
-def read(text: str) -> Node:
+def read(text: str, *, folded: bool = True) -> Node:
     """The tree of a text as it was found: `$` and display delimiters gone, Unicode made plain."""
-    return parse(plain(text))
+    return parse(plain(text), folded=folded)
 
 
 class Parser(Factors):
     """Reads answers."""
 
-    def answer(self) -> Node:
-        """All of an answer: groups separated by semicolons or "or", of values separated by commas or "and"."""
-        while self.accept(".", ",", ";", "=", "~"):
-            pass
-        node = self.sequence()
-        while self.accept(".", ";", ","):
-            pass
-        return node
-
     def sequence(self) -> Node:
-        """Values in a row. One value is itself."""
+        """Groups separated by semicolons or "or", of values separated by commas or "and". One value is itself."""
         self.deeper()
         groups: list[Node] = [self.group()]
-        while self.is_op(";", "or"):
-            self.take()
+        while self.accept(";", "or"):
             self.accept(",")
             if self.ends_here():
                 break
@@ -79,15 +73,12 @@ class Parser(Factors):
         self.depth -= 1
         if len(groups) == 1:
             return groups[0]
-        if any(is_inequality(group) for group in groups) or all(group.kind == "sym" for group in groups):
+        if any(map(is_inequality, groups)) or all(group.kind == "sym" for group in groups):
             return Node("either", tuple(groups))
-        if all(group.kind != "list" for group in groups):
-            return Node("list", tuple(groups))
-        if any(group.kind != "list" for group in groups):  # "1, 2 or 3"
-            return Node(
-                "list", tuple(part for group in groups for part in (group.args if group.kind == "list" else (group,)))
-            )
-        return Node("list", tuple(Node("tuple", group.args) for group in groups))
+        if all(group.kind == "list" for group in groups):
+            return Node("list", tuple(Node("tuple", group.args) for group in groups))
+        parts = [part for group in groups for part in (group.args if group.kind == "list" else (group,))]
+        return Node("list", tuple(parts))  # "1, 2 or 3"
 
     def group(self) -> Node:
         """Values joined by commas or "and"."""
@@ -97,11 +88,10 @@ class Parser(Factors):
             joined |= self.take().value == "and"
             while self.accept(",", "and"):
                 pass
-            if self.ends_here() or self.is_op(";", "or"):
-                if self.is_op("or"):
-                    self.take()
-                    items.append(self.item())
-                    continue
+            if self.accept("or"):
+                items.append(self.item())
+                continue
+            if self.ends_here() or self.is_op(";"):
                 break
             condition = self.condition()
             if condition is not None:
@@ -120,56 +110,43 @@ class Parser(Factors):
     def item(self) -> Node:
         """A relation or a value, with what is said about it in words."""
         token = self.peek()
-        if token.kind == "text" and token.value.lower() in FILLERS and self.peek(1).kind not in ("end",):
+        if token.kind == "text" and token.value.lower() in FILLERS and self.peek(1).kind != "end":
             self.take()
             return self.item()
-        if token.kind == "op" and token.value in ("forall", "exists"):
-            return self.quantified()
+        if self.accept("forall", "exists"):  # the quantifier's relation, then the statement
+            over = self.relation()
+            self.accept(",", ":")
+            return Node("quantified", (token.value, over, self.item()))
         node = self.relation()
         condition = self.condition()
         return node if condition is None else Node("clause", (node, *condition))
 
     def condition(self) -> tuple[str, frozenset[str]] | None:
         """What follows in words ("for all integers n", "where C is a constant"), as (its words, its letters)."""
-        token = self.peek()
-        opens = token.kind == "text" and token.value.lower().strip(".,:") in CONDITIONS
-        bracketed = self.is_op("(") and self.peek(1).kind == "text" and self.peek(1).value.lower() in CONDITIONS
-        quantified = self.is_op("forall")
         inside = 1 if self.is_op("(") else 0
-        named = self.peek(inside).kind == "symbol" and self.peek(inside + 1).value == "in"
-        domain = self.peek(inside + 2).value
+        first, domain = self.peek(inside), self.peek(inside + 2).value
+        word = first.value.lower() if inside else first.value.lower().strip(".,:")
+        opens = first.kind == "text" and word in CONDITIONS
+        named = first.kind == "symbol" and self.peek(inside + 1).value == "in"
         member = named and (domain.startswith("mathbb:") or domain in ("Z", "N", "R", "Q"))
-        bracketed = bracketed or (member and inside == 1)
-        if not (opens or bracketed or quantified or member):
+        if not (opens or member or self.is_op("forall")):
             return None
-        rest: list[Token] = [self.take()]
-        while not self.condition_ends(member=member, bracketed=bracketed, taken=len(rest)):
+        rest = [self.take()]
+        while not (member and len(rest) >= 3 + 2 * inside):  # `k \in Z` is over after three tokens
+            if self.peek().kind == "end" or (self.depth > 1 and self.is_op("\\}")):
+                break
+            follows = self.peek(1)
+            value_follows = follows.kind == "number" or follows.value in ("(", "[", "-", "frac", "sqrt")
+            if value_follows and self.is_op(";", "or", ",", "and"):
+                break
             rest.append(self.take())
-        if bracketed and rest[-1].value == ")":
+        if inside and rest[-1].value == ")":
             rest = rest[1:-1]
         names = frozenset(part.value for part in rest if part.kind == "symbol" and len(part.value) == 1)
         return " ".join(part.value for part in rest), names
 
-    def condition_ends(self, *, member: bool, bracketed: bool, taken: int) -> bool:
-        """Whether a condition in words is over: `k \\in Z` after three tokens, words before another value."""
-        token, follows = self.peek(), self.peek(1)
-        if member and taken >= (5 if bracketed else 3):
-            return True
-        if token.kind == "end" or (self.depth > 1 and self.is_op("\\}")):
-            return True
-        if self.is_op(";", "or", ",", "and"):
-            return follows.kind == "number" or follows.value in ("(", "[", "-", "frac", "sqrt")
-        return False
-
-    def quantified(self) -> Node:
-        """A statement under a quantifier: the quantifier's relation, then the statement."""
-        word = self.take().value
-        over = self.relation()
-        self.accept(",", ":")
-        return Node("quantified", (word, over, self.item()))
-
     def relation(self) -> Node:
-        """A chain of relations with its modulus, or a value."""
+        """A chain of relations with its modulus, `(mod 7)` or `\\pmod{7}`; or a value."""
         sides = [self.union()]
         ops: list[str] = []
         while self.peek().kind == "op" and self.peek().value in RELATIONS:
@@ -179,20 +156,13 @@ class Parser(Factors):
             ops.append(op)
             sides.append(self.union())
         node = sides[0] if not ops else Node("rel", (tuple(ops), *sides))
-        modulus = self.modulus()
-        return node if modulus is None else Node("mod", (node, modulus))
-
-    def modulus(self) -> Node | None:
-        """`(mod 7)` or `\\pmod{7}` after a value, or None."""
-        if self.is_op("(") and self.peek(1) == Token("op", "mod", self.peek(1).spaced):
-            self.take()
-            self.take()
-            node = self.sum()
+        if self.is_op("(") and self.peek(1)[:2] == ("op", "mod"):
+            self.at += 2
+            node = Node("mod", (node, self.sum()))
             self.expect(")")
-            return node
-        if self.accept("pmod", "mod"):
-            return self.unary()
-        return None
+        elif self.accept("pmod", "mod"):
+            node = Node("mod", (node, self.unary()))
+        return node
 
     def union(self) -> Node:
         """Sets joined or cut by signs, or a value."""
@@ -206,20 +176,11 @@ class Parser(Factors):
     def ratio(self) -> Node:
         """Values with colons between, a label with a colon, or a value."""
         items = [self.sum()]
-        label = (
-            items[0].kind in ("text", "sym")
-            and self.is_op(":")
-            and not self.builder
-            and items[0] != Node("sym", ("i",))
-        )
-        if label and self.peek(1).kind != "end":  # "Paolo: 18", "x: 3"
-            self.take()
-            if self.peek().kind == "symbol":
-                items.append(self.sum())
-                return Node("ratio", tuple(items))
-            return Node("rel", (("=",), items[0], self.sum()))
-        while self.is_op(":") and not self.builder:
-            self.take()
+        labels = items[0].kind in ("text", "sym") and items[0] != Node("sym", ("i",)) and self.peek(1).kind != "end"
+        if labels and not self.builder and self.accept(":"):  # "Paolo: 18", "x: 3"
+            symbol = self.peek().kind == "symbol"
+            return Node("ratio", (items[0], self.sum())) if symbol else Node("rel", (("=",), items[0], self.sum()))
+        while not self.builder and self.accept(":"):
             items.append(self.sum())
         return items[0] if len(items) == 1 else Node("ratio", tuple(items))
 
@@ -268,7 +229,8 @@ class Parser(Factors):
             if exponent.denominator == 1 and abs(exponent) <= 5_000 and node.args[1] is not None:
                 scale = Fraction(10) ** int(exponent)
                 return Node("num", (node.args[0] * scale, node.args[1] * scale))
-        if _is_vector(node) and _is_vector(other):  # of two vectors, a sign may be one product or the other
+        if all(part.kind == "sym" and part.args[0].startswith("accent:") for part in (node, other)):
+            # Of two vectors, a sign may be one product or the other.
             return Node("fn", ("product", node, other))
         return self.product(node, other)
 
@@ -277,13 +239,18 @@ class Parser(Factors):
         token = self.peek()
         if token.kind == "text":
             return self.with_words(node)
-        if token.kind == "op" and token.value in CURRENCY:
-            self.take()
+        if self.accept(*CURRENCY):
             return Node("unit", (node, unit_name(token.value)))
         before = self.peek(-1)
         if self.at and before.kind == "number" and before.value.isdigit() and self.peek(-2).value != "^":
-            if token.kind == "number":
-                return self.mixed_plain(node)
+            if token.kind == "number":  # `2 2/3`: a whole number, a space, and a proper fraction
+                slash, bottom = self.peek(1), self.peek(2)
+                proper = slash.value == "/" and bottom.kind == "number" and token.value.isdigit()
+                proper = proper and bottom.value.isdigit() and 0 < int(token.value) < int(bottom.value)
+                if node.kind != "num" or not proper:
+                    raise Unreadable(f"two numbers side by side: {before.value} {token.value}")
+                self.at += 3
+                return number(node.args[0] + Fraction(int(token.value), int(bottom.value)))
             if token.value == "frac":
                 return self.mixed(node)
         if token.kind == "number" and before.kind == "number":
@@ -295,32 +262,20 @@ class Parser(Factors):
             return self.product(node, other)
         return Node("compound", (*(node.args if node.kind == "compound" else (node,)), other))
 
-    def mixed_plain(self, node: Node) -> Node:
-        """`2 2/3`: a whole number, a space, and a proper fraction."""
-        top, slash, bottom = self.peek(), self.peek(1), self.peek(2)
-        whole = node if node.kind == "num" else None
-        proper = slash.value == "/" and bottom.kind == "number" and top.value.isdigit() and bottom.value.isdigit()
-        if whole is None or not proper or not 0 < int(top.value) < int(bottom.value):
-            raise Unreadable(f"two numbers side by side: {self.peek(-1).value} {top.value}")
-        self.at += 3
-        return number(whole.args[0] + Fraction(int(top.value), int(bottom.value)))
-
     def mixed(self, node: Node) -> Node:
         """`3\\frac12`: an integer and a proper fraction, with a sign or unit behind it. An improper one there is
         neither that nor a product."""
         folded, self.folded = self.folded, True  # the two are one number, however an answer is read
         other = self.factor()
         self.folded = folded
-        if other.kind in ("percent", "unit") and node.kind == "num" and other.args[0].kind == "num":
-            return Node(other.kind, (self.whole_and_part(node, other.args[0]), *other.args[1:]))
-        return self.whole_and_part(node, other) if other.kind == node.kind == "num" else mul(node, other)
-
-    @staticmethod
-    def whole_and_part(whole: Node, part: Node) -> Node:
-        """The sum of a mixed number."""
+        within = other.kind in ("percent", "unit")
+        part = other.args[0] if within else other
+        if not node.kind == part.kind == "num":
+            return mul(node, other)
         if not 0 < part.args[0] < 1 or part.args[1] is not None:
             raise Unreadable("a whole number next to a fraction that is not a proper one")
-        return number(whole.args[0] + part.args[0])
+        whole = number(node.args[0] + part.args[0])
+        return Node(other.kind, (whole, *other.args[1:])) if within else whole
 
     def with_words(self, node: Node) -> Node:
         """A value with the words behind it: a unit, a scale, a percentage."""
@@ -339,10 +294,14 @@ class Parser(Factors):
             raise Unreadable(f"the words {' '.join(words)!r} after a value")
         first = words[0].lower()
         if first in PERCENT or words[:2] == ["per", "cent"]:
-            node, words = percent(node), words[1 if first in PERCENT else 2 :]
+            node, words = Node("percent", (node,)), words[1 if first in PERCENT else 2 :]
         elif first in SCALES and node.kind in ("num", "unit"):
             node, words = _scaled(node, SCALES[first]), words[1:]
-        unit = _unit_of(words)
+        # One name for the words of a unit: square metres are m^2, kilometres per hour km/h.
+        names = [unit_name(word) for word in words]
+        if len(names) > 1 and names[0] in ("square", "cubic"):
+            names[:2] = [f"{names[1]}^{2 if names[0] == 'square' else 3}"]
+        unit = " ".join(filter(None, names)).replace(" per ", "/")
         if words and self.is_op("^") and self.peek(1).kind == "number":
             self.take()
             unit += "^" + self.take().value
@@ -366,23 +325,13 @@ class Parser(Factors):
             return token.value.lower() not in CONDITIONS
         if token.kind != "op" or token.value in _STOPS:
             return False
-        if token.value in CURRENCY:
-            return True
-        if token.value == "[" and self.outward:
-            return False
         if token.value == "|":
             return self.bars == 0 and not self.builder
         if token.value == "(":
-            return (
-                self.peek(1).value != "mod"
-                and self.peek(2).value != "in"
-                and not (self.peek(1).kind == "text" and self.peek(1).value.lower() in CONDITIONS)
-            )
-        return token.value in _STARTS
-
-
-def _is_vector(node: Node) -> bool:
-    return node.kind == "sym" and node.args[0].startswith("accent:")
+            follows = self.peek(1)
+            words = follows.kind == "text" and follows.value.lower() in CONDITIONS
+            return follows.value != "mod" and self.peek(2).value != "in" and not words
+        return token.value in _STARTS and not (token.value == "[" and self.outward)
 
 
 def _scaled(node: Node, scale: Fraction) -> Node:
@@ -390,11 +339,3 @@ def _scaled(node: Node, scale: Fraction) -> Node:
     if node.kind == "unit":
         return Node("unit", (_scaled(node.args[0], scale), node.args[1]))
     return number(node.args[0] * scale) if node.kind == "num" else mul(node, number(scale))
-
-
-def _unit_of(words: list[str]) -> str:
-    """One name for the words of a unit: square metres are m^2, kilometres per hour km/h."""
-    names = [unit_name(word) for word in words]
-    if len(names) > 1 and names[0] in ("square", "cubic"):
-        names[:2] = [f"{names[1]}^{2 if names[0] == 'square' else 3}"]
-    return " ".join(filter(None, names)).replace(" per ", "/")

@@ -14,7 +14,7 @@ import math
 from fractions import Fraction
 from functools import lru_cache
 
-from stillroom.traces.answers.budget import spend
+from stillroom.traces.answers.limits import spend
 from stillroom.traces.answers.tree import Node
 
 MAX_BITS = 60_000
@@ -67,8 +67,16 @@ def _bounded(value: Fraction) -> Fraction:
 
 
 def _power(base: Fraction, exponent: Fraction) -> Fraction | None:
-    if exponent.denominator != 1:
-        return _root(base, exponent)
+    degree = exponent.denominator
+    if degree != 1:  # where it is rational: 8^(2/3) is 4
+        if base <= 0 or degree > 6 or base.numerator.bit_length() > 400 or base.denominator.bit_length() > 400:
+            return Fraction(0) if base == 0 and exponent > 0 else None
+        spend(10)
+        roots = []
+        for part in (base.numerator, base.denominator):
+            near = math.isqrt(part) if degree == 2 else round(math.exp(math.log(part) / degree))
+            roots += [root for root in (near - 1, near, near + 1) if root >= 0 and root**degree == part]
+        return _power(Fraction(*roots), Fraction(exponent.numerator)) if len(roots) == 2 else None
     if base == 0 and exponent <= 0:
         return None
     if abs(base) == 1:
@@ -78,26 +86,6 @@ def _power(base: Fraction, exponent: Fraction) -> Fraction | None:
         raise OverflowError(f"a number of more than {MAX_BITS:,} bits")
     spend(_cost(bits) // 4)
     return Fraction(base ** int(exponent))
-
-
-def _root(base: Fraction, exponent: Fraction) -> Fraction | None:
-    """A power with a fraction in the exponent, where it is rational: 8^(2/3) is 4."""
-    degree = exponent.denominator
-    if base <= 0 or degree > 6 or base.numerator.bit_length() > 400 or base.denominator.bit_length() > 400:
-        return Fraction(0) if base == 0 and exponent > 0 else None
-    spend(10)
-    roots = [_integer_root(part, degree) for part in (base.numerator, base.denominator)]
-    if None in roots:
-        return None
-    return _power(Fraction(roots[0] or 0, roots[1] or 1), Fraction(exponent.numerator))
-
-
-def _integer_root(value: int, degree: int) -> int | None:
-    if degree == 2:
-        root = math.isqrt(value)
-    else:
-        root = round(math.exp(math.log(value) / degree)) if value.bit_length() < 900 else 0
-    return next((near for near in (root - 1, root, root + 1) if near >= 0 and near**degree == value), None)
 
 
 def integer_function(node: Node) -> Fraction | None:
@@ -116,30 +104,21 @@ def integer_function(node: Node) -> Fraction | None:
         return abs(first) if name == "abs" else Fraction(math.floor(first) if name == "floor" else math.ceil(first))
     if any(value.denominator != 1 or value < 0 for value in known):
         return None
-    return _whole(name, [int(value) for value in known])
-
-
-def _whole(name: str, values: list[int]) -> Fraction | None:
+    found, *others = map(int, known)
     if name in ("gcd", "lcm"):
-        return Fraction(_common(name, values))
-    if values[0] > MAX_FACTORIAL:
+        for value in others:  # the size of a least common multiple is known before it is worked out
+            bits = found.bit_length() + value.bit_length()
+            if name == "lcm" and bits > 2 * MAX_BITS:
+                raise OverflowError(f"a number of more than {MAX_BITS:,} bits")
+            spend(_cost(bits))
+            found = math.gcd(found, value) if name == "gcd" else math.lcm(found, value)
+        return Fraction(found)
+    if found > MAX_FACTORIAL:
         raise OverflowError(f"{name} of too large a number: the limit is {MAX_FACTORIAL:,}")
-    spend(values[0])
+    spend(found)
     if name == "factorial":
-        return Fraction(math.factorial(values[0]))
-    return Fraction(math.comb(*values)) if len(values) == 2 else None
-
-
-def _common(name: str, values: list[int]) -> int:
-    """The greatest common divisor or the least common multiple, whose size is known before it is worked out."""
-    found, *others = values
-    for value in others:
-        bits = found.bit_length() + value.bit_length()
-        if name == "lcm" and bits > 2 * MAX_BITS:
-            raise OverflowError(f"a number of more than {MAX_BITS:,} bits")
-        spend(_cost(bits))
-        found = math.gcd(found, value) if name == "gcd" else math.lcm(found, value)
-    return found
+        return Fraction(math.factorial(found))
+    return Fraction(math.comb(found, *others)) if len(others) == 1 else None
 
 
 def factored(value: int) -> tuple[tuple[int, int], ...] | None:

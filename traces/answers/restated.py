@@ -16,11 +16,10 @@ from collections import deque
 from collections.abc import Iterator
 from functools import lru_cache
 
-from stillroom.traces.answers.forms import as_written, is_plain, shape
 from stillroom.traces.answers.normalise import meaning
 from stillroom.traces.answers.tree import EULER, PI, Node, is_inequality, walk
 from stillroom.traces.answers.values import Rules, compare_values
-from stillroom.traces.answers.worked_out import parts_of, shapes_of
+from stillroom.traces.answers.worked_out import as_written, is_plain, parts_of, shape, shapes_of
 
 MAX_PROMPT = 20_000
 """Characters of a prompt that are looked at, from its beginning and from its end."""

@@ -13,14 +13,15 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from stillroom.traces.answers.budget import spend
 from stillroom.traces.answers.fingerprint import Undefined
+from stillroom.traces.answers.limits import spend
 from stillroom.traces.answers.normalise import expanded, meaning
 from stillroom.traces.answers.numeric import context, evaluate
 from stillroom.traces.answers.rational import linear, rational
 from stillroom.traces.answers.tree import INFINITY, Node, add, divide, mul, negative, number, symbols, walk
 
 MINUS_INFINITY = negative(INFINITY)
+INFINITE = (INFINITY, MINUS_INFINITY)
 FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 REALS = Node("sym", ("mathbb:R",))
 _SETS = frozenset({"interval", "tuple", "bracket", "union", "set", "minus", "intersection", "builder"})
@@ -51,10 +52,9 @@ class NoSet(Exception):
 def real_set(node: Node) -> tuple[Piece, ...] | None:
     """The set that an answer is, in order and with what touches joined; None where it is none."""
     try:
-        pieces = _pieces(node)
+        return tuple(_pieces(node))
     except (NoSet, Undefined, OverflowError):
         return None
-    return tuple(pieces)
 
 
 def _pieces(node: Node) -> list[Piece]:
@@ -62,7 +62,7 @@ def _pieces(node: Node) -> list[Piece]:
     if kind == "interval":
         return [Piece(_number_like(args[0]), _number_like(args[1]), args[2], args[3])]
     if kind in ("tuple", "bracket") and len(args) == 2:
-        opens = [kind == "tuple" or _is_infinite(end) for end in args]
+        opens = [kind == "tuple" or end in INFINITE for end in args]
         return [Piece(_number_like(args[0]), _number_like(args[1]), *opens)]
     if kind == "set":
         return _joined([_point(value) for part in args for value in expanded(part)])
@@ -75,13 +75,28 @@ def _pieces(node: Node) -> list[Piece]:
     if kind == "rel":
         return _relation(node)
     if kind == "builder":
-        return _built(*args)
+        # {x | condition}; {x < 3 | ...} and conditions with more than the variable are not read.
+        variable, condition = args
+        if variable.kind == "rel" and variable.args[0] == ("in",) and variable.args[2] == REALS:
+            variable = variable.args[1]
+        if variable.kind != "sym" or variable not in walk(condition):
+            raise NoSet
+        inner = meaning(condition)
+        if inner.label is not None:
+            return _joined([_point(value) for value in expanded(inner.value)])
+        if condition.kind == "rel" and thing_of(condition) not in (variable, Node("fn", ("abs", variable))):
+            raise NoSet
+        return _pieces(condition)
     if node == REALS:
         return [EVERYTHING]
-    if kind in ("both", "either"):
-        return _joint(args) if kind == "both" else _joined([piece for each in _conditions(args) for piece in each])
+    if kind == "both":
+        return _joint(args)
+    if kind == "either":
+        return _joined([piece for each in _conditions(args) for piece in each])
     if kind == "list" and any(part.kind in ("rel", "interval", "union", "builder") for part in args):
-        return _alternatives(args)
+        # Any of them, or all where any of them would be no condition (x > 1, x < 2).
+        union = _joined([piece for each in _conditions(args) for piece in each])
+        return _joint(args) if union == [EVERYTHING] else union
     raise NoSet
 
 
@@ -101,12 +116,6 @@ def _joint(parts: tuple[Node, ...]) -> list[Piece]:
     return kept
 
 
-def _alternatives(parts: tuple[Node, ...]) -> list[Piece]:
-    """Conditions with commas between: any of them, or all where any of them would be no condition (x > 1, x < 2)."""
-    union = _joined([piece for each in _conditions(parts) for piece in each])
-    return _joint(parts) if union == [EVERYTHING] else union
-
-
 def _number_like(node: Node) -> Node:
     """The node, if it may be a place on the line. Raises NoSet."""
     if node.kind in ("tuple", "list", "rel", "set", "interval", "text", "unit"):
@@ -114,29 +123,11 @@ def _number_like(node: Node) -> Node:
     return node
 
 
-def _is_infinite(end: Node) -> bool:
-    return end in (INFINITY, MINUS_INFINITY)
-
-
 def _point(value: Node) -> Piece:
     return Piece(_number_like(value), value, False, False)
 
 
 # -- inequalities ----------------------------------------------------------------------------------------------------
-
-
-def _built(variable: Node, condition: Node) -> list[Piece]:
-    """{x | condition}; {x < 3 | ...} and conditions with more than the variable are not read."""
-    if variable.kind == "rel" and variable.args[0] == ("in",) and variable.args[2] == REALS:
-        variable = variable.args[1]
-    if variable.kind != "sym" or variable not in walk(condition):
-        raise NoSet
-    inner = meaning(condition)
-    if inner.label is not None:
-        return _joined([_point(value) for value in expanded(inner.value)])
-    if condition.kind == "rel" and thing_of(condition) not in (variable, Node("fn", ("abs", variable))):
-        raise NoSet
-    return _pieces(condition)
 
 
 def _relation(node: Node) -> list[Piece]:
@@ -150,9 +141,27 @@ def _relation(node: Node) -> list[Piece]:
             raise NoSet
         return _joined([_point(value) for value in expanded(said.value)])
     if len(ops) == 1 and ops[0] in (*FLIPPED, "!="):
-        return _single(ops[0], sides[0], sides[1])
+        op, (one, other) = ops[0], sides
+        if not symbols(one) or (one.kind != "sym" and other.kind in ("sym", "fn")):
+            one, other, op = other, one, FLIPPED.get(op, op)
+        line = _linear(one) if not symbols(other) & symbols(one) else _linear(add(one, negative(other)))
+        bound = _bound(other, line) if not symbols(other) & symbols(one) else _bound(number(0), line)
+        if op == "!=":
+            return _without([EVERYTHING], [Piece(bound, bound, False, False)])
+        if line.factor < 0:
+            op = FLIPPED[op]
+        below = Piece(MINUS_INFINITY, bound, True, op == "<")
+        return _of_absolute(line.thing, below if op in ("<", "<=") else Piece(bound, INFINITY, op == ">", True))
     if len(ops) == 2 and ops[0] in FLIPPED and ops[1] in FLIPPED and ops[0][0] == ops[1][0]:
-        return _double(ops, sides)
+        if ops[0] in (">", ">="):
+            sides, ops = sides[::-1], tuple(FLIPPED[op] for op in reversed(ops))
+        low, middle, high = sides
+        line = _linear(middle)
+        ends = (_bound(low, line), _bound(high, line))
+        opens = ops[0] == "<" or low in INFINITE, ops[1] == "<" or high in INFINITE
+        if line.factor < 0:
+            ends, opens = ends[::-1], opens[::-1]
+        return _of_absolute(line.thing, Piece(*ends, *opens))
     raise NoSet
 
 
@@ -189,51 +198,46 @@ def _is_thing(node: Node) -> bool:
     return node.kind == "sym" or _is_unknown_function(node) or (node.kind == "fn" and node.args[0] == "abs")
 
 
+def solved(left: Node, right: Node, value: Node) -> Node | None:
+    """The value of the variable that the equation is linear in and the other side does not know, if it is the only
+    one."""
+    names = sorted(symbols(left) | symbols(right))
+    unknown = [name for name in names if name not in symbols(value)]
+    terms = linear(add(left, negative(right)))
+    if len(unknown) != 1 or set(names) - set(unknown) != symbols(value):
+        return None
+    variable = Node("sym", (unknown[0],))
+    factor = sum((coefficient for coefficient, part in terms if part == variable), Fraction(0))
+    rest = [
+        number(coefficient) if part is None else mul(number(coefficient), part)
+        for coefficient, part in terms
+        if part != variable
+    ]
+    if not factor or any(unknown[0] in symbols(part) for part in rest) or not rest:
+        return None
+    return divide(negative(add(*rest)), number(factor))
+
+
 def thing_of(node: Node) -> Node | None:
     """What an inequality is about, or None if that is not one thing."""
     try:
         sides = node.args[1:]
         if len(sides) == 3:
             return _linear(sides[1]).thing
-        return _linear(add(sides[0], negative(sides[1])) if not any(map(_is_infinite, sides)) else sides[0]).thing
+        bounded = not any(side in INFINITE for side in sides)
+        return _linear(add(sides[0], negative(sides[1])) if bounded else sides[0]).thing
     except NoSet:
         return None
 
 
 def _bound(side: Node, line: Linear) -> Node:
     """What the thing is where the line meets a side."""
-    if _is_infinite(side):
+    if side in INFINITE:
         return side if line.factor > 0 else negative(side)
     if symbols(side) & symbols(line.thing):
         raise NoSet
     difference = side if line.rest == number(0) else add(side, negative(line.rest))
     return divide(difference, number(line.factor)) if line.factor != 1 else difference
-
-
-def _single(op: str, one: Node, other: Node) -> list[Piece]:
-    if not symbols(one) or (one.kind != "sym" and other.kind in ("sym", "fn")):
-        one, other, op = other, one, FLIPPED.get(op, op)
-    line = _linear(one) if not symbols(other) & symbols(one) else _linear(add(one, negative(other)))
-    bound = _bound(other, line) if not symbols(other) & symbols(one) else _bound(number(0), line)
-    if op == "!=":
-        return _without([EVERYTHING], [Piece(bound, bound, False, False)])
-    if line.factor < 0:
-        op = FLIPPED[op]
-    if op in ("<", "<="):
-        return _of_absolute(line.thing, Piece(MINUS_INFINITY, bound, True, op == "<"))
-    return _of_absolute(line.thing, Piece(bound, INFINITY, op == ">", True))
-
-
-def _double(ops: tuple[str, ...], sides: list[Node]) -> list[Piece]:
-    if ops[0] in (">", ">="):
-        sides, ops = sides[::-1], tuple(FLIPPED[op] for op in reversed(ops))
-    low, middle, high = sides
-    line = _linear(middle)
-    ends = (_bound(low, line), _bound(high, line))
-    opens = ops[0] == "<" or _is_infinite(low), ops[1] == "<" or _is_infinite(high)
-    if line.factor < 0:
-        ends, opens = ends[::-1], opens[::-1]
-    return _of_absolute(line.thing, Piece(*ends, *opens))
 
 
 def _of_absolute(thing: Node, piece: Piece) -> list[Piece]:
@@ -248,15 +252,11 @@ def _of_absolute(thing: Node, piece: Piece) -> list[Piece]:
         whole = [] if (_number(high) or 1) < 0 else [Piece(negative(high), high, piece.high_open, piece.high_open)]
     else:
         whole = [Piece(negative(high), negative(low), piece.high_open, piece.low_open), piece]
-    return [_on_line(part, line) for part in (whole if line.factor > 0 else whole[::-1])]
-
-
-def _on_line(piece: Piece, line: Linear) -> Piece:
-    """The values of the thing for which the line lies in a piece."""
-    low, high = _bound(piece.low, line), _bound(piece.high, line)
-    if line.factor > 0:
-        return Piece(low, high, piece.low_open, piece.high_open)
-    return Piece(high, low, piece.high_open, piece.low_open)
+    parts = []
+    for part in whole if line.factor > 0 else whole[::-1]:  # the values of the thing for which the line lies in it
+        ends, opens = (_bound(part.low, line), _bound(part.high, line)), (part.low_open, part.high_open)
+        parts.append(Piece(*ends, *opens) if line.factor > 0 else Piece(*ends[::-1], *opens[::-1]))
+    return parts
 
 
 # -- order -----------------------------------------------------------------------------------------------------------
@@ -294,10 +294,16 @@ def _joined(pieces: list[Piece]) -> list[Piece]:
     keyed.sort(key=lambda entry: (entry[0], entry[2].low_open, entry[1]))
     out: list[tuple[Any, Any, Piece]] = []
     for low, high, piece in keyed:
-        if out and _touch(out[-1], low, piece):
-            out[-1] = _merged(out[-1], high, piece)
-        else:
-            out.append((low, high, piece))
+        if out:
+            start, end, first = out[-1]
+            touches = not (first.high_open and piece.low_open) if _same_end(end, low) else low < end
+            if touches:
+                if _same_end(end, high):
+                    out[-1] = start, end, first._replace(high_open=first.high_open and piece.high_open)
+                elif high > end:
+                    out[-1] = start, high, Piece(first.low, piece.high, first.low_open, piece.high_open)
+                continue
+        out.append((low, high, piece))
     return [piece for _, _, piece in out]
 
 
@@ -307,19 +313,6 @@ def _same_end(one: Any, other: Any) -> bool:
     if mp.isinf(one) or mp.isinf(other):
         return bool(one == other)
     return bool(abs(one - other) <= mp.mpf(10) ** -40 * (1 + abs(one)))
-
-
-def _touch(before: tuple[Any, Any, Piece], low: Any, piece: Piece) -> bool:
-    if _same_end(before[1], low):
-        return not (before[2].high_open and piece.low_open)
-    return bool(low < before[1])
-
-
-def _merged(before: tuple[Any, Any, Piece], high: Any, piece: Piece) -> tuple[Any, Any, Piece]:
-    low, end, first = before
-    if _same_end(end, high):
-        return low, end, first._replace(high_open=first.high_open and piece.high_open)
-    return (low, high, Piece(first.low, piece.high, first.low_open, piece.high_open)) if high > end else before
 
 
 def _without(pieces: list[Piece], removed: list[Piece]) -> list[Piece]:
@@ -337,27 +330,20 @@ def _cut(piece: Piece, gone: Piece, low: Any, high: Any) -> list[Piece]:
     start, end = _number(piece.low), _number(piece.high)
     if start is None or end is None:
         raise NoSet
-    return [*_left(piece, gone, start, end, low), *_right(piece, gone, start, end, high)]
-
-
-def _left(piece: Piece, gone: Piece, start: Any, end: Any, low: Any) -> list[Piece]:
+    kept: list[Piece] = []
     if _same_end(low, end):
-        return _solid(Piece(piece.low, piece.high, piece.low_open, piece.high_open or not gone.low_open), start, end)
-    if end < low:
-        return [piece]
-    if start > low and not _same_end(start, low):
-        return []
-    return _solid(Piece(piece.low, gone.low, piece.low_open, not gone.low_open), start, low)
-
-
-def _right(piece: Piece, gone: Piece, start: Any, end: Any, high: Any) -> list[Piece]:
+        kept += _solid(piece._replace(high_open=piece.high_open or not gone.low_open), start, end)
+    elif end < low:
+        kept.append(piece)
+    elif start <= low or _same_end(start, low):
+        kept += _solid(Piece(piece.low, gone.low, piece.low_open, not gone.low_open), start, low)
     if _same_end(high, start):
-        return _solid(Piece(piece.low, piece.high, piece.low_open or not gone.high_open, piece.high_open), start, end)
-    if start > high:
-        return [piece]
-    if end < high and not _same_end(end, high):
-        return []
-    return _solid(Piece(gone.high, piece.high, not gone.high_open, piece.high_open), high, end)
+        kept += _solid(piece._replace(low_open=piece.low_open or not gone.high_open), start, end)
+    elif start > high:
+        kept.append(piece)
+    elif end >= high or _same_end(end, high):
+        kept += _solid(Piece(gone.high, piece.high, not gone.high_open, piece.high_open), high, end)
+    return kept
 
 
 def _solid(piece: Piece, low: Any, high: Any) -> list[Piece]:

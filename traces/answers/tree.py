@@ -31,7 +31,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from stillroom.traces.answers.budget import spend
+from stillroom.traces.answers.limits import spend
 
 
 class Node(NamedTuple):
@@ -91,20 +91,6 @@ def literal(digits: str) -> Node:
     return Node("num", (int((whole + places) or "0") * step, step))
 
 
-def percent(node: Node) -> Node:
-    """A percentage keeps that it is one."""
-    return Node("percent", (node,))
-
-
-def power(base: Node, exponent: Node) -> Node:
-    """A power; an integer raised to a small one stays as written, to be worked out when it is needed."""
-    if base.kind == "num" and exponent.kind == "num" and base.args[1] is None:
-        low = exponent.args[0]
-        if low.denominator == 1 and 1 <= low <= 4 and abs(base.args[0].numerator) < 10**6 and base.args[0] != 10:
-            return number(base.args[0] ** int(low))
-    return Node("pow", (base, exponent))
-
-
 def subscripted(node: Node, below: Node) -> Node:
     """A name with something lowered: one name."""
     if node.kind == "sym":
@@ -154,13 +140,11 @@ def symbols(node: Node) -> frozenset[str]:
 
 def replaced(node: Node, old: Node, new: Node) -> Node:
     """The node with one part put for another everywhere."""
+
+    def inner(arg: Any) -> Any:
+        if isinstance(arg, Node):
+            return replaced(arg, old, new)
+        return tuple(map(inner, arg)) if isinstance(arg, tuple) else arg
+
     spend(2)
-    if node == old:
-        return new
-    return Node(node.kind, tuple(_replaced(arg, old, new) for arg in node.args))
-
-
-def _replaced(arg: Any, old: Node, new: Node) -> Any:
-    if isinstance(arg, Node):
-        return replaced(arg, old, new)
-    return tuple(_replaced(part, old, new) for part in arg) if isinstance(arg, tuple) else arg
+    return new if node == old else Node(node.kind, inner(node.args))

@@ -1,7 +1,7 @@
 r"""Are two formulas the same value? Exactly if possible, else by probing, and a decimal by its rounding.
 
 In this order: worked out as fractions; in a finite field (`fingerprint`); at points of the real domain with 60 digits
-(`probing`). Where formulas with functions agree at every point, `confirm` is asked, if there is one: it may know that
+(`numeric`). Where formulas with functions agree at every point, `confirm` is asked, if there is one: it may know that
 the difference is a number other than zero.
 
 >>> from stillroom.traces.answers.parser import read
@@ -11,21 +11,22 @@ True
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from stillroom.traces.answers.budget import allowance
 from stillroom.traces.answers.fingerprint import Undefined, fingerprint
-from stillroom.traces.answers.numeric import DIGITS, context, evaluate
-from stillroom.traces.answers.policies import Policies
-from stillroom.traces.answers.probing import (
+from stillroom.traces.answers.limits import allowance, spend
+from stillroom.traces.answers.numeric import (
     AGREE,
     CONSTANT_DIGITS,
+    DIGITS,
     agree_at,
     agree_in_full,
     close,
+    context,
+    evaluate,
     gap_at,
     has_real_value,
     is_near,
@@ -33,7 +34,8 @@ from stillroom.traces.answers.probing import (
     told_apart,
 )
 from stillroom.traces.answers.rational import rational
-from stillroom.traces.answers.tree import Node, symbols, walk
+from stillroom.traces.answers.records import Policies
+from stillroom.traces.answers.tree import EULER, Node, divide, number, symbols, walk
 
 MAX_WORK = 20_000
 """Comparisons of one pair of answers; one by points counts for POINTS_COST."""
@@ -52,6 +54,8 @@ QUICK_DIGITS, SLOW_DIGITS = 4_000, 700
 """Digits that are computed without a worker that could be killed: of most functions, and of slow ones."""
 SIGNIFICANT, TOLERANT = 3, 2
 """Significant digits that make a decimal a rounding."""
+LOG_BASES = (EULER, number(10))
+"""What a logarithm without its base may be to."""
 
 
 class Answer(NamedTuple):
@@ -60,15 +64,26 @@ class Answer(NamedTuple):
     same: bool | None
     why: str = ""
 
+    @staticmethod
+    def every(answers: Iterable[Answer]) -> Answer:
+        """All the same: the first that is not, a difference before what is unknown."""
+        unknown: Answer | None = None
+        note = ""
+        for answer in answers:
+            if answer.same is False:
+                return DIFFERENT
+            if answer.same is None:
+                unknown = unknown or answer
+            note = note or answer.why
+        return unknown or Answer(True, note)
+
 
 SAME, DIFFERENT = Answer(True), Answer(False)
 ROUNDED = Answer(None, "what they differ by may be rounding")
+INEXACT = Answer(None, "a decimal within a formula may be rounded")
 UNKNOWN = Answer(None, "the two cannot be compared")
 Confirm = Callable[[Node, Node], bool | None]
 """Says whether two formulas that agree wherever tried are the same, or None where it cannot tell."""
-
-
-Comparer = Callable[[Node, Node, "Rules"], Answer]
 
 
 class Pending(Exception):
@@ -85,7 +100,7 @@ class Rules:
     confirm: Confirm | None = lambda one, other: None
     used: set[str] = field(default_factory=set)
     work: int = 0
-    compare: Comparer = lambda one, other, rules: compare_values(one, other, rules)
+    compare: Callable[[Node, Node, Rules], Answer] = lambda one, other, rules: compare_values(one, other, rules)
 
     def spend(self, amount: int) -> None:
         """Counts work, so that an answer of many parts cannot hold everybody up. Raises OverflowError at the
@@ -110,7 +125,14 @@ def compare_values(one: Node, other: Node, rules: Rules) -> Answer:
     first, second = rational(one), rational(other)
     if first is not None and second is not None:
         return SAME if first == second else rounding(one, first, other, second, rules) or DIFFERENT
-    return _exactly(one, other, rules) or _by_points(one, other, rules)
+    # By their images in a finite field, where these decide.
+    image, other_image = fingerprint(one), fingerprint(other)
+    if image is not None and other_image is not None:
+        if image.residue == other_image.residue:
+            return SAME
+        if image.sure and other_image.sure and not _has_decimal(one, other):
+            return DIFFERENT
+    return _by_points(one, other, rules)
 
 
 # -- numbers and roundings -------------------------------------------------------------------------------------------
@@ -163,13 +185,11 @@ def _rounded(digits: int, rules: Rules) -> Answer:
 
 def decimal_step(node: Node) -> Fraction | None:
     """The value of the last digit of a number written as a decimal (times a power of ten, with a sign), or None."""
-    if node.kind == "num":
-        step: Fraction | None = node.args[1]
-        return step
+    step: Fraction | None = node.args[1] if node.kind == "num" else None
     if node.kind == "percent":
         inner = decimal_step(node.args[0]) or (Fraction(1) if node.args[0].kind == "num" else None)
-        return inner / 100 if inner is not None else None
-    return None
+        step = inner / 100 if inner is not None else None
+    return step
 
 
 def significant(value: Fraction, step: Fraction) -> int:
@@ -177,17 +197,19 @@ def significant(value: Fraction, step: Fraction) -> int:
     return len(str(abs(value / step).numerator // abs(value / step).denominator))
 
 
-# -- exactly ---------------------------------------------------------------------------------------------------------
+def has_bare_log(node: Node) -> bool:
+    """Whether a logarithm without its base is part of a formula."""
+    return any(part.kind == "fn" and part.args[0] == "log" and len(part.args) == 2 for part in walk(node))
 
 
-def _exactly(one: Node, other: Node, rules: Rules) -> Answer | None:
-    """By their images in a finite field; None where these do not decide."""
-    first, second = fingerprint(one), fingerprint(other)
-    if first is None or second is None:
-        return None
-    if first.residue == second.residue:
-        return SAME
-    return DIFFERENT if first.sure and second.sure and not _has_decimal(one, other) else None
+def with_base(node: Node, base: Node) -> Node:
+    """The node with every bare logarithm to a base."""
+    spend(2)
+    args = tuple(with_base(arg, base) if isinstance(arg, Node) else arg for arg in node.args)
+    if node.kind != "fn" or node.args[0] != "log" or len(node.args) != 2:
+        return Node(node.kind, args)
+    natural = Node("fn", ("ln", args[1]))
+    return natural if base == EULER else divide(natural, Node("fn", ("ln", base)))
 
 
 # -- by points -------------------------------------------------------------------------------------------------------
@@ -204,7 +226,8 @@ def _by_points(one: Node, other: Node, rules: Rules) -> Answer:
         if same is False:
             apart = told_apart(one, other, values, DIGITS, CONSTANT_DIGITS)
             if apart:
-                return _nearly(one, other, values)
+                near = _has_decimal(one, other) and is_near(*(evaluate(node, values).value for node in (one, other)))
+                return INEXACT if near else DIFFERENT
             same = None if apart is None else True
         agreed += same is True
     if agreed < ENOUGH:
@@ -214,7 +237,15 @@ def _by_points(one: Node, other: Node, rules: Rules) -> Answer:
         if any(has_real_value(one, values) != has_real_value(other, values) for values in places):
             return Answer(None, "made of pieces, of which the other has a value on some only")
     agree = agree_in_full(one, other, names)
-    return _confirmed(one, other, rules) if agree else DIFFERENT if agree is False else ROUNDED
+    if not agree:
+        return DIFFERENT if agree is False else ROUNDED
+    if rules.confirm is None:
+        raise Pending
+    with allowance(None):  # in a worker, which is killed when it takes too long
+        confirmed = rules.confirm(one, other)
+    if confirmed is None and _calls(_BROKEN, one, other):
+        return Answer(None, "the same wherever tried, but made of pieces")
+    return DIFFERENT if confirmed is False else Answer(True, "proven" if confirmed else "the same wherever tried")
 
 
 def _calls(names: frozenset[str], *nodes: Node) -> bool:
@@ -222,26 +253,8 @@ def _calls(names: frozenset[str], *nodes: Node) -> bool:
     return any(part.kind == "fn" and part.args[0] in names for node in nodes for part in walk(node))
 
 
-def _confirmed(one: Node, other: Node, rules: Rules) -> Answer:
-    if rules.confirm is None:
-        raise Pending
-    with allowance(None):  # in a worker, which is killed when it takes too long
-        same = rules.confirm(one, other)
-    if same is None and _calls(_BROKEN, one, other):
-        return Answer(None, "the same wherever tried, but made of pieces")
-    return DIFFERENT if same is False else Answer(True, "proven" if same else "the same wherever tried")
-
-
 def _has_decimal(one: Node, other: Node) -> bool:
     return any(decimal_step(part) is not None for node in (one, other) for part in walk(node))
-
-
-def _nearly(one: Node, other: Node, values: dict[str, Any]) -> Answer:
-    """They differ at a point. Where a decimal is part of a formula and they differ by little, it may be its
-    rounding."""
-    if _has_decimal(one, other) and is_near(evaluate(one, values).value, evaluate(other, values).value):
-        return Answer(None, "a decimal within a formula may be rounded")
-    return DIFFERENT
 
 
 def _constants(one: Node, other: Node, rules: Rules) -> Answer:
@@ -256,7 +269,7 @@ def _constants(one: Node, other: Node, rules: Rules) -> Answer:
         if near is not None:
             return near
     if "num" not in (one.kind, other.kind) and is_near(first, second) and _has_decimal(one, other):
-        return Answer(None, "a decimal within a formula may be rounded")
+        return INEXACT
     apart = told_apart(one, other, {}, DIGITS, CONSTANT_DIGITS)
     return DIFFERENT if apart else ROUNDED if apart is None else _constants_in_full(one, other)
 

@@ -61,7 +61,7 @@ class FunctionFilter(Stateless, LiveFunction):
 def _check(function: Hosted | Live, name: str) -> Check:
     def check(trace: Trace) -> Finding | None:
         returned = function.call(trace)
-        if returned.failed:
+        if returned.reason:
             return Finding(returned.reason, returned.detail)
         if returned.value is True:
             return None

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, NoReturn
 
-from stillroom.sampling.workers.leftovers import descendants
+from stillroom.sampling.workers.child import descendants
 from stillroom.traces.sandbox import namespaces
 
 KEPT = 4000

@@ -17,8 +17,7 @@ from pydantic import Field
 from stillroom.common.records import Attempt, Task, Verdict
 from stillroom.sampling.scorers.base import Place, ScorerBase, scorers
 from stillroom.traces.answers.checker import AnswerChecker, identity_of
-from stillroom.traces.answers.policies import Policies
-from stillroom.traces.answers.records import Reason, verdict
+from stillroom.traces.answers.records import Policies, Reason, verdict
 from stillroom.traces.trace import asked
 
 

@@ -38,8 +38,7 @@ from stillroom.common.records import Attempt, State, Task, Verdict
 from stillroom.errors import InputError
 from stillroom.sampling.ledger import READS_METADATA
 from stillroom.sampling.scorers.base import Place, ScorerBase, scorers
-from stillroom.sampling.workers.pool import Threads, WorkerPool
-from stillroom.sampling.workers.process import Program
+from stillroom.sampling.workers.pool import Program, Threads, WorkerPool
 from stillroom.traces.answers.extract import spoken
 from stillroom.traces.sandbox.running import Limits, remove
 

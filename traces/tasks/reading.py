@@ -21,8 +21,7 @@ from fractions import Fraction
 from typing import Any, NoReturn
 
 from stillroom.common.hashing import digest
-from stillroom.common.prompt import with_input
-from stillroom.common.records import Message, Task, user
+from stillroom.common.records import Message, Task, user, with_input
 from stillroom.errors import TaskError
 from stillroom.traces.tasks.registry import UNWANTED, CommonTasks, LeftOut, Problem, Row
 from stillroom.traces.tasks.store import TaskSequence, TaskStore

@@ -5,7 +5,7 @@
 A round is an ordinary run in `rounds/<number>` and resumes like one, so a loop that was killed anywhere goes on
 where it was, and a finished one costs nothing to run again. The folder holds `student` (the last that was kept),
 `eval.json` (one evaluation of all rounds), `rounds.json` (what each round was and what the guard said about it) and
-`report.html`.
+`report.html`, in which everything was measured or set: nothing is computed for it that is not in the folder.
 """
 
 from __future__ import annotations
@@ -13,38 +13,38 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from stillroom.common.printing import Terminal
-from stillroom.errors import RunError, RunFolderError
-from stillroom.evaluation.results import Evaluation, write_eval
+from stillroom.errors import MissingExtra, RunError, RunFolderError
+from stillroom.evaluation.results import AFTER, BEFORE, Evaluation, write_eval
 from stillroom.pipeline.config.kinds import Loaded
-from stillroom.pipeline.config.load import dump
-from stillroom.pipeline.config.loop import LoopRecipe
+from stillroom.pipeline.config.loop import LoopRecipe, RoundPlan, names_teacher, round_recipe
 from stillroom.pipeline.config.recipe import Recipe
-from stillroom.pipeline.config.round_recipe import RoundPlan, names_teacher, round_recipe
 from stillroom.pipeline.flows.chain import Chain
-from stillroom.pipeline.flows.loop.controls import ControlStage, LoopControls
-from stillroom.pipeline.flows.loop.evaluation import evaluate_loop
-from stillroom.pipeline.flows.loop.report import report_of, rounds_figure, write_report
-from stillroom.pipeline.flows.loop.rounds import Round, Rounds, accepted_of, accuracy_of
-from stillroom.pipeline.flows.loop.tasks import HeldOut, held_out
-from stillroom.pipeline.flows.traces import FinishedRun
+from stillroom.pipeline.flows.loop.evaluation import ControlStage, LoopControls, evaluate_loop
+from stillroom.pipeline.flows.loop.rounds import HeldOut, Round, Rounds, accepted_of, accuracy_of, held_out
 from stillroom.pipeline.run.flow import Flow, FlowResult, flows
-from stillroom.pipeline.run.folder import RunFolder, now, versions
+from stillroom.pipeline.run.folder import RunFolder, now
 from stillroom.pipeline.run.progress import Display
-from stillroom.pipeline.run.provenance import made_from
 from stillroom.pipeline.stages import train as students_stage
 from stillroom.pipeline.stages.forgetting import check_forgetting
-from stillroom.report.loop import LoopReport
-from stillroom.report.loop_terminal import show_loop
+from stillroom.report.loop import LoopReport, RoundRow, show_loop, write_loop_report
+from stillroom.report.plots import loop as loop_plots
+from stillroom.report.plots import run as run_plots
+from stillroom.report.plots.style import Plot
 from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.limits import Meter
 from stillroom.traces.filters import Screen
 from stillroom.traces.tasks import TaskSet
+
+TRACES = 3
+"""Traces of each round that the page shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +61,7 @@ class LoopResult(FlowResult):
     report: LoopReport = field(repr=False)
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "folder": str(self.folder),
-            "rounds": list(self.rounds),
-            "kept": self.kept,
-            "student": str(self.student) if self.student is not None else None,
-            "stopped": self.stopped,
-            "evaluation": self.evaluation.model_dump(mode="json", exclude_none=True),
-        }
+        return {key: value for key, value in FlowResult.as_dict(self).items() if key != "report"}
 
     def show(self, console: Terminal | None = None) -> None:
         show_loop(self.report, console)
@@ -82,8 +75,20 @@ class Loop(Flow[LoopRecipe]):
     """Recipes of traces, round after round."""
 
     def run(self, loaded: Loaded[LoopRecipe], folder: RunFolder, display: Display) -> LoopResult:
+        """All rounds, the controls, and the evaluation of all."""
         folder.tell(display)
-        return LoopRun(loaded, folder, display).execute()
+        if (folder.path / LEDGER).exists():  # its student and its evaluation would be taken for the loop's
+            raise RunFolderError(
+                f"{folder.path} is the folder of a run without a loop: give another folder with --out"
+            )
+        students_stage.require(loaded.recipe.student)
+        held, rounds = _prepare(loaded, folder), list[Round]()
+        with Chain(display, Meter(loaded.recipe.limits)) as chain:
+            for each in Rounds(loaded, folder, chain, display, held).run():
+                rounds.append(each)
+                # After each round: a loop that is killed has said what it knew.
+                folder.write("rounds.json", json.dumps(list(map(facts, rounds)), indent=2) + "\n")
+            return _finish(loaded, folder, display, rounds, chain, held)
 
     def allow_code(self, loaded: Loaded[LoopRecipe], folder: RunFolder, *, trust: bool) -> None:
         """As `Flow.allow_code`, for the recipe of every round: each may name other code."""
@@ -94,107 +99,83 @@ class Loop(Flow[LoopRecipe]):
                 folder.allow_code(round_recipe(loaded.recipe, plan), loaded.base, trust=trust)
 
 
-@dataclass(slots=True)
-class LoopRun:
-    """One loop in its folder."""
+def _prepare(loaded: Loaded[LoopRecipe], folder: RunFolder) -> HeldOut:
+    """Finds out before anything is paid for whether every round can be run."""
+    recipe, base = loaded.recipe, loaded.base
+    recipes = [_check_round(loaded, number) for number in range(1, recipe.loop.rounds + 1)]
+    if recipe.evaluate.retention is not None:
+        check_forgetting(recipe.evaluate.retention, base=base, seed=recipe.seed)
+    held = held_out(recipe, base)
+    for each in recipes:
+        Screen(each.filters, test=held.all, base=base)  # refuses what it cannot work with
+    folder.begin(
+        loaded,
+        TaskSet((), held.test),
+        tasks={"test": len(held.test), "validation": len(held.validation)},
+        **dict.fromkeys(("finished", "kept", "stopped", "parts")),  # of a run under other settings
+    )
+    return held
 
-    loaded: Loaded[LoopRecipe]
-    folder: RunFolder
-    display: Display
-    rounds: list[Round] = field(default_factory=list)
 
-    @property
-    def recipe(self) -> LoopRecipe:
-        """The recipe."""
-        return self.loaded.recipe
+def _check_round(loaded: Loaded[LoopRecipe], number: int) -> Recipe:
+    """A student of a round before can be asked, and gone on from; any other teacher and model has to be there."""
+    own = loaded.recipe
+    student = number > 1 and not names_teacher(own, number)
+    for level in range(max(1, len(own.loop.levels))):
+        plan = RoundPlan(number, sampler="student" if student else None, level=level)
+        recipe = round_recipe(own, plan)
+    if not student:
+        recipe.teacher.make(loaded.base)
+    if recipe.student is not None and recipe.student.model != own.student.model:
+        students_stage.require(recipe.student)
+    return recipe
 
-    def execute(self) -> LoopResult:
-        """All rounds, the controls, and the evaluation of all."""
-        _refuse_a_run(self.folder.path)
-        students_stage.require(self.recipe.student)
-        held = self._prepare()
-        with Chain(self.display, Meter(self.recipe.limits)) as chain:
-            for each in Rounds(self.loaded, self.folder, chain, self.display, held).run():
-                self.rounds.append(each)
-                self._note_rounds()
-            return self._finish(chain, held)
 
-    def _prepare(self) -> HeldOut:
-        """Finds out before anything is paid for whether every round can be run."""
-        recipes = [self._check_round(number) for number in range(1, self.recipe.loop.rounds + 1)]
-        if self.recipe.evaluate.retention is not None:
-            check_forgetting(self.recipe.evaluate.retention, base=self.loaded.base, seed=self.recipe.seed)
-        held = held_out(self.recipe, self.loaded.base)
-        for recipe in recipes:
-            Screen(recipe.filters, test=held.all, base=self.loaded.base)  # refuses what it cannot work with
-        self.folder.note(
-            started=self.folder["started"] or now(),
-            seed=self.recipe.seed,
-            versions=versions(),
-            **dict.fromkeys(("finished", "kept", "stopped", "parts")),  # of a run under other settings
-            tasks={"test": len(held.test), "validation": len(held.validation)},
-            **made_from(self.loaded, TaskSet((), held.test)),
-        )
-        self.folder.write("recipe.yaml", dump(self.recipe))
-        return held
+def _finish(
+    loaded: Loaded[LoopRecipe],
+    folder: RunFolder,
+    display: Display,
+    rounds: Sequence[Round],
+    chain: Chain,
+    held: HeldOut,
+) -> LoopResult:
+    recipe = loaded.recipe
+    kept = [each for each in rounds if each.kept]
+    runs = [each.run for each in kept if each.run is not None]
 
-    def _check_round(self, number: int) -> Recipe:
-        """A student of a round before can be asked, and gone on from; any other teacher and model has to be there."""
-        student = number > 1 and not names_teacher(self.recipe, number)
-        for level in range(max(1, len(self.recipe.loop.levels))):
-            plan = RoundPlan(number, sampler="student" if student else None, level=level)
-            recipe = round_recipe(self.recipe, plan)
-        if not student:
-            recipe.teacher.make(self.loaded.base)
-        if recipe.student is not None and recipe.student.model != self.recipe.student.model:
-            students_stage.require(recipe.student)
-        return recipe
-
-    def _note_rounds(self) -> None:
-        """What each round was, after each: a loop that is killed has said what it knew."""
-        self.folder.write("rounds.json", json.dumps([facts(each) for each in self.rounds], indent=2) + "\n")
-
-    def _finish(self, chain: Chain, held: HeldOut) -> LoopResult:
-        kept = [each for each in self.rounds if each.kept]
-        runs = [each.run for each in kept if each.run is not None]
-        student = self._keep_student(runs)
-        controls = LoopControls({}, [])
-        if runs:
-            context = replace(runs[-1].context, folder=self.folder)  # which says what was trained there
-            controls = ControlStage(self.loaded, context, chain, runs, held.test).run()
-        evaluation = evaluate_loop(self.recipe, self.rounds, held.test, controls)
-        write_eval(evaluation, self.folder.path / "eval.json")
-        stopped = why_stopped(self.rounds, self.recipe.loop.rounds)
-        report = report_of(self.recipe, self.rounds, evaluation, stopped)
-        write_report(report, self.recipe, self.rounds, self.folder.path, self.display)
-        parts = chain.parts(self.folder.path)
-        self.folder.note(finished=now(), kept=kept[-1].number if kept else 0, stopped=stopped, parts=parts)
-        if not kept:
-            raise RunError(_first_rolled_back(self.rounds[0]))
-        result = LoopResult(
-            self.folder.path, tuple(map(facts, self.rounds)), kept[-1].number, student, stopped, evaluation, report
-        )
-        self.display.line("loop", stopped)
-        return result
-
-    def _keep_student(self, kept: Sequence[FinishedRun]) -> Path | None:
-        """`student` in the loop's folder: the student of the last round that was kept."""
-        place = self.folder.path / "student"
-        _remove(place)
-        if not kept:
-            return None
-        own = kept[-1].folder / students_stage.STUDENT
+    # `student`: that of the last round that was kept.
+    student = folder.path / "student"
+    if student.is_symlink():
+        student.unlink()
+    elif student.is_dir():
+        shutil.rmtree(student)
+    if runs:
+        own = runs[-1].folder / students_stage.STUDENT
         try:
-            place.symlink_to(os.path.relpath(own, place.parent), target_is_directory=True)
+            student.symlink_to(os.path.relpath(own, student.parent), target_is_directory=True)
         except OSError:  # a file system without links
-            shutil.copytree(own, place)
-        return place
+            shutil.copytree(own, student)
 
-
-def _refuse_a_run(path: Path) -> None:
-    """The folder of a run without rounds: its student and its evaluation would be taken for the loop's."""
-    if (path / LEDGER).exists():
-        raise RunFolderError(f"{path} is the folder of a run without a loop: give another folder with --out")
+    controls = LoopControls({}, [])
+    if runs:
+        context = replace(runs[-1].context, folder=folder)  # which says what was trained there
+        controls = ControlStage(loaded, context, chain, runs, held.test).run()
+    evaluation = evaluate_loop(recipe, rounds, held.test, controls)
+    write_eval(evaluation, folder.path / "eval.json")
+    stopped = why_stopped(rounds, recipe.loop.rounds)
+    report = report_of(recipe, rounds, evaluation, stopped)
+    write_report(report, recipe, rounds, folder.path, display)
+    number = kept[-1].number if kept else 0
+    folder.note(finished=now(), kept=number, stopped=stopped, parts=chain.parts(folder.path))
+    if not kept:
+        raise RunError(
+            f"the guard rolled the first round back, so there is no student: {rounds[0].why}. report.html "
+            "says more; look at the traces in rounds/1/sft, then correct the teacher or the filters, or widen "
+            "loop.guard"
+        )
+    display.line("loop", stopped)
+    every = tuple(map(facts, rounds))
+    return LoopResult(folder.path, every, number, student if runs else None, stopped, evaluation, report)
 
 
 def why_stopped(rounds: Sequence[Round], wanted: int) -> str:
@@ -225,15 +206,94 @@ def facts(each: Round) -> dict[str, Any]:
     }
 
 
-def _remove(place: Path) -> None:
-    if place.is_symlink():
-        place.unlink()
-    elif place.is_dir():
-        shutil.rmtree(place)
+# -- the report ---------------------------------------------------------------------------------------------------
 
 
-def _first_rolled_back(first: Round) -> str:
-    return (
-        f"the guard rolled the first round back, so there is no student: {first.why}. report.html says more; look at "
-        "the traces in rounds/1/sft, then correct the teacher or the filters, or widen loop.guard"
+def report_of(recipe: LoopRecipe, rounds: Sequence[Round], evaluation: Evaluation, stopped: str) -> LoopReport:
+    """The report, without plots yet."""
+    return LoopReport(
+        recipe.name, tuple(map(row_of, rounds)), evaluation, stopped, settings=tuple(settings_in_words(recipe))
     )
+
+
+def write_report(
+    report: LoopReport, recipe: LoopRecipe, rounds: Sequence[Round], folder: Path, display: Display
+) -> None:
+    """`report.html`, and in `plots/` what it shows; without plots where matplotlib is not installed, and says so."""
+    plots: tuple[Path, ...] = ()
+    if recipe.evaluate.plots:
+        try:
+            plots = tuple(_plots(report, rounds, folder / "plots"))
+        except MissingExtra as error:
+            display.note(f"no plots: {error}")
+    write_loop_report(replace(report, plots=plots), folder)
+
+
+def rounds_figure(report: LoopReport) -> Any:
+    """Accuracy round by round, as a figure of matplotlib. Raises MissingExtra where it is not installed."""
+    with TemporaryDirectory() as folder:
+        return _plot_rounds(report, [row.number for row in report.rounds if row.rolled_back], Path(folder)).figure
+
+
+def row_of(each: Round) -> RoundRow:
+    """A round, as the report shows it."""
+    who = "the teacher" if each.number == 1 else "its own teacher"
+    if each.plan.sampler is not None:  # `.../rounds/2/student/merged`
+        *_, number, student, _ = ("", "", *Path(each.plan.sampler).parts)
+        which = f"round {number}" if student == students_stage.STUDENT else "an earlier round"
+        who = f"the student of {which}"
+    row = RoundRow(each.number, sampler=who, rolled_back=not each.kept, why=each.why)
+    if each.guard is not None:
+        row = replace(row, checks=each.guard.checks, not_checked=each.guard.not_checked)
+    if (run := each.run) is None:
+        return row
+    shown = islice(run.distilled.rows, TRACES)
+    return replace(
+        row,
+        tasks=run.result.tasks,
+        attempts=run.result.attempts,
+        accepted=accepted_of(run),
+        rows=len(run.distilled.training),
+        seconds=run.context.folder["seconds"],
+        resumed=bool(run.context.folder["resumed"]),
+        traces=tuple((row["prompt"][-1]["content"], row["completion"][-1]["content"]) for row in shown),
+    )
+
+
+def _plots(report: LoopReport, rounds: Sequence[Round], folder: Path) -> Iterator[Path]:
+    yield _plot_rounds(report, [each.number for each in rounds if not each.kept], folder).svg
+    runs = {r.number: r.run for r in rounds if r.run is not None}
+    shown = {"before": run_plots.lengths(runs[1].answers(BEFORE))}
+    shown |= {f"round {number}": run_plots.lengths(run.answers(AFTER)) for number, run in runs.items()}
+    yield run_plots.plot_lengths({who: of for who, of in shown.items() if of.all}, folder).svg
+
+
+def _plot_rounds(report: LoopReport, rolled_back: Sequence[int], folder: Path) -> Plot:
+    points = loop_plots.round_points(report.evaluation, rolled_back=rolled_back)
+    return loop_plots.plot_rounds(points, folder, controls=loop_plots.other_results(report.evaluation))
+
+
+def settings_in_words(recipe: LoopRecipe) -> Iterator[tuple[str, str]]:
+    """Each setting of the loop, and what it means."""
+    loop, student = recipe.loop, recipe.student
+    limit = f"{recipe.tasks.limit:,} " if recipe.tasks.limit else ""
+    yield "rounds", f"{loop.rounds} at most"
+    yield "teacher", f"round 1: {recipe.teacher.model}; then the {loop.teacher} student"
+    asked = "as it is trained" if loop.prompt == "student" else "with the first teacher's prompt and examples"
+    yield "prompt", f"from round 2 on {asked}"
+    start = f"from {student.model}" if loop.start == "from_base" else "from the student of the round before"
+    yield "start", f"every student starts {start}"
+    yield "traces", "of all rounds so far" if loop.traces == "accumulate" else "of this round only"
+    each = f"the next {limit}" if loop.tasks == "fresh" else f"the same {limit}"
+    yield "tasks", f"{each}in each round ({recipe.tasks.source})"
+    if recipe.tasks.validation:
+        yield "validation", f"the guard and choices look at {recipe.tasks.validation:,} separate held-out tasks"
+    if loop.levels:
+        yield (
+            "levels",
+            f"{len(loop.levels)}, the next one where {loop.advance_at:.0%} were right at the first attempt",
+        )
+    if loop.overrides.from_round_2:
+        yield "overrides", f"from round 2 on: {loop.overrides.from_round_2}"
+    for number, change in sorted(loop.overrides.round.items()):
+        yield f"round {number}", f"{change}"

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from stillroom.common.secret_names import secrets_in
-from stillroom.sampling.rate_limit.limiter import RateLimits
+from stillroom.common.secrets import secrets_in
+from stillroom.sampling.rate_limit import RateLimits
 from stillroom.sampling.teachers.base import Teacher, TeacherBase, teachers
 
 
@@ -30,20 +30,6 @@ def no_address(url: str) -> str:
     if not host:
         return "it names no host"
     return "its port is 0" if port == 0 else ""
-
-
-def check_address(url: str) -> None:
-    """Raises ValueError for what is not a base URL, or holds what belongs elsewhere. Never repeats the address."""
-    why = no_address(url)
-    parts = urlsplit("" if why else url)
-    if not url.startswith(("http://", "https://")) or url.startswith(("http:///", "https:///")):
-        raise ValueError("base_url must begin with http:// or https://, such as http://localhost:8000/v1")
-    if why:
-        raise ValueError(f"base_url is not an address ({why}): it looks like http://localhost:8000/v1")
-    if "@" in parts.netloc:
-        raise ValueError("base_url holds a user name or password: put the key in an environment variable")
-    if parts.query or parts.fragment:
-        raise ValueError("base_url must end with its path: a key in a query belongs in an environment variable")
 
 
 @teachers.register
@@ -82,8 +68,20 @@ class OpenAISettings(TeacherBase):
     @field_validator("base_url")
     @classmethod
     def _addresses(cls, url: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        """Never repeats the address, which may hold a secret."""
         for one in (url,) if isinstance(url, str) else url or ():
-            check_address(one)
+            why = no_address(one)
+            parts = urlsplit("" if why else one)
+            if not one.startswith(("http://", "https://")) or one.startswith(("http:///", "https:///")):
+                raise ValueError("base_url must begin with http:// or https://, such as http://localhost:8000/v1")
+            if why:
+                raise ValueError(f"base_url is not an address ({why}): it looks like http://localhost:8000/v1")
+            if "@" in parts.netloc:
+                raise ValueError("base_url holds a user name or password: put the key in an environment variable")
+            if parts.query or parts.fragment:
+                raise ValueError(
+                    "base_url must end with its path: a key in a query belongs in an environment variable"
+                )
         return url
 
     @model_validator(mode="after")

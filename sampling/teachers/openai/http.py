@@ -5,7 +5,7 @@ it to be imported, where this takes 1.2 s. It asks once; whether to ask again is
 cancelled, or is not answered in time, closes its connection, which is how a server learns to stop.
 
     http = Http(key="", timeout_s=600.0)
-    reply = await http.post("http://localhost:8000/v1/chat/completions", b"{…}")
+    reply = await http.ask("http://localhost:8000/v1/chat/completions", b"{…}")
     await http.close()
 """
 
@@ -13,20 +13,22 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from stillroom.common.secrets import keep_address, keep_key
 from stillroom.errors import MissingKey
-from stillroom.sampling.rate_limit.limiter import End
+from stillroom.sampling.rate_limit import End
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from aiohttp import ClientResponse, ClientSession, StreamReader
+    from aiohttp import StreamReader
 
 # A server that accepts no connection for this long is not there; answers may take far longer.
 CONNECT_TIMEOUT_S = 10.0
@@ -93,35 +95,43 @@ class Http:
     """
 
     def __init__(self, key: str, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
-        self._session = _session(key, timeout_s)
+        import aiohttp
+
+        headers = {"Accept": "application/json", "User-Agent": "stillroom"}
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        # The organisation and project are read where OpenAI's own clients read them.
+        for name, variable in (("OpenAI-Organization", "OPENAI_ORG_ID"), ("OpenAI-Project", "OPENAI_PROJECT_ID")):
+            if value := os.environ.get(variable, "").strip():
+                if not (value.isascii() and value.isprintable()):
+                    raise MissingKey(
+                        f"the environment variable {variable} holds characters that fit in no HTTP header"
+                    )
+                keep_key(value)
+                headers[name] = value
+        self._timeout_s, self._connect_s = timeout_s, min(timeout_s, CONNECT_TIMEOUT_S)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
+            timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=self._connect_s),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=headers,
+        )
         self._proxies = getproxies()
         for proxy in self._proxies.values():
             keep_address(proxy)
-
-    async def get(self, url: str) -> HttpReply:
-        """Raises NoAnswer."""
-        return await self._exchange("GET", url)
-
-    async def post(
-        self, url: str, body: bytes, stream: Reader | None = None, patience: Patience | None = None
-    ) -> HttpReply:
-        """Sends JSON. `stream` reads the answer where the server streams one. Raises NoAnswer."""
-        return await self._exchange("POST", url, body, stream, patience)
 
     async def close(self) -> None:
         """Closes all connections."""
         await self._session.close()
 
-    async def _exchange(
-        self,
-        method: str,
-        url: str,
-        body: bytes | None = None,
-        stream: Reader | None = None,
-        patience: Patience | None = None,
+    async def ask(
+        self, url: str, body: bytes | None = None, stream: Reader | None = None, patience: Patience | None = None
     ) -> HttpReply:
-        """The reply, after redirects within the server. One that leads away is the reply."""
+        """Posts JSON, or gets what is there without a `body`. `stream` reads the answer where the server streams one.
+
+        The reply is the one after redirects within the server; one that leads away is the reply. Raises NoAnswer.
+        """
+        method = "GET" if body is None else "POST"
         for _ in range(_MOST_REDIRECTS):
             reply = await self._once(method, url, body, stream, patience or Patience(None, None))
             further = _redirect(method, url, reply)
@@ -136,11 +146,22 @@ class Http:
         import aiohttp
 
         try:
-            async with patience.start(), self._session.request(method, url, **self._how(url, body)) as response:
-                return await _read(response, stream, patience)
+            parts = urlsplit(url)
+            how: dict[str, Any] = {"data": body, "allow_redirects": False}
+            if body is not None:
+                how["headers"] = {"Content-Type": "application/json"}
+            proxy = self._proxies.get(parts.scheme) or self._proxies.get("all")
+            if proxy and not proxy_bypass(parts.hostname or ""):
+                how["proxy"] = proxy
+            if parts.scheme == "https":
+                how["ssl"] = _certificates()
+            async with patience.start(), self._session.request(method, url, **how) as response:
+                streams = response.ok and response.content_type == "text/event-stream"
+                read = stream if stream is not None and streams else _whole
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                return HttpReply(response.status, headers, await read(response.content, patience))
         except aiohttp.ConnectionTimeoutError:
-            limit = min(self._timeout_s, CONNECT_TIMEOUT_S)
-            raise NoAnswer(End.UNREACHED, f"no connection within {limit:g} s") from None
+            raise NoAnswer(End.UNREACHED, f"no connection within {self._connect_s:g} s") from None
         except TimeoutError:
             raise NoAnswer(End.TIMED_OUT, patience.why or f"no answer within {self._timeout_s:g} s") from None
         except aiohttp.ClientConnectorError as error:
@@ -151,18 +172,6 @@ class Http:
             raise NoAnswer(End.UNREACHED, "it is not an address") from None
         except (aiohttp.ClientError, OSError) as error:
             raise NoAnswer(End.BROKEN, str(error) or type(error).__name__) from None
-
-    def _how(self, url: str, body: bytes | None) -> dict[str, Any]:
-        parts = urlsplit(url)
-        how: dict[str, Any] = {"data": body, "allow_redirects": False}
-        if body is not None:
-            how["headers"] = {"Content-Type": "application/json"}
-        proxy = self._proxies.get(parts.scheme) or self._proxies.get("all")
-        if proxy and not proxy_bypass(parts.hostname or ""):
-            how["proxy"] = proxy
-        if parts.scheme == "https":
-            how["ssl"] = _certificates()
-        return how
 
 
 def place_of(url: str) -> str:
@@ -176,52 +185,23 @@ def place_of(url: str) -> str:
 
 
 def _redirect(method: str, url: str, reply: HttpReply) -> str | None:
-    """Where to ask the same again; None where the reply is not a redirect, or leads to another server."""
+    """Where to ask the same again; None where the reply is not a redirect, or leads to another server: neither to the
+    same host and port, nor to the same host by a safer way."""
     follows = (307, 308) if method == "POST" else (301, 302, 303, 307, 308)
     if reply.status not in follows or not (location := reply.headers.get("location")):
         return None
     try:
         old, new = urlsplit(url), urlsplit(urljoin(url, location))
-        if not _same_server(old, new):
-            return None
+        ports = {"http": 80, "https": 443}
+        was, now = ((parts.scheme, parts.port or ports.get(parts.scheme)) for parts in (old, new))
+        same = old.hostname == new.hostname and (was == now or (was, now) == (("http", 80), ("https", 443)))
     except ValueError:  # no address, or no port
+        return None
+    if not same:
         return None
     user = old.netloc.rpartition("@")[0]
     host = new.netloc.rpartition("@")[2]
     return new._replace(netloc=f"{user}@{host}" if user else host, query=new.query or old.query).geturl()
-
-
-def _same_server(old: SplitResult, new: SplitResult) -> bool:
-    """The same host and port, or the same host by a safer way."""
-    ports = {"http": 80, "https": 443}
-    was, now = ((parts.scheme, parts.port or ports.get(parts.scheme)) for parts in (old, new))
-    return old.hostname == new.hostname and (was == now or (was, now) == (("http", 80), ("https", 443)))
-
-
-def _session(key: str, timeout_s: float) -> ClientSession:
-    import aiohttp
-
-    connect_s = min(timeout_s, CONNECT_TIMEOUT_S)
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
-        timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=connect_s),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers=_headers(key),
-    )
-
-
-def _headers(key: str) -> dict[str, str]:
-    """The organisation and project are read where OpenAI's own clients read them."""
-    headers = {"Accept": "application/json", "User-Agent": "stillroom"}
-    if key:
-        headers["Authorization"] = f"Bearer {key}"
-    for name, variable in (("OpenAI-Organization", "OPENAI_ORG_ID"), ("OpenAI-Project", "OPENAI_PROJECT_ID")):
-        if value := os.environ.get(variable, "").strip():
-            if not (value.isascii() and value.isprintable()):
-                raise MissingKey(f"the environment variable {variable} holds characters that fit in no HTTP header")
-            keep_key(value)
-            headers[name] = value
-    return headers
 
 
 @functools.cache
@@ -237,13 +217,6 @@ def _certificates() -> SSLContext:
     return ssl.create_default_context(cafile=None if own else where())
 
 
-async def _read(response: ClientResponse, stream: Reader | None, patience: Patience) -> HttpReply:
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    streams = stream is not None and response.ok and response.content_type == "text/event-stream"
-    body = await (stream(response.content, patience) if stream and streams else _whole(response.content, patience))
-    return HttpReply(response.status, headers, body)
-
-
 async def _whole(content: StreamReader, patience: Patience) -> bytes:
     body = bytearray()
     async for piece in content.iter_any():
@@ -251,6 +224,21 @@ async def _whole(content: StreamReader, patience: Patience) -> bytes:
         body += piece
         check_length(len(body), LONGEST_BODY, "answer")
     return bytes(body)
+
+
+def parse_retry_after(value: str, now_s: float) -> float | None:
+    """Seconds that a `Retry-After` header asks to wait, never below 0; None where it says nothing that can be read.
+
+    It holds seconds, or a date as HTTP writes it. `now_s`: seconds since 1970.
+    """
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            return max(0.0, parsedate_to_datetime(value).timestamp() - now_s)
+        except (ValueError, OverflowError, OSError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def check_length(length: int, most: int, what: str) -> None:

@@ -2,8 +2,12 @@
 
 One HTTP request per draw, to the endpoint that has least in flight, when its turn comes (`sampling.rate_limit`: rate
 limits, `Retry-After`, how much a server bears, endpoints that are dead). It never retries by itself: the core does,
-by what `errors` makes of a refusal. Thinking is read from `reasoning_content` or `reasoning`, or split off the text.
-The key never reaches a message.
+by what a refusal means. Told apart: what asking again can fix (429, 5xx), what it cannot (a prompt that is refused),
+and what makes asking anybody pointless (a refused key, a missing model, a used-up quota). Thinking is read from
+`reasoning_content` or `reasoning`, or split off the text. Servers quote keys: no message of ours does.
+
+First each server is greeted: asked for its list of models. The first that is there lets the run begin; those where
+nobody answers are taken out. Many servers have no such list, which says nothing.
 
     servers = ("http://gpu-1:8000/v1", "http://gpu-2:8000/v1")
     teacher = OpenAITeacher(OpenAISettings(kind="openai", model="Qwen/Qwen3-8B", base_url=servers))
@@ -14,23 +18,42 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import replace
+import time
+from http.client import responses
 from typing import Any
+from urllib.parse import urlsplit
 
+from stillroom.common.files import storable
+from stillroom.common.outside import NotJson, read_json
 from stillroom.common.records import Completion, Request, Usage
-from stillroom.common.secrets import named_in
-from stillroom.errors import InputError, MissingKey, RequestFailed
-from stillroom.sampling.rate_limit.cost_estimate import Costs, cost_of
-from stillroom.sampling.rate_limit.limiter import End, Pace, Turn
+from stillroom.common.secrets import keep_address, keep_key, named, named_in
+from stillroom.errors import InputError, MissingKey, RequestFailed, TeacherDown
+from stillroom.sampling.limits import Costs, cost_of
+from stillroom.sampling.rate_limit import End, Pace, Turn
 from stillroom.sampling.teachers.openai import OpenAISettings, no_address
-from stillroom.sampling.teachers.openai.errors import Key, end_of, error_of, retry_after_s
-from stillroom.sampling.teachers.openai.http import Http, HttpReply, NoAnswer, Patience
-from stillroom.sampling.teachers.openai.response import Unreadable, read_answer
-from stillroom.sampling.teachers.openai.servers import Server, greet, offered
-from stillroom.sampling.teachers.openai.stream import StreamedAnswer
+from stillroom.sampling.teachers.openai.answer import StreamedAnswer, read_answer
+from stillroom.sampling.teachers.openai.http import Http, HttpReply, NoAnswer, Patience, parse_retry_after, place_of
 
 OPENAI = "https://api.openai.com/v1"
+# How a request ended, by the HTTP status of its answer.
+_ENDS = {429: End.REFUSED, 503: End.OVERLOADED, 529: End.OVERLOADED, 408: End.TIMED_OUT, 504: End.TIMED_OUT}
+# Characters of a server's text that a message quotes, and of those that are looked at for secrets before it is cut.
+_QUOTED, _LOOKED_AT = 300, 65_536
+
+
+class Server:
+    """One address. `name`: how messages call it, without a user, a password or a query, any of which may be a secret.
+    `has_user`: whether the address says who asks."""
+
+    def __init__(self, base_url: str) -> None:
+        keep_address(base_url)
+        self._parts = urlsplit(base_url)
+        self.name = place_of(base_url)
+        self.has_user = "@" in self._parts.netloc
+
+    def url(self, path: str) -> str:
+        """The address of `path` on it; what it holds behind a question mark stays behind."""
+        return self._parts._replace(path=f"{self._parts.path.rstrip('/')}/{path}").geturl()
 
 
 class OpenAITeacher:
@@ -43,11 +66,33 @@ class OpenAITeacher:
 
     def __init__(self, settings: OpenAISettings) -> None:
         self._settings, self.concurrency, self._costs = settings, settings.concurrency, Costs()
-        self._key = Key(_key_from(settings.api_key_env), settings.api_key_env)
-        self._servers = tuple(map(Server, _addresses(settings.base_url, self._key)))
+        self._key = os.environ.get(settings.api_key_env, "").strip()  # "" where there is none
+        # A line break or a letter beyond ASCII fits in no HTTP header, and would be quoted in the error that says so.
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise MissingKey(
+                f"the environment variable {settings.api_key_env} holds characters that no key has (a line break, "
+                "say): export it again"
+            )
+        keep_key(self._key)
+        self._servers = tuple(map(Server, self._addresses()))
         self._http: Http | None = None
         self._pace: Pace | None = None
         self._greeting: asyncio.Task[None] | None = None
+
+    def _addresses(self) -> tuple[str, ...]:
+        given = self._settings.base_url or os.environ.get("OPENAI_BASE_URL")
+        if given:
+            found = (given,) if isinstance(given, str) else tuple(dict.fromkeys(given))
+            if why := next(filter(None, map(no_address, found)), ""):  # what it says may be a secret: not repeated
+                where = "the address" if self._settings.base_url else "the environment variable OPENAI_BASE_URL"
+                raise InputError(f"{where} is not an address ({why}): it looks like http://localhost:8000/v1")
+            return found
+        if not self._key:
+            raise MissingKey(
+                f"the environment variable {self._settings.api_key_env} is not set: export it with your key, "
+                "or set teacher.base_url to the address of a server that needs none"
+            )
+        return (OPENAI,)
 
     @property
     def identity(self) -> str:
@@ -65,8 +110,20 @@ class OpenAITeacher:
 
     async def sample(self, request: Request, usage: Usage) -> Completion:
         """Sends one chat completion request when its turn comes; elsewhere at once where nobody takes it."""
-        http, pace = self._connect()
-        await self._greet_once(http, pace)
+        if self._http is None or self._pace is None:
+            own = any(server.has_user for server in self._servers)  # who asks stands in the address, not in a header
+            self._http = Http("" if own else self._key, self._settings.timeout_s)
+            self._pace = Pace(len(self._servers), self.concurrency, self._settings.rate_limits)
+        http, pace = self._http, self._pace
+
+        # Who is there is asked first, so that a wrong address or key is found before 64 requests wait.
+        if self._greeting is None:
+            self._greeting = asyncio.create_task(self._greet(http, pace))
+        greeting = self._greeting
+        if not greeting.done():
+            await asyncio.shield(greeting)
+        greeting.result()
+
         characters = sum(len(message.content) for message in request.messages)
         expected = self._costs.estimate(request.task_id, characters, request.sampling.max_tokens)
         for left in reversed(range(len(self._servers))):
@@ -77,7 +134,10 @@ class OpenAITeacher:
                 usage.prompt_tokens = usage.completion_tokens = None
                 turn.end(none.end)
                 if none.end is not End.UNREACHED or not left:
-                    raise self._failed(none) from None
+                    why = self._blot(str(none))
+                    if none.end in (End.UNREACHED, End.BROKEN) and not why.startswith("no chat completion"):
+                        why = f"the connection broke: {why}"
+                    raise RequestFailed(why, retryable=True) from None
             finally:
                 turn.drop()
         raise AssertionError("unreachable: there is a server")
@@ -91,46 +151,23 @@ class OpenAITeacher:
         if http is not None:
             await http.close()
 
-    def _connect(self) -> tuple[Http, Pace]:
-        if self._http is None or self._pace is None:
-            own = any(server.has_user for server in self._servers)  # who asks stands in the address, not in a header
-            self._http = Http("" if own else self._key.value, self._settings.timeout_s)
-            self._pace = Pace(len(self._servers), self.concurrency, self._settings.rate_limits)
-        return self._http, self._pace
-
-    async def _greet_once(self, http: Http, pace: Pace) -> None:
-        """Asks who is there first, so that a wrong address or key is found before 64 requests wait."""
-        if self._greeting is None:
-            self._greeting = asyncio.create_task(greet(self._servers, http, pace, self._key))
-        if not self._greeting.done():
-            await asyncio.shield(self._greeting)
-        self._greeting.result()
-
     async def _ask(self, http: Http, turn: Turn, request: Request, usage: Usage) -> Completion:
-        server = self._servers[turn.endpoint]
+        server, settings = self._servers[turn.endpoint], self._settings
         # Known of the task's earlier draws: a request that is cancelled says at least that.
         usage.prompt_tokens = self._costs.prompt_tokens(request.task_id)
-        settings = self._settings
         patience = Patience(settings.first_token_s, settings.idle_s) if settings.stream else None
         reader = StreamedAnswer(usage).read if settings.stream else None
-        reply = await http.post(server.url("chat/completions"), self._body(request), reader, patience)
+        reply = await http.ask(server.url("chat/completions"), self._body(request), reader, patience)
         if reply.status >= 300:
             usage.prompt_tokens = usage.completion_tokens = None
-            turn.end(end_of(reply.status), retry_after_s=retry_after_s(reply))
-            raise await self._refusal(http, server, reply)
-        return self._read(reply, turn, request, usage)
+            end = _ENDS.get(reply.status, End.BROKEN if reply.status >= 500 else End.ANSWERED)
+            after_s = parse_retry_after(reply.headers.get("retry-after", ""), time.time())
+            turn.end(end, retry_after_s=after_s)
+            if reply.status == 404:
+                raise await self._no_such_model(http, server)
+            raise self._refusal(server, reply, after_s)
 
-    def _read(self, reply: HttpReply, turn: Turn, request: Request, usage: Usage) -> Completion:
-        try:
-            read = read_answer(reply.body, choices=request.sampling.top_logprobs > 0)
-        except Unreadable as error:
-            raise NoAnswer(End.BROKEN, f"no chat completion: {error}") from None
-        answer = read.completion
-        parts = usage.completion_tokens or 0  # of a stream
-        usage.uncounted = read.prompt_tokens is None or read.completion_tokens is None
-        usage.prompt_tokens, usage.completion_tokens = read.prompt_tokens, read.completion_tokens
-        if read.completion_tokens is None:
-            answer = replace(answer, completion_tokens=parts)
+        answer = read_answer(reply.body, usage, choices=request.sampling.top_logprobs > 0)
         self._costs.note(request.task_id, answer.prompt_tokens, answer.completion_tokens)
         cost = cost_of(request, answer, uncounted=usage.uncounted)
         turn.end(End.ANSWERED, tokens=cost.prompt + cost.completion, completion_tokens=cost.completion)
@@ -145,11 +182,14 @@ class OpenAITeacher:
             "top_p": s.top_p,
             settings.max_tokens_field: s.max_tokens,
         }
+        schema = None
+        if s.json_schema is not None:  # the name is asked for by servers and means nothing
+            schema = {"name": "answer", "schema": json.loads(s.json_schema), "strict": True}
         optional = {
             "stop": list(s.stop),
             "logprobs": s.logprobs or s.top_logprobs > 0,
             "top_logprobs": s.top_logprobs,
-            "response_format": None if s.json_schema is None else _structured(s.json_schema),
+            "response_format": schema and {"type": "json_schema", "json_schema": schema},
             "seed": request.seed if settings.send_seed else None,
             "stream": settings.stream,
             "stream_options": {"include_usage": True} if settings.stream else None,
@@ -158,16 +198,82 @@ class OpenAITeacher:
         body |= {k: v for k, v in (("top_k", s.top_k), ("min_p", s.min_p)) if v is not None}
         return json.dumps(body | settings.extra_body).encode()
 
-    def _failed(self, none: NoAnswer) -> RequestFailed:
-        why = self._key.blot(str(none))
-        broke = none.end in (End.UNREACHED, End.BROKEN) and not why.startswith("no chat completion")
-        return RequestFailed(f"the connection broke: {why}" if broke else why, retryable=True)
+    # -- the greeting ----------------------------------------------------------------------------------------
 
-    async def _refusal(self, http: Http, server: Server, reply: HttpReply) -> Exception:
+    async def _greet(self, http: Http, pace: Pace) -> None:
+        """Returns when one server is there. Raises TeacherDown when nobody is anywhere, MissingKey when one
+        refuses."""
+        greetings = [asyncio.create_task(self._greet_one(i, http, pace)) for i in range(len(self._servers))]
+        error: TeacherDown | None = None
+        try:
+            for greeting in asyncio.as_completed(greetings):
+                try:
+                    return await greeting
+                except TeacherDown as down:
+                    error = error or down
+        finally:
+            # Those still silent stay in use: their first request will tell.
+            for task in greetings:
+                task.cancel()
+            await asyncio.gather(*greetings, return_exceptions=True)
+        assert error is not None, "a greeting returns or raises"
+        raise error
+
+    async def _greet_one(self, index: int, http: Http, pace: Pace) -> None:
+        server = self._servers[index]
+        try:
+            reply = await http.ask(server.url("models"))
+        except NoAnswer as none:
+            if none.end is End.BROKEN:
+                return
+            pace.take_out(index)
+            if none.end is End.TIMED_OUT:
+                raise TeacherDown(f"{server.name} did not answer: {none}") from None
+            raise TeacherDown(
+                f"nothing answers at {server.name} ({self._blot(str(none))}): start the server, or correct "
+                "teacher.base_url"
+            ) from None
+        if reply.status == 401:
+            raise self._key_refused(server, reply.status)
+
+    # -- what a refusal means --------------------------------------------------------------------------------
+
+    def _refusal(self, server: Server, reply: HttpReply, after_s: float | None) -> Exception:
+        """The error for a reply that is not an answer. `after_s`: seconds that the server asks to wait."""
+        status = reply.status
+        if status in (401, 403):
+            return self._key_refused(server, status)
+        if status < 400:
+            place = self._blot(place_of(reply.headers.get("location", ""))) or "another address"
+            return RequestFailed(
+                f"HTTP {status}: the server redirects to {place}, and neither prompts nor keys are sent to another "
+                "server than the recipe's: set teacher.base_url to the address that answers",
+                retryable=False,
+            )
+        try:
+            found = read_json(reply.body)
+        except NotJson:
+            found = reply.body[:_LOOKED_AT].decode("utf-8", "replace")
+        # The error as the server wrote it: the object in `error`, or whatever there is.
+        inner = found.get("error", found) if isinstance(found, dict) else found
+        fields = inner if isinstance(inner, dict) else {"message": inner}
+        why = self._blot(str(fields.get("message") or inner or responses.get(status, "no reason given")))
+        if status == 402 or "insufficient_quota" in (fields.get("code"), fields.get("type")):
+            return TeacherDown(
+                f"HTTP {status}: {why}: the account's quota is used up; what was answered is kept: raise it and run "
+                "the same command again"
+            )
+        retryable = status in (408, 409, 425, 429) or status >= 500
+        return RequestFailed(f"HTTP {status}: {why}", retryable=retryable, retry_after_s=after_s)
+
+    async def _no_such_model(self, http: Http, server: Server) -> InputError:
+        """The error for a 404, which names what the server offers where it says so."""
         model = self._settings.model
-        if reply.status != 404:
-            return error_of(reply, self._key, server.name)
-        names = await offered(server, http, self._key)
+        try:
+            reply = await http.ask(server.url("models"))
+            names = self._blot(", ".join(str(each["id"]) for each in read_json(reply.body)["data"][:5]))
+        except (NoAnswer, NotJson, LookupError, TypeError):
+            names = ""  # no such list, or one of another shape: the message does without it
         if not names:
             return InputError(
                 f"{server.name} answered 404 for the model {model!r}: correct teacher.model, or "
@@ -175,35 +281,14 @@ class OpenAITeacher:
             )
         return InputError(f"{server.name} knows no model {model!r} (it offers {names}): correct teacher.model")
 
+    def _key_refused(self, server: Server, status: int) -> MissingKey:
+        have = "is set, but was refused" if self._key else "is not set"
+        variable = self._settings.api_key_env
+        return MissingKey(f"{server.name} answered {status}: the key was refused; the variable {variable} {have}")
 
-def _structured(schema: str) -> dict[str, Any]:
-    """The name is asked for by servers and means nothing."""
-    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": json.loads(schema), "strict": True}}
-
-
-def _addresses(base_url: str | Sequence[str] | None, key: Key) -> tuple[str, ...]:
-    given = base_url or os.environ.get("OPENAI_BASE_URL")
-    if given:
-        found = (given,) if isinstance(given, str) else tuple(dict.fromkeys(given))
-        if why := next(filter(None, map(no_address, found)), ""):  # what it says may be a secret, and is not repeated
-            where = "the address" if base_url else "the environment variable OPENAI_BASE_URL"
-            raise InputError(f"{where} is not an address ({why}): it looks like http://localhost:8000/v1")
-        return found
-    if not key.value:
-        raise MissingKey(
-            f"the environment variable {key.variable} is not set: export it with your key, "
-            "or set teacher.base_url to the address of a server that needs none"
-        )
-    return (OPENAI,)
-
-
-def _key_from(variable: str) -> str:
-    """The key, "" where there is none. One with a line break or a letter beyond ASCII fits in no HTTP header, and
-    would be quoted in the error that says so."""
-    key = os.environ.get(variable, "").strip()
-    if not (key.isascii() and key.isprintable()):
-        raise MissingKey(
-            f"the environment variable {variable} holds characters that no key has (a line break, say): export it "
-            "again"
-        )
-    return key
+    def _blot(self, text: str) -> str:
+        """`text` on one line, without the key, at a length that fits a message."""
+        clean = named(storable(text[:_LOOKED_AT]))  # a header may hold bytes that are not text
+        if len(self._key) > 3:  # one that is too short to be looked for everywhere is looked for here
+            clean = clean.replace(self._key, "***")
+        return " ".join(clean.split())[:_QUOTED]

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stillroom.common.records import Completion, Request, Usage
 from stillroom.sampling.teachers.transformers.kv_cache import SlotCache
-from stillroom.sampling.teachers.transformers.sampler import Likely
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +34,13 @@ class Job:
     request: Request
     usage: Usage
     future: Future[Completion]
+
+
+class Likely(NamedTuple):
+    """A token that was likely at its place, and its log-probability."""
+
+    token: int
+    logprob: float
 
 
 @dataclass(slots=True, eq=False)
@@ -72,13 +78,6 @@ class Row:
         return self.done < len(self.prompt) - 1
 
 
-class Beginning(NamedTuple):
-    """The longest beginning of a prompt that a slot has: `length` positions (0: none)."""
-
-    slot: int
-    length: int
-
-
 def overlap(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> int:
     """How many leading tokens two prompts have in common."""
     count = min(len(one), len(other))
@@ -106,9 +105,14 @@ class Rows:
         """Takes rows out of the batch, and closes the gaps they leave with the last rows."""
         gone = {id(row) for row in finished}
         for slot in reversed(range(self.active)):
-            if id(self.slots[slot]) in gone:
-                self.active -= 1
-                self._swap(slot, self.active)
+            if id(self.slots[slot]) not in gone:
+                continue
+            self.active -= 1
+            last = self.active
+            if slot != last:
+                rows = [row for row in (self.slots[slot], self.slots[last]) if row is not None]
+                self.cache.swap(slot, last, max(row.done - row.shared for row in rows))
+                self.slots[slot], self.slots[last] = self.slots[last], self.slots[slot]
 
     def admit(self) -> None:
         """Gives free slots to waiting rows, in order; those whose beginning is being read by another row wait on."""
@@ -126,42 +130,31 @@ class Rows:
             self.active += 1
         self.waiting.extendleft(reversed(postponed))
 
-    def _swap(self, one: int, other: int) -> None:
-        if one == other:
-            return
-        lengths = [row.done - row.shared for row in (self.slots[one], self.slots[other]) if row is not None]
-        self.cache.swap(one, other, max(lengths, default=0))
-        self.slots[one], self.slots[other] = self.slots[other], self.slots[one]
-
     def _take_over(self, row: Row) -> bool:
         """Gives the next slot the keys that there are for a row, or says that the row had better wait."""
         room = len(row.prompt) - 1  # the last token is read in any case: the answer's first token comes from it
         row.shared = row.done = self._in_trunk(row.prompt, room)
-        donor = self._longest(row, room)
-        if self._being_read(row, room) >= max(row.done, donor.length) + WORTHWHILE:
+        # The slot that has the longest beginning of the prompt, and the longest that is being read at this moment.
+        donor, longest, coming = 0, 0, 0
+        for slot, other in enumerate(self.slots):
+            if other is None:
+                continue
+            common = min(room, overlap(row.prompt, other.prompt))
+            if min(common, other.done) > longest:
+                donor, longest = slot, min(common, other.done)
+            if slot < self.active and other.reading:
+                coming = max(coming, common)
+        if coming >= max(row.done, longest) + WORTHWHILE:
             return False
-        giver = self.slots[donor.slot]
-        if giver is not None and donor.length >= row.done + WORTHWHILE and giver.shared <= row.shared:
-            self.cache.copy(donor.slot, row.shared - giver.shared, donor.length - row.shared, self.active)
-            row.done = donor.length
+        giver = self.slots[donor]
+        if giver is not None and longest >= row.done + WORTHWHILE and giver.shared <= row.shared:
+            self.cache.copy(donor, row.shared - giver.shared, longest - row.shared, self.active)
+            row.done = longest
         return True
 
     def _in_trunk(self, prompt: np.ndarray[Any, Any], room: int) -> int:
         found = 0 if self.trunk is None else min(room, overlap(prompt, self.trunk))
         return found if found >= WORTHWHILE else 0
-
-    def _longest(self, row: Row, room: int) -> Beginning:
-        best = Beginning(0, 0)
-        for slot, other in enumerate(self.slots):
-            if other is not None:
-                length = min(room, other.done, overlap(row.prompt, other.prompt))
-                best = max(best, Beginning(slot, length), key=lambda found: found.length)
-        return best
-
-    def _being_read(self, row: Row, room: int) -> int:
-        return max(
-            (min(room, overlap(row.prompt, other.prompt)) for other in self.in_work() if other.reading), default=0
-        )
 
     def _renew_trunk(self) -> None:
         """Promotes a read prompt to trunk if that saves the waiting rows more than it costs those in work.

@@ -49,16 +49,21 @@ class SlotCache:
             return
         self.capacity = max(length, self.capacity + max(GROWTH, self.capacity // 2))
         for index, layer in self.layers.items():
-            self.layers[index] = Layer(*(self._grown(part) for part in layer))
+            parts = []
+            for part in layer:
+                grown = part.new_zeros((self.slots, part.shape[1], self.capacity, part.shape[3]))
+                grown[:, :, : part.shape[2]] = part
+                parts.append(grown)
+            self.layers[index] = Layer(*parts)
 
-    def write(self, index: int, keys: torch.Tensor, values: torch.Tensor, at: Places) -> Layer:
-        """Puts the new tokens' keys and values, each (1, H, T, D), where `at` says; returns the layer."""
+    def write(self, index: int, keys: torch.Tensor, values: torch.Tensor, step: Step) -> Layer:
+        """Puts the new tokens' keys and values, each (1, H, T, D), where the step says; returns the layer."""
         if index not in self.layers:
             shapes = [(self.slots, part.shape[1], self.capacity, part.shape[3]) for part in (keys, values)]
             self.layers[index] = Layer(*(keys.new_zeros(shape) for shape in shapes))
         layer = self.layers[index]
-        layer.keys[at.slots, :, at.positions] = keys[0].transpose(0, 1)
-        layer.values[at.slots, :, at.positions] = values[0].transpose(0, 1)
+        layer.keys[step.slots, :, step.positions] = keys[0].transpose(0, 1)
+        layer.values[step.slots, :, step.positions] = values[0].transpose(0, 1)
         return layer
 
     def copy(self, source: int, first: int, count: int, target: int) -> None:
@@ -87,18 +92,6 @@ class SlotCache:
         """Makes the first `length` positions of a slot the trunk."""
         for index, layer in self.layers.items():
             self.trunk[index] = Layer(*(part[slot, :, :length].clone() for part in layer))
-
-    def _grown(self, part: torch.Tensor) -> torch.Tensor:
-        grown = part.new_zeros((self.slots, part.shape[1], self.capacity, part.shape[3]))
-        grown[:, :, : part.shape[2]] = part
-        return grown
-
-
-class Places(NamedTuple):
-    """Where each of the T new tokens is kept: its slot, and its position in the slot. Both (T,)."""
-
-    slots: torch.Tensor
-    positions: torch.Tensor
 
 
 @dataclass(slots=True)
@@ -136,10 +129,12 @@ class Group:
 
 @dataclass(slots=True)
 class Step:
-    """All that one forward pass tells its attention layers."""
+    """All that one forward pass tells its attention layers. `slots`, `positions`, both (T,): where each of the T new
+    tokens is kept, its slot and its position in the slot."""
 
     cache: SlotCache
-    places: Places
+    slots: torch.Tensor
+    positions: torch.Tensor
     groups: list[Group]
 
 
@@ -164,27 +159,26 @@ def slot_attention(
         raise InputError(
             f"this model's attention ({', '.join(refused) or 'no step'}) is not supported: use kind: vllm"
         )
-    layer = step.cache.write(module.layer_idx, key, value, step.places)
+    layer = step.cache.write(module.layer_idx, key, value, step)
     trunk = step.cache.trunk.get(module.layer_idx)
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     queries = query[0].transpose(0, 1)  # (T, H·G, D)
     out = queries.new_empty((queries.shape[0], queries.shape[1], value.shape[-1]))
     for group in step.groups:
-        keys, values = (_own(part, group) for part in layer)
+        if group.rows is not None:
+            keys, values = (part[group.rows, :, : group.own] for part in layer)
+        else:
+            keys, values = (part[: group.tokens.shape[0], :, : group.own] for part in layer)
+            # Measured on a CPU: copying and then multiplying takes under half the time of multiplying what is not
+            # contiguous.
+            if keys.device.type == "cpu":
+                keys, values = keys.contiguous(), values.contiguous()
         answer = _attend(queries[group.tokens] * scale, keys, values, trunk, group.bias(sliding_window), softcap)
         if group.real is None:
             out[group.tokens.flatten()] = answer.flatten(0, 1)
         else:
             out[group.tokens[group.real]] = answer[group.real]
     return out[None], None
-
-
-def _own(part: torch.Tensor, group: Group) -> torch.Tensor:
-    if group.rows is not None:
-        return part[group.rows, :, : group.own]
-    own = part[: group.tokens.shape[0], :, : group.own]
-    # Measured on a CPU: copying and then multiplying takes under half the time of multiplying what is not contiguous.
-    return own.contiguous() if own.device.type == "cpu" else own
 
 
 def _attend(

@@ -44,10 +44,9 @@ class TransformersTeacher(LocalTeacher):
         concurrency: int = 64,
         dtype: str = "auto",
         device: str = "auto",
-        name: str | None = None,
         share_prefix: bool = True,
     ) -> None:
-        super().__init__(model, concurrency, name)
+        super().__init__(model, concurrency)
 
         def load() -> Engine:
             loaded = models.load_model(model, dtype=dtype, device=device)
@@ -58,11 +57,12 @@ class TransformersTeacher(LocalTeacher):
 
     @functools.cached_property
     def identity(self) -> str:
-        """The weights' fingerprint (or the given name) and the engine's kind. Does not load the model."""
+        """The weights' fingerprint and the engine's kind. Does not load the model."""
         return f"transformers:{self.fingerprint}"
 
     @property
     def dtype(self) -> str | None:
+        """What the model computes in; None as long as it is not loaded."""
         return self._worker.dtype
 
     async def sample(self, request: Request, usage: Usage) -> Completion:
@@ -122,7 +122,13 @@ class Worker:
             engine = self._load()
             self.dtype = str(engine.model.dtype).removeprefix("torch.")
             while self._take(engine):
-                self._step(engine)
+                try:
+                    engine.step()
+                except Exception as failed:  # noqa: BLE001  out of memory, a bug: these rows fail, later ones may not
+                    jobs = engine.jobs()
+                    engine.reset()
+                    why = f"{self._model!r} failed"
+                    _fail(jobs, failed if isinstance(failed, StillroomError) else _explained(failed, why))
             error: BaseException = RunError(f"the teacher {self._model!r} was closed before it had answered")
         except StillroomError as known:
             error = known
@@ -134,7 +140,10 @@ class Worker:
             self._thread = None  # a later request tries again
         _fail(jobs, error)
         del engine
-        _give_back_memory()
+        # torch keeps a GPU's memory for itself otherwise, and a student may want to train.
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def _take(self, engine: Engine) -> bool:
         """Hands new jobs to the engine, waiting for one if there is nothing to do. False: time to stop."""
@@ -145,37 +154,19 @@ class Worker:
                 return False
             jobs, self._inbox = self._inbox, deque()
         for job in jobs:
-            self._add(engine, job)
+            try:
+                engine.add(job)
+            except StillroomError as error:
+                _fail([job], RequestFailed(str(error), retryable=False))
+            except Exception as error:  # noqa: BLE001  a bug in a tokenizer or template fails this request alone
+                _fail([job], _explained(error, f"{self._model!r} cannot read the request"))
         return True
-
-    def _add(self, engine: Engine, job: Job) -> None:
-        try:
-            engine.add(job)
-        except StillroomError as error:
-            _fail([job], RequestFailed(str(error), retryable=False))
-        except Exception as error:  # noqa: BLE001  a bug in a tokenizer or template fails this request alone
-            _fail([job], _explained(error, f"{self._model!r} cannot read the request"))
-
-    def _step(self, engine: Engine) -> None:
-        try:
-            engine.step()
-        except Exception as error:  # noqa: BLE001  out of memory, a bug: the rows of this batch fail, later ones may not
-            jobs = engine.jobs()
-            engine.reset()
-            _fail(jobs, error if isinstance(error, StillroomError) else _explained(error, f"{self._model!r} failed"))
 
 
 def _fail(jobs: list[Job], error: BaseException) -> None:
     for job in jobs:
         if not job.future.done() and job.future.set_running_or_notify_cancel():
             job.future.set_exception(error)
-
-
-def _give_back_memory() -> None:
-    """Of a freed model: torch keeps a GPU's memory for itself otherwise, and a student may want to train."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def _explained(error: Exception, what: str) -> RunError:

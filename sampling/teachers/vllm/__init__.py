@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from stillroom.common.secret_names import secrets_in
+from stillroom.common.secrets import secrets_in
 from stillroom.sampling.teachers.base import Dtype, Teacher, TeacherBase, teachers
 
 

@@ -25,24 +25,25 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from stillroom.common.hashing import digest
+from stillroom.common.marks import split_thinking
 from stillroom.common.models import resolve as models
-from stillroom.common.records import Completion, Request, Usage
+from stillroom.common.records import Completion, FinishReason, Request, SamplingParams, TokenChoice, Usage
 from stillroom.errors import InputError, MissingExtra, RequestFailed, RunError, StillroomError
 from stillroom.sampling.teachers.chat import LocalTeacher, check_fits, encode_chat, end_tokens, thinking_is_open
 from stillroom.sampling.teachers.vllm import signals, watchdog
-from stillroom.sampling.teachers.vllm.convert import Pieces
-from stillroom.sampling.teachers.vllm.convert import sampling_params as sampling_params
 
 STREAM_INTERVAL = 8
 """Tokens between two reports on a request: each costs time, and a cancelled request is counted to within these."""
 CPU_KV_CACHE_GIB = "2"
 # Engine settings that change what is answered, and so belong to the identity; the others change how fast.
 ANSWER_SETTINGS = ("quantization", "hf_overrides", "kv_cache_dtype", "rope_scaling", "rope_theta", "load_format")
+
+FINISHED: dict[str | None, FinishReason] = {"stop": "stop", "length": "length"}
 
 
 class VllmTeacher(LocalTeacher):
@@ -55,15 +56,9 @@ class VllmTeacher(LocalTeacher):
     """What the engine computes in; None as long as it has not started."""
 
     def __init__(
-        self,
-        model: str,
-        *,
-        concurrency: int = 256,
-        dtype: str = "auto",
-        name: str | None = None,
-        engine: dict[str, Any] | None = None,
+        self, model: str, *, concurrency: int = 256, dtype: str = "auto", engine: dict[str, Any] | None = None
     ) -> None:
-        super().__init__(model, concurrency, name)
+        super().__init__(model, concurrency)
         if importlib.util.find_spec("vllm") is None:
             raise MissingExtra("the teacher kind vllm", "vllm", "vllm")
         self.dtype, self._wanted_dtype = None, dtype
@@ -74,7 +69,7 @@ class VllmTeacher(LocalTeacher):
 
     @functools.cached_property
     def identity(self) -> str:
-        """The weights' fingerprint (or the given name), and the engine settings that change answers."""
+        """The weights' fingerprint, and the engine settings that change answers."""
         changed = {key: self._settings[key] for key in ANSWER_SETTINGS if key in self._settings}
         suffix = f"+{digest(changed, 8)}" if changed else ""
         return f"vllm:{self.fingerprint}{suffix}"
@@ -89,11 +84,18 @@ class VllmTeacher(LocalTeacher):
         """Answers one request. Raises RequestFailed for a request that vLLM refuses, RunError if its engine died."""
         loaded = await self._load()
         self.dtype = loaded.dtype
-        prompt = loaded.encode(request)
+        try:
+            prompt = encode_chat(loaded.tokenizer, request.messages)
+            check_fits(prompt, loaded.context, request.task_id)
+        except StillroomError as error:
+            raise RequestFailed(str(error), retryable=False) from error
         usage.prompt_tokens, usage.completion_tokens = len(prompt), 0
         pieces = Pieces(top=request.sampling.top_logprobs)
         try:
-            async for output in loaded.ask(request, prompt, f"stillroom-{next(self._numbers)}"):
+            params = sampling_params(request.sampling, loaded.ends, request.seed if loaded.seeded else None)
+            given, number = {"prompt_token_ids": prompt}, f"stillroom-{next(self._numbers)}"
+            # Closing the generator aborts the request.
+            async for output in loaded.engine.generate(given, params, number, lora_request=loaded.adapter):
                 pieces.add(output)
                 usage.completion_tokens = pieces.tokens
         except Exception as error:  # vLLM's exceptions have no common base across its versions
@@ -137,20 +139,6 @@ class Loaded:
     guard: watchdog.Guard
     dtype: str
 
-    def encode(self, request: Request) -> list[int]:
-        """The token ids of the prompt. Raises RequestFailed for one that does not fit the context."""
-        try:
-            prompt = encode_chat(self.tokenizer, request.messages)
-            check_fits(prompt, self.context, request.task_id)
-        except StillroomError as error:
-            raise RequestFailed(str(error), retryable=False) from error
-        return prompt
-
-    def ask(self, request: Request, prompt: list[int], number: str) -> Any:
-        """An async generator of vLLM's outputs, each holding what is new. Closing it aborts the request."""
-        params = sampling_params(request.sampling, self.ends, request.seed if self.seeded else None)
-        return self.engine.generate({"prompt_token_ids": prompt}, params, number, lora_request=self.adapter)
-
     def stop_listening(self) -> None:
         """Ends the task that waits for outputs, where none are due; on its event loop. It would else see the engine
         end, now and then, and log that as a failure with a traceback. With requests that wait it goes on: it tells
@@ -166,20 +154,76 @@ class Loaded:
         self.guard.close()
 
 
-class Place(NamedTuple):
-    """Which folder vLLM loads, and the adapter on top of it (or None)."""
+def sampling_params(params: SamplingParams, ends: list[int], seed: int | None) -> Any:
+    """vLLM's form of our sampling settings. Outputs come as they are made, so that a cancelled one is counted."""
+    from vllm import SamplingParams as Theirs
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
-    model: str
-    adapter: Path | None
+    schema = params.json_schema
+    return Theirs(
+        temperature=params.temperature,
+        top_p=params.top_p,
+        top_k=params.top_k or 0,
+        min_p=params.min_p or 0.0,
+        max_tokens=params.max_tokens,
+        stop=list(params.stop),
+        stop_token_ids=ends,
+        logprobs=params.top_logprobs or (0 if params.logprobs else None),  # 0: of the chosen token alone
+        structured_outputs=None if schema is None else StructuredOutputsParams(json=schema),
+        seed=seed,
+        output_kind=RequestOutputKind.DELTA,
+    )
+
+
+@dataclass(slots=True)
+class Pieces:
+    """An answer as it comes in. `top`: how many of the most likely tokens were asked for."""
+
+    top: int = 0
+    text: list[str] = field(default_factory=list)
+    tokens: int = 0
+    choices: list[TokenChoice] | None = None
+    reason: str | None = None
+
+    def add(self, output: Any) -> None:
+        """Takes a vLLM RequestOutput of one sequence."""
+        piece = output.outputs[0]
+        self.text.append(piece.text)
+        self.tokens += len(piece.token_ids)
+        self.reason = piece.finish_reason
+        if piece.logprobs is None:
+            return
+        self.choices = [] if self.choices is None else self.choices
+        # `found`: vLLM's Logprob by token id, of the most likely tokens and of the one that was drawn.
+        for token, found in zip(piece.token_ids, piece.logprobs, strict=True):
+            likely = sorted(found.values(), key=lambda one: -one.logprob)[: self.top]
+            texts = tuple((one.decoded_token or "", float(one.logprob)) for one in likely)
+            drawn = found[token]
+            text = drawn.decoded_token or "" if self.top else ""
+            self.choices.append(TokenChoice(text, float(drawn.logprob), texts))
+
+    def completion(self, prompt_tokens: int, *, opened: bool) -> Completion:
+        """The whole answer, its thinking part apart. `opened`: the template had opened one in the prompt."""
+        thinking = split_thinking("".join(self.text), opened=opened)
+        return Completion(
+            text=thinking.text,
+            finish_reason=FINISHED.get(self.reason, "unknown"),
+            prompt_tokens=prompt_tokens,
+            completion_tokens=self.tokens,
+            reasoning=thinking.reasoning,
+            logprobs=None if self.choices is None else tuple(choice.logprob for choice in self.choices),
+            choices=None if self.choices is None or not self.top else tuple(self.choices),
+        )
 
 
 def engine_settings(
-    place: Place, concurrency: int, given: Mapping[str, Any], *, on_cpu: bool, dtype: str = "auto"
+    model: str, adapter: Path | None, concurrency: int, given: Mapping[str, Any], *, on_cpu: bool, dtype: str = "auto"
 ) -> dict[str, Any]:
-    """The arguments for vLLM's engine; those given by the user come last. `dtype`: as `load_model` has it, but on a
-    GPU "auto" is vLLM's own: the type of the weights, or float16 where the GPU has no bfloat16."""
+    """The arguments for vLLM's engine, which loads the folder `model`, with the adapter on top of it; those given by
+    the user come last. `dtype`: as `load_model` has it, but on a GPU "auto" is vLLM's own: the type of the weights,
+    or float16 where the GPU has no bfloat16."""
     settings: dict[str, Any] = {
-        "model": place.model,
+        "model": model,
         "dtype": models.pick_dtype("cpu", dtype) if on_cpu else dtype,
         "max_num_seqs": concurrency,
         "enable_prefix_caching": True,
@@ -189,8 +233,8 @@ def engine_settings(
     }
     if on_cpu:
         settings["enforce_eager"] = True
-    if place.adapter is not None:
-        rank = json.loads((place.adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"]
+    if adapter is not None:
+        rank = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"]
         settings |= {"enable_lora": True, "max_lora_rank": max(8, 1 << (int(rank) - 1).bit_length())}
     return settings | dict(given)
 
@@ -198,10 +242,10 @@ def engine_settings(
 def _start(model: str, concurrency: int, dtype: str, given: Mapping[str, Any]) -> Loaded:
     folder = Path(models.resolve_model(model).path)
     base = models.adapter_base(folder)
-    place = Place(str(folder), None) if base is None else Place(models.resolve_model(base).path, folder)
+    loaded, adapter = (folder, None) if base is None else (Path(models.resolve_model(base).path), folder)
     tokenizer = models.load_tokenizer(model)
     with quiet_vllm() as on_cpu:
-        settings = engine_settings(place, concurrency, given, on_cpu=on_cpu, dtype=dtype)
+        settings = engine_settings(str(loaded), adapter, concurrency, given, on_cpu=on_cpu, dtype=dtype)
         guard = watchdog.Guard()
         try:
             with guard.watching():
@@ -218,7 +262,12 @@ def _start(model: str, concurrency: int, dtype: str, given: Mapping[str, Any]) -
     context = int(engine.model_config.max_model_len)
     used = str(engine.model_config.dtype).removeprefix("torch.")
     ends = sorted(end_tokens(tokenizer, None))
-    return Loaded(engine, tokenizer, ends, context, not on_cpu, _adapter(place), guard, used)
+    lora = None
+    if adapter is not None:
+        from vllm.lora.request import LoRARequest
+
+        lora = LoRARequest(adapter.name, 1, str(adapter))
+    return Loaded(engine, tokenizer, ends, context, not on_cpu, lora, guard, used)
 
 
 @contextlib.contextmanager
@@ -253,14 +302,6 @@ def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
     finally:
         for key in added:
             os.environ.pop(key, None)
-
-
-def _adapter(place: Place) -> Any:
-    if place.adapter is None:
-        return None
-    from vllm.lora.request import LoRARequest
-
-    return LoRARequest(place.adapter.name, 1, str(place.adapter))
 
 
 def _translated(error: Exception, model: str) -> StillroomError:

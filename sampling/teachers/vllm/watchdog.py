@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from stillroom.sampling.workers.leftovers import descendants
+from stillroom.sampling.workers.child import descendants
 
 # Reads "pid start-time" lines until the end of input; "keep" means that all went well.
 PROGRAM = r"""

@@ -28,7 +28,7 @@ from stillroom.errors import InputError, MissingKey, RequestFailed, StillroomErr
 from stillroom.sampling.core import Core
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.policy import Until
-from stillroom.sampling.retry import RetrySettings
+from stillroom.sampling.teachers.base import RetrySettings
 from stillroom.sampling.teachers.openai import OpenAISettings
 from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 from tests.conftest import ModelServer, Reply, completion

@@ -15,12 +15,11 @@ from pydantic import ValidationError
 
 from stillroom.common.records import Completion, Request, SamplingParams, Usage, user
 from stillroom.errors import MissingKey, RequestFailed, TeacherDown
-from stillroom.sampling.rate_limit.endpoint import REFUSALS_TO_HOLD
-from stillroom.sampling.rate_limit.limiter import RateLimits
-from stillroom.sampling.retry import RetrySettings, parse_retry_after, with_retries
+from stillroom.sampling.rate_limit import REFUSALS_TO_HOLD, RateLimits
+from stillroom.sampling.requests import with_retries
+from stillroom.sampling.teachers.base import RetrySettings
 from stillroom.sampling.teachers.openai import OpenAISettings
-from stillroom.sampling.teachers.openai.errors import retry_after_s
-from stillroom.sampling.teachers.openai.http import HttpReply
+from stillroom.sampling.teachers.openai.http import parse_retry_after
 from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 from tests.conftest import ModelServer, Reply, completion
 
@@ -202,7 +201,6 @@ async def test_the_rate_of_requests_is_kept(model_server: ModelServer) -> None:
 )
 def test_reads_what_a_server_asks_to_wait(value: str, seconds: float | None) -> None:
     assert parse_retry_after(value, now_s=1_000_000.0) == seconds
-    assert retry_after_s(HttpReply(429, {"retry-after": value}, b""), lambda: 1_000_000.0) == seconds
 
 
 # -- streams -----------------------------------------------------------------------------------------------------

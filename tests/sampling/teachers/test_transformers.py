@@ -460,7 +460,6 @@ def test_identity_is_of_the_weights_and_loads_nothing(folder: Path, monkeypatch:
     monkeypatch.setattr(models, "load_model", refuse)
     one, other = TransformersTeacher(str(folder)), TransformersTeacher(str(folder), concurrency=3)
     assert one.identity == other.identity == f"transformers:{models.fingerprint(str(folder))}"
-    assert TransformersTeacher(str(folder), name="mine").identity == "transformers:mine"
 
 
 def test_concurrency_must_be_positive() -> None:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stillroom.common.records import SamplingParams
-from stillroom.sampling.teachers.transformers import sampler as module
-from stillroom.sampling.teachers.transformers.sampler import draw
+from stillroom.sampling.teachers.transformers import engine as module
+from stillroom.sampling.teachers.transformers.engine import draw
 
 torch = pytest.importorskip("torch")
 

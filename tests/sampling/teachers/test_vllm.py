@@ -19,10 +19,15 @@ from stillroom.common.models import resolve as models
 from stillroom.common.records import Completion, Message, Request, SamplingParams, TokenChoice, Usage, user
 from stillroom.errors import InputError, RequestFailed, RunError
 from stillroom.sampling.teachers.vllm import teacher as module
-from stillroom.sampling.teachers.vllm.convert import Pieces, sampling_params
-from stillroom.sampling.teachers.vllm.teacher import Loaded, Place, VllmTeacher, engine_settings
+from stillroom.sampling.teachers.vllm.teacher import (
+    Loaded,
+    Pieces,
+    VllmTeacher,
+    engine_settings,
+    sampling_params,
+)
 from stillroom.sampling.teachers.vllm.watchdog import Guard, running, start_time
-from stillroom.sampling.workers.leftovers import descendants
+from stillroom.sampling.workers.child import descendants
 
 SMOLLM2 = "embedded:smollm2-135m-instruct"
 
@@ -39,15 +44,15 @@ def output(text: str, ids: list[int], reason: str | None = None, logprobs: Any =
 
 
 def test_settings_for_a_cpu_are_set_only_there() -> None:
-    there = engine_settings(Place("m", None), 8, {}, on_cpu=True)
+    there = engine_settings("m", None, 8, {}, on_cpu=True)
     assert there["enforce_eager"] is True
     assert there["enable_prefix_caching"] is True
-    assert "enforce_eager" not in engine_settings(Place("m", None), 8, {}, on_cpu=False)
+    assert "enforce_eager" not in engine_settings("m", None, 8, {}, on_cpu=False)
 
 
 def test_given_settings_come_last() -> None:
     given = {"max_model_len": 512, "enforce_eager": False}
-    settings = engine_settings(Place("m", None), 8, given, on_cpu=True)
+    settings = engine_settings("m", None, 8, given, on_cpu=True)
     assert (settings["max_model_len"], settings["enforce_eager"]) == (512, False)
 
 
@@ -58,7 +63,7 @@ def test_the_engine_computes_in_what_the_machine_does_fast_or_the_user_names(
     monkeypatch: pytest.MonkeyPatch, wanted: str, flags: tuple[str, ...], on_cpu: bool
 ) -> None:
     monkeypatch.setattr(models, "cpu_flags", lambda: frozenset(flags))
-    found = engine_settings(Place("m", None), 8, {}, on_cpu=on_cpu, dtype=wanted)["dtype"]
+    found = engine_settings("m", None, 8, {}, on_cpu=on_cpu, dtype=wanted)["dtype"]
     assert wanted in ("auto", found)
     if on_cpu:
         assert found == models.pick_dtype("cpu", wanted)
@@ -67,13 +72,13 @@ def test_the_engine_computes_in_what_the_machine_does_fast_or_the_user_names(
 
 
 def test_what_is_said_to_the_engine_itself_comes_last() -> None:
-    assert engine_settings(Place("m", None), 8, {"dtype": "half"}, on_cpu=True)["dtype"] == "half"
+    assert engine_settings("m", None, 8, {"dtype": "half"}, on_cpu=True)["dtype"] == "half"
 
 
 @pytest.mark.parametrize(("rank", "room"), [(4, 8), (16, 16), (24, 32)])
 def test_an_adapter_is_given_room_for_its_rank(tmp_path: Path, rank: int, room: int) -> None:
     (tmp_path / "adapter_config.json").write_text(json.dumps({"r": rank}))
-    assert engine_settings(Place("base", tmp_path), 8, {}, on_cpu=False)["max_lora_rank"] == room
+    assert engine_settings("base", tmp_path, 8, {}, on_cpu=False)["max_lora_rank"] == room
 
 
 @pytest.mark.usefixtures("installed")

@@ -16,8 +16,8 @@ from pydantic import TypeAdapter
 
 from stillroom.common.records import State, Task, Verdict, user
 from stillroom.errors import TrainingError
-from stillroom.students.lint import LintReport, Vocabulary, lint_pairs, lint_sft, lint_tokenizers
-from stillroom.students.lint.report import meanings
+from stillroom.students.lint.lint import Vocabulary, lint_pairs, lint_sft, lint_tokenizers
+from stillroom.students.lint.report import LintReport, meanings
 from stillroom.students.methods.dpo import Dpo
 from stillroom.students.methods.registry import Student, StudentSettings
 from stillroom.students.methods.sft import Sft

@@ -16,9 +16,9 @@ from stillroom.errors import MissingFile
 from stillroom.report.lint import lint_masks, lint_table, mask_page, mask_text, write_lint_page
 from stillroom.students.data.encode import encode_pairs, encode_rows, prepare_tokenizer
 from stillroom.students.data.rows import read_pairs, read_rows
-from stillroom.students.lint import LintLimits, LintReport, lint_pairs, lint_sft
+from stillroom.students.lint.lint import lint_pairs, lint_sft
 from stillroom.students.lint.rendered_rows import LONGEST, pair_collator, sft_collator
-from stillroom.students.lint.report import MaskedRow, Stretch
+from stillroom.students.lint.report import LintLimits, LintReport, MaskedRow, Stretch
 from stillroom.students.methods.dpo import Dpo
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.methods.sft import Sft
@@ -182,9 +182,11 @@ def test_the_same_lint_is_the_same_json(good: Any, settings: StudentSettings, tm
 
 def test_what_is_no_mapping_is_told_not_raised(good: Any, settings: StudentSettings) -> None:
     given: list[Any] = [*good, "a text", 7]
-    found = lint_sft(given, settings).find("not_a_row")
-    assert found is not None
-    assert found.count == 2
+    dpo = Dpo(model=settings.model)
+    for report in (lint_sft(given, settings), lint_pairs(["a text", 7], dpo, reference=dpo.reference)):  # type: ignore[list-item]
+        found = report.find("not_a_row")
+        assert found is not None
+        assert found.count == 2
 
 
 # -- masks ---------------------------------------------------------------------------------------------------------

@@ -6,10 +6,9 @@ import threading
 
 import pytest
 
-from stillroom.traces.answers.budget import Spent, allowance, spend
 from stillroom.traces.answers.grade import judge, rule
-from stillroom.traces.answers.policies import Policies
-from stillroom.traces.answers.records import Reason
+from stillroom.traces.answers.limits import Spent, allowance, spend
+from stillroom.traces.answers.records import Policies, Reason
 
 SUMS = r"\sum_{k=1}^{300}\sum_{j=1}^{300} kj"
 

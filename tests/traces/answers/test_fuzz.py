@@ -18,7 +18,7 @@ from stillroom.common.records import State
 from stillroom.traces.answers import AnswerChecker, Reason, state_of
 from stillroom.traces.answers.grade import Ruling
 from stillroom.traces.answers.grade import judge as judge_by
-from stillroom.traces.answers.policies import Policies
+from stillroom.traces.answers.records import Policies
 
 EQUALITY = Policies(worked_out="any")
 """These are laws of what is equal. What is worked out is asked of the answer alone, and differs by side."""
@@ -246,7 +246,7 @@ def names_called(tree: ast.AST) -> Iterator[tuple[str, int]]:
 
 
 def test_there_are_sources_to_look_at() -> None:
-    assert {"parser.py", "lexer.py", "symbolic.py", "grade.py", "disagreements.py"} <= {path.name for path in SOURCES}
+    assert {"parser.py", "lexer.py", "worker.py", "grade.py", "disagreements.py"} <= {path.name for path in SOURCES}
 
 
 def test_only_the_comparison_itself_imports_what_drives_math_verify() -> None:

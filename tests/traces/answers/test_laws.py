@@ -17,7 +17,7 @@ from stillroom.traces.answers import AnswerChecker, Reason
 from stillroom.traces.answers.extract import find_answer
 from stillroom.traces.answers.grade import Ruling
 from stillroom.traces.answers.grade import judge as judge_by
-from stillroom.traces.answers.policies import Policies
+from stillroom.traces.answers.records import Policies
 
 EQUALITY = Policies(worked_out="any")
 """These are laws of what is equal. What is worked out is asked of the answer alone, and differs by side."""

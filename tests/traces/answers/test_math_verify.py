@@ -16,13 +16,12 @@ from hypothesis import strategies as st
 
 from stillroom.common.records import State, Verdict
 from stillroom.errors import CheckerError, InputError, MissingExtra, MissingFile
-from stillroom.sampling.workers.process import Worker
+from stillroom.sampling.workers.pool import Worker
 from stillroom.traces.answers import Reason, state_of
 from stillroom.traces.answers.check_file import Row
-from stillroom.traces.answers.math_verify import client
-from stillroom.traces.answers.math_verify.client import Facts, Judgement, MathVerify, Side
-from stillroom.traces.answers.math_verify.compare import AgainstSummary, Theirs, Why, check_against
-from stillroom.traces.answers.math_verify.disagreements import is_fragment, policies_of, why
+from stillroom.traces.answers.math_verify import compare
+from stillroom.traces.answers.math_verify.compare import AgainstSummary, Judgement, MathVerify, check_against
+from stillroom.traces.answers.math_verify.disagreements import Facts, Side, Theirs, Why, is_fragment, policies_of, why
 from stillroom.traces.answers.math_verify.worker import wrapped
 
 pytest.importorskip("math_verify")
@@ -132,7 +131,7 @@ def test_texts_that_are_no_texts(tmp_path: Path) -> None:
 
 
 def test_bad_input_is_told_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "MODULE", "stillroom.no_such_module")
+    monkeypatch.setattr(compare, "MODULE", "stillroom.no_such_module")
     good = {"gold": "1", "pred": "1"}
     with pytest.raises(MissingFile, match="absent"):
         check_against(tmp_path / "absent.jsonl")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from stillroom.traces.answers._matrices import as_one_table
-from stillroom.traces.answers.budget import Spent, allowance
 from stillroom.traces.answers.compare import compare
+from stillroom.traces.answers.limits import Spent, allowance
 from stillroom.traces.answers.parser import read
 from stillroom.traces.answers.values import Rules
 

@@ -6,8 +6,7 @@ import pytest
 
 from stillroom.errors import InputError
 from stillroom.traces.answers.grade import Ruling, judge
-from stillroom.traces.answers.policies import Policies, choices
-from stillroom.traces.answers.records import Reason
+from stillroom.traces.answers.records import Policies, Reason, choices
 
 EQUAL, DIFFERENT, OPEN = Reason.EQUAL, Reason.DIFFERENT, Reason.NEEDS_POLICY
 UNDONE = Reason.NOT_WORKED_OUT

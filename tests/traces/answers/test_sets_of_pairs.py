@@ -15,7 +15,7 @@ import pytest
 
 from stillroom.common.records import State
 from stillroom.traces.answers import AnswerChecker
-from stillroom.traces.answers.policies import Policies
+from stillroom.traces.answers.records import Policies
 
 Row = dict[str, Any]
 Data = Callable[[str], list[Row]]

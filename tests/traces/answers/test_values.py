@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 
-from stillroom.traces.answers.numeric import context
+from stillroom.traces.answers.numeric import agree_deeply, context, points
 from stillroom.traces.answers.parser import read
-from stillroom.traces.answers.policies import Policies
-from stillroom.traces.answers.probing import agree_deeply, points
+from stillroom.traces.answers.records import Policies
 from stillroom.traces.answers.tree import Node
 from stillroom.traces.answers.values import Answer, Pending, Rules, compare_values
 

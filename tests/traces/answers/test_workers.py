@@ -17,8 +17,8 @@ import pytest
 
 from stillroom.common.records import State
 from stillroom.errors import CheckerError, InputError
-from stillroom.sampling.workers.process import environment
-from stillroom.traces.answers import AnswerChecker, Reason, check
+from stillroom.sampling.workers.pool import environment
+from stillroom.traces.answers import AnswerChecker, Policies, Reason, check
 from stillroom.traces.answers import checker as checker_module
 from stillroom.traces.answers.checker import MODULE
 
@@ -69,6 +69,15 @@ def test_a_timeout_is_not_remembered_and_a_verdict_is() -> None:
         assert checker.check(*PAIR).reason == Reason.EQUAL
         assert checker.check(*HANG).reason == Reason.TIMEOUT
         assert [ruling.reason for ruling in checker._memo._results.values()] == [Reason.EQUAL, None]
+
+
+def test_the_policy_by_which_an_answer_was_found_is_named_after_a_worker_too() -> None:
+    text = f"So we have it: the value of it all is then ${PAIR[1]}$ and that is all there is."
+    with AnswerChecker(workers=1, timeout_s=60, policies=Policies(unmarked="last")) as checker:
+        first, again = checker.check_many([(PAIR[0], text)] * 2)
+        verdict = checker.check(PAIR[0], text)
+    assert {each.reason for each in (first, again, verdict)} == {Reason.EQUAL}
+    assert all("policy unmarked=last" in each.detail for each in (first, again, verdict))
 
 
 def test_the_memo_forgets_the_oldest() -> None:

@@ -1,8 +1,9 @@
 """Where our checker and Math-Verify differ on a file of pairs, and why.
 
-Both see every pair, each in separate processes under the same limits. They differ where one accepts and the other
-does not; whether the other rejects, says nothing or was stopped is told apart. It does not say who is right, unless
-the file does (`expected`).
+Both see every pair, each in a few killable processes under the same limits. A pair that takes Math-Verify longer is a
+time-out; one that kills its process is an error; neither is a verdict of it. They differ where one accepts and the
+other does not; whether the other rejects, says nothing or was stopped is told apart. It does not say who is right,
+unless the file does (`expected`).
 
     summary = check_against("pairs.jsonl", out="differences.jsonl")   # needs stillroom[math-verify]
     summary.table[State.REJECTED, Theirs.ACCEPTED]                    # pairs that only Math-Verify accepts
@@ -11,24 +12,93 @@ the file does (`expected`).
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from stillroom.common.records import State, Verdict
+from stillroom.errors import MissingExtra
+from stillroom.sampling.workers.pool import TIMEOUT, Program, WorkerPool
 from stillroom.traces.answers.check_file import Row, output, read_rows, readable
 from stillroom.traces.answers.checker import AnswerChecker
-from stillroom.traces.answers.math_verify.client import Facts, Judgement, MathVerify, Theirs
-from stillroom.traces.answers.math_verify.disagreements import Why, policies_of, why
-from stillroom.traces.answers.policies import Policies
+from stillroom.traces.answers.math_verify.disagreements import Facts, Side, Theirs, Why, policies_of, why
+from stillroom.traces.answers.records import Policies
 
-__all__ = ["AgainstSummary", "Disagreement", "Score", "Theirs", "Why", "check_against"]
+MODULE = "stillroom.traces.answers.math_verify.worker"
+PACKAGES = {"math_verify": "math-verify", "latex2sympy2_extended": "latex2sympy2_extended", "sympy": "sympy"}
+
+
+class Judgement(NamedTuple):
+    """Math-Verify's verdict on a pair. `detail`: what stood in the way of one, or empty."""
+
+    theirs: Theirs
+    detail: str = ""
+
+
+class MathVerify:
+    """Math-Verify in separate processes; they start when first needed.
+
+    `workers`: processes at most. `timeout_s`: limit for a pair in seconds. `memory_mb`: address space of each.
+    Raises MissingExtra where Math-Verify is not installed, CheckerError where no process can be started.
+    """
+
+    def __init__(self, workers: int, timeout_s: float, memory_mb: int) -> None:
+        for module, package in PACKAGES.items():
+            if importlib.util.find_spec(module) is None:
+                raise MissingExtra("the comparison with Math-Verify", package, "math-verify")
+        self._timeout_s = timeout_s
+        self._ahead = 64 * workers
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="stillroom-rival")
+        self._pool = WorkerPool(Program(MODULE, memory_mb, "the comparison with Math-Verify"), workers)
+
+    def stream(self, pairs: Iterable[tuple[str, str]]) -> Iterator[Judgement]:
+        """Verdicts in the order of the pairs (gold, answer), with a bounded number of pairs in memory."""
+        window: deque[Future[Judgement]] = deque()
+        for gold, answer in pairs:
+            window.append(self._threads.submit(self.verify, gold, answer))
+            if len(window) >= self._ahead:
+                yield window.popleft().result()
+        while window:
+            yield window.popleft().result()
+
+    def verify(self, gold: str, answer: str) -> Judgement:
+        """Its verdict on one pair. Never raises for what the texts say."""
+        asked = self._pool.ask({"task": "verify", "gold": gold, "answer": answer}, self._timeout_s)
+        if asked.reason:
+            return Judgement(Theirs.TIMEOUT if asked.reason == TIMEOUT else Theirs.ERROR, asked.detail)
+        if "error" in asked.reply:
+            return Judgement(Theirs.ERROR, asked.reply["error"])
+        return Judgement(Theirs.ACCEPTED if asked.reply["accepted"] else Theirs.REJECTED)
+
+    def facts(self, gold: str, answer: str) -> Future[Facts | None]:
+        """The facts behind a verdict, when a process is free; None where they cannot be had within the limit."""
+
+        def explained() -> Facts | None:
+            asked = self._pool.ask({"task": "explain", "gold": gold, "answer": answer}, self._timeout_s)
+            if asked.reason or "error" in asked.reply:
+                return None
+            sides = {name: Side(**asked.reply[name]) for name in ("gold", "answer")}
+            return Facts(**{**asked.reply, **sides})
+
+        return self._threads.submit(explained)
+
+    def close(self) -> None:
+        """Ends the processes and waits for them. What is under way gets no verdict. Safe to call twice."""
+        self._pool.close()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,27 +237,20 @@ def check_against(
         MathVerify(checker.workers, timeout_s, memory_mb) as rival,
         output(source, out) as sink,
     ):
-        for found in _differences(checker, rival, rows, summary):
-            summary.disagreements.append(found)
+        ours = checker.stream((row.gold, row.answer, row.prompt) for row in rows())
+        theirs = rival.stream((row.gold, row.answer) for row in rows())
+        found: list[tuple[int, Row, Verdict, Judgement, Future[Facts | None] | None]] = []
+        for line, (row, verdict, judgement) in enumerate(zip(rows(), ours, theirs, strict=True), 1):
+            if summary.add(row, verdict, judgement.theirs):
+                stopped = judgement.theirs in (Theirs.TIMEOUT, Theirs.ERROR)  # it would be again
+                asked = None if stopped else rival.facts(row.gold, row.answer)
+                found.append((line, row, verdict, judgement, asked))
+        for line, row, verdict, (outcome, detail), asked in found:
+            facts = asked.result() if asked is not None else None
+            reason = why(verdict, outcome, facts, row.gold, row.answer)
+            told = Disagreement(line, row.gold, row.answer, verdict, outcome, reason, row.expected, facts, detail)
+            summary.disagreements.append(told)
             if sink is not None:
-                sink.write(json.dumps(found.as_dict()) + "\n")
+                sink.write(json.dumps(told.as_dict()) + "\n")
     summary.seconds = time.perf_counter() - start
     return summary
-
-
-def _differences(
-    checker: AnswerChecker, rival: MathVerify, rows: Callable[[], Iterator[Row]], summary: AgainstSummary
-) -> Iterator[Disagreement]:
-    """The disagreements in the order of the file; everything is counted on the way."""
-    ours = checker.stream(row.pair for row in rows())
-    theirs = rival.stream((row.gold, row.answer) for row in rows())
-    found: list[tuple[int, Row, Verdict, Judgement, Future[Facts | None] | None]] = []
-    for line, (row, verdict, judgement) in enumerate(zip(rows(), ours, theirs, strict=True), 1):
-        if summary.add(row, verdict, judgement.theirs):
-            stopped = judgement.theirs in (Theirs.TIMEOUT, Theirs.ERROR)  # it would be again
-            asked = None if stopped else rival.facts(row.gold, row.answer)
-            found.append((line, row, verdict, judgement, asked))
-    for line, row, verdict, (outcome, detail), asked in found:
-        facts = asked.result() if asked is not None else None
-        reason = why(verdict, outcome, facts, row.gold, row.answer)
-        yield Disagreement(line, row.gold, row.answer, verdict, outcome, reason, row.expected, facts, detail)

@@ -11,17 +11,51 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from typing import NamedTuple
 
 from stillroom.common.records import State, Verdict
 from stillroom.traces.answers.extract import find_answer
-from stillroom.traces.answers.math_verify.client import Facts, Side, Theirs
-from stillroom.traces.answers.policies import choices
-from stillroom.traces.answers.records import Reason
+from stillroom.traces.answers.records import Reason, choices
 
 EXACT = 1e-12
 """Relative distance up to which two readings are the same number: they were evaluated to 30 digits."""
 ROUGH = 1e-2
 """Relative distance from which on two numbers that we accept were read as other numbers by Math-Verify."""
+
+
+class Theirs(StrEnum):
+    """What became of a pair at Math-Verify. The last two are not verdicts: it was stopped, or it crashed."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    TIMEOUT = "timeout"
+    ERROR = "error"
+
+
+class Side(NamedTuple):
+    """One text as Math-Verify has read it: the part it took, what it made of it ("" for nothing), what kind of thing
+    that is, and its free symbols, with spaces between."""
+
+    text: str = ""
+    reading: str = ""
+    kind: str = ""
+    symbols: str = ""
+
+
+class Facts(NamedTuple):
+    """What Math-Verify says about its readings of a pair.
+
+    `back`: its verdict with the two exchanged. `kept`: its verdict when it leaves units where they are. `gap`: the
+    distance of the two numbers relative to the larger, None where they are not two numbers. `fault`: an exception
+    it swallowed, or "".
+    """
+
+    gold: Side
+    answer: Side
+    back: bool
+    kept: bool
+    gap: float | None
+    fault: str
 
 
 class Why(StrEnum):
@@ -75,73 +109,55 @@ _COMMAND = re.compile(r"\\[A-Za-z]+|[∞π]")
 
 def why(ours: Verdict, theirs: Theirs, facts: Facts | None, gold: str, answer: str) -> Why:
     """The reason that a pair is accepted by one and not by the other. `facts`: None where they could not be had."""
-    stopped = _stopped(ours, theirs)
-    if stopped is not None:
-        return stopped
-    if facts is None:
-        return Why.OURS_UNREAD if ours.state is State.UNSCORED else Why.UNKNOWN
-    return _read(ours, theirs, facts, gold, answer) or _compared(ours, theirs, facts)
-
-
-def policies_of(ours: Verdict) -> list[str]:
-    """The policies that a verdict of ours names: those that decided it, or that have to."""
-    return list(dict.fromkeys(_POLICY.findall(ours.detail)))
-
-
-def _stopped(ours: Verdict, theirs: Theirs) -> Why | None:
-    """What kept one of the two from a verdict, where it was not the reading."""
+    # What kept one of the two from a verdict, where it was not the reading.
     if theirs in (Theirs.TIMEOUT, Theirs.ERROR):
         return Why.THEIRS_TIMEOUT if theirs is Theirs.TIMEOUT else Why.THEIRS_ERROR
     if ours.reason in (Reason.TIMEOUT, Reason.OVER_LIMIT):
         return Why.OUR_LIMIT
-    by_policy = dict.fromkeys(map(str, (Reason.NEEDS_POLICY, Reason.NOT_WORKED_OUT)), Why.POLICY)
-    return {str(Reason.NO_ANSWER): Why.NO_ANSWER, **by_policy}.get(ours.reason)
-
-
-def _read(ours: Verdict, theirs: Theirs, facts: Facts, gold: str, answer: str) -> Why | None:
-    """Where one of the two has read something else than stands there."""
-    sides = ((gold, facts.gold), (answer, facts.answer))
-    if theirs is Theirs.REJECTED and not all(side.reading for _, side in sides):
+    if ours.reason in (Reason.NEEDS_POLICY, Reason.NOT_WORKED_OUT):
+        return Why.POLICY
+    if ours.reason == Reason.NO_ANSWER:
+        return Why.NO_ANSWER
+    if facts is None:
+        return Why.OURS_UNREAD if ours.state is State.UNSCORED else Why.UNKNOWN
+    # Where one of the two has read something else than stands there.
+    accepted, gap = theirs is Theirs.ACCEPTED, facts.gap or 0.0
+    if not accepted and not (facts.gold.reading and facts.answer.reading):
         return Why.THEIRS_UNREAD
-    if facts.kept != (theirs is Theirs.ACCEPTED):
+    if facts.kept != accepted:
         return Why.UNITS
-    found = [(find_answer(text) or text, side) for text, side in sides]
-    if any(_elsewhere(text, side) for text, side in found):
-        return Why.OTHER_PLACE
+    found = [(find_answer(text) or text, side) for text, side in ((gold, facts.gold), (answer, facts.answer))]
+    if any("".join(re.findall(r"\d", side.text)) not in "".join(re.findall(r"\d", text)) for text, side in found):
+        return Why.OTHER_PLACE  # the numbers in the text that it took are not all in the answer that we found
     if any(is_fragment(text, side) for text, side in found):
         return Why.FRAGMENT
-    return Why.OURS_UNREAD if ours.state is State.UNSCORED else None
-
-
-def _compared(ours: Verdict, theirs: Theirs, facts: Facts) -> Why:
-    """How readings of the whole came to different verdicts."""
+    if ours.state is State.UNSCORED:
+        return Why.OURS_UNREAD
+    # How readings of the whole came to different verdicts.
     if policies_of(ours):
         return Why.POLICY
     if facts.gold.kind != facts.answer.kind:
-        return Why.ONE_WAY if facts.back != (theirs is Theirs.ACCEPTED) else Why.KINDS
-    return _too_strict(facts) if theirs is Theirs.REJECTED else _too_loose(facts)
-
-
-def _too_strict(facts: Facts) -> Why:
-    """Why Math-Verify does not accept what we accept."""
+        return Why.ONE_WAY if facts.back != accepted else Why.KINDS
+    if accepted:
+        if gap > EXACT:
+            return Why.ROUNDING
+        if not facts.back:
+            return Why.ONE_WAY
+        if facts.gold.kind == "set":
+            return Why.COLLECTION
+        return Why.SAME_READING if facts.gold.reading == facts.answer.reading else Why.DIFFERENT
     if facts.fault:
         return Why.THEIRS_FAULT
-    if facts.gap is not None and facts.gap > EXACT:
-        return Why.MISREAD if facts.gap > ROUGH else Why.ROUNDING
+    if gap > EXACT:
+        return Why.MISREAD if gap > ROUGH else Why.ROUNDING
     if facts.gold.symbols != facts.answer.symbols:
         return Why.MISREAD
     return Why.ONE_WAY if facts.back else Why.UNPROVEN
 
 
-def _too_loose(facts: Facts) -> Why:
-    """Why Math-Verify accepts what we do not."""
-    if facts.gap is not None and facts.gap > EXACT:
-        return Why.ROUNDING
-    if not facts.back:
-        return Why.ONE_WAY
-    if facts.gold.kind == "set":
-        return Why.COLLECTION
-    return Why.SAME_READING if facts.gold.reading == facts.answer.reading else Why.DIFFERENT
+def policies_of(ours: Verdict) -> list[str]:
+    """The policies that a verdict of ours names: those that decided it, or that have to."""
+    return list(dict.fromkeys(_POLICY.findall(ours.detail)))
 
 
 def is_fragment(text: str, side: Side) -> bool:
@@ -160,9 +176,3 @@ def _marks(text: str) -> tuple[list[str], set[str]]:
     spoken = _COMMAND.sub(lambda match: f" {_SIGNS.get(match[0], '')} ", _TEXT.sub(r" \1 ", text))
     digits = re.findall(r"\d+", _GROUPED.sub("", text))
     return [stripped for n in digits if (stripped := n.strip("0"))], {c.lower() for c in spoken if c.isalpha()}
-
-
-def _elsewhere(found: str, side: Side) -> bool:
-    """Whether the numbers in the text that Math-Verify took are not all in the answer that we found."""
-    ours, theirs = ("".join(re.findall(r"\d", text)) for text in (found, side.text))
-    return theirs not in ours

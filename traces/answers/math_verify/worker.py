@@ -53,75 +53,77 @@ class Faults(logging.Handler):
 
 
 class Driver:
-    """Math-Verify, loaded."""
+    """Math-Verify."""
 
-    def __init__(self) -> None:
-        self._library = importlib.import_module("math_verify")
-        self._sympy = importlib.import_module("sympy")
+    def warm(self) -> None:
+        """Loads it. Raises CannotStart where it is not installed."""
+        try:
+            self._library = importlib.import_module("math_verify")
+            self._sympy = importlib.import_module("sympy")
+        except ImportError as missing:
+            raise CannotStart(f"{missing.name} is missing: pip install 'stillroom[math-verify]'") from None
         self._faults = Faults()
         logger = logging.getLogger("math_verify")
         logger.addHandler(self._faults)
         logger.setLevel(logging.DEBUG)
         logger.propagate = False
+        self.verify("$1$", "The answer is $\\frac{2}{2}$.")  # the first parse loads the grammar
 
-    def parse(self, text: str, *, units: bool = True) -> list[Any]:
+    def answer(self, job: dict[str, Any]) -> Reply:
+        """Does one job."""
+        do = self.explain if job["task"] == "explain" else self.verify
+        self._faults.names.clear()
+        try:
+            return Reply(do(job["gold"], job["answer"]))
+        except (MemoryError, RecursionError) as error:
+            return Reply({"error": type(error).__name__}, sound=False)
+
+    def _parse(self, text: str, *, units: bool = True) -> list[Any]:
         """Its reading of a text: an expression and the text it is from, the text alone, or nothing."""
         latex = self._library.LatexExtractionConfig()
         if not units:
             latex = replace(latex, normalization_config=replace(latex.normalization_config, units=False))
-        found: list[Any] = self._library.parse(
-            wrapped(text), [latex, self._library.ExprExtractionConfig()], parsing_timeout=None
-        )
+        configs = [latex, self._library.ExprExtractionConfig()]
+        found: list[Any] = self._library.parse(wrapped(text), configs, parsing_timeout=None)
         return found
 
-    def equal(self, gold: list[Any], answer: list[Any]) -> bool:
-        """Its verdict on two readings."""
+    def _equal(self, gold: list[Any], answer: list[Any]) -> bool:
         return bool(self._library.verify(gold, answer, timeout_seconds=None))
 
     def verify(self, gold: str, answer: str) -> dict[str, Any]:
         """Its verdict on two texts. `error`: what it ran out of, which is not a verdict."""
-        self._faults.names.clear()
-        accepted = self.equal(self.parse(gold), self.parse(answer))
+        accepted = self._equal(self._parse(gold), self._parse(answer))
         if not accepted and "MemoryError" in self._faults.names:
             return {"error": "out of memory"}
         return {"accepted": accepted}
 
     def explain(self, gold: str, answer: str) -> dict[str, Any]:
-        """The facts behind a verdict.
-
-        `gold`, `answer`: {"text", "reading", "kind", "symbols"}, what it took from a text and made of it. `back`:
-        its verdict with the two exchanged. `kept`: its verdict when it leaves units where they are. `gap`: how far
-        apart the two numbers are, relative to the larger; None where they are not two numbers. `fault`: an exception
-        it swallowed, or "".
-        """
-        self._faults.names.clear()
-        one, other = self.parse(gold), self.parse(answer)
-        self.equal(one, other)
+        """The facts behind a verdict, as `disagreements.Facts` names them."""
+        one, other = self._parse(gold), self._parse(answer)
+        self._equal(one, other)
         fault = self._faults.names[0] if self._faults.names else ""
+        try:
+            a, b = (complex(side[0].doit().evalf(DIGITS)) for side in (one, other))
+            gap = float(abs((one[0] - other[0]).doit().evalf(DIGITS))) / max(abs(a), abs(b))
+        except (MemoryError, RecursionError):
+            raise
+        except Exception:  # noqa: BLE001 - a text, a set, a relation, 0 and 0: sympy raises anything, and there is no gap
+            gap = None
         return {
             "gold": self._side(one),
             "answer": self._side(other),
-            "back": self.equal(other, one),
-            "kept": self.equal(self.parse(gold, units=False), self.parse(answer, units=False)),
-            "gap": self._gap(one, other),
+            "back": self._equal(other, one),
+            "kept": self._equal(self._parse(gold, units=False), self._parse(answer, units=False)),
+            "gap": gap,
             "fault": fault,
         }
 
     def _side(self, found: list[Any]) -> dict[str, str]:
+        """As `disagreements.Side` names it. The kind of a reading: two kinds are hardly ever found equal."""
+        text = next((item for item in found if isinstance(item, str)), "")[:SHOWN]
         read = [item for item in found if not isinstance(item, str)]
-        text = next((item for item in found if isinstance(item, str)), "")
         if not read:
-            return {"text": text[:SHOWN], "reading": "", "kind": "", "symbols": ""}
-        symbols = " ".join(sorted(map(str, getattr(read[0], "free_symbols", ()))))
-        return {
-            "text": text[:SHOWN],
-            "reading": str(read[0])[:SHOWN],
-            "kind": self._kind(read[0]),
-            "symbols": symbols[:SHOWN],
-        }
-
-    def _kind(self, value: Any) -> str:
-        """What a reading is; two kinds are hardly ever found equal."""
+            return {"text": text}
         sympy = self._sympy
         kinds = {
             "relation": (sympy.core.relational.Relational, sympy.logic.boolalg.BooleanFunction),
@@ -130,38 +132,11 @@ class Driver:
             "interval": (sympy.Interval, sympy.Union),
             "set": (sympy.Set,),
         }
-        return next((name for name, types in kinds.items() if isinstance(value, types)), "expression")
-
-    def _gap(self, gold: list[Any], answer: list[Any]) -> float | None:
-        try:
-            a, b = (complex(side[0].doit().evalf(DIGITS)) for side in (gold, answer))
-            return float(abs((gold[0] - answer[0]).doit().evalf(DIGITS))) / max(abs(a), abs(b))
-        except (MemoryError, RecursionError):
-            raise
-        except Exception:  # noqa: BLE001 - a text, a set, a relation, 0 and 0: sympy raises anything, and there is no gap
-            return None
-
-
-def main() -> int:
-    """Serves until the input ends."""
-    drivers: list[Driver] = []
-
-    def warm() -> None:
-        try:
-            drivers.append(Driver())
-        except ImportError as missing:
-            raise CannotStart(f"{missing.name} is missing: pip install 'stillroom[math-verify]'") from None
-        drivers[0].verify("$1$", "The answer is $\\frac{2}{2}$.")  # the first parse loads the grammar
-
-    def answer(job: dict[str, Any]) -> Reply:
-        do = drivers[0].explain if job["task"] == "explain" else drivers[0].verify
-        try:
-            return Reply(do(job["gold"], job["answer"]))
-        except (MemoryError, RecursionError) as error:
-            return Reply({"error": type(error).__name__}, sound=False)
-
-    return serve(warm, answer, memory_mb=int(sys.argv[1]))
+        kind = next((name for name, types in kinds.items() if isinstance(read[0], types)), "expression")
+        symbols = " ".join(sorted(map(str, getattr(read[0], "free_symbols", ()))))
+        return {"text": text, "reading": str(read[0])[:SHOWN], "kind": kind, "symbols": symbols[:SHOWN]}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    driver = Driver()
+    sys.exit(serve(driver.warm, driver.answer, memory_mb=int(sys.argv[1])))

@@ -1,0 +1,198 @@
+"""Reads the answer of a chat completion, whole or streamed: what servers send in place of one is told apart, never
+guessed at.
+
+Servers differ in what they leave out, so only what an attempt needs is looked at. Without a message there is no
+answer. What comes along with it may be missing or nonsense and costs nobody the answer:
+a reason to end that nobody knows is `unknown`, counts and log-probabilities that cannot be any are absent.
+
+A stream (server-sent events) is put together as if it had come in one piece. While it comes, `usage` counts its
+tokens, so that a request that is cancelled still says what it had cost: one a part where the server sends no count
+along, which is what servers send at least. A stream that stops before it says why the answer ended is not an answer.
+Time and memory are in proportion to what is sent, and a line has an end.
+
+>>> read_answer(b'{"choices": [{"message": {"content": "4"}, "finish_reason": "stop"}]}', Usage()).text
+'4'
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from stillroom.common.marks import split_thinking
+from stillroom.common.outside import NotJson, logprob_in, read_json, tokens_in
+from stillroom.common.records import Completion, FinishReason, TokenChoice, Usage
+from stillroom.common.secrets import named
+from stillroom.sampling.rate_limit import End
+from stillroom.sampling.teachers.openai.http import LONGEST_BODY, NoAnswer, Patience, check_length
+
+if TYPE_CHECKING:
+    from aiohttp import StreamReader
+
+_FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
+# Characters of a body that a message quotes, and of those that are looked at for secrets before it is cut.
+_QUOTED, _LOOKED_AT = 120, 65_536
+# A part is a few tokens, with the likeliest at each place some kilobytes.
+LONGEST_LINE = 8 * 2**20
+
+
+class _Message(BaseModel):
+    content: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: Any = None
+    logprobs: Any = None
+
+
+class _Answer(BaseModel):
+    choices: list[_Choice] = Field(min_length=1)
+    usage: Any = None
+
+
+def read_answer(body: bytes, usage: Usage, *, choices: bool = False) -> Completion:
+    """The completion of a body. `choices`: whether the likeliest tokens at each place were asked for.
+
+    What the server counted goes into `usage`. Completion tokens that it did not count are those of `usage` as it was,
+    which a stream has counted by its parts, or 0. Raises NoAnswer for a body that is not a chat completion, and says
+    where it is wrong, and how it begins without a secret.
+    """
+    try:
+        answer = _Answer.model_validate(read_json(body))
+    except (NotJson, ValidationError) as error:
+        why = f"the body is not JSON: {error}"
+        if isinstance(error, ValidationError):
+            first = error.errors(include_url=False, include_input=False)[0]
+            why = f"{'.'.join(map(str, first['loc'])) or 'the body'}: {first['msg']}"
+        beginning = named(body[:_LOOKED_AT].decode("utf-8", "replace"))[:_QUOTED]
+        raise NoAnswer(End.BROKEN, f"no chat completion: {why}; it begins {beginning!r}") from None
+    choice, counted = answer.choices[0], answer.usage if isinstance(answer.usage, dict) else {}
+
+    # A thinking part that was cut by the limit may come back as plain content, `<think>` and all: split_thinking
+    # keeps it thinking.
+    text = choice.message.content or choice.message.refusal or ""
+    reasoning = choice.message.reasoning_content or choice.message.reasoning
+    if reasoning:
+        reasoning, text = reasoning.strip(), text.lstrip()
+    else:
+        reasoning, text = split_thinking(text)
+
+    tokens = _tokens(choice.logprobs)
+    prompt = tokens_in(counted.get("prompt_tokens")) or None  # no prompt has none
+    completed = tokens_in(counted.get("completion_tokens"))
+    if text or reasoning:
+        completed = completed or None  # no text comes of no tokens
+    parts, usage.prompt_tokens, usage.completion_tokens = usage.completion_tokens, prompt, completed
+    usage.uncounted = prompt is None or completed is None
+    return Completion(
+        text=text,
+        reasoning=reasoning,
+        finish_reason=_FINISH.get(str(choice.finish_reason), "unknown"),
+        prompt_tokens=prompt or 0,
+        completion_tokens=(parts or 0) if completed is None else completed,
+        logprobs=None if tokens is None else tuple(token.logprob for token in tokens),
+        choices=tokens if choices else None,
+    )
+
+
+def _tokens(logprobs: Any) -> tuple[TokenChoice, ...] | None:
+    """The tokens, each with the likeliest at its place; None where one of them has no log-probability: a sum over the
+    others would say something else."""
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
+    if not isinstance(content, list):
+        return None
+    tokens: list[TokenChoice] = []
+    for entry in content:
+        likely = _likely(entry)
+        if likely is None:
+            return None
+        # The likeliest first: some servers put the token that was drawn before all others.
+        top = entry.get("top_logprobs")
+        found = filter(None, map(_likely, top if isinstance(top, list) else ()))
+        tokens.append(TokenChoice(*likely, tuple(sorted(found, key=lambda likely: -likely[1]))))
+    return tuple(tokens)
+
+
+def _likely(entry: Any) -> tuple[str, float] | None:
+    """A token and its log-probability; None where it has none."""
+    logprob = logprob_in(entry.get("logprob")) if isinstance(entry, dict) else None
+    if logprob is None:
+        return None
+    token = entry.get("token")
+    return token if isinstance(token, str) else "", logprob
+
+
+class StreamedAnswer:
+    """One answer in the making. Parts of an unknown shape are passed on, for the reader of the whole to judge."""
+
+    def __init__(self, usage: Usage) -> None:
+        self._usage = usage
+        self._message: dict[str, list[str]] = {}
+        self._logprobs: list[Any] | None = None
+        self._finish: Any = None
+        self._counted: dict[str, Any] = {}
+        self._odd: bytes | None = None  # what was no part of an answer: an error, mostly
+        self._done = False
+
+    async def read(self, content: StreamReader, patience: Patience) -> bytes:
+        """The whole as JSON. Raises NoAnswer when it ends too early or does not end."""
+        line, length = bytearray(), 0
+        async for piece in content.iter_any():
+            length += len(piece)
+            *ends, rest = piece.split(b"\n")
+            for end in ends:
+                line += end
+                # Anything but data is a comment, to keep the connection open.
+                if line.startswith(b"data:") and self._odd is None:
+                    patience.heard()
+                    self._take(bytes(line[5:]).strip())
+                line.clear()
+            line += rest
+            if self._odd is not None:  # the rest would not fix it
+                return self._odd
+            check_length(length, LONGEST_BODY, "answer")
+            check_length(len(line), LONGEST_LINE, "line of the stream")
+        if self._finish is None and not self._done:
+            raise NoAnswer(End.BROKEN, "the stream broke off")
+        message = {name: "".join(parts) for name, parts in self._message.items()}
+        choice = {"message": message, "finish_reason": self._finish}
+        if self._logprobs is not None:
+            choice["logprobs"] = {"content": self._logprobs}
+        usage = {name: self._counted.get(name) for name in ("prompt_tokens", "completion_tokens")}
+        return json.dumps({"choices": [choice], "usage": usage}).encode()
+
+    def _take(self, data: bytes) -> None:
+        if data == b"[DONE]":
+            self._done = True
+            return
+        try:
+            part = read_json(data, part=True)
+            choices, counted = part["choices"], part.get("usage")
+            if isinstance(counted, dict):
+                self._counted = counted
+            if choices:
+                self._add(choices[0])
+        except (NotJson, LookupError, TypeError, AttributeError):
+            self._odd = data
+        # A count of the server's own is better than that of the parts.
+        if (tokens := tokens_in(self._counted.get("completion_tokens"))) is not None:
+            self._usage.completion_tokens = tokens
+
+    def _add(self, choice: dict[str, Any]) -> None:
+        delta = choice.get("delta") or {}
+        said = [(name, str(delta[name])) for name in _Message.model_fields if delta.get(name)]
+        for name, text in said:
+            self._message.setdefault(name, []).append(text)
+        if said:
+            self._usage.completion_tokens = (self._usage.completion_tokens or 0) + 1
+        if isinstance(logprobs := choice.get("logprobs"), dict):
+            self._logprobs = [] if self._logprobs is None else self._logprobs
+            content = logprobs.get("content")
+            self._logprobs.extend(content if isinstance(content, list) else ())
+        self._finish = choice.get("finish_reason") or self._finish
