@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from rich.console import Group
 from rich.text import Text
 
 from stillroom.common.files import readable, replaced, storable
-from stillroom.common.printing import Table, plain
+from stillroom.common.printing import Table, columns, plain
 from stillroom.report.html import html_page
 from stillroom.students.lint.report import Kind, LintReport, MaskedRow
 
@@ -41,10 +40,7 @@ STYLES: dict[Kind, str] = {"prompt": "dim", "loss": "green", "pad": "red"}
 
 def lint_table(report: LintReport) -> Table:
     """What was found, what it does, what to do about it."""
-    shown: dict[str, Any] = {"title_justify": "left", "title_style": "bold", "show_header": False}
-    table = Table(title=report.summary, box=None, padding=(0, 2, 0, 0), **shown)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+    table = columns("", "", title=report.summary, title_justify="left", title_style="bold", show_header=False)
     for found in report.findings:
         colour = "red" if found.severity == "error" else "yellow"
         table.add_row(plain(found.severity, colour), plain(found.meaning.title, "bold"))

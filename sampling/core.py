@@ -76,8 +76,7 @@ class Core:
         self._jobs: set[asyncio.Task[None]] = set()
         self._asking: set[asyncio.Task[None]] = set()  # the jobs that hold a slot of the teacher
         self._fatal: BaseException | None = None
-        self._stopping = False
-        self._because = ""
+        self._stopping, self._because = False, ""
         self._wake = asyncio.Event()
 
     async def run(self, tasks: Iterable[Task], on_outcome: Callable[[Outcome], object]) -> None:

@@ -89,6 +89,4 @@ class Counts:
 
     def as_dict(self) -> dict[str, int | float | str | None]:
         """For `run.json`: without the clock."""
-        values = asdict(self)
-        del values["started"], values["open"]
-        return values
+        return {name: value for name, value in asdict(self).items() if name not in ("started", "open")}

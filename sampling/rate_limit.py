@@ -161,8 +161,7 @@ class Endpoint:
         self.held_until = -math.inf
         self.try_at: float | None = None  # None: it is in use; else when it may be tried next
         self._pause = FIRST_PAUSE_S
-        self._trying = False
-        self._failures = 0
+        self._trying, self._failures = False, 0
         self._refused: deque[int] = deque(maxlen=64)  # which requests were refused of late, counted as in `sent`
 
     @property

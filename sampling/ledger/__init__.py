@@ -161,9 +161,7 @@ class Ledger:
     """An open ledger. Not for several threads; one process at a time."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path, lock: FileLock | None) -> None:
-        self._db = connection
-        self._lock = lock
-        self.path = path
+        self._db, self.path, self._lock = connection, path, lock
         self.version = version_of(connection)
         # The order of verdicts on one attempt, the latest first: by sequence, since a clock may be set back.
         self._latest = "seq DESC, at DESC, scorer" if self.version >= 4 else "at DESC, scorer"

@@ -24,7 +24,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Self, cast, get_args
+from typing import BinaryIO, NamedTuple, cast, get_args
 
 from stillroom.common.records import FinishReason, State
 from stillroom.errors import LedgerError
@@ -67,7 +67,7 @@ def salvage(path: Path) -> Salvaged:
     if moved.exists() and not log.exists():  # by a salvage that was killed
         log = moved
     try:
-        with explained(path), Pages(path, log) as pages, closing(make(new)) as db:
+        with explained(path), closing(Pages(path, log)) as pages, closing(make(new)) as db:
             broken = _copy_rows(pages, db)
             # The row ids of attempts count them, and verdicts name them.
             ids = "SELECT MAX(COALESCE(MAX(id), 0), (SELECT COALESCE(MAX(attempt), 0) FROM verdicts)) FROM attempts"
@@ -143,10 +143,8 @@ class Pages:
         if self._log is not None:
             self._read_log(self._log)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Closes the files."""
         self._file.close()
         if self._log is not None:
             self._log.close()

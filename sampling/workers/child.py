@@ -54,10 +54,8 @@ def limit_resources(memory_mb: int, *, may_write: bool = False) -> None:
     if not may_write:
         limits.append((resource.RLIMIT_FSIZE, 0))
     for kind, value in limits:
-        try:
+        with contextlib.suppress(ValueError, OSError):  # macOS refuses some of them; a limit already set lower stays
             resource.setrlimit(kind, (value, value))
-        except (ValueError, OSError):  # macOS refuses some of them; a limit already set lower stays
-            continue
 
 
 def set_alarm(seconds: float) -> None:

@@ -235,8 +235,7 @@ class WorkerPool:
     """
 
     def __init__(self, program: Program, workers: int) -> None:
-        self.workers = workers
-        self._program = program
+        self.workers, self._program = workers, program
         self._reset()
 
     def _reset(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from stillroom.common.formatting import NOTHING, interval, money, p_words, share
@@ -223,12 +224,12 @@ def show_pairs(found: PairsFound, count: int) -> None:
 def show_recipes(found: Sequence[Summary]) -> None:
     """The shipped recipes; one line for each where it is not a terminal."""
     console = terminal()
-    if not console.is_terminal:
-        console.width = 10_000
-    table = columns("", "", "", show_header=False)
+    names, kinds = (max(map(len, column)) for column in list(zip(*found, strict=True))[:2])
     for name, kind, description in found:
-        table.add_row(name, kind, description)
-    console.print(table)
+        head = f"{name:<{names}}  {kind:<{kinds}}  "
+        if console.is_terminal:
+            description = f"\n{' ' * len(head)}".join(wrap(description, max(20, console.width - len(head))))
+        console.print(head + description, soft_wrap=True)
 
 
 def show_new(path: Path, missing: Sequence[str]) -> None:

@@ -74,25 +74,20 @@ class OpenAITeacher:
                 "say): export it again"
             )
         keep_key(self._key)
-        self._servers = tuple(map(Server, self._addresses()))
+        given = settings.base_url or os.environ.get("OPENAI_BASE_URL") or (OPENAI if self._key else "")
+        if not given:
+            raise MissingKey(
+                f"the environment variable {settings.api_key_env} is not set: export it with your key, "
+                "or set teacher.base_url to the address of a server that needs none"
+            )
+        addresses = (given,) if isinstance(given, str) else tuple(dict.fromkeys(given))
+        if why := next(filter(None, map(no_address, addresses)), ""):  # what it says may be a secret: not repeated
+            where = "the address" if settings.base_url else "the environment variable OPENAI_BASE_URL"
+            raise InputError(f"{where} is not an address ({why}): it looks like http://localhost:8000/v1")
+        self._servers = tuple(map(Server, addresses))
         self._http: Http | None = None
         self._pace: Pace | None = None
         self._greeting: asyncio.Task[None] | None = None
-
-    def _addresses(self) -> tuple[str, ...]:
-        given = self._settings.base_url or os.environ.get("OPENAI_BASE_URL")
-        if given:
-            found = (given,) if isinstance(given, str) else tuple(dict.fromkeys(given))
-            if why := next(filter(None, map(no_address, found)), ""):  # what it says may be a secret: not repeated
-                where = "the address" if self._settings.base_url else "the environment variable OPENAI_BASE_URL"
-                raise InputError(f"{where} is not an address ({why}): it looks like http://localhost:8000/v1")
-            return found
-        if not self._key:
-            raise MissingKey(
-                f"the environment variable {self._settings.api_key_env} is not set: export it with your key, "
-                "or set teacher.base_url to the address of a server that needs none"
-            )
-        return (OPENAI,)
 
     @property
     def identity(self) -> str:

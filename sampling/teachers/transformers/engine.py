@@ -48,12 +48,10 @@ class Engine:
             )
         AttentionInterface.register(ATTENTION, slot_attention)
         model.set_attn_implementation(ATTENTION)
-        self.model = model
-        self.tokenizer = tokenizer
+        self.model, self.tokenizer = model, tokenizer
         self.ends = end_tokens(tokenizer, model.generation_config)
         self.context = int(getattr(model.config.get_text_config(), "max_position_embeddings", 0) or 1 << 30)
-        self.share = share
-        self.slots = slots
+        self.slots, self.share = slots, share
         self.rows = Rows(slots, share=share)
         self._prompts: dict[Any, list[int]] = {}
         self._texts: dict[int, str] = {}

@@ -89,8 +89,7 @@ class Worker:
     """The thread that owns the engine. Never leaves a future unanswered. `dtype`: the model's, once it is loaded."""
 
     def __init__(self, load: Callable[[], Engine], model: str) -> None:
-        self._load = load
-        self._model = model
+        self._load, self._model = load, model
         self.dtype: str | None = None
         self._inbox: deque[Job] = deque()
         self._changed = threading.Condition()
