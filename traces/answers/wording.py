@@ -150,7 +150,7 @@ _REWRITINGS = (
     # \mathbb Z^+, \mathbb{Z}_{\ge 0}: a set with a name of its own
     _rule(
         r"\\mathbb\s*\{?\s*([A-Z])\s*\}?\s*[_^]\s*(?:\{\s*(\+|-|\*|(?:\\geq?|\\geqslant|>=?|≥)\s*[01])\s*\}|(\+|\*))",
-        _number_set,,
+        _number_set,
     ),
     # v_{\max}, \lambda_{\text{max}}, \omega^{\prime}, x^*, 12^{\mathrm{th}}
     _rule(rf"_\s*(?:\{{\s*(?:{_TEXT}\{{\s*([A-Za-z]+)\s*\}}|\\?(max|min))\s*\}}|\\(max|min)(?![a-z]))", _subscript),
