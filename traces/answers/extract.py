@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from stillroom.common.marks import TAGS, TEMPLATE, after_thinking
 from stillroom.traces.answers.limits import MAX_ANSWER
-from stillroom.traces.answers.wording import AND, MARKERS, OR, WEAK_MARKERS
+from stillroom.traces.answers.wording import AND, MARKERS, OR, WEAK_MARKERS, is_foreign
 
 MAX_BOXES = 32
 """Boxes that are joined to one answer."""
@@ -42,8 +42,8 @@ _MARKER = re.compile(
     r"|\bcorrect (?:option|choice|value|result) is\b[ \t]*:?"
     r"|\bI(?:'ll| will| would)? (?:choose|pick|settle on|go with) (?:(?:option|choice) )?(?=\(?[A-J]\b)"
     r"|\banswer(?:\s{1,4}to\s[^\n.:]{1,80}?)?[\s*]{0,6}+(?:(?:\bis\b|:)[ \t]{0,4}:?|(?=\$|\\[(\[]))"
-    rf"|{MARKERS}"
 )
+_MARKER_ABROAD = re.compile(rf"{_MARKER.pattern}|{MARKERS}")
 _WEAK_MARKER = re.compile(WEAK_MARKERS, re.IGNORECASE)
 _TAG = re.compile("|".join(rf"{re.escape(o)}(.*?)(?:{re.escape(c)}|\Z)" for o, c in (*TAGS, *TEMPLATE)), re.DOTALL)
 _NEXT = re.compile(
@@ -87,7 +87,8 @@ def find_answer(text: str, *, last: bool = False) -> str | None:
     `last`: where nothing marks it, the last formula or number of the text is taken.
     """
     text = _one_answer(spoken(text))
-    if tags := [next(filter(None, tag), "").strip() for tag in _TAG.findall(text)]:
+    tagged = "<" in text or "[ANSWER]" in text
+    if tagged and (tags := [next(filter(None, tag), "").strip() for tag in _TAG.findall(text)]):
         # Two that differ contradict each other, and are read as the nonsense that they are together.
         return find_answer(tags[-1], last=last) if len(set(tags)) == 1 else " | ".join(tags)
     boxes = _last_boxes(text, lenient=last)
@@ -114,7 +115,7 @@ def _line_before(text: str, start: int) -> str:
     """What the line before says, where it announces an answer, and nothing else stands in between; else nothing."""
     head = text[: text.rfind("\n", 0, start) + 1].rstrip()
     line = head[head.rfind("\n") + 1 :]
-    found = _MARKER.match(line.lstrip("*_# "))
+    found = _marker_of(line).match(line.lstrip("*_# "))
     if found is None or text[len(head) : start].strip(" \n\t*_#"):
         return ""
     return _after(line.lstrip("*_# "), found.end()) or ""
@@ -122,9 +123,16 @@ def _line_before(text: str, start: int) -> str:
 
 def _one_answer(text: str) -> str:
     """The text up to a further question that the model asks itself once it has answered."""
-    ends = [found.end() for pattern in (_BOX, _MARKER) if (found := pattern.search(text)) is not None]
+    if _NEXT.search(text) is None:
+        return text
+    ends = [found.end() for pattern in (_BOX, _marker_of(text)) if (found := pattern.search(text)) is not None]
     further = _NEXT.search(text, min(ends)) if ends else None
     return text[: further.start()] if further is not None else text
+
+
+def _marker_of(text: str) -> re.Pattern[str]:
+    """What announces an answer in a text."""
+    return _MARKER_ABROAD if is_foreign(text) else _MARKER
 
 
 def marked_answers(text: str, also: re.Pattern[str]) -> list[Box]:
@@ -134,7 +142,7 @@ def marked_answers(text: str, also: re.Pattern[str]) -> list[Box]:
     markers. `end` is where the box or the marker ends.
     """
     found = [box for match in _BOX.finditer(text) if (box := _box_at(text, match)) is not None]
-    for pattern in (_MARKER, also):
+    for pattern in (_marker_of(text), also):
         found += [Box(_after(text, m.end()) or "", m.start(), m.end()) for m in pattern.finditer(text)]
     return sorted(found, key=lambda box: box.start)
 
@@ -216,7 +224,7 @@ def _last_marker(text: str, start: int) -> tuple[int, int] | None:
     """Where the last marker after `start` begins and ends. `A:` counts on the last line only, and `####` unless it
     is the heading of more text."""
     body = len(text.rstrip())
-    for match in reversed(list(_MARKER.finditer(text, start))):
+    for match in reversed(list(_marker_of(text).finditer(text, start))):
         if _SAID_OF.search(re.split(r"[.!?:;,\n]", text[max(0, match.start() - 120) : match.start()])[-1]):
             continue  # "it is wrong that the answer is 17"
         mark = match.group().strip()

@@ -230,12 +230,18 @@ def _counted(match: re.Match[str]) -> str:
     return rf"\text{{ {counter}}}" if counter else ""
 
 
+_MORE_THAN_A_NUMBER = re.compile(r"[A-Za-z]{3}|[_^(\[\n]|\d\.\d{3}|[)}\]]\s*U")
+"""What any of the rewritings needs, in a text of ASCII."""
+
+
 @lru_cache(maxsize=4_096)
 def reworded(text: str) -> str:
     """An answer in the words and signs that are read."""
     if not text.isascii():
         text = _COUNTED.sub(_counted, re.sub(rf"\*\*(?={_CJK})", "", _digits(text)))
         text = _THEREFORE.sub(r"\1", text)
+    elif not _MORE_THAN_A_NUMBER.search(text):
+        return text
     text = _AND_HERE.sub(", ", _OR_HERE.sub(" or ", text))
     for pattern, by in _REWRITINGS:
         text = pattern.sub(by, text)
@@ -256,3 +262,13 @@ def _markers(kind: str) -> str:
 
 
 MARKERS, WEAK_MARKERS = _markers("words"), _markers("weak")
+_WORDS = tuple({word.lower() for language in _READ["markers"].values() for word in language["words"]})
+
+
+def is_foreign(text: str) -> bool:
+    """Whether a text may announce its answer in another language than English: most do not, and need no look."""
+    lowered = text.lower()
+    return any(word in lowered for word in (_WORDS if not text.isascii() else _ASCII_WORDS))
+
+
+_ASCII_WORDS = tuple(word for word in _WORDS if word.isascii())
