@@ -45,6 +45,8 @@ class Reason(StrEnum):
     NOT_WORKED_OUT = "not_worked_out"
     """Equal to the gold, but it only restates the question: arithmetic left to do, an equation left to solve, a
     formula of the prompt (see `worked_out.py`, `restated.py`)."""
+    REVIEWED = "reviewed"
+    """A person labelled the pair, which the rules had left unscored (`check_file` with `review`)."""
     TRUNCATED = "truncated"
     """The attempt was cut off by its length limit: given by the scorer only, which sees the finish reason."""
 
