@@ -27,6 +27,7 @@ from stillroom.traces.answers.vocabulary import (
     SIZES,
     unit_name,
 )
+from stillroom.traces.answers.wording import CJK, COUNTERS
 
 RELATIONS = frozenset("= < <= > >= != ~ in equiv notin subset to implies perp parallel propto".split())  # noqa: SIM905
 """Signs between the sides of a relation."""
@@ -293,6 +294,7 @@ class Parser(Factors):
             word.lower().strip("-.") in NO_UNITS
             or word.lower() in NUMBERS
             or PARTS.fullmatch(word.lower())
+            or (re.search(CJK, word) and word not in COUNTERS)
             or not re.fullmatch(r"[\w./^ -]*\w[\w./^ \u0300-\u036f\u064b-\u065f\u0900-\u097f-]*\.?", word)
             for word in words
         ):

@@ -20,23 +20,13 @@ from typing import NamedTuple
 
 import yaml
 
-from stillroom.traces.answers.vocabulary import NUMBERS, SCALES
+from stillroom.traces.answers.vocabulary import NUMBERS, PROPERTIES, SAYS_NOTHING, SCALES
 
-PARTS_OF = {
-    "half": 2,
-    "halves": 2,
-    "third": 3,
-    "thirds": 3,
-    "quarter": 4,
-    "quarters": 4,
-    "fourth": 4,
-    "fourths": 4,
-    "fifths": 5,
-}
+_PARTS = {"half": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "eighth": 8, "tenth": 10}
 _READ = yaml.safe_load((files("stillroom.traces.answers") / "languages.yaml").read_text(encoding="utf-8"))
 _BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
 _TEXT = r"\\(?:text|textrm|mathrm|mbox|textbf|mathbf|textnormal)\s*"
-_CJK = r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
+CJK = r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
 _SPACE = r"(?:\\[,;:! ]|\\q?quad|[\s~])*"
 
 
@@ -47,7 +37,7 @@ def _any(words: list[str]) -> str:
 
 def _edge(word: str) -> str:
     """Where words are written apart, one begins where a word may begin."""
-    return "" if re.match(_CJK, word) else r"\b"
+    return "" if re.match(CJK, word) else r"\b"
 
 
 class Rewriting(NamedTuple):
@@ -87,59 +77,48 @@ def _subscript(match: re.Match[str]) -> str:
 
 
 def _number(match: re.Match[str]) -> str:
-    """twenty-five, one half: the number."""
+    """twenty-five, two thirds: the number. What is no number in words (one two, third) is left as it is."""
+    words = [word for word in re.findall("[a-z]+", match.group(1).lower()) if word != "and"]
+    *counted, last = words
+    part = _PARTS.get(last) or _PARTS.get(last.removesuffix("s"))
+    if part is None or last == "half":
+        value = _in_digits(words if part is None else counted or ["one"])
+        return match.group() if value is None else str(value) if part is None else rf"\frac{{{value}}}{{2}}"
+    value = _in_digits(counted) if len(counted) == 1 else None  # "third" alone, and "twenty third", are places
+    return match.group() if value is None or (value == 1) is (last not in _PARTS) else rf"\frac{{{value}}}{{{part}}}"
+
+
+def _in_digits(words: list[str]) -> int | None:
+    """The value of number words in their order, or None."""
     total = part = 0
-    words = re.findall("[a-z]+", match.group(1).lower())
+    room = 1_000  # what comes next must be less
     for word in words:
-        if word == "half" or PARTS_OF.get(word):
-            return rf"\frac{{{total + part or 1}}}{{{PARTS_OF[word]}}}" if word is words[-1] else match.group()
-        if word == "hundred":
-            part = (part or 1) * 100
-        elif word in ("thousand", "million"):
-            total, part = total + (part or 1) * int(SCALES[word]), 0
-        elif word != "and":
-            part += NUMBERS[word]
-    return str(total + part)
-
-
-_PROPERTIES = frozenset(["even", "odd", "prime", "composite"])
-_SAYS_NOTHING = frozenset(
-    [
-        "n",
-        "is",
-        "are",
-        "be",
-        "must",
-        "an",
-        "a",
-        "the",
-        "any",
-        "every",
-        "all",
-        "number",
-        "numbers",
-        "integer",
-        "integers",
-    ]
-)
+        if word in ("thousand", "million"):
+            total, part, room = total + (part or 1) * int(SCALES[word]), 0, 1_000
+        elif word == "hundred" and part < 10:
+            part, room = (part or 1) * 100, 100
+        elif (value := NUMBERS.get(word)) is not None and value < room:
+            part, room = part + value, 10 if value >= 20 else 0
+        else:
+            return None
+    return total + part
 
 
 def _property(match: re.Match[str]) -> str:
-    """ "n is prime", "all primes n", "even $n$": what is said of the one letter, in words alone."""
+    """What is said of the one letter, in words alone: "n is prime", "all primes n", "even $n$"."""
     words = re.findall(r"[a-z]+", re.sub(_TEXT, " ", match.group()).lower())
-    told = [word.removesuffix("s") if word.removesuffix("s") in _PROPERTIES else word for word in words]
-    said = [word for word in told if word not in _SAYS_NOTHING and len(word) > 1]
+    told = [word.removesuffix("s") if word.removesuffix("s") in PROPERTIES else word for word in words]
+    said = [word for word in told if word not in SAYS_NOTHING and len(word) > 1]
     letters = {word for word in words if len(word) == 1 and word != "a"}
-    plain = len(letters) <= 1 and said and set(said) <= _PROPERTIES and len(words) > 1
+    plain = len(letters) <= 1 and said and set(said) <= PROPERTIES and len(words) > 1
     return rf"\text{{{' '.join(said)}}}" if plain else match.group()
 
 
-_WORDS_OF_NUMBERS = "|".join(
-    sorted([*NUMBERS, "hundred", "thousand", "million", "half", *PARTS_OF], key=len, reverse=True)
-)
+_NUMBER_WORDS = _any([*NUMBERS, "hundred", "thousand", "million", *_PARTS, *(f"{part}s" for part in _PARTS)])
+_OPEN_WORDS = r"(?![^}]*\b(?:if|when|unless|not|never|or|than|least|most|between|about)\b)"
 _REWRITINGS = (
     _rule(
-        rf"\A(?:{_TEXT}\{{)?\s*((?:{_WORDS_OF_NUMBERS})(?:(?:[\s-]|and\b)+(?:{_WORDS_OF_NUMBERS}))*)\s*\}}?\.?\Z",
+        rf"(?i)\A(?:{_TEXT}\{{)?\s*((?:{_NUMBER_WORDS})(?:[\s-]+(?:and\s+)?(?:{_NUMBER_WORDS}))*)\s*\}}?\.?\Z",
         _number,
     ),
     _rule(r"\A[\sA-Za-z$\\{}]*(?:even|odd|primes?|composite)\b[\sA-Za-z$\\{}]*\Z", _property),
@@ -177,16 +156,21 @@ _REWRITINGS = (
     _rule(r"(?<=[\w)}])[ \t]*\n\s*\n\s*(?=[\w(\\-])", ", "),
     # \text{The requested sum is }505.
     _rule(
-        rf"\A\s*{_TEXT}\{{[A-Za-z][^{{}}0-9$\\]*\b(?:is|are|equals)\s*:?\s*\}}\s*(?=[-+$\\0-9(])(.+?)\.?\s*\Z",
+        rf"\A\s*{_TEXT}\{{{_OPEN_WORDS}[A-Za-z][^{{}}0-9$\\]*\b(?:is|are|equals)\s*:?\s*\}}\s*(?=[-+$\\0-9(])(.+?)\.?\s*\Z",
         r"\1",
     ),
-    _rule(r"\A\s*+The\b(?:[A-Za-z\s]|\\ )*?(?:\s|\\ )is(?:\s|\\ )++(?=[-+$\\0-9(])(?!\\ )(.+?)\.?\s*\Z", r"\1"),
+    _rule(
+        _OPEN_WORDS + r"\A\s*+The\b(?:[A-Za-z\s]|\\ )*?(?:\s|\\ )is(?:\s|\\ )++(?=[-+$\\0-9(])(?!\\ )(.+?)\.?\s*\Z",
+        r"\1",
+    ),
 )
 
 _MARKS = str.maketrans("٫٬٪、，。।؛،", ".,%,,..;,")
+COUNTERS = frozenset(_READ["counters"].split())
+"""Chinese, Japanese and Korean words that are units."""
 _CHANGING = re.compile("|".join(map(re.escape, _READ["changing"].split())))
 _COUNTED = re.compile(
-    rf"(?<=[0-9}}$)])\s*(?:{_TEXT}\{{\s*)?((?:{_any(_READ['counters'].split())})?)({_CJK}{{0,8}}?)"
+    rf"(?<=[0-9}}$)])\s*(?:{_TEXT}\{{\s*)?((?:{_any(_READ['counters'].split())})?)({CJK}{{0,8}}?)"
     rf"(?:{_any(_READ['copulas'].split())})?\s*\}}?[\s.]*(?=\Z|,)"
 )
 
@@ -208,7 +192,8 @@ _VALUE_BEFORE, _VALUE_AFTER = r"(?<=[\w)}$])", r"(?=[\w($\\-])"
 def _between_values(apart: str, together: str) -> re.Pattern[str]:
     """A word between two values. `apart`: words that need spaces around them or are set as text."""
     return re.compile(
-        rf"{_VALUE_BEFORE}(?:\s+(?:{apart})\s+|\s*{_TEXT}\{{\s*(?:{apart}|{together})\s*\}}\s*|\s*(?:{together})\s*){_VALUE_AFTER}"
+        rf"{_VALUE_BEFORE}(?:\s+(?:{apart})\s+|\s*{_TEXT}\{{\s*(?:{apart}|{together})\s*\}}\s*"
+        rf"|\s*(?:{together})\s*){_VALUE_AFTER}"
     )
 
 
@@ -238,7 +223,7 @@ _MORE_THAN_A_NUMBER = re.compile(r"[A-Za-z]{3}|[_^(\[\n]|\d\.\d{3}|[)}\]]\s*U")
 def reworded(text: str) -> str:
     """An answer in the words and signs that are read."""
     if not text.isascii():
-        text = _COUNTED.sub(_counted, re.sub(rf"\*\*(?={_CJK})", "", _digits(text)))
+        text = _COUNTED.sub(_counted, re.sub(rf"\*\*(?={CJK})", "", _digits(text)))
         text = _THEREFORE.sub(r"\1", text)
     elif not _MORE_THAN_A_NUMBER.search(text):
         return text

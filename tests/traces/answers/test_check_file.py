@@ -186,7 +186,7 @@ def test_a_person_labels_what_stayed_unscored(tmp_path: Path) -> None:
     waiting = [json.loads(line) for line in review.read_text().splitlines()]
     assert first.states["unscored"] == len(waiting) == 2
     assert all(
-        row["label"] is None and row["reason"] and row["answer"] in dict((p, 1) for _, p in pairs) for row in waiting
+        row["label"] is None and row["reason"] and row["answer"] in {pred for _, pred in pairs} for row in waiting
     )
     waiting[0]["label"], waiting[1]["label"] = True, False
     review.write_text("".join(json.dumps(row) + "\n" for row in waiting))
