@@ -23,7 +23,6 @@ from stillroom.common.hashing import digest
 from stillroom.common.records import Attempt, Messages, SamplingParams
 from stillroom.errors import RequestFailed
 from stillroom.judges.prompts import repair_prompt
-from stillroom.judges.reading import Ratings, Winner
 from stillroom.judges.records import JudgeState
 from stillroom.sampling.requests import Asker
 from stillroom.sampling.scorers.base import Place
@@ -62,7 +61,16 @@ class Asks(Protocol):
         """Frees connections. Safe to call twice."""
 
 
-R = TypeVar("R", Ratings, Winner)
+class Readable(Protocol):
+    """What is read from a judge's answer: how it ended, and what to tell people about it."""
+
+    @property
+    def state(self) -> JudgeState: ...
+    @property
+    def detail(self) -> str: ...
+
+
+R = TypeVar("R", bound=Readable)
 
 
 class Question(NamedTuple):

@@ -47,7 +47,9 @@ def test_thinking_that_the_template_opened(mark: Marks) -> None:
 def test_thinking_that_never_ends(text: str) -> None:
     assert after_thinking(text) == ""
     assert split_thinking(text).text == ""
-    assert unclosed_mark(text) in text
+    mark = unclosed_mark(text)
+    assert mark is not None
+    assert mark in text
 
 
 def test_an_open_part_before_its_end_was_not_opened_by_the_template() -> None:

@@ -305,13 +305,13 @@ def _every_step(value: Node) -> tuple[Fraction, Fraction] | None:
 
 def congruences(first: Meaning, second: Meaning) -> Answer:
     if first.modulus is None or second.modulus is None:
-        one, other = (first, second) if second.modulus is None else (second, first)  # n = 3 (mod 4), n = 4k + 3
-        found = _every_step(other.value)
-        modulus, value = rational(one.modulus) if one.modulus is not None else None, rational(one.value)
-        if found is None or modulus is None or value is None or not (one.label is None or one.label == other.label):
+        said, written = (first, second) if second.modulus is None else (second, first)  # n = 3 (mod 4), n = 4k + 3
+        found, rest = _every_step(written.value), rational(said.value)
+        divisor = rational(said.modulus) if said.modulus is not None else None
+        if found is None or not divisor or rest is None or said.label not in (None, written.label):
             return Answer(None, "a modulus on one side")
         step, start = found
-        return SAME if abs(step) == modulus and (start - value) % modulus == 0 else DIFFERENT
+        return SAME if abs(step) == divisor and (start - rest) % divisor == 0 else DIFFERENT
     modulus, other = rational(first.modulus), rational(second.modulus)
     value, mate = rational(first.value), rational(second.value)
     if not modulus or other is None or value is None or mate is None:

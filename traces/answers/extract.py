@@ -81,17 +81,18 @@ class Box(NamedTuple):
     end: int
 
 
-def find_answer(text: str, *, last: bool = False) -> str | None:
+def find_answer(text: str, *, last: bool = False, gold: bool = False) -> str | None:
     """The final answer of a text, without its marks, or None where there is none. It may be over the limits.
 
-    `last`: where nothing marks it, the last formula or number of the text is taken.
+    `last`: where nothing marks it, the last formula or number of the text is taken. `gold`: nobody has cut the text
+    off, so that a box without its end is one with a brace forgotten.
     """
     text = _one_answer(spoken(text))
     tagged = "<" in text or "[ANSWER]" in text
     if tagged and (tags := [next(filter(None, tag), "").strip() for tag in _TAG.findall(text)]):
         # Two that differ contradict each other, and are read as the nonsense that they are together.
         return find_answer(tags[-1], last=last) if len(set(tags)) == 1 else " | ".join(tags)
-    boxes = _last_boxes(text, lenient=last)
+    boxes = _last_boxes(text, lenient=last or gold)
     if boxes and _DENIED.search(text[max(0, boxes[0].start - 40) : boxes[0].start]):
         return None
     marker = _last_marker(text, boxes[-1].end if boxes else 0)
@@ -102,9 +103,10 @@ def find_answer(text: str, *, last: bool = False) -> str | None:
         parts = [_unwrapped(box.text) for box in boxes]
         percent = len(parts) == 1 and "%" not in parts[0] and _PERCENT.match(text, boxes[-1].end)
         return ", ".join(parts) + (r"\%" + OUTSIDE if percent else "")
-    if marker is not None and (before := _line_before(text, marker[0])) not in ("", said):
-        return f"{before} | {said}"  # two answers, one below the other: neither
     if marker is not None:
+        before = _line_before(text, marker[0])
+        if before not in ("", said) and not _WORDS.search(before):
+            return f"{before} | {said}"  # two answers, one below the other: neither
         return _last_formula(said) if last and said is not None and _PROSE.search(said) else said
     if _BOX.search(text):
         return None
@@ -234,9 +236,8 @@ def _last_marker(text: str, start: int) -> tuple[int, int] | None:
         if mark.startswith("####") and not last_line and text[match.end() : match.end() + 1] not in _STARTS:
             continue
         return match.start(), match.end()
-    body = text.rstrip()
-    line = body.rfind("\n") + 1
-    weak = list(_WEAK_MARKER.finditer(body, max(line, start)))  # in the last line only
+    line = text.rfind("\n", 0, body) + 1
+    weak = list(_WEAK_MARKER.finditer(text, max(line, start), body))  # in the last line only
     return (weak[-1].start(), weak[-1].end()) if weak else None
 
 

@@ -110,23 +110,27 @@ class Located(NamedTuple):
 def located(gold: str, answer: str, policies: Policies) -> Located:
     """Finds the answers of a gold and of a whole completion."""
     last = policies.unmarked == "last"
-    one = locate(gold, Reason.UNPARSED_GOLD, Reason.UNPARSED_GOLD)  # a gold is read whole, always
+    one = locate(gold, Reason.UNPARSED_GOLD, Reason.UNPARSED_GOLD, gold=True)  # it is read whole, always
     if isinstance(one, Ruling):
         return Located("", "", one._replace(why=f"gold: {one.why}"))
     other = locate(answer, Reason.NO_ANSWER, Reason.UNPARSED_ANSWER, last=last)
     if isinstance(other, Ruling):
         return Located("", "", other)
+    by: list[str] = []
     if policies.decimal_comma == "always":
-        one, other = (with_decimal_comma(text) for text in (one, other))
-    taken = last and find_answer(answer) != find_answer(answer, last=True)
-    return Located(one, other, None, ("unmarked=last",) if taken else ())
+        given = one, other
+        one, other = with_decimal_comma(one), with_decimal_comma(other)
+        by += ["decimal_comma=always"] * (given != (one, other))
+    if last and find_answer(answer) != find_answer(answer, last=True):
+        by.append("unmarked=last")
+    return Located(one, other, None, tuple(by))
 
 
-def locate(text: str, missing: Reason, unread: Reason, *, last: bool = False) -> str | Ruling:
+def locate(text: str, missing: Reason, unread: Reason, *, last: bool = False, gold: bool = False) -> str | Ruling:
     """The answer of a text, or why there is none that can be read: `missing`, `unread`, or over a limit."""
     if len(text) > MAX_TEXT:
         return Ruling(Reason.OVER_LIMIT, "", f"{len(text):,} characters, the limit is {MAX_TEXT:,}")
-    found = find_answer(text, last=last)
+    found = find_answer(text, last=last, gold=gold)
     if found is None or not found.strip():
         return Ruling(missing, "", "no final answer")
     if too_large := over_limit(found):

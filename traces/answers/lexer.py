@@ -58,6 +58,8 @@ _MONEY = re.compile(r"\$(?=\s*-?[0-9.])|(?<=[0-9])\$")
 _HTML = re.compile(r"<(/?)(su[pb])>")
 _FOREIGN = r"(?:[^\W\d_A-Za-z]|[\u0300-\u036f\u064b-\u065f\u0900-\u0963\u0971-\u097f])"
 """A letter of another alphabet or script, or a sign that is part of one."""
+_LONE_UNITS = {"K": "kelvin", "F": "farad", "A": "ampere", "T": "tesla", "C": "coulomb"}
+"""Capitals that are units where they are set upright behind a value; elsewhere they are letters."""
 _UNIT = re.compile(
     r"[A-Za-zΩμ]{1,4}(?:\^\{?-?[0-9]\}?)?(?:(?:\\[,;:. ]|\\cdot|[\s~./·*])+[A-Za-zΩμ]{1,4}(?:\^\{?-?[0-9]\}?)?)*"
 )
@@ -301,7 +303,7 @@ class _Lexer:
         if name == "mathbb" or (name in ("mathcal", "mathscr", "mathfrak") and lone):
             self.put("symbol", f"{name}:{inner}")
         elif lone and upright and after_value and inner in "mgslhtLVJNKWFATC":
-            self.put("text", "coulomb" if inner == "C" else inner)
+            self.put("text", _LONE_UNITS.get(inner, inner))
         elif not lone and upright and after_value and (unit := _compound_unit(inner)):
             self.put("text", unit)
         elif (
@@ -334,6 +336,7 @@ def _compound_unit(text: str) -> str:
     up: dict[str, int] = {}
     sign = 1
     for divided, name, power in re.findall(r"(/?)[^A-Za-zΩμ/]*([A-Za-zΩμ]+)(?:\^\{?(-?[0-9])\}?)?", text):
+        name = _LONE_UNITS.get(name, name)
         if name.lower() not in UNITS:
             return ""
         sign = -1 if divided else 1

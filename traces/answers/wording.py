@@ -66,6 +66,12 @@ def _number_set(match: re.Match[str]) -> str:
     return rf"\mathbb{{{match[1]}{sign if len(sign) == 1 else '>' + sign[-1]}}}"
 
 
+def _told(match: re.Match[str]) -> str:
+    """What a sentence in an answer comes to; all of it where its last clause sets a condition, or denies."""
+    clause = re.split(r"[,;.]|\b(?:and|so)\b", match[1])[-1]
+    return match.group() if _OPEN_WORDS.search(clause) else match[2]
+
+
 def _base(match: re.Match[str]) -> str:
     written = match[2].lower()
     return f"{match[1]}_{{{_BASES.get(written, written)}}}"
@@ -115,7 +121,7 @@ def _property(match: re.Match[str]) -> str:
 
 
 _NUMBER_WORDS = _any([*NUMBERS, "hundred", "thousand", "million", *_PARTS, *(f"{part}s" for part in _PARTS)])
-_OPEN_WORDS = r"(?![^}]*\b(?:if|when|unless|not|never|or|than|least|most|between|about)\b)"
+_OPEN_WORDS = re.compile(r"\b(?:if|when|unless|not|never|or|than|least|most|between|about)\b")
 _REWRITINGS = (
     _rule(
         rf"(?i)\A(?:{_TEXT}\{{)?\s*((?:{_NUMBER_WORDS})(?:[\s-]+(?:and\s+)?(?:{_NUMBER_WORDS}))*)\s*\}}?\.?\Z",
@@ -156,12 +162,12 @@ _REWRITINGS = (
     _rule(r"(?<=[\w)}])[ \t]*\n\s*\n\s*(?=[\w(\\-])", ", "),
     # \text{The requested sum is }505.
     _rule(
-        rf"\A\s*{_TEXT}\{{{_OPEN_WORDS}[A-Za-z][^{{}}0-9$\\]*\b(?:is|are|equals)\s*:?\s*\}}\s*(?=[-+$\\0-9(])(.+?)\.?\s*\Z",
-        r"\1",
+        rf"\A\s*{_TEXT}\{{([A-Za-z][^{{}}0-9$\\]*\b(?:is|are|equals))\s*:?\s*\}}\s*(?=[-+$\\0-9(])(.+?)\.?\s*\Z",
+        _told,
     ),
     _rule(
-        _OPEN_WORDS + r"\A\s*+The\b(?:[A-Za-z\s]|\\ )*?(?:\s|\\ )is(?:\s|\\ )++(?=[-+$\\0-9(])(?!\\ )(.+?)\.?\s*\Z",
-        r"\1",
+        r"\A\s*+(The\b(?:[A-Za-z\s]|\\ )*?(?:\s|\\ )is)(?:\s|\\ )++(?=[-+$\\0-9(])(?!\\ )(.+?)\.?\s*\Z",
+        _told,
     ),
 )
 
@@ -170,8 +176,8 @@ COUNTERS = frozenset(_READ["counters"].split())
 """Chinese, Japanese and Korean words that are units."""
 _CHANGING = re.compile("|".join(map(re.escape, _READ["changing"].split())))
 _COUNTED = re.compile(
-    rf"(?<=[0-9}}$)])\s*(?:{_TEXT}\{{\s*)?((?:{_any(_READ['counters'].split())})?)({CJK}{{0,8}}?)"
-    rf"(?:{_any(_READ['copulas'].split())})?\s*\}}?[\s.]*(?=\Z|,)"
+    rf"(?<=[0-9}}$)])\s*(?P<set>{_TEXT}\{{\s*)?(?P<counter>{_any(_READ['counters'].split())})?(?P<noun>{CJK}{{0,8}}?)"
+    rf"(?P<copula>{_any(_READ['copulas'].split())})?(?(set)\s*\}})[\s.]*(?=\Z|,)"
 )
 
 
@@ -209,8 +215,8 @@ _AND_HERE = _between_values("und|et|и|और|và", "以及|和|与|及")
 
 def _counted(match: re.Match[str]) -> str:
     """12元, 858颗糖果, 24個です: the number alone, or with a unit; unchanged where more is said than a unit."""
-    counter, noun = match[1], match[2]
-    if not match.group().strip(" .") or _CHANGING.search(noun) or (noun and not counter):
+    counter, noun = match["counter"], match["noun"]
+    if not (counter or match["copula"]) or _CHANGING.search(noun) or (noun and not counter):
         return match.group()
     return rf"\text{{ {counter}}}" if counter else ""
 

@@ -102,7 +102,7 @@ def test_a_failure_leaves_the_old_output(tmp_path: Path, monkeypatch: pytest.Mon
     path, out = written(tmp_path, GOOD), tmp_path / "v.jsonl"
     out.write_text("old")
     module = import_module("stillroom.traces.answers.check_file")  # the package's attribute is the function
-    monkeypatch.setattr(module, "_line", lambda verdict: 1 / 0)
+    monkeypatch.setattr(module.Labels, "honoured", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         check_file(path, out=out)
     assert out.read_text() == "old"
@@ -148,7 +148,7 @@ def test_csv_and_parquet(kind: str, tmp_path: Path) -> None:
     ("name", "text", "message"),
     [
         ("a.csv", "gold,pred\n1,1\n,2\n", r"a\.csv:3: 'gold' is null"),
-        ("a.csv", "g,p\n1,1\n", "no field 'gold'; it has 'g', 'p'"),
+        ("a.csv", "g,p\n1,1\n", "no field 'pred'; it has 'g', 'p'"),
         ("a.jsonl", '{"gold": null, "pred": "1"}\n', r"a\.jsonl:1: 'gold' is null.*--skip-bad-rows"),
         ("a.parquet", "PAR2", r"not a Parquet file"),
     ],
