@@ -33,6 +33,7 @@ ASKED = {
     "nemo_skills_dev": "≥ .97",
     "hendrycks": "≥ .97",
     "math_verify": "every right label",
+    "field_dev": "≥ .95, at most 1 false accept",
 }
 """The labelled sets, and what is asked of ours."""
 
@@ -58,7 +59,7 @@ RELATION = re.compile(r"\\[lg]eq?(?![a-zA-Z])|[<>≤≥]")
 def labelled(data: Path, name: str) -> list[Row]:
     """The rows of a labelled set that have a label, with known wrong labels put right. Raises MissingFile."""
     rows = (
-        Row(row["gold"], row["pred"] or "", row.get("expected"), options=row.get("options", {}))
+        Row(row["gold"], row["pred"] or "", row.get("expected"), row.get("class", ""), row.get("options", {}))
         for row in read_rows(data / "answers" / f"{name}.jsonl")
     )
     return [
@@ -145,6 +146,12 @@ def measure_set(name: str, data: Path, report: Report, *, rival: bool) -> None:
     wrong = {"ours": errors(rows, ours), "theirs": errors(rows, theirs) if theirs else None}
     cells = {side: f"{each.agreed:.3f}: {each}" if each else NONE for side, each in wrong.items()}
     report.line(f"{name}, {len(rows)} labelled rows", ASKED[name], cells["theirs"], cells["ours"])
+    for kind in dict.fromkeys(row.kind for row in rows if row.kind):
+        places = [place for place, row in enumerate(rows) if row.kind == kind]
+        some = [rows[place] for place in places]
+        sides = [errors(some, [said[place] for place in places]) for said in (theirs, ours) if said]
+        told = [f"{each.agreed:.2f}, {each.false_accepts} false" for each in sides]
+        report.line(f"  {kind}, {len(some)}", "", told[0] if len(told) == 2 else NONE, told[-1])
     used = Counter(policies_for(name, row).identity() or "default" for row in rows)
     report.details.append(f"{name}, ours: policies {dict(used)}")
     report.data[name] = {side: each and each._asdict() for side, each in wrong.items()}

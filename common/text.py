@@ -1,12 +1,10 @@
 """Text as it is compared, counted and taken apart, the same way everywhere.
 
-Thinking is told from the answer, a refusal from an answer, words and sentences from the rest. What a model wrote may
+A refusal is told from an answer, words and sentences from the rest. What a model wrote may
 be hostile: every pattern reads a text once, with no backtracking that grows with it.
 
 >>> tokens("What is 1,000 + 4?")
 ['what', 'is', '1000', '+', '4']
->>> split_thinking("<think>2 and 2</think>4")
-Split(reasoning='2 and 2', text='4')
 >>> is_refusal("I'm sorry, but I can't help with that."), is_refusal("You cannot divide by zero.")
 (True, False)
 >>> prose("Keep it short. Don't pad!").sentences
@@ -21,7 +19,6 @@ import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple
 
 _TOKEN = re.compile(r"\d+(?:,\d{3}){1,10}(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|[^\W\d_]+|[-+*/=^<>%×÷·√±≤≥≠]")
 _SIGNS = str.maketrans({"−": "-", "–": "-", "×": "*", "·": "*", "÷": "/"})
@@ -51,39 +48,6 @@ def excerpt(text: str, length: int = 80) -> str:
     """The beginning of a text on one line, for a detail."""
     line = " ".join(text.split())
     return line if len(line) <= length else line[: length - 1] + "…"
-
-
-OPEN, CLOSE = "<think>", "</think>"
-
-
-class Split(NamedTuple):
-    """`reasoning` is None where there was no thinking part; `text` is "" where it was never closed."""
-
-    reasoning: str | None
-    text: str
-
-
-def split_thinking(text: str, *, opened: bool = False) -> Split:
-    """Splits what a reasoning model wrote. `opened`: the chat template had already written `<think>` into the prompt.
-
-    Servers with a reasoning parser hand the two over apart; others, and local models, leave `<think>…</think>` in the
-    text. Only a thinking part at the very beginning is split off: a later `<think>` is text like any other.
-    """
-    stripped = text.lstrip()
-    if stripped.startswith(OPEN):
-        stripped, opened = stripped[len(OPEN) :], True
-    if not opened:
-        return Split(None, text)
-    # An unclosed thinking part was cut by the length limit: it is thinking, not an answer.
-    reasoning, closed, answer = stripped.partition(CLOSE)
-    return Split(reasoning.strip(), answer.lstrip() if closed else "")
-
-
-def opened_by_template(text: str) -> bool:
-    """Whether the chat template must have opened the thinking part of a text, which is closed in it and never opened:
-    for texts whose prompt is not at hand."""
-    before, closed, _ = text.partition(CLOSE)
-    return bool(closed) and OPEN not in before
 
 
 OPENING = 240

@@ -23,9 +23,10 @@ from stillroom.common.hashing import digest
 from stillroom.common.records import Attempt, Messages, SamplingParams
 from stillroom.errors import RequestFailed
 from stillroom.judges.prompts import repair_prompt
-from stillroom.judges.reading import Ratings, Winner
 from stillroom.judges.records import JudgeState
-from stillroom.sampling.teachers.base import KnowsTokens
+from stillroom.sampling.requests import Asker
+from stillroom.sampling.scorers.base import Place
+from stillroom.sampling.teachers.base import KnowsTokens, Teacher, TeacherBase
 
 TOP_LOGPROBS = 20
 JUDGE_PREFIX = "judge-"
@@ -60,7 +61,16 @@ class Asks(Protocol):
         """Frees connections. Safe to call twice."""
 
 
-R = TypeVar("R", Ratings, Winner)
+class Readable(Protocol):
+    """What is read from a judge's answer: how it ended, and what to tell people about it."""
+
+    @property
+    def state(self) -> JudgeState: ...
+    @property
+    def detail(self) -> str: ...
+
+
+R = TypeVar("R", bound=Readable)
 
 
 class Question(NamedTuple):
@@ -187,3 +197,12 @@ class Dialogue:
             return Said(JudgeState.REFUSED, None, attempt, 1, "stopped by the server's content filter"), False
         reading = read(attempt.text)
         return Said(reading.state, reading, attempt, 1, reading.detail), False
+
+
+def asker(teacher: Teacher, settings: TeacherBase, place: Place) -> Asker:
+    """What asks a teacher in a run: it keeps its requests in the ledger and within the run's limits."""
+    sampling, retry = settings.sampling, settings.retry
+    made = Asker(teacher, place.kept, sampling, seed=place.seed, retry=retry, meter=place.meter)
+    if place.meter is not None:
+        place.meter.watch(made.counts, place.prices)
+    return made

@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import model_validator
 
 from stillroom.common.records import Attempt, SamplingParams, Task
-from stillroom.judges.dialogue import Asks, Dialogue, Question
+from stillroom.judges.dialogue import Asks, Dialogue, Question, asker
 from stillroom.judges.prompts import (
     VERSION,
     Form,
@@ -38,7 +38,6 @@ from stillroom.judges.records import (
 )
 from stillroom.judges.registry import JudgeBase, Made, Name, Place, judges
 from stillroom.judges.rubric import Rubric, load_rubric
-from stillroom.sampling.requests import Asker
 from stillroom.sampling.teachers.base import TeacherSettings
 
 
@@ -210,14 +209,7 @@ class LlmJudgeSettings(JudgeBase):
     def make(self, place: Place) -> Made:
         teacher = self.teacher.make(place.base)
         rubric = load_rubric(self.rubric, place.base)
-        if place.asks is not None:
-            ask: Asks = place.asks(teacher, self)
-        else:
-            sampling, retry = self.teacher.sampling, self.teacher.retry
-            asker = Asker(teacher, place.kept, sampling, seed=place.seed, retry=retry, meter=place.meter)
-            if place.meter is not None:
-                place.meter.watch(asker.counts, place.prices)
-            ask = asker
+        ask: Asks = asker(teacher, self.teacher, place) if place.asks is None else place.asks(teacher, self)
         if self.mode == "pointwise":
             judge = Pointwise(ask, rubric, logprobs=self.logprobs, structured=self.structured, reasons=self.reasons)
             return Made(judge, None, (teacher,))

@@ -72,11 +72,11 @@ class JudgeScorer:
         await self._judge.close()
 
 
-class _AsksNobody:
+class AsksNobody:
     """Has the identity of what would ask, so that a judge can be named before there is a ledger."""
 
-    def __init__(self, teacher: Teacher, settings: JudgeBase) -> None:
-        self.teacher, self.identity, self.sampling = teacher, teacher.identity, settings.request_sampling
+    def __init__(self, teacher: Teacher, sampling: SamplingParams) -> None:
+        self.teacher, self.identity, self.sampling = teacher, teacher.identity, sampling
 
     async def ask(
         self, messages: Messages, *, about: str, index: int = 0, sampling: SamplingParams | None = None
@@ -118,7 +118,9 @@ class JudgeScorerSettings(ScorerBase):
 
     def identity(self, base: Path) -> str:
         """As `ScorerBase.identity`. Asks nobody; a rubric, a recording or a local model is read to be named."""
-        return self._scorer(Place(None, base, asks=_AsksNobody)).identity
+        return self._scorer(
+            Place(None, base, asks=lambda teacher, settings: AsksNobody(teacher, settings.request_sampling))
+        ).identity
 
     def make(self, place: Place) -> JudgeScorer:
         """As `ScorerBase.make`. Raises InputError where the place has no ledger."""

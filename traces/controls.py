@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from stillroom.common.hashing import digest
+from stillroom.common.marks import split_thinking
 from stillroom.common.records import Outcome, State
-from stillroom.common.text import split_thinking
 from stillroom.traces.answers.extract import find_answer
 from stillroom.traces.trace import Trace, traces_in
 

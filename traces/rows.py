@@ -22,8 +22,8 @@ from typing import Any, TypedDict
 
 from stillroom.common.datasets import ParquetRows, front_matter, one_line, plain, table
 from stillroom.common.files import replaced, storable
+from stillroom.common.marks import CLOSE, OPEN
 from stillroom.common.records import Message
-from stillroom.common.text import CLOSE, OPEN
 from stillroom.errors import NothingLeft
 from stillroom.traces.filters.apply import FilterCount
 from stillroom.traces.trace import Trace

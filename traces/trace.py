@@ -1,7 +1,7 @@
 """A trace: an attempt with its task and verdict, on its way to becoming an SFT row.
 
-What is thought and what is answered are told apart here once, whether the teacher kept them apart or left
-`<think>…</think>` in the text, so that no filter and no row sees a thinking part twice.
+What is thought and what is answered are told apart here once, whether the teacher kept them apart or left its marks
+in the text, so that no filter and no row sees a thinking part twice, or the marks of a teacher's chat template.
 
     for trace in traces_in(outcome):      # the attempts of one task, in the order of its draws
         trace.reasoning, trace.answer
@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from stillroom.common.marks import Split, opened_by_template, split_thinking, without_template_marks
 from stillroom.common.records import Attempt, Messages, Outcome, Task, Verdict
-from stillroom.common.text import Split, opened_by_template, split_thinking
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def parts(attempt: Attempt) -> Split:
     reasoning, text = split_thinking(attempt.text, opened=opened_by_template(attempt.text))
     kept_apart = (attempt.reasoning or "").strip()
     both = [part for part in dict.fromkeys((kept_apart, reasoning or "")) if part]
-    return Split("\n\n".join(both) or None, text.strip())
+    return Split("\n\n".join(both) or None, without_template_marks(text).strip())
 
 
 def traces_in(outcome: Outcome) -> Iterator[Trace]:

@@ -127,7 +127,12 @@ scorers: Registry[ScorerBase] = Registry(
     tag="kind",
     default="answer",
     bare=as_kind("kind"),
-    where=("stillroom.sampling.scorers", "stillroom.traces.scorers", "stillroom.judges.scorer"),
+    where=(
+        "stillroom.sampling.scorers",
+        "stillroom.traces.scorers",
+        "stillroom.judges.scorer",
+        "stillroom.judges.verifier",
+    ),
 )
 """Every kind of scorer by its name in a recipe. Packages of rooms above are named, not imported, here."""
 

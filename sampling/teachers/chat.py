@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from stillroom.common.marks import THINKING
 from stillroom.common.models import resolve as models
 from stillroom.common.records import Message
-from stillroom.common.text import OPEN
 from stillroom.errors import InputError
 
 PROBE = "stillroomprobe"
@@ -81,7 +81,7 @@ def check_fits(prompt: Sequence[int], context: int, task_id: str) -> None:
 
 def thinking_is_open(tokenizer: Any, prompt_ids: Sequence[int]) -> bool:
     """Whether the prompt ends inside a thinking part, as templates of reasoning models have it."""
-    return bool(str(tokenizer.decode(list(prompt_ids[-8:]))).rstrip().endswith(OPEN))
+    return bool(str(tokenizer.decode(list(prompt_ids[-8:]))).rstrip().endswith(tuple(mark.open for mark in THINKING)))
 
 
 def end_tokens(tokenizer: Any, generation_config: Any) -> frozenset[int]:

@@ -21,11 +21,11 @@ from pydantic import Field
 
 from stillroom.common.files import reachable
 from stillroom.common.hashing import digest
+from stillroom.common.marks import split_thinking
 from stillroom.common.outside import read_json, tokens_in
 from stillroom.common.records import Completion, FinishReason, Messages, Request, Usage, with_input
 from stillroom.common.secrets import named_in
 from stillroom.common.settings import Settings
-from stillroom.common.text import split_thinking
 from stillroom.errors import InputError, MissingFile, RequestFailed
 from stillroom.sampling.teachers.base import OutOfAttempts, Teacher, TeacherBase, teachers
 

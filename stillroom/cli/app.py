@@ -139,7 +139,9 @@ def status(
 
 @app.command()
 def check(
-    file: Annotated[Path, typer.Argument(help="JSON Lines, each with a gold answer and an answer to check.")],
+    file: Annotated[
+        Path, typer.Argument(help="JSON Lines, CSV or Parquet; each row has a gold answer and an answer to check.")
+    ],
     out: Annotated[
         Path | None,
         typer.Option(help="Write one verdict per line here, in the same order; with --against, the differences."),
@@ -153,6 +155,13 @@ def check(
         list[str] | None,
         typer.Option("--policy", metavar="NAME=VALUE", help="Set a policy: --policy rounding=never; repeatable."),
     ] = None,
+    review: Annotated[
+        Path | None,
+        typer.Option(help="Write what stays unscored here, to be labelled; labels that are there are honoured."),
+    ] = None,
+    skip_bad_rows: Annotated[
+        bool, typer.Option("--skip-bad-rows", help="Go on without rows that are no pairs, and count them.")
+    ] = False,
     against: Annotated[Against | None, typer.Option(help="List where another checker disagrees, and why.")] = None,
     json: Json = False,
 ) -> None:
@@ -177,7 +186,7 @@ def check(
         settings[name.strip()] = value.strip()
     policies = Policies.of(settings)
     if against is None:
-        summary = check_file(file, out=out, **options, policies=policies)
+        summary = check_file(file, out=out, **options, policies=policies, review=review, skip_bad_rows=skip_bad_rows)
         return _print_json(summary) if json else show_check(summary, out)
     found = check_against(file, out=out, **options, policies=policies)
     return _print_json(found) if json else show_against(found, out)

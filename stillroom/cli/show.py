@@ -123,7 +123,8 @@ def show_check(summary: CheckSummary, out: Path | None) -> None:
 
     console = terminal()
     table = columns("verdict", "reason", "answers", "share", right=("answers", "share"))
-    counted = [(state_of(Reason(reason)).value, str(reason), n) for reason, n in summary.reasons.items()]
+    by_hand = {Reason.REVIEWED: "by hand"}
+    counted = [(by_hand.get(Reason(r)) or state_of(Reason(r)).value, str(r), n) for r, n in summary.reasons.items()]
     for state, reason, n in sorted(counted, key=lambda row: (row[0], -row[2])):
         table.add_row(state, reason, f"{n:,}", share(n / summary.rows))
     console.print(table)
@@ -131,6 +132,8 @@ def show_check(summary: CheckSummary, out: Path | None) -> None:
     if expected is not None:
         agreed, labelled = expected["agreed"], expected["labelled"]
         console.print(f"as expected: {agreed:,} of {labelled:,} labelled ({share(agreed / labelled)})")
+    if summary.skipped:
+        console.print(f"{len(summary.skipped):,} rows skipped, the first: {summary.skipped[0]}", soft_wrap=True)
     written = f"; one verdict a line in {out}" if out is not None else ""
     console.print(f"{summary.rows:,} answers in {summary.seconds:.1f} s{written}", soft_wrap=True)
 

@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 from stillroom.common.files import at_home
 from stillroom.common.hashing import digest
+from stillroom.common.marks import CLOSE, OPEN, foreign_marks, opened_by_template, split_thinking
 from stillroom.common.records import Attempt, Message, Messages, State, Task, Verdict
-from stillroom.common.text import CLOSE, OPEN, opened_by_template, split_thinking, tokens
+from stillroom.common.text import tokens
 from stillroom.students.data.encode import IGNORED, first_difference, render
 from stillroom.students.data.rows import Row, with_system
 from stillroom.students.export.save import read_record
@@ -154,6 +155,14 @@ def special_tokens(look: Look, student: Student) -> Iterator[Hit]:
                 yield Hit(name, look.name, f"{match.group()!r} in {text[max(0, match.start() - 30) :][:80]!r}")
 
 
+def foreign_marks_in(look: Look, student: Student) -> Iterator[Hit]:
+    """Marks of thinking, or of a chat template, that are none of the student's."""
+    for match in foreign_marks(look.content):
+        if student.words is None or not student.words.fullmatch(match.group()):
+            told = f"{match.group()!r} in {look.content[max(0, match.start() - 30) :][:80]!r}"
+            yield Hit("foreign_mark", look.name, told)
+
+
 def sizes(look: Look, student: Student) -> Iterator[Hit]:
     """Ids beyond the embeddings, another end than the first row's, and rows with more tokens than are trained."""
     highest = max(look.whole_ids, default=-1)
@@ -176,7 +185,14 @@ def sizes(look: Look, student: Student) -> Iterator[Hit]:
         yield Hit("too_long", look.name, told)
 
 
-ROW_CHECKS: tuple[Callable[[Look, Student], Iterator[Hit]], ...] = (prompts, thinking, masks, special_tokens, sizes)
+ROW_CHECKS: tuple[Callable[[Look, Student], Iterator[Hit]], ...] = (
+    prompts,
+    thinking,
+    masks,
+    special_tokens,
+    foreign_marks_in,
+    sizes,
+)
 """All checks of one row, or one side of a pair. Of several hits of one name the first counts."""
 
 

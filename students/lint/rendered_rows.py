@@ -20,8 +20,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from stillroom.common.marks import CLOSE, OPEN
 from stillroom.common.models.resolve import adapter_base, load_tokenizer, quiet_transformers, resolve_model
-from stillroom.common.text import CLOSE, OPEN
 from stillroom.errors import TrainingError
 from stillroom.students.data.encode import (
     IGNORED,

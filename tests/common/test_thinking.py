@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillroom.common.text import split_thinking
+from stillroom.common.marks import split_thinking
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from stillroom.common.text import split_thinking
         ("4 <think>no</think>", None, "4 <think>no</think>"),
         ("<think>a</think>4</think>5", "a", "4</think>5"),
         ("<think>a<think>b</think>c</think>4", "a<think>b", "c</think>4"),
-        ("<thinking>a</thinking>4", None, "<thinking>a</thinking>4"),
+        ("<thinking>a</thinking>4", "a", "4"),
         ("two</think>4", None, "two</think>4"),
         ("<think>\ntwo\n</think>\n\n4", "two", "4"),
     ],

@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stillroom.common.marks import TAGS, TEMPLATE, THINKING, Marks
 from stillroom.common.records import Attempt, Message, State, Task, Verdict, user
 from stillroom.errors import RunError
 from stillroom.traces.filters import FilterCount
@@ -171,3 +172,28 @@ def test_hostile_names_stay_in_their_cells() -> None:
     assert "<script>" not in text.split("---\n", 2)[2]
     assert front_matter(text)["license_name"] == " ".join(name.split())
     assert r"| teacher | x \| y --- \<script\>alert(1)\</script\> \`a\` \[b\](c) |" in text
+
+
+@pytest.mark.parametrize("mark", THINKING)
+def test_a_row_has_thinking_in_the_marks_of_rows_whatever_the_teachers_were(mark: Marks) -> None:
+    expected = "<think>\n9 + 9\n</think>\n\nIt is 18."
+    assert content(sft_row(trace(f"{mark.open}9 + 9{mark.close}It is 18."))) == expected
+    assert content(sft_row(trace(f"9 + 9{mark.close}It is 18."))) == expected
+
+
+def test_a_row_has_the_channels_of_harmony_apart() -> None:
+    text = (
+        "<|channel|>analysis<|message|>9 + 9<|end|><|start|>assistant<|channel|>final<|message|>It is 18.<|return|>"
+    )
+    assert content(sft_row(trace(text))) == "<think>\n9 + 9\n</think>\n\nIt is 18."
+
+
+@pytest.mark.parametrize("mark", TEMPLATE)
+def test_a_row_has_no_marks_of_the_teachers_template(mark: Marks) -> None:
+    assert content(sft_row(trace(f"It is {mark.open}18{mark.close}.<|im_end|>"))) == "It is 18."
+
+
+@pytest.mark.parametrize("mark", TAGS)
+def test_a_row_keeps_tags_that_are_text(mark: Marks) -> None:
+    text = f"{mark.open}18{mark.close}"
+    assert content(sft_row(trace(text))) == text

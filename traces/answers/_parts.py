@@ -17,7 +17,7 @@ from stillroom.traces.answers.normalise import Meaning, claimed, items, meaning
 from stillroom.traces.answers.numeric import AGREE, CONSTANT_DIGITS, context, evaluate, points
 from stillroom.traces.answers.rational import rational
 from stillroom.traces.answers.sets import FLIPPED, INFINITE, is_ordered, real_set, solved, thing_of
-from stillroom.traces.answers.tree import VALUES, Node, add, is_inequality, negative, replaced, symbols, walk
+from stillroom.traces.answers.tree import VALUES, Node, add, is_inequality, negative, number, replaced, symbols, walk
 from stillroom.traces.answers.values import DIFFERENT, SAME, UNKNOWN, Answer, Rules, compare_values
 
 
@@ -244,11 +244,11 @@ def relations(one: Node, other: Node, rules: Rules) -> Answer:
         if candidate == ops and Answer.every(alike).same is True:
             return SAME
     if len(ops) == len(others) == 1 and {*ops, *others} <= _TURNED - {"~", "perp", "parallel"}:
-        return _multiples(ops[0], sides, others[0], mates)
+        return multiples(ops[0], sides, others[0], mates)
     return WRITTEN_DIFFERENTLY
 
 
-def _multiples(op: str, sides: list[Node], other_op: str, mates: list[Node]) -> Answer:
+def multiples(op: str, sides: list[Node], other_op: str, mates: list[Node]) -> Answer:
     """Whether one equation is a constant times the other: their differences in the same ratio at several places.
     With as many digits as constants are compared in: a small term counts."""
     one, other = add(sides[0], negative(sides[1])), add(mates[0], negative(mates[1]))
@@ -285,9 +285,33 @@ def _is_polynomial(node: Node) -> bool:
     )
 
 
+INTEGERS = frozenset("kmnlj")
+"""Letters that stand for whole numbers where nothing is said."""
+
+
+def _every_step(value: Node) -> tuple[Fraction, Fraction] | None:
+    """The step and the start of 4k + 3; None for what is not that."""
+    names = symbols(value)
+    if len(names) != 1 or next(iter(names)) not in INTEGERS or value.kind not in ("add", "mul"):
+        return None
+    name = Node("sym", (next(iter(names)),))
+    at = [rational(replaced(value, name, number(k))) for k in range(4)]
+    if any(each is None or each.denominator != 1 for each in at):
+        return None
+    start, one, two, three = (each for each in at if each is not None)
+    step = one - start
+    return (step, start) if step and two - one == three - two == step else None
+
+
 def congruences(first: Meaning, second: Meaning) -> Answer:
     if first.modulus is None or second.modulus is None:
-        return Answer(None, "a modulus on one side")
+        said, written = (first, second) if second.modulus is None else (second, first)  # n = 3 (mod 4), n = 4k + 3
+        found, rest = _every_step(written.value), rational(said.value)
+        divisor = rational(said.modulus) if said.modulus is not None else None
+        if found is None or not divisor or rest is None or said.label not in (None, written.label):
+            return Answer(None, "a modulus on one side")
+        step, start = found
+        return SAME if abs(step) == divisor and (start - rest) % divisor == 0 else DIFFERENT
     modulus, other = rational(first.modulus), rational(second.modulus)
     value, mate = rational(first.value), rational(second.value)
     if not modulus or other is None or value is None or mate is None:
@@ -307,7 +331,7 @@ def equation_and_value(first: Meaning, second: Meaning, rules: Rules) -> Answer 
         if len(sides) != 2:
             return None
         if other.label is not None:
-            return _multiples("=", list(sides), "=", [other.label, other.value])
+            return multiples("=", list(sides), "=", [other.label, other.value])
         solution = solved(sides[0], sides[1], other.value)
         if solution is not None:
             same = compare_values(solution, other.value, rules).same is True

@@ -183,7 +183,8 @@ def _is_clock(node: Node) -> bool:
     return hours is not None and minutes is not None and 0 <= hours < 25 and (10 <= minutes < 60 or minutes == 0)
 
 
-_ARTICLES = re.compile(r"\b(?:the|a|an|is|are|only|exactly|of|any)\b|[^\w\s]")
+_ARTICLES = re.compile(r"\b(?:the|a|an|is|are|only|exactly|of|any|all|every|numbers?|integers?)\b|[^\w\s]")
+_ALIKE = {"convergent": "converges", "converge": "converges", "divergent": "diverges", "diverge": "diverges"}
 
 
 def texts(one: Node, other: Node) -> Answer:
@@ -204,7 +205,8 @@ def texts(one: Node, other: Node) -> Answer:
 
 def _words(node: Node) -> list[str]:
     if node.kind == "text":
-        return _ARTICLES.sub(" ", node.args[0].lower()).split()
+        words = [_ALIKE.get(word, word) for word in _ARTICLES.sub(" ", node.args[0].lower()).split()]
+        return sorted(words) if set(words) & set(_ALIKE.values()) else words
     if node.kind == "mul" and all(part.kind == "sym" for part in node.args):
         return ["".join(part.args[0] for part in node.args).lower()]
     return [node.args[0].lower()] if node.kind == "sym" else [repr(node)]

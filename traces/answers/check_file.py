@@ -1,30 +1,36 @@
-"""Checks a JSONL file of pairs: one verdict a line, in the order of the input.
+"""Checks a file of pairs (JSON Lines, CSV or Parquet): one verdict a row, in the order of the input.
 
 The whole input is validated before anything is checked or written, and the output appears whole or not at all. The
-file is streamed: its size does not matter. Numbers count as their JSON text, and a null answer as no answer.
+file is streamed: its size does not matter. Numbers count as their text, and a null answer as no answer.
 
     summary = check_file("pairs.jsonl", out="verdicts.jsonl")   # {"verdict", "reason", "detail", "seconds"}
     summary.states["accepted"], summary.agreed, summary.labelled
+
+With `review`, what was left unscored is written to a file in which a person can label it; the next check with the
+same file takes these labels, by gold and answer, in the place of the rules.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple, NoReturn
 
 from stillroom.common.datasets import HasRows
-from stillroom.common.files import share
+from stillroom.common.files import replaced, share
 from stillroom.common.records import State, Verdict
 from stillroom.errors import InputError, MissingFile
 from stillroom.traces.answers.checker import AnswerChecker
+from stillroom.traces.answers.extract import find_answer
 from stillroom.traces.answers.records import Policies, Reason
 
 EXPECTED = "expected"
@@ -41,8 +47,18 @@ class Row(NamedTuple):
     prompt: str = ""
 
 
+class BadRow(NamedTuple):
+    """A row that is no pair, with what is wrong with it."""
+
+    why: str
+
+
 class _Number(str):
     """The text of a JSON number, as it stood in the file."""
+
+
+_ELSEWHERE = frozenset({Reason.TRUNCATED})
+"""Reasons that no pair in a file can have."""
 
 
 @dataclass(slots=True)
@@ -58,6 +74,8 @@ class CheckSummary(HasRows):
     )
     seconds: float = 0.0
     out: Path | None = None
+    skipped: list[str] = field(default_factory=list, repr=False)
+    """What is wrong with each row that was skipped."""
 
     def add(self, row: Row, verdict: Verdict) -> None:
         """Counts one verdict."""
@@ -84,8 +102,9 @@ class CheckSummary(HasRows):
         return {
             "rows": self.rows,
             "verdicts": {state.value: self.states[state] for state in State},
-            "reasons": {reason.value: self.reasons[reason] for reason in Reason if reason is not Reason.TRUNCATED},
+            "reasons": {reason.value: self.reasons[reason] for reason in Reason if reason not in _ELSEWHERE},
             "expected": {"labelled": total, "agreed": self.agreed, **by_label} if total else None,
+            "skipped": len(self.skipped),
             "seconds": round(self.seconds, 3),
         }
 
@@ -106,33 +125,86 @@ def check_file(
     timeout_s: float = 5.0,
     memory_mb: int = 2048,
     policies: Policies | None = None,
+    review: str | os.PathLike[str] | None = None,
+    skip_bad_rows: bool = False,
 ) -> CheckSummary:
-    """Checks every line of a JSONL file.
+    """Checks every row of a file: JSON Lines, or by its ending CSV or Parquet.
 
-    `out`: where the verdicts go, or None for the summary alone. `gold`, `pred`: the fields of a line. `prompt`: the
-    field with what was asked, where a line has one: an answer that only repeats a formula of it is none. `workers`,
-    `timeout_s`, `memory_mb` and `policies` (None: the defaults) as in `AnswerChecker`.
-    Raises MissingFile, InputError for bad lines (before any verdict) or an impossible `out`, CheckerError.
+    `out`: where the verdicts go, or None for the summary alone. `gold`, `pred`: the fields of a row. `prompt`: the
+    field with what was asked, where a row has one: an answer that only repeats a formula of it is none. `workers`,
+    `timeout_s`, `memory_mb` and `policies` (None: the defaults) as in `AnswerChecker`. `review`: the file for a
+    person's labels. `skip_bad_rows`: rows that are no pairs get no verdict and are counted, instead of ending it.
+    Raises MissingFile, InputError for bad rows (before any verdict) or an impossible `out`, CheckerError.
     """
     source, start = readable(path), time.perf_counter()
-    for _ in read_rows(source, gold, pred, prompt):
-        pass
     summary = CheckSummary(out=None if out is None else Path(out))
+    for row in read_rows(source, gold, pred, prompt):
+        if isinstance(row, BadRow):
+            if not skip_bad_rows:
+                raise InputError(f"{row.why} (--skip-bad-rows goes on without such rows)")
+            summary.skipped.append(row.why)
+    labels = Labels.read(review)
     checker = AnswerChecker(workers, timeout_s, memory_mb, policies=policies)
     with checker, output(source, out) as sink:
         rows, pairs = (read_rows(source, gold, pred, prompt) for _ in range(2))
-        verdicts = checker.stream((row.gold, row.answer, row.prompt) for row in pairs)
-        for row, verdict in zip(rows, verdicts, strict=True):
-            summary.add(row, verdict)
+        verdicts = checker.stream((row.gold, row.answer, row.prompt) for row in pairs if isinstance(row, Row))
+        for row in rows:
+            told: dict[str, Any] = {"verdict": None, "reason": "bad_row", "detail": "", "seconds": 0.0}
+            if isinstance(row, BadRow):
+                told["detail"] = row.why
+            else:
+                verdict = labels.honoured(row, next(verdicts))
+                summary.add(row, verdict)
+                told = {"verdict": verdict.state, "reason": verdict.reason, "detail": verdict.detail}
+                told["seconds"] = round(verdict.seconds, 6)
             if sink is not None:
-                sink.write(_line(verdict))
+                sink.write(json.dumps(told) + "\n")
+    labels.write()
     summary.seconds = time.perf_counter() - start
     return summary
 
 
-def _line(verdict: Verdict) -> str:
-    told = {"verdict": verdict.state, "reason": verdict.reason, "detail": verdict.detail}
-    return json.dumps({**told, "seconds": round(verdict.seconds, 6)}) + "\n"
+class Labels:
+    """What a person says of pairs that the rules left unscored, by gold and final answer."""
+
+    def __init__(self, path: Path | None, known: dict[tuple[str, str], dict[str, Any]]) -> None:
+        self._path, self._known = path, known
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str] | None) -> Labels:
+        """The labels in a file; none where it is not there yet. Raises InputError for what is no such file."""
+        if path is None or not Path(path).exists():
+            return cls(None if path is None else Path(path), {})
+        known = {}
+        for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+            try:
+                row = json.loads(line)
+                label, key = row["label"], (str(row["gold"]), str(row["answer"]))
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(f"{path}:{number}: not a row of a review file ({error}): write it anew") from error
+            if not (label is None or isinstance(label, bool)):
+                raise InputError(f"{path}:{number}: label is {label!r}: write true (right), false (wrong) or null")
+            known[key] = row
+        return cls(Path(path), known)
+
+    def honoured(self, row: Row, verdict: Verdict) -> Verdict:
+        """The person's verdict on a pair that the rules leave unscored, where there is one; and a place for it."""
+        if self._path is None or verdict.state is not State.UNSCORED:
+            return verdict
+        key = (find_answer(row.gold) or row.gold, find_answer(row.answer) or row.answer)
+        place = {"gold": key[0], "answer": key[1], "prompt": row.prompt}
+        entry = self._known.setdefault(key, place | {"label": None})
+        entry |= {"reason": verdict.reason, "detail": verdict.detail}
+        if entry["label"] is None:
+            return verdict
+        state = State.ACCEPTED if entry["label"] else State.REJECTED
+        return replace(verdict, state=state, reason=Reason.REVIEWED, detail=f"labelled by hand; {verdict.detail}")
+
+    def write(self) -> None:
+        """Writes the file: the labels that there are, and what waits for one, with its reason."""
+        if self._path is not None:
+            with replaced(self._path) as new:
+                new.writelines(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in self._known.values())
 
 
 def readable(path: str | os.PathLike[str]) -> Path:
@@ -145,17 +217,65 @@ def readable(path: str | os.PathLike[str]) -> Path:
     return source
 
 
-def read_rows(source: Path, gold: str, pred: str, prompt: str = "prompt") -> Iterator[Row]:
-    """The rows of a file. Raises InputError naming the file, the line and what is wrong with it."""
+def read_rows(source: Path, gold: str, pred: str, prompt: str = "prompt") -> Iterator[Row | BadRow]:
+    """The rows of a file, and what is wrong with those that are no pairs, with file and line (of Parquet: row).
+
+    Raises InputError for a file that cannot be read.
+    """
+    kind = _KINDS.get(source.suffix.lower(), _json_lines)
     try:
-        with source.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                yield _row(line, f"{source}:{number}", gold, pred, prompt)
-    except OSError as error:
-        raise InputError(f"{source}: cannot be read: {error.strerror}") from error
+        for place, record in kind(source):
+            try:
+                yield _row(record() if callable(record) else record, place, gold, pred, prompt)
+            except InputError as error:
+                yield BadRow(str(error))
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _row(line: bytes, place: str, gold: str, pred: str, prompt: str) -> Row:
+def whole_rows(source: Path, gold: str, pred: str, prompt: str) -> Iterator[Row]:
+    """As `read_rows`. Raises InputError for a row that is no pair."""
+    for row in read_rows(source, gold, pred, prompt):
+        if isinstance(row, BadRow):
+            raise InputError(row.why)
+        yield row
+
+
+def _json_lines(source: Path) -> Iterator[tuple[str, Any]]:
+    with source.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            place = f"{source}:{number}"
+            yield place, partial(_parsed, line, place)
+
+
+def _csv(source: Path) -> Iterator[tuple[str, Any]]:
+    """Empty cells are nulls: CSV has no other way to say that there is nothing."""
+    with source.open(encoding="utf-8-sig", newline="") as stream:
+        rows = csv.DictReader(stream, delimiter="\t" if source.suffix.lower() == ".tsv" else ",")
+        for row in rows:
+            yield f"{source}:{rows.line_num}", {key: value or None for key, value in row.items() if key is not None}
+
+
+def _parquet(source: Path) -> Iterator[tuple[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        for batch in pq.ParquetFile(source).iter_batches(1_000):
+            for row in batch.to_pylist():
+                number += 1
+                whole = {k: _Number(v) if type(v) in (int, float) else v for k, v in row.items()}
+                yield f"{source}, row {number}", whole
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{source}: not a Parquet file: {error}") from error
+
+
+_KINDS: dict[str, Callable[[Path], Iterator[tuple[str, Any]]]] = {".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
+
+
+def _parsed(line: bytes, place: str) -> dict[str, Any]:
+    """The object on a line of JSON Lines. Raises InputError."""
     try:
         record = json.loads(
             line.decode("utf-8-sig"), parse_int=_Number, parse_float=_Number, parse_constant=_no_constant
@@ -167,7 +287,13 @@ def _row(line: bytes, place: str, gold: str, pred: str, prompt: str) -> Row:
         raise InputError(f"{place}: {what}; every line must be one JSON object") from error
     if not isinstance(record, dict):
         raise InputError(f"{place}: not an object but {_kind(record)}; every line must be one JSON object")
+    return record
+
+
+def _row(record: dict[str, Any], place: str, gold: str, pred: str, prompt: str) -> Row:
     expected = record.get(EXPECTED)
+    if isinstance(expected, str):  # a cell of CSV
+        expected = {"true": True, "false": False}.get(expected.lower(), expected)
     if expected not in (None, True, False) or isinstance(expected, str):
         raise InputError(f"{place}: {EXPECTED!r} is {_kind(expected)}; it must be true, false or null")
     answer = "" if pred in record and record[pred] is None else _text(record, pred, place)

@@ -31,7 +31,7 @@ from stillroom.traces.answers.grade import Located, Ruling, located, not_restate
 from stillroom.traces.answers.limits import MAX_ANSWER, MAX_TEXT
 from stillroom.traces.answers.records import Policies, Reason, verdict
 
-RULES = "4"
+RULES = "5"
 """Version of the rules: counted up when a verdict can change."""
 PACKAGES = ("sympy", "mpmath")
 MODULE = "stillroom.traces.answers.worker"

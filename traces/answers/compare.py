@@ -11,10 +11,19 @@ True
 from __future__ import annotations
 
 import re
-from itertools import chain, product
+from itertools import chain, permutations, product
 
 from stillroom.traces.answers._matrices import has_tables, with_scalars
-from stillroom.traces.answers._parts import collections, congruences, equation_and_value, relations, rows, sets
+from stillroom.traces.answers._parts import (
+    INTEGERS,
+    collections,
+    congruences,
+    equation_and_value,
+    multiples,
+    relations,
+    rows,
+    sets,
+)
 from stillroom.traces.answers._quantities import bases, ratios, texts, units
 from stillroom.traces.answers.fingerprint import Undefined
 from stillroom.traces.answers.limits import spend
@@ -79,8 +88,12 @@ def compare(one: Node, other: Node, rules: Rules) -> Answer:
     answer = _kinds(first.value, second.value, one, other, rules)
     if answer.same is False and any(_is_of_sets(part) for side in (one, other) for part in walk(side)):
         answer = Answer(None, "a formula of sets or lists that is not worked out")
-    if answer.same and _names_differ(first.label, second.label):
-        return Answer(None, "they are about different things")
+    if first.label is not None and second.label is not None and _names_differ(first.label, second.label):
+        if answer.same:
+            return Answer(None, "they are about different things")
+        sides = [[said.label, said.value] for said in (first, second) if said.label is not None]
+        if all(side[1].kind in VALUES for side in sides) and multiples("=", sides[0], "=", sides[1]).same:
+            return SAME  # AB = 2CD and CD = AB/2
     return answer if answer.same is True else _other_names(first, second, rules) or answer
 
 
@@ -270,7 +283,14 @@ def _parameters(first: Meaning, second: Meaning, rules: Rules) -> tuple[Meaning,
     if not mine or len(mine) != len(theirs) or rules.policies.parameters in ("strict", "ask"):
         return first, second
     # "x where x" must not fit every letter: both sides declare theirs, and say more than its name.
-    declared = set(mine) <= _declared(first) and set(theirs) <= _declared(second)
+    # Of a letter such as m, one side's word is enough.
+    ours, other = _declared(first), _declared(second)
+    declared = set(mine) <= ours | INTEGERS and set(theirs) <= other | INTEGERS
+    declared = (
+        declared
+        and (set(mine) <= ours or set(theirs) <= other)
+        and ((set(mine) <= ours and set(theirs) <= other) or None not in (first.label, second.label))
+    )
     if not declared or "sym" in (first.value.kind, second.value.kind):
         return first, second
     value = first.value
@@ -289,13 +309,22 @@ def _declared(said: Meaning) -> frozenset[str]:
     return said.parameters | (symbols(value) - symbols(label))
 
 
-INTEGERS = frozenset("kmnlj")
-
-
 def _other_names(first: Meaning, second: Meaning, rules: Rules) -> Answer | None:
     """Answers that are the same but for one letter each: integer multiples of pi, or any letter by policy."""
     one, other = first.value, second.value
     mine, theirs = symbols(one), symbols(other)
+    constants = sorted(name for name in mine if re.fullmatch(r"[Cc]_[0-9]", name))
+    if mine == theirs and 2 <= len(constants) <= 3 and one.kind == other.kind == "add":
+        # C_1 sin x + C_2 cos x and C_1 cos x + C_2 sin x: which constant has which number says nothing.
+        for order in permutations(constants):
+            turned = one
+            for k, name in enumerate(constants):
+                turned = replaced(turned, Node("sym", (name,)), Node("sym", (f"constant{k}",)))
+            for k, name in enumerate(order):
+                turned = replaced(turned, Node("sym", (f"constant{k}",)), Node("sym", (name,)))
+            if compare_values(turned, other, rules).same is True:
+                return rules.decide("constant", {"named": True, "optional": True, "strict": False})
+        return None
     if len(mine - theirs) != 1 or len(theirs - mine) != 1:
         return None
     old, new = next(iter(mine - theirs)), next(iter(theirs - mine))

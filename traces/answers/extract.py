@@ -17,7 +17,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from stillroom.common.marks import TAGS, TEMPLATE, after_thinking
 from stillroom.traces.answers.limits import MAX_ANSWER
+from stillroom.traces.answers.wording import AND, MARKERS, OR, WEAK_MARKERS, is_foreign
 
 MAX_BOXES = 32
 """Boxes that are joined to one answer."""
@@ -30,22 +32,44 @@ UNCLOSED = 200
 _BOX = re.compile(r"\\(?:begin)?f?boxed\s*\{")
 _JOIN = re.compile(
     r"(?:\\[()\[\]]|[\s$,.;])*(?:\\(?:text|quad|qquad|,|;)\s*)*\{?\s*"
-    r"(?:,|;|\+{2,}|and|or|,\s*and)?\s*\}?(?:\\quad|\\qquad|\\[()\[\]]|[\s$,;])*"
+    rf"(?:,|;|，|；|\+{{2,}}|and|or|,\s*and|{AND}|{OR})?\s*\}}?(?:\\quad|\\qquad|\\[()\[\]]|[\s$,;])*"
 )
-_JOINS = re.compile(r"[,;]|\+\+|and|or")
+_JOINS = re.compile(rf"[,;，；]|\+\+|and|or|{AND}|{OR}")
+_AND_OR = re.compile(rf"\b(?:and|or)\b|\s(?:{AND}|{OR})\s|[和与及或]")
 _PERCENT = re.compile(r"[\s$}]{0,4}(\\?%|percent(?:age)?\b|pct\b)")
 _MARKER = re.compile(
     r"(?im)^[ \t]*####(?!#)[ \t]*|^[ \t>*]*A:[ \t]*"
+    r"|\bcorrect (?:option|choice|value|result) is\b[ \t]*:?"
+    r"|\bI(?:'ll| will| would)? (?:choose|pick|settle on|go with) (?:(?:option|choice) )?(?=\(?[A-J]\b)"
     r"|\banswer(?:\s{1,4}to\s[^\n.:]{1,80}?)?[\s*]{0,6}+(?:(?:\bis\b|:)[ \t]{0,4}:?|(?=\$|\\[(\[]))"
 )
+_MARKER_ABROAD = re.compile(rf"{_MARKER.pattern}|{MARKERS}")
+_WEAK_MARKER = re.compile(WEAK_MARKERS, re.IGNORECASE)
+_TAG = re.compile("|".join(rf"{re.escape(o)}(.*?)(?:{re.escape(c)}|\Z)" for o, c in (*TAGS, *TEMPLATE)), re.DOTALL)
+_NEXT = re.compile(
+    r"(?m)^[ \t*#]*(?:Question|Problem|Q|Human|User|Instruction|Exercise)(?: ?\d{1,3})?\s*:"
+    r"|^### ?(?:Question|Problem|Instruction)"
+)
+_DENIED = re.compile(
+    r"(?i)(?:\bnot|\bnever|n't|\bcannot|\bneither)(?: (?:be|equal|have been|possibly be))*(?: to)?[\s$:(]*\Z"
+)
+_SAID_OF = re.compile(
+    r"(?i)\b(?:wrong|false|incorrect|not|never|might|may|could|somebody|someone|if|suppose|assum\w+|whether|unless)\b"
+)
+_PLAIN = re.compile(r"[-+]?[$€£]?(?:[0-9\\.(\[{]|[A-J](?:\W|\Z))|\$")
 _STRONG = re.compile(r"(?i)####|final")
 _STARTS = frozenset("0123456789+-.$\\([")
 _MARKS = re.compile(r"\\.?|[{}]", re.DOTALL)  # what is escaped opens and closes nothing
-_THINKING = re.compile(r"</?think>")
 _WHY = re.compile(r"\b(?:because|since|which)\b")
-_CONCLUSION = re.compile(r"(?i)\W{0,3}(?:therefore|thus|hence|so|the|we find)\b")
+_CONCLUSION = re.compile(r"(?i)\W{0,3}(?:therefore|thus|hence|so|the|we find)\b|with\b[^\n]{1,80}, the\b")
 _CLOSED = re.compile(r"(?i)(?<!\$)\$++\s*+(?:is (?:the|our|my) (?:final )?(?:answer|solution|result))?\W*+$")
+_OPTION = re.compile(r"\(([A-J])\)")
+_PICKED = re.compile(
+    r"(?i)(?:i(?:'d| would) (?:say|guess|go with)|i (?:think|believe|choose)|it(?:'s| is| must be))\b[^?]{0,40}"
+    r"\([A-J]\)\W*\Z"
+)
 _SPAN = re.compile(r"\$[^$]+\$")
+_STOP = re.compile("[。！？।؟]")
 _SENTENCE = re.compile(r"(?<=[\s\w)}\]$%*\"])\.(?=\s+[A-Z(<\[]|\s*$)")
 
 
@@ -57,24 +81,60 @@ class Box(NamedTuple):
     end: int
 
 
-def find_answer(text: str, *, last: bool = False) -> str | None:
+def find_answer(text: str, *, last: bool = False, gold: bool = False) -> str | None:
     """The final answer of a text, without its marks, or None where there is none. It may be over the limits.
 
-    `last`: where nothing marks it, the last formula or number of the text is taken.
+    `last`: where nothing marks it, the last formula or number of the text is taken. `gold`: nobody has cut the text
+    off, so that a box without its end is one with a brace forgotten.
     """
-    text = spoken(text)
-    boxes = _last_boxes(text, lenient=last)
+    text = _one_answer(spoken(text))
+    tagged = "<" in text or "[ANSWER]" in text
+    if tagged and (tags := [next(filter(None, tag), "").strip() for tag in _TAG.findall(text)]):
+        # Two that differ contradict each other, and are read as the nonsense that they are together.
+        return find_answer(tags[-1], last=last) if len(set(tags)) == 1 else " | ".join(tags)
+    boxes = _last_boxes(text, lenient=last or gold)
+    if boxes and _DENIED.search(text[max(0, boxes[0].start - 40) : boxes[0].start]):
+        return None
     marker = _last_marker(text, boxes[-1].end if boxes else 0)
-    if boxes and (marker is None or not _STRONG.search(text, max(0, marker[0] - 12), marker[1])):
+    said = _after(text, marker[1]) if marker is not None else None
+    # What is said after a box counts where it is stronger, or corrects the box.
+    strong = marker is not None and _STRONG.search(text, max(0, marker[0] - 12), marker[1])
+    if boxes and not strong and not (said is not None and _PLAIN.match(said)):
         parts = [_unwrapped(box.text) for box in boxes]
         percent = len(parts) == 1 and "%" not in parts[0] and _PERCENT.match(text, boxes[-1].end)
         return ", ".join(parts) + (r"\%" + OUTSIDE if percent else "")
     if marker is not None:
-        said = _after(text, marker[1])
+        before = _line_before(text, marker[0])
+        if before not in ("", said) and not _WORDS.search(before):
+            return f"{before} | {said}"  # two answers, one below the other: neither
         return _last_formula(said) if last and said is not None and _PROSE.search(said) else said
     if _BOX.search(text):
         return None
     return _last_formula(text) if last else _bare(text)
+
+
+def _line_before(text: str, start: int) -> str:
+    """What the line before says, where it announces an answer, and nothing else stands in between; else nothing."""
+    head = text[: text.rfind("\n", 0, start) + 1].rstrip()
+    line = head[head.rfind("\n") + 1 :]
+    found = _marker_of(line).match(line.lstrip("*_# "))
+    if found is None or text[len(head) : start].strip(" \n\t*_#"):
+        return ""
+    return _after(line.lstrip("*_# "), found.end()) or ""
+
+
+def _one_answer(text: str) -> str:
+    """The text up to a further question that the model asks itself once it has answered."""
+    if _NEXT.search(text) is None:
+        return text
+    ends = [found.end() for pattern in (_BOX, _marker_of(text)) if (found := pattern.search(text)) is not None]
+    further = _NEXT.search(text, min(ends)) if ends else None
+    return text[: further.start()] if further is not None else text
+
+
+def _marker_of(text: str) -> re.Pattern[str]:
+    """What announces an answer in a text."""
+    return _MARKER_ABROAD if is_foreign(text) else _MARKER
 
 
 def marked_answers(text: str, also: re.Pattern[str]) -> list[Box]:
@@ -84,19 +144,16 @@ def marked_answers(text: str, also: re.Pattern[str]) -> list[Box]:
     markers. `end` is where the box or the marker ends.
     """
     found = [box for match in _BOX.finditer(text) if (box := _box_at(text, match)) is not None]
-    for pattern in (_MARKER, also):
+    for pattern in (_marker_of(text), also):
         found += [Box(_after(text, m.end()) or "", m.start(), m.end()) for m in pattern.finditer(text)]
     return sorted(found, key=lambda box: box.start)
 
 
 def spoken(text: str) -> str:
-    """The text after the thinking part; nothing if that part never ends."""
+    """The text after the thinking part, to the end of the turn; nothing if the thinking never ends."""
     if "\\\\boxed" in text:
         text = text.replace("\\\\boxed", "\\boxed")  # escaped once too often
-    marks = list(_THINKING.finditer(text))
-    if not marks:
-        return text
-    return text[marks[-1].end() :] if marks[-1].group() == "</think>" else ""
+    return after_thinking(text)
 
 
 def closing(text: str, start: int, limit: int) -> int | None:
@@ -137,11 +194,14 @@ def _last_boxes(text: str, *, lenient: bool = False) -> list[Box]:
             boxes[0] = box  # the box around the one found before
         else:
             between = text[box.end : boxes[0].start]
-            joined = not between or (len(between) <= 60 and _JOIN.fullmatch(between) and _JOINS.search(between))
+            beside = not between.strip() and "\n" not in between and box.text.strip() != boxes[0].text.strip()
+            joined = (
+                not between or beside or (len(between) <= 60 and _JOIN.fullmatch(between) and _JOINS.search(between))
+            )
             # Two boxes in one sentence with an "and" and more: parts of one answer, or not. Their sentence is then
             # the answer, and is not read: it is neither right nor wrong.
             short = len(between) <= 80 and "\n" not in between and ". " not in between
-            unclear = short and re.search(r"\b(?:and|or)\b", between)
+            unclear = short and _AND_OR.search(between)
             if joined or (lenient and unclear):
                 boxes.insert(0, box)
             elif unclear:
@@ -166,7 +226,9 @@ def _last_marker(text: str, start: int) -> tuple[int, int] | None:
     """Where the last marker after `start` begins and ends. `A:` counts on the last line only, and `####` unless it
     is the heading of more text."""
     body = len(text.rstrip())
-    for match in reversed(list(_MARKER.finditer(text, start))):
+    for match in reversed(list(_marker_of(text).finditer(text, start))):
+        if _SAID_OF.search(re.split(r"[.!?:;,\n]", text[max(0, match.start() - 120) : match.start()])[-1]):
+            continue  # "it is wrong that the answer is 17"
         mark = match.group().strip()
         last_line = text.find("\n", match.end(), body) < 0
         if mark.endswith("A:") and len(mark) < 6 and not last_line:
@@ -174,7 +236,9 @@ def _last_marker(text: str, start: int) -> tuple[int, int] | None:
         if mark.startswith("####") and not last_line and text[match.end() : match.end() + 1] not in _STARTS:
             continue
         return match.start(), match.end()
-    return None
+    line = text.rfind("\n", 0, body) + 1
+    weak = list(_WEAK_MARKER.finditer(text, max(line, start), body))  # in the last line only
+    return (weak[-1].start(), weak[-1].end()) if weak else None
 
 
 def _after(text: str, start: int) -> str | None:
@@ -184,6 +248,7 @@ def _after(text: str, start: int) -> str | None:
     if display and not rest[display.end() :].strip(" .*_\n"):
         return display.group(1) or display.group(2)
     line = _SENTENCE.split(rest.split("\n", 1)[0], maxsplit=1)[0]
+    line = _STOP.split(line, maxsplit=1)[0]
     why = _WHY.search(line)
     line = _trimmed(line[: why.start()].rstrip(" ,") if why else line)
     return _concluded(line) or line or None
@@ -214,8 +279,14 @@ def _bare(text: str) -> str | None:
     if len(text) > MAX_ANSWER * 4 and "\n" not in text:
         return text
     lines = [line for line in text.split("\n") if line.strip()]
+    *_, last = _SENTENCE.split(lines[-1].strip().rstrip(".")) if lines else [""]
+    said = _concluded(_trimmed(last)) if lines and lines[-1].rstrip()[-1:] in ".*$" else None
+    if said is not None and len(lines[-1]) <= MAX_ANSWER:
+        return re.sub(r",? (?:all together|altogether|in total|in all)$", "", said)
     if len(lines) == 1:
-        return _concluded(_trimmed(text)) or _trimmed(text) or None
+        letters = _OPTION.findall(text)
+        chosen = len(letters) == 1 and _PICKED.match(text)
+        return letters[0] if chosen else _concluded(_trimmed(text)) or _trimmed(text) or None
     if lines and re.fullmatch(r"[-+$€£]{0,2}[0-9][0-9.,/ ]*%?\.?|\$[^$]+\$\.?|\\\(.+\\\)\.?", lines[-1].strip()):
         return _trimmed(lines[-1])
     block = r"(?s)\$\$?[^$]+\$\$?|\\\[.+\\\]|\\begin\{.+\\end\{\w+\}"  # a matrix, say

@@ -24,8 +24,9 @@ from stillroom.traces.answers.normalise import in_symbols
 from stillroom.traces.answers.parser import parse, read
 from stillroom.traces.answers.records import Policies, Reason
 from stillroom.traces.answers.restated import restated
-from stillroom.traces.answers.tree import Node, walk
+from stillroom.traces.answers.tree import Node, symbols, walk
 from stillroom.traces.answers.values import Answer, Confirm, Pending, Rules
+from stillroom.traces.answers.wording import reworded, with_decimal_comma
 from stillroom.traces.answers.worked_out import worked_out
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
@@ -44,6 +45,24 @@ _DENIED = re.compile(
 )
 _CAPITALS = re.compile(r"[A-Z]{3,}")  # letters in their order, not a product
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_CLOCK = re.compile(
+    r"(?:at\s+)?(\d{1,2})(?:[:.](\d\d))?(?::00)?\s*(?:\\(?:text|mathrm|textrm)\s*\{)?\s*(?:(am|pm)|o'?clock|(noon|midnight)|h)?\s*\}?",
+    re.IGNORECASE,
+)
+_RELATIONS = {
+    "<": "<",
+    ">": ">",
+    "=": "=",
+    "<=": "<=",
+    ">=": ">=",
+    "\\lt": "<",
+    "\\gt": ">",
+    "\\le": "<=",
+    "\\leq": "<=",
+}
+_RELATIONS |= {"\\ge": ">=", "\\geq": ">=", "≤": "<=", "≥": ">=", "\\ne": "!=", "\\neq": "!=", "≠": "!="}
+_DEGREES = re.compile(r"\^?\s*\{?\s*\\(?:circ|degree)\b\s*\}?")
+_CHOICES = re.compile(r"(?:[A-J](?:\s*(?:,|;|and|&)?\s*)){2,10}")
 _COMMA = re.compile(r"([-+]?)([0-9]+),([0-9]+)((?:[^0-9,].*)?)", re.DOTALL)
 
 
@@ -91,27 +110,34 @@ class Located(NamedTuple):
 def located(gold: str, answer: str, policies: Policies) -> Located:
     """Finds the answers of a gold and of a whole completion."""
     last = policies.unmarked == "last"
-    one = locate(gold, Reason.UNPARSED_GOLD, Reason.UNPARSED_GOLD, last=last)
+    one = locate(gold, Reason.UNPARSED_GOLD, Reason.UNPARSED_GOLD, gold=True)  # it is read whole, always
     if isinstance(one, Ruling):
         return Located("", "", one._replace(why=f"gold: {one.why}"))
     other = locate(answer, Reason.NO_ANSWER, Reason.UNPARSED_ANSWER, last=last)
     if isinstance(other, Ruling):
         return Located("", "", other)
-    taken = last and any(find_answer(text) != find_answer(text, last=True) for text in (gold, answer))
-    return Located(one, other, None, ("unmarked=last",) if taken else ())
+    by: list[str] = []
+    if policies.decimal_comma == "always":
+        given = one, other
+        one, other = with_decimal_comma(one), with_decimal_comma(other)
+        by += ["decimal_comma=always"] * (given != (one, other))
+    if last and find_answer(answer) != find_answer(answer, last=True):
+        by.append("unmarked=last")
+    return Located(one, other, None, tuple(by))
 
 
-def locate(text: str, missing: Reason, unread: Reason, *, last: bool = False) -> str | Ruling:
+def locate(text: str, missing: Reason, unread: Reason, *, last: bool = False, gold: bool = False) -> str | Ruling:
     """The answer of a text, or why there is none that can be read: `missing`, `unread`, or over a limit."""
     if len(text) > MAX_TEXT:
         return Ruling(Reason.OVER_LIMIT, "", f"{len(text):,} characters, the limit is {MAX_TEXT:,}")
-    found = find_answer(text, last=last)
+    found = find_answer(text, last=last, gold=gold)
     if found is None or not found.strip():
         return Ruling(missing, "", "no final answer")
     if too_large := over_limit(found):
         return Ruling(Reason.OVER_LIMIT, "", too_large)
-    why = unreadable(found)
-    return Ruling(unread, "", why) if why else found.strip()
+    found = reworded(found.strip())
+    why = None if found in _RELATIONS else unreadable(found)
+    return Ruling(unread, "", why) if why else found
 
 
 def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = None) -> Ruling:
@@ -124,6 +150,8 @@ def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = N
             return Ruling(Reason.DIFFERENT, answer)
         if not (chosen.text and choice.text):
             return Ruling(Reason.EQUAL, answer)
+    if (plainly := _by_form(gold, answer)) is not None:
+        return Ruling(Reason.EQUAL if plainly else Reason.DIFFERENT, answer)
     one, other = _read(gold), _read(answer)
     if isinstance(one, Ruling):
         return one._replace(reason=one.reason or Reason.UNPARSED_GOLD)
@@ -155,6 +183,40 @@ def _formula(text: str) -> str:
     """What stands behind the letter of a choice, or else the text."""
     choice = _choice(text)
     return choice.text if choice is not None and choice.text else text.removesuffix(OUTSIDE)
+
+
+def _by_form(gold: str, answer: str) -> bool | None:
+    """Whether two relation signs, times of day, or lists of choices are the same; None where they are not that."""
+    signs = [_RELATIONS.get(_WRAPPER.sub(r"\1", text).strip()) for text in (gold, answer)]
+    if None not in signs:
+        return signs[0] == signs[1]
+    clocks = [_minutes(text) for text in (gold, answer)]
+    if None not in clocks and any(re.search("(?i)[apn]", text) for text in (gold, answer)):
+        (first, known), (second, other) = (clock for clock in clocks if clock is not None)
+        if known and other:
+            return first == second
+        return False if first % 720 != second % 720 else None  # 3:00 may be at night
+    texts = [_WRAPPER.sub(r"\1", text).strip().rstrip(".") for text in (gold, answer)]
+    if all(map(_CHOICES.fullmatch, texts)) and any(re.search(r"[^A-J]", text) for text in texts):
+        letters = [re.findall("[A-J]", text.replace("and", "")) for text in texts]
+        if all(len(set(each)) == len(each) for each in letters):
+            return set(letters[0]) == set(letters[1])
+    return None
+
+
+def _minutes(text: str) -> tuple[int, bool] | None:
+    """A time of day in minutes, and whether it is known which half of the day it is in."""
+    found = _CLOCK.fullmatch(re.sub(r"(?i)\b([ap])\.?\s?m\b\.?", r"\1m", text.strip().strip("$")))
+    if found is None or not (found[2] or found[3] or found[4] or "clock" in text):
+        return None
+    hour, minute = int(found[1]), int(found[2] or 0)
+    if hour > 24 or minute > 59 or (found[3] and not 1 <= hour <= 12):
+        return None
+    if found[4]:
+        return (0 if found[4].lower() == "midnight" else 720) + minute, True
+    if found[3]:
+        return hour % 12 * 60 + minute + (720 if found[3].lower() == "pm" else 0), True
+    return hour % 24 * 60 + minute, hour > 12 or hour == 0
 
 
 def _held_to(is_done: Callable[[], bool], ruling: Ruling, policies: Policies, why: str) -> Ruling:
@@ -225,8 +287,9 @@ def _is_unknown(node: Node) -> bool:
 
 
 _ANOTHER: dict[str, dict[str, bool | None]] = {
-    "decimal_comma": {"either": True, "list": False},
+    "decimal_comma": {"either": True, "list": False, "always": True},
     "percent": {"value": True, "bare": True, "strict": False},
+    "degrees": {"drop": True, "value": False, "strict": False},
 }
 _REASONS = {True: Reason.EQUAL, False: Reason.DIFFERENT, None: Reason.NEEDS_POLICY}
 
@@ -268,6 +331,8 @@ def _read_any(text: str) -> Readings | Ruling:
             return (first, Reading(in_symbols(read(choice.text))))
         if text.endswith(OUTSIDE) and first.node.kind == "percent":
             return (first, Reading(first.node.args[0], "percent"))
+        if first.node.kind == "add" and symbols(first.node) and _DEGREES.search(plain(text)):  # 180° - 2α
+            return (first, Reading(in_symbols(parse(_DEGREES.sub("", plain(text)))), "degrees"))
         comma = _COMMA.fullmatch(plain(text).strip())
         if comma and first.node.kind in ("list", "unit") and (len(comma[3]) != 3 or comma[2] == "0"):
             return (first, Reading(parse(f"{comma[1]}{comma[2]}.{comma[3]}{comma[4]}"), "decimal_comma"))

@@ -23,6 +23,7 @@ from stillroom.traces.answers.vocabulary import (
     SHORT_WORDS,
     TEXT,
     UNITS,
+    unit_name,
 )
 
 MAX_TOKENS = 3_000
@@ -55,10 +56,19 @@ _JOINED = re.compile(r"(?:or|and)[A-Z]|or[a-z]")
 _DISPLAY = re.compile(r"(?<!\\)\\[()\[\]]")
 _MONEY = re.compile(r"\$(?=\s*-?[0-9.])|(?<=[0-9])\$")
 _HTML = re.compile(r"<(/?)(su[pb])>")
+_FOREIGN = r"(?:[^\W\d_A-Za-z]|[\u0300-\u036f\u064b-\u065f\u0900-\u0963\u0971-\u097f])"
+"""A letter of another alphabet or script, or a sign that is part of one."""
+_LONE_UNITS = {"K": "kelvin", "F": "farad", "A": "ampere", "T": "tesla", "C": "coulomb"}
+"""Capitals that are units where they are set upright behind a value; elsewhere they are letters."""
+_UNIT = re.compile(
+    r"[A-Za-zΩμ]{1,4}(?:\^\{?-?[0-9]\}?)?(?:(?:\\[,;:. ]|\\cdot|[\s~./·*])+[A-Za-zΩμ]{1,4}(?:\^\{?-?[0-9]\}?)?)*"
+)
+"""Units that are multiplied and divided: m\\,s^{-2}, kg m/s^2."""
 _TOKEN = re.compile(
     r"(?P<space>(?:[\s~]|\\[,;:> ])+)"
     r"|(?P<number>[0-9]+(?:\.[0-9]+|\.(?=\s*\\(?:overline|bar|dot)\b))?|\.[0-9]+)"
     r"|(?P<command>\\(?:[A-Za-z]+|[^A-Za-z]))"
+    rf"|(?P<word>[A-Za-z]*{_FOREIGN}(?:{_FOREIGN}|[A-Za-z])*)"
     r"|(?P<letters>[A-Za-z]+)"
     r"|(?P<op>\*\*|<=|>=|!=|=<|=>|==|\.\.\.|.)",
     re.DOTALL,
@@ -140,6 +150,8 @@ class _Lexer:
                 self.operator(value)
             elif kind == "letters":
                 self.letters(value)
+            elif kind == "word":
+                self.put("text", value)
             else:
                 self.command(value[1:])
             if len(self.out) > MAX_TOKENS:
@@ -285,17 +297,20 @@ class _Lexer:
         content = self.content()
         inner = content.strip(" ~\n\t")
         lone = re.fullmatch(r"[A-Za-z]", inner)
-        after_value = bool(self.out) and self.out[-1].kind in ("number", "text")
+        before = self.out[-1] if self.out else Token("", "")
+        after_value = before.kind in ("number", "text") or before.value in (")", "}", "pi")
         upright = name in ("text", "mbox", "mathrm", "textrm", "textnormal")
         if name == "mathbb" or (name in ("mathcal", "mathscr", "mathfrak") and lone):
             self.put("symbol", f"{name}:{inner}")
-        elif lone and upright and after_value and inner in "mgslhtLV":
-            self.put("text", inner)
+        elif lone and upright and after_value and inner in "mgslhtLVJNKWFATC":
+            self.put("text", _LONE_UNITS.get(inner, inner))
+        elif not lone and upright and after_value and (unit := _compound_unit(inner)):
+            self.put("text", unit)
         elif (
             lone
             or inner in FUNCTIONS
             or inner in ALIASES
-            or not re.search("[A-Za-z]", inner)
+            or not any(map(str.isalpha, inner))
             or re.fullmatch(r"\(?[A-Z]\)?", inner)
             or "\\" in inner
             or "$" in inner
@@ -312,3 +327,22 @@ class _Lexer:
                     self.put("op", word.lower())
                 else:
                     self.put("number" if word[0].isdigit() else "text", word)
+
+
+def _compound_unit(text: str) -> str:
+    """m\\,s^{-2} and m/s^2 in one way, m/s^2; empty for what is not several units, or one with an exponent."""
+    if _UNIT.fullmatch(text) is None or text.isalpha():
+        return ""
+    up: dict[str, int] = {}
+    sign = 1
+    for divided, name, power in re.findall(r"(/?)[^A-Za-zΩμ/]*([A-Za-zΩμ]+)(?:\^\{?(-?[0-9])\}?)?", text):
+        name = _LONE_UNITS.get(name, name)
+        if name.lower() not in UNITS:
+            return ""
+        sign = -1 if divided else 1
+        unit = unit_name(name)
+        up[unit] = up.get(unit, 0) + sign * int(power or 1)
+    written = [
+        [unit + (f"^{abs(n)}" if abs(n) > 1 else "") for unit, n in sorted(up.items()) if n * s > 0] for s in (1, -1)
+    ]
+    return "/".join(filter(None, [" ".join(written[0]) or "1", *written[1]]))

@@ -10,6 +10,7 @@ Fraction(1, 2)
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
 from stillroom.traces.answers._factors import Factors
@@ -23,8 +24,10 @@ from stillroom.traces.answers.vocabulary import (
     PARTS,
     PERCENT,
     SCALES,
+    SIZES,
     unit_name,
 )
+from stillroom.traces.answers.wording import CJK, COUNTERS
 
 RELATIONS = frozenset("= < <= > >= != ~ in equiv notin subset to implies perp parallel propto".split())  # noqa: SIM905
 """Signs between the sides of a relation."""
@@ -100,6 +103,9 @@ class Parser(Factors):
             items.append(self.item())
         if len(items) == 1:
             return items[0]
+        kinds = {SIZES[item.args[1]][0] if item.kind == "unit" and item.args[1] in SIZES else "" for item in items}
+        if joined and len(kinds) == 1 and "" not in kinds and len({item.args[1] for item in items}) == len(items):
+            return Node("compound", tuple(items))  # 2 dollars and 50 cents
         conditions = any(map(is_inequality, items)) or all(item.kind == "sym" for item in items)
         return Node("both" if joined and conditions else "list", tuple(items))
 
@@ -288,7 +294,8 @@ class Parser(Factors):
             word.lower().strip("-.") in NO_UNITS
             or word.lower() in NUMBERS
             or PARTS.fullmatch(word.lower())
-            or not word.strip("-.").replace("-", "").replace(".", "").replace("/", "").isalnum()
+            or (re.search(CJK, word) and word not in COUNTERS)
+            or not re.fullmatch(r"[\w./^ -]*\w[\w./^ \u0300-\u036f\u064b-\u065f\u0900-\u097f-]*\.?", word)
             for word in words
         ):
             raise Unreadable(f"the words {' '.join(words)!r} after a value")

@@ -45,6 +45,8 @@ class Reason(StrEnum):
     NOT_WORKED_OUT = "not_worked_out"
     """Equal to the gold, but it only restates the question: arithmetic left to do, an equation left to solve, a
     formula of the prompt (see `worked_out.py`, `restated.py`)."""
+    REVIEWED = "reviewed"
+    """A person labelled the pair, which the rules had left unscored (`check_file` with `review`)."""
     TRUNCATED = "truncated"
     """The attempt was cut off by its length limit: given by the scorer only, which sees the finish reason."""
 
@@ -106,8 +108,9 @@ class Policies:
     worked_out: Literal["required", "any", "ask"] = "required"
     """Whether arithmetic that is left to do, an equation that is left to solve, or a formula of the prompt is an
     answer to a value (see `worked_out.py`). `required`: it is not, and is left unscored; `any`: it is."""
-    decimal_comma: Literal["either", "list", "ask"] = "either"
-    """`either`: 1,22 is 1.22 or a list, whichever fits; `list`: it is a list."""
+    decimal_comma: Literal["either", "list", "always", "ask"] = "either"
+    """`either`: 1,22 is 1.22 or a list, whichever fits; `list`: it is a list; `always`: a comma in a number is the
+    decimal sign, and a point stands between thousands, so that 20.000 is 20000."""
     unmarked: Literal["line", "last"] = "line"
     """An answer without a box or marker. `line`: only where it stands alone or in a plain statement; `last`: the
     last formula or number of the text is taken."""

@@ -50,6 +50,7 @@ NUMBERS: dict[str, int] = {name: value for value, name in enumerate(_READ["up_to
 NUMBERS |= {name: 10 * (k + 2) for k, name in enumerate(_READ["tens"].split())}
 NO_UNITS, PERCENT, FILLERS = map(_words, ("no_units", "percent", "fillers"))
 SHORT_WORDS, CONDITIONS = map(_words, ("short_words", "conditions"))
+PROPERTIES, SAYS_NOTHING = map(_words, ("properties", "says_nothing"))
 
 
 def unit_name(word: str) -> str:

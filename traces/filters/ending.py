@@ -13,8 +13,9 @@ from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
+from stillroom.common.marks import thinking_mark, unclosed_mark
 from stillroom.common.records import Attempt
-from stillroom.common.text import CLOSE, OPEN, excerpt
+from stillroom.common.text import excerpt
 from stillroom.traces.filters.base import Finding, Stateless, filters
 from stillroom.traces.trace import Trace
 
@@ -37,13 +38,12 @@ class Finished(Stateless):
             return Finding(_REASONS[finish], detail)
         answer = trace.answer
         if not answer:
-            if trace.attempt.text.lstrip().startswith(OPEN) and CLOSE not in trace.attempt.text:
-                return Finding("thinking_not_closed", f"{OPEN} is never closed")
+            if mark := unclosed_mark(trace.attempt.text):
+                return Finding("thinking_not_closed", f"{mark} is never closed")
             return Finding("empty", "there is thinking but no answer" if trace.reasoning else "there is no text")
-        for tag in (OPEN, CLOSE):
-            # A second thinking part would reach the student as text, or end its thinking twice.
-            if tag in answer or tag in (trace.reasoning or ""):
-                return Finding("thinking_tag_in_answer", f"a second {tag}: {excerpt(answer)}")
+        # A second thinking part would reach the student as text, or end its thinking twice.
+        if mark := thinking_mark(answer) or thinking_mark(trace.reasoning or ""):
+            return Finding("thinking_tag_in_answer", f"a second {mark}: {excerpt(answer)}")
         return None
 
 

@@ -9,16 +9,20 @@ length limit is unscored, whatever its last number happens to be.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from stillroom.common.records import Attempt, Task, Verdict
-from stillroom.sampling.scorers.base import Place, ScorerBase, scorers
+from stillroom.common.records import Attempt, State, Task, Verdict
+from stillroom.sampling.scorers.base import Place, Scorer, ScorerBase, ScorerSettings, scorers
 from stillroom.traces.answers.checker import AnswerChecker, identity_of
+from stillroom.traces.answers.extract import find_answer
 from stillroom.traces.answers.records import Policies, Reason, verdict
 from stillroom.traces.trace import asked
+
+_OPEN = frozenset({Reason.UNPARSED_GOLD, Reason.UNPARSED_ANSWER, Reason.NEEDS_POLICY})
 
 
 class AnswerScorer:
@@ -27,13 +31,14 @@ class AnswerScorer:
     # The time ran out, the worker was killed, or it met a limit of its memory: another try may end well.
     accidents: frozenset[str] = frozenset({Reason.TIMEOUT, Reason.OVER_LIMIT})
 
-    def __init__(self, checker: AnswerChecker | None = None) -> None:
-        self.checker = checker or AnswerChecker()
+    def __init__(self, checker: AnswerChecker | None = None, fallback: Scorer | None = None) -> None:
+        self.checker, self.fallback = checker or AnswerChecker(), fallback
+        self.accidents = self.accidents | getattr(fallback, "accidents", frozenset())
 
     @property
     def identity(self) -> str:
-        """The checker's: rules, packages and limits."""
-        return self.checker.identity
+        """The checker's: rules, packages and limits; and the fallback's."""
+        return self.checker.identity + ("" if self.fallback is None else f",fallback={self.fallback.identity}")
 
     async def score(self, task: Task, attempt: Attempt) -> Verdict:
         """The verdict on an attempt. Raises CheckerError only, when no worker can be started."""
@@ -45,11 +50,22 @@ class AnswerScorer:
             return verdict(Reason.NO_ANSWER, "withheld by the server's content filter")
         if not attempt.text.strip():
             return verdict(Reason.NO_ANSWER, "the text is empty")
-        return await self.checker.acheck(task.reference, attempt.text, asked(task.messages))
+        ruled = await self.checker.acheck(task.reference, attempt.text, asked(task.messages))
+        # What a policy leaves open was understood, and what has no answer has none that a model could read.
+        not_understood = ruled.state is State.UNSCORED and ruled.reason in _OPEN and "policy " not in ruled.detail
+        if self.fallback is None or not not_understood or not (final := find_answer(attempt.text)):
+            return ruled
+        second = await self.fallback.score(task, replace(attempt, text=final))
+        if second.state is State.UNSCORED and second.reason not in self.accidents:
+            detail = f"{ruled.detail}; {second.reason}: {second.detail}"
+            return replace(ruled, detail=detail, seconds=(ruled.seconds or 0) + (second.seconds or 0))
+        return replace(second, detail=f"{second.detail}; the rules left it open: {ruled.reason}, {ruled.detail}")
 
     async def close(self) -> None:
-        """Ends the checker's workers. Safe to call twice."""
+        """Ends the checker's workers, and closes the fallback. Safe to call twice."""
         self.checker.close()
+        if self.fallback is not None:
+            await self.fallback.close()
 
 
 @scorers.register
@@ -67,12 +83,20 @@ class AnswerScorerSettings(ScorerBase):
     """Worker processes; null: one per core, at most four."""
     policies: Policies = Policies()
     """What is decided by convention, such as whether 10% equals 10."""
+    fallback: ScorerSettings | None = None
+    """A second opinion, such as a `verifier`, for answers that the rules cannot read; null: they are unscored."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The fallback's."""
+        return self.fallback.files if self.fallback is not None else ()
 
     def identity(self, base: Path) -> str:
-        return identity_of(self.timeout_s, self.memory_mb, self.policies)
+        own = identity_of(self.timeout_s, self.memory_mb, self.policies)
+        return own if self.fallback is None else f"{own},fallback={self.fallback.identity(base)}"
 
     def make(self, place: Place) -> AnswerScorer:
-        return AnswerScorer(self.checker())
+        return AnswerScorer(self.checker(), None if self.fallback is None else self.fallback.make(place))
 
     def checker(self) -> AnswerChecker:
         """The answer checker with these settings; close it."""

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
+from stillroom.common.marks import split_thinking
 from stillroom.common.outside import NotJson, logprob_in, read_json, tokens_in
 from stillroom.common.records import Completion, FinishReason, TokenChoice, Usage
 from stillroom.common.secrets import named
-from stillroom.common.text import split_thinking
 from stillroom.sampling.rate_limit import End
 from stillroom.sampling.teachers.openai.http import LONGEST_BODY, NoAnswer, Patience, check_length
 

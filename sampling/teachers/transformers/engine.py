@@ -18,8 +18,8 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from stillroom.common.marks import split_thinking
 from stillroom.common.records import Completion, FinishReason, SamplingParams, TokenChoice
-from stillroom.common.text import split_thinking
 from stillroom.errors import InputError
 from stillroom.sampling.teachers.chat import check_fits, encode_chat, end_tokens, thinking_is_open
 from stillroom.sampling.teachers.transformers.batch import Job, Likely, Row, Rows

@@ -30,9 +30,9 @@ from pathlib import Path
 from typing import Any
 
 from stillroom.common.hashing import digest
+from stillroom.common.marks import split_thinking
 from stillroom.common.models import resolve as models
 from stillroom.common.records import Completion, FinishReason, Request, SamplingParams, TokenChoice, Usage
-from stillroom.common.text import split_thinking
 from stillroom.errors import InputError, MissingExtra, RequestFailed, RunError, StillroomError
 from stillroom.sampling.teachers.chat import LocalTeacher, check_fits, encode_chat, end_tokens, thinking_is_open
 from stillroom.sampling.teachers.vllm import signals, watchdog

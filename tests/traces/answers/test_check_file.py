@@ -102,7 +102,7 @@ def test_a_failure_leaves_the_old_output(tmp_path: Path, monkeypatch: pytest.Mon
     path, out = written(tmp_path, GOOD), tmp_path / "v.jsonl"
     out.write_text("old")
     module = import_module("stillroom.traces.answers.check_file")  # the package's attribute is the function
-    monkeypatch.setattr(module, "_line", lambda verdict: 1 / 0)
+    monkeypatch.setattr(module.Labels, "honoured", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         check_file(path, out=out)
     assert out.read_text() == "old"
@@ -119,3 +119,92 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="cannot be written"):
             check_file(path, out=out)
     assert path.read_text() == GOOD + "\n"
+
+
+# -- other files, bad rows, and a person's labels ------------------------------------------------------------------
+
+
+def _pairs_as(kind: str, path: Path) -> Path:
+    rows = [{"reference": "1/2", "said": "0.5", "expected": True}, {"reference": "4", "said": "5", "expected": False}]
+    if kind == "parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.Table.from_pylist(rows), path / "pairs.parquet")
+    else:
+        between = {"csv": ",", "tsv": "\t"}[kind]
+        lines = [between.join(map(str, row.values())) for row in rows]
+        (path / f"pairs.{kind}").write_text("\n".join([between.join(rows[0]), *lines]) + "\n")
+    return path / f"pairs.{kind}"
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "parquet"])
+def test_csv_and_parquet(kind: str, tmp_path: Path) -> None:
+    summary = check_file(_pairs_as(kind, tmp_path), gold="reference", pred="said", workers=1)
+    assert (summary.rows, summary.agreed, dict(summary.states)) == (2, 2, {"accepted": 1, "rejected": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "gold,pred\n1,1\n,2\n", r"a\.csv:3: 'gold' is null"),
+        ("a.csv", "g,p\n1,1\n", "no field 'pred'; it has 'g', 'p'"),
+        ("a.jsonl", '{"gold": null, "pred": "1"}\n', r"a\.jsonl:1: 'gold' is null.*--skip-bad-rows"),
+        ("a.parquet", "PAR2", r"not a Parquet file"),
+    ],
+)
+def test_a_bad_row_is_named(name: str, text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=message):
+        check_file(tmp_path / name, workers=1)
+
+
+def test_a_null_in_parquet_is_named_by_its_row(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"gold": ["1", None], "pred": ["1", "2"]}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"row 2: 'gold' is null"):
+        check_file(tmp_path / "a.parquet", workers=1)
+
+
+def test_bad_rows_can_be_skipped_and_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"gold": "1", "pred": "1"}\nnonsense\n{"gold": "2", "pred": "2"}\n')
+    summary = check_file(tmp_path / "a.jsonl", out=tmp_path / "out.jsonl", workers=1, skip_bad_rows=True)
+    verdicts = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["verdict"] for row in verdicts] == ["accepted", None, "accepted"]
+    assert verdicts[1]["reason"] == "bad_row"
+    assert (summary.rows, len(summary.skipped), summary.as_dict()["skipped"]) == (2, 1, 1)
+
+
+def test_a_person_labels_what_stayed_unscored(tmp_path: Path) -> None:
+    pairs = [("All powers of 2", "n = 2^k, k a natural number"), ("3", "3"), ("All powers of 2", "the odd numbers")]
+    text = "".join(json.dumps({"gold": gold, "pred": f"\\boxed{{{pred}}}"}) + "\n" for gold, pred in pairs)
+    (tmp_path / "a.jsonl").write_text(text)
+    review = tmp_path / "review.jsonl"
+    first = check_file(tmp_path / "a.jsonl", review=review, workers=1)
+    waiting = [json.loads(line) for line in review.read_text().splitlines()]
+    assert first.states["unscored"] == len(waiting) == 2
+    assert all(
+        row["label"] is None and row["reason"] and row["answer"] in {pred for _, pred in pairs} for row in waiting
+    )
+    waiting[0]["label"], waiting[1]["label"] = True, False
+    review.write_text("".join(json.dumps(row) + "\n" for row in waiting))
+    second = check_file(tmp_path / "a.jsonl", review=review, workers=1)
+    assert dict(second.states) == {"accepted": 2, "rejected": 1}
+    assert second.reasons["reviewed"] == 2
+    assert [json.loads(line)["label"] for line in review.read_text().splitlines()] == [True, False]
+
+
+def test_a_label_never_overrules_the_rules(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"gold": "3", "pred": "4"}\n')
+    (tmp_path / "review.jsonl").write_text('{"gold": "3", "answer": "4", "label": true}\n')
+    assert check_file(tmp_path / "a.jsonl", review=tmp_path / "review.jsonl", workers=1).states["rejected"] == 1
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", '{"gold": "1", "answer": "2", "label": "yes"}', "no"])
+def test_a_review_file_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"gold": "3", "pred": "4"}\n')
+    (tmp_path / "review.jsonl").write_text(text + "\n")
+    with pytest.raises(InputError, match=r"review\.jsonl:1"):
+        check_file(tmp_path / "a.jsonl", review=tmp_path / "review.jsonl", workers=1)

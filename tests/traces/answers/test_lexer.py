@@ -179,7 +179,7 @@ def test_a_space_is_remembered_and_means_nothing_else() -> None:
     assert tokens("2 x") == [Token("number", "2"), Token("symbol", "x", True)]
 
 
-@pytest.mark.parametrize("text", ["@", "5 @ 6", "a?b", "#5", "漢字", "5\\text{a"])
+@pytest.mark.parametrize("text", ["@", "5 @ 6", "a?b", "#5", "5\\text{a"])
 def test_a_character_that_is_not_known_is_an_error(text: str) -> None:
     with pytest.raises(Unreadable):
         tokens(plain(text))

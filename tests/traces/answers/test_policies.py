@@ -50,6 +50,7 @@ CASES: list[tuple[str, str, str, dict[str, Reason]]] = [
     ("chains", "18", "x = 19 = 18", {"agree": OPEN, "last": EQUAL}),
     ("chains", "18", r"18 \approx 19", {"agree": OPEN, "last": EQUAL}),
     ("decimal_comma", "1.22", "1,22", {"either": EQUAL, "list": DIFFERENT, "ask": OPEN}),
+    ("decimal_comma", "20000", "20.000", {"always": EQUAL}),
 ]
 WORKED_OUT: list[tuple[str, str, dict[str, Reason]]] = [
     ("126", "43 + 83", {"required": UNDONE, "any": EQUAL, "ask": OPEN}),

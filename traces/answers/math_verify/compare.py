@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, Self
 from stillroom.common.records import State, Verdict
 from stillroom.errors import MissingExtra
 from stillroom.sampling.workers.pool import TIMEOUT, Program, WorkerPool
-from stillroom.traces.answers.check_file import Row, output, read_rows, readable
+from stillroom.traces.answers.check_file import Row, output, readable, whole_rows
 from stillroom.traces.answers.checker import AnswerChecker
 from stillroom.traces.answers.math_verify.disagreements import Facts, Side, Theirs, Why, policies_of, why
 from stillroom.traces.answers.records import Policies
@@ -229,7 +229,7 @@ def check_against(
     impossible `out`, CheckerError.
     """
     source, start = readable(path), time.perf_counter()
-    summary, rows = AgainstSummary(), partial(read_rows, source, gold, pred, prompt)
+    summary, rows = AgainstSummary(), partial(whole_rows, source, gold, pred, prompt)
     for _ in rows():
         pass
     with (
