@@ -1,6 +1,6 @@
 """What models put around their thinking and their answer: one table for teachers, checker, filters, rows and lint.
 
-Reasoning models mark their thinking, and each family has marks of its own; some mark the answer too, and chat
+Reasoning models mark their thinking, and each family has its own marks; some mark the answer too, and chat
 templates end it with a special token. Whoever reads what a model wrote takes these apart here, so that no verdict
 comes from the thinking and no mark gets into a row.
 
@@ -60,7 +60,7 @@ ENDS = re.compile(
     r"<\|(?:im_end|im_start|eot_id|eom_id|end_of_text|endoftext|end|return|user|END_OF_TURN_TOKEN)\|>"
     r"|</s>|<eos>|<end_of_turn>|<｜end▁of▁sentence｜>|<\|end▁of▁sentence\|>"
 )
-"""Special tokens with which chat templates end a turn. What follows one is no part of the answer."""
+"""Special tokens with which chat templates end a turn. What follows one does not belong to the answer."""
 
 _CHANNEL = re.compile(r"(?:<\|start\|>assistant)?<\|channel\|>(\w+)[^<\n]{0,80}<\|message\|>")
 """A channel of the harmony format (https://github.com/openai/harmony): `final` is the answer, all others thinking."""

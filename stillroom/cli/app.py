@@ -160,7 +160,7 @@ def check(
         typer.Option(help="Write what stays unscored here, to be labelled; labels that are there are honoured."),
     ] = None,
     skip_bad_rows: Annotated[
-        bool, typer.Option("--skip-bad-rows", help="Go on without rows that are no pairs, and count them.")
+        bool, typer.Option("--skip-bad-rows", help="Skip rows that hold no gold answer or answer, and count them.")
     ] = False,
     against: Annotated[Against | None, typer.Option(help="List where another checker disagrees, and why.")] = None,
     json: Json = False,

@@ -48,7 +48,7 @@ class Row(NamedTuple):
 
 
 class BadRow(NamedTuple):
-    """A row that is no pair, with what is wrong with it."""
+    """A row without a usable pair, with what is wrong with it."""
 
     why: str
 
@@ -133,7 +133,7 @@ def check_file(
     `out`: where the verdicts go, or None for the summary alone. `gold`, `pred`: the fields of a row. `prompt`: the
     field with what was asked, where a row has one: an answer that only repeats a formula of it is none. `workers`,
     `timeout_s`, `memory_mb` and `policies` (None: the defaults) as in `AnswerChecker`. `review`: the file for a
-    person's labels. `skip_bad_rows`: rows that are no pairs get no verdict and are counted, instead of ending it.
+    person's labels. `skip_bad_rows`: bad rows get no verdict and are counted; otherwise the first one is an error.
     Raises MissingFile, InputError for bad rows (before any verdict) or an impossible `out`, CheckerError.
     """
     source, start = readable(path), time.perf_counter()
@@ -165,7 +165,7 @@ def check_file(
 
 
 class Labels:
-    """What a person says of pairs that the rules left unscored, by gold and final answer."""
+    """A person's labels of pairs that the rules left unscored, by gold and final answer."""
 
     def __init__(self, path: Path | None, known: dict[tuple[str, str], dict[str, Any]]) -> None:
         self._path, self._known = path, known
@@ -181,7 +181,9 @@ class Labels:
                 row = json.loads(line)
                 label, key = row["label"], (str(row["gold"]), str(row["answer"]))
             except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"{path}:{number}: not a row of a review file ({error}): write it anew") from error
+                raise InputError(
+                    f"{path}:{number}: not a row of a review file ({error}): delete the file to start over"
+                ) from error
             if not (label is None or isinstance(label, bool)):
                 raise InputError(f"{path}:{number}: label is {label!r}: write true (right), false (wrong) or null")
             known[key] = row
@@ -218,7 +220,7 @@ def readable(path: str | os.PathLike[str]) -> Path:
 
 
 def read_rows(source: Path, gold: str, pred: str, prompt: str = "prompt") -> Iterator[Row | BadRow]:
-    """The rows of a file, and what is wrong with those that are no pairs, with file and line (of Parquet: row).
+    """The rows of a file, and what is wrong with the bad ones, with file and line (of Parquet: row).
 
     Raises InputError for a file that cannot be read.
     """
@@ -234,7 +236,7 @@ def read_rows(source: Path, gold: str, pred: str, prompt: str = "prompt") -> Ite
 
 
 def whole_rows(source: Path, gold: str, pred: str, prompt: str) -> Iterator[Row]:
-    """As `read_rows`. Raises InputError for a row that is no pair."""
+    """As `read_rows`. Raises InputError for a bad row."""
     for row in read_rows(source, gold, pred, prompt):
         if isinstance(row, BadRow):
             raise InputError(row.why)

@@ -194,9 +194,11 @@ def _last_boxes(text: str, *, lenient: bool = False) -> list[Box]:
             boxes[0] = box  # the box around the one found before
         else:
             between = text[box.end : boxes[0].start]
-            beside = not between.strip() and "\n" not in between and box.text.strip() != boxes[0].text.strip()
+            adjacent = not between.strip() and "\n" not in between and box.text.strip() != boxes[0].text.strip()
             joined = (
-                not between or beside or (len(between) <= 60 and _JOIN.fullmatch(between) and _JOINS.search(between))
+                not between
+                or adjacent
+                or (len(between) <= 60 and _JOIN.fullmatch(between) and _JOINS.search(between))
             )
             # Two boxes in one sentence with an "and" and more: parts of one answer, or not. Their sentence is then
             # the answer, and is not read: it is neither right nor wrong.

@@ -83,7 +83,7 @@ def _subscript(match: re.Match[str]) -> str:
 
 
 def _number(match: re.Match[str]) -> str:
-    """twenty-five, two thirds: the number. What is no number in words (one two, third) is left as it is."""
+    """twenty-five, two thirds: the number. Other words (one two, third) are left as they are."""
     words = [word for word in re.findall("[a-z]+", match.group(1).lower()) if word != "and"]
     *counted, last = words
     part = _PARTS.get(last) or _PARTS.get(last.removesuffix("s"))
@@ -111,7 +111,7 @@ def _in_digits(words: list[str]) -> int | None:
 
 
 def _property(match: re.Match[str]) -> str:
-    """What is said of the one letter, in words alone: "n is prime", "all primes n", "even $n$"."""
+    """The property that the answer names, in words alone: "n is prime", "all primes n", "even $n$"."""
     words = re.findall(r"[a-z]+", re.sub(_TEXT, " ", match.group()).lower())
     told = [word.removesuffix("s") if word.removesuffix("s") in PROPERTIES else word for word in words]
     said = [word for word in told if word not in SAYS_NOTHING and len(word) > 1]
@@ -132,7 +132,7 @@ _REWRITINGS = (
     _rule(r"(?<![\d.,])(\d{1,3}(?:\.\d{3})+),(\d+)(?![\d.,])", lambda m: m[1].replace(".", "") + "." + m[2]),
     # ['C']: a list as a program prints it
     _rule(r"\A\s*\[\s*(['\"])([^'\"\[\]]+)\1\s*\]\s*\Z", r"\2"),
-    # \mathbb Z^+, \mathbb{Z}_{\ge 0}: a set with a name of its own
+    # \mathbb Z^+, \mathbb{Z}_{\ge 0}: a name for the set with its sign or bound
     _rule(
         r"\\mathbb\s*\{?\s*([A-Z])\s*\}?\s*[_^]\s*(?:\{\s*(\+|-|\*|(?:\\geq?|\\geqslant|>=?|≥)\s*[01])\s*\}|(\+|\*))",
         _number_set,
@@ -158,7 +158,7 @@ _REWRITINGS = (
     # (1,2) union (3,4), (1,2) \text{ U } (3,4)
     _rule(rf"(?<=[)\]}}]){_SPACE}(?:{_TEXT}\{{)?\s*(?:[Uu]nion|U)\s*\}}?{_SPACE}(?=[(\[{{]|\\left|\\{{)", r" \\cup "),
     _rule(rf"{_CIRCLED}(?:[\s,，、;]*(?:和|与)?\s*{_CIRCLED})*", _circled),
-    # values on lines of their own
+    # values on separate lines
     _rule(r"(?<=[\w)}])[ \t]*\n\s*\n\s*(?=[\w(\\-])", ", "),
     # \text{The requested sum is }505.
     _rule(

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from stillroom.common.records import Attempt, State, Task, Verdict
-from stillroom.sampling.scorers.base import Place, Scorer, ScorerBase, ScorerSettings, scorers
+from stillroom.sampling.scorers.base import Place, Scorer, ScorerBase, scorers
 from stillroom.traces.answers.checker import AnswerChecker, identity_of
 from stillroom.traces.answers.extract import find_answer
 from stillroom.traces.answers.records import Policies, Reason, verdict
@@ -83,7 +83,7 @@ class AnswerScorerSettings(ScorerBase):
     """Worker processes; null: one per core, at most four."""
     policies: Policies = Policies()
     """What is decided by convention, such as whether 10% equals 10."""
-    fallback: ScorerSettings | None = None
+    fallback: Annotated[ScorerBase, scorers.field(without={"answer"})] | None = None
     """A second opinion, such as a `verifier`, for answers that the rules cannot read; null: they are unscored."""
 
     @property
