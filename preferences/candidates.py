@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from stillroom.common.marks import opened_by_template, split_thinking, without_template_marks
+from stillroom.common.marks import opened_by_template, split_thinking
 from stillroom.common.records import Attempt, Messages, Outcome, Task
 from stillroom.errors import InputError
 from stillroom.preferences.records import Candidate, Judged, LeftOut, Slate
@@ -73,8 +73,7 @@ def answer_of(attempt: Attempt) -> str:
     >>> answer_of(Attempt("t", 0, "<think>Hm.</think>Yes.", None, "stop", 1, 9, None, 0.1, "m"))
     'Yes.'
     """
-    text = split_thinking(attempt.text, opened=opened_by_template(attempt.text)).text
-    return without_template_marks(text).strip()
+    return split_thinking(attempt.text, opened=opened_by_template(attempt.text)).text.strip()
 
 
 def gather(drawn: Sequence[Drawn], *, order: Sequence[Task]) -> Gathered:

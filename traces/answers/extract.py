@@ -84,15 +84,15 @@ class Box(NamedTuple):
 def find_answer(text: str, *, last: bool = False, gold: bool = False) -> str | None:
     """The final answer of a text, without its marks, or None where there is none. It may be over the limits.
 
-    `last`: where nothing marks it, the last formula or number of the text is taken. `gold`: nobody has cut the text
-    off, so that a box without its end is one with a brace forgotten.
+    `last`: where nothing marks it, the last formula or number of the text is taken. `gold`: a box without its end
+    counts; in a gold, a brace was forgotten, and nothing was cut off.
     """
     text = _one_answer(spoken(text))
     tagged = "<" in text or "[ANSWER]" in text
     if tagged and (tags := [next(filter(None, tag), "").strip() for tag in _TAG.findall(text)]):
         # Two that differ contradict each other, and are read as the nonsense that they are together.
         return find_answer(tags[-1], last=last) if len(set(tags)) == 1 else " | ".join(tags)
-    boxes = _last_boxes(text, lenient=last or gold)
+    boxes = _last_boxes(text, lenient=last, unclosed=last or gold)
     if boxes and _DENIED.search(text[max(0, boxes[0].start - 40) : boxes[0].start]):
         return None
     marker = _last_marker(text, boxes[-1].end if boxes else 0)
@@ -178,12 +178,12 @@ def _box_at(text: str, match: re.Match[str], *, lenient: bool = False) -> Box | 
     return Box(rest, match.start(), len(text)) if taken and rest.count("{") == rest.count("}") else None
 
 
-def _last_boxes(text: str, *, lenient: bool = False) -> list[Box]:
+def _last_boxes(text: str, *, lenient: bool = False, unclosed: bool = False) -> list[Box]:
     """The last box and those joined to it by a comma or a word, in reading order; empty if the last never closes."""
     matches = list(_BOX.finditer(text))[-MAX_BOXES:]
     boxes: list[Box] = []
     for match in reversed(matches):
-        box = _box_at(text, match, lenient=lenient)
+        box = _box_at(text, match, lenient=unclosed)
         if not boxes:
             if box is None:
                 return []
@@ -194,12 +194,9 @@ def _last_boxes(text: str, *, lenient: bool = False) -> list[Box]:
             boxes[0] = box  # the box around the one found before
         else:
             between = text[box.end : boxes[0].start]
-            adjacent = not between.strip() and "\n" not in between and box.text.strip() != boxes[0].text.strip()
-            joined = (
-                not between
-                or adjacent
-                or (len(between) <= 60 and _JOIN.fullmatch(between) and _JOINS.search(between))
-            )
+            joined = not between or (len(between) <= 60 and _JOIN.fullmatch(between) and _JOINS.search(between))
+            if not between.strip() and "\n" not in between:  # one right after the other
+                joined = box.text.strip() != boxes[0].text.strip()
             # Two boxes in one sentence with an "and" and more: parts of one answer, or not. Their sentence is then
             # the answer, and is not read: it is neither right nor wrong.
             short = len(between) <= 80 and "\n" not in between and ". " not in between

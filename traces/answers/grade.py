@@ -110,7 +110,8 @@ class Located(NamedTuple):
 def located(gold: str, answer: str, policies: Policies) -> Located:
     """Finds the answers of a gold and of a whole completion."""
     last = policies.unmarked == "last"
-    one = locate(gold, Reason.UNPARSED_GOLD, Reason.UNPARSED_GOLD, gold=True)  # it is read whole, always
+    # A gold is read whole under every policy; a brace that was forgotten in one is all that `last` makes up for.
+    one = locate(gold, Reason.UNPARSED_GOLD, Reason.UNPARSED_GOLD, gold=last)
     if isinstance(one, Ruling):
         return Located("", "", one._replace(why=f"gold: {one.why}"))
     other = locate(answer, Reason.NO_ANSWER, Reason.UNPARSED_ANSWER, last=last)
