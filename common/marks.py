@@ -68,7 +68,7 @@ _PLAIN_CHANNEL = re.compile(r"\A\s*analysis(?=[A-Z\s*\"'])|assistantfinal(?=\W|[
 """The same where the special tokens were dropped: `analysisWe need …assistantfinalThe answer …`."""
 
 
-_MAYBE = re.compile(r"<[/|｜A-Za-z]|\[/?THINK\]|◁|assistantfinal")
+_MAYBE = ("<|", "</", "<th", "<r", "<s", "<e", "<｜", "[THINK]", "[/THINK]", "◁", "assistantfinal")
 """Without one of these there is no mark of ours in a text."""
 
 
@@ -114,7 +114,7 @@ def opened_by_template(text: str, marks: Sequence[Marks] = ()) -> bool:
 def after_thinking(text: str, marks: Sequence[Marks] = ()) -> str:
     """What a model says after all its thinking, wherever that stands, up to the token that ends its turn; "" where
     the thinking never ends."""
-    if not marks and not _MAYBE.search(text):
+    if not marks and not any(map(text.__contains__, _MAYBE)):
         return text
     if (channels := _harmony(text)) is not None:
         text = channels.text

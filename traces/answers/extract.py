@@ -39,13 +39,20 @@ _AND_OR = re.compile(rf"\b(?:and|or)\b|\s(?:{AND}|{OR})\s|[和与及或]")
 _PERCENT = re.compile(r"[\s$}]{0,4}(\\?%|percent(?:age)?\b|pct\b)")
 _MARKER = re.compile(
     r"(?im)^[ \t]*####(?!#)[ \t]*|^[ \t>*]*A:[ \t]*"
-    r"|\bcorrect (?:option|choice|value|result) is\b[ \t]*:?"
-    r"|\bI(?:'ll| will| would)? (?:choose|pick|settle on|go with) (?:(?:option|choice) )?(?=\(?[A-J]\b)"
     r"|\banswer(?:\s{1,4}to\s[^\n.:]{1,80}?)?[\s*]{0,6}+(?:(?:\bis\b|:)[ \t]{0,4}:?|(?=\$|\\[(\[]))"
 )
-_MARKER_ABROAD = re.compile(rf"{_MARKER.pattern}|{MARKERS}")
+_MARKER_TOO = re.compile(
+    _MARKER.pattern + r"|\bcorrect (?:option|choice|value|result) is\b[ \t]*:?"
+    r"|\bI(?:'ll| will| would)? (?:choose|pick|settle on|go with) (?:(?:option|choice) )?(?=\(?[A-J]\b)"
+)
+_SELDOM = (
+    *(f"correct {what}" for what in ("option", "choice", "value", "result")),
+    *("i choose", "i pick", "settle on", "go with"),
+)
+_MARKER_ABROAD = re.compile(rf"{_MARKER_TOO.pattern}|{MARKERS}")
 _WEAK_MARKER = re.compile(WEAK_MARKERS, re.IGNORECASE)
 _TAG = re.compile("|".join(rf"{re.escape(o)}(.*?)(?:{re.escape(c)}|\Z)" for o, c in (*TAGS, *TEMPLATE)), re.DOTALL)
+_TAGGED = re.compile(r"<[|a-z]")
 _NEXT = re.compile(
     r"(?m)^[ \t*#]*(?:Question|Problem|Q|Human|User|Instruction|Exercise)(?: ?\d{1,3})?\s*:"
     r"|^### ?(?:Question|Problem|Instruction)"
@@ -56,6 +63,7 @@ _DENIED = re.compile(
 _SAID_OF = re.compile(
     r"(?i)\b(?:wrong|false|incorrect|not|never|might|may|could|somebody|someone|if|suppose|assum\w+|whether|unless)\b"
 )
+_NUMBER = re.compile(r"[-+]?[0-9]++(?:[,./][0-9]++)*")
 _PLAIN = re.compile(r"[-+]?[$€£]?(?:[0-9\\.(\[{]|[A-J](?:\W|\Z))|\$")
 _STRONG = re.compile(r"(?i)####|final")
 _STARTS = frozenset("0123456789+-.$\\([")
@@ -87,24 +95,27 @@ def find_answer(text: str, *, last: bool = False, gold: bool = False) -> str | N
     `last`: where nothing marks it, the last formula or number of the text is taken. `gold`: a box without its end
     counts; in a gold, a brace was forgotten, and nothing was cut off.
     """
+    if len(text) < 24 and _NUMBER.fullmatch(text):
+        return text  # as most golds are
     text = _one_answer(spoken(text))
-    tagged = "<" in text or "[ANSWER]" in text
+    tagged = ("<" in text and _TAGGED.search(text)) or "[ANSWER]" in text
     if tagged and (tags := [next(filter(None, tag), "").strip() for tag in _TAG.findall(text)]):
         # Two that differ contradict each other, and are read as the nonsense that they are together.
         return find_answer(tags[-1], last=last) if len(set(tags)) == 1 else " | ".join(tags)
     boxes = _last_boxes(text, lenient=last, unclosed=last or gold)
-    if boxes and _DENIED.search(text[max(0, boxes[0].start - 40) : boxes[0].start]):
+    if boxes and _DENIED.search(text, max(0, boxes[0].start - 30), boxes[0].start):
         return None
-    marker = _last_marker(text, boxes[-1].end if boxes else 0)
+    markers = _marker_of(text)
+    marker = _last_marker(text, boxes[-1].end if boxes else 0, markers)
     said = _after(text, marker[1]) if marker is not None else None
     # What is said after a box counts where it is stronger, or corrects the box.
-    strong = marker is not None and _STRONG.search(text, max(0, marker[0] - 12), marker[1])
-    if boxes and not strong and not (said is not None and _PLAIN.match(said)):
+    stronger = marker is not None and _STRONG.search(text, max(0, marker[0] - 12), marker[1])
+    if boxes and not stronger and not (said is not None and _PLAIN.match(said)):
         parts = [_unwrapped(box.text) for box in boxes]
         percent = len(parts) == 1 and "%" not in parts[0] and _PERCENT.match(text, boxes[-1].end)
         return ", ".join(parts) + (r"\%" + OUTSIDE if percent else "")
     if marker is not None:
-        before = _line_before(text, marker[0])
+        before = _line_before(text, marker[0], markers)
         if before not in ("", said) and not _WORDS.search(before):
             return f"{before} | {said}"  # two answers, one below the other: neither
         return _last_formula(said) if last and said is not None and _PROSE.search(said) else said
@@ -113,14 +124,14 @@ def find_answer(text: str, *, last: bool = False, gold: bool = False) -> str | N
     return _last_formula(text) if last else _bare(text)
 
 
-def _line_before(text: str, start: int) -> str:
+def _line_before(text: str, start: int, markers: re.Pattern[str]) -> str:
     """What the line before says, where it announces an answer, and nothing else stands in between; else nothing."""
-    head = text[: text.rfind("\n", 0, start) + 1].rstrip()
-    line = head[head.rfind("\n") + 1 :]
-    found = _marker_of(line).match(line.lstrip("*_# "))
-    if found is None or text[len(head) : start].strip(" \n\t*_#"):
+    end = text.rfind("\n", 0, start)
+    if end < 0 or text[end:start].strip(" \n\t*_#"):
         return ""
-    return _after(line.lstrip("*_# "), found.end()) or ""
+    line = text[:end].rstrip().rpartition("\n")[2].lstrip("*_# ")
+    found = markers.match(line)
+    return (_after(line, found.end()) or "") if found is not None else ""
 
 
 def _one_answer(text: str) -> str:
@@ -133,8 +144,11 @@ def _one_answer(text: str) -> str:
 
 
 def _marker_of(text: str) -> re.Pattern[str]:
-    """What announces an answer in a text."""
-    return _MARKER_ABROAD if is_foreign(text) else _MARKER
+    """What announces an answer in a text: the longer patterns are slow, and few texts need them."""
+    lowered = text.lower()
+    if is_foreign(lowered):
+        return _MARKER_ABROAD
+    return _MARKER_TOO if any(map(lowered.__contains__, _SELDOM)) else _MARKER
 
 
 def marked_answers(text: str, also: re.Pattern[str]) -> list[Box]:
@@ -221,11 +235,11 @@ def _unwrapped(content: str) -> str:
     return content
 
 
-def _last_marker(text: str, start: int) -> tuple[int, int] | None:
+def _last_marker(text: str, start: int, markers: re.Pattern[str]) -> tuple[int, int] | None:
     """Where the last marker after `start` begins and ends. `A:` counts on the last line only, and `####` unless it
     is the heading of more text."""
     body = len(text.rstrip())
-    for match in reversed(list(_marker_of(text).finditer(text, start))):
+    for match in reversed(list(markers.finditer(text, start))):
         if _SAID_OF.search(re.split(r"[.!?:;,\n]", text[max(0, match.start() - 120) : match.start()])[-1]):
             continue  # "it is wrong that the answer is 17"
         mark = match.group().strip()

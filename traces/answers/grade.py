@@ -62,6 +62,8 @@ _RELATIONS = {
 }
 _RELATIONS |= {"\\ge": ">=", "\\geq": ">=", "≤": "<=", "≥": ">=", "\\ne": "!=", "\\neq": "!=", "≠": "!="}
 _DEGREES = re.compile(r"\^?\s*\{?\s*\\(?:circ|degree)\b\s*\}?")
+_OF_DAY = re.compile(r"(?i)[0-9]\s*(?:\\\w+\{)?\s*(?:[ap]\.?\s?m\b|noon|midnight)")
+_BEGINS_CHOICES = frozenset("ABCDEFGHIJ$\\*")
 _CHOICES = re.compile(r"(?:[A-J](?:\s*(?:,|;|and|&)?\s*)){2,10}")
 _COMMA = re.compile(r"([-+]?)([0-9]+),([0-9]+)((?:[^0-9,].*)?)", re.DOTALL)
 
@@ -188,20 +190,22 @@ def _formula(text: str) -> str:
 
 def _by_form(gold: str, answer: str) -> bool | None:
     """Whether two relation signs, times of day, or lists of choices are the same; None where they are not that."""
-    signs = [_RELATIONS.get(_WRAPPER.sub(r"\1", text).strip()) for text in (gold, answer)]
+    signs = [_RELATIONS.get(text.strip("$ ")) for text in (gold, answer)]
     if None not in signs:
         return signs[0] == signs[1]
-    clocks = [_minutes(text) for text in (gold, answer)]
-    if None not in clocks and any(re.search("(?i)[apn]", text) for text in (gold, answer)):
-        (first, known), (second, other) = (clock for clock in clocks if clock is not None)
-        if known and other:
-            return first == second
-        return False if first % 720 != second % 720 else None  # 3:00 may be at night
-    texts = [_WRAPPER.sub(r"\1", text).strip().rstrip(".") for text in (gold, answer)]
-    if all(map(_CHOICES.fullmatch, texts)) and any(re.search(r"[^A-J]", text) for text in texts):
-        letters = [re.findall("[A-J]", text.replace("and", "")) for text in texts]
-        if all(len(set(each)) == len(each) for each in letters):
-            return set(letters[0]) == set(letters[1])
+    if _OF_DAY.search(gold) or _OF_DAY.search(answer):
+        clocks = [clock for clock in map(_minutes, (gold, answer)) if clock is not None]
+        if len(clocks) == 2:
+            (first, known), (second, other) = clocks
+            if known and other:
+                return first == second
+            return False if first % 720 != second % 720 else None  # 3:00 may be at night
+    if gold[0] in _BEGINS_CHOICES and answer[0] in _BEGINS_CHOICES:
+        texts = [_WRAPPER.sub(r"\1", text).strip().rstrip(".") for text in (gold, answer)]
+        if all(map(_CHOICES.fullmatch, texts)) and any(re.search(r"[^A-J]", text) for text in texts):
+            letters = [re.findall("[A-J]", text.replace("and", "")) for text in texts]
+            if all(len(set(each)) == len(each) for each in letters):
+                return set(letters[0]) == set(letters[1])
     return None
 
 

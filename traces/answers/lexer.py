@@ -68,7 +68,7 @@ _TOKEN = re.compile(
     r"(?P<space>(?:[\s~]|\\[,;:> ])+)"
     r"|(?P<number>[0-9]+(?:\.[0-9]+|\.(?=\s*\\(?:overline|bar|dot)\b))?|\.[0-9]+)"
     r"|(?P<command>\\(?:[A-Za-z]+|[^A-Za-z]))"
-    rf"|(?P<word>[A-Za-z]*{_FOREIGN}(?:{_FOREIGN}|[A-Za-z])*)"
+    rf"|(?P<word>[A-Za-z]*+{_FOREIGN}(?:{_FOREIGN}|[A-Za-z])*)"
     r"|(?P<letters>[A-Za-z]+)"
     r"|(?P<op>\*\*|<=|>=|!=|=<|=>|==|\.\.\.|.)",
     re.DOTALL,

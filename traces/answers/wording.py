@@ -41,23 +41,23 @@ def _edge(word: str) -> str:
 
 
 class Rewriting(NamedTuple):
-    """What is looked for, and what takes its place."""
+    """What is looked for, and what takes its place. `sign`: stands in every text in which it can be found."""
 
+    sign: str
     pattern: re.Pattern[str]
     by: str | Callable[[re.Match[str]], str]
 
 
-def _rule(pattern: str, by: str | Callable[[re.Match[str]], str]) -> Rewriting:
-    return Rewriting(re.compile(pattern, re.DOTALL), by)
+def _rule(sign: str, pattern: str, by: str | Callable[[re.Match[str]], str]) -> Rewriting:
+    return Rewriting(sign, re.compile(pattern, re.DOTALL), by)
 
 
-_CIRCLED = r"(?:\\textcircled\s*\{?\s*(?:\\text\{)?\s*\d+\s*\}?\}?|[①-⑳])"
+_CIRCLED = r"\\textcircled\s*\{?\s*(?:\\text\{)?\s*\d+\s*\}?\}?"
 
 
 def _circled(match: re.Match[str]) -> str:
     """①③④ and \\textcircled{1}\\textcircled{3}: the numbers, as a list."""
-    found = re.findall(r"\d+|[①-⑳]", match.group())
-    return ", ".join(str(int(unicodedata.numeric(each))) if not each.isdecimal() else each for each in found)
+    return ", ".join(re.findall(r"\d+", match.group()))
 
 
 def _number_set(match: re.Match[str]) -> str:
@@ -124,54 +124,68 @@ _NUMBER_WORDS = _any([*NUMBERS, "hundred", "thousand", "million", *_PARTS, *(f"{
 _OPEN_WORDS = re.compile(r"\b(?:if|when|unless|not|never|or|than|least|most|between|about)\b")
 _REWRITINGS = (
     _rule(
+        "",
         rf"(?i)\A(?:{_TEXT}\{{)?\s*((?:{_NUMBER_WORDS})(?:[\s-]+(?:and\s+)?(?:{_NUMBER_WORDS}))*)\s*\}}?\.?\Z",
         _number,
     ),
-    _rule(r"\A[\sA-Za-z$\\{}]*(?:even|odd|primes?|composite)\b[\sA-Za-z$\\{}]*\Z", _property),
+    _rule("", r"\A[\sA-Za-z$\\{}]*(?:even|odd|primes?|composite)\b[\sA-Za-z$\\{}]*\Z", _property),
     # 1.234,50: points between thousands, and a decimal comma
-    _rule(r"(?<![\d.,])(\d{1,3}(?:\.\d{3})+),(\d+)(?![\d.,])", lambda m: m[1].replace(".", "") + "." + m[2]),
+    _rule(",", r"(?<![\d.,])(\d{1,3}(?:\.\d{3})+),(\d+)(?![\d.,])", lambda m: m[1].replace(".", "") + "." + m[2]),
     # ['C']: a list as a program prints it
-    _rule(r"\A\s*\[\s*(['\"])([^'\"\[\]]+)\1\s*\]\s*\Z", r"\2"),
+    _rule("['", r"\A\s*\[\s*(['\"])([^'\"\[\]]+)\1\s*\]\s*\Z", r"\2"),
     # \mathbb Z^+, \mathbb{Z}_{\ge 0}: a name for the set with its sign or bound
     _rule(
+        "mathbb",
         r"\\mathbb\s*\{?\s*([A-Z])\s*\}?\s*[_^]\s*(?:\{\s*(\+|-|\*|(?:\\geq?|\\geqslant|>=?|≥)\s*[01])\s*\}|(\+|\*))",
         _number_set,
     ),
     # v_{\max}, \lambda_{\text{max}}, \omega^{\prime}, x^*, 12^{\mathrm{th}}
-    _rule(rf"_\s*(?:\{{\s*(?:{_TEXT}\{{\s*([A-Za-z]+)\s*\}}|\\?(max|min))\s*\}}|\\(max|min)(?![a-z]))", _subscript),
-    _rule(r"\^\s*\{\s*((?:\\prime\s*)+)\}|\^\s*\\prime(?![a-z])", lambda m: "'" * max(1, m.group().count("prime"))),
-    _rule(r"(?<=[A-Za-z}])\^\s*(?:\{\s*(?:\*|\\ast|\\star)\s*\}|\*(?!\*)|\\(?:ast|star)(?![a-z]))", "_{ast}"),
-    _rule(rf"(?<=\d)\s*\^\s*\{{\s*(?:{_TEXT}\{{\s*)?(?:st|nd|rd|th)\s*\}}?\s*\}}", ""),
+    _rule(
+        "_", rf"_\s*(?:\{{\s*(?:{_TEXT}\{{\s*([A-Za-z]+)\s*\}}|\\?(max|min))\s*\}}|\\(max|min)(?![a-z]))", _subscript
+    ),
+    _rule(
+        "prime",
+        r"\^\s*\{\s*((?:\\prime\s*)+)\}|\^\s*\\prime(?![a-z])",
+        lambda m: "'" * max(1, m.group().count("prime")),
+    ),
+    _rule("^", r"(?<=[A-Za-z}])\^\s*(?:\{\s*(?:\*|\\ast|\\star)\s*\}|\*(?!\*)|\\(?:ast|star)(?![a-z]))", "_{ast}"),
+    _rule("^", rf"(?<=\d)\s*\^\s*\{{\s*(?:{_TEXT}\{{\s*)?(?:st|nd|rd|th)\s*\}}?\s*\}}", ""),
     # 0.(3): a repeating decimal
-    _rule(r"(?<![\d.])(\d+\.\d*)\((\d{1,12})\)", r"\1\\overline{\2}"),
+    _rule("(", r"(?<![\d.])(\d+\.\d*)\((\d{1,12})\)", r"\1\\overline{\2}"),
     # 101 (base 2), 101 in base two
     _rule(
+        "base",
         rf"(?<![\w.])([0-9A-F]+){_SPACE}(?:{_TEXT}\{{)?\s*(?:\(|in\b)?\s*base\s+(\d+|{'|'.join(_BASES)})\s*\)?\s*\}}?\s*\Z",
         _base,
     ),
     # an exact value with its approximation in brackets; the two must agree, like the sides of an equation
     _rule(
+        "(",
         rf"{_SPACE}(?:{_TEXT}\{{\s*)?\(\s*(?:{_TEXT}\{{\s*)?(?:about|approx(?:imately|\.)?|roughly|\\approx|≈)"
         rf"(?:\s*\}})?{_SPACE}\$?([-+]?[0-9][0-9.,]*)\$?{_SPACE}(?:{_TEXT}\{{)?[a-zA-Z\s]*(?:\\?%)?\)\s*\}}?\s*\Z",
         r" \\approx \1",
     ),
     # (1,2) union (3,4), (1,2) \text{ U } (3,4)
-    _rule(rf"(?<=[)\]}}]){_SPACE}(?:{_TEXT}\{{)?\s*(?:[Uu]nion|U)\s*\}}?{_SPACE}(?=[(\[{{]|\\left|\\{{)", r" \\cup "),
-    _rule(rf"{_CIRCLED}(?:[\s,，、;]*(?:和|与)?\s*{_CIRCLED})*", _circled),
+    _rule(
+        "", rf"(?<=[)\]}}]){_SPACE}(?:{_TEXT}\{{)?\s*(?:[Uu]nion|U)\s*\}}?{_SPACE}(?=[(\[{{]|\\left|\\{{)", r" \\cup "
+    ),
+    _rule("textcircled", rf"{_CIRCLED}(?:[\s,，、;]*(?:和|与)?\s*{_CIRCLED})*", _circled),
     # values on separate lines
-    _rule(r"(?<=[\w)}])[ \t]*\n\s*\n\s*(?=[\w(\\-])", ", "),
+    _rule("\n", r"(?<=[\w)}])[ \t]*\n\s*\n\s*(?=[\w(\\-])", ", "),
     # \text{The requested sum is }505.
     _rule(
+        "\\",
         rf"\A\s*{_TEXT}\{{([A-Za-z][^{{}}0-9$\\]*\b(?:is|are|equals))\s*:?\s*\}}\s*(?=[-+$\\0-9(])(.+?)\.?\s*\Z",
         _told,
     ),
     _rule(
+        "is",
         r"\A\s*+(The\b(?:[A-Za-z\s]|\\ )*?(?:\s|\\ )is)(?:\s|\\ )++(?=[-+$\\0-9(])(?!\\ )(.+?)\.?\s*\Z",
         _told,
     ),
 )
 
-_MARKS = str.maketrans("٫٬٪、，。।؛،", ".,%,,..;,")
+_MARKS = str.maketrans("٫٬٪、，。।؛،", ".,%,,..;,") | {0x2460 + n: rf"\textcircled{{{n + 1}}}" for n in range(20)}
 COUNTERS = frozenset(_READ["counters"].split())
 """Chinese, Japanese and Korean words that are units."""
 _CHANGING = re.compile("|".join(map(re.escape, _READ["changing"].split())))
@@ -234,8 +248,9 @@ def reworded(text: str) -> str:
     elif not _MORE_THAN_A_NUMBER.search(text):
         return text
     text = _AND_HERE.sub(", ", _OR_HERE.sub(" or ", text))
-    for pattern, by in _REWRITINGS:
-        text = pattern.sub(by, text)
+    for sign, pattern, by in _REWRITINGS:
+        if sign in text:
+            text = pattern.sub(by, text)
     return text
 
 
@@ -256,10 +271,9 @@ MARKERS, WEAK_MARKERS = _markers("words"), _markers("weak")
 _WORDS = tuple({word.lower() for language in _READ["markers"].values() for word in language["words"]})
 
 
-def is_foreign(text: str) -> bool:
-    """Whether a text may announce its answer in another language than English: most do not, and need no look."""
-    lowered = text.lower()
-    return any(word in lowered for word in (_WORDS if not text.isascii() else _ASCII_WORDS))
+def is_foreign(lowered: str) -> bool:
+    """Whether a text in lower case may announce its answer in another language than English."""
+    return any(map(lowered.__contains__, _ASCII_WORDS if lowered.isascii() else _WORDS))
 
 
 _ASCII_WORDS = tuple(word for word in _WORDS if word.isascii())
