@@ -48,8 +48,8 @@ async def test_none_accepts_what_ended(tmp_path: Path, text: str, finish: Any, s
     assert (await scorer.score(Task("t", user("?"), None, "by hand"), attempt)).state is state
 
 
-def test_only_the_answer_checker_needs_gold_answers() -> None:
-    assert [name for name, kind in scorers.items() if kind.needs_reference] == ["answer"]
+def test_what_compares_with_gold_answers_needs_them() -> None:
+    assert [name for name, kind in scorers.items() if kind.needs_reference] == ["answer", "verifier"]
 
 
 def test_one_lower_limit_of_memory() -> None:

@@ -240,14 +240,14 @@ def _last_marker(text: str, start: int, markers: re.Pattern[str]) -> tuple[int, 
     is the heading of more text."""
     body = len(text.rstrip())
     for match in reversed(list(markers.finditer(text, start))):
-        if _SAID_OF.search(re.split(r"[.!?:;,\n]", text[max(0, match.start() - 120) : match.start()])[-1]):
-            continue  # "it is wrong that the answer is 17"
         mark = match.group().strip()
         last_line = text.find("\n", match.end(), body) < 0
         if mark.endswith("A:") and len(mark) < 6 and not last_line:
             continue
         if mark.startswith("####") and not last_line and text[match.end() : match.end() + 1] not in _STARTS:
             continue
+        if _SAID_OF.search(re.split(r"[.!?:;,\n]", text[max(0, match.start() - 120) : match.start()])[-1]):
+            continue  # "it is wrong that the answer is 17"
         return match.start(), match.end()
     line = text.rfind("\n", 0, body) + 1
     weak = list(_WEAK_MARKER.finditer(text, max(line, start), body))  # in the last line only

@@ -100,7 +100,7 @@ class _Evaluation:
         # Units (see `limits`) at this precision: of any node, of a function, of a gamma function, and of what mpmath
         # prepares before the first of these.
         long = mp.dps / DIGITS
-        self.step_cost, self.function_cost = int(10 + long), int(25 * long**1.5)
+        self.step_cost, self.function_cost = int(20 + long), int(25 * long**1.5)
         self.gamma_cost, self.preparation_cost = int(150 * long**2), int(1_000 * long**2.8)
         self.tiny = mp.mpf(10) ** (-2 * mp.dps // 3)
 
