@@ -194,7 +194,7 @@ def make_model(folder: Path) -> Path:
     import torch
     from tokenizers import decoders, models, pre_tokenizers
 
-    from stillroom.common.models.resolve import quiet_transformers
+    from stillroom.common.models.quiet import quiet_transformers
 
     special = ["<|im_end|>", "<|im_start|>"]
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())

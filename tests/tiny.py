@@ -106,7 +106,7 @@ def _padded(rows: Sequence[tuple[list[int], list[int]]]) -> dict[str, Any]:
 
 
 def _save(model: Any, folder: Path) -> Path:
-    from stillroom.common.models.resolve import quiet_transformers
+    from stillroom.common.models.quiet import quiet_transformers
 
     with quiet_transformers():
         model.save_pretrained(folder)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stillroom.common.files import at_home
+from stillroom.common.models.quiet import import_torch, quiet_transformers
 from stillroom.errors import InputError, MissingExtra, MissingFile
 
 CONVERSION = "bf16-1"  # changes when the conversion does, so that an old cache is not taken for a new one
@@ -123,8 +124,6 @@ def _whole(folder: Path) -> bool:
 
 
 def _convert(model: EmbeddedModel, source: Path, target: Path) -> None:
-    from stillroom.common.models.resolve import import_torch, quiet_transformers
-
     if importlib.util.find_spec("gguf") is None:
         raise MissingExtra(f"the model embedded:{model.name}", "gguf", "quickstart")
     # bfloat16 rounds a weight by at most 1/512 of itself, and a weight of the packaged file (15 steps a block) is

@@ -14,6 +14,7 @@ from typing import Any
 
 from stillroom.common.marks import THINKING
 from stillroom.common.models import resolve as models
+from stillroom.common.models.quiet import quiet_transformers
 from stillroom.common.records import Message
 from stillroom.errors import InputError
 
@@ -42,7 +43,7 @@ class LocalTeacher:
         """Tokens that prompt and answer may have together; None where the model's settings do not say."""
         folder = Path(models.resolve_model(self.model).path)
         base = models.adapter_base(folder)
-        with models.quiet_transformers() as transformers:
+        with quiet_transformers() as transformers:
             config = transformers.AutoConfig.from_pretrained(models.resolve_model(base).path if base else str(folder))
         return int(getattr(config.get_text_config(), "max_position_embeddings", 0) or 0) or None
 

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stillroom.common.marks import CLOSE, OPEN
-from stillroom.common.models.resolve import adapter_base, load_tokenizer, quiet_transformers, resolve_model
+from stillroom.common.models.quiet import quiet_transformers
+from stillroom.common.models.resolve import adapter_base, load_tokenizer, resolve_model
 from stillroom.errors import TrainingError
 from stillroom.students.data.encode import (
     IGNORED,

@@ -18,15 +18,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from stillroom.common.models.resolve import (
-    fingerprint,
-    import_torch,
-    load_model,
-    load_tokenizer,
-    pick_device,
-    pick_dtype,
-    quiet_transformers,
-)
+from stillroom.common.models.quiet import import_torch, quiet_transformers
+from stillroom.common.models.resolve import fingerprint, load_model, load_tokenizer, pick_device, pick_dtype
 from stillroom.errors import MissingExtra, NoRoom, RecipeError
 from stillroom.students.data.encode import Encoded, EncodedPairs, prepare_tokenizer
 from stillroom.students.export.save import ADAPTER, MERGED, save_student, whole_folder, write_record

@@ -255,7 +255,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a random model of two layers, which reads bytes."""
     import torch
 
-    from stillroom.common.models.resolve import quiet_transformers
+    from stillroom.common.models.quiet import quiet_transformers
 
     folder = tmp_path_factory.mktemp("models") / "tiny"
     with quiet_transformers() as transformers:

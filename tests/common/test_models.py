@@ -16,6 +16,7 @@ import pytest
 
 from stillroom.common.models import packaged as embedded
 from stillroom.common.models import resolve as models
+from stillroom.common.models.quiet import import_torch, quiet_transformers
 from stillroom.common.models.resolve import fingerprint, load_model, load_tokenizer, pick_dtype, resolve_model
 from stillroom.errors import InputError, MissingExtra, MissingFile
 
@@ -40,7 +41,7 @@ def make_llama(folder: Path) -> Any:
     shape = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "vocab_size": 32}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64}
     model = LlamaForCausalLM(LlamaConfig(**shape, **heads, pad_token_id=0, bos_token_id=1, eos_token_id=2))
-    with models.quiet_transformers():
+    with quiet_transformers():
         model.save_pretrained(folder)
     return model
 
@@ -190,7 +191,7 @@ def test_torch_is_loaded_with_threads_that_sleep(
     if given:
         monkeypatch.setenv("OMP_WAIT_POLICY", given)
     with pytest.raises(ImportError, match="enough"):
-        models.import_torch()
+        import_torch()
     assert found == [seen]
     assert os.environ.get("OMP_WAIT_POLICY") == given
 

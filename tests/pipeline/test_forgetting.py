@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stillroom.common.models import resolve as models
+from stillroom.common.models.quiet import quiet_transformers
 from stillroom.common.records import Completion, Request, Usage
 from stillroom.errors import InputError, MissingFile, StillroomError
 from stillroom.evaluation.forgetting import Forgotten, TextLoss, forgetting_results
@@ -398,7 +399,7 @@ def tiny(tmp_path: Path) -> str:
     raw.add_special_tokens(SPECIAL)
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     ids = {"bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0}
-    with models.quiet_transformers() as library:
+    with quiet_transformers() as library:
         library.set_seed(0)
         config = library.LlamaConfig(vocab_size=258, max_position_embeddings=256, **sizes, **ids)
         library.LlamaForCausalLM(config).save_pretrained(tmp_path / "tiny")

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stillroom.common.models import resolve as models
+from stillroom.common.models.quiet import quiet_transformers
 from stillroom.common.records import Completion, Message, Request, SamplingParams, Usage, user
 from stillroom.errors import InputError, RequestFailed, RunError
 from stillroom.sampling.teachers.base import CountsTokens
@@ -90,7 +91,7 @@ def make_model(kind: str, **changes: Any) -> Any:
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A tiny random model of each kind, saved."""
     made = {}
-    with models.quiet_transformers():
+    with quiet_transformers():
         for kind in ("llama", "sliding", "capped", "qwen"):
             made[kind] = tmp_path_factory.mktemp(kind)
             make_model(kind).save_pretrained(made[kind])
