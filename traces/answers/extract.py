@@ -58,7 +58,14 @@ _NEXT = re.compile(
     r"|^### ?(?:Question|Problem|Instruction)"
 )
 _DENIED = re.compile(
-    r"(?i)(?:\bnot|\bnever|n't|\bcannot|\bneither)(?: (?:be|equal|have been|possibly be))*(?: to)?[\s$:(]*\Z"
+    r"(?i)(?:(?:\bnot|\bnever|n't|\bcannot|\bneither)(?: (?:be|equal|have been|possibly be))*(?: to)?"
+    r"|\b(?:nicht|keine?|n'est pas|no es|não é|non è|не|не равен|ليس|ليست|không phải(?: là)?)"
+    r"|不是|并非|並非)[\s$:(]*\Z"
+)
+_DENIED_AFTER = re.compile(
+    r"(?i)[\s$)*.,]*(?:is(?:n't| (?:not|wrong|incorrect|false)\b)"
+    r"|(?:ist|est|es|é|è) (?:falsch|nicht|faux|fausse|falso|errado|sbagliat)"
+    r"|неверно|неправильно|नहीं|गलत|[이가은는]?\s*(?:아니|틀)|では?ない|じゃない|是错|是錯|不对|不對)"
 )
 _SAID_OF = re.compile(
     r"(?i)\b(?:wrong|false|incorrect|not|never|might|may|could|somebody|someone|if|suppose|assum\w+|whether|unless)\b"
@@ -103,7 +110,9 @@ def find_answer(text: str, *, last: bool = False, gold: bool = False) -> str | N
         # Two that differ contradict each other, and are read as the nonsense that they are together.
         return find_answer(tags[-1], last=last) if len(set(tags)) == 1 else " | ".join(tags)
     boxes = _last_boxes(text, lenient=last, unclosed=last or gold)
-    if boxes and _DENIED.search(text, max(0, boxes[0].start - 30), boxes[0].start):
+    if boxes and (
+        _DENIED.search(text, max(0, boxes[0].start - 30), boxes[0].start) or _DENIED_AFTER.match(text, boxes[-1].end)
+    ):
         return None
     markers = _marker_of(text)
     marker = _last_marker(text, boxes[-1].end if boxes else 0, markers)

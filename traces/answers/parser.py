@@ -22,6 +22,7 @@ from stillroom.traces.answers.vocabulary import (
     NO_UNITS,
     NUMBERS,
     PARTS,
+    PER_CENT,
     PERCENT,
     SCALES,
     SIZES,
@@ -300,7 +301,7 @@ class Parser(Factors):
         ):
             raise Unreadable(f"the words {' '.join(words)!r} after a value")
         first = words[0].lower()
-        if first in PERCENT or words[:2] == ["per", "cent"]:
+        if first in PERCENT or " ".join(words[:2]).lower() in PER_CENT:
             node, words = Node("percent", (node,)), words[1 if first in PERCENT else 2 :]
         elif first in SCALES and node.kind in ("num", "unit"):
             node, words = _scaled(node, SCALES[first]), words[1:]
