@@ -40,6 +40,11 @@ class Message:
 Messages = tuple[Message, ...]
 
 
+def asked(messages: Messages) -> str:
+    """What a conversation asks: its user's turns. A system prompt is the same for all, and answers are examples."""
+    return "\n".join(message.content for message in messages if message.role == "user")
+
+
 def user(content: str) -> Messages:
     """A conversation of one user turn."""
     return (Message("user", content),)

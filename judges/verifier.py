@@ -26,7 +26,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from stillroom.common.hashing import digest
-from stillroom.common.records import Attempt, State, Task, Verdict, user
+from stillroom.common.records import Attempt, State, Task, Verdict, asked, user
 from stillroom.common.settings import Settings
 from stillroom.errors import InputError, MissingFile
 from stillroom.judges.dialogue import Asks, Dialogue, Question, Said, asker
@@ -144,7 +144,7 @@ class Verifier:
         if task.reference is None:
             return Verdict(State.UNSCORED, "unparsed_gold", detail="the task has no reference")
         started = time.monotonic()
-        question = "\n".join(message.content for message in task.messages if message.role == "user")
+        question = asked(task.messages)
         gold, answer = task.reference, attempt.text.strip()
         said = await asyncio.gather(self._asked(question, gold, answer), self._asked(question, answer, gold))
         seconds = time.monotonic() - started

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from stillroom.common.marks import opened_by_template, split_thinking
-from stillroom.common.records import Attempt, Messages, Outcome, Task
+from stillroom.common.records import Attempt, Outcome, Task
 from stillroom.errors import InputError
 from stillroom.preferences.records import Candidate, Judged, LeftOut, Slate
 
@@ -60,11 +60,6 @@ class Gathered(NamedTuple):
 def same_text(text: str) -> str:
     """What two texts have in common that differ in white space only."""
     return " ".join(text.split())
-
-
-def asked_in(messages: Messages) -> str:
-    """What a conversation asks: its user turns. A system prompt is the same for all and says nothing."""
-    return "\n".join(message.content for message in messages if message.role == "user")
 
 
 def answer_of(attempt: Attempt) -> str:

@@ -16,12 +16,12 @@ from typing import Any, Literal, NamedTuple
 
 import yaml
 
-from stillroom.common.records import Messages
+from stillroom.common.records import Messages, asked
 from stillroom.common.similarity import NearIndex, jaccard, shingles
 from stillroom.common.stats.intervals import Interval, wilson
 from stillroom.common.text import is_refusal
 from stillroom.errors import InputError
-from stillroom.preferences.candidates import TEMPLATE_TOKEN, asked_in, same_text
+from stillroom.preferences.candidates import TEMPLATE_TOKEN, same_text
 from stillroom.preferences.lengths import FailureReport, LengthReport
 from stillroom.preferences.records import Pair
 from stillroom.preferences.settings import AuditSettings
@@ -144,7 +144,7 @@ def item_of(pair: Pair) -> Item:
     chosen, rejected = pair.chosen.candidate, pair.rejected.candidate
     return Item(
         id=pair.id,
-        prompt=asked_in(pair.prompt),
+        prompt=asked(pair.prompt),
         prompts_agree=chosen.task_id == rejected.task_id == pair.task.id,
         chosen=chosen.text,
         rejected=rejected.text,
@@ -252,7 +252,7 @@ def _repeats(items: Sequence[Item], key: Callable[[Item], object]) -> list[Item]
 
 def leaks(items: Sequence[Item], test: Sequence[Messages], settings: AuditSettings) -> Iterator[Finding]:
     """Prompts of pairs that are held out too, as they stand or nearly."""
-    held_out = {same_text(asked_in(messages)).casefold() for messages in test}
+    held_out = {same_text(asked(messages)).casefold() for messages in test}
     if not held_out:
         items = ()  # nothing was compared, which is not the same as nothing found
     exact = [item for item in items if item.asked in held_out]

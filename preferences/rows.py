@@ -23,11 +23,12 @@ from typing import Any, NamedTuple
 from stillroom.common.datasets import ParquetRows, front_matter, one_line, plain, table
 from stillroom.common.files import remove, replaced, storable
 from stillroom.common.hashing import digest
+from stillroom.common.records import asked
 from stillroom.common.stats.intervals import Interval
 from stillroom.errors import InputError, RunError
 from stillroom.judges.calibrate import Calibration
 from stillroom.preferences.audit import Audit
-from stillroom.preferences.candidates import asked_in, same_text
+from stillroom.preferences.candidates import same_text
 from stillroom.preferences.lengths import report
 from stillroom.preferences.pairs import BuiltCounts
 from stillroom.preferences.records import Pair
@@ -96,7 +97,7 @@ def split_pairs(pairs: Sequence[Pair], test: int | float, *, seed: int = 0) -> S
 
 
 def _prompt_key(pair: Pair) -> str:
-    return same_text(asked_in(pair.prompt)).casefold()
+    return same_text(asked(pair.prompt)).casefold()
 
 
 def write_dpo(pairs: Sequence[Pair], folder: Path, card: DpoCardFacts, *, held_out: Sequence[Pair] = ()) -> None:
@@ -244,6 +245,9 @@ def _counts(counts: BuiltCounts | None) -> Iterator[tuple[str, str]]:
     yield from ((f"candidates left out: {name}", f"{n:,}") for name, n in counts.candidates_left_out.items())
     yield "tasks", f"{counts.slates:,}"
     yield from ((f"tasks without a pair: {name}", f"{n:,}") for name, n in counts.slates_left_out.items())
+    for name in ("below_margin", "length_mismatch", "over_limit"):
+        if n := getattr(counts, name):
+            yield f"pairs left out: {name}", f"{n:,}"
     yield "pairs", f"{counts.pairs:,}"
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from stillroom.common.marks import Split, opened_by_template, split_thinking, without_template_marks
-from stillroom.common.records import Attempt, Messages, Outcome, Task, Verdict
+from stillroom.common.records import Attempt, Outcome, Task, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,6 @@ class Trace:
         """Thinking and answer as one text, without tags."""
         reasoning, answer = parts(self.attempt)
         return answer if reasoning is None else f"{reasoning}\n\n{answer}"
-
-
-def asked(messages: Messages) -> str:
-    """What a task asks: its user's turns. A system prompt is the same for all tasks, and the answers are examples."""
-    return "\n".join(message.content for message in messages if message.role == "user")
 
 
 def parts(attempt: Attempt) -> Split:

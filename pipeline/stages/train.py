@@ -21,7 +21,7 @@ from typing import Any
 from stillroom.common.files import storable
 from stillroom.common.formatting import duration
 from stillroom.common.hashing import digest
-from stillroom.common.records import Messages, Verdict
+from stillroom.common.records import Messages, Verdict, asked
 from stillroom.errors import InputError, MissingExtra, MissingFile, NoRoom, TrainingError
 from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.recipe import Baseline, Recipe
@@ -37,7 +37,6 @@ from stillroom.traces.answers import Reason
 from stillroom.traces.answers.records import verdict
 from stillroom.traces.scorers.answer import AnswerScorerSettings
 from stillroom.traces.tasks import TaskSet
-from stillroom.traces.trace import asked
 
 STUDENT = "student"
 """What the run's own student is called where it is trained, and its folder."""
@@ -45,7 +44,7 @@ LABELS = {
     "control_unfiltered": "control",
     "control_answers": "answers",
     "control_gold": "gold",
-    "control_wrong_answers": "form",
+    "control_wrong_answers": "wrong",
 }
 """What the display calls them: its margin is narrow."""
 _NEEDED = ("torch", "transformers", "trl", "peft", "accelerate")

@@ -307,12 +307,12 @@ class Ledger:
 
     def spent(self, key: str) -> Spent:
         """What all draws of a request have cost that were answered, under whatever limit."""
-        sums = "COUNT(*), COALESCE(SUM(prompt_tokens),0), COALESCE(SUM(completion_tokens),0)"
+        sums = f"COUNT(*), {_sum('prompt_tokens')}, {_sum('completion_tokens')}"
         return Spent(*self._read(f"SELECT {sums} FROM attempts WHERE request = ?", (key,))[0])
 
     def cancelled_tokens(self) -> dict[str, int]:
         """By request, the completion tokens of draws that were cancelled, as far as their teacher could tell."""
-        sql = "SELECT request, COALESCE(SUM(completion_tokens), 0) FROM cancelled GROUP BY request"
+        sql = f"SELECT request, {_sum('completion_tokens')} FROM cancelled GROUP BY request"
         return dict(map(tuple, self._read(sql, ())))
 
     def failed_draws(self) -> dict[str, set[int]]:

@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeVar
 from stillroom.common.models.resolve import load_tokenizer
 from stillroom.common.records import Messages, Task
 from stillroom.errors import InputError
+from stillroom.preferences.checks import Severity
 from stillroom.students.data.encode import prepare_tokenizer
 from stillroom.students.data.rows import PairRow, Row, SftRow, given, pair_row, row_name, sft_row, with_system
 from stillroom.students.lint.checks import (
@@ -45,7 +46,7 @@ from stillroom.students.lint.rendered_rows import (
     student_of,
     width,
 )
-from stillroom.students.lint.report import Hit, LintLimits, LintReport, MaskedRow, Severity, Tally, meanings, names
+from stillroom.students.lint.report import Hit, LintLimits, LintReport, MaskedRow, Tally, meanings, names
 from stillroom.students.methods.common import quiet_training
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.records import Checker, Reference

@@ -25,6 +25,7 @@ from pydantic import Field
 from stillroom.common.files import replaced, storable
 from stillroom.common.settings import Settings
 from stillroom.errors import TrainingError
+from stillroom.preferences.checks import Meaning, Severity
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -43,19 +44,7 @@ class LintLimits(Settings):
     shown: int = Field(default=3, ge=0)
 
 
-Severity = Literal["error", "warning"]
 Group = Literal["template", "masks", "tokens", "data", "pairs", "teachers"]
-
-
-class Meaning(NamedTuple):
-    """`title`: what is counted. `ignored`: what happens to a student that is trained all the same. `source`: where
-    that is shown, or reasoned. `advice`: what to do."""
-
-    title: str
-    severity: Severity
-    ignored: str
-    source: str
-    advice: str
 
 
 @cache
@@ -202,7 +191,8 @@ class LintReport:
         errors, warnings = len(self.errors), len(self.warnings)
         told = f"{errors:,} error{'s' * (errors != 1)}, {warnings:,} warning{'s' * (warnings != 1)}"
         found = told if self.findings else "nothing found"
-        return f"{len(self.checked)} checks on {self.rows:,} {self.what}: {found}"
+        checks = "1 check" if len(self.checked) == 1 else f"{len(self.checked)} checks"
+        return f"{checks} on {self.rows:,} {self.what}: {found}"
 
     def find(self, name: str) -> Finding | None:
         """The finding of a name, or None where there is none."""

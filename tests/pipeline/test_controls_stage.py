@@ -26,7 +26,7 @@ def trained(folder: Path, patch: pytest.MonkeyPatch, error: StillroomError | Non
         if error is not None and label == "control":
             raise error
         out.mkdir(parents=True)
-        left = [{"name": "row 1", "reason": "too_long", "tokens": 9}] * 2 if label == "form" else []
+        left = [{"name": "row 1", "reason": "too_long", "tokens": 9}] * 2 if label == "wrong" else []
         (out / "training.json").write_text(json.dumps({"rows": 3 - len(left), "left_out": left}))
         return f"model of {label}"
 
@@ -48,7 +48,7 @@ LEFT_OUT = (
 
 def test_rows_that_the_training_left_out_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = trained(tmp_path, monkeypatch, None)
-    assert found.models == {"control_unfiltered": "model of control", "control_wrong_answers": "model of form"}
+    assert found.models == {"control_unfiltered": "model of control", "control_wrong_answers": "model of wrong"}
     assert found.notes == [LEFT_OUT]
 
 
@@ -56,7 +56,7 @@ def test_a_control_that_cannot_be_trained_takes_nothing_from_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = trained(tmp_path, monkeypatch, TrainingError("no row is left"))
-    assert found.models == {"control_wrong_answers": "model of form"}
+    assert found.models == {"control_wrong_answers": "model of wrong"}
     assert found.notes == ["control_unfiltered came to no student, and is not there: no row is left", LEFT_OUT]
 
 

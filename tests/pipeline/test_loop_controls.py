@@ -176,7 +176,7 @@ def test_no_row_counts_twice_where_rounds_say_the_same(tmp_path: Path, workshop:
     loop = {"tasks": "same", "guard": {"diversity": None}, "control_one_round": False}
     found = controls(tmp_path, script, None, baselines=["control_wrong_answers"], **loop)
     assert len(found.rounds) == 3
-    learned = said(workshop.rows["form"])
+    learned = said(workshop.rows["wrong"])
     assert len(found.training) == len(learned) == len(set(learned)) == 4
 
 
@@ -231,10 +231,10 @@ def test_what_a_control_was_trained_on_is_noted_where_it_lies(tmp_path: Path, wo
     controls(tmp_path, KEPT, None, control_one_round=False, baselines=["control_unfiltered", "control_wrong_answers"])
     assert workshop.places == {
         "control": tmp_path / "run" / "controls" / "unfiltered",
-        "form": tmp_path / "run" / "controls" / "wrong_answers",
+        "wrong": tmp_path / "run" / "controls" / "wrong_answers",
     }
     assert set(workshop.marked_in.values()) == {tmp_path / "run"}
-    assert len(workshop.tested["form"]) == 20
+    assert len(workshop.tested["wrong"]) == 20
 
 
 # -- one round ---------------------------------------------------------------------------------------------------

@@ -25,11 +25,11 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from stillroom.common.records import Task
+from stillroom.common.records import Task, asked
 from stillroom.common.text import excerpt, is_number, is_sign, tokens
 from stillroom.errors import InputError
 from stillroom.traces.filters.base import Check, FilterSettings, Finding, filters
-from stillroom.traces.trace import Trace, asked
+from stillroom.traces.trace import Trace
 
 MIN_WHOLE = 8
 """Tokens from which a prompt's standing in a trace is not a coincidence: the least N that Brown et al. 2020 use."""

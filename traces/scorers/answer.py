@@ -15,12 +15,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from stillroom.common.records import Attempt, State, Task, Verdict
+from stillroom.common.records import Attempt, State, Task, Verdict, asked
 from stillroom.sampling.scorers.base import Place, Scorer, ScorerBase, scorers
 from stillroom.traces.answers.checker import AnswerChecker, identity_of
 from stillroom.traces.answers.extract import find_answer
 from stillroom.traces.answers.records import Policies, Reason, verdict
-from stillroom.traces.trace import asked
 
 _OPEN = frozenset({Reason.UNPARSED_GOLD, Reason.UNPARSED_ANSWER, Reason.NEEDS_POLICY})
 

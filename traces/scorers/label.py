@@ -29,10 +29,9 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field, field_validator, model_validator
 
 from stillroom.common.hashing import digest
-from stillroom.common.records import Attempt, State, Task, Verdict
+from stillroom.common.records import Attempt, State, Task, Verdict, asked
 from stillroom.sampling.scorers.base import Place, ScorerBase, scorers
 from stillroom.traces.answers.extract import marked_answers, spoken
-from stillroom.traces.trace import asked
 
 VERSION = 1
 """Part of the identity: raise it when the same text is read differently."""

@@ -8,7 +8,8 @@ from typing import get_args
 
 import pytest
 
-from stillroom.students.lint.report import Group, Meaning, meanings, names
+from stillroom.preferences.checks import Meaning
+from stillroom.students.lint.report import Group, meanings, names
 
 
 @pytest.mark.parametrize("name", meanings())
