@@ -15,6 +15,9 @@ from itertools import groupby
 from pathlib import Path
 from types import FrameType
 
+# Run as a script, only this file's folder is on the path. Appended: nothing that is installed is hidden by a room.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
 from stillroom.pipeline.flows.evaluate import evaluate
 from tests.pipeline.test_evaluating import QUIET, Done, done, start, write
 

@@ -218,16 +218,16 @@ def _last_boxes(text: str, *, lenient: bool = False, unclosed: bool = False) -> 
         else:
             between = text[box.end : boxes[0].start]
             joined = not between or (len(between) <= 60 and _JOIN.fullmatch(between) and _JOINS.search(between))
-            if not between.strip() and "\n" not in between:  # one right after the other
-                joined = box.text.strip() != boxes[0].text.strip()
-            # Two boxes in one sentence with an "and" and more: parts of one answer, or not. Their sentence is then
-            # the answer, and is not read: it is neither right nor wrong.
+            # Two boxes in one sentence with an "and" and more, or two that differ next to each other: parts of one
+            # answer, or not. What they stand in is then the answer, and is not read: it is neither right nor wrong.
             short = len(between) <= 80 and "\n" not in between and ". " not in between
-            unclear = short and _AND_OR.search(between)
+            differ = not between.strip() and box.text.strip() != boxes[0].text.strip()
+            unclear = short and (differ or _AND_OR.search(between))
             if joined or (lenient and unclear):
                 boxes.insert(0, box)
             elif unclear:
-                return [Box(text[box.start : boxes[-1].end], box.start, boxes[-1].end)]
+                whole = f"{box.text} | {boxes[0].text}" if differ else text[box.start : boxes[-1].end]
+                return [Box(whole, box.start, boxes[-1].end)]
             else:
                 break
     return boxes

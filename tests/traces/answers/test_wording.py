@@ -81,6 +81,8 @@ def test_hostile_text_is_read_in_linear_time(piece: str) -> None:
         ("It might be (D).", "It might be (D)"),
         ("It is (D).", "D"),
         ("Answer: 41\nAnswer: 42", "41 | 42"),
+        ("\\boxed{9} \\boxed{9} \\boxed{42}", "9 | 42"),
+        ("\\boxed{42} \\boxed{42}", "42"),
         ("The total cost is 12. Therefore the rest is 29.", "29"),
     ],
 )
