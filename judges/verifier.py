@@ -12,7 +12,6 @@ first (see docs/answers.md).
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import time
@@ -31,7 +30,7 @@ from stillroom.common.settings import Settings
 from stillroom.errors import InputError, MissingFile
 from stillroom.judges.dialogue import Asks, Dialogue, Question, Said, asker
 from stillroom.judges.prompts import fill
-from stillroom.judges.records import JudgeState
+from stillroom.judges.records import JudgeState, together
 from stillroom.judges.sanitise import sanitise
 from stillroom.judges.scorer import AsksNobody
 from stillroom.sampling.scorers.base import Place, ScorerBase, scorers
@@ -146,7 +145,7 @@ class Verifier:
         started = time.monotonic()
         question = asked(task.messages)
         gold, answer = task.reference, attempt.text.strip()
-        said = await asyncio.gather(self._asked(question, gold, answer), self._asked(question, answer, gold))
+        said = await together(self._asked(question, gold, answer), self._asked(question, answer, gold))
         seconds = time.monotonic() - started
         told = [each.read.says or each.state.value if each.read else each.state.value for each in said]
         detail = json.dumps({"said": told, "calls": sum(each.calls for each in said)}, ensure_ascii=False)
@@ -169,8 +168,8 @@ class Verifier:
     async def _asked(self, question: str, gold: str, answer: str) -> Said[Reading]:
         texts = {"question": question, "gold": gold, "answer": answer}
         fields = {name: self._format.harmless(text, self._dialogue.special_tokens) for name, text in texts.items()}
-        asked = Question(user(fill(self._format.prompt, fields)), self._format.form)
-        return await self._dialogue.judge(lambda _: asked, self._format.read)
+        shown = Question(user(fill(self._format.prompt, fields)), self._format.form)
+        return await self._dialogue.judge(lambda _: shown, self._format.read)
 
 
 @scorers.register

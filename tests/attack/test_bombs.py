@@ -79,9 +79,14 @@ TABLES = ["pmatrix", "vmatrix", "cases", "aligned", "array"]
 FILLERS = [" ", "\n", "\t", "a", "ab ", "1", "1,", "111,", "1 ", "$", "$x", r"\[", r"\(", r"\(1\)", "x. ", ". ", "*", ">",
            "A:", "\nA:", "A:x\n", "answer ", "answer is ", "answer to ", "answer:\n", "####", "\n#### ", "#### x\n",
            r"\boxed{", r"\boxed{1}", r"\boxed{1} and ", r"\boxed ", "{", "}", "<think>", "<think></think>", "⁰", "％",
-           r"\begin{a}", r"\end{a}", "thus ", "is ", "a!", '"', "\\", "\\\\", "\u2060", r"\%", "-", "/1"]  # fmt: skip
-BEFORE = ["", "answer is ", "#### ", r"\boxed{", "x\n", "Thus $a$", r"\boxed{1}", r"\frac1", "x^", "x\n1"]
-AFTER = ["", "x", "}", "A", "1}"]
+           r"\begin{a}", r"\end{a}", "thus ", "is ", "a!", '"', "\\", "\\\\", "\u2060", r"\%", "-", "/1",
+           "答案是", "所以", "元", "、", "1和", "ответ: ", "1 und ", "câu trả lời ", "이 ", "①", "１",
+           r"\text{", r"\,", "~", "^{", "twenty ", "even ", "The a is ", "(about ", "1.234,", "(2)", "1\n\n",
+           "(1,2) U ", r"\prime", "<answer>", "[ANSWER]", "<|im_end|>", "<|channel|>final<|message|>", "assistantfinal",
+           "Question:\n", "I choose ", "n't "]  # fmt: skip
+BEFORE = ["", "answer is ", "#### ", r"\boxed{", "x\n", "Thus $a$", r"\boxed{1}", r"\frac1", "x^", "x\n1",
+          "答案是 ", r"\boxed{(1,2)", r"\boxed{\text{The sum is }", r"\boxed{twenty "]  # fmt: skip
+AFTER = ["", "x", "}", "A", "1}", "元}"]
 
 
 def joined(atom: str, join: str, size: int) -> str:
@@ -250,7 +255,7 @@ def test_compositions_and_what_is_like_the_worst_of_them(caller: Judge) -> None:
 
 def test_completions_that_never_end(caller: Judge) -> None:
     rng = random.Random(SEED)
-    shapes = rng.sample(list(completions(rng)), 800)
+    shapes = rng.sample(list(completions(rng)), 1_200)
     assert too_much({shape: caller.cost(shape) for shape in shapes}) == []
 
 

@@ -52,6 +52,7 @@ _SELDOM = (
 _MARKER_ABROAD = re.compile(rf"{_MARKER_TOO.pattern}|{MARKERS}")
 _WEAK_MARKER = re.compile(WEAK_MARKERS, re.IGNORECASE)
 _TAG = re.compile("|".join(rf"{re.escape(o)}(.*?)(?:{re.escape(c)}|\Z)" for o, c in (*TAGS, *TEMPLATE)), re.DOTALL)
+_TAG_MARK = re.compile("|".join(re.escape(mark) for pair in (*TAGS, *TEMPLATE) for mark in pair))
 _TAGGED = re.compile(r"<[|a-z]")
 _NEXT = re.compile(
     r"(?m)^[ \t*#]*(?:Question|Problem|Q|Human|User|Instruction|Exercise)(?: ?\d{1,3})?\s*:"
@@ -63,9 +64,9 @@ _DENIED = re.compile(
     r"|不是|并非|並非)[\s$:(]*\Z"
 )
 _DENIED_AFTER = re.compile(
-    r"(?i)[\s$)*.,]*(?:is(?:n't| (?:not|wrong|incorrect|false)\b)"
+    r"(?i)[\s$)*.,]*+(?:is(?:n't| (?:not|wrong|incorrect|false)\b)"
     r"|(?:ist|est|es|é|è) (?:falsch|nicht|faux|fausse|falso|errado|sbagliat)"
-    r"|неверно|неправильно|नहीं|गलत|[이가은는]?\s*(?:아니|틀)|では?ない|じゃない|是错|是錯|不对|不對)"
+    r"|неверно|неправильно|नहीं|गलत|(?:[이가은는]\s{0,4})?(?:아니|틀)|では?ない|じゃない|是错|是錯|不对|不對)"
 )
 _SAID_OF = re.compile(
     r"(?i)\b(?:wrong|false|incorrect|not|never|might|may|could|somebody|someone|if|suppose|assum\w+|whether|unless)\b"
@@ -108,7 +109,7 @@ def find_answer(text: str, *, last: bool = False, gold: bool = False) -> str | N
     tagged = ("<" in text and _TAGGED.search(text)) or "[ANSWER]" in text
     if tagged and (tags := [next(filter(None, tag), "").strip() for tag in _TAG.findall(text)]):
         # Two that differ contradict each other, and are read as the nonsense that they are together.
-        return find_answer(tags[-1], last=last) if len(set(tags)) == 1 else " | ".join(tags)
+        return find_answer(_TAG_MARK.sub(" ", tags[-1]), last=last) if len(set(tags)) == 1 else " | ".join(tags)
     boxes = _last_boxes(text, lenient=last, unclosed=last or gold)
     if boxes and (
         _DENIED.search(text, max(0, boxes[0].start - 30), boxes[0].start) or _DENIED_AFTER.match(text, boxes[-1].end)

@@ -27,7 +27,7 @@ _READ = yaml.safe_load((files("stillroom.traces.answers") / "languages.yaml").re
 _BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
 _TEXT = r"\\(?:text|textrm|mathrm|mbox|textbf|mathbf|textnormal)\s*"
 CJK = r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
-_SPACE = r"(?:\\[,;:! ]|\\q?quad|[\s~])*"
+_SPACE = r"(?:\\[,;:! ]|\\q?quad|[\s~]){0,9}+"
 
 
 def _any(words: list[str]) -> str:
