@@ -13,9 +13,12 @@ Split(reasoning='2 and 2', text='4')
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Iterator
 from typing import NamedTuple
+
+from pydantic import Field
+
+from stillroom.common.settings import Settings
 
 
 class Marks(NamedTuple):
@@ -23,6 +26,15 @@ class Marks(NamedTuple):
 
     open: str
     close: str
+
+
+class NamedMarks(Settings):
+    """Marks of thinking that a recipe names, for a model whose marks are in no table."""
+
+    open: str = Field(min_length=1)
+    """What opens the thinking."""
+    close: str = Field(min_length=1)
+    """What closes it."""
 
 
 OPEN, CLOSE = "<think>", "</think>"
@@ -68,6 +80,9 @@ _PLAIN_CHANNEL = re.compile(r"\A\s*analysis(?=[A-Z\s*\"'])|assistantfinal(?=\W|[
 """The same where the special tokens were dropped: `analysisWe need …assistantfinalThe answer …`."""
 
 
+_CLOSING = frozenset(mark.close for mark in THINKING)
+_CLOSES = re.compile("|".join(map(re.escape, _CLOSING)))
+_MARK = re.compile("|".join(re.escape(mark) for pair in THINKING for mark in pair))
 _MAYBE = ("<|", "</", "<th", "<r", "<s", "<e", "<｜", "[THINK]", "[/THINK]", "◁", "assistantfinal")
 """Without one of these there is no mark of ours in a text."""
 
@@ -79,11 +94,13 @@ class Split(NamedTuple):
     text: str
 
 
-def split_thinking(text: str, *, opened: bool = False, marks: Sequence[Marks] = ()) -> Split:
-    """Splits what a reasoning model wrote.
+def in_our_marks(text: str, named: NamedMarks | None) -> str:
+    """A text in which the marks that the user named are written as ours, so that everything else knows them."""
+    return text if named is None else text.replace(named.open, OPEN).replace(named.close, CLOSE)
 
-    `opened`: the chat template had already opened the thinking in the prompt. `marks`: further marks, which the user
-    named.
+
+def split_thinking(text: str, *, opened: bool = False) -> Split:
+    """Splits what a reasoning model wrote. `opened`: the chat template had already opened the thinking in the prompt.
 
     Servers with a reasoning parser hand the two over apart; others, and local models, leave the marks in the text.
     Only a thinking part at the very beginning is split off: a later mark is text like any other.
@@ -91,41 +108,47 @@ def split_thinking(text: str, *, opened: bool = False, marks: Sequence[Marks] = 
     if (channels := _harmony(text)) is not None:
         return channels
     stripped = text.lstrip()
-    for mark in (*marks, *THINKING):
+    for mark in THINKING:
         if stripped.startswith(mark.open):
             # An unclosed thinking part was cut by the length limit: it is thinking, not an answer.
             reasoning, closed, answer = stripped[len(mark.open) :].partition(mark.close)
             return Split(reasoning.strip(), answer.lstrip() if closed else "")
     if not opened:
         return Split(None, text)
-    end = _pattern(tuple(marks), "close").search(stripped)
+    end = _CLOSES.search(stripped)
     if end is None:
         return Split(stripped.strip(), "")
     return Split(stripped[: end.start()].strip(), stripped[end.end() :].lstrip())
 
 
-def opened_by_template(text: str, marks: Sequence[Marks] = ()) -> bool:
+def split_named(text: str, named: NamedMarks) -> Split:
+    """Splits what a model wrote whose marks the user named."""
+    text = in_our_marks(text, named)
+    return split_thinking(text, opened=opened_by_template(text))
+
+
+def opened_by_template(text: str) -> bool:
     """Whether the chat template must have opened the thinking part of a text, which is closed in it and never opened:
     for texts whose prompt is not at hand."""
-    first = _pattern(tuple(marks), "both").search(text)
-    return first is not None and first.group() in _closing(tuple(marks))
+    first = _MARK.search(text)
+    return first is not None and first.group() in _CLOSING
 
 
-def after_thinking(text: str, marks: Sequence[Marks] = ()) -> str:
+def after_thinking(text: str) -> str:
     """What a model says after all its thinking, wherever that stands, up to the token that ends its turn; "" where
     the thinking never ends."""
-    if not marks and not any(map(text.__contains__, _MAYBE)):
+    if not any(map(text.__contains__, _MAYBE)):
         return text
     if (channels := _harmony(text)) is not None:
         text = channels.text
-    if found := list(_pattern(tuple(marks), "both").finditer(text)):
-        text = text[found[-1].end() :] if found[-1].group() in _closing(tuple(marks)) else ""
+    if found := list(_MARK.finditer(text)):
+        text = text[found[-1].end() :] if found[-1].group() in _CLOSING else ""
     return _one_turn(text)
 
 
-def thinking_mark(text: str, marks: Sequence[Marks] = ()) -> str | None:
+def thinking_mark(text: str) -> str | None:
     """The first mark of thinking in a text, or None."""
-    found = _pattern(tuple(marks), "both").search(text) or _CHANNEL.search(text)
+    found = _MARK.search(text) or _CHANNEL.search(text)
     return None if found is None else found.group()
 
 
@@ -133,13 +156,17 @@ def unclosed_mark(text: str) -> str | None:
     """The mark that opens the thinking in which a text ends, or None."""
     if (channels := _harmony(text)) is not None:
         return None if channels.text else "<|channel|>"
-    found = _pattern((), "both").findall(text)
-    return found[-1] if found and found[-1] not in _closing(()) else None
+    found = _MARK.findall(text)
+    return found[-1] if found and found[-1] not in _CLOSING else None
 
 
-def foreign_marks(text: str) -> Iterator[re.Match[str]]:
-    """Every mark of thinking or of a chat template in a text, in order, but for those that rows are written with."""
-    return (found for found in _FOREIGN.finditer(text) if found.group() not in (OPEN, CLOSE))
+def foreign_marks(text: str, named: NamedMarks | None = None) -> Iterator[re.Match[str]]:
+    """Every mark of thinking or of a chat template in a text, in order, but for those that rows are written with.
+    `named`: further marks, which the user named."""
+    marks = _FOREIGN
+    if named is not None:
+        marks = re.compile("|".join([re.escape(named.open), re.escape(named.close), marks.pattern]))
+    return (found for found in marks.finditer(text) if found.group() not in (OPEN, CLOSE))
 
 
 def without_template_marks(text: str) -> str:
@@ -174,14 +201,3 @@ def _harmony(text: str) -> Split | None:
     thinking = "\n\n".join(words for channel, words in said if channel != "final" and words)
     answer = "\n\n".join(words for channel, words in said if channel == "final")
     return Split(thinking or None, answer)
-
-
-@cache
-def _pattern(more: tuple[Marks, ...], which: str) -> re.Pattern[str]:
-    opening = [mark.open for mark in (*more, *THINKING)] if which == "both" else []
-    return re.compile("|".join(map(re.escape, [*opening, *(mark.close for mark in (*more, *THINKING))])))
-
-
-@cache
-def _closing(more: tuple[Marks, ...]) -> frozenset[str]:
-    return frozenset(mark.close for mark in (*more, *THINKING))

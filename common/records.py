@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, field_validator
 
+from stillroom.common.marks import NamedMarks
 from stillroom.common.settings import Settings
 
 Role = Literal["system", "user", "assistant"]
@@ -122,6 +123,8 @@ class SamplingParams(Settings):
     """Also ask for the log-probability of each token drawn."""
     top_logprobs: int = Field(default=0, ge=0, le=20)
     """And for those of this many of the most likely tokens at each place."""
+    thinking: NamedMarks | None = None
+    """Marks that the model puts around its thinking, where they are its own; the usual ones are known."""
     json_schema: str | None = None
     """JSON text of a schema that the answer must follow."""
 

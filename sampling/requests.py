@@ -23,6 +23,7 @@ from typing import NamedTuple, TypeVar
 
 from stillroom.common.files import storable
 from stillroom.common.hashing import draw_seed
+from stillroom.common.marks import split_named
 from stillroom.common.outside import tokens_in
 from stillroom.common.records import Attempt, Completion, Messages, Request, SamplingParams, TokenChoice, Usage
 from stillroom.common.secrets import blot, named
@@ -93,6 +94,10 @@ class Requests:
         async def once() -> Attempt:
             started = time.monotonic()
             completion = await self._teacher.sample(request, usage)
+            named = request.sampling.thinking
+            if named is not None and not completion.reasoning:
+                reasoning, text = split_named(completion.text, named)
+                completion = replace(completion, reasoning=reasoning, text=text)
             return _as_attempt(request, completion, usage, self.identity, time.monotonic() - started)
 
         try:

@@ -227,7 +227,10 @@ class Recipe(RecipeBase):
         sampling, evaluate = self.teacher.sampling, self.evaluate
         limit, stop = (None, None) if evaluate is None else (evaluate.max_tokens, evaluate.stop)
         return SamplingParams(
-            temperature=0, max_tokens=limit or sampling.max_tokens, stop=sampling.stop if stop is None else stop
+            temperature=0,
+            max_tokens=limit or sampling.max_tokens,
+            stop=sampling.stop if stop is None else stop,
+            thinking=sampling.thinking,
         )
 
 

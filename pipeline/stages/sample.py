@@ -133,6 +133,10 @@ async def open_sampler(
     `teacher`: one that `settings` made before, None to make it here. Raises what `TeacherBase.make` raises.
     """
     teacher = teacher or settings.make(context.base)
+    if (named := settings.sampling.thinking) and (found := context.ledger.name_marks(teacher.identity, named)):
+        context.display.note(
+            f"{found:,} answers on record think in {named.open} {named.close}: they are scored again"
+        )
     try:
         yield Sampler(context, settings, teacher, scorer, paid)
     finally:

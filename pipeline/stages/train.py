@@ -173,10 +173,11 @@ def lint_traces(
     recipe: Recipe, student: StudentSettings, tasks: TaskSet, rows: Path | Sequence[Row], *, check: bool = True
 ) -> LintReport:
     """The lint of SFT rows. `check`: also the answers, by the recipe's scorer; false for rows that nobody checked."""
+    thinking = recipe.teacher.sampling.thinking
     if not check or not isinstance(recipe.scorer, AnswerScorerSettings):
-        return student.lint(rows, test=tasks.held_out)
+        return student.lint(rows, test=tasks.held_out, thinking=thinking)
     with answers_of(recipe, recipe.scorer, tasks) as checker:
-        return student.lint(rows, test=tasks.held_out, checker=checker)
+        return student.lint(rows, test=tasks.held_out, checker=checker, thinking=thinking)
 
 
 def keep(report: LintReport, folder: RunFolder, name: str = "lint") -> None:

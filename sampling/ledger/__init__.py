@@ -28,6 +28,7 @@ from typing import Any, NamedTuple, Self
 from filelock import FileLock, Timeout
 
 from stillroom.common.hashing import digest
+from stillroom.common.marks import NamedMarks, split_named
 from stillroom.common.outside import MOST_TOKENS
 from stillroom.common.records import (
     Attempt,
@@ -57,8 +58,8 @@ _LATER_SETTINGS = {"top_logprobs": 0, "json_schema": None}
 
 def request_key(messages: Messages, sampling: SamplingParams, teacher: str, seed: int) -> str:
     """The key of all draws of one request. `max_tokens` is left out: an attempt that ended by itself within a
-    new limit still counts."""
-    params = sampling.model_dump(exclude={"max_tokens"})
+    new limit still counts; and `thinking`, which says how an answer is read."""
+    params = sampling.model_dump(exclude={"max_tokens", "thinking"})
     for name, absent in _LATER_SETTINGS.items():
         if params[name] == absent:
             del params[name]
@@ -253,6 +254,20 @@ class Ledger:
         """Writes what a cancelled request had cost."""
         values = (key, index, task_id, usage.prompt_tokens, usage.completion_tokens, time.time())
         self._write("INSERT INTO cancelled VALUES (?,?,?,?,?,?)", values)
+
+    def name_marks(self, teacher: str, named: NamedMarks) -> int:
+        """Reads a teacher's attempts again by marks of thinking that were named after they were drawn, and says how
+        many had such marks. What was said of these is forgotten: it was said of their thinking, too."""
+        sql = "SELECT id, text FROM attempts WHERE teacher = ? AND (instr(text, ?) OR instr(text, ?))"
+        found = self._read(sql, (teacher, named.open, named.close))
+        with explained(self.path), self._db:
+            self._db.execute("BEGIN")
+            for row in found:
+                split = split_named(row["text"], named)
+                self._db.execute("UPDATE attempts SET text = ?, reasoning = COALESCE(?, reasoning) WHERE id = ?",
+                                 (split.text, split.reasoning, row["id"]))  # fmt: skip
+                self._db.execute("DELETE FROM verdicts WHERE attempt = ?", (row["id"],))
+        return len(found)
 
     def add_outcome(self, position: int, outcome: Outcome) -> None:
         """Writes how the task at that position of the run ended, in the place of what was known of the position."""

@@ -162,11 +162,16 @@ def check(
     skip_bad_rows: Annotated[
         bool, typer.Option("--skip-bad-rows", help="Skip rows that hold no gold answer or answer, and count them.")
     ] = False,
+    thinking: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="OPEN CLOSE", help="Marks around thinking in the answers; the usual ones are known."),
+    ] = None,
     against: Annotated[Against | None, typer.Option(help="List where another checker disagrees, and why.")] = None,
     json: Json = False,
 ) -> None:
     """Check answers against gold answers: accepted, rejected or unscored, each with its reason."""
     from stillroom.cli.show import show_against, show_check
+    from stillroom.common.marks import NamedMarks
     from stillroom.traces.answers import check_file
     from stillroom.traces.answers.math_verify.compare import check_against
     from stillroom.traces.answers.records import Policies
@@ -186,7 +191,9 @@ def check(
         settings[name.strip()] = value.strip()
     policies = Policies.of(settings)
     if against is None:
-        summary = check_file(file, out=out, **options, policies=policies, review=review, skip_bad_rows=skip_bad_rows)
+        named = None if thinking is None else NamedMarks(open=thinking[0], close=thinking[1])
+        more: dict[str, Any] = {"review": review, "skip_bad_rows": skip_bad_rows, "thinking": named}
+        summary = check_file(file, out=out, **options, policies=policies, **more)
         return _print_json(summary) if json else show_check(summary, out)
     found = check_against(file, out=out, **options, policies=policies)
     return _print_json(found) if json else show_against(found, out)

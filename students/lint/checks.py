@@ -157,7 +157,7 @@ def special_tokens(look: Look, student: Student) -> Iterator[Hit]:
 
 def foreign_marks_in(look: Look, student: Student) -> Iterator[Hit]:
     """Marks of thinking, or of a chat template, that are none of the student's."""
-    for match in foreign_marks(look.content):
+    for match in foreign_marks(look.content, student.thinking):
         if student.words is None or not student.words.fullmatch(match.group()):
             told = f"{match.group()!r} in {look.content[max(0, match.start() - 30) :][:80]!r}"
             yield Hit("foreign_mark", look.name, told)

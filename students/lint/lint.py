@@ -16,6 +16,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from stillroom.common.marks import NamedMarks
 from stillroom.common.models.resolve import load_tokenizer
 from stillroom.common.records import Messages, Task
 from stillroom.errors import InputError
@@ -245,17 +246,19 @@ def lint_sft(
     test: Sequence[Task] = (),
     checker: Checker | None = None,
     limits: LintLimits | None = None,
+    thinking: NamedMarks | None = None,
     tokenizer: Any = None,
     collator: Collator | None = None,
 ) -> LintReport:
     """Looks at all rows of SFT (a folder of parquet, or the rows themselves).
 
     `test`: the held-out tasks as inference asks them. `checker`: says whether a trained answer is right.
+    `thinking`: marks of the teacher's thinking that the user named.
     `tokenizer`, `collator`: others than the student's and trl's own. Raises MissingFile for rows or a model that are
     nowhere, MissingExtra where the extra `train` is not installed.
     """
     with quiet_training():
-        student, there = student_of(settings, tokenizer), list(given(rows))
+        student, there = student_of(settings, tokenizer, thinking), list(given(rows))
         runner = LintRunner(student, limits or LintLimits(), checker)
         found = runner.read(there, settings.system, sft_row, "completion")
         runner.settle(row for row, _ in found)
@@ -272,6 +275,7 @@ def lint_pairs(
     test: Sequence[Task] = (),
     reference: Reference | None = None,
     limits: LintLimits | None = None,
+    thinking: NamedMarks | None = None,
     tokenizer: Any = None,
     collator: Collator | None = None,
 ) -> LintReport:
@@ -281,7 +285,7 @@ def lint_pairs(
     are those of `lint_sft`. Every parquet file of a folder is read: where it also has held-out pairs, give the file.
     """
     with quiet_training():
-        student, there = student_of(settings, tokenizer), list(given(rows))
+        student, there = student_of(settings, tokenizer, thinking), list(given(rows))
         runner = LintRunner(student, limits or LintLimits())
         found = runner.read(there, settings.system, pair_row, "chosen", "rejected")
         runner.settle(row.side("chosen") for row, _ in found)

@@ -20,7 +20,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stillroom.common.marks import CLOSE, OPEN
+from stillroom.common.marks import CLOSE, OPEN, NamedMarks
 from stillroom.common.models.quiet import quiet_transformers
 from stillroom.common.models.resolve import adapter_base, load_tokenizer, resolve_model
 from stillroom.errors import TrainingError
@@ -47,7 +47,7 @@ class Student:
     inference renders with it. `special`: ids that no text but a template writes. `words`: finds such tokens in a text
     (None: there are none). `template`: those of them that the chat template writes. `embeddings`: rows of the
     embedding matrix, None where not known. `max_length`: tokens of a row. `end_id`: what ends a turn, None before the
-    first row is read."""
+    first row is read. `thinking`: marks of its teacher's, which no row may hold."""
 
     tokenizer: Any
     special: frozenset[int]
@@ -57,13 +57,14 @@ class Student:
     max_length: int
     prepared: Any
     end_id: int | None = None
+    thinking: NamedMarks | None = None
 
     def name(self, token_id: int) -> str:
         """A token as people read it."""
         return repr(self.tokenizer.decode([token_id]))
 
 
-def student_of(settings: StudentSettings, tokenizer: Any = None) -> Student:
+def student_of(settings: StudentSettings, tokenizer: Any = None, thinking: NamedMarks | None = None) -> Student:
     """The student of the settings. `tokenizer`: another than the model's (it is copied, not changed). Raises
     MissingFile for a model that is nowhere."""
     config = model_config(settings.model)
@@ -85,6 +86,7 @@ def student_of(settings: StudentSettings, tokenizer: Any = None) -> Student:
         embeddings=width(config),
         max_length=longest(settings, config),
         prepared=own,
+        thinking=thinking,
     )
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from stillroom.common.marks import NamedMarks
 from stillroom.common.records import Task
 from stillroom.common.settings import Settings
 from stillroom.students.data.encode import EncodedPairs, encode_pairs
@@ -275,12 +276,17 @@ class Dpo(StudentSettings):
             return finish(begun, trainer, self, out, seconds, sft_losses=losses, sft_tokens=tokens)
 
     def lint(
-        self, rows: Path | str | Iterable[Row], *, test: Sequence[Task] = (), checker: Checker | None = None
+        self,
+        rows: Path | str | Iterable[Row],
+        *,
+        test: Sequence[Task] = (),
+        checker: Checker | None = None,
+        thinking: NamedMarks | None = None,
     ) -> LintReport:
         """See the base class; no answer of a pair is checked."""
         from stillroom.students.lint.lint import lint_pairs
 
-        return lint_pairs(rows, self, test=test, reference=self.reference)
+        return lint_pairs(rows, self, test=test, reference=self.reference, thinking=thinking)
 
     @property
     def reference(self) -> Reference:

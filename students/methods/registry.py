@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from stillroom.common.marks import NamedMarks
 from stillroom.common.records import Task
 from stillroom.common.registry import Registry
 from stillroom.common.settings import Settings
@@ -113,10 +114,18 @@ class StudentSettings(Settings):
         raise NotImplementedError
 
     def lint(
-        self, rows: Path | str | Iterable[Row], *, test: Sequence[Task] = (), checker: Checker | None = None
+        self,
+        rows: Path | str | Iterable[Row],
+        *,
+        test: Sequence[Task] = (),
+        checker: Checker | None = None,
+        thinking: NamedMarks | None = None,
     ) -> LintReport:
-        """What training on these rows would get wrong without saying so. `test`: the held-out tasks; `checker`: says
-        whether a trained answer is right. Raises MissingFile or MissingExtra for what is not there."""
+        """What training on these rows would get wrong without saying so.
+
+        `test`: the held-out tasks; `checker`: says whether a trained answer is right; `thinking`: marks of the
+        teacher's thinking that the user named. Raises MissingFile or MissingExtra for what is not there.
+        """
         raise NotImplementedError
 
 

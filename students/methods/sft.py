@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from stillroom.common.marks import NamedMarks
 from stillroom.common.records import Task
 from stillroom.students.data.encode import encode_rows
 from stillroom.students.data.rows import Row, read_rows, with_system
@@ -44,8 +45,13 @@ class Sft(StudentSettings):
             return finish(begun, trainer, self, out, run(trainer, self))
 
     def lint(
-        self, rows: Path | str | Iterable[Row], *, test: Sequence[Task] = (), checker: Checker | None = None
+        self,
+        rows: Path | str | Iterable[Row],
+        *,
+        test: Sequence[Task] = (),
+        checker: Checker | None = None,
+        thinking: NamedMarks | None = None,
     ) -> LintReport:
         from stillroom.students.lint.lint import lint_sft
 
-        return lint_sft(rows, self, test=test, checker=checker)
+        return lint_sft(rows, self, test=test, checker=checker, thinking=thinking)

@@ -9,9 +9,12 @@ from stillroom.common.marks import (
     TEMPLATE,
     THINKING,
     Marks,
+    NamedMarks,
     after_thinking,
     foreign_marks,
+    in_our_marks,
     opened_by_template,
+    split_named,
     split_thinking,
     unclosed_mark,
     without_template_marks,
@@ -65,11 +68,28 @@ def test_several_messages_of_thinking_and_a_commentary() -> None:
     assert split_thinking(text) == ("One.\n\nTwo.", "4")
 
 
-def test_marks_of_the_user() -> None:
-    mine = (Marks("((", "))"),)
-    assert split_thinking("((a))4", marks=mine) == ("a", "4")
-    assert after_thinking("((a)) 4", marks=mine) == " 4"
+MINE = NamedMarks(open="((", close="))")
+
+
+@pytest.mark.parametrize(
+    ("text", "split"),
+    [
+        ("((a))4", ("a", "4")),
+        ("a))4", ("a", "4")),  # opened by the chat template
+        ("((a", ("a", "")),
+        ("4", (None, "4")),
+        ("<think>a</think>4", ("a", "4")),
+    ],
+)
+def test_marks_that_the_user_named(text: str, split: tuple[str | None, str]) -> None:
+    assert split_named(text, MINE) == split
+
+
+def test_marks_that_the_user_named_are_unknown_otherwise() -> None:
     assert split_thinking("((a))4") == (None, "((a))4")
+    assert after_thinking(in_our_marks("So far. ((a)) 4", MINE)) == " 4"
+    assert [mark.group() for mark in foreign_marks("((a))4", MINE)] == ["((", "))"]
+    assert list(foreign_marks("((a))4")) == []
 
 
 @pytest.mark.parametrize("end", ["<|im_end|>", "</s>", "<end_of_turn>", "<|eot_id|>", "<｜end▁of▁sentence｜>"])

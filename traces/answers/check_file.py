@@ -27,6 +27,7 @@ from typing import IO, Any, NamedTuple, NoReturn
 
 from stillroom.common.datasets import HasRows
 from stillroom.common.files import replaced, share
+from stillroom.common.marks import NamedMarks, in_our_marks
 from stillroom.common.records import State, Verdict
 from stillroom.errors import InputError, MissingFile
 from stillroom.traces.answers.checker import AnswerChecker
@@ -127,6 +128,7 @@ def check_file(
     policies: Policies | None = None,
     review: str | os.PathLike[str] | None = None,
     skip_bad_rows: bool = False,
+    thinking: NamedMarks | None = None,
 ) -> CheckSummary:
     """Checks every row of a file: JSON Lines, or by its ending CSV or Parquet.
 
@@ -134,6 +136,7 @@ def check_file(
     field with what was asked, where a row has one: an answer that only repeats a formula of it is none. `workers`,
     `timeout_s`, `memory_mb` and `policies` (None: the defaults) as in `AnswerChecker`. `review`: the file for a
     person's labels. `skip_bad_rows`: bad rows get no verdict and are counted; otherwise the first one is an error.
+    `thinking`: marks of thinking in the answers that are in no table.
     Raises MissingFile, InputError for bad rows (before any verdict) or an impossible `out`, CheckerError.
     """
     source, start = readable(path), time.perf_counter()
@@ -146,7 +149,7 @@ def check_file(
     labels = Labels.read(review)
     checker = AnswerChecker(workers, timeout_s, memory_mb, policies=policies)
     with checker, output(source, out) as sink:
-        rows, pairs = (read_rows(source, gold, pred, prompt) for _ in range(2))
+        rows, pairs = (read_rows(source, gold, pred, prompt, thinking) for _ in range(2))
         verdicts = checker.stream((row.gold, row.answer, row.prompt) for row in pairs if isinstance(row, Row))
         for row in rows:
             told: dict[str, Any] = {"verdict": None, "reason": "bad_row", "detail": "", "seconds": 0.0}
@@ -219,16 +222,19 @@ def readable(path: str | os.PathLike[str]) -> Path:
     return source
 
 
-def read_rows(source: Path, gold: str, pred: str, prompt: str = "prompt") -> Iterator[Row | BadRow]:
+def read_rows(
+    source: Path, gold: str, pred: str, prompt: str = "prompt", thinking: NamedMarks | None = None
+) -> Iterator[Row | BadRow]:
     """The rows of a file, and what is wrong with the bad ones, with file and line (of Parquet: row).
 
-    Raises InputError for a file that cannot be read.
+    `thinking`: marks in the answers that are in no table. Raises InputError for a file that cannot be read.
     """
     kind = _KINDS.get(source.suffix.lower(), _json_lines)
     try:
         for place, record in kind(source):
             try:
-                yield _row(record() if callable(record) else record, place, gold, pred, prompt)
+                row = _row(record() if callable(record) else record, place, gold, pred, prompt)
+                yield row._replace(answer=in_our_marks(row.answer, thinking))
             except InputError as error:
                 yield BadRow(str(error))
     except (OSError, csv.Error, UnicodeDecodeError) as error:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from stillroom.common.marks import TEMPLATE, THINKING
+from stillroom.common.marks import TEMPLATE, THINKING, NamedMarks
 from stillroom.common.records import State, Task, Verdict, user
 from stillroom.errors import TrainingError
 from stillroom.students.lint.lint import Vocabulary, lint_pairs, lint_sft, lint_tokenizers
@@ -560,6 +560,14 @@ FOREIGN = [
     *(mark.open + mark.close for mark in TEMPLATE),
     *("<|channel|>final<|message|>", "</s>", "<end_of_turn>", "<|eot_id|>", "<|return|>"),
 ]
+
+
+def test_a_mark_that_the_recipe_names_is_found(student: Any, make_tokenizer: Any) -> None:
+    given, mine = [*rows(), row(7, "((Perhaps 2.)) It is {1}.")], NamedMarks(open="((", close="))")
+    assert not lint_sft(given, student(), tokenizer=make_tokenizer()).find("foreign_mark")
+    found = lint_sft(given, student(), tokenizer=make_tokenizer(), thinking=mine).find("foreign_mark")
+    assert found is not None
+    assert found.count == 1
 
 
 @pytest.mark.parametrize("mark", FOREIGN)

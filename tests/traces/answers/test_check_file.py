@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from stillroom.common.marks import NamedMarks
 from stillroom.errors import InputError, MissingFile
 from stillroom.traces.answers import check_file
 
@@ -208,3 +209,11 @@ def test_a_review_file_that_is_none_is_refused(text: str, tmp_path: Path) -> Non
     (tmp_path / "review.jsonl").write_text(text + "\n")
     with pytest.raises(InputError, match=r"review\.jsonl:1"):
         check_file(tmp_path / "a.jsonl", review=tmp_path / "review.jsonl", workers=1)
+
+
+def test_thinking_in_marks_that_the_user_names(tmp_path: Path) -> None:
+    row = {"gold": "4", "pred": "((It may be \\boxed{6}.))\n4"}
+    path = written(tmp_path, json.dumps(row))
+    mine = NamedMarks(open="((", close="))")
+    assert check_file(path, workers=1).states["accepted"] == 0
+    assert check_file(path, thinking=mine, workers=1).states["accepted"] == 1
