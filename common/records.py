@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import Field, field_validator
 
@@ -60,12 +60,31 @@ def with_input(instruction: str, text: str) -> str:
     return f"{instruction.strip()}\n\n{text.strip()}" if text.strip() else instruction.strip()
 
 
+AnswerType = Literal[
+    "integer",
+    "number",
+    "expression",
+    "equation",
+    "set",
+    "list",
+    "tuple",
+    "interval",
+    "matrix",
+    "choice",
+    "text",
+    "gold",
+]
+"""What the answers to a task are. `gold`: what the reference itself is, if it is plainly of one type."""
+ANSWER_TYPES: tuple[str, ...] = get_args(AnswerType)
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One prompt to be answered.
 
     `reference` is the gold answer, or None where there is none. `source` says where the task is from
-    (`problems.jsonl:17`). `metadata` is carried along untouched.
+    (`problems.jsonl:17`). `metadata` is carried along untouched. `answer_type`: what an answer must be, "" for
+    anything.
     """
 
     id: str
@@ -73,6 +92,7 @@ class Task:
     reference: str | None
     source: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    answer_type: str = ""
 
 
 class Example(Settings):

@@ -205,15 +205,16 @@ def before_training(
 def answers_of(recipe: Recipe, scorer: AnswerScorerSettings, tasks: TaskSet) -> Iterator[Checker]:
     """The recipe's scorer for trained answers: each against the reference of its task. Rows of earlier runs, whose
     tasks are not here, were looked at there. An id alone names no task: those of another file may have the same."""
-    references = {(task.id, _turns(task.messages)): task.reference for task in tasks.train}
+    known_tasks = {(task.id, _turns(task.messages)): task for task in tasks.train}
     with scorer.checker() as checker:
 
         def check(answered: Sequence[Answered]) -> list[Verdict | None]:
-            golds = [references.get((each.task_id or "", _turns(each.prompt))) for each in answered]
+            found_tasks = [known_tasks.get((each.task_id or "", _turns(each.prompt))) for each in answered]
+            golds = [None if task is None else task.reference for task in found_tasks]
             known = [
-                (gold, each.text, asked(each.prompt))
-                for gold, each in zip(golds, answered, strict=True)
-                if gold is not None
+                (task.reference, each.text, asked(each.prompt), task.answer_type)
+                for task, each in zip(found_tasks, answered, strict=True)
+                if task is not None and task.reference is not None
             ]
             found = iter(checker.check_many(known))
             missing = None if recipe.earlier else verdict(Reason.UNPARSED_GOLD, "no task has a reference for it")

@@ -75,6 +75,8 @@ def scorer_key(identity: str, task: Task) -> str:
     read: list[str | None] = [task.reference]
     if identity.endswith(READS_METADATA):
         read.append(str(dict(task.metadata)))
+    if task.answer_type:
+        read.append(f"type={task.answer_type}")
     return digest([revealed(identity), *read])
 
 
@@ -257,7 +259,7 @@ class Ledger:
 
     def name_marks(self, teacher: str, named: NamedMarks) -> int:
         """Reads a teacher's attempts again by marks of thinking that were named after they were drawn, and says how
-        many had such marks. What was said of these is forgotten: it was said of their thinking, too."""
+        many had such marks. Their verdicts are forgotten: they were given to the thinking, too."""
         sql = "SELECT id, text FROM attempts WHERE teacher = ? AND (instr(text, ?) OR instr(text, ?))"
         found = self._read(sql, (teacher, named.open, named.close))
         with explained(self.path), self._db:

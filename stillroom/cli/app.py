@@ -10,6 +10,7 @@ import errno
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -166,6 +167,9 @@ def check(
         tuple[str, str] | None,
         typer.Option(metavar="OPEN CLOSE", help="Marks around thinking in the answers; the usual ones are known."),
     ] = None,
+    answer_type: Annotated[
+        str, typer.Option(help="What the answers must be, such as number or choice; a row's own answer_type counts.")
+    ] = "",
     against: Annotated[Against | None, typer.Option(help="List where another checker disagrees, and why.")] = None,
     json: Json = False,
 ) -> None:
@@ -183,20 +187,25 @@ def check(
         "timeout_s": timeout_s,
         "workers": workers,
     }
-    settings = {}  # of one that is named twice, the last counts
-    for setting in policy or ():
+    options["policies"] = Policies.of(_settings(policy or ()))
+    if against is None:
+        named = None if thinking is None else NamedMarks(open=thinking[0], close=thinking[1])
+        options |= {"review": review, "skip_bad_rows": skip_bad_rows, "thinking": named, "answer_type": answer_type}
+        summary = check_file(file, out=out, **options)
+        return _print_json(summary) if json else show_check(summary, out)
+    found = check_against(file, out=out, **options)
+    return _print_json(found) if json else show_against(found, out)
+
+
+def _settings(given: Sequence[str]) -> dict[str, str]:
+    """Settings as NAME=VALUE; of one that is named twice, the last counts."""
+    settings = {}
+    for setting in given:
         name, equals, value = setting.partition("=")
         if not equals:
             raise InputError(f"--policy {setting!r} has no value: write NAME=VALUE, for example rounding=never")
         settings[name.strip()] = value.strip()
-    policies = Policies.of(settings)
-    if against is None:
-        named = None if thinking is None else NamedMarks(open=thinking[0], close=thinking[1])
-        more: dict[str, Any] = {"review": review, "skip_bad_rows": skip_bad_rows, "thinking": named}
-        summary = check_file(file, out=out, **options, policies=policies, **more)
-        return _print_json(summary) if json else show_check(summary, out)
-    found = check_against(file, out=out, **options, policies=policies)
-    return _print_json(found) if json else show_against(found, out)
+    return settings
 
 
 @app.command()

@@ -110,6 +110,12 @@ def test_a_corrected_reference_is_scored_again() -> None:
     assert scorer_key("answer", task) != scorer_key("answer", replace(task, reference="19"))
 
 
+def test_another_answer_type_is_scored_again() -> None:
+    task = Task("1", user("?"), "18", "by hand")
+    assert scorer_key("answer", task) != scorer_key("answer", replace(task, answer_type="integer"))
+    assert scorer_key("answer", task) == scorer_key("answer", replace(task, answer_type=""))
+
+
 def test_edited_metadata_are_scored_again_by_a_scorer_that_reads_them() -> None:
     task = Task("1", user("?"), None, "by hand", {"tests": "assert f(2) == 4"})
     edited = replace(task, metadata={"tests": "assert f(2) == 5"})

@@ -28,7 +28,7 @@ from typing import IO, Any, NamedTuple, NoReturn
 from stillroom.common.datasets import HasRows
 from stillroom.common.files import replaced, share
 from stillroom.common.marks import NamedMarks, in_our_marks
-from stillroom.common.records import State, Verdict
+from stillroom.common.records import ANSWER_TYPES, State, Verdict
 from stillroom.errors import InputError, MissingFile
 from stillroom.traces.answers.checker import AnswerChecker
 from stillroom.traces.answers.extract import find_answer
@@ -38,14 +38,19 @@ EXPECTED = "expected"
 """The field with the right verdict, if the input has one: true, false, or null where it is a matter of policy."""
 
 
+ANSWER_TYPE = "answer_type"
+"""The field with what an answer must be, if the input has one."""
+
+
 class Row(NamedTuple):
     """A line of the input. `expected`: whether the pair is to be accepted; None where nothing is said. `prompt`: what
-    was asked, or "" where the line does not say."""
+    was asked, `answer_type`: what an answer must be; "" where the line does not say."""
 
     gold: str
     answer: str
     expected: bool | None
     prompt: str = ""
+    answer_type: str = ""
 
 
 class BadRow(NamedTuple):
@@ -129,6 +134,7 @@ def check_file(
     review: str | os.PathLike[str] | None = None,
     skip_bad_rows: bool = False,
     thinking: NamedMarks | None = None,
+    answer_type: str = "",
 ) -> CheckSummary:
     """Checks every row of a file: JSON Lines, or by its ending CSV or Parquet.
 
@@ -136,7 +142,8 @@ def check_file(
     field with what was asked, where a row has one: an answer that only repeats a formula of it is none. `workers`,
     `timeout_s`, `memory_mb` and `policies` (None: the defaults) as in `AnswerChecker`. `review`: the file for a
     person's labels. `skip_bad_rows`: bad rows get no verdict and are counted; otherwise the first one is an error.
-    `thinking`: marks of thinking in the answers that are in no table.
+    `thinking`: marks of thinking in the answers that are in no table. `answer_type`: what an answer must be, where a
+    row does not say it itself.
     Raises MissingFile, InputError for bad rows (before any verdict) or an impossible `out`, CheckerError.
     """
     source, start = readable(path), time.perf_counter()
@@ -150,7 +157,11 @@ def check_file(
     checker = AnswerChecker(workers, timeout_s, memory_mb, policies=policies)
     with checker, output(source, out) as sink:
         rows, pairs = (read_rows(source, gold, pred, prompt, thinking) for _ in range(2))
-        verdicts = checker.stream((row.gold, row.answer, row.prompt) for row in pairs if isinstance(row, Row))
+        verdicts = checker.stream(
+            (row.gold, row.answer, row.prompt, row.answer_type or answer_type)
+            for row in pairs
+            if isinstance(row, Row)
+        )
         for row in rows:
             told: dict[str, Any] = {"verdict": None, "reason": "bad_row", "detail": "", "seconds": 0.0}
             if isinstance(row, BadRow):
@@ -306,7 +317,10 @@ def _row(record: dict[str, Any], place: str, gold: str, pred: str, prompt: str) 
         raise InputError(f"{place}: {EXPECTED!r} is {_kind(expected)}; it must be true, false or null")
     answer = "" if pred in record and record[pred] is None else _text(record, pred, place)
     asked = "" if record.get(prompt) is None else _text(record, prompt, place)
-    return Row(_text(record, gold, place), answer, expected, asked)
+    kind = str(record.get(ANSWER_TYPE) or "")
+    if kind and kind not in ANSWER_TYPES:
+        raise InputError(f"{place}: {ANSWER_TYPE!r} is {kind!r}; it must be one of {', '.join(ANSWER_TYPES)}")
+    return Row(_text(record, gold, place), answer, expected, asked, kind)
 
 
 def _no_constant(name: str) -> NoReturn:

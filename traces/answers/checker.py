@@ -29,7 +29,9 @@ from stillroom.errors import InputError, StillroomError
 from stillroom.sampling.workers.pool import Program, Threads, WorkerPool
 from stillroom.traces.answers.grade import Located, Ruling, located, not_restated, rule
 from stillroom.traces.answers.limits import MAX_ANSWER, MAX_TEXT
+from stillroom.traces.answers.question import of_question
 from stillroom.traces.answers.records import Policies, Reason, verdict
+from stillroom.traces.answers.types import checked
 
 RULES = "5"
 """Version of the rules: counted up when a verdict can change."""
@@ -44,15 +46,17 @@ REMEMBERED = 1_000
 """Characters of two answers up to which their verdict is remembered."""
 _LIMITS = (Reason.TIMEOUT, Reason.OVER_LIMIT)
 UNPROVEN = "the same wherever tried; the proof ran into its limit"
-Pair = tuple[str, str] | tuple[str, str, str]
-"""A gold and an answer, with the prompt of the two if it is known."""
+Pair = tuple[str, str] | tuple[str, str, str] | tuple[str, str, str, str]
+"""A gold and an answer, with the prompt of the two and the type of the answer if they are known."""
 
 
 class Judged(NamedTuple):
-    """A pair, as its answers were found, with what is known about it so far. `prompt`: what was asked, or ""."""
+    """A pair, as its answers were found, with what is known about it so far. `prompt`: what was asked, or "";
+    `answer_type`: what the answer must be, or ""."""
 
     found: Located
     prompt: str
+    answer_type: str
     ruling: Ruling
     seconds: float
 
@@ -115,18 +119,19 @@ class AnswerChecker:
         """Starts all workers now. Raises CheckerError if they cannot be started."""
         self._pool.warm()
 
-    def check(self, gold: str, answer: str, prompt: str = "") -> Verdict:
+    def check(self, gold: str, answer: str, prompt: str = "", answer_type: str = "") -> Verdict:
         """The verdict on one pair. `prompt`: what was asked; a formula that only repeats it is not an answer.
+        `answer_type`: what an answer must be (`records.AnswerType`), "" for anything; InputError for no type.
 
         Its `detail`: the answer that was read, the policies that decided, or what stood in the way. Its `seconds`:
         what reading and comparing took, without the wait for a free worker.
         """
-        judged = self._judge(gold, answer, prompt)
+        judged = self._judge(gold, answer, prompt, answer_type)
         return judged.verdict(self.policies) if judged.ruling.reason else self._confirmed(judged)
 
-    async def acheck(self, gold: str, answer: str, prompt: str = "") -> Verdict:
+    async def acheck(self, gold: str, answer: str, prompt: str = "", answer_type: str = "") -> Verdict:
         """As `check`, without blocking the event loop."""
-        pair = gold, answer, prompt
+        pair = gold, answer, prompt, answer_type
         judged = await asyncio.to_thread(self._judge, *pair) if len(answer) > LONG else self._judge(*pair)
         if judged.ruling.reason:
             return judged.verdict(self.policies)
@@ -150,24 +155,27 @@ class AnswerChecker:
         while window:
             yield _awaited(window.popleft())
 
-    def _judge(self, gold: str, answer: str, prompt: str = "") -> Judged:
+    def _judge(self, gold: str, answer: str, prompt: str = "", answer_type: str = "") -> Judged:
         """What can be said without a worker; remembered for the same two answers."""
-        start = time.perf_counter()
+        start, answer_type = time.perf_counter(), checked(answer_type)
         try:
             found = located(gold, answer, self.policies)
-            key = (found.gold, found.answer)
+            if prompt and found.ruling is None:
+                one, other = of_question(found.gold, found.answer, prompt)
+                found = found._replace(gold=one, answer=other)
+            key = (found.gold, found.answer, answer_type)
             ruling = found.ruling or self._memo.get(key)
             if ruling is None:
-                ruling = rule(*key, self.policies)
+                ruling = rule(found.gold, found.answer, self.policies, answer_type=answer_type)
                 self._memo.put(key, ruling)
         except Exception as error:  # noqa: BLE001 - no text may end a run: out of memory, nested too deeply, our fault
             found, ruling = Located("", "", None), Ruling(Reason.OVER_LIMIT, "", type(error).__name__)
-        return Judged(found, prompt, ruling, time.perf_counter() - start)
+        return Judged(found, prompt, answer_type, ruling, time.perf_counter() - start)
 
     def _confirmed(self, judged: Judged) -> Verdict:
         """The verdict of a worker: a look at very many digits, then a proof. Where the proof alone runs into its
         limit, what was seen stands. What a limit ended is asked again next time."""
-        key = (judged.found.gold, judged.found.answer)
+        key = (judged.found.gold, judged.found.answer, judged.answer_type)
         seen = self._asked(judged, prove=False)
         if seen.ruling.reason is Reason.EQUAL:
             proof = self._asked(seen, prove=True)
@@ -182,6 +190,7 @@ class AnswerChecker:
     def _asked(self, judged: Judged, *, prove: bool) -> Judged:
         gold, answer, *_ = judged.found
         job = {"gold": gold, "answer": answer, "policies": self.policies.changed(), "prove": prove}
+        job["answer_type"] = judged.answer_type
         seconds = 0.0
         try:
             reply, reason, detail, seconds = self._pool.ask(job, self.timeout_s)
@@ -221,15 +230,15 @@ class _Memo:
     def __init__(self, size: int) -> None:
         self._size = size
         self._lock = threading.Lock()
-        self._results: OrderedDict[tuple[str, str], Ruling] = OrderedDict()
+        self._results: OrderedDict[tuple[str, str, str], Ruling] = OrderedDict()
 
-    def get(self, key: tuple[str, str]) -> Ruling | None:
+    def get(self, key: tuple[str, str, str]) -> Ruling | None:
         with self._lock:
             if key in self._results:
                 self._results.move_to_end(key)
             return self._results.get(key)
 
-    def put(self, key: tuple[str, str], result: Ruling) -> None:
+    def put(self, key: tuple[str, str, str], result: Ruling) -> None:
         """Remembers a verdict, and forgets the one not asked for the longest."""
         if sum(map(len, key)) > REMEMBERED:
             return
@@ -242,7 +251,7 @@ class _Memo:
 _shared = AnswerChecker()  # nothing runs until a pair needs a worker; it ends with the process
 
 
-def check(gold: str, answer: str, prompt: str = "") -> Verdict:
+def check(gold: str, answer: str, prompt: str = "", answer_type: str = "") -> Verdict:
     """Is this answer the gold answer? As `AnswerChecker.check`, with a checker of default limits that all callers
     share."""
-    return _shared.check(gold, answer, prompt)
+    return _shared.check(gold, answer, prompt, answer_type)

@@ -30,7 +30,7 @@ from stillroom.traces.answers.limits import spend
 from stillroom.traces.answers.normalise import Meaning, claimed, meaning
 from stillroom.traces.answers.numeric import evaluate
 from stillroom.traces.answers.sets import INFINITE, REALS
-from stillroom.traces.answers.tree import VALUES, Node, add, is_inequality, replaced, symbols, walk
+from stillroom.traces.answers.tree import VALUES, Node, add, is_inequality, number, replaced, symbols, walk
 from stillroom.traces.answers.values import (
     DIFFERENT,
     LOG_BASES,
@@ -206,6 +206,9 @@ def _values(one: Node, other: Node, rules: Rules) -> Answer:
     answer = compare_values(one, other, rules)
     if answer.same is not False:
         return answer
+    roots = _has_root_of_letters(one) and _has_root_of_letters(other)
+    if roots and compare_values(_squared(one), _squared(other), rules).same is True:
+        return Answer(None, "the same where the letters are positive")
     for a, b in ((one, other), (other, one)):  # 8 m against 8
         letter = a.args[1] if a.kind == "mul" and len(a.args) == 2 and a.args[0] == b else None
         if letter is not None and letter.kind == "sym" and letter.args[0].lower() in UNITS:
@@ -218,6 +221,20 @@ def _values(one: Node, other: Node, rules: Rules) -> Answer:
         return answer
     named = True if constant is not None and other_constant is not None else None
     return rules.decide("constant", {"named": named, "optional": True, "strict": False})
+
+
+def _has_root_of_letters(node: Node) -> bool:
+    return any(
+        part.kind == "pow" and part.args[1].kind == "num" and part.args[1].args[0].denominator == 2 and symbols(part)
+        for part in walk(node)
+    )
+
+
+def _squared(node: Node) -> Node:
+    """The node with every letter squared, so that none is negative."""
+    for name in sorted(symbols(node)):
+        node = replaced(node, Node("sym", (name,)), Node("pow", (Node("sym", (f"{name}²",)), number(2))))
+    return node
 
 
 def _is_finite(node: Node) -> bool:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from stillroom.common.marks import TAGS, TEMPLATE, after_thinking
 from stillroom.traces.answers.limits import MAX_ANSWER
-from stillroom.traces.answers.wording import AND, MARKERS, OR, WEAK_MARKERS, is_foreign
+from stillroom.traces.answers.wording import AND, CHOOSING, MARKERS, OR, WEAK_MARKERS, is_foreign
 
 MAX_BOXES = 32
 """Boxes that are joined to one answer."""
@@ -49,7 +49,7 @@ _SELDOM = (
     *(f"correct {what}" for what in ("option", "choice", "value", "result")),
     *("i choose", "i pick", "settle on", "go with"),
 )
-_MARKER_ABROAD = re.compile(rf"{_MARKER_TOO.pattern}|{MARKERS}")
+_MARKER_ABROAD = re.compile(rf"{_MARKER_TOO.pattern}|{MARKERS}|{CHOOSING}")
 _WEAK_MARKER = re.compile(WEAK_MARKERS, re.IGNORECASE)
 _TAG = re.compile("|".join(rf"{re.escape(o)}(.*?)(?:{re.escape(c)}|\Z)" for o, c in (*TAGS, *TEMPLATE)), re.DOTALL)
 _TAG_MARK = re.compile("|".join(re.escape(mark) for pair in (*TAGS, *TEMPLATE) for mark in pair))
@@ -77,6 +77,22 @@ _STRONG = re.compile(r"(?i)####|final")
 _STARTS = frozenset("0123456789+-.$\\([")
 _MARKS = re.compile(r"\\.?|[{}]", re.DOTALL)  # what is escaped opens and closes nothing
 _WHY = re.compile(r"\b(?:because|since|which)\b")
+_JSON_ANSWER = re.compile(
+    r'"(?:final[_ ]?)?answer"\s*:\s*("(?:[^"\\\n]|\\.){0,2000}"|-?[0-9][0-9.eE+-]{0,40}|\[[^\[\]{}]{0,500}\])\s*[,}]',
+    re.IGNORECASE,
+)
+_IN_TEXT = re.compile(r"\\(?:text|mathrm|textbf|mathbf|mbox)\s*\{[^{}\n]*\Z")
+_IT_IS = re.compile(
+    r"(?i)\A(?:I(?:'d| would)? (?:think|believe|guess|say|choose|pick)(?: that)?\s+)?"
+    r"(?:(?:it|this)(?:'s| is| would be| should be| must be)|(?:the )?(?:correct )?(?:option|choice)(?: is)?)[\s:]+"
+    r"(?=\(?[A-J]\)?\W*\Z|[-+$\\0-9(])"
+)
+# A value, and after a comma words about it in which there is no other value, and no condition.
+_TOLD_ON = re.compile(
+    r"(?i)(\$[^$\n]++\$|[-+]?[$€£]?[0-9][0-9.,]*?%?|\(?[A-J]\)?),\s+"
+    r"(?:in total|in all|altogether|so|which|meaning|giving)\b"
+    r"(?!.*\b(?:not|never|if|unless|or|but|than|wrong|incorrect)\b)[^0-9$\\]*"
+)
 _CONCLUSION = re.compile(r"(?i)\W{0,3}(?:therefore|thus|hence|so|the|we find)\b|with\b[^\n]{1,80}, the\b")
 _CLOSED = re.compile(r"(?i)(?<!\$)\$++\s*+(?:is (?:the|our|my) (?:final )?(?:answer|solution|result))?\W*+$")
 _OPTION = re.compile(r"\(([A-J])\)")
@@ -110,6 +126,8 @@ def find_answer(text: str, *, last: bool = False, gold: bool = False) -> str | N
     if tagged and (tags := [next(filter(None, tag), "").strip() for tag in _TAG.findall(text)]):
         # Two that differ contradict each other, and are read as the nonsense that they are together.
         return find_answer(_TAG_MARK.sub(" ", tags[-1]), last=last) if len(set(tags)) == 1 else " | ".join(tags)
+    if '"' in text and (told := _in_json(text)) is not None:
+        return told
     boxes = _last_boxes(text, lenient=last, unclosed=last or gold)
     if boxes and (
         _DENIED.search(text, max(0, boxes[0].start - 30), boxes[0].start) or _DENIED_AFTER.match(text, boxes[-1].end)
@@ -132,6 +150,21 @@ def find_answer(text: str, *, last: bool = False, gold: bool = False) -> str | N
     if _BOX.search(text):
         return None
     return _last_formula(text) if last else _bare(text)
+
+
+def _in_json(text: str) -> str | None:
+    """The answer of a text that ends with a JSON object which names it; two that differ are both of them."""
+    if not text.rstrip(" \n\t`").endswith("}"):
+        return None
+    told = list(dict.fromkeys(found[1] for found in _JSON_ANSWER.finditer(text)))
+    return " | ".join(map(_from_json, told)) if told else None
+
+
+def _from_json(value: str) -> str:
+    """What a value of JSON says; LaTeX is often written there without its second backslash."""
+    if value[0] == '"':
+        return _unwrapped(value[1:-1].replace('\\"', '"').replace("\\\\", "\\"))
+    return value.strip("[]").replace('"', "")
 
 
 def _line_before(text: str, start: int, markers: re.Pattern[str]) -> str:
@@ -267,13 +300,18 @@ def _last_marker(text: str, start: int, markers: re.Pattern[str]) -> tuple[int, 
 def _after(text: str, start: int) -> str | None:
     """The answer that a marker announces: the rest of its line, or the next line that holds something."""
     rest = text[start : start + MAX_ANSWER * 4].lstrip(" \t*:_").lstrip()
+    if rest[:1] == "}" and _IN_TEXT.search(text, max(0, start - 40), start):
+        rest = rest[1:].lstrip()  # \text{ANSWER: } 42
     display = re.match(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]", rest, re.DOTALL)
     if display and not rest[display.end() :].strip(" .*_\n"):
         return display.group(1) or display.group(2)
     line = _SENTENCE.split(rest.split("\n", 1)[0], maxsplit=1)[0]
     line = _STOP.split(line, maxsplit=1)[0]
+    line = _IT_IS.sub("", line)
     why = _WHY.search(line)
     line = _trimmed(line[: why.start()].rstrip(" ,") if why else line)
+    if (told := _TOLD_ON.fullmatch(line)) is not None:
+        line = told[1]
     return _concluded(line) or line or None
 
 

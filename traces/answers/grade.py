@@ -16,6 +16,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 
+from stillroom.traces.answers._quantities import texts
 from stillroom.traces.answers.compare import compare
 from stillroom.traces.answers.extract import OUTSIDE, find_answer
 from stillroom.traces.answers.lexer import Unreadable, plain, unreadable
@@ -25,14 +26,16 @@ from stillroom.traces.answers.parser import parse, read
 from stillroom.traces.answers.records import Policies, Reason
 from stillroom.traces.answers.restated import restated
 from stillroom.traces.answers.tree import Node, symbols, walk
+from stillroom.traces.answers.types import is_of, of_gold
 from stillroom.traces.answers.values import Answer, Confirm, Pending, Rules
+from stillroom.traces.answers.vocabulary import SHORT_UNITS
 from stillroom.traces.answers.wording import reworded, with_decimal_comma
 from stillroom.traces.answers.worked_out import worked_out
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _WRAPPER = re.compile(r"\\(?:text(?:bf|rm|it|sf|normal)?|math(?:rm|bf|sf)|mbox)\s*\{([^{}]*)\}|\$|\*\*")
 _CHOICE = re.compile(
-    r"(?:(?:option|choice|answer)\s*:?\s*)?(?:\(\s*([A-J])\s*\)|([A-J])\s*[).:](?=\s|$)|([A-J])(?=\s*\.?$))[\s.:~\\]*(.*)",
+    r"(?:(?:option|choice|answer)\s*:?\s*)?(?:\(\s*([A-J])\s*\)|([A-J])\s*(?:[).:](?=\s|$)|[.)](?=[0-9]))|([A-J])(?=\s*\.?$))[\s.:~\\]*(.*)",
     re.IGNORECASE | re.DOTALL,
 )
 _MORE = re.compile(r"\s*(?:[,;^+\-*/=&_!]|(?:and|or)\b)|.*(?:\([A-J]\)|\b[A-J][).:](?:\s|$))", re.DOTALL)
@@ -65,6 +68,12 @@ _DEGREES = re.compile(r"\^?\s*\{?\s*\\(?:circ|degree)\b\s*\}?")
 _OF_DAY = re.compile(r"(?i)[0-9]\s*(?:\\\w+\{)?\s*(?:[ap]\.?\s?m\b|noon|midnight)")
 _BEGINS_CHOICES = frozenset("ABCDEFGHIJ$\\*")
 _CHOICES = re.compile(r"(?:[A-J](?:\s*(?:,|;|and|&)?\s*)){2,10}")
+_SHORT_UNIT = re.compile(
+    r"([-+]?[0-9][0-9.,]*(?: ?(?:\\times|×|\*) ?10\^(?:\{-?[0-9]+\}|-?[0-9]+))?) ([A-Za-zµμ]{1,3})\.?"
+)
+_WITH_COMMAS = re.compile(r"[\[({\\\s]*(?:[-+]?[0-9]+(?:,[0-9]+)?\s*;\s*)+[-+]?[0-9]+(?:,[0-9]+)?[\])}\\\s]*")
+_OR = re.compile(r"\bor\b|\\vee|\\lor")
+_GROUPED = re.compile(r"\(\s*[-+]?[0-9]+(?:,[0-9]+)+\s*\)")
 _COMMA = re.compile(r"([-+]?)([0-9]+),([0-9]+)((?:[^0-9,].*)?)", re.DOTALL)
 
 
@@ -143,24 +152,45 @@ def locate(text: str, missing: Reason, unread: Reason, *, last: bool = False, go
     return Ruling(unread, "", why) if why else found
 
 
-def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = None) -> Ruling:
-    """Judges two answers as they were found."""
-    if _INTEGER.fullmatch(gold) and _INTEGER.fullmatch(answer):
+def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = None, answer_type: str = "") -> Ruling:
+    """Judges two answers as they were found. `answer_type`: what both must be, "" for anything."""
+    if answer_type in ("choice", "text"):
+        return (_by_letter if answer_type == "choice" else _by_words)(gold, answer)
+    if answer_type == "tuple":
+        gold, answer = _spaced(gold), _spaced(answer)
+    if answer_type not in _MANY and _INTEGER.fullmatch(gold) and _INTEGER.fullmatch(answer):
         return Ruling(Reason.EQUAL if int(gold) == int(answer) else Reason.DIFFERENT, answer)
-    chosen, choice = _choice(gold), _choice(answer)
-    if chosen is not None and choice is not None:  # the letters decide where one is a letter alone, or they differ
+    untyped, chosen, choice = answer_type in ("", "gold"), _choice(gold), _choice(answer)
+    # The letters decide where one is a letter alone, or they differ.
+    if untyped and chosen is not None and choice is not None:
         if chosen.letter != choice.letter:
             return Ruling(Reason.DIFFERENT, answer)
         if not (chosen.text and choice.text):
             return Ruling(Reason.EQUAL, answer)
-    if (plainly := _by_form(gold, answer)) is not None:
+    if untyped and (plainly := _by_form(gold, answer)) is not None:
         return Ruling(Reason.EQUAL if plainly else Reason.DIFFERENT, answer)
     one, other = _read(gold), _read(answer)
     if isinstance(one, Ruling):
         return one._replace(reason=one.reason or Reason.UNPARSED_GOLD)
     if isinstance(other, Ruling):
         return other._replace(reason=other.reason or Reason.UNPARSED_ANSWER)
+    if answer_type == "gold":
+        answer_type = of_gold(one[0].node) if len(one) == 1 else ""
+    if answer_type:
+        one, other = (tuple(r for r in side if is_of(r.node, answer_type)) for side in (one, other))
+        if not one:
+            return Ruling(Reason.UNPARSED_GOLD, "", f"the gold {gold[:80]!r} is not of the type {answer_type}")
+        if not other and answer_type == "integer":  # a number that is not whole is a wrong one
+            other = tuple(r for r in _read(answer) if isinstance(r, Reading) and is_of(r.node, "number"))
+        if not other:
+            return Ruling(Reason.OTHER_TYPE, answer, f"not of the type {answer_type}")
+    if not any(
+        reading.node.kind in ("unit", "compound") for reading in one
+    ):  # a letter is one only where the gold has one
+        other = tuple(r for r in other if not (r.node.kind == "unit" and r is not other[0])) or other
     ruling = _ruled(one, other, answer, policies, confirm)
+    if any(policy.startswith("tuples=") for policy in ruling.policies) and _OR.search(f"{gold} {answer}"):
+        return ruling._replace(reason=Reason.NEEDS_POLICY, why="alternatives against a tuple")
     if ruling.reason is Reason.EQUAL and policies.worked_out != "any":
         one_formula, formula = _formula(gold), _formula(answer)
         ruling = _held_to(lambda: worked_out(one_formula, formula), ruling, policies, "it is left to work out")
@@ -183,9 +213,49 @@ def not_restated(ruling: Ruling, gold: str, answer: str, prompt: str, policies: 
 
 
 def _formula(text: str) -> str:
-    """What stands behind the letter of a choice, or else the text."""
+    """What stands behind the letter of a choice, or else the text; a short unit plainly as one."""
     choice = _choice(text)
-    return choice.text if choice is not None and choice.text else text.removesuffix(OUTSIDE)
+    text = choice.text if choice is not None and choice.text else text.removesuffix(OUTSIDE)
+    short = _SHORT_UNIT.fullmatch(text)
+    return rf"{short[1]}\text{{ {short[2]}}}" if short is not None and short[2] in SHORT_UNITS else text
+
+
+_MANY = ("interval", "tuple", "matrix", "equation")
+"""Types that a number is not of."""
+
+
+def _spaced(text: str) -> str:
+    """(312,123,231) as the tuple that it is."""
+    return re.sub(r",(?=[0-9])", ", ", text) if _GROUPED.fullmatch(text) else text
+
+
+def _by_letter(gold: str, answer: str) -> Ruling:
+    """By the letters of the choices, which may be small here."""
+    sides = [_letters(text) for text in (gold, answer)]
+    for letters, reason in zip(sides, (Reason.UNPARSED_GOLD, Reason.OTHER_TYPE), strict=True):
+        if letters is None:
+            return Ruling(reason, answer if reason is Reason.OTHER_TYPE else "", "not of the type choice")
+    return Ruling(Reason.EQUAL if sides[0] == sides[1] else Reason.DIFFERENT, answer)
+
+
+def _letters(text: str) -> frozenset[str] | None:
+    """The choices that a text is: of one, or of several by their letters; None where it is none."""
+    choice = _choice(text) or _choice(text.upper() if len(text.strip("() .$")) == 1 else "")
+    if choice is not None:
+        return frozenset({choice.letter})
+    bare = _WRAPPER.sub(r"\1", text).strip().rstrip(".")
+    if len(bare.strip("()")) == 1 and bare.strip("()") in "123456789":  # as some sets number their choices
+        return frozenset({bare.strip("()")})
+    return frozenset(re.findall("[A-J]", bare.replace("and", ""))) if _CHOICES.fullmatch(bare) else None
+
+
+def _by_words(gold: str, answer: str) -> Ruling:
+    """By the words, whatever they would be as a formula."""
+    one, other = (
+        Node("text", (" ".join(_WRAPPER.sub(r"\1", text).split()).strip(" .\"'"),)) for text in (gold, answer)
+    )
+    same = texts(one, other)
+    return Ruling(_REASONS[same.same], answer, same.why)
 
 
 def _by_form(gold: str, answer: str) -> bool | None:
@@ -286,7 +356,10 @@ def _ruled(one: Readings, other: Readings, answer: str, policies: Policies, conf
 
 
 def _is_unknown(node: Node) -> bool:
-    """A command that is not known, or a line over more than letters: of a complex number, a decimal, a statement."""
+    """A command that is not known, words within a formula, or a line over more than letters: of a complex number, a
+    decimal, a statement."""
+    if node.kind in ("add", "mul", "pow"):
+        return any(part.kind == "text" for part in node.args)
     name = str(node.args[0]) if node.kind == "sym" else ""
     return name.startswith("\\") or (name.startswith("overline:") and not name.removeprefix("overline:").isalpha())
 
@@ -332,6 +405,13 @@ def _read_any(text: str) -> Readings | Ruling:
         return Ruling(Reason.OVER_LIMIT, "", str(large))
     choice = _choice(text)
     with suppress(Unreadable, OverflowError):
+        if (short := _SHORT_UNIT.fullmatch(text)) is not None and (unit := SHORT_UNITS.get(short[2])):
+            return (first, Reading(Node("unit", (read(short[1]), unit))))
+        if ";" in text and _WITH_COMMAS.fullmatch(text):
+            with_points = Reading(in_symbols(read(re.sub(r"(?<=[0-9]),(?=[0-9])", ".", text))), "decimal_comma")
+            # Where some parts have a comma and some have none, they are not the rows of a table.
+            mixed = len({"," in part for part in text.split(";")}) > 1
+            return (with_points,) if mixed else (first, with_points)
         if choice is not None and choice.text:
             return (first, Reading(in_symbols(read(choice.text))))
         if text.endswith(OUTSIDE) and first.node.kind == "percent":

@@ -45,6 +45,8 @@ class Reason(StrEnum):
     NOT_WORKED_OUT = "not_worked_out"
     """Equal to the gold, but it only restates the question: arithmetic left to do, an equation left to solve, a
     formula of the prompt (see `worked_out.py`, `restated.py`)."""
+    OTHER_TYPE = "other_type"
+    """An answer is there, but not of the type that the task declares (`answer_type`)."""
     REVIEWED = "reviewed"
     """A person labelled the pair, which the rules had left unscored (`check_file` with `review`)."""
     TRUNCATED = "truncated"

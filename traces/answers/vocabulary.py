@@ -50,6 +50,8 @@ NUMBERS: dict[str, int] = {name: value for value, name in enumerate(_READ["up_to
 NUMBERS |= {name: 10 * (k + 2) for k, name in enumerate(_READ["tens"].split())}
 PER_CENT = frozenset(["per cent", "pour cent", "por ciento", "por cento", "per cento"])
 NO_UNITS, PERCENT, FILLERS = map(_words, ("no_units", "percent", "fillers"))
+SHORT_UNITS: dict[str, str] = _READ["short_units"]
+"""One name of a unit for each short spelling that is a letter elsewhere."""
 SHORT_WORDS, CONDITIONS = map(_words, ("short_words", "conditions"))
 PROPERTIES, SAYS_NOTHING = map(_words, ("properties", "says_nothing"))
 

@@ -72,6 +72,17 @@ def _told(match: re.Match[str]) -> str:
     return match.group() if _OPEN_WORDS.search(clause) else match[2]
 
 
+def _table(match: re.Match[str]) -> str:
+    """Rows in brackets as a matrix; unchanged where there is more in them than values."""
+    text = match[1]
+    if text.startswith("[[") and text.endswith("]]"):
+        text = text[1:-1]
+    rows = re.findall(r"\[([^\[\]]*)\]", text)
+    if re.sub(r"\[[^\[\]]*\]|[\s,]", "", text):
+        return match.group()
+    return r"\begin{pmatrix}" + r"\\".join(row.replace(",", "&") for row in rows) + r"\end{pmatrix}"
+
+
 def _base(match: re.Match[str]) -> str:
     written = match[2].lower()
     return f"{match[1]}_{{{_BASES.get(written, written)}}}"
@@ -120,6 +131,7 @@ def _property(match: re.Match[str]) -> str:
     return rf"\text{{{' '.join(said)}}}" if plain else match.group()
 
 
+_ADDS_NOTHING = ("exactly", "precisely", "altogether", "all together", "in total", "in all", "overall")
 _NUMBER_WORDS = _any([*NUMBERS, "hundred", "thousand", "million", *_PARTS, *(f"{part}s" for part in _PARTS)])
 _OPEN_WORDS = re.compile(r"\b(?:if|when|unless|not|never|or|than|least|most|between|about)\b")
 _REWRITINGS = (
@@ -131,6 +143,28 @@ _REWRITINGS = (
     _rule("", r"\A[\sA-Za-z$\\{}]*(?:even|odd|primes?|composite)\b[\sA-Za-z$\\{}]*\Z", _property),
     # 1.234,50: points between thousands, and a decimal comma
     _rule(",", r"(?<![\d.,])(\d{1,3}(?:\.\d{3})+),(\d+)(?![\d.,])", lambda m: m[1].replace(".", "") + "." + m[2]),
+    # all real numbers except -4
+    _rule(
+        "xcept",
+        rf"\A\s*(?:{_TEXT}\{{\s*)?(?:all\s+)?(?:real|ℝ|R|\\mathbb\{{R\}})?\s*(?:numbers|values(?: of \w)?|x)?\s*"
+        r"except(?: for)?(?:\s*\})?[\s$]*(?:[a-z]\s*=\s*)?"
+        r"([-+]?[0-9][0-9.,/\s]*|[-+]?\\frac\{[0-9]+\}\{[0-9]+\})\$?\.?\Z",
+        r"\\mathbb{R} \\setminus \\{\1\\}",
+    ),
+    # 1 m 97 cm, 2 h 30 min
+    _rule(" ", r"(?<=\d) (m|h|s|g|L|l) (?=\d[\d.]* ?(?:mm|cm|min|mg|mL|ml|s|m)\.?\Z)", r"\\text{ \1} "),
+    # 127'238
+    _rule("'", r"(?<![\d.,'])(\d{1,3})((?:'\d{3})+)(?![\d'])", lambda m: m[1] + m[2].replace("'", "")),
+    # [D] is correct
+    _rule(
+        "is",
+        r"\A\W*([A-J])\W*\s(?:is|are)\s(?:the\s)?(?:correct|right|true)(?:\s(?:answer|option|choice))?\W*\Z",
+        r"\1",
+    ),
+    # matrix([a,b],[c,d]), Matrix([[a, b], [c, d]]): as computer algebra writes it
+    _rule("atrix(", r"\b[mM]atrix\(\s*(\[.*\])\s*\)", _table),
+    # 72 exactly, 72 in total
+    _rule(" ", rf"(?<=[\w)}}$])\s*,?\s(?:{'|'.join(_ADDS_NOTHING)})\.?\Z", ""),
     # ['C']: a list as a program prints it
     _rule("['", r"\A\s*\[\s*(['\"])([^'\"\[\]]+)\1\s*\]\s*\Z", r"\2"),
     # \mathbb Z^+, \mathbb{Z}_{\ge 0}: a name for the set with its sign or bound
@@ -235,7 +269,7 @@ def _counted(match: re.Match[str]) -> str:
     return rf"\text{{ {counter}}}" if counter else ""
 
 
-_MORE_THAN_A_NUMBER = re.compile(r"[A-Za-z]{3}|[_^(\[\n]|\d\.\d{3}|[)}\]]\s*U")
+_MORE_THAN_A_NUMBER = re.compile(r"[A-Za-z]{3}|[_^(\[\n]|\d\.\d{3}|[)}\]]\s*U|\d'\d| [mhsgLl] \d")
 """What any of the rewritings needs, in a text of ASCII."""
 
 
@@ -268,7 +302,15 @@ def _markers(kind: str) -> str:
 
 
 MARKERS, WEAK_MARKERS = _markers("words"), _markers("weak")
-_WORDS = tuple({word.lower() for language in _READ["markers"].values() for word in language["words"]})
+CHOOSING = rf"(?<![不没別别])(?:{_any(_READ['choosing'])})\s{{0,3}}[:：]?\s{{0,3}}(?=[（(]?[A-J](?![A-Za-z]))"
+"""A pattern of the words that announce a choice by its letter."""
+_WORDS = tuple(
+    {
+        word.lower()
+        for words in (_READ["choosing"], *(m["words"] for m in _READ["markers"].values()))
+        for word in words
+    }
+)
 
 
 def is_foreign(lowered: str) -> bool:

@@ -86,7 +86,7 @@ def answer(job: dict[str, Any]) -> Reply:
     sound = True
     try:
         by = confirm if job["prove"] else probe
-        ruling = grade.rule(job["gold"], job["answer"], Policies.of(job["policies"]), by)
+        ruling = grade.rule(job["gold"], job["answer"], Policies.of(job["policies"]), by, job["answer_type"])
         assert ruling.reason is not None  # nothing is pending where it can be confirmed
         return Reply({"reason": ruling.reason.value, "detail": ruling.detail})
     except MemoryError:

@@ -49,7 +49,7 @@ class AnswerScorer:
             return verdict(Reason.NO_ANSWER, "withheld by the server's content filter")
         if not attempt.text.strip():
             return verdict(Reason.NO_ANSWER, "the text is empty")
-        ruled = await self.checker.acheck(task.reference, attempt.text, asked(task.messages))
+        ruled = await self.checker.acheck(task.reference, attempt.text, asked(task.messages), task.answer_type)
         # What a policy leaves open was understood, and what has no answer has none that a model could read.
         not_understood = ruled.state is State.UNSCORED and ruled.reason in _OPEN and "policy " not in ruled.detail
         if self.fallback is None or not not_understood or not (final := find_answer(attempt.text)):

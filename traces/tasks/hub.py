@@ -13,11 +13,36 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import model_validator
+
 from stillroom.common.files import at_home
+from stillroom.common.records import AnswerType
 from stillroom.errors import InputError, MissingExtra, MissingFile, RecipeError
 from stillroom.traces.tasks.jsonl import near_names
 from stillroom.traces.tasks.registry import CommonTasks, Name, Row, Source, sources
 
+ANSWER_TYPES: dict[str, AnswerType] = {
+    "openai/gsm8k": "number",
+    "gsm8k": "number",
+    "qwedsacf/competition_math": "gold",
+    "hendrycks/competition_math": "gold",
+    "EleutherAI/hendrycks_math": "gold",
+    "HuggingFaceH4/MATH-500": "gold",
+    "HuggingFaceH4/aime_2024": "integer",
+    "Maxwell-Jia/AIME_2024": "integer",
+    "AI-MO/aimo-validation-aime": "integer",
+    "math-ai/aime24": "integer",
+    "math-ai/aime25": "integer",
+    "MathArena/aime_2025": "integer",
+    "opencompass/AIME2025": "integer",
+    "yentinglin/aime_2025": "integer",
+    "allenai/ai2_arc": "choice",
+    "allenai/openbookqa": "choice",
+    "tau/commonsense_qa": "choice",
+    "deepmind/aqua_rat": "choice",
+    "TIGER-Lab/MMLU-Pro": "choice",
+}
+"""What the answers of well-known data sets on the hub are: of the last five, the letter of a choice."""
 _BUILDERS = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json", ".arrow": "arrow"}
 
 
@@ -34,6 +59,12 @@ class HubTasks(CommonTasks):
     """Split to take training tasks from."""
     test_split: Name | None = None
     """Split to take held-out tasks from; null: they are drawn from `split`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, values: Any) -> Any:
+        known = ANSWER_TYPES.get(str(values.get("path"))) if isinstance(values, dict) else None
+        return values if known is None or "answer_type" in values else {**values, "answer_type": known}
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from fractions import Fraction
 from typing import Any, NoReturn
 
 from stillroom.common.hashing import digest
-from stillroom.common.records import Message, Task, user, with_input
+from stillroom.common.records import ANSWER_TYPES, Message, Task, user, with_input
 from stillroom.errors import TaskError
 from stillroom.traces.tasks.registry import UNWANTED, CommonTasks, LeftOut, Problem, Row
 from stillroom.traces.tasks.store import TaskSequence, TaskStore
@@ -98,7 +98,8 @@ class Gathered:
         if settings.reference_after is None:  # else the worked solution is kept whole: only its end is the reference
             used.add(settings.reference)
         metadata = {key: value for key, value in values.items() if key not in used}
-        task = Task(self._prefix + name, messages, self._reference(values), row.source, metadata)
+        kind = self._answer_type(values)
+        task = Task(self._prefix + name, messages, self._reference(values), row.source, metadata, kind)
 
         prompt_key, id_key = _key(normal), _key(task.id)
         if prompt_key in self._apart_from:
@@ -132,6 +133,16 @@ class Gathered:
         if not isinstance(text, str | None):
             raise _BadRow(Problem.WRONG_TYPE, f"the field {more!r} is {_kind(text)}, not text")
         return with_input(prompt, text or "")
+
+    def _answer_type(self, values: Mapping[str, Any]) -> str:
+        settings, name = self._settings, self._settings.answer_type_field
+        found = None if name is None else _field(values, name)
+        if found is None or found == "":
+            return settings.answer_type or ""
+        if found not in ANSWER_TYPES:
+            told = f"the field {name!r} is {_short(str(found))}: an answer type is one of {', '.join(ANSWER_TYPES)}"
+            raise _BadRow(Problem.WRONG_TYPE, told)
+        return str(found)
 
     def _reference(self, values: Mapping[str, Any]) -> str | None:
         name, marker = self._settings.reference, self._settings.reference_after

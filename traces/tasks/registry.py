@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from stillroom.common.records import Task
+from stillroom.common.records import AnswerType, Task
 from stillroom.common.registry import Registry
 from stillroom.common.settings import Settings
 
@@ -128,6 +128,10 @@ class CommonTasks(Settings):
     """Field that holds the gold answer; null: the tasks have no known answer."""
     reference_after: Name | None = None
     """Marker after which the answer stands in that field (GSM8K: `####`)."""
+    answer_type: AnswerType | None = None
+    """What the answers are; an answer of another type is not taken. null: anything; known data sets say it."""
+    answer_type_field: Name | None = None
+    """Field that holds the type of a row's answer, where rows differ; a row without one has `answer_type`."""
     id: Name | None = None
     """Field that holds an id; null: a hash of the prompt, so that adding or moving rows renames no task."""
     system: Name | None = None

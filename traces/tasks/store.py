@@ -43,7 +43,7 @@ class TaskStore:
     def add(self, task: Task) -> int:
         """Writes a task; gives its place, counted from 0."""
         turns = [(message.role, message.content) for message in task.messages]
-        fields = (task.id, turns, task.reference, task.source, dict(task.metadata))
+        fields = (task.id, turns, task.reference, task.source, dict(task.metadata), task.answer_type)
         try:
             packed = pickle.dumps(fields, protocol=pickle.HIGHEST_PROTOCOL)
         except (pickle.PicklingError, TypeError, AttributeError, RecursionError):
@@ -65,8 +65,8 @@ class TaskStore:
         start = self._starts[place]
         self._file.seek(start)
         packed = self._file.read(self._starts[place + 1] - start)
-        name, turns, reference, source, metadata = pickle.loads(packed)
-        return Task(name, tuple(Message(*turn) for turn in turns), reference, source, metadata)
+        name, turns, *rest = pickle.loads(packed)
+        return Task(name, tuple(Message(*turn) for turn in turns), *rest)
 
     def sequence(self, places: Iterable[int]) -> TaskSequence:
         """The tasks at these places, in this order."""

@@ -206,7 +206,7 @@ def test_the_kernel_ends_a_worker_whose_owner_has_forgotten_it() -> None:
     with worker.stdin, worker.stdout:
         worker.stdout.readline()
         worker.stdin.write(
-            b'{"gold": "gamma(x+1)", "answer": "x*gamma(x)", "policies": {}, "prove": false, "limit_s": 0.1}\n'
+            b'{"gold": "gamma(x+1)", "answer": "x*gamma(x)", "policies": {}, "prove": false, "answer_type": "", "limit_s": 0.1}\n'
         )
         worker.stdin.flush()
         assert worker.wait(timeout=60) == -signal.SIGALRM

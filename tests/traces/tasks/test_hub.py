@@ -101,3 +101,19 @@ def test_a_name_that_the_hub_does_not_have(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(datasets, "load_dataset", absent)
     with pytest.raises(MissingFile, match="no dataset 'a/b' here or on the hub"):
         load_tasks(hub("a/b"), base=tmp_path, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("path", "given", "expected"),
+    [
+        ("openai/gsm8k", {}, "number"),
+        ("HuggingFaceH4/MATH-500", {}, "gold"),
+        ("math-ai/aime25", {}, "integer"),
+        ("deepmind/aqua_rat", {}, "choice"),
+        ("somebody/else", {}, None),
+        ("openai/gsm8k", {"answer_type": None}, None),
+        ("openai/gsm8k", {"answer_type": "integer"}, "integer"),
+    ],
+)
+def test_well_known_sets_say_what_their_answers_are(path: str, given: dict[str, Any], expected: str | None) -> None:
+    assert HubTasks(source="hf", path=path, **given).answer_type == expected

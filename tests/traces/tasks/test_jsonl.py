@@ -205,3 +205,18 @@ def test_a_limit_larger_than_the_file_is_noted(tmp_path: Path) -> None:
     tasks = load(tmp_path, lines(row(1), row(2)), limit=5)
     assert len(tasks.train) == 2
     assert "there are 2 training tasks" in tasks.notes[0]
+
+
+def test_a_row_may_say_what_its_answer_is(tmp_path: Path) -> None:
+    rows = lines(row(1), row(2, type="number"), row(3, type=None))
+    assert [task.answer_type for task in load(tmp_path, rows).train] == ["", "", ""]
+    found = load(tmp_path, lines(row(1, type=""), row(2, type="number"), row(3, type=None)), **TYPED).train
+    assert [task.answer_type for task in found] == ["integer", "number", "integer"]
+
+
+def test_an_unknown_answer_type_in_a_row_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match=r"the field 'type' is numeric: an answer type is one of integer"):
+        load(tmp_path, lines(row(1, type="numeric")), **TYPED)
+
+
+TYPED: dict[str, Any] = {"answer_type": "integer", "answer_type_field": "type"}
