@@ -60,6 +60,8 @@ def with_input(instruction: str, text: str) -> str:
     return f"{instruction.strip()}\n\n{text.strip()}" if text.strip() else instruction.strip()
 
 
+SECOND_OPINION = "verifier"
+"""The reason of a verdict that a model gave, where the rules could not read an answer."""
 AnswerType = Literal[
     "integer",
     "number",

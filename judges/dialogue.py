@@ -90,6 +90,14 @@ class Said(Generic[R]):
     attempt: Attempt | None
     calls: int
     detail: str = ""
+    unread: Attempt | None = None
+    """An answer before that, which could not be read."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of prompts and answers, those from the ledger included."""
+        attempts = [attempt for attempt in (self.unread, self.attempt) if attempt is not None]
+        return sum(attempt.prompt_tokens + attempt.completion_tokens for attempt in attempts)
 
     @property
     def text(self) -> str:
@@ -136,7 +144,8 @@ class Dialogue:
             return said
         again, _ = await self._once(messages, read)
         detail = f"{said.detail}; asked again: {again.detail}" if again.detail else f"repaired: {said.detail}"
-        return Said(again.state, again.read, again.attempt or said.attempt, said.calls + 1, detail)
+        unread = None if again.attempt is None else said.attempt
+        return Said(again.state, again.read, again.attempt or said.attempt, said.calls + 1, detail, unread)
 
     async def close(self) -> None:
         """Closes what asks."""

@@ -25,7 +25,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from stillroom.common.hashing import digest
-from stillroom.common.records import Attempt, State, Task, Verdict, asked, user
+from stillroom.common.records import SECOND_OPINION, Attempt, State, Task, Verdict, asked, user
 from stillroom.common.settings import Settings
 from stillroom.errors import InputError, MissingFile
 from stillroom.judges.dialogue import Asks, Dialogue, Question, Said, asker
@@ -33,6 +33,8 @@ from stillroom.judges.prompts import fill
 from stillroom.judges.records import JudgeState, together
 from stillroom.judges.sanitise import sanitise
 from stillroom.judges.scorer import AsksNobody
+from stillroom.judges.verifier_gate import VerifierGate
+from stillroom.sampling.limits import Prices
 from stillroom.sampling.scorers.base import Place, ScorerBase, scorers
 from stillroom.sampling.scorers.none import unfinished
 from stillroom.sampling.teachers.base import TeacherSettings
@@ -137,7 +139,8 @@ class Verifier:
         return f"verifier:{VERSION} {digest(self._format.model_dump(mode='json'), 12)} {self._dialogue.identity}"
 
     async def score(self, task: Task, attempt: Attempt) -> Verdict:
-        """The verdict on an attempt. `detail`: JSON with what was said each time, and the requests made."""
+        """The verdict on an attempt. `detail`: JSON with what was said each time, the requests made and their
+        tokens."""
         if (early := unfinished(attempt)) is not None:
             return Verdict(State.UNSCORED, f"answer_{early.reason}", detail="the verifier was not asked")
         if task.reference is None:
@@ -148,15 +151,16 @@ class Verifier:
         said = await together(self._asked(question, gold, answer), self._asked(question, answer, gold))
         seconds = time.monotonic() - started
         told = [each.read.says or each.state.value if each.read else each.state.value for each in said]
-        detail = json.dumps({"said": told, "calls": sum(each.calls for each in said)}, ensure_ascii=False)
+        spent = {"calls": sum(each.calls for each in said), "tokens": sum(each.tokens for each in said)}
+        detail = json.dumps({"said": told, **spent})
         failed = next((each.state for each in said if each.state is not JudgeState.OK), None)
         if failed is not None:
             return Verdict(State.UNSCORED, f"verifier_{failed.value}", None, detail, seconds)
         match told:
             case ["correct", "correct"]:
-                return Verdict(State.ACCEPTED, "verifier", None, detail, seconds)
+                return Verdict(State.ACCEPTED, SECOND_OPINION, None, detail, seconds)
             case ["incorrect", "incorrect"]:
-                return Verdict(State.REJECTED, "verifier", None, detail, seconds)
+                return Verdict(State.REJECTED, SECOND_OPINION, None, detail, seconds)
             case ["invalid", "invalid"]:
                 return Verdict(State.UNSCORED, "verifier_invalid", None, detail, seconds)
         return Verdict(State.UNSCORED, "verifier_contradicts_itself", None, detail, seconds)
@@ -183,11 +187,16 @@ class VerifierSettings(ScorerBase):
     """The model that verifies."""
     prompt: Annotated[str, Field(min_length=1)] = "plain"
     """Name of a shipped format (`plain`, `compass`, `xverify`, `tinyv`), or a file."""
+    prices: Prices | None = None
+    """Prices of its tokens; null: those of the recipe."""
+    gate: VerifierGate | None = None
+    """Labelled answers on which it is measured before a run, and what it must reach; null: it is believed."""
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The format's file, where it is not a shipped one."""
-        return () if self.prompt in shipped_formats() else (self.prompt,)
+        """The format's file, where it is not a shipped one, and the gate's labelled answers."""
+        own = () if self.prompt in shipped_formats() else (self.prompt,)
+        return own if self.gate is None else (*own, self.gate.labelled)
 
     def identity(self, base: Path) -> str:
         ask = AsksNobody(self.teacher.make(base), self.teacher.sampling)
@@ -196,4 +205,5 @@ class VerifierSettings(ScorerBase):
     def make(self, place: Place) -> Verifier:
         """As `ScorerBase.make`. Raises InputError where the place has no ledger."""
         teacher = self.teacher.make(place.base)
+        place = place if self.prices is None else place._replace(prices=self.prices)
         return Verifier(asker(teacher, self.teacher, place), load_format(self.prompt, place.base))

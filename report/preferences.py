@@ -17,6 +17,7 @@ from stillroom.common.formatting import NOTHING, interval, number, p_words, poin
 from stillroom.common.printing import columns, plain
 from stillroom.evaluation.results import AFTER, BEFORE, Evaluation, Result, extra
 from stillroom.judges.calibrate import Calibration, Estimate, GateVerdict
+from stillroom.judges.verifier_gate import VerifierCalibration
 from stillroom.report.evaluation_table import INTERVAL, Name
 
 _MEASURES = (
@@ -58,6 +59,31 @@ def calibration_table(calibration: Calibration, verdict: GateVerdict | None = No
         counts.add_row("gate", "passed" if verdict.passed else "refused")
     lines = (*(verdict.failures if verdict else ()), *calibration.notes)
     return Group(plain(calibration.judge, "bold"), table, "", counts, *map(plain, lines))
+
+
+def verifier_table(found: VerifierCalibration, verdict: GateVerdict) -> Group:
+    """A verifier on labelled answers: how right it is, what it lets through, and what the gate says."""
+    table = columns("", "value", "95 %", "n", right=("value", "95 %", "n"))
+    for name, measured in (
+        ("right (open counts as not accepted)", found.accuracy),
+        ("wrong answers accepted", found.false_accepts),
+        ("right answers rejected", found.false_rejects),
+        ("decided", found.decided),
+        ("the same both ways round", found.consistency),
+        ("of what the rules leave open: right", found.open_accuracy),
+        ("of what the rules leave open: wrong accepted", found.open_false_accepts),
+    ):
+        if measured is None:
+            table.add_row(name, NOTHING)
+        else:
+            limits = interval(measured.low, measured.high, 3, of=1)
+            table.add_row(name, number(measured.value, 3), limits, number(measured.n))
+    counts = columns("", "", show_header=False)
+    counts.add_row("answers", f"{found.answers:,}, {found.wrong:,} of them wrong, {found.open_answers:,} open")
+    counts.add_row("requests, tokens", f"{found.calls:,}, {found.tokens:,}")
+    counts.add_row("verdicts", ", ".join(f"{n:,} {said.replace('_', ' ')}" for said, n in found.said.items()))
+    counts.add_row("gate", "passed" if verdict.passed else "refused")
+    return Group(plain(found.verifier, "bold"), table, "", counts, *map(plain, verdict.failures))
 
 
 def comparison_table(rows: Iterable[tuple[str, str, Calibration, GateVerdict]]) -> Group:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass, field
 
-from stillroom.common.records import Outcome, State
+from stillroom.common.records import SECOND_OPINION, Outcome, State, Verdict
 
 
 @dataclass(slots=True)
@@ -15,6 +15,7 @@ class Counts:
     `surplus`: attempts that were answered after their task's fate was sealed; `cancelled` ones were not answered.
     `truncated`: attempts that ended at their limit; `escalated`: those that were drawn again under a longer one.
     `estimated`: attempts whose tokens nobody counted, and which are estimated by their characters.
+    `verified`, `refuted`: of those accepted and of those rejected, by a second opinion.
     `accepted_tokens` and `kept_tokens`: completion tokens of all accepted attempts, and of those that are kept.
     """
 
@@ -26,6 +27,8 @@ class Counts:
     accepted: int = 0
     rejected: int = 0
     unscored: int = 0
+    verified: int = 0
+    refuted: int = 0
     failed: int = 0
     cancelled: int = 0
     surplus: int = 0
@@ -42,9 +45,13 @@ class Counts:
     last_failure: str = ""
     started: float = field(default_factory=time.monotonic)
 
-    def add(self, state: State) -> None:
+    def add(self, verdict: Verdict) -> None:
         """Counts a verdict."""
+        state = verdict.state
         setattr(self, state.value, getattr(self, state.value) + 1)
+        if verdict.reason == SECOND_OPINION:
+            self.verified += state is State.ACCEPTED
+            self.refuted += state is State.REJECTED
 
     def close(self, outcome: Outcome, surplus: int) -> None:
         """Counts a task that has stopped."""

@@ -226,7 +226,7 @@ class Drawing:
 
     def resolve(self, draws: TaskDraws, index: int, result: ScoredAttempt) -> None:
         """Counts a verdict and hands it to the task."""
-        self._counts.add(result.verdict.state)
+        self._counts.add(result.verdict)
         if result.verdict.state is State.ACCEPTED:
             self._counts.accepted_tokens += result.attempt.completion_tokens
         self._counts.truncated += result.attempt.finish_reason == "length"

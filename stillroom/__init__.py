@@ -18,6 +18,7 @@ from stillroom.version import __version__ as __version__
 if TYPE_CHECKING:
     from stillroom.pipeline.flows.audit import audit as audit
     from stillroom.pipeline.flows.audit import calibrate as calibrate
+    from stillroom.pipeline.flows.audit import calibrate_verifier as calibrate_verifier
     from stillroom.pipeline.flows.evaluate import evaluate as evaluate
     from stillroom.pipeline.flows.run import lint as lint
     from stillroom.pipeline.flows.run import run as run
@@ -33,9 +34,10 @@ _CALLS = {
     "lint": ("stillroom.pipeline.flows.run", "lint"),
     "audit": ("stillroom.pipeline.flows.audit", "audit"),
     "calibrate": ("stillroom.pipeline.flows.audit", "calibrate"),
+    "calibrate_verifier": ("stillroom.pipeline.flows.audit", "calibrate_verifier"),
     "check": ("stillroom.traces.answers", "check_file"),
 }
-__all__ = ["attempts", "audit", "calibrate", "check", "evaluate", "lint", "run", "status"]
+__all__ = ["attempts", "audit", "calibrate", "calibrate_verifier", "check", "evaluate", "lint", "run", "status"]
 
 
 def __getattr__(name: str) -> Any:

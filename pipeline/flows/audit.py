@@ -1,7 +1,9 @@
-"""Looks at pairs and judges apart from a run: the audit of any preference data set, the calibration of one judge.
+"""Looks at pairs and judges apart from a run: the audit of any preference data set, the calibration of one judge or
+verifier.
 
 audit("runs/writing_assistant").audit.refused            # a run, a folder of parquet, a parquet or JSONL file
 calibrate("my_recipe.yaml", labelled="labels.jsonl").gate.passed
+calibrate_verifier("math_tutor.yaml", "labelled.jsonl").calibration.false_accepts
 """
 
 from __future__ import annotations
@@ -18,13 +20,16 @@ from stillroom.common.run_async import off_the_loop
 from stillroom.errors import InputError, MissingFile, RecipeError
 from stillroom.judges.calibrate import GateSettings
 from stillroom.judges.human_labels import load_labelled
+from stillroom.judges.verifier_gate import VerifierGate
 from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.load import Overrides, RecipeLike, load_any
 from stillroom.pipeline.config.preferences import PreferenceRecipe
+from stillroom.pipeline.config.recipe import Recipe
 from stillroom.pipeline.run.facts import folder_of, run_path
 from stillroom.pipeline.run.folder import RunFolder, opened
 from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages.judge import Calibrated, calibrated_judge
+from stillroom.pipeline.stages.verify import VerifierCalibrated, calibrated_verifier, verifier_of
 from stillroom.preferences.audit import Audit, audit_rows
 
 
@@ -118,3 +123,26 @@ def calibrate(
     with opened(run_folder, Loaded(found, loaded.base, loaded.path), display or Display()) as context:
         pairs, limits = load_labelled(path), found.gate or GateSettings()
         return asyncio.run(calibrated_judge(context, found, pairs, limits))
+
+
+@off_the_loop
+def calibrate_verifier(
+    recipe: RecipeLike,
+    labelled: str | Path,
+    *,
+    set: Overrides = (),
+    out: str | Path | None = None,
+    trust: bool = False,
+    display: Display | None = None,
+) -> VerifierCalibrated:
+    """Measures the verifier of a recipe of traces on the labelled answers of a file, and holds it against its gate
+    (without one, against the usual limits). Otherwise as `calibrate`."""
+    loaded = load_any(recipe, set)
+    found = loaded.recipe
+    if not isinstance(found, Recipe):
+        raise RecipeError(f"{loaded.path} has no verifier: give a recipe of traces")
+    limits = verifier_of(found).gate or VerifierGate(labelled=str(labelled))
+    run_folder = RunFolder(run_path(out, found.name), found.name)
+    run_folder.allow_code(found, loaded.base, trust=trust)
+    with opened(run_folder, Loaded(found, loaded.base, loaded.path), display or Display()) as context:
+        return asyncio.run(calibrated_verifier(context, found, Path(labelled), limits))

@@ -38,6 +38,7 @@ from stillroom.pipeline.stages.forgetting import check_forgetting
 from stillroom.pipeline.stages.plots import figures_of
 from stillroom.pipeline.stages.sample import Answers, open_sampler
 from stillroom.pipeline.stages.train import STUDENT, lint_traces, model_in, require, student_to_lint, train
+from stillroom.pipeline.stages.verify import hold_verifier_to_its_gate
 from stillroom.report.evaluation_table import eval_table
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.policy import ONCE
@@ -155,6 +156,7 @@ def run_traces(context: RunContext, loaded: Loaded[Recipe], *, given: TaskSet | 
     named = {"identity": teacher.identity, "licence": recipe.teacher.licence}
     folder.begin(loaded, tasks, teacher=named, finished=None)
 
+    hold_verifier_to_its_gate(context, recipe)
     sampled = asyncio.run(_sample(context, recipe, tasks, teacher))
     distilled = _distil(context, recipe, tasks, sampled.outcomes, teacher.identity, earlier)
     evaluated = None
@@ -186,6 +188,7 @@ def pilot_traces(context: RunContext, loaded: Loaded[Recipe], count: int) -> Pil
     chosen = choose(tasks.train, count, recipe.seed)
     named = {"identity": identity_of(recipe.teacher, loaded.base), "licence": recipe.teacher.licence}
     context.folder.begin(loaded, tasks, teacher=named)
+    hold_verifier_to_its_gate(context, recipe)
 
     async def sampled() -> list[Outcome]:
         scorer, admits = recipe.scorer.make(context.place()), admits_of(recipe.filters, context.base)

@@ -146,6 +146,9 @@ def verdicts(c: Counts) -> str:
         f"{c.rejected:,} rejected",
         f"{c.unscored:,} unscored",
     ]
+    if c.verified or c.refuted:
+        parts[0] += f" ({c.verified:,} by the verifier)"
+        parts[1] += f" ({c.refuted:,} by the verifier)"
     parts += [f"{n:,} {word}" for n, word in ((c.failed, "failed"), (c.cancelled, "cancelled")) if n]
     return ", ".join(parts)
 

@@ -138,15 +138,23 @@ def status(
     _print_json(result) if json else show_status(result)
 
 
+CheckedFile = Annotated[
+    Path,
+    typer.Argument(help="JSON Lines, CSV or Parquet with gold answers and answers; with --calibrate, a recipe."),
+]
+CheckedOut = Annotated[
+    Path | None,
+    typer.Option(
+        help="Write a verdict a line here, in order; with --against the differences; the run's folder with "
+        "--calibrate."
+    ),
+]
+
+
 @app.command()
 def check(
-    file: Annotated[
-        Path, typer.Argument(help="JSON Lines, CSV or Parquet; each row has a gold answer and an answer to check.")
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Write one verdict per line here, in the same order; with --against, the differences."),
-    ] = None,
+    file: CheckedFile,
+    out: CheckedOut = None,
     gold: Annotated[str, typer.Option(help="Name of the field with the gold answer.")] = "gold",
     pred: Annotated[str, typer.Option(help="Name of the field with the answer.")] = "pred",
     prompt: Annotated[str, typer.Option(help="Name of the field with the question, if there is one.")] = "prompt",
@@ -170,31 +178,34 @@ def check(
     answer_type: Annotated[
         str, typer.Option(help="What the answers must be, such as number or choice; a row's own answer_type counts.")
     ] = "",
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(metavar="LABELLED", help="Measure the verifier of a recipe on labelled answers, and its gate."),
+    ] = None,
     against: Annotated[Against | None, typer.Option(help="List where another checker disagrees, and why.")] = None,
     json: Json = False,
 ) -> None:
     """Check answers against gold answers: accepted, rejected or unscored, each with its reason."""
-    from stillroom.cli.show import show_against, show_check
+    from stillroom.cli.show import show_against, show_check, show_verifier
     from stillroom.common.marks import NamedMarks
     from stillroom.traces.answers import check_file
     from stillroom.traces.answers.math_verify.compare import check_against
     from stillroom.traces.answers.records import Policies
 
-    options: dict[str, Any] = {
-        "gold": gold,
-        "pred": pred,
-        "prompt": prompt,
-        "timeout_s": timeout_s,
-        "workers": workers,
-    }
-    options["policies"] = Policies.of(_settings(policy or ()))
+    if calibrate is not None:
+        from stillroom.pipeline.flows.audit import calibrate_verifier
+
+        found = calibrate_verifier(file, calibrate, out=out)
+        return _print_json(found) if json else show_verifier(found)
+    options: dict[str, Any] = {"gold": gold, "pred": pred, "prompt": prompt, "timeout_s": timeout_s}
+    options |= {"workers": workers, "policies": Policies.of(_settings(policy or ()))}
     if against is None:
         named = None if thinking is None else NamedMarks(open=thinking[0], close=thinking[1])
         options |= {"review": review, "skip_bad_rows": skip_bad_rows, "thinking": named, "answer_type": answer_type}
         summary = check_file(file, out=out, **options)
         return _print_json(summary) if json else show_check(summary, out)
-    found = check_against(file, out=out, **options)
-    return _print_json(found) if json else show_against(found, out)
+    against_it = check_against(file, out=out, **options)
+    return _print_json(against_it) if json else show_against(against_it, out)
 
 
 def _settings(given: Sequence[str]) -> dict[str, str]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from stillroom.pipeline.flows.audit import PairsFound
     from stillroom.pipeline.planning.status import Status
     from stillroom.pipeline.stages.judge import Calibrated
+    from stillroom.pipeline.stages.verify import VerifierCalibrated
     from stillroom.students.lint.report import LintReport
     from stillroom.traces.answers import CheckSummary
     from stillroom.traces.answers.math_verify.compare import AgainstSummary, Disagreement
@@ -204,6 +205,13 @@ def show_calibrated(found: Calibrated) -> None:
     from stillroom.report.preferences import calibration_table
 
     wide(terminal()).print(calibration_table(found.calibration, found.gate))
+
+
+def show_verifier(found: VerifierCalibrated) -> None:
+    """A verifier on labelled answers, and what the gate says."""
+    from stillroom.report.preferences import verifier_table
+
+    wide(terminal()).print(verifier_table(found.calibration, found.gate))
 
 
 def show_pairs(found: PairsFound, count: int) -> None:

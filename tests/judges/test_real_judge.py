@@ -34,6 +34,7 @@ from stillroom.judges.prompts import Form, pointwise_prompt, ratings_schema
 from stillroom.judges.records import JudgeState
 from stillroom.judges.rubric import load_rubric
 from stillroom.pipeline.flows.audit import calibrate as calibrate_judge
+from stillroom.pipeline.flows.audit import calibrate_verifier
 from stillroom.pipeline.run.progress import Display
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.requests import Asker
@@ -338,3 +339,48 @@ async def test_an_answer_too_long_for_the_server_is_no_judgement(served: Served,
     assert (too_long.state, too_long.score, too_long.calls) == (JudgeState.OVERFLOW, None, 1)
     assert str(CONTEXT) in too_long.detail
     assert (fits.state, fits.expected) == (JudgeState.OK, True)
+
+
+# -- a verifier ------------------------------------------------------------------------------------------------------
+
+
+def test_the_gate_refuses_a_real_verifier_that_cannot_verify(served: Served, tmp_path: Path) -> None:
+    """It is asked about sums, half of them wrong: whatever it says, it does not say it of the right ones alone."""
+    sums = [(a, b) for a in range(11, 16) for b in range(3, 7)]
+    rows = [
+        {"gold": str(a + b), "pred": f"#### {a + b + wrong}", "expected": not wrong, "prompt": f"What is {a} + {b}?"}
+        for a, b in sums
+        for wrong in (0, 10)
+    ]
+    _jsonl(tmp_path / "labelled.jsonl", rows)
+    _jsonl(tmp_path / "tasks.jsonl", [{"question": row["prompt"], "answer": row["gold"]} for row in rows[::2]])
+    _jsonl(tmp_path / "said.jsonl", [{"question": row["prompt"], "text": row["pred"]} for row in rows[::2]])
+    teacher = {"kind": "openai", "model": MODEL, "base_url": served.url, "concurrency": 16, "send_seed": False}
+    teacher |= {"sampling": GREEDY.model_dump(include={"temperature", "max_tokens"}), "timeout_s": 120}
+    verifier = {"kind": "verifier", "prompt": "compass", "teacher": teacher, "gate": {"labelled": "labelled.jsonl"}}
+    recipe, out = tmp_path / "recipe.yaml", tmp_path / "run"
+    recipe.write_text(
+        json.dumps(
+            {
+                "name": "verified",
+                "tasks": {"source": "jsonl", "path": "tasks.jsonl", "test": 0},
+                "teacher": {"kind": "recorded", "path": "said.jsonl", "prompt": "question"},
+                "scorer": {"kind": "answer", "fallback": verifier},
+                "filters": ["finished"],
+            }
+        )
+    )
+    before = served.asked()
+    found = calibrate_verifier(recipe, tmp_path / "labelled.jsonl", out=out, display=QUIET)
+    assert not found.gate.passed, found.calibration
+    assert (found.calibration.answers, found.calibration.wrong) == (40, 20)
+    assert found.calibration.tokens > 40 * 2 * 100
+    asked = served.asked() - before
+    ended = stillroom("run", recipe, "--out", out)
+    said = " ".join(ended.stderr.split())
+    assert ended.returncode == 1, said
+    assert "the verifier fails the gate on 40 labelled answers" in said
+    for failure in found.gate.failures:
+        assert failure in said
+    assert served.asked() == before + asked  # what the calibration had asked is on record
+    assert not (out / "sft").exists()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillroom.common.records import Outcome, State, StopReason, Task
+from stillroom.common.records import Outcome, State, StopReason, Task, Verdict
 from stillroom.sampling.counts import Counts
 
 
@@ -16,7 +16,7 @@ from stillroom.sampling.counts import Counts
 def test_every_verdict_is_counted_once(states: list[State]) -> None:
     counts = Counts()
     for state in states:
-        counts.add(state)
+        counts.add(Verdict(state, ""))
     assert counts.scored == len(states)
     assert (counts.accepted, counts.rejected, counts.unscored) == tuple(states.count(state) for state in State)
     assert 0 < counts.run_rate < 1

@@ -21,7 +21,8 @@ from stillroom.traces.answers.checker import AnswerChecker, identity_of
 from stillroom.traces.answers.extract import find_answer
 from stillroom.traces.answers.records import Policies, Reason, verdict
 
-_OPEN = frozenset({Reason.UNPARSED_GOLD, Reason.UNPARSED_ANSWER, Reason.NEEDS_POLICY})
+OPEN = frozenset({Reason.UNPARSED_GOLD, Reason.UNPARSED_ANSWER, Reason.NEEDS_POLICY})
+"""Reasons of what the rules did not understand, as far as no policy left it open."""
 
 
 class AnswerScorer:
@@ -51,7 +52,7 @@ class AnswerScorer:
             return verdict(Reason.NO_ANSWER, "the text is empty")
         ruled = await self.checker.acheck(task.reference, attempt.text, asked(task.messages), task.answer_type)
         # What a policy leaves open was understood, and what has no answer has none that a model could read.
-        not_understood = ruled.state is State.UNSCORED and ruled.reason in _OPEN and "policy " not in ruled.detail
+        not_understood = ruled.state is State.UNSCORED and ruled.reason in OPEN and "policy " not in ruled.detail
         if self.fallback is None or not not_understood or not (final := find_answer(attempt.text)):
             return ruled
         second = await self.fallback.score(task, replace(attempt, text=final))
