@@ -41,6 +41,8 @@ _MARKER = re.compile(
     r"(?im)^[ \t]*####(?!#)[ \t]*|^[ \t>*]*A:[ \t]*"
     r"|\banswer(?:\s{1,4}to\s[^\n.:]{1,80}?)?[\s*]{0,6}+(?:(?:\bis\b|:)[ \t]{0,4}:?|(?=\$|\\[(\[]))"
 )
+_AT_START = re.compile(_MARKER.pattern.rpartition(r"|\banswer")[0])  # what there is without the word
+_NOTHING = re.compile("(?!)")
 _MARKER_TOO = re.compile(
     _MARKER.pattern + r"|\bcorrect (?:option|choice|value|result) is\b[ \t]*:?"
     r"|\bI(?:'ll| will| would)? (?:choose|pick|settle on|go with) (?:(?:option|choice) )?(?=\(?[A-J]\b)"
@@ -191,7 +193,11 @@ def _marker_of(text: str) -> re.Pattern[str]:
     lowered = text.lower()
     if is_foreign(lowered):
         return _MARKER_ABROAD
-    return _MARKER_TOO if any(map(lowered.__contains__, _SELDOM)) else _MARKER
+    if any(map(lowered.__contains__, _SELDOM)):
+        return _MARKER_TOO
+    if "answer" in lowered:
+        return _MARKER
+    return _AT_START if "####" in text or "a:" in lowered else _NOTHING
 
 
 def marked_answers(text: str, also: re.Pattern[str]) -> list[Box]:

@@ -65,16 +65,22 @@ def _drawn(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=32).digest()) % (PRIME - 2) + 2
 
 
+_TWOS = ((PRIME - 1) & (1 - PRIME)).bit_length() - 1
+_ODD = (PRIME - 1) >> _TWOS
+"""PRIME - 1 is 2^_TWOS · _ODD."""
+_NO_SQUARE = pow(next(k for k in range(2, 10_000) if pow(k, (PRIME - 1) // 2, PRIME) != 1), _ODD, PRIME)
+"""The odd power of a number that is not a square."""
+
+
 @lru_cache(maxsize=4096)
 def _square_root(value: int) -> int | None:
     """A square root modulo PRIME, the smaller one (Tonelli and Shanks), or None where there is none."""
     if pow(value, (PRIME - 1) // 2, PRIME) != 1:
         return None
-    odd, twos = PRIME - 1, 0
-    while odd % 2 == 0:
-        odd, twos = odd // 2, twos + 1
-    non = next(k for k in range(2, 10_000) if pow(k, (PRIME - 1) // 2, PRIME) != 1)
-    c, t, root = pow(non, odd, PRIME), pow(value, odd, PRIME), pow(value, (odd + 1) // 2, PRIME)
+    c, twos = _NO_SQUARE, _TWOS
+    half = pow(value, (_ODD - 1) // 2, PRIME)
+    root = value * half % PRIME
+    t = root * half % PRIME
     while t != 1:
         order, square = 0, t
         while square != 1:
@@ -154,6 +160,8 @@ class _Image:
         if exponent < 0 and base == 0:
             raise Undefined("a division by zero")
         spend(INVERSE)
+        if -PRIME < exponent < PRIME:
+            return pow(base, exponent, PRIME)  # the inverse is quick
         return pow(base, exponent % (PRIME - 1) if base else exponent, PRIME)  # Fermat: no power takes longer
 
     def rooted(self, base: Node, exponent: Fraction) -> int:
