@@ -98,6 +98,11 @@ _TOLD_ON = re.compile(
 _CONCLUSION = re.compile(r"(?i)\W{0,3}(?:therefore|thus|hence|so|the|we find)\b|with\b[^\n]{1,80}, the\b")
 _CLOSED = re.compile(r"(?i)(?<!\$)\$++\s*+(?:is (?:the|our|my) (?:final )?(?:answer|solution|result))?\W*+$")
 _OPTION = re.compile(r"\(([A-J])\)")
+_LETTER = re.compile(r"\W*(?:\\text\w*\s*\{)?\W*[A-J]\W*")
+_LETTER_AFTER = re.compile(
+    r"(?i)[\s$.,;:]{0,6}(?:(?:so|thus|hence|therefore|which|this|that|it|the|is|corresponds|matches|answer|option|choice|to)"
+    r"[\s,:]{1,3}){0,8}(?-i:\(([A-J])\)|(?<=\s)([A-J]))[\s$.*]*\Z"
+)
 _PICKED = re.compile(
     r"(?i)(?:i(?:'d| would) (?:say|guess|go with)|i (?:think|believe|choose)|it(?:'s| is| must be))\b[^?]{0,40}"
     r"\([A-J]\)\W*\Z"
@@ -142,6 +147,9 @@ def find_answer(text: str, *, last: bool = False, gold: bool = False) -> str | N
     stronger = marker is not None and _STRONG.search(text, max(0, marker[0] - 12), marker[1])
     if boxes and not stronger and not (said is not None and _PLAIN.match(said)):
         parts = [_unwrapped(box.text) for box in boxes]
+        letter = _LETTER_AFTER.match(text, boxes[-1].end) if len(parts) == 1 else None
+        if letter is not None and not _LETTER.fullmatch(parts[0]):
+            return f"({letter[1] or letter[2]}) {parts[0]}"
         percent = len(parts) == 1 and "%" not in parts[0] and _PERCENT.match(text, boxes[-1].end)
         return ", ".join(parts) + (r"\%" + OUTSIDE if percent else "")
     if marker is not None:
@@ -336,6 +344,8 @@ def _concluded(sentence: str) -> str | None:
 
 def _trimmed(line: str) -> str:
     """Without emphasis, quotes and the full stop around an answer."""
+    if line.rstrip().endswith("^*"):  # a star of the answer's
+        return line.strip()
     line = line.strip().strip('*_`"').removeprefix('\\"').removesuffix("\\").strip()
     return line.rstrip(".").strip('*_`" ') if not line.endswith("..") else line
 

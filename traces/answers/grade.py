@@ -28,7 +28,7 @@ from stillroom.traces.answers.restated import restated
 from stillroom.traces.answers.tree import Node, symbols, walk
 from stillroom.traces.answers.types import is_of, of_gold
 from stillroom.traces.answers.values import Answer, Confirm, Pending, Rules
-from stillroom.traces.answers.vocabulary import SHORT_UNITS
+from stillroom.traces.answers.vocabulary import SHORT_UNITS, UNITS
 from stillroom.traces.answers.wording import reworded, with_decimal_comma
 from stillroom.traces.answers.worked_out import worked_out
 
@@ -69,7 +69,8 @@ _OF_DAY = re.compile(r"(?i)[0-9]\s*(?:\\\w+\{)?\s*(?:[ap]\.?\s?m\b|noon|midnight
 _BEGINS_CHOICES = frozenset("ABCDEFGHIJ$\\*")
 _CHOICES = re.compile(r"(?:[A-J](?:\s*(?:,|;|and|&)?\s*)){2,10}")
 _SHORT_UNIT = re.compile(
-    r"([-+]?[0-9][0-9.,]*(?: ?(?:\\times|×|\*) ?10\^(?:\{-?[0-9]+\}|-?[0-9]+))?) ([A-Za-zµμ]{1,3})\.?"
+    r"([-+]?[0-9][0-9.,]*(?: ?(?:\\times|×|\*) ?10\^(?:\{-?[0-9]+\}|-?[0-9]+))?) "
+    r"([A-Za-zµμ]{1,3}(?:\^[0-9])?(?:[/ ][A-Za-zµμ]{1,3}(?:\^[0-9])?){0,2})\.?"
 )
 _WITH_COMMAS = re.compile(r"[\[({\\\s]*(?:[-+]?[0-9]+(?:,[0-9]+)?\s*;\s*)+[-+]?[0-9]+(?:,[0-9]+)?[\])}\\\s]*")
 _OR = re.compile(r"\bor\b|\\vee|\\lor")
@@ -156,8 +157,7 @@ def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = N
     """Judges two answers as they were found. `answer_type`: what both must be, "" for anything."""
     if answer_type in ("choice", "text"):
         return (_by_letter if answer_type == "choice" else _by_words)(gold, answer)
-    if answer_type == "tuple":
-        gold, answer = _spaced(gold), _spaced(answer)
+    gold, answer = _spaced(gold), _spaced(answer)
     if answer_type not in _MANY and _INTEGER.fullmatch(gold) and _INTEGER.fullmatch(answer):
         return Ruling(Reason.EQUAL if int(gold) == int(answer) else Reason.DIFFERENT, answer)
     untyped, chosen, choice = answer_type in ("", "gold"), _choice(gold), _choice(answer)
@@ -191,7 +191,8 @@ def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = N
     ruling = _ruled(one, other, answer, policies, confirm)
     if any(policy.startswith("tuples=") for policy in ruling.policies) and _OR.search(f"{gold} {answer}"):
         return ruling._replace(reason=Reason.NEEDS_POLICY, why="alternatives against a tuple")
-    if ruling.reason is Reason.EQUAL and policies.worked_out != "any":
+    congruence = any(part.kind == "mod" for reading in one for part in walk(reading.node))
+    if ruling.reason is Reason.EQUAL and policies.worked_out != "any" and not congruence:
         one_formula, formula = _formula(gold), _formula(answer)
         ruling = _held_to(lambda: worked_out(one_formula, formula), ruling, policies, "it is left to work out")
     if ruling.reason is Reason.DIFFERENT:
@@ -217,7 +218,12 @@ def _formula(text: str) -> str:
     choice = _choice(text)
     text = choice.text if choice is not None and choice.text else text.removesuffix(OUTSIDE)
     short = _SHORT_UNIT.fullmatch(text)
-    return rf"{short[1]}\text{{ {short[2]}}}" if short is not None and short[2] in SHORT_UNITS else text
+    return rf"{short[1]}\mathrm{{{short[2]}}}" if short is not None and _is_short_unit(short[2]) else text
+
+
+def _is_short_unit(text: str) -> bool:
+    """Whether a text is a short unit, or several with a stroke and powers: m/s^2."""
+    return all(part in SHORT_UNITS or part in UNITS for part in re.split(r"[/ ]|\^-?[0-9]+", text) if part)
 
 
 _MANY = ("interval", "tuple", "matrix", "equation")
@@ -405,8 +411,8 @@ def _read_any(text: str) -> Readings | Ruling:
         return Ruling(Reason.OVER_LIMIT, "", str(large))
     choice = _choice(text)
     with suppress(Unreadable, OverflowError):
-        if (short := _SHORT_UNIT.fullmatch(text)) is not None and (unit := SHORT_UNITS.get(short[2])):
-            return (first, Reading(Node("unit", (read(short[1]), unit))))
+        if (short := _SHORT_UNIT.fullmatch(text)) is not None and _is_short_unit(short[2]):
+            return (first, Reading(in_symbols(read(rf"{short[1]}\mathrm{{{short[2]}}}"))))
         if ";" in text and _WITH_COMMAS.fullmatch(text):
             with_points = Reading(in_symbols(read(re.sub(r"(?<=[0-9]),(?=[0-9])", ".", text))), "decimal_comma")
             # Where some parts have a comma and some have none, they are not the rows of a table.

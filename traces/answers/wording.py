@@ -131,6 +131,25 @@ def _property(match: re.Match[str]) -> str:
     return rf"\text{{{' '.join(said)}}}" if plain else match.group()
 
 
+_PLAIN = r"[-+]?(?:[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?(?:/[0-9]+)?|\\[dt]?frac\{[0-9]+\}\{[0-9]+\})"
+_BOUNDS = {
+    words: interval
+    for interval, spellings in {
+        r"[@, \infty)": r"at least|no less than|no fewer than|not less than|≥|>=|\geq|\ge"
+        "|or more|or greater|or above|or higher",
+        r"(-\infty, @]": r"at most|no more than|not more than|≤|<=|\leq|\le|or less|or fewer|or below|or lower",
+        r"(@, \infty)": "more than|greater than|larger than|above|>",
+        r"(-\infty, @)": "less than|fewer than|smaller than|below|<",
+    }.items()
+    for words in spellings.split("|")
+}
+"""What a bound in words is as an interval."""
+
+
+def _bounded(match: re.Match[str]) -> str:
+    return _BOUNDS[match["word"].lower()].replace("@", match["value"])
+
+
 _ADDS_NOTHING = ("exactly", "precisely", "altogether", "all together", "in total", "in all", "overall")
 _NUMBER_WORDS = _any([*NUMBERS, "hundred", "thousand", "million", *_PARTS, *(f"{part}s" for part in _PARTS)])
 _OPEN_WORDS = re.compile(r"\b(?:if|when|unless|not|never|or|than|least|most|between|about)\b")
@@ -143,6 +162,22 @@ _REWRITINGS = (
     _rule("", r"\A[\sA-Za-z$\\{}]*(?:even|odd|primes?|composite)\b[\sA-Za-z$\\{}]*\Z", _property),
     # 1.234,50: points between thousands, and a decimal comma
     _rule(",", r"(?<![\d.,])(\d{1,3}(?:\.\d{3})+),(\d+)(?![\d.,])", lambda m: m[1].replace(".", "") + "." + m[2]),
+    # at least 5, 5 or more, ≥ 5
+    _rule(
+        "",
+        rf"(?i)\A\s*(?:{_TEXT}\{{\s*)?(?P<word>{_any([*_BOUNDS])})(?:\s*\}})?[\s$~]*(?P<value>{_PLAIN})[\s$]*\.?\Z",
+        _bounded,
+    ),
+    _rule(
+        "or",
+        rf"(?i)\A[\s$]*(?P<value>{_PLAIN})[\s$]*(?:{_TEXT}\{{)?\s*(?P<word>or (?:more|greater|above|higher|less|fewer"
+        r"|below|lower))(?:\s*\})?\.?\Z",
+        _bounded,
+    ),
+    # \dot x
+    _rule(
+        "dot", r"\\(d{0,2}dot)(?![a-z])\s*(?:\{\s*([A-Za-z])\s*\}|([A-Za-z]))", lambda m: f"{m[2] or m[3]}_{{{m[1]}}}"
+    ),
     # all real numbers except -4
     _rule(
         "xcept",
@@ -219,7 +254,7 @@ _REWRITINGS = (
     ),
 )
 
-_MARKS = str.maketrans("٫٬٪、，。।؛،", ".,%,,..;,") | {0x2460 + n: rf"\textcircled{{{n + 1}}}" for n in range(20)}
+_MARKS = str.maketrans("٫٬٪、，。।؛،−", ".,%,,..;,-") | {0x2460 + n: rf"\textcircled{{{n + 1}}}" for n in range(20)}
 COUNTERS = frozenset(_READ["counters"].split())
 """Chinese, Japanese and Korean words that are units."""
 _CHANGING = re.compile("|".join(map(re.escape, _READ["changing"].split())))
@@ -269,7 +304,7 @@ def _counted(match: re.Match[str]) -> str:
     return rf"\text{{ {counter}}}" if counter else ""
 
 
-_MORE_THAN_A_NUMBER = re.compile(r"[A-Za-z]{3}|[_^(\[\n]|\d\.\d{3}|[)}\]]\s*U|\d'\d| [mhsgLl] \d")
+_MORE_THAN_A_NUMBER = re.compile(r"[A-Za-z]{3}|\A\s*[<>]|\d or |[_^(\[\n]|\d\.\d{3}|[)}\]]\s*U|\d'\d| [mhsgLl] \d")
 """What any of the rewritings needs, in a text of ASCII."""
 
 

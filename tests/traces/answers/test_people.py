@@ -1,0 +1,92 @@
+r"""Answers as people and models write them: what stands around a value, words that are values, and what the question
+tells. `right`: accepted; `open`: left unscored; `wrong`: not accepted."""
+
+from __future__ import annotations
+
+import pytest
+
+from stillroom.common.records import State
+from stillroom.traces.answers import check
+
+RIGHT = [
+    # words
+    ("x \\ge 5", "at least 5"), ("x \\le 5", "5 or less"), ("x > 5", "more than 5"), ("x < 5", "fewer than 5"),
+    ("(-\\infty, 5]", "≤ 5"), ("[5, \\infty)", "5 or more"), ("\\mathbb{R}\\setminus\\{-3\\}", "all real numbers except −3"),
+    ("(-\\infty,-4)\\cup(-4,\\infty)", "all real numbers except $-4$"), ("x \\neq -4", "all real numbers except -4"),
+    ("\\emptyset", "no solution"), ("25", "twenty-five"), ("n is prime", "prime"), ("72", "The answer is 72 in total."),
+    ("-5", "the result is -5 exactly"), ("n \\equiv 3 \\pmod 4", "n = 4k+3"),
+    ("n \\equiv 3 \\pmod 4", "\\boxed{n = 4k + 3, k \\in \\mathbb{Z}}"),
+    # units
+    ("3600 s", "1 h"), ("3600 s", "3600000 ms"), ("1.97 m", "1 m 97 cm"), ("2.5 h", "2 h 30 min"), ("1.73 m", "1.73"),
+    ("5 \\mathrm{m/s^2}", "5 m/s^2"), ("5 N", "5"), ("5 J", "5 joules"), ("5 K", "5 kelvin"), ("1 kN", "1000 N"),
+    # numbers and notation
+    ("127238", "127'238"), ("[4.4, 0]", "[4,4; 0]"), ("(1, 2.5)", "(1; 2,5)"), ("(312,123,231)", "(312, 123, 231)"),
+    ("x^*", "x^{*}"), ("\\dot x", "\\dot{x}"), ("12^{\\mathrm{th}}", "12th"), ("\\mathbb Z^+", "\\mathbb{Z}^{+}"),
+    ("matrix([1,2],[3,4])", "\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}"), ("V=IR", "IR=V"),
+    # choices
+    ("C", "Answer: I think it is C"), ("D", "[D] is correct"), ("C", "C.154 °"), ("B", "我選擇 B"), ("A", "我認為應該選 A"),
+    ("C", "\\boxed{12} so (C)"), ("12", "\\boxed{12} so (C)"), ("B", "Ich wähle B"),
+    # around the answer
+    ("72", "The answer is 72, in total, so the farmer earns that much."), ("460", "$$\n\\text{ANSWER: } \\$460\n$$"),
+    ("B", '```json\n{"reasoning": "A and C are out.", "answer": "B"}\n```'), ("5", '{"answer": "\\\\boxed{5}"}'),
+    ("5", '{"answer": "\\boxed{5}"}'), ("1, 2", '{"final_answer": ["1", "2"]}'), ("7", '{"answer": 7}'),
+]  # fmt: skip
+OPEN = [
+    ("\\infty", "infinitely many"), ("converges", "The series converges"), ("even", "The function is even"),
+    ("8", "8 m"), ("r = (1/B)*(2*V*m/q)**(1/2)", "r = (2*V*m/(q*B**2))**(1/2)"), ("(1, 2)", "1 or 2"),
+    ("5", '{"answer": 5}\n{"answer": 6}'), ("C", "\\boxed{C or D}"),
+]  # fmt: skip
+WRONG = [
+    ("5", "at least 5"), ("5", "5 or more"), ("x > 5", "at least 5"), ("x \\ge 5", "at most 5"), ("3", "3:1"), ("3:1", "3"),
+    ("312123231", "(312,123,231)"), ("log(5)", "5"), ("sqrt(2)+sqrt(3)", "3"), ("2 hours 30 minutes", "30"),
+    ("41", "\\boxed{41} … So the answer is 42"), ("5", "all real numbers except 5"), ("1 m", "1 s"), ("A", "我不选 A"),
+    ("3600 s", "1 min"), ("72", "The answer is 72, so not what we want"), ("\\sqrt{x}", "-\\sqrt{x}"),
+    ("C", "\\boxed{12} so (D)"), ("13", "\\boxed{12} so (C)"), ("A", '{"answer": "B", "other": "A"}'),
+    ("127", "127'238"), ("x", "\\sqrt{x^2}"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("gold", "answer"), RIGHT)
+def test_right(gold: str, answer: str) -> None:
+    verdict = check(gold, answer)
+    assert verdict.state is State.ACCEPTED, verdict.detail
+
+
+@pytest.mark.parametrize(("gold", "answer"), OPEN)
+def test_open(gold: str, answer: str) -> None:
+    verdict = check(gold, answer)
+    assert verdict.state is State.UNSCORED, verdict.detail
+
+
+@pytest.mark.parametrize(("gold", "answer"), WRONG)
+def test_wrong(gold: str, answer: str) -> None:
+    verdict = check(gold, answer)
+    assert verdict.state is not State.ACCEPTED, verdict.detail
+
+
+CAPITAL = "Capital of Australia?\nA) Sydney\nB) Melbourne\nC) Canberra\nD) Perth"
+IN_A_LINE = "The length of BC is () A. 12 B. 13 C. 14"
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "prompt", "state"),
+    [
+        ("C", "Canberra", CAPITAL, State.ACCEPTED),
+        ("C", "\\boxed{\\text{canberra}}", CAPITAL, State.ACCEPTED),
+        ("C", "Perth", CAPITAL, State.REJECTED),
+        ("C", "Brisbane", CAPITAL, State.UNSCORED),
+        ("Canberra", "C", CAPITAL, State.ACCEPTED),
+        ("Canberra", "D", CAPITAL, State.REJECTED),
+        ("B", "\\boxed{13}", IN_A_LINE, State.ACCEPTED),
+        ("B", "\\boxed{14}", IN_A_LINE, State.REJECTED),
+        ("293", "m+n = 256+37 = 293", "… Find $m+n$.", State.ACCEPTED),
+        ("293", "\\boxed{m + n = 293}", "Compute $m+n$.", State.ACCEPTED),
+        ("293", "\\boxed{m + n = 294}", "Compute $m+n$.", State.REJECTED),
+        ("5", "\\boxed{x + 3 = 5}", "Solve x + 3 = 8.", State.UNSCORED),
+        ("5", "\\boxed{x + 3 = 5}", "Find x + 3 = 8", State.UNSCORED),
+        ("5", "\\boxed{x + y = 5}", "Find x.", State.UNSCORED),
+    ],
+)
+def test_what_the_question_tells(gold: str, answer: str, prompt: str, state: State) -> None:
+    verdict = check(gold, answer, prompt)
+    assert verdict.state is state, verdict.detail
