@@ -24,6 +24,8 @@ from stillroom.traces.answers.wording import AND, CHOOSING, MARKERS, OR, WEAK_MA
 MAX_BOXES = 32
 """Boxes that are joined to one answer."""
 
+STUTTER = 4
+"""The same box so often is no answer next to the last, but a model that repeats itself."""
 OUTSIDE = "\u2060"
 """Stands after a percent sign that was outside of the box: it may or may not belong to the answer."""
 UNCLOSED = 200
@@ -270,6 +272,8 @@ def _last_boxes(text: str, *, lenient: bool = False, unclosed: bool = False) -> 
             # answer, or not. What they stand in is then the answer, and is not read: it is neither right nor wrong.
             short = len(between) <= 80 and "\n" not in between and ". " not in between
             differ = not between.strip() and box.text.strip() != boxes[0].text.strip()
+            if differ and text.count(text[box.start : box.end]) >= STUTTER:
+                break  # it repeated itself before it came to the answer
             unclear = short and (differ or _AND_OR.search(between))
             if joined or (lenient and unclear):
                 boxes.insert(0, box)

@@ -29,12 +29,13 @@ RIGHT = [
     # around the answer
     ("72", "The answer is 72, in total, so the farmer earns that much."), ("460", "$$\n\\text{ANSWER: } \\$460\n$$"),
     ("B", '```json\n{"reasoning": "A and C are out.", "answer": "B"}\n```'), ("5", '{"answer": "\\\\boxed{5}"}'),
+    ("42", "\\boxed{9} " * 20 + "\\boxed{42}"),
     ("5", '{"answer": "\\boxed{5}"}'), ("1, 2", '{"final_answer": ["1", "2"]}'), ("7", '{"answer": 7}'),
 ]  # fmt: skip
 OPEN = [
     ("\\infty", "infinitely many"), ("converges", "The series converges"), ("even", "The function is even"),
     ("8", "8 m"), ("r = (1/B)*(2*V*m/q)**(1/2)", "r = (2*V*m/(q*B**2))**(1/2)"), ("(1, 2)", "1 or 2"),
-    ("5", '{"answer": 5}\n{"answer": 6}'), ("C", "\\boxed{C or D}"),
+    ("42", "\\boxed{9} \\boxed{42}"), ("5", '{"answer": 5}\n{"answer": 6}'), ("C", "\\boxed{C or D}"),
 ]  # fmt: skip
 WRONG = [
     ("5", "at least 5"), ("5", "5 or more"), ("x > 5", "at least 5"), ("x \\ge 5", "at most 5"), ("3", "3:1"), ("3:1", "3"),
@@ -42,7 +43,7 @@ WRONG = [
     ("41", "\\boxed{41} … So the answer is 42"), ("5", "all real numbers except 5"), ("1 m", "1 s"), ("A", "我不选 A"),
     ("3600 s", "1 min"), ("72", "The answer is 72, so not what we want"), ("\\sqrt{x}", "-\\sqrt{x}"),
     ("C", "\\boxed{12} so (D)"), ("13", "\\boxed{12} so (C)"), ("A", '{"answer": "B", "other": "A"}'),
-    ("127", "127'238"), ("x", "\\sqrt{x^2}"),
+    ("9", "\\boxed{9} " * 20 + "\\boxed{42}"), ("127", "127'238"), ("x", "\\sqrt{x^2}"),
 ]  # fmt: skip
 
 
