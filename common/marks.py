@@ -142,7 +142,10 @@ def after_thinking(text: str) -> str:
     if (channels := _harmony(text)) is not None:
         text = channels.text
     if found := list(_MARK.finditer(text)):
-        text = text[found[-1].end() :] if found[-1].group() in _CLOSING else ""
+        closed = found[-1].group() in _CLOSING
+        # An answer in tags ends thinking that nobody closed.
+        tag = -1 if closed else max(text.rfind(mark.open, found[-1].end()) for mark in TAGS)
+        text = text[found[-1].end() :] if closed else text[tag:] if tag >= 0 else ""
     return _one_turn(text)
 
 

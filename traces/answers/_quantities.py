@@ -13,7 +13,7 @@ from typing import NamedTuple
 from stillroom.traces.answers.rational import rational
 from stillroom.traces.answers.tree import PI, VALUES, Node, add, divide, mul, number, symbols
 from stillroom.traces.answers.values import DIFFERENT, SAME, SIGNIFICANT, UNKNOWN, Answer, Rules, compare_values
-from stillroom.traces.answers.vocabulary import SIZES, UNITS
+from stillroom.traces.answers.vocabulary import NUMBER_WORDS, SIZES, UNITS
 
 
 def units(one: Node, other: Node, rules: Rules) -> Answer:
@@ -190,23 +190,38 @@ _ALIKE = {"convergent": "converges", "converge": "converges", "divergent": "dive
 def texts(one: Node, other: Node) -> Answer:
     """Words: the same, plainly different, or one within the other."""
     first, second = (_words(node) for node in (one, other))
+    if one.kind == other.kind == "text" and _signs(one) != _signs(other):
+        return Answer(None, "words with different signs")
     if first == second:
-        return SAME
+        raw = {str(node.args[0]).casefold().strip() for node in (one, other)}
+        return SAME if first or len(raw) == 1 else UNKNOWN
     if not first or not second:
         return UNKNOWN
     if one.kind != other.kind:
         value, words = (other, first) if one.kind == "text" else (one, second)
-        plain = value.kind == "num" and len(words) == 1 and words[0].isalpha()
+        number_like = words[0] in NUMBER_WORDS if words else True
+        plain = value.kind == "num" and len(words) == 1 and words[0].isalpha() and not number_like
         return DIFFERENT if plain else Answer(None, "words against a formula")
+    short = [str(node.args[0]) for node in (one, other) if node.kind == "text"]
+    if any(text.isupper() and 2 <= len(text) <= 6 for text in short) and len(first) != len(second):
+        return Answer(None, "letters that may stand for words")
     if len(first) > 3 or len(second) > 3 or set(first) <= set(second) or set(second) <= set(first):
         return Answer(None, "words that may mean the same")
     return DIFFERENT
 
 
+def _signs(node: Node) -> list[str]:
+    """The signs of a text that mean something: C++, O-, x > 5; not those between words or around them."""
+    return _SIGNS.findall(str(node.args[0]))
+
+
+_SIGNS = re.compile(r"[^\w\s.,;:!?'\"()-]|(?<![A-Za-z])-|-(?![A-Za-z])")
+
+
 def _words(node: Node) -> list[str]:
     if node.kind == "text":
         words = [_ALIKE.get(word, word) for word in _ARTICLES.sub(" ", node.args[0].lower()).split()]
-        return sorted(words) if set(words) & set(_ALIKE.values()) else words
+        return sorted(words) if len(words) <= 3 and set(words) & set(_ALIKE.values()) else words
     if node.kind == "mul" and all(part.kind == "sym" for part in node.args):
         return ["".join(part.args[0] for part in node.args).lower()]
     return [node.args[0].lower()] if node.kind == "sym" else [repr(node)]

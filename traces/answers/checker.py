@@ -28,10 +28,12 @@ from stillroom.common.records import Verdict
 from stillroom.errors import InputError, StillroomError
 from stillroom.sampling.workers.pool import Program, Threads, WorkerPool
 from stillroom.traces.answers.grade import Located, Ruling, located, not_restated, rule
+from stillroom.traces.answers.lexer import unreadable
 from stillroom.traces.answers.limits import MAX_ANSWER, MAX_TEXT
 from stillroom.traces.answers.question import of_question
 from stillroom.traces.answers.records import Policies, Reason, verdict
 from stillroom.traces.answers.types import checked
+from stillroom.traces.answers.wording import reworded
 
 RULES = "5"
 """Version of the rules: counted up when a verdict can change."""
@@ -40,6 +42,8 @@ MODULE = "stillroom.traces.answers.worker"
 """What the workers run."""
 DETAIL = 300
 """Characters of an answer that a verdict shows."""
+SHORT_OPTION = 200
+"""Characters up to which an option of the prompt is compared by what it means."""
 LONG = 20_000
 """Characters from which on a text is searched in a thread, to keep the event loop free."""
 REMEMBERED = 1_000
@@ -161,7 +165,7 @@ class AnswerChecker:
         try:
             found = located(gold, answer, self.policies)
             if prompt and found.ruling is None:
-                one, other = of_question(found.gold, found.answer, prompt)
+                one, other = of_question(found.gold, found.answer, prompt, self._same)
                 found = found._replace(gold=one, answer=other)
             key = (found.gold, found.answer, answer_type)
             ruling = found.ruling or self._memo.get(key)
@@ -171,6 +175,12 @@ class AnswerChecker:
         except Exception as error:  # noqa: BLE001 - no text may end a run: out of memory, nested too deeply, our fault
             found, ruling = Located("", "", None), Ruling(Reason.OVER_LIMIT, "", type(error).__name__)
         return Judged(found, prompt, answer_type, ruling, time.perf_counter() - start)
+
+    def _same(self, one: str, other: str) -> bool:
+        """Whether two short texts are the same answer, as far as can be said at once."""
+        if max(len(one), len(other)) > SHORT_OPTION or unreadable(one) or unreadable(other):
+            return False
+        return rule(reworded(one), reworded(other), self.policies).reason is Reason.EQUAL
 
     def _confirmed(self, judged: Judged) -> Verdict:
         """The verdict of a worker: a look at very many digits, then a proof. Where the proof alone runs into its

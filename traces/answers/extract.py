@@ -18,14 +18,18 @@ import re
 from typing import NamedTuple
 
 from stillroom.common.marks import TAGS, TEMPLATE, after_thinking
+from stillroom.traces.answers.denial import is_denied, is_of_something_else, is_taken_back, is_unsure
 from stillroom.traces.answers.limits import MAX_ANSWER
+from stillroom.traces.answers.vocabulary import SHORT_UNITS, UNITS
 from stillroom.traces.answers.wording import AND, CHOOSING, MARKERS, OR, WEAK_MARKERS, is_foreign
 
 MAX_BOXES = 32
 """Boxes that are joined to one answer."""
 
 STUTTER = 4
-"""The same box so often is no answer next to the last, but a model that repeats itself."""
+"""How often the same box makes a model that repeats itself, and not an answer next to the last one."""
+SHORT = 3
+"""Words of a line that may be an answer by itself."""
 OUTSIDE = "\u2060"
 """Stands after a percent sign that was outside of the box: it may or may not belong to the answer."""
 UNCLOSED = 200
@@ -41,7 +45,7 @@ _AND_OR = re.compile(rf"\b(?:and|or)\b|\s(?:{AND}|{OR})\s|[和与及或]")
 _PERCENT = re.compile(r"[\s$}]{0,4}(\\?%|percent(?:age)?\b|pct\b)")
 _MARKER = re.compile(
     r"(?im)^[ \t]*####(?!#)[ \t]*|^[ \t>*]*A:[ \t]*"
-    r"|\banswer(?:\s{1,4}to\s[^\n.:]{1,80}?)?[\s*]{0,6}+(?:(?:\bis\b|:)[ \t]{0,4}:?|(?=\$|\\[(\[]))"
+    r"|\banswer(?:\s{1,4}to\s[^\n.:]{1,80}?)?[\s*]{0,6}+(?:(?:\bis\b|:)[ \t]{0,4}:?|[-–—]{1,2}[ \t]+|(?=\$|\\[(\[]))"
 )
 _AT_START = re.compile(_MARKER.pattern.rpartition(r"|\banswer")[0])  # what there is without the word
 _NOTHING = re.compile("(?!)")
@@ -62,29 +66,29 @@ _NEXT = re.compile(
     r"(?m)^[ \t*#]*(?:Question|Problem|Q|Human|User|Instruction|Exercise)(?: ?\d{1,3})?\s*:"
     r"|^### ?(?:Question|Problem|Instruction)"
 )
-_DENIED = re.compile(
-    r"(?i)(?:(?:\bnot|\bnever|n't|\bcannot|\bneither)(?: (?:be|equal|have been|possibly be))*(?: to)?"
-    r"|\b(?:nicht|keine?|n'est pas|no es|não é|non è|не|не равен|ليس|ليست|không phải(?: là)?)"
-    r"|不是|并非|並非)[\s$:(]*\Z"
-)
-_DENIED_AFTER = re.compile(
-    r"(?i)[\s$)*.,]*+(?:is(?:n't| (?:not|wrong|incorrect|false)\b)"
-    r"|(?:ist|est|es|é|è) (?:falsch|nicht|faux|fausse|falso|errado|sbagliat)"
-    r"|неверно|неправильно|नहीं|गलत|(?:[이가은는]\s{0,4})?(?:아니|틀)|では?ない|じゃない|是错|是錯|不对|不對)"
-)
-_SAID_OF = re.compile(
-    r"(?i)\b(?:wrong|false|incorrect|not|never|might|may|could|somebody|someone|if|suppose|assum\w+|whether|unless)\b"
-)
 _NUMBER = re.compile(r"[-+]?[0-9]++(?:[,./][0-9]++)*")
 _PLAIN = re.compile(r"[-+]?[$€£]?(?:[0-9\\.(\[{]|[A-J](?:\W|\Z))|\$")
 _STRONG = re.compile(r"(?i)####|final")
 _STARTS = frozenset("0123456789+-.$\\([")
 _MARKS = re.compile(r"\\.?|[{}]", re.DOTALL)  # what is escaped opens and closes nothing
+_BAD_REASON = re.compile(
+    r"(?i)\b(?:not|never|wrong|incorrect|false|guess\w*|unsure|mistaken|close to)\b|n't|\([A-J]\)"
+)
 _WHY = re.compile(r"\b(?:because|since|which)\b")
 _JSON_ANSWER = re.compile(
     r'"(?:final[_ ]?)?answer"\s*:\s*("(?:[^"\\\n]|\\.){0,2000}"|-?[0-9][0-9.eE+-]{0,40}|\[[^\[\]{}]{0,500}\])\s*[,}]',
     re.IGNORECASE,
 )
+_JSON_OTHER = re.compile(
+    r'"(?:is_)?(?:correct|right|valid)"\s*:\s*(?P<no>false)|"(?:final|result|solution|\w{1,20}_answer|answer_\w{1,20})"\s*:\s*'
+    r'("(?:[^"\\\n]|\\.){0,2000}"|-?[0-9][0-9.eE+-]{0,40})',
+    re.IGNORECASE,
+)
+_WRONG = re.compile(r"(?i)\b(?:wrong|incorrect|not|false|format|example)\b")
+_SIMPLE = re.compile(r"\s*[-+]?(?:[0-9][0-9.,]*|\\[dt]?frac\{[0-9]+\}\{[0-9]+\})\s*")
+_UNIT_AFTER = re.compile(r"[\s$]{0,4}(?:\\(?:text|mathrm)\s*\{\s*)?([A-Za-zµ]{1,12})\s?\}?[.\s$]*\Z")
+_OR_BOXES = re.compile(r"\s(?:or|oder|ou|или)\s")
+_NOT_SAID = re.compile(r"[\s$*]*~~|[^.!。！\n]{0,80}[?？]")  # struck out, or asked
 _IN_TEXT = re.compile(r"\\(?:text|mathrm|textbf|mathbf|mbox)\s*\{[^{}\n]*\Z")
 _IT_IS = re.compile(
     r"(?i)\A(?:I(?:'d| would)? (?:think|believe|guess|say|choose|pick)(?: that)?\s+)?"
@@ -92,10 +96,19 @@ _IT_IS = re.compile(
     r"(?=\(?[A-J]\)?\W*\Z|[-+$\\0-9(])"
 )
 # A value, and after a comma words about it in which there is no other value, and no condition.
+_NUMBERED = (
+    "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\\w+teen|twenty|thirty|forty|fifty|sixty|seventy"
+    "|eighty|ninety|hundred|thousand|million|dozen|double|half|twice|triple|more|less"
+)
 _TOLD_ON = re.compile(
-    r"(?i)(\$[^$\n]++\$|[-+]?[$€£]?[0-9][0-9.,]*?%?|\(?[A-J]\)?),\s+"
-    r"(?:in total|in all|altogether|so|which|meaning|giving)\b"
-    r"(?!.*\b(?:not|never|if|unless|or|but|than|wrong|incorrect)\b)[^0-9$\\]*"
+    r"(?i)(\$[^$\n]++\$|[-+]?[$€£]?[0-9][0-9.,]*?%?(?: [a-z]{3,12})?|\([0-9, ]{3,20}\)|\(?[A-J]\)?),\s+"
+    r"(?:in total|in all|altogether|so|which|meaning|giving|done|i (?:think|believe)|okay|ok"
+    r"|as (?:required|desired|claimed|expected|stated|shown|asked))\b"
+    rf"(?!.*\b(?:not|never|if|unless|or|but|than|wrong|incorrect|false|mistaken|maybe|perhaps|close|{_NUMBERED})\b)"
+    r"(?-i:(?!.*\b[B-J]\b))[^0-9$\\]*"
+)
+_ELSE = re.compile(
+    r"(?i)\b(?:wrong|incorrect|false|(?:half|twice|double|square|cube|times|reciprocal)(?: of)? the answer)\b"
 )
 _CONCLUSION = re.compile(r"(?i)\W{0,3}(?:therefore|thus|hence|so|the|we find)\b|with\b[^\n]{1,80}, the\b")
 _CLOSED = re.compile(r"(?i)(?<!\$)\$++\s*+(?:is (?:the|our|my) (?:final )?(?:answer|solution|result))?\W*+$")
@@ -106,7 +119,8 @@ _LETTER_AFTER = re.compile(
     r"[\s,:]{1,3}){0,8}(?-i:\(([A-J])\)|(?<=\s)([A-J]))[\s$.*]*\Z"
 )
 _PICKED = re.compile(
-    r"(?i)(?:i(?:'d| would) (?:say|guess|go with)|i (?:think|believe|choose)|it(?:'s| is| must be))\b[^?]{0,40}"
+    r"(?i)(?!.*(?:\bnot\b|n't\b|\bnever\b|\bneither\b))"
+    r"(?:i(?:'d| would) (?:say|guess|go with)|i (?:think|believe|choose)|it(?:'s| is| must be))\b[^?]{0,40}"
     r"\([A-J]\)\W*\Z"
 )
 _SPAN = re.compile(r"\$[^$]+\$")
@@ -132,15 +146,12 @@ def find_answer(text: str, *, last: bool = False, gold: bool = False) -> str | N
         return text  # as most golds are
     text = _one_answer(spoken(text))
     tagged = ("<" in text and _TAGGED.search(text)) or "[ANSWER]" in text
-    if tagged and (tags := [next(filter(None, tag), "").strip() for tag in _TAG.findall(text)]):
-        # Two that differ contradict each other, and are read as the nonsense that they are together.
-        return find_answer(_TAG_MARK.sub(" ", tags[-1]), last=last) if len(set(tags)) == 1 else " | ".join(tags)
+    if tagged and (tags := list(_TAG.finditer(text))):
+        return _of_tags(text, tags, last=last)
     if '"' in text and (told := _in_json(text)) is not None:
         return told
     boxes = _last_boxes(text, lenient=last, unclosed=last or gold)
-    if boxes and (
-        _DENIED.search(text, max(0, boxes[0].start - 30), boxes[0].start) or _DENIED_AFTER.match(text, boxes[-1].end)
-    ):
+    if boxes and not gold and is_denied(text, boxes[0].start, boxes[-1].end):
         return None
     markers = _marker_of(text)
     marker = _last_marker(text, boxes[-1].end if boxes else 0, markers)
@@ -148,28 +159,80 @@ def find_answer(text: str, *, last: bool = False, gold: bool = False) -> str | N
     # What is said after a box counts where it is stronger, or corrects the box.
     stronger = marker is not None and _STRONG.search(text, max(0, marker[0] - 12), marker[1])
     if boxes and not stronger and not (said is not None and _PLAIN.match(said)):
+        if not gold and is_taken_back(text[boxes[-1].end :]):
+            return None
         parts = [_unwrapped(box.text) for box in boxes]
         letter = _LETTER_AFTER.match(text, boxes[-1].end) if len(parts) == 1 else None
         if letter is not None and not _LETTER.fullmatch(parts[0]):
             return f"({letter[1] or letter[2]}) {parts[0]}"
         percent = len(parts) == 1 and "%" not in parts[0] and _PERCENT.match(text, boxes[-1].end)
-        return ", ".join(parts) + (r"\%" + OUTSIDE if percent else "")
+        unit = _UNIT_AFTER.match(text, boxes[-1].end) if len(parts) == 1 and _SIMPLE.fullmatch(parts[0]) else None
+        if unit is not None and (unit[1] in SHORT_UNITS or unit[1].lower() in UNITS):
+            return rf"{parts[0]}\text{{ {unit[1]}}}"
+        joined = " or " if _OR_BOXES.search(text, boxes[0].end, boxes[-1].start) else ", "
+        return joined.join(parts) + (r"\%" + OUTSIDE if percent else "")
     if marker is not None:
+        if not gold and (is_taken_back(text[marker[1] :]) or _NOT_SAID.match(text, marker[1])):
+            return None
         before = _line_before(text, marker[0], markers)
         if before not in ("", said) and not _WORDS.search(before):
             return f"{before} | {said}"  # two answers, one below the other: neither
         return _last_formula(said) if last and said is not None and _PROSE.search(said) else said
-    if _BOX.search(text):
+    if _BOX.search(text) or (not gold and _is_refused(text, markers)):
         return None
     return _last_formula(text) if last else _bare(text)
 
 
+def _is_refused(text: str, markers: re.Pattern[str]) -> bool:
+    """Whether something is called the answer, and denied: "the wrong answer is 18"."""
+    return any(is_of_something_else(_clause(text, match.start())) for match in markers.finditer(text))
+
+
+def _clause(text: str, end: int) -> str:
+    """The words before a place, back to where their clause begins."""
+    return re.split(r"[.!?:;,\n]", text[max(0, end - 120) : end])[-1]
+
+
+def _of_tags(text: str, tags: list[re.Match[str]], *, last: bool) -> str | None:
+    """The answer in tags. Two that differ contradict each other, and are read as the nonsense that they are together;
+    so is a box or a marker after the tags that says something else."""
+    said = [next(filter(None, tag.groups()), "").strip() for tag in tags]
+    start, end = tags[0].start(), tags[-1].end()
+    if is_denied(text, start, end) or is_taken_back(text[end:]):
+        return None
+    if len(set(said)) > 1:
+        return " | ".join(said)
+    content, rest = _TAG_MARK.sub(" ", said[-1]), text[end:]
+    found = find_answer(content, last=last)
+    if "\n" in content and not _BOX.search(content) and not _marker_of(content).search(content):
+        *lines, _ = (line for line in content.split("\n") if line.strip())
+        if lines and all(len(line.split()) <= SHORT for line in lines) and "\\" not in content:
+            return " | ".join(content.split("\n"))  # 99 and below it 42
+        if lines and is_unsure(lines[-1]):
+            return None
+    if found is not None and (_BOX.search(rest) or _last_marker(rest, 0, _marker_of(rest))):
+        other = find_answer(rest, last=last)
+        if other is not None and other != found:
+            return f"{found} | {other}"
+    return found
+
+
 def _in_json(text: str) -> str | None:
-    """The answer of a text that ends with a JSON object which names it; two that differ are both of them."""
+    """The answer of a text that ends with a JSON object which names it; what contradicts it is shown next to it."""
     if not text.rstrip(" \n\t`").endswith("}"):
         return None
-    told = list(dict.fromkeys(found[1] for found in _JSON_ANSWER.finditer(text)))
-    return " | ".join(map(_from_json, told)) if told else None
+    found = list(_JSON_ANSWER.finditer(text))
+    if not found:
+        return None
+    told = list(dict.fromkeys(_from_json(match[1]) for match in found))
+    begin = max(text.rfind("{", 0, found[0].start()), 0)
+    before = text[:begin]
+    if _WRONG.search(before[-60:]) or is_denied(text, begin, len(text)):
+        return None
+    others = [match["no"] or _from_json(match[2]) for match in _JSON_OTHER.finditer(text, begin)]
+    if _BOX.search(before) or _last_marker(before, 0, _marker_of(before)):
+        others.append(find_answer(before) or "?")
+    return " | ".join(dict.fromkeys([*told, *others]))
 
 
 def _from_json(value: str) -> str:
@@ -224,6 +287,7 @@ def marked_answers(text: str, also: re.Pattern[str]) -> list[Box]:
 
 def spoken(text: str) -> str:
     """The text after the thinking part, to the end of the turn; nothing if the thinking never ends."""
+    text = text.replace("’", "'")
     if "\\\\boxed" in text:
         text = text.replace("\\\\boxed", "\\boxed")  # escaped once too often
     return after_thinking(text)
@@ -307,7 +371,7 @@ def _last_marker(text: str, start: int, markers: re.Pattern[str]) -> tuple[int, 
             continue
         if mark.startswith("####") and not last_line and text[match.end() : match.end() + 1] not in _STARTS:
             continue
-        if _SAID_OF.search(re.split(r"[.!?:;,\n]", text[max(0, match.start() - 120) : match.start()])[-1]):
+        if is_of_something_else(_clause(text, match.start())):
             continue  # "it is wrong that the answer is 17"
         return match.start(), match.end()
     line = text.rfind("\n", 0, body) + 1
@@ -320,6 +384,13 @@ def _after(text: str, start: int) -> str | None:
     rest = text[start : start + MAX_ANSWER * 4].lstrip(" \t*:_").lstrip()
     if rest[:1] == "}" and _IN_TEXT.search(text, max(0, start - 40), start):
         rest = rest[1:].lstrip()  # \text{ANSWER: } 42
+    below = rest.split("\n")
+    if (
+        text[start : start + 1] in ("", "\n")
+        and len(below) > 1
+        and all(map(_NUMBER.fullmatch, map(str.strip, below[:2])))
+    ):
+        return " | ".join(below[:2])  # two values, one below the other
     display = re.match(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]", rest, re.DOTALL)
     if display and not rest[display.end() :].strip(" .*_\n"):
         return display.group(1) or display.group(2)
@@ -327,6 +398,8 @@ def _after(text: str, start: int) -> str | None:
     line = _STOP.split(line, maxsplit=1)[0]
     line = _IT_IS.sub("", line)
     why = _WHY.search(line)
+    if why and _BAD_REASON.search(line, why.end()):
+        why = None
     line = _trimmed(line[: why.start()].rstrip(" ,") if why else line)
     if (told := _TOLD_ON.fullmatch(line)) is not None:
         line = told[1]
@@ -335,7 +408,7 @@ def _after(text: str, start: int) -> str | None:
 
 def _concluded(sentence: str) -> str | None:
     """What a sentence such as "Thus $x=5$ is the solution" or "The largest n is 34" says, if it says one thing."""
-    if not _CONCLUSION.match(sentence):
+    if not _CONCLUSION.match(sentence) or _ELSE.search(sentence):
         return None
     spans = _SPAN.findall(sentence)
     parts = re.split(r"\bis\b", sentence)
@@ -368,12 +441,21 @@ def _bare(text: str) -> str | None:
         letters = _OPTION.findall(text)
         chosen = len(letters) == 1 and _PICKED.match(text)
         return letters[0] if chosen else _concluded(_trimmed(text)) or _trimmed(text) or None
+    if len(lines) > 1 and is_unsure(lines[-2]):
+        return None
     if lines and re.fullmatch(r"[-+$€£]{0,2}[0-9][0-9.,/ ]*%?\.?|\$[^$]+\$\.?|\\\(.+\\\)\.?", lines[-1].strip()):
+        return _trimmed(lines[-1])
+    if (
+        lines
+        and _LAST_LETTERS.fullmatch(lines[-1].strip())
+        and list(found := re.findall("[A-J]", lines[-1])) == sorted(set(found))
+    ):
         return _trimmed(lines[-1])
     block = r"(?s)\$\$?[^$]+\$\$?|\\\[.+\\\]|\\begin\{.+\\end\{\w+\}"  # a matrix, say
     return text if len(text) <= MAX_ANSWER and re.fullmatch(block, text) else None
 
 
+_LAST_LETTERS = re.compile(r"[*(]{0,3}[A-J]{1,4}[*).]{0,3}")
 _WORDS = re.compile(r"(?<![\\A-Za-z{])(?!and\b|or\b|or[A-Z]\b)[A-Za-z]{2,}")
 _PROSE = re.compile(r"[A-Za-z]{2}\s++(?:\S++\s++)?[A-Za-z]{2}")  # two words, or two with something between
 _FORMULA = re.compile(

@@ -43,8 +43,14 @@ _MORE = re.compile(r"\s*(?:[,;^+\-*/=&_!]|(?:and|or)\b)|.*(?:\([A-J]\)|\b[A-J][)
 _DENIED = re.compile(
     r"^\W*(?:(?:is|was|are|can|could|may|might|must|should|does|would|has|isn'?t|cannot)\b|through\b|thru\b|if\b|unless\b"
     r"|(?:to|plus|minus|up to)\s+\(?[A-J]\b|(?:false|wrong|incorrect|invalid|not|no|maybe|perhaps|rejected)\W*$)"
-    r"|\b(?:is|are|was) (?:false|wrong|incorrect|invalid|ruled out|not (?:right|correct|true|it))\b|\?\s*$",
+    r"|\b(?:is|are|was) (?:false|wrong|incorrect|invalid|ruled out|not (?:right|correct|true|it))\b|\?\s*$"
+    r"|\b(?:eliminat|exclud|impossibl|reject|discard|cross)\w*",
     re.IGNORECASE,
+)
+# Another option that is named behind it: not the article, and no letter of a formula.
+_OTHERS = re.compile(
+    r"(?:\A|\s|,)(?:\(?[B-J]\)?|\(?A\)?(?!\s+[a-z]))(?:[.)]\s?\d|\s*[.,;]|\s*\Z|\s+(?:is|or|and|[B-J]\b))"
+    r"|\bA\s+(?:is|was)\s+(?:right|correct)"
 )
 _CAPITALS = re.compile(r"[A-Z]{3,}")  # letters in their order, not a product
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -189,12 +195,22 @@ def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = N
     ):  # a letter is one only where the gold has one
         other = tuple(r for r in other if not (r.node.kind == "unit" and r is not other[0])) or other
     ruling = _ruled(one, other, answer, policies, confirm)
-    if any(policy.startswith("tuples=") for policy in ruling.policies) and _OR.search(f"{gold} {answer}"):
+    if any(policy.startswith(("tuples=", "vectors=")) for policy in ruling.policies) and _OR.search(
+        f"{gold} {answer}"
+    ):
         return ruling._replace(reason=Reason.NEEDS_POLICY, why="alternatives against a tuple")
     congruence = any(part.kind == "mod" for reading in one for part in walk(reading.node))
     if ruling.reason is Reason.EQUAL and policies.worked_out != "any" and not congruence:
         one_formula, formula = _formula(gold), _formula(answer)
         ruling = _held_to(lambda: worked_out(one_formula, formula), ruling, policies, "it is left to work out")
+    if ruling.reason is Reason.DIFFERENT and untyped:
+        for letter, text, choice_there in ((chosen, answer, choice), (choice, gold, chosen)):
+            if letter is not None and not letter.text and choice_there is None and _NAMES_A_LETTER.search(text):
+                return ruling._replace(reason=Reason.NEEDS_POLICY, why="a choice with something else around it")
+    if ruling.reason is Reason.DIFFERENT and (
+        why := _misread(gold, answer, one, other) or _misread(answer, gold, other, one)
+    ):
+        return ruling._replace(reason=Reason.NEEDS_POLICY, why=why)
     if ruling.reason is Reason.DIFFERENT:
         prose = any(len(_WORD.findall(text)) >= PROSE for text in (gold, answer))
         return ruling._replace(reason=Reason.NEEDS_POLICY, why="prose") if prose else ruling
@@ -207,7 +223,8 @@ def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = N
 def not_restated(ruling: Ruling, gold: str, answer: str, prompt: str, policies: Policies) -> Ruling:
     """The ruling on two answers as they were found, with a look at the prompt: what only restates it is not an
     answer."""
-    if ruling.reason is not Reason.EQUAL or not prompt or policies.worked_out == "any":
+    is_letter = (choice := _choice(gold)) is not None and not choice.text
+    if ruling.reason is not Reason.EQUAL or not prompt or policies.worked_out == "any" or is_letter:
         return ruling
     one, other = _formula(gold), _formula(answer)
     return _held_to(lambda: not restated(one, other, prompt), ruling, policies, "it stands in the prompt")
@@ -312,6 +329,24 @@ def _held_to(is_done: Callable[[], bool], ruling: Ruling, policies: Policies, wh
     return ruling._replace(reason=reason, why=why, policies=(*ruling.policies, f"worked_out={policies.worked_out}"))
 
 
+def _misread(gold: str, answer: str, one: Readings, other: Readings) -> str:
+    """Why two answers that differ as they were read may be the same: letters that may be words or a unit, a full stop
+    that may be a factorial. "" where nothing speaks for that."""
+    known = frozenset().union(*(symbols(reading.node) for reading in one))
+    if known or not all(symbols(reading.node) for reading in other):
+        exclaimed = answer.endswith("!") and not gold.endswith("!") and "!" not in answer[:-1]
+        return "a factorial, or an exclamation" if exclaimed else ""
+    if _CHOICE_LETTER.fullmatch(gold):
+        return ""
+    if _MAY_BE_WORDS.search(answer):
+        return "words that were read as letters"
+    return "letters that may be a unit" if _UNIT_LIKE.fullmatch(answer) else ""
+
+
+_NAMES_A_LETTER = re.compile(r"[0-9].*\(?\b[A-J]\b|\b[A-J]\b.*[0-9]|\([A-J]\)")
+_CHOICE_LETTER = re.compile(r"\(?[A-J]\)?")
+_MAY_BE_WORDS = re.compile(r"(?<![\\A-Za-z{])(?:[A-Za-z]{3,}|(?:\A|(?<=\s))[A-Za-z]{2}(?=['\s,.]|\Z))")
+_UNIT_LIKE = re.compile(r"[-+]?[0-9][0-9.,]* [A-Za-z]{1,3}(?:[/^ ][A-Za-z0-9]{1,3}){0,3}")
 _WORD = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}")
 PROSE = 5
 """Words that make a text prose, which may say more than was read: nothing read into one is evidence against it."""
@@ -412,7 +447,11 @@ def _read_any(text: str) -> Readings | Ruling:
     choice = _choice(text)
     with suppress(Unreadable, OverflowError):
         if (short := _SHORT_UNIT.fullmatch(text)) is not None and _is_short_unit(short[2]):
-            return (first, Reading(in_symbols(read(rf"{short[1]}\mathrm{{{short[2]}}}"))))
+            unit = rf"\mathrm{{{short[2]}}}"
+            found = (first, Reading(in_symbols(read(short[1] + unit))))
+            if re.fullmatch(r"[-+]?[0-9]+,[0-9]{1,2}", short[1]):
+                return (*found, Reading(in_symbols(read(short[1].replace(",", ".") + unit)), "decimal_comma"))
+            return found
         if ";" in text and _WITH_COMMAS.fullmatch(text):
             with_points = Reading(in_symbols(read(re.sub(r"(?<=[0-9]),(?=[0-9])", ".", text))), "decimal_comma")
             # Where some parts have a comma and some have none, they are not the rows of a table.
@@ -449,6 +488,6 @@ def _choice(text: str) -> Choice | None:
     if found is None:
         return None
     letter = next(part for part in found.groups()[:3] if part)
-    if not letter.isupper() or _MORE.match(found[4]) or _DENIED.search(found[4]):
+    if not letter.isupper() or _MORE.match(found[4]) or _DENIED.search(found[4]) or _OTHERS.search(found[4]):
         return None
     return Choice(letter, found[4].strip())

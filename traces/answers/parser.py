@@ -69,9 +69,12 @@ class Parser(Factors):
         """Groups separated by semicolons or "or", of values separated by commas or "and". One value is itself."""
         self.deeper()
         groups: list[Node] = [self.group()]
-        while self.accept(";", "or"):
+        while self.is_op(";", "or"):
+            alternative = self.take().value == "or"
             self.accept(",")
             if self.ends_here():
+                if alternative:
+                    raise Unreadable("it ends after 'or'")
                 break
             groups.append(self.group())
         self.depth -= 1
@@ -90,11 +93,13 @@ class Parser(Factors):
         joined = False
         while self.is_op(",", "and"):
             joined |= self.take().value == "and"
-            while self.accept(",", "and"):
-                pass
+            while self.is_op(",", "and"):
+                joined |= self.take().value == "and"
             if self.accept("or"):
                 items.append(self.item())
                 continue
+            if self.ends_here() and joined:
+                raise Unreadable("it ends after 'and'")
             if self.ends_here() or self.is_op(";"):
                 break
             condition = self.condition()

@@ -48,6 +48,8 @@ PARTS = re.compile(r"(?:ten|hundred|thousand|(?:m|b|tr|quadr)illion)ths?")
 """Words that make a number smaller."""
 NUMBERS: dict[str, int] = {name: value for value, name in enumerate(_READ["up_to_twenty"].split())}
 NUMBERS |= {name: 10 * (k + 2) for k, name in enumerate(_READ["tens"].split())}
+NUMBER_WORDS = frozenset(NUMBERS) | SCALES.keys() | _words("number_like")
+"""Words that may be a number, or a part of one."""
 PER_CENT = frozenset(["per cent", "pour cent", "por ciento", "por cento", "per cento"])
 NO_UNITS, PERCENT, FILLERS = map(_words, ("no_units", "percent", "fillers"))
 SHORT_UNITS: dict[str, str] = _READ["short_units"]

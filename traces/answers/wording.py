@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import yaml
 
-from stillroom.traces.answers.vocabulary import NUMBERS, PROPERTIES, SAYS_NOTHING, SCALES
+from stillroom.traces.answers.vocabulary import NO_UNITS, NUMBERS, PROPERTIES, SAYS_NOTHING, SCALES
 
 _PARTS = {"half": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "eighth": 8, "tenth": 10}
 _READ = yaml.safe_load((files("stillroom.traces.answers") / "languages.yaml").read_text(encoding="utf-8"))
@@ -69,7 +69,7 @@ def _number_set(match: re.Match[str]) -> str:
 def _told(match: re.Match[str]) -> str:
     """What a sentence in an answer comes to; all of it where its last clause sets a condition, or denies."""
     clause = re.split(r"[,;.]|\b(?:and|so)\b", match[1])[-1]
-    return match.group() if _OPEN_WORDS.search(clause) else match[2]
+    return match.group() if _OPEN_WORDS.search(clause) or _DOUBTED.search(match[1]) else match[2]
 
 
 def _table(match: re.Match[str]) -> str:
@@ -83,6 +83,12 @@ def _table(match: re.Match[str]) -> str:
     return r"\begin{pmatrix}" + r"\\".join(row.replace(",", "&") for row in rows) + r"\end{pmatrix}"
 
 
+def _approximated(match: re.Match[str]) -> str:
+    """An approximation in brackets, with at most a unit; unchanged where its words say more."""
+    words = set(match[2].lower().split())
+    return match.group() if words & (NO_UNITS | _CHANGES) or words & SCALES.keys() else rf" \approx {match[1]}"
+
+
 def _base(match: re.Match[str]) -> str:
     written = match[2].lower()
     return f"{match[1]}_{{{_BASES.get(written, written)}}}"
@@ -94,10 +100,13 @@ def _subscript(match: re.Match[str]) -> str:
 
 
 def _number(match: re.Match[str]) -> str:
-    """twenty-five, two thirds: the number. Other words (one two, third) are left as they are."""
-    words = [word for word in re.findall("[a-z]+", match.group(1).lower()) if word != "and"]
+    """twenty-five, two thirds: the number. Other words (one two, third, one and half) are left as they are."""
+    all_words = re.findall("[a-z]+", match.group(1).lower())
+    words = [word for word in all_words if word != "and"]
     *counted, last = words
     part = _PARTS.get(last) or _PARTS.get(last.removesuffix("s"))
+    if part is not None and "and" in all_words:
+        return match.group()
     if part is None or last == "half":
         value = _in_digits(words if part is None else counted or ["one"])
         return match.group() if value is None else str(value) if part is None else rf"\frac{{{value}}}{{2}}"
@@ -109,12 +118,16 @@ def _in_digits(words: list[str]) -> int | None:
     """The value of number words in their order, or None."""
     total = part = 0
     room = 1_000  # what comes next must be less
-    for word in words:
+    scale = 1_000_000_000  # and so must the next thousand or million
+    for place, word in enumerate(words):
         if word in ("thousand", "million"):
-            total, part, room = total + (part or 1) * int(SCALES[word]), 0, 1_000
-        elif word == "hundred" and part < 10:
+            size = int(SCALES[word])
+            if size >= scale or (part == 0 and place > 0):
+                return None
+            total, part, room, scale = total + (part or 1) * size, 0, 1_000, size
+        elif word == "hundred" and part < 10 and (part or not place):
             part, room = (part or 1) * 100, 100
-        elif (value := NUMBERS.get(word)) is not None and value < room:
+        elif (value := NUMBERS.get(word)) is not None and value < room and (value or len(words) == 1):
             part, room = part + value, 10 if value >= 20 else 0
         else:
             return None
@@ -150,8 +163,10 @@ def _bounded(match: re.Match[str]) -> str:
     return _BOUNDS[match["word"].lower()].replace("@", match["value"])
 
 
+_CHANGES = frozenset(["or", "more", "less", "not", "no", "is", "wrong", "half", "and"])
 _ADDS_NOTHING = ("exactly", "precisely", "altogether", "all together", "in total", "in all", "overall")
 _NUMBER_WORDS = _any([*NUMBERS, "hundred", "thousand", "million", *_PARTS, *(f"{part}s" for part in _PARTS)])
+_DOUBTED = re.compile(r"(?i)\b(?:not|never|wrong|incorrect|false|neither|none|half|doubt|maybe|perhaps|guess)\b|n't")
 _OPEN_WORDS = re.compile(r"\b(?:if|when|unless|not|never|or|than|least|most|between|about)\b")
 _REWRITINGS = (
     _rule(
@@ -181,10 +196,10 @@ _REWRITINGS = (
     # all real numbers except -4
     _rule(
         "xcept",
-        rf"\A\s*(?:{_TEXT}\{{\s*)?(?:all\s+)?(?:real|ℝ|R|\\mathbb\{{R\}})?\s*(?:numbers|values(?: of \w)?|x)?\s*"
-        r"except(?: for)?(?:\s*\})?[\s$]*(?:[a-z]\s*=\s*)?"
-        r"([-+]?[0-9][0-9.,/\s]*|[-+]?\\frac\{[0-9]+\}\{[0-9]+\})\$?\.?\Z",
-        r"\\mathbb{R} \\setminus \\{\1\\}",
+        rf"\A\s*+(?:{_TEXT}\{{\s{{0,3}})?(?:all\s{{1,3}})?(?:(?:real|ℝ|R|\\mathbb\{{R\}})\s{{0,3}})?"
+        r"(?:(?:numbers|values(?: of \w)?|x)\s{1,3})?except(?: for)?(?:\s{0,3}\})?[\s$]{0,4}(?:[a-z]\s{0,2}=\s{0,2})?"
+        rf"({_PLAIN})[\s$]{{0,4}}\.?\Z",
+        lambda match: rf"\mathbb{{R}} \setminus \{{{match[1].replace(',', '')}\}}",
     ),
     # 1 m 97 cm, 2 h 30 min
     _rule(" ", r"(?<=\d) (m|h|s|g|L|l) (?=\d[\d.]* ?(?:mm|cm|min|mg|mL|ml|s|m)\.?\Z)", r"\\text{ \1} "),
@@ -193,11 +208,17 @@ _REWRITINGS = (
     # [D] is correct
     _rule(
         "is",
-        r"\A\W*([A-J])\W*\s(?:is|are)\s(?:the\s)?(?:correct|right|true)(?:\s(?:answer|option|choice))?\W*\Z",
+        r"\A[(\[*\s$]*([A-J])[)\]*\s$]*\s(?:is|are)\s(?:the\s)?(?:correct|right|true)(?:\s(?:answer|option|choice))?[.*)\s]*\Z",
         r"\1",
     ),
     # matrix([a,b],[c,d]), Matrix([[a, b], [c, d]]): as computer algebra writes it
     _rule("atrix(", r"\b[mM]atrix\(\s*(\[.*\])\s*\)", _table),
+    # 72 (seventy-two)
+    _rule(
+        "(",
+        rf"(?i)(?<=\d)\s?\(((?:{_NUMBER_WORDS})(?:[\s-]+(?:and\s+)?(?:{_NUMBER_WORDS}))*)\)\Z",
+        lambda m: "" if m.string[: m.start()].strip(" $") == _number(m) else m.group(),
+    ),
     # 72 exactly, 72 in total
     _rule(" ", rf"(?<=[\w)}}$])\s*,?\s(?:{'|'.join(_ADDS_NOTHING)})\.?\Z", ""),
     # ['C']: a list as a program prints it
@@ -231,8 +252,8 @@ _REWRITINGS = (
     _rule(
         "(",
         rf"{_SPACE}(?:{_TEXT}\{{\s*)?\(\s*(?:{_TEXT}\{{\s*)?(?:about|approx(?:imately|\.)?|roughly|\\approx|≈)"
-        rf"(?:\s*\}})?{_SPACE}\$?([-+]?[0-9][0-9.,]*)\$?{_SPACE}(?:{_TEXT}\{{)?[a-zA-Z\s]*(?:\\?%)?\)\s*\}}?\s*\Z",
-        r" \\approx \1",
+        rf"(?:\s*\}})?{_SPACE}\$?([-+]?[0-9][0-9.,]*)\$?{_SPACE}(?:{_TEXT}\{{)?([a-zA-Z\s]*)\)\s*\}}?\s*\Z",
+        _approximated,
     ),
     # (1,2) union (3,4), (1,2) \text{ U } (3,4)
     _rule(
@@ -265,8 +286,20 @@ _COUNTED = re.compile(
 
 
 _THEREFORE = re.compile(
-    r"\A(?:所以|因此|故|综上|于是|よって|したがって|ゆえに|따라서|그러므로)(?!.*(?:不是|并非|没有|ない|아니))"
-    r"[^\x00-\x7f,.\s]*+(?:,\s*[^\x00-\x7f,.\s]*+)*\s*+(?=[-+$\\0-9(])(.+?)[.\s]*\Z"
+    r"\A(?:(?:所以|因此|故|综上|于是|よって|したがって|ゆえに|따라서|그러므로)|(?=[^\x00-\x7f,.\s]{1,20}(?:是|为|等于)[\s(]))"
+    r"(?!.*(?:不是|并非|没有|ない|아니))(?P<said>[^\x00-\x7f,.\s]*+(?:,\s*[^\x00-\x7f,.\s]*+)*)\s*+(?=[-+$\\0-9(])(?P<value>.+?)[.\s]*\Z"
+)
+
+
+def _concluded(match: re.Match[str]) -> str:
+    """The value of a conclusion; all of it where the words before the value change what it says."""
+    said = match["said"].replace("不等式", "")
+    changed = _CHANGING.search(said) or _BOUNDS_ABROAD.search(said)
+    return match.group() if changed else match["value"]
+
+
+_BOUNDS_ABROAD = re.compile(
+    "大于|小于|大於|小於|高于|低于|最多|最少|至少|至多|排除|除|近|差|倍|负|減|加|乘|错|誤|から|未満|より|미만|이하|이상|배"
 )
 
 
@@ -313,7 +346,7 @@ def reworded(text: str) -> str:
     """An answer in the words and signs that are read."""
     if not text.isascii():
         text = _COUNTED.sub(_counted, re.sub(rf"\*\*(?={CJK})", "", _digits(text)))
-        text = _THEREFORE.sub(r"\1", text)
+        text = _THEREFORE.sub(_concluded, re.sub(r"\A(?:选项|選項|選択肢)\s*(?=[A-J])", "", text))
     elif not _MORE_THAN_A_NUMBER.search(text):
         return text
     text = _AND_HERE.sub(", ", _OR_HERE.sub(" or ", text))

@@ -3,7 +3,10 @@ tells. `right`: accepted; `open`: left unscored; `wrong`: not accepted."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import yaml
 
 from stillroom.common.records import State
 from stillroom.traces.answers import check
@@ -91,3 +94,50 @@ IN_A_LINE = "The length of BC is () A. 12 B. 13 C. 14"
 def test_what_the_question_tells(gold: str, answer: str, prompt: str, state: State) -> None:
     verdict = check(gold, answer, prompt)
     assert verdict.state is state, verdict.detail
+
+
+TAKEN_BACK = Path(__file__).parent / "taken_back.yaml"
+
+
+@pytest.mark.parametrize("gold", yaml.safe_load(TAKEN_BACK.read_text(encoding="utf-8")))
+def test_what_is_denied_doubted_or_said_of_something_else_is_never_accepted(gold: str) -> None:
+    for answer in yaml.safe_load(TAKEN_BACK.read_text(encoding="utf-8"))[gold]:
+        verdict = check(gold, answer)
+        assert verdict.state is not State.ACCEPTED, (answer, verdict.detail)
+
+
+WHICH = "Which?\nA) {}\nB) 99\nC) 98"
+
+
+@pytest.mark.parametrize(
+    ("option", "answer"),
+    [
+        (".5", "5"), ("1 1/2", "11/2"), ("2*3", "23"), ("\\frac{1}{23}", "\\frac{12}{3}"), ("2^{3}4", "2^{34}"),
+        ("\\sqrt{2x}", "\\sqrt{2}x"), ("e^{2x}", "e^2x"), ("Co", "CO"),
+    ],
+)  # fmt: skip
+def test_an_option_is_compared_as_it_is_written_or_by_what_it_means(option: str, answer: str) -> None:
+    assert check("A", answer, WHICH.format(option)).state is not State.ACCEPTED
+    assert check("A", option, WHICH.format(option)).state is State.ACCEPTED
+
+
+@pytest.mark.parametrize("answer", ["\\frac34", "0.75", "x = 3/4", "(A) 3/4", "A"])
+def test_an_option_in_another_notation(answer: str) -> None:
+    assert check("A", answer, "Which?\nA) 3/4\nB) 4/3\nC) 6").state is State.ACCEPTED
+
+
+def test_the_letter_of_one_option_with_the_text_of_another() -> None:
+    assert check("C", "C. 5", "Which?\nA) 5\nB) 4/3\nC) 6").state is State.UNSCORED
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        ("42", "It's 42"), ("42", "I got 42"), ("42", "Ans: 42"), ("42", "So, 42"), ("42", "42 QED"), ("42", "42 kWh"),
+        ("42", "42 m/s"), ("42", "USD 42"), ("8", "8 kN"), ("8", "8 K"), ("C", "C 6"), ("C", "6 (C)"), ("C", "C (6)"),
+        ("1/4", "quarter"), ("12", "dozen"), ("0", "none"), ("42", "My final answer is: 42!"), ("NYC", "New York City"),
+    ],
+)  # fmt: skip
+def test_what_may_be_right_is_not_rejected(gold: str, answer: str) -> None:
+    assert check(gold, answer).state is not State.REJECTED
+    assert check(answer, gold).state is not State.REJECTED
