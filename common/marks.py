@@ -70,7 +70,7 @@ TEMPLATE = (
 
 ENDS = re.compile(
     r"<\|(?:im_end|im_start|eot_id|eom_id|end_of_text|endoftext|end|return|user|END_OF_TURN_TOKEN)\|>"
-    r"|</s>|<eos>|<end_of_turn>|<｜end▁of▁sentence｜>|<\|end▁of▁sentence\|>"
+    r"|</s>|<eos>|<eoa>|<end_of_turn>|<｜end▁of▁sentence｜>|<\|end▁of▁sentence\|>"
 )
 """Special tokens with which chat templates end a turn. What follows one does not belong to the answer."""
 

@@ -44,10 +44,11 @@ _JOINS = re.compile(rf"[,;，；]|\+\+|and|or|{AND}|{OR}")
 _AND_OR = re.compile(rf"\b(?:and|or)\b|\s(?:{AND}|{OR})\s|[和与及或]")
 _PERCENT = re.compile(r"[\s$}]{0,4}(\\?%|percent(?:age)?\b|pct\b)")
 _MARKER = re.compile(
-    r"(?im)^[ \t]*####(?!#)[ \t]*|^[ \t>*]*A:[ \t]*"
-    r"|\banswer(?:\s{1,4}to\s[^\n.:]{1,80}?)?[\s*]{0,6}+(?:(?:\bis\b|:)[ \t]{0,4}:?|[-–—]{1,2}[ \t]+|(?=\$|\\[(\[]))"
+    r"(?im)^[ \t]*####(?!#)[ \t]*|(?<=[.!?] )####(?!#)[ \t]*(?=\S{1,40}\s*\Z)|^[ \t>*]*A:[ \t]*"
+    r"|(?:\b|_)answer(?:\s\([^()\n]{1,40}\))?(?:\s{1,4}to\s[^\n.:]{1,80}?)?"
+    r"[\s*]{0,6}+(?:(?:\bis\b|:)[ \t]{0,4}:?|[-–—]{1,2}[ \t]+|(?=\$|\\[(\[]))"
 )
-_AT_START = re.compile(_MARKER.pattern.rpartition(r"|\banswer")[0])  # what there is without the word
+_AT_START = re.compile(_MARKER.pattern.rpartition(r"|(?:\b|_)answer")[0])  # what there is without the word
 _NOTHING = re.compile("(?!)")
 _MARKER_TOO = re.compile(
     _MARKER.pattern + r"|\bcorrect (?:option|choice|value|result) is\b[ \t]*:?"
@@ -84,11 +85,13 @@ _JSON_OTHER = re.compile(
     r'("(?:[^"\\\n]|\\.){0,2000}"|-?[0-9][0-9.eE+-]{0,40})',
     re.IGNORECASE,
 )
-_WRONG = re.compile(r"(?i)\b(?:wrong|incorrect|not|false|format|example)\b")
+_WRONG = re.compile(r"(?i)\b(?:wrong|incorrect|not|false)\b")
 _SIMPLE = re.compile(r"\s*[-+]?(?:[0-9][0-9.,]*|\\[dt]?frac\{[0-9]+\}\{[0-9]+\})\s*")
 _UNIT_AFTER = re.compile(r"[\s$]{0,4}(?:\\(?:text|mathrm)\s*\{\s*)?([A-Za-zµ]{1,12})\s?\}?[.\s$]*\Z")
 _OR_BOXES = re.compile(r"\s(?:or|oder|ou|или)\s")
 _NOT_SAID = re.compile(r"[\s$*]*~~|[^.!。！\n]{0,80}[?？]")  # struck out, or asked
+_FENCE = re.compile(r'\A(?:"""|```)\w*\s*')
+_ONE_BOLD = re.compile(r"[^*]*\*\*([-+$]?[0-9][^*]*)\*\*[^*]*")
 _IN_TEXT = re.compile(r"\\(?:text|mathrm|textbf|mathbf|mbox)\s*\{[^{}\n]*\Z")
 _IT_IS = re.compile(
     r"(?i)\A(?:I(?:'d| would)? (?:think|believe|guess|say|choose|pick)(?: that)?\s+)?"
@@ -384,6 +387,7 @@ def _after(text: str, start: int) -> str | None:
     rest = text[start : start + MAX_ANSWER * 4].lstrip(" \t*:_").lstrip()
     if rest[:1] == "}" and _IN_TEXT.search(text, max(0, start - 40), start):
         rest = rest[1:].lstrip()  # \text{ANSWER: } 42
+    rest = _FENCE.sub("", rest)
     below = rest.split("\n")
     if (
         text[start : start + 1] in ("", "\n")
@@ -396,7 +400,7 @@ def _after(text: str, start: int) -> str | None:
         return display.group(1) or display.group(2)
     line = _SENTENCE.split(rest.split("\n", 1)[0], maxsplit=1)[0]
     line = _STOP.split(line, maxsplit=1)[0]
-    line = _IT_IS.sub("", line)
+    line = bold[1] if (bold := _ONE_BOLD.fullmatch(line)) is not None else _IT_IS.sub("", line)
     why = _WHY.search(line)
     if why and _BAD_REASON.search(line, why.end()):
         why = None
@@ -412,7 +416,8 @@ def _concluded(sentence: str) -> str | None:
         return None
     spans = _SPAN.findall(sentence)
     parts = re.split(r"\bis\b", sentence)
-    if len(parts) == 2 and not re.search(r"\b(?:if|when|not|or|that|at)\b", sentence):
+    doubted = is_of_something_else(parts[0]) or re.search(r"\b(?:if|when|not|or|at)\b", sentence)
+    if len(parts) == 2 and not doubted:
         said = parts[1].strip(" :,*")
         if re.match(r"[-+]?[$€£]?[0-9\\$.(\[{]", said):
             return said
@@ -441,8 +446,8 @@ def _bare(text: str) -> str | None:
         letters = _OPTION.findall(text)
         chosen = len(letters) == 1 and _PICKED.match(text)
         return letters[0] if chosen else _concluded(_trimmed(text)) or _trimmed(text) or None
-    if len(lines) > 1 and is_unsure(lines[-2]):
-        return None
+    if len(lines) > 1 and (is_unsure(lines[-2]) or re.fullmatch(r"[0-9]{1,2}[.)]", lines[-1].strip())):
+        return None  # of a list, the item that was to come
     if lines and re.fullmatch(r"[-+$€£]{0,2}[0-9][0-9.,/ ]*%?\.?|\$[^$]+\$\.?|\\\(.+\\\)\.?", lines[-1].strip()):
         return _trimmed(lines[-1])
     if (
