@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from stillroom.pipeline.flows.audit import audit as audit
     from stillroom.pipeline.flows.audit import calibrate as calibrate
     from stillroom.pipeline.flows.audit import calibrate_verifier as calibrate_verifier
+    from stillroom.pipeline.flows.compare import compare as compare
     from stillroom.pipeline.flows.evaluate import evaluate as evaluate
     from stillroom.pipeline.flows.export import export as export
     from stillroom.pipeline.flows.run import lint as lint
@@ -37,6 +38,7 @@ _CALLS = {
     "audit": ("stillroom.pipeline.flows.audit", "audit"),
     "calibrate": ("stillroom.pipeline.flows.audit", "calibrate"),
     "calibrate_verifier": ("stillroom.pipeline.flows.audit", "calibrate_verifier"),
+    "compare": ("stillroom.pipeline.flows.compare", "compare"),
     "check": ("stillroom.traces.answers", "check_file"),
 }
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "calibrate",
     "calibrate_verifier",
     "check",
+    "compare",
     "evaluate",
     "export",
     "lint",

@@ -326,6 +326,18 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Recipes that were run, or folders of runs; two at least.")],
+    json: Json = False,
+) -> None:
+    """Compare finished runs: cost, rows, accuracy or win rate, tokens of an answer; paired on the same tasks."""
+    from stillroom.pipeline.flows.compare import compare as compare_runs
+
+    found = compare_runs(*runs)
+    _print_json(found) if json else found.show()
+
+
+@app.command()
 def recipes(json: Json = False) -> None:
     """List the recipes that come with Stillroom; `stillroom run NAME` runs one."""
     from stillroom.cli.show import show_recipes
