@@ -18,9 +18,10 @@ from stillroom.evaluation.results import Comparison, Result
 
 
 class RunLine(NamedTuple):
-    """One run. `requests`, `tokens`: of its teachers and judges, cancelled ones included; `replayed`: the teacher is
-    a recording, so nobody was paid for them. `usd`: None without prices. `rows`: to train on. `metric`: accuracy or
-    win rate, None where nothing was measured; `result`, `answer_tokens`: of its student after training."""
+    """One run. `requests`, `tokens`: of its teachers and judges, cancelled ones included, local students left out;
+    `replayed`: the teacher is a recording, so nobody was paid for them. `usd`: None without prices. `rows`: to train
+    on. `metric`: accuracy or win rate, None where nothing was measured; `result`, `answer_tokens`: of its student
+    after training."""
 
     name: str
     requests: int

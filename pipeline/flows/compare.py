@@ -25,7 +25,7 @@ from stillroom.errors import InputError
 from stillroom.evaluation.comparisons import compare_right, corrected
 from stillroom.evaluation.results import AFTER, MEAN_TOKENS, Comparison, Evaluation, Result, number_of
 from stillroom.pipeline.config.load import RecipeLike
-from stillroom.pipeline.planning.status import Status, status
+from stillroom.pipeline.planning.status import LOCAL_STUDENT, Status, status
 from stillroom.pipeline.run.facts import folder_of, recipe_in
 from stillroom.report.runs_table import RunLine, runs_table
 
@@ -123,7 +123,7 @@ def _line(
     result: Result | None,
     tokens: Result | None,
 ) -> RunLine:
-    costs = found.costs
+    costs = [each for each in found.costs if not each.stage.startswith(LOCAL_STUDENT)]
     priced = [each.usd for each in costs if each.usd is not None]
     used = sum(each.prompt_tokens + each.completion_tokens + each.cancelled_tokens for each in costs)
     teacher = recipe.get("teacher")

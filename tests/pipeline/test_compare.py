@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from stillroom.common.printing import terminal
 from stillroom.common.stats.intervals import PairedCounts, mcnemar_exact, paired_difference, wilson
 from stillroom.errors import InputError, MissingFile
 from stillroom.evaluation.results import AFTER, MEAN_TOKENS, Evaluation, result_of, write_eval
+from stillroom.pipeline.flows import compare as comparing
 from stillroom.pipeline.flows.compare import RunsCompared
+from stillroom.pipeline.planning.status import LOCAL_STUDENT, StageCost, Status, status
 from tests.conftest import stillroom as command
 from tests.pipeline.test_label_runs import recipe
 
@@ -69,6 +72,18 @@ def test_cost_rows_accuracy_and_tokens_stand_in_one_table_of_80_columns(tmp_path
     assert any("$12.00" in line for line in lines)
     assert any("62.5 %" in line for line in lines)
     assert any("nothing was paid" in line for line in lines)
+
+
+def test_a_local_student_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = (measured(finished(tmp_path / name), RIGHT[name]) for name in "ab")
+
+    def with_student(folder: Path) -> Status:
+        found = status(folder)
+        student = StageCost(f"{LOCAL_STUDENT} (transformers:x)", 60, 1_000, 100, 0, None)
+        return replace(found, costs=(*found.costs, student))
+
+    monkeypatch.setattr(comparing, "status", with_student)
+    assert [(line.requests, line.tokens) for line in stillroom.compare(a, b).lines] == [(12, 12)] * 2
 
 
 def test_students_on_the_same_tasks_are_paired_by_question_not_by_place(tmp_path: Path) -> None:

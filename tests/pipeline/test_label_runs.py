@@ -15,6 +15,7 @@ import stillroom
 from stillroom.common.printing import terminal
 from stillroom.errors import RecipeError
 from stillroom.pipeline.config.load import load_recipe
+from stillroom.pipeline.flows.preferences import PreferenceResult
 from stillroom.pipeline.flows.traces import RunResult
 from stillroom.pipeline.stages.labels import Balance, LabelReport
 from tests.pipeline.runs import run
@@ -160,6 +161,24 @@ def test_the_shipped_recipe_brings_its_data_and_distils_it_anywhere(
     assert all(each.rows == 0 for each in others)
     voted = run("support_labels", set=[*ALONE, "filters=[finished, {agreement: majority}]"], out=tmp_path / "voted")
     assert voted.rows > result.rows
+
+
+def test_the_same_tickets_as_traces_and_as_preferences_can_be_run(tmp_path: Path) -> None:
+    folder = ROOT / "recipes" / "support_labels"
+    traces = run(folder / "traces.yaml", set=ALONE, out=tmp_path / "traces")
+    assert (traces.tasks, traces.rows) == (180, 165)
+    found = stillroom.run(folder / "preferences.yaml", set=ALONE, out=tmp_path / "pairs", trust=True)
+    assert isinstance(found, PreferenceResult)
+    assert found.pairs == 81
+    pairs = stillroom.audit(tmp_path / "pairs").rows
+    assert {row["chosen"][0]["content"] for row in pairs} <= {
+        "billing",
+        "delivery",
+        "account",
+        "fault",
+        "cancel",
+        "feature",
+    }
 
 
 def test_the_tables_fit_80_columns(tmp_path: Path) -> None:
