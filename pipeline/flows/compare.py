@@ -31,6 +31,8 @@ from stillroom.report.runs_table import RunLine, runs_table
 
 WIN_RATE = "_win_rate"
 """Ends the metrics of win rates."""
+OF_PAIRS = "pairs_judge"
+"""Begins the metrics of the judge that built the pairs: a student trained to please it is measured by another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,18 +128,25 @@ def _line(
     costs = [each for each in found.costs if not each.stage.startswith(LOCAL_STUDENT)]
     priced = [each.usd for each in costs if each.usd is not None]
     used = sum(each.prompt_tokens + each.completion_tokens + each.cancelled_tokens for each in costs)
-    teacher = recipe.get("teacher")
     return RunLine(
         name=name,
         requests=sum(each.requests for each in costs),
         tokens=used,
         usd=sum(priced) if priced else None,
-        replayed=isinstance(teacher, Mapping) and teacher.get("kind") == "recorded",
+        replayed=_replayed(recipe),
         rows=found.rows,
         metric=metric,
         result=result,
         answer_tokens=tokens,
     )
+
+
+def _replayed(recipe: Mapping[str, Any]) -> bool:
+    """Whether all that its teachers said is a recording."""
+    candidates = recipe.get("candidates") or ()
+    teachers = [recipe.get("teacher"), *(each.get("teacher") for each in candidates if isinstance(each, Mapping))]
+    kinds = [teacher.get("kind") for teacher in teachers if isinstance(teacher, Mapping)]
+    return bool(kinds) and set(kinds) == {"recorded"}
 
 
 class _Measured(NamedTuple):
@@ -155,7 +164,8 @@ def _measured(evaluation: Evaluation | None) -> _Measured:
     who = _last_student(evaluation)
     if (accuracy := evaluation.find(who)) is not None:
         return _Measured("accuracy", accuracy, evaluation.find(who, MEAN_TOKENS), who)
-    wins = next((row for row in evaluation.results if row.metric.endswith(WIN_RATE)), None)
+    rates = [row for row in evaluation.results if row.metric.endswith(WIN_RATE)]
+    wins = next((row for row in rates if not row.metric.startswith(OF_PAIRS)), None)
     return _Measured(None if wins is None else "win rate", wins, evaluation.find(who, MEAN_TOKENS), who)
 
 

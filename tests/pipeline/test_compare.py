@@ -150,11 +150,12 @@ def test_a_label_run_is_paired_with_one_whose_gold_only_measures(tmp_path: Path)
 
 def test_a_run_of_preferences_shows_its_win_rate_and_is_not_paired(tmp_path: Path) -> None:
     a, b = measured(finished(tmp_path / "a"), RIGHT["a"]), finished(tmp_path / "b")
-    wins = result_of("after_against_before", "reference_win_rate", wilson(6, 8))
-    write_eval(Evaluation(results=(wins, result_of(AFTER, MEAN_TOKENS, wilson(1, 2)))), b / "eval.json")
+    own = result_of("after_against_before", "pairs_judge_win_rate", wilson(8, 8))
+    wins = result_of("after_against_before", "other_judge_win_rate", wilson(6, 8))
+    write_eval(Evaluation(results=(own, wins, result_of(AFTER, MEAN_TOKENS, wilson(1, 2)))), b / "eval.json")
     found = stillroom.compare(a, b)
     assert (found.lines[1].metric, found.lines[1].result) == ("win rate", wins)
-    assert "one has a accuracy" not in found.notes[0]
+    assert "the first measures win rate, the other accuracy" in found.notes[0]
     assert found.comparisons == ()
 
 

@@ -170,6 +170,8 @@ def test_the_same_tickets_as_traces_and_as_preferences_can_be_run(tmp_path: Path
     found = stillroom.run(folder / "preferences.yaml", set=ALONE, out=tmp_path / "pairs", trust=True)
     assert isinstance(found, PreferenceResult)
     assert found.pairs == 81
+    compared = stillroom.compare(tmp_path / "traces", tmp_path / "pairs").lines
+    assert [(line.rows, line.replayed, line.metric) for line in compared] == [(165, True, None), (81, True, None)]
     pairs = stillroom.audit(tmp_path / "pairs").rows
     assert {row["chosen"][0]["content"] for row in pairs} <= {
         "billing",

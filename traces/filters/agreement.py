@@ -10,7 +10,7 @@ share of a task's draws that say what most of them say is its agreement, a confi
 - `unanimous`: a task stays where all its draws say the same, and goes whole where they do not.
 - `majority`: what more than half of the draws say stays, and the rest goes; a task without such an answer goes whole.
 
-An unscored draw (cut off, no label) says nothing: it is no vote for or against. A task with fewer votes than
+An unscored draw (cut off, no label) says nothing and does not vote. A task with fewer votes than
 `min_draws` goes, since one vote always agrees with itself: give `keep: {policy: fixed, attempts: 5}`, for `until`
 stops at the first accepted.
 """
