@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from stillroom.pipeline.flows.audit import audit as audit
     from stillroom.pipeline.flows.audit import calibrate as calibrate
     from stillroom.pipeline.flows.audit import calibrate_verifier as calibrate_verifier
+    from stillroom.pipeline.flows.compare import compare as compare
     from stillroom.pipeline.flows.evaluate import evaluate as evaluate
+    from stillroom.pipeline.flows.export import export as export
     from stillroom.pipeline.flows.run import lint as lint
     from stillroom.pipeline.flows.run import run as run
     from stillroom.pipeline.planning.status import attempts as attempts
@@ -30,14 +32,28 @@ _CALLS = {
     "run": ("stillroom.pipeline.flows.run", "run"),
     "status": ("stillroom.pipeline.planning.status", "status"),
     "attempts": ("stillroom.pipeline.planning.status", "attempts"),
+    "export": ("stillroom.pipeline.flows.export", "export"),
     "evaluate": ("stillroom.pipeline.flows.evaluate", "evaluate"),
     "lint": ("stillroom.pipeline.flows.run", "lint"),
     "audit": ("stillroom.pipeline.flows.audit", "audit"),
     "calibrate": ("stillroom.pipeline.flows.audit", "calibrate"),
     "calibrate_verifier": ("stillroom.pipeline.flows.audit", "calibrate_verifier"),
+    "compare": ("stillroom.pipeline.flows.compare", "compare"),
     "check": ("stillroom.traces.answers", "check_file"),
 }
-__all__ = ["attempts", "audit", "calibrate", "calibrate_verifier", "check", "evaluate", "lint", "run", "status"]
+__all__ = [
+    "attempts",
+    "audit",
+    "calibrate",
+    "calibrate_verifier",
+    "check",
+    "compare",
+    "evaluate",
+    "export",
+    "lint",
+    "run",
+    "status",
+]
 
 
 def __getattr__(name: str) -> Any:

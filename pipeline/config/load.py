@@ -6,7 +6,8 @@
 What kind a recipe is, its keys tell: `candidates` or `pairs` are the preference path's, `labelled` with `recordings`
 compares judges, `loop` distils round after round, `stages` is a chain of runs, anything else distils traces.
 
-A relative path in a recipe starts at the recipe's folder, in a shipped recipe at the current folder.
+A relative path in a recipe starts at the recipe's folder; in a shipped recipe that does not bring its data, at the
+current folder.
 """
 
 from __future__ import annotations
@@ -120,6 +121,7 @@ def _find(recipe: str | Path) -> tuple[Path, Path]:
         return path, path.resolve().parent
     known = shipped()
     if str(recipe) in known:
-        return known[str(recipe)], Path.cwd()
+        found = known[str(recipe)]
+        return found, found.parent if any(found.parent.glob("*.jsonl")) else Path.cwd()
     hint = did_you_mean(str(recipe), known)
     raise MissingFile(f"no recipe {str(recipe)!r}: {hint}give the path of a YAML file, or one of {', '.join(known)}")

@@ -25,11 +25,12 @@ from stillroom.common.settings import Settings
 from stillroom.pipeline.config.kinds import RecipeBase, recipe_kinds
 from stillroom.sampling.limits import Limits, Prices
 from stillroom.sampling.policy import Budget, EveryDraw, Policy, Until
-from stillroom.sampling.scorers.base import ScorerSettings
+from stillroom.sampling.scorers.base import ScorerBase, ScorerSettings
 from stillroom.sampling.teachers.base import TeacherSettings
 from stillroom.sampling.teachers.openai import OpenAISettings
 from stillroom.students.methods.registry import Student
 from stillroom.traces.filters import Filters
+from stillroom.traces.filters.agreement import Agreement
 from stillroom.traces.scorers.answer import AnswerScorerSettings
 from stillroom.traces.tasks import TaskSettings
 
@@ -202,6 +203,7 @@ class Recipe(RecipeBase):
             raise ValueError("a limit in usd needs prices: give prices.prompt and prices.completion, USD per million")
         if self.tasks.reference is None and self.scorer.reads_reference:
             raise ValueError(f"scorer.kind {self.scorer.kind} needs a reference: name its field in tasks.reference")
+        self._can_agree()
         shortened = self.evaluate is not None and "control_answers" in self.evaluate.baselines
         if shortened and not isinstance(self.scorer, AnswerScorerSettings):
             raise ValueError(
@@ -209,6 +211,21 @@ class Recipe(RecipeBase):
                 f"{self.scorer.kind}: drop it from evaluate.baselines"
             )
         return self
+
+    def _can_agree(self) -> None:
+        """Refuses a filter `agreement` that could never keep anything."""
+        for wanted in (each for each in self.filters if isinstance(each, Agreement)):
+            if wanted.by == "label" and self.scorer.kind != "label":
+                raise ValueError(
+                    f"the filter agreement compares labels, and scorer.kind is {self.scorer.kind}: set kind: label, "
+                    "or compare whole answers with {agreement: {by: text}}"
+                )
+            draws = self.keep.per_task if isinstance(self.keep, Until) else self.keep.draws
+            if draws < wanted.min_draws:
+                raise ValueError(
+                    f"the filter agreement needs {wanted.min_draws} draws of a task, and keep may stop after "
+                    f"{draws}: set keep: {{policy: fixed, attempts: 5}}, or lower agreement.min_draws"
+                )
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -220,6 +237,11 @@ class Recipe(RecipeBase):
             *self.scorer.files,
             *(() if retention is None else retention.files),
         )
+
+    @property
+    def measuring(self) -> ScorerBase:
+        """The scorer of held-out answers."""
+        return self.scorer.measuring()
 
     @property
     def greedy(self) -> SamplingParams:

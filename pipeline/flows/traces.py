@@ -13,7 +13,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +35,7 @@ from stillroom.pipeline.stages.agreement import Agreement, compare
 from stillroom.pipeline.stages.evaluate import Evaluated, Evaluator
 from stillroom.pipeline.stages.filter import Asked, Distilled, Outcomes, distil
 from stillroom.pipeline.stages.forgetting import check_forgetting
+from stillroom.pipeline.stages.labels import LabelReport, label_report
 from stillroom.pipeline.stages.plots import figures_of
 from stillroom.pipeline.stages.sample import Answers, open_sampler
 from stillroom.pipeline.stages.train import STUDENT, lint_traces, model_in, require, student_to_lint, train
@@ -47,12 +48,14 @@ from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.students.lint.report import LintReport
 from stillroom.traces.filters import Screen, admits_of
 from stillroom.traces.rows import DATA_FILE
+from stillroom.traces.scorers.label import LabelScorerSettings
 from stillroom.traces.tasks import TaskSet, load_tasks
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult(FlowResult, HasRows):
-    """What a run came to. `evaluation` and `agreement` are None where the recipe asks for none."""
+    """What a run came to. `evaluation` and `agreement` are None where the recipe asks for none, `labels` where its
+    scorer is not `label`."""
 
     folder: Path
     tasks: int
@@ -61,11 +64,14 @@ class RunResult(FlowResult, HasRows):
     rows: int
     evaluation: Evaluation | None = field(default=None, repr=False)
     agreement: Agreement | None = field(default=None, repr=False)
+    labels: LabelReport | None = field(default=None, repr=False)
 
     def show(self, console: Terminal | None = None) -> None:
         console = console or terminal()
         if self.agreement is not None:
             self.agreement.show(console)
+        if self.labels is not None:
+            self.labels.show(console)
         if self.evaluation is not None:
             console.print(eval_table(self.evaluation))
         rows = f"{self.rows:,} rows in {self.folder / 'sft'}"
@@ -159,7 +165,9 @@ def run_traces(context: RunContext, loaded: Loaded[Recipe], *, given: TaskSet | 
     hold_verifier_to_its_gate(context, recipe)
     sampled = asyncio.run(_sample(context, recipe, tasks, teacher))
     distilled = _distil(context, recipe, tasks, sampled.outcomes, teacher.identity, earlier)
-    evaluated = None
+    labels = evaluated = None
+    if isinstance(recipe.scorer, LabelScorerSettings):
+        labels = label_report(sampled.outcomes, distilled.rows, recipe.scorer, folder)
     if (student := recipe.student) is not None:
         rows = distilled.training
         lint = partial(lint_traces, recipe, student, tasks, rows)
@@ -176,6 +184,7 @@ def run_traces(context: RunContext, loaded: Loaded[Recipe], *, given: TaskSet | 
         rows=distilled.written,
         evaluation=None if evaluated is None else evaluated.evaluation,
         agreement=sampled.agreement,
+        labels=labels,
     )
     return FinishedRun(context, recipe, tasks, distilled, result, evaluated)
 
@@ -239,7 +248,9 @@ async def _sample(context: RunContext, recipe: Recipe, tasks: TaskSet, teacher: 
             display.note(f"last failure: {counts.last_failure}")
         context.folder.note(sampling={**counts.as_dict(), "stops": stops, "seconds": round(counts.elapsed_s, 1)})
         if recipe.evaluate is not None and "teacher" in recipe.evaluate.baselines:
-            held_out = await sampler.answer(tasks.test, ONCE, recipe.greedy, label="teacher")
+            measuring = replace(sampler, scorer=recipe.measuring.make(context.place()))
+            held_out = await measuring.answer(tasks.test, ONCE, recipe.greedy, label="teacher")
+            await measuring.scorer.close()
         if recipe.teacher.has_grades and isinstance(teacher, RecordedTeacher):
             agreement = compare(outcomes, teacher, recipe.teacher.teacher_prompt, context.folder)
     return _Sampled(outcomes, held_out, agreement)

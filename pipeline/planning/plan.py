@@ -145,6 +145,7 @@ def plan(loaded: Loaded[Recipe], ledger: Ledger, before: str | None) -> Plan:
     admits = admits_of(recipe.filters, base)
     weighing.add(Part(tasks.train, recipe.teacher.sampling, recipe.keep, *asked, admits=admits))
     if recipe.evaluate is not None and "teacher" in recipe.evaluate.baselines:
+        asked = (identity, recipe.teacher.teacher_prompt, recipe.measuring.identity(base))
         weighing.add(Part(tasks.test, recipe.greedy, ONCE, *asked))
         if (samples := recipe.evaluate.samples) is not None:
             weighing.add(Part(tasks.test, samples.sampling(recipe.greedy), samples.policy, *asked))

@@ -31,6 +31,9 @@ from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.ledger import Ledger, SpentBy, Totals
 from stillroom.sampling.ledger.salvage import Salvaged
 
+LOCAL_STUDENT = "local student"
+"""Begins the stage of a student that answered here: nobody is paid for it."""
+
 
 class StageCost(NamedTuple):
     """What a stage has cost so far. `cancelled_tokens`: of requests that were stopped, as far as their teacher could
@@ -200,7 +203,7 @@ def _costs(spent: Sequence[SpentBy], path: Path, facts: dict[str, Any]) -> Itera
         recipe = None
     prices, judge_prices = getattr(recipe, "prices", None), getattr(recipe, "judge_prices", None)
     for each in sorted(spent, key=lambda each: (each.apart, each.teacher not in stages, each.teacher)):
-        stage = "judge" if each.apart else stages.get(each.teacher, f"local student ({each.teacher[:40]})")
+        stage = "judge" if each.apart else stages.get(each.teacher, f"{LOCAL_STUDENT} ({each.teacher[:40]})")
         paid = judge_prices if each.apart else prices if each.teacher in stages else None
         completion = each.completion_tokens + each.cancelled_tokens
         usd = None if paid is None else paid.of(each.prompt_tokens, completion)

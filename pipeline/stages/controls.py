@@ -108,8 +108,10 @@ def control_rows(name: Baseline, distilled: Distilled, tasks: TaskSet, recipe: R
             if len(rows) < wanted:
                 why.append("no more attempts were made")
         case "control_wrong_answers":
-            # The filters are asked as they were for the student's rows: they are what makes these of one form.
-            screen = Screen(recipe.filters, test=tasks.held_out, base=base)
+            # The filters are asked as they were for the student's rows: they are what makes these of one form. What a
+            # task's draws have in common is not a form, and wrong answers are in the minority.
+            of_form = [each for each in recipe.filters if not each.of_tasks]
+            screen = Screen(of_form, test=tasks.held_out, base=base)
             traces = wrong_in_form(distilled.outcomes, wanted, admits=lambda trace: screen.look(trace) is None)
             rows = [sft_row(trace, system=distilled.system) for trace in traces]
             if len(rows) < wanted:

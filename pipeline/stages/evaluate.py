@@ -101,7 +101,7 @@ class Evaluator:
         }
         forgetting: dict[str, Forgotten] = {}
         if settings.retention is not None:
-            sides, scorer, at_once = {BEFORE: base, AFTER: student}, self.recipe.scorer, settings.concurrency
+            sides, scorer, at_once = {BEFORE: base, AFTER: student}, self.recipe.measuring, settings.concurrency
             forgetting = measure_forgetting(
                 context, settings.retention, sides, self.student, scorer=scorer, concurrency=at_once
             )
@@ -143,7 +143,7 @@ class Evaluator:
         recipe's teacher, asked as for traces, which counts towards the run's limits. `sampling`: None for one greedy
         answer. `kind`: of the tasks, for the display."""
         context, params = self.context, sampling or self.recipe.greedy
-        scorer, teacher = self.recipe.scorer.make(context.place()), self.recipe.teacher
+        scorer, teacher = self.recipe.measuring.make(context.place()), self.recipe.teacher
         if model is not None:
             teacher = as_teacher(model, self.student, self.settings.concurrency)
         found = answer(context, tasks, teacher, scorer, policy, params, label=label, paid=model is None)

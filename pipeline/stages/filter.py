@@ -182,6 +182,7 @@ def distil(
     admits = admits_of(recipe.filters, base)
     with RejectFiles(folder.path / "rejects") as rejects, sft_file(sft) as rows:
         for outcome in outcomes:
+            screen.begin(outcome)
             left = sys.maxsize if recipe.keep.per_task is None else max(recipe.keep.per_task, len(outcome.kept))
             for trace in _candidates(outcome, admits):
                 if not left:

@@ -102,6 +102,10 @@ class ScorerBase(Settings):
         """Whether it reads gold answers with these settings."""
         return self.needs_reference
 
+    def measuring(self) -> ScorerBase:
+        """The scorer of held-out answers, where it differs from the one that chooses what to learn from."""
+        return self
+
     @property
     def files(self) -> tuple[str, ...]:
         """The files that decide its verdicts, as the recipe names them; their hashes go on record."""

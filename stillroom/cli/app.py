@@ -242,6 +242,31 @@ def attempts(
 
 
 @app.command()
+def export(
+    run: Annotated[
+        Path, typer.Argument(help="The folder of a run, or a folder or file of parquet with SFT rows or pairs.")
+    ],
+    rows: Annotated[
+        str,
+        typer.Option(metavar="FORMAT", help="messages, sharegpt, alpaca, llamafactory, axolotl, openai, trl or kto."),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
+    split: Annotated[str, typer.Option(help="train, or test for pairs that were held out.")] = "train",
+    json: Json = False,
+) -> None:
+    """Export the SFT rows or pairs of a run as JSON Lines, in the format of another tool."""
+    from stillroom.cli.show import show_exported
+    from stillroom.pipeline.flows.export import export as export_rows
+
+    if json and out is None:
+        raise InputError("--json tells what was written: name the file with --out")
+    found = export_rows(run, rows=rows, out=out, split=split)
+    if out is None:
+        return found.write(sys.stdout.buffer)
+    _print_json(found) if json else show_exported(found)
+
+
+@app.command()
 def pairs(
     path: Annotated[Path, typer.Argument(help="A run's folder, or a parquet or JSONL file of preference pairs.")],
     show: Annotated[int, typer.Option("--show", metavar="N", help="Also show the first N pairs.")] = 0,
@@ -298,6 +323,18 @@ def evaluate(
 
     found = evaluate_run(folder, set=set or (), trust=trust, display=Display(quiet=quiet))
     _print_json(found.model_dump(mode="json", exclude_none=True)) if json else show_evaluation(found)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Recipes that were run, or folders of runs; two at least.")],
+    json: Json = False,
+) -> None:
+    """Compare finished runs: cost, rows, accuracy or win rate, tokens of an answer; paired on the same tasks."""
+    from stillroom.pipeline.flows.compare import compare as compare_runs
+
+    found = compare_runs(*runs)
+    _print_json(found) if json else found.show()
 
 
 @app.command()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from stillroom.evaluation.results import Evaluation
     from stillroom.pipeline.config.load import Summary
     from stillroom.pipeline.flows.audit import PairsFound
+    from stillroom.pipeline.flows.export import Exported
     from stillroom.pipeline.planning.status import Status
     from stillroom.pipeline.stages.judge import Calibrated
     from stillroom.pipeline.stages.verify import VerifierCalibrated
@@ -41,6 +42,16 @@ def show_evaluation(evaluation: Evaluation) -> None:
     from stillroom.report.evaluation_table import eval_table
 
     terminal().print(eval_table(evaluation))
+
+
+def show_exported(found: Exported) -> None:
+    """What was written, and how its tool is told to read it."""
+    console, what = terminal(), "pairs" if found.source.pairs else "rows"
+    console.print(f"{found.rows:,} {what} written to {found.out} as {found.lines:,} lines", soft_wrap=True)
+    if found.extra is not None:
+        console.print(f"its entry is in {found.extra}", soft_wrap=True)
+    if found.usage:
+        console.print(f"\n{found.usage}", soft_wrap=True)
 
 
 # -- a run -------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Applies filters to traces, counts, and keeps what was dropped with its reason.
 
 screen = Screen(recipe.filters, test=tasks.test)
+screen.begin(outcome)                     # the next task, for filters that compare its draws
 with RejectFiles(run / "rejects") as rejects:
     reject = screen.look(trace)       # None: it stays
     if reject is not None:
@@ -18,10 +19,10 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from stillroom.common.files import Growing, remove, storable
-from stillroom.common.records import ScoredAttempt, Task
+from stillroom.common.records import Outcome, ScoredAttempt, Task
 from stillroom.sampling.draws import Admits
-from stillroom.traces.filters.base import FilterSettings, Stateless, filters
-from stillroom.traces.trace import Trace
+from stillroom.traces.filters.base import FilterSettings, Stateless, TaskCheck, filters
+from stillroom.traces.trace import Trace, traces_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,13 @@ class Screen:
         self._names = [each.kept_under for each in wanted]
         self._checks = [each.start_in(base, test) for each in wanted]
         self._seen, self._dropped = [0] * len(wanted), [0] * len(wanted)
+
+    def begin(self, outcome: Outcome) -> None:
+        """Shows all draws of the next task to the filters that compare them."""
+        checks = [check for check in self._checks if isinstance(check, TaskCheck)]
+        traces = list(traces_in(outcome)) if checks else []
+        for check in checks:
+            check.begin(traces)
 
     def look(self, trace: Trace) -> Reject | None:
         """Why the trace goes, or None where it stays."""

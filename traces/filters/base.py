@@ -54,10 +54,24 @@ class Finding(NamedTuple):
 Check = Callable[[Trace], Finding | None]
 
 
+class TaskCheck:
+    """A check that has to know all draws of a task: it is given them before it is asked of any."""
+
+    def begin(self, traces: Sequence[Trace]) -> None:
+        """The traces of the next task, accepted or not, in draw order."""
+        raise NotImplementedError
+
+    def __call__(self, trace: Trace) -> Finding | None:
+        """Why the trace goes, or None."""
+        raise NotImplementedError
+
+
 class FilterSettings(Settings):
     """Base of the filters. `short`: the setting that a bare value stands for (`max_tokens: 2048`)."""
 
     short: ClassVar[str | None] = None
+    of_tasks: ClassVar[bool] = False
+    """Whether its check is a `TaskCheck`."""
 
     name: str
 

@@ -3,7 +3,10 @@ r"""`kind: label`: the answer has to be one label of a closed list, read strictl
     scorer: {kind: label, labels: [positive, negative, neutral], aliases: {pos: positive}}
 
 With gold (`tasks.reference`), the label is compared with it. Without, every answer that gives exactly one label is
-accepted. Whatever gives no label, or more than one, is unscored: it says nothing about the label it could have given.
+accepted. `gold: measure` accepts in the same way where there is gold, and compares held-out answers only: the labels
+of a teacher are distilled as they are, and what that is worth is known all the same.
+
+Whatever gives no label, or more than one, is unscored: it says nothing about the label it could have given.
 
 A label is final where it is the whole text, the whole of what a marker announces (`Answer: positive`, `label: x`,
 `#### x`, `\boxed{x}`), or the whole last line. Emphasis, quotes and one full stop around it do not matter. A label
@@ -168,13 +171,14 @@ class Labels:
 class LabelScorer:
     """Scores attempts by the label they give."""
 
-    def __init__(self, labels: Labels) -> None:
-        self._labels, self.identity = labels, labels.identity
+    def __init__(self, labels: Labels, *, gold: bool = True) -> None:
+        self._labels, self._gold = labels, gold
+        self.identity = labels.identity if gold else f"{labels.identity}:any"
 
     async def score(self, task: Task, attempt: Attempt) -> Verdict:
         """The verdict on the label that the answer gives; the reasoning is not read."""
         gold = None
-        if task.reference is not None and (gold := self._labels.read(task.reference)) is None:
+        if self._gold and task.reference is not None and (gold := self._labels.read(task.reference)) is None:
             return _unscored(Reason.UNPARSED_GOLD, f"{task.reference!r:.100} is not one of the labels")
         if attempt.finish_reason == "length":
             return _unscored(Reason.TRUNCATED, "cut off by its length limit")
@@ -208,6 +212,9 @@ class LabelScorerSettings(ScorerBase):
     """Whether upper and lower case are told apart."""
     aliases: dict[str, str] = Field(default_factory=dict)
     """Other spellings, each with the label that it means."""
+    gold: Literal["require", "measure"] = "require"
+    """Whether a gold label must be met by what is learned from, or only measures: then any one label is accepted, and
+    held-out answers alone are compared with gold."""
 
     @field_validator("labels", mode="before", json_schema_input_type=tuple[str | int, ...])
     @classmethod
@@ -228,7 +235,7 @@ class LabelScorerSettings(ScorerBase):
                 raise ValueError(
                     f"aliases.{alias} is {label!r}, which is not one of labels: {', '.join(self.labels)}"
                 )
-        reader, seen = self._reader(), set[str]()
+        reader, seen = self.reader(), set[str]()
         for label in self.labels:
             # A label that is read as another one (the same word in capitals, say) could never be told from it.
             if reader.read(label) != label or label in seen:
@@ -240,10 +247,14 @@ class LabelScorerSettings(ScorerBase):
         return self
 
     def identity(self, base: Path) -> str:
-        return self._reader().identity
+        return self.make(Place(None, base)).identity
 
     def make(self, place: Place) -> LabelScorer:
-        return LabelScorer(self._reader())
+        return LabelScorer(self.reader(), gold=self.gold == "require")
 
-    def _reader(self) -> Labels:
+    def measuring(self) -> LabelScorerSettings:
+        return self.model_copy(update={"gold": "require"})
+
+    def reader(self) -> Labels:
+        """What reads a label in a text."""
         return Labels(self.labels, ignore_case=self.case == "ignore", aliases=self.aliases)

@@ -28,6 +28,7 @@ ALL: list[Any] = [
     {"not_refused": ["no"]},
     {"one_language": None},
     {"python": "mine.py:keep"},
+    {"agreement": "majority"},
 ]
 
 
@@ -45,7 +46,11 @@ def test_a_recipe_written_out_reads_as_the_same_recipe() -> None:
 @pytest.mark.parametrize(
     ("spec", "loc", "said"),
     [
-        ("finish", (), "no filter 'finish'; did you mean 'finished'? expected one of decontaminate, dedup, finished"),
+        (
+            "finish",
+            (),
+            "no filter 'finish'; did you mean 'finished'? expected one of agreement, decontaminate, dedup, finished",
+        ),
         ({"max_token": 5}, (), "did you mean 'max_tokens'?"),
         ({"max_tokens": 0}, ("max_tokens", "limit"), "greater than or equal to 1"),
         ({"max_tokens": "many"}, ("max_tokens", "limit"), "valid integer"),
