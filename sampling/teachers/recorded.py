@@ -1,32 +1,32 @@
-"""A teacher that replays attempts from a JSONL file: tests without a model, and traces people already own.
+"""A teacher that replays attempts from a file: tests without a model, and traces people already own.
 
-Each line is an object with one attempt, or with several in named columns. The draw index is the line's own (`index`),
-or counts the attempts of a task in the order in which they stand in the file. Its identity is the content of the file
-and how it is read, so an edited file is asked again. Token counts that the recording does not hold are estimated at
-four bytes a token.
+Any file that `common/row_files` reads will do. Each row holds one attempt, or several in named columns. The draw
+index is the row's own (`index`), or counts the attempts of a task in the order in which they stand in the file. Its
+identity is the content of the file and how it is read, so an edited file is asked again. Token counts that the
+recording does not hold are estimated at four bytes a token.
 
-Bad lines are refused before anything is drawn, with file and line.
+Bad rows are refused before anything is drawn, with file and line.
 
     RecordedTeacher(RecordedSettings(kind="recorded", path="traces.jsonl", prompt="question"), base=Path("."))
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 from pydantic import Field
 
-from stillroom.common.files import reachable
+from stillroom.common.files import at_home
 from stillroom.common.hashing import digest
 from stillroom.common.marks import split_thinking
 from stillroom.common.outside import read_json, tokens_in
 from stillroom.common.records import Completion, FinishReason, Messages, Request, Usage, with_input
+from stillroom.common.row_files import Fault, digest_of, files_of, rows_of
 from stillroom.common.secrets import named_in
 from stillroom.common.settings import Settings
-from stillroom.errors import InputError, MissingFile, RequestFailed
+from stillroom.errors import InputError, RequestFailed
 from stillroom.sampling.teachers.base import OutOfAttempts, Teacher, TeacherBase, teachers
 
 BYTES_PER_TOKEN = 4  # a common rule of thumb for English; used only where the recording has no counts
@@ -44,13 +44,13 @@ class RecordedColumn(Settings):
 
 @teachers.register
 class RecordedSettings(TeacherBase):
-    """Replays attempts from a JSONL file. Fields of a row are named with dots for nested ones."""
+    """Replays attempts from a file. Fields of a row are named with dots for nested ones."""
 
     replays: ClassVar[bool] = True
 
     kind: Literal["recorded"]
     path: str
-    """The recording, relative to the recipe's folder."""
+    """The recording, relative to the recipe's folder; several files by a pattern such as `answers-*.jsonl`."""
     model: str = "recorded"
     """What the teacher is called in reports."""
     task_id: str = "task_id"
@@ -100,27 +100,17 @@ class RecordedTeacher:
 
     def __init__(self, settings: RecordedSettings, *, base: Path) -> None:
         self._settings, self.concurrency = settings, settings.concurrency
-        self._path = reachable(base / settings.path, "teacher.path")
-        if not self._path.is_file():
-            raise MissingFile(f"the recording {self._path} is not there: correct teacher.path")
+        self._path = base / at_home(settings.path)
+        files = files_of(self._path, "teacher.path")
         how = settings.model_dump(mode="json", include=_IDENTIFYING | ({"input"} if settings.input else set()))
-        try:
-            content = self._path.read_bytes()
-        except OSError as error:
-            raise MissingFile(f"the recording {self._path} cannot be read: {error.strerror}") from None
-        self.identity = f"{named_in(settings.model)}@{digest([hashlib.sha256(content).hexdigest(), how], 12)}"
+        self.identity = f"{named_in(settings.model)}@{digest([digest_of(files), how], 12)}"
         self._recordings: dict[str, dict[int, _Recording]] = {}
-        for number, raw in enumerate(content.splitlines(), 1):
-            if not raw.strip():
-                continue
-            place = f"{self._path}:{number}"
-            try:
-                row = read_json(raw.decode("utf-8-sig"))
-            except ValueError as error:
-                raise InputError(f"{place}: not a line of JSON in UTF-8: {error}") from None
-            if not isinstance(row, dict):
-                raise InputError(f"{place}: expected an object, found {type(row).__name__}")
-            self._add(place, row)
+        for file in files:
+            for row in rows_of(file, read_json):
+                if isinstance(row.values, Fault):
+                    what = "not JSON: " if row.values.kind == "json" else ""
+                    raise InputError(f"{row.place}: {what}{row.values.told}")
+                self._add(row.place, row.values)
 
     async def sample(self, request: Request, usage: Usage) -> Completion:
         """The recorded attempt with that draw index. Raises OutOfAttempts beyond the last."""
@@ -152,7 +142,7 @@ class RecordedTeacher:
             key = with_input(key, str(_lookup(row, s.input) or ""))
         known = self._recordings.setdefault(" ".join(key.split()) if s.prompt else key, {})
         first = max(known, default=-1) + 1
-        if not s.columns and (own := _lookup(row, s.index)) is not None:
+        if not s.columns and (own := _number(_lookup(row, s.index))) is not None:
             if not isinstance(own, int) or isinstance(own, bool) or own < 0:
                 raise InputError(f"{place}: {s.index} is {own!r}, expected a whole number from 0")
             first = own
@@ -169,11 +159,13 @@ class RecordedTeacher:
             if finish not in _FINISH:
                 expected = ", ".join(_FINISH)
                 raise InputError(f"{place}: {s.finish_reason} is {finish!r}, expected one of {expected}")
-            prompt_tokens = tokens_in(_lookup(row, s.prompt_tokens)) or 0
-            completion_tokens = tokens_in(_lookup(row, s.completion_tokens))
+            prompt_tokens = tokens_in(_number(_lookup(row, s.prompt_tokens))) or 0
+            completion_tokens = tokens_in(_number(_lookup(row, s.completion_tokens)))
             if completion_tokens is None:
                 completion_tokens = estimated_tokens((reasoning or "") + text)
             grade = None if column.grade is None else _lookup(row, column.grade)
+            if isinstance(grade, str):  # a cell of CSV
+                grade = {"true": True, "false": False}.get(grade.lower(), grade)
             if grade is not None and not isinstance(grade, bool):
                 raise InputError(f"{place}: {column.grade} is {grade!r}, expected true or false")
             completion = Completion(text, cast(FinishReason, finish), prompt_tokens, completion_tokens, reasoning)
@@ -196,6 +188,13 @@ def _text(place: str, row: Mapping[str, Any], field: str) -> str:
         found = "nothing" if value is None else type(value).__name__
         raise InputError(f"{place}: no text in field {field!r} (found {found}; the row has {', '.join(row)})")
     return value
+
+
+def _number(value: Any) -> Any:
+    """A whole number that stands there as text, as in a cell of CSV; anything else as it is."""
+    return (
+        int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 16 else value
+    )
 
 
 def estimated_tokens(text: str) -> int:

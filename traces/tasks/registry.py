@@ -11,12 +11,12 @@ A new source is a module in this package with one registered class: its settings
 common to all (fields, ids, bad rows, the test split) is done by `load.py`.
 
     @sources.register
-    class CsvTasks(CommonTasks):
-        source: Literal["csv"]
+    class SheetTasks(CommonTasks):
+        source: Literal["sheet"]
         path: Name
 
         def open(self, base: Path, seed: int) -> Source:
-            return Source(csv_rows(base / self.path), None)
+            return Source(sheet_rows(base / self.path), None)
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Problem(StrEnum):
     WRONG_ENCODING = "wrong_encoding"
     NOT_JSON = "not_json"
     NOT_AN_OBJECT = "not_an_object"
+    WRONG_CELLS = "wrong_cells"
     MISSING_FIELD = "missing_field"
     WRONG_TYPE = "wrong_type"
     BAD_CHARACTER = "bad_character"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -107,18 +108,18 @@ async def test_reads_what_a_row_holds(tmp_path: Path, row: dict[str, Any], expec
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (b"{", "not a line of JSON"),
-        (b"[1]", "expected an object, found list"),
-        (b'"text"', "expected an object, found str"),
-        (b"\xff\xfe", "not a line of JSON in UTF-8"),
-        (b"[" * 100_000, "not a line of JSON"),
+        (b"{", "not JSON"),
+        (b"[1]", "an array, not an object"),
+        (b'"text"', "a text, not an object"),
+        (b"\xff\xfe", "not UTF-8: byte 0xff"),
+        (b"[" * 100_000, "not JSON"),
         (b"{}", r"no text in field 'task_id' \(found nothing"),
         (b'{"task_id": "a"}', r"no text in field 'text' \(found nothing; the row has task_id\)"),
         (b'{"task_id": 1, "text": "4"}', r"'task_id' \(found int"),
         (b'{"task_id": "a", "text": ["4"]}', r"'text' \(found list"),
         (b'{"task_id": "a", "text": "4", "reasoning": 3}', r"'reasoning' \(found int"),
         (b'{"task_id": "a", "text": "4", "finish_reason": "eos"}', "finish_reason is 'eos', expected one of stop"),
-        (b'{"task_id": "a", "text": "4", "index": "0"}', "index is '0', expected a whole number from 0"),
+        (b'{"task_id": "a", "text": "4", "index": "first"}', "index is 'first', expected a whole number from 0"),
         (b'{"task_id": "a", "text": "4", "index": -1}', "index is -1"),
         (b'{"task_id": "a", "text": "4", "index": true}', "index is True"),
         (b'{"task_id": "a", "text": "4", "index": 0}', "draw 0 of this task stands there twice"),
@@ -140,21 +141,44 @@ def test_takes_a_byte_order_mark_and_blank_lines(tmp_path: Path) -> None:
     assert [asyncio.run(draw(teacher, index)).text for index in range(2)] == ["4", "5"]
 
 
-@pytest.mark.parametrize("make", [lambda path: None, Path.mkdir])
-def test_a_recording_that_is_not_there(tmp_path: Path, make: Any) -> None:
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [(lambda path: None, "there is no file .*recording.jsonl"), (Path.mkdir, "recording.jsonl is a folder")],
+)
+def test_a_recording_that_is_not_there(tmp_path: Path, make: Any, said: str) -> None:
     make(tmp_path / "recording.jsonl")
-    with pytest.raises(MissingFile, match=r"recording.jsonl is not there: correct teacher.path"):
+    with pytest.raises(MissingFile, match=rf"teacher\.path: .*{said}"):
         open_teacher(tmp_path)
 
 
 def test_a_recording_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> bytes:
+    def refuse(path: Path, mode: str = "r") -> bytes:
         raise PermissionError(13, "Permission denied")
 
     write(tmp_path, {"task_id": "a", "text": "4"})
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(MissingFile, match=r"recording.jsonl cannot be read: Permission denied"):
         open_teacher(tmp_path)
+
+
+def test_a_recording_may_be_a_table_packed_or_in_shards(tmp_path: Path) -> None:
+    table = 'task_id,index,text,completion_tokens,right\na,0,"4\u2028\nfour",7,true\na,1,5,,false\n'
+    (tmp_path / "recording.jsonl").write_bytes(gzip.compress(table.encode()))
+    teacher = open_teacher(tmp_path, grade="right")
+    first, second = (asyncio.run(draw(teacher, index)) for index in range(2))
+    assert (first.text, first.completion_tokens) == ("4\u2028\nfour", 7)
+    assert (second.text, second.completion_tokens) == ("5", 1)
+    assert [teacher.grade("a", user("q"), index) for index in range(2)] == [True, False]
+    for number in range(2):
+        (tmp_path / f"r-{number}.jsonl").write_text(json.dumps({"task_id": "a", "text": str(number)}))
+    shards = RecordedTeacher(RecordedSettings(kind="recorded", path="r-*.jsonl"), base=tmp_path)
+    assert [asyncio.run(draw(shards, index)).text for index in range(2)] == ["0", "1"]
+
+
+def test_identity_of_a_plain_file_is_what_it_always_was(tmp_path: Path) -> None:
+    """Answers in a ledger are found by it: they must not be asked for again."""
+    write(tmp_path, {"task_id": "a", "text": "4"})
+    assert open_teacher(tmp_path).identity == "recorded@53da971f716f"
 
 
 def test_identity_follows_the_content_and_how_it_is_read(tmp_path: Path) -> None:
