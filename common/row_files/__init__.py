@@ -13,6 +13,6 @@ Only a line feed ends a line: U+2028 within a text is part of it.
 
 from stillroom.common.row_files.find import files_of, near_names
 from stillroom.common.row_files.read import digest_of, rows_of
-from stillroom.common.row_files.records import Fault, FileRow, plain
+from stillroom.common.row_files.records import Fault, FileRow, kind_of, plain
 
-__all__ = ["Fault", "FileRow", "digest_of", "files_of", "near_names", "plain", "rows_of"]
+__all__ = ["Fault", "FileRow", "digest_of", "files_of", "kind_of", "near_names", "plain", "rows_of"]

@@ -19,11 +19,12 @@ from typing import Any, ClassVar, Literal, NamedTuple, cast
 from pydantic import Field
 
 from stillroom.common.files import at_home
+from stillroom.common.fields import NoField, found_at, has_field, has_star, no_field, value_at
 from stillroom.common.hashing import digest
 from stillroom.common.marks import split_thinking
 from stillroom.common.outside import read_json, tokens_in
 from stillroom.common.records import Completion, FinishReason, Messages, Request, Usage, with_input
-from stillroom.common.row_files import Fault, digest_of, files_of, rows_of
+from stillroom.common.row_files import Fault, digest_of, files_of, kind_of, rows_of
 from stillroom.common.secrets import named_in
 from stillroom.common.settings import Settings
 from stillroom.errors import InputError, RequestFailed
@@ -44,7 +45,7 @@ class RecordedColumn(Settings):
 
 @teachers.register
 class RecordedSettings(TeacherBase):
-    """Replays attempts from a file. Fields of a row are named with dots for nested ones."""
+    """Replays attempts from a file. Fields of a row are named as in `a.b`, `a[-1].b`, `a[*].b`."""
 
     replays: ClassVar[bool] = True
 
@@ -62,7 +63,7 @@ class RecordedSettings(TeacherBase):
     index: str = "index"
     """Field that orders the attempts of a task; without it, the order of the rows."""
     text: str = "text"
-    """Field that holds the answer."""
+    """Field that holds the answer; with [*] (`samples[*].text`), several attempts of one row."""
     columns: tuple[RecordedColumn, ...] = ()
     """For rows that hold several attempts: where each stands."""
     reasoning: str = "reasoning"
@@ -105,12 +106,17 @@ class RecordedTeacher:
         how = settings.model_dump(mode="json", include=_IDENTIFYING | ({"input"} if settings.input else set()))
         self.identity = f"{named_in(settings.model)}@{digest([digest_of(files), how], 12)}"
         self._recordings: dict[str, dict[int, _Recording]] = {}
+        self._named, last = _named(settings), {}
         for file in files:
             for row in rows_of(file, read_json):
                 if isinstance(row.values, Fault):
                     what = "not JSON: " if row.values.kind == "json" else ""
                     raise InputError(f"{row.place}: {what}{row.values.told}")
                 self._add(row.place, row.values)
+                last = row.values
+        if self._named and last:
+            key, name = next(iter(self._named.items()))
+            raise InputError(f"teacher.{key}: in no row of {self._path}: {no_field(last, name)}")
 
     async def sample(self, request: Request, usage: Usage) -> Completion:
         """The recorded attempt with that draw index. Raises OutOfAttempts beyond the last."""
@@ -135,58 +141,90 @@ class RecordedTeacher:
         return task_id if self._settings.prompt is None else " ".join(messages[-1].content.split())
 
     def _add(self, place: str, row: Mapping[str, Any]) -> None:
-        """Takes the attempts of a row: one, or those of its columns. `place`: the file and the line."""
+        """Takes the attempts of a row: one, those of its columns, or those of a list. `place`: file and line."""
         s = self._settings
+        self._named = {key: name for key, name in self._named.items() if not has_field(row, name)}
         key = _text(place, row, s.prompt or s.task_id)
         if s.prompt and s.input:
-            key = with_input(key, str(_lookup(row, s.input) or ""))
+            key = with_input(key, str(found_at(row, s.input) or ""))
         known = self._recordings.setdefault(" ".join(key.split()) if s.prompt else key, {})
         first = max(known, default=-1) + 1
-        if not s.columns and (own := _number(_lookup(row, s.index))) is not None:
+        count = _attempts(place, row, s.text) if has_star(s.text) and not s.columns else None
+        if not s.columns and count is None and (own := _number(found_at(row, s.index))) is not None:
             if not isinstance(own, int) or isinstance(own, bool) or own < 0:
                 raise InputError(f"{place}: {s.index} is {own!r}, expected a whole number from 0")
             first = own
-        finish = _lookup(row, s.finish_reason) or "stop"
-        for index, column in enumerate(s.columns or (RecordedColumn(text=s.text, grade=s.grade),), first):
-            if index in known:
-                raise InputError(f"{place}: draw {index} of this task stands there twice")
-            # Where the recording keeps the thinking part and the answer apart, the text is left as it is.
-            text, reasoning = _text(place, row, column.text), _lookup(row, s.reasoning)
-            if reasoning is None or reasoning == "":
-                reasoning, text = split_thinking(text)
-            else:
-                reasoning = _text(place, row, s.reasoning)
-            if finish not in _FINISH:
-                expected = ", ".join(_FINISH)
-                raise InputError(f"{place}: {s.finish_reason} is {finish!r}, expected one of {expected}")
-            prompt_tokens = tokens_in(_number(_lookup(row, s.prompt_tokens))) or 0
-            completion_tokens = tokens_in(_number(_lookup(row, s.completion_tokens)))
-            if completion_tokens is None:
-                completion_tokens = estimated_tokens((reasoning or "") + text)
-            grade = None if column.grade is None else _lookup(row, column.grade)
-            if isinstance(grade, str):  # a cell of CSV
-                grade = {"true": True, "false": False}.get(grade.lower(), grade)
-            if grade is not None and not isinstance(grade, bool):
-                raise InputError(f"{place}: {column.grade} is {grade!r}, expected true or false")
-            completion = Completion(text, cast(FinishReason, finish), prompt_tokens, completion_tokens, reasoning)
-            known[index] = _Recording(completion, grade)
+        columns = s.columns or (RecordedColumn(text=s.text, grade=s.grade),) * (1 if count is None else count)
+        for number, column in enumerate(columns):
+            if first + number in known:
+                raise InputError(f"{place}: draw {first + number} of this task stands there twice")
+            known[first + number] = self._attempt(place, row, column, number)
+
+    def _attempt(self, place: str, row: Mapping[str, Any], column: RecordedColumn, number: int) -> _Recording:
+        """One attempt of a row. `number`: which of its list, for fields that are named with [*]."""
+        s = self._settings
+        # Where the recording keeps the thinking part and the answer apart, the text is left as it is.
+        text, reasoning = _text(place, row, column.text, number), _one_of(row, s.reasoning, number)
+        if reasoning is None or reasoning == "":
+            reasoning, text = split_thinking(text)
+        else:
+            reasoning = _text(place, row, s.reasoning, number)
+        finish = _one_of(row, s.finish_reason, number) or "stop"
+        if finish not in _FINISH:
+            expected = ", ".join(_FINISH)
+            raise InputError(f"{place}: {s.finish_reason} is {finish!r}, expected one of {expected}")
+        prompt_tokens = tokens_in(_number(_one_of(row, s.prompt_tokens, number))) or 0
+        completion_tokens = tokens_in(_number(_one_of(row, s.completion_tokens, number)))
+        if completion_tokens is None:
+            completion_tokens = estimated_tokens((reasoning or "") + text)
+        grade = None if column.grade is None else _one_of(row, column.grade, number)
+        if isinstance(grade, str):  # a cell of CSV
+            grade = {"true": True, "false": False}.get(grade.lower(), grade)
+        if grade is not None and not isinstance(grade, bool):
+            raise InputError(f"{place}: {column.grade} is {grade!r}, expected true or false")
+        completion = Completion(text, cast(FinishReason, finish), prompt_tokens, completion_tokens, reasoning)
+        return _Recording(completion, grade)
 
 
 _IDENTIFYING = {"task_id", "prompt", "index", "text", "columns", "reasoning", "finish_reason"}
 
 
-def _lookup(row: Mapping[str, Any], dotted: str) -> Any:
-    value: Any = row
-    for part in dotted.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
+_OPTIONAL = ("input", "index", "reasoning", "finish_reason", "prompt_tokens", "completion_tokens", "grade")
+"""Settings that name a field which a row may go without."""
 
 
-def _text(place: str, row: Mapping[str, Any], field: str) -> str:
-    value = _lookup(row, field)
+def _named(settings: RecordedSettings) -> dict[str, str]:
+    """The fields that the recipe names, by their keys; a default name is only looked for. A resolved recipe spells
+    the defaults out, so those do not count as named."""
+    given = {key: getattr(settings, key) for key in _OPTIONAL}
+    fields = RecordedSettings.model_fields
+    named = {key: name for key, name in given.items() if name is not None and name != fields[key].default}
+    grades = {f"columns.{number}.grade": each.grade for number, each in enumerate(settings.columns)}
+    return named | {key: name for key, name in grades.items() if name is not None}
+
+
+def _attempts(place: str, row: Mapping[str, Any], field: str) -> int:
+    """How many attempts the list of a row holds."""
+    try:
+        return len(value_at(row, field))
+    except NoField as error:
+        raise InputError(f"{place}: {error}") from None
+
+
+def _one_of(row: Mapping[str, Any], field: str, number: int) -> Any:
+    """The value of a field; of one that is named with [*], that of the attempt."""
+    value = found_at(row, field)
+    if not has_star(field) or field in row or value is None:
+        return value
+    return value[number] if number < len(value) else None
+
+
+def _text(place: str, row: Mapping[str, Any], field: str, number: int = 0) -> str:
+    value = _one_of(row, field, number)
     if not isinstance(value, str):
-        found = "nothing" if value is None else type(value).__name__
-        raise InputError(f"{place}: no text in field {field!r} (found {found}; the row has {', '.join(row)})")
+        if value is None and not has_field(row, field):
+            raise InputError(f"{place}: {no_field(row, field)}")
+        raise InputError(f"{place}: the field {field!r} is {kind_of(value)}, not text")
     return value
 
 

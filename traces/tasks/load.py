@@ -101,6 +101,8 @@ def _check_enough(
             "Lower it, or add rows"
         )
     left = f" {len(left_out):,} rows were left out: {tally(left_out)}." if left_out else ""
+    if not train and left_out:
+        left += f" The first, {left_out[0].source}: {left_out[0].detail}."
     raise TaskError(
         f"{len(train) + len(test):,} usable tasks ({len(test):,} to be held out), but {settings.held_out_in_words} "
         f"and at least one for training are needed.{left} Add rows, or lower what is held out."

@@ -12,7 +12,6 @@ tasks are in a store: what is held of a task while its source is read are about 
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections import Counter
@@ -20,6 +19,7 @@ from collections.abc import Collection, Iterable, Mapping
 from fractions import Fraction
 from typing import Any, NoReturn
 
+from stillroom.common.fields import NoField, has_star, value_at
 from stillroom.common.hashing import digest
 from stillroom.common.records import ANSWER_TYPES, Message, Task, user, with_input
 from stillroom.errors import TaskError
@@ -124,12 +124,12 @@ class Gathered:
 
     def _prompt(self, values: Mapping[str, Any]) -> str:
         name, more = self._settings.prompt, self._settings.input
-        prompt = _field(values, name)
+        prompt = _texts(values, name)
         if not isinstance(prompt, str):
             raise _BadRow(Problem.WRONG_TYPE, f"the field {name!r} is {_kind(prompt)}, not text")
         if not prompt.strip():
             raise _BadRow(Problem.EMPTY_PROMPT, f"the field {name!r} is empty")
-        text = None if more is None else _field(values, more)
+        text = None if more is None else _texts(values, more)
         if not isinstance(text, str | None):
             raise _BadRow(Problem.WRONG_TYPE, f"the field {more!r} is {_kind(text)}, not text")
         return with_input(prompt, text or "")
@@ -185,23 +185,26 @@ def _value(reference: str) -> Fraction | str:
 
 
 def _field(values: Mapping[str, Any], name: str) -> Any:
-    """The value under `name`: an exact key first, then a path of keys parted by dots."""
-    if name in values:
-        return values[name]
-    value: Any = values
-    for key in name.split("."):
-        if not isinstance(value, Mapping) or key not in value:
-            near = difflib.get_close_matches(name, list(values), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            names = ", ".join(repr(_short(key, 30)) for key in list(values)[:8]) or "none"
-            raise _BadRow(Problem.MISSING_FIELD, f"no field {name!r} (the row has: {names}{hint})")
-        value = value[key]
+    """The value under `name`. Raises _BadRow."""
+    try:
+        return value_at(values, name)
+    except NoField as error:
+        raise _BadRow(Problem.MISSING_FIELD, str(error)) from None
+
+
+def _texts(values: Mapping[str, Any], name: str) -> Any:
+    """As `_field`; texts of several items follow each other after a blank line."""
+    value = _field(values, name)
+    if has_star(name) and isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return "\n\n".join(value)
     return value
 
 
 def _scalar(values: Mapping[str, Any], name: str, empty: Problem) -> str:
     """Text of a string or a number: answers are often written as numbers. `empty`: what a field without text is."""
     value = _field(values, name)
+    if has_star(name) and isinstance(value, list) and len(value) == 1:
+        value = value[0]
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise _BadRow(Problem.WRONG_TYPE, f"the field {name!r} is {_kind(value)}, not text or a number")
     if not isinstance(value, str) and not math.isfinite(value):

@@ -114,7 +114,8 @@ class Source(NamedTuple):
 
 
 class CommonTasks(Settings):
-    """What every source has. Fields of a row are named with dots for nested ones (`metadata.expression`)."""
+    """What every source has. Fields of a row are named as in `metadata.expression`, `messages[-1].content`,
+    `answers[0]`."""
 
     if TYPE_CHECKING:
         source: (

@@ -128,6 +128,20 @@ def test_deep_nesting_is_a_bad_row_and_no_crash(tmp_path: Path) -> None:
         load(tmp_path, deep)
 
 
+def test_a_typo_is_told_with_the_nearest_name_even_where_bad_rows_are_skipped(tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match=r"missing_field 2.*p\.jsonl:1: no field 'qestion'.*did you mean 'question'"):
+        load(tmp_path, lines(row(1), row(2)), prompt="qestion", bad_rows="skip")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"), [("turns[0].text", "one"), ("turns.1.text", "two"), ("turns[*].text", "one\n\ntwo")]
+)
+def test_fields_within_lists_are_named(tmp_path: Path, prompt: str, expected: str) -> None:
+    rows = lines({"turns": [{"text": "one"}, {"text": "two"}], "answers": ["4"]})
+    [task] = load(tmp_path, rows, prompt=prompt, reference="answers[*]").train
+    assert (task.messages[0].content, task.reference) == (expected, "4")
+
+
 def test_all_bad_rows_are_refused_together(tmp_path: Path) -> None:
     bad: list[dict[str, Any]] = [{"question": "q"}] * 9 + [{"question": "", "answer": "1"}] * 4
     with pytest.raises(TaskError) as refused:
