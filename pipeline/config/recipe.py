@@ -155,9 +155,10 @@ class EvaluateSettings(Settings):
         return self
 
 
-# What a recipe that names no filters gets. They are given as in YAML and validated like it. The last one compares with
-# the test split: it is left out where there is none.
-DEFAULT_FILTERS: Any = ("finished", "one_final_answer", "no_repetition", "dedup", {"decontaminate": "test"})
+# What a recipe that names no filters gets. They are given as in YAML and validated like it.
+DEFAULT_FILTERS: Any = ("finished", "one_final_answer", "no_repetition", "dedup")
+# And where tasks are held out: it compares with them.
+DECONTAMINATE: Any = {"decontaminate": "test"}
 
 
 @recipe_kinds.register(name="traces")
@@ -179,8 +180,8 @@ class Recipe(RecipeBase):
     limits: Limits = Limits()
     """Totals at which a run stops cleanly."""
     filters: Filters = Field(default=DEFAULT_FILTERS, validate_default=True)
-    """Filters for accepted traces, in the order in which they are applied: names, or one name with its settings. Of
-    the default, `decontaminate` only where tasks are held out."""
+    """Filters for accepted traces, in the order in which they are applied: names, or one name with its settings. By
+    default also `{decontaminate: test}` where tasks are held out."""
     earlier: tuple[str, ...] = ()
     """Folders of SFT rows of earlier runs, relative to the recipe's, to train on as well."""
     student: Student | None = None
@@ -190,11 +191,11 @@ class Recipe(RecipeBase):
 
     @field_validator("filters", mode="before")
     @classmethod
-    def _what_can_be_compared(cls, value: Any, info: ValidationInfo) -> Any:
-        """A list that the recipe names is never changed, and is not a tuple."""
+    def _apart_from_the_test(cls, value: Any, info: ValidationInfo) -> Any:
+        """The default; a list that the recipe names (which is not a tuple) is taken as it is."""
         tasks = info.data.get("tasks")
-        unheld = isinstance(tasks, CommonTasks) and not tasks.holds_out and not tasks.validation
-        return value[:-1] if unheld and isinstance(value, tuple) and value == DEFAULT_FILTERS else value
+        held = isinstance(tasks, CommonTasks) and (tasks.holds_out or tasks.validation > 0)
+        return (*value, DECONTAMINATE) if held and isinstance(value, tuple) and value == DEFAULT_FILTERS else value
 
     @model_validator(mode="after")
     def _fits(self) -> Recipe:
