@@ -1,7 +1,9 @@
 """The names of fields in a row: one language for tasks, recordings and whatever else a recipe names a field of.
 
-    a.b        the field b of the object a           a[0], a.0    the first of the list a
-    a[-1]      the last                              a[*].b       the field b of each, as a list; None where one has none
+    a.b          the field b of the object a
+    a[0], a.0    the first of the list a
+    a[-1]        the last
+    a[*].b       the field b of each, as a list; None where one has none
 
 A field whose own name is the whole text comes first, so `a.b` also finds a column that is called "a.b".
 

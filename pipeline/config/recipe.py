@@ -155,10 +155,9 @@ class EvaluateSettings(Settings):
         return self
 
 
-# What a recipe that names no filters gets. They are given as in YAML and validated like it.
-DEFAULT_FILTERS: Any = ("finished", "one_final_answer", "no_repetition", "dedup")
-# And where tasks are held out: it compares with them.
-DECONTAMINATE: Any = {"decontaminate": "test"}
+# What a recipe that names no filters gets. They are given as in YAML and validated like it. The last one compares
+# with the held-out tasks: it is left out where there are none.
+DEFAULT_FILTERS: Any = ("finished", "one_final_answer", "no_repetition", "dedup", {"decontaminate": "test"})
 
 
 @recipe_kinds.register(name="traces")
@@ -180,8 +179,8 @@ class Recipe(RecipeBase):
     limits: Limits = Limits()
     """Totals at which a run stops cleanly."""
     filters: Filters = Field(default=DEFAULT_FILTERS, validate_default=True)
-    """Filters for accepted traces, in the order in which they are applied: names, or one name with its settings. By
-    default also `{decontaminate: test}` where tasks are held out."""
+    """Filters for accepted traces, in the order in which they are applied: names, or one name with its settings. Of
+    the default, `decontaminate` only where tasks are held out."""
     earlier: tuple[str, ...] = ()
     """Folders of SFT rows of earlier runs, relative to the recipe's, to train on as well."""
     student: Student | None = None
@@ -191,11 +190,12 @@ class Recipe(RecipeBase):
 
     @field_validator("filters", mode="before")
     @classmethod
-    def _apart_from_the_test(cls, value: Any, info: ValidationInfo) -> Any:
-        """The default; a list that the recipe names (which is not a tuple) is taken as it is."""
+    def _what_can_be_compared(cls, value: Any, info: ValidationInfo) -> Any:
+        """The default, also where it is spelled out; any other list is taken as it is."""
         tasks = info.data.get("tasks")
-        held = isinstance(tasks, CommonTasks) and (tasks.holds_out or tasks.validation > 0)
-        return (*value, DECONTAMINATE) if held and isinstance(value, tuple) and value == DEFAULT_FILTERS else value
+        held = not isinstance(tasks, CommonTasks) or tasks.holds_out or tasks.validation > 0
+        default = isinstance(value, list | tuple) and tuple(value) == DEFAULT_FILTERS
+        return DEFAULT_FILTERS[:-1] if default and not held else value
 
     @model_validator(mode="after")
     def _fits(self) -> Recipe:

@@ -18,8 +18,8 @@ from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 from pydantic import Field
 
-from stillroom.common.files import at_home
 from stillroom.common.fields import NoField, found_at, has_field, has_star, no_field, value_at
+from stillroom.common.files import at_home
 from stillroom.common.hashing import digest
 from stillroom.common.marks import split_thinking
 from stillroom.common.outside import read_json, tokens_in

@@ -74,5 +74,5 @@ def test_a_wide_or_deep_row_takes_no_time() -> None:
     deep: Any = "end"
     for _ in range(500):
         deep = {"k": deep}
-    with pytest.raises(NoField, match="and 99,?993 more|and 99993 more"):
+    with pytest.raises(NoField, match="and 99993 more"):
         value_at({f"f{n}": deep for n in range(100_001)}, "nothing")

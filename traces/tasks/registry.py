@@ -47,6 +47,7 @@ class Problem(StrEnum):
     MISSING_FIELD = "missing_field"
     WRONG_TYPE = "wrong_type"
     BAD_CHARACTER = "bad_character"
+    NOT_TEXT = "not_text"
     EMPTY_PROMPT = "empty_prompt"
     EMPTY_REFERENCE = "empty_reference"
     EMPTY_ID = "empty_id"
@@ -59,6 +60,14 @@ class Problem(StrEnum):
 
 
 UNWANTED = frozenset({Problem.DUPLICATE_PROMPT, Problem.IN_TEST_SPLIT})
+
+
+class BadRow(Exception):
+    """A row that is not a task. Caught where rows are gathered; never seen by a user."""
+
+    def __init__(self, reason: Problem, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +131,9 @@ class CommonTasks(Settings):
             str  # declared by every kind, since fields are written to recipe.yaml in the order of their declaration
         )
 
+    layout: Name | None = None
+    """How rows are laid out: `messages`, `sharegpt`, `prompt_messages`, `alpaca`, `gsm8k`, `math`, `numina`,
+    `choices`, or `fields` for those named here; null: the fields, unless the rows are plainly of a layout."""
     prompt: Name = "question"
     """Field of a row that holds the prompt."""
     input: Name | None = None
@@ -158,6 +170,11 @@ class CommonTasks(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> CommonTasks:
+        if self.layout is not None:
+            from stillroom.traces.tasks.layouts import FIELDS, layouts
+
+            if self.layout != FIELDS and self.layout not in layouts:
+                raise ValueError(layouts.unknown(self.layout, {*layouts, FIELDS}, "layout"))
         if "{prompt}" not in self.template:
             raise ValueError("template has no {prompt}: write {prompt} where the row's prompt belongs")
         if self.reference is None and self.reference_after is not None:

@@ -239,7 +239,7 @@ def test_wrong_settings_are_refused(given: dict[str, Any], said: str) -> None:
 
 def test_worked_solutions_as_references_are_noted(tmp_path: Path) -> None:
     rows = lines({"question": "q", "answer": "2 + 2 = 4\n#### 4"})
-    [note] = load(tmp_path, rows).notes
+    [note] = load(tmp_path, rows, layout="fields").notes
     assert 'tasks.reference_after: "####"' in note
     assert load(tmp_path, rows, reference_after="####").notes == ()
 
