@@ -12,23 +12,24 @@ Bad rows are refused before anything is drawn, with file and line.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stillroom.common.fields import NoField, found_at, has_field, has_star, no_field, value_at
 from stillroom.common.files import at_home
 from stillroom.common.hashing import digest
 from stillroom.common.marks import split_thinking
 from stillroom.common.outside import read_json, tokens_in
-from stillroom.common.records import Completion, FinishReason, Messages, Request, Usage, with_input
+from stillroom.common.records import Completion, FinishReason, Messages, Request, Task, Usage, with_input
 from stillroom.common.row_files import Fault, digest_of, files_of, kind_of, rows_of
 from stillroom.common.secrets import named_in
 from stillroom.common.settings import Settings
 from stillroom.errors import InputError, RequestFailed
 from stillroom.sampling.teachers.base import OutOfAttempts, Teacher, TeacherBase, teachers
+from stillroom.sampling.teachers.layouts import BY_TASK, laid_out
 
 BYTES_PER_TOKEN = 4  # a common rule of thumb for English; used only where the recording has no counts
 _FINISH = ("stop", "length", "content_filter", "unknown")
@@ -52,6 +53,9 @@ class RecordedSettings(TeacherBase):
     kind: Literal["recorded"]
     path: str
     """The recording, relative to the recipe's folder; several files by a pattern such as `answers-*.jsonl`."""
+    layout: Literal["openai_batch", "messages", "openr1"] | None = None
+    """How rows are laid out: an output of `openai_batch` (joined by custom_id), conversations as `messages`, `openr1`
+    (both joined by the prompt); null: by the fields named here."""
     model: str = "recorded"
     """What the teacher is called in reports."""
     task_id: str = "task_id"
@@ -85,7 +89,15 @@ class RecordedSettings(TeacherBase):
 
     @property
     def has_grades(self) -> bool:
-        return self.grade is not None or any(column.grade for column in self.columns)
+        return self.layout == "openr1" or self.grade is not None or any(column.grade for column in self.columns)
+
+    @model_validator(mode="after")
+    def _one_way_to_read(self) -> RecordedSettings:
+        named = [] if self.layout is None else [*_named(self), *(["prompt"] if self.prompt is not None else [])]
+        if self.layout is not None and (named or self.columns or self.text != "text" or self.task_id != "task_id"):
+            also = named[0] if named else "columns" if self.columns else "text" if self.text != "text" else "task_id"
+            raise ValueError(f"layout {self.layout} says where everything stands: leave out {also}, or layout")
+        return self
 
     def make(self, base: Path) -> Teacher:
         return RecordedTeacher(self, base=base)
@@ -101,10 +113,14 @@ class RecordedTeacher:
 
     def __init__(self, settings: RecordedSettings, *, base: Path) -> None:
         self._settings, self.concurrency = settings, settings.concurrency
+        if settings.layout is not None:
+            fields = {"grade": "grade", "prompt": None if settings.layout == BY_TASK else "prompt"}
+            self._settings = settings.model_copy(update=fields)
         self._path = base / at_home(settings.path)
         files = files_of(self._path, "teacher.path")
-        how = settings.model_dump(mode="json", include=_IDENTIFYING | ({"input"} if settings.input else set()))
+        how = settings.model_dump(mode="json", include=_identifying(settings))
         self.identity = f"{named_in(settings.model)}@{digest([digest_of(files), how], 12)}"
+        self.failed = 0
         self._recordings: dict[str, dict[int, _Recording]] = {}
         self._named, last = _named(settings), {}
         for file in files:
@@ -112,11 +128,33 @@ class RecordedTeacher:
                 if isinstance(row.values, Fault):
                     what = "not JSON: " if row.values.kind == "json" else ""
                     raise InputError(f"{row.place}: {what}{row.values.told}")
-                self._add(row.place, row.values)
+                for values in self._attempts_in(row.place, row.values):
+                    self._add(row.place, values)
                 last = row.values
         if self._named and last:
             key, name = next(iter(self._named.items()))
             raise InputError(f"teacher.{key}: in no row of {self._path}: {no_field(last, name)}")
+
+    def _attempts_in(self, place: str, values: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        if self._settings.layout is None:
+            return (values,)
+        try:
+            found = laid_out(self._settings.layout, values)
+        except InputError as error:
+            raise InputError(f"{place}: {error}") from None
+        self.failed += not found
+        return found
+
+    def matched(self, tasks: Iterable[Task]) -> str:
+        """How much of the recording is of these tasks, in words."""
+        keys = {self._key(task.id, task.messages) for task in tasks}
+        attempts = {key: len(known) for key, known in self._recordings.items()}
+        found = [count for key, count in attempts.items() if key in keys]
+        failed = f"; {self.failed:,} rows hold no answer" if self.failed else ""
+        return (
+            f"recording: {sum(found):,} of {sum(attempts.values()):,} attempts are of {len(found):,} of the "
+            f"{len(keys):,} tasks to learn from{failed}"
+        )
 
     async def sample(self, request: Request, usage: Usage) -> Completion:
         """The recorded attempt with that draw index. Raises OutOfAttempts beyond the last."""
@@ -187,6 +225,12 @@ class RecordedTeacher:
 
 
 _IDENTIFYING = {"task_id", "prompt", "index", "text", "columns", "reasoning", "finish_reason"}
+
+
+def _identifying(settings: RecordedSettings) -> set[str]:
+    """The settings that say how a file is read; later ones only where they are used: older identities stay."""
+    later = {"input": settings.input, "layout": settings.layout}
+    return _IDENTIFYING | {name for name, value in later.items() if value}
 
 
 _OPTIONAL = ("input", "index", "reasoning", "finish_reason", "prompt_tokens", "completion_tokens", "grade")
