@@ -1,11 +1,13 @@
 """Pairs of answers with a human label: what a judge is calibrated on.
 
-Two forms are read. A user's own file is JSON Lines, one pair a line, other fields go to the task's metadata:
+Two forms of rows are read, from any file that `common/row_files` reads. In a user's own, other fields go to the
+task's metadata:
 
     {"prompt": "Say hello.", "a": "Hello.", "b": "Goodbye.", "label": "a", "id": "1"}
 
 `label` is a, b or tie; `id` may be left out. LLMBar's file is one JSON array of `input`, `output_1`, `output_2`,
-`label` (1 or 2); `LLMBar_Natural.json` becomes the tasks `LLMBar/Natural/0`, `LLMBar/Natural/1`, and so on.
+`label` (1 or 2), known by `output_1`; `LLMBar_Natural.json` becomes the tasks `LLMBar/Natural/0`,
+`LLMBar/Natural/1`, and so on.
 
 What it refuses, all at once and with file and line: rows that are not pairs, labels of another kind, an id twice.
 """
@@ -13,7 +15,6 @@ What it refuses, all at once and with file and line: rows that are not pairs, la
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,6 +22,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stillroom.common.records import Attempt, Task, user
+from stillroom.common.row_files import Fault, rows_of
 from stillroom.errors import InputError, MissingFile
 
 Label = Literal["a", "b", "tie"]
@@ -64,19 +66,14 @@ def load_labelled(path: Path) -> tuple[LabelledPair, ...]:
     """The pairs of a file of either form. Raises MissingFile, or InputError naming file and line of what is wrong."""
     if not path.is_file():
         raise MissingFile(f"the labelled pairs {path} are not there: correct the path")
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 (byte {error.start}): convert it to UTF-8") from error
-    llmbar = text.lstrip().startswith("[")
     pairs: list[LabelledPair] = []
     wrong: list[str] = []
     lines: dict[str, int] = {}
     dataset = path.stem.replace("_", "/")  # as LLMBar calls it: LLMBar/Adversarial/GPTInst
-    for index, (line, value) in enumerate(_items(path, text) if llmbar else _lines(text)):
-        source = f"{path.name}:{line}"
+    for index, row in enumerate(rows_of(path, json.loads)):
+        source, line, value = row.short, row.number, row.values
         try:
-            pair = _pair(source, f"{dataset}/{index}" if llmbar else None, value)
+            pair = _pair(source, f"{dataset}/{index}", value)
         except ValidationError as error:
             parts = ((".".join(map(str, e["loc"])) or "row", e["msg"]) for e in error.errors(include_url=False))
             wrong.append(f"{source}: {'; '.join(f'{where}: {what}' for where, what in parts)}")
@@ -97,12 +94,12 @@ def load_labelled(path: Path) -> tuple[LabelledPair, ...]:
     return tuple(pairs)
 
 
-def _pair(source: str, llmbar: str | None, value: Any) -> LabelledPair:
-    """`llmbar`: the name of the pair where the row is an item of LLMBar; None for a user's own."""
-    if isinstance(value, ValueError):
-        raise value
+def _pair(source: str, llmbar: str, value: dict[str, Any] | Fault) -> LabelledPair:
+    """`llmbar`: the name of the pair where the row is an item of LLMBar. Raises ValueError for anything else."""
+    if isinstance(value, Fault):
+        raise ValueError(f"not JSON: {value.told}" if value.kind == "json" else value.told)
     label: Label
-    if llmbar is not None:
+    if "output_1" in value:
         item = _LlmBarRow.model_validate(value)
         task, texts = Task(llmbar, user(item.input), None, source), (item.output_1, item.output_2)
         label = "a" if item.label == 1 else "b"
@@ -113,38 +110,3 @@ def _pair(source: str, llmbar: str | None, value: Any) -> LabelledPair:
         label = row.label
     a, b = (Attempt(task.id, i, text, None, "stop", 0, 0, None, 0.0, "labelled") for i, text in enumerate(texts))
     return LabelledPair(task, a, b, label)
-
-
-def _lines(text: str) -> Iterator[tuple[int, Any]]:
-    """The objects of JSON Lines, by line. A line that is not JSON is given as its error, to be told with the
-    others."""
-    for number, line in enumerate(text.split("\n"), start=1):  # not splitlines: a text may hold U+2028
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except (ValueError, RecursionError) as error:
-                yield number, ValueError(f"not JSON: {error}")
-
-
-def _items(path: Path, text: str) -> Iterator[tuple[int, Any]]:
-    """The items of a JSON array, each with the line on which it begins. Raises InputError where it breaks off."""
-    decoder = json.JSONDecoder()
-    at = _skip(text, text.index("[") + 1)
-    while at < len(text) and text[at] != "]":
-        line = text.count("\n", 0, at) + 1
-        try:
-            value, at = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}:{line}: the item that begins here is not JSON: {error}") from error
-        yield line, value
-        at = _skip(text, at)
-        if at < len(text) and text[at] == ",":
-            at = _skip(text, at + 1)
-    if at >= len(text):
-        raise InputError(f"{path}: the array is not closed: the file is cut off")
-
-
-def _skip(text: str, at: int) -> int:
-    while at < len(text) and text[at] in " \t\r\n":
-        at += 1
-    return at

@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
 
 from stillroom.common.records import SamplingParams
 from stillroom.common.settings import Settings
@@ -33,6 +33,7 @@ from stillroom.traces.filters import Filters
 from stillroom.traces.filters.agreement import Agreement
 from stillroom.traces.scorers.answer import AnswerScorerSettings
 from stillroom.traces.tasks import TaskSettings
+from stillroom.traces.tasks.registry import CommonTasks
 
 Baseline = Literal[
     "student_before", "teacher", "control_unfiltered", "control_answers", "control_gold", "control_wrong_answers"
@@ -155,7 +156,8 @@ class EvaluateSettings(Settings):
         return self
 
 
-# What a recipe that names no filters gets. They are given as in YAML and validated like it.
+# What a recipe that names no filters gets. They are given as in YAML and validated like it. The last one compares
+# with the held-out tasks: it is left out where there are none.
 DEFAULT_FILTERS: Any = ("finished", "one_final_answer", "no_repetition", "dedup", {"decontaminate": "test"})
 
 
@@ -178,13 +180,23 @@ class Recipe(RecipeBase):
     limits: Limits = Limits()
     """Totals at which a run stops cleanly."""
     filters: Filters = Field(default=DEFAULT_FILTERS, validate_default=True)
-    """Filters for accepted traces, in the order in which they are applied: names, or one name with its settings."""
+    """Filters for accepted traces, in the order in which they are applied: names, or one name with its settings. Of
+    the default, `decontaminate` only where tasks are held out."""
     earlier: tuple[str, ...] = ()
     """Folders of SFT rows of earlier runs, relative to the recipe's, to train on as well."""
     student: Student | None = None
     """The model to train; null ends the run with the SFT rows."""
     evaluate: EvaluateSettings | None = None
     """How the student is measured on held-out tasks; null measures nothing."""
+
+    @field_validator("filters", mode="before")
+    @classmethod
+    def _what_can_be_compared(cls, value: Any, info: ValidationInfo) -> Any:
+        """The default, also where it is spelled out; any other list is taken as it is."""
+        tasks = info.data.get("tasks")
+        held = not isinstance(tasks, CommonTasks) or tasks.holds_out or tasks.validation > 0
+        default = isinstance(value, list | tuple) and tuple(value) == DEFAULT_FILTERS
+        return DEFAULT_FILTERS[:-1] if default and not held else value
 
     @model_validator(mode="after")
     def _fits(self) -> Recipe:

@@ -1,7 +1,7 @@
 """Looks at pairs and judges apart from a run: the audit of any preference data set, the calibration of one judge or
 verifier.
 
-audit("runs/writing_assistant").audit.refused            # a run, a folder of parquet, a parquet or JSONL file
+audit("runs/writing_assistant").audit.refused            # a run, or rows in a file of any format
 calibrate("my_recipe.yaml", labelled="labels.jsonl").gate.passed
 calibrate_verifier("math_tutor.yaml", "labelled.jsonl").calibration.false_accepts
 """
@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from stillroom.common.datasets import HasRows
+from stillroom.common.row_files import Fault, files_of, rows_of
+from stillroom.common.row_files.find import SPLITS, STATE
 from stillroom.common.run_async import off_the_loop
-from stillroom.errors import InputError, MissingFile, RecipeError
+from stillroom.errors import InputError, RecipeError
 from stillroom.judges.calibrate import GateSettings
 from stillroom.judges.human_labels import load_labelled
 from stillroom.judges.verifier_gate import VerifierGate
@@ -51,49 +53,26 @@ class PairsFound(HasRows):
 
 def audit(path: RecipeLike) -> PairsFound:
     """Reads pairs and audits them. `path`: the folder of a run (its training pairs), the recipe whose default folder
-    it is, a folder of parquet files, or a parquet or JSONL file.
+    it is, a folder of parquet files or one that `save_to_disk` wrote, or a file of rows in any format.
 
     Raises MissingFile, or InputError for what holds no pairs.
     """
     folder = folder_of(path)
     places = (folder / "dpo" / "train.parquet", folder / "train.parquet", folder)
-    found = next((place for place in places if place.is_file()), None)
-    if found is None:
-        if folder.exists():
-            raise InputError(f"{folder} holds no dpo/train.parquet: give the folder of a run that has built pairs")
-        raise MissingFile(f"there is no {folder}: give the folder of a run, or a parquet or JSONL file of pairs")
-    rows = _of_parquet(found) if found.suffix == ".parquet" else list(_of_json_lines(found))
+    found = next((place for place in places if place.is_file()), folder)
+    if found.is_dir() and not any((found / name).is_file() for name in (STATE, SPLITS)):
+        raise InputError(f"{folder} holds no dpo/train.parquet: give the folder of a run that has built pairs")
+    rows = [row for file in files_of(found, "the pairs") for row in _rows_in(file)]
     if not rows:
         raise InputError(f"{found} holds no pairs")
     return PairsFound(found, rows, audit_rows(rows))
 
 
-def _of_parquet(path: Path) -> list[dict[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{path} cannot be read as parquet: {error}") from None
-    return rows
-
-
-def _of_json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is neither parquet nor JSON Lines in UTF-8 (byte {error.start})") from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}:{number}: not a line of JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise InputError(f"{path}:{number}: expected an object, found {type(row).__name__}")
-        yield row
+def _rows_in(path: Path) -> Iterator[dict[str, Any]]:
+    for row in rows_of(path, json.loads):  # scores of others may be NaN
+        if isinstance(row.values, Fault):
+            raise InputError(f"{row.place}: {row.values.told}")
+        yield row.values
 
 
 @off_the_loop

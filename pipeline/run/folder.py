@@ -32,6 +32,7 @@ from pydantic import BaseModel
 
 from stillroom.common.files import at_home, replaced, storable
 from stillroom.common.records import Task
+from stillroom.common.row_files.find import matching
 from stillroom.common.secrets import named_in
 from stillroom.errors import InputError, LedgerError, MissingFile, RunError, RunFolderError
 from stillroom.pipeline.config.kinds import Loaded
@@ -318,6 +319,9 @@ def input_files(loaded: Loaded[Any]) -> dict[str, Path]:
             found.update({f"{given}/{p.relative_to(path).as_posix()}": p for p in inside})
         elif path.is_file():
             found[given] = path
+        else:  # a pattern, or a name on the hub
+            start = len(str(path)) - len(given)
+            found.update({str(each)[start:]: each for each in matching(path)})
     return found
 
 

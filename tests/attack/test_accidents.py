@@ -756,7 +756,7 @@ def test_a_path_that_cannot_be_is_one_clear_message(tmp_path: Path, length: int,
 def test_a_home_that_is_not_there_is_one_clear_message(tmp_path: Path) -> None:
     recipe = write_sums(tmp_path)
     for key in ("tasks.path", "teacher.path"):
-        with pytest.raises(InputError, match=r"~nouser|is not there"):
+        with pytest.raises(InputError, match=r"~nouser|there is no file"):
             run(recipe, out=tmp_path / "run", set=[f"{key}=~nouser/x.jsonl"], display=QUIET)
     for model in ("~nouser", "~nouser/model"):
         with pytest.raises(InputError, match="no home folder for ~nouser"):

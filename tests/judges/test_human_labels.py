@@ -43,13 +43,21 @@ def test_llmbar_is_read(tmp_path: Path) -> None:
     assert [pair.task.source for pair in pairs] == [f"{path.name}:2", f"{path.name}:8"]
 
 
+def test_an_array_or_a_table_of_own_pairs_is_read(tmp_path: Path) -> None:
+    other = GOOD | {"label": "b"}
+    table = "prompt,a,b,label\n" + "\n".join(",".join(row.values()) for row in (GOOD, other))
+    for content in (json.dumps([GOOD, other]), table):
+        pairs = load_labelled(written(tmp_path, content))
+        assert [seen(pair)[1:] for pair in pairs] == [tuple(row.values()) for row in (GOOD, other)]
+
+
 BAD = {
     "no label": ([GOOD, {"prompt": "x", "a": "y", "b": "z"}], "labels.jsonl:2: label: Field required"),
     "another label": ([GOOD | {"label": "A"}], "labels.jsonl:1: label: Input should be 'a', 'b' or 'tie'"),
     "a number for a text": ([GOOD | {"a": 3}], "labels.jsonl:1: a: Input should be a valid string"),
     "an empty prompt": ([GOOD | {"prompt": ""}], "labels.jsonl:1: prompt:"),
     "no JSON": ([GOOD, GOOD, "{"], "labels.jsonl:3: not JSON"),
-    "no object": ([GOOD, "[1]"], "labels.jsonl:2: row:"),
+    "no object": ([GOOD, "[1]"], "labels.jsonl:2: an array, not an object with fields"),
     "an id twice": ([GOOD | {"id": "x"}, GOOD, GOOD | {"id": "x"}], "labels.jsonl:3: the id 'x' is that of line 1"),
     "an item of another kind": (['[{"input": "x", "output_1": "y", "output_2": "z", "label": 3}]'], "labels.jsonl:1: label: Input should be 1 or 2"),
     "an array cut off": (['[', '{"input": "x", "output_1"'], "labels.jsonl:2: the item that begins here is not JSON"),

@@ -340,7 +340,7 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (
             {"in_round": {"3": {"teacher": {"path": "gone.jsonl"}}}},
             MissingFile,
-            r"the recording .*gone\.jsonl is not there",
+            r"there is no file .*gone\.jsonl",
         ),
     ],
 )

@@ -371,6 +371,17 @@ def test_pairs_of_others_are_audited_too(tmp_path: Path) -> None:
     assert [f.count for f in found.audit.errors] == [1]
 
 
+def test_pairs_of_others_may_hold_any_line_separator_and_be_in_any_format(tmp_path: Path) -> None:
+    rows = [{"prompt": f"p\u2028{n}", "chosen": "yes\x85", "rejected": "no"} for n in range(4)]
+    (tmp_path / "theirs.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    (tmp_path / "theirs.json").write_text(json.dumps(rows, indent=2))
+    for name in ("theirs.jsonl", "theirs.json"):
+        assert audit(tmp_path / name).rows == rows
+    (tmp_path / "half.jsonl").write_text(json.dumps(rows[0]) + '\n{"prompt": "p", "cho')
+    with pytest.raises(InputError, match=r"half\.jsonl:2: "):
+        audit(tmp_path / "half.jsonl")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

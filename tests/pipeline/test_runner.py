@@ -14,6 +14,8 @@ import pytest
 from rich.console import Console
 
 from stillroom.errors import InputError, RunError, RunFolderError, TeacherDown
+from stillroom.pipeline.config.load import load_recipe
+from stillroom.pipeline.config.recipe import Recipe
 from stillroom.pipeline.flows.traces import RunResult
 from stillroom.pipeline.run.progress import Display
 from stillroom.sampling.teachers.recorded import RecordedTeacher
@@ -180,10 +182,33 @@ def test_a_run_that_was_killed_before_its_first_note_can_be_gone_on_with(tmp_pat
 def test_a_mistake_found_late_does_not_spoil_the_folder(tmp_path: Path) -> None:
     recipe, out = write_sums(tmp_path), tmp_path / "run"
     (tmp_path / "recording.jsonl").rename(tmp_path / "elsewhere.jsonl")
-    with pytest.raises(InputError, match=r"recording\.jsonl is not there"):
+    with pytest.raises(InputError, match=r"there is no file .*recording\.jsonl"):
         start(recipe, out)
     (tmp_path / "elsewhere.jsonl").rename(tmp_path / "recording.jsonl")
     assert start(recipe, out).rows > 0
+
+
+@pytest.mark.parametrize("test", [None, 4])
+def test_a_recipe_that_names_no_filters_runs_with_and_without_a_test_split(tmp_path: Path, test: int | None) -> None:
+    tasks = {"source": "jsonl", "path": "tasks.jsonl"} | ({} if test is None else {"test": test})
+    path = write_sums(tmp_path)
+    recipe = json.loads(path.read_text())
+    del recipe["filters"]
+    recipe["tasks"] = tasks
+    path.write_text(json.dumps(recipe))
+    assert start(path, tmp_path / "run").rows > 0
+    found = load_recipe(path).recipe
+    assert isinstance(found, Recipe)
+    names = [each.name for each in found.filters]
+    assert (
+        names == ["finished", "one_final_answer", "no_repetition", "dedup", "decontaminate"][: None if test else -1]
+    )
+
+
+def test_a_filter_that_is_named_is_never_left_out(tmp_path: Path) -> None:
+    named = ["finished", {"decontaminate": "test"}]
+    with pytest.raises(InputError, match="decontaminate compares with the test split, which is empty"):
+        start(write_sums(tmp_path, filters=named), tmp_path / "run")
 
 
 # -- folders that are not this run's -----------------------------------------------------------------------------

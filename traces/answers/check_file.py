@@ -1,4 +1,4 @@
-"""Checks a file of pairs (JSON Lines, CSV or Parquet): one verdict a row, in the order of the input.
+"""Checks a file of pairs (any that `common/row_files` reads): one verdict a row, in the order of the input.
 
 The whole input is validated before anything is checked or written, and the output appears whole or not at all. The
 file is streamed: its size does not matter. Numbers count as their text, and a null answer as no answer.
@@ -12,16 +12,14 @@ same file takes these labels, by gold and answer, in the place of the rules.
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple, NoReturn
 
@@ -29,6 +27,7 @@ from stillroom.common.datasets import HasRows
 from stillroom.common.files import replaced, share
 from stillroom.common.marks import NamedMarks, in_our_marks
 from stillroom.common.records import ANSWER_TYPES, State, Verdict
+from stillroom.common.row_files import Fault, FileRow, rows_of
 from stillroom.errors import InputError, MissingFile
 from stillroom.traces.answers.checker import AnswerChecker
 from stillroom.traces.answers.extract import find_answer
@@ -136,7 +135,7 @@ def check_file(
     thinking: NamedMarks | None = None,
     answer_type: str = "",
 ) -> CheckSummary:
-    """Checks every row of a file: JSON Lines, or by its ending CSV or Parquet.
+    """Checks every row of a file: JSON Lines, a JSON array, CSV, Parquet or Arrow.
 
     `out`: where the verdicts go, or None for the summary alone. `gold`, `pred`: the fields of a row. `prompt`: the
     field with what was asked, where a row has one: an answer that only repeats a formula of it is none. `workers`,
@@ -240,16 +239,12 @@ def read_rows(
 
     `thinking`: marks in the answers that are in no table. Raises InputError for a file that cannot be read.
     """
-    kind = _KINDS.get(source.suffix.lower(), _json_lines)
-    try:
-        for place, record in kind(source):
-            try:
-                row = _row(record() if callable(record) else record, place, gold, pred, prompt)
-                yield row._replace(answer=in_our_marks(row.answer, thinking))
-            except InputError as error:
-                yield BadRow(str(error))
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    for found in rows_of(source, _parsed, blanks=True):
+        try:
+            row = _row(_record(found), found.place, gold, pred, prompt)
+            yield row._replace(answer=in_our_marks(row.answer, thinking))
+        except InputError as error:
+            yield BadRow(str(error))
 
 
 def whole_rows(source: Path, gold: str, pred: str, prompt: str) -> Iterator[Row]:
@@ -260,53 +255,19 @@ def whole_rows(source: Path, gold: str, pred: str, prompt: str) -> Iterator[Row]
         yield row
 
 
-def _json_lines(source: Path) -> Iterator[tuple[str, Any]]:
-    with source.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
-            place = f"{source}:{number}"
-            yield place, partial(_parsed, line, place)
+def _parsed(text: str) -> Any:
+    return json.loads(text, parse_int=_Number, parse_float=_Number, parse_constant=_no_constant)
 
 
-def _csv(source: Path) -> Iterator[tuple[str, Any]]:
-    """Empty cells are nulls: CSV has no other way to say that there is nothing."""
-    with source.open(encoding="utf-8-sig", newline="") as stream:
-        rows = csv.DictReader(stream, delimiter="\t" if source.suffix.lower() == ".tsv" else ",")
-        for row in rows:
-            yield f"{source}:{rows.line_num}", {key: value or None for key, value in row.items() if key is not None}
-
-
-def _parquet(source: Path) -> Iterator[tuple[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    number = 0
-    try:
-        for batch in pq.ParquetFile(source).iter_batches(1_000):
-            for row in batch.to_pylist():
-                number += 1
-                whole = {k: _Number(v) if type(v) in (int, float) else v for k, v in row.items()}
-                yield f"{source}, row {number}", whole
-    except pa.ArrowInvalid as error:
-        raise InputError(f"{source}: not a Parquet file: {error}") from error
-
-
-_KINDS: dict[str, Callable[[Path], Iterator[tuple[str, Any]]]] = {".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
-
-
-def _parsed(line: bytes, place: str) -> dict[str, Any]:
-    """The object on a line of JSON Lines. Raises InputError."""
-    try:
-        record = json.loads(
-            line.decode("utf-8-sig"), parse_int=_Number, parse_float=_Number, parse_constant=_no_constant
+def _record(found: FileRow) -> dict[str, Any]:
+    """The values of a row; a number is its text. Raises InputError for one that cannot be read."""
+    if isinstance(found.values, Fault):
+        kind, told = found.values
+        told = f"not JSON: {told}" if kind == "json" else told
+        raise InputError(
+            f"{found.place}: {told}" + ("" if kind == "cells" else "; every line must be one JSON object")
         )
-    except UnicodeDecodeError as error:
-        raise InputError(f"{place}: not UTF-8: byte {error.start} is 0x{line[error.start]:02x}") from error
-    except (ValueError, RecursionError) as error:
-        what = "an empty line" if not line.strip() else f"not JSON: {error}"
-        raise InputError(f"{place}: {what}; every line must be one JSON object") from error
-    if not isinstance(record, dict):
-        raise InputError(f"{place}: not an object but {_kind(record)}; every line must be one JSON object")
-    return record
+    return {k: _Number(v) if type(v) in (int, float) else v for k, v in found.values.items()}
 
 
 def _row(record: dict[str, Any], place: str, gold: str, pred: str, prompt: str) -> Row:

@@ -17,8 +17,8 @@ from pydantic import model_validator
 
 from stillroom.common.files import at_home
 from stillroom.common.records import AnswerType
+from stillroom.common.row_files import near_names, plain
 from stillroom.errors import InputError, MissingExtra, MissingFile, RecipeError
-from stillroom.traces.tasks.jsonl import near_names
 from stillroom.traces.tasks.registry import CommonTasks, Name, Row, Source, sources
 
 ANSWER_TYPES: dict[str, AnswerType] = {
@@ -138,18 +138,7 @@ def _local_split(datasets: Any, path: Path, settings: HubTasks, split: str) -> A
 
 def _rows(dataset: Any, where: str) -> Iterator[Row]:
     for number, values in enumerate(dataset, start=1):
-        yield Row(f"{where}:{number}", {key: _plain(value) for key, value in values.items()})
-
-
-def _plain(value: Any) -> Any:
-    """JSON values as they are; anything else (a date, an image) as its text, since metadata is plain data."""
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return str(value)
+        yield Row(f"{where}:{number}", {key: plain(value) for key, value in values.items()})
 
 
 def _first_line(error: BaseException) -> str:

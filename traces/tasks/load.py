@@ -13,14 +13,17 @@ split is held in memory, the training tasks are not: they are in a temporary fil
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 from stillroom.common.hashing import digest
 from stillroom.common.records import Task
 from stillroom.errors import TaskError
+from stillroom.traces.tasks.layouts import FIELDS, Layout, detected, layouts
 from stillroom.traces.tasks.reading import Gathered, refuse_bad_rows, tally
-from stillroom.traces.tasks.registry import CommonTasks, LeftOut, TaskSet
+from stillroom.traces.tasks.registry import CommonTasks, LeftOut, Row, TaskSet
 from stillroom.traces.tasks.store import TaskSequence
 
 TEST_PREFIX = "test/"
@@ -35,13 +38,19 @@ def load_tasks(settings: CommonTasks, *, base: Path, seed: int) -> TaskSet:
     seed = seed if settings.seed is None else settings.seed
     source = settings.open(base, seed)
     generated, drawn = source.generated, 0
-    held = Gathered(settings, TEST_PREFIX)
+    notes: list[str] = []
+    train_rows, layout = source.train, _layout(settings.layout)
+    if not generated and settings.layout is None:
+        first, train_rows = _peeked(source.train)
+        layout = _layout(name := detected(first, settings))
+        notes += [_read_as(name)] if name else []
+    held = Gathered(settings, TEST_PREFIX, layout=layout)
     if generated or source.test is not None:
         drawn += held.fill(source.test or (), (settings.held_out or 0) if generated else None)
     # Training rows stay apart from the whole test source, so that raising `test` moves nothing.
-    gathered = Gathered(settings, apart_from=held.keys)
+    gathered = Gathered(settings, apart_from=held.keys, layout=layout)
     enough = settings.skip + settings.limit if generated and settings.limit is not None else None
-    drawn += gathered.fill(source.train, enough)
+    drawn += gathered.fill(train_rows, enough)
     left_out = [*held.left_out, *gathered.left_out]  # bad rows of both sources are refused together
     if settings.bad_rows == "refuse":
         refuse_bad_rows(left_out)
@@ -74,8 +83,29 @@ def load_tasks(settings: CommonTasks, *, base: Path, seed: int) -> TaskSet:
         test=test[:count],
         left_out=tuple(left_out),
         beyond_limit=len(train) - len(kept) + spare,
-        notes=tuple(_notes(settings, train)),
+        notes=(*notes, *_notes(settings, train)),
         validation=test[count:],
+    )
+
+
+_PEEKED = 20  # rows that a layout is told from
+
+
+def _peeked(rows: Iterable[Row | LeftOut]) -> tuple[list[Mapping[str, Any]], Iterator[Row | LeftOut]]:
+    """The values of the first rows, and all rows."""
+    stream = iter(rows)
+    first = list(islice(stream, _PEEKED))
+    return [row.values for row in first if isinstance(row, Row)], chain(first, stream)
+
+
+def _layout(name: str | None) -> Layout | None:
+    return None if name in (None, FIELDS) else layouts[str(name)]()
+
+
+def _read_as(name: str) -> str:
+    return (
+        f"rows are read with `tasks.layout: {name}` ({layouts[name].about}); `layout: {FIELDS}` reads the "
+        "fields that `tasks.prompt` and `tasks.reference` name instead"
     )
 
 
@@ -101,6 +131,8 @@ def _check_enough(
             "Lower it, or add rows"
         )
     left = f" {len(left_out):,} rows were left out: {tally(left_out)}." if left_out else ""
+    if not train and left_out:
+        left += f" The first, {left_out[0].source}: {left_out[0].detail}."
     raise TaskError(
         f"{len(train) + len(test):,} usable tasks ({len(test):,} to be held out), but {settings.held_out_in_words} "
         f"and at least one for training are needed.{left} Add rows, or lower what is held out."

@@ -12,7 +12,6 @@ tasks are in a store: what is held of a task while its source is read are about 
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections import Counter
@@ -20,10 +19,12 @@ from collections.abc import Collection, Iterable, Mapping
 from fractions import Fraction
 from typing import Any, NoReturn
 
+from stillroom.common.fields import NoField, has_star, value_at
 from stillroom.common.hashing import digest
 from stillroom.common.records import ANSWER_TYPES, Message, Task, user, with_input
 from stillroom.errors import TaskError
-from stillroom.traces.tasks.registry import UNWANTED, CommonTasks, LeftOut, Problem, Row
+from stillroom.traces.tasks.layouts.base import Laid, Layout, names_of
+from stillroom.traces.tasks.registry import UNWANTED, BadRow, CommonTasks, LeftOut, Problem, Row
 from stillroom.traces.tasks.store import TaskSequence, TaskStore
 
 SHOWN = 10
@@ -33,20 +34,21 @@ SHOWN = 10
 _BAD_CHARACTER = re.compile("[\x00\ud800-\udfff]")
 
 
-class _BadRow(Exception):
-    def __init__(self, reason: Problem, detail: str) -> None:
-        super().__init__(detail)
-        self.reason, self.detail = reason, detail
-
-
 class Gathered:
     """The tasks of one source in row order, and what was left out of it.
 
     `prefix` is put before the ids of a separate test source. `apart_from`: the prompt hashes of the test split, which
-    no task here may have.
+    no task here may have. `layout`: how the rows are laid out; None: as the settings name their fields.
     """
 
-    def __init__(self, settings: CommonTasks, prefix: str = "", apart_from: Collection[bytes] = frozenset()) -> None:
+    def __init__(
+        self,
+        settings: CommonTasks,
+        prefix: str = "",
+        apart_from: Collection[bytes] = frozenset(),
+        layout: Layout | None = None,
+    ) -> None:
+        self._layout, self._names = layout, names_of(settings)
         self.left_out: list[LeftOut] = []
         self._settings, self._prefix, self._apart_from = settings, prefix, apart_from
         self._store = TaskStore()
@@ -77,61 +79,77 @@ class Gathered:
                 continue
             try:
                 self._enter(row)
-            except _BadRow as bad:
+            except BadRow as bad:
                 self.left_out.append(LeftOut(row.source, bad.reason, bad.detail))
             if wanted is not None and len(self) >= wanted:
                 break
         return drawn
 
     def _enter(self, row: Row) -> None:
-        """Reads a row and keeps its task. Raises _BadRow."""
+        """Reads a row and keeps its task. Raises BadRow."""
         settings, values = self._settings, row.values
         _check_characters(values)
-        prompt = self._prompt(values)
-        normal = " ".join(prompt.split())
+        _check_pictures(values)
+        laid = self._by_fields(values) if self._layout is None else self._laid(self._layout, values)
+        normal = " ".join(" ".join(message.content for message in laid.messages).split())
         name = digest(normal, 16) if settings.id is None else _scalar(values, settings.id, Problem.EMPTY_ID)
         # str.replace goes over the template once: a `{prompt}` inside the row's text is left alone.
-        messages = user(settings.template.replace("{prompt}", prompt))
+        last = Message("user", settings.template.replace("{prompt}", laid.messages[-1].content))
+        messages = (*laid.messages[:-1], last)
         if settings.system is not None:
-            messages = (Message("system", settings.system), *messages)
-        used = {settings.prompt, settings.input, settings.id}
-        if settings.reference_after is None:  # else the worked solution is kept whole: only its end is the reference
-            used.add(settings.reference)
+            messages = (Message("system", settings.system), *(m for m in messages if m.role != "system"))
+        used = {*laid.used, settings.id}
         metadata = {key: value for key, value in values.items() if key not in used}
-        kind = self._answer_type(values)
-        task = Task(self._prefix + name, messages, self._reference(values), row.source, metadata, kind)
+        task = Task(self._prefix + name, messages, laid.reference, row.source, metadata, laid.answer_type)
 
         prompt_key, id_key = _key(normal), _key(task.id)
         if prompt_key in self._apart_from:
-            raise _BadRow(Problem.IN_TEST_SPLIT, "its prompt is in the test split")
+            raise BadRow(Problem.IN_TEST_SPLIT, "its prompt is in the test split")
         if prompt_key in self._by_prompt:
             self._refuse_repeated(task, self._by_prompt[prompt_key])
         if id_key in self._by_id:
             first = self._store[self._by_id[id_key]]
-            raise _BadRow(Problem.DUPLICATE_ID, f"id {task.id!r} is also at {first.source}")
+            raise BadRow(Problem.DUPLICATE_ID, f"id {task.id!r} is also at {first.source}")
         self._by_prompt[prompt_key] = self._by_id[id_key] = self._store.add(task)
+
+    def _by_fields(self, values: Mapping[str, Any]) -> Laid:
+        settings = self._settings
+        used = {name for name in (settings.prompt, settings.input) if name is not None}
+        # With a marker, the worked solution is kept whole: only its end is the reference.
+        if settings.reference is not None and settings.reference_after is None:
+            used.add(settings.reference)
+        prompt, kind = self._prompt(values), self._answer_type(values)
+        return Laid(user(prompt), self._reference(values), frozenset(used), kind)
+
+    def _laid(self, layout: Layout, values: Mapping[str, Any]) -> Laid:
+        laid = layout.read(values, self._names)
+        kind = self._answer_type(values) or laid.answer_type
+        marker = self._settings.reference_after
+        if marker is None or laid.reference is None:
+            return laid._replace(answer_type=kind)
+        return laid._replace(answer_type=kind, reference=_after(laid.reference, marker, "answer"))
 
     def _refuse_repeated(self, task: Task, place: int) -> NoReturn:
         first = self._store[place]
         if same_reference(first.reference, task.reference):
-            raise _BadRow(Problem.DUPLICATE_PROMPT, f"the prompt of {first.source}")
+            raise BadRow(Problem.DUPLICATE_PROMPT, f"the prompt of {first.source}")
         if place not in self._doubtful:
             self._doubtful.add(place)
             back = f"reference {first.reference!r}, but {task.reference!r} at {task.source} for the same prompt"
             self.left_out.append(LeftOut(first.source, Problem.CONTRADICTING_REFERENCE, back))
         detail = f"reference {task.reference!r}, but {first.reference!r} at {first.source} for the same prompt"
-        raise _BadRow(Problem.CONTRADICTING_REFERENCE, detail)
+        raise BadRow(Problem.CONTRADICTING_REFERENCE, detail)
 
     def _prompt(self, values: Mapping[str, Any]) -> str:
         name, more = self._settings.prompt, self._settings.input
-        prompt = _field(values, name)
+        prompt = _texts(values, name)
         if not isinstance(prompt, str):
-            raise _BadRow(Problem.WRONG_TYPE, f"the field {name!r} is {_kind(prompt)}, not text")
+            raise BadRow(Problem.WRONG_TYPE, f"the field {name!r} is {_kind(prompt)}, not text")
         if not prompt.strip():
-            raise _BadRow(Problem.EMPTY_PROMPT, f"the field {name!r} is empty")
-        text = None if more is None else _field(values, more)
+            raise BadRow(Problem.EMPTY_PROMPT, f"the field {name!r} is empty")
+        text = None if more is None else _texts(values, more)
         if not isinstance(text, str | None):
-            raise _BadRow(Problem.WRONG_TYPE, f"the field {more!r} is {_kind(text)}, not text")
+            raise BadRow(Problem.WRONG_TYPE, f"the field {more!r} is {_kind(text)}, not text")
         return with_input(prompt, text or "")
 
     def _answer_type(self, values: Mapping[str, Any]) -> str:
@@ -141,7 +159,7 @@ class Gathered:
             return settings.answer_type or ""
         if found not in ANSWER_TYPES:
             told = f"the field {name!r} is {_short(str(found))}: an answer type is one of {', '.join(ANSWER_TYPES)}"
-            raise _BadRow(Problem.WRONG_TYPE, told)
+            raise BadRow(Problem.WRONG_TYPE, told)
         return str(found)
 
     def _reference(self, values: Mapping[str, Any]) -> str | None:
@@ -149,14 +167,17 @@ class Gathered:
         if name is None:
             return None
         text = _scalar(values, name, Problem.EMPTY_REFERENCE)
-        if marker is None:
-            return text
-        _, found, answer = text.rpartition(marker)
-        if not found:
-            raise _BadRow(Problem.NO_REFERENCE_FOUND, f"the field {name!r} has no {marker!r}: {_short(text)}")
-        if not answer.strip():
-            raise _BadRow(Problem.EMPTY_REFERENCE, f"nothing follows {marker!r} in the field {name!r}")
-        return answer.strip()
+        return text if marker is None else _after(text, marker, name)
+
+
+def _after(text: str, marker: str, name: str) -> str:
+    """What follows the last marker. Raises BadRow."""
+    _, found, answer = text.rpartition(marker)
+    if not found:
+        raise BadRow(Problem.NO_REFERENCE_FOUND, f"the field {name!r} has no {marker!r}: {_short(text)}")
+    if not answer.strip():
+        raise BadRow(Problem.EMPTY_REFERENCE, f"nothing follows {marker!r} in the field {name!r}")
+    return answer.strip()
 
 
 def _key(text: str) -> bytes:
@@ -185,29 +206,32 @@ def _value(reference: str) -> Fraction | str:
 
 
 def _field(values: Mapping[str, Any], name: str) -> Any:
-    """The value under `name`: an exact key first, then a path of keys parted by dots."""
-    if name in values:
-        return values[name]
-    value: Any = values
-    for key in name.split("."):
-        if not isinstance(value, Mapping) or key not in value:
-            near = difflib.get_close_matches(name, list(values), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            names = ", ".join(repr(_short(key, 30)) for key in list(values)[:8]) or "none"
-            raise _BadRow(Problem.MISSING_FIELD, f"no field {name!r} (the row has: {names}{hint})")
-        value = value[key]
+    """The value under `name`. Raises BadRow."""
+    try:
+        return value_at(values, name)
+    except NoField as error:
+        raise BadRow(Problem.MISSING_FIELD, str(error)) from None
+
+
+def _texts(values: Mapping[str, Any], name: str) -> Any:
+    """As `_field`; texts of several items follow each other after a blank line."""
+    value = _field(values, name)
+    if has_star(name) and isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return "\n\n".join(value)
     return value
 
 
 def _scalar(values: Mapping[str, Any], name: str, empty: Problem) -> str:
     """Text of a string or a number: answers are often written as numbers. `empty`: what a field without text is."""
     value = _field(values, name)
+    if has_star(name) and isinstance(value, list) and len(value) == 1:
+        value = value[0]
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise _BadRow(Problem.WRONG_TYPE, f"the field {name!r} is {_kind(value)}, not text or a number")
+        raise BadRow(Problem.WRONG_TYPE, f"the field {name!r} is {_kind(value)}, not text or a number")
     if not isinstance(value, str) and not math.isfinite(value):
-        raise _BadRow(Problem.WRONG_TYPE, f"the field {name!r} is {value}, not a finite number")
+        raise BadRow(Problem.WRONG_TYPE, f"the field {name!r} is {value}, not a finite number")
     if not (text := str(value).strip()):
-        raise _BadRow(empty, f"the field {name!r} is empty")
+        raise BadRow(empty, f"the field {name!r} is empty")
     return text
 
 
@@ -228,7 +252,20 @@ def _check_characters(values: Mapping[str, Any]) -> None:
             stack.extend((name, item) for item in value)
         elif isinstance(value, str) and (bad := _BAD_CHARACTER.search(value)):
             what = "NUL" if bad.group() == "\0" else f"the lone surrogate U+{ord(bad.group()):04X}"
-            raise _BadRow(Problem.BAD_CHARACTER, f"{what} at character {bad.start()} of the field {_short(name)!r}")
+            raise BadRow(Problem.BAD_CHARACTER, f"{what} at character {bad.start()} of the field {_short(name)!r}")
+
+
+_PICTURES = ("image", "images", "image_url", "img", "pixel_values", "audio", "video", "videos")
+
+
+def _check_pictures(values: Mapping[str, Any]) -> None:
+    """A question about a picture is another one without it."""
+    for name, value in values.items():
+        kept = isinstance(value, Mapping) and value.keys() >= {"bytes", "path"}
+        if kept or (name.lower() in _PICTURES and value not in (None, "", [], {}, False)):
+            raise BadRow(
+                Problem.NOT_TEXT, f"the field {_short(name)!r} holds an image or a sound: tasks are texts only"
+            )
 
 
 def _short(text: str, length: int = 60) -> str:

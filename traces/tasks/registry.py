@@ -11,12 +11,12 @@ A new source is a module in this package with one registered class: its settings
 common to all (fields, ids, bad rows, the test split) is done by `load.py`.
 
     @sources.register
-    class CsvTasks(CommonTasks):
-        source: Literal["csv"]
+    class SheetTasks(CommonTasks):
+        source: Literal["sheet"]
         path: Name
 
         def open(self, base: Path, seed: int) -> Source:
-            return Source(csv_rows(base / self.path), None)
+            return Source(sheet_rows(base / self.path), None)
 """
 
 from __future__ import annotations
@@ -43,9 +43,11 @@ class Problem(StrEnum):
     WRONG_ENCODING = "wrong_encoding"
     NOT_JSON = "not_json"
     NOT_AN_OBJECT = "not_an_object"
+    WRONG_CELLS = "wrong_cells"
     MISSING_FIELD = "missing_field"
     WRONG_TYPE = "wrong_type"
     BAD_CHARACTER = "bad_character"
+    NOT_TEXT = "not_text"
     EMPTY_PROMPT = "empty_prompt"
     EMPTY_REFERENCE = "empty_reference"
     EMPTY_ID = "empty_id"
@@ -58,6 +60,14 @@ class Problem(StrEnum):
 
 
 UNWANTED = frozenset({Problem.DUPLICATE_PROMPT, Problem.IN_TEST_SPLIT})
+
+
+class BadRow(Exception):
+    """A row that is not a task. Caught where rows are gathered; never seen by a user."""
+
+    def __init__(self, reason: Problem, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +123,17 @@ class Source(NamedTuple):
 
 
 class CommonTasks(Settings):
-    """What every source has. Fields of a row are named with dots for nested ones (`metadata.expression`)."""
+    """What every source has. Fields of a row are named as in `metadata.expression`, `messages[-1].content`,
+    `answers[0]`."""
 
     if TYPE_CHECKING:
         source: (
             str  # declared by every kind, since fields are written to recipe.yaml in the order of their declaration
         )
 
+    layout: Name | None = None
+    """How rows are laid out: `messages`, `sharegpt`, `prompt_messages`, `alpaca`, `gsm8k`, `math`, `numina`,
+    `choices`, or `fields` for those named here; null: the fields, unless the rows are plainly of a layout."""
     prompt: Name = "question"
     """Field of a row that holds the prompt."""
     input: Name | None = None
@@ -156,6 +170,11 @@ class CommonTasks(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> CommonTasks:
+        if self.layout is not None:
+            from stillroom.traces.tasks.layouts import FIELDS, layouts
+
+            if self.layout != FIELDS and self.layout not in layouts:
+                raise ValueError(layouts.unknown(self.layout, {*layouts, FIELDS}, "layout"))
         if "{prompt}" not in self.template:
             raise ValueError("template has no {prompt}: write {prompt} where the row's prompt belongs")
         if self.reference is None and self.reference_after is not None:

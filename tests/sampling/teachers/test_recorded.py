@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -107,18 +108,18 @@ async def test_reads_what_a_row_holds(tmp_path: Path, row: dict[str, Any], expec
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (b"{", "not a line of JSON"),
-        (b"[1]", "expected an object, found list"),
-        (b'"text"', "expected an object, found str"),
-        (b"\xff\xfe", "not a line of JSON in UTF-8"),
-        (b"[" * 100_000, "not a line of JSON"),
-        (b"{}", r"no text in field 'task_id' \(found nothing"),
-        (b'{"task_id": "a"}', r"no text in field 'text' \(found nothing; the row has task_id\)"),
-        (b'{"task_id": 1, "text": "4"}', r"'task_id' \(found int"),
-        (b'{"task_id": "a", "text": ["4"]}', r"'text' \(found list"),
-        (b'{"task_id": "a", "text": "4", "reasoning": 3}', r"'reasoning' \(found int"),
+        (b"{", "not JSON"),
+        (b"[1]", "an array, not an object"),
+        (b'"text"', "a text, not an object"),
+        (b"\xff\xfe", "not UTF-8: byte 0xff"),
+        (b"[" * 100_000, "not JSON"),
+        (b"{}", "no field 'task_id'"),
+        (b'{"task_id": "a"}', r"no field 'text' \(the row has: 'task_id'\)"),
+        (b'{"task_id": 1, "text": "4"}', "'task_id' is a number, not text"),
+        (b'{"task_id": "a", "text": ["4"]}', "'text' is an array, not text"),
+        (b'{"task_id": "a", "text": "4", "reasoning": 3}', "'reasoning' is a number, not text"),
         (b'{"task_id": "a", "text": "4", "finish_reason": "eos"}', "finish_reason is 'eos', expected one of stop"),
-        (b'{"task_id": "a", "text": "4", "index": "0"}', "index is '0', expected a whole number from 0"),
+        (b'{"task_id": "a", "text": "4", "index": "first"}', "index is 'first', expected a whole number from 0"),
         (b'{"task_id": "a", "text": "4", "index": -1}', "index is -1"),
         (b'{"task_id": "a", "text": "4", "index": true}', "index is True"),
         (b'{"task_id": "a", "text": "4", "index": 0}', "draw 0 of this task stands there twice"),
@@ -132,6 +133,54 @@ def test_refuses_lines_that_are_no_attempts(tmp_path: Path, line: bytes, said: s
         open_teacher(tmp_path, grade="right")
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"reasoning": "reasonig"},
+            r"teacher\.reasoning: in no row of .*no field 'reasonig' .*did you mean 'reasoning'",
+        ),
+        ({"grade": "rihgt"}, r"teacher\.grade: .*did you mean 'right'"),
+        ({"completion_tokens": "usage.completion"}, r"teacher\.completion_tokens: .*'usage.completion_tokens'"),
+        ({"columns": [{"text": "text", "grade": "wrong"}]}, r"teacher\.columns\.0\.grade: .*no field 'wrong'"),
+    ],
+)
+def test_a_named_field_that_no_row_has_is_refused(tmp_path: Path, given: dict[str, Any], said: str) -> None:
+    """Without it, a typo gives rows without thinking and nobody is told."""
+    row = {"task_id": "a", "reasoning": "r", "right": True, "usage": {"completion_tokens": 3}}
+    write(tmp_path, {**row, "text": "4"}, {**row, "text": "5"})
+    with pytest.raises(InputError, match=said):
+        open_teacher(tmp_path, **given)
+
+
+def test_a_named_field_that_one_row_has_is_enough_and_a_default_name_is_optional(tmp_path: Path) -> None:
+    write(tmp_path, {"task_id": "a", "text": "4"}, {"task_id": "a", "text": "5", "why": None})
+    spelled_out = RecordedSettings(kind="recorded", path="recording.jsonl", reasoning="why").model_dump()
+    assert asyncio.run(draw(open_teacher(tmp_path, reasoning="why"), 1)).text == "5"
+    assert RecordedTeacher(RecordedSettings.model_validate(spelled_out), base=tmp_path).concurrency == 64
+
+
+def test_several_attempts_in_a_list_of_a_row(tmp_path: Path) -> None:
+    samples = [{"text": "3", "why": "r", "ok": False, "stop": "length"}, {"text": "<think>t</think>4", "ok": True}]
+    write(tmp_path, {"task_id": "a", "out": samples}, {"task_id": "a", "out": samples[:1]})
+    names = {"text": "out[*].text", "reasoning": "out[*].why", "grade": "out[*].ok", "finish_reason": "out[*].stop"}
+    teacher = open_teacher(tmp_path, **names)
+    found = [asyncio.run(draw(teacher, index)) for index in range(3)]
+    assert [(c.text, c.reasoning, c.finish_reason) for c in found] == [
+        ("3", "r", "length"),
+        ("4", "t", "stop"),
+        ("3", "r", "length"),
+    ]
+    assert [teacher.grade("a", user("q"), index) for index in range(3)] == [False, True, False]
+
+
+async def test_a_conversation_is_read_by_its_turns(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "q?"}, {"role": "assistant", "content": "4"}]
+    write(tmp_path, {"messages": turns})
+    teacher = open_teacher(tmp_path, prompt="messages.0.content", text="messages[-1].content")
+    assert (await draw(teacher, 0)).text == "4"
+
+
 def test_takes_a_byte_order_mark_and_blank_lines(tmp_path: Path) -> None:
     (tmp_path / "recording.jsonl").write_bytes(
         b'\xef\xbb\xbf{"task_id": "a", "text": "4"}\r\n\r\n{"task_id": "a", "text": "5"}'
@@ -140,21 +189,44 @@ def test_takes_a_byte_order_mark_and_blank_lines(tmp_path: Path) -> None:
     assert [asyncio.run(draw(teacher, index)).text for index in range(2)] == ["4", "5"]
 
 
-@pytest.mark.parametrize("make", [lambda path: None, Path.mkdir])
-def test_a_recording_that_is_not_there(tmp_path: Path, make: Any) -> None:
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [(lambda path: None, "there is no file .*recording.jsonl"), (Path.mkdir, "recording.jsonl is a folder")],
+)
+def test_a_recording_that_is_not_there(tmp_path: Path, make: Any, said: str) -> None:
     make(tmp_path / "recording.jsonl")
-    with pytest.raises(MissingFile, match=r"recording.jsonl is not there: correct teacher.path"):
+    with pytest.raises(MissingFile, match=rf"teacher\.path: .*{said}"):
         open_teacher(tmp_path)
 
 
 def test_a_recording_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> bytes:
+    def refuse(path: Path, mode: str = "r") -> bytes:
         raise PermissionError(13, "Permission denied")
 
     write(tmp_path, {"task_id": "a", "text": "4"})
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(MissingFile, match=r"recording.jsonl cannot be read: Permission denied"):
         open_teacher(tmp_path)
+
+
+def test_a_recording_may_be_a_table_packed_or_in_shards(tmp_path: Path) -> None:
+    table = 'task_id,index,text,completion_tokens,right\na,0,"4\u2028\nfour",7,true\na,1,5,,false\n'
+    (tmp_path / "recording.jsonl").write_bytes(gzip.compress(table.encode()))
+    teacher = open_teacher(tmp_path, grade="right")
+    first, second = (asyncio.run(draw(teacher, index)) for index in range(2))
+    assert (first.text, first.completion_tokens) == ("4\u2028\nfour", 7)
+    assert (second.text, second.completion_tokens) == ("5", 1)
+    assert [teacher.grade("a", user("q"), index) for index in range(2)] == [True, False]
+    for number in range(2):
+        (tmp_path / f"r-{number}.jsonl").write_text(json.dumps({"task_id": "a", "text": str(number)}))
+    shards = RecordedTeacher(RecordedSettings(kind="recorded", path="r-*.jsonl"), base=tmp_path)
+    assert [asyncio.run(draw(shards, index)).text for index in range(2)] == ["0", "1"]
+
+
+def test_identity_of_a_plain_file_is_what_it_always_was(tmp_path: Path) -> None:
+    """Answers in a ledger are found by it: they must not be asked for again."""
+    write(tmp_path, {"task_id": "a", "text": "4"})
+    assert open_teacher(tmp_path).identity == "recorded@53da971f716f"
 
 
 def test_identity_follows_the_content_and_how_it_is_read(tmp_path: Path) -> None:

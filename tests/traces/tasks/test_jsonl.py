@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -89,8 +90,8 @@ def test_tasks_without_a_reference(tmp_path: Path) -> None:
         (b"plain text", Problem.NOT_JSON, "Expecting value"),
         (b'{"question": "q", "answer": NaN}', Problem.NOT_JSON, "NaN is not JSON"),
         (b'{"question": "q", "answer": ' + b"9" * 5000 + b"}", Problem.NOT_JSON, "limit"),
-        (b'"a string"', Problem.NOT_AN_OBJECT, "str"),
-        (b"null", Problem.NOT_AN_OBJECT, "NoneType"),
+        (b'"a string"', Problem.NOT_AN_OBJECT, "a text"),
+        (b"null", Problem.NOT_AN_OBJECT, "null"),
         (b'{"question": "q \xff", "answer": "4"}', Problem.WRONG_ENCODING, "byte 0xff at 16"),
         (b'{"question": "q"}', Problem.MISSING_FIELD, "no field 'answer'"),
         (b'{"question": "q", "anwser": "4"}', Problem.MISSING_FIELD, "did you mean 'anwser'?"),
@@ -127,6 +128,20 @@ def test_deep_nesting_is_a_bad_row_and_no_crash(tmp_path: Path) -> None:
         load(tmp_path, deep)
 
 
+def test_a_typo_is_told_with_the_nearest_name_even_where_bad_rows_are_skipped(tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match=r"missing_field 2.*p\.jsonl:1: no field 'qestion'.*did you mean 'question'"):
+        load(tmp_path, lines(row(1), row(2)), prompt="qestion", bad_rows="skip")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"), [("turns[0].text", "one"), ("turns.1.text", "two"), ("turns[*].text", "one\n\ntwo")]
+)
+def test_fields_within_lists_are_named(tmp_path: Path, prompt: str, expected: str) -> None:
+    rows = lines({"turns": [{"text": "one"}, {"text": "two"}], "answers": ["4"]})
+    [task] = load(tmp_path, rows, prompt=prompt, reference="answers[*]").train
+    assert (task.messages[0].content, task.reference) == (expected, "4")
+
+
 def test_all_bad_rows_are_refused_together(tmp_path: Path) -> None:
     bad: list[dict[str, Any]] = [{"question": "q"}] * 9 + [{"question": "", "answer": "1"}] * 4
     with pytest.raises(TaskError) as refused:
@@ -144,9 +159,9 @@ def test_all_bad_rows_are_refused_together(tmp_path: Path) -> None:
     ("start", "said"),
     [
         (b"\xff\xfe{", "UTF-16"),
-        (b"\x1f\x8b\x08", "gzip"),
-        (b'[\n{"question"', "JSON array"),
-        (b"\xef\xbb\xbf [", "array"),
+        (b"\x1f\x8b\x08", "cannot be unpacked"),
+        (b'[\n{"question"', r"p\.jsonl:2: the item that begins here"),
+        (b"\xef\xbb\xbf [", r"p\.jsonl:2: the item that begins here"),
     ],
 )
 def test_files_of_another_kind_are_named_once(tmp_path: Path, start: bytes, said: str) -> None:
@@ -158,6 +173,34 @@ def test_a_byte_order_mark_windows_lines_and_blank_lines_are_fine(tmp_path: Path
     content = b"\xef\xbb\xbf" + lines(row(1)).replace("\n", "\r\n").encode() + b"\r\n  \n" + lines(row(2)).encode()
     tasks = load(tmp_path, content)
     assert [task.source for task in tasks.train] == ["p.jsonl:1", "p.jsonl:4"]
+
+
+@pytest.mark.parametrize(
+    ("content", "places"),
+    [
+        (json.dumps([row(1), row(2)], indent=1), ["p.jsonl:2", "p.jsonl:6"]),
+        ("question,answer\nWhat is 1 + 1?,2\nWhat is 2 + 1?,3\n", ["p.jsonl:2", "p.jsonl:3"]),
+        (gzip.compress(lines(row(1), row(2)).encode()), ["p.jsonl:1", "p.jsonl:2"]),
+    ],
+)
+def test_other_formats_give_the_same_tasks(tmp_path: Path, content: str | bytes, places: list[str]) -> None:
+    tasks = load(tmp_path, content).train
+    assert [(task.id, task.reference) for task in tasks] == [
+        (task.id, task.reference) for task in load(tmp_path, lines(row(1), row(2))).train
+    ]
+    assert [task.source for task in tasks] == places
+
+
+def test_half_a_row_of_csv_is_a_bad_row(tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match=r"p\.jsonl:3: wrong_cells: 1 cell, the header has 2"):
+        load(tmp_path, "question,answer\nq,1\nr\n")
+
+
+def test_shards_are_read_in_order(tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / f"s-{number}.jsonl").write_text(lines(row(number)))
+    tasks = load_tasks(JsonlTasks(source="jsonl", path="s-*.jsonl"), base=tmp_path, seed=1)
+    assert [task.source for task in tasks.train] == ["s-1.jsonl:1", "s-2.jsonl:1"]
 
 
 @pytest.mark.parametrize("content", ["", "\n\n"])
@@ -196,7 +239,7 @@ def test_wrong_settings_are_refused(given: dict[str, Any], said: str) -> None:
 
 def test_worked_solutions_as_references_are_noted(tmp_path: Path) -> None:
     rows = lines({"question": "q", "answer": "2 + 2 = 4\n#### 4"})
-    [note] = load(tmp_path, rows).notes
+    [note] = load(tmp_path, rows, layout="fields").notes
     assert 'tasks.reference_after: "####"' in note
     assert load(tmp_path, rows, reference_after="####").notes == ()
 

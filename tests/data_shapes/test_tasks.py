@@ -1,0 +1,138 @@
+"""Files of tasks as people have them: each is read by the name of its layout and without it, and its wrong twin is
+refused with a message that says what to correct."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from stillroom.errors import InputError
+from stillroom.traces.tasks import JsonlTasks, TaskSet, load_tasks
+
+FOLDER = Path(__file__).parent / "tasks"
+
+
+class Shape(NamedTuple):
+    """`layout`: None where the fields are read. `turns`: the conversation of the first task. `wrong`: what is said of
+    the wrong twin."""
+
+    file: str
+    layout: str | None
+    turns: list[tuple[str, str]]
+    reference: str
+    wrong: str
+    answer_type: str = ""
+
+
+def asked(*texts: str) -> list[tuple[str, str]]:
+    """User and assistant in turns."""
+    return [(("user", "assistant")[number % 2], text) for number, text in enumerate(texts)]
+
+
+BRIEF = ("system", "Be brief.")
+SUM = asked("2 + 2?")
+SHAPES = [
+    Shape("messages.jsonl", "messages", SUM, "4", r"wrong\.jsonl:2: wrong_type: .*turn 1 has no role and content"),
+    Shape("messages_system.jsonl", "messages", [BRIEF, *SUM], "4", r":2: empty_prompt: .*no user turn"),
+    Shape("messages_turns.jsonl", "messages", asked("I have 2.", "Noted.", "And 2 more?"), "4", "turn 2 is of 'tool'"),
+    Shape("messages_parts.jsonl", "messages", SUM, "4", "not_text: .*part of the type 'image_url': only texts"),
+    Shape("messages_answer.jsonl", "messages", SUM, "4", r"no answer in answer or the last turn .*tasks\.reference"),
+    Shape("sharegpt.json", "sharegpt", SUM, "4", r"wrong\.json:2: the item that begins here is not JSON"),
+    Shape("sharegpt_system.jsonl", "sharegpt", [BRIEF, *SUM], "4", "turn 1 is of 'narrator': expected one of system"),
+    Shape("alpaca.json", "alpaca", asked("Add them up.\n\n2 and 2"), "4", r"wrong\.json:7: .*no answer in output"),
+    Shape("verl.jsonl", "prompt_messages", SUM, "4", "no answer in reward_model.ground_truth or"),
+    Shape("trl_prompt.jsonl", "prompt_messages", [BRIEF, *SUM], "4", "no user turn"),
+    Shape("gsm8k.jsonl", "gsm8k", asked("Tom has 2 and gets 2. How many?"), "4", "nothing follows '####'"),
+    Shape("math.jsonl", "math", asked("What is $2+2$?"), "4", r"'solution' has no \\boxed"),
+    Shape("math500.jsonl", "math", asked("Halve $1$."), r"\frac{1}{2}", "'problem' is empty"),
+    Shape("numina_cot.jsonl", "numina", asked("What is $2+2$?"), "4", r"'solution' has no \\boxed"),
+    Shape("numina15.jsonl", "numina", asked("What is $2+2$?"), "4", "the answer is 'proof'"),
+    Shape("mmlu.jsonl", "choices", asked("2 + 2?\n\nA. 4\nB. 0\nC. 2\nD. 1"), "A", "the answer '4' is none of the 4 choices", "choice"),
+    Shape("mmlu_pro.jsonl", "choices", asked("2 + 2?\n\nA. 3\nB. 4\nC. 5"), "B", "the answer 'J' is none of the 3", "choice"),
+    Shape("arc.jsonl", "choices", asked("What melts?\n\nA. stone\nB. ice"), "B", "no answer in answerKey or answer", "choice"),
+    Shape("aqua.jsonl", "choices", asked("2 + 2?\n\nA. 3\nB. 4\nC. 5"), "B", "'options' is not a list of 2 to 26", "choice"),
+    Shape("medqa.jsonl", "choices", asked("Which bone is the longest?\n\nA. femur\nB. ulna"), "A", "'rib' is none of", "choice"),
+    Shape("hellaswag.jsonl", "choices", asked("She opens the door and\n\nA. walks in.\nB. flies."), "A", "no answer in", "choice"),
+    Shape("commonsense_qa.jsonl", "choices", asked("Where do fish live?\n\nA. sky\nB. water"), "B", "text of choice A and the number of another: give letters", "choice"),
+    Shape("plain.jsonl", None, SUM, "4", "no field 'answer' .*did you mean 'anser'"),
+    Shape("plain.csv", None, asked("What is\n2 + 2?"), "4", r"wrong\.csv:4: wrong_cells: 1 cell, the header has 2"),
+    Shape("semicolons.csv", None, asked("2 + 2, please?"), "4", r"wrong\.csv:2: not UTF-8: byte 0xdf .*WINDOWS-1252"),
+    Shape("plain.tsv", None, SUM, "4", "no field 'question' .*did you mean 'qestion'"),
+    Shape("separator.jsonl", None, asked("2\u2028+ 2?"), "4", r"wrong\.jsonl:2: not_json: Unterminated string"),
+    Shape("picture.json", None, asked("How many?"), "4", "not_text: the field 'image' holds an image"),
+    Shape("packed.jsonl.gz", None, SUM, "4", r"wrong\.jsonl\.gz cannot be unpacked .*cut off"),
+]  # fmt: skip
+
+
+def load(name: str, **given: Any) -> TaskSet:
+    return load_tasks(JsonlTasks(source="jsonl", path=name, **given), base=FOLDER, seed=1)
+
+
+def wrong_twin(file: str) -> str:
+    name, _, ending = file.partition(".")
+    return f"{name}.wrong.{ending}"
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.file)
+def test_a_shape_is_read_by_name_and_by_its_content(shape: Shape, by_name: bool) -> None:
+    tasks = load(shape.file, layout=shape.layout if by_name else None)
+    first = tasks.train[0]
+    assert [(message.role, message.content) for message in first.messages] == shape.turns
+    assert (first.reference, first.answer_type) == (shape.reference, shape.answer_type)
+    told = [note for note in tasks.notes if f"tasks.layout: {shape.layout}`" in note]
+    assert bool(told) == (shape.layout is not None and not by_name)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.file)
+def test_its_wrong_twin_is_refused_with_what_to_correct(shape: Shape) -> None:
+    with pytest.raises(InputError, match=shape.wrong) as caught:
+        load(wrong_twin(shape.file), layout=shape.layout)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.file)
+def test_without_references_every_shape_is_only_asked(shape: Shape) -> None:
+    first = load(shape.file, layout=shape.layout, reference=None).train[0]
+    assert first.reference is None
+    assert [(message.role, message.content) for message in first.messages] == shape.turns
+
+
+def test_every_file_is_in_the_table() -> None:
+    names = {name for shape in SHAPES for name in (shape.file, wrong_twin(shape.file))}
+    assert {path.name for path in FOLDER.iterdir()} == names
+
+
+@pytest.mark.parametrize(
+    ("file", "given"),
+    [
+        ("mmlu.jsonl", {"layout": "fields"}),
+        ("mmlu.jsonl", {"prompt": "subject"}),
+        ("math.jsonl", {"prompt": "problem", "reference": "level"}),
+    ],
+)
+def test_fields_that_are_named_are_read_and_nothing_is_detected(file: str, given: dict[str, Any]) -> None:
+    tasks = load(file, **given)
+    assert tasks.notes == ()
+    assert "\n" not in tasks.train[0].messages[-1].content
+
+
+def test_an_unknown_layout_is_refused_with_those_there_are() -> None:
+    with pytest.raises(ValueError, match=r"no layout 'sharegtp'; did you mean 'sharegpt'\?.*alpaca, choices"):
+        load("sharegpt.json", layout="sharegtp")
+
+
+def test_rows_of_two_layouts_are_read_by_neither(tmp_path: Path) -> None:
+    text = (FOLDER / "messages.jsonl").read_text() + (FOLDER / "sharegpt_system.jsonl").read_text()
+    (tmp_path / "mixed.jsonl").write_text(text)
+    with pytest.raises(InputError, match="no field 'question'"):
+        load_tasks(JsonlTasks(source="jsonl", path="mixed.jsonl"), base=tmp_path, seed=1)
+
+
+def test_template_system_and_ids_apply_to_a_layout_too() -> None:
+    task = load("messages_turns.jsonl", system="Count.", template="Q: {prompt}").train[0]
+    assert [message.content for message in task.messages] == ["Count.", "I have 2.", "Noted.", "Q: And 2 more?"]
+    assert load("sharegpt.json").train[0].id == load("plain.jsonl").train[0].id  # the same prompt, the same task
+    assert load("mmlu_pro.jsonl", id="question_id").train[0].id == "1"
