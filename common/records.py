@@ -204,7 +204,7 @@ class Completion:
     `text` is the answer without the thinking part; `reasoning` is the thinking part where the teacher keeps it
     apart, else None. `logprobs`: the log-probability of each completion token, or None if not asked for.
     `choices`: each completion token (thinking included) with the most likely ones at its place; None where not asked
-    for or not given.
+    for or not given. `ended`: why it ended, as the teacher said it, where the finish reason is unknown; else empty.
     """
 
     text: str
@@ -214,6 +214,7 @@ class Completion:
     reasoning: str | None = None
     logprobs: tuple[float, ...] | None = None
     choices: tuple[TokenChoice, ...] | None = None
+    ended: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,10 +64,11 @@ async def with_retries(
 
 
 class Answered(NamedTuple):
-    """An attempt, and the id of its row in the ledger."""
+    """An attempt, and the id of its row in the ledger. `ended`: as in Completion."""
 
     row: int
     attempt: Attempt
+    ended: str = ""
 
 
 class Requests:
@@ -89,14 +90,16 @@ class Requests:
 
         Raises RequestFailed (call `fail` with it), OutOfAttempts, or what the teacher raised as pointless.
         """
-        usage = Usage()
+        usage, ended = Usage(), ""
 
         async def once() -> Attempt:
+            nonlocal ended
             started = time.monotonic()
             completion = await self._teacher.sample(request, usage)
-            named = request.sampling.thinking
-            if named is not None and not completion.reasoning:
-                reasoning, text = split_named(completion.text, named)
+            ended = named(storable(completion.ended)) if completion.finish_reason == "unknown" else ""
+            marks = request.sampling.thinking
+            if marks is not None and not completion.reasoning:
+                reasoning, text = split_named(completion.text, marks)
                 completion = replace(completion, reasoning=reasoning, text=text)
             return _as_attempt(request, completion, usage, self.identity, time.monotonic() - started)
 
@@ -111,7 +114,9 @@ class Requests:
         self._counts.prompt_tokens += attempt.prompt_tokens
         self._counts.completion_tokens += attempt.completion_tokens
         self._counts.estimated += usage.uncounted
-        return Answered(self._ledger.add_attempt(key, request.sampling.max_tokens, attempt), attempt)
+        self._counts.unknown_ends += bool(ended)
+        self._counts.unknown_end = ended or self._counts.unknown_end
+        return Answered(self._ledger.add_attempt(key, request.sampling.max_tokens, attempt), attempt, ended)
 
     def fail(self, key: str, request: Request, error: RequestFailed) -> None:
         """Counts and records a request that failed for good. Raises TeacherDown where it was the last of a long

@@ -22,6 +22,10 @@ UNCOUNTED = (
     "some answers came without a count of their tokens: it is estimated at four characters a token, and "
     "limits and budgets go by the estimate"
 )
+UNKNOWN_END = (
+    "some answers ended in a way that is not known (the last one: {!r}), so they are never rejected, and the filter "
+    "`finished` drops them: say what it means in teacher.finish_reasons"
+)
 PLAIN_EVERY_S = 15.0  # between lines where there is no terminal
 REFRESH_S = 0.25
 

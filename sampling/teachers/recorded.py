@@ -3,7 +3,8 @@
 Each line is an object with one attempt, or with several in named columns. The draw index is the line's own (`index`),
 or counts the attempts of a task in the order in which they stand in the file. Its identity is the content of the file
 and how it is read, so an edited file is asked again. Token counts that the recording does not hold are estimated at
-four bytes a token.
+four bytes a token. Why an attempt ended may be said in the words of any server (`sampling.teachers.endings`); one
+that ended in a server's error is a failed draw.
 
 Bad lines are refused before anything is drawn, with file and line.
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 from pydantic import Field
 
@@ -28,9 +29,9 @@ from stillroom.common.secrets import named_in
 from stillroom.common.settings import Settings
 from stillroom.errors import InputError, MissingFile, RequestFailed
 from stillroom.sampling.teachers.base import OutOfAttempts, Teacher, TeacherBase, teachers
+from stillroom.sampling.teachers.endings import MISSING, Ending, ending_of
 
 BYTES_PER_TOKEN = 4  # a common rule of thumb for English; used only where the recording has no counts
-_FINISH = ("stop", "length", "content_filter", "unknown")
 
 
 class RecordedColumn(Settings):
@@ -68,7 +69,9 @@ class RecordedSettings(TeacherBase):
     reasoning: str = "reasoning"
     """Field that holds the reasoning, if any."""
     finish_reason: str = "finish_reason"
-    """Field that says why the answer ended."""
+    """Field that says why the answer ended, in the words of any server; without it, an answer is complete."""
+    finish_reasons: dict[str, FinishReason] = Field(default_factory=dict)
+    """What further words in that field mean, such as `{weird: stop}`."""
     prompt_tokens: str = "prompt_tokens"
     """Field that counts the tokens of the prompt."""
     completion_tokens: str = "completion_tokens"
@@ -91,8 +94,11 @@ class RecordedSettings(TeacherBase):
 
 
 class _Recording(NamedTuple):
+    """`failure`: why there is no answer."""
+
     completion: Completion
     grade: bool | None
+    failure: str = ""
 
 
 class RecordedTeacher:
@@ -103,7 +109,8 @@ class RecordedTeacher:
         self._path = reachable(base / settings.path, "teacher.path")
         if not self._path.is_file():
             raise MissingFile(f"the recording {self._path} is not there: correct teacher.path")
-        how = settings.model_dump(mode="json", include=_IDENTIFYING | ({"input"} if settings.input else set()))
+        later = {name for name in ("input", "finish_reasons") if getattr(settings, name)}
+        how = settings.model_dump(mode="json", include=_IDENTIFYING | later)
         try:
             content = self._path.read_bytes()
         except OSError as error:
@@ -129,7 +136,9 @@ class RecordedTeacher:
             raise OutOfAttempts
         if request.index not in recordings:
             raise RequestFailed(f"{self._path} has no draw {request.index} of this task", retryable=False)
-        completion = recordings[request.index].completion
+        completion, _, failure = recordings[request.index]
+        if failure:
+            raise RequestFailed(failure, retryable=False)
         usage.prompt_tokens, usage.completion_tokens = completion.prompt_tokens, completion.completion_tokens
         return completion
 
@@ -156,7 +165,7 @@ class RecordedTeacher:
             if not isinstance(own, int) or isinstance(own, bool) or own < 0:
                 raise InputError(f"{place}: {s.index} is {own!r}, expected a whole number from 0")
             first = own
-        finish = _lookup(row, s.finish_reason) or "stop"
+        end = _end(place, row, s)
         for index, column in enumerate(s.columns or (RecordedColumn(text=s.text, grade=s.grade),), first):
             if index in known:
                 raise InputError(f"{place}: draw {index} of this task stands there twice")
@@ -166,9 +175,6 @@ class RecordedTeacher:
                 reasoning, text = split_thinking(text)
             else:
                 reasoning = _text(place, row, s.reasoning)
-            if finish not in _FINISH:
-                expected = ", ".join(_FINISH)
-                raise InputError(f"{place}: {s.finish_reason} is {finish!r}, expected one of {expected}")
             prompt_tokens = tokens_in(_lookup(row, s.prompt_tokens)) or 0
             completion_tokens = tokens_in(_lookup(row, s.completion_tokens))
             if completion_tokens is None:
@@ -176,8 +182,9 @@ class RecordedTeacher:
             grade = None if column.grade is None else _lookup(row, column.grade)
             if grade is not None and not isinstance(grade, bool):
                 raise InputError(f"{place}: {column.grade} is {grade!r}, expected true or false")
-            completion = Completion(text, cast(FinishReason, finish), prompt_tokens, completion_tokens, reasoning)
-            known[index] = _Recording(completion, grade)
+            completion = Completion(text, end.reason, prompt_tokens, completion_tokens, reasoning)
+            failure = f"{place}: the recorded attempt ended in a failure ({end.raw})" if end.failed else ""
+            known[index] = _Recording(completion, grade, failure)
 
 
 _IDENTIFYING = {"task_id", "prompt", "index", "text", "columns", "reasoning", "finish_reason"}
@@ -188,6 +195,19 @@ def _lookup(row: Mapping[str, Any], dotted: str) -> Any:
     for part in dotted.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return value
+
+
+def _end(place: str, row: Mapping[str, Any], settings: RecordedSettings) -> Ending:
+    """How the row's attempts ended. Raises InputError for a word that nobody knows: it costs nothing to say first."""
+    end = ending_of(_lookup(row, settings.finish_reason), settings.finish_reasons)
+    if end.raw == MISSING:
+        return Ending("stop")
+    if end.raw and not end.failed and end.raw != "unknown":
+        raise InputError(
+            f"{place}: {settings.finish_reason} is {end.raw!r}, expected one of {', '.join(get_args(FinishReason))}, "
+            f"or a word of a known server; say what it means in teacher.finish_reasons: {{{end.raw}: stop}}"
+        )
+    return end
 
 
 def _text(place: str, row: Mapping[str, Any], field: str) -> str:

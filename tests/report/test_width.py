@@ -179,6 +179,7 @@ def counts() -> Counts:
         **numbers,
         completion_tokens=123_456_789,
         started=monotonic() - 9_999,
+        unknown_end="weird",
         last_failure=SENTENCE,
     )
 

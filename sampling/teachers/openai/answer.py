@@ -2,8 +2,8 @@
 guessed at.
 
 Servers differ in what they leave out, so only what an attempt needs is looked at. Without a message there is no
-answer. What comes along with it may be missing or nonsense and costs nobody the answer:
-a reason to end that nobody knows is `unknown`, counts and log-probabilities that cannot be any are absent.
+answer. What comes along with it may be missing or nonsense and costs nobody the answer: a reason to end that nobody
+knows is `unknown` and comes along as it was said, counts and log-probabilities that cannot be any are absent.
 
 A stream (server-sent events) is put together as if it had come in one piece. While it comes, `usage` counts its
 tokens, so that a request that is cancelled still says what it had cost: one a part where the server sends no count
@@ -17,6 +17,7 @@ Time and memory are in proportion to what is sent, and a line has an end.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field, ValidationError
@@ -26,12 +27,12 @@ from stillroom.common.outside import NotJson, logprob_in, read_json, tokens_in
 from stillroom.common.records import Completion, FinishReason, TokenChoice, Usage
 from stillroom.common.secrets import named
 from stillroom.sampling.rate_limit import End
+from stillroom.sampling.teachers.endings import ending_of
 from stillroom.sampling.teachers.openai.http import LONGEST_BODY, NoAnswer, Patience, check_length
 
 if TYPE_CHECKING:
     from aiohttp import StreamReader
 
-_FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
 # Characters of a body that a message quotes, and of those that are looked at for secrets before it is cut.
 _QUOTED, _LOOKED_AT = 120, 65_536
 # A part is a few tokens, with the likeliest at each place some kilobytes.
@@ -56,12 +57,15 @@ class _Answer(BaseModel):
     usage: Any = None
 
 
-def read_answer(body: bytes, usage: Usage, *, choices: bool = False) -> Completion:
-    """The completion of a body. `choices`: whether the likeliest tokens at each place were asked for.
+def read_answer(
+    body: bytes, usage: Usage, *, choices: bool = False, ends: Mapping[str, FinishReason] | None = None
+) -> Completion:
+    """The completion of a body. `choices`: whether the likeliest tokens at each place were asked for; `ends`: what
+    further words for the end of an answer mean.
 
     What the server counted goes into `usage`. Completion tokens that it did not count are those of `usage` as it was,
     which a stream has counted by its parts, or 0. Raises NoAnswer for a body that is not a chat completion, and says
-    where it is wrong, and how it begins without a secret.
+    where it is wrong, and how it begins without a secret; and for half an answer at whose end the server failed.
     """
     try:
         answer = _Answer.model_validate(read_json(body))
@@ -73,6 +77,11 @@ def read_answer(body: bytes, usage: Usage, *, choices: bool = False) -> Completi
         beginning = named(body[:_LOOKED_AT].decode("utf-8", "replace"))[:_QUOTED]
         raise NoAnswer(End.BROKEN, f"no chat completion: {why}; it begins {beginning!r}") from None
     choice, counted = answer.choices[0], answer.usage if isinstance(answer.usage, dict) else {}
+    end = ending_of(choice.finish_reason, ends)
+    if end.failed:
+        raise NoAnswer(
+            End.BROKEN, f"no chat completion: the server gave up on the answer (finish reason {end.raw!r})"
+        )
 
     # A thinking part that was cut by the limit may come back as plain content, `<think>` and all: split_thinking
     # keeps it thinking.
@@ -93,11 +102,12 @@ def read_answer(body: bytes, usage: Usage, *, choices: bool = False) -> Completi
     return Completion(
         text=text,
         reasoning=reasoning,
-        finish_reason=_FINISH.get(str(choice.finish_reason), "unknown"),
+        finish_reason=end.reason,
         prompt_tokens=prompt or 0,
         completion_tokens=(parts or 0) if completed is None else completed,
         logprobs=None if tokens is None else tuple(token.logprob for token in tokens),
         choices=tokens if choices else None,
+        ended=end.raw,
     )
 
 

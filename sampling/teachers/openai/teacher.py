@@ -162,7 +162,8 @@ class OpenAITeacher:
                 raise await self._no_such_model(http, server)
             raise self._refusal(server, reply, after_s)
 
-        answer = read_answer(reply.body, usage, choices=request.sampling.top_logprobs > 0)
+        top = request.sampling.top_logprobs > 0
+        answer = read_answer(reply.body, usage, choices=top, ends=settings.finish_reasons)
         self._costs.note(request.task_id, answer.prompt_tokens, answer.completion_tokens)
         cost = cost_of(request, answer, uncounted=usage.uncounted)
         turn.end(End.ANSWERED, tokens=cost.prompt + cost.completion, completion_tokens=cost.completion)

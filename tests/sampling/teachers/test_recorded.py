@@ -117,7 +117,11 @@ async def test_reads_what_a_row_holds(tmp_path: Path, row: dict[str, Any], expec
         (b'{"task_id": 1, "text": "4"}', r"'task_id' \(found int"),
         (b'{"task_id": "a", "text": ["4"]}', r"'text' \(found list"),
         (b'{"task_id": "a", "text": "4", "reasoning": 3}', r"'reasoning' \(found int"),
-        (b'{"task_id": "a", "text": "4", "finish_reason": "eos"}', "finish_reason is 'eos', expected one of stop"),
+        (
+            b'{"task_id": "a", "text": "4", "finish_reason": "weird"}',
+            "finish_reason is 'weird', expected one of stop",
+        ),
+        (b'{"task_id": "a", "text": "4", "finish_reason": 3}', "finish_reason is 'int', expected one of stop"),
         (b'{"task_id": "a", "text": "4", "index": "0"}', "index is '0', expected a whole number from 0"),
         (b'{"task_id": "a", "text": "4", "index": -1}', "index is -1"),
         (b'{"task_id": "a", "text": "4", "index": true}', "index is True"),
