@@ -28,6 +28,7 @@ from stillroom.common.records import Completion, FinishReason, TokenChoice, Usag
 from stillroom.common.secrets import named
 from stillroom.sampling.rate_limit import End
 from stillroom.sampling.teachers.endings import ending_of
+from stillroom.sampling.teachers.openai.faults import error_in
 from stillroom.sampling.teachers.openai.http import LONGEST_BODY, NoAnswer, Patience, check_length
 
 if TYPE_CHECKING:
@@ -37,6 +38,14 @@ if TYPE_CHECKING:
 _QUOTED, _LOOKED_AT = 120, 65_536
 # A part is a few tokens, with the likeliest at each place some kilobytes.
 LONGEST_LINE = 8 * 2**20
+
+
+class ErrorInside(Exception):
+    """The reply holds an error in the place of an answer, or next to half of one. `error`: as the server wrote it."""
+
+    def __init__(self, error: Any) -> None:
+        super().__init__("an error in the place of an answer")
+        self.error = error
 
 
 class _Message(BaseModel):
@@ -66,9 +75,13 @@ def read_answer(
     What the server counted goes into `usage`. Completion tokens that it did not count are those of `usage` as it was,
     which a stream has counted by its parts, or 0. Raises NoAnswer for a body that is not a chat completion, and says
     where it is wrong, and how it begins without a secret; and for half an answer at whose end the server failed.
+    Raises ErrorInside where an error stands in it.
     """
     try:
-        answer = _Answer.model_validate(read_json(body))
+        found = read_json(body)
+        if (error := error_in(found)) is not None:
+            raise ErrorInside(error)
+        answer = _Answer.model_validate(found)
     except (NotJson, ValidationError) as error:
         why = f"the body is not JSON: {error}"
         if isinstance(error, ValidationError):
@@ -186,7 +199,9 @@ class StreamedAnswer:
             choices, counted = part["choices"], part.get("usage")
             if isinstance(counted, dict):
                 self._counted = counted
-            if choices:
+            if error_in(part) is not None:  # next to half an answer
+                self._odd = data
+            elif choices:
                 self._add(choices[0])
         except (NotJson, LookupError, TypeError, AttributeError):
             self._odd = data

@@ -312,8 +312,11 @@ def _everything(error: BaseException) -> str:
 async def test_a_model_that_is_not_there_names_those_that_are(model_server: ModelServer) -> None:
     error = await failure(model_server, Reply(_error("The model does not exist"), 404))
     assert isinstance(error, InputError)
-    assert "knows no model 'm' (it offers m)" in str(error)
-    assert "teacher.model" in str(error)
+    assert "(HTTP 404: The model does not exist)" in str(error)
+    assert "its list of models has 'm'" in str(error)  # so it is not claimed that there is none
+    model_server.models = Reply({"data": [{"id": "n"}]})
+    error = await failure(model_server, Reply(_error("The model does not exist"), 404))
+    assert "knows no model 'm' (HTTP 404: The model does not exist; it offers n): correct teacher.model" in str(error)
 
 
 @pytest.mark.parametrize(
