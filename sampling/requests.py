@@ -142,6 +142,7 @@ class Requests:
         self._counts.prompt_tokens += attempt.prompt_tokens
         self._counts.completion_tokens += attempt.completion_tokens
         self._counts.estimated += usage.uncounted
+        self._counts.odd += usage.odd
         self._counts.unknown_ends += bool(ended)
         self._counts.unknown_end = ended or self._counts.unknown_end
         return Answered(self._ledger.add_attempt(key, request.sampling.max_tokens, attempt), attempt, ended)

@@ -22,6 +22,10 @@ UNCOUNTED = (
     "some answers came without a count of their tokens: it is estimated at four characters a token, and "
     "limits and budgets go by the estimate"
 )
+ODD = (
+    "next to some answers something could not be read (log-probabilities, counts of tokens, thinking): the answers "
+    "are kept without it; run.json counts them (sampling.odd)"
+)
 UNKNOWN_END = (
     "some answers ended in a way that is not known (the last one: {!r}), so they are never rejected, and the filter "
     "`finished` drops them: say what it means in teacher.finish_reasons"

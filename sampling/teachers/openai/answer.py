@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stillroom.common.marks import split_thinking
 from stillroom.common.outside import NotJson, logprob_in, read_json, tokens_in
@@ -30,6 +30,7 @@ from stillroom.sampling.rate_limit import End
 from stillroom.sampling.teachers.endings import ending_of
 from stillroom.sampling.teachers.openai.faults import error_in
 from stillroom.sampling.teachers.openai.http import LONGEST_BODY, NoAnswer, Patience, check_length
+from stillroom.sampling.teachers.openai.parts import REASONING, read_parts, words_of
 
 if TYPE_CHECKING:
     from aiohttp import StreamReader
@@ -49,10 +50,10 @@ class ErrorInside(Exception):
 
 
 class _Message(BaseModel):
-    content: str | None = None
-    refusal: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
+    model_config = ConfigDict(extra="allow")  # the fields of thinking, whatever stands in them
+
+    content: Any = None
+    refusal: Any = None
 
 
 class _Choice(BaseModel):
@@ -96,16 +97,9 @@ def read_answer(
             End.BROKEN, f"no chat completion: the server gave up on the answer (finish reason {end.raw!r})"
         )
 
-    # A thinking part that was cut by the limit may come back as plain content, `<think>` and all: split_thinking
-    # keeps it thinking.
-    text = choice.message.content or choice.message.refusal or ""
-    reasoning = choice.message.reasoning_content or choice.message.reasoning
-    if reasoning:
-        reasoning, text = reasoning.strip(), text.lstrip()
-    else:
-        reasoning, text = split_thinking(text)
-
+    text, reasoning, odd = _said(choice.message)
     tokens = _tokens(choice.logprobs)
+    usage.odd = odd or (tokens is None and (choices or bool(choice.logprobs))) or _odd_counts(answer.usage)
     prompt = tokens_in(counted.get("prompt_tokens")) or None  # no prompt has none
     completed = tokens_in(counted.get("completion_tokens"))
     if text or reasoning:
@@ -122,6 +116,36 @@ def read_answer(
         choices=tokens if choices else None,
         ended=end.raw,
     )
+
+
+class _Said(NamedTuple):
+    text: str
+    reasoning: str | None
+    odd: bool  # it came with thinking that has no words
+
+
+def _said(message: _Message) -> _Said:
+    """What a message says. Raises NoAnswer where its content is something without words."""
+    parts = read_parts(message.content)
+    if parts is None:
+        kind = type(message.content).__name__
+        raise NoAnswer(End.BROKEN, f"no chat completion: the content of the message is a {kind} without words")
+    text, thoughts = parts.text or words_of(message.refusal), message.model_extra or {}
+    thinking = next(filter(None, (words_of(thoughts.get(name)) for name in REASONING)), parts.thinking)
+    if thinking:
+        return _Said(text.lstrip(), thinking.strip(), odd=False)
+    # A thinking part that was cut by the limit may come back as plain content, `<think>` and all: split_thinking
+    # keeps it thinking.
+    reasoning, text = split_thinking(text)
+    return _Said(text, reasoning, odd=any(thoughts.get(name) for name in REASONING))
+
+
+def _odd_counts(usage: Any) -> bool:
+    """Whether counts came that cannot be any. None at all is another matter: they are estimated."""
+    names = ("prompt_tokens", "completion_tokens")
+    if not isinstance(usage, dict):
+        return usage is not None
+    return any(usage.get(name) is not None and tokens_in(usage[name]) is None for name in names)
 
 
 def _tokens(logprobs: Any) -> tuple[TokenChoice, ...] | None:
@@ -211,7 +235,14 @@ class StreamedAnswer:
 
     def _add(self, choice: dict[str, Any]) -> None:
         delta = choice.get("delta") or {}
-        said = [(name, str(delta[name])) for name in _Message.model_fields if delta.get(name)]
+        parts = read_parts(delta.get("content"))
+        if parts is None:
+            raise TypeError("content without words")
+        pieces = {"content": parts.text, "refusal": words_of(delta.get("refusal"))}
+        pieces |= {name: words_of(delta.get(name)) for name in REASONING}
+        # Thinking among the parts of the content is the only copy of it, where there is one.
+        pieces[REASONING[0]] = pieces[REASONING[0]] or parts.thinking
+        said = [(name, words) for name, words in pieces.items() if words]
         for name, text in said:
             self._message.setdefault(name, []).append(text)
         if said:

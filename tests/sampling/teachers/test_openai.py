@@ -386,7 +386,8 @@ async def test_a_used_up_quota_stops_the_run(model_server: ModelServer, reply: R
         Reply({"choices": [{"message": None}]}),
         Reply({"choices": [{"text": "4"}]}),
         Reply(completion([{"type": "text"}])),  # type: ignore[arg-type]
-        Reply(completion(reasoning=["two"])),
+        Reply(completion(4)),  # type: ignore[arg-type]
+        Reply(completion([{"type": "image_url", "image_url": {"url": "x"}}])),  # type: ignore[arg-type]
     ],
 )
 async def test_a_body_of_another_shape_is_a_failed_request(model_server: ModelServer, reply: Reply) -> None:
