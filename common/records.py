@@ -190,11 +190,13 @@ class Request:
 class Usage:
     """Tokens a request has cost so far. A teacher updates it while it works, so that a cancelled request
     still says what it had cost. None: the teacher cannot tell. `uncounted`: nobody counted the tokens of the answer
-    that was given, or not all of them; what its completion says is at least how many there are."""
+    that was given, or not all of them; what its completion says is at least how many there are. `odd`: something next
+    to the answer (log-probabilities, counts, thinking) could not be read, and is absent."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     uncounted: bool = False
+    odd: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +206,7 @@ class Completion:
     `text` is the answer without the thinking part; `reasoning` is the thinking part where the teacher keeps it
     apart, else None. `logprobs`: the log-probability of each completion token, or None if not asked for.
     `choices`: each completion token (thinking included) with the most likely ones at its place; None where not asked
-    for or not given.
+    for or not given. `ended`: why it ended, as the teacher said it, where the finish reason is unknown; else empty.
     """
 
     text: str
@@ -214,6 +216,7 @@ class Completion:
     reasoning: str | None = None
     logprobs: tuple[float, ...] | None = None
     choices: tuple[TokenChoice, ...] | None = None
+    ended: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,9 @@ class Counts:
     `surplus`: attempts that were answered after their task's fate was sealed; `cancelled` ones were not answered.
     `truncated`: attempts that ended at their limit; `escalated`: those that were drawn again under a longer one.
     `estimated`: attempts whose tokens nobody counted, and which are estimated by their characters.
+    `unknown_ends`: answers of which it is not known why they ended; `unknown_end`: what the last of them said.
+    `odd`: answers next to which something (log-probabilities, counts, thinking) could not be read, and is absent.
+    `refused`: how often a server said "too many requests", and the request waited; `last_refusal`: its words.
     `verified`, `refuted`: of those accepted and of those rejected, by a second opinion.
     `accepted_tokens` and `kept_tokens`: completion tokens of all accepted attempts, and of those that are kept.
     """
@@ -42,6 +45,11 @@ class Counts:
     accepted_tokens: int = 0
     kept: int = 0
     kept_tokens: int = 0
+    unknown_ends: int = 0
+    unknown_end: str = ""
+    odd: int = 0
+    refused: int = 0
+    last_refusal: str = ""
     last_failure: str = ""
     started: float = field(default_factory=time.monotonic)
 

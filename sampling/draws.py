@@ -6,7 +6,8 @@ stop a task, one draw at a time, so that timing never decides what is kept.
 `Drawing` makes a draw: it asks, writes the attempt to the ledger, scores, and writes the verdict. A request that
 fails in passing is asked again; one that fails for good is recorded and costs no attempt. An answer that was cut off
 is asked for again under the next limit, if there is one, and never under the same. A scorer that raises costs one
-verdict, never the run.
+verdict, never the run. Half an answer says nothing about the whole, whatever the scorer makes of it: it is never
+rejected. A run whose first answers all end in a way that nobody knows stops, before more is paid for.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import asyncio
 from collections.abc import Callable, Set
 
 from stillroom.common.records import (
+    Attempt,
     Messages,
     Outcome,
     SamplingParams,
@@ -25,7 +27,7 @@ from stillroom.common.records import (
     Verdict,
 )
 from stillroom.common.text import describe
-from stillroom.errors import RequestFailed, StillroomError
+from stillroom.errors import RequestFailed, RunError, StillroomError
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.ledger import Ledger, Recorded
 from stillroom.sampling.policy import Policy, Tally
@@ -52,6 +54,40 @@ def counts_as(task: Task, scored: ScoredAttempt, admits: Admits | None) -> State
 
 # A task whose draws failed for good this often is left: the fault is likely its own (a prompt too long, say).
 MAX_FAILED_DRAWS = 3
+
+# Answers that all end in an unknown way before the run stops; as many in a row are rare where some are known.
+UNKNOWN_ENDS_TO_STOP = 10
+_CUT = {"length": "truncated", "content_filter": "filtered", "unknown": "unknown_end"}
+
+
+def not_rejected(attempt: Attempt, verdict: Verdict) -> Verdict:
+    """The verdict; unscored instead of rejected for an answer that was cut off, or may have been."""
+    if verdict.state is not State.REJECTED or attempt.finish_reason == "stop":
+        return verdict
+    detail = f"would be rejected ({verdict.reason}) were it whole"
+    return Verdict(State.UNSCORED, _CUT[attempt.finish_reason], detail=detail, seconds=verdict.seconds)
+
+
+class _Ends:
+    """How the first answers ended."""
+
+    def __init__(self, teacher: str) -> None:
+        self._teacher, self._raw, self._known = teacher, list[str](), False
+
+    def note(self, ended: str) -> None:
+        """Takes what an answer's end was called, "" for one that is known. Raises RunError after too many others."""
+        self._known = self._known or not ended
+        if self._known:
+            return
+        self._raw.append(ended)
+        if len(self._raw) == UNKNOWN_ENDS_TO_STOP:
+            names = list(dict.fromkeys(self._raw))[:3]
+            raise RunError(
+                f"all of the first {UNKNOWN_ENDS_TO_STOP} answers of {self._teacher} ended in an unknown way "
+                f"(finish reason {' or '.join(map(repr, names))}), so nobody can tell whether they are whole; they "
+                f"are kept. Say what it means and run the same command again: teacher.finish_reasons: "
+                f"{{{names[0]}: stop}}, or length, or content_filter"
+            )
 
 
 class TaskDraws:
@@ -188,6 +224,7 @@ class Drawing:
         self._at = {limit: sampling.model_copy(update={"max_tokens": limit}) for limit in self.limits}
         self._requests = Requests(teacher, ledger, seed, retry, counts)
         self._scorer, self._ledger, self._counts = scorer, ledger, counts
+        self._ends = _Ends(teacher.identity)
 
     async def run(self, draws: TaskDraws, index: int, answered: Callable[[], None]) -> None:
         """Makes draw `index`: only its scoring where the attempt is on record.
@@ -216,6 +253,7 @@ class Drawing:
                 draws.resolve(index, None)
                 self._requests.fail(draws.key, request, error)
                 return
+            self._ends.note(found.ended)
             self._counts.escalated += drawn is not None
             drawn = found
             if drawn.attempt.finish_reason != "length":
@@ -236,7 +274,7 @@ class Drawing:
         """Whatever the scorer raises over one attempt (out of memory, nested too deeply, a fault in a scorer of the
         user's) leaves that attempt unscored; what it raises on purpose is for the run."""
         try:
-            verdict = await self._scorer.score(draws.task, drawn.attempt)
+            verdict = not_rejected(drawn.attempt, await self._scorer.score(draws.task, drawn.attempt))
         except StillroomError:
             raise
         except Exception as error:  # noqa: BLE001 - anything can come of hostile text; cancellation is not an Exception

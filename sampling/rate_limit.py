@@ -4,10 +4,11 @@ One line for all requests, first come first served. A request goes to the endpoi
 that are in use and bear one more, when the rate limits allow it. Nothing polls: a request that ends, or the one timer
 there is, wakes the next in line.
 
-An endpoint is held back when it asked for patience (`Retry-After`). One refusal among answers may be the fault of one
-replica behind a gateway and holds back its own request alone; when several requests in a row are refused, all are
-held back. An endpoint is taken out when nobody accepts connections there, or several requests in a row ended without
-an answer. After a pause one request is sent there to try; while that fails, the pauses grow.
+An endpoint is held back when it asked for patience (`Retry-After`), or refused without saying for how long: then for
+a pause that grows while it goes on refusing, and shrinks when it answers. One refusal among answers may be the fault
+of one replica behind a gateway and holds back its own request alone; when several requests in a row are refused, all
+are held back. An endpoint is taken out when nobody accepts connections there, or several requests in a row ended
+without an answer. After a pause one request is sent there to try; while that fails, the pauses grow.
 
 It refuses nothing and retries nothing: where every endpoint is taken out, requests go to the one that is to be tried
 next and fail there as they would without it. One Pace belongs to one event loop.
@@ -38,7 +39,7 @@ FAILURES_TO_TAKE_OUT = 4
 # in a row once in a few hundred, and the whole run would wait each time.
 REFUSALS_TO_HOLD = 3
 # A server that asks for more patience than this is not waited for, and is treated as one that said no.
-MAX_RETRY_AFTER_S = 300.0
+MAX_RETRY_AFTER_S = 3600.0
 # Seconds before the first try, and at most between tries.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 DECREASE = 0.5
@@ -162,6 +163,7 @@ class Endpoint:
         self.try_at: float | None = None  # None: it is in use; else when it may be tried next
         self._pause = FIRST_PAUSE_S
         self._trying, self._failures = False, 0
+        self._hold_pause, self._shrunk = FIRST_PAUSE_S, True  # of refusals that name no time
         self._refused: deque[int] = deque(maxlen=64)  # which requests were refused of late, counted as in `sent`
 
     @property
@@ -208,14 +210,21 @@ class Endpoint:
             elif now >= self.try_at:  # a try; what else was in flight when it was taken out says nothing new
                 self._pause = min(LONGEST_PAUSE_S, self._pause * 2)
                 self.try_at = now + self._pause
-        if end not in (End.REFUSED, End.OVERLOADED) or retry_after_s is None:
+        if end is End.ANSWERED and not self._shrunk:  # once after each hold: answers come in bursts
+            self._hold_pause, self._shrunk = max(FIRST_PAUSE_S, self._hold_pause / 2), True
+        if end is not End.REFUSED and (end is not End.OVERLOADED or retry_after_s is None):
             return
         self._refused.append(sent)
         # By the order of sending: answers take long, refusals come at once and would always look in a row.
         around = range(sent - REFUSALS_TO_HOLD + 1, sent + 1)
         in_a_row = any(all(i + j in self._refused for j in range(REFUSALS_TO_HOLD)) for i in around)
-        if in_a_row and retry_after_s <= MAX_RETRY_AFTER_S:
+        if not in_a_row:
+            return
+        if retry_after_s is not None and retry_after_s <= MAX_RETRY_AFTER_S:
             self.held_until = max(self.held_until, now + retry_after_s)
+        elif retry_after_s is None and now >= self.held_until:
+            self.held_until = now + self._hold_pause
+            self._hold_pause, self._shrunk = min(LONGEST_PAUSE_S, self._hold_pause * 2), False
 
 
 class Bucket:

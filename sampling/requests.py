@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 from stillroom.common.files import storable
+from stillroom.common.formatting import duration
 from stillroom.common.hashing import draw_seed
 from stillroom.common.marks import split_named
 from stillroom.common.outside import tokens_in
@@ -38,36 +39,49 @@ T = TypeVar("T")
 
 # This many requests in a row, each after its retries, without one answer: nobody is there.
 FAILURES_IN_A_ROW = 12
+# This many in a row that were put off for longer than anybody waits: a limit per day is used up, say.
+PUT_OFF_IN_A_ROW = 3
+# Refusals of a key or a model before it is believed: where it may be about one prompt (a 403), and where earlier
+# calls of the run were answered.
+REFUSALS_TO_BELIEVE, REFUSALS_AFTER_ANSWERS = 3, 50
+_MOST_DOUBLINGS = 30  # a float has an end
 
 
 async def with_retries(
     call: Callable[[], Awaitable[T]],
     settings: RetrySettings,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    on_too_many: Callable[[RequestFailed], object] = lambda error: None,
 ) -> T:
     """The result of `call`, asked again while it fails in a way that may pass; else its last RequestFailed.
 
     Waits grow exponentially, with full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/);
-    what the server asks for (`Retry-After`) comes first.
+    what the server asks for (`Retry-After`) comes first. A server that is well and says "too many" (429) is asked
+    until it answers, which costs no try; `on_too_many` hears of each.
     """
-    for attempt in range(settings.attempts):
+    failed = too_many = 0
+    while True:
         try:
             return await call()
         except RequestFailed as error:
-            jittered = random.uniform(0, min(settings.cap_s, settings.base_s * 2**attempt))
+            step = min(too_many if error.too_many else failed, _MOST_DOUBLINGS)
+            jittered = random.uniform(0, min(settings.cap_s, settings.base_s * 2**step))
             # At least what the server asked for; jitter on top keeps the clients from coming back all at once.
             wait = jittered + (error.retry_after_s or 0.0)
-            if not error.retryable or attempt + 1 == settings.attempts or wait > MAX_RETRY_AFTER_S:
+            failed, too_many = failed + (not error.too_many), too_many + error.too_many
+            if not error.retryable or failed >= settings.attempts or (error.retry_after_s or 0.0) > MAX_RETRY_AFTER_S:
                 raise
+            if error.too_many:
+                on_too_many(error)
         await sleep(wait)
-    raise AssertionError("unreachable: attempts >= 1")
 
 
 class Answered(NamedTuple):
-    """An attempt, and the id of its row in the ledger."""
+    """An attempt, and the id of its row in the ledger. `ended`: as in Completion."""
 
     row: int
     attempt: Attempt
+    ended: str = ""
 
 
 class Requests:
@@ -77,8 +91,10 @@ class Requests:
         self.identity = teacher.identity
         self._teacher, self._ledger, self._seed = teacher, ledger, seed
         self._retry, self._counts = retry, counts
-        self._failures_in_a_row = 0
+        self._failures_in_a_row = self._put_off = 0
         self._answered_any = False
+        self._in_flight = self._undecided = self._unbelieved = 0
+        self._news = asyncio.Event()
 
     def request(self, task_id: str, index: int, messages: Messages, sampling: SamplingParams) -> Request:
         """The request for a draw, with the seed of that draw."""
@@ -89,29 +105,47 @@ class Requests:
 
         Raises RequestFailed (call `fail` with it), OutOfAttempts, or what the teacher raised as pointless.
         """
-        usage = Usage()
+        self._in_flight += 1
+        try:
+            return await self._ask(key, request)
+        except InputError as error:
+            found = await self._whose_fault(error)
+            if found is error:
+                raise
+            raise found from None
+        finally:
+            self._in_flight -= 1
+            self._tell()
+
+    async def _ask(self, key: str, request: Request) -> Answered:
+        usage, ended = Usage(), ""
 
         async def once() -> Attempt:
+            nonlocal ended
             started = time.monotonic()
             completion = await self._teacher.sample(request, usage)
-            named = request.sampling.thinking
-            if named is not None and not completion.reasoning:
-                reasoning, text = split_named(completion.text, named)
+            ended = named(storable(completion.ended)) if completion.finish_reason == "unknown" else ""
+            marks = request.sampling.thinking
+            if marks is not None and not completion.reasoning:
+                reasoning, text = split_named(completion.text, marks)
                 completion = replace(completion, reasoning=reasoning, text=text)
             return _as_attempt(request, completion, usage, self.identity, time.monotonic() - started)
 
         try:
-            attempt = await with_retries(once, self._retry)
+            attempt = await with_retries(once, self._retry, on_too_many=self._refused)
         except asyncio.CancelledError:
             self._counts.cancelled += 1
             self._counts.cancelled_tokens += usage.completion_tokens or 0
             self._ledger.add_cancelled(key, request.index, request.task_id, usage)
             raise
-        self._failures_in_a_row, self._answered_any = 0, True
+        self._failures_in_a_row, self._put_off, self._answered_any = 0, 0, True
         self._counts.prompt_tokens += attempt.prompt_tokens
         self._counts.completion_tokens += attempt.completion_tokens
         self._counts.estimated += usage.uncounted
-        return Answered(self._ledger.add_attempt(key, request.sampling.max_tokens, attempt), attempt)
+        self._counts.odd += usage.odd
+        self._counts.unknown_ends += bool(ended)
+        self._counts.unknown_end = ended or self._counts.unknown_end
+        return Answered(self._ledger.add_attempt(key, request.sampling.max_tokens, attempt), attempt, ended)
 
     def fail(self, key: str, request: Request, error: RequestFailed) -> None:
         """Counts and records a request that failed for good. Raises TeacherDown where it was the last of a long
@@ -119,12 +153,54 @@ class Requests:
         self._counts.failed += 1
         self._counts.last_failure = named(storable(str(error)))
         self._ledger.add_failure(key, request.index, request.task_id, self._counts.last_failure)
+        if error.too_many:
+            self._put_off_once(error)
+            return
         # A request that was refused for what it says does not say that nobody is there, unless all are refused.
         self._failures_in_a_row += error.retryable or not self._answered_any
         if self._failures_in_a_row >= FAILURES_IN_A_ROW:
             raise TeacherDown(
                 f"{FAILURES_IN_A_ROW} requests in a row got no answer from {self.identity}; the last one: "
                 f"{error}. Everything answered is kept: run the same command again when the teacher is back"
+            ) from error
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def _whose_fault(self, error: InputError) -> Exception:
+        """The failure of one request, where a refusal of a key or a model is only that: others are answered, or were
+        in an earlier call. Else the error itself. What is in flight may yet be answered and is waited for."""
+        if (failed := error.if_answered) is None:
+            return error
+        self._undecided += 1
+        self._tell()
+        try:
+            while not self._answered_any and self._undecided < self._in_flight:
+                await self._news.wait()
+        finally:
+            self._undecided -= 1
+        if self._answered_any:
+            return failed
+        self._unbelieved += 1
+        most = 1 if error.sure else REFUSALS_TO_BELIEVE
+        if self._ledger.mean_tokens(self.identity) is not None:
+            most = REFUSALS_AFTER_ANSWERS
+        return error if self._unbelieved >= most else failed
+
+    def _refused(self, error: RequestFailed) -> None:
+        self._counts.refused += 1
+        self._counts.last_refusal = named(storable(str(error)))
+
+    def _put_off_once(self, error: RequestFailed) -> None:
+        """Takes a refusal with a wait that is too long to be waited for; it says nothing about who is there. Raises
+        TeacherDown after a row of them: the rest would be put off as well, one after the other."""
+        self._put_off += 1
+        if self._put_off >= PUT_OFF_IN_A_ROW:
+            raise TeacherDown(
+                f"{self.identity} asks to come back in {duration(error.retry_after_s or 0.0)}, longer than the "
+                f"{duration(MAX_RETRY_AFTER_S)} that a run waits at most: {error}. Everything answered is kept: run "
+                "the same command again then"
             ) from error
 
 

@@ -42,9 +42,15 @@ class StillroomError(Exception):
 
 
 class InputError(StillroomError, ValueError):
-    """What the user gave cannot be used: exit code 2."""
+    """What the user gave cannot be used: exit code 2.
+
+    `if_answered`: a server's refusal (of a key, of a model) means this only where it never answered anybody; else it
+    is this failure of one request. `sure`: false where it may be the fault of one request even then (a 403).
+    """
 
     exit_code = 2
+    if_answered: RequestFailed | None = None
+    sure: bool = True
 
 
 class RecipeError(InputError):
@@ -94,13 +100,17 @@ class RunError(StillroomError, RuntimeError):
 class RequestFailed(RunError):
     """One request got no answer.
 
-    `retryable`: the same request may succeed later. `retry_after_s`: what the server asked for, or None.
+    `retryable`: the same request may succeed later. `retry_after_s`: what the server asked for, or None. `too_many`:
+    the server is well and said "not so fast" (429), which costs a request none of its tries.
     """
 
-    def __init__(self, message: str, *, retryable: bool, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, retryable: bool, retry_after_s: float | None = None, too_many: bool = False
+    ) -> None:
         super().__init__(message)
         self.retryable = retryable
         self.retry_after_s = retry_after_s
+        self.too_many = too_many
 
 
 class TeacherDown(RunError, ConnectionError):

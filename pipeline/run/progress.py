@@ -22,6 +22,14 @@ UNCOUNTED = (
     "some answers came without a count of their tokens: it is estimated at four characters a token, and "
     "limits and budgets go by the estimate"
 )
+ODD = (
+    "next to some answers something could not be read (log-probabilities, counts of tokens, thinking): the answers "
+    "are kept without it; run.json counts them (sampling.odd)"
+)
+UNKNOWN_END = (
+    "some answers ended in a way that is not known (the last one: {!r}), so they are never rejected, and the filter "
+    "`finished` drops them: say what it means in teacher.finish_reasons"
+)
 PLAIN_EVERY_S = 15.0  # between lines where there is no terminal
 REFRESH_S = 0.25
 
@@ -108,10 +116,11 @@ class StepsShown:
 def progress_line(c: Counts) -> str:
     """The state of sampling in one line."""
     total = f"/{c.tasks_total:,}" if c.tasks_total is not None else ""
+    waited = f", {c.refused:,} times too many requests" if c.refused else ""
     eta = "" if c.eta_s is None else f", {duration(c.eta_s)} left"
     return (
         f"{c.finished:,}{total} tasks ({c.satisfied:,} satisfied, {c.gave_up + c.exhausted:,} without), "
-        f"{verdicts(c)}, {_rate(c):,.0f} tokens/s{eta}"
+        f"{verdicts(c)}, {_rate(c):,.0f} tokens/s{waited}{eta}"
     )
 
 
@@ -134,6 +143,8 @@ def progress_table(label: str, c: Counts) -> RenderableType:
     numbers = [c.accepted, c.rejected, c.unscored, c.failed, c.completion_tokens]
     attempts.add_row("attempts", *(f"{n:,}" for n in numbers), f"{_rate(c):,.0f}")
     parts: list[RenderableType] = [_with_bar(label, c.finished, c.tasks_total or 1, facts), table, attempts]
+    if c.refused:
+        parts.append(plain(f"{c.refused:,} times too many requests: {shown(c.last_refusal, 240)}", "yellow"))
     if c.last_failure:
         parts.append(plain(f"last failure: {shown(c.last_failure, 240)}", "yellow"))
     return Group(*parts)

@@ -26,7 +26,7 @@ from stillroom.common.records import Outcome, SamplingParams, ScoredAttempt, Tas
 from stillroom.common.run_async import stopped_by
 from stillroom.errors import Interrupted
 from stillroom.pipeline.run.folder import RunContext, RunFolder
-from stillroom.pipeline.run.progress import UNCOUNTED, Display
+from stillroom.pipeline.run.progress import ODD, UNCOUNTED, UNKNOWN_END, Display
 from stillroom.sampling.core import Core
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.draws import Admits
@@ -195,6 +195,10 @@ async def run_core(
         finally:
             if core.counts.estimated:
                 display.note_once(UNCOUNTED)
+            if core.counts.odd:
+                display.note_once(ODD)
+            if core.counts.unknown_ends:
+                display.note_once(UNKNOWN_END.format(core.counts.unknown_end))
 
 
 @contextlib.contextmanager

@@ -3,7 +3,8 @@
 Any file that `common/row_files` reads will do. Each row holds one attempt, or several in named columns. The draw
 index is the row's own (`index`), or counts the attempts of a task in the order in which they stand in the file. Its
 identity is the content of the file and how it is read, so an edited file is asked again. Token counts that the
-recording does not hold are estimated at four bytes a token.
+recording does not hold are estimated at four bytes a token. Why an attempt ended may be said in the words of any
+server (`sampling.teachers.endings`); one that ended in a server's error is a failed draw.
 
 Bad rows are refused before anything is drawn, with file and line.
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 from pydantic import Field, model_validator
 
@@ -29,10 +30,10 @@ from stillroom.common.secrets import named_in
 from stillroom.common.settings import Settings
 from stillroom.errors import InputError, RequestFailed
 from stillroom.sampling.teachers.base import OutOfAttempts, Teacher, TeacherBase, teachers
+from stillroom.sampling.teachers.endings import MISSING, Ending, ending_of
 from stillroom.sampling.teachers.layouts import BY_TASK, laid_out
 
 BYTES_PER_TOKEN = 4  # a common rule of thumb for English; used only where the recording has no counts
-_FINISH = ("stop", "length", "content_filter", "unknown")
 
 
 class RecordedColumn(Settings):
@@ -73,7 +74,9 @@ class RecordedSettings(TeacherBase):
     reasoning: str = "reasoning"
     """Field that holds the reasoning, if any."""
     finish_reason: str = "finish_reason"
-    """Field that says why the answer ended."""
+    """Field that says why the answer ended, in the words of any server; without it, an answer is complete."""
+    finish_reasons: dict[str, FinishReason] = Field(default_factory=dict)
+    """What further words in that field mean, such as `{weird: stop}`."""
     prompt_tokens: str = "prompt_tokens"
     """Field that counts the tokens of the prompt."""
     completion_tokens: str = "completion_tokens"
@@ -104,8 +107,11 @@ class RecordedSettings(TeacherBase):
 
 
 class _Recording(NamedTuple):
+    """`failure`: why there is no answer."""
+
     completion: Completion
     grade: bool | None
+    failure: str = ""
 
 
 class RecordedTeacher:
@@ -163,7 +169,9 @@ class RecordedTeacher:
             raise OutOfAttempts
         if request.index not in recordings:
             raise RequestFailed(f"{self._path} has no draw {request.index} of this task", retryable=False)
-        completion = recordings[request.index].completion
+        completion, _, failure = recordings[request.index]
+        if failure:
+            raise RequestFailed(failure, retryable=False)
         usage.prompt_tokens, usage.completion_tokens = completion.prompt_tokens, completion.completion_tokens
         return completion
 
@@ -207,10 +215,7 @@ class RecordedTeacher:
             reasoning, text = split_thinking(text)
         else:
             reasoning = _text(place, row, s.reasoning, number)
-        finish = _one_of(row, s.finish_reason, number) or "stop"
-        if finish not in _FINISH:
-            expected = ", ".join(_FINISH)
-            raise InputError(f"{place}: {s.finish_reason} is {finish!r}, expected one of {expected}")
+        end = _end(place, _one_of(row, s.finish_reason, number), s)
         prompt_tokens = tokens_in(_number(_one_of(row, s.prompt_tokens, number))) or 0
         completion_tokens = tokens_in(_number(_one_of(row, s.completion_tokens, number)))
         if completion_tokens is None:
@@ -220,8 +225,9 @@ class RecordedTeacher:
             grade = {"true": True, "false": False}.get(grade.lower(), grade)
         if grade is not None and not isinstance(grade, bool):
             raise InputError(f"{place}: {column.grade} is {grade!r}, expected true or false")
-        completion = Completion(text, cast(FinishReason, finish), prompt_tokens, completion_tokens, reasoning)
-        return _Recording(completion, grade)
+        completion = Completion(text, end.reason, prompt_tokens, completion_tokens, reasoning)
+        failure = f"{place}: the recorded attempt ended in a failure ({end.raw})" if end.failed else ""
+        return _Recording(completion, grade, failure)
 
 
 _IDENTIFYING = {"task_id", "prompt", "index", "text", "columns", "reasoning", "finish_reason"}
@@ -229,7 +235,7 @@ _IDENTIFYING = {"task_id", "prompt", "index", "text", "columns", "reasoning", "f
 
 def _identifying(settings: RecordedSettings) -> set[str]:
     """The settings that say how a file is read; later ones only where they are used: older identities stay."""
-    later = {"input": settings.input, "layout": settings.layout}
+    later = {"input": settings.input, "layout": settings.layout, "finish_reasons": settings.finish_reasons}
     return _IDENTIFYING | {name for name, value in later.items() if value}
 
 
@@ -261,6 +267,19 @@ def _one_of(row: Mapping[str, Any], field: str, number: int) -> Any:
     if not has_star(field) or field in row or value is None:
         return value
     return value[number] if number < len(value) else None
+
+
+def _end(place: str, said: Any, settings: RecordedSettings) -> Ending:
+    """How an attempt ended. Raises InputError for a word that nobody knows: it costs nothing to say first."""
+    end = ending_of(said, settings.finish_reasons)
+    if end.raw == MISSING:
+        return Ending("stop")
+    if end.raw and not end.failed and end.raw != "unknown":
+        raise InputError(
+            f"{place}: {settings.finish_reason} is {end.raw!r}, expected one of {', '.join(get_args(FinishReason))}, "
+            f"or a word of a known server; say what it means in teacher.finish_reasons: {{{end.raw}: stop}}"
+        )
+    return end
 
 
 def _text(place: str, row: Mapping[str, Any], field: str, number: int = 0) -> str:

@@ -173,12 +173,16 @@ def checked() -> CheckSummary:
 
 
 def counts() -> Counts:
-    numbers = dict.fromkeys(("satisfied", "gave_up", "exhausted", "accepted", "rejected", "unscored"), 123456)
+    numbers = dict.fromkeys(
+        ("satisfied", "gave_up", "exhausted", "accepted", "rejected", "unscored", "refused"), 123456
+    )
     return Counts(
         tasks_total=123_456,
         **numbers,
         completion_tokens=123_456_789,
         started=monotonic() - 9_999,
+        unknown_end="weird",
+        last_refusal=SENTENCE,
         last_failure=SENTENCE,
     )
 

@@ -285,12 +285,24 @@ async def test_a_refusal_among_answers_holds_back_nobody_else() -> None:
     (await turn_at_once(one)).drop()
 
 
-@pytest.mark.parametrize("wait", [None, MAX_RETRY_AFTER_S + 1])
-async def test_no_patience_is_had_where_none_or_too_much_was_asked_for(wait: float | None) -> None:
+async def test_no_patience_is_had_where_too_much_was_asked_for() -> None:
     one = pace(Hand(), concurrency=2)
     for _ in range(5):
-        (await turn_at_once(one)).end(End.REFUSED, retry_after_s=wait)
+        (await turn_at_once(one)).end(End.REFUSED, retry_after_s=MAX_RETRY_AFTER_S + 1)
     (await turn_at_once(one)).drop()
+
+
+async def test_refusals_that_name_no_time_hold_back_all_for_growing_pauses() -> None:
+    clock = Hand()
+    one, holds = pace(clock, concurrency=2), list[float]()
+    for end in [End.REFUSED] * 8 + [End.ANSWERED] * 5 + [End.REFUSED] * 4:
+        clock.turn_to(max(clock.now, one.endpoints[0].held_until))
+        before = one.endpoints[0].held_until
+        (await turn_at_once(one)).end(end)
+        if one.endpoints[0].held_until != before:
+            holds.append(one.endpoints[0].held_until - clock.now)
+    # The third in a row is the first to hold back; five answers are one sign that the last pause was long enough.
+    assert holds == [1, 2, 4, 8, 16, 32, 30, 60]
 
 
 async def test_a_second_endpoint_goes_on_while_one_is_held_back() -> None:
@@ -429,9 +441,14 @@ async def test_a_dead_one_is_taken_out(end: End, times: int) -> None:
     assert (await ends(pace(Hand(), endpoints=2), end, 40)).count(0) == times
 
 
-@pytest.mark.parametrize("end", [End.ANSWERED, End.REFUSED])
-async def test_a_living_one_is_not(end: End) -> None:
-    assert (await ends(pace(Hand(), endpoints=2), end, 40)).count(0) == 20
+async def test_a_living_one_is_not() -> None:
+    assert (await ends(pace(Hand(), endpoints=2), End.ANSWERED, 40)).count(0) == 20
+
+
+async def test_one_that_refuses_is_held_back_and_not_taken_out() -> None:
+    two = pace(Hand(), endpoints=2)
+    assert (await ends(two, End.REFUSED, 40)).count(0) == 3
+    assert not two.endpoints[0].out
 
 
 async def test_a_dead_one_is_tried_with_one_request_after_growing_pauses() -> None:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from stillroom.common.records import FinishReason
 from stillroom.common.secrets import secrets_in
 from stillroom.sampling.rate_limit import RateLimits
 from stillroom.sampling.teachers.base import Teacher, TeacherBase, teachers
@@ -62,6 +63,9 @@ class OpenAISettings(TeacherBase):
     """Send a seed with each request; false for servers that refuse one."""
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """Name of the token limit in requests, which servers differ on."""
+    finish_reasons: dict[str, FinishReason] = Field(default_factory=dict)
+    """What the server's own words for the end of an answer mean, where they are not known, such as `{weird: stop}`;
+    `missing` is for servers that give none."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """Further keys of the request. They are kept with the run, so anything that looks like a secret is refused."""
 

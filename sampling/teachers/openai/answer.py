@@ -2,8 +2,8 @@
 guessed at.
 
 Servers differ in what they leave out, so only what an attempt needs is looked at. Without a message there is no
-answer. What comes along with it may be missing or nonsense and costs nobody the answer:
-a reason to end that nobody knows is `unknown`, counts and log-probabilities that cannot be any are absent.
+answer. What comes along with it may be missing or nonsense and costs nobody the answer: a reason to end that nobody
+knows is `unknown` and comes along as it was said, counts and log-probabilities that cannot be any are absent.
 
 A stream (server-sent events) is put together as if it had come in one piece. While it comes, `usage` counts its
 tokens, so that a request that is cancelled still says what it had cost: one a part where the server sends no count
@@ -17,32 +17,43 @@ Time and memory are in proportion to what is sent, and a line has an end.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stillroom.common.marks import split_thinking
 from stillroom.common.outside import NotJson, logprob_in, read_json, tokens_in
 from stillroom.common.records import Completion, FinishReason, TokenChoice, Usage
 from stillroom.common.secrets import named
 from stillroom.sampling.rate_limit import End
+from stillroom.sampling.teachers.endings import ending_of
+from stillroom.sampling.teachers.openai.faults import error_in
 from stillroom.sampling.teachers.openai.http import LONGEST_BODY, NoAnswer, Patience, check_length
+from stillroom.sampling.teachers.openai.parts import REASONING, read_parts, words_of
 
 if TYPE_CHECKING:
     from aiohttp import StreamReader
 
-_FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
 # Characters of a body that a message quotes, and of those that are looked at for secrets before it is cut.
 _QUOTED, _LOOKED_AT = 120, 65_536
 # A part is a few tokens, with the likeliest at each place some kilobytes.
 LONGEST_LINE = 8 * 2**20
 
 
+class ErrorInside(Exception):
+    """The reply holds an error in the place of an answer, or next to half of one. `error`: as the server wrote it."""
+
+    def __init__(self, error: Any) -> None:
+        super().__init__("an error in the place of an answer")
+        self.error = error
+
+
 class _Message(BaseModel):
-    content: str | None = None
-    refusal: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
+    model_config = ConfigDict(extra="allow")  # the fields of thinking, whatever stands in them
+
+    content: Any = None
+    refusal: Any = None
 
 
 class _Choice(BaseModel):
@@ -56,15 +67,22 @@ class _Answer(BaseModel):
     usage: Any = None
 
 
-def read_answer(body: bytes, usage: Usage, *, choices: bool = False) -> Completion:
-    """The completion of a body. `choices`: whether the likeliest tokens at each place were asked for.
+def read_answer(
+    body: bytes, usage: Usage, *, choices: bool = False, ends: Mapping[str, FinishReason] | None = None
+) -> Completion:
+    """The completion of a body. `choices`: whether the likeliest tokens at each place were asked for; `ends`: what
+    further words for the end of an answer mean.
 
     What the server counted goes into `usage`. Completion tokens that it did not count are those of `usage` as it was,
     which a stream has counted by its parts, or 0. Raises NoAnswer for a body that is not a chat completion, and says
-    where it is wrong, and how it begins without a secret.
+    where it is wrong, and how it begins without a secret; and for half an answer at whose end the server failed.
+    Raises ErrorInside where an error stands in it.
     """
     try:
-        answer = _Answer.model_validate(read_json(body))
+        found = read_json(body)
+        if (error := error_in(found)) is not None:
+            raise ErrorInside(error)
+        answer = _Answer.model_validate(found)
     except (NotJson, ValidationError) as error:
         why = f"the body is not JSON: {error}"
         if isinstance(error, ValidationError):
@@ -73,17 +91,15 @@ def read_answer(body: bytes, usage: Usage, *, choices: bool = False) -> Completi
         beginning = named(body[:_LOOKED_AT].decode("utf-8", "replace"))[:_QUOTED]
         raise NoAnswer(End.BROKEN, f"no chat completion: {why}; it begins {beginning!r}") from None
     choice, counted = answer.choices[0], answer.usage if isinstance(answer.usage, dict) else {}
+    end = ending_of(choice.finish_reason, ends)
+    if end.failed:
+        raise NoAnswer(
+            End.BROKEN, f"no chat completion: the server gave up on the answer (finish reason {end.raw!r})"
+        )
 
-    # A thinking part that was cut by the limit may come back as plain content, `<think>` and all: split_thinking
-    # keeps it thinking.
-    text = choice.message.content or choice.message.refusal or ""
-    reasoning = choice.message.reasoning_content or choice.message.reasoning
-    if reasoning:
-        reasoning, text = reasoning.strip(), text.lstrip()
-    else:
-        reasoning, text = split_thinking(text)
-
+    text, reasoning, odd = _said(choice.message)
     tokens = _tokens(choice.logprobs)
+    usage.odd = odd or (tokens is None and (choices or bool(choice.logprobs))) or _odd_counts(answer.usage)
     prompt = tokens_in(counted.get("prompt_tokens")) or None  # no prompt has none
     completed = tokens_in(counted.get("completion_tokens"))
     if text or reasoning:
@@ -93,12 +109,43 @@ def read_answer(body: bytes, usage: Usage, *, choices: bool = False) -> Completi
     return Completion(
         text=text,
         reasoning=reasoning,
-        finish_reason=_FINISH.get(str(choice.finish_reason), "unknown"),
+        finish_reason=end.reason,
         prompt_tokens=prompt or 0,
         completion_tokens=(parts or 0) if completed is None else completed,
         logprobs=None if tokens is None else tuple(token.logprob for token in tokens),
         choices=tokens if choices else None,
+        ended=end.raw,
     )
+
+
+class _Said(NamedTuple):
+    text: str
+    reasoning: str | None
+    odd: bool  # it came with thinking that has no words
+
+
+def _said(message: _Message) -> _Said:
+    """What a message says. Raises NoAnswer where its content is something without words."""
+    parts = read_parts(message.content)
+    if parts is None:
+        kind = type(message.content).__name__
+        raise NoAnswer(End.BROKEN, f"no chat completion: the content of the message is a {kind} without words")
+    text, thoughts = parts.text or words_of(message.refusal), message.model_extra or {}
+    thinking = next(filter(None, (words_of(thoughts.get(name)) for name in REASONING)), parts.thinking)
+    if thinking:
+        return _Said(text.lstrip(), thinking.strip(), odd=False)
+    # A thinking part that was cut by the limit may come back as plain content, `<think>` and all: split_thinking
+    # keeps it thinking.
+    reasoning, text = split_thinking(text)
+    return _Said(text, reasoning, odd=any(thoughts.get(name) for name in REASONING))
+
+
+def _odd_counts(usage: Any) -> bool:
+    """Whether counts came that cannot be any. None at all is another matter: they are estimated."""
+    names = ("prompt_tokens", "completion_tokens")
+    if not isinstance(usage, dict):
+        return usage is not None
+    return any(usage.get(name) is not None and tokens_in(usage[name]) is None for name in names)
 
 
 def _tokens(logprobs: Any) -> tuple[TokenChoice, ...] | None:
@@ -176,7 +223,9 @@ class StreamedAnswer:
             choices, counted = part["choices"], part.get("usage")
             if isinstance(counted, dict):
                 self._counted = counted
-            if choices:
+            if error_in(part) is not None:  # next to half an answer
+                self._odd = data
+            elif choices:
                 self._add(choices[0])
         except (NotJson, LookupError, TypeError, AttributeError):
             self._odd = data
@@ -186,7 +235,14 @@ class StreamedAnswer:
 
     def _add(self, choice: dict[str, Any]) -> None:
         delta = choice.get("delta") or {}
-        said = [(name, str(delta[name])) for name in _Message.model_fields if delta.get(name)]
+        parts = read_parts(delta.get("content"))
+        if parts is None:
+            raise TypeError("content without words")
+        pieces = {"content": parts.text, "refusal": words_of(delta.get("refusal"))}
+        pieces |= {name: words_of(delta.get(name)) for name in REASONING}
+        # Thinking among the parts of the content is the only copy of it, where there is one.
+        pieces[REASONING[0]] = pieces[REASONING[0]] or parts.thinking
+        said = [(name, words) for name, words in pieces.items() if words]
         for name, text in said:
             self._message.setdefault(name, []).append(text)
         if said:

@@ -5,6 +5,7 @@ limits, `Retry-After`, how much a server bears, endpoints that are dead). It nev
 by what a refusal means. Told apart: what asking again can fix (429, 5xx), what it cannot (a prompt that is refused),
 and what makes asking anybody pointless (a refused key, a missing model, a used-up quota). Thinking is read from
 `reasoning_content` or `reasoning`, or split off the text. Servers quote keys: no message of ours does.
+A refused key or model is only believed where nobody was answered before: gateways refuse one prompt in the same way.
 
 First each server is greeted: asked for its list of models. The first that is there lets the run begin; those where
 nobody answers are taken out. Many servers have no such list, which says nothing.
@@ -31,8 +32,10 @@ from stillroom.errors import InputError, MissingKey, RequestFailed, TeacherDown
 from stillroom.sampling.limits import Costs, cost_of
 from stillroom.sampling.rate_limit import End, Pace, Turn
 from stillroom.sampling.teachers.openai import OpenAISettings, no_address
-from stillroom.sampling.teachers.openai.answer import StreamedAnswer, read_answer
-from stillroom.sampling.teachers.openai.http import Http, HttpReply, NoAnswer, Patience, parse_retry_after, place_of
+from stillroom.sampling.teachers.openai.answer import ErrorInside, StreamedAnswer, read_answer
+from stillroom.sampling.teachers.openai.faults import fields_of, said_in, status_of
+from stillroom.sampling.teachers.openai.http import Http, HttpReply, NoAnswer, Patience, place_of
+from stillroom.sampling.teachers.openai.waits import when_again
 
 OPENAI = "https://api.openai.com/v1"
 # How a request ended, by the HTTP status of its answer.
@@ -88,6 +91,7 @@ class OpenAITeacher:
         self._http: Http | None = None
         self._pace: Pace | None = None
         self._greeting: asyncio.Task[None] | None = None
+        self._answered = False
 
     @property
     def identity(self) -> str:
@@ -154,15 +158,15 @@ class OpenAITeacher:
         reader = StreamedAnswer(usage).read if settings.stream else None
         reply = await http.ask(server.url("chat/completions"), self._body(request), reader, patience)
         if reply.status >= 300:
-            usage.prompt_tokens = usage.completion_tokens = None
-            end = _ENDS.get(reply.status, End.BROKEN if reply.status >= 500 else End.ANSWERED)
-            after_s = parse_retry_after(reply.headers.get("retry-after", ""), time.time())
-            turn.end(end, retry_after_s=after_s)
-            if reply.status == 404:
-                raise await self._no_such_model(http, server)
-            raise self._refusal(server, reply, after_s)
-
-        answer = read_answer(reply.body, usage, choices=request.sampling.top_logprobs > 0)
+            raise await self._not_answered(http, turn, reply, usage)
+        top = request.sampling.top_logprobs > 0
+        try:
+            answer = read_answer(reply.body, usage, choices=top, ends=settings.finish_reasons)
+        except ErrorInside as inside:
+            body = json.dumps({"error": inside.error}).encode()
+            reply = reply._replace(status=status_of(inside.error), body=body)
+            raise await self._not_answered(http, turn, reply, usage, inside=True) from None
+        self._answered = True
         self._costs.note(request.task_id, answer.prompt_tokens, answer.completion_tokens)
         cost = cost_of(request, answer, uncounted=usage.uncounted)
         turn.end(End.ANSWERED, tokens=cost.prompt + cost.completion, completion_tokens=cost.completion)
@@ -233,11 +237,33 @@ class OpenAITeacher:
 
     # -- what a refusal means --------------------------------------------------------------------------------
 
-    def _refusal(self, server: Server, reply: HttpReply, after_s: float | None) -> Exception:
-        """The error for a reply that is not an answer. `after_s`: seconds that the server asks to wait."""
+    async def _not_answered(
+        self, http: Http, turn: Turn, reply: HttpReply, usage: Usage, *, inside: bool = False
+    ) -> Exception:
+        """Ends the turn of a request that got no answer; the error for it. `inside`: the error stood in a reply that
+        should have been an answer."""
+        usage.prompt_tokens = usage.completion_tokens = None
+        server, end = self._servers[turn.endpoint], _ENDS.get(reply.status)
+        end = end or (End.BROKEN if reply.status >= 500 else End.ANSWERED)
+        said = reply.body[:_LOOKED_AT].decode("utf-8", "replace")
+        after_s = when_again(reply.headers, said, time.time(), resets=end is End.REFUSED)
+        turn.end(end, retry_after_s=after_s)
+        failed = self._refusal(reply, after_s, "no chat completion but an error: " if inside else "")
+        if reply.status not in (401, 403, 404) or not isinstance(failed, RequestFailed) or self._answered:
+            return failed
+        # Nobody was answered so far: it may be about all requests.
+        error: InputError
+        if reply.status == 404:
+            error = await self._no_such_model(http, server, str(failed))
+        else:
+            error = self._key_refused(server, reply.status, self._blot(said_in(reply.body)))
+        error.if_answered, error.sure = failed, reply.status != 403
+        return error
+
+    def _refusal(self, reply: HttpReply, after_s: float | None, before: str) -> RequestFailed | TeacherDown:
+        """The error for a reply without an answer. `after_s`: seconds that the server asks to wait. `before`: the
+        beginning of the message."""
         status = reply.status
-        if status in (401, 403):
-            return self._key_refused(server, status)
         if status < 400:
             place = self._blot(place_of(reply.headers.get("location", ""))) or "another address"
             return RequestFailed(
@@ -246,40 +272,45 @@ class OpenAITeacher:
                 retryable=False,
             )
         try:
-            found = read_json(reply.body)
+            fields = fields_of(read_json(reply.body))
         except NotJson:
-            found = reply.body[:_LOOKED_AT].decode("utf-8", "replace")
-        # The error as the server wrote it: the object in `error`, or whatever there is.
-        inner = found.get("error", found) if isinstance(found, dict) else found
-        fields = inner if isinstance(inner, dict) else {"message": inner}
-        why = self._blot(str(fields.get("message") or inner or responses.get(status, "no reason given")))
+            fields = {}
+        why = before + (self._blot(said_in(reply.body)) or responses.get(status, "no reason given"))
         if status == 402 or "insufficient_quota" in (fields.get("code"), fields.get("type")):
             return TeacherDown(
                 f"HTTP {status}: {why}: the account's quota is used up; what was answered is kept: raise it and run "
                 "the same command again"
             )
         retryable = status in (408, 409, 425, 429) or status >= 500
-        return RequestFailed(f"HTTP {status}: {why}", retryable=retryable, retry_after_s=after_s)
+        return RequestFailed(
+            f"HTTP {status}: {why}", retryable=retryable, retry_after_s=after_s, too_many=status == 429
+        )
 
-    async def _no_such_model(self, http: Http, server: Server) -> InputError:
-        """The error for a 404, which names what the server offers where it says so."""
+    async def _no_such_model(self, http: Http, server: Server, why: str) -> InputError:
+        """The error for a 404, which quotes it (`why`), and names what the server offers where it says so."""
         model = self._settings.model
         try:
             reply = await http.ask(server.url("models"))
-            names = self._blot(", ".join(str(each["id"]) for each in read_json(reply.body)["data"][:5]))
+            offered = [str(each["id"]) for each in read_json(reply.body)["data"]]
         except (NoAnswer, NotJson, LookupError, TypeError):
-            names = ""  # no such list, or one of another shape: the message does without it
-        if not names:
+            offered = []  # no such list, or one of another shape: the message does without it
+        names = self._blot(", ".join(offered[:5]))
+        if not names or model in offered:
+            has = f"; its list of models has {model!r}" if names else ""
             return InputError(
-                f"{server.name} answered 404 for the model {model!r}: correct teacher.model, or "
+                f"{server.name} refused the model {model!r} ({why}){has}: correct teacher.model, or "
                 "teacher.base_url, which with most servers ends in /v1"
             )
-        return InputError(f"{server.name} knows no model {model!r} (it offers {names}): correct teacher.model")
+        return InputError(f"{server.name} knows no model {model!r} ({why}; it offers {names}): correct teacher.model")
 
-    def _key_refused(self, server: Server, status: int) -> MissingKey:
+    def _key_refused(self, server: Server, status: int, said: str = "") -> MissingKey:
         have = "is set, but was refused" if self._key else "is not set"
         variable = self._settings.api_key_env
-        return MissingKey(f"{server.name} answered {status}: the key was refused; the variable {variable} {have}")
+        quoted = f" ({said})" if said else ""
+        return MissingKey(
+            f"{server.name} answered {status}{quoted} and nobody was answered before: the key was refused; the "
+            f"variable {variable} {have}"
+        )
 
     def _blot(self, text: str) -> str:
         """`text` on one line, without the key, at a length that fits a message."""

@@ -312,8 +312,11 @@ def _everything(error: BaseException) -> str:
 async def test_a_model_that_is_not_there_names_those_that_are(model_server: ModelServer) -> None:
     error = await failure(model_server, Reply(_error("The model does not exist"), 404))
     assert isinstance(error, InputError)
-    assert "knows no model 'm' (it offers m)" in str(error)
-    assert "teacher.model" in str(error)
+    assert "(HTTP 404: The model does not exist)" in str(error)
+    assert "its list of models has 'm'" in str(error)  # so it is not claimed that there is none
+    model_server.models = Reply({"data": [{"id": "n"}]})
+    error = await failure(model_server, Reply(_error("The model does not exist"), 404))
+    assert "knows no model 'm' (HTTP 404: The model does not exist; it offers n): correct teacher.model" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -383,7 +386,8 @@ async def test_a_used_up_quota_stops_the_run(model_server: ModelServer, reply: R
         Reply({"choices": [{"message": None}]}),
         Reply({"choices": [{"text": "4"}]}),
         Reply(completion([{"type": "text"}])),  # type: ignore[arg-type]
-        Reply(completion(reasoning=["two"])),
+        Reply(completion(4)),  # type: ignore[arg-type]
+        Reply(completion([{"type": "image_url", "image_url": {"url": "x"}}])),  # type: ignore[arg-type]
     ],
 )
 async def test_a_body_of_another_shape_is_a_failed_request(model_server: ModelServer, reply: Reply) -> None:

@@ -118,7 +118,11 @@ async def test_reads_what_a_row_holds(tmp_path: Path, row: dict[str, Any], expec
         (b'{"task_id": 1, "text": "4"}', "'task_id' is a number, not text"),
         (b'{"task_id": "a", "text": ["4"]}', "'text' is an array, not text"),
         (b'{"task_id": "a", "text": "4", "reasoning": 3}', "'reasoning' is a number, not text"),
-        (b'{"task_id": "a", "text": "4", "finish_reason": "eos"}', "finish_reason is 'eos', expected one of stop"),
+        (
+            b'{"task_id": "a", "text": "4", "finish_reason": "weird"}',
+            "finish_reason is 'weird', expected one of stop",
+        ),
+        (b'{"task_id": "a", "text": "4", "finish_reason": 3}', "finish_reason is 'int', expected one of stop"),
         (b'{"task_id": "a", "text": "4", "index": "first"}', "index is 'first', expected a whole number from 0"),
         (b'{"task_id": "a", "text": "4", "index": -1}', "index is -1"),
         (b'{"task_id": "a", "text": "4", "index": true}', "index is True"),
