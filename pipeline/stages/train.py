@@ -173,11 +173,13 @@ def lint_traces(
     recipe: Recipe, student: StudentSettings, tasks: TaskSet, rows: Path | Sequence[Row], *, check: bool = True
 ) -> LintReport:
     """The lint of SFT rows. `check`: also the answers, by the recipe's scorer; false for rows that nobody checked."""
+    # Only where there are some: methods of others need not know of them.
     thinking = recipe.teacher.sampling.thinking
+    named: dict[str, Any] = {} if thinking is None else {"thinking": thinking}
     if not check or not isinstance(recipe.scorer, AnswerScorerSettings):
-        return student.lint(rows, test=tasks.held_out, thinking=thinking)
+        return student.lint(rows, test=tasks.held_out, **named)
     with answers_of(recipe, recipe.scorer, tasks) as checker:
-        return student.lint(rows, test=tasks.held_out, checker=checker, thinking=thinking)
+        return student.lint(rows, test=tasks.held_out, checker=checker, **named)
 
 
 def keep(report: LintReport, folder: RunFolder, name: str = "lint") -> None:

@@ -32,7 +32,7 @@ def right(number: int) -> str:
 def write_recipe(folder: Path, server: ModelServer, **verifier: Any) -> Path:
     """Tasks whose gold answers are words; the teacher is right in even ones."""
     numbers = range(2, 2 + TASKS)
-    files = {
+    files: dict[str, list[dict[str, Any]]] = {
         "tasks.jsonl": [{"question": f"Which n, number {n}?", "answer": gold(n)} for n in numbers],
         "said.jsonl": [
             {"question": f"Which n, number {n}?", "text": f"It is \\boxed{{{right(n + n % 2)}}}."} for n in numbers
