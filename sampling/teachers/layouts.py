@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from stillroom.common.fields import found_at, no_field
-from stillroom.common.turns import content_in, turns_in
+from stillroom.common.turns import are_turns, content_in, turns_in
 from stillroom.errors import InputError
 
 Values = Mapping[str, Any]
@@ -30,6 +30,17 @@ def laid_out(layout: str, row: Values) -> list[dict[str, Any]]:
     """The attempts of a row, each with text, and prompt or task_id; none where the request had failed. Raises
     InputError for a row of another kind."""
     return LAYOUTS[layout](row)
+
+
+def plainly(row: Values) -> str | None:
+    """The layout that a row is plainly of; None for one that has fields of our own, or is of none."""
+    if {"text", "task_id"} & row.keys():
+        return None
+    if "custom_id" in row and "response" in row:
+        return "openai_batch"
+    if "problem" in row and isinstance(row.get("generations"), list):
+        return "openr1"
+    return "messages" if are_turns(row.get("messages", row.get("conversations"))) else None
 
 
 def _openai_batch(row: Values) -> list[dict[str, Any]]:

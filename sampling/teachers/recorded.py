@@ -31,7 +31,7 @@ from stillroom.common.settings import Settings
 from stillroom.errors import InputError, RequestFailed
 from stillroom.sampling.teachers.base import OutOfAttempts, Teacher, TeacherBase, teachers
 from stillroom.sampling.teachers.endings import MISSING, Ending, ending_of
-from stillroom.sampling.teachers.layouts import BY_TASK, laid_out
+from stillroom.sampling.teachers.layouts import BY_TASK, laid_out, plainly
 
 BYTES_PER_TOKEN = 4  # a common rule of thumb for English; used only where the recording has no counts
 
@@ -56,7 +56,7 @@ class RecordedSettings(TeacherBase):
     """The recording, relative to the recipe's folder; several files by a pattern such as `answers-*.jsonl`."""
     layout: Literal["openai_batch", "messages", "openr1"] | None = None
     """How rows are laid out: an output of `openai_batch` (joined by custom_id), conversations as `messages`, `openr1`
-    (both joined by the prompt); null: by the fields named here."""
+    (both joined by the prompt); null: by the fields named here; if none is named, as the first row plainly is."""
     model: str = "recorded"
     """What the teacher is called in reports."""
     task_id: str = "task_id"
@@ -119,13 +119,15 @@ class RecordedTeacher:
 
     def __init__(self, settings: RecordedSettings, *, base: Path) -> None:
         self._settings, self.concurrency = settings, settings.concurrency
-        if settings.layout is not None:
-            fields = {"grade": "grade", "prompt": None if settings.layout == BY_TASK else "prompt"}
-            self._settings = settings.model_copy(update=fields)
         self._path = base / at_home(settings.path)
         files = files_of(self._path, "teacher.path")
         how = settings.model_dump(mode="json", include=_identifying(settings))
         self.identity = f"{named_in(settings.model)}@{digest([digest_of(files), how], 12)}"
+        layout = settings.layout or _plain_layout(settings, files)
+        self._told = f"read with teacher.layout: {layout}, " if layout != settings.layout else ""
+        if layout is not None:
+            prompt = None if layout == BY_TASK else "prompt"
+            self._settings = settings.model_copy(update={"layout": layout, "grade": "grade", "prompt": prompt})
         self.failed = 0
         self._recordings: dict[str, dict[int, _Recording]] = {}
         self._named, last = _named(settings), {}
@@ -158,8 +160,8 @@ class RecordedTeacher:
         found = [count for key, count in attempts.items() if key in keys]
         failed = f"; {self.failed:,} rows hold no answer" if self.failed else ""
         return (
-            f"recording: {sum(found):,} of {sum(attempts.values()):,} attempts are of {len(found):,} of the "
-            f"{len(keys):,} tasks to learn from{failed}"
+            f"recording: {self._told}{sum(found):,} of {sum(attempts.values()):,} attempts are of {len(found):,} of "
+            f"the {len(keys):,} tasks to learn from{failed}"
         )
 
     async def sample(self, request: Request, usage: Usage) -> Completion:
@@ -237,6 +239,16 @@ def _identifying(settings: RecordedSettings) -> set[str]:
     """The settings that say how a file is read; later ones only where they are used: older identities stay."""
     later = {"input": settings.input, "layout": settings.layout, "finish_reasons": settings.finish_reasons}
     return _IDENTIFYING | {name for name, value in later.items() if value}
+
+
+def _plain_layout(settings: RecordedSettings, files: Sequence[Path]) -> str | None:
+    """The layout of the first row, where the recipe names no field at all."""
+    fields = RecordedSettings.model_fields
+    asked = ("task_id", "prompt", "text", "columns", *_OPTIONAL)
+    if any(getattr(settings, name) != fields[name].default for name in asked):
+        return None
+    first = next((row.values for file in files for row in rows_of(file, read_json)), None)
+    return plainly(first) if isinstance(first, dict) else None
 
 
 _OPTIONAL = ("input", "index", "reasoning", "finish_reason", "prompt_tokens", "completion_tokens", "grade")

@@ -40,6 +40,15 @@ def test_a_recording_is_replayed(file: str, layout: str, thought: str, tokens: i
         opened(f"{file}.wrong", layout=layout)
 
 
+@pytest.mark.parametrize(("file", "layout"), [(shape[0], shape[1]) for shape in SHAPES])
+def test_a_layout_is_detected_where_no_field_is_named_and_told(file: str, layout: str) -> None:
+    assert draw(opened(file)) == draw(opened(file, layout=layout))
+    told = opened(file).matched([Task("t1", user("2 + 2?"), None, "")])
+    assert told.startswith(f"recording: read with teacher.layout: {layout}, ")
+    with pytest.raises(InputError, match="no field .other."):
+        opened(file, task_id="other")
+
+
 def test_several_attempts_and_their_grades_are_in_one_row() -> None:
     teacher = opened("openr1", layout="openr1")
     assert draw(teacher, 1).finish_reason == "length"

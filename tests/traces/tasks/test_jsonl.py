@@ -180,7 +180,7 @@ def test_a_byte_order_mark_windows_lines_and_blank_lines_are_fine(tmp_path: Path
     [
         (json.dumps([row(1), row(2)], indent=1), ["p.jsonl:2", "p.jsonl:6"]),
         ("question,answer\nWhat is 1 + 1?,2\nWhat is 2 + 1?,3\n", ["p.jsonl:2", "p.jsonl:3"]),
-        (gzip.compress(lines(row(1), row(2)).encode()), ["p.jsonl:1", "p.jsonl:2"]),
+        (gzip.compress(lines(row(1), row(2)).encode(), mtime=0), ["p.jsonl:1", "p.jsonl:2"]),
     ],
 )
 def test_other_formats_give_the_same_tasks(tmp_path: Path, content: str | bytes, places: list[str]) -> None:
