@@ -35,11 +35,19 @@ from stillroom.sampling.teachers.openai import OpenAISettings, no_address
 from stillroom.sampling.teachers.openai.answer import ErrorInside, StreamedAnswer, read_answer
 from stillroom.sampling.teachers.openai.faults import fields_of, said_in, status_of
 from stillroom.sampling.teachers.openai.http import Http, HttpReply, NoAnswer, Patience, place_of
+from stillroom.sampling.teachers.openai.learned import Learned
 from stillroom.sampling.teachers.openai.waits import when_again
 
 OPENAI = "https://api.openai.com/v1"
 # How a request ended, by the HTTP status of its answer.
 _ENDS = {429: End.REFUSED, 503: End.OVERLOADED, 529: End.OVERLOADED, 408: End.TIMED_OUT, 504: End.TIMED_OUT}
+# Where the recipe asks for what is sent under another name.
+_SETTINGS = {
+    "response_format": "sampling.json_schema",
+    "max_tokens": "max_tokens_field",
+    "max_completion_tokens": "max_tokens_field",
+    "stream": "stream",
+}
 # Characters of a server's text that a message quotes, and of those that are looked at for secrets before it is cut.
 _QUOTED, _LOOKED_AT = 300, 65_536
 
@@ -92,6 +100,7 @@ class OpenAITeacher:
         self._pace: Pace | None = None
         self._greeting: asyncio.Task[None] | None = None
         self._answered = False
+        self._learned = Learned(settings.max_tokens_field)
 
     @property
     def identity(self) -> str:
@@ -156,7 +165,11 @@ class OpenAITeacher:
         usage.prompt_tokens = self._costs.prompt_tokens(request.task_id)
         patience = Patience(settings.first_token_s, settings.idle_s) if settings.stream else None
         reader = StreamedAnswer(usage).read if settings.stream else None
-        reply = await http.ask(server.url("chat/completions"), self._body(request), reader, patience)
+        while True:
+            sent = self._body(request)
+            reply = await http.ask(server.url("chat/completions"), json.dumps(sent).encode(), reader, patience)
+            if reply.status not in (400, 422) or not self._learns(reply, sent):
+                break
         if reply.status >= 300:
             raise await self._not_answered(http, turn, reply, usage)
         top = request.sampling.top_logprobs > 0
@@ -172,14 +185,35 @@ class OpenAITeacher:
         turn.end(End.ANSWERED, tokens=cost.prompt + cost.completion, completion_tokens=cost.completion)
         return answer
 
-    def _body(self, request: Request) -> bytes:
+    def _learns(self, reply: HttpReply, sent: dict[str, Any]) -> bool:
+        """Whether a refusal is about the way of asking, and another way makes sense. Raises InputError where it is
+        about something that the recipe names."""
+        try:
+            fields = fields_of(read_json(reply.body))
+        except NotJson:
+            return False
+        name = self._learned.parameter(reply.status, fields, sent)
+        if name is None or name in ("messages", "model"):
+            return False
+        own = name in self._settings.extra_body  # named by the recipe
+        if not own and self._learned.take(name, sent[name], fields):
+            return True
+        where = f"extra_body.{name}" if own else _SETTINGS.get(name, f"sampling.{name}")
+        why = f"HTTP {reply.status}: {self._blot(said_in(reply.body))}"
+        error = InputError(
+            f"the server does not take {name!r}, which the recipe asks for ({why}): remove or change teacher.{where}"
+        )
+        error.if_answered = RequestFailed(why, retryable=False)
+        raise error
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        """What is sent. Temperature and top_p only where somebody named them: some models refuse both."""
         s, settings = request.sampling, self._settings
         body: dict[str, Any] = {
             "model": settings.model,
             "messages": [m.as_dict() for m in request.messages],
-            "temperature": s.temperature,
-            "top_p": s.top_p,
-            settings.max_tokens_field: s.max_tokens,
+            **{name: getattr(s, name) for name in ("temperature", "top_p") if name in s.model_fields_set},
+            self._learned.limit: s.max_tokens,
         }
         schema = None
         if s.json_schema is not None:  # the name is asked for by servers and means nothing
@@ -195,7 +229,7 @@ class OpenAITeacher:
         }
         body |= {k: v for k, v in optional.items() if v}
         body |= {k: v for k, v in (("top_k", s.top_k), ("min_p", s.min_p)) if v is not None}
-        return json.dumps(body | settings.extra_body).encode()
+        return {k: v for k, v in body.items() if k not in self._learned.left_out} | settings.extra_body
 
     # -- the greeting ----------------------------------------------------------------------------------------
 
