@@ -22,7 +22,7 @@ _REFUSES = re.compile(
     r"|no longer|cannot both|not available|not compatible|only the default",
     re.IGNORECASE,
 )
-# Sent by the teacher of its own accord: an answer without them is the same kind of answer.
+# Sent though no recipe names them: an answer without them is the same kind of answer.
 _MAY_GO = frozenset({"seed", "stream_options"})
 _NEUTRAL = frozenset({"temperature", "top_p"})
 _LIMITS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}

@@ -19,10 +19,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import time
+from collections.abc import Mapping
 from http.client import responses
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from stillroom.common.files import storable
 from stillroom.common.outside import NotJson, read_json
@@ -31,7 +33,7 @@ from stillroom.common.secrets import keep_address, keep_key, named, named_in
 from stillroom.errors import InputError, MissingKey, RequestFailed, TeacherDown
 from stillroom.sampling.limits import Costs, cost_of
 from stillroom.sampling.rate_limit import End, Pace, Turn
-from stillroom.sampling.teachers.openai import OpenAISettings, no_address
+from stillroom.sampling.teachers.openai import VARIABLE, OpenAISettings, no_address
 from stillroom.sampling.teachers.openai.answer import ErrorInside, StreamedAnswer, read_answer
 from stillroom.sampling.teachers.openai.faults import fields_of, said_in, status_of
 from stillroom.sampling.teachers.openai.http import Http, HttpReply, NoAnswer, Patience, place_of
@@ -56,15 +58,35 @@ class Server:
     """One address. `name`: how messages call it, without a user, a password or a query, any of which may be a secret.
     `has_user`: whether the address says who asks."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, query: Mapping[str, str] | None = None) -> None:
         keep_address(base_url)
+        self._query = urlencode(query or {})
         self._parts = urlsplit(base_url)
         self.name = place_of(base_url)
         self.has_user = "@" in self._parts.netloc
 
     def url(self, path: str) -> str:
         """The address of `path` on it; what it holds behind a question mark stays behind."""
-        return self._parts._replace(path=f"{self._parts.path.rstrip('/')}/{path}").geturl()
+        query = "&".join(filter(None, (self._parts.query, self._query)))
+        return self._parts._replace(path=f"{self._parts.path.rstrip('/')}/{path}", query=query).geturl()
+
+
+def filled(place: str, given: Mapping[str, str]) -> dict[str, str]:
+    """The values with their environment variables, which are secrets from here on. Raises MissingKey for one that is
+    not set, or holds what no header does."""
+
+    def value(found: re.Match[str]) -> str:
+        held = os.environ.get(found[1], "").strip()
+        if not held:
+            raise MissingKey(
+                f"the environment variable {found[1]} is not set, which teacher.{place} names: export it"
+            )
+        if not (held.isascii() and held.isprintable()):
+            raise MissingKey(f"the environment variable {found[1]} holds characters that fit in no HTTP header")
+        keep_key(held)
+        return held
+
+    return {name: VARIABLE.sub(value, text) for name, text in given.items()}
 
 
 class OpenAITeacher:
@@ -95,7 +117,8 @@ class OpenAITeacher:
         if why := next(filter(None, map(no_address, addresses)), ""):  # what it says may be a secret: not repeated
             where = "the address" if settings.base_url else "the environment variable OPENAI_BASE_URL"
             raise InputError(f"{where} is not an address ({why}): it looks like http://localhost:8000/v1")
-        self._servers = tuple(map(Server, addresses))
+        query, self._headers = filled("query", settings.query), filled("headers", settings.headers)
+        self._servers = tuple(Server(address, query) for address in addresses)
         self._http: Http | None = None
         self._pace: Pace | None = None
         self._greeting: asyncio.Task[None] | None = None
@@ -120,7 +143,7 @@ class OpenAITeacher:
         """Sends one chat completion request when its turn comes; elsewhere at once where nobody takes it."""
         if self._http is None or self._pace is None:
             own = any(server.has_user for server in self._servers)  # who asks stands in the address, not in a header
-            self._http = Http("" if own else self._key, self._settings.timeout_s)
+            self._http = Http("" if own else self._key, self._settings.timeout_s, self._headers)
             self._pace = Pace(len(self._servers), self.concurrency, self._settings.rate_limits)
         http, pace = self._http, self._pace
 
