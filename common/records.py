@@ -17,7 +17,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple, get_args
 
-from pydantic import Field, field_validator
+from pydantic import (
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
 
 from stillroom.common.marks import NamedMarks
 from stillroom.common.settings import Settings
@@ -149,6 +155,16 @@ class SamplingParams(Settings):
     """Marks that the model puts around its thinking, where they are its own; the usual ones are known."""
     json_schema: str | None = None
     """JSON text of a schema that the answer must follow."""
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, dump: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        """With `context={"as_given": True}` without a temperature and top_p that nobody gave: a recipe that is
+        written out asks servers for no more than it did."""
+        values: dict[str, Any] = dump(self)
+        if isinstance(info.context, dict) and info.context.get("as_given"):
+            for name in {"temperature", "top_p"} - self.model_fields_set:
+                values.pop(name, None)
+        return values
 
     @field_validator("json_schema")
     @classmethod

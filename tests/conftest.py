@@ -72,7 +72,7 @@ def completion(text: str | None = "4", finish: str = "stop", **message: Any) -> 
 class ModelServer:
     """Answers `/v1/chat/completions` with `script(body)`: a text, or a Reply; and `/v1/models` with `models`.
 
-    `bodies` and `headers` hold what was asked, in order of arrival; `peak` the most that was in flight at once.
+    `bodies`, `headers` and `paths` hold what was asked, in order of arrival; `peak` the most that was in flight at once.
     """
 
     def __init__(self) -> None:
@@ -80,6 +80,7 @@ class ModelServer:
         self.models: Reply = Reply({"object": "list", "data": [{"id": "m", "object": "model"}]})
         self.bodies: list[Body] = []
         self.headers: list[dict[str, str]] = []
+        self.paths: list[str] = []
         self.peak = 0
         self._in_flight = self._waiting = self._gone = 0
         self._news = threading.Condition()
@@ -150,6 +151,7 @@ def _handler(server: ModelServer) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             server.count(in_flight=1)
+            server.paths.append(self.path)
             try:
                 reply = server.answer(body, {k.lower(): v for k, v in self.headers.items()})
                 there = not reply.wait or server.hold(self.connection)

@@ -85,8 +85,9 @@ def load_recipe(recipe: RecipeLike, overrides: Overrides = ()) -> Loaded[Recipe]
 
 
 def dump(recipe: BaseModel) -> str:
-    """The recipe as YAML with every default spelled out; of what the environment gave, the names."""
-    values = named_in(recipe.model_dump(mode="json", by_alias=True))
+    """The recipe as YAML with every default spelled out, but for a temperature and top_p that it leaves to the
+    teacher; of what the environment gave, the names."""
+    values = named_in(recipe.model_dump(mode="json", by_alias=True, context={"as_given": True}))
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
 
 

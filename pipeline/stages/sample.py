@@ -111,7 +111,7 @@ class Sampler:
             retry=self.settings.retry,
             meter=self.context.meter if self.paid else None,
             prices=self.context.prices if self.paid else None,
-            ahead=ahead,
+            ahead=ahead and getattr(self.settings, "ahead", True),
             admits=admits,
         )
         await run_core(core, tasks, label, self.context.display, take or found.__setitem__)

@@ -11,12 +11,25 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from stillroom.common.records import FinishReason
-from stillroom.common.secrets import secrets_in
+from stillroom.common.secrets import is_key, names_a_secret, secrets_in
 from stillroom.sampling.rate_limit import RateLimits
 from stillroom.sampling.teachers.base import Teacher, TeacherBase, teachers
+
+VARIABLE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
+"""An environment variable in a value of `headers` or `query`."""
+_OWN_HEADERS = {"content-type", "content-length", "host", "connection", "transfer-encoding", "accept-encoding"}
+_OWNED = {
+    "model": "use teacher.model",
+    "messages": "they are the task's",
+    "prompt": "it is the task's",
+    "n": "keep says how many attempts a task gets, one a request",
+    "stream": "use teacher.stream",
+    "max_tokens": "use sampling.max_tokens",
+    "max_completion_tokens": "use sampling.max_tokens, and max_tokens_field",
+}
 
 
 def no_address(url: str) -> str:
@@ -66,6 +79,14 @@ class OpenAISettings(TeacherBase):
     finish_reasons: dict[str, FinishReason] = Field(default_factory=dict)
     """What the server's own words for the end of an answer mean, where they are not known, such as `{weird: stop}`;
     `missing` is for servers that give none."""
+    headers: dict[str, str] = Field(default_factory=dict)
+    """Further headers of each request. `$NAME` in a value is the environment variable, read when asking: a key is
+    given in no other way, such as `{api-key: $AZURE_KEY}`."""
+    query: dict[str, str] = Field(default_factory=dict)
+    """What is put behind the address, as in `headers`, such as `{api-version: 2024-10-21}`."""
+    ahead: bool = True
+    """Start draws that are only expected to be needed while slots are idle; those that turn out not to be are
+    cancelled. False for servers that bill what they began."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """Further keys of the request. They are kept with the run, so anything that looks like a secret is refused."""
 
@@ -106,7 +127,28 @@ class OpenAISettings(TeacherBase):
     def _no_key(cls, body: dict[str, Any]) -> dict[str, Any]:
         if (place := next(secrets_in(body), None)) is not None:
             raise ValueError(f"{place} looks like a secret: name its environment variable in api_key_env")
+        for name, instead in _OWNED.items():
+            if name in body and not (name == "n" and body[name] == 1):
+                raise ValueError(f"extra_body.{name} is for the teacher to set: {instead}")
         return body
+
+    @field_validator("headers", "query")
+    @classmethod
+    def _no_key_in_the_open(cls, given: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        """Never repeats a value, which may be a secret."""
+        for name, value in given.items():
+            place = f"{info.field_name}.{name}"
+            if info.field_name == "headers" and not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", name):
+                raise ValueError(f"{name[:40]!r} is not the name of a header")
+            if info.field_name == "headers" and name.lower() in _OWN_HEADERS:
+                raise ValueError(f"{place} is for the teacher to set: leave it out")
+            if not value.isprintable():
+                raise ValueError(f"{place} holds a line break or a character that cannot be seen")
+            if not VARIABLE.search(value) and (names_a_secret(name) or is_key(value)):
+                raise ValueError(
+                    f"{place} looks like a secret: give the environment variable that holds it, as $NAME"
+                )
+        return given
 
     def make(self, base: Path) -> Teacher:
         from stillroom.sampling.teachers.openai.teacher import OpenAITeacher

@@ -91,10 +91,11 @@ Reader = Callable[["StreamReader", Patience], Awaitable[bytes]]
 class Http:
     """A pool of connections, opened when used; it belongs to the event loop it is made in.
 
-    How many are open at once is for the caller to bound. Proxies are those of the environment.
+    How many are open at once is for the caller to bound. Proxies are those of the environment. `more`: further
+    headers, which come before those of the same name.
     """
 
-    def __init__(self, key: str, timeout_s: float) -> None:
+    def __init__(self, key: str, timeout_s: float, more: Mapping[str, str] | None = None) -> None:
         import aiohttp
 
         headers = {"Accept": "application/json", "User-Agent": "stillroom"}
@@ -109,6 +110,8 @@ class Http:
                     )
                 keep_key(value)
                 headers[name] = value
+        own = {name.lower() for name in more or {}}
+        headers = {name: value for name, value in headers.items() if name.lower() not in own} | dict(more or {})
         self._timeout_s, self._connect_s = timeout_s, min(timeout_s, CONNECT_TIMEOUT_S)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),

@@ -19,10 +19,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import time
+from collections.abc import Mapping
 from http.client import responses
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from stillroom.common.files import storable
 from stillroom.common.outside import NotJson, read_json
@@ -31,15 +33,23 @@ from stillroom.common.secrets import keep_address, keep_key, named, named_in
 from stillroom.errors import InputError, MissingKey, RequestFailed, TeacherDown
 from stillroom.sampling.limits import Costs, cost_of
 from stillroom.sampling.rate_limit import End, Pace, Turn
-from stillroom.sampling.teachers.openai import OpenAISettings, no_address
+from stillroom.sampling.teachers.openai import VARIABLE, OpenAISettings, no_address
 from stillroom.sampling.teachers.openai.answer import ErrorInside, StreamedAnswer, read_answer
 from stillroom.sampling.teachers.openai.faults import fields_of, said_in, status_of
 from stillroom.sampling.teachers.openai.http import Http, HttpReply, NoAnswer, Patience, place_of
+from stillroom.sampling.teachers.openai.learned import Learned
 from stillroom.sampling.teachers.openai.waits import when_again
 
 OPENAI = "https://api.openai.com/v1"
 # How a request ended, by the HTTP status of its answer.
 _ENDS = {429: End.REFUSED, 503: End.OVERLOADED, 529: End.OVERLOADED, 408: End.TIMED_OUT, 504: End.TIMED_OUT}
+# Where the recipe asks for what is sent under another name.
+_SETTINGS = {
+    "response_format": "sampling.json_schema",
+    "max_tokens": "max_tokens_field",
+    "max_completion_tokens": "max_tokens_field",
+    "stream": "stream",
+}
 # Characters of a server's text that a message quotes, and of those that are looked at for secrets before it is cut.
 _QUOTED, _LOOKED_AT = 300, 65_536
 
@@ -48,15 +58,35 @@ class Server:
     """One address. `name`: how messages call it, without a user, a password or a query, any of which may be a secret.
     `has_user`: whether the address says who asks."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, query: Mapping[str, str] | None = None) -> None:
         keep_address(base_url)
+        self._query = urlencode(query or {})
         self._parts = urlsplit(base_url)
         self.name = place_of(base_url)
         self.has_user = "@" in self._parts.netloc
 
     def url(self, path: str) -> str:
         """The address of `path` on it; what it holds behind a question mark stays behind."""
-        return self._parts._replace(path=f"{self._parts.path.rstrip('/')}/{path}").geturl()
+        query = "&".join(filter(None, (self._parts.query, self._query)))
+        return self._parts._replace(path=f"{self._parts.path.rstrip('/')}/{path}", query=query).geturl()
+
+
+def filled(place: str, given: Mapping[str, str]) -> dict[str, str]:
+    """The values with their environment variables, which are secrets from here on. Raises MissingKey for one that is
+    not set, or holds what no header does."""
+
+    def value(found: re.Match[str]) -> str:
+        held = os.environ.get(found[1], "").strip()
+        if not held:
+            raise MissingKey(
+                f"the environment variable {found[1]} is not set, which teacher.{place} names: export it"
+            )
+        if not (held.isascii() and held.isprintable()):
+            raise MissingKey(f"the environment variable {found[1]} holds characters that fit in no HTTP header")
+        keep_key(held)
+        return held
+
+    return {name: VARIABLE.sub(value, text) for name, text in given.items()}
 
 
 class OpenAITeacher:
@@ -87,11 +117,13 @@ class OpenAITeacher:
         if why := next(filter(None, map(no_address, addresses)), ""):  # what it says may be a secret: not repeated
             where = "the address" if settings.base_url else "the environment variable OPENAI_BASE_URL"
             raise InputError(f"{where} is not an address ({why}): it looks like http://localhost:8000/v1")
-        self._servers = tuple(map(Server, addresses))
+        query, self._headers = filled("query", settings.query), filled("headers", settings.headers)
+        self._servers = tuple(Server(address, query) for address in addresses)
         self._http: Http | None = None
         self._pace: Pace | None = None
         self._greeting: asyncio.Task[None] | None = None
         self._answered = False
+        self._learned = Learned(settings.max_tokens_field)
 
     @property
     def identity(self) -> str:
@@ -111,7 +143,7 @@ class OpenAITeacher:
         """Sends one chat completion request when its turn comes; elsewhere at once where nobody takes it."""
         if self._http is None or self._pace is None:
             own = any(server.has_user for server in self._servers)  # who asks stands in the address, not in a header
-            self._http = Http("" if own else self._key, self._settings.timeout_s)
+            self._http = Http("" if own else self._key, self._settings.timeout_s, self._headers)
             self._pace = Pace(len(self._servers), self.concurrency, self._settings.rate_limits)
         http, pace = self._http, self._pace
 
@@ -156,7 +188,11 @@ class OpenAITeacher:
         usage.prompt_tokens = self._costs.prompt_tokens(request.task_id)
         patience = Patience(settings.first_token_s, settings.idle_s) if settings.stream else None
         reader = StreamedAnswer(usage).read if settings.stream else None
-        reply = await http.ask(server.url("chat/completions"), self._body(request), reader, patience)
+        while True:
+            sent = self._body(request)
+            reply = await http.ask(server.url("chat/completions"), json.dumps(sent).encode(), reader, patience)
+            if reply.status not in (400, 422) or not self._learns(reply, sent):
+                break
         if reply.status >= 300:
             raise await self._not_answered(http, turn, reply, usage)
         top = request.sampling.top_logprobs > 0
@@ -172,14 +208,35 @@ class OpenAITeacher:
         turn.end(End.ANSWERED, tokens=cost.prompt + cost.completion, completion_tokens=cost.completion)
         return answer
 
-    def _body(self, request: Request) -> bytes:
+    def _learns(self, reply: HttpReply, sent: dict[str, Any]) -> bool:
+        """Whether a refusal is about the way of asking, and another way makes sense. Raises InputError where it is
+        about something that the recipe names."""
+        try:
+            fields = fields_of(read_json(reply.body))
+        except NotJson:
+            return False
+        name = self._learned.parameter(reply.status, fields, sent)
+        if name is None or name in ("messages", "model"):
+            return False
+        own = name in self._settings.extra_body  # named by the recipe
+        if not own and self._learned.take(name, sent[name], fields):
+            return True
+        where = f"extra_body.{name}" if own else _SETTINGS.get(name, f"sampling.{name}")
+        why = f"HTTP {reply.status}: {self._blot(said_in(reply.body))}"
+        error = InputError(
+            f"the server does not take {name!r}, which the recipe asks for ({why}): remove or change teacher.{where}"
+        )
+        error.if_answered = RequestFailed(why, retryable=False)
+        raise error
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        """What is sent. Temperature and top_p only where somebody named them: some models refuse both."""
         s, settings = request.sampling, self._settings
         body: dict[str, Any] = {
             "model": settings.model,
             "messages": [m.as_dict() for m in request.messages],
-            "temperature": s.temperature,
-            "top_p": s.top_p,
-            settings.max_tokens_field: s.max_tokens,
+            **{name: getattr(s, name) for name in ("temperature", "top_p") if name in s.model_fields_set},
+            self._learned.limit: s.max_tokens,
         }
         schema = None
         if s.json_schema is not None:  # the name is asked for by servers and means nothing
@@ -195,7 +252,7 @@ class OpenAITeacher:
         }
         body |= {k: v for k, v in optional.items() if v}
         body |= {k: v for k, v in (("top_k", s.top_k), ("min_p", s.min_p)) if v is not None}
-        return json.dumps(body | settings.extra_body).encode()
+        return {k: v for k, v in body.items() if k not in self._learned.left_out} | settings.extra_body
 
     # -- the greeting ----------------------------------------------------------------------------------------
 
