@@ -45,7 +45,7 @@ def test_a_layout_is_detected_where_no_field_is_named_and_told(file: str, layout
     assert draw(opened(file)) == draw(opened(file, layout=layout))
     told = opened(file).matched([Task("t1", user("2 + 2?"), None, "")])
     assert told.startswith(f"recording: read with teacher.layout: {layout}, ")
-    with pytest.raises(InputError, match="no field .other."):
+    with pytest.raises(InputError, match="no field 'other'"):
         opened(file, task_id="other")
 
 
