@@ -419,7 +419,7 @@ def _concluded(sentence: str) -> str | None:
     doubted = is_of_something_else(parts[0]) or re.search(r"\b(?:if|when|not|or|at)\b", sentence)
     if len(parts) == 2 and not doubted:
         said = parts[1].strip(" :,*")
-        if re.match(r"[-+]?[$€£]?[0-9\\$.(\[{]", said):
+        if re.match(r"[-+]?[$€£]?[0-9\\$.(\[{]|[A-J]\W*\Z", said):
             return said
     return str(spans[0]) if len(spans) == 1 and _CLOSED.search(sentence) else None
 

@@ -286,6 +286,9 @@ def _by_form(gold: str, answer: str) -> bool | None:
     signs = [_RELATIONS.get(text.strip("$ ")) for text in (gold, answer)]
     if None not in signs:
         return signs[0] == signs[1]
+    named = [_as_unit(text) for text in (gold, answer)]
+    if named[0] and named[0] == named[1]:
+        return True
     if _OF_DAY.search(gold) or _OF_DAY.search(answer):
         clocks = [clock for clock in map(_minutes, (gold, answer)) if clock is not None]
         if len(clocks) == 2:
@@ -300,6 +303,12 @@ def _by_form(gold: str, answer: str) -> bool | None:
             if all(len(set(each)) == len(each) for each in letters):
                 return set(letters[0]) == set(letters[1])
     return None
+
+
+def _as_unit(text: str) -> tuple[str, ...]:
+    """The names of the units that a text is: ft/s and feet per second; nothing where it is more than units."""
+    parts = re.split(r"\s*/\s*|\s+per\s+", _WRAPPER.sub(r"\1", text).strip(" .").lower())
+    return tuple(UNITS[part] for part in parts) if all(part in UNITS for part in parts) else ()
 
 
 def _minutes(text: str) -> tuple[int, bool] | None:

@@ -20,6 +20,7 @@ _LETTER = re.compile(r"(?:^|(?<=[\s;,$]))\(?([A-J])[).:、．]", re.MULTILINE)
 _SETTING = re.compile(r"\\(?:text|mathrm|textrm|mbox|textbf|mathbf)\s*\{([^{}]*)\}")
 _LETTERED = re.compile(r"\(?([A-J])[).:]\s+(.+)", re.DOTALL)
 Same = Callable[[str, str], bool]
+_SMALL = re.compile(r"\W*([a-j])\W*")
 _LONE = re.compile(r"\W*(?:\\(?:text|mathrm|textbf|mathbf)\s*\{)?\W*([A-J])\W*")
 _NOISE = re.compile(r"\\(?:text|mathrm|textrm|mbox|textbf|mathbf|left|right)(?![a-z])|\\[,;:! ()\[\]]|[\s${}*`\"']+")
 _NAMED = re.compile(r"(?P<name>[^=<>≤≥≈]{2,60})=(?P<rest>[^<>≤≥]+)")
@@ -39,6 +40,8 @@ def of_question(gold: str, answer: str, prompt: str, same: Same) -> Pair:
     if not prompt or gold == answer:
         return Pair(gold, answer)
     prompt = prompt[-MAX_PROMPT:]
+    if (small := _SMALL.fullmatch(answer)) is not None and options(prompt):
+        answer = small[1].upper()
     one, other = _LONE.fullmatch(gold), _LONE.fullmatch(answer)
     lettered = _LETTERED.fullmatch(answer)
     if one is not None and lettered is not None and (offered := options(prompt)):

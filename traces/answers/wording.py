@@ -213,6 +213,8 @@ _REWRITINGS = (
     ),
     # matrix([a,b],[c,d]), Matrix([[a, b], [c, d]]): as computer algebra writes it
     _rule("atrix(", r"\b[mM]atrix\(\s*(\[.*\])\s*\)", _table),
+    # 7 x 13
+    _rule(" x ", r"(?<=\d) [xX] (?=\d)", r" \\times "),
     # 72 (seventy-two)
     _rule(
         "(",
@@ -337,7 +339,9 @@ def _counted(match: re.Match[str]) -> str:
     return rf"\text{{ {counter}}}" if counter else ""
 
 
-_MORE_THAN_A_NUMBER = re.compile(r"[A-Za-z]{3}|\A\s*[<>]|\d or |[_^(\[\n]|\d\.\d{3}|[)}\]]\s*U|\d'\d| [mhsgLl] \d")
+_MORE_THAN_A_NUMBER = re.compile(
+    r"\d x \d|[A-Za-z]{3}|\A\s*[<>]|\d or |[_^(\[\n]|\d\.\d{3}|[)}\]]\s*U|\d'\d| [mhsgLl] \d"
+)
 """What any of the rewritings needs, in a text of ASCII."""
 
 

@@ -77,6 +77,7 @@ IN_A_LINE = "The length of BC is () A. 12 B. 13 C. 14"
     [
         ("C", "Canberra", CAPITAL, State.ACCEPTED),
         ("C", "\\boxed{\\text{canberra}}", CAPITAL, State.ACCEPTED),
+        ("C", "c)", CAPITAL, State.ACCEPTED),
         ("C", "Perth", CAPITAL, State.REJECTED),
         ("C", "Brisbane", CAPITAL, State.UNSCORED),
         ("Canberra", "C", CAPITAL, State.ACCEPTED),
