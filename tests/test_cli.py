@@ -210,7 +210,7 @@ def test_a_key_of_the_environment_is_in_no_file_and_no_output(
     tmp_path: Path, model_server: ModelServer, debug: list[str]
 ) -> None:
     """The server even quotes the key, as some do: in a refusal that is asked again, and then in a 401."""
-    replies: Iterator[str | Reply] = iter([Reply({"error": {"message": f"overloaded, {KEY}"}}, 500), "fine", "fine"])
+    replies: Iterator[str | Reply] = iter([Reply({"error": {"message": f"overloaded, {KEY}"}}, 500)])
     refused = Reply({"error": {"message": f"Incorrect API key provided: {KEY}"}}, 401)
     model_server.script = lambda body: next(replies, refused)
     teacher = served_by(model_server, api_key_env="MY_KEY", concurrency=1)

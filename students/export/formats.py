@@ -201,6 +201,7 @@ class LlamaFactory(ShareGpt):
     needs_file = True
 
     def extra_file(self, file: Path, *, pairs: bool) -> tuple[Path, str] | None:
+        """The entry in `dataset_info.json`. Raises InputError for one that is there and cannot be read."""
         path = file.with_name("dataset_info.json")
         known: Any = {}
         if path.exists():
@@ -225,6 +226,7 @@ class LlamaFactory(ShareGpt):
         return path, json.dumps(known | {file.stem: entry}, indent=2, ensure_ascii=False) + "\n"
 
     def usage(self, file: Path, *, pairs: bool) -> str:
+        """What goes into LLaMA-Factory's own settings."""
         return f"dataset_dir: {json.dumps(str(file.parent), ensure_ascii=False)}\ndataset: {file.stem}\n"
 
 

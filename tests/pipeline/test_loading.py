@@ -74,7 +74,7 @@ def swapped(old: str, new: str) -> str:
         (
             swapped("  model: m\n", "  modell: m\n"),
             5,
-            r"teacher\.modell: unknown key; did you mean 'model'\? known are api_key_env, base_url",
+            r"teacher\.modell: unknown key; did you mean 'model'\? known are ahead, api_key_env, base_url",
         ),
         (swapped("  model: m\n", ""), 3, r"teacher\.model: this key is missing"),
         (swapped("name: tiny\n", ""), None, r"name: this key is missing"),

@@ -450,10 +450,6 @@ def _read_any(text: str) -> Readings | Ruling:
     try:
         first = Reading(in_symbols(read(text)))
     except Unreadable as why:
-        lettered = _choice(text)
-        if lettered is not None and lettered.text:
-            with suppress(Unreadable, OverflowError):
-                return (Reading(in_symbols(read(lettered.text))),)
         return Ruling(None, "", f"{text[:120]}: {why}")
     except (OverflowError, RecursionError) as large:
         return Ruling(Reason.OVER_LIMIT, "", str(large))
