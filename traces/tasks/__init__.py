@@ -12,6 +12,7 @@ from stillroom.traces.tasks.gym import GymTasks
 from stillroom.traces.tasks.hub import HubTasks
 from stillroom.traces.tasks.jsonl import JsonlTasks
 from stillroom.traces.tasks.load import load_tasks
-from stillroom.traces.tasks.registry import LeftOut, Problem, TaskSet, TaskSettings
+from stillroom.traces.tasks.problems import Problem
+from stillroom.traces.tasks.registry import LeftOut, TaskSet, TaskSettings
 
 __all__ = ["GymTasks", "HubTasks", "JsonlTasks", "LeftOut", "Problem", "TaskSet", "TaskSettings", "load_tasks"]

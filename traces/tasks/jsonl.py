@@ -16,7 +16,8 @@ from typing import Literal
 from stillroom.common.files import at_home
 from stillroom.common.row_files import Fault, files_of, rows_of
 from stillroom.errors import InputError, TaskError
-from stillroom.traces.tasks.registry import CommonTasks, LeftOut, Name, Problem, Row, Source, sources
+from stillroom.traces.tasks.problems import Problem
+from stillroom.traces.tasks.registry import CommonTasks, LeftOut, Name, Row, Source, sources
 
 _PROBLEMS = {
     "encoding": Problem.WRONG_ENCODING,

@@ -21,7 +21,8 @@ from typing import Any
 from stillroom.common.hashing import digest
 from stillroom.common.records import Task
 from stillroom.errors import TaskError
-from stillroom.traces.tasks.layouts import FIELDS, Layout, detected, layouts
+from stillroom.traces.tasks.detect import detected
+from stillroom.traces.tasks.layouts import FIELDS, Layout, layouts
 from stillroom.traces.tasks.reading import Gathered, refuse_bad_rows, tally
 from stillroom.traces.tasks.registry import CommonTasks, LeftOut, Row, TaskSet
 from stillroom.traces.tasks.store import TaskSequence

@@ -17,7 +17,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from stillroom.sampling.plugins import Hosted, PythonCode
-from stillroom.traces.tasks.registry import CommonTasks, LeftOut, Problem, Row, Source, sources
+from stillroom.traces.tasks.problems import Problem
+from stillroom.traces.tasks.registry import CommonTasks, LeftOut, Row, Source, sources
 
 
 @sources.register

@@ -23,8 +23,10 @@ from stillroom.common.fields import NoField, has_star, value_at
 from stillroom.common.hashing import digest
 from stillroom.common.records import ANSWER_TYPES, Message, Task, user, with_input
 from stillroom.errors import TaskError
-from stillroom.traces.tasks.layouts.base import Laid, Layout, names_of
-from stillroom.traces.tasks.registry import UNWANTED, BadRow, CommonTasks, LeftOut, Problem, Row
+from stillroom.traces.tasks.detect import names_of
+from stillroom.traces.tasks.layouts.base import Laid, Layout
+from stillroom.traces.tasks.problems import UNWANTED, BadRow, Problem
+from stillroom.traces.tasks.registry import CommonTasks, LeftOut, Row
 from stillroom.traces.tasks.store import TaskSequence, TaskStore
 
 SHOWN = 10

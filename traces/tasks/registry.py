@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -32,42 +31,10 @@ from pydantic import Field, model_validator
 from stillroom.common.records import AnswerType, Task
 from stillroom.common.registry import Registry
 from stillroom.common.settings import Settings
+from stillroom.traces.tasks.layouts.base import FIELDS, layouts
+from stillroom.traces.tasks.problems import Problem
 
 Name = Annotated[str, Field(min_length=1)]
-
-
-class Problem(StrEnum):
-    """Why a row is not a task of the run: a closed set, so that it can be counted."""
-
-    # Bad rows: refused, or with `bad_rows: skip` left out and counted.
-    WRONG_ENCODING = "wrong_encoding"
-    NOT_JSON = "not_json"
-    NOT_AN_OBJECT = "not_an_object"
-    WRONG_CELLS = "wrong_cells"
-    MISSING_FIELD = "missing_field"
-    WRONG_TYPE = "wrong_type"
-    BAD_CHARACTER = "bad_character"
-    NOT_TEXT = "not_text"
-    EMPTY_PROMPT = "empty_prompt"
-    EMPTY_REFERENCE = "empty_reference"
-    EMPTY_ID = "empty_id"
-    NO_REFERENCE_FOUND = "no_reference_found"
-    DUPLICATE_ID = "duplicate_id"
-    CONTRADICTING_REFERENCE = "contradicting_reference"
-    # Good rows that are not wanted twice: left out and counted, never refused.
-    DUPLICATE_PROMPT = "duplicate_prompt"
-    IN_TEST_SPLIT = "in_test_split"
-
-
-UNWANTED = frozenset({Problem.DUPLICATE_PROMPT, Problem.IN_TEST_SPLIT})
-
-
-class BadRow(Exception):
-    """A row that is not a task. Caught where rows are gathered; never seen by a user."""
-
-    def __init__(self, reason: Problem, detail: str) -> None:
-        super().__init__(detail)
-        self.reason, self.detail = reason, detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +137,8 @@ class CommonTasks(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> CommonTasks:
-        if self.layout is not None:
-            from stillroom.traces.tasks.layouts import FIELDS, layouts
-
-            if self.layout != FIELDS and self.layout not in layouts:
-                raise ValueError(layouts.unknown(self.layout, {*layouts, FIELDS}, "layout"))
+        if self.layout is not None and self.layout != FIELDS and self.layout not in layouts:
+            raise ValueError(layouts.unknown(self.layout, {*layouts, FIELDS}, "layout"))
         if "{prompt}" not in self.template:
             raise ValueError("template has no {prompt}: write {prompt} where the row's prompt belongs")
         if self.reference is None and self.reference_after is not None:

@@ -15,6 +15,6 @@ A new layout is a module in this package with one registered class:
         def read(self, values: Mapping[str, Any], names: Names) -> Laid: ...
 """
 
-from stillroom.traces.tasks.layouts.base import FIELDS, Laid, Layout, Names, detected, layouts
+from stillroom.traces.tasks.layouts.base import FIELDS, Laid, Layout, Names, layouts
 
-__all__ = ["FIELDS", "Laid", "Layout", "Names", "detected", "layouts"]
+__all__ = ["FIELDS", "Laid", "Layout", "Names", "layouts"]

@@ -1,18 +1,18 @@
-"""What a layout is, which there are, and which one rows are of.
+"""What a layout is, which there are, and what they share.
 
-detected([{"conversations": [{"from": "human", "value": "2 + 2?"}]}], settings)    # "sharegpt"
+layouts["sharegpt"]().fits({"conversations": [{"from": "human", "value": "2 + 2?"}]})    # True
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from stillroom.common.fields import NoField, found_at, value_at
 from stillroom.common.records import Messages
 from stillroom.common.registry import Registry
-from stillroom.traces.tasks.registry import BadRow, CommonTasks, Problem
+from stillroom.traces.tasks.problems import BadRow, Problem
 
 FIELDS = "fields"
 """The name for: no layout, rows are read by the names of fields."""
@@ -54,37 +54,6 @@ class Layout:
 
 layouts: Registry[Layout] = Registry("layout", tag="layout", where=("stillroom.traces.tasks.layouts",))
 """Every layout by its name in a recipe."""
-
-
-def names_of(settings: CommonTasks) -> Names:
-    """The fields that a recipe names. A resolved recipe spells the defaults out: they are not named."""
-    fields = type(settings).model_fields
-    prompt = None if settings.prompt == fields["prompt"].default else settings.prompt
-    reference = None if settings.reference == fields["reference"].default else settings.reference
-    return Names(prompt, reference, settings.reference is not None)
-
-
-def detected(rows: Sequence[Mapping[str, Any]], settings: CommonTasks) -> str | None:
-    """The one layout that all rows are plainly of; None where there is none, or the recipe names what to read."""
-    names, default = names_of(settings), type(settings).model_fields["prompt"].default
-    if not rows or settings.layout is not None or settings.input is not None:
-        return None
-    if names.prompt is not None:
-        turns = layouts["prompt_messages"]()
-        fits = all(turns.fits({"prompt": found_at(row, names.prompt)}) for row in rows)
-        return "prompt_messages" if fits else None
-    readable = all(default in row for row in rows)
-    found = []
-    for name, kind in layouts.items():
-        layout = kind()
-        wanted = layout.over_fields and (name != "gsm8k" or _marks_wanted(settings)) if readable else True
-        if wanted and all(layout.fits(row) for row in rows):
-            found.append(name)
-    return found[0] if len(found) == 1 else None
-
-
-def _marks_wanted(settings: CommonTasks) -> bool:
-    return names_of(settings) == Names(None, None, True) and settings.reference_after is None
 
 
 # -- for layouts -------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from stillroom.common.fields import found_at
 from stillroom.common.records import user
 from stillroom.traces.tasks.layouts.base import Laid, Layout, Names, layouts, prompt_in, reference_of
-from stillroom.traces.tasks.registry import BadRow, Problem
+from stillroom.traces.tasks.problems import BadRow, Problem
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LISTS = ("choices", "options", "endings")

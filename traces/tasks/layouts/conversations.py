@@ -17,7 +17,7 @@ from stillroom.common.fields import NoField, value_at
 from stillroom.common.records import Message, Messages
 from stillroom.common.turns import NotText, NoTurns, are_turns, turns_in
 from stillroom.traces.tasks.layouts.base import Laid, Layout, Names, layouts, missing_answer, reference_of, text_in
-from stillroom.traces.tasks.registry import BadRow, Problem
+from stillroom.traces.tasks.problems import BadRow, Problem
 
 
 class _Conversation(Layout):

@@ -23,7 +23,7 @@ from stillroom.traces.tasks.layouts.base import (
     reference_of,
     text_in,
 )
-from stillroom.traces.tasks.registry import BadRow, Problem
+from stillroom.traces.tasks.problems import BadRow, Problem
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\b")
 _NUMINA = ("problem_type", "question_type", "synthetic", "messages")
