@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -261,6 +262,25 @@ def command(*args: object) -> list[str]:
 def stillroom(*args: object, **options: Any) -> subprocess.CompletedProcess[str]:
     """Runs the command line to its end."""
     return subprocess.run(command(*args), capture_output=True, text=True, timeout=120, check=False, **options)
+
+
+def install_packages(folder: Path, requirements: Sequence[str]) -> Path:
+    """Puts packages into a folder, without what they need: what is installed here stands in for that.
+
+    The folder goes on the path of the process that uses them. Skips the test where they cannot be fetched.
+    """
+    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
+    pip = [uv, "pip", "install", "--python", sys.executable] if uv else [sys.executable, "-m", "pip", "install"]
+    ended = subprocess.run(
+        [*pip, "--quiet", "--no-deps", "--target", str(folder), *requirements],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    if ended.returncode:
+        pytest.skip(f"{', '.join(requirements)} cannot be installed: {ended.stderr[-300:]}")
+    return folder
 
 
 # -- tiny students and scored answers ----------------------------------------------------------------------------

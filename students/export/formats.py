@@ -196,7 +196,7 @@ class ShareGpt(Format):
 class LlamaFactory(ShareGpt):
     """ShareGPT rows, and their entry in the `dataset_info.json` of the same folder, which LLaMA-Factory needs
     (https://github.com/hiyouga/LLaMA-Factory/blob/main/data/README.md). Entries that are there stay. Earlier answers
-    of a conversation are learned there too, unless its `mask_history` is set."""
+    of a conversation are learned there too unless `mask_history` is set, so the settings that are printed set it."""
 
     needs_file = True
 
@@ -227,7 +227,8 @@ class LlamaFactory(ShareGpt):
 
     def usage(self, file: Path, *, pairs: bool) -> str:
         """What goes into LLaMA-Factory's own settings."""
-        return f"dataset_dir: {json.dumps(str(file.parent), ensure_ascii=False)}\ndataset: {file.stem}\n"
+        history = "" if pairs else "mask_history: true\n"
+        return f"dataset_dir: {json.dumps(str(file.parent), ensure_ascii=False)}\ndataset: {file.stem}\n{history}"
 
 
 @formats.register(name="alpaca")

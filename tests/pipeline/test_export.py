@@ -194,7 +194,7 @@ def test_kto_holds_what_trl_unpairs(tmp_path: Path) -> None:
 
 def test_llamafactory_gets_rows_and_their_entry_as_its_readme_documents(tmp_path: Path) -> None:
     """Against data/README.md: `conversations` of `from` and `value`, human in odd places and gpt in even ones after a
-    system turn, and an entry with file_name, formatting, columns and tags. Not loaded by LLaMA-Factory itself."""
+    system turn, and an entry with file_name, formatting, columns and tags."""
     (tmp_path / "dataset_info.json").write_text('{"identity": {"file_name": "identity.json"}}', encoding="utf-8")
     for line, source in zip(exported(tmp_path, "llamafactory", [*SFT, LONGER]), [*SFT, LONGER], strict=True):
         said = [turn["from"] for turn in line["conversations"]]
@@ -221,7 +221,7 @@ def test_llamafactory_gets_rows_and_their_entry_as_its_readme_documents(tmp_path
 
 
 def test_llamafactory_gets_pairs_as_a_ranking_data_set(tmp_path: Path) -> None:
-    """Against "Sharegpt Format, Preference Dataset" of data/README.md; not loaded by LLaMA-Factory itself."""
+    """Against "Sharegpt Format, Preference Dataset" of data/README.md."""
     line = exported(tmp_path, "llamafactory", PAIRS)[1]
     assert [turn["from"] for turn in line["conversations"]] == ["human", "gpt", "human"]
     assert line["chosen"] == {"from": "gpt", "value": THOUGHT}
@@ -242,7 +242,7 @@ def test_an_unreadable_dataset_info_is_left_as_it_is(tmp_path: Path, there: str)
 
 def test_axolotl_trains_on_the_completion_alone(tmp_path: Path) -> None:
     """Against "chat_template" of axolotl's page on conversations, with `message_field_training`, and its entry, which
-    has to be YAML; not loaded by axolotl itself."""
+    has to be YAML."""
     for line, source in zip(exported(tmp_path, "axolotl", [*SFT, LONGER]), [*SFT, LONGER], strict=True):
         assert {frozenset(turn) for turn in line["messages"]} == {frozenset({"role", "content", "train"})}
         trained = [turn["content"] for turn in line["messages"] if turn["train"]]
@@ -255,7 +255,7 @@ def test_axolotl_trains_on_the_completion_alone(tmp_path: Path) -> None:
 
 
 def test_axolotl_gets_pairs_as_its_default_of_dpo(tmp_path: Path) -> None:
-    """Against "chat_template.default" of axolotl's page on RLHF; not loaded by axolotl itself."""
+    """Against "chat_template.default" of axolotl's page on RLHF."""
     line = exported(tmp_path, "axolotl", PAIRS)[0]
     assert line == {
         "messages": PAIRS[0]["prompt"],
