@@ -147,8 +147,8 @@ def training_inputs(rows: Sequence[Row], student: StudentSettings, seed: int) ->
 
     found = [digest(list(rows)), student.model_dump(mode="json"), seed_of(student, seed)]
     trained_with = {k: v for k, v in versions().items() if k in ("torch", "transformers", "trl", "peft")}
-    model = [fingerprint(student.model)] if Path(student.model).is_dir() else []
-    return digest([*found, trained_with, *model])
+    models = [fingerprint(name) for name in student.models if Path(name).is_dir()]
+    return digest([*found, trained_with, *models])
 
 
 def model_in(out: Path) -> str:

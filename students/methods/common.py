@@ -12,7 +12,7 @@ import logging
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -135,9 +135,10 @@ def finish(
     *,
     sft_losses: tuple[float, ...] = (),
     sft_tokens: int = 0,
+    more: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Writes the student and its training.json: all that decided it, and what the training showed. `sft_losses`,
-    `sft_tokens`: of a training on the chosen answers that went before."""
+    `sft_tokens`: of a training on the chosen answers that went before. `more`: what else the method records."""
     plan, steps = begun.plan, trainer.steps
     trained = Trained(
         folder=out,
@@ -177,5 +178,5 @@ def finish(
     if settings.learns_from == "pairs":
         rewards = [{name: round(value, 6) for name, value in step._asdict().items()} for step in trained.rewards]
         record |= {"rewards": rewards, "sft_losses": [round(loss, 6) for loss in sft_losses]}
-    write_record(record, begun.work)
+    write_record(record | dict(more or {}), begun.work)
     return trained

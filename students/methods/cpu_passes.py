@@ -69,10 +69,15 @@ def flatten(input_ids: Any, labels: Any, attention_mask: Any) -> Flat | None:
     return Flat(input_ids[own][None], column[None], sees[None, None], labels[own])
 
 
-def answer_loss(model: Any, batch: Flat) -> Any:
-    """Summed negative log-likelihood of the labels: a scalar tensor. `model`: the causal language model itself."""
-    import torch
+class AnswerStates(NamedTuple):
+    """The L labels of a batch. `hidden`: (L, H), what the head sees to predict each; `labels`: (L,)."""
 
+    hidden: Any
+    labels: Any
+
+
+def flat_states(model: Any, batch: Flat) -> AnswerStates:
+    """What the labels are predicted from. `model`: the causal language model itself."""
     hidden = model.base_model(
         input_ids=batch.input_ids,
         position_ids=batch.position_ids,
@@ -80,8 +85,16 @@ def answer_loss(model: Any, batch: Flat) -> Any:
         use_cache=False,
     ).last_hidden_state[0]  # (N, H)
     where = (batch.labels != IGNORED).nonzero()[:, 0]  # (L,): a label is predicted from the token before it
-    logits = model.get_output_embeddings()(hidden[where - 1])  # (L, V)
-    return torch.nn.functional.cross_entropy(logits.float(), batch.labels[where], reduction="sum")
+    return AnswerStates(hidden[where - 1], batch.labels[where])
+
+
+def answer_loss(model: Any, batch: Flat) -> Any:
+    """Summed negative log-likelihood of the labels: a scalar tensor. `model`: the causal language model itself."""
+    import torch
+
+    states = flat_states(model, batch)
+    logits = model.get_output_embeddings()(states.hidden)  # (L, V)
+    return torch.nn.functional.cross_entropy(logits.float(), states.labels, reduction="sum")
 
 
 # Logits (places × vocabulary) held at once: 2^26 take about 0.7 GB with what the backward pass keeps.

@@ -103,6 +103,11 @@ class StudentSettings(Settings):
                 )
         return {key: value for key, value in values.items() if key not in others}
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models whose weights a training reads."""
+        return (self.model,)
+
     def train(
         self, rows: Path | str | Iterable[Row], out: Path, *, seed: int, on_step: OnStep | None = None
     ) -> Trained:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,9 @@ from stillroom.students.data.encode import IGNORED, Encoded, EncodedPair, Encode
 from stillroom.students.methods.cpu_passes import answer_loss, can_flatten, flatten
 from stillroom.students.methods.registry import LoraSettings, StudentSettings
 from stillroom.students.records import OnStep, Plan, Rewards, StepInfo
+
+Summed = Callable[[Any, Mapping[str, Any]], Any]
+"""Of a model and a batch, the loss summed over the labels: a scalar tensor, or None for the trainer's own way."""
 
 
 def check_batch(batch: Mapping[str, Any], rows: Sequence[EncodedRow], end_id: int) -> None:
@@ -69,44 +72,71 @@ def make_trainer(
     plan: Plan,
     work: Path,
     on_step: OnStep | None = None,
+    summed: Summed | None = None,
 ) -> Any:
-    """A trainer whose first batch has passed the checks. `work`: a folder for whatever trl wants to keep."""
+    """A trainer whose first batch has passed the checks. `work`: a folder for whatever trl wants to keep.
+
+    `summed`: the loss, where it is not the cross-entropy of the labels.
+    """
     import datasets
     import transformers
     import trl
 
     class StudentTrainer(trl.SFTTrainer):  # type: ignore[misc]  # trl has no types we follow
-        flat: bool
         steps: Steps
+        summed: Summed
 
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
             self.steps.tokens += int(inputs["attention_mask"].sum())
-            parts = ("input_ids", "labels", "attention_mask")
-            batch = flatten(*(inputs[part] for part in parts)) if self.flat and not return_outputs else None
-            if batch is None:
+            total = None if return_outputs else self.summed(model, inputs)
+            if total is None:
+                inputs = {name: value for name, value in inputs.items() if name != "row"}
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-            plain = model.get_base_model() if hasattr(model, "get_base_model") else model
             count = (inputs["labels"] != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
-            return answer_loss(plain, batch) / count
+            return total / count
 
     flat = plan.device == "cpu" and can_flatten(model.config)
     order = "random" if flat else "group_by_length"  # a flat batch has no padding, so rows need no sorting
-    rows, steps = [{"input_ids": row.input_ids, "labels": row.labels} for row in encoded.rows], Steps(on_step)
+    rows = [{"input_ids": row.input_ids, "labels": row.labels, "row": i} for i, row in enumerate(encoded.rows)]
+    steps = Steps(on_step)
     trainer = StudentTrainer(
         model=model,
-        args=trl.SFTConfig(train_sampling_strategy=order, **common_arguments(settings, plan, work)),
+        args=trl.SFTConfig(
+            train_sampling_strategy=order, remove_unused_columns=False, **common_arguments(settings, plan, work)
+        ),
         train_dataset=datasets.Dataset.from_list(rows),
         processing_class=tokenizer,
         peft_config=lora_config(settings.lora) if settings.lora else None,
         callbacks=[report_to(steps)],
     )
     trainer.remove_callback(transformers.PrinterCallback)
-    trainer.flat, trainer.steps = flat, steps
+    trainer.steps, trainer.data_collator = steps, numbered(trainer.data_collator)
+    trainer.summed = summed or (flat_cross_entropy if flat else lambda model, batch: None)
     first = settings.batch_size
     check_batch(trainer.data_collator(rows[:first]), encoded.rows[:first], encoded.end_id)
     return trainer
+
+
+def numbered(collate: Callable[[list[dict[str, Any]]], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """A collator whose batches say with `row`, a list, which rows they were made of."""
+
+    def whole(rows: list[dict[str, Any]]) -> dict[str, Any]:
+        return collate(rows) | {"row": [row["row"] for row in rows]}
+
+    return whole
+
+
+def flat_cross_entropy(model: Any, batch: Mapping[str, Any]) -> Any:
+    """Of the labels, summed, in a flat pass; None if that pass would be dearer."""
+    flat = flatten(batch["input_ids"], batch["labels"], batch["attention_mask"])
+    return None if flat is None else answer_loss(unwrapped(model), flat)
+
+
+def unwrapped(model: Any) -> Any:
+    """The causal language model itself, its adapter's layers within it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 class Steps:

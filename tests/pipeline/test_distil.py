@@ -1,0 +1,52 @@
+"""A run whose student is trained with `method: distil`: by a recipe, once, and again when its teacher is another."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stillroom.common.models.resolve import load_model
+from stillroom.pipeline.run.progress import Display
+from tests.conftest import stillroom, write_sums
+from tests.pipeline.runs import run
+
+QUIET = Display(quiet=True)
+
+
+def asking(student: Path, teacher: Path) -> list[str]:
+    objectives = "[{kind: soft, temperature: 2}, {kind: base_kl, weight: 0.1}]"
+    return [
+        f"student={{model: '{student}', method: distil, teacher: '{teacher}', objectives: {objectives}, epochs: 1}}"
+    ]
+
+
+@pytest.mark.slow
+def test_a_run_trains_once_and_again_for_another_teacher(small_student: Path, tmp_path: Path) -> None:
+    recipe, teacher = write_sums(tmp_path / "recipe"), tmp_path / "teacher"
+    shutil.copytree(small_student, teacher)
+    record = tmp_path / "run" / "student" / "training.json"
+    written = []
+    for _ in range(2):
+        run(recipe, out=tmp_path / "run", set=asking(small_student, teacher), display=QUIET)
+        written.append(record.stat().st_mtime_ns)
+    told = json.loads(record.read_text(encoding="utf-8"))
+    assert told["settings"]["method"] == "distil"
+    assert [len(means) for means in told["objectives"]] == [2] * told["steps"]
+    assert written[0] == written[1]
+    model = load_model(str(teacher), "float32", "cpu")
+    model.get_output_embeddings().weight.data.mul_(1.1)
+    model.save_pretrained(teacher)
+    run(recipe, out=tmp_path / "run", set=asking(small_student, teacher), display=QUIET)
+    assert record.stat().st_mtime_ns != written[0]
+    assert json.loads(record.read_text(encoding="utf-8"))["teacher"] != told["teacher"]
+
+
+def test_a_teacher_that_is_missing_is_said_before_anything_is_asked(small_student: Path, tmp_path: Path) -> None:
+    student = f"student={{model: '{small_student}', method: distil}}"
+    told = stillroom("run", write_sums(tmp_path), "--out", tmp_path / "run", "--set", student)
+    assert told.returncode == 2
+    assert "the objective soft needs a teacher" in told.stderr
+    assert not (tmp_path / "run" / "ledger.sqlite").exists()
