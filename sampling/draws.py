@@ -143,9 +143,10 @@ class TaskDraws:
                 self._count(index)
         self.stop = self.stop or stop
 
-    def leave_out(self, failed: Set[int]) -> None:
+    def leave_out(self, failed: Set[int], *, satisfied: bool = False) -> None:
         """Leaves draws that failed in an earlier call as they are, if the task has stopped without them: its fate was
-        sealed then, and asking again would pay for it twice. A task that goes on asks for them again."""
+        sealed then, and asking again would pay for it twice. A task that goes on asks for them again. `satisfied`:
+        only if it was satisfied without them."""
         tally, gaps = Tally(), list[int]()
         for index in range(max(self.on_record, default=-1) + 1):
             recorded = self.on_record.get(index)
@@ -153,8 +154,8 @@ class TaskDraws:
                 gaps.append(index)
             elif recorded is None or (scored := recorded.scored) is None:
                 return
-            elif self._policy.stop(tally := tally.plus(self._state(scored))) is not None:
-                for gap in gaps:
+            elif (stop := self._policy.stop(tally := tally.plus(self._state(scored)))) is not None:
+                for gap in gaps if stop is StopReason.SATISFIED or not satisfied else ():
                     self.resolve(gap, None)
                 return
 

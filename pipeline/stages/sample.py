@@ -27,6 +27,7 @@ from stillroom.common.run_async import stopped_by
 from stillroom.errors import Interrupted
 from stillroom.pipeline.run.folder import RunContext, RunFolder
 from stillroom.pipeline.run.progress import ODD, UNCOUNTED, UNKNOWN_END, Display
+from stillroom.pipeline.run.retry import told
 from stillroom.sampling.core import Core
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.draws import Admits
@@ -113,7 +114,10 @@ class Sampler:
             prices=self.context.prices if self.paid else None,
             ahead=ahead and getattr(self.settings, "ahead", True),
             admits=admits,
+            again=self.context.again,
         )
+        if self.context.again is not None and ((failures := core.failures(tasks)) or self.paid):
+            self.context.display.note(told(failures, f"({label})"))
         await run_core(core, tasks, label, self.context.display, take or found.__setitem__)
         return Answers([] if take else [found[place] for place in range(len(tasks))], core.counts)
 
