@@ -16,6 +16,7 @@ run only when a long row of requests failed (TeacherDown) or when a teacher says
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -38,8 +39,9 @@ UNSCORED_PER_SLOT = 4
 class Core:
     """Draws for tasks until each stops. `counts` may be watched while it runs; one `run` per Core.
 
-    The limits of `meter`, which others may share, stop it cleanly; with `prices` in money too. `ahead`: whether idle
-    slots go to draws that are merely expected to be needed. `admits`: whether an accepted attempt may be kept; one
+    The limits of `meter`, which others may share, stop it cleanly; with `prices` in money too. `ahead`: how many
+    requests that may turn out not to be needed may be under way at once, in idle slots; True: any number, False or 0:
+    none. `admits`: whether an accepted attempt may be kept; one
     that may not satisfies nobody, and its task is drawn for as if it had been rejected. `again`: verdicts of a
     scorer that failed are asked for again, and draws that were never answered where a task is not satisfied.
     """
@@ -57,12 +59,13 @@ class Core:
         retry: RetrySettings | None = None,
         meter: Meter | None = None,
         prices: Prices | None = None,
-        ahead: bool = True,
+        ahead: bool | int = True,
         admits: Admits | None = None,
         again: Again | None = None,
     ) -> None:
         self.counts = Counts()
-        self._ahead, self._admits, self._again = ahead, admits, again
+        self._ahead = math.inf if ahead is True else int(ahead)
+        self._admits, self._again = admits, again
         self._teacher, self._scorer, self._policy, self._ledger = teacher, scorer, policy, ledger
         self._sampling, self._seed, self._prompt = sampling, seed, prompt or Prompt()
         self._drawing = Drawing(
@@ -203,6 +206,8 @@ class Core:
         """Starts a draw that is only expected to be needed, since its slot would stand idle: of the task that has the
         fewest in flight for what it is expected to need. A budget expects nothing."""
         if isinstance(self._policy, Budget):
+            return False
+        if self._ahead < math.inf and sum(draws.spare for draws in self._open.values()) >= self._ahead:
             return False
         rate = self.counts.run_rate
         waiting = ((draws, draws.next_index(rate, idle=True)) for draws in self._open.values())

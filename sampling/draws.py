@@ -166,14 +166,30 @@ class TaskDraws:
             index += 1
         if self.stop is not None or (self._cap is not None and index >= self._cap):
             return None
-        # A gap below a resolved draw (left by a killed run) blocks the prefix: always wanted.
+        # A gap below a resolved draw (left by a killed run) blocks the prefix: wanted where the draws before it can
+        # not stop the task, whatever comes of them.
         if self._results and index < max(self._results):
-            return index
+            return index if idle or index in self.on_record or self._needs(index) else None
         # What is on record is scored before anything is asked for on top of it: it may suffice.
         if index not in self.on_record and any(i in self.on_record for i in self.running):
             return None
         wanted = self._policy.expected(self.tally, run_rate) if idle else self._policy.needed(self.tally)
         return index if wanted > len(self.running) else None
+
+    @property
+    def spare(self) -> int:
+        """Draws under way that may turn out not to be needed."""
+        return max(0, len(self.running) - self._policy.needed(self.tally))
+
+    def _needs(self, index: int) -> bool:
+        """Whether the draw `index` is needed in any case, since the task cannot stop before it."""
+        if self._policy.order == "arrival":
+            return self._policy.needed(self._counting) > len(self.running)
+        tally = self._counting
+        for between in range(self._prefix, index):
+            if (result := self._results.get(between)) is not None:
+                tally = tally.plus(self._state(result))
+        return self._policy.needed(tally) > sum(running < index for running in self.running)
 
     def outcome(self) -> Outcome:
         """What became of the task: its draws up to the one that stopped it, since later ones depend on timing."""

@@ -37,7 +37,7 @@ from stillroom.sampling.teachers.openai import VARIABLE, OpenAISettings, no_addr
 from stillroom.sampling.teachers.openai.answer import ErrorInside, StreamedAnswer, read_answer
 from stillroom.sampling.teachers.openai.faults import fields_of, said_in, status_of
 from stillroom.sampling.teachers.openai.http import Http, HttpReply, NoAnswer, Patience, place_of
-from stillroom.sampling.teachers.openai.learned import Learned
+from stillroom.sampling.teachers.openai.learned import Learned, learned_of
 from stillroom.sampling.teachers.openai.waits import when_again
 
 OPENAI = "https://api.openai.com/v1"
@@ -56,10 +56,11 @@ _QUOTED, _LOOKED_AT = 300, 65_536
 
 class Server:
     """One address. `name`: how messages call it, without a user, a password or a query, any of which may be a secret.
-    `has_user`: whether the address says who asks."""
+    `has_user`: whether the address says who asks. `learned`: what it turned out not to take."""
 
-    def __init__(self, base_url: str, query: Mapping[str, str] | None = None) -> None:
+    def __init__(self, base_url: str, learned: Learned, query: Mapping[str, str] | None = None) -> None:
         keep_address(base_url)
+        self.learned = learned
         self._query = urlencode(query or {})
         self._parts = urlsplit(base_url)
         self.name = place_of(base_url)
@@ -87,6 +88,16 @@ def filled(place: str, given: Mapping[str, str]) -> dict[str, str]:
         return held
 
     return {name: VARIABLE.sub(value, text) for name, text in given.items()}
+
+
+def _headers(settings: OpenAISettings) -> dict[str, str]:
+    """The recipe's own headers, organisation and project included. Raises MissingKey."""
+    named = (("OpenAI-Organization", "organization"), ("OpenAI-Project", "project"))
+    found = filled("headers", settings.headers)
+    for header, setting in named:
+        if (value := getattr(settings, setting)) is not None:
+            found |= filled(setting, {header: value})
+    return found
 
 
 class OpenAITeacher:
@@ -117,13 +128,13 @@ class OpenAITeacher:
         if why := next(filter(None, map(no_address, addresses)), ""):  # what it says may be a secret: not repeated
             where = "the address" if settings.base_url else "the environment variable OPENAI_BASE_URL"
             raise InputError(f"{where} is not an address ({why}): it looks like http://localhost:8000/v1")
-        query, self._headers = filled("query", settings.query), filled("headers", settings.headers)
-        self._servers = tuple(Server(address, query) for address in addresses)
+        query, self._headers = filled("query", settings.query), _headers(settings)
+        model, limit = settings.model, settings.max_tokens_field
+        self._servers = tuple(Server(each, learned_of(each, model, limit), query) for each in addresses)
         self._http: Http | None = None
         self._pace: Pace | None = None
         self._greeting: asyncio.Task[None] | None = None
         self._answered = False
-        self._learned = Learned(settings.max_tokens_field)
 
     @property
     def identity(self) -> str:
@@ -189,9 +200,9 @@ class OpenAITeacher:
         patience = Patience(settings.first_token_s, settings.idle_s) if settings.stream else None
         reader = StreamedAnswer(usage).read if settings.stream else None
         while True:
-            sent = self._body(request)
+            sent = self._body(request, server.learned)
             reply = await http.ask(server.url("chat/completions"), json.dumps(sent).encode(), reader, patience)
-            if reply.status not in (400, 422) or not self._learns(reply, sent):
+            if reply.status not in (400, 422) or not self._learns(server.learned, reply, sent):
                 break
         if reply.status >= 300:
             raise await self._not_answered(http, turn, reply, usage)
@@ -208,18 +219,18 @@ class OpenAITeacher:
         turn.end(End.ANSWERED, tokens=cost.prompt + cost.completion, completion_tokens=cost.completion)
         return answer
 
-    def _learns(self, reply: HttpReply, sent: dict[str, Any]) -> bool:
+    def _learns(self, learned: Learned, reply: HttpReply, sent: dict[str, Any]) -> bool:
         """Whether a refusal is about the way of asking, and another way makes sense. Raises InputError where it is
         about something that the recipe names."""
         try:
             fields = fields_of(read_json(reply.body))
         except NotJson:
             return False
-        name = self._learned.parameter(reply.status, fields, sent)
+        name = learned.parameter(reply.status, fields, sent)
         if name is None or name in ("messages", "model"):
             return False
         own = name in self._settings.extra_body  # named by the recipe
-        if not own and self._learned.take(name, sent[name], fields):
+        if not own and learned.take(name, sent[name], fields):
             return True
         where = f"extra_body.{name}" if own else _SETTINGS.get(name, f"sampling.{name}")
         why = f"HTTP {reply.status}: {self._blot(said_in(reply.body))}"
@@ -229,14 +240,14 @@ class OpenAITeacher:
         error.if_answered = RequestFailed(why, retryable=False)
         raise error
 
-    def _body(self, request: Request) -> dict[str, Any]:
+    def _body(self, request: Request, learned: Learned) -> dict[str, Any]:
         """What is sent. Temperature and top_p only where somebody named them: some models refuse both."""
         s, settings = request.sampling, self._settings
         body: dict[str, Any] = {
             "model": settings.model,
             "messages": [m.as_dict() for m in request.messages],
             **{name: getattr(s, name) for name in ("temperature", "top_p") if name in s.model_fields_set},
-            self._learned.limit: s.max_tokens,
+            learned.limit: s.max_tokens,
         }
         schema = None
         if s.json_schema is not None:  # the name is asked for by servers and means nothing
@@ -252,7 +263,7 @@ class OpenAITeacher:
         }
         body |= {k: v for k, v in optional.items() if v}
         body |= {k: v for k, v in (("top_k", s.top_k), ("min_p", s.min_p)) if v is not None}
-        return {k: v for k, v in body.items() if k not in self._learned.left_out} | settings.extra_body
+        return learned.without(body) | settings.extra_body
 
     # -- the greeting ----------------------------------------------------------------------------------------
 
