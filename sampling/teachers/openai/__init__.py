@@ -84,6 +84,8 @@ class OpenAISettings(TeacherBase):
     given in no other way, such as `{api-key: $AZURE_KEY}`."""
     query: dict[str, str] = Field(default_factory=dict)
     """What is put behind the address, as in `headers`, such as `{api-version: 2024-10-21}`."""
+    ca_file: Annotated[str, Field(min_length=1)] | None = None
+    """File with the certificate (PEM) of your own authority, which is trusted in addition to the usual ones."""
     organization: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     """Organisation that is billed, sent as `OpenAI-Organization`, such as `$MY_ORG`; null: `OPENAI_ORG_ID`."""
     project: Annotated[str, Field(min_length=1, max_length=200)] | None = None
@@ -175,4 +177,4 @@ class OpenAISettings(TeacherBase):
     def make(self, base: Path) -> Teacher:
         from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 
-        return OpenAITeacher(self)
+        return OpenAITeacher(self, base)
