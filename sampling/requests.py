@@ -140,6 +140,7 @@ class Requests:
             self._ledger.add_cancelled(key, request.index, request.task_id, usage)
             raise
         self._failures_in_a_row, self._put_off, self._answered_any = 0, 0, True
+        self._counts.refused_since = None
         self._counts.prompt_tokens += attempt.prompt_tokens
         self._counts.completion_tokens += attempt.completion_tokens
         self._counts.estimated += usage.uncounted
@@ -192,6 +193,8 @@ class Requests:
     def _refused(self, error: RequestFailed) -> None:
         self._counts.refused += 1
         self._counts.last_refusal = named(storable(str(error)))
+        if self._counts.refused_since is None:
+            self._counts.refused_since = time.monotonic()
 
     def _put_off_once(self, error: RequestFailed) -> None:
         """Takes a refusal with a wait that is too long to be waited for; it says nothing about who is there. Raises

@@ -121,7 +121,7 @@ async def judge_candidates(context: RunContext, recipe: PreferenceRecipe, gather
                 await judge_all(made, gathered, recipe.seed)
             context.display.note(told(again.found, "(judging)"))
         counts = Counts(tasks_total=sum(map(bool, gathered.by_task.values())))
-        with context.display.sampling("judging", counts):
+        with context.display.sampling("judging", counts, context.meter):
             found = await judge_all(made, gathered, recipe.seed, counts)
     states = ", ".join(f"{n:,} {state.replace('_', ' ')}" for state, n in found.states().items())
     calls = f"{found.calls:,} requests" if found.calls else "no requests"
