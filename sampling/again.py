@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 STEP = 1_000_000
 """Added to the index of a draw each time that it is asked again. No task has as many draws."""
@@ -21,16 +21,23 @@ STEP = 1_000_000
 @dataclass(slots=True)
 class Again:
     """`held`: nobody is asked anything; failures on record are counted, so that they can be told before they are paid
-    for. `found`: how many were counted so, `asked`: how many were asked again."""
+    for. `found`: how many were counted so, `lost`: what requests that were never answered were about; `asked`: how
+    many were asked again."""
 
     held: bool = False
     found: int = 0
+    lost: set[str] = field(default_factory=set)
     asked: int = 0
+
+    @property
+    def failures(self) -> int:
+        """How many were counted."""
+        return self.found + len(self.lost)
 
     @contextmanager
     def counting(self) -> Iterator[None]:
         """Counts the failures that the body meets, from 0, and asks nobody."""
-        self.held, self.found = True, 0
+        self.held, self.found, self.lost = True, 0, set()
         try:
             yield
         finally:

@@ -272,7 +272,7 @@ class Asker:
         self.sampling, self.again = sampling, again
         self.before_asking: Callable[[], Awaitable[object]] | None = None
         """Awaited before each request that is to be paid for; what it raises, `ask` raises."""
-        self._failed: dict[str, set[int]] | None = None  # draws that failed in earlier calls, once they are asked for
+        self._lost: set[str] | None = None  # what requests that failed in earlier calls were about
         self._new: set[tuple[str, int]] = set()  # what was asked in this call: about what, and which draw
         self.counts = counts if counts is not None else Counts()
         self._teacher, self._ledger, self._seed = teacher, ledger, seed
@@ -309,9 +309,11 @@ class Asker:
         reused = recorded is not None or job is not None
         if recorded is not None:
             attempt = recorded.attempt
+            if self.again is not None:
+                self.again.lost.discard(about)  # with other settings it was answered
         else:
             if job is None:
-                self._take_again(key, index)
+                self._not_while_counting(about)
                 request = self._requests.request(about, index, messages, params)
                 started = job = self._jobs[wanted] = _Job(asyncio.create_task(self._request(key, request)))
                 job.task.add_done_callback(lambda _: self._forget(wanted, started))
@@ -321,16 +323,15 @@ class Asker:
         self.counts.truncated += attempt.finish_reason == "length"
         return attempt if attempt.task_id == about else replace(attempt, task_id=about)
 
-    def _take_again(self, key: str, index: int) -> None:
-        """Counts a request that failed in an earlier call. Raises RequestFailed while failures are only counted."""
-        if self.again is None:
+    def _not_while_counting(self, about: str) -> None:
+        """Raises RequestFailed while failures are only counted, and notes one of an earlier call."""
+        if self.again is None or not self.again.held:
             return
-        if self._failed is None:
-            self._failed = self._ledger.failed_draws()
-        if index < STEP and index in self._failed.get(key, ()):  # a later one was counted when its reply was read
-            self.again.take()
-        if self.again.held:
-            raise RequestFailed("not asked: the failures on record are being counted", retryable=True)
+        if self._lost is None:
+            self._lost = self._ledger.failed_tasks()
+        if about in self._lost:
+            self.again.lost.add(about)
+        raise RequestFailed("not asked: the failures on record are being counted", retryable=False)
 
     def is_new(self, attempt: Attempt) -> bool:
         """Whether an answer was asked for in this call."""

@@ -76,7 +76,7 @@ async def open_judge(context: RunContext, settings: JudgeSettings, prices: Price
         yield made
     finally:
         if (again := context.again) is not None and again.asked:
-            context.display.note(f"{again.asked:,} of the judge's failures were asked again")
+            context.display.note(f"{again.asked:,} judgements that had failed were asked again")
             again.asked = 0
         for teacher in made.teachers:
             context.folder.note_dtype("judge", dtype_of(teacher))
@@ -115,11 +115,13 @@ async def calibrated_judge(
 
 async def judge_candidates(context: RunContext, recipe: PreferenceRecipe, gathered: Gathered) -> Judgements:
     """Judges every candidate. Raises Interrupted at a limit of the run; what was judged is kept."""
+    if (again := context.again) is not None:  # told before it is paid for
+        async with open_judge(context, recipe.judge, recipe.judge_prices) as made:
+            if made.teachers:
+                with again.counting():
+                    await judge_all(made, gathered, recipe.seed)
+                context.display.note(told(again.failures, "(judging)"))
     async with open_judge(context, recipe.judge, recipe.judge_prices) as made:
-        if (again := context.again) is not None and made.teachers:  # told before it is paid for
-            with again.counting():
-                await judge_all(made, gathered, recipe.seed)
-            context.display.note(told(again.found, "(judging)"))
         counts = Counts(tasks_total=sum(map(bool, gathered.by_task.values())))
         with context.display.sampling("judging", counts, context.meter):
             found = await judge_all(made, gathered, recipe.seed, counts)

@@ -105,8 +105,30 @@ def test_lost_requests_of_a_judge_count_too(tmp_path: Path, model_server: ModelS
     model_server.script = rating
     said = started(recipe, out, retry="failures")
     assert "12 failures (judging) will be asked again" in said
-    assert "12 of the judge's failures were asked again" in said
     assert asked_of(model_server) == 12
+
+
+def test_what_a_server_does_not_offer_is_not_a_failure(tmp_path: Path, model_server: ModelServer) -> None:
+    """It is asked with log-probabilities first, which are refused: the replies on record are those without."""
+    judge = llm_judge(model_server, max_unread=None)
+    recipe, out = write_prompts(tmp_path, judge=judge), tmp_path / "run"
+    refused = Reply({"error": {"message": "logprobs are off"}}, 400)
+    model_server.script = lambda body: refused if body.get("logprobs") else mumbles(body)
+    started(recipe, out)
+    asked_of(model_server)
+    model_server.script = lambda body: refused if body.get("logprobs") else rating(body)
+    assert "12 failures (judging) will be asked again" in started(recipe, out, retry="failures")
+    assert asked_of(model_server) == 12 + 1  # whether it is refused still
+    assert "no failures on record (judging)" in started(recipe, out, retry="failures")
+
+
+async def test_it_holds_where_an_event_loop_is_running(tmp_path: Path, model_server: ModelServer) -> None:
+    recipe, out = judged(tmp_path, model_server), tmp_path / "run"
+    model_server.script = mumbles
+    started(recipe, out)
+    model_server.script = rating
+    assert "12 failures (judging) will be asked again" in started(recipe, out, retry="failures")
+    assert "asked again" not in started(recipe, out)
 
 
 def test_a_judge_that_was_stopped_goes_on(tmp_path: Path, model_server: ModelServer) -> None:
