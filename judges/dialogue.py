@@ -4,6 +4,8 @@ Before anything is asked, the prompt and its answer are counted against the judg
 `overflow`, and nothing is cut. A request that failed is `api_error`, an answer that was cut off `truncated`, one that
 declines `refused`; none of these is asked again. One that cannot be read is, once, with what was wrong. What a server
 does not offer (structured output, log-probabilities) is left out from then on, where leaving it out is what helps.
+A judge that nobody can read is stopped (`judges.unread`). A failure on record is asked again where the run was told
+to (`sampling.again`).
 
 What is read, and how, is told by whoever asks.
 
@@ -24,11 +26,14 @@ from stillroom.common.records import Attempt, Messages, SamplingParams
 from stillroom.errors import RequestFailed
 from stillroom.judges.prompts import repair_prompt
 from stillroom.judges.records import JudgeState
+from stillroom.judges.unread import MOST_UNREAD, UnreadRow
 from stillroom.sampling.requests import Asker
 from stillroom.sampling.scorers.base import Place
 from stillroom.sampling.teachers.base import KnowsTokens, Teacher, TeacherBase
 
 TOP_LOGPROBS = 20
+UNREAD = frozenset({JudgeState.PARSE_FAILED, JudgeState.TRUNCATED})
+"""States of replies that hold no verdict that can be read."""
 JUDGE_PREFIX = "judge-"
 """How the requests of a judge are called in the ledger."""
 _TOO_LONG = re.compile(
@@ -107,10 +112,20 @@ class Said(Generic[R]):
 
 class Dialogue:
     """Asks one judge. `logprobs`: with the likeliest tokens at each place. `schema`: of the structured output, or
-    None."""
+    None. `max_unread`: unreadable replies in a row after which it stops, where an Asker asks; None: never."""
 
-    def __init__(self, ask: Asks, *, logprobs: bool = False, schema: str | None = None) -> None:
-        self._ask = ask
+    def __init__(
+        self,
+        ask: Asks,
+        *,
+        logprobs: bool = False,
+        schema: str | None = None,
+        max_unread: int | None = MOST_UNREAD,
+    ) -> None:
+        self._ask, self._unread = ask, UnreadRow(ask.identity, max_unread)
+        self._asker = ask if isinstance(ask, Asker) else None
+        if self._asker is not None:
+            self._asker.before_asking = self._unread.before_asking
         # Settings from the most that is wanted to the least that will do.
         plain = ask.sampling.model_copy(update={"logprobs": False, "top_logprobs": 0, "json_schema": None})
         tops: dict[str, Any] = {"logprobs": True, "top_logprobs": TOP_LOGPROBS} if logprobs else {}
@@ -134,7 +149,17 @@ class Dialogue:
         """One judgement. `question(structured)`: what to ask. Raises what makes asking anybody pointless."""
         if over := self._too_long(question(self._structured).messages):
             return Said(JudgeState.OVERFLOW, None, None, 0, over)
-        said = await self._asked(question, read)
+        said = await self._judged(question, read)
+        again = None if self._asker is None else self._asker.again
+        if again is None or said.state not in UNREAD | {JudgeState.REFUSED} or self._is_new(said.attempt):
+            return said
+        return await self._judged(question, read, again=True) if again.take() else said
+
+    async def _judged(
+        self, question: Callable[[bool], Question], read: Callable[[str], R], *, again: bool = False
+    ) -> Said[R]:
+        """One judgement. `again`: replies of earlier calls do not do."""
+        said = await self._asked(question, read, again)
         if said.state is not JudgeState.PARSE_FAILED:
             return said
         # Asked once more, with what was wrong; what cannot be read then stays so.
@@ -142,10 +167,10 @@ class Dialogue:
         messages = repair_prompt(asked, said.text, said.detail, form, special=self.special_tokens)
         if self._too_long(messages):
             return said
-        again, _ = await self._once(messages, read)
-        detail = f"{said.detail}; asked again: {again.detail}" if again.detail else f"repaired: {said.detail}"
-        unread = None if again.attempt is None else said.attempt
-        return Said(again.state, again.read, again.attempt or said.attempt, said.calls + 1, detail, unread)
+        more, _ = await self._once(messages, read, again)
+        detail = f"{said.detail}; asked again: {more.detail}" if more.detail else f"repaired: {said.detail}"
+        unread = None if more.attempt is None else said.attempt
+        return Said(more.state, more.read, more.attempt or said.attempt, said.calls + 1, detail, unread)
 
     async def close(self) -> None:
         """Closes what asks."""
@@ -166,7 +191,7 @@ class Dialogue:
             f"teacher.sampling.max_tokens ({most:,}), or choose a judge with a longer context"
         )
 
-    async def _asked(self, question: Callable[[bool], Question], read: Callable[[str], R]) -> Said[R]:
+    async def _asked(self, question: Callable[[bool], Question], read: Callable[[str], R], again: bool) -> Said[R]:
         """The first answer of all is asked with as much as the server takes: a refusal for good leads one level down,
         which stays if it is answered there. One goes ahead: many that a server refuses would look like a dead server.
         """
@@ -174,7 +199,7 @@ class Dialogue:
             async with self._proving:
                 calls = 0
                 while not self._proven:
-                    said, refused = await self._once(question(self._structured).messages, read)
+                    said, refused = await self._once(question(self._structured).messages, read, again)
                     calls += 1
                     if refused and self._level + 1 < len(self._levels):
                         self._level += 1
@@ -183,16 +208,44 @@ class Dialogue:
                     if not self._proven:
                         self._level = 0  # leaving things out did not help: it was refused for what it says
                     return replace(said, calls=calls)
-        said, _ = await self._once(question(self._structured).messages, read)
+        said, _ = await self._once(question(self._structured).messages, read, again)
         return said
 
-    async def _once(self, messages: Messages, read: Callable[[str], R]) -> tuple[Said[R], bool]:
+    def _is_new(self, attempt: Attempt | None) -> bool:
+        return self._asker is not None and attempt is not None and self._asker.is_new(attempt)
+
+    async def _once(self, messages: Messages, read: Callable[[str], R], again: bool) -> tuple[Said[R], bool]:
         """What one request comes to: what was read, or a failure with a name; and whether the server refused it for
         good, other than for its length."""
+        said: Said[R] | None = None
+        try:
+            said, refused = await self._reply(messages, read, again)
+        finally:
+            self._note(said)
+        return said, refused
+
+    def _note(self, said: Said[R] | None) -> None:
+        """Tells the row of unreadable replies how a request ended. Replies on record that are to be asked again say
+        nothing."""
+        attempt = None if said is None else said.attempt
+        paid = attempt is None or self._is_new(attempt)
+        old = not paid and self._asker is not None and self._asker.again is not None
+        if said is None or attempt is None or old or said.state is JudgeState.REFUSED:
+            self._unread.passed(paid=paid)
+        elif said.state in UNREAD:
+            self._unread.take(attempt.text, said.detail, paid=paid)
+        else:
+            self._unread.read(paid=paid)
+
+    async def _reply(self, messages: Messages, read: Callable[[str], R], again: bool) -> tuple[Said[R], bool]:
         # Named by content: the same question is the same request, whatever the ids of task and candidates are.
         about = f"{JUDGE_PREFIX}{digest([message.as_dict() for message in messages], 16)}"
+        sampling = self._levels[self._level]
         try:
-            attempt = await self._ask.ask(messages, about=about, sampling=self._levels[self._level])
+            if self._asker is not None and again:
+                attempt = await self._asker.ask(messages, about=about, sampling=sampling, again=True)
+            else:
+                attempt = await self._ask.ask(messages, about=about, sampling=sampling)
         except RequestFailed as error:
             too_long = _TOO_LONG.search(str(error)) is not None
             state = JudgeState.OVERFLOW if too_long else JudgeState.API_ERROR
@@ -211,7 +264,7 @@ class Dialogue:
 def asker(teacher: Teacher, settings: TeacherBase, place: Place) -> Asker:
     """What asks a teacher in a run: it keeps its requests in the ledger and within the run's limits."""
     sampling, retry = settings.sampling, settings.retry
-    made = Asker(teacher, place.kept, sampling, seed=place.seed, retry=retry, meter=place.meter)
+    made = Asker(teacher, place.kept, sampling, seed=place.seed, retry=retry, meter=place.meter, again=place.again)
     if place.meter is not None:
         place.meter.watch(made.counts, place.prices)
     return made

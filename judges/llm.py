@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from stillroom.common.records import Attempt, SamplingParams, Task
 from stillroom.judges.dialogue import Asks, Dialogue, Question, asker
@@ -38,6 +38,7 @@ from stillroom.judges.records import (
 )
 from stillroom.judges.registry import JudgeBase, Made, Name, Place, judges
 from stillroom.judges.rubric import Rubric, load_rubric
+from stillroom.judges.unread import MOST_UNREAD
 from stillroom.sampling.teachers.base import TeacherSettings
 
 
@@ -47,7 +48,7 @@ class Pointwise:
 
     `logprobs`: score by the expected value. `structured`: ask for JSON by schema, where the server knows that.
     `reasons`: reasons before the ratings; None: only where `logprobs` is off, because reasons written first narrow
-    the distribution (see `expected_rating`).
+    the distribution (see `expected_rating`). `max_unread`: unreadable replies in a row after which it stops.
     """
 
     def __init__(
@@ -58,11 +59,12 @@ class Pointwise:
         logprobs: bool = True,
         structured: bool = False,
         reasons: bool | None = None,
+        max_unread: int | None = MOST_UNREAD,
     ) -> None:
         self._rubric, self._logprobs = rubric, logprobs
         self._reasons = not logprobs if reasons is None else reasons
         schema = ratings_schema(rubric, self._reasons) if structured else None
-        self._dialogue = Dialogue(ask, logprobs=logprobs, schema=schema)
+        self._dialogue = Dialogue(ask, logprobs=logprobs, schema=schema, max_unread=max_unread)
 
     @property
     def identity(self) -> str:
@@ -116,7 +118,7 @@ class Pairwise:
 
     `structured`: ask for JSON by schema, where the server knows that. `reasons`: reasons before the verdict.
     `both_orders`: show each pair twice; else in one order, which a hash of the two texts decides: half the calls, and
-    position bias becomes noise; what a swap does cannot be told then.
+    position bias becomes noise; what a swap does cannot be told then. `max_unread`: as in Pointwise.
     """
 
     def __init__(
@@ -127,9 +129,11 @@ class Pairwise:
         structured: bool = False,
         reasons: bool = True,
         both_orders: bool = True,
+        max_unread: int | None = MOST_UNREAD,
     ) -> None:
         self._rubric, self._reasons, self._both_orders = rubric, reasons, both_orders
-        self._dialogue = Dialogue(ask, schema=winner_schema(reasons) if structured else None)
+        schema = winner_schema(reasons) if structured else None
+        self._dialogue = Dialogue(ask, schema=schema, max_unread=max_unread)
 
     @property
     def identity(self) -> str:
@@ -189,6 +193,8 @@ class LlmJudgeSettings(JudgeBase):
     """Least score that is accepted; null: every score."""
     both_orders: bool = True
     """Compare each pair in both orders; false shows it once, at half the cost."""
+    max_unread: int | None = Field(default=MOST_UNREAD, ge=1)
+    """Replies in a row that could not be read, after which it stops, before more is paid for; null: never."""
 
     @model_validator(mode="after")
     def _fits(self) -> LlmJudgeSettings:
@@ -210,9 +216,12 @@ class LlmJudgeSettings(JudgeBase):
         teacher = self.teacher.make(place.base)
         rubric = load_rubric(self.rubric, place.base)
         ask: Asks = asker(teacher, self.teacher, place) if place.asks is None else place.asks(teacher, self)
+        most, structured = self.max_unread, self.structured
         if self.mode == "pointwise":
-            judge = Pointwise(ask, rubric, logprobs=self.logprobs, structured=self.structured, reasons=self.reasons)
+            judge = Pointwise(
+                ask, rubric, logprobs=self.logprobs, structured=structured, reasons=self.reasons, max_unread=most
+            )
             return Made(judge, None, (teacher,))
-        reasons = self.reasons is not False
-        pairwise = Pairwise(ask, rubric, structured=self.structured, reasons=reasons, both_orders=self.both_orders)
+        reasons, both = self.reasons is not False, self.both_orders
+        pairwise = Pairwise(ask, rubric, structured=structured, reasons=reasons, both_orders=both, max_unread=most)
         return Made(None, pairwise, (teacher,))

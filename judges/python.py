@@ -113,5 +113,6 @@ class PythonJudgeSettings(JudgeBase, PythonCode):
         if place.asks is not None:
             ask = place.asks(rater, self)
         else:
-            ask = Asker(rater, place.kept, self.request_sampling, seed=place.seed, meter=place.meter)
+            sampling, meter = self.request_sampling, place.meter
+            ask = Asker(rater, place.kept, sampling, seed=place.seed, meter=meter, again=place.again)
         return Made(PythonJudge(rater, ask, self.scale), None)

@@ -39,6 +39,7 @@ class JudgeScorer:
     """Scores with `judge`. `accept`: the least score that is accepted, on the judge's scale; None: every score."""
 
     accidents: frozenset[str] = frozenset({JudgeState.API_ERROR})  # of one request: the next may be answered
+    failures: frozenset[str] = frozenset(FAILURES - {JudgeState.OVERFLOW})  # what another reply may put right
 
     def __init__(self, judge: PointwiseJudge, accept: float | None = None) -> None:
         low, high = judge.scale

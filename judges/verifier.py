@@ -30,9 +30,10 @@ from stillroom.common.settings import Settings
 from stillroom.errors import InputError, MissingFile
 from stillroom.judges.dialogue import Asks, Dialogue, Question, Said, asker
 from stillroom.judges.prompts import fill
-from stillroom.judges.records import JudgeState, together
+from stillroom.judges.records import FAILURES, JudgeState, together
 from stillroom.judges.sanitise import sanitise
 from stillroom.judges.scorer import AsksNobody
+from stillroom.judges.unread import MOST_UNREAD
 from stillroom.judges.verifier_gate import VerifierGate
 from stillroom.sampling.limits import Prices
 from stillroom.sampling.scorers.base import Place, ScorerBase, scorers
@@ -129,9 +130,10 @@ class Verifier:
     """Scores an answer by asking a model whether it is the gold answer."""
 
     accidents: frozenset[str] = frozenset({"verifier_api_error"})  # of one request: the next may be answered
+    failures: frozenset[str] = frozenset(f"verifier_{state}" for state in FAILURES - {JudgeState.OVERFLOW})
 
-    def __init__(self, ask: Asks, format: Format) -> None:
-        self._dialogue, self._format = Dialogue(ask), format
+    def __init__(self, ask: Asks, format: Format, max_unread: int | None = MOST_UNREAD) -> None:
+        self._dialogue, self._format = Dialogue(ask, max_unread=max_unread), format
 
     @property
     def identity(self) -> str:
@@ -191,6 +193,8 @@ class VerifierSettings(ScorerBase):
     """Prices of its tokens; null: those of the recipe."""
     gate: VerifierGate | None = None
     """Labelled answers on which it is measured before a run, and what it must reach; null: it is believed."""
+    max_unread: int | None = Field(default=MOST_UNREAD, ge=1)
+    """Replies in a row that could not be read, after which it stops, before more is paid for; null: never."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -206,4 +210,4 @@ class VerifierSettings(ScorerBase):
         """As `ScorerBase.make`. Raises InputError where the place has no ledger."""
         teacher = self.teacher.make(place.base)
         place = place if self.prices is None else place._replace(prices=self.prices)
-        return Verifier(asker(teacher, self.teacher, place), load_format(self.prompt, place.base))
+        return Verifier(asker(teacher, self.teacher, place), load_format(self.prompt, place.base), self.max_unread)

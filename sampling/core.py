@@ -16,18 +16,20 @@ run only when a long row of requests failed (TeacherDown) or when a teacher says
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from stillroom.common.records import Outcome, Prompt, SamplingParams, StopReason, Task
 from stillroom.errors import Interrupted, LedgerError, RunError
+from stillroom.sampling.again import Again
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.draws import Admits, Drawing, TaskDraws
 from stillroom.sampling.ledger import Ledger, Spent, request_key, scorer_key
 from stillroom.sampling.limits import Meter, Prices
 from stillroom.sampling.policy import Budget, Policy
-from stillroom.sampling.scorers.base import Scorer, worth_another_try
+from stillroom.sampling.scorers.base import Scorer, has_failed, worth_another_try
 from stillroom.sampling.teachers.base import RetrySettings, Teacher
 
 # Answered attempts that wait for their scorer, per slot, before drawing pauses.
@@ -37,9 +39,11 @@ UNSCORED_PER_SLOT = 4
 class Core:
     """Draws for tasks until each stops. `counts` may be watched while it runs; one `run` per Core.
 
-    The limits of `meter`, which others may share, stop it cleanly; with `prices` in money too. `ahead`: whether idle
-    slots go to draws that are merely expected to be needed. `admits`: whether an accepted attempt may be kept; one
-    that may not satisfies nobody, and its task is drawn for as if it had been rejected.
+    The limits of `meter`, which others may share, stop it cleanly; with `prices` in money too. `ahead`: how many
+    requests that may turn out not to be needed may be under way at once, in idle slots; True: any number, False or 0:
+    none. `admits`: whether an accepted attempt may be kept; one
+    that may not satisfies nobody, and its task is drawn for as if it had been rejected. `again`: verdicts of a
+    scorer that failed are asked for again, and draws that were never answered where a task is not satisfied.
     """
 
     def __init__(
@@ -55,11 +59,13 @@ class Core:
         retry: RetrySettings | None = None,
         meter: Meter | None = None,
         prices: Prices | None = None,
-        ahead: bool = True,
+        ahead: bool | int = True,
         admits: Admits | None = None,
+        again: Again | None = None,
     ) -> None:
         self.counts = Counts()
-        self._ahead, self._admits = ahead, admits
+        self._ahead = math.inf if ahead is True else int(ahead)
+        self._admits, self._again = admits, again
         self._teacher, self._scorer, self._policy, self._ledger = teacher, scorer, policy, ledger
         self._sampling, self._seed, self._prompt = sampling, seed, prompt or Prompt()
         self._drawing = Drawing(
@@ -112,6 +118,19 @@ class Core:
             await asyncio.gather(*jobs, return_exceptions=True)
         if self._stopping:
             raise self._interrupted(self._because)
+
+    def failures(self, tasks: Iterable[Task]) -> int:
+        """Failures on record that would be asked or scored again: draws that were never answered, and verdicts that
+        say that the scorer failed. Asks nobody."""
+        failed, found = self._ledger.failed_draws(), 0
+        for task in tasks:
+            draws, reset = self._recall(task)
+            for index, recorded in sorted(draws.on_record.items()):
+                if recorded.scored is not None:
+                    draws.resolve(index, recorded.scored)
+            draws.leave_out(gaps := failed.get(draws.key, set()), satisfied=True)
+            found += reset + (len(gaps - draws.on_record.keys()) if draws.stop is None else 0)
+        return found
 
     def stop_drawing(self) -> None:
         """Starts no more draws; those in flight are answered, scored and kept, then `run` raises Interrupted."""
@@ -188,6 +207,8 @@ class Core:
         fewest in flight for what it is expected to need. A budget expects nothing."""
         if isinstance(self._policy, Budget):
             return False
+        if self._ahead < math.inf and sum(draws.spare for draws in self._open.values()) >= self._ahead:
+            return False
         rate = self.counts.run_rate
         waiting = ((draws, draws.next_index(rate, idle=True)) for draws in self._open.values())
         able = [(len(draws.running), draws, index) for draws, index in waiting if index is not None]
@@ -221,7 +242,9 @@ class Core:
         usd = self._prices.of(prompt, tokens) if self._prices else 0.0
         return policy.usd is not None and usd >= policy.usd
 
-    def _open_task(self, task: Task) -> None:
+    def _recall(self, task: Task) -> tuple[TaskDraws, int]:
+        """The task's draws with what is on record of them, not resolved yet; and how many verdicts were left out,
+        since their scorer failed."""
         messages = self._prompt.messages(task)
         key = request_key(messages, self._sampling, self._teacher_identity, self._seed)
         scorer = scorer_key(self._scorer_identity, task)
@@ -232,10 +255,20 @@ class Core:
             cut = self._ledger.find(key, limit, task.id, scorer)
             draws.climbed |= {i: step for i, found in cut.items() if found.attempt.finish_reason == "length"}
         draws.on_record = self._ledger.find(key, last, task.id, scorer)
+        reset = 0
         for index, recorded in draws.on_record.items():
+            if (verdict := recorded.verdict) is None:
+                continue
+            failed = self._again is not None and has_failed(self._scorer, verdict)
             # A verdict that says nothing of the attempt and is worth another try: it is scored again.
-            if recorded.verdict is not None and worth_another_try(self._scorer, recorded.verdict, recorded.tries):
+            if failed or worth_another_try(self._scorer, verdict, recorded.tries):
                 draws.on_record[index] = recorded._replace(verdict=None)
+                reset += failed
+        return draws, reset
+
+    def _open_task(self, task: Task) -> None:
+        draws, _ = self._recall(task)
+        key = draws.key
         self._open[id(draws)] = draws
         self.counts.open += 1
         by_arrival = self._policy.order == "arrival"
@@ -248,7 +281,7 @@ class Core:
                 self.counts.reused += 1
                 self._drawing.resolve(draws, index, scored)
         if draws.stop is None and (failed := self._failed.get(key)):
-            draws.leave_out(failed)
+            draws.leave_out(failed, satisfied=self._again is not None)
         if isinstance(self._policy, Budget):
             self._before = self._before.plus(self._ledger.spent(key))
             self._cancelled_before += self._cancelled.get(key, 0)

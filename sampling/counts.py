@@ -17,7 +17,8 @@ class Counts:
     `estimated`: attempts whose tokens nobody counted, and which are estimated by their characters.
     `unknown_ends`: answers of which it is not known why they ended; `unknown_end`: what the last of them said.
     `odd`: answers next to which something (log-probabilities, counts, thinking) could not be read, and is absent.
-    `refused`: how often a server said "too many requests", and the request waited; `last_refusal`: its words.
+    `refused`: how often a server said "too many requests", and the request waited; `last_refusal`: its words;
+    `refused_since`: on the monotonic clock, the first refusal since the last answer; None: there was none since.
     `verified`, `refuted`: of those accepted and of those rejected, by a second opinion.
     `accepted_tokens` and `kept_tokens`: completion tokens of all accepted attempts, and of those that are kept.
     """
@@ -50,6 +51,7 @@ class Counts:
     odd: int = 0
     refused: int = 0
     last_refusal: str = ""
+    refused_since: float | None = None
     last_failure: str = ""
     started: float = field(default_factory=time.monotonic)
 
@@ -104,4 +106,6 @@ class Counts:
 
     def as_dict(self) -> dict[str, int | float | str | None]:
         """For `run.json`: without the clock."""
-        return {name: value for name, value in asdict(self).items() if name not in ("started", "open")}
+        return {
+            name: value for name, value in asdict(self).items() if name not in ("started", "open", "refused_since")
+        }

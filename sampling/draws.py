@@ -143,9 +143,10 @@ class TaskDraws:
                 self._count(index)
         self.stop = self.stop or stop
 
-    def leave_out(self, failed: Set[int]) -> None:
+    def leave_out(self, failed: Set[int], *, satisfied: bool = False) -> None:
         """Leaves draws that failed in an earlier call as they are, if the task has stopped without them: its fate was
-        sealed then, and asking again would pay for it twice. A task that goes on asks for them again."""
+        sealed then, and asking again would pay for it twice. A task that goes on asks for them again. `satisfied`:
+        only if it was satisfied without them."""
         tally, gaps = Tally(), list[int]()
         for index in range(max(self.on_record, default=-1) + 1):
             recorded = self.on_record.get(index)
@@ -153,8 +154,8 @@ class TaskDraws:
                 gaps.append(index)
             elif recorded is None or (scored := recorded.scored) is None:
                 return
-            elif self._policy.stop(tally := tally.plus(self._state(scored))) is not None:
-                for gap in gaps:
+            elif (stop := self._policy.stop(tally := tally.plus(self._state(scored)))) is not None:
+                for gap in gaps if stop is StopReason.SATISFIED or not satisfied else ():
                     self.resolve(gap, None)
                 return
 
@@ -165,14 +166,30 @@ class TaskDraws:
             index += 1
         if self.stop is not None or (self._cap is not None and index >= self._cap):
             return None
-        # A gap below a resolved draw (left by a killed run) blocks the prefix: always wanted.
+        # A gap below a resolved draw (left by a killed run) blocks the prefix: wanted where the draws before it can
+        # not stop the task, whatever comes of them.
         if self._results and index < max(self._results):
-            return index
+            return index if idle or index in self.on_record or self._needs(index) else None
         # What is on record is scored before anything is asked for on top of it: it may suffice.
         if index not in self.on_record and any(i in self.on_record for i in self.running):
             return None
         wanted = self._policy.expected(self.tally, run_rate) if idle else self._policy.needed(self.tally)
         return index if wanted > len(self.running) else None
+
+    @property
+    def spare(self) -> int:
+        """Draws under way that may turn out not to be needed."""
+        return max(0, len(self.running) - self._policy.needed(self.tally))
+
+    def _needs(self, index: int) -> bool:
+        """Whether the draw `index` is needed in any case, since the task cannot stop before it."""
+        if self._policy.order == "arrival":
+            return self._policy.needed(self._counting) > len(self.running)
+        tally = self._counting
+        for between in range(self._prefix, index):
+            if (result := self._results.get(between)) is not None:
+                tally = tally.plus(self._state(result))
+        return self._policy.needed(tally) > sum(running < index for running in self.running)
 
     def outcome(self) -> Outcome:
         """What became of the task: its draws up to the one that stopped it, since later ones depend on timing."""

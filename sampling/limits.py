@@ -71,6 +71,11 @@ class Meter:
         self._watched.append((counts, prices))
         return counts
 
+    @property
+    def counts(self) -> tuple[Counts, ...]:
+        """Those of all that are watched."""
+        return tuple(counts for counts, _ in self._watched)
+
     def reached(self) -> str:
         """Which limit is reached, in words; empty if none."""
         limits, used = self._limits, sum(counts.tokens for counts, _ in self._watched)

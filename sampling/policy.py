@@ -86,7 +86,11 @@ class _Policy(Settings):
         return self.needed(tally)
 
     def _out_of_draws(self, tally: Tally) -> bool:
-        return tally.spent >= self.draws or tally.unscored >= (self.max_unscored or self.draws)
+        return tally.spent >= self.draws or self._unscored_left(tally) <= 0
+
+    def _unscored_left(self, tally: Tally) -> int:
+        """Further draws that, all unscored, would end the task."""
+        return (self.max_unscored or self.draws) - tally.unscored
 
 
 policies: Registry[_Policy] = Registry("policy", tag="policy", default="until")
@@ -135,8 +139,9 @@ class Until(_Policy):
         return None
 
     def needed(self, tally: Tally) -> int:
-        """As many as are missing, since fewer cannot satisfy it; but no more than would, all rejected, end it."""
-        missing = min(self.per_task - tally.accepted, self.draws - tally.spent)
+        """As many as are missing, since fewer cannot satisfy it; but no more than would end it, all rejected or all
+        unscored."""
+        missing = min(self.per_task - tally.accepted, self.draws - tally.spent, self._unscored_left(tally))
         for rejected in range(1, missing):
             if self.stop(tally._replace(rejected=tally.rejected + rejected)) is not None:
                 return rejected
@@ -170,7 +175,7 @@ class Fixed(_Policy):
         return StopReason.SATISFIED if tally.accepted >= (self.per_task or 1) else StopReason.EXHAUSTED
 
     def needed(self, tally: Tally) -> int:
-        return max(0, self.draws - tally.spent)
+        return max(0, min(self.draws - tally.spent, self._unscored_left(tally)))
 
 
 @policies.register

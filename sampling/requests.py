@@ -29,6 +29,7 @@ from stillroom.common.outside import tokens_in
 from stillroom.common.records import Attempt, Completion, Messages, Request, SamplingParams, TokenChoice, Usage
 from stillroom.common.secrets import blot, named
 from stillroom.errors import InputError, Interrupted, RequestFailed, RunError, TeacherDown
+from stillroom.sampling.again import STEP, Again, latest
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.ledger import Ledger, request_key
 from stillroom.sampling.limits import Meter, cost_of
@@ -139,6 +140,7 @@ class Requests:
             self._ledger.add_cancelled(key, request.index, request.task_id, usage)
             raise
         self._failures_in_a_row, self._put_off, self._answered_any = 0, 0, True
+        self._counts.refused_since = None
         self._counts.prompt_tokens += attempt.prompt_tokens
         self._counts.completion_tokens += attempt.completion_tokens
         self._counts.estimated += usage.uncounted
@@ -191,6 +193,8 @@ class Requests:
     def _refused(self, error: RequestFailed) -> None:
         self._counts.refused += 1
         self._counts.last_refusal = named(storable(str(error)))
+        if self._counts.refused_since is None:
+            self._counts.refused_since = time.monotonic()
 
     def _put_off_once(self, error: RequestFailed) -> None:
         """Takes a refusal with a wait that is too long to be waited for; it says nothing about who is there. Raises
@@ -246,7 +250,8 @@ class _Job:
 
 class Asker:
     """Asks one teacher. `seed` is the run's; `counts` (its own where none is given) may be watched meanwhile. At a
-    limit of `meter`, which others may share, nothing more is asked: Interrupted.
+    limit of `meter`, which others may share, nothing more is asked: Interrupted. `again`: whether what is on record
+    may be asked again, and is (see `ask`).
 
     Of `counts` it keeps the tokens, `reused` (on record, or asked for by another at the same moment), `truncated`,
     `failed`, `cancelled` and `last_failure`. Belongs to one event loop.
@@ -262,8 +267,13 @@ class Asker:
         retry: RetrySettings | None = None,
         counts: Counts | None = None,
         meter: Meter | None = None,
+        again: Again | None = None,
     ) -> None:
-        self.sampling = sampling
+        self.sampling, self.again = sampling, again
+        self.before_asking: Callable[[], Awaitable[object]] | None = None
+        """Awaited before each request that is to be paid for; what it raises, `ask` raises."""
+        self._lost: set[str] | None = None  # what requests that failed in earlier calls were about
+        self._new: set[tuple[str, int]] = set()  # what was asked in this call: about what, and which draw
         self.counts = counts if counts is not None else Counts()
         self._teacher, self._ledger, self._seed = teacher, ledger, seed
         self._meter = meter
@@ -273,31 +283,59 @@ class Asker:
         self._jobs: dict[_Wanted, _Job] = {}
 
     async def ask(
-        self, messages: Messages, *, about: str, index: int = 0, sampling: SamplingParams | None = None
+        self,
+        messages: Messages,
+        *,
+        about: str,
+        index: int = 0,
+        sampling: SamplingParams | None = None,
+        again: bool = False,
     ) -> Attempt:
         """The answer to `messages`: from the ledger where it is there, as an attempt at the task `about`.
 
-        `index`: which draw of the same request; `sampling`: other settings than the Asker's own.
+        `index`: which draw of the same request; `sampling`: other settings than the Asker's own. `again`: an answer
+        of an earlier call does not do; it is asked for once more, and counts from then on in the place of the other.
         Raises RequestFailed for a request that failed for good, which is on record then; TeacherDown after a long
         row of these; LedgerError; or what the teacher raised as pointless (a wrong key). Cancelled, it stops the
         request, unless somebody else waits for the same.
         """
         params = sampling or self.sampling
         key = request_key(messages, params, self.identity, self._seed)
+        found = self._ledger.find(key, params.max_tokens, about, scorer="")
+        if (known := latest(found.keys(), index)) is not None:
+            index = known + STEP if again and (about, known) not in self._new else known
         wanted = (key, index, params.max_tokens)
-        recorded, job = self._ledger.find(key, params.max_tokens, about, scorer="").get(index), self._jobs.get(wanted)
+        recorded, job = found.get(index), self._jobs.get(wanted)
         reused = recorded is not None or job is not None
         if recorded is not None:
             attempt = recorded.attempt
+            if self.again is not None:
+                self.again.lost.discard(about)  # with other settings it was answered
         else:
             if job is None:
+                self._not_while_counting(about)
                 request = self._requests.request(about, index, messages, params)
                 started = job = self._jobs[wanted] = _Job(asyncio.create_task(self._request(key, request)))
                 job.task.add_done_callback(lambda _: self._forget(wanted, started))
             attempt = await self._wait(wanted, job)
+            self._new.add((about, index))
         self.counts.reused += reused
         self.counts.truncated += attempt.finish_reason == "length"
         return attempt if attempt.task_id == about else replace(attempt, task_id=about)
+
+    def _not_while_counting(self, about: str) -> None:
+        """Raises RequestFailed while failures are only counted, and notes one of an earlier call."""
+        if self.again is None or not self.again.held:
+            return
+        if self._lost is None:
+            self._lost = self._ledger.failed_tasks()
+        if about in self._lost:
+            self.again.lost.add(about)
+        raise RequestFailed("not asked: the failures on record are being counted", retryable=False)
+
+    def is_new(self, attempt: Attempt) -> bool:
+        """Whether an answer was asked for in this call."""
+        return (attempt.task_id, attempt.index) in self._new
 
     def room(self, messages: Messages, max_tokens: int) -> int | None:
         """Tokens of the teacher's context that prompt and answer leave free; below 0: how many they are too long by.
@@ -350,6 +388,8 @@ class Asker:
         async with self._slots:
             if self._meter is not None and (because := self._meter.reached()):
                 raise Interrupted(f"stopped asking {self.identity} ({because}); run the same command again to go on")
+            if self.before_asking is not None:
+                await self.before_asking()
             try:
                 return (await self._requests.ask(key, request)).attempt
             except OutOfAttempts:

@@ -20,6 +20,7 @@ import pytest
 
 from stillroom.common import secrets
 from stillroom.common.records import Attempt, FinishReason, ScoredAttempt, State, Verdict
+from stillroom.sampling.teachers.openai import learned
 from tests import tiny as tiny
 
 Body = dict[str, Any]
@@ -43,8 +44,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_kept_secret() -> Iterator[None]:
-    """What one test kept secret is not hidden from the next."""
+    """What one test kept secret is not hidden from the next, nor known what one learned of a server."""
     secrets.forget()
+    learned.forget()
     yield
     secrets.forget()
 

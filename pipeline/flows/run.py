@@ -20,6 +20,7 @@ from stillroom.pipeline.run.facts import run_path
 from stillroom.pipeline.run.flow import FlowResult, flow_of
 from stillroom.pipeline.run.folder import RunFolder
 from stillroom.pipeline.run.progress import Display
+from stillroom.pipeline.run.retry import retrying
 from stillroom.pipeline.stages.train import keep
 from stillroom.students.lint.report import LintReport
 
@@ -32,6 +33,7 @@ def run(
     out: str | Path | None = None,
     pilot: int | None = None,
     trust: bool = False,
+    retry: str | None = None,
     display: Display | None = None,
 ) -> FlowResult:
     """Runs a recipe, or goes on with it; what comes back depends on its kind.
@@ -39,13 +41,15 @@ def run(
     `recipe`: a path, or the name of a shipped recipe. `set`: overrides such as "keep.per_task=2". `out`: the run's
     folder, default `runs/<name>`. `pilot`: samples only that many tasks, and forecasts what all will take and bring
     (recipes of one run of traces only). `trust`: lets the code run that the recipe names, which is asked for once.
-    Raises InputError before anything is paid for, RunError after.
+    `retry`: "failures" asks again what failed in earlier calls: replies of judges that could not be read, requests
+    without an answer. Raises InputError before anything is paid for, RunError after.
     """
     loaded, shown = load_any(recipe, set), display or Display()
     name = loaded.recipe.name
     flow, folder = flow_of(loaded.recipe), RunFolder(run_path(out, name), name)
     flow.allow_code(loaded, folder, trust=trust)
-    return flow.run(loaded, folder, shown) if pilot is None else flow.pilot(loaded, folder, shown, pilot)
+    with retrying(retry):
+        return flow.run(loaded, folder, shown) if pilot is None else flow.pilot(loaded, folder, shown, pilot)
 
 
 def lint(recipe: RecipeLike, *, set: Overrides = (), out: str | Path | None = None) -> LintReport:

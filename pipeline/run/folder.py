@@ -41,6 +41,8 @@ from stillroom.pipeline.config.preferences import PreferenceRecipe
 from stillroom.pipeline.config.recipe import Recipe
 from stillroom.pipeline.run.facts import FACTS, read_facts, recipe_in
 from stillroom.pipeline.run.progress import Display
+from stillroom.pipeline.run.retry import asked_again
+from stillroom.sampling.again import Again
 from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.limits import Meter, Prices
@@ -222,7 +224,8 @@ class RunFolder:
 @dataclass(frozen=True, slots=True)
 class RunContext:
     """`base`: where the recipe's relative paths start. `meter`: what has been spent, against the recipe's limits;
-    runs of a chain share one. `prices`: of the teacher's tokens, None where the recipe gives none."""
+    runs of a chain share one. `prices`: of the teacher's tokens, None where the recipe gives none. `again`: what
+    failed in earlier calls is asked again; None: it stays."""
 
     folder: RunFolder
     ledger: Ledger
@@ -231,10 +234,11 @@ class RunContext:
     seed: int
     meter: Meter = field(default_factory=Meter)
     prices: Prices | None = None
+    again: Again | None = field(default_factory=asked_again)
 
     def place(self, prices: Prices | None = None) -> Place:
         """Where a scorer or a judge of this run works. `prices`: of what it asks."""
-        return Place(self.ledger, self.base, self.seed, self.meter, prices)
+        return Place(self.ledger, self.base, self.seed, self.meter, prices, again=self.again)
 
 
 @contextmanager

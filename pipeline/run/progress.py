@@ -16,7 +16,9 @@ from rich.progress_bar import ProgressBar
 
 from stillroom.common.formatting import duration
 from stillroom.common.printing import Table, plain, shown, terminal
+from stillroom.pipeline.run.stalled import Stalled
 from stillroom.sampling.counts import Counts
+from stillroom.sampling.limits import Meter
 
 UNCOUNTED = (
     "some answers came without a count of their tokens: it is estimated at four characters a token, and "
@@ -63,22 +65,31 @@ class Display:
             self.note(text)
 
     @contextmanager
-    def sampling(self, label: str, counts: Counts) -> Iterator[None]:
-        """Shows `counts` while the body runs; needs a running event loop."""
-        task = asyncio.ensure_future(self._watch(label, counts))
+    def sampling(self, label: str, counts: Counts, meter: Meter | None = None) -> Iterator[None]:
+        """Shows `counts` while the body runs; needs a running event loop. Tells, too, where `counts`, or others that
+        `meter` watches (a judge, say), are refused and nothing else."""
+        task = asyncio.ensure_future(self._watch(label, counts, meter))
         try:
             yield
         finally:
             task.cancel()
 
-    async def _watch(self, label: str, counts: Counts) -> None:
+    async def _watch(self, label: str, counts: Counts, meter: Meter | None) -> None:
+        stalled = Stalled()
+
+        def look() -> None:
+            if said := stalled.note((counts, *(meter.counts if meter is not None else ())), time.monotonic()):
+                self.note(said)
+
         if not self.console.is_terminal:
             while True:
                 await asyncio.sleep(PLAIN_EVERY_S)
                 self.line(label, progress_line(counts))
+                look()
         with Live(console=self.console, auto_refresh=False, transient=True) as live, suppress(asyncio.CancelledError):
             while True:
                 live.update(progress_table(label, counts), refresh=True)
+                look()
                 await asyncio.sleep(REFRESH_S)
 
     @contextmanager
@@ -117,6 +128,8 @@ def progress_line(c: Counts) -> str:
     """The state of sampling in one line."""
     total = f"/{c.tasks_total:,}" if c.tasks_total is not None else ""
     waited = f", {c.refused:,} times too many requests" if c.refused else ""
+    if c.refused_since is not None:  # and nobody was answered since
+        waited += f" (waiting: {shown(c.last_refusal, 120)})"
     eta = "" if c.eta_s is None else f", {duration(c.eta_s)} left"
     return (
         f"{c.finished:,}{total} tasks ({c.satisfied:,} satisfied, {c.gave_up + c.exhausted:,} without), "

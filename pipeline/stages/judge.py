@@ -27,6 +27,7 @@ from stillroom.judges.tournament import tournament
 from stillroom.pipeline.config.preferences import PreferenceRecipe
 from stillroom.pipeline.run.folder import RunContext
 from stillroom.pipeline.run.progress import UNCOUNTED
+from stillroom.pipeline.run.retry import told
 from stillroom.preferences.candidates import Gathered
 from stillroom.preferences.records import Candidate, Judged
 from stillroom.sampling.counts import Counts
@@ -74,6 +75,9 @@ async def open_judge(context: RunContext, settings: JudgeSettings, prices: Price
     try:
         yield made
     finally:
+        if (again := context.again) is not None and again.asked:
+            context.display.note(f"{again.asked:,} judgements that had failed were asked again")
+            again.asked = 0
         for teacher in made.teachers:
             context.folder.note_dtype("judge", dtype_of(teacher))
         await made.close()
@@ -111,14 +115,20 @@ async def calibrated_judge(
 
 async def judge_candidates(context: RunContext, recipe: PreferenceRecipe, gathered: Gathered) -> Judgements:
     """Judges every candidate. Raises Interrupted at a limit of the run; what was judged is kept."""
+    if (again := context.again) is not None:  # told before it is paid for
+        async with open_judge(context, recipe.judge, recipe.judge_prices) as made:
+            if made.teachers:
+                with again.counting():
+                    await judge_all(made, gathered, recipe.seed)
+                context.display.note(told(again.failures, "(judging)"))
     async with open_judge(context, recipe.judge, recipe.judge_prices) as made:
         counts = Counts(tasks_total=sum(map(bool, gathered.by_task.values())))
-        with context.display.sampling("judging", counts):
+        with context.display.sampling("judging", counts, context.meter):
             found = await judge_all(made, gathered, recipe.seed, counts)
     states = ", ".join(f"{n:,} {state.replace('_', ' ')}" for state, n in found.states().items())
     calls = f"{found.calls:,} requests" if found.calls else "no requests"
-    told = f"{len(found.judged):,} candidates ({states or 'none'}); {calls}, {duration(counts.elapsed_s)}"
-    context.display.line("judged", told)
+    result = f"{len(found.judged):,} candidates ({states or 'none'}); {calls}, {duration(counts.elapsed_s)}"
+    context.display.line("judged", result)
     if context.meter.estimated:
         context.display.note_once(UNCOUNTED)
     return found

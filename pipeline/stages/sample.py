@@ -27,9 +27,11 @@ from stillroom.common.run_async import stopped_by
 from stillroom.errors import Interrupted
 from stillroom.pipeline.run.folder import RunContext, RunFolder
 from stillroom.pipeline.run.progress import ODD, UNCOUNTED, UNKNOWN_END, Display
+from stillroom.pipeline.run.retry import told
 from stillroom.sampling.core import Core
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.draws import Admits
+from stillroom.sampling.limits import Meter
 from stillroom.sampling.policy import Policy
 from stillroom.sampling.scorers.base import Scorer
 from stillroom.sampling.teachers.base import Teacher, TeacherSettings, dtype_of
@@ -113,8 +115,11 @@ class Sampler:
             prices=self.context.prices if self.paid else None,
             ahead=ahead and getattr(self.settings, "ahead", True),
             admits=admits,
+            again=self.context.again,
         )
-        await run_core(core, tasks, label, self.context.display, take or found.__setitem__)
+        if self.context.again is not None and ((failures := core.failures(tasks)) or self.paid):
+            self.context.display.note(told(failures, f"({label})"))
+        await run_core(core, tasks, label, self.context.display, take or found.__setitem__, self.context.meter)
         return Answers([] if take else [found[place] for place in range(len(tasks))], core.counts)
 
 
@@ -176,9 +181,15 @@ def as_teacher(model: str, student: StudentSettings, concurrency: int) -> Transf
 
 
 async def run_core(
-    core: Core, tasks: Sequence[Task], label: str, display: Display, take: Callable[[int, Outcome], object]
+    core: Core,
+    tasks: Sequence[Task],
+    label: str,
+    display: Display,
+    take: Callable[[int, Outcome], object],
+    meter: Meter | None = None,
 ) -> None:
-    """Runs the core with progress and Ctrl-C; hands each outcome to `take` with the place of its task."""
+    """Runs the core with progress and Ctrl-C; hands each outcome to `take` with the place of its task. `meter`: what
+    else asks meanwhile, a scorer that judges."""
     places: dict[str, int] = {}  # of the tasks that are open in the core
     core.counts.tasks_total = len(tasks)
 
@@ -187,7 +198,7 @@ async def run_core(
             places[task.id] = place
             yield task
 
-    with display.sampling(label, core.counts), _ctrl_c(core, display):
+    with display.sampling(label, core.counts, meter), _ctrl_c(core, display):
         try:
             await core.run(opened(), lambda outcome: take(places.pop(outcome.task.id), outcome))
         except asyncio.CancelledError:

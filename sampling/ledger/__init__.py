@@ -339,6 +339,10 @@ class Ledger:
             found.setdefault(row["request"], set()).add(row["draw"])
         return found
 
+    def failed_tasks(self) -> set[str]:
+        """What the requests that failed for good were for, at whatever time; some may be answered by now."""
+        return {row["task_id"] for row in self._read("SELECT DISTINCT task_id FROM failures", ())}
+
     def outcomes(self) -> Iterator[StoredOutcome]:
         """How tasks ended, in the order of the tasks, read as they are asked for; none in a version 1 ledger."""
         if self.version < 2:

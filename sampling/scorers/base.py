@@ -25,6 +25,7 @@ from stillroom.common.records import Attempt, Task, Verdict
 from stillroom.common.registry import Registry
 from stillroom.common.settings import Settings
 from stillroom.errors import InputError
+from stillroom.sampling.again import Again
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.limits import Meter, Prices
 from stillroom.sampling.live import as_kind
@@ -68,12 +69,26 @@ def worth_another_try(scorer: Scorer, verdict: Verdict, tries: int) -> bool:
     return verdict.reason in accidents and tries < TRIES
 
 
+def has_failed(scorer: Scorer, verdict: Verdict) -> bool:
+    """Whether a verdict says that the scorer failed: what `--retry failures` has scored again.
+
+    A scorer may name such reasons in `failures`; without that its accidents are. One that hands its attempts on to
+    another scorer, whose reason is not the verdict's, says so in a method `has_failed`.
+    """
+    own = getattr(scorer, "has_failed", None)
+    if own is not None:
+        return bool(own(verdict))
+    failures: frozenset[str] = getattr(scorer, "failures", getattr(scorer, "accidents", frozenset()))
+    return verdict.reason in failures
+
+
 class Place(NamedTuple):
     """Where a judge or scorer works: what a run lends to what it makes from a recipe.
 
     `ledger`: keeps the requests that are made; None where nothing is asked. `base`: relative paths start there;
     `seed`: the run's. `meter`, `prices`: limits that are shared with others, and what tokens cost. `asks`: makes what
-    asks (a `judges.dialogue.Asks`) in the place of an Asker, from the teacher and the settings of the judge."""
+    asks (a `judges.dialogue.Asks`) in the place of an Asker, from the teacher and the settings of the judge.
+    `again`: failures on record are asked again; None: they stay."""
 
     ledger: Ledger | None
     base: Path
@@ -81,6 +96,7 @@ class Place(NamedTuple):
     meter: Meter | None = None
     prices: Prices | None = None
     asks: Callable[[Teacher, Any], Any] | None = None
+    again: Again | None = None
 
     @property
     def kept(self) -> Ledger:

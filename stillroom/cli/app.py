@@ -60,6 +60,12 @@ class Against(StrEnum):
     MATH_VERIFY = "math-verify"
 
 
+class Retrying(StrEnum):
+    """What a run can ask again."""
+
+    FAILURES = "failures"
+
+
 def _version(value: bool) -> None:
     if value:
         typer.echo(f"stillroom {__version__}")
@@ -105,6 +111,12 @@ def run(
         typer.Option("--pilot", metavar="N", help="Sample only N tasks, and forecast cost, time and yield of all."),
     ] = None,
     trust: Trust = False,
+    retry: Annotated[
+        Retrying | None,
+        typer.Option(
+            "--retry", help="Ask again what failed: replies of judges that nobody could read, lost requests."
+        ),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -112,7 +124,9 @@ def run(
     from stillroom.pipeline.flows.run import run as run_recipe
     from stillroom.pipeline.run.progress import Display
 
-    result = run_recipe(recipe, set=set or (), out=out, pilot=pilot, trust=trust, display=Display(quiet=quiet))
+    result = run_recipe(
+        recipe, set=set or (), out=out, pilot=pilot, trust=trust, retry=retry, display=Display(quiet=quiet)
+    )
     _print_json(result) if json else result.show()
 
 

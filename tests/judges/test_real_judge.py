@@ -317,7 +317,8 @@ async def test_its_ratings_are_means_of_the_servers_probabilities(served: Served
 async def test_what_it_writes_in_no_form_is_counted_as_failed(served: Served, tmp_path: Path) -> None:
     pairs = load_labelled(labelled(tmp_path))[:6]
     with Ledger.open(tmp_path / "run") as ledger:
-        judge = Pointwise(asker(served, ledger), load_rubric("helpfulness"), logprobs=False, reasons=False)
+        ask = asker(served, ledger)
+        judge = Pointwise(ask, load_rubric("helpfulness"), logprobs=False, reasons=False, max_unread=None)
         found = await calibrate(judge, pairs, seed=0)
         await judge.close()
         attempts = ledger.totals().attempts
@@ -358,7 +359,8 @@ def test_the_gate_refuses_a_real_verifier_that_cannot_verify(served: Served, tmp
     _jsonl(tmp_path / "said.jsonl", [{"question": row["prompt"], "text": row["pred"]} for row in rows[::2]])
     teacher = {"kind": "openai", "model": MODEL, "base_url": served.url, "concurrency": 16, "send_seed": False}
     teacher |= {"sampling": GREEDY.model_dump(include={"temperature", "max_tokens"}), "timeout_s": 120}
-    verifier = {"kind": "verifier", "prompt": "compass", "teacher": teacher, "gate": {"labelled": "labelled.jsonl"}}
+    gate_of = {"labelled": "labelled.jsonl"}
+    verifier = {"kind": "verifier", "prompt": "compass", "max_unread": None, "teacher": teacher, "gate": gate_of}
     recipe, out = tmp_path / "recipe.yaml", tmp_path / "run"
     recipe.write_text(
         json.dumps(

@@ -23,6 +23,7 @@ from stillroom.common.records import (
     user,
 )
 from stillroom.errors import InputError, MissingKey, RequestFailed, RunError, TeacherDown
+from stillroom.sampling.again import Again
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.ledger import Ledger, request_key
 from stillroom.sampling.requests import FAILURES_IN_A_ROW, Asker
@@ -385,3 +386,47 @@ async def test_over_http(ledger: Ledger, model_server: ModelServer) -> None:
     await asking.close()
     assert first.choices == (TokenChoice("4", -0.5, (("4", -0.5),)),)
     assert [body["top_logprobs"] for body in model_server.bodies] == [20, 20]
+
+
+# -- what is asked again -----------------------------------------------------------------------------------------
+
+
+async def test_asked_again_it_is_another_draw_and_counts_from_then_on(ledger: Ledger) -> None:
+    replies = iter(["hm", "well", "4"])
+    teacher = ScriptedTeacher(lambda _: next(replies))
+    await asker(teacher, ledger).ask(user("rate"), about="t")
+    again = asker(teacher, ledger)
+    first = await asyncio.gather(*(again.ask(user("rate"), about="t", again=True) for _ in range(2)))
+    assert [attempt.text for attempt in first] == ["well", "well"]
+    assert again.is_new(first[0])
+    assert (await again.ask(user("rate"), about="t", again=True)).text == "well"  # once in each call of a run
+    assert (await asker(teacher, ledger).ask(user("rate"), about="t", again=True)).text == "4"
+    assert (await asker(teacher, ledger).ask(user("rate"), about="t")).text == "4"
+    assert len({request.seed for request in teacher.calls}) == 3
+    key = request_key(user("rate"), SAMPLING, "scripted", 7)
+    kept = ledger.find(key, 8, "t", "")
+    assert [kept[draw].attempt.text for draw in sorted(kept)] == ["hm", "well", "4"]
+
+
+async def test_another_draw_of_the_same_request_is_not_the_one_that_was_asked_again(ledger: Ledger) -> None:
+    teacher = ScriptedTeacher(lambda request: f"draw {request.index}")
+    asking = asker(teacher, ledger)
+    assert [(await asking.ask(user("rate"), about="t", index=n)).text for n in (1, 0)] == ["draw 1", "draw 0"]
+    later = asker(teacher, ledger)
+    assert (await later.ask(user("rate"), about="t", index=1, again=True)).text == "draw 1000001"
+    assert (await later.ask(user("rate"), about="t")).text == "draw 0"
+
+
+async def test_while_failures_are_counted_nobody_is_asked(ledger: Ledger) -> None:
+    lost = asker(ScriptedTeacher(echo, faults=[Fault(1, REFUSED)]), ledger)
+    with pytest.raises(RequestFailed):
+        await lost.ask(user("lost"), about="t")
+    teacher, again = ScriptedTeacher(echo), Again()
+    asking = Asker(teacher, ledger, SAMPLING, seed=7, retry=AT_ONCE, again=again)
+    with again.counting():
+        for text in ("lost", "never asked"):
+            with pytest.raises(RequestFailed, match="are being counted"):
+                await asking.ask(user(text), about="t")
+    assert (teacher.calls, again.failures) == ([], 1)
+    for text in ("lost", "never asked"):
+        assert (await asking.ask(user(text), about="t")).text == text

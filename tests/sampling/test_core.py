@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sqlite3
+import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -73,6 +76,7 @@ async def run(
     sampling: SamplingParams | None = None,
     seed: int = 0,
     meter: Meter | None = None,
+    ahead: bool | int = True,
 ) -> tuple[Core, dict[str, Outcome]]:
     outcomes: dict[str, Outcome] = {}
     with Ledger.open(folder) as ledger:
@@ -85,6 +89,7 @@ async def run(
             seed=seed,
             retry=AT_ONCE,
             meter=meter,
+            ahead=ahead,
         )
         await core.run(tasks(n), lambda outcome: outcomes.update({outcome.task.id: outcome}))
     return core, outcomes
@@ -478,3 +483,48 @@ async def test_lone_surrogates_and_nul_are_stored(tmp_path: Path) -> None:
     assert outcomes["0"].attempts[0].attempt.text == "a\ufffdb\x00c"
     _, again = await run(tmp_path, ScriptedTeacher(lambda r: "never asked"), Until(max_attempts=1), 1)
     assert summary(again) == summary(outcomes)
+
+
+# -- drawing ahead -----------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([Until(per_task=2, max_attempts=6), Until(per_task=3, max_attempts=8, max_unscored=1)]),
+    st.integers(1, 16),
+    st.floats(0, 1),
+)
+def test_off_starts_no_request_that_is_not_needed(luck: int, policy: Policy, slots: int, lost: float) -> None:
+    """Neither in a new run, nor in one that goes on after a part of its draws was lost."""
+
+    def answer(request: Request) -> str:
+        return random.Random(request.seed + luck).choice(["right", "wrong", "wrong", "unreadable"])
+
+    def latency(request: Request) -> float:
+        return random.Random(request.seed + luck).random() / 2_000
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for killed in (False, True):
+            if killed:
+                with Ledger.open(folder) as ledger, closing(sqlite3.connect(ledger.path)) as db:
+                    rows = [row for (row,) in db.execute("SELECT id FROM attempts")]
+                    gone = [(row,) for row in rows if random.Random(row + luck).random() < lost]
+                    db.executemany("DELETE FROM verdicts WHERE attempt = ?", gone)
+                    db.executemany("DELETE FROM attempts WHERE id = ?", gone)
+                    db.commit()
+            teacher = ScriptedTeacher(answer, latency_s=latency, concurrency=slots)
+            core, outcomes = asyncio.run(run(folder, teacher, policy, 4, ahead=False))
+            counted = {(o.task.id, s.attempt.index) for o in outcomes.values() for s in o.attempts}
+            assert core.counts.cancelled == 0
+            assert {(call.task_id, call.index) for call in teacher.calls} <= counted
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 3, 8])
+async def test_no_more_is_drawn_ahead_than_was_allowed(tmp_path: Path, ahead: int) -> None:
+    """One task whose draws are all wrong: one is needed at a time, and more and more are expected to be."""
+    teacher = ScriptedTeacher(lambda _: "wrong", concurrency=16)
+    await run(tmp_path, teacher, Until(per_task=1, max_attempts=40), 1, ahead=ahead)
+    assert len(teacher.calls) == 40
+    assert teacher.peak == 1 + ahead

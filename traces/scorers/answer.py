@@ -40,6 +40,13 @@ class AnswerScorer:
         """The checker's: rules, packages and limits; and the fallback's."""
         return self.checker.identity + ("" if self.fallback is None else f",fallback={self.fallback.identity}")
 
+    def has_failed(self, verdict: Verdict) -> bool:
+        """As `sampling.scorers.base.has_failed`. Where the fallback failed, the verdict is that of the rules, and its
+        detail names the failure."""
+        failures: frozenset[str] = getattr(self.fallback, "failures", frozenset())
+        named = verdict.state is State.UNSCORED and any(f"; {reason}: " in verdict.detail for reason in failures)
+        return named or verdict.reason in self.accidents | failures
+
     async def score(self, task: Task, attempt: Attempt) -> Verdict:
         """The verdict on an attempt. Raises CheckerError only, when no worker can be started."""
         if task.reference is None:

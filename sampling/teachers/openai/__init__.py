@@ -84,9 +84,15 @@ class OpenAISettings(TeacherBase):
     given in no other way, such as `{api-key: $AZURE_KEY}`."""
     query: dict[str, str] = Field(default_factory=dict)
     """What is put behind the address, as in `headers`, such as `{api-version: 2024-10-21}`."""
-    ahead: bool = True
-    """Start draws that are only expected to be needed while slots are idle; those that turn out not to be are
-    cancelled. False for servers that bill what they began."""
+    ca_file: Annotated[str, Field(min_length=1)] | None = None
+    """File with the certificate (PEM) of your own authority, which is trusted in addition to the usual ones."""
+    organization: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """Organisation that is billed, sent as `OpenAI-Organization`, such as `$MY_ORG`; null: `OPENAI_ORG_ID`."""
+    project: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """Project that is billed, sent as `OpenAI-Project`, such as `$MY_PROJECT`; null: `OPENAI_PROJECT_ID`."""
+    ahead: bool | Annotated[int, Field(ge=0)] = True
+    """Requests under way at most that may turn out not to be needed, and are cancelled then. They are started while
+    slots are idle, to save time. `on` for any number; `off` for servers that bill what they began."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """Further keys of the request. They are kept with the run, so anything that looks like a secret is refused."""
 
@@ -132,6 +138,24 @@ class OpenAISettings(TeacherBase):
                 raise ValueError(f"extra_body.{name} is for the teacher to set: {instead}")
         return body
 
+    @field_validator("organization", "project")
+    @classmethod
+    def _fits_a_header(cls, value: str | None, info: ValidationInfo) -> str | None:
+        """Never repeats the value, which may be a secret."""
+        if value is not None and not (value.isascii() and value.isprintable()):
+            raise ValueError(f"{info.field_name} holds characters that fit in no HTTP header")
+        if value is not None and is_key(value):
+            raise ValueError(f"{info.field_name} looks like a secret: give its environment variable, as $NAME")
+        return value
+
+    @model_validator(mode="after")
+    def _once(self) -> OpenAISettings:
+        given = {name.lower() for name in self.headers}
+        for header, setting in (("openai-organization", "organization"), ("openai-project", "project")):
+            if header in given and getattr(self, setting) is not None:
+                raise ValueError(f"{setting} is given twice: leave {header} out of headers")
+        return self
+
     @field_validator("headers", "query")
     @classmethod
     def _no_key_in_the_open(cls, given: dict[str, str], info: ValidationInfo) -> dict[str, str]:
@@ -153,4 +177,4 @@ class OpenAISettings(TeacherBase):
     def make(self, base: Path) -> Teacher:
         from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 
-        return OpenAITeacher(self)
+        return OpenAITeacher(self, base)

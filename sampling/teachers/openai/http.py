@@ -19,16 +19,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
-from stillroom.common.secrets import keep_address, keep_key
+from stillroom.common.secrets import keep_key
 from stillroom.errors import MissingKey
 from stillroom.sampling.rate_limit import End
+from stillroom.sampling.teachers.openai.network import Proxies, Proxy, certificates, why_untrusted
 
 if TYPE_CHECKING:
-    from ssl import SSLContext
+    from pathlib import Path
 
-    from aiohttp import StreamReader
+    from aiohttp import ClientSession, StreamReader
+    from aiohttp.connector import BaseConnector
 
 # A server that accepts no connection for this long is not there; answers may take far longer.
 CONNECT_TIMEOUT_S = 10.0
@@ -37,6 +38,8 @@ CONNECT_TIMEOUT_S = 10.0
 KEEP_ALIVE_S = 4.0
 # No answer is this long; a body without an end must not fill the memory.
 LONGEST_BODY = 64 * 2**20
+# Seconds and bytes for a list of models, which a run can do without: some servers hang there.
+LOOK_S, LONGEST_LOOK = 10.0, 8 * 2**20
 # A server may move its paths about (a slash at the end, say), but not in a circle.
 _MOST_REDIRECTS = 5
 
@@ -50,29 +53,33 @@ class HttpReply(NamedTuple):
 
 
 class NoAnswer(Exception):
-    """There was none: how it ended, and why in words. Holds no key."""
+    """There was none: how it ended, and why in words; `fix`: what to do, where the settings are at fault. Holds no
+    key."""
 
-    def __init__(self, end: End, why: str) -> None:
+    def __init__(self, end: End, why: str, fix: str = "") -> None:
         super().__init__(why)
-        self.end = end
+        self.end, self.fix = end, fix
 
 
 class Patience:
-    """Seconds to wait while an answer streams: for its first part, then for each next one. None: no limit."""
+    """Seconds to wait while an answer streams: for its first part, then for each next one; `whole_s`: in the place of
+    both, for all of it. None: no limit."""
 
-    def __init__(self, first_s: float | None, idle_s: float | None) -> None:
-        self.first_s, self.idle_s = first_s, idle_s
+    def __init__(self, first_s: float | None, idle_s: float | None, whole_s: float | None = None) -> None:
+        self.first_s, self.idle_s, self.whole_s = first_s, idle_s, whole_s
         self._timer: asyncio.Timeout | None = None
         self._heard = False
 
     def start(self) -> asyncio.Timeout:
         """The time limit to wait under, from the sending of a request on."""
-        self._heard, self._timer = False, asyncio.timeout(self.first_s)
+        self._heard, self._timer = False, asyncio.timeout(self.first_s if self.whole_s is None else self.whole_s)
         return self._timer
 
     def heard(self) -> None:
         """Another part came."""
         self._heard = True
+        if self.whole_s is not None:
+            return
         if self._timer is not None and (self.idle_s is not None or self.first_s is not None):
             now = asyncio.get_running_loop().time()
             self._timer.reschedule(None if self.idle_s is None else now + self.idle_s)
@@ -82,6 +89,8 @@ class Patience:
         """What ran out, or None."""
         if self._timer is None or not self._timer.expired():
             return None
+        if self.whole_s is not None:
+            return f"no answer within {self.whole_s:g} s"
         return f"nothing more within {self.idle_s:g} s" if self._heard else f"nothing within {self.first_s:g} s"
 
 
@@ -92,10 +101,12 @@ class Http:
     """A pool of connections, opened when used; it belongs to the event loop it is made in.
 
     How many are open at once is for the caller to bound. Proxies are those of the environment. `more`: further
-    headers, which come before those of the same name.
+    headers, which come before those of the same name. `ca_file`: of an authority that is trusted, too.
     """
 
-    def __init__(self, key: str, timeout_s: float, more: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, key: str, timeout_s: float, more: Mapping[str, str] | None = None, ca_file: Path | None = None
+    ) -> None:
         import aiohttp
 
         headers = {"Accept": "application/json", "User-Agent": "stillroom"}
@@ -113,30 +124,47 @@ class Http:
         own = {name.lower() for name in more or {}}
         headers = {name: value for name, value in headers.items() if name.lower() not in own} | dict(more or {})
         self._timeout_s, self._connect_s = timeout_s, min(timeout_s, CONNECT_TIMEOUT_S)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
-            timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=self._connect_s),
+        self._headers, self._ca_file, self._proxies = headers, ca_file, Proxies()
+        self._session = self._open(aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S))
+        self._through: dict[Proxy, ClientSession] = {}  # SOCKS proxies
+        self._proxy_errors: tuple[type[Exception], ...] = ()  # what these raise
+
+    def _open(self, connector: BaseConnector) -> ClientSession:
+        import aiohttp
+
+        return aiohttp.ClientSession(
+            connector=connector,
+            timeout=aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=self._connect_s),
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers=headers,
+            headers=self._headers,
         )
-        self._proxies = getproxies()
-        for proxy in self._proxies.values():
-            keep_address(proxy)
 
     async def close(self) -> None:
         """Closes all connections."""
-        await self._session.close()
+        for session in (self._session, *self._through.values()):
+            await session.close()
+
+    async def look(self, url: str) -> HttpReply:
+        """Gets what is there, if it comes soon and is not long: what a run can do without."""
+        return await self.ask(url, patience=Patience(None, None, whole_s=LOOK_S), most=LONGEST_LOOK)
 
     async def ask(
-        self, url: str, body: bytes | None = None, stream: Reader | None = None, patience: Patience | None = None
+        self,
+        url: str,
+        body: bytes | None = None,
+        stream: Reader | None = None,
+        patience: Patience | None = None,
+        most: int = LONGEST_BODY,
     ) -> HttpReply:
         """Posts JSON, or gets what is there without a `body`. `stream` reads the answer where the server streams one.
+        `most`: bytes of an answer that is not streamed.
 
         The reply is the one after redirects within the server; one that leads away is the reply. Raises NoAnswer.
         """
         method = "GET" if body is None else "POST"
         for _ in range(_MOST_REDIRECTS):
-            reply = await self._once(method, url, body, stream, patience or Patience(None, None))
+            read = functools.partial(_whole, most=most)
+            reply = await self._once(method, url, body, stream, read, patience or Patience(None, None))
             further = _redirect(method, url, reply)
             if further is None:
                 return reply
@@ -144,37 +172,55 @@ class Http:
         raise NoAnswer(End.BROKEN, f"more than {_MOST_REDIRECTS} redirects")
 
     async def _once(
-        self, method: str, url: str, body: bytes | None, stream: Reader | None, patience: Patience
+        self, method: str, url: str, body: bytes | None, stream: Reader | None, whole: Reader, patience: Patience
     ) -> HttpReply:
         import aiohttp
 
+        proxy = self._proxies.of(url)
+        session = self._session_for(proxy)
+        way = "" if proxy is None else f" (through the proxy {proxy.name} of {proxy.variable})"
+        how: dict[str, Any] = {"data": body, "allow_redirects": False}
+        if body is not None:
+            how["headers"] = {"Content-Type": "application/json"}
+        if proxy is not None and not proxy.socks:
+            how["proxy"] = proxy.address
+        if url.startswith("https:"):
+            how["ssl"] = certificates(self._ca_file)
         try:
-            parts = urlsplit(url)
-            how: dict[str, Any] = {"data": body, "allow_redirects": False}
-            if body is not None:
-                how["headers"] = {"Content-Type": "application/json"}
-            proxy = self._proxies.get(parts.scheme) or self._proxies.get("all")
-            if proxy and not proxy_bypass(parts.hostname or ""):
-                how["proxy"] = proxy
-            if parts.scheme == "https":
-                how["ssl"] = _certificates()
-            async with patience.start(), self._session.request(method, url, **how) as response:
+            async with patience.start(), session.request(method, url, **how) as response:
                 streams = response.ok and response.content_type == "text/event-stream"
-                read = stream if stream is not None and streams else _whole
+                read = stream if stream is not None and streams else whole
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return HttpReply(response.status, headers, await read(response.content, patience))
         except aiohttp.ConnectionTimeoutError:
-            raise NoAnswer(End.UNREACHED, f"no connection within {self._connect_s:g} s") from None
+            raise NoAnswer(End.UNREACHED, f"no connection within {self._connect_s:g} s{way}") from None
         except TimeoutError:
-            raise NoAnswer(End.TIMED_OUT, patience.why or f"no answer within {self._timeout_s:g} s") from None
+            why = patience.why or f"no answer within {self._timeout_s:g} s"
+            raise NoAnswer(End.TIMED_OUT, f"{why}{way}") from None
+        except aiohttp.ClientSSLError as error:
+            why, fix = why_untrusted(error.os_error)
+            raise NoAnswer(End.UNREACHED, f"{why}{way}", fix) from None
         except aiohttp.ClientConnectorError as error:
-            raise NoAnswer(End.UNREACHED, str(error.os_error) or type(error).__name__) from None
+            raise NoAnswer(End.UNREACHED, f"{error.os_error or type(error).__name__}{way}") from None
         except aiohttp.ClientResponseError as error:  # of a proxy, say; its text holds addresses
-            raise NoAnswer(End.BROKEN, f"HTTP {error.status}: {error.message}") from None
+            raise NoAnswer(End.BROKEN, f"HTTP {error.status}: {error.message}{way}") from None
         except aiohttp.InvalidURL:
-            raise NoAnswer(End.UNREACHED, "it is not an address") from None
+            raise NoAnswer(End.UNREACHED, f"it is not an address{way}") from None
+        except self._proxy_errors as error:
+            raise NoAnswer(End.UNREACHED, f"{error or type(error).__name__}{way}") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise NoAnswer(End.BROKEN, str(error) or type(error).__name__) from None
+            raise NoAnswer(End.BROKEN, f"{error or type(error).__name__}{way}") from None
+
+    def _session_for(self, proxy: Proxy | None) -> ClientSession:
+        """The connections through a proxy. Raises InputError where a SOCKS proxy cannot be used."""
+        if proxy is None or not proxy.socks:
+            return self._session
+        if proxy not in self._through:
+            self._through[proxy] = self._open(proxy.connector(KEEP_ALIVE_S))
+            from aiohttp_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
+
+            self._proxy_errors = (ProxyConnectionError, ProxyError, ProxyTimeoutError)
+        return self._through[proxy]
 
 
 def place_of(url: str) -> str:
@@ -207,25 +253,12 @@ def _redirect(method: str, url: str, reply: HttpReply) -> str | None:
     return new._replace(netloc=f"{user}@{host}" if user else host, query=new.query or old.query).geturl()
 
 
-@functools.cache
-def _certificates() -> SSLContext:
-    """Certificates as browsers trust them where certifi is there: some Pythons find none of the system's."""
-    import ssl
-
-    try:
-        from certifi import where
-    except ImportError:
-        return ssl.create_default_context()
-    own = "SSL_CERT_FILE" in os.environ or "SSL_CERT_DIR" in os.environ
-    return ssl.create_default_context(cafile=None if own else where())
-
-
-async def _whole(content: StreamReader, patience: Patience) -> bytes:
+async def _whole(content: StreamReader, patience: Patience, most: int = LONGEST_BODY) -> bytes:
     body = bytearray()
     async for piece in content.iter_any():
         patience.heard()
         body += piece
-        check_length(len(body), LONGEST_BODY, "answer")
+        check_length(len(body), most, "answer")
     return bytes(body)
 
 

@@ -1,4 +1,5 @@
-"""What a server turned out not to take: learned from its refusal, and remembered as long as the process runs.
+"""What a server turned out not to take: learned from its refusal, and remembered as long as the process runs, by all
+who ask the same model at the same address (the rounds of a loop, judges, the evaluation), and by nobody else.
 
 Newer models of OpenAI want `max_completion_tokens` in the place of `max_tokens`; many servers know no `seed` or no
 `stream_options`. Whoever refuses says so and names the parameter. Where the recipe did not name it, it is renamed or
@@ -29,8 +30,22 @@ _LIMITS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_
 _LOOKED_AT = 4096
 
 
+_KNOWN: dict[tuple[str, str, str], Learned] = {}
+
+
+def learned_of(address: str, model: str, limit: str) -> Learned:
+    """What is known of a model at an address. `limit`: what the recipe calls the limit of tokens."""
+    return _KNOWN.setdefault((address, model, limit), Learned(limit))
+
+
+def forget() -> None:
+    """Forgets all that was learned: between tests, say."""
+    _KNOWN.clear()
+
+
 class Learned:
-    """What one server takes. `limit`: its name for the limit of tokens; `left_out`: what is not sent."""
+    """What one server takes. `limit`: its name for the limit of tokens; `left_out`: what is not sent, unless the
+    recipe names it."""
 
     def __init__(self, limit: str) -> None:
         self.limit = limit
@@ -57,7 +72,15 @@ class Learned:
                 self.limit = other
                 return True
             return name != self.limit  # another request has learned it meanwhile
-        if name in _MAY_GO or (name in _NEUTRAL and value == 1):
+        if _may_go(name, value):
             self.left_out.add(name)
             return True
         return False
+
+    def without(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """What is sent of a body: a temperature of 0.5 is, where one of 1 was refused."""
+        return {name: v for name, v in body.items() if name not in self.left_out or not _may_go(name, v)}
+
+
+def _may_go(name: str, value: Any) -> bool:
+    return name in _MAY_GO or (name in _NEUTRAL and value == 1)

@@ -23,10 +23,11 @@ import re
 import time
 from collections.abc import Mapping
 from http.client import responses
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from stillroom.common.files import storable
+from stillroom.common.files import at_home, storable
 from stillroom.common.outside import NotJson, read_json
 from stillroom.common.records import Completion, Request, Usage
 from stillroom.common.secrets import keep_address, keep_key, named, named_in
@@ -37,7 +38,8 @@ from stillroom.sampling.teachers.openai import VARIABLE, OpenAISettings, no_addr
 from stillroom.sampling.teachers.openai.answer import ErrorInside, StreamedAnswer, read_answer
 from stillroom.sampling.teachers.openai.faults import fields_of, said_in, status_of
 from stillroom.sampling.teachers.openai.http import Http, HttpReply, NoAnswer, Patience, place_of
-from stillroom.sampling.teachers.openai.learned import Learned
+from stillroom.sampling.teachers.openai.learned import Learned, learned_of
+from stillroom.sampling.teachers.openai.network import certificates
 from stillroom.sampling.teachers.openai.waits import when_again
 
 OPENAI = "https://api.openai.com/v1"
@@ -56,10 +58,11 @@ _QUOTED, _LOOKED_AT = 300, 65_536
 
 class Server:
     """One address. `name`: how messages call it, without a user, a password or a query, any of which may be a secret.
-    `has_user`: whether the address says who asks."""
+    `has_user`: whether the address says who asks. `learned`: what it turned out not to take."""
 
-    def __init__(self, base_url: str, query: Mapping[str, str] | None = None) -> None:
+    def __init__(self, base_url: str, learned: Learned, query: Mapping[str, str] | None = None) -> None:
         keep_address(base_url)
+        self.learned = learned
         self._query = urlencode(query or {})
         self._parts = urlsplit(base_url)
         self.name = place_of(base_url)
@@ -89,15 +92,25 @@ def filled(place: str, given: Mapping[str, str]) -> dict[str, str]:
     return {name: VARIABLE.sub(value, text) for name, text in given.items()}
 
 
+def _headers(settings: OpenAISettings) -> dict[str, str]:
+    """The recipe's own headers, organisation and project included. Raises MissingKey."""
+    named = (("OpenAI-Organization", "organization"), ("OpenAI-Project", "project"))
+    found = filled("headers", settings.headers)
+    for header, setting in named:
+        if (value := getattr(settings, setting)) is not None:
+            found |= filled(setting, {header: value})
+    return found
+
+
 class OpenAITeacher:
     """Asks one model; at most `concurrency` requests at a time, over all endpoints together.
 
     Without `base_url` it asks the address in the environment variable OPENAI_BASE_URL, else OpenAI itself. Raises
     MissingKey when OpenAI is asked and the environment variable `api_key_env` is not set, or when what it holds
-    cannot be a key.
+    cannot be a key; MissingFile or InputError for a `ca_file` that cannot be used, which is looked for from `base`.
     """
 
-    def __init__(self, settings: OpenAISettings) -> None:
+    def __init__(self, settings: OpenAISettings, base: Path = Path()) -> None:
         self._settings, self.concurrency, self._costs = settings, settings.concurrency, Costs()
         self._key = os.environ.get(settings.api_key_env, "").strip()  # "" where there is none
         # A line break or a letter beyond ASCII fits in no HTTP header, and would be quoted in the error that says so.
@@ -117,13 +130,16 @@ class OpenAITeacher:
         if why := next(filter(None, map(no_address, addresses)), ""):  # what it says may be a secret: not repeated
             where = "the address" if settings.base_url else "the environment variable OPENAI_BASE_URL"
             raise InputError(f"{where} is not an address ({why}): it looks like http://localhost:8000/v1")
-        query, self._headers = filled("query", settings.query), filled("headers", settings.headers)
-        self._servers = tuple(Server(address, query) for address in addresses)
+        query, self._headers = filled("query", settings.query), _headers(settings)
+        model, limit = settings.model, settings.max_tokens_field
+        self._servers = tuple(Server(each, learned_of(each, model, limit), query) for each in addresses)
+        self._ca_file = None if settings.ca_file is None else base / at_home(settings.ca_file)
+        if self._ca_file is not None:
+            certificates(self._ca_file)
         self._http: Http | None = None
         self._pace: Pace | None = None
         self._greeting: asyncio.Task[None] | None = None
         self._answered = False
-        self._learned = Learned(settings.max_tokens_field)
 
     @property
     def identity(self) -> str:
@@ -143,7 +159,7 @@ class OpenAITeacher:
         """Sends one chat completion request when its turn comes; elsewhere at once where nobody takes it."""
         if self._http is None or self._pace is None:
             own = any(server.has_user for server in self._servers)  # who asks stands in the address, not in a header
-            self._http = Http("" if own else self._key, self._settings.timeout_s, self._headers)
+            self._http = Http("" if own else self._key, self._settings.timeout_s, self._headers, self._ca_file)
             self._pace = Pace(len(self._servers), self.concurrency, self._settings.rate_limits)
         http, pace = self._http, self._pace
 
@@ -189,9 +205,9 @@ class OpenAITeacher:
         patience = Patience(settings.first_token_s, settings.idle_s) if settings.stream else None
         reader = StreamedAnswer(usage).read if settings.stream else None
         while True:
-            sent = self._body(request)
+            sent = self._body(request, server.learned)
             reply = await http.ask(server.url("chat/completions"), json.dumps(sent).encode(), reader, patience)
-            if reply.status not in (400, 422) or not self._learns(reply, sent):
+            if reply.status not in (400, 422) or not self._learns(server.learned, reply, sent):
                 break
         if reply.status >= 300:
             raise await self._not_answered(http, turn, reply, usage)
@@ -208,18 +224,18 @@ class OpenAITeacher:
         turn.end(End.ANSWERED, tokens=cost.prompt + cost.completion, completion_tokens=cost.completion)
         return answer
 
-    def _learns(self, reply: HttpReply, sent: dict[str, Any]) -> bool:
+    def _learns(self, learned: Learned, reply: HttpReply, sent: dict[str, Any]) -> bool:
         """Whether a refusal is about the way of asking, and another way makes sense. Raises InputError where it is
         about something that the recipe names."""
         try:
             fields = fields_of(read_json(reply.body))
         except NotJson:
             return False
-        name = self._learned.parameter(reply.status, fields, sent)
+        name = learned.parameter(reply.status, fields, sent)
         if name is None or name in ("messages", "model"):
             return False
         own = name in self._settings.extra_body  # named by the recipe
-        if not own and self._learned.take(name, sent[name], fields):
+        if not own and learned.take(name, sent[name], fields):
             return True
         where = f"extra_body.{name}" if own else _SETTINGS.get(name, f"sampling.{name}")
         why = f"HTTP {reply.status}: {self._blot(said_in(reply.body))}"
@@ -229,14 +245,14 @@ class OpenAITeacher:
         error.if_answered = RequestFailed(why, retryable=False)
         raise error
 
-    def _body(self, request: Request) -> dict[str, Any]:
+    def _body(self, request: Request, learned: Learned) -> dict[str, Any]:
         """What is sent. Temperature and top_p only where somebody named them: some models refuse both."""
         s, settings = request.sampling, self._settings
         body: dict[str, Any] = {
             "model": settings.model,
             "messages": [m.as_dict() for m in request.messages],
             **{name: getattr(s, name) for name in ("temperature", "top_p") if name in s.model_fields_set},
-            self._learned.limit: s.max_tokens,
+            learned.limit: s.max_tokens,
         }
         schema = None
         if s.json_schema is not None:  # the name is asked for by servers and means nothing
@@ -252,7 +268,7 @@ class OpenAITeacher:
         }
         body |= {k: v for k, v in optional.items() if v}
         body |= {k: v for k, v in (("top_k", s.top_k), ("min_p", s.min_p)) if v is not None}
-        return {k: v for k, v in body.items() if k not in self._learned.left_out} | settings.extra_body
+        return learned.without(body) | settings.extra_body
 
     # -- the greeting ----------------------------------------------------------------------------------------
 
@@ -278,13 +294,13 @@ class OpenAITeacher:
     async def _greet_one(self, index: int, http: Http, pace: Pace) -> None:
         server = self._servers[index]
         try:
-            reply = await http.ask(server.url("models"))
+            reply = await http.look(server.url("models"))
         except NoAnswer as none:
-            if none.end is End.BROKEN:
+            if none.end in (End.BROKEN, End.TIMED_OUT):  # a list that hangs says nothing of the answers
                 return
+            if none.fix:
+                raise InputError(f"{server.name} is not asked: {self._blot(str(none))}: {none.fix}") from None
             pace.take_out(index)
-            if none.end is End.TIMED_OUT:
-                raise TeacherDown(f"{server.name} did not answer: {none}") from None
             raise TeacherDown(
                 f"nothing answers at {server.name} ({self._blot(str(none))}): start the server, or correct "
                 "teacher.base_url"
@@ -306,11 +322,14 @@ class OpenAITeacher:
         after_s = when_again(reply.headers, said, time.time(), resets=end is End.REFUSED)
         turn.end(end, retry_after_s=after_s)
         failed = self._refusal(reply, after_s, "no chat completion but an error: " if inside else "")
-        if reply.status not in (401, 403, 404) or not isinstance(failed, RequestFailed) or self._answered:
+        moved = reply.status < 400
+        if not (moved or reply.status in (401, 403, 404)) or not isinstance(failed, RequestFailed) or self._answered:
             return failed
         # Nobody was answered so far: it may be about all requests.
         error: InputError
-        if reply.status == 404:
+        if moved:
+            error = InputError(f"{server.name}: {failed}")
+        elif reply.status == 404:
             error = await self._no_such_model(http, server, str(failed))
         else:
             error = self._key_refused(server, reply.status, self._blot(said_in(reply.body)))
@@ -322,10 +341,12 @@ class OpenAITeacher:
         beginning of the message."""
         status = reply.status
         if status < 400:
-            place = self._blot(place_of(reply.headers.get("location", ""))) or "another address"
+            place = self._blot(place_of(reply.headers.get("location", "")))
+            whole = place.startswith(("http://", "https://")) and re.fullmatch(r"(.*)/chat/completions/?", place)
             return RequestFailed(
-                f"HTTP {status}: the server redirects to {place}, and neither prompts nor keys are sent to another "
-                "server than the recipe's: set teacher.base_url to the address that answers",
+                f"HTTP {status}: the server redirects to {place or 'another address'}, and neither prompts nor keys "
+                "are sent to another server than the recipe's: set teacher.base_url to "
+                + (whole[1] if whole else "the address that answers"),
                 retryable=False,
             )
         try:
@@ -347,7 +368,7 @@ class OpenAITeacher:
         """The error for a 404, which quotes it (`why`), and names what the server offers where it says so."""
         model = self._settings.model
         try:
-            reply = await http.ask(server.url("models"))
+            reply = await http.look(server.url("models"))
             offered = [str(each["id"]) for each in read_json(reply.body)["data"]]
         except (NoAnswer, NotJson, LookupError, TypeError):
             offered = []  # no such list, or one of another shape: the message does without it
@@ -374,4 +395,5 @@ class OpenAITeacher:
         clean = named(storable(text[:_LOOKED_AT]))  # a header may hold bytes that are not text
         if len(self._key) > 3:  # one that is too short to be looked for everywhere is looked for here
             clean = clean.replace(self._key, "***")
-        return " ".join(clean.split())[:_QUOTED]
+        flat = " ".join(clean.split())[:_QUOTED]
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in flat)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from stillroom.common.secrets import named
 from stillroom.errors import MissingKey
 from stillroom.sampling.teachers.openai import OpenAISettings
 from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
-from tests.conftest import ModelServer, served_by, stillroom, write_sums
+from tests.conftest import ModelServer, Reply, command, completion, served_by, stillroom, write_sums
 
 SECRET = "q9X7-a1B2c3D4e5F6g7H8"
 
@@ -90,11 +91,77 @@ def test_a_run_writes_the_key_nowhere(
     assert [file.name for file in written if SECRET.encode() in file.read_bytes()] == []
 
 
-def test_without_drawing_ahead_a_task_has_no_more_in_flight_than_it_needs(
-    model_server: ModelServer, tmp_path: Path
+# -- who is billed -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "sent"),
+    [
+        ({}, ("from-env", None)),
+        ({"organization": "org-1", "project": "$PROJECT"}, ("org-1", SECRET)),
+        ({"organization": "team-$PROJECT"}, (f"team-{SECRET}", None)),
+        ({"headers": {"OpenAI-Organization": "by-hand"}}, ("by-hand", None)),
+    ],
+)
+async def test_organisation_and_project_are_sent(
+    model_server: ModelServer,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+    sent: tuple[str | None, str | None],
 ) -> None:
-    model_server.script = lambda body: "#### 0"  # always wrong: all four attempts are drawn, one after the other
-    teacher = served_by(model_server, ahead=False)
-    path = write_sums(tmp_path / "recipe", tasks=1, teacher=teacher, keep={"per_task": 1, "max_attempts": 4})
-    stillroom("run", path, "--out", tmp_path / "out")
-    assert (len(model_server.bodies), model_server.peak) == (4, 1)
+    monkeypatch.setenv("PROJECT", SECRET)
+    monkeypatch.setenv("OPENAI_ORG_ID", "from-env")
+    monkeypatch.delenv("OPENAI_PROJECT_ID", raising=False)
+    await ask(model_server, **settings)
+    [headers] = model_server.headers
+    assert (headers.get("openai-organization"), headers.get("openai-project")) == sent
+
+
+async def test_a_project_that_is_not_set_is_named(model_server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PROJECT", raising=False)
+    with pytest.raises(MissingKey, match=r"PROJECT is not set, which teacher.project names"):
+        await ask(model_server, project="$PROJECT")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"organization": "sk-proj-a1B2c3D4e5F6g7H8i9"}, "organization looks like a secret"),
+        ({"project": "a\nb"}, "no HTTP header"),
+        ({"project": "p", "headers": {"openai-project": "q"}}, "project is given twice"),
+    ],
+)
+def test_organisation_and_project_refuse(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said) as caught:
+        OpenAISettings.model_validate({"kind": "openai", "model": "m", **settings})
+    assert "a1B2c3D4" not in str(caught.value)
+
+
+# -- drawing ahead -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ahead", "peak"),
+    [("off", 1), (0, 1), (1, 2), (2, 3), (100, 4), ("on", 4)],  # four slots
+)
+def test_a_task_has_no_more_in_flight_than_it_needs_and_may_have_ahead(
+    model_server: ModelServer, tmp_path: Path, ahead: str | int, peak: int
+) -> None:
+    model_server.script = lambda body: Reply(completion("#### 0"), wait=len(model_server.bodies) <= peak)
+    teacher = served_by(model_server)
+    path = write_sums(tmp_path / "recipe", tasks=1, teacher=teacher, keep={"per_task": 1, "max_attempts": 16})
+    options = ("--set", f"teacher.ahead={ahead}", "--out", tmp_path / "out")
+    with subprocess.Popen(command("run", path, *options), stderr=subprocess.DEVNULL) as process:
+        # Always wrong, so more and more draws are expected to be needed, and all are drawn.
+        model_server.wait_for(waiting=min(peak, 2))
+        model_server.release()
+        process.wait(timeout=60)
+    assert len(model_server.bodies) == 16
+    assert model_server.peak <= peak
+    assert (model_server.peak > 1) is (peak > 1)
+
+
+@pytest.mark.parametrize("ahead", [-1, "some", 1.5])
+def test_ahead_is_a_number_or_on_or_off(ahead: Any) -> None:
+    with pytest.raises(ValidationError, match="ahead"):
+        OpenAISettings.model_validate({"kind": "openai", "model": "m", "ahead": ahead})

@@ -142,3 +142,48 @@ async def test_a_server_that_wants_neither_is_not_asked_for_ever(model_server: M
     with pytest.raises(InputError, match="max_completion_tokens"):
         await ask(model_server, {})
     assert len(model_server.bodies) == 2
+
+
+# -- who knows what was learned ----------------------------------------------------------------------------------
+
+
+async def test_the_next_teacher_of_the_same_model_and_address_knows(model_server: ModelServer) -> None:
+    model_server.script = refuses("max_tokens", OPENAI)
+    for _ in range(3):  # the rounds of a loop, a judge, the evaluation: each makes its own teacher
+        await ask(model_server, {})
+    assert ["max_tokens" in body for body in model_server.bodies] == [True, False, False, False]
+
+
+@pytest.mark.parametrize("other", [{"model": "n"}, {"max_tokens_field": "max_completion_tokens"}])
+async def test_another_model_or_recipe_learns_by_itself(model_server: ModelServer, other: dict[str, Any]) -> None:
+    model_server.script = refuses("seed", "Unknown parameter: 'seed'.")
+    for settings in ({"model": "m"}, {"model": "m"} | other):
+        teacher = OpenAITeacher(
+            OpenAISettings.model_validate({"kind": "openai", "base_url": model_server.url} | settings)
+        )
+        await teacher.sample(Request("t", 0, user("q"), SamplingParams(), 1), Usage())
+        await teacher.close()
+    assert ["seed" in body for body in model_server.bodies] == [True, False, True, False]
+
+
+async def test_two_servers_of_one_teacher_learn_by_themselves(model_server: ModelServer) -> None:
+    model_server.script = refuses("seed", "Unknown parameter: 'seed'.")
+    other = ModelServer()
+    try:
+        settings = OpenAISettings(kind="openai", model="m", base_url=(model_server.url, other.url))
+        teacher = OpenAITeacher(settings)
+        for index in range(4):
+            await teacher.sample(Request("t", index, user("q"), SamplingParams(), 1), Usage())
+        await teacher.close()
+    finally:
+        other.close()
+    assert ["seed" in body for body in model_server.bodies] == [True, False, False]
+    assert ["seed" in body for body in other.bodies] == [True, True]
+
+
+async def test_what_one_learned_leaves_out_nothing_that_another_names(model_server: ModelServer) -> None:
+    model_server.script = refuses("temperature", "'temperature' does not support this value", param="temperature")
+    await ask(model_server, {"temperature": 1.0})
+    with pytest.raises(InputError, match=r"teacher.sampling.temperature"):
+        await ask(model_server, {"temperature": 0.5})
+    assert [body.get("temperature") for body in model_server.bodies] == [1.0, None, 0.5]
