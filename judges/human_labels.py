@@ -93,6 +93,7 @@ def read_labelled(path: Path, how: Reading | None = None) -> Labelled:
 
 
 def _notes(found: PreferenceRows, pairs: tuple[LabelledPair, ...]) -> Iterator[str]:
+    yield found.summary()
     yield from found.notes()
     if len(pairs) < len(found.rows):
         yield f"{len(found.rows) - len(pairs):,} prompts give no pair: fewer than two answers with a score"

@@ -117,7 +117,7 @@ def first_of(values: Values, *names: str) -> str | None:
 def needed(values: Values, *names: str) -> str:
     """The first of these fields that the row has. Raises RowFault, which names the nearest that it has."""
     if (found := first_of(values, *names)) is None:
-        others = f" (or {', '.join(names[1:])})" if names[1:] else ""
+        others = f", nor {', '.join(names[1:4])}" if names[1:] else ""
         raise RowFault(Flaw.MISSING_FIELD, no_field(values, names[0]) + others)
     return found
 

@@ -206,7 +206,7 @@ class UltraFeedback(Layout):
         asked = needed(values, "instruction", *PROMPTS)
         answers = found_at(values, needed(values, "completions"))
         if not isinstance(answers, list) or not answers or not all(isinstance(each, Mapping) for each in answers):
-            raise RowFault(Flaw.WRONG_TYPE, f"the field 'completions' is no list of answers: {shown(answers)}")
+            raise RowFault(Flaw.WRONG_TYPE, f"the field 'completions' is not a list of answers: {shown(answers)}")
         found = tuple(_scored_answer(each, decides) for each in answers)
         return Preferred(
             prompt_at(values, asked), found, id=id_of(values), rest=rest_of(values, asked, "completions", "id")

@@ -81,16 +81,19 @@ class PreferenceRows:
     def _scored(self) -> bool:
         return any(row.what.winner is None for row in self.rows)
 
+    def summary(self) -> str:
+        """How much there is, in a line."""
+        counts, what = self.counts(), "prompts with scored answers" if self._scored else "comparisons"
+        return (
+            f"{len(self.rows):,} {what} in {self.seen:,} rows of {self.path.name}; {counts['ties']:,} ties, "
+            f"{counts['unpaired']:,} with one answer only"
+        )
+
     def notes(self) -> Iterator[str]:
-        """What a user should be told: how it was read, and what was left out."""
+        """What a user should be told besides: how it was read, and what was left out."""
         counts = self.counts()
         if self.detected:
             yield f"rows are read with layout: {self.layout} ({layouts[self.layout].about})"
-        what = "prompts with scored answers" if self._scored else "comparisons"
-        yield (
-            f"{self.path.name}: {len(self.rows):,} {what} in {self.seen:,} rows; {counts['ties']:,} ties, "
-            f"{counts['unpaired']:,} with one answer only"
-        )
         if counts["voted"]:
             yield f"{counts['voted']:,} were judged more than once, {counts['split']:,} differently: most decide"
         if counts["left_out"]:

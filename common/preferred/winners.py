@@ -49,7 +49,7 @@ WORKS = "A, B or tie, 1 or 2, left or right, or the name of a model in model_a o
 
 
 def winner_in(value: Any, *, models: tuple[str, str] = ("", ""), from_zero: bool = False) -> Winner:
-    """The winner that a label names. `models`: who wrote the two answers, "" where that is not known. `from_zero`:
+    """The winner that a label names. `models`: who wrote the two answers, "" if unknown. `from_zero`:
     numbers count the answers from 0.
 
     Raises RowFault for a label that is missing or not understood, InputError for a 0 that could mean two things.

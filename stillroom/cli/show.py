@@ -228,6 +228,8 @@ def show_verifier(found: VerifierCalibrated) -> None:
 def show_pairs(found: PairsFound, count: int) -> None:
     """The audit of pairs, and some of them."""
     console = wide(terminal())
+    for note in found.notes:
+        console.print(plain(note), soft_wrap=True)
     console.print(found.audit.table())
     for row in found.rows[:count]:
         console.print()
