@@ -89,6 +89,9 @@ def show_status(found: Status) -> None:
             table.add_row(cost.stage, *(f"{n:,}" for n in counts), NOTHING if cost.usd is None else money(cost.usd))
         console.print()
         console.print(table)
+    if found.labels is not None:
+        console.print()
+        found.labels.show(console)
     if found.plan is not None:
         console.print()
         found.plan.show(console)
