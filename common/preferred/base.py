@@ -6,6 +6,7 @@ Preferred(user("2 + 2?"), (Answer("4", 9.0), Answer("5", 1.0), Answer("four", 8.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from stillroom.common.fields import found_at, has_field, no_field
-from stillroom.common.records import Message, Messages, user
+from stillroom.common.records import Message, Messages, user, with_input
 from stillroom.common.registry import Registry
 from stillroom.common.row_files import kind_of
 from stillroom.common.settings import Settings
@@ -35,6 +36,7 @@ class Flaw(StrEnum):
     NO_COMMON_PROMPT = "no_common_prompt"
     UNKNOWN_LABEL = "unknown_label"
     NO_LABEL = "no_label"
+    NOT_TEXT = "not_text"
     DUPLICATE_ID = "duplicate_id"
     # A good row that no pair of single answers can be made of: left out and counted, never refused.
     SEVERAL_TURNS = "several_turns"
@@ -103,7 +105,7 @@ layouts: Registry[Layout] = Registry("layout of preferences", tag="layout", wher
 
 # -- for layouts -------------------------------------------------------------------------------------------------
 
-PROMPTS = ("prompt", "question", "instruction", "input", "query", "question.full_text", "info.post")
+PROMPTS = ("prompt", "question.full_text", "question", "instruction", "input.messages", "input", "query", "info.post")
 """Names of the field that holds the prompt."""
 MODELS = ("model", "model_name", "source", "generator")
 """Names of the field that says who wrote an answer."""
@@ -147,11 +149,44 @@ def prompt_at(values: Values, *names: str) -> Messages:
     """The prompt under the first of these fields, a text or a conversation, with the row's system prompt before it.
     Raises RowFault."""
     name = needed(values, *names)
-    turns = turns_at(values, name) if isinstance(found_at(values, name), list) else user(text_at(values, name))
+    value = listed(found_at(values, name), name)
+    if isinstance(value, list):
+        turns = turns_at({name: value}, name)
+    else:
+        text, about = text_at(values, name), values.get("input") if name == "instruction" else None
+        turns = user(with_input(text, about) if isinstance(about, str) and about.strip() else text)
+    turns = (*_history(values), *turns)
     system = values.get("system")
     if isinstance(system, str) and system.strip() and turns[0].role != "system":
         turns = (Message("system", system), *turns)
     return ended_by_user(turns, name)
+
+
+def _history(values: Values) -> Messages:
+    """Earlier turns as LLaMA-Factory has them: a list of questions with their answers."""
+    history = values.get("history")
+    if not isinstance(history, list) or not history:
+        return ()
+    if not all(
+        isinstance(each, list) and len(each) == 2 and all(isinstance(t, str) for t in each) for each in history
+    ):
+        raise RowFault(Flaw.WRONG_TYPE, "the field 'history' is not a list of questions with their answers")
+    return tuple(turn for q, a in history for turn in (Message("user", q), Message("assistant", a)))
+
+
+def listed(value: Any, name: str) -> Any:
+    """The list that a text of JSON holds, as in a cell of CSV; anything else as it is. Raises RowFault for a list of
+    turns that is written as Python."""
+    if not isinstance(value, str) or value.lstrip()[:1] != "[":
+        return value
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        if value.lstrip()[:3] in ("[{'", '[{"'):
+            told = f"the field {name!r} looks like turns, but is not JSON: write them with json.dumps"
+            raise RowFault(Flaw.WRONG_TYPE, told) from None
+        return value
+    return found if isinstance(found, list) and found else value
 
 
 def ended_by_user(turns: Messages, name: str) -> Messages:

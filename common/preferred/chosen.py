@@ -4,6 +4,7 @@ r"""Layouts of rows that say which answer was chosen: `pairs`, `hh_rlhf`, `impli
     {"chosen": "\n\nHuman: 2 + 2?\n\nAssistant: 4", "rejected": "\n\nHuman: 2 + 2?\n\nAssistant: 5"}      hh_rlhf
     {"chosen": [{"role": "user", …}, {"role": "assistant", …}], "rejected": […]}                implicit_prompt
     {"instruction": "2 + 2?", "completions": [{"response": "4", "overall_score": 9.0}, …]}      ultrafeedback
+    {"input": {"messages": […]}, "preferred_output": […], "non_preferred_output": […]}         pairs (OpenAI)
     {"prompt": "2 + 2?", "chosen": […], "rejected": […], "score_chosen": 9.0, "score_rejected": 2.0}
 
 Sides may be texts, conversations that begin with the prompt, or the last turn alone. Fields as in
@@ -31,6 +32,7 @@ from stillroom.common.preferred.base import (
     first_of,
     id_of,
     layouts,
+    listed,
     needed,
     number_in,
     prompt_at,
@@ -44,8 +46,10 @@ from stillroom.common.records import Messages
 from stillroom.common.turns import are_turns
 from stillroom.errors import InputError
 
-_CHOSEN = ("chosen", "chosen_response", "response_chosen", "preferred")
-_REJECTED = ("rejected", "rejected_response", "response_rejected", "dispreferred")
+_CHOSEN = ("chosen", "chosen_response", "response_chosen", "preferred_output")
+_REJECTED = ("rejected", "rejected_response", "response_rejected", "non_preferred_output")
+NAMES = (*_CHOSEN, *_REJECTED)
+"""Names of fields that a table may spell in its own way."""
 _ASKED = (*PROMPTS, "conversations")
 _SCORES = (
     ("score_chosen", "score_rejected"),
@@ -80,10 +84,10 @@ def _preferred(values: Values, found: Shared, *used: str) -> Preferred:
 
 def _side(values: Values, name: str) -> Messages | str:
     """A side: turns, or a text. Raises RowFault."""
-    value = found_at(values, name)
+    value = listed(found_at(values, name), name)
     if isinstance(value, Mapping) and are_turns([value]):
         return turns_at({name: [value]}, name)
-    return turns_at(values, name) if isinstance(value, list) else text_at(values, name)
+    return turns_at({name: value}, name) if isinstance(value, list) and are_turns(value) else text_at(values, name)
 
 
 def _after(prompt: Messages, side: Messages | str, name: str) -> str:
@@ -142,7 +146,7 @@ class HhRlhf(Layout):
         names = _sides(values)
         texts = [text_at(values, name) for name in names]
         asked = first_of(values, *_ASKED)
-        if asked is None:
+        if asked is None or all(is_transcript(text) for text in texts):
             return _preferred(values, shared_prompt(transcript(texts[0]), transcript(texts[1])), *names)
         prompt = transcript(text_at(values, asked))
         if prompt[-1].role == "assistant" and not prompt[-1].content:

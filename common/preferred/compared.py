@@ -13,7 +13,6 @@ PKU-Alignment/PKU-SafeRLHF and stanfordnlp/SHP.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -32,6 +31,7 @@ from stillroom.common.preferred.base import (
     first_of,
     id_of,
     layouts,
+    listed,
     needed,
     number_in,
     prompt_at,
@@ -43,7 +43,7 @@ from stillroom.common.preferred.base import (
 )
 from stillroom.common.preferred.chosen import layouts_prefer
 from stillroom.common.preferred.transcripts import Shared, shared_prompt
-from stillroom.common.preferred.winners import most_said, of_sign, winner_in
+from stillroom.common.preferred.winners import most_said, winner_in
 from stillroom.common.records import Message, Messages
 from stillroom.errors import InputError
 
@@ -84,6 +84,10 @@ _SIDES = (
 """Fields of the two answers. Those with a 0 come after those with a 1 and 2, which may have both."""
 
 
+NAMES = (*_LABELS, *(name for pair in (*_MODELS, *_SIDES) for name in pair))
+"""Names of fields that a table may spell in its own way."""
+
+
 def _models(values: Values) -> tuple[str, str]:
     names = next((pair for pair in _MODELS if all(has_field(values, name) for name in pair)), None)
     return ("", "") if names is None else (str(values[names[0]] or ""), str(values[names[1]] or ""))
@@ -107,9 +111,7 @@ class Arena(Layout):
     def fits(self, values: Values) -> bool:
         if "conversation_a" in values and "conversation_b" in values:
             return True
-        return "response_a" in values and (
-            "winner_model_a" in values or isinstance(_listed(values.get("prompt")), list)
-        )
+        return "response_a" in values and ("winner_model_a" in values or _is_listed(values.get("prompt")))
 
     def read(self, values: Values, prefer: str | None) -> Preferred:
         one, two = self._conversations(values)
@@ -120,7 +122,7 @@ class Arena(Layout):
     def _conversations(self, values: Values) -> tuple[Messages, Messages]:
         if first_of(values, "conversation_a", "conversation_b") is not None:
             names = needed(values, "conversation_a"), needed(values, "conversation_b")
-            a, b = (turns_at({name: _listed(values[name])}, name) for name in names)
+            a, b = (_judged(values, name) for name in names)
             return a, b
         asked = _texts(values, "prompt")
         a, b = (_turns_of(asked, _texts(values, name), name) for name in ("response_a", "response_b"))
@@ -138,22 +140,25 @@ class Arena(Layout):
         return "a" if said[0] == "a" else "b" if said[0] == "b" else "tie"
 
 
+def _judged(values: Values, name: str) -> Messages:
+    """A conversation, up to the turn that was judged: MT-bench keeps the later ones, too."""
+    turns, turn = turns_at({name: listed(values[name], name)}, name), values.get("turn")
+    if not isinstance(turn, int) or isinstance(turn, bool) or turn < 1:
+        return turns
+    system = sum(each.role == "system" for each in turns)
+    return turns[: system + 2 * turn]
+
+
+def _is_listed(value: Any) -> bool:
+    return isinstance(value, str) and value.lstrip()[:2] == '["'
+
+
 _WINNERS = ("winner_model_a", "winner_model_b", "winner_tie")
-
-
-def _listed(value: Any) -> Any:
-    """The list that a text of JSON holds; anything else as it is."""
-    if isinstance(value, str) and value.lstrip()[:1] == "[":
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value
 
 
 def _texts(values: Values, name: str) -> list[str]:
     """The texts of a list, also of one that is written as JSON. Raises RowFault."""
-    found = _listed(values[needed(values, name)])
+    found = listed(values[needed(values, name)], name)
     found = [found] if isinstance(found, str) and found.strip() and found.lstrip()[:1] != "[" else found
     if not isinstance(found, list) or not found or not all(isinstance(each, str) and each.strip() for each in found):
         raise RowFault(Flaw.WRONG_TYPE, f"the field {name!r} is not a list of texts as JSON: {shown(values[name])}")
@@ -220,7 +225,9 @@ class Comparison(Layout):
         sides = _two(values)
         if sides is None or first_of(values, *PROMPTS) is None or Arena().fits(values) or Pku().fits(values):
             return False
-        return bool(_label_names(values)) or "preference_strength" in values or _two_scores(values) is not None
+        if "preference_strength" in values:
+            return False
+        return bool(_label_names(values)) or _two_scores(values) is not None
 
     def read(self, values: Values, prefer: str | None) -> Preferred:
         asked, sides = needed(values, *PROMPTS), _two(values)
@@ -231,11 +238,6 @@ class Comparison(Layout):
         if prefer is not None and not has_field(values, prefer):
             raise RowFault(Flaw.MISSING_FIELD, no_field(values, prefer))
         names = [prefer] if prefer is not None else _label_names(values)
-        if not names and "preference_strength" in values:  # HelpSteer2's preferences
-            strength = number_in(values["preference_strength"])
-            if strength is None:
-                raise RowFault(Flaw.UNKNOWN_LABEL, f"preference_strength is {shown(values['preference_strength'])}")
-            return _compared(values, found, (of_sign(strength),), asked, *sides, "preference_strength")
         if not names and (scores := _two_scores(values)) is not None:
             both = [Answer(text, score_at(values, name)) for text, name in zip(found[1:], scores, strict=True)]
             rest = rest_of(values, asked, *sides, *scores, "id")
@@ -249,6 +251,11 @@ class Comparison(Layout):
 
 def _two(values: Values) -> tuple[str, str] | None:
     return next((pair for pair in _SIDES if all(has_field(values, name) for name in pair)), None)
+
+
+def are_two(values: Values) -> bool:
+    """Whether a row has a prompt and two answers, whatever says which is better."""
+    return _two(values) is not None and first_of(values, *PROMPTS) is not None
 
 
 def _two_scores(values: Values) -> tuple[str, str] | None:

@@ -11,16 +11,34 @@ their last turns are counted and left out: they are good rows, but no pair of si
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from stillroom.common.fields import has_field
 from stillroom.common.files import at_home
-from stillroom.common.preferred.base import Flaw, Layout, Preferred, Reading, RowFault, Values, Winner, layouts
+from stillroom.common.preferred.base import (
+    MODELS,
+    PROMPTS,
+    Flaw,
+    Layout,
+    Preferred,
+    Reading,
+    RowFault,
+    Values,
+    Winner,
+    layouts,
+)
+from stillroom.common.preferred.chosen import NAMES as CHOSEN
+from stillroom.common.preferred.compared import NAMES as COMPARED
+from stillroom.common.preferred.compared import are_two
+from stillroom.common.preferred.scored import NAMES as SCORED
 from stillroom.common.preferred.winners import most_said
 from stillroom.common.row_files import Fault, FileRow, files_of, rows_of
+from stillroom.common.turns import picture_in
 from stillroom.errors import InputError
 
 _PEEKED = 20  # rows that a layout is told from
@@ -135,6 +153,22 @@ def read_preferences(path: Path, key: str, how: Reading | None = None) -> Prefer
     )
 
 
+_KNOWN = frozenset({*PROMPTS, *MODELS, *COMPARED, *SCORED, *CHOSEN, *_PEOPLE, "id"})
+
+
+def plain_names(values: dict[str, Any]) -> dict[str, Any]:
+    """The row with the headings of a spreadsheet as layouts call them: "Response A" is `response_a`."""
+    found = {}
+    for name, value in values.items():
+        plain = _plain(name)
+        found[plain if plain in _KNOWN and plain not in values and plain not in found else name] = value
+    return found
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s\-]+", "_", name.strip()).casefold()
+
+
 def _rows(files: Sequence[Path]) -> Iterator[FileRow]:
     return (row for file in files for row in rows_of(file, json.loads))  # scores of others may be NaN
 
@@ -150,7 +184,7 @@ def first_rows(files: Sequence[Path]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for row in _rows(files):
         if not isinstance(row.values, Fault):
-            found.append(row.values)
+            found.append(plain_names(row.values))
         if len(found) == _PEEKED:
             break
     return found
@@ -164,11 +198,15 @@ def _detected(files: Sequence[Path], path: Path, how: Reading) -> str:
         raise InputError(f"{path} holds no preference{f': {fault}' if fault else ': it is empty'}")
     if (found := detected(rows)) is not None:
         return found
+    if how.prefer is not None and all(are_two(row) and has_field(row, how.prefer) for row in rows):
+        return "comparison"
     fits = {name: sum(kind().fits(row) for row in rows) for name, kind in layouts.items()}
     near = [name for name, n in sorted(fits.items(), key=lambda item: -item[1]) if n]
     if len(near) == 1 and fits[near[0]] * 2 >= len(rows):  # mostly of one: its bad rows are named by their lines
         return near[0]
     hint = f"the first rows are of {' and of '.join(near)}" if near else "the first rows are of none"
+    if not near and all(map(are_two, rows)):
+        hint = "two answers, but no column of labels that is known by its name: give it with prefer"
     have = ", ".join(repr(str(name)[:30]) for name in list(rows[0])[:10])
     raise InputError(
         f"{path}: the layout of these preferences cannot be told: {hint} (row 1 has: {have}). Name it: "
@@ -202,7 +240,13 @@ class _Gathered:
             if isinstance(row.values, Fault):
                 what = "not JSON: " if row.values.kind == "json" else ""
                 raise RowFault(Flaw.NOT_READ, f"{what}{row.values.told}")
-            self._take(row, self._layout.read(row.values, self._prefer))
+            values = plain_names(row.values)
+            if (name := picture_in(values)) is not None:
+                raise RowFault(Flaw.NOT_TEXT, f"the field {name!r} holds an image or a sound: only texts are read")
+            prefer = self._prefer
+            if prefer in row.values and prefer not in values:
+                prefer = _plain(str(prefer))
+            self._take(row, self._layout.read(values, prefer))
         except RowFault as fault:
             self.left_out.append(Left(row.short, fault.reason, fault.detail))
         except InputError as error:

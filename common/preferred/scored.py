@@ -63,24 +63,32 @@ _SCORES = (
 )
 _LISTS = ("responses", "completions", "answers", "outputs", "generations", "candidates")
 _SCORE_LISTS = ("scores", "ratings", "rewards", "ranks", "rating", "score", "grades")
+NAMES = (*_ANSWERS, *_SCORES, "label")
+"""Names of fields that a table may spell in its own way."""
 _ASPECTS = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
+
+
+_SIGNED = (("response1", "response2", "overall_preference"), ("response_1", "response_2", "preference_strength"))
+"""The answers of HelpSteer 3, and of the preferences of HelpSteer 2, with what says which is better."""
 
 
 @layouts.register(name="helpsteer")
 class HelpSteer(Layout):
-    """HelpSteer 1 and 2: an answer with five ratings; HelpSteer 3: two answers and a signed preference."""
+    """HelpSteer 1 and 2: an answer with five ratings; HelpSteer 3 (and 2's preferences): two answers with a sign."""
 
     about = "`prompt`, `response`, `helpfulness`, …, or `response1`, `response2`, `overall_preference`"
     grouped = True
 
     def fits(self, values: Values) -> bool:
-        if "response1" in values and "overall_preference" in values:
+        if any(a in values and said in values for a, _, said in _SIGNED):
             return True
         return "prompt" in values and "response" in values and sum(name in values for name in _ASPECTS) > 1
 
     def read(self, values: Values, prefer: str | None) -> Preferred:
-        if "response1" in values or "response2" in values:
-            return self._third(values)
+        if (
+            signed := next((names for names in _SIGNED if names[0] in values or names[1] in values), None)
+        ) is not None:
+            return self._signed(values, *signed)
         aspect = prefer or _ASPECTS[0]
         if aspect not in _ASPECTS:
             raise InputError(layouts_prefer("helpsteer", aspect, _ASPECTS))
@@ -88,18 +96,27 @@ class HelpSteer(Layout):
         answer = Answer(text_at(values, "response"), score_at(values, aspect))
         return Preferred(prompt, (answer,), rest=rest_of(values, "prompt", "response", *_ASPECTS))
 
-    def _third(self, values: Values) -> Preferred:
+    def _signed(self, values: Values, one: str, two: str, said: str) -> Preferred:
+        """Two answers and a preference from -3, the first is much better, to 3."""
         asked = needed(values, "context", "prompt")
-        prompt = prompt_at(values, asked)
-        preference = score_at(values, "overall_preference")
-        a, b = (Answer(text_at(values, name)) for name in ("response1", "response2"))
+        turns = found_at(values, asked)
+        prompt = prompt_at(values, asked) if isinstance(turns, list) else with_extra_marks(text_at(values, asked))
+        preference = score_at(values, said)
+        a, b = (Answer(text_at(values, name)) for name in (one, two))
         votes: tuple[Winner, ...] = ()
         people = values.get("individual_preference")
         if isinstance(people, list) and len(people) > 1:
             scores = [number_in(found_at(each, "score")) for each in people if isinstance(each, Mapping)]
             votes = tuple(of_sign(score) for score in scores if score is not None)
-        used = (asked, "response1", "response2", "overall_preference", "individual_preference")
-        return Preferred(prompt, differing(a, b), of_sign(preference), votes, id_of(values), rest_of(values, *used))
+        used = (asked, one, two, said, "individual_preference")
+        return Preferred(
+            ended_by_user(prompt, asked),
+            differing(a, b),
+            of_sign(preference),
+            votes,
+            id_of(values),
+            rest_of(values, *used),
+        )
 
 
 @layouts.register(name="nectar")
@@ -147,6 +164,7 @@ class Kto(Layout):
     def fits(self, values: Values) -> bool:
         label = values.get("label")
         said = isinstance(label, bool) or (isinstance(label, str) and label.casefold() in ("true", "false"))
+        said = said or ("completion" in values and label in (0, 1, "0", "1"))
         return (
             said and first_of(values, *PROMPTS) is not None and first_of(values, "completion", "response") is not None
         )
@@ -201,7 +219,7 @@ class Scores(Layout):
                 raise RowFault(Flaw.WRONG_TYPE, f"{len(texts)} {lists[0]}, but {len(scores)} {lists[1]}")
             sign = -1.0 if lists[1] == "ranks" else 1.0
             rows = [{"answer": text, "score": score} for text, score in zip(texts, scores, strict=True)]
-            found = tuple(Answer(text_at(row, "answer"), sign * score_at(row, "score")) for row in rows)
+            found = tuple(Answer(text_at(row, "answer"), _listed_score(row, sign)) for row in rows)
             return Preferred(prompt, found, id=id_of(values), rest=rest_of(values, asked, *lists, "id"))
         if prefer is not None and not has_field(values, prefer):
             raise RowFault(Flaw.MISSING_FIELD, no_field(values, prefer))
@@ -210,6 +228,11 @@ class Scores(Layout):
         model = first_of(values, *MODELS)
         answer = Answer(_said(values, said), score_at(values, name), str(found_at(values, model or "") or ""))
         return Preferred(prompt, (answer,), rest=rest_of(values, asked, said, name, *MODELS))
+
+
+def _listed_score(row: Values, sign: float) -> float | None:
+    """A score of a list; None where that answer has none. Raises RowFault for what is not a number."""
+    return None if row["score"] is None else sign * score_at(row, "score")
 
 
 def _list_names(values: Values, prefer: str | None = None) -> tuple[str, str] | None:

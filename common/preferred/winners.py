@@ -10,9 +10,10 @@ whole file, since nobody can tell whether it is the first answer or a tie.
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Any
 
-from stillroom.common.preferred.base import Flaw, RowFault, Winner, shown
+from stillroom.common.preferred.base import Flaw, RowFault, Winner, number_in, shown
 from stillroom.errors import InputError
 
 _SIDES: dict[str, Winner] = {
@@ -34,15 +35,17 @@ _TIES = frozenset(
         "both",
     }
     | {"both good", "both bad", "bothgood", "bothbad", "neither", "neither is better", "no preference", "tie bothbad"}
-    | {"tie both bad", "tie bothgood", "tie both good", "=", "a=b", "1=2"}
+    | {"tie both bad", "tie bothgood", "tie both good", "=", "a=b", "1=2", "neutral"}
 )
 _THING = (
     r"(?:the )?(?:answer|response|model|output|option|assistant|candidate|completion|text|conversation|chat|side)"
 )
+_HOW = r"(?:much|slightly|clearly|significantly|a bit|a little)"
 _SAID = re.compile(
-    rf"(?:(?:prefer|choose|i prefer) )?(?:{_THING} ?)?(?P<side>a|b|[0-9]|left|right|first|second)"
-    rf"(?: {_THING})?(?: (?:wins|won|is (?:(?:much|slightly|clearly|a bit) )?better|better))?"
+    rf"(?:(?:i )?(?:prefer|choose) )?(?:the )?(?:{_THING} ?)?(?P<side>a|b|[0-9]|left|right|first|second)"
+    rf"(?: {_THING})?(?: {_HOW})?(?: (?:wins|won|is (?:{_HOW} )?better|better))?"
 )
+_BOTH = re.compile(r"both (?:are |were )?(?:equally |equal|the )?(?:good|bad|fine|wrong|correct|right|same)?")
 _COMPARED = re.compile(r"(?P<side>[ab12])(?P<sign>[<>]{1,3})(?P<other>[ab12])")
 WORKS = "A, B or tie, 1 or 2, left or right, or the name of a model in model_a or model_b"
 """What a label may be, for messages."""
@@ -58,13 +61,15 @@ def winner_in(value: Any, *, models: tuple[str, str] = ("", ""), from_zero: bool
         raise RowFault(Flaw.NO_LABEL, f"no label: it may be {WORKS}")
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise _unknown(value)
-    said = re.sub(r"[\s_\-]+", " ", re.sub(r"[\[\]()\"'*.:,!`]+", " ", str(value))).strip().casefold()
-    if isinstance(value, float) and value.is_integer():
-        said = str(int(value))
-    named = _by_model(str(value), models)
-    if named is not None:
+    if (named := _by_model(str(value), models)) is not None:
         return named
-    if said in _TIES or said.replace(" ", "") in _TIES:
+    if (number := number_in(value)) is not None:
+        if number < 0 or not number.is_integer():
+            raise _unknown(value)  # of a scale from -3 to 3, say: which end is whose, nobody knows
+        return _side(str(int(number)), value, from_zero=from_zero)
+    text = unicodedata.normalize("NFKC", str(value))
+    said = re.sub(r"[\s_\-]+", " ", re.sub(r"[\[\]()\"'*.:,!`]+", " ", text)).strip().casefold()
+    if said in _TIES or said.replace(" ", "") in _TIES or _BOTH.fullmatch(said):
         return "tie"
     if found := _COMPARED.fullmatch(said.replace(" ", "")):
         return _side(found["side"] if found["sign"][0] == ">" else found["other"], value, from_zero=False)
