@@ -231,7 +231,7 @@ class Scores(Layout):
 
 
 def _listed_score(row: Values, sign: float) -> float | None:
-    """A score of a list; None where that answer has none. Raises RowFault for what is not a number."""
+    """A score of a list; None for an answer without. Raises RowFault for what is not a number."""
     return None if row["score"] is None else sign * score_at(row, "score")
 
 

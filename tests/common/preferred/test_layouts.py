@@ -39,7 +39,7 @@ def told(found: PreferenceRows) -> tuple[list[str], list[tuple[str, float | None
 
 BATTLE = {"model_a": "m", "model_b": "n", "winner": "model_b", "turn": 1}
 XY = [("x", None), ("y", None)]
-READ: dict[str, tuple[dict[str, Any] | str, str, tuple[list[str], list[tuple[str, float | None]], str | None]]] = {
+READ: dict[str, tuple[Any, str, Any]] = {
     "the turn that MT-bench judges": (
         BATTLE | {"conversation_a": [user("q"), said("x"), user("r"), said("2")], "conversation_b": [user("q"), said("y"), user("r"), said("4")]},
         "arena", (["q"], XY, "b"),
@@ -93,7 +93,7 @@ def test_a_row_is_read(tmp_path: Path, name: str) -> None:
     assert (found.layout, told(found)) == (layout, wanted)
 
 
-REFUSED: dict[str, tuple[dict[str, Any] | str, str]] = {
+REFUSED: dict[str, tuple[Any, str]] = {
     "an image": ({"image": {"bytes": "<3 bytes>", "path": None}, "question": "q", "chosen": "x", "rejected": "y"}, "not_text: the field 'image' holds an image"),
     "turns written as Python": ("prompt,chosen,rejected\nq,[{'role': 'user'}],y\n", "looks like turns, but is not JSON: write them with json.dumps"),
     "a call of a tool": ({"chosen": [user("q"), {"role": "tool", "content": "x"}], "rejected": [user("q"), said("y")]}, "turn 2 is of 'tool'"),
