@@ -113,7 +113,7 @@ MODELS = ("model", "model_name", "source", "generator")
 
 def first_of(values: Values, *names: str) -> str | None:
     """The first of these fields that the row has; None where it has none."""
-    return next((name for name in names if has_field(values, name)), None)
+    return next((name for name in names if name in values or ("." in name and has_field(values, name))), None)
 
 
 def needed(values: Values, *names: str) -> str:

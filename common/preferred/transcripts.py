@@ -15,7 +15,7 @@ from typing import NamedTuple
 from stillroom.common.preferred.base import Flaw, RowFault
 from stillroom.common.records import Message, Messages, Role
 
-_MARK = re.compile(r"(?:\A\s*|\n\s*\n)(Human|Assistant):")
+_MARK = re.compile(r"(?:\A\s*|\n[ \t\r]*\n)(Human|Assistant):")
 _EXTRA = re.compile(r"\n?<extra_id_1>(User|Assistant)\n")
 _ROLES: dict[str, Role] = {"Human": "user", "User": "user", "Assistant": "assistant"}
 

@@ -47,6 +47,7 @@ _SAID = re.compile(
 )
 _BOTH = re.compile(r"both (?:are |were )?(?:equally |equal|the )?(?:good|bad|fine|wrong|correct|right|same)?")
 _COMPARED = re.compile(r"(?P<side>[ab12])(?P<sign>[<>]{1,3})(?P<other>[ab12])")
+_LONGEST = 200  # characters of a label; a longer one is an explanation
 WORKS = "A, B or tie, 1 or 2, left or right, or the name of a model in model_a or model_b"
 """What a label may be, for messages."""
 
@@ -59,7 +60,7 @@ def winner_in(value: Any, *, models: tuple[str, str] = ("", ""), from_zero: bool
     """
     if value is None or (isinstance(value, str) and not value.strip()):
         raise RowFault(Flaw.NO_LABEL, f"no label: it may be {WORKS}")
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or len(str(value)) > _LONGEST:
         raise _unknown(value)
     if (named := _by_model(str(value), models)) is not None:
         return named

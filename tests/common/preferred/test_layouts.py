@@ -112,6 +112,12 @@ def test_a_row_is_refused(tmp_path: Path, name: str) -> None:
         read(tmp_path, content if isinstance(content, str) else [content])
 
 
+def test_a_text_of_line_ends_alone_takes_no_time(tmp_path: Path) -> None:
+    text = f"\n\nHuman: q\n\nAssistant: {chr(10) * 200_000}x"
+    found = read(tmp_path, [{"chosen": text, "rejected": "\n\nHuman: q\n\nAssistant: y"}])
+    assert told(found)[0] == ["q"]
+
+
 def test_a_column_of_labels_may_be_named(tmp_path: Path) -> None:
     table = "Prompt,Response A,Response B,Which is better?\nq,x,y,B\n"
     with pytest.raises(

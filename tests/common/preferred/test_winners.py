@@ -16,7 +16,25 @@ FIRST = [
     "A>B", "A >> B", "B < A", "a (slightly)", "a\u00a0", "\uff21",
 ]  # fmt: skip
 TIES = ["tie", "Tie", "TIE (both bad)", "tie (bothbad)", "both_bad", "bothbad", "Both are good", "equal", "Same", "=", "A=B", "no preference", "neutral"]  # fmt: skip
-UNKNOWN = ["X", "C", "[[C]]", "3", "-1", -1, 1.5, "yes", "?", "N/A", "A/B", "AB", "A+", "not A", True, {"w": "a"}]
+UNKNOWN = [
+    "X",
+    "C",
+    "[[C]]",
+    "3",
+    "-1",
+    -1,
+    1.5,
+    "yes",
+    "?",
+    "N/A",
+    "A/B",
+    "AB",
+    "A+",
+    "not A",
+    "A" * 300,
+    True,
+    {"w": "a"},
+]
 
 
 @pytest.mark.parametrize("said", FIRST)
