@@ -96,6 +96,16 @@ def test_the_same_file_gives_the_same_bytes_and_other_tools_load_them(tmp_path: 
     assert product.status(one.folder).rows == 1
 
 
+@pytest.mark.parametrize("rows", ["trl", "kto", "llamafactory"])
+def test_what_is_exported_can_be_read_again(tmp_path: Path, rows: str) -> None:
+    result = start(recipe(tmp_path, "nectar.jsonl"), tmp_path / "run")
+    exported = product.export(result.folder, rows=rows, out=tmp_path / "exported.jsonl")
+    assert exported.rows == 2
+    found = audit(tmp_path / "exported.jsonl")
+    sides = [(row["chosen"][-1]["content"], row["rejected"][-1]["content"]) for row in found.rows]
+    assert sides == [("4", "5"), ("6", "9")]
+
+
 def test_the_screen_says_how_a_file_was_read_and_what_was_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
