@@ -104,8 +104,8 @@ def _of_row(row: Placed) -> LabelledPair | None:
     what, answers = row.what, row.what.answers
     label: Label | None = what.winner
     if label is None:
-        answers = tuple(answer for answer in answers if answer.score is not None)
-        answers = tuple(sorted(answers, key=lambda answer: digest([answer.text])))[:2]
+        scored = {" ".join(answer.text.split()): answer for answer in answers if answer.score is not None}
+        answers = tuple(sorted(scored.values(), key=lambda answer: digest([answer.text])))[:2]
         if len(answers) < 2:
             return None
         label = _by_score(*answers)

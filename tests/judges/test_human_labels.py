@@ -111,6 +111,14 @@ def test_several_people_decide_together_also_where_the_answers_are_exchanged(tmp
     assert [pair.label for pair in load_labelled(written(tmp_path, *people))] == ["tie"]
 
 
+def test_an_answer_never_meets_itself(tmp_path: Path) -> None:
+    rows = [{"prompt": "q", "response": text, "score": n} for n, text in enumerate(["x", "x ", "y"])]
+    (pair,) = load_labelled(written(tmp_path, *rows))
+    assert {pair.a.text.strip(), pair.b.text} == {"x", "y"}
+    with pytest.raises(InputError, match="holds no labelled pairs"):
+        load_labelled(written(tmp_path, *rows[:2]))
+
+
 def test_of_many_scored_answers_one_pair_is_taken_and_neither_always_the_best(tmp_path: Path) -> None:
     rows = [
         {"prompt": f"Q{n}", "responses": [f"{n}{x}" for x in "uvwxyz"], "scores": [1, 2, 3, 4, 5, 6]}
