@@ -114,7 +114,7 @@ def test_several_people_decide_together_also_where_the_answers_are_exchanged(tmp
 def test_an_answer_never_meets_itself(tmp_path: Path) -> None:
     rows = [{"prompt": "q", "response": text, "score": n} for n, text in enumerate(["x", "x ", "y"])]
     (pair,) = load_labelled(written(tmp_path, *rows))
-    assert {pair.a.text.strip(), pair.b.text} == {"x", "y"}
+    assert {pair.a.text.strip(), pair.b.text.strip()} == {"x", "y"}
     with pytest.raises(InputError, match="holds no labelled pairs"):
         load_labelled(written(tmp_path, *rows[:2]))
 
