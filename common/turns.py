@@ -31,6 +31,19 @@ ROLES: dict[str, Role] = {
 _MARKS = (("role", "content"), ("from", "value"), ("role", "value"), ("from", "content"), ("role", "text"))
 
 
+_PICTURES = ("image", "images", "image_url", "img", "pixel_values", "audio", "video", "videos")
+
+
+def picture_in(values: Mapping[str, Any]) -> str | None:
+    """The field of a row that holds an image or a sound; None without. A question about a picture is another one
+    without it."""
+    for name, value in values.items():
+        kept = isinstance(value, Mapping) and value.keys() >= {"bytes", "path"}
+        if kept or (name.lower() in _PICTURES and value not in (None, "", [], {}, False)):
+            return name
+    return None
+
+
 class NoTurns(InputError):
     """It is not a conversation of texts."""
 

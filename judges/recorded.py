@@ -1,6 +1,6 @@
 """Judges that replay what real judges wrote: no model, no request, the same answer every time.
 
-The file is JSON Lines, plain or gzip, in the form of LLMBar's results: `dataset`, `idx`, `judge`,
+The file holds rows of any format (`common/row_files`) in the form of LLMBar's results: `dataset`, `idx`, `judge`,
 `method`, and `results`, whose last step holds the raw completions of both orders ("swap = False", "swap = True") or
 the two ratings (`score_1`, `score_2`). Verdicts are read from these completions, never from the winners on record.
 
@@ -18,16 +18,15 @@ off, one without a verdict, a rating off the scale or with other words about it 
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from stillroom.common.records import Attempt, Task
+from stillroom.common.row_files import Fault, FileRow, digest_of, rows_of
 from stillroom.errors import InputError, MissingFile
 from stillroom.judges.human_labels import LabelledPair, load_labelled
 from stillroom.judges.records import JudgeState, OrderVerdict, Preference, Rating, both_orders
@@ -123,19 +122,10 @@ def load_recording(path: Path) -> Recording:
     """Reads a recording. Raises MissingFile, or InputError naming file and line of what is not a judgement."""
     if not path.is_file():
         raise MissingFile(f"the recorded judgements {path} are not there: correct the path")
-    content = path.read_bytes()
-    try:
-        plain = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
-        text = plain.decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} cannot be read as JSON Lines ({error}): it is damaged or of another kind"
-        ) from error
-    lines = enumerate(text.split("\n"), start=1)
-    records = tuple(_record(path, number, line) for number, line in lines if line.strip())
+    records = tuple(_record(row) for row in rows_of(path, json.loads))
     if not records:
         raise InputError(f"{path} holds no judgements: it is empty")
-    return Recording(path, hashlib.sha256(content).hexdigest()[:12], records)
+    return Recording(path, digest_of([path])[:12], records)
 
 
 def recorded_judge(
@@ -201,9 +191,12 @@ def _absent(why: str) -> Preference:
     return both_orders(missing, missing, calls=0)
 
 
-def _record(path: Path, number: int, line: str) -> Record:
+def _record(found: FileRow) -> Record:
+    if isinstance(found.values, Fault):
+        what = "not JSON: " if found.values.kind == "json" else ""
+        raise _no_record(found, f"{what}{found.values.told}")
+    row = found.values
     try:
-        row: Mapping[str, Any] = json.loads(line)
         steps = row["results"]
         last = steps[-1]
         one, two = last["swap = False"], last["swap = True"]
@@ -221,7 +214,11 @@ def _record(path: Path, number: int, line: str) -> Record:
         )
     except (KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
         why = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise InputError(f"{path}:{number}: no recorded judgement ({why}): correct or remove the line") from error
+        raise _no_record(found, why) from error
+
+
+def _no_record(row: FileRow, why: str) -> InputError:
+    return InputError(f"{row.place}: no recorded judgement ({why}): correct or remove the line")
 
 
 def _completion(value: Any) -> Completion:

@@ -108,6 +108,11 @@ def _unfit(attempt: Attempt, text: str) -> str | None:
         return "truncated"
     if attempt.finish_reason == "content_filter":
         return "filtered"
+    return unfit_text(text)
+
+
+def unfit_text(text: str) -> str | None:
+    """Why a text cannot be a candidate; None where it can."""
     if not text:
         return "empty"
     return "template_tokens" if TEMPLATE_TOKEN.search(text) else None

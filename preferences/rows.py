@@ -15,7 +15,7 @@ that were passed in, and no date.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -153,7 +153,8 @@ class DpoCardFacts:
 
     `licence`: of the data set, None where it is not known. `judge`: its identity; `rubric`: name and version, None
     for a judge without. `counts`: of the building; `audit`, `calibration`: None where there was none. `gate`: the
-    verdict in words. `versions`: package to version.
+    verdict in words. `versions`: package to version. `strategy`: in words, None for that of the settings. `read`:
+    what was read of a file and left out of it, in words.
     """
 
     recipe: str
@@ -169,6 +170,8 @@ class DpoCardFacts:
     calibration: Calibration | None = None
     gate: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    strategy: str | None = None
+    read: Sequence[tuple[str, str]] = ()
 
 
 def card_text(facts: DpoCardFacts, *, pairs: Sequence[Pair], held_out: Sequence[Pair] = ()) -> str:
@@ -191,19 +194,28 @@ def card_text(facts: DpoCardFacts, *, pairs: Sequence[Pair], held_out: Sequence[
         *_section(
             "Who wrote the answers", ("source", "model", "licence", "chosen", "rejected"), _sources(facts, pairs)
         ),
+        *_section("What the file held", ("what", "how many"), facts.read),
         *_section("From candidates to pairs", ("what", "how many"), _counts(facts.counts)),
         *_section("Lengths", ("characters", "mean with 95 % interval"), _lengths(pairs)),
         *_section("The judge on pairs that people labelled", ("what", "95 % interval"), _calibration(facts)),
         *_section("Audit", ("check", "found", "severity"), _audit(facts.audit)),
         "",
-        "Written by Stillroom. The answers are models' output: their licences and terms apply. A judge's preferences "
-        "are not people's.",
+        _footer(facts),
         "",
     ]
     return f"---\n{head}---\n\n" + "\n".join(lines)
 
 
-def _section(title: str, head: Sequence[str], rows: Iterator[Sequence[str]]) -> list[str]:
+def _footer(facts: DpoCardFacts) -> str:
+    if facts.read:
+        return "Written by Stillroom from a file of preferences: the licence and terms of that file apply."
+    return (
+        "Written by Stillroom. The answers are models' output: their licences and terms apply. A judge's preferences "
+        "are not people's."
+    )
+
+
+def _section(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     found = list(rows)
     return ["", f"## {title}", "", *table(head, found)] if found else []
 
@@ -219,7 +231,7 @@ def _facts(facts: DpoCardFacts) -> list[tuple[str, str]]:
     return [
         ("judge", facts.judge),
         ("rubric", facts.rubric or "none"),
-        ("strategy", settings.strategy + more),
+        ("strategy", facts.strategy or settings.strategy + more),
         ("length control", length),
         ("tasks", facts.tasks),
         ("licence", facts.licence or "not stated"),

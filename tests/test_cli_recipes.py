@@ -34,7 +34,7 @@ def test_an_unknown_kind_is_one_message_with_the_kinds_there_are(tmp_path: Path)
         found = stillroom(*words)
         assert (found.returncode, found.stdout) == (2, "")
         assert found.stderr == (
-            "error: there is no kind of recipe 'trace'; did you mean 'traces'? expected one of calibration, loop, "
+            "error: there is no kind of recipe 'trace'; did you mean 'traces'? expected one of calibration, given, loop, "
             "preferences, progressive, traces\n"
         )
     assert not list(tmp_path.iterdir())

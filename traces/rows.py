@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from stillroom.common.datasets import ParquetRows, front_matter, one_line, plain, table
 from stillroom.common.files import replaced, storable
@@ -87,12 +87,21 @@ def _schema(pa: Any) -> Any:
 # -- the dataset card --------------------------------------------------------------------------------------------
 
 
+class CardTable(NamedTuple):
+    """A section of the card that is a table. `note`: what is said below it."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class CardFacts:
     """What the card says.
 
     `licence`: the teacher's, None where it is not known. `tasks`: where the tasks are from. `attempts`, `accepted`:
-    counts before the filters. `versions`: package to version.
+    counts before the filters. `versions`: package to version. `more`: further sections.
     """
 
     recipe: str
@@ -105,6 +114,7 @@ class CardFacts:
     accepted: int
     filters: Sequence[FilterCount] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    more: Sequence[CardTable] = ()
 
 
 def write_card(folder: Path, card: CardFacts, rows: int) -> None:
@@ -116,6 +126,11 @@ def write_card(folder: Path, card: CardFacts, rows: int) -> None:
         )
     with replaced(folder / CARD_FILE) as file:
         file.write(storable(card_text(card, rows)).encode())
+
+
+def _section(each: CardTable) -> list[str]:
+    note = ["", f"{each.note}."] if each.note else []
+    return ["", f"## {each.title}", "", *table(each.head, each.rows), *note]
 
 
 def card_text(facts: CardFacts, rows: int) -> str:
@@ -153,6 +168,7 @@ def card_text(facts: CardFacts, rows: int) -> str:
         "## From attempts to rows",
         "",
         *table(("step", "in", "left out"), steps),
+        *(line for each in facts.more for line in _section(each)),
         "",
         "Written by Stillroom. The traces are a model's output: the teacher's licence and terms apply.",
         "",

@@ -13,10 +13,11 @@ A recipe with `pairs` is one of these. Each part is defined in the room that act
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from stillroom.common.preferred import Reading
 from stillroom.common.settings import Settings
 from stillroom.judges.calibrate import GateSettings
 from stillroom.judges.registry import JudgeSettings
@@ -50,9 +51,20 @@ class RecipeGate(GateSettings):
     """The calibration gate of a recipe."""
 
     labelled: str
-    """File of pairs with human labels, in LLMBar's format or Stillroom's."""
+    """File of pairs with human labels: JSON Lines, a spreadsheet saved as CSV, or a known layout of preferences."""
+    layout: str | None = None
+    """How its rows are laid out; null: as the first rows plainly are."""
+    prefer: str | None = None
+    """What decides, where a row holds several judgements."""
+    bad_rows: Literal["refuse", "skip"] = "refuse"
+    """Rows that cannot be read are refused, or left out and counted."""
     required: bool = True
     """A judge that fails builds no pairs; false only reports and records it."""
+
+    @property
+    def reading(self) -> Reading:
+        """How the labelled pairs are read."""
+        return Reading(layout=self.layout, prefer=self.prefer, bad_rows=self.bad_rows)
 
 
 class PreferenceEvaluation(Settings):

@@ -12,17 +12,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
+from stillroom.common.files import at_home
 from stillroom.common.formatting import NOTHING, interval, share
+from stillroom.common.preferred import Reading
 from stillroom.common.printing import Terminal, columns, terminal, wide
 from stillroom.common.settings import Settings
 from stillroom.common.stats.intervals import Interval, wilson
 from stillroom.errors import InputError
 from stillroom.judges.calibrate import Calibration, GateSettings, GateVerdict, calibrate, gate
-from stillroom.judges.human_labels import LabelledPair, load_labelled
+from stillroom.judges.human_labels import LabelledPair, read_labelled
 from stillroom.judges.recorded import RecordedPairwise, Recording, load_recording, recorded_judge
 from stillroom.pipeline.config.kinds import Loaded, RecipeBase, recipe_kinds
 from stillroom.pipeline.run.flow import Flow, FlowResult, flows
@@ -56,7 +58,13 @@ class CalibrationRecipe(RecipeBase):
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Seed of everything drawn at random."""
     labelled: str
-    """File of pairs with human labels, in LLMBar's format or Stillroom's."""
+    """File of pairs with human labels: LLMBar's, JSON Lines, CSV, or a known layout of preferences."""
+    layout: str | None = None
+    """How its rows are laid out; null: as the first rows plainly are."""
+    prefer: str | None = None
+    """What decides, where a row holds several judgements."""
+    bad_rows: Literal["refuse", "skip"] = "refuse"
+    """Rows of the labelled pairs that cannot be read are refused, or left out and counted."""
     recordings: str
     """File of what the judges wrote about these pairs."""
     dataset: str
@@ -122,9 +130,13 @@ class CalibrationFlow(Flow[CalibrationRecipe]):
         """Calibrates every judge of the recipe. Raises MissingFile or InputError for what cannot be read."""
         folder.tell(display)
         recipe, base = loaded.recipe, loaded.base
-        pairs, recording = load_labelled(base / recipe.labelled), load_recording(base / recipe.recordings)
+        how = Reading(layout=recipe.layout, prefer=recipe.prefer, bad_rows=recipe.bad_rows)
+        found_pairs = read_labelled(base / at_home(recipe.labelled), how)
+        pairs, recording = found_pairs.pairs, load_recording(base / at_home(recipe.recordings))
         display.line("labelled", f"{len(pairs):,} pairs with human labels")
-        folder.begin(loaded)
+        for note in found_pairs.notes:
+            display.note(note)
+        folder.begin(loaded, labelled=found_pairs.counts)
         wanted = _wanted(recipe, recording, pairs)
         results = tuple(_one(loaded, folder, recording, pairs, judge, method) for judge, method in wanted)
         found = CalibrationResult(folder.path, len(pairs), results)

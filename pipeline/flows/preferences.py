@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from stillroom.common.datasets import HasRows
+from stillroom.common.files import at_home
 from stillroom.common.printing import Terminal, terminal, wide
 from stillroom.errors import GateFailed
 from stillroom.evaluation.results import Evaluation
 from stillroom.judges.calibrate import Calibration, GateVerdict
-from stillroom.judges.human_labels import load_labelled
 from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.preferences import PreferenceRecipe
 from stillroom.pipeline.planning.preference_plan import preference_plan
@@ -30,7 +30,13 @@ from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages.candidates import draw_candidates, identities
 from stillroom.pipeline.stages.evaluate_writing import evaluate_writing
 from stillroom.pipeline.stages.forgetting import check_forgetting
-from stillroom.pipeline.stages.judge import Calibrated, calibrated_judge, judge_candidates, refuse_same_judges
+from stillroom.pipeline.stages.judge import (
+    Calibrated,
+    calibrated_judge,
+    judge_candidates,
+    load_pairs,
+    refuse_same_judges,
+)
 from stillroom.pipeline.stages.pairs import make_pairs
 from stillroom.pipeline.stages.train import STUDENT, require, student_to_lint, train
 from stillroom.preferences.audit import Audit
@@ -139,7 +145,7 @@ async def _calibrate(context: RunContext, recipe: PreferenceRecipe) -> Calibrate
     wanted = recipe.gate
     if wanted is None:
         return None
-    pairs = load_labelled(context.base / wanted.labelled)
+    pairs = load_pairs(context, context.base / at_home(wanted.labelled), wanted.reading)
     found = await calibrated_judge(context, recipe, pairs, wanted)
     context.folder.write("calibration.json", found.calibration.model_dump_json(indent=2) + "\n")
     if found.gate.passed:

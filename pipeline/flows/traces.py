@@ -35,7 +35,7 @@ from stillroom.pipeline.stages.agreement import Agreement, compare
 from stillroom.pipeline.stages.evaluate import Evaluated, Evaluator
 from stillroom.pipeline.stages.filter import Asked, Distilled, Outcomes, distil
 from stillroom.pipeline.stages.forgetting import check_forgetting
-from stillroom.pipeline.stages.labels import LabelReport, label_report
+from stillroom.pipeline.stages.labels import LabelReport
 from stillroom.pipeline.stages.plots import figures_of
 from stillroom.pipeline.stages.sample import Answers, open_sampler
 from stillroom.pipeline.stages.train import STUDENT, lint_traces, model_in, require, student_to_lint, train
@@ -48,7 +48,6 @@ from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.students.lint.report import LintReport
 from stillroom.traces.filters import Screen, admits_of
 from stillroom.traces.rows import DATA_FILE
-from stillroom.traces.scorers.label import LabelScorerSettings
 from stillroom.traces.tasks import TaskSet, load_tasks
 
 
@@ -165,9 +164,7 @@ def run_traces(context: RunContext, loaded: Loaded[Recipe], *, given: TaskSet | 
     hold_verifier_to_its_gate(context, recipe)
     sampled = asyncio.run(_sample(context, recipe, tasks, teacher))
     distilled = _distil(context, recipe, tasks, sampled.outcomes, teacher.identity, earlier)
-    labels = evaluated = None
-    if isinstance(recipe.scorer, LabelScorerSettings):
-        labels = label_report(sampled.outcomes, distilled.rows, recipe.scorer, folder)
+    evaluated = None
     if (student := recipe.student) is not None:
         rows = distilled.training
         lint = partial(lint_traces, recipe, student, tasks, rows)
@@ -184,7 +181,7 @@ def run_traces(context: RunContext, loaded: Loaded[Recipe], *, given: TaskSet | 
         rows=distilled.written,
         evaluation=None if evaluated is None else evaluated.evaluation,
         agreement=sampled.agreement,
-        labels=labels,
+        labels=distilled.labels,
     )
     return FinishedRun(context, recipe, tasks, distilled, result, evaluated)
 

@@ -27,6 +27,7 @@ from stillroom.pipeline.config.load import Overrides, RecipeLike, load_any
 from stillroom.pipeline.run.facts import facts_in, folder_of, one_run, own_recipe, parts_of, refuse_chain
 from stillroom.pipeline.run.flow import Plan, Planned, flow_of
 from stillroom.pipeline.run.folder import RunFolder
+from stillroom.pipeline.stages.labels import LabelReport, read_labels
 from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.ledger import Ledger, SpentBy, Totals
 from stillroom.sampling.ledger.salvage import Salvaged
@@ -65,7 +66,8 @@ class Status:
     nothing. `finished`: when it ended, None while it has not; `evaluation`: None before that.
     `plan`: what the recipe would pay for now; None if that is unknown, and `no_plan` says why. `salvaged`:
     what was saved of a damaged ledger, None if that was not asked for. `parts`: of a loop or a chain, the state
-    of each run, by its place in the folder; what stands above them are sums."""
+    of each run, by its place in the folder; what stands above them are sums. `labels`: of a finished run of labels,
+    their balance and how far draws agree; None of another."""
 
     folder: Path
     name: str
@@ -81,6 +83,7 @@ class Status:
     no_plan: str
     salvaged: Salvaged | None
     parts: dict[str, Status] = field(default_factory=dict)
+    labels: LabelReport | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -98,6 +101,7 @@ class Status:
             "no_plan": self.no_plan,
             "salvaged": self.salvaged and self.salvaged._asdict() | {"kept": str(self.salvaged.kept)},
             "parts": {name: part.as_dict() for name, part in self.parts.items()},
+            "labels": self.labels and self.labels.as_dict(),
         }
 
 
@@ -185,6 +189,7 @@ def _of_run(
             plan=planned.plan,
             no_plan=planned.why_not,
             salvaged=salvaged,
+            labels=read_labels(path) if facts.get("finished") else None,
         )
 
 

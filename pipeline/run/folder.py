@@ -35,6 +35,7 @@ from stillroom.common.records import Task
 from stillroom.common.row_files.find import matching
 from stillroom.common.secrets import named_in
 from stillroom.errors import InputError, LedgerError, MissingFile, RunError, RunFolderError
+from stillroom.pipeline.config.given import GivenRecipe
 from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.load import dump
 from stillroom.pipeline.config.preferences import PreferenceRecipe
@@ -244,7 +245,7 @@ class RunContext:
 @contextmanager
 def opened(
     folder: RunFolder,
-    loaded: Loaded[Recipe] | Loaded[PreferenceRecipe],
+    loaded: Loaded[Recipe] | Loaded[PreferenceRecipe] | Loaded[GivenRecipe],
     display: Display,
     meter: Meter | None = None,
 ) -> Iterator[RunContext]:

@@ -21,18 +21,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from stillroom.common.files import replaced
+from stillroom.common.files import remove, replaced
 from stillroom.common.hashing import digest
 from stillroom.common.records import Outcome, Prompt, SamplingParams, ScoredAttempt, State, StopReason, Task
 from stillroom.common.secrets import named_in
 from stillroom.errors import LedgerError
 from stillroom.pipeline.config.recipe import Recipe
 from stillroom.pipeline.run.folder import RunContext, RunFolder, versions
+from stillroom.pipeline.stages.labels import LABEL_FILES, LabelReport, label_report
 from stillroom.sampling.draws import Admits
 from stillroom.sampling.ledger import Ledger, StoredOutcome, request_key, scorer_key
 from stillroom.sampling.teachers.base import identity_of
 from stillroom.traces.filters import FilterCount, RejectFiles, Screen, admits_of
 from stillroom.traces.rows import CardFacts, SftRow, read_sft, sft_file, sft_row, write_card
+from stillroom.traces.scorers.label import LabelScorerSettings
 from stillroom.traces.tasks import TaskSet
 from stillroom.traces.trace import Trace, traces_in
 
@@ -128,7 +130,8 @@ class Outcomes:
 
 @dataclass(frozen=True, slots=True)
 class Distilled:
-    """`written`: rows for the student; `kept`: traces before filters. The rows are on disk, read when asked for."""
+    """`written`: rows for the student; `kept`: traces before filters. The rows are on disk, read when asked for.
+    `labels`: None where the scorer reads no labels."""
 
     written: int
     kept: int
@@ -137,6 +140,7 @@ class Distilled:
     outcomes: Iterable[Outcome]
     system: str | None
     earlier: tuple[Path, ...] = ()
+    labels: LabelReport | None = None
 
     @property
     def rows(self) -> list[SftRow]:
@@ -204,6 +208,7 @@ def distil(
     else:
         left_out.unlink(missing_ok=True)
 
+    labels = _labels(recipe, outcomes, rows.count, sft, folder)
     card = CardFacts(
         recipe=recipe.name,
         teacher=teacher,
@@ -215,9 +220,19 @@ def distil(
         accepted=outcomes.kept,
         filters=screen.counts,
         versions={name: version for name, version in versions().items() if name in _DECIDES_ROWS},
+        more=() if labels is None else labels.tables(),
     )
     write_card(sft, card, rows.count)
-    return Distilled(rows.count, kept, screen.counts, sft, outcomes, system, tuple(earlier))
+    return Distilled(rows.count, kept, screen.counts, sft, outcomes, system, tuple(earlier), labels)
+
+
+def _labels(recipe: Recipe, outcomes: Outcomes, rows: int, sft: Path, folder: RunFolder) -> LabelReport | None:
+    """The report of a run of labels; of another run, and of one without rows, nothing, also of an earlier time."""
+    if rows and isinstance(recipe.scorer, LabelScorerSettings):
+        return label_report(outcomes, read_sft(sft), recipe.scorer, folder)
+    for name in LABEL_FILES:
+        remove(folder.path / name)
+    return None
 
 
 def _candidates(outcome: Outcome, admits: Admits) -> list[Trace]:

@@ -17,10 +17,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from stillroom.common.formatting import duration
 from stillroom.common.hashing import draw_seed
+from stillroom.common.preferred import Reading
 from stillroom.common.records import Task
 from stillroom.errors import Interrupted, RecipeError
 from stillroom.judges.calibrate import Calibration, GateSettings, GateVerdict, calibrate, gate
-from stillroom.judges.human_labels import LabelledPair
+from stillroom.judges.human_labels import LabelledPair, read_labelled
 from stillroom.judges.records import JudgeState, PairwiseJudge, PointwiseJudge
 from stillroom.judges.registry import JudgeSettings, Made, Place
 from stillroom.judges.tournament import tournament
@@ -111,6 +112,15 @@ async def calibrated_judge(
     async with open_judge(context, recipe.judge, recipe.judge_prices) as made:
         found = await calibrate(made.judge, pairs, seed=recipe.seed, kind=made.kind)
     return Calibrated(found, gate(found, limits))
+
+
+def load_pairs(context: RunContext, path: Path, how: Reading) -> tuple[LabelledPair, ...]:
+    """The labelled pairs of a file. How they were read and what was left out is shown, and noted in `run.json`."""
+    found = read_labelled(path, how)
+    for note in found.notes:
+        context.display.note(note)
+    context.folder.note(labelled=found.counts)
+    return found.pairs
 
 
 async def judge_candidates(context: RunContext, recipe: PreferenceRecipe, gathered: Gathered) -> Judgements:

@@ -15,19 +15,21 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from stillroom.common.formatting import NOTHING, interval, number, share
 from stillroom.common.printing import Terminal, columns
 from stillroom.common.records import Outcome
 from stillroom.common.stats.intervals import Interval, wilson
+from stillroom.errors import RunFolderError
 from stillroom.pipeline.run.folder import RunFolder
 from stillroom.traces.filters.agreement import said_by, votes_of
-from stillroom.traces.rows import SftRow
+from stillroom.traces.rows import CardTable, SftRow
 from stillroom.traces.scorers.label import LabelScorerSettings
 from stillroom.traces.trace import traces_in
 
-FILE, LINES = "labels.json", "labels.jsonl"
+FILE, LINES = LABEL_FILES = "labels.json", "labels.jsonl"
 
 
 class Balance(NamedTuple):
@@ -67,27 +69,69 @@ class LabelReport:
         balance = {label: each._asdict() for label, each in self.balance.items()}
         return asdict(self) | {"balance": balance, "confidence": confidence}
 
+    @property
+    def _with_gold(self) -> bool:
+        return any(each.gold is not None for each in self.balance.values())
+
+    def tables(self) -> tuple[CardTable, CardTable]:
+        """The balance of labels and the agreement of draws, for the data card and the screen."""
+        draws, rows = (sum(getattr(each, of) for each in self.balance.values()) for of in ("draws", "rows"))
+        gold = ("gold",) if self._with_gold else ()
+        balance = [
+            (
+                label,
+                *(number(each.draws), _of(each.draws, draws), number(each.rows), _of(each.rows, rows)),
+                *((number(each.gold or 0),) if gold else ()),
+            )
+            for label, each in self.balance.items()
+        ]
+        right = ("vote right", "95 % interval") if self._with_gold else ()
+        agreement = []
+        for found in self.confidence:
+            measured = (NOTHING, NOTHING)
+            if found.right is not None:
+                measured = (share(found.right.value), interval(found.right.low, found.right.high))
+            cells = (share(found.agreement, 0), number(found.tasks), number(found.rows))
+            agreement.append((*cells, *(measured if right else ())))
+        return (
+            CardTable("Labels", ("label", "draws", "of draws", "rows", "of rows", *gold), balance, self.unread),
+            CardTable("Agreement of a task's draws", ("draws agree", "tasks", "with rows", *right), agreement),
+        )
+
+    @property
+    def unread(self) -> str:
+        """What gave no label, in words."""
+        return f"{self.unlabelled:,} draws without one label, {self.silent:,} tasks without any"
+
     def show(self, console: Terminal) -> None:
         """Prints the balance of labels and the agreement of draws."""
-        draws, rows = (sum(getattr(each, of) for each in self.balance.values()) for of in ("draws", "rows"))
-        with_gold = any(each.gold is not None for each in self.balance.values())
-        numbers = ("draws", "of draws", "rows", "of rows", *(("gold",) if with_gold else ()))
-        table = columns("label", *numbers, right=numbers)
-        for label, each in self.balance.items():
-            shares = (number(each.draws), _of(each.draws, draws), number(each.rows), _of(each.rows, rows))
-            table.add_row(label, *shares, *((number(each.gold or 0),) if with_gold else ()))
-        console.print(table)
-        console.print(f"{self.unlabelled:,} draws without one label, {self.silent:,} tasks without any")
-        numbers = ("tasks", "with rows", *(("vote right", "95 % interval") if with_gold else ()))
-        table = columns("draws agree", *numbers, right=numbers)
-        for found in self.confidence:
-            right = (
-                () if found.right is None else (share(found.right.value), interval(found.right.low, found.right.high))
-            )
-            table.add_row(share(found.agreement, 0), number(found.tasks), number(found.rows), *right)
-        console.print()
-        console.print(table)
-        console.print()
+        for each in self.tables():
+            shown = columns(*each.head, right=each.head[1:])
+            for row in each.rows:
+                shown.add_row(*row)
+            console.print(shown)
+            if each.note:
+                console.print(each.note)
+            console.print()
+
+
+def read_labels(folder: Path) -> LabelReport | None:
+    """The report that a run has written; None where it has written none. Raises RunFolderError where it cannot be
+    read."""
+    try:
+        found = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        confidence = [
+            Confidence(**{**each, "right": None if each["right"] is None else Interval(**each["right"])})
+            for each in found["confidence"]
+        ]
+        balance = {label: Balance(**each) for label, each in found["balance"].items()}
+        return LabelReport(balance, tuple(confidence), *(found[name] for name in ("unlabelled", "silent", "tied")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RunFolderError(
+            f"{folder / FILE} is not what a run writes ({type(error).__name__}): delete it, or run the recipe again"
+        ) from None
 
 
 def _of(part: int, whole: int) -> str:

@@ -8,7 +8,8 @@ trained on. What was left out is in `rejects/pairs.jsonl`, each with its reason.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from stillroom.common.files import replaced, storable
@@ -17,13 +18,13 @@ from stillroom.common.stats.intervals import Interval
 from stillroom.errors import AuditFailed, RunError
 from stillroom.judges.calibrate import Calibration
 from stillroom.pipeline.config.preferences import PreferenceRecipe
-from stillroom.pipeline.run.folder import WRITTEN, RunContext, versions
+from stillroom.pipeline.run.folder import WRITTEN, RunContext, RunFolder, versions
 from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages.judge import Calibrated, Judgements
 from stillroom.preferences.audit import Audit, audit
 from stillroom.preferences.candidates import Gathered, slates_of
 from stillroom.preferences.pairs import Built, build_pairs
-from stillroom.preferences.records import Pair
+from stillroom.preferences.records import LeftOut, Pair
 from stillroom.preferences.rows import DpoCardFacts, SourceFacts, Split, split_pairs, write_dpo
 from stillroom.traces.tasks import TaskSet
 
@@ -49,13 +50,11 @@ def make_pairs(
 
     Raises RunError where no pair is left, AuditFailed where the audit refuses them.
     """
-    folder, display = context.folder, context.display
+    folder = context.folder
     system = recipe.student.system if recipe.student is not None else None
     slates = slates_of(gathered, judgements.judged, ends=judgements.ends or None)
     built = build_pairs(slates.slates, recipe.pairs, system=system, seed=recipe.seed)
-    with replaced(folder.path / "rejects" / "pairs.jsonl") as file:
-        for left in (*gathered.left_out, *slates.left_out, *built.left_out):
-            file.write(storable(json.dumps(left._asdict(), ensure_ascii=False)).encode() + b"\n")
+    write_left_out(folder, (*gathered.left_out, *slates.left_out, *built.left_out))
 
     held_out = {task.id for task in tasks.test}
     if held_out:
@@ -64,14 +63,7 @@ def make_pairs(
     else:
         split = split_pairs(built.pairs, recipe.pairs.test, seed=recipe.seed)
     if not split.train:
-        counts = built.counts
-        reasons = {**counts.slates_left_out, **counts.candidates_left_out}
-        told = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in reasons.items())
-        raise RunError(
-            f"no pair to train on came out of {counts.candidates:,} candidates for {counts.slates:,} prompts "
-            f"({told or 'there were no candidates'}): see {folder.path / 'rejects' / 'pairs.jsonl'}, then loosen "
-            "`pairs`, draw more candidates, or hold out fewer"
-        )
+        raise RunError(nothing_left(built, folder.path))
 
     prompts = [Prompt(system=system).messages(task) for task in tasks.test] or [pair.prompt for pair in split.test]
     found = audit(
@@ -82,6 +74,34 @@ def make_pairs(
         test=prompts,
         accuracy=None if calibrated is None else judge_accuracy(calibrated.calibration),
     )
+    finish_pairs(
+        context, built, split, found, _card(recipe, tasks, judgements.judge, sources, built, found, calibrated)
+    )
+    return Paired(split.train, split.test, found)
+
+
+def write_left_out(folder: RunFolder, left_out: Iterable[LeftOut]) -> None:
+    """Writes `rejects/pairs.jsonl`: each prompt, answer or row that is in no pair, with its reason."""
+    with replaced(folder.path / "rejects" / "pairs.jsonl") as file:
+        for left in left_out:
+            file.write(storable(json.dumps(left._asdict(), ensure_ascii=False)).encode() + b"\n")
+
+
+def nothing_left(built: Built, folder: Path) -> str:
+    """What to say where there is no pair to train on."""
+    counts = built.counts
+    reasons = {**counts.slates_left_out, **counts.candidates_left_out}
+    told = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in reasons.items())
+    return (
+        f"no pair to train on came out of {counts.candidates:,} candidates for {counts.slates:,} prompts "
+        f"({told or 'there were no candidates'}): see {folder / 'rejects' / 'pairs.jsonl'}, then loosen `pairs`, "
+        "give more candidates, or hold out fewer"
+    )
+
+
+def finish_pairs(context: RunContext, built: Built, split: Split, found: Audit, card: DpoCardFacts) -> None:
+    """Shows what was built, and writes `audit.json` and `dpo/`. Raises AuditFailed where the audit refuses them."""
+    folder, display = context.folder, context.display
     found.write(folder.path / "audit.json")
     _report(display, built, split, found)
     try:
@@ -89,10 +109,8 @@ def make_pairs(
     except AuditFailed as error:
         raise AuditFailed(f"{error}. All findings are in {folder.path / 'audit.json'}") from None
     folder.tell_lost("rows", display)
-    card = _card(recipe, tasks, judgements.judge, sources, built, found, calibrated)
     write_dpo(split.train, folder.path / "dpo", card, held_out=split.test)
     folder.mark("rows", WRITTEN, folder.path / "dpo")
-    return Paired(split.train, split.test, found)
 
 
 def judge_accuracy(calibration: Calibration) -> Interval | None:

@@ -51,6 +51,13 @@ Trust = Annotated[
     bool,
     typer.Option("--trust", help="Run the Python code that the recipe names; needed once per version of the code."),
 ]
+Layout = Annotated[
+    str | None, typer.Option(help="How rows are laid out, such as hh_rlhf or arena; default as the first rows are.")
+]
+Prefer = Annotated[
+    str | None, typer.Option(help="What decides where a row holds several judgements: better or safer, a column.")
+]
+BadRows = Annotated[str, typer.Option(metavar="HOW", help="refuse rows that cannot be read, or skip and count them.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 
 
@@ -282,15 +289,18 @@ def export(
 
 @app.command()
 def pairs(
-    path: Annotated[Path, typer.Argument(help="A run's folder, or a parquet or JSONL file of preference pairs.")],
+    path: Annotated[Path, typer.Argument(help="A run's folder, or a file of preferences in any format.")],
     show: Annotated[int, typer.Option("--show", metavar="N", help="Also show the first N pairs.")] = 0,
+    layout: Layout = None,
+    prefer: Prefer = None,
+    bad_rows: BadRows = "refuse",
     json: Json = False,
 ) -> None:
     """Audit preference pairs from a run or any file: what is broken, what is doubtful, and what to do about it."""
     from stillroom.cli.show import show_pairs
-    from stillroom.pipeline.flows.audit import audit
+    from stillroom.pipeline.flows.audit import audit, reading
 
-    found = audit(path)
+    found = audit(path, layout=layout, prefer=prefer, bad_rows=reading(layout, prefer, bad_rows).bad_rows)
     _print_json(found) if json else show_pairs(found, show)
 
 
@@ -392,8 +402,11 @@ def judge_calibrate(
     recipe: Annotated[str, typer.Argument(help="A preference recipe, whose judge is measured.")],
     labelled: Annotated[
         Path | None,
-        typer.Option(help="Pairs with human labels: JSON Lines with prompt, a, b, label; default gate.labelled."),
+        typer.Option(help="Pairs with human labels, in any layout of preferences; default gate.labelled."),
     ] = None,
+    layout: Layout = None,
+    prefer: Prefer = None,
+    bad_rows: BadRows = "refuse",
     set: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set judge.rubric=helpfulness"),
@@ -405,10 +418,20 @@ def judge_calibrate(
 ) -> None:
     """Measure the judge of a recipe on pairs that people labelled, and check it against the gate."""
     from stillroom.cli.show import show_calibrated
-    from stillroom.pipeline.flows.audit import calibrate
+    from stillroom.pipeline.flows.audit import calibrate, reading
     from stillroom.pipeline.run.progress import Display
 
-    found = calibrate(recipe, labelled=labelled, set=set or (), out=out, trust=trust, display=Display(quiet=quiet))
+    found = calibrate(
+        recipe,
+        labelled=labelled,
+        layout=layout,
+        prefer=prefer,
+        bad_rows=reading(layout, prefer, bad_rows).bad_rows,
+        set=set or (),
+        out=out,
+        trust=trust,
+        display=Display(quiet=quiet),
+    )
     _print_json(found) if json else show_calibrated(found)
 
 

@@ -89,6 +89,9 @@ def show_status(found: Status) -> None:
             table.add_row(cost.stage, *(f"{n:,}" for n in counts), NOTHING if cost.usd is None else money(cost.usd))
         console.print()
         console.print(table)
+    if found.labels is not None:
+        console.print()
+        found.labels.show(console)
     if found.plan is not None:
         console.print()
         found.plan.show(console)
@@ -228,6 +231,8 @@ def show_verifier(found: VerifierCalibrated) -> None:
 def show_pairs(found: PairsFound, count: int) -> None:
     """The audit of pairs, and some of them."""
     console = wide(terminal())
+    for note in found.notes:
+        console.print(plain(note), soft_wrap=True)
     console.print(found.audit.table())
     for row in found.rows[:count]:
         console.print()

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from stillroom.common.preferred import Reading
 from stillroom.errors import InputError, MissingFile
-from stillroom.judges.human_labels import LabelledPair, load_labelled
+from stillroom.judges.human_labels import LabelledPair, load_labelled, read_labelled
 
 GOOD = {"prompt": "Say hello.", "a": "Hello.", "b": "Bye.", "label": "a"}
 
@@ -44,7 +45,7 @@ def test_llmbar_is_read(tmp_path: Path) -> None:
 
 
 def test_an_array_or_a_table_of_own_pairs_is_read(tmp_path: Path) -> None:
-    other = GOOD | {"label": "b"}
+    other = GOOD | {"prompt": "Hello?", "label": "b"}
     table = "prompt,a,b,label\n" + "\n".join(",".join(row.values()) for row in (GOOD, other))
     for content in (json.dumps([GOOD, other]), table):
         pairs = load_labelled(written(tmp_path, content))
@@ -52,18 +53,23 @@ def test_an_array_or_a_table_of_own_pairs_is_read(tmp_path: Path) -> None:
 
 
 BAD = {
-    "no label": ([GOOD, {"prompt": "x", "a": "y", "b": "z"}], "labels.jsonl:2: label: Field required"),
-    "another label": ([GOOD | {"label": "A"}], "labels.jsonl:1: label: Input should be 'a', 'b' or 'tie'"),
-    "a number for a text": ([GOOD | {"a": 3}], "labels.jsonl:1: a: Input should be a valid string"),
-    "an empty prompt": ([GOOD | {"prompt": ""}], "labels.jsonl:1: prompt:"),
-    "no JSON": ([GOOD, GOOD, "{"], "labels.jsonl:3: not JSON"),
-    "no object": ([GOOD, "[1]"], "labels.jsonl:2: an array, not an object with fields"),
-    "an id twice": ([GOOD | {"id": "x"}, GOOD, GOOD | {"id": "x"}], "labels.jsonl:3: the id 'x' is that of line 1"),
+    "no label": ([GOOD, {"prompt": "x", "a": "y", "b": "z"}], "labels.jsonl:2: missing_field: no field 'label' (the row has: 'prompt', 'a', 'b')"),
+    "a blank label": ([GOOD | {"label": " "}], "labels.jsonl:1: no_label: no label: it may be A, B or tie, 1 or 2, left or right, or the name"),
+    "another label": ([GOOD | {"label": "C"}], "labels.jsonl:1: unknown_label: the label is 'C', which is not understood: it may be A, B or tie"),
+    "a zero": ([GOOD | {"label": 0}], "labels.jsonl:1: a label is 0, and nobody can tell whether that is the first answer or a tie"),
+    "a number for a text": ([GOOD | {"a": 3}], "labels.jsonl:1: wrong_type: the field 'a' is a number, not text"),
+    "an empty prompt": ([GOOD | {"prompt": ""}], "labels.jsonl:1: empty_text: the field 'prompt' is empty"),
+    "equal answers": ([GOOD | {"b": "Hello.  "}], "labels.jsonl:1: same_text: both answers are the same text: 'Hello.'"),
+    "no JSON": ([GOOD, GOOD, "{"], "labels.jsonl:3: not_read: not JSON"),
+    "no object": ([GOOD, "[1]"], "labels.jsonl:2: not_read: an array, not an object with fields"),
+    "an id twice": ([GOOD | {"id": "x"}, GOOD, GOOD | {"id": "x", "b": "?"}], "labels.jsonl:3: duplicate_id: the id 'x' is that of labels.jsonl:1"),
+    "a typo in a field": ([GOOD, GOOD, {"promt": "x", "a": "y", "b": "z", "label": "a"}], "labels.jsonl:3: missing_field: no field 'prompt' (the row has: 'promt', 'a', 'b', 'label'; did you mean 'promt'?)"),
     "an item of another kind": (['[{"input": "x", "output_1": "y", "output_2": "z", "label": 3}]'], "labels.jsonl:1: label: Input should be 1 or 2"),
     "an array cut off": (['[', '{"input": "x", "output_1"'], "labels.jsonl:2: the item that begins here is not JSON"),
     "an array not closed": (['[{"input": "x", "output_1": "y", "output_2": "z", "label": 1},'], "the array is not closed"),
-    "no rows": ([""], "holds no labelled pairs"),
-    "no items": (["[]"], "holds no labelled pairs"),
+    "nothing to compare": ([{"prompt": "x", "response": "y", "score": 3}], "holds no labelled pairs: each prompt has a single answer"),
+    "no rows": ([""], "holds no preference: it is empty"),
+    "no items": (["[]"], "holds no preference: it is empty"),
 }  # fmt: skip
 
 
@@ -75,8 +81,55 @@ def test_what_is_wrong_is_named_with_file_and_line(tmp_path: Path, lines: list[A
 
 
 def test_all_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"(?s)14 rows are not labelled pairs:.*:1: .*:10: .*and 4 more"):
-        load_labelled(written(tmp_path, *["{}"] * 14))
+    for row in (GOOD | {"label": "?"}, {"input": "x", "output_1": "y", "output_2": "z", "label": 7}):
+        with pytest.raises(InputError, match=r"(?s)14 rows are not .*:1: .*:10: .*and 4 more"):
+            load_labelled(written(tmp_path, *[row] * 14))
+
+
+def test_bad_rows_are_left_out_and_counted_where_asked(tmp_path: Path) -> None:
+    skip = Reading(bad_rows="skip")
+    found = read_labelled(written(tmp_path, GOOD, GOOD | {"label": "?"}, "{", GOOD | {"prompt": "x"}), skip)
+    assert [pair.task.id for pair in found.pairs] == ["labels.jsonl:1", "labels.jsonl:4"]
+    assert found.counts["left_out"] == {"not_read": 1, "unknown_label": 1}
+    assert "2 rows left out: not read 1, unknown label 1 (such as labels.jsonl:2)" in found.notes
+    items = [{"input": f"Q{i}", "output_1": "x", "output_2": "z", "label": i} for i in range(1, 4)]
+    bar = read_labelled(written(tmp_path, *items, name="LLMBar_Natural.json"), skip)
+    assert ([pair.task.id for pair in bar.pairs], bar.counts["left_out"]) == (
+        ["LLMBar/Natural/0", "LLMBar/Natural/1"],
+        1,
+    )
+
+
+def test_several_people_decide_together_also_where_the_answers_are_exchanged(tmp_path: Path) -> None:
+    other = GOOD | {"a": "Bye.", "b": "Hello.", "label": "b"}
+    found = read_labelled(written(tmp_path, GOOD, other, GOOD | {"label": "b"}, GOOD | {"prompt": "x", "label": "b"}))
+    assert [seen(pair)[2:] for pair in found.pairs] == [("Hello.", "Bye.", "a"), ("Hello.", "Bye.", "b")]
+    assert (found.counts["voted"], found.counts["split"], found.counts["joined"]) == (1, 1, 2)
+    own = [GOOD | {"id": n, "label": "ab"[n]} for n in range(2)]
+    assert len(load_labelled(written(tmp_path, *own))) == 2  # two items of one text
+    people = [row | {"annotator": name} for row, name in zip(own, ("Ann", "Bob"), strict=True)]
+    assert [pair.label for pair in load_labelled(written(tmp_path, *people))] == ["tie"]
+
+
+def test_an_answer_never_meets_itself(tmp_path: Path) -> None:
+    rows = [{"prompt": "q", "response": text, "score": n} for n, text in enumerate(["x", "x ", "y"])]
+    (pair,) = load_labelled(written(tmp_path, *rows))
+    assert {pair.a.text.strip(), pair.b.text.strip()} == {"x", "y"}
+    with pytest.raises(InputError, match="holds no labelled pairs"):
+        load_labelled(written(tmp_path, *rows[:2]))
+
+
+def test_of_many_scored_answers_one_pair_is_taken_and_neither_always_the_best(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": f"Q{n}", "responses": [f"{n}{x}" for x in "uvwxyz"], "scores": [1, 2, 3, 4, 5, 6]}
+        for n in range(40)
+    ]
+    pairs = load_labelled(written(tmp_path, *rows))
+    gaps = {abs("uvwxyz".index(pair.a.text[-1]) - "uvwxyz".index(pair.b.text[-1])) for pair in pairs}
+    assert (len(pairs), gaps) == (40, {1, 2, 3, 4, 5})
+    assert all(
+        ("uvwxyz".index(pair.a.text[-1]) > "uvwxyz".index(pair.b.text[-1])) == (pair.label == "a") for pair in pairs
+    )
 
 
 def test_a_file_that_is_not_there_or_not_utf_8(tmp_path: Path) -> None:

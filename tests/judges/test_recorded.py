@@ -111,6 +111,14 @@ def test_the_identity_is_judge_method_and_content(tmp_path: Path) -> None:
     assert open_recorded(path, tmp_path / "Mine.json", "CoT").identity != one
 
 
+def test_a_line_separator_within_a_text_ends_no_line(tmp_path: Path) -> None:
+    row = COMPARED | {"method": "A\u2028B"}
+    text = json.dumps([row, RATED], ensure_ascii=False)
+    found = load_recording(write(tmp_path, json.dumps(row, ensure_ascii=False)))
+    assert [record.method for record in found.records] == ["A\u2028B"]
+    assert len(load_recording(write(tmp_path, text)).records) == 2  # an array, as any reader of rows takes it
+
+
 def test_packed_and_plain_are_the_same_records(tmp_path: Path) -> None:
     plain = write(tmp_path, COMPARED, RATED)
     packed = tmp_path / "judgements.jsonl.gz"

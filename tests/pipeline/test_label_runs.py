@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 import stillroom
+from stillroom.cli.show import show_status
 from stillroom.common.printing import terminal
-from stillroom.errors import RecipeError
+from stillroom.errors import RecipeError, RunFolderError
 from stillroom.pipeline.config.load import load_recipe
 from stillroom.pipeline.flows.preferences import PreferenceResult
 from stillroom.pipeline.flows.traces import RunResult
@@ -87,6 +88,36 @@ def test_a_teachers_labels_are_learned_from_as_they_are_and_gold_only_measures(t
         json.loads(line) for line in (tmp_path / "run" / "rejects" / "agreement.jsonl").read_text().splitlines()
     ]
     assert {(row["task_id"], row["reason"]) for row in rejects} == {("b", "disagreement")}
+
+
+def test_status_and_the_data_card_show_balance_and_agreement(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = recipe(tmp_path)
+    result = run(path, out=tmp_path / "run")
+    found = stillroom.status(tmp_path / "run")
+    assert found.labels == result.labels
+    assert found.as_dict()["labels"] == json.loads((tmp_path / "run" / "labels.json").read_text())
+    show_status(found)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "red 8 73 % 2 67 % 2" in told
+    assert "1 draws without one label, 0 tasks without any" in told
+    card = (tmp_path / "run" / "sft" / "README.md").read_text(encoding="utf-8")
+    assert "| red | 8 | 73 % | 2 | 67 % | 2 |" in card
+    assert r"| 100 % | 3 | 3 | 66.7 % | \[20.8, 93.9\] |" in card
+    assert "\n1 draws without one label, 0 tasks without any.\n" in card
+    run(path, set=["scorer={kind: none}", "filters=[finished]"], out=tmp_path / "run")  # of labels no longer
+    assert stillroom.status(tmp_path / "run").labels is None
+    assert not (tmp_path / "run" / "labels.jsonl").exists()
+    assert "## Labels" not in (tmp_path / "run" / "sft" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"balance": {}}'])
+def test_a_damaged_report_is_refused_with_what_to_do(tmp_path: Path, damage: str) -> None:
+    run(recipe(tmp_path), out=tmp_path / "run")
+    (tmp_path / "run" / "labels.json").write_text(damage)
+    with pytest.raises(RunFolderError, match=r"labels\.json is not what a run writes .*delete it, or run"):
+        stillroom.status(tmp_path / "run")
 
 
 def test_a_vote_takes_a_draw_of_the_majority_not_the_first(tmp_path: Path) -> None:

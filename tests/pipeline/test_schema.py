@@ -113,7 +113,9 @@ def test_a_kind_without_source_has_a_schema(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_an_unknown_kind_is_named_with_those_there_are() -> None:
-    with pytest.raises(RecipeError, match=r"no kind of recipe 'trace'; did you mean 'traces'\?.*calibration, loop"):
+    with pytest.raises(
+        RecipeError, match=r"no kind of recipe 'trace'; did you mean 'traces'\?.*calibration, given, loop"
+    ):
         schema("trace")
 
 

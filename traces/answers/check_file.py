@@ -189,7 +189,9 @@ class Labels:
         if path is None or not Path(path).exists():
             return cls(None if path is None else Path(path), {})
         known = {}
-        for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(Path(path).read_text(encoding="utf-8").split("\n"), 1):
+            if not line.strip():
+                continue
             try:
                 row = json.loads(line)
                 label, key = row["label"], (str(row["gold"]), str(row["answer"]))

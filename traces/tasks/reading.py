@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 from stillroom.common.fields import NoField, has_star, value_at
 from stillroom.common.hashing import digest
 from stillroom.common.records import ANSWER_TYPES, Message, Task, user, with_input
+from stillroom.common.turns import picture_in
 from stillroom.errors import TaskError
 from stillroom.traces.tasks.detect import names_of
 from stillroom.traces.tasks.layouts.base import Laid, Layout
@@ -257,17 +258,9 @@ def _check_characters(values: Mapping[str, Any]) -> None:
             raise BadRow(Problem.BAD_CHARACTER, f"{what} at character {bad.start()} of the field {_short(name)!r}")
 
 
-_PICTURES = ("image", "images", "image_url", "img", "pixel_values", "audio", "video", "videos")
-
-
 def _check_pictures(values: Mapping[str, Any]) -> None:
-    """A question about a picture is another one without it."""
-    for name, value in values.items():
-        kept = isinstance(value, Mapping) and value.keys() >= {"bytes", "path"}
-        if kept or (name.lower() in _PICTURES and value not in (None, "", [], {}, False)):
-            raise BadRow(
-                Problem.NOT_TEXT, f"the field {_short(name)!r} holds an image or a sound: tasks are texts only"
-            )
+    if (name := picture_in(values)) is not None:
+        raise BadRow(Problem.NOT_TEXT, f"the field {_short(name)!r} holds an image or a sound: tasks are texts only")
 
 
 def _short(text: str, length: int = 60) -> str:

@@ -197,6 +197,14 @@ def test_a_person_labels_what_stayed_unscored(tmp_path: Path) -> None:
     assert [json.loads(line)["label"] for line in review.read_text().splitlines()] == [True, False]
 
 
+def test_a_line_separator_in_a_reviewed_answer_ends_no_line(tmp_path: Path) -> None:
+    row = {"gold": "All powers of 2", "pred": "the odd\u2028numbers", "q": "Which\u2028numbers?"}
+    path, review = written(tmp_path, json.dumps(row)), tmp_path / "review.jsonl"
+    for _ in range(2):  # what the first call wrote, the second reads
+        assert check_file(path, prompt="q", review=review, workers=1).states["unscored"] == 1
+    assert "\u2028" in review.read_text(encoding="utf-8")
+
+
 def test_a_label_never_overrules_the_rules(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"gold": "3", "pred": "4"}\n')
     (tmp_path / "review.jsonl").write_text('{"gold": "3", "answer": "4", "label": true}\n')
