@@ -18,11 +18,12 @@ class Fault(NamedTuple):
 
 
 class FileRow(NamedTuple):
-    """`number`: the line on which the row begins, in Parquet and Arrow the row; both count from 1."""
+    """`number`: the line on which the row begins, in Parquet and Arrow the row, of rows within one object the item;
+    all count from 1."""
 
     file: Path
     number: int
-    unit: Literal["line", "row"]
+    unit: Literal["line", "row", "item"]
     values: dict[str, Any] | Fault
 
     @property
@@ -37,7 +38,7 @@ class FileRow(NamedTuple):
 
     @property
     def _at(self) -> str:
-        return f":{self.number}" if self.unit == "line" else f", row {self.number}"
+        return f":{self.number}" if self.unit == "line" else f", {self.unit} {self.number}"
 
 
 def plain(value: Any) -> Any:
