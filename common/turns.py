@@ -1,7 +1,7 @@
 """The turns of a conversation as people write them down: `role` and `content`, or `from` and `value`.
 
-Content may come in parts, of which the texts are joined; an image, a sound or a call of a tool is refused, since what
-is left without it is another question.
+A conversation may stand there as a text of JSON, as in a cell of CSV. Content may come in parts, of which the texts
+are joined; an image, a sound or a call of a tool is refused, since what is left without it is another question.
 
 >>> turns_in([{"from": "human", "value": "2 + 2?"}, {"from": "gpt", "value": "4"}])
 (Message(role='user', content='2 + 2?'), Message(role='assistant', content='4'))
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from stillroom.common.outside import NotJson, read_json
 from stillroom.common.records import Message, Messages, Role
 from stillroom.errors import InputError
 
@@ -41,6 +42,7 @@ class NotText(NoTurns):
 
 def are_turns(value: Any, who: str = "", what: str = "") -> bool:
     """Whether a value is a list of turns. `who`, `what`: the only names of their fields that count."""
+    value = unpacked(value)
     if not isinstance(value, list | tuple) or not value:
         return False
     marks = ((who, what),) if who else _MARKS
@@ -49,9 +51,21 @@ def are_turns(value: Any, who: str = "", what: str = "") -> bool:
 
 def turns_in(value: Any) -> Messages:
     """The turns of a conversation. Raises NoTurns, NotText."""
+    value = unpacked(value)
     if not isinstance(value, list | tuple) or not value:
         raise NoTurns("not a list of turns" if value else "a conversation without a turn")
     return tuple(_turn(number, turn) for number, turn in enumerate(value, 1))
+
+
+def unpacked(value: Any) -> Any:
+    """The list that a text of JSON holds; any other value as it is."""
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        return value
+    try:
+        found = read_json(value)
+    except NotJson:
+        return value
+    return found if isinstance(found, list) else value
 
 
 def _turn(number: int, turn: Any) -> Message:

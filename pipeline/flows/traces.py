@@ -234,6 +234,8 @@ async def _sample(context: RunContext, recipe: Recipe, tasks: TaskSet, teacher: 
     scorer, admits = recipe.scorer.make(context.place()), admits_of(recipe.filters, context.base)
     if isinstance(teacher, RecordedTeacher):
         display.note(teacher.matched(tasks.train))
+        context.folder.note(recording=teacher.counts(tasks.train))
+        teacher.check_matched(tasks.train)
     async with open_sampler(context, recipe.teacher, scorer, who="teacher", teacher=teacher) as sampler:
         keep, take = recipe.keep, outcomes.add
         counts = (await sampler.answer(tasks.train, keep, label="sampling", admits=admits, take=take)).counts
