@@ -65,7 +65,7 @@ def line_rows(path: Path, stream: IO[bytes], parse: Parse, *, blanks: bool) -> I
 
 def _line(line: bytes, parse: Parse) -> dict[str, Any] | Fault:
     try:
-        return _object(line.decode("utf-8"), parse)
+        return _object(line.decode("utf-8").rstrip("\r\n"), parse)
     except UnicodeDecodeError as error:
         return _not_utf8(line, error)
 

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stillroom.common.datasets import HasRows
+from stillroom.common.files import at_home
 from stillroom.common.formatting import money
 from stillroom.common.printing import Terminal, terminal
 from stillroom.common.records import Outcome, ScoredAttempt, State
-from stillroom.errors import MissingFile, NothingLeft, RunFolderError, TeacherDown
+from stillroom.errors import NothingLeft, RunFolderError, TeacherDown
 from stillroom.evaluation.results import Evaluation
 from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.recipe import Recipe
@@ -46,6 +47,7 @@ from stillroom.sampling.policy import ONCE
 from stillroom.sampling.teachers.base import Teacher, identity_of
 from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.students.lint.report import LintReport
+from stillroom.traces.earlier import check_earlier
 from stillroom.traces.filters import Screen, admits_of
 from stillroom.traces.rows import DATA_FILE
 from stillroom.traces.scorers.label import LabelScorerSettings
@@ -150,10 +152,9 @@ def run_traces(context: RunContext, loaded: Loaded[Recipe], *, given: TaskSet | 
     recipe, base, folder = loaded.recipe, loaded.base, context.folder
     require(recipe.student)
     teacher = recipe.teacher.make(base)
-    earlier = [base / folder for folder in recipe.earlier]
+    earlier = [base / at_home(path) for path in recipe.earlier]
     for each in earlier:
-        if not (each / DATA_FILE).is_file():
-            raise MissingFile(f"earlier: there are no rows in {each}: name the sft/ folder of a run that wrote some")
+        check_earlier(each)
     tasks = given or load_tasks(recipe.tasks, base=base, seed=recipe.seed)
     _report_tasks(context, tasks)
     Screen(recipe.filters, test=tasks.held_out, base=base)  # refuses what it cannot work with, before paying

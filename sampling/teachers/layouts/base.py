@@ -47,15 +47,15 @@ _PARALLEL = {
 def attempts(prompt: str, row: Values, answers: Sequence[Any]) -> Laid:
     """The attempts of a list, with what stands of each in the lists next to it. Raises InputError for lists of
     different lengths, or an answer without text. An answer of null is a request that failed."""
-    beside = {name: found for name in _PARALLEL if (found := _list(row, _PARALLEL[name])) is not None}
-    for name, (field, values) in beside.items():
+    parallel = {name: found for name in _PARALLEL if (found := _list(row, _PARALLEL[name])) is not None}
+    for name, (field, values) in parallel.items():
         if len(values) != len(answers):
             raise InputError(f"{len(values)} {field}, but {len(answers)} answers: each needs its {name}")
     laid: Laid = []
     for number, answer in enumerate(answers):
         if answer is None:
             continue
-        more = {name: values[number] for name, (_, values) in beside.items() if values[number] is not None}
+        more = {name: values[number] for name, (_, values) in parallel.items() if values[number] is not None}
         laid.append({"prompt": prompt, **_answer(answer, number), **more})
     return laid
 
@@ -78,7 +78,7 @@ def _answer(answer: Any, number: int) -> dict[str, Any]:
 
 
 def ended(choice: Values) -> dict[str, Any]:
-    """Why an answer ended, where that is said."""
+    """Why an answer ended, if the row says it."""
     said = next((choice[name] for name in ("finish_reason", "stop_reason") if choice.get(name) is not None), None)
     return {} if said is None else {"finish_reason": said}
 
