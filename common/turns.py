@@ -1,7 +1,8 @@
 """The turns of a conversation as people write them down: `role` and `content`, or `from` and `value`.
 
-A conversation may stand there as a text of JSON, as in a cell of CSV. Content may come in parts, of which the texts
-are joined; an image, a sound or a call of a tool is refused, since what is left without it is another question.
+A conversation may stand there as a text of JSON, as in a cell of CSV, or as an object of lists. Content may come in
+parts, of which the texts are joined; an image, a sound or a call of a tool is refused, since what is left without it
+is another question.
 
 >>> turns_in([{"from": "human", "value": "2 + 2?"}, {"from": "gpt", "value": "4"}])
 (Message(role='user', content='2 + 2?'), Message(role='assistant', content='4'))
@@ -58,7 +59,16 @@ def turns_in(value: Any) -> Messages:
 
 
 def unpacked(value: Any) -> Any:
-    """The list that a text of JSON holds; any other value as it is."""
+    """The list that a text of JSON holds, or that an object of lists stands for, as `datasets` keeps a Sequence of
+    objects; any other value as it is.
+
+    >>> unpacked({"role": ["user"], "content": ["2 + 2?"]})
+    [{'role': 'user', 'content': '2 + 2?'}]
+    """
+    if isinstance(value, Mapping) and any(isinstance(value.get(a), list) for a, _ in _MARKS):
+        columns = {name: cells for name, cells in value.items() if isinstance(cells, list)}
+        if len({len(cells) for cells in columns.values()}) == 1:
+            return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
     if not isinstance(value, str) or not value.lstrip().startswith("["):
         return value
     try:

@@ -236,7 +236,8 @@ def _scalar(values: Mapping[str, Any], name: str, empty: Problem) -> str:
     if has_star(name) and isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise BadRow(Problem.WRONG_TYPE, f"the field {name!r} is {_kind(value)}, not text or a number")
+        hint = f": name one of its items, such as {name}[0]" if isinstance(value, list) else ""
+        raise BadRow(Problem.WRONG_TYPE, f"the field {name!r} is {_kind(value)}, not text or a number{hint}")
     if not isinstance(value, str) and not math.isfinite(value):
         raise BadRow(Problem.WRONG_TYPE, f"the field {name!r} is {value}, not a finite number")
     if not (text := str(value).strip()):
