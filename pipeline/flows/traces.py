@@ -38,7 +38,7 @@ from stillroom.pipeline.stages.filter import Asked, Distilled, Outcomes, distil
 from stillroom.pipeline.stages.forgetting import check_forgetting
 from stillroom.pipeline.stages.labels import LabelReport, label_report
 from stillroom.pipeline.stages.plots import figures_of
-from stillroom.pipeline.stages.sample import Answers, open_sampler
+from stillroom.pipeline.stages.sample import Answers, open_sampler, tell_recording
 from stillroom.pipeline.stages.train import STUDENT, lint_traces, model_in, require, student_to_lint, train
 from stillroom.pipeline.stages.verify import hold_verifier_to_its_gate
 from stillroom.report.evaluation_table import eval_table
@@ -233,10 +233,7 @@ async def _sample(context: RunContext, recipe: Recipe, tasks: TaskSet, teacher: 
     display = context.display
     outcomes = Outcomes(context.ledger, tasks.train, Asked.of(recipe, teacher.identity, context.base))
     scorer, admits = recipe.scorer.make(context.place()), admits_of(recipe.filters, context.base)
-    if isinstance(teacher, RecordedTeacher):
-        display.note(teacher.matched(tasks.train))
-        context.folder.note(recording=teacher.counts(tasks.train))
-        teacher.check_matched(tasks.train)
+    tell_recording(context, teacher, tasks.train, "teacher")
     async with open_sampler(context, recipe.teacher, scorer, who="teacher", teacher=teacher) as sampler:
         keep, take = recipe.keep, outcomes.add
         counts = (await sampler.answer(tasks.train, keep, label="sampling", admits=admits, take=take)).counts

@@ -238,7 +238,10 @@ class Recording:
     def _refuse_bad_rows(self, files: Sequence[Path]) -> None:
         if self.bad and not self._fields.skip:
             lines = [f"  {each.place}: {each.told}" for each in self.bad[:SHOWN]]
-            if len(self.bad) > SHOWN:
+            if len(self.bad) > 3 and len({each.told for each in self.bad}) == 1:  # a field that no row has
+                places = ", ".join(each.place for each in self.bad[:3])
+                lines = [f"  {places} and {len(self.bad) - 3:,} more: {self.bad[0].told}"]
+            elif len(self.bad) > SHOWN:
                 lines.append(f"  and {len(self.bad) - SHOWN:,} more ({_tally(self.bad)} in all)")
             one = len(self.bad) == 1
             what = "1 row is not an attempt" if one else f"{len(self.bad):,} rows are not attempts"

@@ -231,11 +231,18 @@ def test_bad_rows_are_refused_or_left_out_and_counted(tmp_path: Path, line: byte
 
 
 def test_all_bad_rows_are_told_together(tmp_path: Path) -> None:
-    (tmp_path / "r.jsonl").write_bytes(GOOD + b"x\n" * 12)
-    with pytest.raises(
-        InputError, match=r"12 rows are not attempts:(.|\n)*:11: (.|\n)*and 2 more \(not_json 12 in all\)"
-    ):
-        RecordedTeacher(RecordedSettings(kind="recorded", path="r.jsonl"), base=tmp_path)
+    settings = RecordedSettings(kind="recorded", path="r.jsonl")
+    (tmp_path / "r.jsonl").write_bytes(GOOD + b"x\n" * 11 + b"[]\n")
+    with pytest.raises(InputError) as refused:
+        RecordedTeacher(settings, base=tmp_path)
+    said = str(refused.value)
+    assert said.startswith("12 rows are not attempts:\n")
+    assert "r.jsonl:11: not JSON" in said
+    assert "r.jsonl:12" not in said
+    assert "and 2 more (not_json 11, not_an_object 1 in all)" in said
+    (tmp_path / "r.jsonl").write_bytes(GOOD + b"x\n" * 12)  # the same of all: once
+    with pytest.raises(InputError, match=r":2, .*:3, .*r\.jsonl:4 and 9 more: not JSON: Expecting value"):
+        RecordedTeacher(settings, base=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -267,7 +267,7 @@ def test_a_recording_of_other_tasks_says_so(tmp_path: Path) -> None:
     (tmp_path / "recording.jsonl").write_text('{"question": "Who?", "text": "Me."}\n')
     with pytest.raises(InputError, match=r"none of the tasks: the prompt of the first task is 'What is .* 'Who\?'"):
         start(recipe, tmp_path / "run")
-    noted = json.loads((tmp_path / "run" / "run.json").read_text())["recording"]
+    noted = json.loads((tmp_path / "run" / "run.json").read_text())["recording"]["teacher"]
     assert (noted["attempts"], noted["matched_attempts"], noted["bad_rows"]) == (1, 0, {})
 
 

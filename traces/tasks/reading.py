@@ -291,7 +291,10 @@ def refuse_bad_rows(left_out: Iterable[LeftOut]) -> None:
     if not bad:
         return
     lines = [f"  {item.source}: {item.reason.value}: {item.detail}" for item in bad[:SHOWN]]
-    if len(bad) > SHOWN:
+    if len(bad) > 3 and len({item.detail for item in bad}) == 1:  # a field that no row has
+        places = ", ".join(item.source for item in bad[:3])
+        lines = [f"  {places} and {len(bad) - 3:,} more: {bad[0].reason.value}: {bad[0].detail}"]
+    elif len(bad) > SHOWN:
         lines.append(f"  and {len(bad) - SHOWN:,} more ({tally(bad)} in all)")
     rows = "1 row is not a task" if len(bad) == 1 else f"{len(bad):,} rows are not tasks"
     fix = "Fix them, or set `tasks.bad_rows: skip` to leave them out and have them counted."

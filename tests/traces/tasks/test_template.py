@@ -73,6 +73,15 @@ def test_a_field_that_the_rows_do_not_have_is_refused(tmp_path: Path, template: 
         load(tmp_path, ROW, template=template, layout="fields", bad_rows="skip")
 
 
+def test_a_field_that_no_row_has_is_told_once(tmp_path: Path) -> None:
+    rows = [{**ROW, "question": str(number)} for number in range(12)]
+    with pytest.raises(
+        TaskError, match=r"rows\.jsonl:1, rows\.jsonl:2, rows\.jsonl:3 and 9 more: missing_field: "
+    ) as told:
+        load(tmp_path, *rows, template="{prompt} {nit}", layout="fields")
+    assert str(told.value).count("the template names") == 1
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
