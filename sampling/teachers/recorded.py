@@ -53,8 +53,8 @@ class RecordedSettings(TeacherBase):
     """The recording, relative to the recipe's folder; several files by a pattern such as `answers-*.jsonl`."""
     layout: str | None = None
     """How rows are laid out: `openai_batch`, `anthropic_batch` (joined by custom_id), `lm_eval`, `inspect`,
-    `distilabel`, `curator`, `openr1`, `attempts`, `messages` (joined by the prompt; `prompt` or `task_id` names
-    another field of the row); null: by the fields named here, or as the first row plainly is."""
+    `distilabel`, `curator`, `openr1`, `attempts`, `alpaca`, `messages` (joined by the prompt; `prompt` or `task_id`
+    names another field of the row); null: by the fields named here, or as the first row plainly is."""
     model: str = "recorded"
     """What the teacher is called in reports."""
     task_id: str = "task_id"

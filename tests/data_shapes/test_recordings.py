@@ -43,6 +43,12 @@ SHAPES = [
     Shape("openr1.jsonl", "openr1", 2, "1 correctness_math_verify, but 2 answers"),
     Shape("attempts.jsonl", "attempts", None, "1 thinking, but 2 answers: each needs its reasoning"),
     Shape("choices.jsonl", "attempts", None, "answer 2 is a number, not a text, nor an object with one"),
+    Shape(
+        "alpaca.jsonl",
+        "alpaca",
+        None,
+        r"wrong\.jsonl:2: not an instruction .*no field 'output' .*did you mean 'ouput'",
+    ),
     Shape("messages.jsonl", "messages", 2, r"wrong\.jsonl:1: .*does not end with a question and its answer"),
     Shape("messages_text.csv", "messages", None, r"wrong\.csv:2: not a list of turns"),
     Shape("openthoughts.jsonl", "messages", None, "turn 2 has no role and content, or from and value"),
@@ -228,6 +234,16 @@ def test_bad_rows_are_refused_or_left_out_and_counted(tmp_path: Path, line: byte
     assert f"; 1 bad row is left out ({reason} 1), the first {tmp_path / 'r.jsonl'}:2" in told(teacher)
     counts = teacher.counts([Task("t1", user("2 + 2?"), None, "")])
     assert (counts["rows"], counts["matched_attempts"], counts["bad_rows"]) == (3, 2, {reason: 1})
+
+
+def test_a_recording_about_a_picture_is_refused(tmp_path: Path) -> None:
+    log = json.loads((FOLDER / "inspect.json").read_text())
+    log["samples"][0]["input"] = [
+        {"role": "user", "content": [{"type": "image", "image": "data:image/png;base64,x"}]}
+    ]
+    (tmp_path / "log.json").write_text(json.dumps(log))
+    with pytest.raises(InputError, match=r"log\.json, item 1: turn 1 holds a part of the type 'image': only texts"):
+        RecordedTeacher(RecordedSettings(kind="recorded", path="log.json"), base=tmp_path)
 
 
 def test_all_bad_rows_are_told_together(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
     openai_batch, anthropic_batch      output lines of batch APIs; their task is `custom_id`       batches.py
     lm_eval, inspect                   logs of evaluations                                         evaluations.py
     openr1, distilabel, curator,       data sets of tools that make them                           pipelines.py
-    attempts, messages
+    attempts, alpaca, messages
 
 What a tool reports as failed gives no attempt, and is counted. A row that is not of the layout is refused.
 

@@ -5,6 +5,7 @@
     {"instruction": "…", "generation": "…", "model_name": "…", "distilabel_metadata": {…}}         distilabel
     {"response_message": "…", "generic_request": {"messages": […]}, "finish_reason": "stop"}       curator
     {"question": "…", "responses": ["…", "…"], "finish_reasons": ["stop", "length"]}               attempts
+    {"instruction": "…", "input": "…", "output": "…"}                                              alpaca
 
 What a layout holds is in the tools' own documents: OpenThoughts and Open-R1 in their data sets' cards, distilabel in
 https://distilabel.argilla.io/latest/components-gallery/tasks/textgeneration/, curator's cache in
@@ -18,6 +19,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from stillroom.common.fields import no_field
+from stillroom.common.records import with_input
+from stillroom.common.row_files import kind_of
 from stillroom.common.turns import are_turns, turns_in, unpacked
 from stillroom.errors import InputError
 from stillroom.sampling.teachers.layouts.base import (
@@ -147,6 +150,15 @@ def _holds_a_list(row: Values) -> bool:
     return asks and any(isinstance(row.get(name), list) for name in _LISTS)
 
 
+def _alpaca(row: Values) -> Laid:
+    for name in ("instruction", "output"):
+        if not isinstance(row.get(name), str):
+            raise InputError(f"not an instruction and its output: {no_field(row, name)}")
+    if not isinstance(about := row.get("input") or "", str):
+        raise InputError(f"the field 'input' is {kind_of(about)}, not text")
+    return [{"prompt": with_input(row["instruction"], about), "text": row["output"], **ended(row)}]
+
+
 PIPELINES = {
     "openr1": Layout(
         "a problem with several generations and their grades",
@@ -167,6 +179,11 @@ PIPELINES = {
         "a prompt with a list of answers, and lists of what else is known of each",
         _holds_a_list,
         _attempts,
+    ),
+    "alpaca": Layout(
+        "an instruction, the text it is about in `input`, and its output",
+        lambda row: isinstance(row.get("instruction"), str) and isinstance(row.get("output"), str),
+        _alpaca,
     ),
     "messages": Layout(
         "conversations that end with the answer",
