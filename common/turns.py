@@ -1,7 +1,8 @@
 """The turns of a conversation as people write them down: `role` and `content`, or `from` and `value`.
 
-Content may come in parts, of which the texts are joined; an image, a sound or a call of a tool is refused, since what
-is left without it is another question.
+A conversation may stand there as a text of JSON, as in a cell of CSV, or as an object of lists. Content may come in
+parts, of which the texts are joined; an image, a sound or a call of a tool is refused, since what is left without it
+is another question.
 
 >>> turns_in([{"from": "human", "value": "2 + 2?"}, {"from": "gpt", "value": "4"}])
 (Message(role='user', content='2 + 2?'), Message(role='assistant', content='4'))
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from stillroom.common.outside import NotJson, read_json
 from stillroom.common.records import Message, Messages, Role
 from stillroom.errors import InputError
 
@@ -54,6 +56,7 @@ class NotText(NoTurns):
 
 def are_turns(value: Any, who: str = "", what: str = "") -> bool:
     """Whether a value is a list of turns. `who`, `what`: the only names of their fields that count."""
+    value = unpacked(value)
     if not isinstance(value, list | tuple) or not value:
         return False
     marks = ((who, what),) if who else _MARKS
@@ -62,9 +65,30 @@ def are_turns(value: Any, who: str = "", what: str = "") -> bool:
 
 def turns_in(value: Any) -> Messages:
     """The turns of a conversation. Raises NoTurns, NotText."""
+    value = unpacked(value)
     if not isinstance(value, list | tuple) or not value:
         raise NoTurns("not a list of turns" if value else "a conversation without a turn")
     return tuple(_turn(number, turn) for number, turn in enumerate(value, 1))
+
+
+def unpacked(value: Any) -> Any:
+    """The list that a text of JSON holds, or that an object of lists stands for, as `datasets` keeps a Sequence of
+    objects; any other value as it is.
+
+    >>> unpacked({"role": ["user"], "content": ["2 + 2?"]})
+    [{'role': 'user', 'content': '2 + 2?'}]
+    """
+    if isinstance(value, Mapping) and any(isinstance(value.get(a), list) for a, _ in _MARKS):
+        columns = {name: cells for name, cells in value.items() if isinstance(cells, list)}
+        if len({len(cells) for cells in columns.values()}) == 1:
+            return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        return value
+    try:
+        found = read_json(value)
+    except NotJson:
+        return value
+    return found if isinstance(found, list) else value
 
 
 def _turn(number: int, turn: Any) -> Message:

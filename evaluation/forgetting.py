@@ -24,11 +24,13 @@ from math import exp, isfinite, log
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
+from stillroom.common.fields import found_at, no_field
 from stillroom.common.files import storable
 from stillroom.common.models.resolve import load_model, load_tokenizer, pick_device
+from stillroom.common.row_files import Fault, FileRow, files_of, kind_of, rows_of
 from stillroom.common.stats.bootstrap import ratio_over_tasks
 from stillroom.common.stats.intervals import Interval, wilson
-from stillroom.errors import InputError, MissingFile, TrainingError
+from stillroom.errors import InputError, TrainingError
 from stillroom.evaluation.comparisons import compare_right
 from stillroom.evaluation.results import PERPLEXITY_RATIO, Measured, Result, result_of
 
@@ -47,43 +49,33 @@ def everyday_texts() -> dict[str, str]:
 
 
 def read_texts(path: Path, field: str = "text", limit: int | None = None) -> dict[str, str]:
-    """The texts under `field` of a JSON Lines file, by file name and line. `limit`: the most to read.
+    """The texts under `field` of the rows of a file, or of several, by file name and line. `limit`: the most to read.
 
-    Raises MissingFile, or InputError for a line without the text, or a file without a line.
+    Raises MissingFile, or InputError for a row without the text, or files without a row.
     """
     texts: dict[str, str] = {}
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                texts[f"{path.name}:{number}"] = storable(_text(line, field, f"{path}:{number}"))
-                if len(texts) == limit:
-                    break
-    except OSError as error:
-        raise MissingFile(f"the texts {path} cannot be read ({error.strerror}): correct texts.path") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 (byte {error.start:,}): convert it") from None
+    for file in files_of(path, "texts.path"):
+        for row in rows_of(file, json.loads):
+            name = row.place if row.short in texts else row.short  # files of one name in several folders
+            texts[name] = storable(_text(row, field))
+            if len(texts) == limit:
+                return texts
     if not texts:
-        raise InputError(f"{path} holds no text: give JSON Lines with {field!r}, or texts: everyday")
+        raise InputError(f"{path} holds no text: give rows with {field!r}, or texts: everyday")
     return texts
 
 
-def _text(line: str, field: str, where: str) -> str:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where} is not JSON ({error}): give one object a line") from None
-    if not isinstance(row, dict):
-        raise InputError(f'{where} is a {type(row).__name__}: give an object such as {{"text": "…"}}')
-    text = row.get(field)
+def _text(row: FileRow, field: str) -> str:
+    if isinstance(row.values, Fault):
+        what = "not JSON: " if row.values.kind == "json" else ""
+        raise InputError(f'{row.place}: {what}{row.values.told}; a row is such as {{"text": "…"}}')
+    text = found_at(row.values, field)
     if isinstance(text, str) and text.strip():
         return text
     if text is None:
-        names = ", ".join(repr(str(key)[:30]) for key in list(row)[:8]) or "nothing"
-        raise InputError(f"{where} has no {field!r} (it has {names}): name the field of the text in texts.field")
-    what = "empty" if isinstance(text, str) else "no text"
-    raise InputError(f"{where}: {field!r} is {what}: correct or remove the line")
+        raise InputError(f"{row.place}: {no_field(row.values, field)}: name the field of the text in texts.field")
+    what = "empty" if isinstance(text, str) else f"{kind_of(text)}, not text"
+    raise InputError(f"{row.place}: the field {field!r} is {what}: correct or remove the row")
 
 
 class TextLoss(NamedTuple):

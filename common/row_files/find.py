@@ -19,6 +19,8 @@ from stillroom.errors import InputError, MissingFile
 
 STATE, SPLITS = "state.json", "dataset_dict.json"
 """What `save_to_disk` writes into the folder of a data set, and of one with splits."""
+INFO = frozenset({"dataset_info.json", "dataset_infos.json", SPLITS, STATE, "croissant.json"})
+"""What tools write about data next to it; a pattern leaves it out."""
 _PATTERN = re.compile(r"[*?[]")
 
 
@@ -41,9 +43,10 @@ def files_of(path: Path, key: str, *, split: str | None = None) -> list[Path]:
 
 
 def matching(path: Path) -> list[Path]:
-    """The files that match a pattern, in the order of their names; none where it is not a pattern."""
+    """The files that match a pattern, in the order of their names; none where it is not a pattern. Hidden files, and
+    those that only describe data (`INFO`), are not meant."""
     names = glob.glob(str(path), recursive=True) if _PATTERN.search(str(path)) else ()
-    return sorted((file for file in map(Path, names) if file.is_file()), key=_in_order)
+    return sorted((file for file in map(Path, names) if file.is_file() and file.name not in INFO), key=_in_order)
 
 
 def _in_order(path: Path) -> list[tuple[int, str]]:

@@ -20,10 +20,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from stillroom.common.row_files.inspect_logs import is_log_archive
 from stillroom.errors import InputError, MissingFile
 
-Format = Literal["lines", "array", "objects", "csv", "parquet", "arrow", "stream"]
-"""`objects`: JSON objects one after the other, each over several lines. `arrow`, `stream`: Arrow's two forms."""
+Format = Literal["lines", "array", "objects", "csv", "parquet", "arrow", "stream", "log"]
+"""`objects`: JSON objects one after the other, each over several lines. `arrow`, `stream`: Arrow's two forms.
+`log`: an archive of Inspect."""
 
 SNIFFED = 1 << 16
 """Bytes at the beginning that the format is read off."""
@@ -38,6 +40,8 @@ _NO_ROWS = (
     (b"<!DOCTYPE", "is a page of HTML: download the file itself"),
     (b"<html", "is a page of HTML: download the file itself"),
     (b"\x80\x04\x95", "is a Python pickle, which is not read since it may run code: save it as JSON Lines"),
+    (b"\xd0\xcf\x11\xe0", "is a spreadsheet in the old format of Excel: save the sheet as CSV"),
+    (b"\x00\x05\x16\x07", "is what macOS keeps of a file's attributes (._name): name the file itself"),
     (b"%PDF", "is a PDF: give JSON Lines, CSV or Parquet"),
 )
 _PACKED = {".gz", ".bz2", ".xz", ".zst"}
@@ -93,7 +97,12 @@ def _unpacker(start: bytes) -> Callable[[Any], Any] | None:
 def _sniffed(path: Path, stream: io.BufferedReader, *, packed: bool) -> Opened:
     start = stream.peek(SNIFFED)
     found = format_of(path, start)
-    if found not in ("parquet", "arrow", "stream") and start.startswith(_BOM):
+    if found in ("lines", "csv") and start.count(b"\r") > 1 and b"\n" not in start:
+        raise InputError(
+            f"{path}: its lines end with a carriage return alone, as old Mac programs write them: convert it with "
+            "`tr '\\r' '\\n'`"
+        )
+    if found not in ("parquet", "arrow", "stream", "log") and start.startswith(_BOM):
         stream.read(len(_BOM))
     return Opened(stream, found, packed)
 
@@ -106,9 +115,13 @@ def format_of(path: Path, start: bytes) -> Format:
         return "arrow"
     if start.startswith(b"\xff\xff\xff\xff"):
         return "stream"
+    if is_log_archive(start):
+        return "log"
     for magic, told in _NO_ROWS:
         if start.lstrip().lower().startswith(magic.lower()):
             raise InputError(f"{path} {told}")
+    if start[257:262] == b"ustar":
+        raise InputError(f"{path} is a tar archive: unpack it")
     suffixes = [each.lower() for each in path.suffixes]
     ending = next((each for each in reversed(suffixes) if each not in _PACKED), "")
     text = start.removeprefix(_BOM).lstrip()

@@ -11,10 +11,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stillroom.common.row_files.columns import arrow_rows, parquet_rows
+from stillroom.common.row_files.inspect_logs import log_rows
 from stillroom.common.row_files.opening import SNIFFED, Opened, opened
 from stillroom.common.row_files.records import FileRow
 from stillroom.common.row_files.text import Parse, array_rows, line_rows, object_rows, parse_json, table_rows
+from stillroom.common.row_files.wrapped import unwrapped
 from stillroom.errors import InputError, MissingFile
+
+_WHOLE = ("parquet", "arrow", "stream", "log")
+"""Formats that are not text, and are read from any place in the file."""
 
 
 def rows_of(path: Path, parse: Parse = parse_json, *, blanks: bool = False) -> Iterator[FileRow]:
@@ -24,13 +29,15 @@ def rows_of(path: Path, parse: Parse = parse_json, *, blanks: bool = False) -> I
     Raises MissingFile where it cannot be opened, InputError where it as a whole is not rows.
     """
     with opened(path) as found:
-        if found.format not in ("parquet", "arrow", "stream"):
+        if found.format not in _WHOLE:
             yield from _of_text(path, found, parse, blanks=blanks)
             return
         if found.packed:
             raise InputError(f"{path} is compressed as a whole, and its format is compressed already: unpack it")
     # Outside of the block, whose errors are those of a file that is read from its beginning to its end.
-    if found.format == "parquet":
+    if found.format == "log":
+        yield from log_rows(path, parse)
+    elif found.format == "parquet":
         yield from parquet_rows(path)
     else:
         yield from arrow_rows(path, stream=found.format == "stream")
@@ -40,10 +47,10 @@ def _of_text(path: Path, found: Opened, parse: Parse, *, blanks: bool) -> Iterat
     if found.format == "array":
         return array_rows(path, found.stream, parse)
     if found.format == "objects":
-        return object_rows(path, found.stream, parse)
+        return unwrapped(path, object_rows(path, found.stream, parse), lines=False)
     if found.format == "csv":
         return table_rows(path, found.stream, found.stream.peek(SNIFFED))
-    return line_rows(path, found.stream, parse, blanks=blanks)
+    return unwrapped(path, line_rows(path, found.stream, parse, blanks=blanks), lines=True)
 
 
 def digest_of(files: Sequence[Path]) -> str:

@@ -18,11 +18,12 @@ class Fault(NamedTuple):
 
 
 class FileRow(NamedTuple):
-    """`number`: the line on which the row begins, in Parquet and Arrow the row; both count from 1."""
+    """`number`: the line on which the row begins, in Parquet and Arrow the row, of rows within one object the item;
+    all count from 1."""
 
     file: Path
     number: int
-    unit: Literal["line", "row"]
+    unit: Literal["line", "row", "item"]
     values: dict[str, Any] | Fault
 
     @property
@@ -37,11 +38,12 @@ class FileRow(NamedTuple):
 
     @property
     def _at(self) -> str:
-        return f":{self.number}" if self.unit == "line" else f", row {self.number}"
+        return f":{self.number}" if self.unit == "line" else f", {self.unit} {self.number}"
 
 
 def plain(value: Any) -> Any:
-    """JSON values as they are; bytes by their number, anything else (a date, an image) as its text."""
+    """JSON values as they are; bytes as the UTF-8 they hold, else by their number; anything else (a date) as its
+    text."""
     if value is None or isinstance(value, str | int | float | bool):
         return value
     if isinstance(value, dict):
@@ -49,8 +51,17 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, bytes | bytearray | memoryview):
-        return f"<{len(value):,} bytes>"
+        return _text(bytes(value))
     return str(value)
+
+
+def _text(data: bytes) -> str:
+    """The text of a binary column that holds UTF-8; of any other the number of its bytes."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        text = "\0"
+    return f"<{len(data):,} bytes>" if "\0" in text else text
 
 
 def kind_of(value: Any) -> str:

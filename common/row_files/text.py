@@ -21,16 +21,27 @@ Parse = Callable[[str], Any]
 
 MOST_BYTES = 1 << 28
 """Bytes of the longest row. A longer one is not a row, and would fill the memory."""
+_TO_UTF_8 = "convert the file with `iconv -f WINDOWS-1252 -t UTF-8`"
 _CELL = 1 << 26  # characters of a cell; the csv module's own limit, 131,072, is less than a long trace has
 
 
 def parse_json(text: str) -> Any:
-    """The value, by the letter of the standard: no NaN and no infinities."""
-    return json.loads(text, parse_constant=_refuse_constant)
+    """The value, by the letter of the standard: no NaN and no infinities, and no key twice in one object, of which
+    one value would be lost."""
+    return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_each_once)
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+    raise ValueError(f"{name} is not JSON: write null, or a text")
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice[:60]!r} stands twice in one object")
+    return found
 
 
 def lines_of(path: Path, stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -54,23 +65,37 @@ def line_rows(path: Path, stream: IO[bytes], parse: Parse, *, blanks: bool) -> I
 
 def _line(line: bytes, parse: Parse) -> dict[str, Any] | Fault:
     try:
-        return _object(line.decode("utf-8"), parse)
+        return _object(line.decode("utf-8").rstrip("\r\n"), parse)
     except UnicodeDecodeError as error:
         return _not_utf8(line, error)
 
 
 def _not_utf8(line: bytes, error: UnicodeDecodeError) -> Fault:
-    return Fault("encoding", f"not UTF-8: byte 0x{line[error.start]:02x} at {error.start}")
+    return Fault("encoding", f"not UTF-8: byte 0x{line[error.start]:02x} at {error.start}; {_TO_UTF_8}")
 
 
 def _object(text: str, parse: Parse) -> dict[str, Any] | Fault:
     try:
         value = parse(text)
     except json.JSONDecodeError as error:
-        return Fault("json", f"{error.msg} at column {error.colno}")
+        return Fault("json", f"{error.msg} at column {error.colno}{_why(text, error)}")
     except (ValueError, RecursionError) as error:
         return Fault("json", str(error))
     return value if isinstance(value, dict) else Fault("object", f"{kind_of(value)}, not an object with fields")
+
+
+def _why(text: str, error: json.JSONDecodeError) -> str:
+    """What was probably meant by a line that is not JSON; empty where nothing is known."""
+    rest = text[error.pos :].strip()
+    if error.msg == "Extra data" and rest.startswith("{"):
+        return ": another object follows, a line feed is missing between two rows"
+    if error.msg == "Extra data" and rest == ",":
+        return ": JSON Lines has no comma after a row"
+    if text.lstrip().startswith(("//", "#")):
+        return ": JSON has no comments"
+    if error.msg.startswith("Expecting property name") and rest.startswith("'"):
+        return ": the row is as Python prints it, write it with `json.dumps`"
+    return ""
 
 
 # -- JSON that does not keep to lines ----------------------------------------------------------------------------
@@ -159,25 +184,10 @@ def array_rows(path: Path, stream: IO[bytes], parse: Parse) -> Iterator[FileRow]
 
 
 def object_rows(path: Path, stream: IO[bytes], parse: Parse) -> Iterator[FileRow]:
-    """Objects that follow each other, each over several lines. Raises InputError for one object that holds the rows,
-    which says where."""
-    window, found = _Window(path, stream), 0
+    """Objects that follow each other, each over several lines."""
+    window = _Window(path, stream)
     while window.next():
-        line = window.line
-        values = _object(window.value(), parse)
-        found += 1
-        if found == 1 and not window.next() and isinstance(values, dict):
-            within = [key for key, value in values.items() if _are_rows(value)]
-            if within:
-                raise InputError(
-                    f"{path} is one JSON object with rows in {within[0]!r}: write them out with "
-                    f"`jq -c '.{within[0]}[]'`"
-                )
-        yield FileRow(path, line, "line", values)
-
-
-def _are_rows(value: Any) -> bool:
-    return isinstance(value, list) and len(value) > 0 and all(isinstance(item, dict) for item in value)
+        yield FileRow(path, window.line, "line", _object(window.value(), parse))
 
 
 # -- tables ------------------------------------------------------------------------------------------------------
@@ -196,8 +206,7 @@ class _Cells:
                 yield line.decode("utf-8")
             except UnicodeDecodeError as error:
                 raise InputError(
-                    f"{self._path}:{self.line}: {_not_utf8(line, error).told}: save the table as CSV in UTF-8, or "
-                    "convert it with `iconv -f WINDOWS-1252 -t UTF-8`"
+                    f"{self._path}:{self.line}: {_not_utf8(line, error).told}, or save the table as CSV in UTF-8"
                 ) from None
 
 

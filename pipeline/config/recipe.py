@@ -53,9 +53,9 @@ class TextSettings(Settings):
     """Held-out text for perplexity."""
 
     path: str = Field(min_length=1)
-    """JSON Lines file, relative to the recipe's folder."""
+    """File of rows, relative to the recipe's folder; several by a pattern."""
     field: str = Field(default="text", min_length=1)
-    """Field that holds the text."""
+    """Field that holds the text, such as `body` or `meta.text`."""
     limit: int | None = Field(default=None, ge=1)
     """Texts to take from the start; null: all."""
 
@@ -183,7 +183,8 @@ class Recipe(RecipeBase):
     """Filters for accepted traces, in the order in which they are applied: names, or one name with its settings. Of
     the default, `decontaminate` only where tasks are held out."""
     earlier: tuple[str, ...] = ()
-    """Folders of SFT rows of earlier runs, relative to the recipe's, to train on as well."""
+    """Rows to train on as well: `sft/` folders of earlier runs, or files of conversations; relative to the
+    recipe's folder."""
     student: Student | None = None
     """The model to train; null ends the run with the SFT rows."""
     evaluate: EvaluateSettings | None = None

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from stillroom.common.hashing import digest
 from stillroom.common.printing import Terminal, terminal
+from stillroom.common.row_files import Fault, rows_of
 from stillroom.common.run_async import off_the_loop
 from stillroom.errors import InputError
 from stillroom.evaluation.comparisons import compare_right, corrected
@@ -181,14 +182,12 @@ def _right(path: Path) -> dict[str, bool]:
     if not path.is_file():
         return {}
     found: dict[str, bool] = {}
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                row = json.loads(line)
-                key, state = digest([row["question"], row["gold"]]), row["verdict"]
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
-                raise InputError(f"{path}:{number}: not an answer that a run wrote ({error})") from None
-            found.setdefault(key, state == "accepted")
+    for row in rows_of(path, json.loads):
+        values = row.values
+        if isinstance(values, Fault) or not {"question", "gold", "verdict"} <= values.keys():
+            told = values.told if isinstance(values, Fault) else "it lacks question, gold or verdict"
+            raise InputError(f"{row.place}: not an answer that a run wrote ({told})")
+        found.setdefault(digest([values["question"], values["gold"]]), values["verdict"] == "accepted")
     return found
 
 

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stillroom.common.datasets import HasRows
+from stillroom.common.files import at_home
 from stillroom.common.formatting import money
 from stillroom.common.printing import Terminal, terminal
 from stillroom.common.records import Outcome, ScoredAttempt, State
-from stillroom.errors import MissingFile, NothingLeft, RunFolderError, TeacherDown
+from stillroom.errors import NothingLeft, RunFolderError, TeacherDown
 from stillroom.evaluation.results import Evaluation
 from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.recipe import Recipe
@@ -37,7 +38,7 @@ from stillroom.pipeline.stages.filter import Asked, Distilled, Outcomes, distil
 from stillroom.pipeline.stages.forgetting import check_forgetting
 from stillroom.pipeline.stages.labels import LabelReport
 from stillroom.pipeline.stages.plots import figures_of
-from stillroom.pipeline.stages.sample import Answers, open_sampler
+from stillroom.pipeline.stages.sample import Answers, open_sampler, tell_recording
 from stillroom.pipeline.stages.train import STUDENT, lint_traces, model_in, require, student_to_lint, train
 from stillroom.pipeline.stages.verify import hold_verifier_to_its_gate
 from stillroom.report.evaluation_table import eval_table
@@ -46,6 +47,7 @@ from stillroom.sampling.policy import ONCE
 from stillroom.sampling.teachers.base import Teacher, identity_of
 from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.students.lint.report import LintReport
+from stillroom.traces.earlier import check_earlier
 from stillroom.traces.filters import Screen, admits_of
 from stillroom.traces.rows import DATA_FILE
 from stillroom.traces.tasks import TaskSet, load_tasks
@@ -149,10 +151,9 @@ def run_traces(context: RunContext, loaded: Loaded[Recipe], *, given: TaskSet | 
     recipe, base, folder = loaded.recipe, loaded.base, context.folder
     require(recipe.student)
     teacher = recipe.teacher.make(base)
-    earlier = [base / folder for folder in recipe.earlier]
+    earlier = [base / at_home(path) for path in recipe.earlier]
     for each in earlier:
-        if not (each / DATA_FILE).is_file():
-            raise MissingFile(f"earlier: there are no rows in {each}: name the sft/ folder of a run that wrote some")
+        check_earlier(each)
     tasks = given or load_tasks(recipe.tasks, base=base, seed=recipe.seed)
     _report_tasks(context, tasks)
     Screen(recipe.filters, test=tasks.held_out, base=base)  # refuses what it cannot work with, before paying
@@ -229,8 +230,7 @@ async def _sample(context: RunContext, recipe: Recipe, tasks: TaskSet, teacher: 
     display = context.display
     outcomes = Outcomes(context.ledger, tasks.train, Asked.of(recipe, teacher.identity, context.base))
     scorer, admits = recipe.scorer.make(context.place()), admits_of(recipe.filters, context.base)
-    if isinstance(teacher, RecordedTeacher):
-        display.note(teacher.matched(tasks.train))
+    tell_recording(context, teacher, tasks.train, "teacher")
     async with open_sampler(context, recipe.teacher, scorer, who="teacher", teacher=teacher) as sampler:
         keep, take = recipe.keep, outcomes.add
         counts = (await sampler.answer(tasks.train, keep, label="sampling", admits=admits, take=take)).counts

@@ -18,7 +18,7 @@ from stillroom.errors import RecipeError
 from stillroom.pipeline.config.preferences import CandidateSource, PreferenceRecipe
 from stillroom.pipeline.run.folder import RunContext
 from stillroom.pipeline.run.progress import sampled_in_words
-from stillroom.pipeline.stages.sample import open_sampler
+from stillroom.pipeline.stages.sample import open_sampler, tell_recording
 from stillroom.preferences.candidates import Drawn
 from stillroom.sampling.ledger import request_key
 from stillroom.sampling.policy import Fixed
@@ -57,6 +57,7 @@ async def draw_candidates(context: RunContext, recipe: PreferenceRecipe, tasks: 
     found = Candidates([], {})
     for source in recipe.candidates:
         async with open_sampler(context, source.teacher, FinishedScorer(), who=source.name) as sampler:
+            tell_recording(context, sampler.teacher, tasks, source.name)
             answers = await sampler.answer(tasks, policy_of(source), label=source.name)
         context.display.line(
             "drawn", f"{source.name}: {sampled_in_words(answers.counts, replayed=source.teacher.replays)}"

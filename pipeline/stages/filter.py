@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from stillroom.common.files import remove, replaced
+from stillroom.common.files import at_home, remove, replaced
 from stillroom.common.hashing import digest
 from stillroom.common.records import Outcome, Prompt, SamplingParams, ScoredAttempt, State, StopReason, Task
 from stillroom.common.secrets import named_in
@@ -32,6 +32,7 @@ from stillroom.pipeline.stages.labels import LABEL_FILES, LabelReport, label_rep
 from stillroom.sampling.draws import Admits
 from stillroom.sampling.ledger import Ledger, StoredOutcome, request_key, scorer_key
 from stillroom.sampling.teachers.base import identity_of
+from stillroom.traces.earlier import earlier_rows
 from stillroom.traces.filters import FilterCount, RejectFiles, Screen, admits_of
 from stillroom.traces.rows import CardFacts, SftRow, read_sft, sft_file, sft_row, write_card
 from stillroom.traces.scorers.label import LabelScorerSettings
@@ -167,7 +168,7 @@ class Distilled:
 
     def _earlier(self) -> Iterator[SftRow]:
         for folder in self.earlier:
-            yield from read_sft(folder)
+            yield from earlier_rows(folder)
 
 
 def distil(
@@ -256,5 +257,5 @@ def distilled_before(context: RunContext, recipe: Recipe, tasks: TaskSet) -> Dis
     )
     outcomes = Outcomes(context.ledger, tasks.train, asked, reopened=True)
     system = recipe.student.system if recipe.student is not None else None
-    earlier = tuple(context.base / each for each in recipe.earlier)
+    earlier = tuple(context.base / at_home(each) for each in recipe.earlier)
     return Distilled(len(read_sft(sft)), outcomes.kept, (), sft, outcomes, system, earlier)

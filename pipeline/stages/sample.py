@@ -35,6 +35,7 @@ from stillroom.sampling.limits import Meter
 from stillroom.sampling.policy import Policy
 from stillroom.sampling.scorers.base import Scorer
 from stillroom.sampling.teachers.base import Teacher, TeacherSettings, dtype_of
+from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.sampling.teachers.transformers import TransformersSettings
 from stillroom.students.methods.registry import StudentSettings
 
@@ -148,6 +149,16 @@ async def open_sampler(
         context.folder.note_dtype(who, dtype_of(teacher))
         await teacher.close()
         await scorer.close()
+
+
+def tell_recording(context: RunContext, teacher: Teacher, tasks: Sequence[Task], who: str) -> None:
+    """Of a recording: says how much of it belongs to the tasks, and notes it under `recording` in `run.json`. Raises
+    InputError where nothing does."""
+    if not isinstance(teacher, RecordedTeacher):
+        return
+    context.display.note(teacher.matched(tasks) if who == "teacher" else f"{who}: {teacher.matched(tasks)}")
+    context.folder.note(recording={**(context.folder["recording"] or {}), who: teacher.counts(tasks)})
+    teacher.check_matched(tasks)
 
 
 def answer(

@@ -21,7 +21,7 @@ from stillroom.errors import RequestFailed
 from stillroom.sampling.live import Live, LiveFunction
 from stillroom.sampling.plugins import Hosted, PythonCode
 from stillroom.sampling.teachers.base import Teacher, TeacherBase, teachers
-from stillroom.sampling.teachers.recorded import estimated_tokens
+from stillroom.sampling.teachers.recording import estimated_tokens
 from stillroom.sampling.workers.pool import TIMEOUT
 
 

@@ -3,9 +3,15 @@ refused with a message that says what to correct."""
 
 from __future__ import annotations
 
+import bz2
+import lzma
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet
 import pytest
 
 from stillroom.errors import InputError
@@ -56,6 +62,14 @@ SHAPES = [
     Shape("medqa.jsonl", "choices", asked("Which bone is the longest?\n\nA. femur\nB. ulna"), "A", "'rib' is none of", "choice"),
     Shape("hellaswag.jsonl", "choices", asked("She opens the door and\n\nA. walks in.\nB. flies."), "A", "no answer in", "choice"),
     Shape("commonsense_qa.jsonl", "choices", asked("Where do fish live?\n\nA. sky\nB. water"), "B", "text of choice A and the number of another: give letters", "choice"),
+    Shape("alpaca_history.json", "alpaca", [BRIEF, *asked("I have 2.", "Noted.", "And 2 more?")], "4", "'history' is not a list of pairs"),
+    Shape("conversations_roles.jsonl", "sharegpt", SUM, "4", "turn 2 has no role and content"),
+    Shape("messages_columns.jsonl", "messages", SUM, "4", "not a list of turns"),
+    Shape("race.jsonl", "choices", asked("Tom has 2 and gets 2.\n\nHow many?\n\nA. 3\nB. 4"), "B", "'E' is none of the 2 choices", "choice"),
+    Shape("choices_text.csv", "choices", asked("2 + 2?\n\nA. 3\nB. 4"), "B", "'choices' is a text, not a list of choices: write it as JSON", "choice"),
+    Shape("openbookqa.jsonl", "choices", asked("What melts?\n\nA. stone\nB. ice"), "B", "no answer in answerKey", "choice"),
+    Shape("wrapped.json", None, SUM, "4", r"rows in 'train' and 'test': .*jq -c '\.train\[\]'"),
+    Shape("columns.json", None, SUM, "4", "wrong_type: the field 'question' is a list, not text"),
     Shape("plain.jsonl", None, SUM, "4", "no field 'answer' .*did you mean 'anser'"),
     Shape("plain.csv", None, asked("What is\n2 + 2?"), "4", r"wrong\.csv:4: wrong_cells: 1 cell, the header has 2"),
     Shape("semicolons.csv", None, asked("2 + 2, please?"), "4", r"wrong\.csv:2: not UTF-8: byte 0xdf .*WINDOWS-1252"),
@@ -98,6 +112,98 @@ def test_without_references_every_shape_is_only_asked(shape: Shape) -> None:
     first = load(shape.file, layout=shape.layout, reference=None).train[0]
     assert first.reference is None
     assert [(message.role, message.content) for message in first.messages] == shape.turns
+
+
+PLAIN = b'{"question": "2 + 2?", "answer": "4"}\n'
+
+
+def shards(path: Path) -> None:
+    path.with_name("shards-1.jsonl").write_bytes(PLAIN)
+    path.with_name("shards-2.jsonl").touch()
+
+
+def half_copied(path: Path) -> None:
+    path.mkdir()
+    (path / "state.json").write_text('{"_data_files": [{"filename": "gone.arrow"}]}')
+
+
+TABLES = pa.Table.from_pylist([{"question": "2 + 2?", "answer": "4"}])
+CUT = {"question": "2 + 2?"}
+MADE: dict[str, tuple[Callable[[Path], Any], Callable[[Path], Any], str]] = {
+    "p.parquet": (
+        lambda path: pyarrow.parquet.write_table(TABLES, path),
+        lambda path: pyarrow.parquet.write_table(pa.Table.from_pylist([CUT]), path),
+        r"p\.parquet, row 1: missing_field: no field 'answer'",
+    ),
+    "p.arrow": (
+        lambda path: pyarrow.feather.write_feather(TABLES, path, compression="uncompressed"),
+        lambda path: path.write_bytes(b"ARROW1 and no more"),
+        "not an Arrow file that can be read",
+    ),
+    "p.jsonl.zst": (
+        lambda path: path.write_bytes(pa.compress(PLAIN, "zstd", asbytes=True)),
+        lambda path: path.write_bytes(pa.compress(PLAIN * 9_999, "zstd", asbytes=True)[:50]),
+        r"p\.jsonl\.zst.*(cut off|damaged)",
+    ),
+    "p.jsonl.xz": (
+        lambda path: path.write_bytes(lzma.compress(PLAIN)),
+        lambda path: path.write_bytes(lzma.compress(PLAIN)[:20]),
+        r"p\.jsonl\.xz cannot be unpacked",
+    ),
+    "p.jsonl.bz2": (
+        lambda path: path.write_bytes(bz2.compress(PLAIN)),
+        lambda path: path.write_bytes(bz2.compress(PLAIN + b"{half")),
+        r"p\.jsonl\.bz2:2: not_json",
+    ),
+    "shards-*.jsonl": (
+        shards,
+        lambda path: path.with_name("shard-1.jsonl").write_bytes(PLAIN),
+        r"tasks\.path: no file matches .*shards-\*\.jsonl: did you mean shard-1\.jsonl",
+    ),
+    "saved": (
+        lambda path: pytest.importorskip("datasets").Dataset(TABLES).save_to_disk(path),
+        half_copied,
+        r"'gone\.arrow', which is not in the folder: .*not saved or copied whole",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_file_that_is_made_here_is_read_and_its_wrong_twin_refused(tmp_path: Path, name: str) -> None:
+    right, wrong, said = MADE[name]
+    (tmp_path / "right").mkdir()
+    (tmp_path / "wrong").mkdir()
+    right(tmp_path / "right" / name)
+    [task] = load_tasks(JsonlTasks(source="jsonl", path=name), base=tmp_path / "right", seed=1).train
+    assert (task.messages[-1].content, task.reference) == ("2 + 2?", "4")
+    wrong(tmp_path / "wrong" / name)
+    with pytest.raises(InputError, match=said):
+        load_tasks(JsonlTasks(source="jsonl", path=name), base=tmp_path / "wrong", seed=1)
+
+
+def test_bytes_that_hold_a_text_are_read_as_one(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist([{"question": "2 + 2\u2082?".encode(), "answer": b"4", "raw": b"\x89PNG\0"}])
+    pyarrow.parquet.write_table(table, tmp_path / "p.parquet")
+    [task] = load_tasks(JsonlTasks(source="jsonl", path="p.parquet"), base=tmp_path, seed=1).train
+    assert (task.messages[-1].content, task.metadata["raw"]) == ("2 + 2\u2082?", "<5 bytes>")
+
+
+def test_a_pattern_leaves_out_what_only_describes_the_data(tmp_path: Path) -> None:
+    (tmp_path / "rows.json").write_bytes(PLAIN)
+    (tmp_path / "dataset_info.json").write_text('{"features": {}, "splits": {}}')
+    assert len(load_tasks(JsonlTasks(source="jsonl", path="*.json"), base=tmp_path, seed=1).train) == 1
+
+
+def test_a_list_as_reference_is_refused_with_a_name_for_its_item(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text('{"question": "2 + 2?", "answer": ["4", "four"]}\n')
+    with pytest.raises(
+        InputError, match=r"'answer' is a list, not text or a number: name one .* such as answer\[0\]"
+    ):
+        load_tasks(JsonlTasks(source="jsonl", path="p.jsonl"), base=tmp_path, seed=1)
+    [task] = load_tasks(
+        JsonlTasks(source="jsonl", path="p.jsonl", reference="answer[0]"), base=tmp_path, seed=1
+    ).train
+    assert task.reference == "4"
 
 
 def test_every_file_is_in_the_table() -> None:

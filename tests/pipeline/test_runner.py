@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from stillroom.errors import InputError, RunError, RunFolderError, TeacherDown
+from stillroom.errors import InputError, RunError, RunFolderError
 from stillroom.pipeline.config.load import load_recipe
 from stillroom.pipeline.config.recipe import Recipe
 from stillroom.pipeline.flows.traces import RunResult
@@ -265,8 +265,10 @@ def test_nothing_accepted_says_what_the_verdicts_were(tmp_path: Path) -> None:
 def test_a_recording_of_other_tasks_says_so(tmp_path: Path) -> None:
     recipe = write_sums(tmp_path)
     (tmp_path / "recording.jsonl").write_text('{"question": "Who?", "text": "Me."}\n')
-    with pytest.raises(TeacherDown, match="the teacher answered none of 16 tasks"):
+    with pytest.raises(InputError, match=r"none of the tasks: the prompt of the first task is 'What is .* 'Who\?'"):
         start(recipe, tmp_path / "run")
+    noted = json.loads((tmp_path / "run" / "run.json").read_text())["recording"]["teacher"]
+    assert (noted["attempts"], noted["matched_attempts"], noted["bad_rows"]) == (1, 0, {})
 
 
 def test_what_a_server_says_is_shown_as_it_is(

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, NoReturn
 
 from stillroom.common.datasets import HasRows
+from stillroom.common.fields import no_field
 from stillroom.common.files import replaced, share
 from stillroom.common.marks import NamedMarks, in_our_marks
 from stillroom.common.records import ANSWER_TYPES, State, Verdict
@@ -177,6 +178,9 @@ def check_file(
     return summary
 
 
+_REVIEWED = ("label", "gold", "answer")
+
+
 class Labels:
     """A person's labels of pairs that the rules left unscored, by gold and final answer."""
 
@@ -189,19 +193,16 @@ class Labels:
         if path is None or not Path(path).exists():
             return cls(None if path is None else Path(path), {})
         known = {}
-        for number, line in enumerate(Path(path).read_text(encoding="utf-8").split("\n"), 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-                label, key = row["label"], (str(row["gold"]), str(row["answer"]))
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputError(
-                    f"{path}:{number}: not a row of a review file ({error}): delete the file to start over"
-                ) from error
+        for found in rows_of(Path(path), json.loads):
+            row = found.values
+            lacks = row.told if isinstance(row, Fault) else next((n for n in _REVIEWED if n not in row), "")
+            if isinstance(row, Fault) or lacks:
+                told = lacks if isinstance(row, Fault) else no_field(row, lacks)
+                raise InputError(f"{found.place}: not a row of a review file ({told}): delete the file to start over")
+            label = row["label"]
             if not (label is None or isinstance(label, bool)):
-                raise InputError(f"{path}:{number}: label is {label!r}: write true (right), false (wrong) or null")
-            known[key] = row
+                raise InputError(f"{found.place}: label is {label!r}: write true (right), false (wrong) or null")
+            known[str(row["gold"]), str(row["answer"])] = row
         return cls(Path(path), known)
 
     def honoured(self, row: Row, verdict: Verdict) -> Verdict:

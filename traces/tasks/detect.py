@@ -11,6 +11,7 @@ from typing import Any
 from stillroom.common.fields import found_at
 from stillroom.traces.tasks.layouts.base import Names, layouts
 from stillroom.traces.tasks.registry import CommonTasks
+from stillroom.traces.tasks.template import PROMPT, Template
 
 
 def names_of(settings: CommonTasks) -> Names:
@@ -25,6 +26,8 @@ def detected(rows: Sequence[Mapping[str, Any]], settings: CommonTasks) -> str | 
     """The one layout that all rows are plainly of; None where there is none, or the recipe names what to read."""
     names, default = names_of(settings), type(settings).model_fields["prompt"].default
     if not rows or settings.layout is not None or settings.input is not None:
+        return None
+    if PROMPT not in Template(settings.template).names:  # it says itself what is asked
         return None
     if names.prompt is not None:
         turns = layouts["prompt_messages"]()

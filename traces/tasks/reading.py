@@ -29,6 +29,7 @@ from stillroom.traces.tasks.layouts.base import Laid, Layout
 from stillroom.traces.tasks.problems import UNWANTED, BadRow, Problem
 from stillroom.traces.tasks.registry import CommonTasks, LeftOut, Row
 from stillroom.traces.tasks.store import TaskSequence, TaskStore
+from stillroom.traces.tasks.template import PROMPT, Template
 
 SHOWN = 10
 """Bad rows that are told in full."""
@@ -52,6 +53,7 @@ class Gathered:
         layout: Layout | None = None,
     ) -> None:
         self._layout, self._names = layout, names_of(settings)
+        self._template = Template(settings.template)
         self.left_out: list[LeftOut] = []
         self._settings, self._prefix, self._apart_from = settings, prefix, apart_from
         self._store = TaskStore()
@@ -94,11 +96,15 @@ class Gathered:
         _check_characters(values)
         _check_pictures(values)
         laid = self._by_fields(values) if self._layout is None else self._laid(self._layout, values)
-        normal = " ".join(" ".join(message.content for message in laid.messages).split())
-        name = digest(normal, 16) if settings.id is None else _scalar(values, settings.id, Problem.EMPTY_ID)
-        # str.replace goes over the template once: a `{prompt}` inside the row's text is left alone.
-        last = Message("user", settings.template.replace("{prompt}", laid.messages[-1].content))
+        # What a field is put into is read once: braces inside the row's text are left alone.
+        last = Message("user", self._template.fill(values, laid.messages[-1].content))
         messages = (*laid.messages[:-1], last)
+        # A template that is the same for all rows does not tell them apart.
+        told_apart = messages if self._template.fields else laid.messages
+        normal = " ".join(" ".join(message.content for message in told_apart).split())
+        if not normal:
+            raise BadRow(Problem.EMPTY_PROMPT, "all fields that the template names are empty")
+        name = digest(normal, 16) if settings.id is None else _scalar(values, settings.id, Problem.EMPTY_ID)
         if settings.system is not None:
             messages = (Message("system", settings.system), *(m for m in messages if m.role != "system"))
         used = {*laid.used, settings.id}
@@ -117,11 +123,12 @@ class Gathered:
 
     def _by_fields(self, values: Mapping[str, Any]) -> Laid:
         settings = self._settings
-        used = {name for name in (settings.prompt, settings.input) if name is not None}
+        asks = PROMPT in self._template.names
+        used = {name for name in (settings.prompt, settings.input) if name is not None and asks}
         # With a marker, the worked solution is kept whole: only its end is the reference.
         if settings.reference is not None and settings.reference_after is None:
             used.add(settings.reference)
-        prompt, kind = self._prompt(values), self._answer_type(values)
+        prompt, kind = self._prompt(values) if asks else "", self._answer_type(values)
         return Laid(user(prompt), self._reference(values), frozenset(used), kind)
 
     def _laid(self, layout: Layout, values: Mapping[str, Any]) -> Laid:
@@ -230,7 +237,8 @@ def _scalar(values: Mapping[str, Any], name: str, empty: Problem) -> str:
     if has_star(name) and isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise BadRow(Problem.WRONG_TYPE, f"the field {name!r} is {_kind(value)}, not text or a number")
+        hint = f": name one of its items, such as {name}[0]" if isinstance(value, list) else ""
+        raise BadRow(Problem.WRONG_TYPE, f"the field {name!r} is {_kind(value)}, not text or a number{hint}")
     if not isinstance(value, str) and not math.isfinite(value):
         raise BadRow(Problem.WRONG_TYPE, f"the field {name!r} is {value}, not a finite number")
     if not (text := str(value).strip()):
@@ -276,7 +284,10 @@ def refuse_bad_rows(left_out: Iterable[LeftOut]) -> None:
     if not bad:
         return
     lines = [f"  {item.source}: {item.reason.value}: {item.detail}" for item in bad[:SHOWN]]
-    if len(bad) > SHOWN:
+    if len(bad) > 3 and len({item.detail for item in bad}) == 1:  # a field that no row has
+        places = ", ".join(item.source for item in bad[:3])
+        lines = [f"  {places} and {len(bad) - 3:,} more: {bad[0].reason.value}: {bad[0].detail}"]
+    elif len(bad) > SHOWN:
         lines.append(f"  and {len(bad) - SHOWN:,} more ({tally(bad)} in all)")
     rows = "1 row is not a task" if len(bad) == 1 else f"{len(bad):,} rows are not tasks"
     fix = "Fix them, or set `tasks.bad_rows: skip` to leave them out and have them counted."

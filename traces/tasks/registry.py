@@ -33,6 +33,7 @@ from stillroom.common.registry import Registry
 from stillroom.common.settings import Settings
 from stillroom.traces.tasks.layouts.base import FIELDS, layouts
 from stillroom.traces.tasks.problems import Problem
+from stillroom.traces.tasks.template import PROMPT, Template
 
 Name = Annotated[str, Field(min_length=1)]
 
@@ -118,7 +119,8 @@ class CommonTasks(Settings):
     system: Name | None = None
     """System prompt of the task; teacher and student both see it."""
     template: str = "{prompt}"
-    """Text around the prompt: `{prompt}` is replaced, any other brace stays as it is."""
+    """Text around the prompt: `{prompt}` and any field of the row (`{meta.unit}`, `{choices[*]}`) are replaced;
+    `{{unit}}` stands for `{unit}`."""
     skip: int = Field(default=0, ge=0)
     """Training tasks at the start that are left to another run."""
     limit: int | None = Field(default=None, ge=1)
@@ -139,13 +141,30 @@ class CommonTasks(Settings):
     def _consistent(self) -> CommonTasks:
         if self.layout is not None and self.layout != FIELDS and self.layout not in layouts:
             raise ValueError(layouts.unknown(self.layout, {*layouts, FIELDS}, "layout"))
-        if "{prompt}" not in self.template:
-            raise ValueError("template has no {prompt}: write {prompt} where the row's prompt belongs")
+        self._check_template()
         if self.reference is None and self.reference_after is not None:
             raise ValueError("reference_after needs a reference field: name one, or leave reference_after out")
         if self.validation and self.test is None:
             raise ValueError("validation is held out in addition to test: say how many in test")
         return self
+
+    def _check_template(self) -> None:
+        """Raises ValueError for a template that leaves out what the recipe names, or shows the answer."""
+        template = Template(self.template)
+        if not template.names:
+            raise ValueError("template has no {prompt}, nor another field: write {prompt} where the prompt belongs")
+        own = self.reference
+        if own is not None and any(name == own or name.startswith(f"{own}.") for name in template.fields):
+            raise ValueError(
+                f"template names {{{own}}}, the field of the reference: the answer would stand in the prompt; "
+                f"for the word in braces write {{{{{own}}}}}"
+            )
+        named = self.prompt != type(self).model_fields["prompt"].default
+        if PROMPT not in template.names and (named or self.input is not None):
+            key = "prompt" if named else "input"
+            raise ValueError(
+                f"template has no {{prompt}}, so tasks.{key} is not used: write {{prompt}}, or leave it out"
+            )
 
     @property
     def held_out(self) -> int | None:

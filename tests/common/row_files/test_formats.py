@@ -7,7 +7,9 @@ import bz2
 import gzip
 import json
 import lzma
+import struct
 import tracemalloc
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -128,11 +130,16 @@ def test_a_place_names_file_and_line_or_row(tmp_path: Path) -> None:
     ("line", "kind", "told"),
     [
         (b'{"a": 1', "json", "Expecting"),
-        (b'{"a": NaN}', "json", "NaN is not JSON"),
+        (b'{"a": NaN}', "json", "NaN is not JSON: write null"),
+        (b'{"a": 1, "a": 2}', "json", "the key 'a' stands twice"),
+        (b'{"a": 1}{"a": 2}', "json", "a line feed is missing between two rows"),
+        (b'{"a": 1},', "json", "JSON Lines has no comma after a row"),
+        (b'// {"a": 1}', "json", "JSON has no comments"),
+        (b"{'a': 1}", "json", "as Python prints it"),
         (b"[1]", "object", "an array, not an object"),
         (b'"text"', "object", "a text"),
         (b"7", "object", "a number"),
-        (b'{"a": "\xff"}', "encoding", "byte 0xff at 7"),
+        (b'{"a": "\xff"}', "encoding", "byte 0xff at 7; convert the file with `iconv -f WINDOWS-1252"),
         (b"[" * 100_000, "json", "recursion"),
     ],
 )
@@ -143,6 +150,80 @@ def test_a_bad_line_is_a_fault_among_the_rows(tmp_path: Path, line: bytes, kind:
     assert isinstance(bad.values, Fault)
     assert (bad.number, bad.values.kind) == (2, kind)
     assert told in bad.values.told
+
+
+WRAPPED = {
+    "under a name": {"version": "1.1", "data": ROWS},
+    "of LMFlow": {"type": "text2text", "instances": ROWS},
+    "by columns": {name: [row[name] for row in ROWS] for name in ROWS[0]},
+    "as pandas writes it": {name: {str(n): row[name] for n, row in enumerate(ROWS)} for name in ROWS[0]},
+    "a log of Inspect": {"version": 2, "status": "success", "eval": {"task": "t"}, "samples": ROWS},
+}
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("name", WRAPPED)
+def test_rows_within_one_object_are_read_and_their_place_is_the_item(
+    tmp_path: Path, name: str, indent: int | None
+) -> None:
+    path = written(tmp_path, json.dumps(WRAPPED[name], indent=indent).encode())
+    assert read(path) == (ROWS, [1, 2])
+    assert [row.short for row in rows_of(path)][1] == "rows.dat, item 2"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [{"role": "user", "content": "q"}]},
+        {"task_id": "a", "samples": [{"text": "4"}]},
+        {"problem": "q", "generations": ["a"]},
+        {"chosen": {"role": "assistant", "content": "a"}, "rejected": {"role": "assistant", "content": "b"}},
+        {"question": "q", "examples": [{"a": 1}]},
+    ],
+)
+@pytest.mark.parametrize("indent", [None, 2])
+def test_the_only_row_of_a_file_is_a_row(tmp_path: Path, row: dict[str, Any], indent: int | None) -> None:
+    if indent and "samples" in row:
+        return  # over several lines it is taken for an object with rows in it
+    assert read(written(tmp_path, json.dumps(row, indent=indent).encode())) == ([row], [1])
+
+
+def log_archive(
+    folder: Path, samples: list[Any], how: int = zipfile.ZIP_DEFLATED, name: str = "{}_epoch_1.json"
+) -> Path:
+    path = folder / "log.eval"
+    with zipfile.ZipFile(path, "w", how) as archive:
+        archive.writestr("_journal/start.json", "{}")
+        for number, sample in enumerate(samples, 1):
+            archive.writestr(f"samples/{name.format(number)}", json.dumps(sample))
+        archive.writestr("header.json", "{}")
+    return path
+
+
+def test_the_samples_of_an_archive_of_inspect_are_rows(tmp_path: Path) -> None:
+    path = log_archive(tmp_path, ROWS)
+    assert read(path) == (ROWS, [1, 2])
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError, match=r"log\.eval cannot be unpacked .*damaged or cut off"):
+        read(path)
+    with pytest.raises(InputError, match=r"each sample in several files .*inspect log convert"):
+        read(log_archive(tmp_path, ROWS, name="{}_epoch_1/sample.json"))
+
+
+def test_an_archive_of_inspect_may_be_packed_with_zstandard(tmp_path: Path) -> None:
+    """As newer versions write it; Python's zipfile cannot, so the sizes and the method are put in by hand."""
+    path, text = tmp_path / "log.eval", json.dumps(ROWS[0]).encode()
+    packed = zst(text)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("samples/1_epoch_1.json", packed)
+    data = path.read_bytes()
+    stored = struct.pack("<HH", 20, 0) + struct.pack("<HH", 0, 0)
+    data = data.replace(b"PK\x03\x04" + stored[:4] + b"\0\0", b"PK\x03\x04" + stored[:4] + struct.pack("<H", 93))
+    at = data.index(b"PK\x01\x02")
+    data = data[: at + 10] + struct.pack("<H", 93) + data[at + 12 :]
+    path.write_bytes(data)
+    assert read(path) == (ROWS[:1], [1])
 
 
 @pytest.mark.parametrize(("row", "told"), [("1", "1 cell, the header has 2"), ("1,2,3", "3 cells, the header has 2")])
@@ -164,7 +245,14 @@ def test_a_row_of_csv_with_other_cells_is_a_fault(tmp_path: Path, row: str, told
         (b'[{"a": 1}\n{"a": 2}]', r"rows\.dat:2: a comma is missing"),
         (b'[{"a": 1}]\n[{"a": 2}]', r"rows\.dat:2: something follows"),
         (b'[{"a": 1},\n{"a": "\xff"}]', r"rows\.dat:2: not UTF-8: byte 0xff"),
-        (b'{\n"version": 1,\n"data": [{"a": 1}]}', r"rows in 'data': .*jq -c '\.data\[\]'"),
+        (b'{"train": [{"a": 1}], "test": [{"a": 2}]}', r"rows in 'train' and 'test': .*jq -c '\.train\[\]'"),
+        (b'{\n"version": 1,\n"things": [{"a": 1}]}', r"rows in 'things': .*jq -c '\.things\[\]'"),
+        (b'{"id01": {"q": "1", "a": "2"}, "id02": {"q": "3", "a": "4"}}', r"under each key \(id01, id02, .*jq -c"),
+        (b"a,b\r1,2\r3,4\r", r"carriage return alone.*tr '\\r' '\\n'"),
+        (b'{"a": 1}\r{"a": 2}\r', "carriage return alone"),
+        (b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X", "what macOS keeps of a file's attributes"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "old format of Excel"),
+        (b"a.jsonl".ljust(257, b"\0") + b"ustar  \0", "tar archive"),
         (b'a,b\n1,"2\n3,4\n', r"rows\.dat:2: .*not CSV.*quote"),
         (b"a,a\n1,2\n", r"two columns are named 'a'"),
         (b"a,b\n1,\xe9\n", r"rows\.dat:2: not UTF-8: byte 0xe9.*WINDOWS-1252"),

@@ -22,10 +22,11 @@ from stillroom.traces.tasks.problems import BadRow, Problem
 
 class _Conversation(Layout):
     field: ClassVar[str]
+    others: ClassVar[tuple[str, ...]] = ()
     answers: ClassVar[tuple[str, ...]] = ()
 
     def read(self, values: Mapping[str, Any], names: Names) -> Laid:
-        field = names.prompt or self.field
+        field = names.prompt or next((name for name in (self.field, *self.others) if name in values), self.field)
         turns = _turns(values, field)
         last = turns[-1].content if turns[-1].role == "assistant" else None
         asked = turns[:-1] if last is not None else turns
@@ -62,26 +63,27 @@ def _turns(values: Mapping[str, Any], field: str) -> Messages:
 
 @layouts.register(name="messages")
 class ChatMessages(_Conversation):
-    """Conversations of role and content."""
+    """Conversations of role and content, or with the same name of from and value."""
 
     about = "`messages` of role and content"
     field = "messages"
 
     def fits(self, values: Mapping[str, Any]) -> bool:
         others = {"problem", "prompt", "instruction", "question"} & values.keys()
-        return not others and are_turns(values.get(self.field), "role", "content")
+        return not others and are_turns(values.get(self.field))
 
 
 @layouts.register(name="sharegpt")
 class ShareGpt(_Conversation):
-    """Conversations of from and value."""
+    """Conversations of from and value, or with the same name of role and content."""
 
     about = "`conversations` of from and value"
     field = "conversations"
+    others = ("conversation",)
 
     def fits(self, values: Mapping[str, Any]) -> bool:
-        others = {"problem", "instruction", "question"} & values.keys()
-        return not others and are_turns(values.get(self.field), "from", "value")
+        others = {"problem", "instruction", "question", "prompt", "messages"} & values.keys()
+        return not others and any(are_turns(values.get(name)) for name in (self.field, *self.others))
 
 
 @layouts.register(name="prompt_messages")

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from stillroom.common.records import user, with_input
+from stillroom.common.records import Message, Role, user, with_input
 from stillroom.traces.tasks.layouts.base import (
     Laid,
     Layout,
@@ -104,7 +104,7 @@ def _is_problem(values: Mapping[str, Any]) -> bool:
 
 @layouts.register(name="alpaca")
 class Alpaca(Layout):
-    """An instruction, what it is about, and an answer."""
+    """An instruction, what it is about, and an answer; also the turns before in `history`, and `system`."""
 
     about = "`instruction`, the text it is about in `input`, and `output`"
 
@@ -118,4 +118,18 @@ class Alpaca(Layout):
         if not isinstance(about, str | None):
             raise BadRow(Problem.WRONG_TYPE, f"the field 'input' is {type(about).__name__}, not text")
         prompt = with_input(prompt_in(values, field), about or "")
-        return Laid(user(prompt), reference_of(values, names, "output"), frozenset({field, "input", "output"}))
+        system = text_in(values.get("system"))
+        before = (Message("system", system),) if system else ()
+        turns = (*before, *_history(values.get("history")), *user(prompt))
+        used = frozenset({field, "input", "output", *(("system",) if system else ()), "history"})
+        return Laid(turns, reference_of(values, names, "output"), used)
+
+
+def _history(pairs: Any) -> tuple[Message, ...]:
+    """The turns before, as LLaMA-Factory keeps them: pairs of what was asked and answered. Raises BadRow."""
+    pairs = pairs or []
+    texts = [text for pair in pairs for text in pair] if all(isinstance(pair, list) for pair in pairs) else [None]
+    if any(not isinstance(text, str) for text in texts) or any(len(pair) != 2 for pair in pairs):
+        raise BadRow(Problem.WRONG_TYPE, "the field 'history' is not a list of pairs of a question and an answer")
+    roles: tuple[Role, Role] = ("user", "assistant")
+    return tuple(Message(roles[number % 2], str(text)) for number, text in enumerate(texts))
