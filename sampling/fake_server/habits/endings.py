@@ -27,6 +27,13 @@ def _cut(choice: dict[str, Any], asked: Asked) -> None:
     choice["finish_reason"] = LENGTHS[asked.number % len(LENGTHS)]
 
 
+def _cut_natively(choice: dict[str, Any], asked: Asked) -> None:
+    """Half the text, of which the proxy before the server makes `stop`."""
+    _cut(choice, asked)
+    native = {"native_finish_reason": choice["finish_reason"]}
+    choice |= {"finish_reason": "stop", **(native if asked.number % 2 else {"provider_specific_fields": native})}
+
+
 def _failed(choice: dict[str, Any], asked: Asked) -> None:
     if not asked.again:
         choice["finish_reason"] = FAILURES[asked.number % len(FAILURES)]
@@ -75,6 +82,11 @@ HABITS = (
         "finish_in_camel_case",
         '`finish_reason: null` next to `finishReason: "STOP"` (Gemini)',
         change=in_choices(_camel_case),
+    ),
+    Habit(
+        "finish_native_only",
+        "half the text, with `stop` next to `native_finish_reason: MAX_TOKENS` (OpenRouter, LiteLLM)",
+        change=in_choices(_cut_natively),
     ),
     Habit(
         "finish_empty_in_each_part",

@@ -59,7 +59,7 @@ def _several_lines(parts: Parts, asked: Asked) -> Parts:
 
 
 def _filter_first(parts: Parts, asked: Asked) -> Parts:
-    """Azure tells what its filter says of the prompt before there is a choice."""
+    """Azure sends the verdict of its filter on the prompt before there is a choice."""
     first = {
         "id": "",
         "object": "",
@@ -72,7 +72,7 @@ def _filter_first(parts: Parts, asked: Asked) -> Parts:
 
 
 def _filter_last(parts: Parts, asked: Asked) -> Parts:
-    """And what it says of the answer, in choices without a delta."""
+    """And its verdict on the answer, in a choice without a delta."""
     last = {"id": "", "choices": [{"index": 0, "finish_reason": None, "content_filter_offsets": {"end_offset": 9}}]}
     return [*parts[:-1], last, parts[-1]]
 

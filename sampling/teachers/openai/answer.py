@@ -28,7 +28,7 @@ from stillroom.common.outside import NotJson, logprob_in, read_json, tokens_in
 from stillroom.common.records import Completion, FinishReason, TokenChoice, Usage
 from stillroom.common.secrets import named
 from stillroom.sampling.rate_limit import End
-from stillroom.sampling.teachers.endings import ending_of
+from stillroom.sampling.teachers.endings import Ending, ending_of
 from stillroom.sampling.teachers.openai.faults import error_in
 from stillroom.sampling.teachers.openai.http import LONGEST_BODY, NoAnswer, Patience, check_length
 from stillroom.sampling.teachers.openai.parts import REASONING, Parts, read_parts, words_of
@@ -63,6 +63,8 @@ class _Choice(BaseModel):
     message: _Message
     finish_reason: Any = None
     finishReason: Any = None  # Gemini's, whose finish_reason is null at times
+    native_finish_reason: Any = None  # OpenRouter's and LiteLLM's copy of what the server behind them said
+    provider_specific_fields: Any = None
     logprobs: Any = None
 
 
@@ -95,7 +97,7 @@ def read_answer(
         beginning = named(body[:_LOOKED_AT].decode("utf-8", "replace"))[:_QUOTED]
         raise NoAnswer(End.BROKEN, f"no chat completion: {why}; it begins {beginning!r}") from None
     choice, counted = answer.choices[0], answer.usage if isinstance(answer.usage, dict) else {}
-    end = ending_of(choice.finish_reason or choice.finishReason, ends)
+    end = _ending(choice, ends)
     if end.failed:
         raise NoAnswer(
             End.BROKEN, f"no chat completion: the server gave up on the answer (finish reason {end.raw!r})"
@@ -125,6 +127,21 @@ def read_answer(
 def looks_streamed(body: bytes) -> bool:
     """Whether a body is server-sent events, whatever type it was sent with."""
     return re.match(rb"(?:\xef\xbb\xbf)?\s{0,64}(?:data: ?[{\[]|event: ?\w|: ?\w)", body) is not None
+
+
+def _ending(choice: _Choice, ends: Mapping[str, FinishReason] | None) -> Ending:
+    """Why it ended. A proxy makes `stop` of a word that it does not know: if the word says that the answer was cut,
+    it counts."""
+    end = ending_of(choice.finish_reason or choice.finishReason, ends)
+    native = choice.native_finish_reason or _native_in(choice.provider_specific_fields)
+    if end.reason == "stop" and native is not None:
+        behind = ending_of(native, ends)
+        return behind if behind.reason in ("length", "content_filter") else end
+    return end
+
+
+def _native_in(fields: Any) -> Any:
+    return fields.get("native_finish_reason") if isinstance(fields, dict) else None
 
 
 class _Said(NamedTuple):
@@ -194,6 +211,7 @@ class StreamedAnswer:
         self._index: Any = None  # of the first choice; the others were not asked for
         self._logprobs: list[Any] | None = None
         self._finish: Any = None
+        self._native: Any = None
         self._counted: Any = None
         self._line, self._held, self._length = bytearray(), b"", 0
         self._odd: bytes | None = None  # what was no part of an answer: an error, mostly
@@ -236,7 +254,7 @@ class StreamedAnswer:
         if not self._began:
             raise NoAnswer(End.BROKEN, "no chat completion: the stream held no choice")
         message = self._wordless | {name: "".join(parts) for name, parts in self._message.items()}
-        choice = {"message": message, "finish_reason": self._finish}
+        choice = {"message": message, "finish_reason": self._finish, "native_finish_reason": self._native}
         if self._logprobs is not None:
             choice["logprobs"] = {"content": self._logprobs}
         return json.dumps({"choices": [choice], "usage": self._counted}).encode()
@@ -299,4 +317,6 @@ class StreamedAnswer:
             self._logprobs = [] if self._logprobs is None else self._logprobs
             content = logprobs.get("content")
             self._logprobs.extend(content if isinstance(content, list) else ())
+        native = choice.get("native_finish_reason") or _native_in(choice.get("provider_specific_fields"))
+        self._native = native or self._native
         self._finish = choice.get("finish_reason") or choice.get("finishReason") or self._finish

@@ -144,6 +144,7 @@ ENDINGS = [
     Row("finish_empty", **UNKNOWN, said="'missing'"),
     Row("finish_object"),
     Row("finish_in_camel_case"),
+    Row("finish_native_only", good=0, finish="length", text="(?!.*####).{10,}"),
     Row("finish_empty_in_each_part"),
     Row("tool_calls_only", **UNKNOWN | {"good": 0}, said="'tool_calls'", text=""),
 ]
