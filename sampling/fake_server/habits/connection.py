@@ -96,6 +96,11 @@ def _bombed(asked: Asked) -> Reply:
     return Reply(headers={"Content-Type": "application/json", "Content-Encoding": "gzip"}, pieces=(Piece(_bomb()),))
 
 
+def _padded(reply: Reply, asked: Asked) -> Reply:
+    blanks = [Piece(b"         \n", asked.wait(1)) for _ in range(3)]
+    return reply if reply.chunked else replace(reply, pieces=(*blanks, *reply.pieces))
+
+
 def _typed(content_type: str) -> Callable[[Reply, Asked], Reply]:
     return lambda reply, asked: replace(reply, headers={**reply.headers, "Content-Type": content_type})
 
@@ -151,6 +156,7 @@ HABITS = (
         "a byte order mark before the JSON",
         send=lambda reply, asked: replace(reply, pieces=(Piece(b"\xef\xbb\xbf"), *reply.pieces)),
     ),
+    Habit("json_padded", "blanks before the JSON, to keep the connection open (OpenRouter)", send=_padded),
     Habit("text_plain", "JSON with the type text/plain", send=_typed("text/plain; charset=utf-8")),
     Habit("no_content_type", "no type at all", send=_typed("")),
     Habit("without_length", "neither a length nor chunks: the body ends with the connection", send=_without_length),

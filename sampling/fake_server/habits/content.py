@@ -90,6 +90,11 @@ HABITS = (
     Habit("reasoning_content", "thinking in `reasoning_content`", change=_reasoning(reasoning_content=THOUGHT)),
     Habit("reasoning_text", "thinking in `reasoning`", change=_reasoning(reasoning=THOUGHT)),
     Habit(
+        "reasoning_content_object",
+        '`reasoning_content: {"text": …}` (Bedrock behind Envoy)',
+        change=_reasoning(reasoning_content={"text": THOUGHT}),
+    ),
+    Habit(
         "reasoning_details",
         "thinking twice, as a text and in `reasoning_details`",
         change=in_messages(_labelled_twice),
@@ -126,6 +131,11 @@ HABITS = (
     ),
     Habit("think_never_closed", "thinking that is cut off, within the text", change=in_choices(_never_closed)),
     Habit("thought_only", "thinking that is cut off, and an empty text", change=in_choices(_thought_only)),
+    Habit(
+        "thought_only_stopped",
+        "thinking, `content: null`, and the end that a whole answer has",
+        change=_reasoning(content=None, reasoning_content=THOUGHT),
+    ),
     Habit(
         "lone_surrogate",
         "half a surrogate pair at the end of the text",

@@ -98,6 +98,47 @@ def _whole_at_once(parts: Parts, asked: Asked) -> Parts:
     return [{"choices": [choice], "usage": usage}, "[DONE]"]
 
 
+def _between(event: bytes) -> Any:
+    """Puts an event before each part."""
+    return lambda parts, asked: [each for part in parts for each in (event, part)]
+
+
+def _end_with_words(parts: Parts, asked: Asked) -> Parts:
+    """Mistral says why the answer ended in the part that holds its last words."""
+    kept = [
+        part for part in parts if not isinstance(part, dict) or not part["choices"] or part["choices"][0]["delta"]
+    ]
+    ends = [c["finish_reason"] for p in parts if isinstance(p, dict) for c in p["choices"] if c.get("finish_reason")]
+    last = [part for part in kept if isinstance(part, dict) and part["choices"]][-1]
+    last["choices"][0]["finish_reason"] = ends[-1]
+    return kept
+
+
+def _null_fields(parts: Parts, asked: Asked) -> Parts:
+    """SGLang sends each field in each part."""
+    for part in parts:
+        for choice in part["choices"] if isinstance(part, dict) else ():
+            nulls = dict.fromkeys(("role", "content", "reasoning_content", "tool_calls", "refusal"))
+            choice |= {"delta": nulls | choice["delta"], "matched_stop": None}
+    return parts
+
+
+def _null_choices(parts: Parts, asked: Asked) -> Parts:
+    """The part with the counts has `choices: null`."""
+    for part in parts:
+        if isinstance(part, dict) and not part["choices"]:
+            part["choices"] = None
+    return parts
+
+
+def _torn(parts: Parts, asked: Asked) -> Parts:
+    """A gateway writes its comment into the middle of a part."""
+    if asked.again:
+        return parts
+    text = f"data: {json.dumps(parts[1])}".encode()
+    return [parts[0], text[:40] + b": keepalive\n\n" + text[40:] + b"\n\n", *parts[2:]]
+
+
 def _not_streamed(reply: Reply, asked: Asked) -> Reply:
     """A plain reply to a request for a stream."""
     parts = _json_of(reply)
@@ -152,6 +193,31 @@ HABITS = (
     ),
     Habit(
         "stream_message", "one part with a `message` in the place of a `delta`", parts=_whole_at_once, recipe=_STREAM
+    ),
+    Habit(
+        "stream_end_with_words",
+        "the last words and the end in one part (Mistral)",
+        parts=_end_with_words,
+        recipe=_STREAM,
+    ),
+    Habit(
+        "stream_null_fields", "every field in every part, mostly null (SGLang)", parts=_null_fields, recipe=_STREAM
+    ),
+    Habit("stream_null_choices", "the part with the counts has `choices: null`", parts=_null_choices, recipe=_STREAM),
+    Habit(
+        "stream_empty_data", "empty `data:` lines between the parts", parts=_between(b"data: \n\n"), recipe=_STREAM
+    ),
+    Habit(
+        "stream_pings",
+        'events `{"type": "ping"}` between the parts (Anthropic)',
+        parts=_between(b'event: ping\ndata: {"type": "ping"}\n\n'),
+        recipe=_STREAM,
+    ),
+    Habit(
+        "stream_torn",
+        "a comment of the gateway in the middle of a part, once for each request",
+        parts=_torn,
+        recipe=_STREAM,
     ),
     Habit("stream_bom", "a byte order mark before the first part", parts=_bom, recipe=_STREAM),
     Habit("stream_byte_by_byte", "each byte in a chunk for itself", send=_byte_by_byte, recipe=_STREAM),

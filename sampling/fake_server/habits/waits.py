@@ -92,6 +92,16 @@ def _retry_info_proxied(asked: Asked) -> Reply:
     return error(429, quoted, wait_s=inner.asked_to_wait_s, code="429", type="throttling_error")
 
 
+def _field(asked: Asked) -> Reply:
+    wait_s = asked.wait(26)
+    return error(429, _MESSAGE, wait_s=wait_s, retry_after=wait_s)
+
+
+def _cooldown(wait_s: float) -> str:
+    """LiteLLM's words where all servers behind it are left alone for a while."""
+    return f"No deployments available for selected model, Try again in {wait_s:.9g} seconds. Passed model=fake."
+
+
 def _five_a_minute(asked: Asked) -> Reply | None:
     """As many as five answers within a minute; the wait until the next stands in the message alone."""
     recent = [at for at in asked.granted if at > asked.now_s - asked.minute_s]
@@ -163,6 +173,29 @@ HABITS = (
         at_first(
             _in_body(26.42, lambda wait_s: f"{_MESSAGE} Please try again in {duration_text(wait_s)}. Visit us.")
         ),
+    ),
+    Habit(
+        "retry_after_in_text",
+        '429 once for each request, with "Please retry after 26 seconds" in the message (Azure)',
+        at_first(_in_body(26, lambda wait_s: f"Exceeded token rate limit. Please retry after {wait_s:.9g} seconds.")),
+    ),
+    Habit(
+        "retry_after_in_body", "429 once for each request, with a field `retry_after` in the error", at_first(_field)
+    ),
+    Habit(
+        "cooldown_in_words",
+        '429 once for each request: no server is free, "Try again in 5 seconds" (LiteLLM)',
+        at_first(_in_body(5, _cooldown)),
+    ),
+    Habit(
+        "retry_after_zero",
+        "429 twice for each request, with `Retry-After: 0`",
+        at_first(_limited(0, lambda wait_s, asked: {"Retry-After": "0"}), 2),
+    ),
+    Habit(
+        "429_html",
+        "an HTML page with status 429 once for each request (Cloudflare)",
+        at_first(lambda asked: page(429, "Error 1015", "You are being rate limited")),
     ),
     Habit("limit_5_a_minute", "five answers a minute; only the message of the 429 says until when", _five_a_minute),
     Habit("limit_5_undated", "five answers a minute; the 429 says nothing about the time", _five_a_minute_undated),

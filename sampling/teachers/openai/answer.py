@@ -31,7 +31,7 @@ from stillroom.sampling.rate_limit import End
 from stillroom.sampling.teachers.endings import Ending, ending_of
 from stillroom.sampling.teachers.openai.faults import error_in
 from stillroom.sampling.teachers.openai.http import LONGEST_BODY, NoAnswer, Patience, check_length
-from stillroom.sampling.teachers.openai.parts import REASONING, Parts, read_parts, words_of
+from stillroom.sampling.teachers.openai.parts import REASONING, read_parts, words_of
 
 if TYPE_CHECKING:
     from aiohttp import StreamReader
@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 _QUOTED, _LOOKED_AT = 120, 65_536
 # A part is a few tokens, with the likeliest at each place some kilobytes.
 LONGEST_LINE = 8 * 2**20
+# Fields of a message with words in them, but for its content.
+_SPOKEN = frozenset(REASONING) | {"refusal"}
+# Parts that only say that the server is still there.
+_BEATS = ("ping", "keepalive", "keep-alive", "heartbeat")
 # A part whose data go over several lines is read again with each of them.
 LONGEST_HELD = 64 * 2**10
 
@@ -274,6 +278,8 @@ class StreamedAnswer:
                 self._odd = data
             return
         self._held = b""
+        if isinstance(part, dict) and part.get("type") in _BEATS:
+            return
         try:
             choices, counted = part["choices"], part.get("usage")
             if isinstance(counted, dict):
@@ -299,24 +305,38 @@ class StreamedAnswer:
         self._began, self._index = True, index
         # Some send a whole message in the only part.
         delta = choice.get("delta" if "delta" in choice or self._message else "message") or {}
-        parts = read_parts(delta.get("content"))
-        if parts is None:
-            self._wordless.setdefault("content", delta["content"])
-            parts = Parts("", "")
-        pieces = {"content": parts.text, "refusal": words_of(delta.get("refusal"))}
-        pieces |= {name: words_of(delta.get(name)) for name in REASONING}
-        self._wordless |= {name: delta[name] for name in REASONING if delta.get(name) and not pieces[name]}
-        # Thinking among the parts of the content is the only copy of it, where there is one.
-        pieces[REASONING[0]] = pieces[REASONING[0]] or parts.thinking
-        said = [(name, words) for name, words in pieces.items() if words]
-        for name, text in said:
-            self._message.setdefault(name, []).append(text)
+        said = self._said(delta)
+        for name, words in said.items():
+            self._message.setdefault(name, []).append(words)
         if said:
             self._usage.completion_tokens = (self._usage.completion_tokens or 0) + 1
         if isinstance(logprobs := choice.get("logprobs"), dict):
             self._logprobs = [] if self._logprobs is None else self._logprobs
             content = logprobs.get("content")
             self._logprobs.extend(content if isinstance(content, list) else ())
-        native = choice.get("native_finish_reason") or _native_in(choice.get("provider_specific_fields"))
-        self._native = native or self._native
-        self._finish = choice.get("finish_reason") or choice.get("finishReason") or self._finish
+        if (finish := choice.get("finish_reason") or choice.get("finishReason")) is not None:
+            self._finish = finish or self._finish
+            native = choice.get("native_finish_reason") or _native_in(choice.get("provider_specific_fields"))
+            self._native = native or self._native
+
+    def _said(self, delta: dict[str, Any]) -> dict[str, str]:
+        """The words of a part, by field. What came without any is kept for the reader of the whole."""
+        said = {name: words_of(value) for name, value in delta.items() if value and name in _SPOKEN}
+        for name in [name for name, words in said.items() if not words]:
+            del said[name]
+            self._wordless.setdefault(name, delta[name])
+        content = delta.get("content")
+        if isinstance(content, str):
+            if content:
+                said["content"] = content
+        elif content is not None:
+            parts = read_parts(content)
+            if parts is None:
+                self._wordless.setdefault("content", content)
+                return said
+            if parts.text:
+                said["content"] = parts.text
+            # Thinking among the parts of the content is the only copy of it, where there is one.
+            if parts.thinking:
+                said.setdefault(REASONING[0], parts.thinking)
+        return said
