@@ -46,6 +46,7 @@ docs: env
 	$(BIN)/python scripts/cli_docs.py > docs/cli.md
 	$(BIN)/python scripts/lint_docs.py > docs/lint.md
 	$(BIN)/python scripts/recipe_docs.py > docs/recipe-keys.md
+	$(BIN)/python scripts/fake_server_docs.py
 	$(BIN)/stillroom schema > recipes/schema.json
 
 clean:

@@ -29,6 +29,11 @@ def test_the_page_of_the_keys_is_what_the_schema_says() -> None:
     assert (ROOT / "docs" / "recipe-keys.md").read_text(encoding="utf-8") == made, "run `make docs`"
 
 
+def test_the_table_of_habits_is_what_the_fake_server_has() -> None:
+    made = runpy.run_path(str(ROOT / "scripts" / "fake_server_docs.py"))["text"]()
+    assert (ROOT / "docs" / "fake-server.md").read_text(encoding="utf-8") == made, "run `make docs`"
+
+
 def test_the_links_within_the_page_of_the_keys_lead_somewhere() -> None:
     page = (ROOT / "docs" / "recipe-keys.md").read_text(encoding="utf-8")
     headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)

@@ -393,6 +393,40 @@ def schema(
     _print_json(schema_of(kind))
 
 
+@app.command("fake-server")
+def fake_server(
+    habit: Annotated[
+        list[str] | None, typer.Option("--habit", metavar="NAME", help="What it does that others do not; repeatable.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0 takes a free one.")] = 8123,
+    answer: Annotated[str | None, typer.Option(metavar="TEXT", help="What to answer, whatever is asked.")] = None,
+    minute: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", min=0.001, max=3600.0, help="How long its minute is: all waits get shorter with it."
+        ),
+    ] = 60.0,
+    list_: Annotated[bool, typer.Option("--list", help="List all habits and exit.")] = False,
+) -> None:
+    """Run a fake OpenAI-compatible server on this machine, with the habits of real ones, to try a recipe against.
+
+    It loads no model: sums are worked out, anything else gets one sentence. Each request is a line.
+    """
+    from stillroom.common.printing import plain, terminal
+    from stillroom.sampling.fake_server.serve import listing, serve
+
+    console = terminal()
+
+    def show(line: str) -> None:
+        console.print(plain(line), soft_wrap=True)
+
+    if list_:
+        for line in listing():
+            show(line)
+        return
+    serve(habit or (), port=port, text=answer, minute_s=minute, show=show)
+
+
 judge_app = typer.Typer(name="judge", help="Measure judges against people.", no_args_is_help=True)
 app.add_typer(judge_app)
 

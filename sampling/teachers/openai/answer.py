@@ -17,6 +17,7 @@ Time and memory are in proportion to what is sent, and a line has an end.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,7 +28,7 @@ from stillroom.common.outside import NotJson, logprob_in, read_json, tokens_in
 from stillroom.common.records import Completion, FinishReason, TokenChoice, Usage
 from stillroom.common.secrets import named
 from stillroom.sampling.rate_limit import End
-from stillroom.sampling.teachers.endings import ending_of
+from stillroom.sampling.teachers.endings import Ending, ending_of
 from stillroom.sampling.teachers.openai.faults import error_in
 from stillroom.sampling.teachers.openai.http import LONGEST_BODY, NoAnswer, Patience, check_length
 from stillroom.sampling.teachers.openai.parts import REASONING, read_parts, words_of
@@ -39,6 +40,12 @@ if TYPE_CHECKING:
 _QUOTED, _LOOKED_AT = 120, 65_536
 # A part is a few tokens, with the likeliest at each place some kilobytes.
 LONGEST_LINE = 8 * 2**20
+# Fields of a message with words in them, but for its content.
+_SPOKEN = frozenset(REASONING) | {"refusal"}
+# Parts that only say that the server is still there.
+_BEATS = ("ping", "keepalive", "keep-alive", "heartbeat")
+# A part whose data go over several lines is read again with each of them.
+LONGEST_HELD = 64 * 2**10
 
 
 class ErrorInside(Exception):
@@ -59,6 +66,9 @@ class _Message(BaseModel):
 class _Choice(BaseModel):
     message: _Message
     finish_reason: Any = None
+    finishReason: Any = None  # Gemini's, whose finish_reason is null at times
+    native_finish_reason: Any = None  # OpenRouter's and LiteLLM's copy of what the server behind them said
+    provider_specific_fields: Any = None
     logprobs: Any = None
 
 
@@ -91,7 +101,7 @@ def read_answer(
         beginning = named(body[:_LOOKED_AT].decode("utf-8", "replace"))[:_QUOTED]
         raise NoAnswer(End.BROKEN, f"no chat completion: {why}; it begins {beginning!r}") from None
     choice, counted = answer.choices[0], answer.usage if isinstance(answer.usage, dict) else {}
-    end = ending_of(choice.finish_reason, ends)
+    end = _ending(choice, ends)
     if end.failed:
         raise NoAnswer(
             End.BROKEN, f"no chat completion: the server gave up on the answer (finish reason {end.raw!r})"
@@ -116,6 +126,26 @@ def read_answer(
         choices=tokens if choices else None,
         ended=end.raw,
     )
+
+
+def looks_streamed(body: bytes) -> bool:
+    """Whether a body is server-sent events, whatever type it was sent with."""
+    return re.match(rb"(?:\xef\xbb\xbf)?\s{0,64}(?:data: ?[{\[]|event: ?\w|: ?\w)", body) is not None
+
+
+def _ending(choice: _Choice, ends: Mapping[str, FinishReason] | None) -> Ending:
+    """Why it ended. A proxy makes `stop` of a word that it does not know: if the word says that the answer was cut,
+    it counts."""
+    end = ending_of(choice.finish_reason or choice.finishReason, ends)
+    native = choice.native_finish_reason or _native_in(choice.provider_specific_fields)
+    if end.reason == "stop" and native is not None:
+        behind = ending_of(native, ends)
+        return behind if behind.reason in ("length", "content_filter") else end
+    return end
+
+
+def _native_in(fields: Any) -> Any:
+    return fields.get("native_finish_reason") if isinstance(fields, dict) else None
 
 
 class _Said(NamedTuple):
@@ -181,74 +211,132 @@ class StreamedAnswer:
     def __init__(self, usage: Usage) -> None:
         self._usage = usage
         self._message: dict[str, list[str]] = {}
+        self._wordless: dict[str, Any] = {}  # by field, the first value without words
+        self._index: Any = None  # of the first choice; the others were not asked for
         self._logprobs: list[Any] | None = None
         self._finish: Any = None
-        self._counted: dict[str, Any] = {}
+        self._native: Any = None
+        self._counted: Any = None
+        self._line, self._held, self._length = bytearray(), b"", 0
         self._odd: bytes | None = None  # what was no part of an answer: an error, mostly
-        self._done = False
+        self._done = self._began = False
 
     async def read(self, content: StreamReader, patience: Patience) -> bytes:
         """The whole as JSON. Raises NoAnswer when it ends too early or does not end."""
-        line, length = bytearray(), 0
         async for piece in content.iter_any():
-            length += len(piece)
-            *ends, rest = piece.split(b"\n")
-            for end in ends:
-                line += end
-                # Anything but data is a comment, to keep the connection open.
-                if line.startswith(b"data:") and self._odd is None:
-                    patience.heard()
-                    self._take(bytes(line[5:]).strip())
-                line.clear()
-            line += rest
+            self._feed(piece, patience)
             if self._odd is not None:  # the rest would not fix it
-                return self._odd
-            check_length(length, LONGEST_BODY, "answer")
-            check_length(len(line), LONGEST_LINE, "line of the stream")
+                break
+        return self._whole()
+
+    def of(self, body: bytes) -> bytes:
+        """The same for a stream that was sent under another content type, and is all there."""
+        self._feed(body + b"\n", Patience(None, None))
+        return self._whole()
+
+    def _feed(self, piece: bytes, patience: Patience) -> None:
+        self._length += len(piece)
+        if b"\r" in piece:  # a line may end with CR LF, or with CR alone
+            piece = piece.replace(b"\r", b"\n")
+        *ends, rest = piece.split(b"\n")
+        for end in ends:
+            self._line += end
+            # Anything but data is a comment, to keep the connection open.
+            if self._line.startswith(b"data:") and self._odd is None:
+                patience.heard()
+                self._take(bytes(self._line[5:]).strip())
+            self._line.clear()
+        self._line += rest
+        check_length(self._length, LONGEST_BODY, "answer")
+        check_length(len(self._line), LONGEST_LINE, "line of the stream")
+
+    def _whole(self) -> bytes:
+        if self._odd is not None or self._held:
+            return self._odd or self._held
         if self._finish is None and not self._done:
             raise NoAnswer(End.BROKEN, "the stream broke off")
-        message = {name: "".join(parts) for name, parts in self._message.items()}
-        choice = {"message": message, "finish_reason": self._finish}
+        if not self._began:
+            raise NoAnswer(End.BROKEN, "no chat completion: the stream held no choice")
+        message = self._wordless | {name: "".join(parts) for name, parts in self._message.items()}
+        choice = {"message": message, "finish_reason": self._finish, "native_finish_reason": self._native}
         if self._logprobs is not None:
             choice["logprobs"] = {"content": self._logprobs}
-        usage = {name: self._counted.get(name) for name in ("prompt_tokens", "completion_tokens")}
-        return json.dumps({"choices": [choice], "usage": usage}).encode()
+        return json.dumps({"choices": [choice], "usage": self._counted}).encode()
 
     def _take(self, data: bytes) -> None:
         if data == b"[DONE]":
             self._done = True
             return
+        if self._held:
+            data = self._held + b"\n" + data
         try:
             part = read_json(data, part=True)
+        except NotJson:
+            # The data of a part may go on in the next line.
+            self._held = data
+            if len(data) > LONGEST_HELD:
+                self._odd = data
+            return
+        self._held = b""
+        if isinstance(part, dict) and part.get("type") in _BEATS:
+            return
+        try:
             choices, counted = part["choices"], part.get("usage")
             if isinstance(counted, dict):
+                self._counted = {name: counted.get(name) for name in ("prompt_tokens", "completion_tokens")}
+            elif self._counted is None:
                 self._counted = counted
             if error_in(part) is not None:  # next to half an answer
                 self._odd = data
-            elif choices:
-                self._add(choices[0])
-        except (NotJson, LookupError, TypeError, AttributeError):
+            else:
+                for choice in choices or ():
+                    self._add(choice)
+        except (LookupError, TypeError, AttributeError):
             self._odd = data
         # A count of the server's own is better than that of the parts.
-        if (tokens := tokens_in(self._counted.get("completion_tokens"))) is not None:
+        counted = self._counted if isinstance(self._counted, dict) else {}
+        if (tokens := tokens_in(counted.get("completion_tokens"))) is not None:
             self._usage.completion_tokens = tokens
 
     def _add(self, choice: dict[str, Any]) -> None:
-        delta = choice.get("delta") or {}
-        parts = read_parts(delta.get("content"))
-        if parts is None:
-            raise TypeError("content without words")
-        pieces = {"content": parts.text, "refusal": words_of(delta.get("refusal"))}
-        pieces |= {name: words_of(delta.get(name)) for name in REASONING}
-        # Thinking among the parts of the content is the only copy of it, where there is one.
-        pieces[REASONING[0]] = pieces[REASONING[0]] or parts.thinking
-        said = [(name, words) for name, words in pieces.items() if words]
-        for name, text in said:
-            self._message.setdefault(name, []).append(text)
+        index = choice.get("index", 0)
+        if self._began and index != self._index:
+            return
+        self._began, self._index = True, index
+        # Some send a whole message in the only part.
+        delta = choice.get("delta" if "delta" in choice or self._message else "message") or {}
+        said = self._said(delta)
+        for name, words in said.items():
+            self._message.setdefault(name, []).append(words)
         if said:
             self._usage.completion_tokens = (self._usage.completion_tokens or 0) + 1
         if isinstance(logprobs := choice.get("logprobs"), dict):
             self._logprobs = [] if self._logprobs is None else self._logprobs
             content = logprobs.get("content")
             self._logprobs.extend(content if isinstance(content, list) else ())
-        self._finish = choice.get("finish_reason") or self._finish
+        if (finish := choice.get("finish_reason") or choice.get("finishReason")) is not None:
+            self._finish = finish or self._finish
+            native = choice.get("native_finish_reason") or _native_in(choice.get("provider_specific_fields"))
+            self._native = native or self._native
+
+    def _said(self, delta: dict[str, Any]) -> dict[str, str]:
+        """The words of a part, by field. What came without any is kept for the reader of the whole."""
+        said = {name: words_of(value) for name, value in delta.items() if value and name in _SPOKEN}
+        for name in [name for name, words in said.items() if not words]:
+            del said[name]
+            self._wordless.setdefault(name, delta[name])
+        content = delta.get("content")
+        if isinstance(content, str):
+            if content:
+                said["content"] = content
+        elif content is not None:
+            parts = read_parts(content)
+            if parts is None:
+                self._wordless.setdefault("content", content)
+                return said
+            if parts.text:
+                said["content"] = parts.text
+            # Thinking among the parts of the content is the only copy of it, where there is one.
+            if parts.thinking:
+                said.setdefault(REASONING[0], parts.thinking)
+        return said

@@ -35,7 +35,7 @@ from stillroom.errors import InputError, MissingKey, RequestFailed, TeacherDown
 from stillroom.sampling.limits import Costs, cost_of
 from stillroom.sampling.rate_limit import End, Pace, Turn
 from stillroom.sampling.teachers.openai import VARIABLE, OpenAISettings, no_address
-from stillroom.sampling.teachers.openai.answer import ErrorInside, StreamedAnswer, read_answer
+from stillroom.sampling.teachers.openai.answer import ErrorInside, StreamedAnswer, looks_streamed, read_answer
 from stillroom.sampling.teachers.openai.faults import fields_of, said_in, status_of
 from stillroom.sampling.teachers.openai.http import Http, HttpReply, NoAnswer, Patience, place_of
 from stillroom.sampling.teachers.openai.learned import Learned, learned_of
@@ -203,17 +203,18 @@ class OpenAITeacher:
         # Known of the task's earlier draws: a request that is cancelled says at least that.
         usage.prompt_tokens = self._costs.prompt_tokens(request.task_id)
         patience = Patience(settings.first_token_s, settings.idle_s) if settings.stream else None
-        reader = StreamedAnswer(usage).read if settings.stream else None
         while True:
-            sent = self._body(request, server.learned)
-            reply = await http.ask(server.url("chat/completions"), json.dumps(sent).encode(), reader, patience)
+            sent, streamed = self._body(request, server.learned), StreamedAnswer(usage)
+            # Some servers stream though nobody asked them to.
+            reply = await http.ask(server.url("chat/completions"), json.dumps(sent).encode(), streamed.read, patience)
             if reply.status not in (400, 422) or not self._learns(server.learned, reply, sent):
                 break
         if reply.status >= 300:
             raise await self._not_answered(http, turn, reply, usage)
         top = request.sampling.top_logprobs > 0
         try:
-            answer = read_answer(reply.body, usage, choices=top, ends=settings.finish_reasons)
+            body = StreamedAnswer(usage).of(reply.body) if looks_streamed(reply.body) else reply.body
+            answer = read_answer(body, usage, choices=top, ends=settings.finish_reasons)
         except ErrorInside as inside:
             body = json.dumps({"error": inside.error}).encode()
             reply = reply._replace(status=status_of(inside.error), body=body)

@@ -35,8 +35,8 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _UNIT = r"(?:ms|milliseconds?|millis|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)"
 _PART = re.compile(rf"(\d{{1,12}}(?:\.\d{{1,9}})?)\s{{0,3}}({_UNIT})(?![a-z])", re.IGNORECASE)
 _DURATION = rf"(?:\d{{1,12}}(?:\.\d{{1,9}})?\s{{0,3}}{_UNIT}(?![a-z])[\s,]{{0,3}}(?:and\s)?){{1,4}}"
-# Quoted within a string of another body, its quotes have backslashes.
-_BETWEEN = r"[\\\"'\s:={]{1,8}"
+# Quoted within a string of another body, its quotes have backslashes: the more, the more proxies quoted it.
+_BETWEEN = r"[\\\"'\s:={]{1,24}"
 _RETRY_INFO = re.compile(rf"retry_?delay{_BETWEEN}(?:seconds{_BETWEEN})?(\d[\d.]{{0,20}}(?:ms|s)?)", re.IGNORECASE)
 _FIELD = re.compile(
     rf"retry_?after(?:_?(ms|millis|seconds|secs|s|in))?{_BETWEEN}(\d[\d.]{{0,20}})\s?(ms|s)?\b", re.IGNORECASE

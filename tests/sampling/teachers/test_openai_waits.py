@@ -1,4 +1,7 @@
-"""When a server wants a refused request again, and what a run does meanwhile: it waits, and never gives up on it."""
+"""When a server wants a refused request again, and what a run does meanwhile: it waits, and never gives up on it.
+
+That whole runs come back when they are told is in the table of the fake server's habits.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,7 @@ from stillroom.sampling.rate_limit import MAX_RETRY_AFTER_S
 from stillroom.sampling.requests import FAILURES_IN_A_ROW, PUT_OFF_IN_A_ROW
 from stillroom.sampling.scorers.none import FinishedScorer
 from stillroom.sampling.teachers.base import RetrySettings, Teacher
-from stillroom.sampling.teachers.openai import OpenAISettings
-from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 from stillroom.sampling.teachers.openai.waits import when_again
-from tests.conftest import ModelServer, Reply, completion
 
 NOW = 1_700_000_000.0  # 2023-11-14T22:13:20Z
 RETRY_INFO = {
@@ -164,26 +164,3 @@ async def test_a_wait_longer_than_a_run_waits_ends_it_and_says_how_long(tmp_path
 async def test_one_that_is_put_off_is_that_requests_failure(tmp_path: Path) -> None:
     counts = (await run(tmp_path, Grudging(PUT_OFF_IN_A_ROW - 1, MAX_RETRY_AFTER_S + 1))).counts
     assert (counts.satisfied, counts.failed) == (20, PUT_OFF_IN_A_ROW - 1)
-
-
-@pytest.mark.parametrize(
-    ("headers", "body"),
-    [
-        ({"retry-after-ms": "2"}, {"error": {"message": "slow down"}}),
-        ({"llm_provider-x-ratelimit-reset-requests": "2ms"}, {"error": {"message": "slow down"}}),
-        ({}, {"error": {"message": "Limit 5 / min. Please try again in 2ms."}}),
-        ({}, {"error": {"details": [{"retryDelay": "0.002s"}]}}),
-    ],
-)
-async def test_a_limit_of_five_at_a_time_is_obeyed_to_the_end(
-    model_server: ModelServer, tmp_path: Path, headers: dict[str, str], body: Any
-) -> None:
-    """Of ten requests five are refused: more refusals than would once have ended the run."""
-    model_server.script = lambda _: (
-        Reply(completion("4")) if len(model_server.bodies) % 10 < 5 else Reply(body, 429, headers)
-    )
-    settings = OpenAISettings(kind="openai", model="m", base_url=model_server.url, concurrency=16)
-    counts = (await run(tmp_path, OpenAITeacher(settings), tasks=60)).counts
-    assert (counts.satisfied, counts.failed) == (60, 0)
-    assert counts.refused == len(model_server.bodies) - 60
-    assert counts.refused > FAILURES_IN_A_ROW
