@@ -121,7 +121,7 @@ class Watch(Display):
             self.look(f"after: {label}")
 
     @contextmanager
-    def sampling(self, label: str, counts: Counts) -> Iterator[None]:
+    def sampling(self, label: str, counts: Counts, meter: Meter | None = None) -> Iterator[None]:
         """Watches from a thread of its own: the event loop has no time to spare."""
         ended = threading.Event()
         self.look("sampling 0 %")
