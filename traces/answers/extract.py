@@ -18,7 +18,7 @@ import re
 from typing import NamedTuple
 
 from stillroom.common.marks import TAGS, TEMPLATE, after_thinking
-from stillroom.traces.answers.denial import is_denied, is_of_something_else, is_taken_back, is_unsure
+from stillroom.traces.answers.denial import is_denied, is_of_something_else, is_taken_back, is_unsure, says_none
 from stillroom.traces.answers.limits import MAX_ANSWER
 from stillroom.traces.answers.vocabulary import SHORT_UNITS, UNITS
 from stillroom.traces.answers.wording import AND, CHOOSING, MARKERS, OR, WEAK_MARKERS, is_foreign
@@ -46,7 +46,7 @@ _PERCENT = re.compile(r"[\s$}]{0,4}(\\?%|percent(?:age)?\b|pct\b)")
 _MARKER = re.compile(
     r"(?im)^[ \t]*####(?!#)[ \t]*|(?<=[.!?] )####(?!#)[ \t]*(?=\S{1,40}\s*\Z)|^[ \t>*]*A:[ \t]*"
     r"|(?:\b|_)answer(?:\s\([^()\n]{1,40}\))?(?:\s{1,4}to\s[^\n.:]{1,80}?)?"
-    r"[\s*]{0,6}+(?:(?:\bis\b|:)[ \t]{0,4}:?|[-–—]{1,2}[ \t]+|(?=\$|\\[(\[]))"
+    r"[\s*]{0,6}+(?:(?:\bis\b|:|=(?!=))[ \t]{0,4}:?|[-–—]{1,2}[ \t]+|(?=\$|\\[(\[]))"
 )
 _AT_START = re.compile(_MARKER.pattern.rpartition(r"|(?:\b|_)answer")[0])  # what there is without the word
 _NOTHING = re.compile("(?!)")
@@ -59,7 +59,10 @@ _SELDOM = (
     *("i choose", "i pick", "settle on", "go with"),
 )
 _MARKER_ABROAD = re.compile(rf"{_MARKER_TOO.pattern}|{MARKERS}|{CHOOSING}")
-_WEAK_MARKER = re.compile(WEAK_MARKERS, re.IGNORECASE)
+_WEAK_MARKER = re.compile(
+    rf"{WEAK_MARKERS}|(?:\A|(?<=[\n.,;*#] )|(?<=[\n*]))(?:final|therefore|result|verdict|output):[ \t*]*",
+    re.IGNORECASE,
+)
 _TAG = re.compile("|".join(rf"{re.escape(o)}(.*?)(?:{re.escape(c)}|\Z)" for o, c in (*TAGS, *TEMPLATE)), re.DOTALL)
 _TAG_MARK = re.compile("|".join(re.escape(mark) for pair in (*TAGS, *TEMPLATE) for mark in pair))
 _TAGGED = re.compile(r"<[|a-z]")
@@ -90,6 +93,8 @@ _SIMPLE = re.compile(r"\s*[-+]?(?:[0-9][0-9.,]*|\\[dt]?frac\{[0-9]+\}\{[0-9]+\})
 _UNIT_AFTER = re.compile(r"[\s$]{0,4}(?:\\(?:text|mathrm)\s*\{\s*)?([A-Za-zµ]{1,12})\s?\}?[.\s$]*\Z")
 _OR_BOXES = re.compile(r"\s(?:or|oder|ou|или)\s")
 _NOT_SAID = re.compile(r"[\s$*]*~~|[^.!。！\n]{0,80}[?？]")  # struck out, or asked
+_ECHO = re.compile(r"^\$?####\s*| ?\(without (?:the )?quotes\)(?: where .{1,80} is the answer.*)?")
+"""What is left of the words with which the prompt asked for a form."""
 _FENCE = re.compile(r'\A(?:"""|```)\w*\s*')
 _ONE_BOLD = re.compile(r"[^*]*\*\*([-+$]?[0-9][^*]*)\*\*[^*]*")
 _IN_TEXT = re.compile(r"\\(?:text|mathrm|textbf|mathbf|mbox)\s*\{[^{}\n]*\Z")
@@ -178,12 +183,17 @@ def find_answer(text: str, *, last: bool = False, gold: bool = False) -> str | N
         if not gold and (is_taken_back(text[marker[1] :]) or _NOT_SAID.match(text, marker[1])):
             return None
         before = _line_before(text, marker[0], markers)
-        if before not in ("", said) and not _WORDS.search(before):
+        if before not in ("", said) and _bared(before) != _bared(said or "") and not _WORDS.search(before):
             return f"{before} | {said}"  # two answers, one below the other: neither
         return _last_formula(said) if last and said is not None and _PROSE.search(said) else said
     if _BOX.search(text) or (not gold and _is_refused(text, markers)):
         return None
     return _last_formula(text) if last else _bare(text)
+
+
+def _bared(text: str) -> str:
+    """A text as it is compared with the line before: 16 and $16$ are the same."""
+    return re.sub(r"\\displaystyle|[\s$*.]", "", text)
 
 
 def _is_refused(text: str, markers: re.Pattern[str]) -> bool:
@@ -274,6 +284,19 @@ def _marker_of(text: str) -> re.Pattern[str]:
     if "answer" in lowered:
         return _MARKER
     return _AT_START if "####" in text or "a:" in lowered else _NOTHING
+
+
+def unmarked(text: str) -> str | None:
+    """What a text says whose answer is marked in words, or not at all: what follows its last marker, else all of it.
+    None where a box, tags or an object say what the answer is."""
+    text = _one_answer(spoken(text)).rstrip()
+    if _BOX.search(text) or _TAG_MARK.search(text) or text.endswith(("}", "```")):
+        return None
+    markers = _marker_of(text)
+    found = list(markers.finditer(text))
+    if any(is_of_something_else(_clause(text, match.start())) for match in found) or is_taken_back(text[-300:]):
+        return None
+    return text[found[-1].end() :].lstrip(" *_:") if found else text
 
 
 def marked_answers(text: str, also: re.Pattern[str]) -> list[Box]:
@@ -378,7 +401,11 @@ def _last_marker(text: str, start: int, markers: re.Pattern[str]) -> tuple[int, 
             continue  # "it is wrong that the answer is 17"
         return match.start(), match.end()
     line = text.rfind("\n", 0, body) + 1
-    weak = list(_WEAK_MARKER.finditer(text, max(line, start), body))  # in the last line only
+    weak = [
+        match
+        for match in _WEAK_MARKER.finditer(text, max(line, start), body)  # in the last line only
+        if not is_of_something_else(_clause(text, match.start()))
+    ]
     return (weak[-1].start(), weak[-1].end()) if weak else None
 
 
@@ -387,6 +414,8 @@ def _after(text: str, start: int) -> str | None:
     rest = text[start : start + MAX_ANSWER * 4].lstrip(" \t*:_").lstrip()
     if rest[:1] == "}" and _IN_TEXT.search(text, max(0, start - 40), start):
         rest = rest[1:].lstrip()  # \text{ANSWER: } 42
+    elif rest.count("}") > rest.count("{") and _IN_TEXT.search(text, max(0, start - 40), start):
+        rest = rest.replace("}", " ", 1)  # \text{Answer: 500}
     rest = _FENCE.sub("", rest)
     below = rest.split("\n")
     if (
@@ -398,7 +427,7 @@ def _after(text: str, start: int) -> str | None:
     display = re.match(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]", rest, re.DOTALL)
     if display and not rest[display.end() :].strip(" .*_\n"):
         return display.group(1) or display.group(2)
-    line = _SENTENCE.split(rest.split("\n", 1)[0], maxsplit=1)[0]
+    line = _SENTENCE.split(_ECHO.sub("", rest.split("\n", 1)[0]), maxsplit=1)[0]
     line = _STOP.split(line, maxsplit=1)[0]
     line = bold[1] if (bold := _ONE_BOLD.fullmatch(line)) is not None else _IT_IS.sub("", line)
     why = _WHY.search(line)
@@ -435,6 +464,8 @@ def _trimmed(line: str) -> str:
 def _bare(text: str) -> str | None:
     """A text without any marker: itself if it is one line, else its last line if that is nothing but an answer."""
     text = text.strip()
+    if says_none(text):
+        return None
     if len(text) > MAX_ANSWER * 4 and "\n" not in text:
         return text
     lines = [line for line in text.split("\n") if line.strip()]
