@@ -54,6 +54,8 @@ _DATES = tuple(
 _BRACKETS = re.compile(r"[\s()\[\]{}<>]*[()\[\]{}<>][\s()\[\]{}<>]*")
 _ONLY_WORDS = re.compile(r"[^\W\d_]{2,}(?:[\s.,;:!'’\"()-]+[^\W\d_]{2,})+[\s.,!'\")]*")
 _STOPS = re.compile(r"[\s.,;:!'’\"()-]+")
+_LOWERED = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_MOLECULE = re.compile(r"[0-9]{0,2}(?:[A-Z][a-z]?[0-9]{0,3}|[()]){2,40}")
 _ARTICLES = frozenset(["a", "an", "the"])
 MAX_OBJECT = 2_000
 """Characters of an object that is read."""
@@ -93,6 +95,10 @@ def by_form(gold: str, answer: str) -> bool | None:
         if all(map(CHOICES.fullmatch, texts)) and any(re.search(r"[^A-J]", text) for text in texts):
             letters = [re.findall("[A-J]", text.replace("and", "")) for text in texts]
             if all(len(set(each)) == len(each) for each in letters):
+                groups = [sorted(re.findall("[A-J]+", text.replace("and", ","))) for text in texts]
+                blanks = all(1 < len(each) < len(known) for each, known in zip(groups, letters, strict=True))
+                if blanks and groups[0] != groups[1]:
+                    return None  # AB, C is not A, BC
                 return set(letters[0]) == set(letters[1])
     return None
 
@@ -124,6 +130,9 @@ def _by_words(gold: str, answer: str) -> bool | None:
     truths = [_TRUTHS.get(text.casefold()) for text in (one, other)]
     if truths[0] and truths[0] == truths[1]:
         return True
+    formulas = [_molecule(text) for text in (one, other)]
+    if formulas[0] and formulas[0] == formulas[1]:
+        return True
     if gold[0] in "{[" and answer[0] in "{[" and (objects := _objects(gold, answer)) is not None:
         return objects
     dates = [_as_date(text) for text in (one, other)]
@@ -135,6 +144,12 @@ def _by_words(gold: str, answer: str) -> bool | None:
         words = [[w for w in _STOPS.split(text.casefold()) if w and w not in _ARTICLES] for text in (one, other)]
         return True if words[0] == words[1] and words[0] else None
     return None
+
+
+def _molecule(text: str) -> str:
+    """A formula of chemistry in one way of writing, H2O for H₂O and H_2O; "" for what is none."""
+    plain = re.sub(r"[_{}\s$]", "", text.translate(_LOWERED))
+    return plain if re.search(r"\d", plain) and _MOLECULE.fullmatch(plain) else ""
 
 
 def _as_date(text: str) -> tuple[int, int, int | None] | None:

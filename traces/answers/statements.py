@@ -8,7 +8,7 @@ holds one value, once the numbers of the prompt are left out, and none of the wo
 >>> stated("Karla would save 550 gallons with a car that makes 48 miles per gallon.", "... 48 miles per gallon ...")
 Stated(value='550 gallon', noun='')
 >>> concluding("48 + 24 = 72.\nSo she sold 72 clips. I hope this helps!")
-'So she sold 72 clips.'
+'So she sold 72 clips'
 >>> stated("He has 4 or 5 chickens.") is None
 True
 """
@@ -22,6 +22,7 @@ from typing import NamedTuple
 import yaml
 
 from stillroom.traces.answers.vocabulary import FILLERS, NO_UNITS, NUMBER_WORDS, NUMBERS, PERCENT, SCALES, UNITS
+from stillroom.traces.answers.wording import CJK
 
 MAX_SENTENCE = 400
 """Characters of a sentence that is looked at."""
@@ -51,15 +52,16 @@ _LABEL = re.compile(r"[A-Z][A-Za-z ]{2,40}:\s+\S+$")
 _BEFORE = re.compile(
     r"(?:\b(?:than|least|most|over|under|above|below|nearly|almost|up to|close to|between|within|from|until|till"
     r"|half|every|step|question|problem|part|equation|case|page|line|number|out of|figure|example|and"
-    r"|earlier|previous|given|not)|[第约約半每<>≤≥~^*/×÷+])\s*\$?\s*$"
+    r"|earlier|previous|given|not|(?:square|root|cube|multiple|factor|negative|double|opposite|reciprocal) of)"
+    r"|[第约約半每<>≤≥~^*/×÷+])\s*\$?\s*$"
 )
 _REFUSING = re.compile(
     r"\b(?:"
     + "|".join(map(re.escape, _READ["refusing"].split()))
-    + r")\b|n't\b|[?？]|times (?:the|as|that|more|larger)"
+    + r")\b|n't\b|\blet(?! me\b| us\b|'s\b)\b|[?？]|times (?:the|as|that|more|larger)"
 )
 _ASIDE = re.compile(r"\bMay\b|\"[^\"]+ [^\"]+\"(?!\W*$)|`[^`]+ [^`]+`(?!\W*$)")
-"""The month, and what is quoted: True or False is no alternative in "the value of `True or False` is True"."""
+"""The month, and what is quoted: "the value of `True or False` is True" names one value."""
 _REFUSING_CLOSE = re.compile("|".join(map(re.escape, _READ["refusing_close"].split())))
 _AS_ASKED = frozenset(_READ["as_asked"].split())
 _CHANGING = (NO_UNITS | NUMBER_WORDS) - SCALES.keys() - frozenset(_READ["allowed"].split())
@@ -68,7 +70,7 @@ _POLITE = re.compile(
     r"|feel free|thank|good luck|happy to help|is there anything|would you like|do you (?:need|have))\b"
 )
 _SO = re.compile(rf"(?i)^\W*(?:{'|'.join(_READ['concluding'])})(?![a-z])")
-_SENTENCE = re.compile(r"(?<=[\s\w)}\]$%*\"`])[.!](?=\*{0,2}\s+\S)|(?<=[。！।؟])\s*")
+_SENTENCE = re.compile(r"(?<=[\s\w)}\]$%*\"`])[.!]+(?=\*{0,2}\s+\S)|(?<=[。！।؟])\s*")
 _TRUTH = re.compile(
     r"(?i)^\W*(yes|no|true|false)\b\**\s*(?:[,.:;!—–-]|\*\*)(?!.*\b(?:but|however|although|except|unless|if)\b)"
 )
@@ -93,7 +95,7 @@ def plain(sentence: str) -> bool:
 
 
 class Stated(NamedTuple):
-    """What a sentence states. `noun`: the word behind the value where it is no unit that is known, or ""."""
+    """What a sentence states. `noun`: the word behind the value unless that is a unit that is known."""
 
     value: str
     noun: str = ""
@@ -112,7 +114,7 @@ class _Token(NamedTuple):
 
 
 def stated(sentence: str, prompt: str = "") -> Stated | None:
-    """What a sentence states, or None where that is not bare. `prompt`: what was asked."""
+    """What a sentence states, or None if that is not plain. `prompt`: what was asked."""
     if len(sentence) > MAX_SENTENCE or not _WORD.search(sentence) or _SET.search(sentence):
         return None
     if (truth := _TRUTH.match(sentence)) is not None:
@@ -120,7 +122,8 @@ def stated(sentence: str, prompt: str = "") -> Stated | None:
     bare = _MARKUP.sub("", sentence.replace("\\$", "$")).strip().rstrip(".,!。।* ")
     if re.fullmatch(r"(?i)(?:there (?:are|is) )?none", bare) and "how many" in prompt.lower():
         return Stated("0")
-    words = [word for word in _WORD.findall(bare.lower()) if len(word) > 1 or not word.isascii()]
+    said = re.sub(r"\\[a-zA-Z]+", " ", bare).lower()
+    words = [word for word in _WORD.findall(said) if len(word) > 1 or not word.isascii()]
     if not plain(bare):
         return None
     if not (_AS_ASKED & set(words)) <= set(_WORD.findall(prompt[-MAX_PROMPT:].lower())):
@@ -150,9 +153,10 @@ def _choice(letters: list[re.Match[str]], plain: str) -> Stated | None:
 def _value(plain: str, words: list[str], prompt: str) -> Stated | None:
     """The value of a sentence: its last where it ends with "is 4", the only one, or the only one that is new."""
     tokens = [_Token(m.start(), m.end(), m.group().strip()) for m in _VALUE.finditer(plain) if re.search(r"\d", m[0])]
-    if not tokens or (
-        (len(words) < LEAST - (tokens[0].start > 0)) and not _SO.match(plain) and not _LABEL.match(plain)
-    ):
+    if not tokens:
+        return None
+    short = len(words) < LEAST - (tokens[0].start > 0)
+    if short and not (plain[0] == "=" or _SO.match(plain) or _LABEL.match(plain)):
         return None
     last = tokens[-1]
     ends = _ENDS.search(plain, 0, last.start) is not None and len(_WORD.findall(plain[last.end :])) <= LEAST
@@ -230,5 +234,13 @@ def _asked(sentence: str, prompt: str, least: int = 2) -> bool:
     one will do."""
     prompt = prompt[-MAX_PROMPT:]
     asked = prompt if least == 1 else " ".join(re.findall(r"[^.!?。？\n]+[?？]|[^.!?。？\n]+$", prompt)[-2:])
-    words = {word for word in _WORD.findall(asked.lower()) if len(word) > 3}
-    return len(words & set(_WORD.findall(sentence.lower()))) >= least
+    ours, theirs = (
+        {part for word in _WORD.findall(text.lower()) if len(word) > 3 for part in _stems(word)}
+        for text in (sentence, asked)
+    )
+    return len(ours & theirs) >= least
+
+
+def _stems(word: str) -> list[str]:
+    """What is compared of a word: its beginning; of one in a script that sets no spaces, each three signs."""
+    return [word[k : k + 3] for k in range(len(word) - 2)] if re.match(CJK, word) else [word[:5]]
