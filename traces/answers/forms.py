@@ -53,6 +53,7 @@ _DATES = tuple(
 )
 _BRACKETS = re.compile(r"[\s()\[\]{}<>]*[()\[\]{}<>][\s()\[\]{}<>]*")
 _ONLY_WORDS = re.compile(r"[^\W\d_]{2,}(?:[\s.,;:!'’\"()-]+[^\W\d_]{2,})+[\s.,!'\")]*")
+_WORDY = re.compile(r"[^\W\d_]{2}|[A-Z][0-9₀-₉_]|[0-9]{4}[-/]|[\u0900-\ud7ff]")
 _STOPS = re.compile(r"[\s.,;:!'’\"()-]+")
 _LOWERED = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _MOLECULE = re.compile(r"[0-9]{0,2}(?:[A-Z][a-z]?[0-9]{0,3}|[()]){2,40}")
@@ -126,6 +127,12 @@ def _minutes(text: str) -> tuple[int, bool] | None:
 
 def _by_words(gold: str, answer: str) -> bool | None:
     """Whether two dates, objects, or answers of yes and no are the same; True for the same words; else None."""
+    if gold[0] == answer[0] == "{" and ":" in gold and (objects := _objects(gold, answer)) is not None:
+        return objects
+    if len(gold) < 2 or len(answer) < 2 or any("\\" in text and "\\text" not in text for text in (gold, answer)):
+        return None  # a formula
+    if not (_WORDY.search(gold) and _WORDY.search(answer)):
+        return None
     one, other = (without_setting(text).strip(" .!'\"") for text in (gold, answer))
     truths = [_TRUTHS.get(text.casefold()) for text in (one, other)]
     if truths[0] and truths[0] == truths[1]:
@@ -133,8 +140,6 @@ def _by_words(gold: str, answer: str) -> bool | None:
     formulas = [_molecule(text) for text in (one, other)]
     if formulas[0] and formulas[0] == formulas[1]:
         return True
-    if gold[0] in "{[" and answer[0] in "{[" and (objects := _objects(gold, answer)) is not None:
-        return objects
     dates = [_as_date(text) for text in (one, other)]
     if dates[0] and dates[1]:
         return (

@@ -137,8 +137,8 @@ def locate(text: str, missing: Reason, unread: Reason, *, last: bool = False, go
     if too_large := over_limit(found):
         return Ruling(Reason.OVER_LIMIT, "", too_large)
     found = reworded(found.strip())
-    why = None if found in RELATIONS or is_of_brackets(found) else unreadable(found)
-    return Ruling(unread, "", why) if why else found
+    why = None if found in RELATIONS else unreadable(found)
+    return Ruling(unread, "", why) if why and not is_of_brackets(found) else found
 
 
 def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = None, answer_type: str = "") -> Ruling:
