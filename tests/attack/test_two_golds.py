@@ -52,7 +52,7 @@ FRAMES = [r"\boxed{{{}}}", "#### {}", "The answer is {}.", r"So we get $\boxed{{
 WHOLE = 135_000
 TEXTS = int(os.environ.get("STILLROOM_ATTACK_TEXTS", "8000"))
 """Texts that are tried, spread evenly over the first WHOLE."""
-LABELLED = re.compile(r"\([A-D]\) |option [A-D]: ")
+LABELLED = re.compile(r"\([A-D]\) |option [A-D]: |\b[A-D]\. ")
 
 
 def composed() -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -190,7 +190,7 @@ _ALIKE = {"convergent": "converges", "converge": "converges", "divergent": "dive
 def texts(one: Node, other: Node) -> Answer:
     """Words: the same, plainly different, or one within the other."""
     first, second = (_words(node) for node in (one, other))
-    if one.kind == other.kind == "text" and _signs(one) != _signs(other):
+    if {one.kind, other.kind} <= {"text", "sym"} and _signs(one) != _signs(other):
         return Answer(None, "words with different signs")
     if first == second:
         raw = {str(node.args[0]).casefold().strip() for node in (one, other)}

@@ -27,15 +27,17 @@ from typing import NamedTuple, Self
 from stillroom.common.records import Verdict
 from stillroom.errors import InputError, StillroomError
 from stillroom.sampling.workers.pool import Program, Threads, WorkerPool
+from stillroom.traces.answers.extract import unmarked
 from stillroom.traces.answers.grade import Located, Ruling, located, not_restated, rule
 from stillroom.traces.answers.lexer import unreadable
 from stillroom.traces.answers.limits import MAX_ANSWER, MAX_TEXT
-from stillroom.traces.answers.question import of_question
+from stillroom.traces.answers.question import of_question, says_in_its_words
 from stillroom.traces.answers.records import Policies, Reason, verdict
+from stillroom.traces.answers.statements import concluding, plain, stated
 from stillroom.traces.answers.types import checked
 from stillroom.traces.answers.wording import reworded
 
-RULES = "5"
+RULES = "6"
 """Version of the rules: counted up when a verdict can change."""
 PACKAGES = ("sympy", "mpmath")
 MODULE = "stillroom.traces.answers.worker"
@@ -48,6 +50,8 @@ LONG = 20_000
 """Characters from which on a text is searched in a thread, to keep the event loop free."""
 REMEMBERED = 1_000
 """Characters of two answers up to which their verdict is remembered."""
+_NOT_UNDERSTOOD = (Reason.NO_ANSWER, Reason.UNPARSED_ANSWER, Reason.NEEDS_POLICY, Reason.OTHER_TYPE)
+"""Reasons for which a look at what the sentence states is worth it."""
 _LIMITS = (Reason.TIMEOUT, Reason.OVER_LIMIT)
 UNPROVEN = "the same wherever tried; the proof ran into its limit"
 Pair = tuple[str, str] | tuple[str, str, str] | tuple[str, str, str, str]
@@ -167,14 +171,39 @@ class AnswerChecker:
             if prompt and found.ruling is None:
                 one, other = of_question(found.gold, found.answer, prompt, self._same)
                 found = found._replace(gold=one, answer=other)
-            key = (found.gold, found.answer, answer_type)
-            ruling = found.ruling or self._memo.get(key)
-            if ruling is None:
-                ruling = rule(found.gold, found.answer, self.policies, answer_type=answer_type)
-                self._memo.put(key, ruling)
+            ruling = found.ruling or self._ruled(found, answer_type)
+            if ruling.reason in _NOT_UNDERSTOOD and found.gold:
+                found, ruling = self._as_stated(found, ruling, answer, prompt, answer_type)
         except Exception as error:  # noqa: BLE001 - no text may end a run: out of memory, nested too deeply, our fault
             found, ruling = Located("", "", None), Ruling(Reason.OVER_LIMIT, "", type(error).__name__)
         return Judged(found, prompt, answer_type, ruling, time.perf_counter() - start)
+
+    def _ruled(self, found: Located, answer_type: str) -> Ruling:
+        """The ruling on two answers; remembered."""
+        key = (found.gold, found.answer, answer_type)
+        ruling = self._memo.get(key)
+        if ruling is None:
+            ruling = rule(found.gold, found.answer, self.policies, answer_type=answer_type)
+            self._memo.put(key, ruling)
+        return ruling
+
+    def _as_stated(
+        self, found: Located, ruling: Ruling, answer: str, prompt: str, answer_type: str
+    ) -> tuple[Located, Ruling]:
+        """The ruling on the value that a sentence states, if it is the gold one; else the one given."""
+        rest = unmarked(answer)
+        sentence = found.answer if rest is None else concluding(rest, prompt) or found.answer
+        if sentence and prompt and plain(sentence) and says_in_its_words(found.gold, sentence, prompt):
+            return found, Ruling(Reason.EQUAL, sentence, "the gold answer in the words of the question")
+        said = stated(sentence, prompt) if sentence else None
+        if said is None or not said.fits(found.gold):
+            return found, ruling
+        again = found._replace(answer=reworded(said.value), ruling=None)
+        if prompt:
+            one, other = of_question(again.gold, again.answer, prompt, self._same)
+            again = again._replace(gold=one, answer=other)
+        second = self._ruled(again, answer_type)
+        return (again, second) if second.reason in (Reason.EQUAL, None) else (found, ruling)
 
     def _same(self, one: str, other: str) -> bool:
         """Whether two short texts are the same answer, as far as can be said at once."""

@@ -36,7 +36,8 @@ _AFTER = re.compile(
     r"|[はが]?(?:では?ない|じゃない|間違)|不是|是错|是錯|错误|錯誤|不对|不對|吗|嗎|[?？])"
 )
 _DOUBT = re.compile(
-    r"(?i)\b(?:wrong|false|incorrect|not|never|might|may|could|somebody|someone|if|suppose|assum\w+|whether|unless"
+    r"(?i)\b(?:wrong|false|incorrect|tempting|trap|some say|not|never|might|may|could|somebody|someone|if|suppose"
+    r"|assum\w+|whether|unless"
     r"|cannot|can't|doubt|unlikely|impossible|no way|lie|probability|chance|half|twice|double|thrice|triple|square"
     r"|cube|times|reciprocal|opposite|neither)\b|n't\b"
 )
@@ -51,6 +52,17 @@ _TAKEN_BACK = re.compile(
     r"(?i)\b(?:no,? wait|wait,? no|no,? actually|that(?:'s| is| was) (?:wrong|not right|incorrect)|scratch that"
     r"|actually,? (?:no|[-+$]?[0-9])|i was (?:wrong|mistaken)|i (?:am|made a) mistake\w*|correction\s*:)"
 )
+
+
+_NONE = re.compile(
+    r"(?i)\W*(?:no|нет|keine?|sin|sem|nessuna|pas de|aucune|没有|無|ない)\s*(?:answer|ответа|antwort|respuesta"
+    r"|resposta|risposta|réponse|答案)"
+)
+
+
+def says_none(text: str) -> bool:
+    """Whether a text begins by saying that it has no answer."""
+    return _NONE.match(text) is not None
 
 
 def is_denied(text: str, start: int, end: int) -> bool:

@@ -15,38 +15,24 @@ down to something that happens to parse. Every pass is linear in the length of t
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from stillroom.common.marks import TAGS, TEMPLATE, after_thinking
-from stillroom.traces.answers.denial import is_denied, is_of_something_else, is_taken_back, is_unsure
+from stillroom.traces.answers.boxes import BOX, Box, box_at, last_boxes, unwrapped
+from stillroom.traces.answers.denial import is_denied, is_of_something_else, is_taken_back, is_unsure, says_none
 from stillroom.traces.answers.limits import MAX_ANSWER
 from stillroom.traces.answers.vocabulary import SHORT_UNITS, UNITS
-from stillroom.traces.answers.wording import AND, CHOOSING, MARKERS, OR, WEAK_MARKERS, is_foreign
+from stillroom.traces.answers.wording import CHOOSING, MARKERS, WEAK_MARKERS, is_foreign
 
-MAX_BOXES = 32
-"""Boxes that are joined to one answer."""
-
-STUTTER = 4
-"""How often the same box makes a model that repeats itself, and not an answer next to the last one."""
 SHORT = 3
 """Words of a line that may be an answer by itself."""
 OUTSIDE = "\u2060"
 """Stands after a percent sign that was outside of the box: it may or may not belong to the answer."""
-UNCLOSED = 200
-"""Characters of a box without an end that is taken all the same, where the policy is to take what there is."""
 
-_BOX = re.compile(r"\\(?:begin)?f?boxed\s*\{")
-_JOIN = re.compile(
-    r"(?:\\[()\[\]]|[\s$,.;])*(?:\\(?:text|quad|qquad|,|;)\s*)*\{?\s*"
-    rf"(?:,|;|，|；|\+{{2,}}|and|or|,\s*and|{AND}|{OR})?\s*\}}?(?:\\quad|\\qquad|\\[()\[\]]|[\s$,;])*"
-)
-_JOINS = re.compile(rf"[,;，；]|\+\+|and|or|{AND}|{OR}")
-_AND_OR = re.compile(rf"\b(?:and|or)\b|\s(?:{AND}|{OR})\s|[和与及或]")
 _PERCENT = re.compile(r"[\s$}]{0,4}(\\?%|percent(?:age)?\b|pct\b)")
 _MARKER = re.compile(
     r"(?im)^[ \t]*####(?!#)[ \t]*|(?<=[.!?] )####(?!#)[ \t]*(?=\S{1,40}\s*\Z)|^[ \t>*]*A:[ \t]*"
     r"|(?:\b|_)answer(?:\s\([^()\n]{1,40}\))?(?:\s{1,4}to\s[^\n.:]{1,80}?)?"
-    r"[\s*]{0,6}+(?:(?:\bis\b|:)[ \t]{0,4}:?|[-–—]{1,2}[ \t]+|(?=\$|\\[(\[]))"
+    r"[\s*]{0,6}+(?:(?:\bis\b|:|=(?!=))[ \t]{0,4}:?|[-–—]{1,2}[ \t]+|(?=\$|\\[(\[]))"
 )
 _AT_START = re.compile(_MARKER.pattern.rpartition(r"|(?:\b|_)answer")[0])  # what there is without the word
 _NOTHING = re.compile("(?!)")
@@ -59,7 +45,10 @@ _SELDOM = (
     *("i choose", "i pick", "settle on", "go with"),
 )
 _MARKER_ABROAD = re.compile(rf"{_MARKER_TOO.pattern}|{MARKERS}|{CHOOSING}")
-_WEAK_MARKER = re.compile(WEAK_MARKERS, re.IGNORECASE)
+_WEAK_MARKER = re.compile(
+    rf"{WEAK_MARKERS}|(?:\A|(?<=[\n.,;*#] )|(?<=[\n*]))(?:final|therefore|result|verdict|output):[ \t*]*",
+    re.IGNORECASE,
+)
 _TAG = re.compile("|".join(rf"{re.escape(o)}(.*?)(?:{re.escape(c)}|\Z)" for o, c in (*TAGS, *TEMPLATE)), re.DOTALL)
 _TAG_MARK = re.compile("|".join(re.escape(mark) for pair in (*TAGS, *TEMPLATE) for mark in pair))
 _TAGGED = re.compile(r"<[|a-z]")
@@ -71,7 +60,6 @@ _NUMBER = re.compile(r"[-+]?[0-9]++(?:[,./][0-9]++)*")
 _PLAIN = re.compile(r"[-+]?[$€£]?(?:[0-9\\.(\[{]|[A-J](?:\W|\Z))|\$")
 _STRONG = re.compile(r"(?i)####|final")
 _STARTS = frozenset("0123456789+-.$\\([")
-_MARKS = re.compile(r"\\.?|[{}]", re.DOTALL)  # what is escaped opens and closes nothing
 _BAD_REASON = re.compile(
     r"(?i)\b(?:not|never|wrong|incorrect|false|guess\w*|unsure|mistaken|close to)\b|n't|\([A-J]\)"
 )
@@ -90,6 +78,8 @@ _SIMPLE = re.compile(r"\s*[-+]?(?:[0-9][0-9.,]*|\\[dt]?frac\{[0-9]+\}\{[0-9]+\})
 _UNIT_AFTER = re.compile(r"[\s$]{0,4}(?:\\(?:text|mathrm)\s*\{\s*)?([A-Za-zµ]{1,12})\s?\}?[.\s$]*\Z")
 _OR_BOXES = re.compile(r"\s(?:or|oder|ou|или)\s")
 _NOT_SAID = re.compile(r"[\s$*]*~~|[^.!。！\n]{0,80}[?？]")  # struck out, or asked
+_ECHO = re.compile(r"^\$?####\s*| ?\(without (?:the )?quotes\)(?: where .{1,80} is the answer.*)?")
+"""What is left of the words with which the prompt asked for a form."""
 _FENCE = re.compile(r'\A(?:"""|```)\w*\s*')
 _ONE_BOLD = re.compile(r"[^*]*\*\*([-+$]?[0-9][^*]*)\*\*[^*]*")
 _IN_TEXT = re.compile(r"\\(?:text|mathrm|textbf|mathbf|mbox)\s*\{[^{}\n]*\Z")
@@ -131,14 +121,6 @@ _STOP = re.compile("[。！？।؟]")
 _SENTENCE = re.compile(r"(?<=[\s\w)}\]$%*\"])\.(?=\s+[A-Z(<\[]|\s*$)")
 
 
-class Box(NamedTuple):
-    """A box: the text within, and where the whole of it starts and ends."""
-
-    text: str
-    start: int
-    end: int
-
-
 def find_answer(text: str, *, last: bool = False, gold: bool = False) -> str | None:
     """The final answer of a text, without its marks, or None where there is none. It may be over the limits.
 
@@ -153,7 +135,7 @@ def find_answer(text: str, *, last: bool = False, gold: bool = False) -> str | N
         return _of_tags(text, tags, last=last)
     if '"' in text and (told := _in_json(text)) is not None:
         return told
-    boxes = _last_boxes(text, lenient=last, unclosed=last or gold)
+    boxes = last_boxes(text, lenient=last, unclosed=last or gold)
     if boxes and not gold and is_denied(text, boxes[0].start, boxes[-1].end):
         return None
     markers = _marker_of(text)
@@ -164,7 +146,7 @@ def find_answer(text: str, *, last: bool = False, gold: bool = False) -> str | N
     if boxes and not stronger and not (said is not None and _PLAIN.match(said)):
         if not gold and is_taken_back(text[boxes[-1].end :]):
             return None
-        parts = [_unwrapped(box.text) for box in boxes]
+        parts = [unwrapped(box.text) for box in boxes]
         letter = _LETTER_AFTER.match(text, boxes[-1].end) if len(parts) == 1 else None
         if letter is not None and not _LETTER.fullmatch(parts[0]):
             return f"({letter[1] or letter[2]}) {parts[0]}"
@@ -178,12 +160,17 @@ def find_answer(text: str, *, last: bool = False, gold: bool = False) -> str | N
         if not gold and (is_taken_back(text[marker[1] :]) or _NOT_SAID.match(text, marker[1])):
             return None
         before = _line_before(text, marker[0], markers)
-        if before not in ("", said) and not _WORDS.search(before):
+        if before not in ("", said) and _bared(before) != _bared(said or "") and not _WORDS.search(before):
             return f"{before} | {said}"  # two answers, one below the other: neither
         return _last_formula(said) if last and said is not None and _PROSE.search(said) else said
-    if _BOX.search(text) or (not gold and _is_refused(text, markers)):
+    if BOX.search(text) or (not gold and _is_refused(text, markers)):
         return None
     return _last_formula(text) if last else _bare(text)
+
+
+def _bared(text: str) -> str:
+    """A text as it is compared with the line before: 16 and $16$ are the same."""
+    return re.sub(r"\\displaystyle|[\s$*.]", "", text)
 
 
 def _is_refused(text: str, markers: re.Pattern[str]) -> bool:
@@ -207,13 +194,13 @@ def _of_tags(text: str, tags: list[re.Match[str]], *, last: bool) -> str | None:
         return " | ".join(said)
     content, rest = _TAG_MARK.sub(" ", said[-1]), text[end:]
     found = find_answer(content, last=last)
-    if "\n" in content and not _BOX.search(content) and not _marker_of(content).search(content):
+    if "\n" in content and not BOX.search(content) and not _marker_of(content).search(content):
         *lines, _ = (line for line in content.split("\n") if line.strip())
         if lines and all(len(line.split()) <= SHORT for line in lines) and "\\" not in content:
             return " | ".join(content.split("\n"))  # 99 and below it 42
         if lines and is_unsure(lines[-1]):
             return None
-    if found is not None and (_BOX.search(rest) or _last_marker(rest, 0, _marker_of(rest))):
+    if found is not None and (BOX.search(rest) or _last_marker(rest, 0, _marker_of(rest))):
         other = find_answer(rest, last=last)
         if other is not None and other != found:
             return f"{found} | {other}"
@@ -233,7 +220,7 @@ def _in_json(text: str) -> str | None:
     if _WRONG.search(before[-60:]) or is_denied(text, begin, len(text)):
         return None
     others = [match["no"] or _from_json(match[2]) for match in _JSON_OTHER.finditer(text, begin)]
-    if _BOX.search(before) or _last_marker(before, 0, _marker_of(before)):
+    if BOX.search(before) or _last_marker(before, 0, _marker_of(before)):
         others.append(find_answer(before) or "?")
     return " | ".join(dict.fromkeys([*told, *others]))
 
@@ -241,7 +228,7 @@ def _in_json(text: str) -> str | None:
 def _from_json(value: str) -> str:
     """What a value of JSON says; LaTeX is often written there without its second backslash."""
     if value[0] == '"':
-        return _unwrapped(value[1:-1].replace('\\"', '"').replace("\\\\", "\\"))
+        return unwrapped(value[1:-1].replace('\\"', '"').replace("\\\\", "\\"))
     return value.strip("[]").replace('"', "")
 
 
@@ -259,7 +246,7 @@ def _one_answer(text: str) -> str:
     """The text up to a further question that the model asks itself once it has answered."""
     if _NEXT.search(text) is None:
         return text
-    ends = [found.end() for pattern in (_BOX, _marker_of(text)) if (found := pattern.search(text)) is not None]
+    ends = [found.end() for pattern in (BOX, _marker_of(text)) if (found := pattern.search(text)) is not None]
     further = _NEXT.search(text, min(ends)) if ends else None
     return text[: further.start()] if further is not None else text
 
@@ -276,13 +263,26 @@ def _marker_of(text: str) -> re.Pattern[str]:
     return _AT_START if "####" in text or "a:" in lowered else _NOTHING
 
 
+def unmarked(text: str) -> str | None:
+    """What a text says whose answer is marked in words, or not at all: what follows its last marker, else all of it.
+    None where a box, tags or an object say what the answer is."""
+    text = _one_answer(spoken(text)).rstrip()
+    if BOX.search(text) or _TAG_MARK.search(text) or text.endswith(("}", "```")):
+        return None
+    markers = _marker_of(text)
+    found = list(markers.finditer(text))
+    if any(is_of_something_else(_clause(text, match.start())) for match in found) or is_taken_back(text[-300:]):
+        return None
+    return text[found[-1].end() :].lstrip(" *_:") if found else text
+
+
 def marked_answers(text: str, also: re.Pattern[str]) -> list[Box]:
     """Everything that a text marks as its answer, in reading order: every box, and what stands after every marker.
 
     For answers that must not contradict each other (labels), where `find_answer` takes the last. `also`: further
     markers. `end` is where the box or the marker ends.
     """
-    found = [box for match in _BOX.finditer(text) if (box := _box_at(text, match)) is not None]
+    found = [box for match in BOX.finditer(text) if (box := box_at(text, match)) is not None]
     for pattern in (_marker_of(text), also):
         found += [Box(_after(text, m.end()) or "", m.start(), m.end()) for m in pattern.finditer(text)]
     return sorted(found, key=lambda box: box.start)
@@ -294,73 +294,6 @@ def spoken(text: str) -> str:
     if "\\\\boxed" in text:
         text = text.replace("\\\\boxed", "\\boxed")  # escaped once too often
     return after_thinking(text)
-
-
-def closing(text: str, start: int, limit: int) -> int | None:
-    """Where the brace that opened before `start` closes, or None if it does not within `limit` characters."""
-    depth = 1
-    for mark in _MARKS.finditer(text, start, start + limit):
-        depth += {"{": 1, "}": -1}.get(mark.group(), 0)
-        if depth == 0:
-            return mark.start()
-    return None
-
-
-def _box_at(text: str, match: re.Match[str], *, lenient: bool = False) -> Box | None:
-    """The box that opens at a match. One that is never closed counts only if its content ends with a closing
-    separate brace at the end of the text: then it is the box's brace that was forgotten, and nothing was cut."""
-    close = closing(text, match.end(), MAX_ANSWER * 4)
-    if close is not None:
-        return Box(text[match.end() : close], match.start(), close + 1)
-    rest = text[match.end() :].strip().rstrip("$. ")
-    closed = rest.endswith("}") and len(rest) <= MAX_ANSWER
-    taken = closed or (lenient and len(rest) <= UNCLOSED and "\n" not in rest)
-    return Box(rest, match.start(), len(text)) if taken and rest.count("{") == rest.count("}") else None
-
-
-def _last_boxes(text: str, *, lenient: bool = False, unclosed: bool = False) -> list[Box]:
-    """The last box and those joined to it by a comma or a word, in reading order; empty if the last never closes."""
-    matches = list(_BOX.finditer(text))[-MAX_BOXES:]
-    boxes: list[Box] = []
-    for match in reversed(matches):
-        box = _box_at(text, match, lenient=unclosed)
-        if not boxes:
-            if box is None:
-                return []
-            boxes = [box]
-        elif box is None:
-            break
-        elif box.end > boxes[0].start:
-            boxes[0] = box  # the box around the one found before
-        else:
-            between = text[box.end : boxes[0].start]
-            joined = not between or (len(between) <= 60 and _JOIN.fullmatch(between) and _JOINS.search(between))
-            # Two boxes in one sentence with an "and" and more, or two that differ next to each other: parts of one
-            # answer, or not. What they stand in is then the answer, and is not read: it is neither right nor wrong.
-            short = len(between) <= 80 and "\n" not in between and ". " not in between
-            differ = not between.strip() and box.text.strip() != boxes[0].text.strip()
-            if differ and text.count(text[box.start : box.end]) >= STUTTER:
-                break  # it repeated itself before it came to the answer
-            unclear = short and (differ or _AND_OR.search(between))
-            if joined or (lenient and unclear):
-                boxes.insert(0, box)
-            elif unclear:
-                whole = f"{box.text} | {boxes[0].text}" if differ else text[box.start : boxes[-1].end]
-                return [Box(whole, box.start, boxes[-1].end)]
-            else:
-                break
-    return boxes
-
-
-def _unwrapped(content: str) -> str:
-    """The content of a box within the box, if there is one and nothing else."""
-    for _ in range(MAX_BOXES):
-        stripped = content.strip()
-        match = _BOX.match(stripped)
-        if match is None or closing(stripped, match.end(), MAX_ANSWER * 4) != len(stripped) - 1:
-            break
-        content = stripped[match.end() : -1]
-    return content
 
 
 def _last_marker(text: str, start: int, markers: re.Pattern[str]) -> tuple[int, int] | None:
@@ -378,7 +311,11 @@ def _last_marker(text: str, start: int, markers: re.Pattern[str]) -> tuple[int, 
             continue  # "it is wrong that the answer is 17"
         return match.start(), match.end()
     line = text.rfind("\n", 0, body) + 1
-    weak = list(_WEAK_MARKER.finditer(text, max(line, start), body))  # in the last line only
+    weak = [
+        match
+        for match in _WEAK_MARKER.finditer(text, max(line, start), body)  # in the last line only
+        if not is_of_something_else(_clause(text, match.start()))
+    ]
     return (weak[-1].start(), weak[-1].end()) if weak else None
 
 
@@ -387,6 +324,8 @@ def _after(text: str, start: int) -> str | None:
     rest = text[start : start + MAX_ANSWER * 4].lstrip(" \t*:_").lstrip()
     if rest[:1] == "}" and _IN_TEXT.search(text, max(0, start - 40), start):
         rest = rest[1:].lstrip()  # \text{ANSWER: } 42
+    elif rest.count("}") > rest.count("{") and _IN_TEXT.search(text, max(0, start - 40), start):
+        rest = rest.replace("}", " ", 1)  # \text{Answer: 500}
     rest = _FENCE.sub("", rest)
     below = rest.split("\n")
     if (
@@ -398,7 +337,7 @@ def _after(text: str, start: int) -> str | None:
     display = re.match(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]", rest, re.DOTALL)
     if display and not rest[display.end() :].strip(" .*_\n"):
         return display.group(1) or display.group(2)
-    line = _SENTENCE.split(rest.split("\n", 1)[0], maxsplit=1)[0]
+    line = _SENTENCE.split(_ECHO.sub("", rest.split("\n", 1)[0]), maxsplit=1)[0]
     line = _STOP.split(line, maxsplit=1)[0]
     line = bold[1] if (bold := _ONE_BOLD.fullmatch(line)) is not None else _IT_IS.sub("", line)
     why = _WHY.search(line)
@@ -435,6 +374,8 @@ def _trimmed(line: str) -> str:
 def _bare(text: str) -> str | None:
     """A text without any marker: itself if it is one line, else its last line if that is nothing but an answer."""
     text = text.strip()
+    if says_none(text):
+        return None
     if len(text) > MAX_ANSWER * 4 and "\n" not in text:
         return text
     lines = [line for line in text.split("\n") if line.strip()]

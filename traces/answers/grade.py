@@ -19,6 +19,7 @@ from typing import NamedTuple
 from stillroom.traces.answers._quantities import texts
 from stillroom.traces.answers.compare import compare
 from stillroom.traces.answers.extract import OUTSIDE, find_answer
+from stillroom.traces.answers.forms import CHOICES, RELATIONS, by_form, is_of_brackets, without_setting
 from stillroom.traces.answers.lexer import Unreadable, plain, unreadable
 from stillroom.traces.answers.limits import CALLER, MAX_TEXT, READING, WORKER, Spent, allowance, over_limit
 from stillroom.traces.answers.normalise import in_symbols
@@ -33,12 +34,12 @@ from stillroom.traces.answers.wording import reworded, with_decimal_comma
 from stillroom.traces.answers.worked_out import worked_out
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
-_WRAPPER = re.compile(r"\\(?:text(?:bf|rm|it|sf|normal)?|math(?:rm|bf|sf)|mbox)\s*\{([^{}]*)\}|\$|\*\*")
 _CHOICE = re.compile(
-    r"(?:(?:option|choice|answer)\s*:?\s*)?(?:\(\s*([A-J])\s*\)|([A-J])\s*(?:[).:](?=\s|$)|[.)](?=[0-9]))|([A-J])(?=\s*\.?$))[\s.:~\\]*(.*)",
+    r"(?:(?:option|choice|answer)\s*:?\s*)?(?:\(\s*([A-Z])\s*\)|([A-J])\s*(?:[).:](?=\s|$)|[.)](?=[0-9]))|([A-J])(?=\s*\.?$))[\s.:~\\]*(.*)",
     re.IGNORECASE | re.DOTALL,
 )
 _MORE = re.compile(r"\s*(?:[,;^+\-*/=&_!]|(?:and|or)\b)|.*(?:\([A-J]\)|\b[A-J][).:](?:\s|$))", re.DOTALL)
+_SIGNED = re.compile(r"[-+−±]\s?(?:[0-9]|\\[a-z]|[α-ω])(?!.*(?:\([A-J]\)|\b[A-J][).:](?:\s|$)))", re.DOTALL)
 # What says that a choice is not meant, or is not the only one: "(A) is false", "(A) through (C)", "(A)?".
 _DENIED = re.compile(
     r"^\W*(?:(?:is|was|are|can|could|may|might|must|should|does|would|has|isn'?t|cannot)\b|through\b|thru\b|if\b|unless\b"
@@ -54,26 +55,7 @@ _OTHERS = re.compile(
 )
 _CAPITALS = re.compile(r"[A-Z]{3,}")  # letters in their order, not a product
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_CLOCK = re.compile(
-    r"(?:at\s+)?(\d{1,2})(?:[:.](\d\d))?(?::00)?\s*(?:\\(?:text|mathrm|textrm)\s*\{)?\s*(?:(am|pm)|o'?clock|(noon|midnight)|h)?\s*\}?",
-    re.IGNORECASE,
-)
-_RELATIONS = {
-    "<": "<",
-    ">": ">",
-    "=": "=",
-    "<=": "<=",
-    ">=": ">=",
-    "\\lt": "<",
-    "\\gt": ">",
-    "\\le": "<=",
-    "\\leq": "<=",
-}
-_RELATIONS |= {"\\ge": ">=", "\\geq": ">=", "≤": "<=", "≥": ">=", "\\ne": "!=", "\\neq": "!=", "≠": "!="}
 _DEGREES = re.compile(r"\^?\s*\{?\s*\\(?:circ|degree)\b\s*\}?")
-_OF_DAY = re.compile(r"(?i)[0-9]\s*(?:\\\w+\{)?\s*(?:[ap]\.?\s?m\b|noon|midnight)")
-_BEGINS_CHOICES = frozenset("ABCDEFGHIJ$\\*")
-_CHOICES = re.compile(r"(?:[A-J](?:\s*(?:,|;|and|&)?\s*)){2,10}")
 _SHORT_UNIT = re.compile(
     r"([-+]?[0-9][0-9.,]*(?: ?(?:\\times|×|\*) ?10\^(?:\{-?[0-9]+\}|-?[0-9]+))?) "
     r"([A-Za-zµμ]{1,3}(?:\^[0-9])?(?:[/ ][A-Za-zµμ]{1,3}(?:\^[0-9])?){0,2})\.?"
@@ -134,7 +116,7 @@ def located(gold: str, answer: str, policies: Policies) -> Located:
         return Located("", "", one._replace(why=f"gold: {one.why}"))
     other = locate(answer, Reason.NO_ANSWER, Reason.UNPARSED_ANSWER, last=last)
     if isinstance(other, Ruling):
-        return Located("", "", other)
+        return Located(one, "", other)
     by: list[str] = []
     if policies.decimal_comma == "always":
         given = one, other
@@ -155,8 +137,8 @@ def locate(text: str, missing: Reason, unread: Reason, *, last: bool = False, go
     if too_large := over_limit(found):
         return Ruling(Reason.OVER_LIMIT, "", too_large)
     found = reworded(found.strip())
-    why = None if found in _RELATIONS else unreadable(found)
-    return Ruling(unread, "", why) if why else found
+    why = None if found in RELATIONS else unreadable(found)
+    return Ruling(unread, "", why) if why and not is_of_brackets(found) else found
 
 
 def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = None, answer_type: str = "") -> Ruling:
@@ -173,7 +155,7 @@ def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = N
             return Ruling(Reason.DIFFERENT, answer)
         if not (chosen.text and choice.text):
             return Ruling(Reason.EQUAL, answer)
-    if untyped and (plainly := _by_form(gold, answer)) is not None:
+    if untyped and (plainly := by_form(gold, answer)) is not None:
         return Ruling(Reason.EQUAL if plainly else Reason.DIFFERENT, answer)
     one, other = _read(gold), _read(answer)
     if isinstance(one, Ruling):
@@ -266,64 +248,17 @@ def _letters(text: str) -> frozenset[str] | None:
     choice = _choice(text) or _choice(text.upper() if len(text.strip("() .$")) == 1 else "")
     if choice is not None:
         return frozenset({choice.letter})
-    bare = _WRAPPER.sub(r"\1", text).strip().rstrip(".")
+    bare = without_setting(text).strip().rstrip(".")
     if len(bare.strip("()")) == 1 and bare.strip("()") in "123456789":  # as some sets number their choices
         return frozenset({bare.strip("()")})
-    return frozenset(re.findall("[A-J]", bare.replace("and", ""))) if _CHOICES.fullmatch(bare) else None
+    return frozenset(re.findall("[A-J]", bare.replace("and", ""))) if CHOICES.fullmatch(bare) else None
 
 
 def _by_words(gold: str, answer: str) -> Ruling:
     """By the words, whatever they would be as a formula."""
-    one, other = (
-        Node("text", (" ".join(_WRAPPER.sub(r"\1", text).split()).strip(" .\"'"),)) for text in (gold, answer)
-    )
+    one, other = (Node("text", (" ".join(without_setting(text).split()).strip(" .\"'"),)) for text in (gold, answer))
     same = texts(one, other)
     return Ruling(_REASONS[same.same], answer, same.why)
-
-
-def _by_form(gold: str, answer: str) -> bool | None:
-    """Whether two relation signs, times of day, or lists of choices are the same; None where they are not that."""
-    signs = [_RELATIONS.get(text.strip("$ ")) for text in (gold, answer)]
-    if None not in signs:
-        return signs[0] == signs[1]
-    named = [_as_unit(text) for text in (gold, answer)]
-    if named[0] and named[0] == named[1]:
-        return True
-    if _OF_DAY.search(gold) or _OF_DAY.search(answer):
-        clocks = [clock for clock in map(_minutes, (gold, answer)) if clock is not None]
-        if len(clocks) == 2:
-            (first, known), (second, other) = clocks
-            if known and other:
-                return first == second
-            return False if first % 720 != second % 720 else None  # 3:00 may be at night
-    if gold[0] in _BEGINS_CHOICES and answer[0] in _BEGINS_CHOICES:
-        texts = [_WRAPPER.sub(r"\1", text).strip().rstrip(".") for text in (gold, answer)]
-        if all(map(_CHOICES.fullmatch, texts)) and any(re.search(r"[^A-J]", text) for text in texts):
-            letters = [re.findall("[A-J]", text.replace("and", "")) for text in texts]
-            if all(len(set(each)) == len(each) for each in letters):
-                return set(letters[0]) == set(letters[1])
-    return None
-
-
-def _as_unit(text: str) -> tuple[str, ...]:
-    """The names of the units that a text is: ft/s and feet per second; nothing where it is more than units."""
-    parts = re.split(r"\s*/\s*|\s+per\s+", _WRAPPER.sub(r"\1", text).strip(" .").lower())
-    return tuple(UNITS[part] for part in parts) if all(part in UNITS for part in parts) else ()
-
-
-def _minutes(text: str) -> tuple[int, bool] | None:
-    """A time of day in minutes, and whether it is known which half of the day it is in."""
-    found = _CLOCK.fullmatch(re.sub(r"(?i)\b([ap])\.?\s?m\b\.?", r"\1m", text.strip().strip("$")))
-    if found is None or not (found[2] or found[3] or found[4] or "clock" in text):
-        return None
-    hour, minute = int(found[1]), int(found[2] or 0)
-    if hour > 24 or minute > 59 or (found[3] and not 1 <= hour <= 12):
-        return None
-    if found[4]:
-        return (0 if found[4].lower() == "midnight" else 720) + minute, True
-    if found[3]:
-        return hour % 12 * 60 + minute + (720 if found[3].lower() == "pm" else 0), True
-    return hour % 24 * 60 + minute, hour > 12 or hour == 0
 
 
 def _held_to(is_done: Callable[[], bool], ruling: Ruling, policies: Policies, why: str) -> Ruling:
@@ -447,13 +382,16 @@ def _read(text: str) -> Readings | Ruling:
 def _read_any(text: str) -> Readings | Ruling:
     if _DATE.fullmatch(text) or _CAPITALS.fullmatch(text):
         return (Reading(Node("text", (text,))),)
+    choice = _choice(text)
     try:
         first = Reading(in_symbols(read(text)))
     except Unreadable as why:
+        with suppress(Unreadable, OverflowError):
+            if choice is not None and choice.text:
+                return (Reading(in_symbols(read(choice.text))),)
         return Ruling(None, "", f"{text[:120]}: {why}")
     except (OverflowError, RecursionError) as large:
         return Ruling(Reason.OVER_LIMIT, "", str(large))
-    choice = _choice(text)
     with suppress(Unreadable, OverflowError):
         if (short := _SHORT_UNIT.fullmatch(text)) is not None and _is_short_unit(short[2]):
             unit = rf"\mathrm{{{short[2]}}}"
@@ -493,10 +431,16 @@ def _choice(text: str) -> Choice | None:
     """The choice that an answer is: `C`, `(C)`, `\\text{(C)} 12`, `C. an ellipse`; not `(A), (B)` and not `C + 1`."""
     if len(text) > 400:
         return None
-    found = _CHOICE.fullmatch(_WRAPPER.sub(r"\1", text).strip())
+    found = _CHOICE.fullmatch(without_setting(text).strip())
     if found is None:
         return None
     letter = next(part for part in found.groups()[:3] if part)
-    if not letter.isupper() or _MORE.match(found[4]) or _DENIED.search(found[4]) or _OTHERS.search(found[4]):
+    signed = found[2] and _SIGNED.match(found[4])  # C) -2.72 kcal
+    if (
+        not letter.isupper()
+        or (_MORE.match(found[4]) and not signed)
+        or _DENIED.search(found[4])
+        or _OTHERS.search(found[4])
+    ):
         return None
     return Choice(letter, found[4].strip())

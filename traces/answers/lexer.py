@@ -56,7 +56,10 @@ _JOINED = re.compile(r"(?:or|and)[A-Z]|or[a-z]")
 _DISPLAY = re.compile(r"(?<!\\)\\[()\[\]]")
 _MONEY = re.compile(r"\$(?=\s*-?[0-9.])|(?<=[0-9])\$")
 _HTML = re.compile(r"<(/?)(su[pb])>")
-_FOREIGN = r"(?:[^\W\d_A-Za-z]|[\u0300-\u036f\u064b-\u065f\u0900-\u0963\u0971-\u097f])"
+_FOREIGN = (
+    r"(?:[^\W\d_A-Za-z]|[\u0300-\u036f\u064b-\u065f\u0900-\u0963\u0971-\u09e3\u0a01-\u0a65\u0a81-\u0ae3"
+    r"\u0c00-\u0c63\u0e31-\u0e4e])"
+)
 """A letter of another alphabet or script, or a sign that is part of one."""
 _LONE_UNITS = {"K": "kelvin", "F": "farad", "A": "ampere", "T": "tesla", "C": "coulomb"}
 """Capitals that are units where they are set upright behind a value; elsewhere they are letters."""

@@ -301,7 +301,9 @@ class Parser(Factors):
             or word.lower() in NUMBERS
             or PARTS.fullmatch(word.lower())
             or (re.search(CJK, word) and word not in COUNTERS)
-            or not re.fullmatch(r"[\w./^ -]*\w[\w./^ \u0300-\u036f\u064b-\u065f\u0900-\u097f-]*\.?", word)
+            or not re.fullmatch(
+                r"[\w./^ -]*\w[\w./^ \u0300-\u036f\u064b-\u065f\u0900-\u0dff\u0e31-\u0e4e-]*\.?", word
+            )
             for word in words
         ):
             raise Unreadable(f"the words {' '.join(words)!r} after a value")

@@ -76,7 +76,7 @@ def restated(gold: str, answer: str, prompt: str) -> bool:
 
 def _is_decimal(text: str) -> bool:
     """Whether a number is written with digits alone."""
-    return re.fullmatch(r"-?[0-9]*\.?[0-9]+", re.sub(r"[,\s$\\!]", "", text)) is not None
+    return re.fullmatch(r"-?[0-9]*\.?[0-9]+", re.sub(r"\\[()\[\]]|[,\s$\\!{}]", "", text)) is not None
 
 
 def _within(node: Node) -> Iterator[Node]:

@@ -21,7 +21,8 @@ from typing import ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from stillroom.common.text import excerpt, is_sign, tokens
-from stillroom.traces.answers.extract import closing, find_answer
+from stillroom.traces.answers.boxes import closing
+from stillroom.traces.answers.extract import find_answer
 from stillroom.traces.filters.base import Finding, Stateless, filters
 from stillroom.traces.trace import Trace
 
