@@ -31,6 +31,7 @@ from stillroom.pipeline.flows import traces as runner
 from stillroom.pipeline.flows.run import run
 from stillroom.pipeline.run.progress import Display
 from stillroom.sampling.counts import Counts
+from stillroom.sampling.limits import Meter
 from stillroom.sampling.teachers.recorded import RecordedSettings
 
 MB = 1e6
