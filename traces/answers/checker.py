@@ -21,7 +21,6 @@ import weakref
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from importlib.metadata import version
 from typing import NamedTuple, Self
 
 from stillroom.common.records import Verdict
@@ -29,17 +28,14 @@ from stillroom.errors import InputError, StillroomError
 from stillroom.sampling.workers.pool import Program, Threads, WorkerPool
 from stillroom.traces.answers.extract import unmarked
 from stillroom.traces.answers.grade import Located, Ruling, located, not_restated, rule
+from stillroom.traces.answers.identity import identity_of
 from stillroom.traces.answers.lexer import unreadable
-from stillroom.traces.answers.limits import MAX_ANSWER, MAX_TEXT
 from stillroom.traces.answers.question import of_question, says_in_its_words
 from stillroom.traces.answers.records import Policies, Reason, verdict
 from stillroom.traces.answers.statements import concluding, plain, stated
 from stillroom.traces.answers.types import checked
 from stillroom.traces.answers.wording import reworded
 
-RULES = "6"
-"""Version of the rules: counted up when a verdict can change."""
-PACKAGES = ("sympy", "mpmath")
 MODULE = "stillroom.traces.answers.worker"
 """What the workers run."""
 DETAIL = 300
@@ -74,13 +70,6 @@ class Judged(NamedTuple):
         ruling = not_restated(ruling, self.found.gold, self.found.answer, self.prompt, policies)
         assert ruling.reason is not None
         return verdict(ruling.reason, ruling.detail[:DETAIL], self.seconds)
-
-
-def identity_of(timeout_s: float, memory_mb: int, policies: Policies) -> str:
-    """All that decides a checker's verdict: versions of the rules and packages, changed policies, and the limits."""
-    versions = ",".join([f"rules={RULES}", *(f"{name}={version(name)}" for name in PACKAGES)])
-    limits = f"timeout={timeout_s:g},memory={memory_mb},answer={MAX_ANSWER},text={MAX_TEXT}"
-    return ",".join(filter(None, [f"answer:{versions}", policies.identity(), limits]))
 
 
 class AnswerChecker:

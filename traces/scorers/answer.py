@@ -10,16 +10,19 @@ length limit is unscored, whatever its last number happens to be.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from stillroom.common.records import Attempt, State, Task, Verdict, asked
 from stillroom.sampling.scorers.base import Place, Scorer, ScorerBase, scorers
-from stillroom.traces.answers.checker import AnswerChecker, identity_of
-from stillroom.traces.answers.extract import find_answer
+from stillroom.traces.answers.identity import identity_of
 from stillroom.traces.answers.records import Policies, Reason, verdict
+
+if TYPE_CHECKING:
+    from stillroom.traces.answers.checker import AnswerChecker
 
 OPEN = frozenset({Reason.UNPARSED_GOLD, Reason.UNPARSED_ANSWER, Reason.NEEDS_POLICY})
 """Reasons of what the rules did not understand, as far as no policy left it open."""
@@ -31,14 +34,25 @@ class AnswerScorer:
     # The time ran out, the worker was killed, or it met a limit of its memory: another try may end well.
     accidents: frozenset[str] = frozenset({Reason.TIMEOUT, Reason.OVER_LIMIT})
 
-    def __init__(self, checker: AnswerChecker | None = None, fallback: Scorer | None = None) -> None:
-        self.checker, self.fallback = checker or AnswerChecker(), fallback
+    def __init__(
+        self,
+        checker: AnswerChecker | None = None,
+        fallback: Scorer | None = None,
+        settings: AnswerScorerSettings | None = None,
+    ) -> None:
+        self._given, self._settings, self.fallback = checker, settings or AnswerScorerSettings(), fallback
         self.accidents = self.accidents | getattr(fallback, "accidents", frozenset())
 
     @property
     def identity(self) -> str:
         """The checker's: rules, packages and limits; and the fallback's."""
-        return self.checker.identity + ("" if self.fallback is None else f",fallback={self.fallback.identity}")
+        settings = self._settings
+        own = (
+            identity_of(settings.timeout_s, settings.memory_mb, settings.policies)
+            if self._given is None
+            else self._given.identity
+        )
+        return own + ("" if self.fallback is None else f",fallback={self.fallback.identity}")
 
     def has_failed(self, verdict: Verdict) -> bool:
         """As `sampling.scorers.base.has_failed`. Where the fallback failed, the verdict is that of the rules, and its
@@ -46,6 +60,12 @@ class AnswerScorer:
         failures: frozenset[str] = getattr(self.fallback, "failures", frozenset())
         named = verdict.state is State.UNSCORED and any(f"; {reason}: " in verdict.detail for reason in failures)
         return named or verdict.reason in self.accidents | failures
+
+    @cached_property
+    def checker(self) -> AnswerChecker:
+        """The one that was given, or one with the settings. It is loaded for the first answer: the first requests are
+        under way by then."""
+        return self._given or self._settings.checker()
 
     async def score(self, task: Task, attempt: Attempt) -> Verdict:
         """The verdict on an attempt. Raises CheckerError only, when no worker can be started."""
@@ -58,6 +78,8 @@ class AnswerScorer:
         if not attempt.text.strip():
             return verdict(Reason.NO_ANSWER, "the text is empty")
         ruled = await self.checker.acheck(task.reference, attempt.text, asked(task.messages), task.answer_type)
+        from stillroom.traces.answers.extract import find_answer
+
         # What a policy leaves open was understood, and what has no answer has none that a model could read.
         not_understood = ruled.state is State.UNSCORED and ruled.reason in OPEN and "policy " not in ruled.detail
         if self.fallback is None or not not_understood or not (final := find_answer(attempt.text)):
@@ -70,7 +92,8 @@ class AnswerScorer:
 
     async def close(self) -> None:
         """Ends the checker's workers, and closes the fallback. Safe to call twice."""
-        self.checker.close()
+        if self._given is not None or "checker" in vars(self):
+            self.checker.close()
         if self.fallback is not None:
             await self.fallback.close()
 
@@ -103,8 +126,10 @@ class AnswerScorerSettings(ScorerBase):
         return own if self.fallback is None else f"{own},fallback={self.fallback.identity(base)}"
 
     def make(self, place: Place) -> AnswerScorer:
-        return AnswerScorer(self.checker(), None if self.fallback is None else self.fallback.make(place))
+        return AnswerScorer(None, None if self.fallback is None else self.fallback.make(place), self)
 
     def checker(self) -> AnswerChecker:
         """The answer checker with these settings; close it."""
+        from stillroom.traces.answers.checker import AnswerChecker
+
         return AnswerChecker(self.workers, self.timeout_s, self.memory_mb, policies=self.policies)
