@@ -9,6 +9,10 @@ import asyncio
 import signal
 from collections.abc import Callable, Iterator, Sequence
 
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from stillroom.common.printing import Table
 from stillroom.sampling.fake_server.habits import GROUPS, grouped, habits
 from stillroom.sampling.fake_server.server import FakeServer
 
@@ -78,10 +82,14 @@ def table() -> Iterator[str]:
         yield ""
 
 
-def listing() -> Iterator[str]:
-    """All habits as plain text."""
-    width = max(map(len, habits()))
+def listing() -> Group:
+    """All habits, group by group; on a narrow terminal what one does goes on in the next line."""
+    width, parts = max(map(len, habits())) + 2, list[RenderableType]()
     for group, title in GROUPS.items():
-        yield f"{title}:"
-        yield from (f"  {habit.name:<{width}}  {habit.about}" for habit in grouped()[group])
-        yield ""
+        table = Table.grid(padding=(0, 2))
+        table.add_column(min_width=width, no_wrap=True)
+        table.add_column()
+        for habit in grouped()[group]:
+            table.add_row(f"  {habit.name}", habit.about)
+        parts += [Text(title, style="bold"), table, Text("")]
+    return Group(*parts[:-1])

@@ -421,8 +421,7 @@ def fake_server(
         console.print(plain(line), soft_wrap=True)
 
     if list_:
-        for line in listing():
-            show(line)
+        console.print(listing())
         return
     serve(habit or (), port=port, text=answer, minute_s=minute, show=show)
 
