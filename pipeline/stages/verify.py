@@ -21,8 +21,8 @@ from stillroom.judges.verifier_gate import (
 )
 from stillroom.pipeline.config.recipe import Recipe
 from stillroom.pipeline.run.folder import RunContext
-from stillroom.traces.answers.check_file import readable, whole_rows
 from stillroom.traces.answers.extract import find_answer
+from stillroom.traces.answers.pairs_file import readable, whole_rows
 from stillroom.traces.scorers.answer import OPEN, AnswerScorerSettings
 
 FILE = "verifier.json"

@@ -14,9 +14,9 @@ from stillroom.cli.show import CELL, SHOWN_DIFFERENCES, show_against
 from stillroom.common.printing import shown
 from stillroom.common.records import Verdict
 from stillroom.traces.answers import Reason, state_of
-from stillroom.traces.answers.check_file import Row
 from stillroom.traces.answers.math_verify.compare import AgainstSummary, Disagreement
 from stillroom.traces.answers.math_verify.disagreements import Theirs, Why
+from stillroom.traces.answers.pairs_file import Row
 from tests.conftest import stillroom
 
 HOSTILE = "[b]x[/b]\x1b[2J\u202e\ud800\r\n 4"

@@ -12,21 +12,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stillroom.traces.answers.check_file import CheckSummary as CheckSummary
-    from stillroom.traces.answers.check_file import check_file as check_file
     from stillroom.traces.answers.checker import AnswerChecker as AnswerChecker
     from stillroom.traces.answers.checker import check as check
+    from stillroom.traces.answers.pairs_file import CheckSummary as CheckSummary
+    from stillroom.traces.answers.pairs_file import check_file as check_file
     from stillroom.traces.answers.records import Policies as Policies
     from stillroom.traces.answers.records import Reason as Reason
     from stillroom.traces.answers.records import state_of as state_of
 
 _MODULES = {
     "AnswerChecker": "checker",
-    "CheckSummary": "check_file",
+    "CheckSummary": "pairs_file",
     "Policies": "records",
     "Reason": "records",
     "check": "checker",
-    "check_file": "check_file",
+    "check_file": "pairs_file",
     "state_of": "records",
 }
 __all__ = ["AnswerChecker", "CheckSummary", "Policies", "Reason", "check", "check_file", "state_of"]

@@ -18,11 +18,11 @@ from stillroom.common.records import State, Verdict
 from stillroom.errors import CheckerError, InputError, MissingExtra, MissingFile
 from stillroom.sampling.workers.pool import Worker
 from stillroom.traces.answers import Reason, state_of
-from stillroom.traces.answers.check_file import Row
 from stillroom.traces.answers.math_verify import compare
 from stillroom.traces.answers.math_verify.compare import AgainstSummary, Judgement, MathVerify, check_against
 from stillroom.traces.answers.math_verify.disagreements import Facts, Side, Theirs, Why, is_fragment, policies_of, why
 from stillroom.traces.answers.math_verify.worker import wrapped
+from stillroom.traces.answers.pairs_file import Row
 
 pytest.importorskip("math_verify")
 

@@ -26,9 +26,9 @@ from typing import Any, NamedTuple, Self
 from stillroom.common.records import State, Verdict
 from stillroom.errors import MissingExtra
 from stillroom.sampling.workers.pool import TIMEOUT, Program, WorkerPool
-from stillroom.traces.answers.check_file import Row, output, readable, whole_rows
 from stillroom.traces.answers.checker import AnswerChecker
 from stillroom.traces.answers.math_verify.disagreements import Facts, Side, Theirs, Why, policies_of, why
+from stillroom.traces.answers.pairs_file import Row, output, readable, whole_rows
 from stillroom.traces.answers.records import Policies
 
 MODULE = "stillroom.traces.answers.math_verify.worker"

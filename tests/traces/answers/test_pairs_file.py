@@ -102,7 +102,7 @@ def test_a_bad_line_is_named_before_anything_is_written(tmp_path: Path, line: st
 def test_a_failure_leaves_the_old_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, out = written(tmp_path, GOOD), tmp_path / "v.jsonl"
     out.write_text("old")
-    module = import_module("stillroom.traces.answers.check_file")  # the package's attribute is the function
+    module = import_module("stillroom.traces.answers.pairs_file")  # the package's attribute is the function
     monkeypatch.setattr(module.Labels, "honoured", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         check_file(path, out=out)
