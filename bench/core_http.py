@@ -31,7 +31,7 @@ from stillroom.common.hashing import draw_seed
 from stillroom.sampling.ledger import Ledger
 
 ASKED = {
-    "pace": "wall/ideal <= 1.05, cpu <= 6.4 s, rss <= 150 MB",
+    "pace": "wall/ideal <= 1.04, cpu <= 4 s, rss <= 65 MB",
     "wide": "slots busy >= 0.95, of what the ideal reaches",
 }
 FAULTS_ASKED = 1.8
