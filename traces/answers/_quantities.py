@@ -13,7 +13,7 @@ from typing import NamedTuple
 from stillroom.traces.answers.rational import rational
 from stillroom.traces.answers.tree import PI, VALUES, Node, add, divide, mul, number, symbols
 from stillroom.traces.answers.values import DIFFERENT, SAME, SIGNIFICANT, UNKNOWN, Answer, Rules, compare_values
-from stillroom.traces.answers.vocabulary import NUMBER_WORDS, SIZES, UNITS
+from stillroom.traces.answers.vocabulary import NUMBER_WORDS, SCALES, SIZES, UNITS
 
 
 def units(one: Node, other: Node, rules: Rules) -> Answer:
@@ -45,13 +45,15 @@ def units(one: Node, other: Node, rules: Rules) -> Answer:
         return Answer(None, "a letter on one side, a unit on the other")
     if unit[0] == unit[1] or answer.same is not True:
         return answer
-    if set(unit) & _KEPT or (symbols(bare[0]) and not _is_unit("".join(unit))):
+    written = "".join(unit)
+    kept = set(unit) & _KEPT or any(part in SCALES for part in re.split(r"[ /^]", written))
+    if kept or (symbols(bare[0]) and not _is_unit(written)):
         return Answer(None, f"the unit {''.join(unit)!r} on one side")
     return rules.decide("units", {"optional": True, "required": False})
 
 
 _KEPT = frozenset({"rad", "°C", "°F"})
-"""Units that are not left out: without them the value is of something else."""
+"""Units that are not left out: without them the value is of something else. So it is per dozen."""
 
 
 def _converted(one: Node, other: Node, rules: Rules) -> Answer:

@@ -28,16 +28,17 @@ from stillroom.common.records import Verdict
 from stillroom.errors import InputError, StillroomError
 from stillroom.sampling.workers.pool import Program, Threads, WorkerPool
 from stillroom.traces.answers.extract import unmarked
-from stillroom.traces.answers.grade import Located, Ruling, located, not_restated, rule
+from stillroom.traces.answers.grade import Located, Ruling, lacks_unit, located, not_restated, rule
 from stillroom.traces.answers.lexer import unreadable
 from stillroom.traces.answers.limits import MAX_ANSWER, MAX_TEXT
 from stillroom.traces.answers.question import of_question, says_in_its_words
 from stillroom.traces.answers.records import Policies, Reason, verdict
 from stillroom.traces.answers.statements import concluding, plain, stated
 from stillroom.traces.answers.types import checked
+from stillroom.traces.answers.unit_asked import asks_for_unit
 from stillroom.traces.answers.wording import reworded
 
-RULES = "6"
+RULES = "7"
 """Version of the rules: counted up when a verdict can change."""
 PACKAGES = ("sympy", "mpmath")
 MODULE = "stillroom.traces.answers.worker"
@@ -69,11 +70,18 @@ class Judged(NamedTuple):
     seconds: float
 
     def verdict(self, policies: Policies) -> Verdict:
-        """As the sampling core takes it: what was found equal is held against the prompt."""
+        """As the sampling core takes it: what was found equal is held against the prompt, for its unit too."""
         ruling = self.found.ruled(self.ruling)
         ruling = not_restated(ruling, self.found.gold, self.found.answer, self.prompt, policies)
+        if ruling.reason is Reason.EQUAL and policies.units == "optional" and self._lacks_unit():
+            ruling = ruling._replace(reason=Reason.NEEDS_POLICY, why="the prompt asks for the unit")
         assert ruling.reason is not None
         return verdict(ruling.reason, ruling.detail[:DETAIL], self.seconds)
+
+    def _lacks_unit(self) -> bool:
+        """Whether the unit is missing for which the prompt asks."""
+        asked = bool(self.prompt) and lacks_unit(self.found.gold, self.found.answer)
+        return asked and asks_for_unit(self.prompt)
 
 
 def identity_of(timeout_s: float, memory_mb: int, policies: Policies) -> str:

@@ -212,6 +212,23 @@ def not_restated(ruling: Ruling, gold: str, answer: str, prompt: str, policies: 
     return _held_to(lambda: not restated(one, other, prompt), ruling, policies, "it stands in the prompt")
 
 
+def lacks_unit(gold: str, answer: str) -> bool:
+    """Whether the gold has a unit, and the answer, as it was found, has none."""
+    if not _UNIT_SIGN.search(gold):
+        return False
+    one, other = _read(gold), _read(answer)
+    if isinstance(one, Ruling) or isinstance(other, Ruling):
+        return False
+    return any(map(_has_unit, one)) and not any(map(_has_unit, other))
+
+
+def _has_unit(reading: Reading) -> bool:
+    return any(part.kind in ("unit", "compound") for part in walk(reading.node))
+
+
+_UNIT_SIGN = re.compile(r"[^\W\d_]|[$°€£¥₹'\"]")
+
+
 def _formula(text: str) -> str:
     """What stands behind the letter of a choice, or else the text; a short unit plainly as one."""
     choice = _choice(text)

@@ -29,6 +29,8 @@ RIGHT = [
     # choices
     ("C", "Answer: I think it is C"), ("D", "[D] is correct"), ("C", "C.154 °"), ("B", "我選擇 B"), ("A", "我認為應該選 A"),
     ("C", "\\boxed{12} so (C)"), ("12", "\\boxed{12} so (C)"), ("B", "Ich wähle B"),
+    ("3\\ln x", "\\ln(x^3)"), ("2\\ln|x|", "\\ln(x^2)"), ("12 dollars per dozen", "12 dollars per dozen"),
+    ("12", "12 dollars per hour"), ("12", "12 for all of them"),
     # around the answer
     ("72", "The answer is 72, in total, so the farmer earns that much."), ("460", "$$\n\\text{ANSWER: } \\$460\n$$"),
     ("B", '```json\n{"reasoning": "A and C are out.", "answer": "B"}\n```'), ("5", '{"answer": "\\\\boxed{5}"}'),
@@ -38,6 +40,8 @@ RIGHT = [
 OPEN = [
     ("\\infty", "infinitely many"), ("converges", "The series converges"), ("even", "The function is even"),
     ("8", "8 m"), ("r = (1/B)*(2*V*m/q)**(1/2)", "r = (2*V*m/(q*B**2))**(1/2)"), ("(1, 2)", "1 or 2"),
+    ("12", "12 dollars per dozen"), ("12", "12 dollars a dozen"), ("2*log(x)", "log(x**2)"), ("log(x**2)", "2*log(x)"),
+    ("12", "The answer is 12 for the first and more for the second"), ("\\ln(1/x^2)", "-2\\ln x"),
     ("42", "\\boxed{9} \\boxed{42}"), ("5", '{"answer": 5}\n{"answer": 6}'), ("C", "\\boxed{C or D}"),
 ]  # fmt: skip
 WRONG = [
