@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import re
 import threading
 import time
 import weakref
@@ -53,6 +54,8 @@ REMEMBERED = 1_000
 """Characters of two answers up to which their verdict is remembered."""
 _NOT_UNDERSTOOD = (Reason.NO_ANSWER, Reason.UNPARSED_ANSWER, Reason.NEEDS_POLICY, Reason.OTHER_TYPE)
 """Reasons for which a look at what the sentence states is worth it."""
+_SIDE_BY_SIDE = re.compile(r"\}\s{0,9}\\boxed\s*\{")
+"""Boxes with nothing between them: one answer of several parts, or several answers."""
 _LIMITS = (Reason.TIMEOUT, Reason.OVER_LIMIT)
 UNPROVEN = "the same wherever tried; the proof ran into its limit"
 Pair = tuple[str, str] | tuple[str, str, str] | tuple[str, str, str, str]
@@ -182,6 +185,9 @@ class AnswerChecker:
             ruling = found.ruling or self._ruled(found, answer_type)
             if ruling.reason in _NOT_UNDERSTOOD and found.gold:
                 found, ruling = self._as_stated(found, ruling, answer, prompt, answer_type)
+            if ruling.reason is Reason.DIFFERENT and _SIDE_BY_SIDE.search(answer):
+                if any(self._same(found.gold, part) for part in found.answer.split(", ")):
+                    ruling = Ruling(Reason.NEEDS_POLICY, ruling.answer, "boxes side by side, one of which is right")
         except Exception as error:  # noqa: BLE001 - no text may end a run: out of memory, nested too deeply, our fault
             found, ruling = Located("", "", None), Ruling(Reason.OVER_LIMIT, "", type(error).__name__)
         return Judged(found, prompt, answer_type, ruling, time.perf_counter() - start)

@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from stillroom.traces.answers.spelling import american
 from stillroom.traces.answers.vocabulary import UNITS
 
 _WRAPPER = re.compile(r"\\(?:text(?:bf|rm|it|sf|normal)?|math(?:rm|bf|sf)|mbox)\s*\{([^{}]*)\}|\$|\*\*")
@@ -147,6 +148,8 @@ def _by_words(gold: str, answer: str) -> bool | None:
         )
     if _ONLY_WORDS.fullmatch(one) and _ONLY_WORDS.fullmatch(other):
         words = [[w for w in _STOPS.split(text.casefold()) if w and w not in _ARTICLES] for text in (one, other)]
+        if len(words[0]) == len(words[1]) and words[0] != words[1]:
+            words = [list(map(american, each)) for each in words]
         return True if words[0] == words[1] and words[0] else None
     return None
 

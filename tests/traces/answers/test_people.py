@@ -22,6 +22,10 @@ RIGHT = [
     # units
     ("3600 s", "1 h"), ("3600 s", "3600000 ms"), ("1.97 m", "1 m 97 cm"), ("2.5 h", "2 h 30 min"), ("1.73 m", "1.73"),
     ("5 \\mathrm{m/s^2}", "5 m/s^2"), ("5 N", "5"), ("5 J", "5 joules"), ("5 K", "5 kelvin"), ("1 kN", "1000 N"),
+    ("5 N m", "5 Nm"), ("5 Nm", "5 N m"), ("5 Nm", "5 N·m"), ("5 \\text{ N m}", "5 Nm"), ("5\\ \\mathrm{N\\cdot m}", "$5$ Nm"),
+    ("5 kWh", "5 kW h"), ("5 kWh", "\\boxed{5\\text{ kWh}}"), ("5 m/s", "5 m / s"), ("5 m/s", "5m/s"), ("8 m", "8m"), ("5 Nm", "5"),
+    ("1, 2, 3", "\\boxed{1}\\boxed{2}\\boxed{3}"),
+    ("88.55±0.04", "$88.55 \\pm 0.04$"),
     # numbers and notation
     ("127238", "127'238"), ("[4.4, 0]", "[4,4; 0]"), ("(1, 2.5)", "(1; 2,5)"), ("(312,123,231)", "(312, 123, 231)"),
     ("x^*", "x^{*}"), ("\\dot x", "\\dot{x}"), ("12^{\\mathrm{th}}", "12th"), ("\\mathbb Z^+", "\\mathbb{Z}^{+}"),
@@ -40,11 +44,16 @@ RIGHT = [
 OPEN = [
     ("\\infty", "infinitely many"), ("converges", "The series converges"), ("even", "The function is even"),
     ("8", "8 m"), ("r = (1/B)*(2*V*m/q)**(1/2)", "r = (2*V*m/(q*B**2))**(1/2)"), ("(1, 2)", "1 or 2"),
+    ("5 Nm", "5 nm"), ("5 nm", "5 Nm"), ("5 N", "5 Nm"), ("5 kWh", "5 kW"), ("8", "8 m / s"), ("8", "8m"), ("8m", "8"),
+    ("88.55", "88.55±0.04"), ("3", "\\boxed{1}\\boxed{2}\\boxed{3}"), ("88.55", "$\\mathbf{88.55\\pm0.04}$ percent"), ("88.55 kg", "88.55 ± 0.04 kg"),
     ("12", "12 dollars per dozen"), ("12", "12 dollars a dozen"), ("2*log(x)", "log(x**2)"), ("log(x**2)", "2*log(x)"),
     ("12", "The answer is 12 for the first and more for the second"), ("\\ln(1/x^2)", "-2\\ln x"),
     ("42", "\\boxed{9} \\boxed{42}"), ("5", '{"answer": 5}\n{"answer": 6}'), ("C", "\\boxed{C or D}"),
 ]  # fmt: skip
 WRONG = [
+    ("5 Nm", "6 Nm"), ("5 Nm", "5 N/m"), ("5 kWh", "5 kW/h"), ("5 kWh", "5 Wh"), ("5 m/s", "5 s/m"), ("8 m", "8s"),
+    ("1, 2, 4", "\\boxed{1}\\boxed{2}\\boxed{3}"), ("4", "\\boxed{1}\\boxed{2}\\boxed{3}"),
+    ("2", "2\\pm1"), ("6", "5 ± 0.1"), ("88.55±0.04", "88.55±0.05"), ("88.59", "88.55±0.04"),
     ("5", "at least 5"), ("5", "5 or more"), ("x > 5", "at least 5"), ("x \\ge 5", "at most 5"), ("3", "3:1"), ("3:1", "3"),
     ("312123231", "(312,123,231)"), ("log(5)", "5"), ("sqrt(2)+sqrt(3)", "3"), ("2 hours 30 minutes", "30"),
     ("41", "\\boxed{41} … So the answer is 42"), ("5", "all real numbers except 5"), ("1 m", "1 s"), ("A", "我不选 A"),
