@@ -32,9 +32,9 @@ from stillroom.traces.answers.extract import unmarked
 from stillroom.traces.answers.grade import Located, Ruling, lacks_unit, located, not_restated, rule
 from stillroom.traces.answers.lexer import unreadable
 from stillroom.traces.answers.limits import MAX_ANSWER, MAX_TEXT
-from stillroom.traces.answers.question import of_question, says_in_its_words
+from stillroom.traces.answers.question import of_question, says_in_its_words, value_of_what_is_asked
 from stillroom.traces.answers.records import Policies, Reason, verdict
-from stillroom.traces.answers.statements import concluding, plain, stated
+from stillroom.traces.answers.statements import Stated, concluding, plain, stated, two_between
 from stillroom.traces.answers.types import checked
 from stillroom.traces.answers.unit_asked import asks_for_unit
 from stillroom.traces.answers.wording import reworded
@@ -185,9 +185,9 @@ class AnswerChecker:
             ruling = found.ruling or self._ruled(found, answer_type)
             if ruling.reason in _NOT_UNDERSTOOD and found.gold:
                 found, ruling = self._as_stated(found, ruling, answer, prompt, answer_type)
-            if ruling.reason is Reason.DIFFERENT and _SIDE_BY_SIDE.search(answer):
-                if any(self._same(found.gold, part) for part in found.answer.split(", ")):
-                    ruling = Ruling(Reason.NEEDS_POLICY, ruling.answer, "boxes side by side, one of which is right")
+            several = ruling.reason is Reason.DIFFERENT and _SIDE_BY_SIDE.search(answer)
+            if several and any(self._same(found.gold, part) for part in found.answer.split(", ")):
+                ruling = Ruling(Reason.NEEDS_POLICY, ruling.answer, "boxes side by side, one of which is right")
         except Exception as error:  # noqa: BLE001 - no text may end a run: out of memory, nested too deeply, our fault
             found, ruling = Located("", "", None), Ruling(Reason.OVER_LIMIT, "", type(error).__name__)
         return Judged(found, prompt, answer_type, ruling, time.perf_counter() - start)
@@ -209,7 +209,7 @@ class AnswerChecker:
         sentence = found.answer if rest is None else concluding(rest, prompt) or found.answer
         if sentence and prompt and plain(sentence) and says_in_its_words(found.gold, sentence, prompt):
             return found, Ruling(Reason.EQUAL, sentence, "the gold answer in the words of the question")
-        said = stated(sentence, prompt) if sentence else None
+        said = self._said(sentence, found.gold, prompt) if sentence else None
         if said is None or not said.fits(found.gold):
             return found, ruling
         again = found._replace(answer=reworded(said.value), ruling=None)
@@ -218,6 +218,16 @@ class AnswerChecker:
             again = again._replace(gold=one, answer=other)
         second = self._ruled(again, answer_type)
         return (again, second) if second.reason in (Reason.EQUAL, None) else (found, ruling)
+
+    def _said(self, sentence: str, gold: str, prompt: str) -> Stated | None:
+        """What a sentence states: the value of the formula that is asked for, the two between which something is,
+        or else its one value."""
+        if prompt and plain(sentence):
+            if value := value_of_what_is_asked(sentence, prompt):
+                return Stated(value)
+            if pair := two_between(sentence, prompt):
+                return Stated(f"[{pair}]" if gold.startswith("[") else pair)
+        return stated(sentence, prompt)
 
     def _same(self, one: str, other: str) -> bool:
         """Whether two short texts are the same answer, as far as can be said at once."""

@@ -160,6 +160,7 @@ def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = N
     one, other = _read(gold), _read(answer)
     if isinstance(one, Ruling):
         return one._replace(reason=one.reason or Reason.UNPARSED_GOLD)
+    other = _by_spaces(answer, one[0].node) if isinstance(other, Ruling) else other
     if isinstance(other, Ruling):
         return other._replace(reason=other.reason or Reason.UNPARSED_ANSWER)
     if answer_type == "gold":
@@ -249,6 +250,19 @@ _MANY = ("interval", "tuple", "matrix", "equation")
 def _spaced(text: str) -> str:
     """(312,123,231) as the tuple that it is."""
     return re.sub(r",(?=[0-9])", ", ", text) if _GROUPED.fullmatch(text) else text
+
+
+def _by_spaces(answer: str, gold: Node) -> Readings | Ruling:
+    """An answer that cannot be read otherwise: numbers with spaces between them are a list, where the gold is a list
+    or set of as many."""
+    apart = gold.kind in ("list", "set") and _SPACE_APART.fullmatch(answer) is not None
+    items = answer.strip("$ ").split() if apart else []
+    return _read(", ".join(items) if items and len(items) == len(gold.args) else answer)
+
+
+_SPACE_APART = re.compile(
+    r"\$?\s{0,3}-?[0-9]{1,15}(?:\.[0-9]{1,15})?(?: {1,3}-?[0-9]{1,15}(?:\.[0-9]{1,15})?){1,50}\s{0,3}\$?"
+)
 
 
 def _before_unit(gold: str, answer: str) -> str:

@@ -1,8 +1,8 @@
 r"""Words that are spelt in two ways, British and American, and words that differ by a slip of spelling.
 
 The two spellings of a word are one word: a closed table of endings and stems, so that "poet" is not "pet" and
-"Michael" not "Michel". A slip (one letter more, less, other, or two changed round, in words of six letters or more) may be the
-same word or another (causal, casual): it decides nothing, and leaves the pair open.
+"Michael" not "Michel". A slip (one letter more, less, other, or two changed round, in words of six letters or more)
+may be the same word or another (causal, casual): it decides nothing, and leaves the pair open.
 
 >>> american("haemoglobin"), american("colour"), american("poet")
 ('hemoglobin', 'color', 'poet')

@@ -77,7 +77,11 @@ _TRUTH = re.compile(
 _SET = re.compile(r"\\(?:text|mathrm|boxed|begin)\b")
 _SAYS_IT = re.compile(rf"\b(?:is|are|equals)\s*(?:{_VALUE.pattern})(?:\s[a-z]+)?[.!*]*$")
 _SAID = re.compile(rf"{_COPULA}\s*(?:{_VALUE.pattern})")
-_BEHIND = re.compile(r"\s*(?:or|to|through|[万萬千百亿億兆余餘多半만억천백]|[-–<>≤≥^*/×÷])")
+_BEHIND = re.compile(
+    r"\s*(?:or|to(?!\s[a-z]{2,}\s)|to\s(?:"
+    + "|".join(sorted(NUMBER_WORDS))
+    + r")\b|through|[万萬千百亿億兆余餘多半만억천백]|[-–<>≤≥^*/×÷])"
+)
 _IS_BEST = re.compile(
     r"\S{0,3}[^.]{0,60}?\b(?:is|are|seems|would be)\s(?:the\s)?(?:\w+\s)?"
     r"(?:best|correct|right|answer|true|likely|appropriate)\b"
@@ -136,6 +140,24 @@ def stated(sentence: str, prompt: str = "") -> Stated | None:
     inner = (shown[0][0] or shown[0][1]).strip(" .:") if len(shown) == 1 else ""
     ends = inner and bare.endswith(inner) and _ENDS.search(bare[: -len(inner)])
     return Stated(inner) if ends else None  # The argument is **valid**.
+
+
+def two_between(sentence: str, prompt: str) -> str:
+    """The two numbers between which something is, where the prompt asks for two and the sentence has no others; else
+    ""."""
+    found = list(_TWO_BETWEEN.finditer(sentence))
+    if len(found) != 1 or not _ASKS_FOR_TWO.search(prompt[-MAX_PROMPT:].lower()):
+        return ""
+    rest = sentence[: found[0].start()] + sentence[found[0].end() :]
+    return f"{found[0][1]}, {found[0][2]}" if not re.search(r"\d", rest) else ""
+
+
+_TWO_BETWEEN = re.compile(
+    r"\bbetween (?:the years )?(-?[0-9]+(?:\.[0-9]+)?) and (-?[0-9]+(?:\.[0-9]+)?)(?![\w%]|\.\d)"
+)
+_ASKS_FOR_TWO = re.compile(
+    r"\bbetween (?:which|what) (?:two|2)\b|\b(?:which|what) (?:two|2)\b[^.?!]{0,60}\bbetween\b"
+)
 
 
 def _choice(letters: list[re.Match[str]], plain: str) -> Stated | None:
