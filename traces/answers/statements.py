@@ -62,6 +62,8 @@ _REFUSING = re.compile(
 )
 _ASIDE = re.compile(r"\bMay\b|\"[^\"]+ [^\"]+\"(?!\W*$)|`[^`]+ [^`]+`(?!\W*$)")
 """The month, and what is quoted: "the value of `True or False` is True" names one value."""
+_NON = re.compile(r"(?i)\bnon-(?=[a-z]{4})")
+"""A part of a word: non-decreasing sequences."""
 _REFUSING_CLOSE = re.compile("|".join(map(re.escape, _READ["refusing_close"].split())))
 _AS_ASKED = frozenset(_READ["as_asked"].split())
 _CHANGING = (NO_UNITS | NUMBER_WORDS) - SCALES.keys() - frozenset(_READ["allowed"].split())
@@ -95,7 +97,7 @@ _CHAIN = re.compile(r"([-+0-9$.,()*/×÷ ]*[0-9)]\s*)=\s*$")
 
 def plain(sentence: str) -> bool:
     """Whether a sentence says what it says: nothing in it is denied, doubted, or left open."""
-    said = _ASIDE.sub(" ", sentence)
+    said = _NON.sub(" ", _ASIDE.sub(" ", sentence))
     return not (_REFUSING.search(said.lower()) or _REFUSING_CLOSE.search(said))
 
 

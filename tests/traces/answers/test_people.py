@@ -118,6 +118,8 @@ IN_A_LINE = "The length of BC is () A. 12 B. 13 C. 14"
         ("\\{1,6,7\\}", "X ∪ Y = {7, 1, 5}", "What is the set X ∪ Y?", State.REJECTED),
         ("079", "There are C(9,4) = 126, so it is 126/1296 = 7/72 and m + n = 079.", FIND, State.ACCEPTED),
         ("079", "The probability is 7/72 and $m + n = 79$.", FIND, State.ACCEPTED),
+        ("079", "There are 126 non-decreasing sequences, so it is 7/72 and m + n = 079.", FIND, State.ACCEPTED),
+        ("079", "The probability is 7/72 and not m + n = 079.", FIND, State.UNSCORED),
         ("079", "The probability is 7/72 and m - n = 079.", FIND, State.UNSCORED),
         ("079", "The probability is 7/72 and m + n = 080.", FIND, State.UNSCORED),
         ("079", "The probability is 7/72 and 2m + n = 079.", FIND, State.UNSCORED),
