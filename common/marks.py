@@ -74,6 +74,19 @@ ENDS = re.compile(
 )
 """Special tokens with which chat templates end a turn. What follows one does not belong to the answer."""
 
+_TRANSCRIPT = re.compile(
+    r"\s{0,9}(?:<\|begin_of_text\|>|<s>|<bos>|<｜begin▁of▁sentence｜>|<BOS_TOKEN>)?\s{0,9}"
+    r"(?:<\|start_header_id\|>(?:system|user)<\|end_header_id\|>|<\|im_start\|>(?:system|user)\b|\[INST\]"
+    r"|<start_of_turn>user\b|<\|(?:system|user)\|>|<｜User｜>)"
+)
+"""What a text begins with that is a whole conversation, as a chat template writes it."""
+_ASSISTANT = re.compile(
+    r"<\|start_header_id\|>assistant<\|end_header_id\|>|<\|im_start\|>assistant\b|\[/INST\]|<start_of_turn>model\b"
+    r"|<\|assistant\|>|<｜Assistant｜>"
+)
+"""What opens a turn of the assistant in one. Llama 3, ChatML (Qwen), Llama 2 and Mistral, Gemma, Zephyr and Phi 3,
+DeepSeek: the `chat_template` in the tokenizer_config.json of each."""
+
 _CHANNEL = re.compile(r"(?:<\|start\|>assistant)?<\|channel\|>(\w+)[^<\n]{0,80}<\|message\|>")
 """A channel of the harmony format (https://github.com/openai/harmony): `final` is the answer, all others thinking."""
 _PLAIN_CHANNEL = re.compile(r"\A\s*analysis(?=[A-Z\s*\"'])|assistantfinal(?=\W|[A-Z\d])")
@@ -83,7 +96,7 @@ _PLAIN_CHANNEL = re.compile(r"\A\s*analysis(?=[A-Z\s*\"'])|assistantfinal(?=\W|[
 _CLOSING = frozenset(mark.close for mark in THINKING)
 _CLOSES = re.compile("|".join(map(re.escape, _CLOSING)))
 _MARK = re.compile("|".join(re.escape(mark) for pair in THINKING for mark in pair))
-_MAYBE = ("<|", "</", "<th", "<r", "<s", "<e", "<｜", "[THINK]", "[/THINK]", "◁", "assistantfinal")
+_MAYBE = ("<|", "</", "<th", "<r", "<s", "<e", "<｜", "[THINK]", "[/THINK]", "◁", "assistantfinal", "[INST]")
 """Without one of these there is no mark of ours in a text."""
 
 
@@ -139,6 +152,7 @@ def after_thinking(text: str) -> str:
     the thinking never ends."""
     if not any(map(text.__contains__, _MAYBE)):
         return text
+    text = _last_turn(text)
     if (channels := _harmony(text)) is not None:
         text = channels.text
     if found := list(_MARK.finditer(text)):
@@ -181,6 +195,15 @@ _TEMPLATE = re.compile("|".join(re.escape(mark) for pair in TEMPLATE for mark in
 _FOREIGN = re.compile(
     "|".join([*(re.escape(m) for pair in (*THINKING, *TEMPLATE) for m in pair), _CHANNEL.pattern, ENDS.pattern])
 )
+
+
+def _last_turn(text: str) -> str:
+    """What follows the last mark of an assistant's turn in a text that is a whole conversation; "" where the
+    assistant says nothing. Any other text as it is: turns that a model adds to its answer are not its answer."""
+    if _TRANSCRIPT.match(text) is None:
+        return text
+    found = list(_ASSISTANT.finditer(text))
+    return text[found[-1].end() :] if found else ""
 
 
 def _one_turn(text: str) -> str:

@@ -131,11 +131,10 @@ def test_names_with_brackets_are_shown_as_they_are(tmp_path: Path) -> None:
 
 
 def test_a_run_that_fails_is_exit_code_1(tmp_path: Path) -> None:
-    recipe = write_sums(tmp_path)
-    (tmp_path / "recording.jsonl").write_text('{"question": "Who?", "text": "Me."}\n')
-    ended = stillroom("run", recipe, "--out", tmp_path / "run", "-q")
+    nobody = "teacher={kind: openai, model: m, base_url: 'http://127.0.0.1:9/v1'}"
+    ended = stillroom("run", write_sums(tmp_path), "--set", nobody, "--out", tmp_path / "run", "-q")
     assert ended.returncode == 1
-    assert "the teacher answered none of 16 tasks" in one_line(ended)
+    assert "nothing answers at http://127.0.0.1:9/v1" in one_line(ended)
 
 
 def test_bad_tasks_are_all_told_before_anything_is_asked(tmp_path: Path, model_server: ModelServer) -> None:

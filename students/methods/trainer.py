@@ -92,19 +92,22 @@ def make_trainer(
             self.steps.tokens += int(inputs["attention_mask"].sum())
             total = None if return_outputs else self.summed(model, inputs)
             if total is None:
-                inputs = {name: value for name, value in inputs.items() if name != "row"}
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
             count = (inputs["labels"] != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
             return total / count
 
     flat = plan.device == "cpu" and can_flatten(model.config)
     order = "random" if flat else "group_by_length"  # a flat batch has no padding, so rows need no sorting
-    rows = [{"input_ids": row.input_ids, "labels": row.labels, "row": i} for i, row in enumerate(encoded.rows)]
+    rows: list[dict[str, Any]] = [{"input_ids": row.input_ids, "labels": row.labels} for row in encoded.rows]
+    if summed is not None:
+        rows = [row | {"row": i} for i, row in enumerate(rows)]
     steps = Steps(on_step)
     trainer = StudentTrainer(
         model=model,
         args=trl.SFTConfig(
-            train_sampling_strategy=order, remove_unused_columns=False, **common_arguments(settings, plan, work)
+            train_sampling_strategy=order,
+            remove_unused_columns=summed is None,
+            **common_arguments(settings, plan, work),
         ),
         train_dataset=datasets.Dataset.from_list(rows),
         processing_class=tokenizer,
@@ -112,8 +115,9 @@ def make_trainer(
         callbacks=[report_to(steps)],
     )
     trainer.remove_callback(transformers.PrinterCallback)
-    trainer.steps, trainer.data_collator = steps, numbered(trainer.data_collator)
-    trainer.summed = summed or (flat_cross_entropy if flat else lambda model, batch: None)
+    trainer.steps, trainer.summed = steps, summed or (flat_cross_entropy if flat else lambda model, batch: None)
+    if summed is not None:
+        trainer.data_collator = numbered(trainer.data_collator)
     first = settings.batch_size
     check_batch(trainer.data_collator(rows[:first]), encoded.rows[:first], encoded.end_id)
     return trainer

@@ -339,11 +339,11 @@ Path("found.json").write_text(json.dumps(found))
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A copy of the source tree: the rooms, the links to them, and the scripts that write the docs."""
+    """A copy of the source tree: the rooms, the links to them, the docs, and the scripts that write them."""
     links = [path for path in (ROOT / "stillroom").iterdir() if path.is_symlink()]
     if not links:
         pytest.skip("a checkout with symlinks off")
-    for name in ("stillroom", "scripts", *(link.name for link in links)):
+    for name in ("stillroom", "scripts", "docs", *(link.name for link in links)):
         shutil.copytree(ROOT / name, tmp_path / "tree" / name, symlinks=True)
     return tmp_path / "tree"
 

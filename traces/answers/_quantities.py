@@ -11,9 +11,10 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from stillroom.traces.answers.rational import rational
+from stillroom.traces.answers.spelling import american, is_slip
 from stillroom.traces.answers.tree import PI, VALUES, Node, add, divide, mul, number, symbols
 from stillroom.traces.answers.values import DIFFERENT, SAME, SIGNIFICANT, UNKNOWN, Answer, Rules, compare_values
-from stillroom.traces.answers.vocabulary import NUMBER_WORDS, SIZES, UNITS
+from stillroom.traces.answers.vocabulary import NUMBER_WORDS, SCALES, SIZES, UNITS
 
 
 def units(one: Node, other: Node, rules: Rules) -> Answer:
@@ -45,13 +46,15 @@ def units(one: Node, other: Node, rules: Rules) -> Answer:
         return Answer(None, "a letter on one side, a unit on the other")
     if unit[0] == unit[1] or answer.same is not True:
         return answer
-    if set(unit) & _KEPT or (symbols(bare[0]) and not _is_unit("".join(unit))):
+    written = "".join(unit)
+    kept = set(unit) & _KEPT or any(part in SCALES for part in re.split(r"[ /^]", written))
+    if kept or (symbols(bare[0]) and not _is_unit(written)):
         return Answer(None, f"the unit {''.join(unit)!r} on one side")
     return rules.decide("units", {"optional": True, "required": False})
 
 
 _KEPT = frozenset({"rad", "°C", "°F"})
-"""Units that are not left out: without them the value is of something else."""
+"""Units that are not left out: without them the value is of something else. So it is per dozen."""
 
 
 def _converted(one: Node, other: Node, rules: Rules) -> Answer:
@@ -192,6 +195,8 @@ def texts(one: Node, other: Node) -> Answer:
     first, second = (_words(node) for node in (one, other))
     if {one.kind, other.kind} <= {"text", "sym"} and _signs(one) != _signs(other):
         return Answer(None, "words with different signs")
+    if first != second and len(first) == len(second) and list(map(american, first)) == list(map(american, second)):
+        return SAME
     if first == second:
         raw = {str(node.args[0]).casefold().strip() for node in (one, other)}
         return SAME if first or len(raw) == 1 else UNKNOWN
@@ -205,6 +210,8 @@ def texts(one: Node, other: Node) -> Answer:
     short = [str(node.args[0]) for node in (one, other) if node.kind == "text"]
     if any(text.isupper() and 2 <= len(text) <= 6 for text in short) and len(first) != len(second):
         return Answer(None, "letters that may stand for words")
+    if len(first) == len(second) == 1 and is_slip(first[0], second[0]):
+        return Answer(None, "a slip of spelling, or another word")
     if len(first) > 3 or len(second) > 3 or set(first) <= set(second) or set(second) <= set(first):
         return Answer(None, "words that may mean the same")
     return DIFFERENT

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import re
 import threading
 import time
 import weakref
@@ -27,13 +28,14 @@ from stillroom.common.records import Verdict
 from stillroom.errors import InputError, StillroomError
 from stillroom.sampling.workers.pool import Program, Threads, WorkerPool
 from stillroom.traces.answers.extract import unmarked
-from stillroom.traces.answers.grade import Located, Ruling, located, not_restated, rule
+from stillroom.traces.answers.grade import Located, Ruling, lacks_unit, located, not_restated, rule
 from stillroom.traces.answers.identity import identity_of
 from stillroom.traces.answers.lexer import unreadable
-from stillroom.traces.answers.question import of_question, says_in_its_words
+from stillroom.traces.answers.question import of_question, says_in_its_words, value_of_what_is_asked
 from stillroom.traces.answers.records import Policies, Reason, verdict
-from stillroom.traces.answers.statements import concluding, plain, stated
+from stillroom.traces.answers.statements import Stated, concluding, plain, stated, two_between
 from stillroom.traces.answers.types import checked
+from stillroom.traces.answers.unit_asked import asks_for_unit
 from stillroom.traces.answers.wording import reworded
 
 MODULE = "stillroom.traces.answers.worker"
@@ -48,6 +50,8 @@ REMEMBERED = 1_000
 """Characters of two answers up to which their verdict is remembered."""
 _NOT_UNDERSTOOD = (Reason.NO_ANSWER, Reason.UNPARSED_ANSWER, Reason.NEEDS_POLICY, Reason.OTHER_TYPE)
 """Reasons for which a look at what the sentence states is worth it."""
+_SIDE_BY_SIDE = re.compile(r"\}\s{0,9}\\boxed\s*\{")
+"""Boxes with nothing between them: one answer of several parts, or several answers."""
 _LIMITS = (Reason.TIMEOUT, Reason.OVER_LIMIT)
 UNPROVEN = "the same wherever tried; the proof ran into its limit"
 Pair = tuple[str, str] | tuple[str, str, str] | tuple[str, str, str, str]
@@ -65,11 +69,18 @@ class Judged(NamedTuple):
     seconds: float
 
     def verdict(self, policies: Policies) -> Verdict:
-        """As the sampling core takes it: what was found equal is held against the prompt."""
+        """As the sampling core takes it: what was found equal is held against the prompt, for its unit too."""
         ruling = self.found.ruled(self.ruling)
         ruling = not_restated(ruling, self.found.gold, self.found.answer, self.prompt, policies)
+        if ruling.reason is Reason.EQUAL and policies.units == "optional" and self._lacks_unit():
+            ruling = ruling._replace(reason=Reason.NEEDS_POLICY, why="the prompt asks for the unit")
         assert ruling.reason is not None
         return verdict(ruling.reason, ruling.detail[:DETAIL], self.seconds)
+
+    def _lacks_unit(self) -> bool:
+        """Whether the unit is missing for which the prompt asks."""
+        asked = bool(self.prompt) and lacks_unit(self.found.gold, self.found.answer)
+        return asked and asks_for_unit(self.prompt)
 
 
 class AnswerChecker:
@@ -163,6 +174,9 @@ class AnswerChecker:
             ruling = found.ruling or self._ruled(found, answer_type)
             if ruling.reason in _NOT_UNDERSTOOD and found.gold:
                 found, ruling = self._as_stated(found, ruling, answer, prompt, answer_type)
+            several = ruling.reason is Reason.DIFFERENT and _SIDE_BY_SIDE.search(answer)
+            if several and any(self._same(found.gold, part) for part in found.answer.split(", ")):
+                ruling = Ruling(Reason.NEEDS_POLICY, ruling.answer, "boxes side by side, one of which is right")
         except Exception as error:  # noqa: BLE001 - no text may end a run: out of memory, nested too deeply, our fault
             found, ruling = Located("", "", None), Ruling(Reason.OVER_LIMIT, "", type(error).__name__)
         return Judged(found, prompt, answer_type, ruling, time.perf_counter() - start)
@@ -184,7 +198,7 @@ class AnswerChecker:
         sentence = found.answer if rest is None else concluding(rest, prompt) or found.answer
         if sentence and prompt and plain(sentence) and says_in_its_words(found.gold, sentence, prompt):
             return found, Ruling(Reason.EQUAL, sentence, "the gold answer in the words of the question")
-        said = stated(sentence, prompt) if sentence else None
+        said = self._said(sentence, found.gold, prompt) if sentence else None
         if said is None or not said.fits(found.gold):
             return found, ruling
         again = found._replace(answer=reworded(said.value), ruling=None)
@@ -193,6 +207,16 @@ class AnswerChecker:
             again = again._replace(gold=one, answer=other)
         second = self._ruled(again, answer_type)
         return (again, second) if second.reason in (Reason.EQUAL, None) else (found, ruling)
+
+    def _said(self, sentence: str, gold: str, prompt: str) -> Stated | None:
+        """What a sentence states: the value of the formula that is asked for, the two between which something is,
+        or else its one value."""
+        if prompt and plain(sentence):
+            if value := value_of_what_is_asked(sentence, prompt):
+                return Stated(value)
+            if pair := two_between(sentence, prompt):
+                return Stated(f"[{pair}]" if gold.startswith("[") else pair)
+        return stated(sentence, prompt)
 
     def _same(self, one: str, other: str) -> bool:
         """Whether two short texts are the same answer, as far as can be said at once."""

@@ -149,6 +149,8 @@ def _kinds(one: Node, other: Node, first: Node, second: Node, rules: Rules) -> A
             return Answer(None, "a quantifier on one side")
         over, said = (compare(one.args[k], other.args[k], rules) for k in (1, 2))
         return SAME if over.same and said.same else DIFFERENT if said.same is False and over.same else UNKNOWN
+    if "add" in kinds and (_is_uncertain(one, other) or _is_uncertain(other, one)):
+        return Answer(None, "a value with its uncertainty on one side")
     if "base" in kinds:
         return bases(one, other, rules)
     if kinds & {"unit", "compound", "percent"}:
@@ -221,6 +223,20 @@ def _values(one: Node, other: Node, rules: Rules) -> Answer:
         return answer
     named = True if constant is not None and other_constant is not None else None
     return rules.decide("constant", {"named": named, "optional": True, "strict": False})
+
+
+def _is_uncertain(one: Node, other: Node) -> bool:
+    """88.55 ± 0.04 against 88.55: a number, and what it may be off by, at most a tenth of it."""
+    if one.kind != "add" or len(one.args) != 2 or one.args[1].kind != "pm":
+        return False
+    value, off, known = (_without_unit(node) for node in (one.args[0], one.args[1].args[0], other))
+    if not value.kind == off.kind == known.kind == "num" or value.args[0] != known.args[0] or off.args[1] is None:
+        return False
+    return bool(10 * abs(off.args[0]) <= abs(value.args[0]))
+
+
+def _without_unit(node: Node) -> Node:
+    return node.args[0] if node.kind in ("unit", "percent") else node
 
 
 def _has_root_of_letters(node: Node) -> bool:

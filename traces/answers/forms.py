@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from stillroom.traces.answers.spelling import american
 from stillroom.traces.answers.vocabulary import UNITS
 
 _WRAPPER = re.compile(r"\\(?:text(?:bf|rm|it|sf|normal)?|math(?:rm|bf|sf)|mbox)\s*\{([^{}]*)\}|\$|\*\*")
@@ -145,10 +146,35 @@ def _by_words(gold: str, answer: str) -> bool | None:
         return (
             dates[0] == dates[1] if dates[0][2:] == dates[1][2:] or None not in (dates[0][2], dates[1][2]) else None
         )
+    if (numbered := _by_numeral(one, other)) is not None:
+        return numbered
     if _ONLY_WORDS.fullmatch(one) and _ONLY_WORDS.fullmatch(other):
         words = [[w for w in _STOPS.split(text.casefold()) if w and w not in _ARTICLES] for text in (one, other)]
+        if len(words[0]) == len(words[1]) and words[0] != words[1]:
+            words = [list(map(american, each)) for each in words]
         return True if words[0] == words[1] and words[0] else None
     return None
+
+
+def _by_numeral(one: str, other: str) -> bool | None:
+    """World War II and World War 2: whether two names with a numeral behind the same words are the same; None where
+    that is not what they are, or both write it alike."""
+    names = [_NUMBERED.fullmatch(text) for text in (one, other)]
+    if names[0] is None or names[1] is None or names[0]["number"].isdigit() == names[1]["number"].isdigit():
+        return None
+    said = [[w for w in name["words"].casefold().split() if w not in _ARTICLES] for name in names if name is not None]
+    numbers = [_ROMAN.get(name["number"], 0) or int(name["number"]) for name in names if name is not None]
+    return numbers[0] == numbers[1] if said[0] == said[1] else None
+
+
+_ROMAN = {"I": 1, "II": 2, "III": 3, "IV": 4, "VI": 6, "VII": 7, "VIII": 8, "IX": 9} | {
+    f"X{roman}": 10 + value
+    for roman, value in {"I": 1, "II": 2, "III": 3, "IV": 4, "V": 5, "VI": 6, "VII": 7, "VIII": 8, "IX": 9}.items()
+}
+"""Numerals behind a name. V, X and XX are not here: Malcolm X, chromosome X."""
+_NUMBERED = re.compile(
+    r"(?P<words>[^\W\d_]{3,20}(?: [^\W\d_]{2,20}){0,5}) (?P<number>[1-9][0-9]?|" + "|".join(_ROMAN) + ")"
+)
 
 
 def _molecule(text: str) -> str:

@@ -58,7 +58,7 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DEGREES = re.compile(r"\^?\s*\{?\s*\\(?:circ|degree)\b\s*\}?")
 _SHORT_UNIT = re.compile(
     r"([-+]?[0-9][0-9.,]*(?: ?(?:\\times|×|\*) ?10\^(?:\{-?[0-9]+\}|-?[0-9]+))?) "
-    r"([A-Za-zµμ]{1,3}(?:\^[0-9])?(?:[/ ][A-Za-zµμ]{1,3}(?:\^[0-9])?){0,2})\.?"
+    r"([A-Za-zµμ]{1,3}(?:\^[0-9])?(?:(?: ?/ ?| )[A-Za-zµμ]{1,3}(?:\^[0-9])?){0,2})\.?"
 )
 _WITH_COMMAS = re.compile(r"[\[({\\\s]*(?:[-+]?[0-9]+(?:,[0-9]+)?\s*;\s*)+[-+]?[0-9]+(?:,[0-9]+)?[\])}\\\s]*")
 _OR = re.compile(r"\bor\b|\\vee|\\lor")
@@ -145,7 +145,7 @@ def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = N
     """Judges two answers as they were found. `answer_type`: what both must be, "" for anything."""
     if answer_type in ("choice", "text"):
         return (_by_letter if answer_type == "choice" else _by_words)(gold, answer)
-    gold, answer = _spaced(gold), _spaced(answer)
+    gold, answer = _spaced(gold), _before_unit(gold, _spaced(answer))
     if answer_type not in _MANY and _INTEGER.fullmatch(gold) and _INTEGER.fullmatch(answer):
         return Ruling(Reason.EQUAL if int(gold) == int(answer) else Reason.DIFFERENT, answer)
     untyped, chosen, choice = answer_type in ("", "gold"), _choice(gold), _choice(answer)
@@ -160,6 +160,7 @@ def rule(gold: str, answer: str, policies: Policies, confirm: Confirm | None = N
     one, other = _read(gold), _read(answer)
     if isinstance(one, Ruling):
         return one._replace(reason=one.reason or Reason.UNPARSED_GOLD)
+    other = _by_spaces(answer, one[0].node) if isinstance(other, Ruling) else other
     if isinstance(other, Ruling):
         return other._replace(reason=other.reason or Reason.UNPARSED_ANSWER)
     if answer_type == "gold":
@@ -212,6 +213,23 @@ def not_restated(ruling: Ruling, gold: str, answer: str, prompt: str, policies: 
     return _held_to(lambda: not restated(one, other, prompt), ruling, policies, "it stands in the prompt")
 
 
+def lacks_unit(gold: str, answer: str) -> bool:
+    """Whether the gold has a unit, and the answer, as it was found, has none."""
+    if not _UNIT_SIGN.search(gold):
+        return False
+    one, other = _read(gold), _read(_before_unit(gold, answer))
+    if isinstance(one, Ruling) or isinstance(other, Ruling):
+        return False
+    return any(map(_has_unit, one)) and not any(map(_has_unit, other))
+
+
+def _has_unit(reading: Reading) -> bool:
+    return any(part.kind in ("unit", "compound") for part in walk(reading.node))
+
+
+_UNIT_SIGN = re.compile(r"[^\W\d_]|[$°€£¥₹'\"]")
+
+
 def _formula(text: str) -> str:
     """What stands behind the letter of a choice, or else the text; a short unit plainly as one."""
     choice = _choice(text)
@@ -232,6 +250,30 @@ _MANY = ("interval", "tuple", "matrix", "equation")
 def _spaced(text: str) -> str:
     """(312,123,231) as the tuple that it is."""
     return re.sub(r",(?=[0-9])", ", ", text) if _GROUPED.fullmatch(text) else text
+
+
+def _by_spaces(answer: str, gold: Node) -> Readings | Ruling:
+    """An answer that cannot be read otherwise: numbers with spaces between them are a list, where the gold is a list
+    or set of as many."""
+    apart = gold.kind in ("list", "set") and _SPACE_APART.fullmatch(answer) is not None
+    items = answer.strip("$ ").split() if apart else []
+    return _read(", ".join(items) if items and len(items) == len(gold.args) else answer)
+
+
+_SPACE_APART = re.compile(
+    r"\$?\s{0,3}-?[0-9]{1,15}(?:\.[0-9]{1,15})?(?: {1,3}-?[0-9]{1,15}(?:\.[0-9]{1,15})?){1,50}\s{0,3}\$?"
+)
+
+
+def _before_unit(gold: str, answer: str) -> str:
+    """8m as 8 m, where the gold is a number with a short unit; elsewhere it is a product."""
+    glued = _GLUED.fullmatch(answer)
+    if glued is None or _SHORT_UNIT.fullmatch(gold) is None or not _is_short_unit(glued[2]):
+        return answer
+    return f"{glued[1]} {glued[2]}"
+
+
+_GLUED = re.compile(r"([-+]?[0-9][0-9.,]*)([A-Za-zµμ]{1,3}(?:\^[0-9])?(?: ?/ ?[A-Za-zµμ]{1,3}(?:\^[0-9])?)?)")
 
 
 def _by_letter(gold: str, answer: str) -> Ruling:
@@ -290,7 +332,7 @@ def _misread(gold: str, answer: str, one: Readings, other: Readings) -> str:
 _NAMES_A_LETTER = re.compile(r"[0-9].*\(?\b[A-J]\b|\b[A-J]\b.*[0-9]|\([A-J]\)")
 _CHOICE_LETTER = re.compile(r"\(?[A-J]\)?")
 _MAY_BE_WORDS = re.compile(r"(?<![\\A-Za-z{])(?:[A-Za-z]{3,}|(?:\A|(?<=\s))[A-Za-z]{2}(?=['\s,.]|\Z))")
-_UNIT_LIKE = re.compile(r"[-+]?[0-9][0-9.,]* [A-Za-z]{1,3}(?:[/^ ][A-Za-z0-9]{1,3}){0,3}")
+_UNIT_LIKE = re.compile(r"[-+]?[0-9][0-9.,]* [A-Za-z]{1,3}(?:(?: ?[/^] ?| )[A-Za-z0-9]{1,3}){0,3}")
 _WORD = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}")
 PROSE = 5
 """Words that make a text prose, which may say more than was read: nothing read into one is evidence against it."""

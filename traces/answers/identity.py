@@ -7,7 +7,7 @@ from importlib.metadata import version
 from stillroom.traces.answers.limits import MAX_ANSWER, MAX_TEXT
 from stillroom.traces.answers.records import Policies
 
-RULES = "6"
+RULES = "7"
 """Version of the rules: counted up when a verdict can change."""
 PACKAGES = ("sympy", "mpmath")
 

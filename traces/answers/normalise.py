@@ -18,6 +18,7 @@ from stillroom.traces.answers.tree import EMPTY, EULER, PI, Node, add, mul, nega
 _RESTRICTING = frozenset(
     """
     < > <= >= != = not except notin if when even odd prime composite negative nonzero rational irrational
+    first second third last other another others rest more less fewer
     """.split()  # noqa: SIM905
 )
 _BIG = frozenset({"add", "pm", "mp"})

@@ -26,6 +26,7 @@ _SMALL = re.compile(r"\A[^\w\\$]*([a-j])(?:[).:}]+(?=\s|\Z)|\W*\Z)")
 _LONE = re.compile(r"\W*(?:\\(?:text|mathrm|textbf|mathbf)\s*\{)?\W*([A-J])\W*")
 _NOISE = re.compile(r"\\(?:text|mathrm|textrm|mbox|textbf|mathbf|left|right)(?![a-z])|\\[,;:! ()\[\]]|[\s${}*`\"']+")
 _NAMED = re.compile(r"(?P<name>[^=<>≤≥≈]{2,60})=(?P<rest>[^<>≤≥]+)")
+_OF_WHAT = "the|thevalueof|thesumof|thesum|theset|allvaluesof"
 _FIND = "find|compute|evaluate|determine|calculate|whatis|what's|valueof|report|giveyouransweras|enter|求"
 
 
@@ -163,6 +164,8 @@ def _written(text: str) -> str:
 
 
 def _plain(text: str) -> str:
+    text = re.sub(r"\\(cup|cap)(?![a-z])", lambda sign: {"cup": "∪", "cap": "∩"}[sign[1]], text)
+    text = re.sub(r"(?<=\b[A-Za-z])['′](?!\w)", "′", text)  # a set without the other's members, or a derivative
     return _NOISE.sub("", text).casefold().strip(".,;:")
 
 
@@ -171,7 +174,22 @@ def _is_asked(name: str, prompt: str) -> bool:
     plain = _plain(name)
     if not re.search(r"[a-z]", plain):
         return False
-    asked = (
-        rf"(?:{_FIND})(?:the|thevalueof|thesumof|thesum|allvaluesof)?{re.escape(plain)}(?![a-z0-9=<>+\-*/^≤≥\\(\[])"
-    )
-    return re.search(asked, _NOISE.sub("", prompt).casefold()) is not None
+    asked = rf"(?:{_FIND})(?:{_OF_WHAT})?{re.escape(plain)}(?![a-z0-9=<>+\-*/^≤≥∪∩∖′\\(\[])"
+    return re.search(asked, _plain(prompt)) is not None
+
+
+def value_of_what_is_asked(sentence: str, prompt: str) -> str:
+    """The value with which a sentence ends, where it is that of the formula that the prompt asks for: "… = 7/72 and
+    m + n = 079."; else ""."""
+    found = _ENDS_WITH.search(sentence[-MAX_CLAUSE:])
+    if found is None or _IN_A_CASE.search(sentence) or not _is_asked(found["name"], prompt[-MAX_PROMPT:]):
+        return ""
+    return found["value"]
+
+
+MAX_CLAUSE = 120
+_IN_A_CASE = re.compile(r"(?i)\b(?:for|when|where|case|cases|bound|example|at (?:least|most))\b")
+_ENDS_WITH = re.compile(
+    r"(?:,|\b(?:and|so|thus|hence|therefore|get|have|find))\s+(?:\\\(|\$)?(?P<name>[A-Za-z](?:\s?[-+*/^]?\s?[A-Za-z0-9]){0,8})\s?=\s?"
+    r"\$?(?P<value>-?[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+)?)(?:\\\)|\$)?[.!]?\Z"
+)

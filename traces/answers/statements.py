@@ -62,6 +62,8 @@ _REFUSING = re.compile(
 )
 _ASIDE = re.compile(r"\bMay\b|\"[^\"]+ [^\"]+\"(?!\W*$)|`[^`]+ [^`]+`(?!\W*$)")
 """The month, and what is quoted: "the value of `True or False` is True" names one value."""
+_NON = re.compile(r"(?i)\bnon-(?=[a-z]{4})")
+"""A part of a word: non-decreasing sequences."""
 _REFUSING_CLOSE = re.compile("|".join(map(re.escape, _READ["refusing_close"].split())))
 _AS_ASKED = frozenset(_READ["as_asked"].split())
 _CHANGING = (NO_UNITS | NUMBER_WORDS) - SCALES.keys() - frozenset(_READ["allowed"].split())
@@ -77,6 +79,11 @@ _TRUTH = re.compile(
 _SET = re.compile(r"\\(?:text|mathrm|boxed|begin)\b")
 _SAYS_IT = re.compile(rf"\b(?:is|are|equals)\s*(?:{_VALUE.pattern})(?:\s[a-z]+)?[.!*]*$")
 _SAID = re.compile(rf"{_COPULA}\s*(?:{_VALUE.pattern})")
+_COSTS = re.compile(
+    r"\b(?:needs?|needed|requires?|required|costs?|takes?|took|pays?|paid|spends?|spent|charges?|charged|earns?|earned)\s+$"
+)
+_TO_DO = re.compile(rf"\s*to\s(?!(?:{'|'.join(sorted(NUMBER_WORDS | NO_UNITS))})\b)[a-z]{{2,}}\s")
+"""To do something, and not up to a number: "Luca needs $1.45 to buy …"."""
 _BEHIND = re.compile(r"\s*(?:or|to|through|[万萬千百亿億兆余餘多半만억천백]|[-–<>≤≥^*/×÷])")
 _IS_BEST = re.compile(
     r"\S{0,3}[^.]{0,60}?\b(?:is|are|seems|would be)\s(?:the\s)?(?:\w+\s)?"
@@ -90,7 +97,7 @@ _CHAIN = re.compile(r"([-+0-9$.,()*/×÷ ]*[0-9)]\s*)=\s*$")
 
 def plain(sentence: str) -> bool:
     """Whether a sentence says what it says: nothing in it is denied, doubted, or left open."""
-    said = _ASIDE.sub(" ", sentence)
+    said = _NON.sub(" ", _ASIDE.sub(" ", sentence))
     return not (_REFUSING.search(said.lower()) or _REFUSING_CLOSE.search(said))
 
 
@@ -138,6 +145,28 @@ def stated(sentence: str, prompt: str = "") -> Stated | None:
     return Stated(inner) if ends else None  # The argument is **valid**.
 
 
+def two_between(sentence: str, prompt: str) -> str:
+    """The two numbers between which something is, where the prompt asks for two and the sentence has no others; else
+    ""."""
+    found = list(_TWO_BETWEEN.finditer(sentence))
+    if len(found) != 1 or _APART.search(sentence.lower()) or not _ASKS_FOR_TWO.search(prompt[-MAX_PROMPT:].lower()):
+        return ""
+    rest = sentence[: found[0].start()] + sentence[found[0].end() :]
+    words = set(_WORD.findall(rest.lower()))
+    return (
+        f"{found[0][1]}, {found[0][2]}" if not (re.search(r"\d", rest) or words & (_CHANGING | SCALES.keys())) else ""
+    )
+
+
+_TWO_BETWEEN = re.compile(
+    r"\bbetween (?:the years )?(-?[0-9]+(?:\.[0-9]+)?) and (-?[0-9]+(?:\.[0-9]+)?)(?![\w%]|\.\d)"
+)
+_APART = re.compile(r"\b(?:difference|distance|gap|ratio|average|mean|midpoint|halfway|midway|change)\b")
+_ASKS_FOR_TWO = re.compile(
+    r"\bbetween (?:which|what) (?:two|2)\b|\b(?:which|what) (?:two|2)\b[^.?!]{0,60}\bbetween\b"
+)
+
+
 def _choice(letters: list[re.Match[str]], plain: str) -> Stated | None:
     """The one choice that a sentence names."""
     named = {next(filter(None, match.groups())) for match in letters}
@@ -173,7 +202,8 @@ def _value(plain: str, words: list[str], prompt: str) -> Stated | None:
     elif len(_SAID.findall(plain)) > 1 and "=" not in plain:
         return None  # x is 3 and y is 4
     before, behind = plain[: last.start], plain[last.end :]
-    if _BEFORE.search(before.lower()) or _BEHIND.match(behind) or _EQUATION.search(before):
+    beyond = _BEHIND.match(behind) and not (_COSTS.search(before) and _TO_DO.match(behind))
+    if _BEFORE.search(before.lower()) or beyond or _EQUATION.search(before):
         return None
     chain = _CHAIN.search(before)
     if chain is not None and re.search(r"\d\s*[-+*/×÷]\s*\S", chain[1]):

@@ -232,7 +232,8 @@ def _by_points(one: Node, other: Node, rules: Rules) -> Answer:
         agreed += same is True
     if agreed < ENOUGH:
         return Answer(None, "no common domain was found")
-    if _calls(_PIECES, one, other):  # x + 0 ln x is not |x|
+    if _calls(_PIECES, one, other) or any(map(_has_log_of_square, (one, other))):
+        # x + 0 ln x is not |x|, and 2 ln x is ln x^2 for some x only
         places = points_of(one, other, names)
         if any(has_real_value(one, values) != has_real_value(other, values) for values in places):
             return Answer(None, "made of pieces, of which the other has a value on some only")
@@ -251,6 +252,22 @@ def _by_points(one: Node, other: Node, rules: Rules) -> Answer:
 def _calls(names: frozenset[str], *nodes: Node) -> bool:
     """Whether a formula has one of these functions in it."""
     return any(part.kind == "fn" and part.args[0] in names for node in nodes for part in walk(node))
+
+
+def _has_log_of_square(node: Node) -> bool:
+    """Whether a formula has the logarithm of an even power of a letter in it, or of a product with one."""
+    return any(
+        part.kind == "fn" and part.args[0] in _LOGARITHMS and any(map(_is_square, (part.args[1], *part.args[1].args)))
+        for part in walk(node)
+    )
+
+
+_LOGARITHMS = frozenset({"ln", "log"})
+
+
+def _is_square(node: Any) -> bool:
+    exponent = rational(node.args[1]) if isinstance(node, Node) and node.kind == "pow" else None
+    return exponent is not None and exponent % 2 == 0 and bool(symbols(node))
 
 
 def _has_decimal(one: Node, other: Node) -> bool:

@@ -58,8 +58,14 @@ SHORT_WORDS, CONDITIONS = map(_words, ("short_words", "conditions"))
 PROPERTIES, SAYS_NOTHING = map(_words, ("properties", "says_nothing"))
 
 
+_MEGA = {"Mm": "megametre", "Mg": "megagram", "ML": "megalitre"}
+"""Units that differ from others by a capital alone."""
+
+
 def unit_name(word: str) -> str:
     """One name for a unit however it is spelt; of any other word, its singular."""
+    if word in _MEGA:
+        return _MEGA[word]
     lower = word.lower().strip(" .")
     known = UNITS.get(lower)
     if known is not None:

@@ -203,6 +203,13 @@ _REWRITINGS = (
     ),
     # 1 m 97 cm, 2 h 30 min
     _rule(" ", r"(?<=\d) (m|h|s|g|L|l) (?=\d[\d.]* ?(?:mm|cm|min|mg|mL|ml|s|m)\.?\Z)", r"\\text{ \1} "),
+    # 5 Nm, 3 kWh, 5 \\text{Nm}: units written together, whose capitals count
+    _rule(
+        "",
+        rf"(?<=[\d}}$]){_SPACE}(?P<set>{_TEXT}\{{\s*)?(?P<first>k?N|k?W|A)(?:\s?(?:[·⋅]|\\cdot)\s?)?"
+        r"(?P<second>(?<=N)m|(?<=N[·⋅])m|(?<=N\\cdot )m|(?<=[WA])h)(?(set)\s*\}|)(?![\w^])",
+        r"\\mathrm{\g<first> \g<second>}",
+    ),
     # 127'238
     _rule("'", r"(?<![\d.,'])(\d{1,3})((?:'\d{3})+)(?![\d'])", lambda m: m[1] + m[2].replace("'", "")),
     # [D] is correct
@@ -340,7 +347,7 @@ def _counted(match: re.Match[str]) -> str:
 
 
 _MORE_THAN_A_NUMBER = re.compile(
-    r"\d x \d|[A-Za-z]{3}|\A\s*[<>]|\d or |[_^(\[\n]|\d\.\d{3}|[)}\]]\s*U|\d'\d| [mhsgLl] \d"
+    r"\d x \d|[A-Za-z]{3}|[NWA][mh]|\A\s*[<>]|\d or |[_^(\[\n]|\d\.\d{3}|[)}\]]\s*U|\d'\d| [mhsgLl] \d"
 )
 """What any of the rewritings needs, in a text of ASCII."""
 

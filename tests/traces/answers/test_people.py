@@ -22,6 +22,13 @@ RIGHT = [
     # units
     ("3600 s", "1 h"), ("3600 s", "3600000 ms"), ("1.97 m", "1 m 97 cm"), ("2.5 h", "2 h 30 min"), ("1.73 m", "1.73"),
     ("5 \\mathrm{m/s^2}", "5 m/s^2"), ("5 N", "5"), ("5 J", "5 joules"), ("5 K", "5 kelvin"), ("1 kN", "1000 N"),
+    ("5 N m", "5 Nm"), ("5 Nm", "5 N m"), ("5 Nm", "5 N·m"), ("5 \\text{ N m}", "5 Nm"), ("5\\ \\mathrm{N\\cdot m}", "$5$ Nm"),
+    ("5 kWh", "5 kW h"), ("5 kWh", "\\boxed{5\\text{ kWh}}"), ("5 m/s", "5 m / s"), ("5 m/s", "5m/s"), ("8 m", "8m"), ("5 Nm", "5"),
+    ("1, 2, 3", "\\boxed{1}\\boxed{2}\\boxed{3}"),
+    ("88.55±0.04", "$88.55 \\pm 0.04$"),
+    # names and lists
+    ("World War II", "World War 2"), ("World War 2", "the World War II"), ("Louis XIV", "Louis 14"), ("Type I", "type 1"),
+    ("1,2,4,5,10,20", "20 10 5 4 2 1"), ("\\{1,2,3\\}", "1 2 3"), ("-1, 2, 3.5", "\\boxed{-1 2 3.5}"),
     # numbers and notation
     ("127238", "127'238"), ("[4.4, 0]", "[4,4; 0]"), ("(1, 2.5)", "(1; 2,5)"), ("(312,123,231)", "(312, 123, 231)"),
     ("x^*", "x^{*}"), ("\\dot x", "\\dot{x}"), ("12^{\\mathrm{th}}", "12th"), ("\\mathbb Z^+", "\\mathbb{Z}^{+}"),
@@ -29,6 +36,8 @@ RIGHT = [
     # choices
     ("C", "Answer: I think it is C"), ("D", "[D] is correct"), ("C", "C.154 °"), ("B", "我選擇 B"), ("A", "我認為應該選 A"),
     ("C", "\\boxed{12} so (C)"), ("12", "\\boxed{12} so (C)"), ("B", "Ich wähle B"),
+    ("3\\ln x", "\\ln(x^3)"), ("2\\ln|x|", "\\ln(x^2)"), ("12 dollars per dozen", "12 dollars per dozen"),
+    ("12", "12 dollars per hour"), ("12", "12 for all of them"),
     # around the answer
     ("72", "The answer is 72, in total, so the farmer earns that much."), ("460", "$$\n\\text{ANSWER: } \\$460\n$$"),
     ("B", '```json\n{"reasoning": "A and C are out.", "answer": "B"}\n```'), ("5", '{"answer": "\\\\boxed{5}"}'),
@@ -38,9 +47,20 @@ RIGHT = [
 OPEN = [
     ("\\infty", "infinitely many"), ("converges", "The series converges"), ("even", "The function is even"),
     ("8", "8 m"), ("r = (1/B)*(2*V*m/q)**(1/2)", "r = (2*V*m/(q*B**2))**(1/2)"), ("(1, 2)", "1 or 2"),
+    ("Malcolm X", "Malcolm 10"), ("Chromosome X", "chromosome 10"), ("World War II", "World War 2 ended"),
+    ("Henry VIII", "Edward 8"), ("1,2,4,5,10,20", "20 10 5 4 2"), ("12", "1 2"), ("(1,2,3)", "1 2 3"),
+    ("8 mm", "8Mm"), ("5 Nm", "5 nm"), ("5 nm", "5 Nm"), ("5 N", "5 Nm"), ("5 kWh", "5 kW"), ("8", "8 m / s"), ("8", "8m"), ("8m", "8"),
+    ("88.55", "88.55±0.04"), ("3", "\\boxed{1}\\boxed{2}\\boxed{3}"), ("88.55", "$\\mathbf{88.55\\pm0.04}$ percent"), ("88.55 kg", "88.55 ± 0.04 kg"),
+    ("12", "12 dollars per dozen"), ("12", "12 dollars a dozen"), ("2*log(x)", "log(x**2)"), ("log(x**2)", "2*log(x)"),
+    ("12", "The answer is 12 for the first and more for the second"), ("\\ln(1/x^2)", "-2\\ln x"),
     ("42", "\\boxed{9} \\boxed{42}"), ("5", '{"answer": 5}\n{"answer": 6}'), ("C", "\\boxed{C or D}"),
 ]  # fmt: skip
 WRONG = [
+    ("World War II", "World War 3"), ("World War II", "World War 1"), ("Type II", "type 11"),
+    ("1,2,4,5,10,20", "20 10 5 4 2 3"), ("1, 234", "1 234"), ("1, 2", "12"),
+    ("5 Nm", "6 Nm"), ("5 Nm", "5 N/m"), ("5 kWh", "5 kW/h"), ("5 kWh", "5 Wh"), ("5 m/s", "5 s/m"), ("8 m", "8s"),
+    ("1, 2, 4", "\\boxed{1}\\boxed{2}\\boxed{3}"), ("4", "\\boxed{1}\\boxed{2}\\boxed{3}"),
+    ("2", "2\\pm1"), ("6", "5 ± 0.1"), ("88.55±0.04", "88.55±0.05"), ("88.59", "88.55±0.04"),
     ("5", "at least 5"), ("5", "5 or more"), ("x > 5", "at least 5"), ("x \\ge 5", "at most 5"), ("3", "3:1"), ("3:1", "3"),
     ("312123231", "(312,123,231)"), ("log(5)", "5"), ("sqrt(2)+sqrt(3)", "3"), ("2 hours 30 minutes", "30"),
     ("41", "\\boxed{41} … So the answer is 42"), ("5", "all real numbers except 5"), ("1 m", "1 s"), ("A", "我不选 A"),
@@ -69,6 +89,9 @@ def test_wrong(gold: str, answer: str) -> None:
 
 
 CAPITAL = "Capital of Australia?\nA) Sydney\nB) Melbourne\nC) Canberra\nD) Perth"
+FIND = "The probability may be expressed in the form m/n. Find m + n"
+NEEDS = "How much money does Luca need to buy a sour apple candy and a gum? (Unit: $)"
+BETWEEN = "Between which two years does the line graph see its maximum peak?"
 IN_A_LINE = "The length of BC is () A. 12 B. 13 C. 14"
 
 
@@ -88,6 +111,36 @@ IN_A_LINE = "The length of BC is () A. 12 B. 13 C. 14"
         ("293", "\\boxed{m + n = 293}", "Compute $m+n$.", State.ACCEPTED),
         ("293", "\\boxed{m + n = 294}", "Compute $m+n$.", State.REJECTED),
         ("5", "\\boxed{x + 3 = 5}", "Solve x + 3 = 8.", State.UNSCORED),
+        ("\\{1,6,7\\}", "X ∪ Y = {7, 1, 6}", "What is the set X ∪ Y?", State.ACCEPTED),
+        ("\\{1,6,7\\}", "$X \\cup Y = \\{7, 1, 6\\}$", "What is the set X ∪ Y?", State.ACCEPTED),
+        ("\\{1,6,7\\}", "X ∩ Y = {7, 1, 6}", "What is the set X ∪ Y?", State.UNSCORED),
+        ("\\{1,6,7\\}", "X ∪ Y = {7, 1, 6}", "List the members.", State.UNSCORED),
+        ("\\{1,6,7\\}", "X ∪ Y = {7, 1, 5}", "What is the set X ∪ Y?", State.REJECTED),
+        ("079", "There are C(9,4) = 126, so it is 126/1296 = 7/72 and m + n = 079.", FIND, State.ACCEPTED),
+        ("079", "The probability is 7/72 and $m + n = 79$.", FIND, State.ACCEPTED),
+        ("079", "There are 126 non-decreasing sequences, so it is 7/72 and m + n = 079.", FIND, State.ACCEPTED),
+        ("079", "The probability is 7/72 and not m + n = 079.", FIND, State.UNSCORED),
+        ("079", "The probability is 7/72 and m - n = 079.", FIND, State.UNSCORED),
+        ("079", "The probability is 7/72 and m + n = 080.", FIND, State.UNSCORED),
+        ("079", "The probability is 7/72 and 2m + n = 079.", FIND, State.UNSCORED),
+        ("079", "It is wrong that m/n = 7/72 and m + n = 079.", FIND, State.UNSCORED),
+        ("079", "If m = 7, then m/n = 7/72 and m + n = 079.", FIND, State.UNSCORED),
+        ("1.45", "Luca needs $1.45 to buy a sour apple candy and a gum.", NEEDS, State.ACCEPTED),
+        ("1.45", "Luca needs $1.45 to $2 for a sour apple candy.", NEEDS, State.UNSCORED),
+        ("1.45", "Luca needs 1.45 to two dollars to buy candy.", NEEDS, State.UNSCORED),
+        ("1.45", "Luca needs more than $1.45 to buy a sour apple candy.", NEEDS, State.UNSCORED),
+        ("[2007, 2008]", "The graph saw its peak between 2007 and 2008.", BETWEEN, State.ACCEPTED),
+        ("2007, 2008", "It peaked between 2007 and 2008.", BETWEEN, State.ACCEPTED),
+        ("[2007, 2008]", "The graph saw its peak between 2007 and 2009.", BETWEEN, State.UNSCORED),
+        ("[2007, 2008]", "The graph saw its peak between 2007 and 2008 or 2009.", BETWEEN, State.UNSCORED),
+        ("3, 4", "It lies between 3 and 4 thousand", BETWEEN, State.UNSCORED),
+        ("2007, 2008", "The difference between 2007 and 2008 is small.", BETWEEN, State.UNSCORED),
+        ("79", "For n = 1 we have x = 2 and m + n = 79.", FIND, State.UNSCORED),
+        ("\\{1,2\\}", "A ∪ B = {1,2}", "Find A ∪ B ∪ C.", State.UNSCORED),
+        ("\\{1,2\\}", "A ∪ B = {1,2}", "What is the set A ∪ B'?", State.UNSCORED),
+        ("4", "She added 4 to her score to get the total.", "What is the total score?", State.UNSCORED),
+        ("[2007, 2008]", "The graph did not peak between 2007 and 2008.", BETWEEN, State.UNSCORED),
+        ("[2007, 2008]", "The graph saw its peak between 2007 and 2008.", "When did it peak?", State.UNSCORED),
         ("5", "\\boxed{x + 3 = 5}", "Find x + 3 = 8", State.UNSCORED),
         ("5", "\\boxed{x + y = 5}", "Find x.", State.UNSCORED),
     ],

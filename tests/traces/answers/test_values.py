@@ -48,7 +48,7 @@ def both(one: str, other: str, **policies: str) -> Answer:
         (r"\cos 2x", r"1-2\sin^2 x"),
         (r"\tan(x/2)", r"\frac{1-\cos x}{\sin x}"),
         (r"\ln(xy)", r"\ln x+\ln y"),
-        (r"\ln(x^2)", r"2\ln x"),
+        (r"\ln(x^2)", r"2\ln|x|"),
         (r"\sqrt{xy}", r"\sqrt x\sqrt y"),
         (r"\cosh x", r"\frac{e^x+e^{-x}}{2}"),
         (r"\binom{n}{2}", r"\frac{n(n-1)}{2}"),
