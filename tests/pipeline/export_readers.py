@@ -1,9 +1,9 @@
 """What LLaMA-Factory and axolotl read from an exported file: run as a program, with their packages on the path.
 
-    python export_readers.py axolotl FILE TOKENIZER USAGE
+    python export_readers.py axolotl TOKENIZER FILE USAGE [FILE USAGE …]
 
 Reads with the tool's own code, as its settings (`USAGE`, the YAML that `stillroom export` prints) tell it to, and
-prints a list of examples as JSON. Of an SFT row: `whole`, the text of all tokens, and `trained`, the text of those
+prints, for each file, a list of examples as JSON. Of an SFT row: `whole`, the text of all tokens, and `trained`, the text of those
 with a label. Of a pair: `prompt`, `chosen` and `rejected`.
 """
 
@@ -82,7 +82,10 @@ def llamafactory(file: Path, tokenizer: Any, usage: dict[str, Any]) -> list[Exam
 
 
 if __name__ == "__main__":
-    tool, path, model_path, settings = sys.argv[1:]
+    tool, folder, *given = sys.argv[1:]
     read = {"axolotl": axolotl, "llamafactory": llamafactory}[tool]
-    found = read(Path(path), AutoTokenizer.from_pretrained(model_path), yaml.safe_load(settings))
+    found = [
+        read(Path(path), AutoTokenizer.from_pretrained(folder), yaml.safe_load(settings))
+        for path, settings in zip(given[::2], given[1::2], strict=True)
+    ]
     print(json.dumps(found))

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import pytest
 
@@ -26,44 +26,47 @@ TOOLS = {
 END = "<|im_end|>"
 
 
+class Read(NamedTuple):
+    """What a tool makes of the rows and of the pairs."""
+
+    rows: list[Example]
+    pairs: list[Example]
+
+
 @pytest.fixture(scope="module", params=sorted(TOOLS))
-def tool(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """A tool's name, and the folder that holds its packages."""
-    folder = install_packages(tmp_path_factory.mktemp(request.param), TOOLS[request.param])
-    if request.param == "llamafactory":  # imported at its start, and used for sound only
-        (folder / "torchaudio.py").touch()
-    return request.param, folder
-
-
-def read(tool: tuple[str, Path], rows: list[dict[str, Any]], tmp_path: Path, tokenizer: Path) -> list[Example]:
-    """The rows, exported for a tool and read back by it."""
-    name, packages = tool
-    out = tmp_path / "out" / "rows.jsonl"
-    out.parent.mkdir()
-    usage = stillroom.export(written(tmp_path / "rows", rows), rows=name, out=out).usage
-    environment = dict(os.environ, PYTHONPATH=str(packages), DISABLE_VERSION_CHECK="1", HF_HUB_OFFLINE="1")
+def read(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Read:
+    """The rows and the pairs, exported for a tool and read back by it."""
+    name: str = request.param
+    folder = tmp_path_factory.mktemp(name)
+    packages = install_packages(folder / "packages", TOOLS[name])
+    if name == "llamafactory":  # imported at its start, and used for sound only
+        (packages / "torchaudio.py").touch()
+    files: list[str] = []
+    for kind, rows in (("rows", [*SFT, LONGER]), ("pairs", PAIRS)):
+        out = folder / kind / "out.jsonl"
+        usage = stillroom.export(written(out.parent, rows), rows=name, out=out).usage
+        files += [str(out), usage]
+    environment = {"PYTHONPATH": str(packages), "DISABLE_VERSION_CHECK": "1", "HF_HUB_OFFLINE": "1"}
     ended = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("export_readers.py")), name, str(out), str(tokenizer), usage],
-        env=environment | {"HF_DATASETS_CACHE": str(tmp_path / "cache")},
+        [sys.executable, str(Path(__file__).with_name("export_readers.py")), name, str(tiny), *files],
+        env=os.environ | environment | {"HF_DATASETS_CACHE": str(folder / "cache")},
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr[-3000:]
-    found: list[Example] = json.loads(ended.stdout.splitlines()[-1])
-    return found
+    return Read(*json.loads(ended.stdout.splitlines()[-1]))
 
 
-def test_the_completion_alone_is_trained_on(tool: tuple[str, Path], tmp_path: Path, tiny: Path) -> None:
-    rows = [*SFT, LONGER]
-    for example, row in zip(read(tool, rows, tmp_path, tiny), rows, strict=True):
+def test_the_completion_alone_is_trained_on(read: Read) -> None:
+    for example, row in zip(read.rows, [*SFT, LONGER], strict=True):
         assert example["trained"].removesuffix("\n") == row["completion"][0]["content"] + END
         assert [turn["content"] in example["whole"] for turn in row["prompt"]] == [True] * len(row["prompt"])
 
 
-def test_both_sides_of_a_pair_follow_the_prompt(tool: tuple[str, Path], tmp_path: Path, tiny: Path) -> None:
-    for example, pair in zip(read(tool, PAIRS, tmp_path, tiny), PAIRS, strict=True):
+def test_both_sides_of_a_pair_follow_the_prompt(read: Read) -> None:
+    for example, pair in zip(read.pairs, PAIRS, strict=True):
         for side in ("chosen", "rejected"):
             assert example[side].removesuffix("\n") == pair[side][0]["content"] + END
         assert [turn["content"] in example["prompt"] for turn in pair["prompt"]] == [True] * len(pair["prompt"])
