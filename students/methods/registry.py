@@ -10,7 +10,7 @@ top of the module.
         method: Literal["distil"] = "distil"
         temperature: float = 1.0
 
-        def train(self, rows, out, *, seed, on_step=None): ...
+        def train(self, rows, out, *, seed, on_step=None, place=None): ...
 """
 
 from __future__ import annotations
