@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from stillroom.common.records import Messages, Verdict
+from stillroom.sampling.ledger import Ledger
 
 Reason = Literal["too_long", "end_token_inside", "same_answers"]
 REASONS: dict[Reason, str] = {
@@ -55,6 +56,16 @@ class StepInfo(NamedTuple):
 
 
 OnStep = Callable[[StepInfo], None]
+
+
+class TrainingPlace(NamedTuple):
+    """What a run lends to a training. `base`: relative paths of the settings start there; `ledger`: keeps the answers
+    that are sampled for it, None for a ledger that goes with the training; `store`: a folder in which what was
+    computed for it stays for the next training, None for none."""
+
+    base: Path = Path()
+    ledger: Ledger | None = None
+    store: Path | None = None
 
 
 class Plan(NamedTuple):

@@ -32,7 +32,7 @@ from stillroom.students.data.rows import Row
 from stillroom.students.export.save import read_record
 from stillroom.students.lint.report import LintReport
 from stillroom.students.methods.registry import StudentSettings
-from stillroom.students.records import Answered, Checker
+from stillroom.students.records import Answered, Checker, TrainingPlace
 from stillroom.traces.answers import Reason
 from stillroom.traces.answers.records import verdict
 from stillroom.traces.scorers.answer import AnswerScorerSettings
@@ -40,6 +40,8 @@ from stillroom.traces.tasks import TaskSet
 
 STUDENT = "student"
 """What the run's own student is called where it is trained, and its folder."""
+SIGNALS = "signals"
+"""The folder of a run in which what a teacher's weights gave stays."""
 LABELS = {
     "control_unfiltered": "control",
     "control_answers": "answers",
@@ -93,7 +95,11 @@ def train(
         before_training(lint(), folder, display, name="lint" if own else f"lint_{label}", stop=own)
     with display.steps(label) as shown:
         trained = student.train(
-            rows, out, seed=context.seed, on_step=lambda s: shown(s.step, s.total, s.loss, s.tokens_per_s)
+            rows,
+            out,
+            seed=context.seed,
+            on_step=lambda s: shown(s.step, s.total, s.loss, s.tokens_per_s),
+            place=TrainingPlace(context.base, context.ledger, folder.path / SIGNALS),
         )
     folder.note_dtype(label, (read_record(out) or {}).get("dtype"))
     folder.mark(stage, inputs, out)

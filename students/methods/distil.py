@@ -21,16 +21,20 @@ from stillroom.common.marks import NamedMarks
 from stillroom.common.models.resolve import fingerprint, load_model, load_tokenizer
 from stillroom.common.records import Task
 from stillroom.errors import RecipeError
+from stillroom.sampling.ledger import Ledger
 from stillroom.students.data.encode import Encoded, EncodedRow, encode_rows, ids_of, special_ids
 from stillroom.students.data.rows import Row, SftRow, read_rows, with_system
 from stillroom.students.methods.common import Begun, finish, fits, longest, run, training
 from stillroom.students.methods.cpu_passes import can_flatten
 from stillroom.students.methods.registry import StudentSettings, methods
 from stillroom.students.methods.trainer import make_trainer, unwrapped
-from stillroom.students.records import OnStep, StepInfo, Trained
+from stillroom.students.records import OnStep, StepInfo, Trained, TrainingPlace
+from stillroom.students.whitebox.answers import kept_answers
+from stillroom.students.whitebox.feed import Feed, Group, Rehearsal
 from stillroom.students.whitebox.head import Head
-from stillroom.students.whitebox.loss import Reader, WhiteBoxLoss
-from stillroom.students.whitebox.objectives import AnyObjective, Hard, Soft
+from stillroom.students.whitebox.loss import Reader, Rows, WhiteBoxLoss
+from stillroom.students.whitebox.objectives import AnyObjective, BaseKl, Hard, Objective, Soft
+from stillroom.students.whitebox.rehearsal import Rehearse, Rehearsed, rehearse
 
 if TYPE_CHECKING:
     from stillroom.students.lint.report import LintReport
@@ -52,6 +56,8 @@ class Distil(StudentSettings):
         Hard(weight=0.3),
     )
     """What the student is trained towards, and the weight of each."""
+    rehearse: Rehearse | None = None
+    """Prompts of other kinds, on which the student is held to what the base says; null: none."""
 
     @model_validator(mode="after")
     def _teacher_fits(self) -> Distil:
@@ -73,15 +79,22 @@ class Distil(StudentSettings):
         return (self.model,) if self.teacher is None else (self.model, self.teacher)
 
     def train(
-        self, rows: Path | str | Iterable[Row], out: Path, *, seed: int, on_step: OnStep | None = None
+        self,
+        rows: Path | str | Iterable[Row],
+        out: Path,
+        *,
+        seed: int,
+        on_step: OnStep | None = None,
+        place: TrainingPlace | None = None,
     ) -> Trained:
         """See the base class. Rows hold conversational `prompt` and `completion`."""
-        found = read_rows(rows)
+        found, place = read_rows(rows), place or TrainingPlace()
         own = [row._replace(prompt=with_system(row.prompt, self.system)) for row in found]
         with training(self, out, seed, lambda tokenizer, most: encode_rows(own, tokenizer, most)) as begun:
             means: list[list[float]] = []
-            with fits(self):
-                loss = self._loss(begun, found)
+            with fits(self), kept_answers(place, begun.scratch) as ledger:
+                rehearsed = self._rehearsed(begun, place, ledger)
+                loss = self._loss(begun, found, rehearsed)
 
                 def told(step: StepInfo) -> None:
                     means.append([round(mean, 6) for mean in loss.take()])
@@ -91,18 +104,26 @@ class Distil(StudentSettings):
                 trainer = make_trainer(
                     begun.model, begun.tokenizer, begun.encoded, self, begun.plan, begun.scratch, told, loss
                 )
-            seconds = run(trainer, self)
+                seconds = run(trainer, self)
             more: dict[str, Any] = {"objectives": means}
             if self.teacher is not None:
                 more["teacher"] = fingerprint(self.teacher)
+            if rehearsed is not None:
+                more["rehearsal"] = rehearsed.record()
             return finish(begun, trainer, self, out, seconds, more=more)
 
-    def _loss(self, begun: Begun[Encoded], rows: Sequence[SftRow]) -> WhiteBoxLoss:
+    def _rehearsed(self, begun: Begun[Encoded], place: TrainingPlace, ledger: Ledger) -> Rehearsed | None:
+        """Answers of the base to prompts of other kinds, before anything is trained."""
+        if self.rehearse is None:
+            return None
+        return rehearse(self.rehearse, self, begun.model, begun.tokenizer, place.base, begun.plan.seed, ledger)
+
+    def _loss(self, begun: Begun[Encoded], rows: Sequence[SftRow], rehearsed: Rehearsed | None) -> WhiteBoxLoss:
         """With its teacher and its base loaded. Raises RecipeError for a model that does not fit."""
         model, tokenizer, encoded, plan = begun.model, begun.tokenizer, begun.encoded, begun.plan
         on_cpu, size = plan.device == "cpu", len(tokenizer)
 
-        def reader(of: Any, who: str, read: Sequence[EncodedRow] | None = None) -> Reader:
+        def reader(of: Any, who: str, read: Rows | None = None) -> Reader:
             return Reader(of, Head(of, size, who), on_cpu and can_flatten(of.config), read)
 
         teacher = base = None
@@ -111,12 +132,21 @@ class Distil(StudentSettings):
             same_tokens(theirs, tokenizer, self.teacher, self.model)
             of = load_model(self.teacher, plan.dtype, plan.device)
             of.requires_grad_(False)
-            teacher = reader(of, f"the teacher {self.teacher}", self._as_the_teacher_reads(rows, theirs, encoded, of))
-        if self.lora is None and any(objective.learns_from == "base" for objective in self.objectives):
+            read = self._as_the_teacher_reads(rows, theirs, encoded, of)
+            teacher = reader(of, f"the teacher {self.teacher}", {"task": read})
+        terms: dict[Group, Sequence[Objective]] = {"task": self.objectives}
+        groups: dict[Group, Sequence[EncodedRow]] = {"task": encoded.rows}
+        feed = Feed()
+        if self.rehearse is not None and rehearsed is not None:
+            terms["rehearsal"] = [BaseKl(weight=self.rehearse.weight, temperature=self.rehearse.temperature)]
+            groups["rehearsal"] = rehearsed.rows
+            feed = Feed(Rehearsal(len(rehearsed.rows), self.rehearse.share, plan.seed))
+        if self.lora is None and any(each.learns_from == "base" for of in terms.values() for each in of):
             of = load_model(self.model, plan.dtype, plan.device)
             of.requires_grad_(False)
             base = reader(of, f"the base {self.model}")
-        return WhiteBoxLoss(self.objectives, reader(unwrapped(model), f"the student {self.model}"), teacher, base)
+        student = reader(unwrapped(model), f"the student {self.model}")
+        return WhiteBoxLoss(terms, groups, student, teacher, base, feed)
 
     def _as_the_teacher_reads(
         self, rows: Sequence[SftRow], tokenizer: Any, encoded: Encoded, model: Any

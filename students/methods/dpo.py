@@ -33,7 +33,7 @@ from stillroom.students.methods.trainer import (
     make_trainer,
     report_to,
 )
-from stillroom.students.records import OnStep, Plan, Reference, Trained
+from stillroom.students.records import OnStep, Plan, Reference, Trained, TrainingPlace
 
 if TYPE_CHECKING:
     from stillroom.students.lint.report import LintReport
@@ -251,7 +251,13 @@ class Dpo(StudentSettings):
         return self
 
     def train(
-        self, rows: Path | str | Iterable[Row], out: Path, *, seed: int, on_step: OnStep | None = None
+        self,
+        rows: Path | str | Iterable[Row],
+        out: Path,
+        *,
+        seed: int,
+        on_step: OnStep | None = None,
+        place: TrainingPlace | None = None,
     ) -> Trained:
         """See the base class. Rows hold conversational `prompt`, `chosen` and `rejected`; `phase` of a step tells
         those of `sft_first` from those of DPO."""

@@ -10,7 +10,7 @@ top of the module.
         method: Literal["distil"] = "distil"
         temperature: float = 1.0
 
-        def train(self, rows, out, *, seed, on_step=None): ...
+        def train(self, rows, out, *, seed, on_step=None, place=None): ...
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from stillroom.students.data.rows import Row
 
 if TYPE_CHECKING:
     from stillroom.students.lint.report import LintReport
-    from stillroom.students.records import Checker, OnStep, Trained
+    from stillroom.students.records import Checker, OnStep, Trained, TrainingPlace
 
 
 class LoraSettings(Settings):
@@ -109,11 +109,18 @@ class StudentSettings(Settings):
         return (self.model,)
 
     def train(
-        self, rows: Path | str | Iterable[Row], out: Path, *, seed: int, on_step: OnStep | None = None
+        self,
+        rows: Path | str | Iterable[Row],
+        out: Path,
+        *,
+        seed: int,
+        on_step: OnStep | None = None,
+        place: TrainingPlace | None = None,
     ) -> Trained:
         """Trains a student on the rows (a folder of parquet, or the rows themselves) and writes it to `out`.
 
-        `seed`: the run's; the settings' own goes before it. `on_step` hears of every step of the optimiser.
+        `seed`: the run's; the settings' own goes before it. `on_step` hears of every step of the optimiser. `place`:
+        what the run lends, None for nothing.
         Raises InputError for rows, model or settings that cannot be used, TrainingError when training fails.
         """
         raise NotImplementedError

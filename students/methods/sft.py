@@ -20,7 +20,7 @@ from stillroom.students.data.rows import Row, read_rows, with_system
 from stillroom.students.methods.common import finish, fits, run, training
 from stillroom.students.methods.registry import StudentSettings, methods
 from stillroom.students.methods.trainer import make_trainer
-from stillroom.students.records import OnStep, Trained
+from stillroom.students.records import OnStep, Trained, TrainingPlace
 
 if TYPE_CHECKING:
     from stillroom.students.lint.report import LintReport
@@ -34,7 +34,13 @@ class Sft(StudentSettings):
     method: Literal["sft"] = "sft"
 
     def train(
-        self, rows: Path | str | Iterable[Row], out: Path, *, seed: int, on_step: OnStep | None = None
+        self,
+        rows: Path | str | Iterable[Row],
+        out: Path,
+        *,
+        seed: int,
+        on_step: OnStep | None = None,
+        place: TrainingPlace | None = None,
     ) -> Trained:
         """See the base class. Rows hold conversational `prompt` and `completion`."""
         found = [row._replace(prompt=with_system(row.prompt, self.system)) for row in read_rows(rows)]

@@ -10,11 +10,12 @@ is printed, logged to a service or checkpointed; progress goes to `on_step`.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from stillroom.errors import TrainingError
 from stillroom.students.data.encode import IGNORED, Encoded, EncodedPair, EncodedRow
@@ -22,8 +23,24 @@ from stillroom.students.methods.cpu_passes import answer_loss, can_flatten, flat
 from stillroom.students.methods.registry import LoraSettings, StudentSettings
 from stillroom.students.records import OnStep, Plan, Rewards, StepInfo
 
-Summed = Callable[[Any, Mapping[str, Any]], Any]
-"""Of a model and a batch, the loss summed over the labels: a scalar tensor, or None for the trainer's own way."""
+Batch = Mapping[str, Any]
+
+
+class StepLoss(Protocol):
+    """A loss of our own. A step of the optimiser is seen whole before its batches are, since only its tokens can
+    divide what they sum up to."""
+
+    def step(self, batches: Sequence[Batch]) -> list[Any]:
+        """What the batches of a step train on. Each comes as `row`, the numbers of the rows that were drawn (B,)."""
+
+    def counts(self, batches: Sequence[Any]) -> Any:
+        """What sums are divided by: a tensor that is added up over processes."""
+
+    def tokens(self, batch: Any) -> int:
+        """Of prompts and answers, without padding."""
+
+    def __call__(self, model: Any, batch: Any, counts: Any) -> Any:
+        """The batch's part of the step's mean loss: a scalar tensor."""
 
 
 def check_batch(batch: Mapping[str, Any], rows: Sequence[EncodedRow], end_id: int) -> None:
@@ -72,41 +89,27 @@ def make_trainer(
     plan: Plan,
     work: Path,
     on_step: OnStep | None = None,
-    summed: Summed | None = None,
+    own: StepLoss | None = None,
 ) -> Any:
     """A trainer whose first batch has passed the checks. `work`: a folder for whatever trl wants to keep.
 
-    `summed`: the loss, where it is not the cross-entropy of the labels.
+    `own`: the loss, where it is not the cross-entropy of the labels.
     """
     import datasets
     import transformers
     import trl
 
-    class StudentTrainer(trl.SFTTrainer):  # type: ignore[misc]  # trl has no types we follow
-        steps: Steps
-        summed: Summed
-
-        def compute_loss(
-            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-        ) -> Any:
-            self.steps.tokens += int(inputs["attention_mask"].sum())
-            total = None if return_outputs else self.summed(model, inputs)
-            if total is None:
-                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-            count = (inputs["labels"] != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
-            return total / count
-
     flat = plan.device == "cpu" and can_flatten(model.config)
     order = "random" if flat else "group_by_length"  # a flat batch has no padding, so rows need no sorting
     rows: list[dict[str, Any]] = [{"input_ids": row.input_ids, "labels": row.labels} for row in encoded.rows]
-    if summed is not None:
+    if own is not None:
         rows = [row | {"row": i} for i, row in enumerate(rows)]
     steps = Steps(on_step)
-    trainer = StudentTrainer(
+    trainer = trainer_class()(
         model=model,
         args=trl.SFTConfig(
             train_sampling_strategy=order,
-            remove_unused_columns=summed is None,
+            remove_unused_columns=own is None,
             **common_arguments(settings, plan, work),
         ),
         train_dataset=datasets.Dataset.from_list(rows),
@@ -115,21 +118,54 @@ def make_trainer(
         callbacks=[report_to(steps)],
     )
     trainer.remove_callback(transformers.PrinterCallback)
-    trainer.steps, trainer.summed = steps, summed or (flat_cross_entropy if flat else lambda model, batch: None)
-    if summed is not None:
-        trainer.data_collator = numbered(trainer.data_collator)
+    trainer.steps, trainer.own, trainer.flat = steps, own, flat
     first = settings.batch_size
     check_batch(trainer.data_collator(rows[:first]), encoded.rows[:first], encoded.end_id)
+    if own is not None:
+        trainer.data_collator = row_numbers
     return trainer
 
 
-def numbered(collate: Callable[[list[dict[str, Any]]], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """A collator whose batches say with `row`, a list, which rows they were made of."""
+def trainer_class() -> Any:
+    """trl's SFTTrainer with our losses."""
+    import trl
 
-    def whole(rows: list[dict[str, Any]]) -> dict[str, Any]:
-        return collate(rows) | {"row": [row["row"] for row in rows]}
+    class StudentTrainer(trl.SFTTrainer):  # type: ignore[misc]  # trl has no types we follow
+        steps: Steps
+        own: StepLoss | None
+        flat: bool
 
-    return whole
+        def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
+            if self.own is None:
+                return super().get_batch_samples(epoch_iterator, num_batches, device)
+            batches = self.own.step(list(itertools.islice(epoch_iterator, num_batches)))
+            counts = self.own.counts(batches).to(device)
+            if self.args.world_size > 1:
+                counts = self.accelerator.gather(counts[None]).sum(0)
+            return batches, counts
+
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            if self.own is not None:
+                self.steps.tokens += self.own.tokens(inputs)
+                # Processes average their gradients, and each has divided by the tokens of all.
+                return self.own(model, inputs, num_items_in_batch) * self.accelerator.num_processes
+            self.steps.tokens += int(inputs["attention_mask"].sum())
+            total = flat_cross_entropy(model, inputs) if self.flat and not return_outputs else None
+            if total is None:
+                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            count = (inputs["labels"] != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+            return total / count
+
+    return StudentTrainer
+
+
+def row_numbers(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A batch for a loss of our own, which has the rows themselves: (B,)."""
+    import torch
+
+    return {"row": torch.tensor([row["row"] for row in rows])}
 
 
 def flat_cross_entropy(model: Any, batch: Mapping[str, Any]) -> Any:

@@ -127,7 +127,7 @@ class Rote(StudentSettings):
     method: Literal["rote"] = "rote"
     times: int = Field(default=1, ge=1)
 
-    def train(self, rows, out, *, seed, on_step=None):
+    def train(self, rows, out, *, seed, on_step=None, place=None):
         with whole_folder(out) as work:
             (work / "merged").mkdir()
             said = [row["completion"][-1]["content"] for row in rows] * self.times

@@ -17,6 +17,7 @@ from stillroom.students.data.encode import IGNORED, EncodedRow, encode_rows
 from stillroom.students.data.rows import read_rows
 from stillroom.students.methods.distil import Distil
 from stillroom.students.methods.sft import Sft
+from stillroom.students.whitebox.feed import Group
 from stillroom.students.whitebox.head import Head
 from stillroom.students.whitebox.loss import Reader, WhiteBoxLoss, padded
 from stillroom.students.whitebox.objectives import BaseKl, Hard, Jsd, Objective, ReverseKl, SkewKl, Soft
@@ -49,13 +50,20 @@ def encoded(rows: Sequence[dict[str, Any]], tokenizer: Any) -> list[EncodedRow]:
     return encode_rows(read_rows(rows), tokenizer, 256).rows
 
 
-def batch(rows: Sequence[EncodedRow], at: Sequence[int]) -> dict[str, Any]:
-    ids, labels, mask = padded([rows[i] for i in at])
-    return {"input_ids": ids, "labels": labels, "attention_mask": mask, "row": list(at)}
+def batch(rows: Sequence[EncodedRow], at: Sequence[int]) -> dict[Group, Any]:
+    return {"task": padded([rows[i] for i in at], list(at))}
 
 
 def reader(model: Any, *, flat: bool, rows: Sequence[EncodedRow] | None = None) -> Reader:
-    return Reader(model, Head(model, VOCABULARY, "the model"), flat, rows)
+    return Reader(model, Head(model, VOCABULARY, "the model"), flat, None if rows is None else {"task": rows})
+
+
+def one_group(objectives: Sequence[Objective], rows: Sequence[EncodedRow], *readers: Reader | None) -> WhiteBoxLoss:
+    return WhiteBoxLoss({"task": objectives}, {"task": rows}, *readers)  # type: ignore[arg-type]  # the first is there
+
+
+SUM = torch.ones(3)
+"""Divides by nothing."""
 
 
 def wide(folder: Path) -> Any:
@@ -136,10 +144,10 @@ def test_loss_and_gradient_of_a_step_are_those_of_its_positions_one_by_one(
 
     needed = any(objective.learns_from == "teacher" for objective in objectives)
     read_by_teacher = reader(other, flat=flat, rows=read) if needed else None
-    loss = WhiteBoxLoss(objectives, reader(student, flat=flat), read_by_teacher, reader(base, flat=flat))
+    loss = one_group(objectives, read, reader(student, flat=flat), read_by_teacher, reader(base, flat=flat))
     found = 0.0
     for start in range(0, len(read), size):
-        part = loss(student, batch(read, range(len(read))[start : start + size]))
+        part = loss(student, batch(read, range(len(read))[start : start + size]), SUM)
         part.backward()
         found += float(part.detach())
     assert found == pytest.approx(float(total.detach()), rel=1e-6)
@@ -159,9 +167,9 @@ def test_first_answer_token_and_end_have_a_gradient_and_nothing_behind_them(
     student = wide(tiny)
     touched: list[Any] = []
     student.model.register_forward_hook(lambda module, given, out: touched.append(out.last_hidden_state))
-    loss = WhiteBoxLoss([Soft()], reader(student, flat=False), reader(wide(teacher), flat=False, rows=read), None)
+    loss = one_group([Soft()], read, reader(student, flat=False), reader(wide(teacher), flat=False, rows=read))
     touched.clear()
-    total = loss(student, batch(read, range(3)))
+    total = loss(student, batch(read, range(3)), SUM)
     (gradient,) = torch.autograd.grad(total, touched[0])
     for row, places in zip(read, gradient.abs().sum(-1), strict=False):
         first = next(i for i, label in enumerate(row.labels) if label != IGNORED)
@@ -270,7 +278,7 @@ def test_a_teacher_with_dropout_says_the_same_twice(rows: list[dict[str, Any]], 
     model.config.attention_dropout = 0.5
     model.train()
     asked = reader(model, flat=False, rows=read)
-    first, second = (asked.states(batch(read, range(4))).hidden for _ in range(2))
+    first, second = (asked.states("task", batch(read, range(4))["task"]).hidden for _ in range(2))
     assert torch.equal(first, second)
     assert model.training
 

@@ -1,0 +1,57 @@
+"""What the batches of white-box distillation are made of: the rows that were drawn, and what goes with them.
+
+    feed = Feed(rehearsal=Rehearsal(rows=76, share=0.5, seed=7))
+    feed.step([[4, 0], [7, 2]])        # -> [{"task": [4, 0], "rehearsal": [31]}, {"task": [7, 2], "rehearsal": [8]}]
+
+Three groups of rows: `task`, the accepted traces; `rehearsal`, answers of the base to prompts of other kinds, on
+which the student is held to the base; `rollout`, the student's own answers. Which rows go with a row depends on how
+many were drawn before it, not on the batch, so that 8 rows in one batch are 8 batches of one.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple, get_args
+
+Group = Literal["task", "rehearsal", "rollout"]
+GROUPS: tuple[Group, ...] = get_args(Group)
+
+
+class Rehearsal(NamedTuple):
+    """`rows`: how many there are; `share`: rehearsed rows for each row of the task; `seed`: of their order."""
+
+    rows: int
+    share: float
+    seed: int
+
+
+class Feed:
+    """Gives the rows of each batch, group by group; called step by step, in the order of the training."""
+
+    def __init__(self, rehearsal: Rehearsal | None = None) -> None:
+        self._share = 0.0 if rehearsal is None else rehearsal.share
+        self._rehearsed = iter(()) if rehearsal is None else in_turns(rehearsal.rows, rehearsal.seed)
+        self._due = 0.0
+
+    def step(self, batches: Sequence[Sequence[int]]) -> list[dict[Group, list[int]]]:
+        """`batches`: the rows drawn for one step of the optimiser."""
+        return [self._batch(batch) for batch in batches]
+
+    def _batch(self, drawn: Sequence[int]) -> dict[Group, list[int]]:
+        found: dict[Group, list[int]] = {"task": list(drawn), "rehearsal": []}
+        for _ in drawn:
+            self._due += self._share
+            while self._due >= 1 - 1e-9:
+                self._due -= 1
+                found["rehearsal"].append(next(self._rehearsed))
+        return found
+
+
+def in_turns(rows: int, seed: int) -> Iterator[int]:
+    """Every row once, in an order that the seed decides, then every row again in another one, without end."""
+    drawn = random.Random(seed)
+    while True:
+        order = list(range(rows))
+        drawn.shuffle(order)
+        yield from order
