@@ -61,11 +61,13 @@ OnStep = Callable[[StepInfo], None]
 class TrainingPlace(NamedTuple):
     """What a run lends to a training. `base`: relative paths of the settings start there; `ledger`: keeps the answers
     that are sampled for it, None for a ledger that goes with the training; `store`: a folder in which what was
-    computed for it stays for the next training, None for none."""
+    computed for it stays for the next training, None for none; `tell`: hears, in a line each, what a user should
+    know."""
 
     base: Path = Path()
     ledger: Ledger | None = None
     store: Path | None = None
+    tell: Callable[[str], object] = lambda text: None
 
 
 class Plan(NamedTuple):

@@ -99,7 +99,7 @@ def train(
             out,
             seed=context.seed,
             on_step=lambda s: shown(s.step, s.total, s.loss, s.tokens_per_s),
-            place=TrainingPlace(context.base, context.ledger, folder.path / SIGNALS),
+            place=TrainingPlace(context.base, context.ledger, folder.path / SIGNALS, display.note),
         )
     folder.note_dtype(label, (read_record(out) or {}).get("dtype"))
     folder.mark(stage, inputs, out)

@@ -4,21 +4,25 @@
                       objectives=[{"kind": "soft", "temperature": 2, "weight": 0.7}, {"kind": "hard", "weight": 0.3}])
     trained = settings.train(run / "sft", run / "student", seed=7, on_step=print)
 
-The teacher runs in the same process, reads each row under its own chat template, and must have the student's
-tokenizer. `base_kl` needs no teacher: it holds the student to what it was. On a CPU the same rows, settings and seed
-give the same student.
+The teacher runs in the same process and is asked at every step, or once and its likeliest tokens are kept (`cache`);
+or somebody else is asked for them (`signal`). It reads each row under its own chat template, and must have the
+student's tokenizer. `base_kl` needs no teacher: it holds the student to what it was. On a CPU the same rows, settings
+and seed give the same student.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from stillroom.common.hashing import digest
 from stillroom.common.marks import NamedMarks
-from stillroom.common.models.resolve import fingerprint, load_model, load_tokenizer
+from stillroom.common.models.quiet import quiet_transformers
+from stillroom.common.models.resolve import adapter_base, fingerprint, load_model, load_tokenizer, resolve_model
 from stillroom.common.records import Task
 from stillroom.errors import RecipeError
 from stillroom.sampling.ledger import Ledger
@@ -26,10 +30,15 @@ from stillroom.students.data.encode import Encoded, EncodedRow, encode_rows, ids
 from stillroom.students.data.rows import Row, SftRow, read_rows, with_system
 from stillroom.students.methods.common import Begun, finish, fits, longest, run, training
 from stillroom.students.methods.cpu_passes import can_flatten
-from stillroom.students.methods.registry import StudentSettings, methods
+from stillroom.students.methods.registry import StudentSettings, methods, on_or_off
 from stillroom.students.methods.trainer import make_trainer, unwrapped
 from stillroom.students.records import OnStep, StepInfo, Trained, TrainingPlace
 from stillroom.students.whitebox.answers import kept_answers
+from stillroom.students.whitebox.cache.local import LocalSource
+from stillroom.students.whitebox.cache.prepare import Wanted, prepare
+from stillroom.students.whitebox.cache.rules import CacheSettings, Signature, Temperatures, declared
+from stillroom.students.whitebox.cache.signal import CachedSignal
+from stillroom.students.whitebox.cache.sources import AnySignal
 from stillroom.students.whitebox.feed import Feed, Group, Rehearsal
 from stillroom.students.whitebox.head import Head
 from stillroom.students.whitebox.loss import Reader, Rows, WhiteBoxLoss
@@ -51,6 +60,13 @@ class Distil(StudentSettings):
     null: none, for objectives that need none."""
     teacher_system: str | None = None
     """The system prompt under which the teacher reads the rows; null: the rows' own."""
+    signal: AnySignal | None = None
+    """Who is asked for the teacher's distribution where its weights are not on this machine: a server, an engine, a
+    file; `teacher` then names a folder with its tokenizer and chat template. null: the weights, in this process."""
+    cache: CacheSettings | None = None
+    """Ask the teacher once for each row, and keep its likeliest tokens with the run: other students, filters, weights
+    and declared temperatures then ask nothing. null: ask the weights at every step, exactly; with `signal`, where
+    nobody can be asked at every step, a cache of 16 tokens."""
     objectives: Annotated[tuple[AnyObjective, ...], Field(min_length=1)] = (
         Soft(temperature=2, weight=0.7),
         Hard(weight=0.3),
@@ -58,6 +74,48 @@ class Distil(StudentSettings):
     """What the student is trained towards, and the weight of each."""
     rehearse: Rehearse | None = None
     """Prompts of other kinds, on which the student is held to what the base says; null: none."""
+
+    @field_validator("cache", mode="before", json_schema_input_type=CacheSettings | bool | None)
+    @classmethod
+    def _no_cache(cls, value: Any) -> Any:
+        return on_or_off(value)
+
+    @model_validator(mode="after")
+    def _cache_fits(self) -> Distil:
+        """Raises ValueError for what a cache cannot serve."""
+        if self.signal is not None and self.teacher is None:
+            raise ValueError(
+                "signal says who is asked for the teacher's distribution: name a folder with its tokenizer and chat "
+                "template in `student.teacher` as well"
+            )
+        if self.kept is None:
+            return self
+        asked = [objective for objective in self.objectives if objective.learns_from == "teacher"]
+        for objective in asked:
+            if not objective.takes_kept:
+                raise ValueError(
+                    f"the objective {objective.kind} needs the teacher's whole distribution, and a cache keeps its "
+                    "likeliest tokens: take `soft` or `skew_kl`, or the teacher's weights with `cache: false`"
+                )
+            if (top := getattr(objective, "top_k", None)) is not None and top > self.kept.rule.most:
+                raise ValueError(
+                    f"top_k of {objective.kind} is {top}, and the cache keeps {self.kept.rule.most} tokens: raise "
+                    "`student.cache.k`, or lower top_k"
+                )
+        self._temperatures()
+        return self
+
+    @property
+    def kept(self) -> CacheSettings | None:
+        """The cache that is used; None where the weights are asked at every step."""
+        return CacheSettings() if self.cache is None and self.signal is not None else self.cache
+
+    def _temperatures(self) -> Temperatures:
+        """Those that the cache has."""
+        asked = [float(getattr(o, "temperature", 1.0)) for o in self.objectives if o.learns_from == "teacher"]
+        return declared(
+            asked, None if self.kept is None else self.kept.temperatures, None if self.signal is None else (1.0,)
+        )
 
     @model_validator(mode="after")
     def _teacher_fits(self) -> Distil:
@@ -76,7 +134,7 @@ class Distil(StudentSettings):
 
     @property
     def models(self) -> tuple[str, ...]:
-        return (self.model,) if self.teacher is None else (self.model, self.teacher)
+        return (self.model,) if self.teacher is None or self.signal is not None else (self.model, self.teacher)
 
     def train(
         self,
@@ -94,7 +152,7 @@ class Distil(StudentSettings):
             means: list[list[float]] = []
             with fits(self), kept_answers(place, begun.scratch) as ledger:
                 rehearsed = self._rehearsed(begun, place, ledger)
-                loss = self._loss(begun, found, rehearsed)
+                loss, cached = self._loss(begun, found, rehearsed, place)
 
                 def told(step: StepInfo) -> None:
                     means.append([round(mean, 6) for mean in loss.take()])
@@ -107,7 +165,9 @@ class Distil(StudentSettings):
                 seconds = run(trainer, self)
             more: dict[str, Any] = {"objectives": means}
             if self.teacher is not None:
-                more["teacher"] = fingerprint(self.teacher)
+                more["teacher"] = self._teacher_identity(place.base)
+            if cached is not None:
+                more["cache"] = cached
             if rehearsed is not None:
                 more["rehearsal"] = rehearsed.record()
             return finish(begun, trainer, self, out, seconds, more=more)
@@ -118,22 +178,23 @@ class Distil(StudentSettings):
             return None
         return rehearse(self.rehearse, self, begun.model, begun.tokenizer, place.base, begun.plan.seed, ledger)
 
-    def _loss(self, begun: Begun[Encoded], rows: Sequence[SftRow], rehearsed: Rehearsed | None) -> WhiteBoxLoss:
-        """With its teacher and its base loaded. Raises RecipeError for a model that does not fit."""
+    def _loss(
+        self, begun: Begun[Encoded], rows: Sequence[SftRow], rehearsed: Rehearsed | None, place: TrainingPlace
+    ) -> tuple[WhiteBoxLoss, dict[str, Any] | None]:
+        """With its teacher and its base loaded, and what a cache has to record. Raises RecipeError for a model that
+        does not fit."""
         model, tokenizer, encoded, plan = begun.model, begun.tokenizer, begun.encoded, begun.plan
-        on_cpu, size = plan.device == "cpu", len(tokenizer)
-
-        def reader(of: Any, who: str, read: Rows | None = None) -> Reader:
-            return Reader(of, Head(of, size, who), on_cpu and can_flatten(of.config), read)
-
-        teacher = base = None
+        student = self._reader(begun, unwrapped(model), f"the student {self.model}")
+        teacher: Reader | CachedSignal | None = None
+        base = record = None
         if self.teacher is not None:
             theirs = load_tokenizer(self.teacher)
             same_tokens(theirs, tokenizer, self.teacher, self.model)
-            of = load_model(self.teacher, plan.dtype, plan.device)
-            of.requires_grad_(False)
-            read = self._as_the_teacher_reads(rows, theirs, encoded, of)
-            teacher = reader(of, f"the teacher {self.teacher}", {"task": read})
+            read = self._as_the_teacher_reads(rows, theirs, encoded, config_of(self.teacher))
+            if self.kept is None:
+                teacher = self._load(begun, self.teacher, f"the teacher {self.teacher}", {"task": read})
+            else:
+                teacher, record = self._cached(self.kept, begun, read, student, place)
         terms: dict[Group, Sequence[Objective]] = {"task": self.objectives}
         groups: dict[Group, Sequence[EncodedRow]] = {"task": encoded.rows}
         feed = Feed()
@@ -142,19 +203,70 @@ class Distil(StudentSettings):
             groups["rehearsal"] = rehearsed.rows
             feed = Feed(Rehearsal(len(rehearsed.rows), self.rehearse.share, plan.seed))
         if self.lora is None and any(each.learns_from == "base" for of in terms.values() for each in of):
-            of = load_model(self.model, plan.dtype, plan.device)
-            of.requires_grad_(False)
-            base = reader(of, f"the base {self.model}")
-        student = reader(unwrapped(model), f"the student {self.model}")
-        return WhiteBoxLoss(terms, groups, student, teacher, base, feed)
+            base = self._load(begun, self.model, f"the base {self.model}")
+        return WhiteBoxLoss(terms, groups, student, teacher, base, feed), record
+
+    def _cached(
+        self,
+        cache: CacheSettings,
+        begun: Begun[Encoded],
+        read: Sequence[EncodedRow],
+        student: Reader,
+        place: TrainingPlace,
+    ) -> tuple[CachedSignal, dict[str, Any]]:
+        """The cache that stands for the teacher, filled."""
+        name, signal = str(self.teacher), self.signal
+
+        def source(of: Reader) -> LocalSource:
+            return LocalSource(of.model, of.head, flat=of.flat, batch=self.batch_size)
+
+        wanted = Wanted(
+            read=read,
+            own=begun.encoded.rows,
+            signature=Signature(
+                teacher=self._teacher_identity(place.base),
+                tokenizer=digest(begun.tokenizer.get_vocab()),
+                dtype=begun.plan.dtype if signal is None else "",
+                rule=cache.rule,
+                bits=cache.bits,
+            ),
+            temperatures=self._temperatures(),
+            vocabulary=len(begun.tokenizer),
+            folder=place.store or begun.scratch / "signals",
+            student=fingerprint(self.model),
+            tell=place.tell,
+        )
+        prepared = asyncio.run(
+            prepare(
+                wanted,
+                source(student),
+                local=None if signal else lambda: source(self._load(begun, name, f"the teacher {name}")),
+                other=None if signal is None else lambda: signal.make(place.base),
+            )
+        )
+        return prepared.signal, prepared.record
+
+    def _teacher_identity(self, base: Path) -> str:
+        """Of whoever gives the distribution."""
+        return fingerprint(str(self.teacher)) if self.signal is None else self.signal.identity(base)
+
+    def _load(self, begun: Begun[Encoded], name: str, who: str, read: Rows | None = None) -> Reader:
+        """A model that is asked and not trained."""
+        of = load_model(name, begun.plan.dtype, begun.plan.device)
+        of.requires_grad_(False)
+        return self._reader(begun, of, who, read)
+
+    def _reader(self, begun: Begun[Encoded], of: Any, who: str, read: Rows | None = None) -> Reader:
+        flat = begun.plan.device == "cpu" and can_flatten(of.config)
+        return Reader(of, Head(of, len(begun.tokenizer), who), flat, read)
 
     def _as_the_teacher_reads(
-        self, rows: Sequence[SftRow], tokenizer: Any, encoded: Encoded, model: Any
+        self, rows: Sequence[SftRow], tokenizer: Any, encoded: Encoded, config: Any
     ) -> list[EncodedRow]:
         """The student's rows behind the teacher's prompt. Raises RecipeError where its turns end otherwise, or its
         context is too short."""
         prompts, special, found = {row.name: row for row in rows}, special_ids(tokenizer), []
-        most = longest(self, model.config)
+        most = longest(self, config)
         for row in encoded.rows:
             source = prompts[row.name]
             ids = ids_of(source._replace(prompt=with_system(source.prompt, self.teacher_system)), tokenizer, special)
@@ -185,6 +297,17 @@ class Distil(StudentSettings):
         from stillroom.students.lint.lint import lint_sft
 
         return lint_sft(rows, self, test=test, checker=checker, thinking=thinking)
+
+
+def config_of(name: str) -> Any:
+    """The configuration of a model, without its weights; None for a folder that has none, such as a tokenizer's."""
+    folder = Path(resolve_model(name).path)
+    if (base := adapter_base(folder)) is not None:
+        return config_of(base)
+    if not (folder / "config.json").is_file():
+        return None
+    with quiet_transformers() as transformers:
+        return transformers.AutoConfig.from_pretrained(str(folder))
 
 
 def same_tokens(teacher: Any, student: Any, teacher_name: str, student_name: str) -> None:

@@ -76,13 +76,25 @@ def top_k_kl(student: Any, ids: Any, log_p: Any, log_tail: Any, temperature: flo
     It is never negative, at most the full forward KL, and rises with K (the log sum inequality); with K = V it is the
     full one. Without the tail nothing would hold down the student's probability of all other tokens.
     """
+    return temperature**2 * sum(_kl(p, q) for p, q in _outcomes(student, ids, log_p, log_tail, temperature))
+
+
+def top_k_skew_kl(student: Any, ids: Any, log_p: Any, log_tail: Any, alpha: float, temperature: float = 1.0) -> Any:
+    """T² Σ KL(p‖α p + (1−α) q) between the distributions of `top_k_kl`, with the same laws: a mixture of whole
+    distributions is a mixture of their outcomes."""
+    sides = _outcomes(student, ids, log_p, log_tail, temperature)
+    return temperature**2 * sum(_kl_to_mixture(p, q, alpha) for p, q in sides)
+
+
+def _outcomes(student: Any, ids: Any, log_p: Any, log_tail: Any, temperature: float) -> list[tuple[Any, Any]]:
+    """Log-probabilities of teacher and student, of the K tokens and of the tail."""
     wide = log_softmax(student, temperature)
     log_p, log_tail = log_p.to(wide.dtype), log_tail.to(wide.dtype)
-    found = _kl(log_p, wide.gather(-1, ids))
+    found = [(log_p, wide.gather(-1, ids))]
     if ids.shape[-1] < student.shape[-1]:
         # Summed over the others: 1 − Σ would leave nothing but rounding where they hold little.
-        found = found + _kl(log_tail, wide.scatter(-1, ids, -math.inf).logsumexp(-1))
-    return temperature**2 * found
+        found.append((log_tail, wide.scatter(-1, ids, -math.inf).logsumexp(-1)))
+    return found
 
 
 class TopK(NamedTuple):

@@ -20,6 +20,7 @@ from stillroom.errors import TrainingError
 from stillroom.students.data.encode import IGNORED, EncodedRow
 from stillroom.students.methods.cpu_passes import MOST_LOGITS, AnswerStates
 from stillroom.students.methods.trainer import unwrapped
+from stillroom.students.whitebox.cache.signal import CachedSignal, Likeliest
 from stillroom.students.whitebox.feed import GROUPS, Feed, Group
 from stillroom.students.whitebox.head import Head, answer_states
 from stillroom.students.whitebox.objectives import Objective, Positions
@@ -54,8 +55,8 @@ class Reader(NamedTuple):
 
 class WhiteBoxLoss:
     """See the module. `terms`: the objectives of each group; `rows`: as the student reads them. `teacher`, `base`:
-    readers of those that an objective needs. A base of None where one is needed is the student without its adapter.
-    `feed`: what a batch is made of; None: of the rows drawn.
+    readers of those that an objective needs; a cache may stand for the teacher of the task's rows. A base of None
+    where one is needed is the student without its adapter. `feed`: what a batch is made of; None: of the rows drawn.
     """
 
     def __init__(
@@ -63,12 +64,14 @@ class WhiteBoxLoss:
         terms: Mapping[Group, Sequence[Objective]],
         rows: Rows,
         student: Reader,
-        teacher: Reader | None = None,
+        teacher: Reader | CachedSignal | None = None,
         base: Reader | None = None,
         feed: Feed | None = None,
     ) -> None:
         self._terms, self._rows, self._feed = terms, rows, feed or Feed()
-        self._student, self._teacher, self._base = student, teacher, base
+        self._student, self._base = student, base
+        self._cached = teacher if isinstance(teacher, CachedSignal) else None
+        self._teacher = teacher if isinstance(teacher, Reader) else None
         self._sums = {group: [0.0] * len(objectives) for group, objectives in terms.items()}
         self._positions = dict.fromkeys(terms, 0)
 
@@ -119,13 +122,16 @@ class WhiteBoxLoss:
         )
         teacher = self._teacher.states(group, part) if self._teacher is not None and "teacher" in needs else None
         base = self._base_states(model, group, part) if "base" in needs else None
-        for other in filter(None, (teacher, base)):
-            if not torch.equal(other.labels, own.labels):
-                raise TrainingError(
-                    "the teacher's positions do not predict the student's tokens: this is a fault of the encoding, "
-                    "please report it with your recipe"
-                )
-        sums = self._sums_of(objectives, own, teacher, base)
+        kept = None
+        if self._cached is not None and group == "task" and "teacher" in needs:
+            kept = self._cached.at(part["row"], own.hidden.device)
+        apart = any(not torch.equal(other.labels, own.labels) for other in (teacher, base) if other is not None)
+        if apart or (kept is not None and len(kept.ids) != len(own.labels)):
+            raise TrainingError(
+                "the teacher's positions do not predict the student's tokens: this is a fault of the encoding, "
+                "please report it with your recipe"
+            )
+        sums = self._sums_of(objectives, own, teacher, base, kept)
         self._sums[group] = [a + float(b) for a, b in zip(self._sums[group], sums.detach(), strict=True)]
         self._positions[group] += len(own.labels)
         return sums @ sums.new_tensor([objective.weight for objective in objectives])
@@ -142,6 +148,7 @@ class WhiteBoxLoss:
         own: AnswerStates,
         teacher: AnswerStates | None,
         base: AnswerStates | None,
+        kept: Likeliest | None,
     ) -> Any:
         """(J,): each objective's sum. The heads are applied to parts that are computed again for the backward pass,
         so that of all positions only the hidden states are kept."""
@@ -151,22 +158,28 @@ class WhiteBoxLoss:
         readers = [self._student, self._teacher, self._base or self._student]
         sides = [None if states is None else states.hidden for states in (own, teacher, base)]
 
-        def part(labels: Any, *hidden: Any) -> Any:
+        def part(labels: Any, kept: Likeliest | None, *hidden: Any) -> Any:
             logits = [
                 reader.head.logits(h) if reader is not None and h is not None else None
                 for reader, h in zip(readers, hidden, strict=True)
             ]
             with torch.autocast(own.hidden.device.type, enabled=False):
-                at = Positions(student=logits[0], labels=labels, teacher=logits[1], base=logits[2])
+                at = Positions(student=logits[0], labels=labels, teacher=logits[1], base=logits[2], kept=kept)
                 return torch.stack([objective.summed(at) for objective in objectives])
 
         count, vocabulary = len(own.labels), self._student.head.vocabulary
         size = max(1, MOST_LOGITS // (vocabulary * sum(side is not None for side in sides)))
         if count <= size:
-            return part(own.labels, *sides)
+            return part(own.labels, kept, *sides)
         cut = [slice(i, i + size) for i in range(0, count, size)]
         parts = [
-            checkpoint(part, own.labels[at], *(None if h is None else h[at] for h in sides), use_reentrant=False)
+            checkpoint(
+                part,
+                own.labels[at],
+                None if kept is None else kept.part(at),
+                *(None if h is None else h[at] for h in sides),
+                use_reentrant=False,
+            )
             for at in cut
         ]
         return torch.stack(parts).sum(0)

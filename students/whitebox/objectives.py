@@ -8,7 +8,7 @@ A new one is a class like those below, in this module or in a plug-in.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -16,18 +16,23 @@ from stillroom.common.registry import Registry
 from stillroom.common.settings import Settings
 from stillroom.students.whitebox import divergence
 
+if TYPE_CHECKING:
+    from stillroom.students.whitebox.cache.signal import Likeliest
+
 Temperature = Annotated[float, Field(gt=0, le=100)]
 Source = Literal["labels", "teacher", "base"]
 
 
 class Positions(NamedTuple):
     """N positions at which an answer's token is predicted. `student`, `teacher`, `base`: logits (N, V), the last two
-    None unless an objective needs them; `labels`: (N,), the token of the row."""
+    None unless an objective needs them; `labels`: (N,), the token of the row. `kept`: what a cache has of the
+    teacher, which is None then."""
 
     student: Any
     labels: Any
     teacher: Any = None
     base: Any = None
+    kept: Likeliest | None = None
 
 
 class Objective(Settings):
@@ -35,6 +40,8 @@ class Objective(Settings):
 
     learns_from: ClassVar[Source] = "teacher"
     """What it holds the student against."""
+    takes_kept: ClassVar[bool] = False
+    """Whether the teacher's likeliest tokens and the mass of the others will do, as a cache has them."""
 
     kind: str
     weight: float = Field(default=1.0, gt=0)
@@ -67,6 +74,8 @@ class Hard(Objective):
 class Soft(Objective):
     """Forward KL from the teacher's distribution (soft labels; Hinton et al. 2015)."""
 
+    takes_kept: ClassVar[bool] = True
+
     kind: Literal["soft"] = "soft"
     temperature: Temperature = 1.0
     """Of both distributions; the loss and its gradient are multiplied by its square."""
@@ -74,6 +83,9 @@ class Soft(Objective):
     """Keep only the teacher's likeliest tokens one by one, all others as one outcome; null: every token."""
 
     def summed(self, at: Positions) -> Any:
+        if at.kept is not None:
+            kept = at.kept.top(self.temperature, self.top_k)
+            return divergence.top_k_kl(at.student, *kept, temperature=self.temperature)
         if self.top_k is None:
             return divergence.forward_kl(at.student, at.teacher, self.temperature)
         kept = divergence.top_k(at.teacher, min(self.top_k, at.teacher.shape[-1]), self.temperature)
@@ -110,6 +122,8 @@ class Jsd(Objective):
 class SkewKl(Objective):
     """Forward KL to a mixture of teacher and student (DistiLLM)."""
 
+    takes_kept: ClassVar[bool] = True
+
     kind: Literal["skew_kl"] = "skew_kl"
     alpha: float = Field(default=0.1, gt=0, lt=1)
     """Share of the teacher in the mixture."""
@@ -117,6 +131,9 @@ class SkewKl(Objective):
     """As of `soft`."""
 
     def summed(self, at: Positions) -> Any:
+        if at.kept is not None:
+            kept = at.kept.top(self.temperature)
+            return divergence.top_k_skew_kl(at.student, *kept, alpha=self.alpha, temperature=self.temperature)
         return divergence.skew_kl(at.student, at.teacher, self.alpha, self.temperature)
 
 

@@ -35,8 +35,10 @@ class Likeliest(NamedTuple):
         return Likeliest(self.ids[part], self.log_p[part], self.log_tail[part], self.temperatures)
 
     def top(self, temperature: float, k: int | None = None) -> TopK:
-        """At this temperature, in float32. `k`: only so many, the others added to the tail. Raises RecipeError for a
-        temperature that was not declared when the teacher was asked."""
+        """At this temperature, in float32. `k`: the likeliest of them, the others added to the tail.
+
+        Raises RecipeError for a temperature that was not declared when the teacher was asked.
+        """
         import torch
 
         if temperature not in self.temperatures:

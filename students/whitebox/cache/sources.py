@@ -10,8 +10,11 @@ file of somebody else (`recorded`).
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import NamedTuple, Protocol
+from pathlib import Path
+from typing import Annotated, NamedTuple, Protocol
 
+from stillroom.common.registry import Registry
+from stillroom.common.settings import Settings
 from stillroom.students.data.encode import IGNORED, EncodedRow
 from stillroom.students.whitebox.cache.record import Entry
 from stillroom.students.whitebox.cache.rules import Rule, Temperatures
@@ -22,6 +25,26 @@ class Scored(NamedTuple):
 
     number: int
     entry: Entry
+
+
+class SignalSettings(Settings):
+    """What every kind of `signal` has. It tells the distribution at T = 1."""
+
+    kind: str
+
+    def identity(self, base: Path) -> str:
+        """All that decides what is told, in a line; the same in every process. `base`: where relative paths start."""
+        raise NotImplementedError
+
+    def make(self, base: Path) -> Source:
+        """Who is asked. Raises what is wrong with the settings, or missing."""
+        raise NotImplementedError
+
+
+signals: Registry[SignalSettings] = Registry("signal", tag="kind", where=("stillroom.students.whitebox.cache",))
+"""Every kind of `signal` by its name in a recipe."""
+
+AnySignal = Annotated[SignalSettings, signals.field()]
 
 
 class Source(Protocol):
