@@ -10,6 +10,7 @@ tokens and `stop` hold; a token is a word with the space before it.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ _WORDINGS = (
 _MOST_CHOICES = 64
 _MOST_PIECES = 1000
 _LOGPROB = -0.25
+_MOST_TOLD, _VOCABULARY = 64, 256
 
 
 def text_for(body: Mapping[str, Any], text: str | None = None) -> str:
@@ -110,6 +112,27 @@ def _logprobs(tokens: list[str], body: Mapping[str, Any]) -> dict[str, Any] | No
             for token in tokens
         ]
     }
+
+
+def prompt_logprobs(body: Mapping[str, Any]) -> list[Any] | None:
+    """What vLLM tells of a prompt in tokens: for each, the likeliest in its place. None where nobody asked for it.
+
+    The token itself has 0.6; those after it by number share what is left, each half of the one before.
+    """
+    prompt, k = body.get("prompt"), body.get("prompt_logprobs")
+    if not isinstance(prompt, list) or not all(type(i) is int for i in prompt) or type(k) is not int or k < 1:
+        return None
+    likely = [math.log(0.6), *(math.log(0.4 / 2**rank) for rank in range(1, min(k, _MOST_TOLD)))]
+    return [
+        None,
+        *(
+            {
+                str((token + rank) % _VOCABULARY): {"logprob": p, "rank": rank + 1, "decoded_token": None}
+                for rank, p in enumerate(likely)
+            }
+            for token in prompt[1:]
+        ),
+    ]
 
 
 def legacy(whole: Mapping[str, Any]) -> dict[str, Any]:

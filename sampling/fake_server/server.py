@@ -27,7 +27,7 @@ from typing import NamedTuple
 from stillroom.common.hashing import digest
 from stillroom.common.outside import NotJson, read_json
 from stillroom.errors import InputError
-from stillroom.sampling.fake_server.answers import answer, legacy, parts_of
+from stillroom.sampling.fake_server.answers import answer, legacy, parts_of, prompt_logprobs
 from stillroom.sampling.fake_server.exchange import Asked, Reply, as_json, as_stream, error, prompt_of
 from stillroom.sampling.fake_server.habits import Habit, named_habits
 from stillroom.sampling.fake_server.http import BadRequest, HttpRequest, head_of, read_request
@@ -243,7 +243,10 @@ class FakeServer:
         for habit in habits:
             whole = whole if habit.change is None else habit.change(whole, asked)
         if asked.path == "completions":
-            return as_json(legacy(whole))
+            plain, told = legacy(whole), prompt_logprobs(asked.body)
+            if told is not None and plain.get("choices"):
+                plain["choices"][0]["prompt_logprobs"] = told
+            return as_json(plain)
         if not asked.streams:
             return as_json(whole)
         options = asked.body.get("stream_options")

@@ -12,10 +12,9 @@ and seed give the same student.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
 
@@ -35,7 +34,7 @@ from stillroom.students.methods.trainer import make_trainer, unwrapped
 from stillroom.students.records import OnStep, StepInfo, Trained, TrainingPlace
 from stillroom.students.whitebox.answers import kept_answers
 from stillroom.students.whitebox.cache.local import LocalSource
-from stillroom.students.whitebox.cache.prepare import Wanted, prepare
+from stillroom.students.whitebox.cache.prepare import PreparedSignal, Wanted, prepared_signal
 from stillroom.students.whitebox.cache.rules import CacheSettings, Signature, Temperatures, declared
 from stillroom.students.whitebox.cache.signal import CachedSignal
 from stillroom.students.whitebox.cache.sources import AnySignal
@@ -48,6 +47,13 @@ from stillroom.students.whitebox.rehearsal import Rehearse, Rehearsed, rehearse
 if TYPE_CHECKING:
     from stillroom.students.lint.report import LintReport
     from stillroom.students.records import Checker
+
+
+class Prepared(NamedTuple):
+    """`cache`: what a cache has to record, None without one."""
+
+    loss: WhiteBoxLoss
+    cache: dict[str, Any] | None
 
 
 @methods.register
@@ -180,7 +186,7 @@ class Distil(StudentSettings):
 
     def _loss(
         self, begun: Begun[Encoded], rows: Sequence[SftRow], rehearsed: Rehearsed | None, place: TrainingPlace
-    ) -> tuple[WhiteBoxLoss, dict[str, Any] | None]:
+    ) -> Prepared:
         """With its teacher and its base loaded, and what a cache has to record. Raises RecipeError for a model that
         does not fit."""
         model, tokenizer, encoded, plan = begun.model, begun.tokenizer, begun.encoded, begun.plan
@@ -204,7 +210,7 @@ class Distil(StudentSettings):
             feed = Feed(Rehearsal(len(rehearsed.rows), self.rehearse.share, plan.seed))
         if self.lora is None and any(each.learns_from == "base" for of in terms.values() for each in of):
             base = self._load(begun, self.model, f"the base {self.model}")
-        return WhiteBoxLoss(terms, groups, student, teacher, base, feed), record
+        return Prepared(WhiteBoxLoss(terms, groups, student, teacher, base, feed), record)
 
     def _cached(
         self,
@@ -213,7 +219,7 @@ class Distil(StudentSettings):
         read: Sequence[EncodedRow],
         student: Reader,
         place: TrainingPlace,
-    ) -> tuple[CachedSignal, dict[str, Any]]:
+    ) -> PreparedSignal:
         """The cache that stands for the teacher, filled."""
         name, signal = str(self.teacher), self.signal
 
@@ -236,15 +242,12 @@ class Distil(StudentSettings):
             student=fingerprint(self.model),
             tell=place.tell,
         )
-        prepared = asyncio.run(
-            prepare(
-                wanted,
-                source(student),
-                local=None if signal else lambda: source(self._load(begun, name, f"the teacher {name}")),
-                other=None if signal is None else lambda: signal.make(place.base),
-            )
+        return prepared_signal(
+            wanted,
+            source(student),
+            local=None if signal else lambda: source(self._load(begun, name, f"the teacher {name}")),
+            other=None if signal is None else lambda: signal.make(place.base, len(begun.tokenizer)),
         )
-        return prepared.signal, prepared.record
 
     def _teacher_identity(self, base: Path) -> str:
         """Of whoever gives the distribution."""

@@ -21,10 +21,10 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http.client import responses
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from stillroom.common.files import at_home, storable
@@ -36,11 +36,13 @@ from stillroom.sampling.limits import Costs, cost_of
 from stillroom.sampling.rate_limit import End, Pace, Turn
 from stillroom.sampling.teachers.openai import VARIABLE, OpenAISettings, no_address
 from stillroom.sampling.teachers.openai.answer import ErrorInside, StreamedAnswer, looks_streamed, read_answer
-from stillroom.sampling.teachers.openai.faults import fields_of, said_in, status_of
+from stillroom.sampling.teachers.openai.faults import error_in, fields_of, said_in, status_of
 from stillroom.sampling.teachers.openai.http import Http, HttpReply, NoAnswer, Patience, place_of
 from stillroom.sampling.teachers.openai.learned import Learned, learned_of
 from stillroom.sampling.teachers.openai.network import certificates
 from stillroom.sampling.teachers.openai.waits import when_again
+
+T = TypeVar("T")
 
 OPENAI = "https://api.openai.com/v1"
 # How a request ended, by the HTTP status of its answer.
@@ -102,6 +104,21 @@ def _headers(settings: OpenAISettings) -> dict[str, str]:
     return found
 
 
+def _error_in_body(body: bytes) -> Any:
+    """The error that stands in the place of an answer; None where there is none, or no JSON."""
+    try:
+        return error_in(read_json(body))
+    except NotJson:
+        return None
+
+
+class _Ready(NamedTuple):
+    """What asks once somebody was found to answer."""
+
+    http: Http
+    pace: Pace
+
+
 class OpenAITeacher:
     """Asks one model; at most `concurrency` requests at a time, over all endpoints together.
 
@@ -157,26 +174,53 @@ class OpenAITeacher:
 
     async def sample(self, request: Request, usage: Usage) -> Completion:
         """Sends one chat completion request when its turn comes; elsewhere at once where nobody takes it."""
+        http, pace = await self._ready()
+        characters = sum(len(message.content) for message in request.messages)
+        expected = self._costs.estimate(request.task_id, characters, request.sampling.max_tokens)
+        return await self._in_turn(pace, expected, usage, lambda turn: self._ask(http, turn, request, usage))
+
+    async def post(self, path: str, given: Mapping[str, Any], tokens: int) -> bytes:
+        """Posts to another path than that of chats, for what is not a draw; gives the reply. The model's name and
+        `extra_body` are added. `tokens`: what it costs. Raises as `sample` does."""
+        http, pace = await self._ready()
+        usage = Usage()
+
+        async def once(turn: Turn) -> bytes:
+            sent = {"model": self._settings.model, **given, **self._settings.extra_body}
+            reply = await http.ask(self._servers[turn.endpoint].url(path), json.dumps(sent).encode())
+            if reply.status >= 300:
+                raise await self._not_answered(http, turn, reply, usage)
+            if len(reply.body) < _LOOKED_AT and (inside := _error_in_body(reply.body)) is not None:
+                body = json.dumps({"error": inside}).encode()
+                reply = reply._replace(status=status_of(inside), body=body)
+                raise await self._not_answered(http, turn, reply, usage, inside=True)
+            self._answered = True
+            turn.end(End.ANSWERED, tokens=tokens, completion_tokens=1)
+            return reply.body
+
+        return await self._in_turn(pace, tokens, usage, once)
+
+    async def _ready(self) -> _Ready:
+        """Who is there is asked first, so that a wrong address or key is found before 64 requests wait."""
         if self._http is None or self._pace is None:
             own = any(server.has_user for server in self._servers)  # who asks stands in the address, not in a header
             self._http = Http("" if own else self._key, self._settings.timeout_s, self._headers, self._ca_file)
             self._pace = Pace(len(self._servers), self.concurrency, self._settings.rate_limits)
         http, pace = self._http, self._pace
-
-        # Who is there is asked first, so that a wrong address or key is found before 64 requests wait.
         if self._greeting is None:
             self._greeting = asyncio.create_task(self._greet(http, pace))
         greeting = self._greeting
         if not greeting.done():
             await asyncio.shield(greeting)
         greeting.result()
+        return _Ready(http, pace)
 
-        characters = sum(len(message.content) for message in request.messages)
-        expected = self._costs.estimate(request.task_id, characters, request.sampling.max_tokens)
+    async def _in_turn(self, pace: Pace, expected: float, usage: Usage, ask: Callable[[Turn], Awaitable[T]]) -> T:
+        """What `ask` gets when its turn comes; at another server at once where nobody takes it."""
         for left in reversed(range(len(self._servers))):
             turn = await pace.turn(expected)
             try:
-                return await self._ask(http, turn, request, usage)
+                return await ask(turn)
             except NoAnswer as none:
                 usage.prompt_tokens = usage.completion_tokens = None
                 turn.end(none.end)

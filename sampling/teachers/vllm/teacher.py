@@ -102,6 +102,26 @@ class VllmTeacher(LocalTeacher):
             raise _translated(error, self.model) from error
         return pieces.completion(len(prompt), opened=thinking_is_open(loaded.tokenizer, prompt))
 
+    async def prompt_logprobs(self, ids: list[int], k: int) -> list[Any]:
+        """Of each token of a prompt, the `k` likeliest in its place and itself, as vLLM's server tells them: None for
+        the first, then `{"17": {"logprob": -0.3, "rank": 1}, …}`. At temperature 1. Raises as `sample` does."""
+        loaded = await self._load()
+        self.dtype = loaded.dtype
+        told: list[Any] | None = None
+        try:
+            from vllm import SamplingParams as Theirs
+
+            params = Theirs(temperature=1.0, max_tokens=1, prompt_logprobs=k, detokenize=False)
+            given, number = {"prompt_token_ids": ids}, f"stillroom-{next(self._numbers)}"
+            async for output in loaded.engine.generate(given, params, number, lora_request=loaded.adapter):
+                told = output.prompt_logprobs or told
+        except Exception as error:  # vLLM's exceptions have no common base across its versions
+            raise _translated(error, self.model) from error
+        return [
+            at and {str(token): {"logprob": float(each.logprob), "rank": each.rank} for token, each in at.items()}
+            for at in told or ()
+        ]
+
     async def close(self) -> None:
         """Ends the engine's processes. Requests that still wait fail."""
         self._closed = True

@@ -1,6 +1,6 @@
 """From a recipe's settings to the signal of its training: captures what is missing, and tells what was lost by it.
 
-    kept = asyncio.run(prepare(Wanted(...), local=lambda: LocalSource(…), student=LocalSource(…)))
+    kept = prepared_signal(Wanted(...), student=LocalSource(…), local=lambda: LocalSource(…), other=None)
     kept.signal                       # stands for the teacher
     kept.record                       # for training.json
 
@@ -9,6 +9,7 @@ A full cache loads no teacher and asks nobody.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 from stillroom.common.files import replaced
 from stillroom.common.hashing import digest
 from stillroom.common.outside import NotJson, read_json
+from stillroom.common.run_async import off_the_loop
 from stillroom.students.data.encode import EncodedRow
 from stillroom.students.whitebox.cache.capture import Captured, capture
 from stillroom.students.whitebox.cache.fidelity import Fidelity, chosen, measure
@@ -41,20 +43,21 @@ class Wanted(NamedTuple):
     tell: Callable[[str], object]
 
 
-class Prepared(NamedTuple):
+class PreparedSignal(NamedTuple):
     """`signal`: what the loss reads; `record`: what was kept, asked and lost."""
 
     signal: CachedSignal
     record: dict[str, Any]
 
 
-async def prepare(
+@off_the_loop
+def prepared_signal(
     wanted: Wanted,
     student: LocalSource,
     *,
     local: Callable[[], LocalSource] | None,
     other: Callable[[], Source] | None,
-) -> Prepared:
+) -> PreparedSignal:
     """`local`: loads the teacher's weights, where it is they that are asked; else `other` is. Each is called at most
     once, and only if it is needed."""
     loaded: list[LocalSource] = []
@@ -66,7 +69,9 @@ async def prepare(
 
     store = Store.open(wanted.folder, wanted.tell)
     source: Callable[[], Source] = other if other is not None else weights
-    found = await capture(store, source, wanted.read, wanted.signature, wanted.temperatures, progress(wanted.tell))
+    found = asyncio.run(
+        capture(store, source, wanted.read, wanted.signature, wanted.temperatures, progress(wanted.tell))
+    )
     fidelity = None
     if local is not None:
         fidelity = _known(wanted)
@@ -78,7 +83,7 @@ async def prepare(
         wanted.tell(f"cache against the whole distribution, {line['told']}")
     if local is None:
         wanted.tell("how near the cache is to the whole distribution is unknown: only the teacher's weights can tell")
-    return Prepared(signal, _record(found, wanted, fidelity))
+    return PreparedSignal(signal, _record(found, wanted, fidelity))
 
 
 def summary(found: Captured, size: Size, wanted: Wanted) -> str:

@@ -36,8 +36,8 @@ class SignalSettings(Settings):
         """All that decides what is told, in a line; the same in every process. `base`: where relative paths start."""
         raise NotImplementedError
 
-    def make(self, base: Path) -> Source:
-        """Who is asked. Raises what is wrong with the settings, or missing."""
+    def make(self, base: Path, vocabulary: int) -> Source:
+        """Who is asked. `vocabulary`: ids from there on are a fault. Raises what is wrong, or missing."""
         raise NotImplementedError
 
 
