@@ -116,7 +116,7 @@ class LintRunner:
         teacher: TeacherSide | None,
         moved: Callable[[EncodedRow, int], Sequence[int]] | None,
     ) -> list[str]:
-        """Looks at how a teacher reads the rows, and at what a loss of its own moves in the shortest; gives what was
+        """Looks at how a teacher reads the rows, and at what a special loss moves in the shortest; gives what was
         looked for. Rows that cannot be encoded are told elsewhere."""
         student = self.student
         read = [(row, ids) for row in rows if (ids := look_at(row, student).ids) is not None]
