@@ -37,6 +37,7 @@ from stillroom.sampling.policy import policies
 from stillroom.sampling.scorers.base import scorers
 from stillroom.sampling.teachers.base import teachers
 from stillroom.students.methods.registry import methods
+from stillroom.students.whitebox.cache.sources import signals
 from stillroom.students.whitebox.objectives import objectives
 from stillroom.traces.filters.base import filters
 from stillroom.traces.tasks.registry import sources
@@ -51,6 +52,7 @@ COMPONENTS: dict[str, Registry[Any]] = {
     "keep.policy": policies,
     "student.method": methods,
     "student.objectives": objectives,
+    "student.signal": signals,
     "filters": filters,
 }
 """What a recipe is put together from, by the key that names it. The key of a filter is its name."""

@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from stillroom.common.marks import NamedMarks
-from stillroom.common.models.resolve import load_tokenizer
 from stillroom.common.records import Messages, Task
 from stillroom.errors import InputError
 from stillroom.preferences.checks import Severity
-from stillroom.students.data.encode import prepare_tokenizer
+from stillroom.students.data.encode import IGNORED, EncodedRow, prepare_tokenizer
 from stillroom.students.data.rows import PairRow, Row, SftRow, given, pair_row, row_name, sft_row, with_system
 from stillroom.students.lint.checks import (
     ROW_CHECKS,
@@ -41,13 +39,12 @@ from stillroom.students.lint.rendered_rows import (
     feed,
     look_at,
     masked,
-    model_config,
     pair_collator,
     sft_collator,
     student_of,
-    width,
 )
 from stillroom.students.lint.report import Hit, LintLimits, LintReport, MaskedRow, Tally, meanings, names
+from stillroom.students.lint.teacher import TeacherSide, Vocabulary, answer_hits, gradient_hits, token_hits
 from stillroom.students.methods.common import quiet_training
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.records import Checker, Reference
@@ -57,59 +54,7 @@ R = TypeVar("R", SftRow, PairRow)
 _NEED_TEST = ("test_leak", "test_leak_near", "other_system_prompt")
 _NEED_CHECKER = ("answer_rejected", "answer_unscored")
 _NEED_WIDTH = ("ids_without_rows", "tokens_without_rows")
-_SINGLE = ("pad_is_end", "template_tells_time", "not_dpo", "reference_is_dpo")
-
-PROBES = (
-    "The sum of 1,024 and 2.5 is 1026.5.",
-    "\\frac{1}{2} \\times \\sqrt{x^2}",
-    "def f(x):\n    return x  # done\n",
-    "Grüße aus Köln, 東京より愛をこめて 🙂",
-)
-"""Texts of several kinds: two tokenizers with one vocabulary may still split them differently."""
-
-
-@dataclass(frozen=True, slots=True)
-class Vocabulary:
-    """A model's tokenizer, and how many logits it gives (None: not known)."""
-
-    name: str
-    tokenizer: Any
-    logits: int | None
-
-
-def lint_tokenizers(
-    teacher: str | Vocabulary, student: str | Vocabulary, *, probes: Sequence[str] = PROBES
-) -> LintReport:
-    """Compares the two, given by name or loaded. `probes`: texts that both split, real rows say. Raises MissingFile
-    for a model that is nowhere."""
-    theirs, own = (
-        Vocabulary(each, load_tokenizer(each), width(model_config(each))) if isinstance(each, str) else each
-        for each in (teacher, student)
-    )
-    ids, tally = own.tokenizer.get_vocab(), Tally(LintLimits().examples)
-    known = theirs.tokenizer.get_vocab()
-    for token, i in sorted(ids.items(), key=lambda item: item[1]):
-        if known.get(token) != i:
-            told = f"{known[token]:,} for the teacher" if token in known else "unknown to the teacher"
-            tally.add([Hit("other_tokenizer", repr(token), f"token {i:,} of the student is {told}")])
-        if theirs.logits is not None and i >= theirs.logits:
-            told = f"it is token {i:,}, the teacher gives {theirs.logits:,} logits"
-            tally.add([Hit("ids_out_of_range", repr(token), told)])
-    for probe in () if tally.counts["other_tokenizer"] else probes:
-        one, two = (v.tokenizer(probe, add_special_tokens=False)["input_ids"] for v in (theirs, own))
-        if one != two:
-            counts = f"{len(one):,} tokens for the teacher, {len(two):,} for the student"
-            told = f"the same vocabulary, and a text is split otherwise: {counts}"
-            tally.add([Hit("other_tokenizer", repr(probe[:40]), told)])
-    unknown: dict[str, str] = {}
-    if not (theirs.logits and own.logits):
-        unknown["logits_width"] = "a model's settings do not say how many it gives"
-    elif theirs.logits != own.logits:
-        told = f"the teacher gives {theirs.logits:,} logits, the student {own.logits:,}, of {len(ids):,} tokens"
-        tally.add([Hit("logits_width", theirs.name, told)])
-    findings = tally.findings(lambda name: 1 if name == "logits_width" else len(ids))
-    checked = tuple(name for name in names("teachers") if name not in unknown)
-    return LintReport("tokens", len(ids), len(ids), tuple(findings), checked, unknown)
+_SINGLE = ("pad_is_end", "template_tells_time", "not_dpo", "reference_is_dpo", "no_gradient", "gradient_outside")
 
 
 class LintRunner:
@@ -165,6 +110,30 @@ class LintRunner:
         if waiting:
             self._batch(feed(waiting, collator))
 
+    def look_with_teacher(
+        self,
+        rows: Iterable[SftRow],
+        teacher: TeacherSide | None,
+        moved: Callable[[EncodedRow, int], Sequence[int]] | None,
+    ) -> list[str]:
+        """Looks at how a teacher reads the rows, and at what a special loss moves in the shortest; gives what was
+        looked for. Rows that cannot be encoded are told elsewhere."""
+        student = self.student
+        read = [(row, ids) for row in rows if (ids := look_at(row, student).ids) is not None]
+        if teacher is not None:
+            own = Vocabulary("the student", student.tokenizer, None)
+            self.tally.add(token_hits(teacher.vocabulary, own))
+            for row, ids in read:
+                self.tally.add(answer_hits(row, ids, teacher))
+        if moved is not None and read:
+            row, ids = min(read, key=lambda each: len(each[1].prompt) + len(each[1].answer))
+            encoded = EncodedRow(row.name, ids.prompt + ids.answer, [IGNORED] * len(ids.prompt) + ids.answer)
+            self.tally.add(gradient_hits(row.name, ids, moved(encoded, len(student.tokenizer))))
+        return [
+            *(names("tokens_of_both", "teacher") if teacher is not None else ()),
+            *(names("gradients") if moved is not None and read else ()),
+        ]
+
     def _batch(self, fed: list[Item]) -> None:
         self.trainable += len(fed)
         for item in fed:
@@ -189,13 +158,15 @@ class LintRunner:
     def report(
         self,
         what: Literal["rows", "pairs"],
+        also: Sequence[str] = (),
         *,
         given: int,
         texts: Sequence[Text],
         test: Sequence[Task],
         settings: StudentSettings,
     ) -> LintReport:
-        """All that was found, with what only all rows together can tell. `given`: rows there are, read or not."""
+        """All that was found, with what only all rows together can tell. `also`: what else was looked for. `given`:
+        rows there are, read or not."""
         self.tally.add(duplicates(texts, self.limits))
         if test:
             self.tally.add(leaks(texts, test))
@@ -219,13 +190,14 @@ class LintRunner:
         # Few rows that are too long are a warning; where most are, what is left is another data set.
         most = given and self.tally.counts["too_long"] / given > self.limits.too_long
         severities: Mapping[str, Severity] = {"too_long": "error"} if most else {}
-        of = {"tokens_without_rows": len(self.student.tokenizer), **dict.fromkeys(_SINGLE, 1)}
+        tokens = ("tokens_without_rows", *names("tokens_of_both"))
+        of = {**dict.fromkeys(tokens, len(self.student.tokenizer)), **dict.fromkeys(_SINGLE, 1)}
         return LintReport(
             what,
             given,
             self.trainable,
             tuple(self.tally.findings(lambda name: of.get(name, given), severities)),
-            tuple(name for name in looked_for if name not in skipped),
+            tuple(name for name in (*looked_for, *also) if name not in skipped),
             skipped,
             tuple(self.notes),
             (*self._faulty, *self._shown)[: 2 * self.limits.shown],
@@ -249,13 +221,16 @@ def lint_sft(
     thinking: NamedMarks | None = None,
     tokenizer: Any = None,
     collator: Collator | None = None,
+    teacher: TeacherSide | None = None,
+    moved: Callable[[EncodedRow, int], Sequence[int]] | None = None,
 ) -> LintReport:
     """Looks at all rows of SFT (a folder of parquet, or the rows themselves).
 
     `test`: the held-out tasks as inference asks them. `checker`: says whether a trained answer is right.
     `thinking`: marks of the teacher's thinking that the user named.
-    `tokenizer`, `collator`: others than the student's and trl's own. Raises MissingFile for rows or a model that are
-    nowhere, MissingExtra where the extra `train` is not installed.
+    `tokenizer`, `collator`: others than the student's and trl's own. `teacher`: reads the rows, too. `moved`: the
+    places that a loss of our own moves, from a row and the size of the vocabulary. Raises MissingFile for rows or a
+    model that are nowhere, MissingExtra where the extra `train` is not installed.
     """
     with quiet_training():
         student, there = student_of(settings, tokenizer, thinking), list(given(rows))
@@ -264,8 +239,9 @@ def lint_sft(
         runner.settle(row for row, _ in found)
         items = (Item(row.name, task, (look_at(row, student),)) for row, task in found)
         runner.run(items, collator or sft_collator(student.prepared), settings.batch_size)
+        looked_for = runner.look_with_teacher((row for row, _ in found), teacher, moved)
         texts = [Text(row.name, task, row.prompt, _said(row.completion)) for row, task in found]
-        return runner.report("rows", given=len(there), texts=texts, test=test, settings=settings)
+        return runner.report("rows", looked_for, given=len(there), texts=texts, test=test, settings=settings)
 
 
 def lint_pairs(

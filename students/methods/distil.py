@@ -13,6 +13,7 @@ and seed give the same student.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -298,8 +299,19 @@ class Distil(StudentSettings):
         thinking: NamedMarks | None = None,
     ) -> LintReport:
         from stillroom.students.lint.lint import lint_sft
+        from stillroom.students.lint.teacher import teacher_side
+        from stillroom.students.whitebox.probe import moved
 
-        return lint_sft(rows, self, test=test, checker=checker, thinking=thinking)
+        teacher = None if self.teacher is None else teacher_side(self.teacher, self.teacher_system)
+        return lint_sft(
+            rows,
+            self,
+            test=test,
+            checker=checker,
+            thinking=thinking,
+            teacher=teacher,
+            moved=partial(moved, self.objectives),
+        )
 
 
 def config_of(name: str) -> Any:

@@ -9,12 +9,10 @@ On a CPU the same rows, settings and seed give the same student.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from stillroom.common.marks import NamedMarks
-from stillroom.common.records import Task
 from stillroom.students.data.encode import encode_rows
 from stillroom.students.data.rows import Row, read_rows, with_system
 from stillroom.students.methods.common import finish, fits, run, training
@@ -23,8 +21,7 @@ from stillroom.students.methods.trainer import make_trainer
 from stillroom.students.records import OnStep, Trained, TrainingPlace
 
 if TYPE_CHECKING:
-    from stillroom.students.lint.report import LintReport
-    from stillroom.students.records import Checker
+    pass
 
 
 @methods.register
@@ -49,15 +46,3 @@ class Sft(StudentSettings):
             with fits(self):
                 trainer = make_trainer(model, tokenizer, encoded, self, plan, scratch, on_step)
             return finish(begun, trainer, self, out, run(trainer, self))
-
-    def lint(
-        self,
-        rows: Path | str | Iterable[Row],
-        *,
-        test: Sequence[Task] = (),
-        checker: Checker | None = None,
-        thinking: NamedMarks | None = None,
-    ) -> LintReport:
-        from stillroom.students.lint.lint import lint_sft
-
-        return lint_sft(rows, self, test=test, checker=checker, thinking=thinking)

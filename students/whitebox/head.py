@@ -49,6 +49,11 @@ class Head:
             )
         self._prove(model, who)
 
+    @property
+    def parameters(self) -> list[Any]:
+        """The layer's weights, and its bias where it has one."""
+        return list(self._layer.parameters())
+
     def logits(self, hidden: Any) -> Any:
         """(N, V) of hidden states (N, H)."""
         return _after(self._layer(hidden)[..., : self.vocabulary], self._config)

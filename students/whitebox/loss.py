@@ -18,12 +18,16 @@ from typing import Any, NamedTuple
 
 from stillroom.errors import TrainingError
 from stillroom.students.data.encode import IGNORED, EncodedRow
-from stillroom.students.methods.cpu_passes import MOST_LOGITS, AnswerStates
+from stillroom.students.methods.cpu_passes import AnswerStates
 from stillroom.students.methods.trainer import unwrapped
 from stillroom.students.whitebox.cache.signal import CachedSignal, Likeliest
 from stillroom.students.whitebox.feed import GROUPS, Feed, Group
 from stillroom.students.whitebox.head import Head, answer_states
 from stillroom.students.whitebox.objectives import Objective, Positions
+from stillroom.students.whitebox.parts import Sums, in_parts
+
+MOST_LOGITS = 1 << 25
+"""Logits of all sides (positions × vocabulary) held at once: 2^25 take half a GB with what the gradient needs."""
 
 Rows = Mapping[Group, Sequence[EncodedRow]]
 """The rows of each group, as one model reads them."""
@@ -131,10 +135,10 @@ class WhiteBoxLoss:
                 "the teacher's positions do not predict the student's tokens: this is a fault of the encoding, "
                 "please report it with your recipe"
             )
-        sums = self._sums_of(objectives, own, teacher, base, kept)
-        self._sums[group] = [a + float(b) for a, b in zip(self._sums[group], sums.detach(), strict=True)]
+        total, each = self._sums_of(objectives, own, teacher, base, kept)
+        self._sums[group] = [a + float(b) for a, b in zip(self._sums[group], each, strict=True)]
         self._positions[group] += len(own.labels)
-        return sums @ sums.new_tensor([objective.weight for objective in objectives])
+        return total
 
     def _base_states(self, model: Any, group: Group, part: Part) -> AnswerStates:
         if self._base is not None:
@@ -149,40 +153,32 @@ class WhiteBoxLoss:
         teacher: AnswerStates | None,
         base: AnswerStates | None,
         kept: Likeliest | None,
-    ) -> Any:
-        """(J,): each objective's sum. The heads are applied to parts that are computed again for the backward pass,
-        so that of all positions only the hidden states are kept."""
+    ) -> Sums:
+        """Of all objectives, the heads applied to a part of the positions at a time."""
         import torch
-        from torch.utils.checkpoint import checkpoint
 
-        readers = [self._student, self._teacher, self._base or self._student]
-        sides = [None if states is None else states.hidden for states in (own, teacher, base)]
+        readers = (self._student, self._teacher, self._base or self._student)
+        others = [None if states is None else states.hidden for states in (teacher, base)]
 
-        def part(labels: Any, kept: Likeliest | None, *hidden: Any) -> Any:
+        def summed(hidden: Any, at: slice) -> Any:
+            sides = [hidden, *(None if other is None else other[at] for other in others)]
             logits = [
-                reader.head.logits(h) if reader is not None and h is not None else None
-                for reader, h in zip(readers, hidden, strict=True)
+                reader.head.logits(side) if reader is not None and side is not None else None
+                for reader, side in zip(readers, sides, strict=True)
             ]
-            with torch.autocast(own.hidden.device.type, enabled=False):
-                at = Positions(student=logits[0], labels=labels, teacher=logits[1], base=logits[2], kept=kept)
-                return torch.stack([objective.summed(at) for objective in objectives])
+            with torch.autocast(hidden.device.type, enabled=False):
+                places = Positions(
+                    student=logits[0],
+                    labels=own.labels[at],
+                    teacher=logits[1],
+                    base=logits[2],
+                    kept=None if kept is None else kept.part(at),
+                )
+                return torch.stack([objective.summed(places) for objective in objectives])
 
-        count, vocabulary = len(own.labels), self._student.head.vocabulary
-        size = max(1, MOST_LOGITS // (vocabulary * sum(side is not None for side in sides)))
-        if count <= size:
-            return part(own.labels, kept, *sides)
-        cut = [slice(i, i + size) for i in range(0, count, size)]
-        parts = [
-            checkpoint(
-                part,
-                own.labels[at],
-                None if kept is None else kept.part(at),
-                *(None if h is None else h[at] for h in sides),
-                use_reentrant=False,
-            )
-            for at in cut
-        ]
-        return torch.stack(parts).sum(0)
+        head = self._student.head
+        size = max(1, MOST_LOGITS // (head.vocabulary * (1 + sum(other is not None for other in others))))
+        return in_parts(summed, [each.weight for each in objectives], own.hidden, head.parameters, size)
 
 
 @contextmanager

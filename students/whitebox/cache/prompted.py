@@ -26,7 +26,7 @@ from stillroom.students.whitebox.cache.rules import Rule, Temperatures
 from stillroom.students.whitebox.cache.sources import Scored, start_of
 
 LEAST_MASS, LEAST_POSITIONS = 0.05, 8
-"""Mean share of a row's probability that its likeliest tokens have; looked at from so many positions on."""
+"""Mean share of a row's probability that its likeliest tokens have; and the positions from which on it is looked at."""
 ROUNDING = 1e-3
 """Of a sum of probabilities, or a log-probability above 0."""
 NO_TAIL, NO_TAIL_POSITIONS = 1e-7, 512
@@ -105,9 +105,11 @@ class Reading:
             raise self._fault(row, f"{where}it told nothing")
         for token, log_p, _ in told:
             if type(token) is not int or not 0 <= token < self._vocabulary:
-                raise self._fault(row, f"{where}{str(token)[:40]!r} is no id of a vocabulary of {self._vocabulary:,}")
+                raise self._fault(
+                    row, f"{where}{str(token)[:40]!r} is not an id of a vocabulary of {self._vocabulary:,}"
+                )
             if isinstance(log_p, bool) or not isinstance(log_p, int | float) or not -math.inf < log_p <= ROUNDING:
-                raise self._fault(row, f"{where}{str(log_p)[:40]!r} is no log-probability")
+                raise self._fault(row, f"{where}{str(log_p)[:40]!r} is not a log-probability")
         if len({token for token, _, _ in told}) < len(told):
             raise self._fault(row, f"{where}it named an id twice")
         if actual is not None and all(token != actual for token, _, _ in told):
@@ -152,7 +154,7 @@ def _triples(entry: Any) -> list[tuple[Any, Any, Any]] | None:
 
 
 class PromptedSource:
-    """Whoever tells `prompt_logprobs`. `ask`: the entries for a list of ids, so many tokens of each; `most`: requests
+    """Whoever tells `prompt_logprobs`. `ask`: the entries for a list of ids, with the likeliest k tokens each; `most`: requests
     in flight."""
 
     def __init__(

@@ -17,12 +17,27 @@ from pydantic import TypeAdapter
 from stillroom.common.marks import TEMPLATE, THINKING, NamedMarks
 from stillroom.common.records import State, Task, Verdict, user
 from stillroom.errors import TrainingError
-from stillroom.students.lint.lint import Vocabulary, lint_pairs, lint_sft, lint_tokenizers
+from stillroom.students.data.encode import EncodedRow
+from stillroom.students.lint.lint import lint_pairs, lint_sft
 from stillroom.students.lint.report import LintReport, meanings
+from stillroom.students.lint.teacher import TeacherSide, Vocabulary, lint_tokenizers
+from stillroom.students.methods.distil import Distil
 from stillroom.students.methods.dpo import Dpo
 from stillroom.students.methods.registry import Student, StudentSettings
 from stillroom.students.methods.sft import Sft
 from stillroom.students.records import Answered
+from stillroom.students.whitebox.objectives import (
+    BaseKl,
+    Hard,
+    Jsd,
+    Objective,
+    Positions,
+    ReverseKl,
+    SkewKl,
+    SkewReverseKl,
+    Soft,
+)
+from stillroom.students.whitebox.probe import moved
 
 Row = dict[str, Any]
 COLUMNS = ("input_ids", "labels", "attention_mask")
@@ -278,10 +293,24 @@ PAIR_FAULTS: dict[str, set[str]] = {
 }
 TEACHER_FAULTS: dict[str, set[str]] = {
     "another tokenizer": {"other_tokenizer"},
-    "a larger student": {"other_tokenizer", "ids_out_of_range", "logits_width"},
-    "a padded vocabulary": {"logits_width"},
+    "a larger student": {"other_tokenizer", "ids_out_of_range"},
+    "a padded vocabulary": set(),  # cut off on both sides
     "other merges": {"other_tokenizer"},
 }
+READER_FAULTS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
+    "no template": ("", {}, {"teacher_template"}),
+    "another end": (CHATML.replace("<|im_end|>", "<|endoftext|>"), {}, {"teacher_ends_otherwise"}),
+    "a think block": (
+        assistant(CONTENT, head="'<|im_start|>assistant\n'").replace(
+            CONTENT + " + '<", "' ' + " + CONTENT + " + '<", 1
+        ),
+        {},
+        {"teacher_answer_shifted"},
+    ),
+    "its own system prompt": (CHATML, {"system": "You add up."}, set()),
+    "a short context": (CHATML, {"context": 20}, {"teacher_too_long"}),
+}
+"""How a teacher with the student's tokenizer reads the rows: its template, its limits, and what is found."""
 
 
 def names(report: LintReport) -> set[str]:
@@ -453,7 +482,62 @@ def test_a_fault_of_a_teacher_is_found_and_named(name: str, make_tokenizer: Any)
 
 def test_a_teacher_of_the_same_family_is_no_fault(make_tokenizer: Any, tiny: Path) -> None:
     assert lint_tokenizers(str(tiny), str(tiny)).findings == ()
-    assert lint_tokenizers(Vocabulary("a", make_tokenizer(), None), str(tiny)).skipped
+    assert lint_tokenizers(Vocabulary("a", make_tokenizer(), None), str(tiny)).findings == ()
+
+
+@pytest.mark.parametrize("name", READER_FAULTS)
+def test_what_a_teacher_would_read_is_compared_with_what_the_student_is_trained_on(
+    name: str, student: Any, make_tokenizer: Any
+) -> None:
+    template, limits, expected = READER_FAULTS[name]
+    side = TeacherSide(Vocabulary("teacher", make_tokenizer(template or None), 260), **limits)
+    report = lint_sft(rows(), student(), tokenizer=make_tokenizer(), teacher=side)
+    assert names(report) == expected, [found.as_dict() for found in report.findings]
+    assert {"other_tokenizer", "teacher_ends_otherwise"} <= set(report.checked)
+
+
+@pytest.mark.parametrize(
+    ("moves", "expected"),
+    [
+        (lambda first, end: range(first, end), set()),
+        (lambda first, end: range(first + 1, end), {"no_gradient"}),
+        (lambda first, end: range(first, end - 1), {"no_gradient"}),
+        (lambda first, end: range(first, end + 1), {"gradient_outside"}),
+        (lambda first, end: range(first - 1, end), {"gradient_outside"}),
+        (lambda first, end: range(first + 1, end + 1), {"no_gradient", "gradient_outside"}),
+    ],
+    ids=["as it should be", "not the first", "not the end", "behind the end", "the prompt", "not shifted"],
+)
+def test_places_that_a_loss_does_not_move_are_found(
+    moves: Any, expected: set[str], student: Any, make_tokenizer: Any
+) -> None:
+    def moved(row: Any, vocabulary: int) -> Sequence[int]:
+        assert vocabulary == 259
+        first = next(i for i, label in enumerate(row.labels) if label >= 0)
+        return list(moves(first - 1, len(row.labels) - 1))
+
+    report = lint_sft(rows(), student(), tokenizer=make_tokenizer(), moved=moved)
+    assert names(report) == expected
+
+
+def test_the_objectives_of_a_recipe_are_probed(tiny: Path) -> None:
+    """Of a plug-in that forgets the first position; ours leave none out."""
+
+    class Forgetful(Soft):
+        def summed(self, at: Positions) -> Any:
+            return super().summed(at._replace(student=at.student[1:], teacher=at.teacher[1:], labels=at.labels[1:]))
+
+    settings = Distil(model=str(tiny), teacher=str(tiny))
+    assert names(settings.lint(rows())) == set()
+    assert names(settings.model_copy(update={"objectives": (Forgetful(),)}).lint(rows())) == {"no_gradient"}
+
+
+@pytest.mark.parametrize(
+    "objective", [Hard(), Soft(top_k=3), ReverseKl(), Jsd(), SkewKl(), SkewReverseKl(), BaseKl()]
+)
+def test_every_objective_moves_the_whole_answer_and_nothing_else(objective: Objective) -> None:
+    row = EncodedRow("a row", [5, 6, 7, 8, 9, 2, 4], [-100, -100, 7, 8, 9, 2, -100])
+    assert moved([objective], row, 12) == [1, 2, 3, 4]
 
 
 # -- all of them, and none ------------------------------------------------------------------------------------------
@@ -461,7 +545,11 @@ def test_a_teacher_of_the_same_family_is_no_fault(make_tokenizer: Any, tiny: Pat
 
 def test_everything_that_can_be_found_was_seeded() -> None:
     seeded = set[str]().union(
-        *(fault.found for fault in FAULTS.values()), *PAIR_FAULTS.values(), *TEACHER_FAULTS.values()
+        *(fault.found for fault in FAULTS.values()),
+        *PAIR_FAULTS.values(),
+        *TEACHER_FAULTS.values(),
+        *(found for _, _, found in READER_FAULTS.values()),
+        {"no_gradient", "gradient_outside"},
     )
     assert seeded == set(meanings())
 
