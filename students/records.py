@@ -70,6 +70,21 @@ class TrainingPlace(NamedTuple):
     tell: Callable[[str], object] = lambda text: None
 
 
+class Signals(NamedTuple):
+    """What is kept of a teacher's distribution, and what it lacks. `rows`, `positions`, `bytes`: on disk, whoever
+    they are for; `wanted`: rows that would be trained on now; `missing`, `missing_tokens`: those of them that the
+    teacher would be asked for, and its tokens, prompts included; None where that cannot be said, and `why` says why.
+    """
+
+    rows: int
+    positions: int
+    bytes: int
+    wanted: int | None = None
+    missing: int | None = None
+    missing_tokens: int | None = None
+    why: str = ""
+
+
 class Plan(NamedTuple):
     """Where and how a student is trained. `device`: cpu or cuda; `dtype`: what it computes in."""
 

@@ -28,9 +28,12 @@ from stillroom.pipeline.run.facts import facts_in, folder_of, one_run, own_recip
 from stillroom.pipeline.run.flow import Plan, Planned, flow_of
 from stillroom.pipeline.run.folder import RunFolder
 from stillroom.pipeline.stages.labels import LabelReport, read_labels
+from stillroom.pipeline.stages.train import SIGNALS
 from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.ledger import Ledger, SpentBy, Totals
 from stillroom.sampling.ledger.salvage import Salvaged
+from stillroom.students.methods.registry import StudentSettings
+from stillroom.students.records import Signals, TrainingPlace
 
 LOCAL_STUDENT = "local student"
 """Begins the stage of a student that answered here: nobody is paid for it."""
@@ -67,7 +70,8 @@ class Status:
     `plan`: what the recipe would pay for now; None if that is unknown, and `no_plan` says why. `salvaged`:
     what was saved of a damaged ledger, None if that was not asked for. `parts`: of a loop or a chain, the state
     of each run, by its place in the folder; what stands above them are sums. `labels`: of a finished run of labels,
-    their balance and how far draws agree; None of another."""
+    their balance and how far draws agree; None of another. `signals`: what is kept of a teacher's distribution, None
+    where nothing is to be."""
 
     folder: Path
     name: str
@@ -84,6 +88,7 @@ class Status:
     salvaged: Salvaged | None
     parts: dict[str, Status] = field(default_factory=dict)
     labels: LabelReport | None = None
+    signals: Signals | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -102,6 +107,7 @@ class Status:
             "salvaged": self.salvaged and self.salvaged._asdict() | {"kept": str(self.salvaged.kept)},
             "parts": {name: part.as_dict() for name, part in self.parts.items()},
             "labels": self.labels and self.labels.as_dict(),
+            "signals": self.signals and self.signals._asdict(),
         }
 
 
@@ -190,7 +196,21 @@ def _of_run(
             no_plan=planned.why_not,
             salvaged=salvaged,
             labels=read_labels(path) if facts.get("finished") else None,
+            signals=_signals(path, facts, recipe, set),
         )
+
+
+def _signals(path: Path, facts: dict[str, Any], recipe: RecipeLike | None, overrides: Overrides) -> Signals | None:
+    """Of the rows that are written, under the recipe as it is now; None as well where the recipe cannot be read,
+    which the plan says."""
+    try:
+        loaded = load_any(recipe, overrides) if recipe is not None else own_recipe(path, facts, overrides)
+    except InputError:
+        return None
+    student: Any = getattr(loaded.recipe, "student", None)
+    if not isinstance(student, StudentSettings) or not (path / "sft").is_dir():
+        return None
+    return student.signals(path / "sft", TrainingPlace(base=loaded.base, store=path / SIGNALS))
 
 
 def _evaluation(path: Path, facts: dict[str, Any]) -> Evaluation | None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from stillroom.pipeline.stages.judge import Calibrated
     from stillroom.pipeline.stages.verify import VerifierCalibrated
     from stillroom.students.lint.report import LintReport
+    from stillroom.students.records import Signals
     from stillroom.traces.answers import CheckSummary
     from stillroom.traces.answers.math_verify.compare import AgainstSummary, Disagreement
 
@@ -92,6 +93,9 @@ def show_status(found: Status) -> None:
     if found.labels is not None:
         console.print()
         found.labels.show(console)
+    if found.signals is not None:
+        console.print()
+        console.print(signals_line(found.signals), soft_wrap=True)
     if found.plan is not None:
         console.print()
         found.plan.show(console)
@@ -104,6 +108,15 @@ def show_status(found: Status) -> None:
 
         traces = any(row.metric == ACCURACY for row in found.evaluation.results)
         console.print(eval_table(found.evaluation) if traces else preference_table(found.evaluation))
+
+
+def signals_line(kept: Signals) -> str:
+    """What is kept of a teacher's distribution, and what a training would ask it for now."""
+    held = f"cache of the teacher: {kept.rows:,} rows, {kept.positions:,} positions, {kept.bytes / 1e6:,.2f} MB"
+    if kept.missing is None or kept.wanted is None or kept.missing_tokens is None:
+        return f"{held}; what a training would ask for cannot be said: {kept.why}"
+    asked = f"{kept.missing_tokens:,} tokens ({kept.missing:,} rows)" if kept.missing else "nothing"
+    return f"{held}; training on {kept.wanted:,} rows now would ask it for {asked}"
 
 
 def parts_table(parts: dict[str, Status]) -> Table:

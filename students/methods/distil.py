@@ -22,9 +22,17 @@ from pydantic import Field, field_validator, model_validator
 from stillroom.common.hashing import digest
 from stillroom.common.marks import NamedMarks
 from stillroom.common.models.quiet import quiet_transformers
-from stillroom.common.models.resolve import adapter_base, fingerprint, load_model, load_tokenizer, resolve_model
+from stillroom.common.models.resolve import (
+    adapter_base,
+    fingerprint,
+    load_model,
+    load_tokenizer,
+    pick_device,
+    pick_dtype,
+    resolve_model,
+)
 from stillroom.common.records import Task
-from stillroom.errors import RecipeError
+from stillroom.errors import InputError, RecipeError, TrainingError
 from stillroom.sampling.ledger import Ledger
 from stillroom.students.data.encode import Encoded, EncodedRow, encode_rows, ids_of, special_ids
 from stillroom.students.data.rows import Row, SftRow, read_rows, with_system
@@ -32,13 +40,15 @@ from stillroom.students.methods.common import Begun, finish, fits, longest, run,
 from stillroom.students.methods.cpu_passes import can_flatten
 from stillroom.students.methods.registry import StudentSettings, methods, on_or_off
 from stillroom.students.methods.trainer import make_trainer, unwrapped
-from stillroom.students.records import OnStep, StepInfo, Trained, TrainingPlace
+from stillroom.students.records import OnStep, Signals, StepInfo, Trained, TrainingPlace
 from stillroom.students.whitebox.answers import kept_answers
+from stillroom.students.whitebox.cache.capture import keys_of
 from stillroom.students.whitebox.cache.local import LocalSource
 from stillroom.students.whitebox.cache.prepare import PreparedSignal, Wanted, prepared_signal
 from stillroom.students.whitebox.cache.rules import CacheSettings, Signature, Temperatures, declared
 from stillroom.students.whitebox.cache.signal import CachedSignal
 from stillroom.students.whitebox.cache.sources import AnySignal
+from stillroom.students.whitebox.cache.store import Store
 from stillroom.students.whitebox.feed import Feed, Group, Rehearsal
 from stillroom.students.whitebox.head import Head
 from stillroom.students.whitebox.loss import Reader, Rows, WhiteBoxLoss
@@ -230,13 +240,7 @@ class Distil(StudentSettings):
         wanted = Wanted(
             read=read,
             own=begun.encoded.rows,
-            signature=Signature(
-                teacher=self._teacher_identity(place.base),
-                tokenizer=digest(begun.tokenizer.get_vocab()),
-                dtype=begun.plan.dtype if signal is None else "",
-                rule=cache.rule,
-                bits=cache.bits,
-            ),
+            signature=self._signature(cache, begun.tokenizer, begun.plan.dtype, place.base),
             temperatures=self._temperatures(),
             vocabulary=len(begun.tokenizer),
             folder=place.store or begun.scratch / "signals",
@@ -248,6 +252,38 @@ class Distil(StudentSettings):
             source(student),
             local=None if signal else lambda: source(self._load(begun, name, f"the teacher {name}")),
             other=None if signal is None else lambda: signal.make(place.base, len(begun.tokenizer)),
+        )
+
+    def _signature(self, cache: CacheSettings, tokenizer: Any, dtype: str, base: Path) -> Signature:
+        return Signature(
+            teacher=self._teacher_identity(base),
+            tokenizer=digest(tokenizer.get_vocab()),
+            dtype=dtype if self.signal is None else "",
+            rule=cache.rule,
+            bits=cache.bits,
+        )
+
+    def signals(self, rows: Path, place: TrainingPlace) -> Signals | None:
+        """See the base class. Loads both tokenizers."""
+        if self.kept is None or self.teacher is None or place.store is None:
+            return None
+        store = Store.read(place.store)
+        size = store.size()
+        held = Signals(size.rows, size.positions, size.bytes)
+        try:
+            found, tokenizer = read_rows(rows), load_tokenizer(self.model)
+            own = [row._replace(prompt=with_system(row.prompt, self.system)) for row in found]
+            encoded = encode_rows(own, tokenizer, longest(self, config_of(self.model)))
+            theirs = load_tokenizer(self.teacher)
+            read = self._as_the_teacher_reads(found, theirs, encoded, config_of(self.teacher))
+            signature = self._signature(self.kept, tokenizer, pick_dtype(pick_device(), self.dtype), place.base)
+        except (InputError, TrainingError) as error:
+            return held._replace(why=str(error))
+        asked = dict(zip(keys_of(read, signature), read, strict=True))
+        there = store.has(asked, self._temperatures())
+        missing = [row for key, row in asked.items() if key not in there]
+        return held._replace(
+            wanted=len(read), missing=len(missing), missing_tokens=sum(len(row.input_ids) for row in missing)
         )
 
     def _teacher_identity(self, base: Path) -> str:

@@ -29,7 +29,7 @@ from stillroom.students.data.rows import Row
 
 if TYPE_CHECKING:
     from stillroom.students.lint.report import LintReport
-    from stillroom.students.records import Checker, OnStep, Trained, TrainingPlace
+    from stillroom.students.records import Checker, OnStep, Signals, Trained, TrainingPlace
 
 
 class LoraSettings(Settings):
@@ -124,6 +124,11 @@ class StudentSettings(Settings):
         Raises InputError for rows, model or settings that cannot be used, TrainingError when training fails.
         """
         raise NotImplementedError
+
+    def signals(self, rows: Path, place: TrainingPlace) -> Signals | None:
+        """What `place` holds of a teacher's distribution, and what a training on these rows would ask the teacher
+        for; None for a method, or settings, that keep none. Asks nobody, and loads no weights."""
+        return None
 
     def lint(
         self,

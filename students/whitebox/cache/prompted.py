@@ -26,7 +26,7 @@ from stillroom.students.whitebox.cache.rules import Rule, Temperatures
 from stillroom.students.whitebox.cache.sources import Scored, start_of
 
 LEAST_MASS, LEAST_POSITIONS = 0.05, 8
-"""Mean share of a row's probability that its likeliest tokens have; and the positions from which on it is looked at."""
+"""Mean share of a row's probability that its likeliest tokens have; and the positions that this needs."""
 ROUNDING = 1e-3
 """Of a sum of probabilities, or a log-probability above 0."""
 NO_TAIL, NO_TAIL_POSITIONS = 1e-7, 512
@@ -154,8 +154,8 @@ def _triples(entry: Any) -> list[tuple[Any, Any, Any]] | None:
 
 
 class PromptedSource:
-    """Whoever tells `prompt_logprobs`. `ask`: the entries for a list of ids, with the likeliest k tokens each; `most`: requests
-    in flight."""
+    """Whoever tells `prompt_logprobs`. `ask`: the entries for a list of ids, with the likeliest k tokens each;
+    `most`: requests in flight."""
 
     def __init__(
         self,

@@ -7,14 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from pydantic import ValidationError
 
+from stillroom.cli.show import signals_line
 from stillroom.common.models.resolve import load_model
 from stillroom.errors import RecipeError
 from stillroom.students.methods.distil import Distil
-from stillroom.students.records import Trained, TrainingPlace
+from stillroom.students.records import Signals, Trained, TrainingPlace
 from stillroom.students.whitebox.cache import capture
 from stillroom.students.whitebox.cache.store import Store
 from tests.conftest import tiny as tiny_models
@@ -229,3 +232,46 @@ def test_what_a_cache_cannot_serve_is_refused_with_the_reason(settings: dict[str
 def test_without_a_cache_everything_is_served() -> None:
     for kind in ("reverse_kl", "jsd"):
         assert Distil(model="a/b", teacher="c/d", cache=False, objectives=[{"kind": kind}]).kept is None
+
+
+def test_what_a_change_would_cost_is_known_before(
+    runs: Runs, rows: list[dict[str, Any]], tiny: Path, teacher: Path, tmp_path: Path
+) -> None:
+    """Without asking anybody: the sum of what is missing is what the next training asks for."""
+    file = tmp_path / "rows" / "train.parquet"
+    file.parent.mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    common: dict[str, Any] = {"model": str(tiny), "teacher": str(teacher), "dtype": "float32"}
+    place = TrainingPlace(store=runs.store)
+    before = Distil(**common, cache=True).signals(file.parent, place)
+    assert before is not None
+    assert (before.rows, before.wanted, before.missing) == (0, 8, 8)
+    runs(rows, cache=True)
+    assert f"{before.missing_tokens:,} tokens asked of the teacher now" in runs.told[0]
+    after = Distil(**common, cache=True).signals(file.parent, place)
+    assert after is not None
+    assert (after.rows, after.wanted, after.missing, after.missing_tokens) == (8, 8, 0, 0)
+    assert after.bytes > 0
+    changed = Distil(**common, cache={"k": 8}).signals(file.parent, place)
+    assert changed is not None
+    assert (changed.rows, changed.missing) == (8, 8)
+    assert Distil(**common).signals(file.parent, place) is None
+    unread = Distil(**{**common, "max_length": 8}, cache=True).signals(file.parent, place)
+    assert unread is not None
+    assert unread.missing is None
+    assert "no row is left" in unread.why
+
+
+@pytest.mark.parametrize(
+    ("kept", "told"),
+    [
+        (
+            Signals(8, 20, 1_500_000, 8, 0, 0),
+            "8 rows, 20 positions, 1.50 MB; training on 8 rows now would ask it for nothing",
+        ),
+        (Signals(8, 20, 0, 9, 1, 1234), "training on 9 rows now would ask it for 1,234 tokens (1 rows)"),
+        (Signals(8, 20, 0, why="no tokenizer"), "what a training would ask for cannot be said: no tokenizer"),
+    ],
+)
+def test_status_says_so_in_a_line(kept: Signals, told: str) -> None:
+    assert told in signals_line(kept)
