@@ -73,7 +73,7 @@ class TrainingPlace(NamedTuple):
 class Signals(NamedTuple):
     """What is kept of a teacher's distribution, and what it lacks. `rows`, `positions`, `bytes`: on disk, whoever
     they are for; `wanted`: rows that would be trained on now; `missing`, `missing_tokens`: those of them that the
-    teacher would be asked for, and its tokens, prompts included; None where that cannot be said, and `why` says why.
+    teacher would be asked for, and its tokens, prompts included; None if it cannot be told, and `why` says why.
     """
 
     rows: int
