@@ -2,8 +2,8 @@
 
     python bench/_whitebox_steps.py dense TEACHER      # -> {"cpu_s": [...], "seconds": [...]}, of each step
 
-SmolLM2-135M with a LoRA learns short sums, batches of 8 rows. `sft`; `dense`: soft labels at T = 2 from a teacher that
-is asked in every batch; `cached`: at T = 1 from its cache, filled before; `teacher`: one pass of the teacher's
+SmolLM2-135M with a LoRA learns short sums, batches of 8 rows. `sft`; `dense`: soft labels at T = 2, the teacher is
+asked in every batch; `cached`: at T = 1 from its cache, filled before; `teacher`: one pass of the teacher's
 backbone over each batch and nothing else. CPU seconds are of this process, so neighbours cost little; of several
 threads those that wait count as busy: set OMP_NUM_THREADS=1.
 """
@@ -15,6 +15,7 @@ import random
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def of_teacher(teacher: str) -> dict[str, list[float]]:
 
 def _steps(times: Any) -> list[float]:
     """Of each step but the first, which also waits for whatever is made once."""
-    return [b - a for a, b in zip(times, times[1:], strict=False)]
+    return [b - a for a, b in pairwise(times)]
 
 
 if __name__ == "__main__":
