@@ -2,7 +2,7 @@
 
     found = evaluate_answers({"student_before": before, "student_after": after}, seed=7, tasks=["t1", "t2"])
     rows = at_k("student_after", {"t1": [a, b], "t2": [c, d]}, SEVERAL, ks=(1, 2), seed=7)
-    rows = over_trainings([answers_of_seed_0, answers_of_seed_1], {"student_before": before}, seed=7)
+    rows = over_trainings([answers_of_seed_0, answers_of_seed_1], {"student_before": [before]}, seed=7)
 
 An attempt that could not be scored lowers accuracy and is counted apart with its reason, which may say more about the
 checker than about the model. A task without any attempt (its request failed for good) is left out of n and counted
@@ -88,24 +88,25 @@ def at_k(
     return [Result.model_validate(row.model_dump(exclude_none=True) | dict(how)) for row in kept]
 
 
-def over_trainings(trained: Sequence[Answers], others: Mapping[str, Answers], *, seed: int) -> list[Result]:
+def over_trainings(trained: Sequence[Answers], others: Mapping[str, Sequence[Answers]], *, seed: int) -> list[Result]:
     """The student over several trainings, each from another seed: its accuracy, and the difference to each of the
-    `others`, which were trained once or not at all (`against` says with which). Nothing where no task was answered
-    after every training."""
-    runs, controls = (
-        [{task: float(right(answer)) for task, answer in answers.items()} for answers in each]
-        for each in (trained, others.values())
-    )
-    shared = set(runs[0]).intersection(*runs[1:])
+    `others` (`against` says with which), which were trained as often, once or not at all. Those that were trained
+    several times have rows of accuracy, too. Nothing where no task was answered after every training."""
+    sides = {AFTER: trained, **others}
+    runs = {who: [{task: float(right(a)) for task, a in each.items()} for each in of] for who, of in sides.items()}
+    shared = set(runs[AFTER][0]).intersection(*runs[AFTER][1:])
     if not shared:
         return []
-    found = over_seeds(runs, seed=seed)
-    more = {"each": found.each, "between": found.between, "left_out": found.left_out}
-    rows = [result_of(AFTER, OVER_SEEDS, found.mean, seeds=len(runs), **more)]
-    for who, control in zip(others, controls, strict=True):
-        if shared.intersection(control):
-            difference = difference_over_seeds(runs, [control], seed=seed)
-            rows.append(result_of(AFTER, DIFFERENCE_OVER_SEEDS, difference, against=who, seeds=len(runs)))
+    rows = []
+    for who, each in runs.items():
+        if (who == AFTER or len(each) > 1) and set(each[0]).intersection(*each[1:]):
+            found = over_seeds(each, seed=seed)
+            more = {"each": found.each, "between": found.between, "left_out": found.left_out}
+            rows.append(result_of(who, OVER_SEEDS, found.mean, seeds=len(each), **more))
+    for who in others:
+        if shared.intersection(*runs[who]):
+            difference = difference_over_seeds(runs[AFTER], runs[who], seed=seed)
+            rows.append(result_of(AFTER, DIFFERENCE_OVER_SEEDS, difference, against=who, seeds=len(trained)))
     return rows
 
 

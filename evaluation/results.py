@@ -30,6 +30,8 @@ OF_UNTRAINED = f"_{ACCURACY}"
 """Ends the metrics of tasks that were not trained: `letters_accuracy`."""
 
 BEFORE, AFTER, TEACHER = "student_before", "student_after", "teacher"
+VARIANT = "student_"
+"""Starts the name of a variant of the student: `student_hard`."""
 ROUND = "round_"
 """Starts the name of the student of a round: `round_1`."""
 

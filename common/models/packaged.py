@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,38 +78,47 @@ def packaged_file(model: EmbeddedModel) -> Path:
 
 def converted(model: EmbeddedModel) -> Path:
     """The folder of the converted model; converts it on first use, which takes under a minute."""
-    cache = at_home(os.environ.get("STILLROOM_CACHE") or "~/.cache/stillroom")
-    folder = cache / "models" / f"{model.name}-{CONVERSION}"
-    if _whole(folder):
+    folder = models_cache() / f"{model.name}-{CONVERSION}"
+    if whole(folder):
         return folder
     source = packaged_file(model)
+    return kept_in(folder, lambda work: _convert(model, source, work))
+
+
+def models_cache() -> Path:
+    """Where models stay that were made from others."""
+    return at_home(os.environ.get("STILLROOM_CACHE") or "~/.cache/stillroom") / "models"
+
+
+def kept_in(folder: Path, make: Callable[[Path], object]) -> Path:
+    """The folder, filled by `make` in another one and moved into place when it is whole. Of two processes that make
+    it at once the first wins, since both make the same. Raises InputError where the disk refuses."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as work:
-            _convert(model, source, Path(work))
+            make(Path(work))
             sizes = {file.name: file.stat().st_size for file in Path(work).iterdir()}
             (Path(work) / SIZES).write_text(json.dumps(sizes), encoding="utf-8")
-            # The whole folder is moved into place; another process that was first wins, its folder being the same.
             ready = Path(f"{work}.ready")
             Path(work).rename(ready)
             Path(work).mkdir()  # the temporary folder's owner removes it
             try:
-                if folder.exists() and not _whole(folder):
+                if folder.exists() and not whole(folder):
                     shutil.rmtree(folder)
                 ready.rename(folder)
             except OSError:
                 shutil.rmtree(ready, ignore_errors=True)
-                if not _whole(folder):
+                if not whole(folder):
                     raise
     except OSError as error:
         raise InputError(
-            f"the model {model.name} cannot be kept in {folder.parent}: {error}. Set STILLROOM_CACHE to a folder "
-            "with 300 MB of room"
+            f"the model {folder.name} cannot be kept in {folder.parent}: {error}. Set STILLROOM_CACHE to a folder "
+            "with room for it"
         ) from error
     return folder
 
 
-def _whole(folder: Path) -> bool:
+def whole(folder: Path) -> bool:
     """Whether what was converted is still there: all files in their sizes, or, where an earlier version did not write
     them down, the weights."""
     if not (folder / "config.json").is_file():

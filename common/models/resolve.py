@@ -4,7 +4,8 @@ A name is one of
 
 * `embedded:smollm2-135m-instruct`: a small model that comes with a Python package (no hub, no download);
 * a folder, used as it is: a model saved by `save_pretrained`, or a LoRA adapter, whose base is then found too;
-* a hub name, `Qwen/Qwen3-0.6B` or `Qwen/Qwen3-0.6B@main`: fetched once, then read from the local cache.
+* a hub name, `Qwen/Qwen3-0.6B` or `Qwen/Qwen3-0.6B@main`: fetched once, then read from the local cache;
+* `shallow:20:` and one of these: the same model with 20 of its layers (see `shallow.py`), made once.
 
 It refuses to guess: a name that is none of these is a MissingFile that says what was looked for. It refuses to wait
 for a network that is not there: the hub is asked once, with a short time limit, before anything is downloaded. It
@@ -26,6 +27,7 @@ from typing import Any
 
 from stillroom.common.files import at_home
 from stillroom.common.models import packaged as embedded
+from stillroom.common.models import shallow
 from stillroom.common.models.quiet import import_torch, quiet_transformers
 from stillroom.common.text import first_line
 from stillroom.errors import InputError, MissingExtra, MissingFile
@@ -61,6 +63,8 @@ def resolve_model(name: str) -> ResolvedModel:
     if name.startswith(EMBEDDED_PREFIX):
         model = embedded.find(name.removeprefix(EMBEDDED_PREFIX))
         return ResolvedModel(name, str(embedded.converted(model)), model.licence)
+    if (part := shallow.parse(name)) is not None:
+        return ResolvedModel(name, str(_shallow(part)), resolve_model(part.base).licence)
     folder = _folder(name) or _snapshot(name)
     licence = None  # else the `license:` of the model card's header
     card = folder / "README.md"
@@ -80,6 +84,8 @@ def fingerprint(name: str) -> str:
     if name.startswith(EMBEDDED_PREFIX):
         model = embedded.find(name.removeprefix(EMBEDDED_PREFIX))
         return f"{name}@{_hash_file(embedded.packaged_file(model))[:16]}.{embedded.CONVERSION}"
+    if (part := shallow.parse(name)) is not None:
+        return f"{shallow.PREFIX}{part.layers}:{fingerprint(part.base)}"
     folder = _folder(name)
     if folder is None:
         return f"{name.partition('@')[0]}@{_revision(name)}"
@@ -185,6 +191,23 @@ def _folder(name: str) -> Path | None:
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or path.is_file():
         raise MissingFile(f"there is no model folder {name!r}: give a folder that holds config.json, or a hub name")
     return None
+
+
+def _shallow(part: shallow.Shallow) -> Path:
+    """The folder of a model with fewer layers, made on first use."""
+    named = hashlib.sha256(fingerprint(part.base).encode()).hexdigest()[:16]
+    folder = embedded.models_cache() / f"shallow-{part.layers}-{named}"
+    if embedded.whole(folder):
+        return folder
+
+    def make(work: Path) -> None:
+        model = load_model(part.base, dtype="float32", device="cpu")
+        shallow.drop_layers(model, part.layers)
+        stored = json.loads((Path(resolve_model(part.base).path) / "config.json").read_text(encoding="utf-8"))
+        model.to(getattr(import_torch(), stored.get("dtype") or "float32")).save_pretrained(work)
+        load_tokenizer(part.base).save_pretrained(work)
+
+    return embedded.kept_in(folder, make)
 
 
 def _hash_file(file: Path) -> str:

@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, Field, TypeAdapter, ValidationInfo, field_validator, model_validator
 
 from stillroom.common.records import SamplingParams
 from stillroom.common.settings import Settings
@@ -28,7 +28,7 @@ from stillroom.sampling.policy import Budget, EveryDraw, Policy, Until
 from stillroom.sampling.scorers.base import ScorerBase, ScorerSettings
 from stillroom.sampling.teachers.base import TeacherSettings
 from stillroom.sampling.teachers.openai import OpenAISettings
-from stillroom.students.methods.registry import Student
+from stillroom.students.methods.registry import Student, StudentSettings
 from stillroom.traces.filters import Filters
 from stillroom.traces.filters.agreement import Agreement
 from stillroom.traces.scorers.answer import AnswerScorerSettings
@@ -139,12 +139,28 @@ class EvaluateSettings(Settings):
     """Also draw several answers, of the student before and after and of the teacher."""
     seeds: int = Field(default=1, ge=1, le=20)
     """Trainings of the student, each from another seed; the first is kept."""
+    variants: dict[Name, dict[str, Any]] = Field(default_factory=dict)
+    """Further students on the same rows, each under a name with the settings of `student` in which it differs, such
+    as `hard: {objectives: [{kind: hard}]}`; each is trained from as many seeds."""
     gold: str | None = None
     """Field of the tasks that holds gold solutions, for `control_gold`."""
     retention: Forgetting | None = None
     """What the student could do before and was not trained on, measured before and after."""
     plots: bool = True
     """Also draw PNG and SVG into `plots/`, if matplotlib is installed."""
+
+    @field_validator("variants")
+    @classmethod
+    def _of_the_student(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, changes in value.items():
+            if name in ("before", "after"):
+                raise ValueError(f"variants.{name} would be called student_{name}, as another model is: rename it")
+            if fixed := sorted(changes.keys() & {"model", "system", "seed"}):
+                raise ValueError(
+                    f"variants.{name} changes {fixed[0]}: variants are asked as the student is and start where it "
+                    "does; write a recipe for another model, and `stillroom compare` both"
+                )
+        return value
 
     @model_validator(mode="after")
     def _gold_is_named(self) -> EvaluateSettings:
@@ -217,6 +233,8 @@ class Recipe(RecipeBase):
         if self.tasks.reference is None and self.scorer.reads_reference:
             raise ValueError(f"scorer.kind {self.scorer.kind} needs a reference: name its field in tasks.reference")
         self._can_agree()
+        for name in () if self.evaluate is None else self.evaluate.variants:
+            self.variant(name)
         shortened = self.evaluate is not None and "control_answers" in self.evaluate.baselines
         if shortened and not isinstance(self.scorer, AnswerScorerSettings):
             raise ValueError(
@@ -224,6 +242,19 @@ class Recipe(RecipeBase):
                 f"{self.scorer.kind}: drop it from evaluate.baselines"
             )
         return self
+
+    def variant(self, name: str) -> StudentSettings:
+        """The student with the settings of a variant. Raises ValueError where they do not fit."""
+        changes = {} if self.evaluate is None else self.evaluate.variants[name]
+        own = {} if self.student is None else self.student.model_dump(mode="json")
+        found: StudentSettings = TypeAdapter(Student).validate_python(own | changes)
+        if found.learns_from != "rows":
+            raise ValueError(f"evaluate.variants.{name} has method {found.method}, which learns from pairs")
+        if found == self.student:
+            raise ValueError(
+                f"evaluate.variants.{name} changes nothing of the student: drop it, or name what differs"
+            )
+        return found
 
     def _can_agree(self) -> None:
         """Refuses a filter `agreement` that could never keep anything."""

@@ -1,7 +1,8 @@
-r"""Trains the students that an evaluation compares the recipe's own with: controls, and the same from other seeds.
+r"""Trains the students that an evaluation compares the recipe's own with: controls, variants, and other seeds.
 
     train_control(context, recipe, student, "control_unfiltered", tasks, distilled, found)
-    train_seeds(context, student, 3, distilled)          # [(1, "…/seeds/1/merged"), (2, …)]
+    train_seeds(context, student, 3, distilled)          # [("seed 1", "…/seeds/1/merged"), ("seed 2", …)]
+    train_seeds(context, recipe.variant("hard"), 3, distilled, variant="hard")      # three of them
 
 Each has the student's model, settings and seed (other seeds apart) and is trained once. The rows of a control
 (`control_rows`) are a function of what the run has on disk, of the size of the student's own rows:
@@ -72,14 +73,23 @@ class Seeded(NamedTuple):
     model: str
 
 
-def train_seeds(context: RunContext, student: StudentSettings, count: int, distilled: Distilled) -> list[Seeded]:
-    """Trains the student from the seeds that follow its own, so that there are `count` students with its own."""
+def train_seeds(
+    context: RunContext, student: StudentSettings, count: int, distilled: Distilled, *, variant: str | None = None
+) -> list[Seeded]:
+    """Trains the student from the seeds that follow its own, so that there are `count` students with its own.
+
+    `variant`: the name of one, of which all are trained, the first seed included."""
     found, first = list[Seeded](), seed_of(student, context.seed)
-    for seed in range(first + 1, first + count):
-        out, other = context.folder.path / "seeds" / str(seed), student.model_copy(update={"seed": seed})
-        label = f"seed {seed}" if seed < 10_000 else "seed"  # the margin has nine places
-        model = train(context, other, distilled.training, out, label, stage=f"seed_{seed}", lint=None)
-        found.append(Seeded(label, model))
+    for number in range(0 if variant else 1, count):
+        seed = first + number
+        other = student.model_copy(update={"seed": seed})
+        if variant:
+            name = f"{variant}_{seed}" if number else variant
+            out, label, stage = context.folder.path / "variants" / name, variant[:9], f"variant_{name}"
+        else:
+            out, stage = context.folder.path / "seeds" / str(seed), f"seed_{seed}"
+            label = f"seed {seed}" if seed < 10_000 else "seed"  # the margin has nine places
+        found.append(Seeded(label, train(context, other, distilled.training, out, label, stage=stage, lint=None)))
     return found
 
 

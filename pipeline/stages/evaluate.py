@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from stillroom.common.formatting import duration
 from stillroom.common.records import SamplingParams, ScoredAttempt, Task
 from stillroom.evaluation.comparisons import corrected
-from stillroom.evaluation.evaluate import at_k, evaluate_answers, over_trainings
+from stillroom.evaluation.evaluate import COMPARED, at_k, evaluate_answers, over_trainings
 from stillroom.evaluation.forgetting import Forgotten, forgetting_results
-from stillroom.evaluation.results import AFTER, BEFORE, TEACHER, Evaluation, Measured, write_eval
+from stillroom.evaluation.results import AFTER, BEFORE, TEACHER, VARIANT, Evaluation, Measured, write_eval
 from stillroom.pipeline.config.recipe import CONTROLS, EvaluateSettings, Recipe
 from stillroom.pipeline.run.folder import WRITTEN, RunContext
 from stillroom.pipeline.stages.controls import Controls, train_control, train_seeds
@@ -89,6 +89,8 @@ class Evaluator:
             if number == 0:
                 # The rest takes as long again: whoever waits sees the gain by now.
                 context.display.console.print(eval_table(self._greedy(tasks, answers)))
+        variants = {name: self._variant(tasks, name, distilled) for name in settings.variants}
+        answers |= {VARIANT + name: of[0] for name, of in variants.items()}
         if TEACHER in settings.baselines:
             found = teacher or self.ask(tasks.test, TEACHER, None)
             write_answers(context.folder, TEACHER, found.outcomes)
@@ -109,7 +111,7 @@ class Evaluator:
         parts = [
             forgetting_results(forgetting, after=AFTER, before=BEFORE, seed=self.recipe.seed),
             self._at_k(tasks, models),
-            self._over_seeds(tasks, distilled, answers),
+            self._over_seeds(tasks, distilled, answers, variants),
         ]
         evaluation = Evaluation(
             results=(*greedy.results, *(row for part in parts for row in part.results)),
@@ -164,7 +166,8 @@ class Evaluator:
     def _greedy(self, tasks: TaskSet, answers: ByModel) -> Evaluation:
         prices = {TEACHER: self.recipe.prices} if self.recipe.prices is not None else None
         ids = [task.id for task in tasks.test]
-        return evaluate_answers(answers, seed=self.recipe.seed, tasks=ids, prices=prices)
+        compared = [*COMPARED, *((AFTER, VARIANT + name) for name in self.settings.variants)]
+        return evaluate_answers(answers, seed=self.recipe.seed, compared=compared, tasks=ids, prices=prices)
 
     def _at_k(self, tasks: TaskSet, models: Mapping[str, str]) -> Measured:
         """Several answers to each held-out task: of the student before and after, and of the teacher."""
@@ -189,12 +192,29 @@ class Evaluator:
                 found.notes.append(f"{who}: {of} got fewer than {settings.draws} answers")
         return found
 
-    def _over_seeds(self, tasks: TaskSet, distilled: Distilled, answers: ByModel) -> Measured:
-        """The student over several trainings, each from another seed."""
+    def _variant(self, tasks: TaskSet, name: str, distilled: Distilled) -> list[dict[str, ScoredAttempt]]:
+        """Trains a variant from every seed, and gives the answers of each."""
+        student, found = self.recipe.variant(name), list[dict[str, ScoredAttempt]]()
+        for each in train_seeds(self.context, student, self.settings.seeds, distilled, variant=name):
+            answers = self.ask(tasks.test, each.label, each.model)
+            if not found:
+                write_answers(self.context.folder, VARIANT + name, answers.outcomes)
+            found.append(answers.first)
+        return found
+
+    def _over_seeds(
+        self,
+        tasks: TaskSet,
+        distilled: Distilled,
+        answers: ByModel,
+        variants: Mapping[str, list[dict[str, ScoredAttempt]]],
+    ) -> Measured:
+        """The student over several trainings, each from another seed, and its variants."""
         if self.settings.seeds == 1:
             return Measured([], [], [])
         others = train_seeds(self.context, self.student, self.settings.seeds, distilled)
         more = [self.ask(tasks.test, each.label, each.model).first for each in others]
-        against = {who: answers[who] for who in (BEFORE, "control_unfiltered") if who in answers}
+        against = {who: [answers[who]] for who in (BEFORE, "control_unfiltered") if who in answers}
+        against |= {VARIANT + name: of for name, of in variants.items()}
         rows = over_trainings([answers[AFTER], *more], against, seed=self.recipe.seed)
         return Measured(rows, [], [] if rows else ["no held-out task was answered after every training"])

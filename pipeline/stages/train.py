@@ -64,7 +64,8 @@ def require(student: StudentSettings | None) -> None:
             raise MissingExtra("training a student", package, "train")
     from stillroom.common.models.resolve import resolve_model
 
-    resolve_model(student.model)
+    for name in student.models:
+        resolve_model(name)
 
 
 def train(

@@ -159,7 +159,7 @@ def test_rows_at_k_say_how_the_answers_were_drawn(scored: Any) -> None:
 def test_over_trainings_is_the_mean_of_all_and_its_difference_to_others(scored: Any) -> None:
     runs = [scored(range(10), range(10, 40)), scored(range(20), range(20, 40))]
     before, other = scored([0], range(1, 40)), scored(range(50, 60))
-    rows = over_trainings(runs, {BEFORE: before, "elsewhere": other}, seed=1)
+    rows = over_trainings(runs, {BEFORE: [before], "elsewhere": [other]}, seed=1)
     found, against = rows
     assert found.value == pytest.approx(15 / 40)
     between = pytest.approx(0.25 / 2**0.5)
