@@ -29,6 +29,7 @@ from stillroom.pipeline.run.folder import RunContext
 from stillroom.pipeline.stages.filter import Distilled
 from stillroom.pipeline.stages.train import seed_of, train, train_on
 from stillroom.students.methods.registry import StudentSettings
+from stillroom.students.records import Gate
 from stillroom.traces.answers.extract import find_answer
 from stillroom.traces.controls import only_the_answer, unfiltered, wrong_in_form
 from stillroom.traces.filters import Screen
@@ -72,13 +73,16 @@ class Seeded(NamedTuple):
     model: str
 
 
-def train_seeds(context: RunContext, student: StudentSettings, count: int, distilled: Distilled) -> list[Seeded]:
-    """Trains the student from the seeds that follow its own, so that there are `count` students with its own."""
+def train_seeds(
+    context: RunContext, student: StudentSettings, count: int, distilled: Distilled, gate: Gate | None = None
+) -> list[Seeded]:
+    """Trains the student from the seeds that follow its own, so that there are `count` students with its own. `gate`:
+    as of the student."""
     found, first = list[Seeded](), seed_of(student, context.seed)
     for seed in range(first + 1, first + count):
         out, other = context.folder.path / "seeds" / str(seed), student.model_copy(update={"seed": seed})
         label = f"seed {seed}" if seed < 10_000 else "seed"  # the margin has nine places
-        model = train(context, other, distilled.training, out, label, stage=f"seed_{seed}", lint=None)
+        model = train(context, other, distilled.training, out, label, stage=f"seed_{seed}", lint=None, gate=gate)
         found.append(Seeded(label, model))
     return found
 

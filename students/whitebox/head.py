@@ -49,6 +49,11 @@ class Head:
             )
         self._prove(model, who)
 
+    @property
+    def device(self) -> Any:
+        """Where the layer is."""
+        return self._layer.weight.device
+
     def logits(self, hidden: Any) -> Any:
         """(N, V) of hidden states (N, H)."""
         return _after(self._layer(hidden)[..., : self.vocabulary], self._config)

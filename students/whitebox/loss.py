@@ -31,8 +31,9 @@ Part = Mapping[str, Any]
 
 
 class Reader(NamedTuple):
-    """A model that is asked for its logits. `flat`: it computes the same on a flat batch. `rows`: the rows as it
-    reads them, in the order of the student's; None: it reads the student's."""
+    """A model that is asked for its logits. `model`: None for the student without its adapter, which is what it was
+    before the training. `flat`: it computes the same on a flat batch. `rows`: the rows as it reads them, in the order
+    of the student's; None: it reads the student's."""
 
     model: Any
     head: Head
@@ -68,7 +69,8 @@ class WhiteBoxLoss:
         feed: Feed | None = None,
     ) -> None:
         self._terms, self._rows, self._feed = terms, rows, feed or Feed()
-        self._student, self._teacher, self._base = student, teacher, base
+        self._student, self._teacher = student, teacher
+        self._base = base or student._replace(model=None)
         self._sums = {group: [0.0] * len(objectives) for group, objectives in terms.items()}
         self._positions = dict.fromkeys(terms, 0)
 
@@ -98,6 +100,8 @@ class WhiteBoxLoss:
             self._summed(model, group, part) / counts[GROUPS.index(group)].to(part["labels"].device)
             for group, part in batch.items()
         ]
+        if not means:  # every row was replaced by an answer that was left out
+            return 0.0 * next(weight for weight in model.parameters() if weight.requires_grad).sum()
         return sum(means[1:], means[0])
 
     def take(self) -> list[float]:
@@ -117,8 +121,8 @@ class WhiteBoxLoss:
         own = answer_states(
             unwrapped(model), part["input_ids"], part["labels"], part["attention_mask"], flat=self._student.flat
         )
-        teacher = self._teacher.states(group, part) if self._teacher is not None and "teacher" in needs else None
-        base = self._base_states(model, group, part) if "base" in needs else None
+        teacher = self._asked(self._teacher, model, group, part) if self._teacher and "teacher" in needs else None
+        base = self._asked(self._base, model, group, part) if "base" in needs else None
         for other in filter(None, (teacher, base)):
             if not torch.equal(other.labels, own.labels):
                 raise TrainingError(
@@ -130,11 +134,11 @@ class WhiteBoxLoss:
         self._positions[group] += len(own.labels)
         return sums @ sums.new_tensor([objective.weight for objective in objectives])
 
-    def _base_states(self, model: Any, group: Group, part: Part) -> AnswerStates:
-        if self._base is not None:
-            return self._base.states(group, part)
+    def _asked(self, reader: Reader, model: Any, group: Group, part: Part) -> AnswerStates:
+        if reader.model is not None:
+            return reader.states(group, part)
         with model.disable_adapter():
-            return self._student._replace(model=unwrapped(model)).states(group, part)
+            return reader._replace(model=unwrapped(model)).states(group, part)
 
     def _sums_of(
         self,
@@ -148,7 +152,7 @@ class WhiteBoxLoss:
         import torch
         from torch.utils.checkpoint import checkpoint
 
-        readers = [self._student, self._teacher, self._base or self._student]
+        readers = [self._student, self._teacher, self._base]
         sides = [None if states is None else states.hidden for states in (own, teacher, base)]
 
         def part(labels: Any, *hidden: Any) -> Any:

@@ -35,6 +35,8 @@ class Objective(Settings):
 
     learns_from: ClassVar[Source] = "teacher"
     """What it holds the student against."""
+    own_samples_only: ClassVar[bool] = False
+    """Whether the tokens have to be the student's own samples."""
 
     kind: str
     weight: float = Field(default=1.0, gt=0)
@@ -132,6 +134,18 @@ class SkewReverseKl(Objective):
 
     def summed(self, at: Positions) -> Any:
         return divergence.skew_reverse_kl(at.student, at.teacher, self.alpha, self.temperature)
+
+
+@objectives.register
+class SampledReverseKl(Objective):
+    """Reverse KL from the sampled tokens alone, for `on_policy`: unbiased, with more noise than `reverse_kl`."""
+
+    own_samples_only: ClassVar[bool] = True
+
+    kind: Literal["sampled_reverse_kl"] = "sampled_reverse_kl"
+
+    def summed(self, at: Positions) -> Any:
+        return divergence.sampled_reverse_kl(at.student, at.teacher, at.labels)
 
 
 @objectives.register
