@@ -215,7 +215,8 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from stillroom.students.methods.common import quiet_training
 
-    with quiet_training():  # imports what all children need
+    with quiet_training():
+        import stillroom.students.methods.distil  # noqa: F401  what all children need, as it is now
         began = time.perf_counter()
         found = [each for name, part in PARTS.items() if o.only in (None, name) for each in part(o.kills, o.seed)]
     differ, beyond = sum(not each.same for each in found), sum(each.again > BLOCK for each in found)

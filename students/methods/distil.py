@@ -44,6 +44,7 @@ from stillroom.students.whitebox.presets import AnyPreset, spelled_out
 from stillroom.students.whitebox.privileged import Privileged
 from stillroom.students.whitebox.rehearsal import Rehearse, Rehearsed, rehearse
 from stillroom.students.whitebox.rollouts import Live, ReadBy, Rollouts
+from stillroom.version import __version__
 
 if TYPE_CHECKING:
     from stillroom.students.lint.report import LintReport
@@ -254,7 +255,7 @@ class Distil(StudentSettings):
             [fingerprint(name) for name in self.models],
             list(plan),
             None if rehearsed is None else rehearsed.record(),
-            {package: version(package) for package in ("torch", "transformers", "trl", "peft")},
+            [__version__, *(version(package) for package in ("torch", "transformers", "trl", "peft"))],
         ]
         live = Live(
             model=begun.model,

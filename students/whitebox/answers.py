@@ -88,10 +88,13 @@ def answer_row(task: Task, scored: ScoredAttempt, tokenizer: Any, special: froze
     """The answer in tokens, as a row; None for an empty one. An answer that was cut off has no end token: nothing
     was said there."""
     text, thought = scored.attempt.text, scored.attempt.reasoning
+    ended = scored.attempt.finish_reason == "stop"
+    if not ended:
+        text = text.rstrip("\N{REPLACEMENT CHARACTER}")  # the first bytes of a letter that was cut in two
     if not text.strip():
         return None
     if thought is not None:
         text = f"{OPEN}\n{thought}\n{CLOSE}\n\n{text}"
     ids = ids_of(SftRow(task.id, task.messages, (Message("assistant", text),)), tokenizer, special)
-    answer = ids.answer if scored.attempt.finish_reason == "stop" else ids.answer[:-1]
+    answer = ids.answer if ended else ids.answer[:-1]
     return EncodedRow(task.id, ids.prompt + answer, [IGNORED] * len(ids.prompt) + answer)

@@ -257,7 +257,9 @@ def test_a_cut_off_answer_has_no_end_token_and_what_is_left_out_is_counted(
 ) -> None:
     from stillroom.common.records import ScoredAttempt
 
-    said = iter([("12", "stop"), ("12", "length"), ("  ", "stop"), ("1<|im_end|>2", "stop"), ("9" * 400, "stop")] * 9)
+    said = iter(
+        [("12", "stop"), ("12\ufffd", "length"), ("  ", "stop"), ("1<|im_end|>2", "stop"), ("9" * 400, "stop")] * 9
+    )
 
     async def answers(teacher: Any, tasks: Sequence[Task], *_: Any, **__: Any) -> dict[str, ScoredAttempt]:
         verdict = Verdict(State.ACCEPTED, "answered")
