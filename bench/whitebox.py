@@ -1,8 +1,8 @@
 """What white-box distillation costs on this machine: `python bench/whitebox.py [--only steps|memory] [--rounds 3]`.
 
 `steps`: CPU seconds of a step with soft labels, from the cache and from a teacher that is asked in every batch, over
-those of SFT; ways take turns, `--rounds` times, and the median of all their steps counts. Asked for: from the cache at
-most 1.15 of SFT, dense at most 1.05 of SFT and one pass of the teacher. The control is SFT against itself.
+those of SFT; ways take turns, `--rounds` times, and the median of all their steps counts. Asked for: from the cache
+at most 1.15 of SFT, dense at most 1.05 of SFT and one pass of the teacher. The control is SFT against itself.
 `memory`: what a loss over V = 151,936 tokens and 4,096 positions adds to the peak, next to the naive loss.
 """
 
