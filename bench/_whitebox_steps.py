@@ -55,12 +55,10 @@ def sums() -> list[dict[str, Any]]:
 
 
 def of_training(way: str, teacher: str) -> dict[str, list[float]]:
-    soft = {"method": "distil", "teacher": teacher, "objectives": [{"kind": "soft", "temperature": 2}]}
-    settings = {
-        "sft": lambda: Sft.model_validate(COMMON),
-        "dense": lambda: Distil.model_validate(COMMON | soft),
-        "cached": lambda: Distil.model_validate(COMMON | soft | {"objectives": [{"kind": "soft"}], "cache": {}}),
-    }[way]()
+    soft: dict[str, Any] = {"method": "distil", "teacher": teacher, "objectives": [{"kind": "soft", "temperature": 2}]}
+    if way == "cached":
+        soft |= {"objectives": [{"kind": "soft"}], "cache": {}}
+    settings = Sft.model_validate(COMMON) if way == "sft" else Distil.model_validate(COMMON | soft)
     found: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as work:
         place = TrainingPlace(store=Path(work) / "signals")
