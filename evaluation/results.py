@@ -25,6 +25,7 @@ from stillroom.errors import InputError, MissingFile
 ACCURACY = "accuracy"
 SHARE_STOPPED = "share_stopped"
 MEAN_TOKENS = "mean_completion_tokens"
+KL_TO_BASE = "kl_to_base"
 PERPLEXITY, PERPLEXITY_RATIO = "perplexity", "perplexity_ratio"
 OF_UNTRAINED = f"_{ACCURACY}"
 """Ends the metrics of tasks that were not trained: `letters_accuracy`."""

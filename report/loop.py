@@ -198,6 +198,7 @@ def lines(report: LoopReport) -> list[Line]:
     add_metric(
         "perplexity", results.PERPLEXITY, lambda row: Cell(f"{row.value:,.4g}", f"[{row.low:,.3g}, {row.high:,.3g}]")
     )
+    add_metric("KL to base, nats/token", results.KL_TO_BASE, _nats)
     add("time", _time)
     add("guard", lambda row: Cell(row.verdict, worse=row.rolled_back) if row.number else Cell())
     return [line for line in found if any(cell != Cell() for cell in line.cells)]
@@ -228,6 +229,10 @@ def _time(row: RoundRow) -> Cell:
 def _share(row: Result) -> Cell:
     """In per cent; whole ones in the interval, which is not more exact than that."""
     return Cell(share(row.value), interval(row.low, row.high, 0))
+
+
+def _nats(row: Result) -> Cell:
+    return Cell(number(row.value, 3), interval(row.low, row.high, 3, of=1))
 
 
 def _diversity(row: RoundRow) -> Cell:

@@ -142,6 +142,8 @@ def test_what_else_is_known_of_what_was_not_trained_stands_below_it() -> None:
     found = EVALUATION.model_copy(
         update={"results": (*EVALUATION.results, *more), "comparisons": (*EVALUATION.comparisons, leniently)}
     )
+    shift = Result(who="round_1", metric="kl_to_base", value=0.51234, low=0.4, high=0.6, n=50)
+    found = found.model_copy(update={"results": (*found.results, shift)})
     failed = replace(FORGOT, measure="untrained_lenient:letters")
     rounds = (*ROUNDS[:2], replace(ROUNDS[2], checks=(failed,)))
     table = {line.name: line.cells for line in lines(replace(REPORT, evaluation=found, rounds=rounds))}
@@ -151,6 +153,7 @@ def test_what_else_is_known_of_what_was_not_trained_stands_below_it() -> None:
     assert table["letters: EOS"][2:] == (Cell("50.0 %", "[40, 60]"),) * 2
     assert [cell.worse for cell in table[below[0]]] == [False, False, False, True]
     assert [cell.worse for cell in table["untrained: letters"]] == [False] * 4
+    assert table["KL to base, nats/token"][1:3] == (Cell("0.512", "[0.400, 0.600]"), Cell())
     assert [c.names for c in comparisons(found)][-2:] == [
         "round 2 − before, on letters",
         "round 2 − before, on letters, leniently",

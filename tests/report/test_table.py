@@ -283,3 +283,9 @@ def test_an_evaluation_from_before_has_the_one_line_of_then() -> None:
     lines = shown(strict)
     assert next(line for line in lines if line.startswith("products")).split()[-1] == "worse"
     assert not any("leniently" in line or "readable" in line for line in lines)
+
+
+def test_the_kl_to_the_base_is_a_sentence() -> None:
+    row = a_row(AFTER, "kl_to_base", 0.5314, against=BEFORE, tokens=4_100).model_copy(update={"n": 50})
+    text = " ".join(shown(Evaluation(results=(row,)), 120))
+    assert f"KL to the base, {AFTER}: 0.531 nats a token [0.481, 0.581], on the base's answers to 50 held-out" in text
