@@ -360,13 +360,14 @@ def test_eval_refuses_a_run_that_trains_nobody(tmp_path: Path) -> None:
 
 def test_plots_lie_beside_the_evaluation(tmp_path: Path, done: Done) -> None:
     pytest.importorskip("matplotlib")
-    recipe = write(tmp_path, baselines=[BEFORE], plots=True)
+    letters = {"source": "jsonl", "path": "tasks.jsonl", "test": 5, "limit": 1}
+    recipe = write(tmp_path, baselines=[BEFORE], plots=True, retention={"tasks": letters})
     tasks = [json.loads(line) for line in (tmp_path / "tasks.jsonl").read_text().splitlines()]
     (tmp_path / "tasks.jsonl").write_text(
         "".join(json.dumps(task | {"level": i % 3}) + "\n" for i, task in enumerate(tasks))
     )
     start(recipe, tmp_path / "run")
-    names = {"accuracy", "share_in_form", "lengths", "difficulty", "filters"}
+    names = {"accuracy", "share_in_form", "retention", "lengths", "difficulty", "filters"}
     found = {path.name for path in (tmp_path / "run" / "plots").iterdir()}
     assert found == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
 
