@@ -107,7 +107,7 @@ class Models:
 def eval_table(evaluation: Evaluation) -> Group:
     """The models, their differences, what else was measured, the notes: one page, for 80 columns and more."""
     page: list[RenderableType] = [Models(evaluation)]
-    for block in (_differences, _at_k, _seeds, _untrained, _shift):
+    for block in (_differences, _at_k, _seeds, _untrained, moved):
         page += block(evaluation)
     told = ["format: answered in the asked format, right or not", "EOS: ended by itself"]
     if any(c.lenient for c in evaluation.comparisons):
@@ -242,7 +242,7 @@ def _before_and_after(
     return [n, _share(before), _share(after), points(after.value - before.value), NOTHING, NOTHING, ""]
 
 
-def _shift(evaluation: Evaluation) -> Block:
+def moved(evaluation: Evaluation) -> Block:
     """How far each student moved on the trained task, as a sentence: there is nothing to compare it with."""
     for row in (row for row in evaluation.results if row.metric == results.KL_TO_BASE):
         value, limits = number(row.value, 3), interval(row.low, row.high, 3, of=1)

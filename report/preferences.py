@@ -18,7 +18,7 @@ from stillroom.common.printing import columns, plain
 from stillroom.evaluation.results import AFTER, BEFORE, OF_EOS, RETAINED, Evaluation, Result, extra
 from stillroom.judges.calibrate import Calibration, Estimate, GateVerdict
 from stillroom.judges.verifier_gate import VerifierCalibration
-from stillroom.report.evaluation_table import INTERVAL, Name
+from stillroom.report.evaluation_table import INTERVAL, Name, moved
 
 _MEASURES = (
     ("accuracy, one judgement", "accuracy"),
@@ -182,6 +182,7 @@ def preference_table(evaluation: Evaluation) -> Group:
         change = f"{points(c.difference)} points {interval(c.low, c.high)}"
         what = f"{_kind(c.of)}{', leniently' if c.lenient else ''}"
         page.append(plain(f"\n{what}, after − before: {change}, McNemar exact {p_words(c.p)}, n = {c.n:,}"))
+    page += moved(evaluation)
     page += [plain(f"note: {note}", "yellow") for note in evaluation.notes]
     return Group(*page)
 

@@ -154,6 +154,9 @@ def test_what_else_is_known_of_what_was_not_trained_stands_below_it() -> None:
     assert [cell.worse for cell in table[below[0]]] == [False, False, False, True]
     assert [cell.worse for cell in table["untrained: letters"]] == [False] * 4
     assert table["KL to base, nats/token"][1:3] == (Cell("0.512", "[0.400, 0.600]"), Cell())
+    explained = "the last number is the reference"
+    assert explained in " ".join(loop_page(replace(REPORT, evaluation=found)).split())
+    assert explained not in " ".join(loop_page(REPORT).split())
     assert [c.names for c in comparisons(found)][-2:] == [
         "round 2 − before, on letters",
         "round 2 − before, on letters, leniently",
