@@ -32,7 +32,7 @@ OF_UNTRAINED = f"_{ACCURACY}"
 OF_LENIENT, OF_READABLE, OF_EOS = "_lenient", "_readable", "_eos_rate"
 """End what else is measured of these tasks: right when read leniently (`evaluation/lenient.py`), readable for the
 scorer, ended by itself."""
-RETAINED = {OF_UNTRAINED: "right", OF_LENIENT: "right, leniently", OF_READABLE: "readable", OF_EOS: "EOS"}
+RETAINED = {OF_UNTRAINED: "right", OF_LENIENT: "lenient", OF_READABLE: "readable", OF_EOS: "EOS"}
 """The four, in the order in which they are shown, and in words."""
 
 BEFORE, AFTER, TEACHER = "student_before", "student_after", "teacher"

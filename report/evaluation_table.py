@@ -111,7 +111,7 @@ def eval_table(evaluation: Evaluation) -> Group:
         page += block(evaluation)
     told = ["format: answered in the asked format, right or not", "EOS: ended by itself"]
     if any(c.lenient for c in evaluation.comparisons):
-        told.append("leniently: ended by itself, and the last number is the reference")
+        told.append("lenient: ended by itself, and the last number is the reference")
     if any(row.metric.endswith(results.OF_READABLE) for row in evaluation.results):
         told.append("readable: the scorer found an answer, right or not")
     if comparisons := evaluation.comparisons:

@@ -148,7 +148,7 @@ def test_what_else_is_known_of_what_was_not_trained_stands_below_it() -> None:
     rounds = (*ROUNDS[:2], replace(ROUNDS[2], checks=(failed,)))
     table = {line.name: line.cells for line in lines(replace(REPORT, evaluation=found, rounds=rounds))}
     at = list(table).index("untrained: letters")
-    below = ["letters: right, leniently", "letters: readable", "letters: EOS"]
+    below = ["letters: lenient", "letters: readable", "letters: EOS"]
     assert list(table)[at + 1 : at + 4] == below
     assert table["letters: EOS"][2:] == (Cell("50.0 %", "[40, 60]"),) * 2
     assert [cell.worse for cell in table[below[0]]] == [False, False, False, True]
