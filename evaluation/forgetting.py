@@ -5,6 +5,10 @@
     read_texts(Path("letters.jsonl"), field="text", limit=200)["letters.jsonl:1"]
     forgetting_results(found, after="student_after", before="student_before", seed=0).results
 
+Of each kind of tasks four shares are reported: right by the scorer, right when read leniently
+(`evaluation/lenient.py`), readable for the scorer, and ended by itself (the EOS rate). The first alone would mix what
+was lost with a lost form and with not stopping.
+
 Perplexity is exp of the mean negative log-likelihood over all tokens of all texts. It cannot be compared across
 tokenizers; bits per byte can (Gao et al. 2020, arXiv:2101.00027, section 3.1). A text is read in windows that overlap
 by half, so that a token of a long text has at least half a window before it; the first token is not counted. Texts of
@@ -17,8 +21,9 @@ benchmark: perplexities on them can be compared with each other only.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from math import exp, isfinite, log
 from pathlib import Path
@@ -27,12 +32,24 @@ from typing import Any, NamedTuple, Self, TypeVar
 from stillroom.common.fields import found_at, no_field
 from stillroom.common.files import storable
 from stillroom.common.models.resolve import load_model, load_tokenizer, pick_device
+from stillroom.common.records import Outcome, State
 from stillroom.common.row_files import Fault, FileRow, files_of, kind_of, rows_of
 from stillroom.common.stats.bootstrap import ratio_over_tasks
 from stillroom.common.stats.intervals import Interval, wilson
 from stillroom.errors import InputError, TrainingError
 from stillroom.evaluation.comparisons import compare_right
-from stillroom.evaluation.results import PERPLEXITY_RATIO, Measured, Result, result_of
+from stillroom.evaluation.lenient import lenient_right
+from stillroom.evaluation.metrics import in_form
+from stillroom.evaluation.results import (
+    OF_EOS,
+    OF_LENIENT,
+    OF_READABLE,
+    OF_UNTRAINED,
+    PERPLEXITY_RATIO,
+    Measured,
+    Result,
+    result_of,
+)
 
 K = TypeVar("K", bound=Hashable)
 
@@ -173,40 +190,78 @@ def of_losses(losses: Sequence[TextLoss], *, left_out: int = 0, seed: int) -> Pe
     return Perplexity(exp_of_all(per_token), per_byte, sum(loss.tokens for loss in losses), left_out)
 
 
+Facts = Mapping[str, Mapping[str, bool]]
+"""By the name of the tasks and then task id."""
+
+
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """Of one model. `right`: by the name of the tasks and then task id, whether the answer was right; what cannot be
-    read is not. `counts`: by the name of the tasks, how the answers were scored: `accepted`, `rejected`, `unscored`,
-    and `missing` for tasks without one. `losses`: by text; empty where none is read."""
+    """Of one model. `right`: whether the answer to a task was right; what cannot be read is not. `counts`: by the
+    name of the tasks, how the answers were scored: `accepted`, `rejected`, `unscored`, and `missing` for tasks
+    without one. `losses`: by text; empty where none is read.
 
-    right: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
+    `stopped`: whether the answer ended by itself. `readable`: whether the scorer could read an answer in it; without
+    the tasks whose verdict says nothing of that. `lenient`: whether it was right when read leniently; without the
+    tasks whose reference is not a number. A kind of tasks that was measured before these were has none of the three.
+    """
+
+    right: Facts = field(default_factory=dict)
     losses: Mapping[str, TextLoss] = field(default_factory=dict)
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    stopped: Facts = field(default_factory=dict)
+    readable: Facts = field(default_factory=dict)
+    lenient: Facts = field(default_factory=dict)
+
+    def with_answers(self, name: str, outcomes: Sequence[Outcome]) -> Self:
+        """With what the first answers to a kind of tasks say, in the place of what was known of them."""
+        first = {o.task.id: (o.task, o.attempts[0]) for o in outcomes if o.attempts}
+        stopped = {task: a.attempt.finish_reason == "stop" for task, (_, a) in first.items()}
+        read = {
+            task: lenient_right(a.attempt.text, of.reference, stopped=stopped[task])
+            for task, (of, a) in first.items()
+        }
+        formed = {task: in_form(a) for task, (_, a) in first.items()}
+        tally = Counter(a.verdict.state for _, a in first.values())
+        counts = {state.value: tally[state] for state in State} | {"missing": len(outcomes) - len(first)}
+        return replace(
+            self,
+            right={**self.right, name: {task: a.verdict.state is State.ACCEPTED for task, (_, a) in first.items()}},
+            counts={**self.counts, name: counts},
+            stopped={**self.stopped, name: stopped},
+            readable={**self.readable, name: {task: value for task, value in formed.items() if value is not None}},
+            lenient={**self.lenient, name: {task: value for task, value in read.items() if value is not None}},
+        )
 
     def as_dict(self) -> dict[str, Any]:
         losses = {text: list(loss) for text, loss in self.losses.items()}
-        right, counts = ({name: dict(of) for name, of in each.items()} for each in (self.right, self.counts))
-        return {"right": right, "counts": counts, "losses": losses}
+        named = {each: _plain(getattr(self, each)) for each in ("right", "counts", "stopped", "readable", "lenient")}
+        return {**named, "losses": losses}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """From what `as_dict` gave. Raises KeyError or TypeError for anything else."""
+        """From what `as_dict` gave, or gave before it knew more than `right`. Raises KeyError, TypeError or
+        AttributeError for anything else."""
         losses = {text: TextLoss(*loss) for text, loss in data["losses"].items()}
-        return cls({name: dict(of) for name, of in data["right"].items()}, losses, data["counts"])
+        later = {each: _plain(data.get(each, {})) for each in ("stopped", "readable", "lenient")}
+        return cls(_plain(data["right"]), losses, _plain(data["counts"]), **later)
+
+
+def _plain(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {name: dict(of) for name, of in facts.items()}
 
 
 def forgetting_results(by_who: Mapping[str, Forgotten], *, after: str, before: str, seed: int) -> Measured:
-    """Rows of `eval.json`: `<name>_accuracy` of each kind of tasks, `perplexity` and `bits_per_byte` of each model,
-    `perplexity_ratio` of `after` over `before` on the same texts (above 1: they have become less likely). Comparisons
-    of the accuracies of the two, each with its `metric`.
+    """Rows of `eval.json`: `<name>_accuracy`, `<name>_lenient`, `<name>_readable` and `<name>_eos_rate` of each kind
+    of tasks, `perplexity` and `bits_per_byte` of each model, `perplexity_ratio` of `after` over `before` on the same
+    texts (above 1: they have become less likely). Comparisons of the first two between the two models, each with its
+    `metric`.
     """
     names = dict.fromkeys(name for found in by_who.values() for name in found.right)
     rows, comparisons, notes = measured = Measured([], [], [])
     for name in names:
         for who, found in by_who.items():
-            if right := found.right.get(name):
-                share, counts = wilson(sum(right.values()), len(right)), dict(found.counts.get(name, {}))
-                rows.append(result_of(who, f"{name}_accuracy", share, counts=counts or None))
+            rows += _shares(who, name, found)
+        notes += _not_numbers(name, by_who)
     for who, found in by_who.items():
         for name, tally in found.counts.items():
             if missing := tally.get("missing", 0):
@@ -223,9 +278,11 @@ def forgetting_results(by_who: Mapping[str, Forgotten], *, after: str, before: s
 
     of_after, of_before = by_who[after], by_who[before]
     for name in names:
-        compared = compare_right(after, of_after.right.get(name, {}), before, of_before.right.get(name, {}))
-        if compared is not None:
-            comparisons.append(compared.model_copy(update={"metric": f"{name}_accuracy"}))
+        sides = {OF_UNTRAINED: (of_after.right, of_before.right), OF_LENIENT: (of_after.lenient, of_before.lenient)}
+        for ending, (a, b) in sides.items():
+            compared = compare_right(after, a.get(name, {}), before, b.get(name, {}))
+            if compared is not None:
+                comparisons.append(compared.model_copy(update={"metric": f"{name}{ending}"}))
     # exp of the difference in mean nats per token; texts are drawn with both their losses.
     shared = [text for text in of_after.losses if text in of_before.losses and of_before.losses[text].tokens]
     pairs = {text: (of_after.losses[text], of_before.losses[text]) for text in shared}
@@ -236,3 +293,28 @@ def forgetting_results(by_who: Mapping[str, Forgotten], *, after: str, before: s
         if ratio is not None:
             rows.append(result_of(after, PERPLEXITY_RATIO, exp_of_all(ratio), against=before))
     return measured
+
+
+def _shares(who: str, name: str, found: Forgotten) -> Iterator[Result]:
+    """The four shares of one model and kind of tasks, as far as they were measured."""
+    counts = dict(found.counts.get(name, {}))
+    of = {OF_UNTRAINED: found.right, OF_LENIENT: found.lenient, OF_READABLE: found.readable, OF_EOS: found.stopped}
+    for ending, facts in of.items():
+        if values := facts.get(name):
+            yes = sum(values.values())
+            told = (counts or None) if ending == OF_UNTRAINED else {"yes": yes, "no": len(values) - yes}
+            yield result_of(who, f"{name}{ending}", wilson(yes, len(values)), counts=told)
+
+
+def _not_numbers(name: str, by_who: Mapping[str, Forgotten]) -> Iterator[str]:
+    """What a lenient reading leaves out; the same for every model, as it depends on the tasks alone."""
+    known = [found for found in by_who.values() if found.stopped.get(name)]
+    tasks = {task for found in known for task in found.stopped[name]}
+    left = tasks - {task for found in known for task in found.lenient.get(name, {})}
+    if left and left == tasks:
+        yield f"{name}: no reference is a number, so these tasks are not read leniently"
+    elif left:
+        yield (
+            f"{name}: {len(left):,} of {len(tasks):,} references are not numbers; these tasks are left out of "
+            f"{name}{OF_LENIENT}"
+        )

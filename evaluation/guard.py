@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -35,6 +35,7 @@ from stillroom.evaluation.metrics import answer_words, repeats, right
 
 ACCURACY, STOPPED, REPETITION, PERPLEXITY = "accuracy", "share_stopped", "share_repeating", "perplexity"
 DISTINCT_TEXTS, DISTINCT_RUNS, UNTRAINED = "distinct_traces", "distinct_4", "untrained"
+LENIENT = "untrained_lenient"
 NAMES = {
     ACCURACY: "accuracy",
     STOPPED: "share that stops",
@@ -66,6 +67,9 @@ class GuardSettings(Settings):
     """Diversity of the traces, as a part of what it was (0.5: by half)."""
     forgetting: float | None = Field(default=0.05, ge=0, lt=1)
     """Accuracy on what was not trained, as a share."""
+    forgetting_by: Literal["strict", "lenient"] = "strict"
+    """Which accuracy `forgetting` looks at: `strict`, the scorer's; `lenient`, right when the answer stopped and its
+    last number is the reference. A kind of tasks without numbers as references is always looked at strictly."""
     perplexity: float | None = Field(default=0.1, ge=0)
     """Perplexity on held-out text, as a part of what it was."""
 
@@ -76,7 +80,8 @@ class RoundFacts:
 
     `right`, `stopped`, `repeating`: of its greedy answer to each held-out task, 1 or 0 (or a mean over several).
     `traces`: the texts that were kept in its round, none for the base before any. `untrained`: by family, whether it
-    was right on each task of what was not trained. `losses`: on held-out text, by the text's id.
+    was right on each task of what was not trained; `lenient`: the same, read leniently. `losses`: on held-out text,
+    by the text's id.
     """
 
     right: Mapping[str, float] = field(default_factory=dict)
@@ -85,6 +90,7 @@ class RoundFacts:
     traces: Mapping[str, Sequence[str]] = field(default_factory=dict)
     untrained: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     losses: Mapping[str, TextLoss] = field(default_factory=dict)
+    lenient: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def facts_of(
@@ -92,6 +98,7 @@ def facts_of(
     *,
     traces: Mapping[str, Sequence[str]] | None = None,
     untrained: Mapping[str, Mapping[str, float]] | None = None,
+    lenient: Mapping[str, Mapping[str, float]] | None = None,
     losses: Mapping[str, TextLoss] | None = None,
 ) -> RoundFacts:
     """From a student's one greedy answer to each held-out task; the rest is handed on."""
@@ -102,6 +109,7 @@ def facts_of(
         traces=traces or {},
         untrained=untrained or {},
         losses=losses or {},
+        lenient=lenient or {},
     )
 
 
@@ -109,7 +117,8 @@ def facts_of(
 class Check:
     """One measure of one round against the round before.
 
-    `measure`: as in `eval.json`, `untrained:<family>` for what was not trained. `now`, `before`: on the tasks that
+    `measure`: as in `eval.json`, `untrained:<family>` for what was not trained, `untrained_lenient:<family>` where
+    it was read leniently. `now`, `before`: on the tasks that
     both have. `difference`, `low`, `high`: now − before; where `relative`, over before. `rises`: harm is a rise, not
     a fall. `n`: tasks, or texts; `left_out`: those that one side lacks.
     """
@@ -172,7 +181,10 @@ class GuardReport:
 def measure_name(measure: str) -> str:
     """A measure, as people say it."""
     kind, _, family = measure.partition(":")
-    return f"accuracy on {family.replace('_', ' ')} (not trained)" if family else NAMES.get(kind, kind)
+    if not family:
+        return NAMES.get(kind, kind)
+    how = ", read leniently" if kind == LENIENT else ""
+    return f"accuracy on {family.replace('_', ' ')} (not trained{how})"
 
 
 def guard(now: RoundFacts, before: RoundFacts, settings: GuardSettings, *, seed: int) -> GuardReport:
@@ -190,8 +202,11 @@ def guard(now: RoundFacts, before: RoundFacts, settings: GuardSettings, *, seed:
     }
     families = sorted(now.untrained.keys() | before.untrained.keys())
     for family in families:
-        measure = f"{UNTRAINED}:{family}"
-        of_now, of_before = (side.untrained.get(family, {}) for side in (now, before))
+        leniently = settings.forgetting_by == "lenient" and any(side.lenient.get(family) for side in (now, before))
+        measure = f"{LENIENT if leniently else UNTRAINED}:{family}"
+        of_now, of_before = (
+            (side.lenient if leniently else side.untrained).get(family, {}) for side in (now, before)
+        )
         found[measure] = _paired(measure, of_now, of_before, settings.forgetting, seed)
     if not families:
         found[UNTRAINED] = OFF if settings.forgetting is None else "not measured"

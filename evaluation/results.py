@@ -25,9 +25,15 @@ from stillroom.errors import InputError, MissingFile
 ACCURACY = "accuracy"
 SHARE_STOPPED = "share_stopped"
 MEAN_TOKENS = "mean_completion_tokens"
+KL_TO_BASE = "kl_to_base"
 PERPLEXITY, PERPLEXITY_RATIO = "perplexity", "perplexity_ratio"
 OF_UNTRAINED = f"_{ACCURACY}"
 """Ends the metrics of tasks that were not trained: `letters_accuracy`."""
+OF_LENIENT, OF_READABLE, OF_EOS = "_lenient", "_readable", "_eos_rate"
+"""End what else is measured of these tasks: right when read leniently (`evaluation/lenient.py`), readable for the
+scorer, ended by itself."""
+RETAINED = {OF_UNTRAINED: "right", OF_LENIENT: "lenient", OF_READABLE: "readable", OF_EOS: "EOS"}
+"""The four, in the order in which they are shown, and in words."""
 
 BEFORE, AFTER, TEACHER = "student_before", "student_after", "teacher"
 VARIANT = "student_"
@@ -62,7 +68,8 @@ class Result(BaseModel):
 
     `value`, `low`, `high`: a share in [0, 1] for `accuracy` and `share_stopped`, tokens for
     `mean_completion_tokens`. `n`: tasks it rests on. `counts`: how the attempts were scored (accuracy only):
-    `accepted`, `rejected`, `unscored`, and `missing` for tasks that got no attempt, which are not in n.
+    `accepted`, `rejected`, `unscored`, and `missing` for tasks that got no attempt, which are not in n; of the other
+    shares of what was not trained `yes` and `no`.
     `unscored`: the unscored by reason.
     """
 
@@ -120,7 +127,14 @@ class Comparison(BaseModel):
     @property
     def of(self) -> str:
         """What was not trained, where it is of that: `letters`."""
-        return "" if self.metric in (None, ACCURACY) else str(self.metric).removesuffix(OF_UNTRAINED)
+        if self.metric in (None, ACCURACY):
+            return ""
+        return str(self.metric).removesuffix(OF_LENIENT if self.lenient else OF_UNTRAINED)
+
+    @property
+    def lenient(self) -> bool:
+        """Whether it compares answers that were read leniently."""
+        return str(self.metric).endswith(OF_LENIENT)
 
     @property
     def verdict(self) -> Word:

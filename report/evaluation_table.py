@@ -9,7 +9,7 @@ could not be scored or got no attempt stands below the table. A long name goes o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from rich.cells import cell_len
@@ -19,7 +19,7 @@ from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 
-from stillroom.common.formatting import NOTHING, interval, number, p_value, points, share
+from stillroom.common.formatting import NOTHING, interval, number, of_all, p_value, points, share
 from stillroom.common.printing import Table, columns, plain
 from stillroom.evaluation import results
 from stillroom.evaluation.evaluate import DIFFERENCE_OVER_SEEDS, OVER_SEEDS
@@ -107,9 +107,13 @@ class Models:
 def eval_table(evaluation: Evaluation) -> Group:
     """The models, their differences, what else was measured, the notes: one page, for 80 columns and more."""
     page: list[RenderableType] = [Models(evaluation)]
-    for block in (_differences, _at_k, _seeds, _untrained):
+    for block in (_differences, _at_k, _seeds, _untrained, moved):
         page += block(evaluation)
     told = ["format: answered in the asked format, right or not", "EOS: ended by itself"]
+    if any(c.lenient for c in evaluation.comparisons):
+        told.append("lenient: ended by itself, and the last number is the reference")
+    if any(row.metric.endswith(results.OF_READABLE) for row in evaluation.results):
+        told.append("readable: the scorer found an answer, right or not")
     if comparisons := evaluation.comparisons:
         tests = ", ".join(dict.fromkeys(TESTS.get(c.test, c.test) for c in comparisons))
         many = f", corrected for all {len(comparisons)} comparisons (Holm)" if len(comparisons) > 1 else ""
@@ -198,15 +202,19 @@ def _seeds(evaluation: Evaluation) -> Block:
 
 
 def _untrained(evaluation: Evaluation) -> Block:
-    comparisons = [c for c in evaluation.comparisons if c.of]
+    """A line for each share of each kind of tasks, the lines of a kind below its name, then perplexity."""
+    comparisons = {c.metric or "": c for c in evaluation.comparisons if c.of}
     ratios = [row for row in evaluation.results if row.metric == results.PERPLEXITY_RATIO]
     if not comparisons and not ratios:
         return
-    table = _table("", "n", "before", "after", "change", INTERVAL, _p_header(comparisons), "")
-    for c in comparisons:
-        sides = (_share(evaluation.find(who, c.metric or "")) for who in (c.b, c.a))
-        change = (points(c.difference), interval(c.low, c.high), p_value(c.corrected_p), in_short(c.verdict))
-        table.add_row(Name(c.of), number(c.n), *sides, *change)
+    table = _table("", "n", "before", "after", "change", INTERVAL, _p_header(list(comparisons.values())), "")
+    for name in dict.fromkeys(c.of for c in comparisons.values()):
+        several = any(row.metric == f"{name}{results.OF_EOS}" for row in evaluation.results)
+        if several:
+            table.add_row(Name(name))
+        for ending, share_of in results.RETAINED.items():
+            if cells := _before_and_after(evaluation, f"{name}{ending}", comparisons):
+                table.add_row(Name(f"  {share_of}" if several else name), *cells)
     for ratio in ratios:
         # The change of perplexity is that of its ratio, in percent of what it was.
         found = (evaluation.find(who, results.PERPLEXITY) for who in (str(extra(ratio, "against")), ratio.who))
@@ -216,3 +224,27 @@ def _untrained(evaluation: Evaluation) -> Block:
         name = results.PERPLEXITY if len(ratios) == 1 else f"{results.PERPLEXITY}, {ratio.who}"
         table.add_row(Name(name), number(ratio.n), *sides, *change)
     yield from _titled("Not trained, before and after: what may have been forgotten", table)
+
+
+def _before_and_after(
+    evaluation: Evaluation, metric: str, comparisons: Mapping[str, Comparison]
+) -> list[RenderableType]:
+    """n, both shares and their change. EOS and readability are not tested: they say where a change comes from."""
+    if (c := comparisons.get(metric)) is not None:
+        sides = (_share(evaluation.find(who, metric)) for who in (c.b, c.a))
+        change = (points(c.difference), interval(c.low, c.high), p_value(c.corrected_p), in_short(c.verdict))
+        return [number(c.n), *sides, *change]
+    whos = next((c.b, c.a) for c in comparisons.values())
+    before, after = (evaluation.find(who, metric) for who in whos)
+    if before is None or after is None:
+        return []
+    n = of_all([before.n, after.n])
+    return [n, _share(before), _share(after), points(after.value - before.value), NOTHING, NOTHING, ""]
+
+
+def moved(evaluation: Evaluation) -> Block:
+    """How far each student moved on the trained task, as a sentence: there is nothing to compare it with."""
+    for row in (row for row in evaluation.results if row.metric == results.KL_TO_BASE):
+        value, limits = number(row.value, 3), interval(row.low, row.high, 3, of=1)
+        answers = f"on the base's answers to {number(row.n)} held-out tasks"
+        yield plain(f"\nKL to the base, {row.who}: {value} nats a token {limits}, {answers}")

@@ -27,7 +27,7 @@ from stillroom.common.files import replaced
 from stillroom.common.formatting import NOTHING, duration, interval, number, p_value, p_words, points, share
 from stillroom.common.printing import columns, plain, shown, terminal, wide
 from stillroom.evaluation import results
-from stillroom.evaluation.guard import DISTINCT_RUNS, UNTRAINED, Check, measure_name
+from stillroom.evaluation.guard import DISTINCT_RUNS, LENIENT, UNTRAINED, Check, measure_name
 from stillroom.evaluation.results import Evaluation, Result, Word, number_of
 from stillroom.report.evaluation_table import MEASURES, in_short
 from stillroom.report.html import html_page
@@ -171,11 +171,11 @@ def lines(report: LoopReport) -> list[Line]:
         found.append(Line(name, tuple(cell(row) for _, row in students)))
 
     def add_metric(name: str, metric: str, cell: Callable[[Result], Cell]) -> None:
-        family = f"{UNTRAINED}:{metric.removesuffix(results.OF_UNTRAINED)}"
+        looked_at = (metric, _measure_of(metric))
         cells = []
         for who, row in students:
             result = evaluation.find(who, metric)
-            worse = any(check.worse and check.measure in (metric, family) for check in row.checks)
+            worse = any(check.worse and check.measure in looked_at for check in row.checks)
             cells.append(cell(result)._replace(worse=worse) if result else Cell())
         found.append(Line(name, tuple(cells)))
 
@@ -191,14 +191,25 @@ def lines(report: LoopReport) -> list[Line]:
         add_metric(name, metric, _share)
     add_metric("tokens", results.MEAN_TOKENS, lambda row: Cell(number(row.value)))
     add("diversity of traces", _diversity)
-    for metric in (m for m in metrics if m.endswith(results.OF_UNTRAINED)):
-        add_metric(f"untrained: {said(metric.removesuffix(results.OF_UNTRAINED))}", metric, _share)
+    for kind in (m.removesuffix(results.OF_UNTRAINED) for m in metrics if m.endswith(results.OF_UNTRAINED)):
+        add_metric(f"untrained: {said(kind)}", f"{kind}{results.OF_UNTRAINED}", _share)
+        for ending in (results.OF_LENIENT, results.OF_READABLE, results.OF_EOS):
+            add_metric(f"{said(kind)}: {results.RETAINED[ending]}", f"{kind}{ending}", _share)
     add_metric(
         "perplexity", results.PERPLEXITY, lambda row: Cell(f"{row.value:,.4g}", f"[{row.low:,.3g}, {row.high:,.3g}]")
     )
+    add_metric("KL to base, nats/token", results.KL_TO_BASE, _nats)
     add("time", _time)
     add("guard", lambda row: Cell(row.verdict, worse=row.rolled_back) if row.number else Cell())
     return [line for line in found if any(cell != Cell() for cell in line.cells)]
+
+
+def _measure_of(metric: str) -> str:
+    """What the guard calls a metric of what was not trained; the metric itself where it is not one of those."""
+    for ending, measure in ((results.OF_UNTRAINED, UNTRAINED), (results.OF_LENIENT, LENIENT)):
+        if metric.endswith(ending):
+            return f"{measure}:{metric.removesuffix(ending)}"
+    return metric
 
 
 def _count(n: int | None) -> Cell:
@@ -218,6 +229,10 @@ def _time(row: RoundRow) -> Cell:
 def _share(row: Result) -> Cell:
     """In per cent; whole ones in the interval, which is not more exact than that."""
     return Cell(share(row.value), interval(row.low, row.high, 0))
+
+
+def _nats(row: Result) -> Cell:
+    return Cell(number(row.value, 3), interval(row.low, row.high, 3, of=1))
 
 
 def _diversity(row: RoundRow) -> Cell:
@@ -243,7 +258,7 @@ def comparisons(evaluation: Evaluation) -> list[Compared]:
     """All of them, in order."""
     return [
         Compared(
-            f"{said(c.a)} − {said(c.b)}{f', on {said(c.of)}' if c.of else ''}",
+            f"{said(c.a)} − {said(c.b)}{f', on {said(c.of)}' if c.of else ''}{', leniently' if c.lenient else ''}",
             Cell(points(c.difference), interval(c.low, c.high)),
             c.verdict,
             p_value(c.corrected_p),

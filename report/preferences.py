@@ -7,7 +7,7 @@ terminal().print(preference_table(read_eval(run / "eval.json")))
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import NamedTuple
 
@@ -15,10 +15,10 @@ from rich.console import Group, RenderableType
 
 from stillroom.common.formatting import NOTHING, interval, number, p_words, points, share, signed
 from stillroom.common.printing import columns, plain
-from stillroom.evaluation.results import AFTER, BEFORE, Evaluation, Result, extra
+from stillroom.evaluation.results import AFTER, BEFORE, OF_EOS, RETAINED, Evaluation, Result, extra
 from stillroom.judges.calibrate import Calibration, Estimate, GateVerdict
 from stillroom.judges.verifier_gate import VerifierCalibration
-from stillroom.report.evaluation_table import INTERVAL, Name
+from stillroom.report.evaluation_table import INTERVAL, Name, moved
 
 _MEASURES = (
     ("accuracy, one judgement", "accuracy"),
@@ -115,6 +115,8 @@ def _short(found: Estimate | None) -> str:
 
 # -- an evaluation -----------------------------------------------------------------------------------------------
 
+UNTRAINED = "untrained"
+"""The name of tasks that the recipe gave none."""
 LABEL = 30
 """Cells of the first column, where there is room: the same in every part."""
 _JUDGE = re.compile(r"pairs_judge|other_judge(?:_\d+)?")
@@ -138,7 +140,6 @@ class _Line(NamedTuple):
 
 _SIDES = (_Line("stopped by itself", "share_stopped"), _Line("tokens", "mean_completion_tokens", 0, share=False))
 _SCORES = (_Line("{0} score", "_score", 3, share=False),)
-_FORGOTTEN = (_Line("not trained: right", "untrained_accuracy"),)
 _GAINS = (
     _Line("{0} score", "_score_raw", 3, share=False, sign=True),
     _Line("  at equal length", "_score_at_equal_length", 3, share=False, sign=True),
@@ -157,7 +158,7 @@ def preference_table(evaluation: Evaluation) -> Group:
     """One block of four parts; a part that was not measured is left out."""
     values = ("before", INTERVAL, "after", INTERVAL, "n")
     before_and_after = columns("held-out prompts".ljust(LABEL), *values, right=values)
-    for line in (*_SIDES, *_of_judges(evaluation, _SCORES), *_FORGOTTEN):
+    for line in (*_SIDES, *_of_judges(evaluation, _SCORES), *_forgotten(evaluation)):
         before, after = evaluation.find(BEFORE, line.metric), evaluation.find(AFTER, line.metric)
         if before is not None and after is not None:
             before_and_after.add_row(line.label, *line.cells(before), *line.cells(after), number(after.n))
@@ -179,9 +180,23 @@ def preference_table(evaluation: Evaluation) -> Group:
         page += ["", table] if page else [table]
     for c in evaluation.comparisons:
         change = f"{points(c.difference)} points {interval(c.low, c.high)}"
-        page.append(plain(f"\nnot trained, after − before: {change}, McNemar exact {p_words(c.p)}, n = {c.n:,}"))
+        what = f"{_kind(c.of)}{', leniently' if c.lenient else ''}"
+        page.append(plain(f"\n{what}, after − before: {change}, McNemar exact {p_words(c.p)}, n = {c.n:,}"))
+    page += moved(evaluation)
     page += [plain(f"note: {note}", "yellow") for note in evaluation.notes]
     return Group(*page)
+
+
+def _forgotten(evaluation: Evaluation) -> Iterator[_Line]:
+    """The shares of every kind of tasks that was not trained."""
+    measured = [row.metric.removesuffix(OF_EOS) for row in evaluation.results if row.metric.endswith(OF_EOS)]
+    for name in dict.fromkeys([UNTRAINED, *measured]):
+        for ending, share_of in RETAINED.items():
+            yield _Line(f"{_kind(name)}: {share_of}", f"{name}{ending}")
+
+
+def _kind(name: str) -> str:
+    return "not trained" if name in ("", UNTRAINED) else f"not trained, {name.replace('_', ' ')}"
 
 
 def _of_judges(evaluation: Evaluation, lines: tuple[_Line, ...]) -> tuple[_Line, ...]:

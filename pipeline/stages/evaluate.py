@@ -3,9 +3,9 @@
     evaluator = Evaluator(context, recipe, recipe.student, recipe.evaluate)
     evaluator.evaluate(tasks, distilled, student).evaluation       # also in eval.json, with plots
 
-The student, its baselines and controls, several answers to each task, other seeds, retention: everything goes into
-one `eval.json`, and every comparison is corrected for all that stand there. What was answered or trained before is
-not done again.
+The student, its baselines and controls, several answers to each task, other seeds, retention, the KL to the base:
+everything goes into one `eval.json`, and every comparison is corrected for all that stand there. What was answered or
+trained before is not done again.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from stillroom.evaluation.forgetting import Forgotten, forgetting_results
 from stillroom.evaluation.results import AFTER, BEFORE, TEACHER, VARIANT, Evaluation, Measured, write_eval
 from stillroom.pipeline.config.recipe import CONTROLS, EvaluateSettings, Recipe
 from stillroom.pipeline.run.folder import WRITTEN, RunContext
+from stillroom.pipeline.stages.base_kl import measure_base_kl
 from stillroom.pipeline.stages.controls import Controls, train_control, train_seeds
 from stillroom.pipeline.stages.filter import Distilled
 from stillroom.pipeline.stages.forgetting import measure_forgetting
@@ -109,6 +110,7 @@ class Evaluator:
             )
         greedy = self._greedy(tasks, answers)
         parts = [
+            self._base_kl(tasks, answers, student),
             forgetting_results(forgetting, after=AFTER, before=BEFORE, seed=self.recipe.seed),
             self._at_k(tasks, models),
             self._over_seeds(tasks, distilled, answers, variants),
@@ -168,6 +170,10 @@ class Evaluator:
         ids = [task.id for task in tasks.test]
         compared = [*COMPARED, *((AFTER, VARIANT + name) for name in self.settings.variants)]
         return evaluate_answers(answers, seed=self.recipe.seed, compared=compared, tasks=ids, prices=prices)
+
+    def _base_kl(self, tasks: TaskSet, answers: ByModel, student: str) -> Measured:
+        before = {task: scored.attempt for task, scored in answers.get(BEFORE, {}).items()}
+        return measure_base_kl(self.context, self.student, student, tasks.test, before)
 
     def _at_k(self, tasks: TaskSet, models: Mapping[str, str]) -> Measured:
         """Several answers to each held-out task: of the student before and after, and of the teacher."""

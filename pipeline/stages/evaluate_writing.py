@@ -25,6 +25,7 @@ from stillroom.evaluation.winrate import Duel, Scores, WinRate, duel, duel_from_
 from stillroom.judges.records import PairwiseJudge, PointwiseJudge, Rating
 from stillroom.pipeline.config.preferences import PreferenceEvaluation, PreferenceRecipe
 from stillroom.pipeline.run.folder import WRITTEN, RunContext
+from stillroom.pipeline.stages.base_kl import measure_base_kl
 from stillroom.pipeline.stages.forgetting import measure_forgetting
 from stillroom.pipeline.stages.judge import each_of, open_judge
 from stillroom.pipeline.stages.pairs import Paired
@@ -67,10 +68,12 @@ def evaluate_writing(
         scorer, at_once = AnswerScorerSettings(), settings.concurrency
         found = measure_forgetting(context, settings.retention, models, student, scorer=scorer, concurrency=at_once)
         retention = forgetting_results(found, after=AFTER, before=BEFORE, seed=recipe.seed)
+    first = {task: attempt for (task, draw), attempt in written[BEFORE].items() if draw == 0}
+    shift = measure_base_kl(context, student, model, tasks.test, first)
     evaluation = Evaluation(
-        results=(*results, *judged.results, *retention.results),
+        results=(*results, *judged.results, *shift.results, *retention.results),
         comparisons=(*judged.comparisons, *retention.comparisons),
-        notes=(*judged.notes, *retention.notes),
+        notes=(*judged.notes, *shift.notes, *retention.notes),
     )
     file = context.folder.path / "eval.json"
     context.folder.tell_lost("evaluation", context.display)

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from stillroom.common.files import at_home, replaced
 from stillroom.common.formatting import duration
 from stillroom.common.hashing import digest
-from stillroom.common.records import Outcome, SamplingParams, State, Task
+from stillroom.common.records import SamplingParams, Task
 from stillroom.evaluation.forgetting import Forgotten, everyday_texts, read_texts, text_losses
 from stillroom.pipeline.config.recipe import Forgetting
 from stillroom.pipeline.run.folder import RunContext, tasks_hash
@@ -91,7 +91,7 @@ def measure_forgetting(
         teacher, once = as_teacher(model, student, concurrency), Fixed(policy="fixed", attempts=1)
         sampling = SamplingParams(temperature=0, max_tokens=settings.max_tokens)
         for name, tasks in given.tasks.items():
-            if name in found.right:
+            if name in found.stopped:  # not in files that were written before it was measured: the ledger has these
                 continue
             # One greedy answer to each task through the ledger; nobody is paid for it.
             made = scorer.make(context.place())
@@ -99,18 +99,10 @@ def measure_forgetting(
             counts = answers.counts
             told = f"{counts.accepted:,} of {len(tasks):,} {name} tasks right, in {duration(counts.elapsed_s)}"
             context.display.line(label, told)
-            found = _with_answers(found, name, answers.outcomes)
+            found = found.with_answers(name, answers.outcomes)
             file.write(found)
         measured[who] = _read_texts(context, file, found, given.texts, model, student, label)
     return measured
-
-
-def _with_answers(found: Forgotten, name: str, outcomes: Sequence[Outcome]) -> Forgotten:
-    states = {o.task.id: o.attempts[0].verdict.state for o in outcomes if o.attempts}
-    right = {task: state is State.ACCEPTED for task, state in states.items()}
-    tally = Counter(states.values())
-    counts = {state.value: tally[state] for state in State} | {"missing": len(outcomes) - len(states)}
-    return Forgotten({**found.right, name: right}, found.losses, {**found.counts, name: counts})
 
 
 def _read_texts(
@@ -132,13 +124,13 @@ def _read_texts(
         for step, (text, loss) in enumerate(text_losses(model, left, dtype=student.dtype), 1):
             losses[text], tokens = loss, tokens + loss.tokens
             if len(losses) - saved >= max(1, len(losses) // SAVED_EVERY) or step == len(left):
-                file.write(Forgotten(found.right, losses, found.counts))
+                file.write(replace(found, losses=losses))
                 saved = len(losses)
             rate = tokens / max(time.monotonic() - started, 1e-9)
             shown(step, len(left), loss.nats / max(1, loss.tokens), rate)
     took = duration(time.monotonic() - started)
     context.display.line(label, f"{len(texts):,} held-out texts read for perplexity, in {took}")
-    return Forgotten(found.right, losses, found.counts)
+    return replace(found, losses=losses)
 
 
 class _File(NamedTuple):
@@ -155,7 +147,7 @@ class _File(NamedTuple):
             if data["key"] != self.key:
                 return Forgotten()
             found = Forgotten.from_dict(data)
-            whole = data["hash"] == digest(found.as_dict())
+            whole = data["hash"] == digest({name: of for name, of in data.items() if name not in ("key", "hash")})
         except FileNotFoundError:
             return Forgotten()
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -1,4 +1,4 @@
-"""The plots of a run, in its folder's `plots/`: who got what, lengths before and after, difficulty, filters.
+"""The plots of a run, in its folder's `plots/`: who got what, what was kept, lengths, difficulty, filters.
 
     draw(context, evaluation, answers, tasks, distilled)      # after a run
     draw(context, evaluation, answers, None, distilled)       # after its student alone was measured again
@@ -22,6 +22,7 @@ from stillroom.evaluation.results import ACCURACY, AFTER, BEFORE, Evaluation
 from stillroom.pipeline.run.folder import RunContext
 from stillroom.pipeline.stages.filter import Distilled
 from stillroom.report.plots import run as plots
+from stillroom.report.plots.retention import kinds_of, plot_retention
 from stillroom.traces.tasks import TaskSet
 
 FOLDER = "plots"
@@ -39,13 +40,15 @@ def draw(
     tasks: TaskSet | None,
     distilled: Distilled,
 ) -> None:
-    """Who got what, right and in form; lengths of `answers` (by model and task) before and after. With `tasks` also
-    yield and pass rate by difficulty, where the tasks have levels, and what each filter took."""
+    """Who got what, right and in form; retention; lengths of `answers` (by model and task) before and after. With
+    `tasks` also yield and pass rate by difficulty, where the tasks have levels, and what each filter took."""
     folder = context.folder.path / FOLDER
     try:
         for metric in DRAWN:
             if any(row.metric == metric for row in evaluation.results):
                 plots.plot_results(evaluation, folder, metric=metric)
+        if kinds_of(evaluation):
+            plot_retention(evaluation, folder)
         sides = {"before": BEFORE, "after": AFTER}
         if shown := {name: plots.lengths(answers[who]) for name, who in sides.items() if answers.get(who)}:
             plots.plot_lengths(shown, folder)

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import log
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -335,3 +336,42 @@ def many() -> Callable[[random.Random], RoundFacts]:
         return RoundFacts(right=side(0.5), stopped=side(0.97), repeating=side(0.03), untrained=untrained)
 
     return student
+
+
+# -- what was not trained, read leniently --------------------------------------------------------------------------
+
+
+def retaining(strict: int, lenient: int | None) -> RoundFacts:
+    read = {} if lenient is None else {"sums": shares(lenient)}
+    return RoundFacts(untrained={"sums": shares(strict)}, lenient=read)
+
+
+@pytest.mark.parametrize(
+    ("by", "strict", "lenient", "failing"),
+    [
+        ("strict", (60, 5), (60, 60), ["untrained:sums"]),
+        ("lenient", (60, 5), (60, 60), []),
+        ("lenient", (60, 60), (60, 5), ["untrained_lenient:sums"]),
+        ("strict", (60, 60), (60, 5), []),
+        ("lenient", (60, 5), (None, None), ["untrained:sums"]),  # no reference is a number
+    ],
+)
+def test_forgetting_looks_at_the_figure_that_is_asked_for(
+    by: Any, strict: tuple[int, int], lenient: tuple[int | None, int | None], failing: list[str]
+) -> None:
+    before, now = (retaining(of_strict, of_lenient) for of_strict, of_lenient in zip(strict, lenient, strict=True))
+    report = guard(now, before, GuardSettings(forgetting_by=by), seed=0)
+    assert [check.measure for check in report.failures] == failing
+    assert sum(check.measure.startswith("untrained") for check in report.checks) == 1
+
+
+def test_a_lenient_figure_that_one_side_lacks_is_told() -> None:
+    report = guard(retaining(9, 9), retaining(9, None), GuardSettings(forgetting_by="lenient"), seed=0)
+    assert report.not_checked["untrained_lenient:sums"] == "not measured before"
+
+
+def test_a_lenient_check_says_how_it_was_read() -> None:
+    report = guard(retaining(60, 5), retaining(60, 60), GuardSettings(forgetting_by="lenient"), seed=0)
+    assert report.failures[0].sentence.startswith(
+        "accuracy on sums (not trained, read leniently) fell from 60 % to 5 %"
+    )

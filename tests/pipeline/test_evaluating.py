@@ -20,10 +20,12 @@ import pytest
 from stillroom.common.hashing import digest
 from stillroom.common.records import Request, Task, user
 from stillroom.errors import InputError, MissingExtra, MissingFile
+from stillroom.evaluation.base_kl import BaseKls, TokenKl
 from stillroom.evaluation.results import Evaluation, read_eval
 from stillroom.pipeline.flows.evaluate import evaluate
 from stillroom.pipeline.flows.traces import RunResult
 from stillroom.pipeline.run.progress import Display
+from stillroom.pipeline.stages import base_kl
 from stillroom.pipeline.stages import plots as plotting
 from stillroom.pipeline.stages import train as students_stage
 from stillroom.sampling.teachers.recorded import RecordedTeacher
@@ -39,14 +41,17 @@ QUIET = Display(quiet=True)
 
 
 class Done(NamedTuple):
-    """What was done since it was last looked at: trainings by folder, questions by model."""
+    """What was done since it was last looked at: trainings by folder, questions by model, students that were read
+    against their base."""
 
     trained: list[str]
     asked: list[tuple[str, str, int]]
+    read: list[str]
 
     def clear(self) -> None:
         self.trained.clear()
         self.asked.clear()
+        self.read.clear()
 
 
 def save(folder: Path, **facts: Any) -> None:
@@ -59,7 +64,7 @@ def save(folder: Path, **facts: Any) -> None:
 @pytest.fixture
 def done(monkeypatch: pytest.MonkeyPatch) -> Done:
     """Scripted students, and a record of what they and the recorded teacher are asked."""
-    found = Done([], [])
+    found = Done([], [], [])
 
     def train(settings: Any, rows: Sequence[Any], out: Path, **_: Any) -> Any:
         found.trained.append(f"{out.parent.name}/{out.name}" if out.name != "student" else out.name)
@@ -81,6 +86,11 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Done:
         found.asked.append(("teacher", request.task_id, request.index))
         return await real(self, request, usage)
 
+    def kls(base: str, student: str, answers: Sequence[Any], **_: Any) -> BaseKls:
+        found.read.append(Path(student).parent.name)
+        return BaseKls({answer.task: TokenKl(0.5, 4) for answer in answers}, {})
+
+    monkeypatch.setattr(base_kl, "base_kls", kls)
     monkeypatch.setattr(Sft, "train", train)
     monkeypatch.setattr("stillroom.sampling.teachers.transformers.teacher.TransformersTeacher", student)
     monkeypatch.setattr(RecordedTeacher, "sample", sample)
@@ -143,6 +153,18 @@ def test_p_is_corrected_for_all_that_is_shown(tmp_path: Path, done: Done) -> Non
     smallest = min(found.comparisons, key=lambda c: c.p)
     assert any(c.metric == "untrained_accuracy" for c in found.comparisons)
     assert smallest.p_holm == pytest.approx(min(1, len(ps) * ps[0]))
+
+
+def test_the_student_is_read_against_its_base_and_nobody_else_is(tmp_path: Path, done: Done) -> None:
+    found = start(write(tmp_path), tmp_path / "run")
+    assert done.read == ["student"]
+    assert [(row.who, row.value, row.n) for row in found.results if row.metric == "kl_to_base"] == [(AFTER, 0.125, 8)]
+
+
+def test_without_the_base_there_is_no_kl_to_it(tmp_path: Path, done: Done) -> None:
+    found = start(write(tmp_path, baselines=["teacher"]), tmp_path / "run")
+    assert done.read == []
+    assert all(row.metric != "kl_to_base" for row in found.results)
 
 
 def test_nothing_is_done_twice(tmp_path: Path, done: Done) -> None:
@@ -249,14 +271,14 @@ def test_eval_measures_further_and_asks_for_nothing_again(tmp_path: Path, done: 
         evaluate(tmp_path / "run", set=["evaluate.baselines=[student_before, control_wrong_answers]"], display=QUIET)
         == found
     )
-    assert done == Done([], [])
+    assert done == Done([], [], [])
 
 
 def test_eval_gives_what_the_run_gave(tmp_path: Path, done: Done) -> None:
     first = start(write(tmp_path), tmp_path / "run")
     done.clear()
     assert evaluate(tmp_path / "run", display=QUIET) == first
-    assert done == Done([], [])
+    assert done == Done([], [], [])
 
 
 def test_eval_asks_the_teacher_where_it_is_a_baseline(tmp_path: Path, done: Done) -> None:
@@ -274,7 +296,7 @@ def test_a_run_goes_on_after_an_evaluation_as_if_there_had_been_none(tmp_path: P
     evaluate(tmp_path / "run", set=["evaluate.baselines=[control_wrong_answers]"], display=QUIET)
     done.clear()
     assert start(recipe, tmp_path / "run") == first
-    assert done == Done([], [])
+    assert done == Done([], [], [])
 
 
 def test_eval_says_that_the_student_is_of_other_rows(tmp_path: Path, done: Done) -> None:
@@ -324,7 +346,7 @@ def test_eval_refuses_what_cannot_be_measured(
     done.clear()
     with pytest.raises(error, match=said.replace(".", r"\.")):
         evaluate(tmp_path / "run", set=settings, display=QUIET)
-    assert done == Done([], [])
+    assert done == Done([], [], [])
 
 
 def test_eval_refuses_a_run_that_trains_nobody(tmp_path: Path) -> None:
@@ -338,13 +360,14 @@ def test_eval_refuses_a_run_that_trains_nobody(tmp_path: Path) -> None:
 
 def test_plots_lie_beside_the_evaluation(tmp_path: Path, done: Done) -> None:
     pytest.importorskip("matplotlib")
-    recipe = write(tmp_path, baselines=[BEFORE], plots=True)
+    letters = {"source": "jsonl", "path": "tasks.jsonl", "test": 5, "limit": 1}
+    recipe = write(tmp_path, baselines=[BEFORE], plots=True, retention={"tasks": letters})
     tasks = [json.loads(line) for line in (tmp_path / "tasks.jsonl").read_text().splitlines()]
     (tmp_path / "tasks.jsonl").write_text(
         "".join(json.dumps(task | {"level": i % 3}) + "\n" for i, task in enumerate(tasks))
     )
     start(recipe, tmp_path / "run")
-    names = {"accuracy", "share_in_form", "lengths", "difficulty", "filters"}
+    names = {"accuracy", "share_in_form", "retention", "lengths", "difficulty", "filters"}
     found = {path.name for path in (tmp_path / "run" / "plots").iterdir()}
     assert found == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import exp
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stillroom.common.hashing import digest
 from stillroom.common.models import resolve as models
 from stillroom.common.models.quiet import quiet_transformers
-from stillroom.common.records import Completion, Request, Usage
+from stillroom.common.records import Completion, FinishReason, Request, Usage
+from stillroom.common.stats.intervals import wilson
 from stillroom.errors import InputError, MissingFile, StillroomError
 from stillroom.evaluation.forgetting import Forgotten, TextLoss, forgetting_results
 from stillroom.evaluation.results import Result
@@ -46,6 +48,8 @@ class Local:
     read: list[tuple[str, str]] = field(default_factory=list)
     systems: list[str | None] = field(default_factory=list)
     dies_at: str | None = None
+    says: Sequence[tuple[str, FinishReason]] | None = None
+    """In turn, what is said and how it ends, in the place of the script."""
 
     def teacher(self, model: str, *, concurrency: int, **_: Any) -> Any:
         return ScriptedTeacher(self, model, concurrency)
@@ -73,6 +77,9 @@ class ScriptedTeacher:
         self.local.systems.append(first.content if first.role == "system" else None)
         self.local.asked.append((self.model, question))
         a, b = (int(part) for part in question.removeprefix("What is ").removesuffix("?").split(" + "))
+        if self.local.says is not None:
+            text, finish = self.local.says[len(self.local.asked) % len(self.local.says)]
+            return Completion(text.format(right=a + b), finish, 5, 3)
         return Completion(f"#### {a + b + (a % self.local.every)}", "stop", 5, 3)
 
     async def close(self) -> None:
@@ -139,6 +146,34 @@ def test_every_task_is_answered_and_every_text_is_read(tmp_path: Path, local: Lo
     assert 0 < sum(right.values()) < 6
     expected = {"accepted": sum(right.values()), "rejected": 6 - sum(right.values()), "unscored": 0, "missing": 0}
     assert found.counts["sums"] == expected
+
+
+def test_how_each_answer_ended_and_was_read_is_kept(tmp_path: Path, local: Local) -> None:
+    local.says = [("#### {right}", "stop"), ("So it is {right}", "length"), ("It is {right}.", "stop")]
+    with running(tmp_path) as run:
+        found = measure(run, settings(texts=None))
+        kept = json.loads((tmp_path / "run" / "forgetting" / f"{AFTER}.json").read_text())
+    assert {name: len(kept[name]["sums"]) for name in ("right", "stopped", "readable", "lenient")} == dict.fromkeys(
+        ("right", "stopped", "readable", "lenient"), 6
+    )
+    assert found.stopped["sums"] == found.lenient["sums"]  # every number is right
+    assert sorted(found.stopped["sums"].values()) == [False] * 2 + [True] * 4
+    cut = [task for task, stopped in found.stopped["sums"].items() if not stopped]
+    assert [found.readable["sums"][task] for task in cut] == [False, False]
+
+
+def test_a_file_from_before_the_lenient_reading_is_kept_and_completed(tmp_path: Path, local: Local) -> None:
+    write_texts(tmp_path)
+    with running(tmp_path) as run:
+        whole = measure(run)
+        file = tmp_path / "run" / "forgetting" / f"{AFTER}.json"
+        data = json.loads(file.read_text())
+        old = {name: data[name] for name in ("right", "counts", "losses")}
+        file.write_text(json.dumps({"key": data["key"], "hash": digest(old), **old}))
+        local.asked.clear()
+        local.read.clear()
+        assert measure(run) == whole
+    assert (local.asked, local.read) == ([], [])  # the answers are in the ledger, the losses in the file
 
 
 def test_what_was_measured_is_not_measured_again(tmp_path: Path, local: Local) -> None:
@@ -273,6 +308,7 @@ FOUND = st.builds(
     st.dictionaries(NAMES, st.dictionaries(NAMES, st.booleans())),
     st.dictionaries(NAMES, LOSSES),
     st.dictionaries(NAMES, st.dictionaries(NAMES, st.integers(0, 9))),
+    *[st.dictionaries(NAMES, st.dictionaries(NAMES, st.booleans()))] * 3,
 )
 
 
@@ -310,6 +346,54 @@ def test_accuracies_of_each_kind_of_tasks_are_compared() -> None:
         (AFTER, BEFORE, "letters_accuracy", 0.5, 1, 0),
     ]
     assert found.notes == []
+
+
+def retained(right: int, lenient: int, readable: int, stopped: int, n: int = 10) -> Forgotten:
+    """The first so many tasks of `n` are right, and so on."""
+    facts = [{"sums": {f"t{i}": i < count for i in range(n)}} for count in (right, lenient, readable, stopped)]
+    return Forgotten(facts[0], lenient=facts[1], readable=facts[2], stopped=facts[3])
+
+
+def test_the_four_shares_of_each_kind_of_tasks() -> None:
+    rows, found = reported({BEFORE: retained(5, 6, 7, 9), AFTER: retained(0, 4, 1, 8)})
+    assert {key: row.value for key, row in rows.items()} == {
+        (BEFORE, "sums_accuracy"): 0.5,
+        (BEFORE, "sums_lenient"): 0.6,
+        (BEFORE, "sums_readable"): 0.7,
+        (BEFORE, "sums_eos_rate"): 0.9,
+        (AFTER, "sums_accuracy"): 0.0,
+        (AFTER, "sums_lenient"): 0.4,
+        (AFTER, "sums_readable"): 0.1,
+        (AFTER, "sums_eos_rate"): 0.8,
+    }
+    eos = rows[AFTER, "sums_eos_rate"]
+    assert (eos.low, eos.high) == tuple(wilson(8, 10)[1:3])
+    assert (eos.n, eos.counts) == (10, {"yes": 8, "no": 2})
+    assert [(c.metric, c.of, c.lenient, c.only_b) for c in found.comparisons] == [
+        ("sums_accuracy", "sums", False, 5),
+        ("sums_lenient", "sums", True, 2),
+    ]
+    assert found.notes == []
+
+
+@pytest.mark.parametrize(
+    ("numbers", "note"),
+    [
+        (10, None),
+        (7, "sums: 3 of 10 references are not numbers; these tasks are left out of sums_lenient"),
+        (0, "sums: no reference is a number, so these tasks are not read leniently"),
+    ],
+)
+def test_references_that_are_not_numbers_are_told(numbers: int, note: str | None) -> None:
+    found = retained(5, 5, 5, 5)
+    some = {task: right for task, right in found.lenient["sums"].items() if int(task[1:]) < numbers}
+    found = replace(found, lenient={"sums": some})
+    rows, told = reported({BEFORE: found, AFTER: found})
+    assert told.notes == ([] if note is None else [note])
+    assert [row.n for (_, metric), row in rows.items() if metric == "sums_lenient"] == [numbers] * (
+        2 if numbers else 0
+    )
+    assert len(told.comparisons) == (2 if numbers else 1)
 
 
 def test_perplexities_and_their_ratio_by_hand() -> None:

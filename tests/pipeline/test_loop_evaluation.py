@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ from stillroom.common.records import Task
 from stillroom.common.stats.significance import holm
 from stillroom.errors import NothingLeft
 from stillroom.evaluation.forgetting import Forgotten, TextLoss
-from stillroom.evaluation.results import Evaluation
-from stillroom.pipeline.flows.loop.evaluation import LoopControls, evaluate_loop
+from stillroom.evaluation.results import Evaluation, Measured, Result
+from stillroom.pipeline.flows.loop import evaluation as loop_evaluation
+from stillroom.pipeline.flows.loop.evaluation import LoopControls, evaluate_loop, shift_of
 from stillroom.pipeline.flows.loop.loop import report_of, why_stopped
 from stillroom.pipeline.flows.loop.rounds import Round
 from stillroom.report.loop import summary
+from stillroom.students.methods.sft import Sft
 from tests.pipeline.loop_fakes import Scripted, held, loop_recipe, run_rounds
 
 
@@ -173,3 +176,20 @@ def test_the_report_says_what_the_evaluation_does(tmp_path: Path) -> None:
     assert first.endswith("of 20 held-out tasks right; the round after it was rolled back.")
     assert others[0].startswith("It is above round 1: +70.0 points")
     assert others[1].startswith("It is above the model before any: +80.0 points")
+
+
+def test_every_round_is_read_against_the_model_before_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[tuple[str, str, int]] = []
+
+    def measure(_: object, student: Sft, model: str, tasks: Any, answers: Mapping[str, Any], *, who: str) -> Measured:
+        read.append((student.model, Path(model).parent.parent.name, len(answers)))
+        row = Result(who=who, metric="kl_to_base", value=0.5, low=0.4, high=0.6, n=9)
+        return Measured([row], [], [f"of {who}"])
+
+    monkeypatch.setattr(loop_evaluation, "measure_base_kl", measure)
+    rounds, _, loaded = run_rounds(tmp_path, [Scripted(before=0.2), Scripted()], {"rounds": 2, "start": "continue"})
+    shift = shift_of(loaded.recipe, rounds, test_of(rounds))
+    found = evaluate_loop(loaded.recipe, rounds, test_of(rounds), LoopControls({}, []), shift)
+    assert read == [("base", "1", 20), ("base", "2", 20)]
+    assert [row.who for row in found.results if row.metric == "kl_to_base"] == ["round_1", "round_2"]
+    assert [note for note in found.notes if note.startswith("of ")] == ["of round_1", "of round_2"]

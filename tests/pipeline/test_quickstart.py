@@ -30,7 +30,7 @@ SMALL = {
     "student.epochs": "1",
     "student.batch_size": "4",
     "evaluate.max_tokens": "32",
-    "evaluate.retention.tasks.products.test": "4",
+    **{f"evaluate.retention.tasks.{name}.test": "4" for name in ("products", "gcd", "letters")},
 }
 NO_STUDENT = {**SMALL, "student": "null", "evaluate": "null"}
 Attempts = dict[int, tuple[str, int, float]]

@@ -16,6 +16,7 @@ from stillroom.report.loop import (
     Cell,
     LoopReport,
     RoundRow,
+    comparisons,
     lines,
     loop_page,
     show_loop,
@@ -132,6 +133,34 @@ def test_a_line_for_each_measure_and_a_cell_for_each_round() -> None:
     assert table["perplexity"][1] == Cell("19", "[17, 22]")
     assert table["time"][1] == Cell("10 min 10 s")
     assert [cell.text for cell in table["guard"]] == ["–", "kept", "kept", "rolled back"]
+
+
+def test_what_else_is_known_of_what_was_not_trained_stands_below_it() -> None:
+    more = [shares(f"round_{i}", f"letters{end}", n) for i in (2, 3) for end, n in
+            (("_lenient", 30), ("_readable", 40), ("_eos_rate", 50))]  # fmt: skip
+    leniently = compared("round_2", "student_before", -0.02, 1.0, metric="letters_lenient")
+    found = EVALUATION.model_copy(
+        update={"results": (*EVALUATION.results, *more), "comparisons": (*EVALUATION.comparisons, leniently)}
+    )
+    shift = Result(who="round_1", metric="kl_to_base", value=0.51234, low=0.4, high=0.6, n=50)
+    found = found.model_copy(update={"results": (*found.results, shift)})
+    failed = replace(FORGOT, measure="untrained_lenient:letters")
+    rounds = (*ROUNDS[:2], replace(ROUNDS[2], checks=(failed,)))
+    table = {line.name: line.cells for line in lines(replace(REPORT, evaluation=found, rounds=rounds))}
+    at = list(table).index("untrained: letters")
+    below = ["letters: lenient", "letters: readable", "letters: EOS"]
+    assert list(table)[at + 1 : at + 4] == below
+    assert table["letters: EOS"][2:] == (Cell("50.0 %", "[40, 60]"),) * 2
+    assert [cell.worse for cell in table[below[0]]] == [False, False, False, True]
+    assert [cell.worse for cell in table["untrained: letters"]] == [False] * 4
+    assert table["KL to base, nats/token"][1:3] == (Cell("0.512", "[0.400, 0.600]"), Cell())
+    explained = "the last number is the reference"
+    assert explained in " ".join(loop_page(replace(REPORT, evaluation=found)).split())
+    assert explained not in " ".join(loop_page(REPORT).split())
+    assert [c.names for c in comparisons(found)][-2:] == [
+        "round 2 − before, on letters",
+        "round 2 − before, on letters, leniently",
+    ]
 
 
 def test_what_rests_on_several_answers_or_trainings_is_a_line_too() -> None:

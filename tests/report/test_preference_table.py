@@ -61,6 +61,25 @@ def test_every_measured_number_stands_with_its_interval() -> None:
     assert "note: [red]pairs_judge: style:1[/]" in lines
 
 
+def test_every_kind_of_what_was_not_trained_has_its_four_shares() -> None:
+    ends = {"_accuracy": 0.3, "_lenient": 0.4, "_readable": 0.5, "_eos_rate": 0.6}
+    kinds = ("untrained", "simple_sums")
+    rows = [row(who, f"{kind}{end}", v) for who in ("student_before", "student_after") for kind in kinds
+            for end, v in ends.items()]  # fmt: skip
+    kl = row("student_after", "kl_to_base", 0.5)
+    strict = FOUND.comparisons[0].model_copy(update={"metric": "untrained_accuracy"})
+    lenient = FOUND.comparisons[0].model_copy(update={"metric": "simple_sums_lenient"})
+    text = shown(Evaluation(results=(*rows, kl), comparisons=(strict, lenient)))
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    for words, value in zip(("right", "lenient", "readable", "EOS"), (30, 40, 50, 60), strict=True):
+        for kind in ("not trained", "not trained, simple sums"):
+            figures = f"{value}.0 % [{value - 10}.0, {value + 10}.0]"
+            assert f"{kind}: {words} {figures} {figures} 60" in lines
+    assert any(line.startswith("not trained, after − before: −2.0 points") for line in lines)
+    assert any(line.startswith("not trained, simple sums, leniently, after − before: −2.0") for line in lines)
+    assert any(line.startswith("KL to the base, student_after: 0.500 nats a token [0.400, 0.600]") for line in lines)
+
+
 def test_what_was_not_measured_is_not_shown() -> None:
     text = shown(Evaluation(results=FOUND.results[:2]))
     assert "held-out prompts" in text

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from stillroom.evaluation.evaluate import evaluate_answers
+from stillroom.evaluation.forgetting import Forgotten, forgetting_results
 from stillroom.evaluation.results import Comparison, Evaluation, Result
 from stillroom.report.evaluation_table import eval_table
 
@@ -240,3 +241,51 @@ def test_long_names_are_in_full_and_nothing_is_cut(width: int) -> None:
     for who in LONG:
         assert who in "".join(starts)
     assert len({line.index("[") for line in lines if "[50" in line or "[45" in line}) == 1
+
+
+# -- retention -----------------------------------------------------------------------------------------------------
+
+
+def retention(*families: str) -> Evaluation:
+    """Of 100 tasks of each family: right, right leniently, readable, stopped, before and after."""
+    found = {}
+    for who, counts in ((BEFORE, (58, 67, 74, 86)), (AFTER, (0, 55, 2, 99))):
+        facts = [{name: {f"t{i}": i < count for i in range(100)} for name in families} for count in counts]
+        found[who] = Forgotten(facts[0], lenient=facts[1], readable=facts[2], stopped=facts[3])
+    rows, comparisons, notes = forgetting_results(found, after=AFTER, before=BEFORE, seed=0)
+    return Evaluation(results=tuple(rows), comparisons=tuple(comparisons), notes=tuple(notes))
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_retention_is_one_block_of_four_lines_a_kind(width: int) -> None:
+    lines = shown(retention("products", "simple_equations"), width)
+    start = next(n for n, line in enumerate(lines) if line.startswith("Not trained, before and after"))
+    header, *block = lines[start + 1 : start + 12]
+    assert [line[:18].rstrip() for line in block] == [
+        "products", "  right", "  lenient", "  readable", "  EOS",
+        "simple_equations", "  right", "  lenient", "  readable", "  EOS",
+    ]  # fmt: skip
+    assert max(map(len, lines)) <= width
+    measured = [line for line in block if line.startswith("  ")]
+    assert {line.rindex(" %") for line in measured} == {header.index("after") + 3}
+    assert "58.0 %   0.0 %   −58.0" in measured[0]
+    assert [line.split()[-1] for line in measured[:4]] == ["worse", "worse", "–", "–"]
+    assert "86.0 %  99.0 %   +13.0" in measured[3]
+    assert "lenient: ended by itself, and the last number is the reference" in " ".join(lines)
+
+
+def test_an_evaluation_from_before_has_the_one_line_of_then() -> None:
+    old = retention("products")
+    strict = old.model_copy(update={
+        "results": tuple(row for row in old.results if row.metric.endswith("_accuracy")),
+        "comparisons": old.comparisons[:1],
+    })  # fmt: skip
+    lines = shown(strict)
+    assert next(line for line in lines if line.startswith("products")).split()[-1] == "worse"
+    assert not any("lenient" in line or "readable" in line for line in lines)
+
+
+def test_the_kl_to_the_base_is_a_sentence() -> None:
+    row = a_row(AFTER, "kl_to_base", 0.5314, against=BEFORE, tokens=4_100).model_copy(update={"n": 50})
+    text = " ".join(shown(Evaluation(results=(row,)), 120))
+    assert f"KL to the base, {AFTER}: 0.531 nats a token [0.481, 0.581], on the base's answers to 50 held-out" in text

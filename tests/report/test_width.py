@@ -74,11 +74,15 @@ def evaluation() -> Evaluation:
     rows += [result("student_after", "accuracy_over_seeds", 0.5, each=[0.5, 0.52, 0.48, 0.51, 0.49], seeds=5)]
     rows += [result("student_after", "difference_over_seeds", 0.4, against=who) for who in NAMES[2:]]
     rows += [result(who, m, v) for who in STYLE for m, v in (("letter_counting_accuracy", 0.3), ("perplexity", 14.2))]
+    shares = (("lenient", 0.41), ("readable", 0.95), ("eos_rate", 0.95))
+    rows += [result(who, f"letter_counting_{share}", value) for who in STYLE for share, value in shares]
+    rows += [result("student_after", "kl_to_base", 1.234, against="student_before")]
     rows += [result("student_after", "perplexity_ratio", 1.063, against="student_before")]
     others = [comparison("student_after", who) for who in NAMES if who != "student_after"]
     forgot = comparison("student_after", "student_before", metric="letter_counting_accuracy", low=-0.2, high=-0.02)
+    lenient = forgot.model_copy(update={"metric": "letter_counting_lenient"})
     both = comparison("control_wrong_answers", "student_before")
-    return Evaluation(results=tuple(rows), comparisons=(*others, both, forgot), notes=(SENTENCE,))
+    return Evaluation(results=tuple(rows), comparisons=(*others, both, forgot, lenient), notes=(SENTENCE,))
 
 
 def preferences() -> Evaluation:
@@ -257,7 +261,8 @@ def test_a_name_stands_in_one_line_with_its_numbers(name: str, width: int, monke
 COLUMNS = {
     "evaluation": (
         r"^\w+ +57\.0 % +\[[^]]*(\])",  # the models
-        r"^  \w+ .*\d(\]) +\d\.\d{4}",  # their differences
+        r"^  (?!right |lenient )\w+ .*\d(\]) +\d\.\d{4}",  # their differences
+        r"^  (?:right|lenient) .*\d(\]) +\d\.\d{4}",
         r"^\w+ +8 .*\] .*(\])",
         r"^  minus .*(\])",
     ),
@@ -265,7 +270,11 @@ COLUMNS = {
     "loop": (r"^(?:teacher|control) .*(\])", r"^round .*(\])"),
     "judge": (r"^(?:acc|Coh|cons|P\(first\)  ).*(\])",),
     "judges": (r"^  \w+ +\.82.*(\])$", r"^  \w+ +\.82.*(\]) +\d"),
-    "status": (r"\d(?=  12,345,678)()", r"^(?:on record|asked).* [\d,]+()$", r"^  \w+ .*(\]) +\d\.\d{4}"),
+    "status": (
+        r"\d(?=  12,345,678)()",
+        r"^(?:on record|asked).* [\d,]+()$",
+        r"^  (?!right |lenient )\w+ .*(\]) +\d\.\d{4}",
+    ),
     "parts": (r"12,345,678()",),
     "preference plan": (r"^(?:candidates|the judge).* about [\d,]+()$",),
     "forecast": (r"^(?:att|tok|US|time|tra|tasks).*()$",),

@@ -35,6 +35,7 @@ from stillroom.pipeline.flows.chain import Chain
 from stillroom.pipeline.flows.loop.rounds import Round
 from stillroom.pipeline.flows.traces import FinishedRun
 from stillroom.pipeline.run.folder import RunContext
+from stillroom.pipeline.stages.base_kl import measure_base_kl
 from stillroom.pipeline.stages.controls import control_rows
 from stillroom.pipeline.stages.evaluate import Evaluator
 from stillroom.pipeline.stages.sample import write_answers
@@ -155,11 +156,30 @@ class ControlStage:
 # -- the evaluation ----------------------------------------------------------------------------------------------
 
 
+NOTHING = Measured([], [], [])
+
+
+def shift_of(recipe: LoopRecipe, rounds: Sequence[Round], test: Sequence[Task]) -> Measured:
+    """The KL of every round's student to the model before any, on that model's answers to the held-out tasks."""
+    runs = {name(each): each.run for each in rounds if each.run is not None}
+    before = {task: scored.attempt for task, scored in runs[FIRST].answers(BEFORE).items()}
+    parts = [
+        measure_base_kl(run.context, recipe.student, run.model, test, before, who=who) for who, run in runs.items()
+    ]
+    return Measured(
+        [row for part in parts for row in part.results], [], [note for part in parts for note in part.notes]
+    )
+
+
 def evaluate_loop(
-    recipe: Recipe, rounds: Sequence[Round], test: Sequence[Task], controls: LoopControls
+    recipe: Recipe,
+    rounds: Sequence[Round],
+    test: Sequence[Task],
+    controls: LoopControls,
+    shift: Measured = NOTHING,
 ) -> Evaluation:
     """The evaluation of all rounds. `rounds`: all that were run; the first has a student. Where none
-    was kept, the first is compared."""
+    was kept, the first is compared. `shift`: see `shift_of`."""
     runs = {name(each): each.run for each in rounds if each.run is not None}
     last = next((name(each) for each in reversed(rounds) if each.kept), FIRST)
 
@@ -181,9 +201,9 @@ def evaluate_loop(
     found = evaluate_answers(by_who, seed=recipe.seed, compared=compared, tasks=ids, prices=prices)
     retention = _retention(runs, last, recipe.seed)
     return Evaluation(
-        results=(*found.results, *_several(runs), *retention.results),
+        results=(*found.results, *_several(runs), *shift.results, *retention.results),
         comparisons=corrected([*found.comparisons, *retention.comparisons]),
-        notes=(*found.notes, *controls.notes, *retention.notes),
+        notes=(*found.notes, *controls.notes, *shift.notes, *retention.notes),
     )
 
 

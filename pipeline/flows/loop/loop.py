@@ -27,7 +27,7 @@ from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.loop import LoopRecipe, RoundPlan, names_teacher, round_recipe
 from stillroom.pipeline.config.recipe import Recipe
 from stillroom.pipeline.flows.chain import Chain
-from stillroom.pipeline.flows.loop.evaluation import ControlStage, LoopControls, evaluate_loop
+from stillroom.pipeline.flows.loop.evaluation import ControlStage, LoopControls, evaluate_loop, shift_of
 from stillroom.pipeline.flows.loop.rounds import HeldOut, Round, Rounds, accepted_of, accuracy_of, held_out
 from stillroom.pipeline.run.flow import Flow, FlowResult, flows
 from stillroom.pipeline.run.folder import RunFolder, now
@@ -160,7 +160,7 @@ def _finish(
     if runs:
         context = replace(runs[-1].context, folder=folder)  # which says what was trained there
         controls = ControlStage(loaded, context, chain, runs, held.test).run()
-    evaluation = evaluate_loop(recipe, rounds, held.test, controls)
+    evaluation = evaluate_loop(recipe, rounds, held.test, controls, shift_of(recipe, rounds, held.test))
     write_eval(evaluation, folder.path / "eval.json")
     stopped = why_stopped(rounds, recipe.loop.rounds)
     report = report_of(recipe, rounds, evaluation, stopped)

@@ -21,6 +21,7 @@ from pydantic import TypeAdapter
 
 from stillroom.common.records import State, Task
 from stillroom.errors import NoRoom, NothingLeft, RecipeError, TaskError, TrainingError
+from stillroom.evaluation.forgetting import Facts
 from stillroom.evaluation.guard import NAMES, GuardReport, RoundFacts, facts_of, guard
 from stillroom.evaluation.metrics import right
 from stillroom.evaluation.results import AFTER, BEFORE
@@ -156,9 +157,14 @@ def facts_of_student(run: FinishedRun, who: str) -> RoundFacts:
     return facts_of(
         run.evaluated.validation.get(who, {}) if run.tasks.validation else run.answers(who),
         traces={} if who == BEFORE else traces_of_round(run),
-        untrained={} if forgotten is None else {k: dict(v) for k, v in forgotten.right.items()},
+        untrained={} if forgotten is None else _as_numbers(forgotten.right),
+        lenient={} if forgotten is None else _as_numbers(forgotten.lenient),
         losses={} if forgotten is None else forgotten.losses,
     )
+
+
+def _as_numbers(facts: Facts) -> dict[str, dict[str, float]]:
+    return {name: dict(of) for name, of in facts.items()}
 
 
 def accepted_of(run: FinishedRun) -> int:
