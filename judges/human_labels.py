@@ -57,6 +57,11 @@ class Labelled:
     notes: tuple[str, ...] = ()
     counts: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def left_out(self) -> bool:
+        """Whether bad rows were skipped."""
+        return bool(self.counts.get("left_out"))
+
 
 class _LlmBarRow(BaseModel):
     """An item of LLMBar."""

@@ -73,6 +73,8 @@ async def open_judge(context: RunContext, settings: JudgeSettings, prices: Price
     """The judge that `settings` describe, on the run's ledger and under its limits; closed at the end. `prices`: of
     its tokens."""
     made = settings.make(context.place(prices))
+    for note in made.notes:
+        context.display.note_once(note)
     try:
         yield made
     finally:
