@@ -8,7 +8,8 @@ and what makes asking anybody pointless (a refused key, a missing model, a used-
 A refused key or model is only believed where nobody was answered before: gateways refuse one prompt in the same way.
 
 First each server is greeted: asked for its list of models. The first that is there lets the run begin; those where
-nobody answers are taken out. Many servers have no such list, which says nothing.
+nobody answers are taken out. Many servers have no such list, which says nothing; one that refuses the key there
+makes a doubt of it (`doubt`).
 
     servers = ("http://gpu-1:8000/v1", "http://gpu-2:8000/v1")
     teacher = OpenAITeacher(OpenAISettings(kind="openai", model="Qwen/Qwen3-8B", base_url=servers))
@@ -36,6 +37,7 @@ from stillroom.sampling.limits import Costs, cost_of
 from stillroom.sampling.rate_limit import End, Pace, Turn
 from stillroom.sampling.teachers.openai import VARIABLE, OpenAISettings, no_address
 from stillroom.sampling.teachers.openai.answer import ErrorInside, StreamedAnswer, looks_streamed, read_answer
+from stillroom.sampling.teachers.openai.doubt import Doubt
 from stillroom.sampling.teachers.openai.faults import fields_of, said_in, status_of
 from stillroom.sampling.teachers.openai.http import Http, HttpReply, NoAnswer, Patience, place_of
 from stillroom.sampling.teachers.openai.learned import Learned, learned_of
@@ -139,7 +141,7 @@ class OpenAITeacher:
         self._http: Http | None = None
         self._pace: Pace | None = None
         self._greeting: asyncio.Task[None] | None = None
-        self._answered = False
+        self._answered, self._doubt = False, Doubt()
 
     @property
     def identity(self) -> str:
@@ -170,7 +172,14 @@ class OpenAITeacher:
         if not greeting.done():
             await asyncio.shield(greeting)
         greeting.result()
+        if self._doubt.holds:
+            async with self._doubt.one_at_a_time:
+                self._doubt.check()
+                if self._doubt.holds:
+                    return await self._sample(http, pace, request, usage)
+        return await self._sample(http, pace, request, usage)
 
+    async def _sample(self, http: Http, pace: Pace, request: Request, usage: Usage) -> Completion:
         characters = sum(len(message.content) for message in request.messages)
         expected = self._costs.estimate(request.task_id, characters, request.sampling.max_tokens)
         for left in reversed(range(len(self._servers))):
@@ -220,6 +229,7 @@ class OpenAITeacher:
             reply = reply._replace(status=status_of(inside.error), body=body)
             raise await self._not_answered(http, turn, reply, usage, inside=True) from None
         self._answered = True
+        self._doubt.ends()
         self._costs.note(request.task_id, answer.prompt_tokens, answer.completion_tokens)
         cost = cost_of(request, answer, uncounted=usage.uncounted)
         turn.end(End.ANSWERED, tokens=cost.prompt + cost.completion, completion_tokens=cost.completion)
@@ -232,6 +242,8 @@ class OpenAITeacher:
             fields = fields_of(read_json(reply.body))
         except NotJson:
             return False
+        if learned.take_stream(reply.status, fields, sent):
+            return True
         name = learned.parameter(reply.status, fields, sent)
         if name is None or name in ("messages", "model"):
             return False
@@ -249,6 +261,7 @@ class OpenAITeacher:
     def _body(self, request: Request, learned: Learned) -> dict[str, Any]:
         """What is sent. Temperature and top_p only where somebody named them: some models refuse both."""
         s, settings = request.sampling, self._settings
+        stream = settings.stream or learned.streams
         body: dict[str, Any] = {
             "model": settings.model,
             "messages": [m.as_dict() for m in request.messages],
@@ -264,8 +277,8 @@ class OpenAITeacher:
             "top_logprobs": s.top_logprobs,
             "response_format": schema and {"type": "json_schema", "json_schema": schema},
             "seed": request.seed if settings.send_seed else None,
-            "stream": settings.stream,
-            "stream_options": {"include_usage": True} if settings.stream else None,
+            "stream": stream,
+            "stream_options": {"include_usage": True} if stream else None,
         }
         body |= {k: v for k, v in optional.items() if v}
         body |= {k: v for k, v in (("top_k", s.top_k), ("min_p", s.min_p)) if v is not None}
@@ -274,8 +287,7 @@ class OpenAITeacher:
     # -- the greeting ----------------------------------------------------------------------------------------
 
     async def _greet(self, http: Http, pace: Pace) -> None:
-        """Returns when one server is there. Raises TeacherDown when nobody is anywhere, MissingKey when one
-        refuses."""
+        """Returns when one server is there. Raises TeacherDown when nobody is anywhere."""
         greetings = [asyncio.create_task(self._greet_one(i, http, pace)) for i in range(len(self._servers))]
         error: TeacherDown | None = None
         try:
@@ -306,8 +318,8 @@ class OpenAITeacher:
                 f"nothing answers at {server.name} ({self._blot(str(none))}): start the server, or correct "
                 "teacher.base_url"
             ) from None
-        if reply.status == 401:
-            raise self._key_refused(server, reply.status)
+        if reply.status == 401:  # of the list alone, perhaps
+            self._doubt.arises()
 
     # -- what a refusal means --------------------------------------------------------------------------------
 
@@ -335,7 +347,7 @@ class OpenAITeacher:
         else:
             error = self._key_refused(server, reply.status, self._blot(said_in(reply.body)))
         error.if_answered, error.sure = failed, reply.status != 403
-        return error
+        return self._doubt.refused(error) if isinstance(error, MissingKey) else error
 
     def _refusal(self, reply: HttpReply, after_s: float | None, before: str) -> RequestFailed | TeacherDown:
         """The error for a reply without an answer. `after_s`: seconds that the server asks to wait. `before`: the
@@ -386,9 +398,10 @@ class OpenAITeacher:
         have = "is set, but was refused" if self._key else "is not set"
         variable = self._settings.api_key_env
         quoted = f" ({said})" if said else ""
+        listed = ", as its list of models did," if self._doubt.holds else ""
         return MissingKey(
-            f"{server.name} answered {status}{quoted} and nobody was answered before: the key was refused; the "
-            f"variable {variable} {have}"
+            f"{server.name} answered {status}{quoted}{listed} and nobody was answered before: the key was refused; "
+            f"the variable {variable} {have}"
         )
 
     def _blot(self, text: str) -> str:
