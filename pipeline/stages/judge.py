@@ -116,9 +116,10 @@ async def calibrated_judge(
     return Calibrated(found, gate(found, limits))
 
 
-def load_pairs(context: RunContext, path: Path, how: Reading) -> tuple[LabelledPair, ...]:
-    """The labelled pairs of a file. How they were read and what was left out is shown, and noted in `run.json`."""
-    found = read_labelled(path, how)
+def load_pairs(context: RunContext, path: str | Path, how: Reading, base: Path) -> tuple[LabelledPair, ...]:
+    """The labelled pairs of a file or data set; a relative path starts at `base`. How they were read and what was
+    left out is shown, and noted in `run.json`."""
+    found = read_labelled(path, how, base)
     for note in found.notes:
         context.display.note(note)
     context.folder.note(labelled=found.counts)

@@ -39,7 +39,7 @@ class Doubt:
         self.holds = False
 
     def check(self) -> None:
-        """Raises what says that the key is refused, where that is settled."""
+        """Raises what says that the key is refused, once it is settled."""
         if self._settled is not None:
             raise self._settled
 

@@ -184,6 +184,7 @@ class OpenAITeacher:
         expected = self._costs.estimate(request.task_id, characters, request.sampling.max_tokens)
         for left in reversed(range(len(self._servers))):
             turn = await pace.turn(expected)
+            usage.begun = True
             try:
                 return await self._ask(http, turn, request, usage)
             except NoAnswer as none:
@@ -195,6 +196,7 @@ class OpenAITeacher:
                         why = f"the connection broke: {why}"
                     raise RequestFailed(why, retryable=True) from None
             finally:
+                usage.begun = False
                 turn.drop()
         raise AssertionError("unreachable: there is a server")
 
