@@ -270,6 +270,19 @@ def test_bad_rows_are_refused_or_left_out_and_counted(tmp_path: Path, line: byte
     assert (counts["rows"], counts["matched_attempts"], counts["bad_rows"]) == (3, 2, {reason: 1})
 
 
+def test_a_score_that_is_not_a_number_is_missing(tmp_path: Path) -> None:
+    """Inspect writes NaN for samples that its scorer left out: UKGovernmentBEIS/inspect_ai/pull/4580."""
+    log = json.loads((FOLDER / "inspect.json").read_text())
+    log["samples"][0]["scores"]["match"]["value"] = float("nan")
+    log["results"] = {"scores": [{"metrics": {"stderr": {"value": float("nan")}}}]}
+    (tmp_path / "log.json").write_text(json.dumps(log))
+    teacher = RecordedTeacher(RecordedSettings(kind="recorded", path="log.json"), base=tmp_path)
+    settings = RecordedScorerSettings(kind="recorded", recording=teacher.settings)
+    attempt = Attempt("t1", 0, draw(teacher).text, None, "stop", 0, 0, None, 0.0, "t")
+    task = Task("t1", user("2 + 2?"), None, "")
+    assert asyncio.run(settings.make(Place(None, tmp_path)).score(task, attempt)).reason == "no_grade"
+
+
 def test_a_recording_about_a_picture_is_refused(tmp_path: Path) -> None:
     log = json.loads((FOLDER / "inspect.json").read_text())
     log["samples"][0]["input"] = [

@@ -36,7 +36,13 @@ from stillroom.errors import InputError, MissingKey, RequestFailed, TeacherDown
 from stillroom.sampling.limits import Costs, cost_of
 from stillroom.sampling.rate_limit import End, Pace, Turn
 from stillroom.sampling.teachers.openai import VARIABLE, OpenAISettings, no_address
-from stillroom.sampling.teachers.openai.answer import ErrorInside, StreamedAnswer, looks_streamed, read_answer
+from stillroom.sampling.teachers.openai.answer import (
+    ErrorInside,
+    StreamedAnswer,
+    looks_streamed,
+    read_answer,
+    without_done,
+)
 from stillroom.sampling.teachers.openai.doubt import Doubt
 from stillroom.sampling.teachers.openai.faults import fields_of, said_in, status_of
 from stillroom.sampling.teachers.openai.http import Http, HttpReply, NoAnswer, Patience, place_of
@@ -224,7 +230,7 @@ class OpenAITeacher:
             raise await self._not_answered(http, turn, reply, usage)
         top = request.sampling.top_logprobs > 0
         try:
-            body = StreamedAnswer(usage).of(reply.body) if looks_streamed(reply.body) else reply.body
+            body = StreamedAnswer(usage).of(reply.body) if looks_streamed(reply.body) else without_done(reply.body)
             answer = read_answer(body, usage, choices=top, ends=settings.finish_reasons)
         except ErrorInside as inside:
             body = json.dumps({"error": inside.error}).encode()

@@ -335,6 +335,7 @@ CONNECTION = [
     ),
     Row("bom"),
     Row("json_padded", seconds=(0.0, 15.0)),
+    Row("json_then_done"),
     Row("text_plain"),
     Row("no_content_type"),
     Row("without_length"),
