@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from stillroom.pipeline.config.loop import LoopRecipe
 from stillroom.pipeline.config.recipe import Recipe
 from stillroom.sampling.scorers.recorded import RecordedScorerSettings
 from tests.pipeline.runs import run
@@ -53,6 +54,13 @@ def test_new_answers_are_scored_by_what_reads_references() -> None:
     assert (
         Recipe.model_validate(recipe(tasks={**tasks, "reference": None}, scorer=own, **more)).measuring.kind == "none"
     )
+
+
+def test_a_loop_gives_answers_that_no_recording_grades() -> None:
+    tasks = {"source": "jsonl", "path": "t.jsonl", "reference": "a", "test": 1, "limit": 2}
+    loop = {"student": {"model": "m", "method": "sft"}, "evaluate": {}, "loop": {"rounds": 2}}
+    with pytest.raises(ValidationError, match=r"the rounds of a loop give new ones: take a scorer that reads them"):
+        LoopRecipe.model_validate(recipe(tasks=tasks, **loop))
 
 
 def test_a_run_takes_the_grades_and_says_what_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

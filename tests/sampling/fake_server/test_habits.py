@@ -353,7 +353,7 @@ MODELS = [
         "models_plain_list",
         "models_big",
     )
-] + [Row("models_hangs", seconds=(10, 30))]
+] + [Row(name, seconds=(10, 30)) for name in ("models_hangs", "models_stalls", "models_endless")]
 TABLE = [*WAITS, *FAULTS, *ENDINGS, *FIELDS, *CONTENT, *PARAMETERS, *STREAMS, *CONNECTION, *MODELS]
 CASES = [(row, stream) for row in TABLE for stream in (False, True) if row.only in (None, stream)]
 
