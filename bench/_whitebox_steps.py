@@ -55,7 +55,11 @@ def sums() -> list[dict[str, Any]]:
 
 
 def of_training(way: str, teacher: str) -> dict[str, list[float]]:
-    soft: dict[str, Any] = {"method": "distil", "teacher": teacher, "objectives": [{"kind": "soft", "temperature": 2}]}
+    soft: dict[str, Any] = {
+        "method": "distil",
+        "teacher": teacher,
+        "objectives": [{"kind": "soft", "temperature": 2}],
+    }
     if way == "cached":
         soft |= {"objectives": [{"kind": "soft"}], "cache": {}}
     settings = Sft.model_validate(COMMON) if way == "sft" else Distil.model_validate(COMMON | soft)

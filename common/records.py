@@ -207,12 +207,14 @@ class Usage:
     """Tokens a request has cost so far. A teacher updates it while it works, so that a cancelled request
     still says what it had cost. None: the teacher cannot tell. `uncounted`: nobody counted the tokens of the answer
     that was given, or not all of them; what its completion says is at least how many there are. `odd`: something next
-    to the answer (log-probabilities, counts, thinking) could not be read, and is absent."""
+    to the answer (log-probabilities, counts, thinking) could not be read, and is absent. `begun`: it has left for a
+    server, which bills what it begins."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     uncounted: bool = False
     odd: bool = False
+    begun: bool = False
 
 
 @dataclass(frozen=True, slots=True)

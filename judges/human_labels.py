@@ -25,6 +25,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from stillroom.common.files import at_home
 from stillroom.common.hashing import digest
 from stillroom.common.preferred import PreferenceRows, Reading, read_preferences
 from stillroom.common.preferred.base import Answer
@@ -57,6 +58,11 @@ class Labelled:
     notes: tuple[str, ...] = ()
     counts: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def left_out(self) -> bool:
+        """Whether bad rows were skipped."""
+        return bool(self.counts.get("left_out"))
+
 
 class _LlmBarRow(BaseModel):
     """An item of LLMBar."""
@@ -69,18 +75,19 @@ class _LlmBarRow(BaseModel):
     label: Literal[1, 2]
 
 
-def load_labelled(path: Path, how: Reading | None = None) -> tuple[LabelledPair, ...]:
+def load_labelled(path: str | Path, how: Reading | None = None) -> tuple[LabelledPair, ...]:
     """The pairs of a file. Raises as `read_labelled`."""
     return read_labelled(path, how).pairs
 
 
-def read_labelled(path: Path, how: Reading | None = None) -> Labelled:
-    """The pairs of a file, of which layout they may be, and what is to be told of it. Raises MissingFile, or
-    InputError naming file and line of what is wrong."""
-    if path.is_file() and (how is None or how.layout is None) and _is_llmbar(path):
-        return _llmbar(path, skip=how is not None and how.bad_rows == "skip")
+def read_labelled(path: str | Path, how: Reading | None = None, base: Path = Path()) -> Labelled:
+    """The pairs of a file or data set, of which layout they may be, and what is to be told of it. `base`: where a
+    relative path starts. Raises MissingFile, or InputError naming file and line of what is wrong."""
+    how, file = how or Reading(), base / at_home(path)
+    if how.source == "file" and how.layout is None and file.is_file() and _is_llmbar(file):
+        return _llmbar(file, skip=how.bad_rows == "skip")
     try:
-        found = read_preferences(path, "the labelled pairs", how)
+        found = read_preferences(path, "the labelled pairs", how, base)
     except MissingFile as error:
         raise MissingFile(f"{error}: correct the path") from None
     pairs = tuple(pair for row in found.rows if (pair := _of_row(row)) is not None)

@@ -194,6 +194,7 @@ class JurySettings(JudgeBase):
                 f"{len(rating)} members of the jury rate and {len(comparing)} compare: give all of them one mode"
             )
         teachers = tuple(teacher for member in members for teacher in member.teachers)
+        notes = tuple(note for member in members for note in member.notes)
         if rating:
-            return Made(Jury(rating, self.how), None, teachers)
-        return Made(None, JuryPairwise(comparing, self.how), teachers)
+            return Made(Jury(rating, self.how), None, teachers, notes)
+        return Made(None, JuryPairwise(comparing, self.how), teachers, notes)

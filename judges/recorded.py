@@ -1,5 +1,7 @@
 """Judges that replay what real judges wrote: no model, no request, the same answer every time.
 
+Rows that hold no judgement are refused together, or left out and counted (`bad_rows: skip`).
+
 The file holds rows of any format (`common/row_files`) in the form of LLMBar's results: `dataset`, `idx`, `judge`,
 `method`, and `results`, whose last step holds the raw completions of both orders ("swap = False", "swap = True") or
 the two ratings (`score_1`, `score_2`). Verdicts are read from these completions, never from the winners on record.
@@ -25,13 +27,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from stillroom.common.preferred import Reading
 from stillroom.common.records import Attempt, Task
 from stillroom.common.row_files import Fault, FileRow, digest_of, rows_of
 from stillroom.errors import InputError, MissingFile
-from stillroom.judges.human_labels import LabelledPair, load_labelled
+from stillroom.judges.human_labels import LabelledPair, read_labelled
 from stillroom.judges.records import JudgeState, OrderVerdict, Preference, Rating, both_orders
 from stillroom.judges.registry import JudgeBase, Made, Name, Place, judges
 
+BadRows = Literal["refuse", "skip"]
+_SHOWN = 10  # bad rows that are told in full
 PARSER = "llmbar-1"  # part of a judge's identity: raise it when a text could be read differently
 SCALE = (0, 9)
 _FILTERED = frozenset({"content_filter", "content management policy"})
@@ -99,11 +104,25 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A file of recorded judgements. `content`: hash of the file. `records`: in file order."""
+    """A file of recorded judgements. `content`: hash of the file. `records`: in file order. `bad`: the rows that were
+    left out, each with its place and why."""
 
     path: Path
     content: str
     records: tuple[Record, ...] = field(repr=False)
+    bad: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out, for people."""
+        if not self.bad:
+            return ()
+        rows = "1 bad row" if len(self.bad) == 1 else f"{len(self.bad):,} bad rows"
+        return (f"recorded judgements: {rows} left out, the first {self.bad[0]}",)
+
+    def counts(self) -> dict[str, int]:
+        """The same in numbers, for the record of a run."""
+        return {"records": len(self.records), "left_out": len(self.bad)}
 
     def methods(self) -> tuple[tuple[str, str], ...]:
         """Every judge and method on record, in order of appearance."""
@@ -118,14 +137,31 @@ class Recording:
         return found
 
 
-def load_recording(path: Path) -> Recording:
-    """Reads a recording. Raises MissingFile, or InputError naming file and line of what is not a judgement."""
+def load_recording(path: Path, bad_rows: BadRows = "refuse") -> Recording:
+    """Reads a recording. Raises MissingFile, or InputError naming file and line of what is not a judgement, unless
+    that is to be skipped."""
     if not path.is_file():
         raise MissingFile(f"the recorded judgements {path} are not there: correct the path")
-    records = tuple(_record(row) for row in rows_of(path, json.loads))
+    records: list[Record] = []
+    bad: list[str] = []
+    for row in rows_of(path, json.loads):
+        try:
+            records.append(_record(row))
+        except _NoRecord as error:
+            bad.append(f"{row.place}: {error}")
+    if bad and (bad_rows == "refuse" or not records):
+        raise InputError(_refusal(bad, could_skip=bad_rows == "refuse"))
     if not records:
         raise InputError(f"{path} holds no judgements: it is empty")
-    return Recording(path, digest_of([path])[:12], records)
+    return Recording(path, digest_of([path])[:12], tuple(records), tuple(bad))
+
+
+def _refusal(bad: Sequence[str], *, could_skip: bool) -> str:
+    one, more = len(bad) == 1, len(bad) - _SHOWN
+    lines = [f"  {each}" for each in bad[:_SHOWN]] + ([f"  and {more:,} more"] if more > 0 else [])
+    fix = f"Fix {'it' if one else 'them'}, or set `bad_rows: skip` to leave out and count such rows."
+    what = "1 row holds" if one else f"{len(bad):,} rows hold"
+    return "\n".join([f"{what} no recorded judgement:", *lines, *([fix] if could_skip else [])])
 
 
 def recorded_judge(
@@ -191,10 +227,14 @@ def _absent(why: str) -> Preference:
     return both_orders(missing, missing, calls=0)
 
 
+class _NoRecord(Exception):
+    """A row is not a recorded judgement, and why."""
+
+
 def _record(found: FileRow) -> Record:
     if isinstance(found.values, Fault):
         what = "not JSON: " if found.values.kind == "json" else ""
-        raise _no_record(found, f"{what}{found.values.told}")
+        raise _NoRecord(f"{what}{found.values.told}")
     row = found.values
     try:
         steps = row["results"]
@@ -214,11 +254,7 @@ def _record(found: FileRow) -> Record:
         )
     except (KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
         why = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise _no_record(found, why) from error
-
-
-def _no_record(row: FileRow, why: str) -> InputError:
-    return InputError(f"{row.place}: no recorded judgement ({why}): correct or remove the line")
+        raise _NoRecord(why) from error
 
 
 def _completion(value: Any) -> Completion:
@@ -312,12 +348,18 @@ class RecordedJudgeSettings(JudgeBase):
     """Its prompting method."""
     pairs: Name
     """File of the labelled pairs that it judged."""
+    bad_rows: BadRows = "refuse"
+    """Whether a row that holds no judgement, or no labelled pair, ends the run or is left out and counted."""
 
     @property
     def files(self) -> tuple[str, ...]:
         return (self.path, self.pairs)
 
     def make(self, place: Place) -> Made:
-        recording, pairs = load_recording(place.base / self.path), load_labelled(place.base / self.pairs)
-        judge = recorded_judge(recording, pairs, judge=self.judge, method=self.method)
-        return Made(None, judge) if isinstance(judge, RecordedPairwise) else Made(judge, None)
+        recording = load_recording(place.base / self.path, self.bad_rows)
+        labelled = read_labelled(place.base / self.pairs, Reading(bad_rows=self.bad_rows))
+        judge = recorded_judge(recording, labelled.pairs, judge=self.judge, method=self.method)
+        notes = (*recording.notes, *(labelled.notes if labelled.left_out else ()))
+        if isinstance(judge, RecordedPairwise):
+            return Made(None, judge, notes=notes)
+        return Made(judge, None, notes=notes)

@@ -33,11 +33,13 @@ Name = Annotated[str, Field(min_length=1)]
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A judge that rates (`pointwise`) or compares (`pairwise`): one of the two. `teachers`: the models it asks."""
+    """A judge that rates (`pointwise`) or compares (`pairwise`): one of the two. `teachers`: the models it asks.
+    `notes`: what was left out of what it reads, for people."""
 
     pointwise: PointwiseJudge | None
     pairwise: PairwiseJudge | None
     teachers: tuple[Teacher, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def judge(self) -> PointwiseJudge | PairwiseJudge:

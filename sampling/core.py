@@ -41,9 +41,10 @@ class Core:
 
     The limits of `meter`, which others may share, stop it cleanly; with `prices` in money too. `ahead`: how many
     requests that may turn out not to be needed may be under way at once, in idle slots; True: any number, False or 0:
-    none. `admits`: whether an accepted attempt may be kept; one
-    that may not satisfies nobody, and its task is drawn for as if it had been rejected. `again`: verdicts of a
-    scorer that failed are asked for again, and draws that were never answered where a task is not satisfied.
+    none, and a request that has begun is answered and kept, even if its task is given up meanwhile. `admits`: whether
+    an accepted attempt may be kept; one that may not satisfies nobody, and its task is drawn for as if it had been
+    rejected. `again`: verdicts of a scorer that failed are asked for again, and draws that were never answered where
+    a task is not satisfied.
     """
 
     def __init__(
@@ -329,8 +330,9 @@ class Core:
                 self._hungry.append(draws)
             elif draws.stop is not None and not draws.closed:
                 draws.closed = True
-                for job in draws.running.values():
-                    job.cancel()
+                for index, job in draws.running.items():
+                    if self._ahead or not draws.begun(index):
+                        job.cancel()
                 del self._open[id(draws)]
                 outcome = draws.outcome()
                 self.counts.close(outcome, draws.surplus())

@@ -24,6 +24,7 @@ from stillroom.common.records import (
     State,
     StopReason,
     Task,
+    Usage,
     Verdict,
 )
 from stillroom.common.text import describe
@@ -91,8 +92,8 @@ class _Ends:
 
 
 class TaskDraws:
-    """A task that is being drawn for. `running` holds, by index, the draws that are being asked or scored. `admits`:
-    whether an accepted attempt may be kept; None: all may."""
+    """A task that is being drawn for. `running` holds, by index, the draws that are being asked or scored; `usages`,
+    what those cost so far that are being asked. `admits`: whether an accepted attempt may be kept; None: all may."""
 
     def __init__(
         self, task: Task, messages: Messages, key: str, scorer: str, policy: Policy, admits: Admits | None
@@ -101,6 +102,7 @@ class TaskDraws:
         self.on_record: dict[int, Recorded] = {}
         self.climbed: dict[int, int] = {}  # draws that were cut off: how many of the limits they have tried
         self.running: dict[int, asyncio.Task[None]] = {}
+        self.usages: dict[int, Usage] = {}
         self.queued = False  # the core's mark: waits for a slot
         self.closed = False  # the core's mark: its outcome was handed over
         self.stop: StopReason | None = None
@@ -175,6 +177,10 @@ class TaskDraws:
             return None
         wanted = self._policy.expected(self.tally, run_rate) if idle else self._policy.needed(self.tally)
         return index if wanted > len(self.running) else None
+
+    def begun(self, index: int) -> bool:
+        """Whether the request for a draw has left for a server that bills what it begins."""
+        return index in self.usages and self.usages[index].begun
 
     @property
     def spare(self) -> int:
@@ -261,8 +267,9 @@ class Drawing:
         drawn: Answered | None = None
         for limit in self.limits[draws.climbed.get(index, 0) :]:
             request = self._requests.request(draws.task.id, index, draws.messages, self._at[limit])
+            usage = draws.usages[index] = Usage()
             try:
-                found = await self._requests.ask(draws.key, request)
+                found = await self._requests.ask(draws.key, request, usage, lambda: draws.stop is None)
             except OutOfAttempts:
                 draws.end_at(index)
                 return
@@ -270,13 +277,18 @@ class Drawing:
                 draws.resolve(index, None)
                 self._requests.fail(draws.key, request, error)
                 return
+            finally:
+                del draws.usages[index]
             self._ends.note(found.ended)
             self._counts.escalated += drawn is not None
             drawn = found
-            if drawn.attempt.finish_reason != "length":
+            if drawn.attempt.finish_reason != "length" or draws.stop is not None:
                 break
         if drawn is not None:
             answered()
+            if draws.closed:  # its task had stopped, and it was only answered since it had begun
+                self._counts.surplus += 1
+                return
             await self._score(draws, drawn)
 
     def resolve(self, draws: TaskDraws, index: int, result: ScoredAttempt) -> None:

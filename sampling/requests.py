@@ -53,12 +53,14 @@ async def with_retries(
     settings: RetrySettings,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     on_too_many: Callable[[RequestFailed], object] = lambda error: None,
+    wanted: Callable[[], bool] = lambda: True,
 ) -> T:
     """The result of `call`, asked again while it fails in a way that may pass; else its last RequestFailed.
 
     Waits grow exponentially, with full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/);
     what the server asks for (`Retry-After`) comes first. A server that is well and says "too many" (429) is asked
-    until it answers, which costs no try; `on_too_many` hears of each.
+    until it answers, which costs no try; `on_too_many` hears of each. What is not
+    `wanted` any more is not asked again.
     """
     failed = too_many = 0
     while True:
@@ -71,6 +73,8 @@ async def with_retries(
             wait = jittered + (error.retry_after_s or 0.0)
             failed, too_many = failed + (not error.too_many), too_many + error.too_many
             if not error.retryable or failed >= settings.attempts or (error.retry_after_s or 0.0) > MAX_RETRY_AFTER_S:
+                raise
+            if not wanted():
                 raise
             if error.too_many:
                 on_too_many(error)
@@ -101,14 +105,17 @@ class Requests:
         """The request for a draw, with the seed of that draw."""
         return Request(task_id, index, messages, sampling, draw_seed(self._seed, task_id, index))
 
-    async def ask(self, key: str, request: Request) -> Answered:
-        """The answer to `request`, whose request_key is `key`.
+    async def ask(
+        self, key: str, request: Request, usage: Usage | None = None, wanted: Callable[[], bool] = lambda: True
+    ) -> Answered:
+        """The answer to `request`, whose request_key is `key`. `usage` may be watched meanwhile. A request that is
+        not `wanted` any more is not repeated when it fails.
 
         Raises RequestFailed (call `fail` with it), OutOfAttempts, or what the teacher raised as pointless.
         """
         self._in_flight += 1
         try:
-            return await self._ask(key, request)
+            return await self._ask(key, request, usage or Usage(), wanted)
         except InputError as error:
             found = await self._whose_fault(error)
             if found is error:
@@ -118,8 +125,8 @@ class Requests:
             self._in_flight -= 1
             self._tell()
 
-    async def _ask(self, key: str, request: Request) -> Answered:
-        usage, ended = Usage(), ""
+    async def _ask(self, key: str, request: Request, usage: Usage, wanted: Callable[[], bool]) -> Answered:
+        ended = ""
 
         async def once() -> Attempt:
             nonlocal ended
@@ -133,7 +140,7 @@ class Requests:
             return _as_attempt(request, completion, usage, self.identity, time.monotonic() - started)
 
         try:
-            attempt = await with_retries(once, self._retry, on_too_many=self._refused)
+            attempt = await with_retries(once, self._retry, on_too_many=self._refused, wanted=wanted)
         except asyncio.CancelledError:
             self._counts.cancelled += 1
             self._counts.cancelled_tokens += usage.completion_tokens or 0

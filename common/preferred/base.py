@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, NamedTuple
 
+from pydantic import model_validator
+
 from stillroom.common.fields import found_at, has_field, no_field
 from stillroom.common.records import Message, Messages, user, with_input
 from stillroom.common.registry import Registry
@@ -80,6 +82,18 @@ class Reading(Settings):
     """What decides, where a row holds several judgements: `better` or `safer` (pku), a column of scores."""
     bad_rows: Literal["refuse", "skip"] = "refuse"
     """Rows that cannot be read are refused, or left out and counted."""
+    source: Literal["file", "hf"] = "file"
+    """`file`, or `hf` for a data set of the hub by its name, also a local folder of one."""
+    name: str | None = None
+    """Configuration of the data set, where it has several."""
+    split: str | None = None
+    """Split of the data set; null: `train`."""
+
+    @model_validator(mode="after")
+    def _of_a_data_set(self) -> Reading:
+        if self.name is not None and self.source != "hf":
+            raise ValueError("name is a data set's configuration: set source: hf, or leave name out")
+        return self
 
 
 class Layout:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,8 +38,9 @@ from stillroom.common.preferred.compared import are_two
 from stillroom.common.preferred.scored import NAMES as SCORED
 from stillroom.common.preferred.winners import most_said
 from stillroom.common.row_files import Fault, FileRow, files_of, rows_of
+from stillroom.common.row_files.data_sets import DataSet, DataSetRows
 from stillroom.common.turns import picture_in
-from stillroom.errors import InputError
+from stillroom.errors import InputError, MissingFile
 
 _PEEKED = 20  # rows that a layout is told from
 _SHOWN = 10  # bad rows named in one message
@@ -128,18 +129,56 @@ def _is_tie(what: Preferred) -> bool:
     return len(scores) > 1 and max(scores) == min(scores)
 
 
-def read_preferences(path: Path, key: str, how: Reading | None = None) -> PreferenceRows:
-    """The preferences of the files that `path` names. `key`: what the path is of, for messages.
+class FileRows:
+    """The rows of files, as often as they are asked for."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._files = files
+
+    def __iter__(self) -> Iterator[FileRow]:
+        return (row for file in self._files for row in rows_of(file, json.loads))  # scores of others may be NaN
+
+
+class _Opened(NamedTuple):
+    """Rows that may be gone through several times; what they are called; whether their places need no folder."""
+
+    rows: FileRows | DataSetRows
+    path: Path
+    one_file: bool
+
+
+def _opened(path: str | Path, key: str, how: Reading, base: Path) -> _Opened:
+    """Raises MissingFile, or InputError."""
+    if how.source == "hf":
+        data = DataSet(str(path), how.name, how.split or "train")
+        return _Opened(data.rows(base, key), Path(data.where), one_file=True)
+    where = base / at_home(path)
+    try:
+        files = files_of(where, key, split=how.split)
+    except MissingFile as error:
+        if re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)) and not Path(path).suffix:
+            raise MissingFile(f"{error}; to take the data set {path} from the hub, set source: hf") from None
+        raise
+    return _Opened(FileRows(files), where, len(files) == 1)
+
+
+def read_preferences(path: str | Path, key: str, how: Reading | None = None, base: Path = Path()) -> PreferenceRows:
+    """The preferences of the files that `path` names, or of a data set. `key`: what the path is of, for messages;
+    `base`: where a relative path starts.
 
     Raises MissingFile, or InputError naming file and line of what is wrong.
     """
     how = how or Reading()
-    files = files_of(at_home(path), key)
-    layout = how.layout or _detected(files, path, how)
+    rows, where, one_file = _opened(path, key, how, base)
+    return _read(rows, where, key, how, one_file=one_file)
+
+
+def _read(rows: FileRows | DataSetRows, path: Path, key: str, how: Reading, *, one_file: bool) -> PreferenceRows:
+    layout = how.layout or _detected(rows, path, how)
     if layout not in layouts:
         raise InputError(f"{key}: {layouts.unknown(layout, set(layouts), 'layout')}")
-    gathered = _Gathered(layouts[layout](), how.prefer, one_file=len(files) == 1)
-    for row in _rows(files):
+    gathered = _Gathered(layouts[layout](), how.prefer, one_file=one_file)
+    for row in rows:
         gathered.add(row)
     bad = [left for left in gathered.left_out if left.reason is not Flaw.SEVERAL_TURNS]
     if bad and how.bad_rows == "refuse":
@@ -147,9 +186,9 @@ def read_preferences(path: Path, key: str, how: Reading | None = None) -> Prefer
     if not gathered.rows:
         told = f": {_refusal(path, layout, bad)}" if bad else f": {gathered.seen:,} rows, none of which gives one"
         raise InputError(f"{path} holds no preference that can be read{told}")
-    rows = tuple(gathered.rows.values())
+    found = tuple(gathered.rows.values())
     return PreferenceRows(
-        path, layout, how.layout is None, gathered.seen, gathered.joined, rows, tuple(gathered.left_out)
+        path, layout, how.layout is None, gathered.seen, gathered.joined, found, tuple(gathered.left_out)
     )
 
 
@@ -169,20 +208,16 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s\-]+", "_", name.strip()).casefold()
 
 
-def _rows(files: Sequence[Path]) -> Iterator[FileRow]:
-    return (row for file in files for row in rows_of(file, json.loads))  # scores of others may be NaN
-
-
 def detected(rows: Sequence[Values]) -> str | None:
     """The one layout that all rows are plainly of; None where there is none, or more than one."""
     found = [name for name, kind in layouts.items() if rows and all(kind().fits(row) for row in rows)]
     return found[0] if len(found) == 1 else None
 
 
-def first_rows(files: Sequence[Path]) -> list[dict[str, Any]]:
+def first_rows(rows: Iterable[FileRow]) -> list[dict[str, Any]]:
     """The first rows that can be read at all, from which a layout is told."""
     found: list[dict[str, Any]] = []
-    for row in _rows(files):
+    for row in rows:
         if not isinstance(row.values, Fault):
             found.append(plain_names(row.values))
         if len(found) == _PEEKED:
@@ -190,11 +225,12 @@ def first_rows(files: Sequence[Path]) -> list[dict[str, Any]]:
     return found
 
 
-def _detected(files: Sequence[Path], path: Path, how: Reading) -> str:
+def _detected(found_rows: FileRows | DataSetRows, path: Path, how: Reading) -> str:
     """Raises InputError where the layout cannot be told."""
-    rows = first_rows(files)
+    rows = first_rows(found_rows)
     if not rows:
-        fault = next((f"{row.short}: {row.values.told}" for row in _rows(files) if isinstance(row.values, Fault)), "")
+        faults = (f"{row.short}: {row.values.told}" for row in found_rows if isinstance(row.values, Fault))
+        fault = next(faults, "")
         raise InputError(f"{path} holds no preference{f': {fault}' if fault else ': it is empty'}")
     if (found := detected(rows)) is not None:
         return found

@@ -13,6 +13,7 @@ import csv
 import io
 import json
 import lzma
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -139,11 +140,20 @@ def format_of(path: Path, start: bytes) -> Format:
     return "csv" if _is_table(text, named=ending in (".jsonl", ".json", ".ndjson")) else "lines"
 
 
+def sep_hint(start: bytes) -> str | None:
+    """What parts the cells as the first line of a table says it for Excel (`sep=;`); None where it does not."""
+    found = re.match(rb"sep=([\t,;|])\r?(?:\n|\Z)", start.removeprefix(_BOM), re.IGNORECASE)
+    return None if found is None else found[1].decode()
+
+
 def delimiter_of(path: Path, start: bytes) -> str:
-    """What parts the cells of a table: what the header has most of outside quotes, of tab, comma and semicolon."""
+    """What parts the cells of a table: what its first line says, else what the header has most of outside quotes, of
+    tab, comma, semicolon and upright bar."""
+    if (said := sep_hint(start)) is not None:
+        return said
     header = start.removeprefix(_BOM).split(b"\n", 1)[0].decode("utf-8", "replace")
     outside = "".join(header.split('"')[::2])
-    counts = {each: outside.count(each) for each in "\t,;"}
+    counts = {each: outside.count(each) for each in "\t,;|"}
     most = max(counts, key=lambda each: counts[each])
     return most if counts[most] else "\t" if ".tsv" in path.suffixes else ","
 

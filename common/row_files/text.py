@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from stillroom.common.row_files.opening import SNIFFED, delimiter_of
+from stillroom.common.row_files.opening import SNIFFED, delimiter_of, sep_hint
 from stillroom.common.row_files.records import Fault, FileRow, kind_of
 from stillroom.errors import InputError
 
@@ -81,7 +81,19 @@ def _object(text: str, parse: Parse) -> dict[str, Any] | Fault:
         return Fault("json", f"{error.msg} at column {error.colno}{_why(text, error)}")
     except (ValueError, RecursionError) as error:
         return Fault("json", str(error))
+    if (turns := _conversation(value)) is not None:
+        return turns
     return value if isinstance(value, dict) else Fault("object", f"{kind_of(value)}, not an object with fields")
+
+
+def _conversation(value: Any) -> dict[str, Any] | None:
+    """A row that is a conversation without a name for it, as one with the usual name; None for anything else."""
+    if not isinstance(value, list) or not value or not all(isinstance(turn, dict) for turn in value):
+        return None
+    for name, fields in (("conversations", {"from", "value"}), ("messages", {"role", "content"})):
+        if all(fields <= turn.keys() for turn in value):
+            return {name: value}
+    return None
 
 
 def _why(text: str, error: json.JSONDecodeError) -> str:
@@ -215,11 +227,12 @@ def table_rows(path: Path, stream: IO[bytes], start: bytes) -> Iterator[FileRow]
     csv.field_size_limit(max(_CELL, csv.field_size_limit()))
     lines = _Cells(path, stream)
     table = csv.reader(lines, delimiter=delimiter_of(path, start), strict=True)
-    line, names = 1, None
+    line, names, hint = 1, None, sep_hint(start) is not None
     try:
         for cells in table:
             at, line = line, lines.line + 1
-            if not cells:
+            if not cells or hint:  # the hint is the first line
+                hint = False
                 continue
             if names is None:
                 names = [cell.strip() for cell in cells]

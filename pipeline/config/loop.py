@@ -183,6 +183,11 @@ class LoopRecipe(Recipe):
             )
         if self.loop.tasks == "fresh" and self.tasks.limit is None and self.loop.rounds > 1:
             raise ValueError("loop.tasks is fresh, but tasks.limit is missing: say how many tasks each round takes")
+        if self.scorer.kind == "recorded":
+            raise ValueError(
+                "scorer.kind recorded knows the answers of its recording, and the rounds of a loop give new ones: "
+                "take a scorer that reads them, such as answer"
+            )
         if self.tasks.skip:
             raise ValueError("tasks.skip is set by the loop: leave it out")
         if self.earlier:

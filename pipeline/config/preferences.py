@@ -58,13 +58,24 @@ class RecipeGate(GateSettings):
     """What decides, where a row holds several judgements."""
     bad_rows: Literal["refuse", "skip"] = "refuse"
     """Rows that cannot be read are refused, or left out and counted."""
+    source: Literal["file", "hf"] = "file"
+    """`file`, or `hf` for a data set of the hub by its name, also a local folder of one."""
+    name: str | None = None
+    """Configuration of the data set, where it has several."""
+    split: str | None = None
+    """Split of the data set; null: `train`."""
     required: bool = True
     """A judge that fails builds no pairs; false only reports and records it."""
 
     @property
     def reading(self) -> Reading:
         """How the labelled pairs are read."""
-        return Reading(layout=self.layout, prefer=self.prefer, bad_rows=self.bad_rows)
+        return Reading(**{name: getattr(self, name) for name in Reading.model_fields})
+
+    @model_validator(mode="after")
+    def _can_be_read(self) -> RecipeGate:
+        _ = self.reading
+        return self
 
 
 class PreferenceEvaluation(Settings):

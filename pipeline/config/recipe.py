@@ -26,7 +26,7 @@ from stillroom.pipeline.config.kinds import RecipeBase, recipe_kinds
 from stillroom.sampling.limits import Limits, Prices
 from stillroom.sampling.policy import Budget, EveryDraw, Policy, Until
 from stillroom.sampling.scorers.base import ScorerBase, ScorerSettings
-from stillroom.sampling.teachers.base import TeacherSettings
+from stillroom.sampling.teachers.base import TeacherBase, TeacherSettings
 from stillroom.sampling.teachers.openai import OpenAISettings
 from stillroom.students.methods.registry import Student, StudentSettings
 from stillroom.traces.filters import Filters
@@ -206,6 +206,12 @@ class Recipe(RecipeBase):
     evaluate: EvaluateSettings | None = None
     """How the student is measured on held-out tasks; null measures nothing."""
 
+    @field_validator("scorer", mode="after")
+    @classmethod
+    def _with_teacher(cls, scorer: ScorerBase, info: ValidationInfo) -> ScorerBase:
+        teacher = info.data.get("teacher")
+        return scorer.with_teacher(teacher) if isinstance(teacher, TeacherBase) else scorer
+
     @field_validator("filters", mode="before")
     @classmethod
     def _what_can_be_compared(cls, value: Any, info: ValidationInfo) -> Any:
@@ -232,6 +238,11 @@ class Recipe(RecipeBase):
             raise ValueError("a limit in usd needs prices: give prices.prompt and prices.completion, USD per million")
         if self.tasks.reference is None and self.scorer.reads_reference:
             raise ValueError(f"scorer.kind {self.scorer.kind} needs a reference: name its field in tasks.reference")
+        if self.evaluate is not None and self.tasks.reference is None and self.measuring.reads_reference:
+            raise ValueError(
+                f"evaluate scores held-out answers with {self.measuring.kind}, which needs a reference: name its "
+                "field in tasks.reference, or another scorer in scorer.measure"
+            )
         self._can_agree()
         for name in () if self.evaluate is None else self.evaluate.variants:
             self.variant(name)

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from stillroom.common.datasets import HasRows
 from stillroom.common.fields import no_field
 from stillroom.common.preferred import Reading, read_preferences
-from stillroom.common.preferred.read import detected, first_rows
+from stillroom.common.preferred.read import FileRows, detected, first_rows
 from stillroom.common.row_files import Fault, files_of, rows_of
 from stillroom.common.row_files.find import SPLITS, STATE
 from stillroom.common.run_async import off_the_loop
@@ -68,22 +68,28 @@ def audit(
     layout: str | None = None,
     prefer: str | None = None,
     bad_rows: Literal["refuse", "skip"] = "refuse",
+    source: Literal["file", "hf"] = "file",
+    name: str | None = None,
+    split: str | None = None,
 ) -> PairsFound:
     """Reads pairs and audits them. `path`: the folder of a run (its training pairs), the recipe whose default folder
     it is, a folder of parquet files or one that `save_to_disk` wrote, or a file of rows in any format.
 
-    `layout`, `prefer`, `bad_rows`: how the rows of a file are read, as in a recipe's `given`. Without them, rows with
-    prompt, chosen and rejected are audited as they are; others are read by the layout that they plainly are of.
+    `layout`, `prefer`, `bad_rows`, `source`, `name`, `split`: how the rows of a file or data set are read, as in a
+    recipe's `given`. Without them, rows with prompt, chosen and rejected are audited as they are; others are read by
+    the layout that they plainly are of.
     Raises MissingFile, or InputError for what holds no pairs.
     """
+    how = reading(layout, prefer, bad_rows, source, name, split)
+    if how.source == "hf":
+        return _audit_given(str(path), how)
     folder = folder_of(path)
     places = (folder / "dpo" / "train.parquet", folder / "train.parquet", folder)
     found = next((place for place in places if place.is_file()), folder)
     if found.is_dir() and not any((found / name).is_file() for name in (STATE, SPLITS)):
         raise InputError(f"{folder} holds no dpo/train.parquet: give the folder of a run that has built pairs")
-    how = reading(layout, prefer, bad_rows)
-    files = files_of(found, "the pairs")
-    if how != Reading() or not _as_they_are(first_rows(files)):
+    files = files_of(found, "the pairs", split=how.split)
+    if how.model_copy(update={"split": None}) != Reading() or not _as_they_are(first_rows(FileRows(files))):
         return _audit_given(found, how)
     rows = [row for file in files for row in _rows_in(file)]
     if not rows:
@@ -91,11 +97,29 @@ def audit(
     return PairsFound(found, rows, audit_rows(rows))
 
 
-def reading(layout: str | None, prefer: str | None, bad_rows: str) -> Reading:
-    """How a file is read, as a call or the command line says it. Raises InputError."""
+def reading(
+    layout: str | None,
+    prefer: str | None,
+    bad_rows: str,
+    source: str = "file",
+    name: str | None = None,
+    split: str | None = None,
+) -> Reading:
+    """How a file or data set is read, as a call or the command line says it. Raises InputError."""
     if bad_rows not in ("refuse", "skip"):
         raise InputError(f"bad rows are refused or skipped, not {bad_rows!r}: give refuse or skip")
-    return Reading(layout=layout, prefer=prefer, bad_rows="skip" if bad_rows == "skip" else "refuse")
+    if source not in ("file", "hf"):
+        raise InputError(f"rows are in a file or in a data set of the hub, not in {source!r}: give file or hf")
+    if name is not None and source != "hf":
+        raise InputError(f"{name!r} is the configuration of a data set: set source: hf, or leave it out")
+    return Reading(
+        layout=layout,
+        prefer=prefer,
+        bad_rows="skip" if bad_rows == "skip" else "refuse",
+        source="hf" if source == "hf" else "file",
+        name=name,
+        split=split,
+    )
 
 
 def _as_they_are(rows: Sequence[Mapping[str, Any]]) -> bool:
@@ -105,14 +129,14 @@ def _as_they_are(rows: Sequence[Mapping[str, Any]]) -> bool:
     return detected(rows) is None or (all("prompt" in row for row in rows) and detected(rows) == "pairs")
 
 
-def _audit_given(path: Path, how: Reading) -> PairsFound:
+def _audit_given(path: str | Path, how: Reading) -> PairsFound:
     """Pairs of another layout, with the usual settings."""
     found = read_preferences(path, "the pairs", how)
     given = given_pairs(found, PairSettings())
     audited = audit_pairs(given.built.pairs, slates=given.slates, left_out=given.built.left_out)
     notes = (found.summary(), *found.notes(), *_without(given))
     rows = [dpo_row(pair) for pair in given.built.pairs]
-    return PairsFound(path, rows, audited, notes, {**found.counts(), "without_a_pair": _reasons(given)})
+    return PairsFound(found.path, rows, audited, notes, {**found.counts(), "without_a_pair": _reasons(given)})
 
 
 def _reasons(given: GivenPairs) -> dict[str, int]:
@@ -146,6 +170,9 @@ def calibrate(
     layout: str | None = None,
     prefer: str | None = None,
     bad_rows: Literal["refuse", "skip"] = "refuse",
+    source: Literal["file", "hf"] = "file",
+    name: str | None = None,
+    split: str | None = None,
     set: Overrides = (),
     out: str | Path | None = None,
     trust: bool = False,
@@ -153,10 +180,10 @@ def calibrate(
 ) -> Calibrated:
     """Measures the judge of a recipe of preferences on labelled pairs: those of its gate, or `labelled`.
 
-    `layout`, `prefer`, `bad_rows`: how the file `labelled` is read; without them that
-    of the gate is read as the gate says. Its
-    requests are in the run's ledger, so that the run does not pay for them again. `trust`: lets the code run that
-    the recipe names. Raises RecipeError where the recipe has no judge or no labelled pairs.
+    `layout`, `prefer`, `bad_rows`, `source`, `name`, `split`: how the file or data set `labelled` is read; without
+    them that of the gate is read as the gate says. Its requests are in the run's ledger, so that the run does not pay
+    for them again. `trust`: lets the code run that the recipe names. Raises
+    RecipeError where the recipe has no judge or no labelled pairs.
     """
     loaded = load_any(recipe, set)
     found = loaded.recipe
@@ -164,14 +191,14 @@ def calibrate(
         raise RecipeError(f"{loaded.path} has no `judge`: give a recipe of preferences")
     if labelled is None and found.gate is None:
         raise RecipeError(f"{loaded.path} names no labelled pairs: add `gate: {{labelled: …}}`, or give --labelled")
-    path = Path(labelled) if labelled is not None else loaded.base / (found.gate.labelled if found.gate else "")
     run_folder = RunFolder(run_path(out, found.name), found.name)
     run_folder.allow_code(found, loaded.base, trust=trust)
     with opened(run_folder, Loaded(found, loaded.base, loaded.path), display or Display()) as context:
-        given = reading(layout, prefer, bad_rows)
-        if labelled is None and found.gate is not None and given == Reading():
-            given = found.gate.reading
-        pairs, limits = load_pairs(context, path, given), found.gate or GateSettings()
+        given, where, start = reading(layout, prefer, bad_rows, source, name, split), labelled, Path()
+        if labelled is None and found.gate is not None:
+            where, start = found.gate.labelled, loaded.base
+            given = found.gate.reading if given == Reading() else given
+        pairs, limits = load_pairs(context, where or "", given, start), found.gate or GateSettings()
         return asyncio.run(calibrated_judge(context, found, pairs, limits))
 
 

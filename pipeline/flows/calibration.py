@@ -64,7 +64,7 @@ class CalibrationRecipe(RecipeBase):
     prefer: str | None = None
     """What decides, where a row holds several judgements."""
     bad_rows: Literal["refuse", "skip"] = "refuse"
-    """Rows of the labelled pairs that cannot be read are refused, or left out and counted."""
+    """Rows of the labelled pairs and of the recordings that cannot be read are refused, or left out and counted."""
     recordings: str
     """File of what the judges wrote about these pairs."""
     dataset: str
@@ -132,11 +132,11 @@ class CalibrationFlow(Flow[CalibrationRecipe]):
         recipe, base = loaded.recipe, loaded.base
         how = Reading(layout=recipe.layout, prefer=recipe.prefer, bad_rows=recipe.bad_rows)
         found_pairs = read_labelled(base / at_home(recipe.labelled), how)
-        pairs, recording = found_pairs.pairs, load_recording(base / at_home(recipe.recordings))
+        pairs, recording = found_pairs.pairs, load_recording(base / at_home(recipe.recordings), recipe.bad_rows)
         display.line("labelled", f"{len(pairs):,} pairs with human labels")
-        for note in found_pairs.notes:
+        for note in (*found_pairs.notes, *recording.notes):
             display.note(note)
-        folder.begin(loaded, labelled=found_pairs.counts)
+        folder.begin(loaded, labelled=found_pairs.counts, recordings=recording.counts())
         wanted = _wanted(recipe, recording, pairs)
         results = tuple(_one(loaded, folder, recording, pairs, judge, method) for judge, method in wanted)
         found = CalibrationResult(folder.path, len(pairs), results)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from stillroom.common.datasets import HasRows
-from stillroom.common.files import at_home
 from stillroom.common.preferred import PreferenceRows, read_preferences
 from stillroom.common.preferred.base import layouts
 from stillroom.common.printing import Terminal, terminal
@@ -75,7 +74,7 @@ def run_given(context: RunContext, loaded: Loaded[GivenRecipe]) -> GivenResult:
     """All stages. Raises InputError for what cannot be read, RunError where no pair is left."""
     recipe, folder, display = loaded.recipe, context.folder, context.display
     require(recipe.student)
-    found = read_preferences(context.base / at_home(recipe.given.path), "given.path", recipe.given)
+    found = read_preferences(recipe.given.path, "given.path", recipe.given, context.base)
     display.line("read", found.summary())
     for note in found.notes():
         display.note(note)

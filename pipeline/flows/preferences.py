@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from stillroom.common.datasets import HasRows
-from stillroom.common.files import at_home
 from stillroom.common.printing import Terminal, terminal, wide
 from stillroom.errors import GateFailed
 from stillroom.evaluation.results import Evaluation
@@ -145,7 +144,7 @@ async def _calibrate(context: RunContext, recipe: PreferenceRecipe) -> Calibrate
     wanted = recipe.gate
     if wanted is None:
         return None
-    pairs = load_pairs(context, context.base / at_home(wanted.labelled), wanted.reading)
+    pairs = load_pairs(context, wanted.labelled, wanted.reading, context.base)
     found = await calibrated_judge(context, recipe, pairs, wanted)
     context.folder.write("calibration.json", found.calibration.model_dump_json(indent=2) + "\n")
     if found.gate.passed:

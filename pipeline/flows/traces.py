@@ -38,7 +38,7 @@ from stillroom.pipeline.stages.filter import Asked, Distilled, Outcomes, distil
 from stillroom.pipeline.stages.forgetting import check_forgetting
 from stillroom.pipeline.stages.labels import LabelReport
 from stillroom.pipeline.stages.plots import figures_of
-from stillroom.pipeline.stages.sample import Answers, open_sampler, tell_recording
+from stillroom.pipeline.stages.sample import Answers, open_sampler, tell_grades, tell_recording
 from stillroom.pipeline.stages.train import STUDENT, gate_of, lint_traces, model_in, require, student_to_lint, train
 from stillroom.pipeline.stages.verify import hold_verifier_to_its_gate
 from stillroom.report.evaluation_table import eval_table
@@ -232,6 +232,7 @@ async def _sample(context: RunContext, recipe: Recipe, tasks: TaskSet, teacher: 
     outcomes = Outcomes(context.ledger, tasks.train, Asked.of(recipe, teacher.identity, context.base))
     scorer, admits = recipe.scorer.make(context.place()), admits_of(recipe.filters, context.base)
     tell_recording(context, teacher, tasks.train, "teacher")
+    tell_grades(context, scorer, tasks.train)
     async with open_sampler(context, recipe.teacher, scorer, who="teacher", teacher=teacher) as sampler:
         keep, take = recipe.keep, outcomes.add
         counts = (await sampler.answer(tasks.train, keep, label="sampling", admits=admits, take=take)).counts
@@ -251,7 +252,8 @@ async def _sample(context: RunContext, recipe: Recipe, tasks: TaskSet, teacher: 
             measuring = replace(sampler, scorer=recipe.measuring.make(context.place()))
             held_out = await measuring.answer(tasks.test, ONCE, recipe.greedy, label="teacher")
             await measuring.scorer.close()
-        if recipe.teacher.has_grades and isinstance(teacher, RecordedTeacher):
+        own = recipe.scorer.kind == "recorded"  # grades that are the verdicts agree with them
+        if recipe.teacher.has_grades and isinstance(teacher, RecordedTeacher) and not own:
             agreement = compare(outcomes, teacher, recipe.teacher.teacher_prompt, context.folder)
     return _Sampled(outcomes, held_out, agreement)
 

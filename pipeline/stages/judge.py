@@ -73,6 +73,8 @@ async def open_judge(context: RunContext, settings: JudgeSettings, prices: Price
     """The judge that `settings` describe, on the run's ledger and under its limits; closed at the end. `prices`: of
     its tokens."""
     made = settings.make(context.place(prices))
+    for note in made.notes:
+        context.display.note_once(note)
     try:
         yield made
     finally:
@@ -114,9 +116,10 @@ async def calibrated_judge(
     return Calibrated(found, gate(found, limits))
 
 
-def load_pairs(context: RunContext, path: Path, how: Reading) -> tuple[LabelledPair, ...]:
-    """The labelled pairs of a file. How they were read and what was left out is shown, and noted in `run.json`."""
-    found = read_labelled(path, how)
+def load_pairs(context: RunContext, path: str | Path, how: Reading, base: Path) -> tuple[LabelledPair, ...]:
+    """The labelled pairs of a file or data set; a relative path starts at `base`. How they were read and what was
+    left out is shown, and noted in `run.json`."""
+    found = read_labelled(path, how, base)
     for note in found.notes:
         context.display.note(note)
     context.folder.note(labelled=found.counts)

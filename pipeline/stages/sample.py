@@ -34,6 +34,7 @@ from stillroom.sampling.draws import Admits
 from stillroom.sampling.limits import Meter
 from stillroom.sampling.policy import Policy
 from stillroom.sampling.scorers.base import Scorer
+from stillroom.sampling.scorers.recorded import RecordedScorer
 from stillroom.sampling.teachers.base import Teacher, TeacherSettings, dtype_of
 from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.sampling.teachers.transformers import TransformersSettings
@@ -159,6 +160,13 @@ def tell_recording(context: RunContext, teacher: Teacher, tasks: Sequence[Task],
     context.display.note(teacher.matched(tasks) if who == "teacher" else f"{who}: {teacher.matched(tasks)}")
     context.folder.note(recording={**(context.folder["recording"] or {}), who: teacher.counts(tasks)})
     teacher.check_matched(tasks)
+
+
+def tell_grades(context: RunContext, scorer: Scorer, tasks: Sequence[Task]) -> None:
+    """Of a scorer that takes recorded grades: says what they are, and notes it under `grades` in `run.json`."""
+    if isinstance(scorer, RecordedScorer):
+        context.display.note(scorer.matched(tasks))
+        context.folder.note(grades=scorer.counts(tasks))
 
 
 def answer(

@@ -29,7 +29,7 @@ from stillroom.sampling.again import Again
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.limits import Meter, Prices
 from stillroom.sampling.live import as_kind
-from stillroom.sampling.teachers.base import Teacher
+from stillroom.sampling.teachers.base import Teacher, TeacherBase
 
 
 class Scorer(Protocol):
@@ -117,6 +117,10 @@ class ScorerBase(Settings):
     def reads_reference(self) -> bool:
         """Whether it reads gold answers with these settings."""
         return self.needs_reference
+
+    def with_teacher(self, teacher: TeacherBase) -> ScorerBase:
+        """The scorer in a recipe with this teacher. Raises ValueError where it cannot work with it."""
+        return self
 
     def measuring(self) -> ScorerBase:
         """The scorer of held-out answers, where it differs from the one that chooses what to learn from."""

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Literal
+from weakref import WeakValueDictionary
 
 from pydantic import Field, model_validator
 
@@ -30,7 +31,7 @@ from stillroom.common.settings import Settings
 from stillroom.errors import InputError, RequestFailed
 from stillroom.sampling.teachers.base import OutOfAttempts, Teacher, TeacherBase, teachers
 from stillroom.sampling.teachers.layouts import LAYOUTS, plainly
-from stillroom.sampling.teachers.recording import Column, Fields, Recording, joins_by_id, layout_of
+from stillroom.sampling.teachers.recording import Column, Draws, Fields, Recording, joins_by_id, layout_of
 
 
 class RecordedColumn(Settings):
@@ -111,11 +112,15 @@ class RecordedSettings(TeacherBase):
         return RecordedTeacher(self, base=base)
 
 
+_OPEN: WeakValueDictionary[str, Recording] = WeakValueDictionary()
+"""The recordings that are in use, by content and how they are read."""
+
+
 class RecordedTeacher:
     """Replays a recording. Raises MissingFile, or InputError for lines that are not attempts."""
 
     def __init__(self, settings: RecordedSettings, *, base: Path) -> None:
-        self.concurrency = settings.concurrency
+        self.settings, self.concurrency = settings, settings.concurrency
         self._path = base / at_home(settings.path)
         files = files_of(self._path, "teacher.path")
         how = settings.model_dump(mode="json", include=_identifying(settings))
@@ -125,10 +130,23 @@ class RecordedTeacher:
             layout = layout_of(files, plainly)
         self._told = f"read with teacher.layout: {layout}, " if layout != settings.layout else ""
         named = _named(settings)
-        self._recording = Recording.read(files, _fields(settings, layout), named.values())
+        fields = _fields(settings, layout)
+        # The teacher of a run and what takes its grades read the same files in the same way, once.
+        key = digest([digest_of(files), *map(str, files), repr(fields), *named.values()])
+        self._recording = _OPEN.get(key) or Recording.read(files, fields, named.values())
+        _OPEN[key] = self._recording
         for key, name in named.items():
             if name not in self._recording.found and self._recording.last:
                 raise InputError(f"teacher.{key}: in no row of {self._path}: {no_field(self._recording.last, name)}")
+
+    @property
+    def graded(self) -> frozenset[str]:
+        """What the grades are called that some attempt has."""
+        return frozenset(self._recording.graded)
+
+    def draws_of(self, task_id: str, messages: Messages) -> Draws:
+        """All that is on record of a task, by draw."""
+        return self._recording.of(task_id, messages)
 
     def matched(self, tasks: Iterable[Task]) -> str:
         """How much of the recording is of these tasks, in words."""
@@ -149,9 +167,10 @@ class RecordedTeacher:
             raise OutOfAttempts
         if request.index not in draws:
             raise RequestFailed(f"{self._path} has no draw {request.index} of this task", retryable=False)
-        completion, _, failure = draws[request.index]
-        if failure:
-            raise RequestFailed(failure, retryable=False)
+        recorded = draws[request.index]
+        completion = recorded.completion
+        if recorded.failure:
+            raise RequestFailed(recorded.failure, retryable=False)
         usage.prompt_tokens, usage.completion_tokens = completion.prompt_tokens, completion.completion_tokens
         return completion
 

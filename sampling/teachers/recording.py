@@ -26,6 +26,7 @@ from stillroom.common.outside import read_json, tokens_in
 from stillroom.common.records import Completion, FinishReason, Messages, Task, with_input
 from stillroom.common.row_files import Fault, FileRow, kind_of, rows_of
 from stillroom.errors import InputError
+from stillroom.sampling.grades import UNKNOWN, kept, read_grade
 from stillroom.sampling.teachers.endings import MISSING, Ending, ending_of
 from stillroom.sampling.teachers.layouts import LAYOUTS, laid_out
 
@@ -36,6 +37,8 @@ SHOWN_TEXT = 80
 """Characters of a prompt in a message."""
 _FAULTS = {"encoding": "wrong_encoding", "json": "not_json", "object": "not_an_object", "cells": "wrong_cells"}
 _NO_ATTEMPT = "not_an_attempt"
+GRADE = "grade"
+"""The name of a grade that stands in a field which the recipe names, or in a list next to the answers."""
 
 
 class Column(NamedTuple):
@@ -70,11 +73,18 @@ class Fields:
 
 
 class Recorded(NamedTuple):
-    """One attempt. `failure`: why there is no answer."""
+    """One attempt. `grade`: whether it is right; None where nobody says so. `failure`: why there is no answer.
+    `graded`: its grades as they stand there, by name, where they are more than `grade` says; None: they are not."""
 
     completion: Completion
     grade: bool | None
     failure: str = ""
+    graded: dict[str, Any] | None = None
+
+    @property
+    def grades(self) -> Mapping[str, Any]:
+        """All grades by name."""
+        return self.graded if self.graded is not None else {} if self.grade is None else {GRADE: self.grade}
 
 
 class BadRow(NamedTuple):
@@ -105,12 +115,15 @@ class Recording:
         self._fields = fields
         self._draws: dict[str, Draws] = {}
         self._also: dict[str, str | None] = {}  # further prompts to the key of their task; None: of several tasks
-        self._views: dict[tuple[Path, str], str] = {}
+        self._views: dict[tuple[Path, str], tuple[str, list[dict[str, Any]]]] = {}  # the first, and its grades
         self.rows = self.without_answer = self.repeated = 0
         self.bad: list[BadRow] = []
         self.found: set[str] = set()
         """The fields with names of the recipe's that some row has."""
         self.last: Mapping[str, Any] = {}
+        self.graded: set[str] = set()
+        """What the grades are called that some attempt has."""
+        self._odd_grades: list[tuple[str, Any]] = []  # where they stand, and what they say
 
     @classmethod
     def read(cls, files: Sequence[Path], fields: Fields, named: Iterable[str] = ()) -> Recording:
@@ -147,9 +160,13 @@ class Recording:
         found = laid_out(fields.layout, values)
         self.without_answer += not found
         if found and (view := found[0].get("view")) is not None:
-            first = self._views.setdefault((file, view[0]), view[1])
+            grades = [each["graded"] for each in found]
+            first, known = self._views.setdefault((file, view[0]), (view[1], grades))
             if first != view[1]:
                 self.repeated += 1
+                for mine, more in zip(known, grades, strict=False):  # another look at the same answers
+                    mine.update(more)
+                    self.graded |= more.keys()
                 return
         for each in found:
             if fields.joined_by is not None:
@@ -193,6 +210,9 @@ class Recording:
             told += f"; {self.without_answer:,} rows hold no answer"
         if self.repeated:
             told += f"; {self.repeated:,} rows repeat the answers of another, with another filter"
+        if self._odd_grades:
+            place, value = self._odd_grades[0]
+            told += f"; {len(self._odd_grades):,} grades say neither right nor wrong, the first {value!r} in {place}"
         if self.bad:
             told += f"; {self._left_out()}"
         return told
@@ -293,10 +313,22 @@ class Recording:
         completion_tokens = tokens_in(_number(_one_of(row, f.completion_tokens, number)))
         if completion_tokens is None:
             completion_tokens = estimated_tokens((reasoning or "") + text)
-        grade = None if column.grade is None else _grade(column.grade, _one_of(row, column.grade, number))
         completion = Completion(text, end.reason, prompt_tokens, completion_tokens, reasoning)
         failure = f"{place}: the recorded attempt ended in a failure ({end.raw})" if end.failed else ""
-        return Recorded(completion, grade, failure)
+        said = None if column.grade is None else kept(_one_of(row, column.grade, number))
+        graded = row.get("graded") if f.layout else None
+        return self._graded(place, Recorded(completion, None, failure, graded), said)
+
+    def _graded(self, place: str, recorded: Recorded, said: Any) -> Recorded:
+        """The attempt with the grade `said`. One that nobody understands says nothing, and is counted."""
+        if said is None:
+            self.graded |= recorded.grades.keys()
+            return recorded
+        self.graded.add(GRADE)
+        grade = read_grade(said)
+        if grade.reason == UNKNOWN and not self._fields.layout:  # of a layout, nobody may have asked for grades
+            self._odd_grades.append((place, said))
+        return recorded._replace(grade=grade.right, graded=None if grade.right is not None else {GRADE: said})
 
 
 def layout_of(files: Sequence[Path], plainly: Any) -> str | None:
@@ -362,16 +394,6 @@ def _key_text(row: Mapping[str, Any], field: str) -> str:
     """What a task is found by: a text, or a whole number as one. Raises InputError."""
     value = found_at(row, field)
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(row, field)
-
-
-def _grade(field: str, value: Any) -> bool | None:
-    if isinstance(value, str):  # a cell of CSV
-        value = {"true": True, "false": False}.get(value.lower(), value)
-    if isinstance(value, int | float) and value in (0, 1):
-        value = bool(value)
-    if value is not None and not isinstance(value, bool):
-        raise InputError(f"{field} is {value!r}, expected true or false")
-    return value
 
 
 def _number(value: Any) -> Any:

@@ -58,6 +58,11 @@ Prefer = Annotated[
     str | None, typer.Option(help="What decides where a row holds several judgements: better or safer, a column.")
 ]
 BadRows = Annotated[str, typer.Option(metavar="HOW", help="refuse rows that cannot be read, or skip and count them.")]
+Source = Annotated[
+    str, typer.Option(metavar="WHERE", help="Where the rows are: file, or hf for a data set of the hub, by its name.")
+]
+Config = Annotated[str | None, typer.Option("--name", help="Configuration of the data set, where it has several.")]
+Split = Annotated[str | None, typer.Option(help="Split of the data set; default train.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 
 
@@ -289,18 +294,24 @@ def export(
 
 @app.command()
 def pairs(
-    path: Annotated[Path, typer.Argument(help="A run's folder, or a file of preferences in any format.")],
+    path: Annotated[
+        Path, typer.Argument(help="A run's folder, a file of preferences in any format, or the name of a data set.")
+    ],
     show: Annotated[int, typer.Option("--show", metavar="N", help="Also show the first N pairs.")] = 0,
     layout: Layout = None,
     prefer: Prefer = None,
     bad_rows: BadRows = "refuse",
+    source: Source = "file",
+    name: Config = None,
+    split: Split = None,
     json: Json = False,
 ) -> None:
     """Audit preference pairs from a run or any file: what is broken, what is doubtful, and what to do about it."""
     from stillroom.cli.show import show_pairs
     from stillroom.pipeline.flows.audit import audit, reading
 
-    found = audit(path, layout=layout, prefer=prefer, bad_rows=reading(layout, prefer, bad_rows).bad_rows)
+    how = reading(layout, prefer, bad_rows, source, name, split)
+    found = audit(path, **how.model_dump())
     _print_json(found) if json else show_pairs(found, show)
 
 
@@ -440,6 +451,9 @@ def judge_calibrate(
     layout: Layout = None,
     prefer: Prefer = None,
     bad_rows: BadRows = "refuse",
+    source: Source = "file",
+    name: Config = None,
+    split: Split = None,
     set: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set judge.rubric=helpfulness"),
@@ -457,9 +471,7 @@ def judge_calibrate(
     found = calibrate(
         recipe,
         labelled=labelled,
-        layout=layout,
-        prefer=prefer,
-        bad_rows=reading(layout, prefer, bad_rows).bad_rows,
+        **reading(layout, prefer, bad_rows, source, name, split).model_dump(),
         set=set or (),
         out=out,
         trust=trust,

@@ -84,6 +84,16 @@ READ = [
         "r.csv",
         (("2 + 2?\n\nA. 3\nB. 4", "B"),),
     ),
+    Report("unslothai/unsloth/issues/321", {"rows.json": json.dumps([[ASKED, SAID]]).encode()}, "rows.json"),
+    Report(
+        "taprosoft/llm_finetuning/issues/5",
+        {"rows.jsonl": lines({"conversations": [{**ASKED, "from": "USER"}, {**SAID, "from": "ASSISTANT"}]})},
+    ),
+    Report("openspending/openspending/issues/532", {"r.csv": b"question ,answer \n2 + 2?,4\n"}, "r.csv"),
+    Report(
+        "mechatroner/vscode_rainbow_csv/issues/108", {"r.csv": b"sep=;\r\nquestion;answer\r\n2 + 2?;4\r\n"}, "r.csv"
+    ),
+    Report("langgenius/dify/pull/42354", {"r.csv": b"question|answer\n2 + 2?|4\n"}, "r.csv"),
 ]
 REFUSED = [
     Report(
@@ -151,6 +161,11 @@ REFUSED = [
         {"r.csv": b'question,choices,answer\n2 + 2?,"Paris,London,",B\n'},
         "r.csv",
         refused=r"'choices' is a text, not a list of choices: write it as JSON; or set layout: fields",
+    ),
+    Report(
+        "mkht/PSOpenAI/issues/19",
+        {"rows.jsonl": lines(ROW).decode().encode("utf-16")},
+        refused="is UTF-16, not UTF-8: convert it with `iconv -f UTF-16 -t UTF-8`",
     ),
 ]
 

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import pytest
 from pydantic import ValidationError
 
-from stillroom.common.records import Completion, Request, SamplingParams, Task, Usage, user
+from stillroom.common.records import Attempt, Completion, Request, SamplingParams, Task, Usage, user
 from stillroom.errors import InputError
+from stillroom.sampling.scorers.base import Place
+from stillroom.sampling.scorers.recorded import RecordedScorerSettings
 from stillroom.sampling.teachers.recorded import RecordedSettings, RecordedTeacher
 
 FOLDER = Path(__file__).parent / "recordings"
@@ -35,6 +37,8 @@ SHAPES = [
     Shape("anthropic_batch.jsonl", "anthropic_batch", 2, r"wrong\.jsonl:2: the result of the batch has no message"),
     Shape("lm_eval.jsonl", "lm_eval", None, r"wrong\.jsonl:2: resps holds log-likelihoods of choices, not answers"),
     Shape("lm_eval_repeats.jsonl", "lm_eval", None, "resps holds no answer"),
+    Shape("lm_eval_filters.jsonl", "lm_eval", None, r"wrong\.jsonl:2: not a sample of lm-evaluation-harness"),
+    Shape("inspect_scores.json", "inspect", 2, r"wrong\.json, item 2: a choice of the output has no message"),
     Shape("inspect.json", "inspect", 2, r"wrong\.json, item 2: the output calls a tool"),
     Shape("distilabel.jsonl", "distilabel", 2, r"wrong\.jsonl:2: answer 1 is a number, not a text"),
     Shape("distilabel_list.jsonl", "distilabel", None, "1 finish_reasons, but 2 answers"),
@@ -51,6 +55,7 @@ SHAPES = [
     ),
     Shape("messages.jsonl", "messages", 2, r"wrong\.jsonl:1: .*does not end with a question and its answer"),
     Shape("messages_text.csv", "messages", None, r"wrong\.csv:2: not a list of turns"),
+    Shape("graded.csv", "curator", None, r"wrong\.csv:3: 3 cells, the header has 4"),
     Shape("openthoughts.jsonl", "messages", None, "turn 2 has no role and content, or from and value"),
 ]
 
@@ -118,6 +123,35 @@ def test_several_attempts_of_one_row_keep_their_ends_and_grades(
     teacher = opened(file)
     assert [draw(teacher, number).finish_reason for number in range(len(ends))] == ends
     assert [teacher.grade("t1", user("2 + 2?"), number) for number in range(len(ends))] == grades
+
+
+@pytest.mark.parametrize(
+    ("file", "grade", "verdicts"),
+    [
+        ("lm_eval_filters.jsonl", "exact_match,strict-match", ["rejected graded 0.0"]),
+        ("lm_eval_filters.jsonl", "exact_match,flexible-extract", ["accepted graded 1.0"]),
+        ("lm_eval_filters.jsonl", "f1,strict-match", ["unscored partial 0.5"]),
+        ("inspect.json", None, ["accepted graded 1.0"]),
+        ("inspect_scores.json", "match", ["accepted graded 1.0", "rejected graded 0.0"]),
+        ("inspect_scores.json", "rubric.clear", ["accepted graded 1.0", "rejected graded 0.0"]),
+        ("inspect_scores.json", "rubric.short", ["unscored partial 0.5", "unscored no_answer None"]),
+        ("openr1.jsonl", None, ["accepted graded 1.0", "unscored truncated None"]),
+        ("graded.csv", None, ["accepted graded 1.0", "unscored unknown_grade None"]),
+    ],
+)
+def test_the_grades_of_a_log_can_be_the_verdicts(file: str, grade: str | None, verdicts: list[str]) -> None:
+    teacher = opened(file)
+    settings = RecordedScorerSettings(kind="recorded", grade=grade, recording=teacher.settings)
+    scorer, found = settings.make(Place(None, FOLDER)), []
+    for question in ("2 + 2?", "3 + 1?"):
+        task = Task("t1", user(question), None, "")
+        for index in teacher.draws_of("t1", task.messages):
+            request = Request("t1", index, task.messages, SamplingParams(), 0)
+            said = asyncio.run(teacher.sample(request, Usage()))
+            attempt = Attempt("t1", index, said.text, said.reasoning, said.finish_reason, 0, 0, None, 0.0, "t")
+            verdict = asyncio.run(scorer.score(task, attempt))
+            found.append(f"{verdict.state.value} {verdict.reason} {verdict.score}")
+    assert found == verdicts
 
 
 @pytest.mark.parametrize(
@@ -234,6 +268,19 @@ def test_bad_rows_are_refused_or_left_out_and_counted(tmp_path: Path, line: byte
     assert f"; 1 bad row is left out ({reason} 1), the first {tmp_path / 'r.jsonl'}:2" in told(teacher)
     counts = teacher.counts([Task("t1", user("2 + 2?"), None, "")])
     assert (counts["rows"], counts["matched_attempts"], counts["bad_rows"]) == (3, 2, {reason: 1})
+
+
+def test_a_score_that_is_not_a_number_is_missing(tmp_path: Path) -> None:
+    """Inspect writes NaN for samples that its scorer left out: UKGovernmentBEIS/inspect_ai/pull/4580."""
+    log = json.loads((FOLDER / "inspect.json").read_text())
+    log["samples"][0]["scores"]["match"]["value"] = float("nan")
+    log["results"] = {"scores": [{"metrics": {"stderr": {"value": float("nan")}}}]}
+    (tmp_path / "log.json").write_text(json.dumps(log))
+    teacher = RecordedTeacher(RecordedSettings(kind="recorded", path="log.json"), base=tmp_path)
+    settings = RecordedScorerSettings(kind="recorded", recording=teacher.settings)
+    attempt = Attempt("t1", 0, draw(teacher).text, None, "stop", 0, 0, None, 0.0, "t")
+    task = Task("t1", user("2 + 2?"), None, "")
+    assert asyncio.run(settings.make(Place(None, tmp_path)).score(task, attempt)).reason == "no_grade"
 
 
 def test_a_recording_about_a_picture_is_refused(tmp_path: Path) -> None:

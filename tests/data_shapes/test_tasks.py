@@ -4,6 +4,7 @@ refused with a message that says what to correct."""
 from __future__ import annotations
 
 import bz2
+import json
 import lzma
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 from stillroom.errors import InputError
 from stillroom.traces.tasks import JsonlTasks, TaskSet, load_tasks
+from stillroom.traces.tasks.detect import detected
 
 FOLDER = Path(__file__).parent / "tasks"
 
@@ -67,6 +69,12 @@ SHAPES = [
     Shape("messages_columns.jsonl", "messages", SUM, "4", "not a list of turns"),
     Shape("race.jsonl", "choices", asked("Tom has 2 and gets 2.\n\nHow many?\n\nA. 3\nB. 4"), "B", "'E' is none of the 2 choices", "choice"),
     Shape("choices_text.csv", "choices", asked("2 + 2?\n\nA. 3\nB. 4"), "B", "'choices' is a text, not a list of choices: write it as JSON", "choice"),
+    Shape("choices_letters.csv", "choices", asked("2 + 2?\n\nA. 3\nB. 4\nC. 5\nD. 6"), "B", "the answer 'E' is none of the 4 choices", "choice"),
+    Shape("medmcqa.jsonl", "choices_from_0", asked("2 + 2?\n\nA. 3\nB. 4\nC. 5\nD. 6"), "B", r"'-1' is none of the 4 choices \(A to D, or a number from 0\)", "choice"),
+    Shape("winogrande.jsonl", "choices_from_1", asked("Tom is _.\n\nA. red\nB. tall"), "B", "no list of choices in .*, nor a column for each", "choice"),
+    Shape("piqa.jsonl", "choices_from_0", asked("Boil an egg.\n\nA. Cool it.\nB. Heat it."), "B", "'2' is none of the 2 choices", "choice"),
+    Shape("choices_columns.csv", "choices", asked("2 + 2?\n\nA. 3\nB. 4\nC. 5"), "B", "'option_c' is none of the 2 choices", "choice"),
+    Shape("choices_numbers.csv", "choices", asked("2 + 2?\n\nA. 3\nB. 4\nC. 5"), "B", "counted from 0 or from 1: set tasks.layout: choices_from_0 or", "choice"),
     Shape("openbookqa.jsonl", "choices", asked("What melts?\n\nA. stone\nB. ice"), "B", "no answer in answerKey", "choice"),
     Shape("wrapped.json", None, SUM, "4", r"rows in 'train' and 'test': .*jq -c '\.train\[\]'"),
     Shape("columns.json", None, SUM, "4", "wrong_type: the field 'question' is a list, not text"),
@@ -242,3 +250,65 @@ def test_template_system_and_ids_apply_to_a_layout_too() -> None:
     assert [message.content for message in task.messages] == ["Count.", "I have 2.", "Noted.", "Q: And 2 more?"]
     assert load("sharegpt.json").train[0].id == load("plain.jsonl").train[0].id  # the same prompt, the same task
     assert load("mmlu_pro.jsonl", id="question_id").train[0].id == "1"
+
+
+A_TO_D = {"A": "red", "B": "blue", "C": "pink", "D": "grey"}
+NUMBERS = {"A": "3", "B": "4", "C": "5", "D": "61"}
+TWO = {"answer1": "a", "answer2": "b"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "layout"),
+    [
+        ([{"question": "?", **A_TO_D, "answer": "B"}], "choices"),
+        ([{"question": "?", **A_TO_D, "answer": "pink"}], "choices"),
+        ([{"question": "?", **NUMBERS, "answer": "4"}, {"question": "!", **NUMBERS, "answer": 0}], "choices_from_0"),
+        ([{"question": "?", **NUMBERS, "answer": 61}, {"question": "!", **NUMBERS, "answer": 3}], "choices"),
+        ([{"question": "?", **A_TO_D, "answer": 4}], "choices_from_1"),
+        ([{"question": "?", **A_TO_D, "answer": 0}, {"question": "!", **A_TO_D, "answer": 2}], "choices_from_0"),
+        ([{"question": "?", **A_TO_D, "answer": 0}, {"question": "!", **A_TO_D, "answer": 4}], None),  # contradictory
+        ([{"question": "?", "A": "x", "B": "y", "answer": "B"}], "choices"),
+        ([{"question": "?", "A": "x", "B": "y", "answer": "z"}], None),  # two columns may be anything
+        ([{"question": "?", "B": "x", "C": "y", "D": "z", "answer": "B"}], None),  # no A
+        ([{"question": "?", **TWO, "label": 0}, {"question": "!", **TWO, "label": 1}], None),  # two answers compared
+        ([{"question": "?", **A_TO_D, "option1": "x", "option2": "y", "answer": "B"}], None),  # two sets
+        ([{"question": "?", "A": ["x"], "B": ["y"], "C": ["z"], "answer": "B"}], None),
+        ([{**A_TO_D, "answer": "B"}], None),  # nothing is asked
+    ],
+)
+def test_choices_in_columns_are_detected_only_where_they_are_unmistakable(
+    rows: list[dict[str, Any]], layout: str | None
+) -> None:
+    assert detected(rows, JsonlTasks(source="jsonl", path="x")) == layout
+
+
+def test_a_number_may_be_the_text_of_a_choice(tmp_path: Path) -> None:
+    def first(answer: Any) -> str | None:
+        (tmp_path / "t.json").write_text(json.dumps([{"question": "?", **NUMBERS, "answer": answer}]))
+        return load_tasks(JsonlTasks(source="jsonl", path="t.json"), base=tmp_path, seed=1).train[0].reference
+
+    assert (first("61"), first(5)) == ("D", "C")
+    with pytest.raises(InputError, match=r"the answer 4 is a number, .*: set tasks\.layout: choices_from_0"):
+        first("4")
+
+
+def test_where_a_number_counts_from_is_asked_for_where_no_row_tells_it(tmp_path: Path) -> None:
+    rows = [{"question": f"{n}?", **A_TO_D, "answer": 1} for n in range(3)]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def first(**given: Any) -> str | None:
+        return (
+            load_tasks(JsonlTasks(source="jsonl", path="t.jsonl", **given), base=tmp_path, seed=1).train[0].reference
+        )
+
+    with pytest.raises(InputError, match=r"the answer 1 is a number, .*: set tasks\.layout: choices_from_0 or"):
+        first()
+    assert [first(layout=f"choices_from_{n}") for n in (0, 1)] == ["B", "A"]
+
+
+def test_columns_of_choices_are_not_kept_twice_and_a_passage_comes_first(tmp_path: Path) -> None:
+    row = {"Context": "It rained.", "Question": "What is wet?", **A_TO_D, "Correct": "(c)", "topic": "rain"}
+    (tmp_path / "t.json").write_text(json.dumps([row]))
+    task = load_tasks(JsonlTasks(source="jsonl", path="t.json"), base=tmp_path, seed=1).train[0]
+    assert task.messages[0].content == "It rained.\n\nWhat is wet?\n\nA. red\nB. blue\nC. pink\nD. grey"
+    assert (task.reference, dict(task.metadata)) == ("C", {"Correct": "(c)", "topic": "rain"})

@@ -12,13 +12,16 @@ import pytest
 from stillroom.common.records import Attempt, Task, user
 from stillroom.errors import InputError, MissingFile
 from stillroom.judges.human_labels import LabelledPair, load_labelled
+from stillroom.judges.jury import JurySettings
 from stillroom.judges.recorded import (
+    RecordedJudgeSettings,
     RecordedPairwise,
     RecordedPointwise,
     load_recording,
     recorded_judge,
 )
 from stillroom.judges.records import JudgeState
+from stillroom.sampling.scorers.base import Place
 
 ITEMS = [{"input": "Say hello.", "output_1": "Hello.", "output_2": "Bye.", "label": 1}]
 
@@ -127,20 +130,54 @@ def test_packed_and_plain_are_the_same_records(tmp_path: Path) -> None:
 
 
 BAD = {
-    "no JSON": ("{", ":2: no recorded judgement"),
-    "no results": (json.dumps({k: v for k, v in COMPARED.items() if k != "results"}), ":2: no recorded judgement (no 'results')"),
-    "no steps": (json.dumps(COMPARED | {"results": []}), ":2: no recorded judgement"),
-    "no completion": (json.dumps(COMPARED | {"results": [{"swap = False": {}, "swap = True": {}}]}), "(no 'completion')"),
+    "no JSON": ("{", "not JSON: "),
+    "no results": (json.dumps({k: v for k, v in COMPARED.items() if k != "results"}), "no 'results'"),
+    "no steps": (json.dumps(COMPARED | {"results": []}), "list index out of range"),
+    "no completion": (json.dumps(COMPARED | {"results": [{"swap = False": {}, "swap = True": {}}]}), "no 'completion'"),
     "a completion that is not text": (json.dumps(COMPARED | {"results": [{"swap = False": order("x", None), "swap = True": {"completion": [1, "stop"], "winner": None}}]}), "both text"),
-    "another kind of thing": ("[]", ":2: no recorded judgement"),
+    "another kind of thing": ("[]", "an array, not an object"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("line", "message"), BAD.values(), ids=BAD)
-def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
-    with pytest.raises(InputError) as error:
-        load_recording(write(tmp_path, COMPARED, line))
+def test_a_bad_line_is_named_or_left_out_and_counted(tmp_path: Path, line: str, message: str) -> None:
+    path = write(tmp_path, COMPARED, line, RATED)
+    said = r"^1 row holds no recorded judgement:\n.*\nFix it, or set `bad_rows: skip`"
+    with pytest.raises(InputError, match=said) as error:
+        load_recording(path)
+    assert f"{path}:2: " in str(error.value)
     assert message in str(error.value)
+    recording = load_recording(path, "skip")
+    assert recording.counts() == {"records": 2, "left_out": 1}
+    [note] = recording.notes
+    assert note.startswith(f"recorded judgements: 1 bad row left out, the first {path}:2: ")
+    assert message in note
+
+
+def test_all_bad_lines_are_told_together_and_a_file_of_nothing_else_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        load_recording(write(tmp_path, COMPARED, *["{"] * 12))
+    assert "12 rows hold no recorded judgement" in str(error.value)
+    assert "judgements.jsonl:11: not JSON" in str(error.value)
+    assert "and 2 more\nFix them" in str(error.value)
+    with pytest.raises(InputError, match=r"^1 row holds no recorded judgement:\n.*:1: no 'results'$"):
+        load_recording(write(tmp_path, {}), "skip")
+
+
+def test_a_judge_and_a_jury_say_what_was_left_out(tmp_path: Path) -> None:
+    write(tmp_path, COMPARED, "{", COMPARED | {"method": "Vanilla"})
+    (tmp_path / "Mine.json").write_text(json.dumps([*ITEMS, {"input": "?"}]))
+    one = {"kind": "recorded", "path": "judgements.jsonl", "judge": "J", "method": "CoT", "pairs": "Mine.json"}
+    place = Place(None, tmp_path)
+    with pytest.raises(InputError, match="no recorded judgement"):
+        RecordedJudgeSettings.model_validate(one).make(place)
+    settings = RecordedJudgeSettings.model_validate({**one, "bad_rows": "skip"})
+    recorded, labelled = settings.make(place).notes
+    assert "1 bad row left out" in recorded
+    assert "1 rows left out" in labelled
+    members = [{**one, "bad_rows": "skip", "method": method} for method in ("CoT", "Vanilla")]
+    jury = JurySettings.model_validate({"kind": "jury", "members": members}).make(place)
+    assert jury.notes == (recorded, labelled) * 2
 
 
 def test_a_file_that_is_missing_damaged_or_empty(tmp_path: Path) -> None:

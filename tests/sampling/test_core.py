@@ -521,6 +521,76 @@ def test_off_starts_no_request_that_is_not_needed(luck: int, policy: Policy, slo
             assert {(call.task_id, call.index) for call in teacher.calls} <= counted
 
 
+class Billing(ScriptedTeacher):
+    """Loses draws 0 to 2 for good; draw 3 has begun and is answered when `answer_now` is set, draw 4 waits in line."""
+
+    def __init__(self, *, answered: bool = True) -> None:
+        super().__init__(lambda _: "right", concurrency=5)
+        self.answer_now = asyncio.Event()
+        self._well = answered
+
+    async def sample(self, request: Request, usage: Usage) -> Completion:
+        if request.index < MAX_FAILED_DRAWS:
+            await asyncio.sleep(0)
+            self.calls.append(request)
+            raise RequestFailed("HTTP 400: too long", retryable=False)
+        usage.begun = request.index == 3
+        try:
+            await self.answer_now.wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(request)
+            raise
+        self.calls.append(request)
+        if not self._well:
+            raise RequestFailed("HTTP 500: oh", retryable=True)
+        return Completion("right", "stop", 1, 1)
+
+
+async def given_up(folder: Path, teacher: Billing, *, ahead: bool) -> tuple[Core, Exact]:
+    """A task that is given up while draws 3 and 4 are under way; draw 3 is answered then."""
+    scorer = Exact()
+    with Ledger.open(folder) as ledger:
+        core = Core(
+            teacher,
+            scorer,
+            Until(per_task=5, max_attempts=5),
+            ledger,
+            sampling=SamplingParams(),
+            seed=0,
+            retry=AT_ONCE,
+            ahead=ahead,
+        )
+        found: list[Outcome] = []
+
+        def take(outcome: Outcome) -> None:
+            found.append(outcome)
+            teacher.answer_now.set()
+
+        await core.run(tasks(1), take)
+        assert [outcome.stop for outcome in found] == [StopReason.GAVE_UP]
+    return core, scorer
+
+
+@pytest.mark.parametrize(("ahead", "cancelled", "kept"), [(False, [4], 1), (True, [3, 4], 0)])
+async def test_off_lets_what_has_begun_be_answered_though_its_task_is_given_up(
+    tmp_path: Path, ahead: bool, cancelled: list[int], kept: int
+) -> None:
+    """It is on record, costs no scoring, and counts as surplus; what has not left yet is not sent."""
+    teacher = Billing()
+    core, scorer = await given_up(tmp_path, teacher, ahead=ahead)
+    assert sorted(request.index for request in teacher.cancelled) == cancelled
+    assert (core.counts.surplus, core.counts.cancelled, scorer.asked) == (kept, len(cancelled), 0)
+    with Ledger.open(tmp_path) as ledger, closing(sqlite3.connect(ledger.path)) as db:
+        assert db.execute("SELECT count(*) FROM attempts").fetchone() == (kept,)
+
+
+async def test_what_has_begun_is_not_asked_again_once_its_task_is_given_up(tmp_path: Path) -> None:
+    teacher = Billing(answered=False)
+    core, _ = await given_up(tmp_path, teacher, ahead=False)
+    assert [request.index for request in teacher.calls].count(3) == 1
+    assert core.counts.failed == MAX_FAILED_DRAWS + 1
+
+
 @pytest.mark.parametrize("ahead", [0, 1, 3, 8])
 async def test_no_more_is_drawn_ahead_than_was_allowed(tmp_path: Path, ahead: int) -> None:
     """One task whose draws are all wrong: one is needed at a time, and more and more are expected to be."""

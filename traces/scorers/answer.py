@@ -113,7 +113,7 @@ class AnswerScorerSettings(ScorerBase):
     """Worker processes; null: one per core, at most four."""
     policies: Policies = Policies()
     """What is decided by convention, such as whether 10% equals 10."""
-    fallback: Annotated[ScorerBase, scorers.field(without={"answer"})] | None = None
+    fallback: Annotated[ScorerBase, scorers.field(without={"answer", "recorded"})] | None = None
     """A second opinion, such as a `verifier`, for answers that the rules cannot read; null: they are unscored."""
 
     @property

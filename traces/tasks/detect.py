@@ -40,6 +40,8 @@ def detected(rows: Sequence[Mapping[str, Any]], settings: CommonTasks) -> str | 
         wanted = layout.over_fields and (name != "gsm8k" or _marks_wanted(settings)) if readable else True
         if wanted and all(layout.fits(row) for row in rows):
             found.append(name)
+    if len(found) > 1:
+        found = sorted({layouts[name].unclear or name for name in found})
     return found[0] if len(found) == 1 else None
 
 

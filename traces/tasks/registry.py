@@ -101,7 +101,8 @@ class CommonTasks(Settings):
 
     layout: Name | None = None
     """How rows are laid out: `messages`, `sharegpt`, `prompt_messages`, `alpaca`, `gsm8k`, `math`, `numina`,
-    `choices`, or `fields` for those named here; null: the fields, unless the rows are plainly of a layout."""
+    `choices`, `choices_from_0`, `choices_from_1`, or `fields` for those named here; null: the fields, unless the rows
+    are plainly of a layout."""
     prompt: Name = "question"
     """Field of a row that holds the prompt."""
     input: Name | None = None

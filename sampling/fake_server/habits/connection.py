@@ -105,6 +105,14 @@ def _typed(content_type: str) -> Callable[[Reply, Asked], Reply]:
     return lambda reply, asked: replace(reply, headers={**reply.headers, "Content-Type": content_type})
 
 
+def _then_done(reply: Reply, asked: Asked) -> Reply:
+    """The whole body, and then what ends a stream; every second time under the type of a stream."""
+    if reply.chunked or reply.status != 200:
+        return reply
+    headers = {**reply.headers, **({} if asked.number % 2 else {"Content-Type": "text/event-stream"})}
+    return replace(reply, headers=headers, pieces=(*reply.pieces, Piece(b"\n\ndata: [DONE]\n\n")))
+
+
 def _without_length(reply: Reply, asked: Asked) -> Reply:
     """The end of the connection is the end of the body, as HTTP/1.0 has it."""
     return replace(reply, chunked=False, length=-1, after="close")
@@ -157,6 +165,11 @@ HABITS = (
         send=lambda reply, asked: replace(reply, pieces=(Piece(b"\xef\xbb\xbf"), *reply.pieces)),
     ),
     Habit("json_padded", "blanks before the JSON, to keep the connection open (OpenRouter)", send=_padded),
+    Habit(
+        "json_then_done",
+        "`data: [DONE]` after the whole JSON, every second time sent as a stream (9router)",
+        send=_then_done,
+    ),
     Habit("text_plain", "JSON with the type text/plain", send=_typed("text/plain; charset=utf-8")),
     Habit("no_content_type", "no type at all", send=_typed("")),
     Habit("without_length", "neither a length nor chunks: the body ends with the connection", send=_without_length),

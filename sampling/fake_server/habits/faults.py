@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from stillroom.sampling.fake_server.exchange import Asked, Reply, as_json, as_stream, error, page
-from stillroom.sampling.fake_server.habits import Habit, Parts, always, at_first, one_prompt
+from stillroom.sampling.fake_server.habits import ANSWERS, Habit, Parts, always, at_first, one_prompt
 
 _PROVIDER = {"message": "Provider returned error", "code": 502, "metadata": {"provider_name": "fake"}}
 
@@ -79,6 +79,12 @@ HABITS = (
         one_prompt(lambda asked: error(500, "Internal server error", type="server_error")),
     ),
     Habit("401_always", "401 always: the key is wrong", always(lambda asked: error(401, "Incorrect API key."))),
+    Habit(
+        "401_everywhere",
+        "401 always, for the list of models too",
+        always(lambda asked: error(401, "Incorrect API key.")),
+        on=ANSWERS | {"models"},
+    ),
     Habit(
         "403_always",
         "403 always, as an HTML page",

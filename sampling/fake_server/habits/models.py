@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stillroom.sampling.fake_server.exchange import Asked, Reply, as_json, error, page
+from stillroom.sampling.fake_server.exchange import Asked, Piece, Reply, as_json, error, page
 from stillroom.sampling.fake_server.habits import Habit, always
 
 _ON = frozenset({"models"})
@@ -19,12 +19,21 @@ def _many(reply: Reply, asked: Asked) -> Reply:
     return _list(*(f"provider-{i % 50}/model-{i}" for i in range(_MANY)), "fake")
 
 
+def _begun(data: bytes, length: int) -> Reply:
+    """A body that is announced and does not come."""
+    return Reply(headers={"Content-Type": "application/json"}, pieces=(Piece(data),), length=length, after="hang")
+
+
 def _habit(name: str, about: str, reply: Any) -> Habit:
     return Habit(name, about, always(lambda asked: reply), on=_ON)
 
 
 HABITS = (
     _habit("models_hangs", "`/models` never answers; all else does", Reply(status=0, after="hang")),
+    _habit("models_stalls", "`/models` begins, and nothing more comes", _begun(b'{"object": "list"', 99)),
+    _habit(
+        "models_endless", "`/models` announces 90 GiB of blanks, and stops after some", _begun(b" " * 5_000, 90 << 30)
+    ),
     _habit("models_404", "there is no `/models`", as_json({"detail": "Not Found"}, 404)),
     _habit("models_401", "`/models` refuses the key; all else does not", error(401, "Incorrect API key.")),
     _habit("models_403", "`/models` is forbidden; all else is not", error(403, "Not for you.")),

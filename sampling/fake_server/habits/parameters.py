@@ -96,8 +96,12 @@ def _needs_query(asked: Asked) -> Reply | None:
     return None if asked.query.get(NEEDED_QUERY) else error(404, "Resource not found", code="404")
 
 
-def _needs_stream(asked: Asked) -> Reply | None:
-    return None if asked.streams else error(400, "This model only supports stream mode: set stream to true.")
+def _needs_stream(said: str) -> Callable[[Asked], Reply | None]:
+    return lambda asked: None if asked.streams else error(400, said, code="invalid_parameter_error")
+
+
+def _needs_stream_detail(asked: Asked) -> Reply | None:
+    return None if asked.streams else as_json({"detail": "Stream must be set to true"}, 400)
 
 
 HABITS = (
@@ -148,5 +152,15 @@ HABITS = (
         _needs_query,
         recipe=f"query: {{{NEEDED_QUERY}: 2024-10-21}}",
     ),
-    Habit("needs_stream", "400 unless the answer may stream (Qwen)", _needs_stream, recipe="stream: true"),
+    Habit(
+        "needs_stream",
+        "400 unless the answer may stream (QwQ)",
+        _needs_stream("This model only support stream mode, please enable the stream parameter to access the model."),
+    ),
+    Habit(
+        "needs_stream_to_think",
+        "400 for thinking unless the answer may stream (Qwen3)",
+        _needs_stream("parameter.enable_thinking must be set to false for non-streaming calls"),
+    ),
+    Habit("needs_stream_detail", "the same as a `detail` (relays)", _needs_stream_detail),
 )

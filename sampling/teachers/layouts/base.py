@@ -83,6 +83,13 @@ def ended(choice: Values) -> dict[str, Any]:
     return {} if said is None else {"finish_reason": said}
 
 
+def graded_in(row: Values) -> dict[str, Any]:
+    """Whether the one answer of a row is right, if the row says it."""
+    values = (row.get(name) for name in (*_PARALLEL["grade"], "grade"))
+    said = next((value for value in values if isinstance(value, bool | int | float | str)), None)
+    return {} if said is None else {"grade": said}
+
+
 def said_in(message: Values) -> dict[str, Any]:
     """Text and thinking of a message, its content a text or in parts. Raises InputError for one without words."""
     parts = read_parts(message.get("content"))

@@ -10,22 +10,34 @@ choices are not answers and are refused. Both log the prompt as it was sent, whi
 are found by the task's text in the document too. Inspect may keep long texts as `attachment://` with what they stand
 for in the same sample.
 
+The grades of an answer are read, too (`graded`): metrics and scores by name, for `scorer: {kind: recorded}`.
+
 Sources: https://github.com/EleutherAI/lm-evaluation-harness/blob/main/lm_eval/result_schema.py (SampleResult), and
 https://inspect.aisi.org.uk/reference/inspect_ai.log.html (EvalSample).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from stillroom.common.fields import found_at, no_field
 from stillroom.common.turns import unpacked
 from stillroom.errors import InputError
+from stillroom.sampling.grades import kept
 from stillroom.sampling.teachers.layouts.base import Laid, Layout, Values, asked_in, ended, others_in, said_in
 
 _ATTACHED = "attachment://"
 _DEEPEST = 8
+_MOST_GRADES = 32  # of one answer
+_SAMPLE = frozenset(
+    re.findall(
+        r"\w+",
+        "doc_id doc target arguments resps filtered_resps filter metrics doc_hash prompt_hash target_hash",
+    )
+)
+"""The fields of a sample of the harness that are not metrics; older ones do not name their metrics."""
 
 
 def _lm_eval(row: Values) -> Laid:
@@ -40,7 +52,25 @@ def _lm_eval(row: Values) -> Laid:
         found["task_id"] = str(row["doc_id"])
     if row.get("filter") is not None:
         found["view"] = (f"{row.get('doc_id')} {row.get('doc_hash')} {found['prompt']}", str(row["filter"]))
-    return [{**found, "text": text} for text in _responses(row["resps"])]
+    answers = _responses(row["resps"])
+    return [{**found, "text": text, "graded": _metrics(row, n, len(answers))} for n, text in enumerate(answers)]
+
+
+def _metrics(row: Values, number: int, of: int) -> dict[str, Any]:
+    """The grades of one answer, as `exact_match` or, of a filter with a name, `exact_match,strict-match`. One number
+    for several answers is what the filter made of them all, and no grade of any."""
+    named = row.get("metrics")
+    names = named if isinstance(named, list) else [name for name in row if name not in _SAMPLE]
+    view = row.get("filter")
+    view = f",{view}" if view not in (None, "none") else ""
+    found: dict[str, Any] = {}
+    for name in [name for name in names if isinstance(name, str)][:_MOST_GRADES]:
+        value = row.get(name)
+        if of > 1:
+            value = value[number] if isinstance(value, list) and len(value) == of else None
+        if value is not None:
+            found[f"{name}{view}"] = kept(value)
+    return found
 
 
 def _responses(resps: Any) -> list[str]:
@@ -80,13 +110,29 @@ def _inspect(row: Values) -> Laid:
         return []
     given = unpacked(row["input"])
     prompt = given if isinstance(given, str) else asked_in(given)
-    found = {"prompt": prompt, "task_id": str(row.get("id")), **_asked_last(row.get("messages"))}
+    found: dict[str, Any] = {"prompt": prompt, "task_id": str(row.get("id")), **_asked_last(row.get("messages"))}
     if len(choices) == 1:
         counts = {"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens"}
         usage = {name: found_at(row, f"output.usage.{each}") for name, each in counts.items()}
         found |= {name: value for name, value in usage.items() if value is not None}
     cut = {"finish_reason": "length"} if row.get("limit") else {}
-    return [{**found, **_chosen(choice), **cut} for choice in choices]
+    graded = [_scores(row), *({} for _ in choices[1:])]  # the first choice is the answer that was scored
+    return [{**found, **_chosen(each), **cut, "graded": of} for each, of in zip(choices, graded, strict=True)]
+
+
+def _scores(row: Values) -> dict[str, Any]:
+    """The values of the scores by the names of their scorers; of a score with several values, `scorer.value`."""
+    scores = row.get("scores")
+    if scores is None and row.get("score") is not None:  # as logs of the first version have it
+        scores = {"score": row["score"]}
+    found: dict[str, Any] = {}
+    for name, score in list(scores.items())[:_MOST_GRADES] if isinstance(scores, Mapping) else ():
+        value = score.get("value") if isinstance(score, Mapping) else score
+        if isinstance(value, Mapping):
+            found |= {f"{name}.{part}": kept(each) for part, each in list(value.items())[:_MOST_GRADES]}
+        elif value is not None:
+            found[str(name)] = kept(value)
+    return found
 
 
 def _chosen(choice: Any) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from stillroom.sampling.teachers.layouts.base import (
     asked_in,
     attempts,
     ended,
+    graded_in,
     others_in,
     prompt_of,
     said_in,
@@ -63,7 +64,7 @@ def _messages(row: Values) -> Laid:
     for mark in _SOLUTION:
         text = text.replace(mark, "", 1)
     thought = said_in({**given[-1], "content": None})
-    return [{"prompt": turns[-2].content, **thought, "text": text}]
+    return [{"prompt": turns[-2].content, **thought, "text": text, **graded_in(row)}]
 
 
 def _openr1(row: Values) -> Laid:
@@ -90,7 +91,7 @@ def _distilabel(row: Values) -> Laid:
     answers = row[field] if isinstance(row[field], list) else [row[field]]
     found = attempts(prompt_of(row), row if isinstance(row[field], list) else {}, answers)
     counts = _statistics(row.get("distilabel_metadata"))
-    return [{**each, **counts} for each in found] if len(found) == 1 else found
+    return [{**graded_in(row), **each, **counts} for each in found] if len(found) == 1 else found
 
 
 def _statistics(metadata: Any) -> dict[str, Any]:
@@ -142,7 +143,8 @@ def _told(row: Values) -> Laid:
         raise InputError(f"not a row of curator, which has a response: {no_field(row, 'response')}")
     if row["response"] is None:
         return []
-    return [{"prompt": prompt_of(row), **said_in({**row, "content": row["response"]}), **ended(row)}]
+    said = said_in({**row, "content": row["response"]})
+    return [{"prompt": prompt_of(row), **said, **ended(row), **graded_in(row)}]
 
 
 def _holds_a_list(row: Values) -> bool:
@@ -156,7 +158,7 @@ def _alpaca(row: Values) -> Laid:
             raise InputError(f"not an instruction and its output: {no_field(row, name)}")
     if not isinstance(about := row.get("input") or "", str):
         raise InputError(f"the field 'input' is {kind_of(about)}, not text")
-    return [{"prompt": with_input(row["instruction"], about), "text": row["output"], **ended(row)}]
+    return [{"prompt": with_input(row["instruction"], about), "text": row["output"], **ended(row), **graded_in(row)}]
 
 
 PIPELINES = {

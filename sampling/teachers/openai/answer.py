@@ -128,6 +128,14 @@ def read_answer(
     )
 
 
+_DONE = re.compile(rb"\s*data: ?\[DONE\]\s*$")
+
+
+def without_done(body: bytes) -> bytes:
+    """A body without the end of a stream that some servers put behind a whole reply."""
+    return body[: found.start()] if (found := _DONE.search(body, max(0, len(body) - 64))) is not None else body
+
+
 def looks_streamed(body: bytes) -> bool:
     """Whether a body is server-sent events, whatever type it was sent with."""
     return re.match(rb"(?:\xef\xbb\xbf)?\s{0,64}(?:data: ?[{\[]|event: ?\w|: ?\w)", body) is not None
@@ -218,6 +226,7 @@ class StreamedAnswer:
         self._native: Any = None
         self._counted: Any = None
         self._line, self._held, self._length = bytearray(), b"", 0
+        self._plain = bytearray()  # JSON that does not stream, though it was sent as a stream
         self._odd: bytes | None = None  # what was no part of an answer: an error, mostly
         self._done = self._began = False
 
@@ -245,12 +254,22 @@ class StreamedAnswer:
             if self._line.startswith(b"data:") and self._odd is None:
                 patience.heard()
                 self._take(bytes(self._line[5:]).strip())
+            else:
+                self._keep_plain()
             self._line.clear()
         self._line += rest
         check_length(self._length, LONGEST_BODY, "answer")
         check_length(len(self._line), LONGEST_LINE, "line of the stream")
 
+    def _keep_plain(self) -> None:
+        """Keeps a line of JSON that is outside of all parts."""
+        if self._plain or (not self._began and self._line.startswith(b"{")):
+            self._plain += self._line + b"\n"
+
     def _whole(self) -> bytes:
+        self._keep_plain()
+        if self._plain and not self._began and self._odd is None:
+            return bytes(self._plain)
         if self._odd is not None or self._held:
             return self._odd or self._held
         if self._finish is None and not self._done:

@@ -3,8 +3,9 @@ who ask the same model at the same address (the rounds of a loop, judges, the ev
 
 Newer models of OpenAI want `max_completion_tokens` in the place of `max_tokens`; many servers know no `seed` or no
 `stream_options`. Whoever refuses says so and names the parameter. Where the recipe did not name it, it is renamed or
-left out, and the same request is sent again. What the recipe names is never left out, unless it is a temperature or
-top_p of 1, which changes nothing: the answers would be others than those that were asked for.
+left out, and the same request is sent again. Servers that answer in parts only are asked to stream. What the recipe
+names is never left out, unless it is a temperature or top_p of 1, which changes nothing: the answers would be others
+than those that were asked for.
 
 >>> learned = Learned("max_tokens")
 >>> said = {"message": "'max_tokens' is not supported. Use 'max_completion_tokens' instead.", "param": "max_tokens"}
@@ -21,6 +22,13 @@ from typing import Any
 _REFUSES = re.compile(
     r"unsupported|not support|unrecogni[sz]ed|unknown|unexpected|not permitted|not allowed|extra inputs|deprecated"
     r"|no longer|cannot both|not available|not compatible|only the default",
+    re.IGNORECASE,
+)
+# "This model only support stream mode, please enable the stream parameter", "Stream must be set to true",
+# "parameter.enable_thinking must be set to false for non-streaming calls".
+_WANTS_STREAM = re.compile(
+    r"\b(?:only|must|requires?|enable|set)\b[^.]{0,60}\bstream(?!_)|\bstream(?:ing)?\b[^.]{0,40}\b(?:must|required|only)\b"
+    r"|\bnon-?_? ?stream",
     re.IGNORECASE,
 )
 # Sent though no recipe names them: an answer without them is the same kind of answer.
@@ -45,12 +53,21 @@ def forget() -> None:
 
 class Learned:
     """What one server takes. `limit`: its name for the limit of tokens; `left_out`: what is not sent, unless the
-    recipe names it."""
+    recipe names it; `streams`: whether it answers in parts only."""
 
     def __init__(self, limit: str) -> None:
         self.limit = limit
         self.left_out: set[str] = set()
+        self.streams = False
         self._first = limit
+
+    def take_stream(self, status: int, error: Mapping[str, Any], sent: Mapping[str, Any]) -> bool:
+        """Learns that the answer has to stream, where a refusal of a request says so that did not ask for it."""
+        said = str(error.get("message") or error.get("detail") or "")[:_LOOKED_AT]
+        if status not in (400, 422) or sent.get("stream") or not _WANTS_STREAM.search(said):
+            return False
+        self.streams = True
+        return True
 
     def parameter(self, status: int, error: Mapping[str, Any], sent: Mapping[str, Any]) -> str | None:
         """The parameter among those that were sent that a refusal is about; None where it is about something else."""

@@ -8,7 +8,8 @@ and what makes asking anybody pointless (a refused key, a missing model, a used-
 A refused key or model is only believed where nobody was answered before: gateways refuse one prompt in the same way.
 
 First each server is greeted: asked for its list of models. The first that is there lets the run begin; those where
-nobody answers are taken out. Many servers have no such list, which says nothing.
+nobody answers are taken out. Many servers have no such list, which says nothing; one that refuses the key there
+makes a doubt of it (`doubt`).
 
     servers = ("http://gpu-1:8000/v1", "http://gpu-2:8000/v1")
     teacher = OpenAITeacher(OpenAISettings(kind="openai", model="Qwen/Qwen3-8B", base_url=servers))
@@ -35,7 +36,14 @@ from stillroom.errors import InputError, MissingKey, RequestFailed, TeacherDown
 from stillroom.sampling.limits import Costs, cost_of
 from stillroom.sampling.rate_limit import End, Pace, Turn
 from stillroom.sampling.teachers.openai import VARIABLE, OpenAISettings, no_address
-from stillroom.sampling.teachers.openai.answer import ErrorInside, StreamedAnswer, looks_streamed, read_answer
+from stillroom.sampling.teachers.openai.answer import (
+    ErrorInside,
+    StreamedAnswer,
+    looks_streamed,
+    read_answer,
+    without_done,
+)
+from stillroom.sampling.teachers.openai.doubt import Doubt
 from stillroom.sampling.teachers.openai.faults import error_in, fields_of, said_in, status_of
 from stillroom.sampling.teachers.openai.http import Http, HttpReply, NoAnswer, Patience, place_of
 from stillroom.sampling.teachers.openai.learned import Learned, learned_of
@@ -156,7 +164,7 @@ class OpenAITeacher:
         self._http: Http | None = None
         self._pace: Pace | None = None
         self._greeting: asyncio.Task[None] | None = None
-        self._answered = False
+        self._answered, self._doubt = False, Doubt()
 
     @property
     def identity(self) -> str:
@@ -195,6 +203,7 @@ class OpenAITeacher:
                 reply = reply._replace(status=status_of(inside), body=body)
                 raise await self._not_answered(http, turn, reply, usage, inside=True)
             self._answered = True
+            self._doubt.ends()
             turn.end(End.ANSWERED, tokens=tokens, completion_tokens=1)
             return reply.body
 
@@ -216,9 +225,21 @@ class OpenAITeacher:
         return _Ready(http, pace)
 
     async def _in_turn(self, pace: Pace, expected: float, usage: Usage, ask: Callable[[Turn], Awaitable[T]]) -> T:
-        """What `ask` gets when its turn comes; at another server at once where nobody takes it."""
+        """What `ask` gets when its turn comes; one at a time while it is in doubt whether the key is taken."""
+        if self._doubt.holds:
+            async with self._doubt.one_at_a_time:
+                self._doubt.check()
+                if self._doubt.holds:
+                    return await self._at_some_server(pace, expected, usage, ask)
+        return await self._at_some_server(pace, expected, usage, ask)
+
+    async def _at_some_server(
+        self, pace: Pace, expected: float, usage: Usage, ask: Callable[[Turn], Awaitable[T]]
+    ) -> T:
+        """At another server at once where nobody takes it."""
         for left in reversed(range(len(self._servers))):
             turn = await pace.turn(expected)
+            usage.begun = True
             try:
                 return await ask(turn)
             except NoAnswer as none:
@@ -230,6 +251,7 @@ class OpenAITeacher:
                         why = f"the connection broke: {why}"
                     raise RequestFailed(why, retryable=True) from None
             finally:
+                usage.begun = False
                 turn.drop()
         raise AssertionError("unreachable: there is a server")
 
@@ -257,13 +279,14 @@ class OpenAITeacher:
             raise await self._not_answered(http, turn, reply, usage)
         top = request.sampling.top_logprobs > 0
         try:
-            body = StreamedAnswer(usage).of(reply.body) if looks_streamed(reply.body) else reply.body
+            body = StreamedAnswer(usage).of(reply.body) if looks_streamed(reply.body) else without_done(reply.body)
             answer = read_answer(body, usage, choices=top, ends=settings.finish_reasons)
         except ErrorInside as inside:
             body = json.dumps({"error": inside.error}).encode()
             reply = reply._replace(status=status_of(inside.error), body=body)
             raise await self._not_answered(http, turn, reply, usage, inside=True) from None
         self._answered = True
+        self._doubt.ends()
         self._costs.note(request.task_id, answer.prompt_tokens, answer.completion_tokens)
         cost = cost_of(request, answer, uncounted=usage.uncounted)
         turn.end(End.ANSWERED, tokens=cost.prompt + cost.completion, completion_tokens=cost.completion)
@@ -276,6 +299,8 @@ class OpenAITeacher:
             fields = fields_of(read_json(reply.body))
         except NotJson:
             return False
+        if learned.take_stream(reply.status, fields, sent):
+            return True
         name = learned.parameter(reply.status, fields, sent)
         if name is None or name in ("messages", "model"):
             return False
@@ -293,6 +318,7 @@ class OpenAITeacher:
     def _body(self, request: Request, learned: Learned) -> dict[str, Any]:
         """What is sent. Temperature and top_p only where somebody named them: some models refuse both."""
         s, settings = request.sampling, self._settings
+        stream = settings.stream or learned.streams
         body: dict[str, Any] = {
             "model": settings.model,
             "messages": [m.as_dict() for m in request.messages],
@@ -308,8 +334,8 @@ class OpenAITeacher:
             "top_logprobs": s.top_logprobs,
             "response_format": schema and {"type": "json_schema", "json_schema": schema},
             "seed": request.seed if settings.send_seed else None,
-            "stream": settings.stream,
-            "stream_options": {"include_usage": True} if settings.stream else None,
+            "stream": stream,
+            "stream_options": {"include_usage": True} if stream else None,
         }
         body |= {k: v for k, v in optional.items() if v}
         body |= {k: v for k, v in (("top_k", s.top_k), ("min_p", s.min_p)) if v is not None}
@@ -318,8 +344,7 @@ class OpenAITeacher:
     # -- the greeting ----------------------------------------------------------------------------------------
 
     async def _greet(self, http: Http, pace: Pace) -> None:
-        """Returns when one server is there. Raises TeacherDown when nobody is anywhere, MissingKey when one
-        refuses."""
+        """Returns when one server is there. Raises TeacherDown when nobody is anywhere."""
         greetings = [asyncio.create_task(self._greet_one(i, http, pace)) for i in range(len(self._servers))]
         error: TeacherDown | None = None
         try:
@@ -350,8 +375,8 @@ class OpenAITeacher:
                 f"nothing answers at {server.name} ({self._blot(str(none))}): start the server, or correct "
                 "teacher.base_url"
             ) from None
-        if reply.status == 401:
-            raise self._key_refused(server, reply.status)
+        if reply.status == 401:  # of the list alone, perhaps
+            self._doubt.arises()
 
     # -- what a refusal means --------------------------------------------------------------------------------
 
@@ -379,7 +404,7 @@ class OpenAITeacher:
         else:
             error = self._key_refused(server, reply.status, self._blot(said_in(reply.body)))
         error.if_answered, error.sure = failed, reply.status != 403
-        return error
+        return self._doubt.refused(error) if isinstance(error, MissingKey) else error
 
     def _refusal(self, reply: HttpReply, after_s: float | None, before: str) -> RequestFailed | TeacherDown:
         """The error for a reply without an answer. `after_s`: seconds that the server asks to wait. `before`: the
@@ -430,9 +455,10 @@ class OpenAITeacher:
         have = "is set, but was refused" if self._key else "is not set"
         variable = self._settings.api_key_env
         quoted = f" ({said})" if said else ""
+        listed = ", as its list of models did," if self._doubt.holds else ""
         return MissingKey(
-            f"{server.name} answered {status}{quoted} and nobody was answered before: the key was refused; the "
-            f"variable {variable} {have}"
+            f"{server.name} answered {status}{quoted}{listed} and nobody was answered before: the key was refused; "
+            f"the variable {variable} {have}"
         )
 
     def _blot(self, text: str) -> str:

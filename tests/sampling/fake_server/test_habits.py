@@ -111,6 +111,12 @@ FAULTS = [
     Row(
         "401_always", **NOTHING, error=MissingKey, said=r"answered 401 \(Incorrect API key.*OPENAI_API_KEY is not set"
     ),
+    Row(
+        "401_everywhere",
+        **NOTHING | {"requests": 2},
+        error=MissingKey,
+        said=r"answered 401 \(Incorrect API key\.\), as its list of models did, .*the key was refused",
+    ),
     Row("403_always", **NOTHING, error=MissingKey, said=r"answered 403 \(an HTML page: Access denied", failed=2),
     Row("404_path", **NOTHING, error=InputError, said=r"HTTP 404: Not Found\).*teacher.base_url"),
     Row("404_model", **NOTHING, error=InputError, said=r"HTTP 404: The model `fake` does not exist.*teacher.model"),
@@ -258,14 +264,10 @@ PARAMETERS = [
     ),
     Row("needs_query", settings={"query": {"api-version": "2024-10-21"}}),
     Row("needs_query", **NOTHING, error=InputError, said="HTTP 404: Resource not found"),
-    Row("needs_stream", only=True),
-    Row(
-        "needs_stream",
-        only=False,
-        **NOTHING | {"requests": (12, 16)},
-        error=TeacherDown,
-        failed=12,
-        said="set stream to true",
+    *(
+        row
+        for name in ("needs_stream", "needs_stream_to_think", "needs_stream_detail")
+        for row in (Row(name, only=True), Row(name, only=False, requests=(13, 16)))
     ),
 ]
 STREAMS = [
@@ -333,6 +335,7 @@ CONNECTION = [
     ),
     Row("bom"),
     Row("json_padded", seconds=(0.0, 15.0)),
+    Row("json_then_done"),
     Row("text_plain"),
     Row("no_content_type"),
     Row("without_length"),
@@ -340,6 +343,7 @@ CONNECTION = [
 MODELS = [
     Row(name)
     for name in (
+        "models_401",
         "models_404",
         "models_403",
         "models_500",
@@ -349,9 +353,7 @@ MODELS = [
         "models_plain_list",
         "models_big",
     )
-] + [Row("models_hangs", seconds=(10, 30))]
-# What the greeting makes of it is tested with the greeting.
-ELSEWHERE = {"models_401"}
+] + [Row(name, seconds=(10, 30)) for name in ("models_hangs", "models_stalls", "models_endless")]
 TABLE = [*WAITS, *FAULTS, *ENDINGS, *FIELDS, *CONTENT, *PARAMETERS, *STREAMS, *CONNECTION, *MODELS]
 CASES = [(row, stream) for row in TABLE for stream in (False, True) if row.only in (None, stream)]
 
@@ -418,7 +420,7 @@ def _check_rows(row: Row, tried: Tried) -> None:
 
 
 def test_each_habit_has_a_row() -> None:
-    assert {row.habit for row in TABLE} | ELSEWHERE == set(habits())
+    assert {row.habit for row in TABLE} == set(habits())
     assert len(habits()) >= 60
 
 

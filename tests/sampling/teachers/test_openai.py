@@ -31,7 +31,7 @@ from stillroom.sampling.policy import Until
 from stillroom.sampling.teachers.base import RetrySettings
 from stillroom.sampling.teachers.openai import OpenAISettings
 from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
-from tests.conftest import ModelServer, Reply, completion
+from tests.conftest import Body, ModelServer, Reply, completion
 
 KEY = "sk-proj-a1B2c3D4e5F6g7H8"
 
@@ -266,11 +266,39 @@ async def test_a_refused_key_stops_the_run_and_is_never_quoted(
     assert KEY not in _everything(error)
 
 
-async def test_a_key_that_is_refused_at_the_greeting_costs_no_request(model_server: ModelServer) -> None:
+async def eight(server: ModelServer) -> list[Any]:
+    """What becomes of eight requests at once."""
+    teacher = OpenAITeacher(OpenAISettings(kind="openai", model="m", base_url=server.url, concurrency=8))
+    asked = [teacher.sample(request(max_tokens=n), Usage()) for n in range(1, 9)]
+    try:
+        return await asyncio.gather(*asked, return_exceptions=True)
+    finally:
+        await teacher.close()
+
+
+async def test_a_key_that_the_list_of_models_refuses_is_tried_twice_and_one_at_a_time(
+    model_server: ModelServer,
+) -> None:
+    """The second refusal is about all requests: nobody else asks."""
+    model_server.script = lambda body: Reply(_error("no"), 401)
     model_server.models = Reply(_error("no"), 401)
-    with pytest.raises(MissingKey, match="OPENAI_API_KEY is not set"):
-        await ask(model_server)
-    assert model_server.bodies == []
+    found = await eight(model_server)
+    assert (len(model_server.bodies), model_server.peak) == (2, 1)
+    assert all(isinstance(each, MissingKey) and "OPENAI_API_KEY is not set" in str(each) for each in found)
+    assert [each.if_answered is None for each in found] == [False] + [True] * 7
+
+
+async def test_an_answer_ends_the_doubt_about_a_key(model_server: ModelServer) -> None:
+    model_server.models = Reply(_error("no"), 401)
+    peaks: list[int] = []
+
+    def script(body: Body) -> str:
+        peaks.append(model_server.peak)
+        return "4"
+
+    model_server.script = script
+    assert [each.text for each in await eight(model_server)] == ["4"] * 8
+    assert peaks[0] == 1
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,7 @@ async def test_all_that_went_away_are_a_request_that_failed(servers: list[ModelS
 async def test_a_key_that_one_server_refuses_stops_the_run(servers: list[ModelServer]) -> None:
     for server in servers:
         server.models = Reply({"error": "no"}, 401)
+        server.script = lambda body: Reply({"error": "no"}, 401)
     async with teacher(*(server.url for server in servers)) as asked:
         with pytest.raises(MissingKey):
             await asked.sample(request(), Usage())

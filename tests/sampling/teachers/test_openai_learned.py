@@ -90,12 +90,6 @@ async def test_what_a_server_refuses_is_learned_once(
     assert instead is None or all(instead in body for body in model_server.bodies[1:])
 
 
-async def test_streams_do_without_the_count_that_is_refused(model_server: ModelServer) -> None:
-    model_server.script = refuses("stream_options", "Unknown parameter: 'stream_options'.")
-    await ask(model_server, {}, stream=True)
-    assert len(model_server.bodies) == 2
-
-
 @pytest.mark.parametrize(
     ("sampling", "settings", "name", "message", "said"),
     [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import socket
 import ssl
@@ -17,6 +16,8 @@ import pytest
 
 from stillroom.common.records import Request, SamplingParams, Usage, user
 from stillroom.errors import InputError, MissingFile, StillroomError, TeacherDown
+from stillroom.sampling.fake_server.answers import SENTENCE
+from stillroom.sampling.fake_server.server import FakeServer
 from stillroom.sampling.teachers.openai import OpenAISettings, http, network
 from tests.conftest import ModelServer, Reply, completion, served_by, stillroom, write_sums
 
@@ -302,50 +303,14 @@ async def test_a_redirect_to_a_page(model_server: ModelServer, location: str, sa
 # -- a list of models that hangs, is huge, or something else -----------------------------------------------------
 
 
-class Odd:
-    """A server whose list of models is `models`: bytes that are sent and then nothing more; it answers all else."""
-
-    def __init__(self, models: bytes) -> None:
-        self._models = models
-        self.asked = 0
-
-    async def __aenter__(self) -> str:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-        if head.startswith("get "):
-            writer.write(self._models)
-            await reader.read()  # until the client goes away
-        else:
-            length = int(head.partition("content-length: ")[2].split()[0])
-            await reader.readexactly(length)
-            self.asked += 1
-            body = b'{"choices": [{"message": {"content": "4"}, "finish_reason": "stop"}]}'
-            writer.write(
-                b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
-            )
-            writer.write(body)
-        writer.close()
-
-
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
-
-
-@pytest.mark.parametrize(
-    "models",
-    [b"", HEAD, HEAD + b"content-length: 99\r\n\r\n{", HEAD + b"content-length: 99999999999\r\n\r\n" + b" " * 5_000],
-)
-async def test_a_list_of_models_that_hangs_holds_nobody_up(models: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("habit", ["models_hangs", "models_stalls", "models_endless"])
+async def test_a_list_of_models_that_hangs_holds_nobody_up(habit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "LOOK_S", 0.05)
-    odd = Odd(models)
-    async with odd as url:
-        assert await ask(url) == "4"
-    assert odd.asked == 1
+    server = FakeServer([habit])
+    await server.start()
+    assert await ask(server.url) == SENTENCE
+    await server.close()
+    assert server.asked == 1
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from stillroom.common.records import Completion, Request, SamplingParams, Usage, user
+from stillroom.common.records import Completion, Request, SamplingParams, Task, Usage, user
 from stillroom.errors import InputError, MissingFile, RequestFailed
 from stillroom.sampling.teachers.base import OutOfAttempts
 from stillroom.sampling.teachers.recorded import RecordedSettings, RecordedTeacher
@@ -127,7 +127,6 @@ async def test_reads_what_a_row_holds(tmp_path: Path, row: dict[str, Any], expec
         (b'{"task_id": "a", "text": "4", "index": -1}', "index is -1"),
         (b'{"task_id": "a", "text": "4", "index": true}', "index is True"),
         (b'{"task_id": "a", "text": "4", "index": 0}', "draw 0 of this task stands there twice"),
-        (b'{"task_id": "a", "text": "4", "right": "yes"}', "right is 'yes', expected true or false"),
     ],
 )
 def test_refuses_lines_that_are_no_attempts(tmp_path: Path, line: bytes, said: str) -> None:
@@ -135,6 +134,17 @@ def test_refuses_lines_that_are_no_attempts(tmp_path: Path, line: bytes, said: s
     path.write_bytes(path.read_bytes() + b"\n" + line + b"\n")
     with pytest.raises(InputError, match=rf"recording.jsonl:3: .*{said}"):
         open_teacher(tmp_path, grade="right")
+
+
+def test_a_grade_that_nobody_understands_costs_no_answer_and_is_counted(tmp_path: Path) -> None:
+    grades = [True, "no", 1, "maybe", None, 7, ["C"]]
+    write(tmp_path, *({"task_id": "a", "text": "4", "right": grade} for grade in grades))
+    teacher = open_teacher(tmp_path, grade="right")
+    found = [teacher.grade("a", user("q"), index) for index in range(len(grades))]
+    assert found == [True, False, True, None, None, None, None]
+    said = teacher.matched([Task("a", user("q"), None, "")])
+    assert "; 3 grades say neither right nor wrong, the first 'maybe' in " in said
+    assert "recording.jsonl:4" in said
 
 
 @pytest.mark.parametrize(

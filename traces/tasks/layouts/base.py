@@ -38,10 +38,12 @@ class Laid(NamedTuple):
 
 class Layout:
     """How rows of one kind are read. `about`: its fields, for people. `over_fields`: it fits rows that could be read
-    by the default names of fields as well, which would lose something."""
+    by the default names of fields as well, which would lose something. `unclear`: the layout that rows are read by
+    where several fit that name it; it refuses what they read in different ways."""
 
     about: ClassVar[str]
     over_fields: ClassVar[bool] = False
+    unclear: ClassVar[str] = ""
 
     def fits(self, values: Mapping[str, Any]) -> bool:
         """Whether a row is plainly of this layout, and so of no other."""
