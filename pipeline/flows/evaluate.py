@@ -81,7 +81,7 @@ def evaluate(
                 f"{path}: {lost}, so this is not the student that was trained: `stillroom run` trains it again"
             )
         distilled, notes = distilled_before(context, recipe, tasks), []
-        inputs = training_inputs(distilled.training, student, context.seed, gate_of(context, recipe, tasks))
+        inputs = training_inputs(distilled.training, student, context.seed, gate_of(context, recipe, student, tasks))
         if not run_folder.done(STUDENT, inputs):
             notes = ["the student was trained on other rows, settings or versions than those that are here now"]
         evaluator = Evaluator(context, recipe, student, settings)

@@ -169,7 +169,7 @@ def run_traces(context: RunContext, loaded: Loaded[Recipe], *, given: TaskSet | 
     if (student := recipe.student) is not None:
         rows = distilled.training
         lint = partial(lint_traces, recipe, student, tasks, rows)
-        gate = gate_of(context, recipe, tasks)
+        gate = gate_of(context, recipe, student, tasks)
         model = train(context, student, rows, folder.path / STUDENT, STUDENT, lint=lint, gate=gate)
         if recipe.evaluate is not None:
             evaluator = Evaluator(context, recipe, student, recipe.evaluate)

@@ -218,7 +218,7 @@ class Evaluator:
         """The student over several trainings, each from another seed, and its variants."""
         if self.settings.seeds == 1:
             return Measured([], [], [])
-        gate = gate_of(self.context, self.recipe, tasks)
+        gate = gate_of(self.context, self.recipe, self.student, tasks)
         others = train_seeds(self.context, self.student, self.settings.seeds, distilled, gate)
         more = [self.ask(tasks.test, each.label, each.model).first for each in others]
         against = {who: [answers[who]] for who in (BEFORE, "control_unfiltered") if who in answers}

@@ -127,7 +127,9 @@ def train_on(
     out = context.folder.path / "controls" / who.removeprefix("control_")
     lint = partial(lint_traces, recipe, student, tasks, rows, check=False)
     try:
-        model = train(context, student, rows, out, LABELS[who], lint=lint, gate=gate_of(context, recipe, tasks))
+        model = train(
+            context, student, rows, out, LABELS[who], lint=lint, gate=gate_of(context, recipe, student, tasks)
+        )
     except TrainingError as error:
         if isinstance(error, NoRoom):
             raise
@@ -157,7 +159,7 @@ def training_inputs(rows: Sequence[Row], student: StudentSettings, seed: int, ga
     found = [digest(list(rows)), student.model_dump(mode="json"), seed_of(student, seed)]
     trained_with = {k: v for k, v in versions().items() if k in ("torch", "transformers", "trl", "peft")}
     models = [fingerprint(name) for name in student.models if Path(name).is_dir()]
-    judged = [gate.identity] if gate is not None and student.asks_the_scorer else []
+    judged = [] if gate is None else [gate.identity]
     return digest([*found, trained_with, *models, *judged])
 
 
@@ -235,8 +237,10 @@ def answers_of(recipe: Recipe, scorer: AnswerScorerSettings, tasks: TaskSet) -> 
         yield check
 
 
-def gate_of(context: RunContext, recipe: Recipe, tasks: TaskSet) -> Gate:
-    """The recipe's scorer for what a student answers while it is trained."""
+def gate_of(context: RunContext, recipe: Recipe, student: StudentSettings, tasks: TaskSet) -> Gate | None:
+    """The recipe's scorer for what a student answers while it is trained; None for one that does not ask it."""
+    if not student.asks_the_scorer:
+        return None
     scorer = recipe.scorer
     return Gate(
         scorer.identity(context.base),

@@ -27,7 +27,6 @@ from stillroom.common.records import Message, SamplingParams, Task
 from stillroom.common.settings import Settings
 from stillroom.errors import InputError
 from stillroom.sampling.ledger import Ledger
-from stillroom.sampling.teachers.transformers.live import live_teacher
 from stillroom.students.data.encode import EncodedRow, special_ids
 from stillroom.students.data.rows import with_system
 from stillroom.students.methods.registry import StudentSettings
@@ -112,6 +111,8 @@ def rehearse(
 ) -> Rehearsed:
     """Asks the base, which is `model` before its training, and gives its answers as rows. Raises what `load_tasks`
     does, and InputError where the base says nothing at all."""
+    from stillroom.sampling.teachers.transformers.live import live_teacher
+
     asked = prompts_of(settings, base, seed)
     tasks = [
         Task(f"rehearsal/{kind}/{task.id}", with_system(task.messages, student.system), None, task.source)

@@ -27,7 +27,6 @@ from stillroom.errors import RecipeError, TrainingError
 from stillroom.sampling.ledger import Ledger, request_key, scorer_key
 from stillroom.sampling.scorers.base import Scorer
 from stillroom.sampling.scorers.none import EveryAnswer
-from stillroom.sampling.teachers.transformers.live import live_teacher
 from stillroom.students.data.encode import IGNORED, EncodedRow, special_ids
 from stillroom.students.data.rows import SftRow
 from stillroom.students.records import Gate, TrainingPlace
@@ -187,6 +186,8 @@ class Rollouts:
 
     def _answers(self, block: Sequence[Due], identity: str) -> dict[str, ScoredAttempt]:
         """Answers to the prompts of a block, by task."""
+        from stillroom.sampling.teachers.transformers.live import live_teacher
+
         tasks, live = [replace(self._tasks[each.row], id=_id(each)) for each in block], self._live
         name, known = self._state(tasks, identity)
         together = 1 if known else len(tasks)

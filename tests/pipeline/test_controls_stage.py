@@ -15,6 +15,7 @@ from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages import controls as controls_stage
 from stillroom.pipeline.stages import train as students_stage
 from stillroom.pipeline.stages.controls import Controls, train_control
+from stillroom.students.methods.sft import Sft
 
 ASKED: tuple[Baseline, ...] = ("control_unfiltered", "control_wrong_answers")
 
@@ -22,7 +23,7 @@ ASKED: tuple[Baseline, ...] = ("control_unfiltered", "control_wrong_answers")
 def trained(folder: Path, patch: pytest.MonkeyPatch, error: StillroomError | None) -> Controls:
     """Two controls of three rows each, of which the first fails with `error`; two rows of the second are too long."""
 
-    def train(context: Any, student: Any, rows: Any, out: Path, label: str, lint: Any) -> str:
+    def train(context: Any, student: Any, rows: Any, out: Path, label: str, lint: Any, gate: Any) -> str:
         if error is not None and label == "control":
             raise error
         out.mkdir(parents=True)
@@ -37,7 +38,7 @@ def trained(folder: Path, patch: pytest.MonkeyPatch, error: StillroomError | Non
     nothing: Any = None
     found = Controls({}, [])
     for who in ASKED:
-        train_control(context, nothing, nothing, who, nothing, distilled, found)
+        train_control(context, nothing, Sft(model="m"), who, nothing, distilled, found)
     return found
 
 

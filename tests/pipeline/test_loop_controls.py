@@ -37,7 +37,9 @@ class Workshop:
     marked_in: dict[str, Path] = field(default_factory=dict)
     tested: dict[str, list[Task]] = field(default_factory=dict)
 
-    def train(self, context: Any, student: Any, rows: list[SftRow], out: Path, label: str, lint: Any) -> str:
+    def train(
+        self, context: Any, student: Any, rows: list[SftRow], out: Path, label: str, lint: Any, gate: Any
+    ) -> str:
         self.rows[label], self.places[label], self.marked_in[label] = rows, out, context.folder.path
         return f"model of {label}"
 
@@ -98,10 +100,10 @@ def said(rows: Sequence[SftRow]) -> list[tuple[str, str]]:
 def test_a_control_that_cannot_be_trained_takes_nothing_from_the_rounds(
     tmp_path: Path, workshop: Workshop, monkeypatch: pytest.MonkeyPatch, error: StillroomError, told: bool
 ) -> None:
-    def fails(context: Any, student: Any, rows: Any, out: Path, label: str, lint: Any) -> str:
+    def fails(context: Any, student: Any, rows: Any, out: Path, label: str, lint: Any, gate: Any) -> str:
         if label == "control":
             raise error
-        return workshop.train(context, student, rows, out, label, lint)
+        return workshop.train(context, student, rows, out, label, lint, gate)
 
     monkeypatch.setattr(students_stage, "train", fails)
     asked = ["control_unfiltered", "control_wrong_answers"]
@@ -117,11 +119,11 @@ def test_a_control_that_cannot_be_trained_takes_nothing_from_the_rounds(
 def test_rows_that_the_training_left_out_are_told(
     tmp_path: Path, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def train(context: Any, student: Any, rows: Any, out: Path, label: str, lint: Any) -> str:
+    def train(context: Any, student: Any, rows: Any, out: Path, label: str, lint: Any, gate: Any) -> str:
         out.mkdir(parents=True)
         left = [{"name": "row 3", "reason": "too_long", "tokens": 5000}] * 2
         (out / "training.json").write_text(json.dumps({"rows": 10, "left_out": left}))
-        return workshop.train(context, student, rows, out, label, lint)
+        return workshop.train(context, student, rows, out, label, lint, gate)
 
     monkeypatch.setattr(students_stage, "train", train)
     found = controls(tmp_path, KEPT, None, control_one_round=False, baselines=["control_unfiltered"]).controls
