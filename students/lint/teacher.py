@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stillroom.common.models.resolve import load_tokenizer
+from stillroom.common.models.resolve import load_config, load_tokenizer
 from stillroom.errors import TrainingError
 from stillroom.students.data.encode import Ids, first_difference, ids_of, special_ids
 from stillroom.students.data.rows import SftRow, with_system
@@ -50,9 +50,9 @@ class TeacherSide:
 
 def teacher_side(name: str, system: str | None = None) -> TeacherSide:
     """By the name of a model. Raises MissingFile for one that is nowhere."""
-    config = model_config(name)
-    context = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return TeacherSide(Vocabulary(name, load_tokenizer(name), width(config)), context, system)
+    config = load_config(name)  # None: a tokenizer alone, of a teacher that is somewhere else
+    context = getattr(config and config.get_text_config(), "max_position_embeddings", None)
+    return TeacherSide(Vocabulary(name, load_tokenizer(name), config and width(config)), context, system)
 
 
 def token_hits(theirs: Vocabulary, own: Vocabulary, probes: Sequence[str] = PROBES) -> Iterator[Hit]:

@@ -21,15 +21,13 @@ from pydantic import Field, field_validator, model_validator
 
 from stillroom.common.hashing import digest
 from stillroom.common.marks import NamedMarks
-from stillroom.common.models.quiet import quiet_transformers
 from stillroom.common.models.resolve import (
-    adapter_base,
     fingerprint,
+    load_config,
     load_model,
     load_tokenizer,
     pick_device,
     pick_dtype,
-    resolve_model,
 )
 from stillroom.common.records import Task
 from stillroom.errors import InputError, RecipeError, TrainingError
@@ -207,7 +205,7 @@ class Distil(StudentSettings):
         if self.teacher is not None:
             theirs = load_tokenizer(self.teacher)
             same_tokens(theirs, tokenizer, self.teacher, self.model)
-            read = self._as_the_teacher_reads(rows, theirs, encoded, config_of(self.teacher))
+            read = self._as_the_teacher_reads(rows, theirs, encoded, load_config(self.teacher))
             if self.kept is None:
                 teacher = self._load(begun, self.teacher, f"the teacher {self.teacher}", {"task": read})
             else:
@@ -273,9 +271,9 @@ class Distil(StudentSettings):
         try:
             found, tokenizer = read_rows(rows), load_tokenizer(self.model)
             own = [row._replace(prompt=with_system(row.prompt, self.system)) for row in found]
-            encoded = encode_rows(own, tokenizer, longest(self, config_of(self.model)))
+            encoded = encode_rows(own, tokenizer, longest(self, load_config(self.model)))
             theirs = load_tokenizer(self.teacher)
-            read = self._as_the_teacher_reads(found, theirs, encoded, config_of(self.teacher))
+            read = self._as_the_teacher_reads(found, theirs, encoded, load_config(self.teacher))
             signature = self._signature(self.kept, tokenizer, pick_dtype(pick_device(), self.dtype), place.base)
         except (InputError, TrainingError) as error:
             return held._replace(why=str(error))
@@ -348,17 +346,6 @@ class Distil(StudentSettings):
             teacher=teacher,
             moved=partial(moved, self.objectives),
         )
-
-
-def config_of(name: str) -> Any:
-    """The configuration of a model, without its weights; None for a folder that has none, such as a tokenizer's."""
-    folder = Path(resolve_model(name).path)
-    if (base := adapter_base(folder)) is not None:
-        return config_of(base)
-    if not (folder / "config.json").is_file():
-        return None
-    with quiet_transformers() as transformers:
-        return transformers.AutoConfig.from_pretrained(str(folder))
 
 
 def same_tokens(teacher: Any, student: Any, teacher_name: str, student_name: str) -> None:
