@@ -48,7 +48,7 @@ def ours(own: Any, teacher: Any, heads: list[Layer]) -> Any:
     loss = WhiteBoxLoss({}, {}, student, target)
     labels = torch.zeros(len(own), dtype=torch.long)
     sides = AnswerStates(own, labels), AnswerStates(teacher, labels)
-    return loss._sums_of([Soft(temperature=TEMPERATURE)], *sides, None).total
+    return loss._sums_of([Soft(temperature=TEMPERATURE)], *sides, None, None).total
 
 
 def resident() -> int:

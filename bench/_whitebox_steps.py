@@ -55,11 +55,11 @@ def sums() -> list[dict[str, Any]]:
 
 
 def of_training(way: str, teacher: str) -> dict[str, list[float]]:
-    objectives: list[dict[str, Any]] = [{"kind": "soft", "temperature": 1 if way == "cached" else 2}]
+    soft = {"method": "distil", "teacher": teacher, "objectives": [{"kind": "soft", "temperature": 2}]}
     settings = {
-        "sft": lambda: Sft(**COMMON),
-        "dense": lambda: Distil(**COMMON, teacher=teacher, objectives=objectives, cache=None),
-        "cached": lambda: Distil(**COMMON, teacher=teacher, objectives=objectives, cache={}),
+        "sft": lambda: Sft.model_validate(COMMON),
+        "dense": lambda: Distil.model_validate(COMMON | soft),
+        "cached": lambda: Distil.model_validate(COMMON | soft | {"objectives": [{"kind": "soft"}], "cache": {}}),
     }[way]()
     found: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as work:

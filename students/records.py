@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from stillroom.common.records import Messages, Verdict
+from stillroom.common.records import Messages, Task, Verdict
 from stillroom.sampling.ledger import Ledger
+from stillroom.sampling.scorers.base import Scorer
 
 Reason = Literal["too_long", "end_token_inside", "same_answers"]
 REASONS: dict[Reason, str] = {
@@ -58,16 +59,31 @@ class StepInfo(NamedTuple):
 OnStep = Callable[[StepInfo], None]
 
 
+LIVE_STUDENT = "student:"
+"""Begins the identity of a student that answers while it is trained."""
+
+
+class Gate(NamedTuple):
+    """What judges answers to the rows' prompts. `identity`: the scorer's; `scorer`: makes it; `needs_reference`: it
+    reads the references of tasks. `task`: the task of a row, by its id and prompt; None where there is none."""
+
+    identity: str
+    scorer: Callable[[], Scorer]
+    needs_reference: bool
+    task: Callable[[str | None, Messages], Task | None]
+
+
 class TrainingPlace(NamedTuple):
     """What a run lends to a training. `base`: relative paths of the settings start there; `ledger`: keeps the answers
     that are sampled for it, None for a ledger that goes with the training; `store`: a folder in which what was
     computed for it stays for the next training, None for none; `tell`: hears, in a line each, what a user should
-    know."""
+    know; `gate`: judges the student's own answers, None for nothing."""
 
     base: Path = Path()
     ledger: Ledger | None = None
     store: Path | None = None
     tell: Callable[[str], object] = lambda text: None
+    gate: Gate | None = None
 
 
 class Signals(NamedTuple):

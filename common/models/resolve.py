@@ -120,17 +120,6 @@ def load_tokenizer(name: str) -> Any:
         return transformers.AutoTokenizer.from_pretrained(str(folder))
 
 
-def load_config(name: str) -> Any:
-    """The configuration of `name`, or of the base for an adapter; None for a folder without one, such as that of a
-    tokenizer alone. Loads no weights."""
-    with quiet_transformers() as transformers:
-        folder = Path(resolve_model(name).path)
-        base = adapter_base(folder)
-        if base is not None:
-            return load_config(base)
-        return transformers.AutoConfig.from_pretrained(str(folder)) if (folder / "config.json").is_file() else None
-
-
 def load_model(name: str, dtype: str = "auto", device: str = "auto") -> Any:
     """The causal language model `name`, in evaluation mode, with its adapter (if it is one) merged in.
 

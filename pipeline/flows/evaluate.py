@@ -24,7 +24,7 @@ from stillroom.pipeline.run.folder import RunFolder, now, opened
 from stillroom.pipeline.run.progress import Display
 from stillroom.pipeline.stages.evaluate import Evaluator
 from stillroom.pipeline.stages.filter import distilled_before
-from stillroom.pipeline.stages.train import STUDENT, model_in, require, training_inputs
+from stillroom.pipeline.stages.train import STUDENT, gate_of, model_in, require, training_inputs
 from stillroom.traces.rows import DATA_FILE
 from stillroom.traces.tasks import load_tasks
 
@@ -81,7 +81,8 @@ def evaluate(
                 f"{path}: {lost}, so this is not the student that was trained: `stillroom run` trains it again"
             )
         distilled, notes = distilled_before(context, recipe, tasks), []
-        if not run_folder.done(STUDENT, training_inputs(distilled.training, student, context.seed)):
+        inputs = training_inputs(distilled.training, student, context.seed, gate_of(context, recipe, tasks))
+        if not run_folder.done(STUDENT, inputs):
             notes = ["the student was trained on other rows, settings or versions than those that are here now"]
         evaluator = Evaluator(context, recipe, student, settings)
         found = evaluator.evaluate(tasks, distilled, model, notes=notes, sampled=False)

@@ -39,7 +39,7 @@ from stillroom.pipeline.stages.forgetting import check_forgetting
 from stillroom.pipeline.stages.labels import LabelReport
 from stillroom.pipeline.stages.plots import figures_of
 from stillroom.pipeline.stages.sample import Answers, open_sampler, tell_recording
-from stillroom.pipeline.stages.train import STUDENT, lint_traces, model_in, require, student_to_lint, train
+from stillroom.pipeline.stages.train import STUDENT, gate_of, lint_traces, model_in, require, student_to_lint, train
 from stillroom.pipeline.stages.verify import hold_verifier_to_its_gate
 from stillroom.report.evaluation_table import eval_table
 from stillroom.sampling.ledger import Ledger
@@ -169,7 +169,8 @@ def run_traces(context: RunContext, loaded: Loaded[Recipe], *, given: TaskSet | 
     if (student := recipe.student) is not None:
         rows = distilled.training
         lint = partial(lint_traces, recipe, student, tasks, rows)
-        model = train(context, student, rows, folder.path / STUDENT, STUDENT, lint=lint)
+        gate = gate_of(context, recipe, tasks)
+        model = train(context, student, rows, folder.path / STUDENT, STUDENT, lint=lint, gate=gate)
         if recipe.evaluate is not None:
             evaluator = Evaluator(context, recipe, student, recipe.evaluate)
             evaluated = evaluator.evaluate(tasks, distilled, model, teacher=sampled.held_out)

@@ -33,10 +33,12 @@ from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.ledger import Ledger, SpentBy, Totals
 from stillroom.sampling.ledger.salvage import Salvaged
 from stillroom.students.methods.registry import StudentSettings
-from stillroom.students.records import Signals, TrainingPlace
+from stillroom.students.records import LIVE_STUDENT, Signals, TrainingPlace
 
 LOCAL_STUDENT = "local student"
 """Begins the stage of a student that answered here: nobody is paid for it."""
+IN_TRAINING = f"{LOCAL_STUDENT}, in training"
+"""The stage of what students answered while they were trained."""
 
 
 class StageCost(NamedTuple):
@@ -218,7 +220,8 @@ def _evaluation(path: Path, facts: dict[str, Any]) -> Evaluation | None:
 
 
 def _costs(spent: Sequence[SpentBy], path: Path, facts: dict[str, Any]) -> Iterator[StageCost]:
-    """By stage: the teacher, each source of candidates, the judge. Who else answered is a local student."""
+    """By stage: the teacher, each source of candidates, the judge. Who else answered is a local student; those that
+    answered in their training, another one at every step, are one stage."""
     teacher = (facts.get("teacher") or {}).get("identity")
     stages = {identity: f"candidates of {name}" for name, identity in (facts.get("sources") or {}).items()}
     stages |= {teacher: "teacher"} if teacher else {}
@@ -227,12 +230,19 @@ def _costs(spent: Sequence[SpentBy], path: Path, facts: dict[str, Any]) -> Itera
     except InputError:  # it cannot be read any more, so its prices are not known
         recipe = None
     prices, judge_prices = getattr(recipe, "prices", None), getattr(recipe, "judge_prices", None)
+    trained: StageCost | None = None
     for each in sorted(spent, key=lambda each: (each.apart, each.teacher not in stages, each.teacher)):
+        if each.teacher.startswith(LIVE_STUDENT) and not each.apart:
+            cost = StageCost(IN_TRAINING, *each[2:], usd=None)
+            trained = cost if trained is None else trained.plus(cost)
+            continue
         stage = "judge" if each.apart else stages.get(each.teacher, f"{LOCAL_STUDENT} ({each.teacher[:40]})")
         paid = judge_prices if each.apart else prices if each.teacher in stages else None
         completion = each.completion_tokens + each.cancelled_tokens
         usd = None if paid is None else paid.of(each.prompt_tokens, completion)
         yield StageCost(stage, each.requests, each.prompt_tokens, each.completion_tokens, each.cancelled_tokens, usd)
+    if trained is not None:
+        yield trained
 
 
 def _plan(

@@ -30,6 +30,7 @@ from stillroom.pipeline.run.folder import RunContext
 from stillroom.pipeline.stages.filter import Distilled
 from stillroom.pipeline.stages.train import seed_of, train, train_on
 from stillroom.students.methods.registry import StudentSettings
+from stillroom.students.records import Gate
 from stillroom.traces.answers.extract import find_answer
 from stillroom.traces.controls import only_the_answer, unfiltered, wrong_in_form
 from stillroom.traces.filters import Screen
@@ -74,12 +75,18 @@ class Seeded(NamedTuple):
 
 
 def train_seeds(
-    context: RunContext, student: StudentSettings, count: int, distilled: Distilled, *, variant: str | None = None
+    context: RunContext,
+    student: StudentSettings,
+    count: int,
+    distilled: Distilled,
+    gate: Gate | None = None,
+    *,
+    variant: str | None = None,
 ) -> list[Seeded]:
     """Trains the student from the seeds that follow its own, so that there are `count` students with its own.
 
-    `variant`: the name of one, of which all are trained, the first seed included."""
-    found, first = list[Seeded](), seed_of(student, context.seed)
+    `gate`: as of the student. `variant`: the name of one, of which all are trained, the first seed included."""
+    found, first, rows = list[Seeded](), seed_of(student, context.seed), distilled.training
     for number in range(0 if variant else 1, count):
         seed = first + number
         other = student.model_copy(update={"seed": seed})
@@ -89,7 +96,8 @@ def train_seeds(
         else:
             out, stage = context.folder.path / "seeds" / str(seed), f"seed_{seed}"
             label = f"seed {seed}" if seed < 10_000 else "seed"  # the margin has nine places
-        found.append(Seeded(label, train(context, other, distilled.training, out, label, stage=stage, lint=None)))
+        model = train(context, other, rows, out, label, stage=stage, lint=None, gate=gate)
+        found.append(Seeded(label, model))
     return found
 
 

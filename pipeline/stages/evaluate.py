@@ -27,7 +27,7 @@ from stillroom.pipeline.stages.forgetting import measure_forgetting
 from stillroom.pipeline.stages.plots import FOLDER as PLOTS
 from stillroom.pipeline.stages.plots import draw
 from stillroom.pipeline.stages.sample import Answers, answer, as_teacher, write_answers
-from stillroom.pipeline.stages.train import LABELS
+from stillroom.pipeline.stages.train import LABELS, gate_of
 from stillroom.report.evaluation_table import eval_table
 from stillroom.sampling.policy import ONCE, Policy
 from stillroom.students.methods.registry import StudentSettings
@@ -212,7 +212,8 @@ class Evaluator:
         """The student over several trainings, each from another seed, and its variants."""
         if self.settings.seeds == 1:
             return Measured([], [], [])
-        others = train_seeds(self.context, self.student, self.settings.seeds, distilled)
+        gate = gate_of(self.context, self.recipe, tasks)
+        others = train_seeds(self.context, self.student, self.settings.seeds, distilled, gate)
         more = [self.ask(tasks.test, each.label, each.model).first for each in others]
         against = {who: [answers[who]] for who in (BEFORE, "control_unfiltered") if who in answers}
         against |= {VARIANT + name: of for name, of in variants.items()}

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 from stillroom.common.files import storable
 from stillroom.common.formatting import duration
 from stillroom.common.hashing import digest
-from stillroom.common.records import Messages, Verdict, asked
+from stillroom.common.records import Messages, Task, Verdict, asked
 from stillroom.errors import InputError, MissingExtra, MissingFile, NoRoom, TrainingError
 from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.recipe import Baseline, Recipe
@@ -32,7 +32,7 @@ from stillroom.students.data.rows import Row
 from stillroom.students.export.save import read_record
 from stillroom.students.lint.report import LintReport
 from stillroom.students.methods.registry import StudentSettings
-from stillroom.students.records import Answered, Checker, TrainingPlace
+from stillroom.students.records import Answered, Checker, Gate, TrainingPlace
 from stillroom.traces.answers import Reason
 from stillroom.traces.answers.records import verdict
 from stillroom.traces.scorers.answer import AnswerScorerSettings
@@ -77,15 +77,16 @@ def train(
     *,
     lint: Callable[[], LintReport] | None,
     stage: str | None = None,
+    gate: Gate | None = None,
 ) -> str:
     """Lints the rows and trains, unless that was done; gives the folder of the model.
 
     `label`: what it is called on the display. `stage`: in `run.json`, None for the same. `lint`: None where the same
     rows were linted before. An error that it finds in the rows of the run's own student stops the run; a control's
-    rows are meant to be as they are, and it is only shown.
+    rows are meant to be as they are, and it is only shown. `gate`: judges what a student answers in its training.
     """
     own, folder, display = label == STUDENT, context.folder, context.display
-    stage, inputs, what = stage or label, training_inputs(rows, student, context.seed), student.learns_from
+    stage, inputs, what = stage or label, training_inputs(rows, student, context.seed, gate), student.learns_from
     if folder.done(stage, inputs):
         lost = folder.lost(stage)
         if not lost:
@@ -100,7 +101,7 @@ def train(
             out,
             seed=context.seed,
             on_step=lambda s: shown(s.step, s.total, s.loss, s.tokens_per_s),
-            place=TrainingPlace(context.base, context.ledger, folder.path / SIGNALS, display.note),
+            place=TrainingPlace(context.base, context.ledger, folder.path / SIGNALS, display.note, gate),
         )
     folder.note_dtype(label, (read_record(out) or {}).get("dtype"))
     folder.mark(stage, inputs, out)
@@ -126,7 +127,7 @@ def train_on(
     out = context.folder.path / "controls" / who.removeprefix("control_")
     lint = partial(lint_traces, recipe, student, tasks, rows, check=False)
     try:
-        model = train(context, student, rows, out, LABELS[who], lint=lint)
+        model = train(context, student, rows, out, LABELS[who], lint=lint, gate=gate_of(context, recipe, tasks))
     except TrainingError as error:
         if isinstance(error, NoRoom):
             raise
@@ -146,8 +147,9 @@ def seed_of(student: StudentSettings, seed: int) -> int:
     return seed if student.seed is None else student.seed
 
 
-def training_inputs(rows: Sequence[Row], student: StudentSettings, seed: int) -> str:
-    """Names all that a training depends on: rows, settings, seed (`seed`: the run's) and versions.
+def training_inputs(rows: Sequence[Row], student: StudentSettings, seed: int, gate: Gate | None = None) -> str:
+    """Names all that a training depends on: rows, settings, seed (`seed`: the run's) and versions; and the scorer,
+    where the student's answers are judged while it is trained.
 
     A model in a folder may be another one tomorrow, as the last student of a loop: it is named by its content."""
     from stillroom.common.models.resolve import fingerprint
@@ -155,7 +157,8 @@ def training_inputs(rows: Sequence[Row], student: StudentSettings, seed: int) ->
     found = [digest(list(rows)), student.model_dump(mode="json"), seed_of(student, seed)]
     trained_with = {k: v for k, v in versions().items() if k in ("torch", "transformers", "trl", "peft")}
     models = [fingerprint(name) for name in student.models if Path(name).is_dir()]
-    return digest([*found, trained_with, *models])
+    judged = [gate.identity] if gate is not None and student.asks_the_scorer else []
+    return digest([*found, trained_with, *models, *judged])
 
 
 def model_in(out: Path) -> str:
@@ -214,11 +217,11 @@ def before_training(
 def answers_of(recipe: Recipe, scorer: AnswerScorerSettings, tasks: TaskSet) -> Iterator[Checker]:
     """The recipe's scorer for trained answers: each against the reference of its task. Rows of earlier runs, whose
     tasks are not here, were looked at there. An id alone names no task: those of another file may have the same."""
-    known_tasks = {(task.id, _turns(task.messages)): task for task in tasks.train}
+    task_of = _tasks_of(tasks)
     with scorer.checker() as checker:
 
         def check(answered: Sequence[Answered]) -> list[Verdict | None]:
-            found_tasks = [known_tasks.get((each.task_id or "", _turns(each.prompt))) for each in answered]
+            found_tasks = [task_of(each.task_id, each.prompt) for each in answered]
             golds = [None if task is None else task.reference for task in found_tasks]
             known = [
                 (task.reference, each.text, asked(each.prompt), task.answer_type)
@@ -230,6 +233,27 @@ def answers_of(recipe: Recipe, scorer: AnswerScorerSettings, tasks: TaskSet) -> 
             return [missing if gold is None else next(found) for gold in golds]
 
         yield check
+
+
+def gate_of(context: RunContext, recipe: Recipe, tasks: TaskSet) -> Gate:
+    """The recipe's scorer for what a student answers while it is trained."""
+    scorer = recipe.scorer
+    return Gate(
+        scorer.identity(context.base),
+        lambda: scorer.make(context.place()),
+        scorer.reads_reference,
+        _tasks_of(tasks),
+    )
+
+
+def _tasks_of(tasks: TaskSet) -> Callable[[str | None, Messages], Task | None]:
+    """Finds the task of a row by its id and its prompt."""
+
+    @cache
+    def known() -> dict[tuple[str, tuple[tuple[str, str], ...]], Task]:
+        return {(task.id, _turns(task.messages)): task for task in tasks.train}
+
+    return lambda task_id, prompt: known().get((task_id or "", _turns(prompt)))
 
 
 def _turns(messages: Messages) -> tuple[tuple[str, str], ...]:

@@ -22,11 +22,13 @@ Row = Mapping[str, Any]
 
 
 class SftRow(NamedTuple):
-    """One row: what the student is asked and what it shall answer. `name` is what messages call it."""
+    """One row: what the student is asked and what it shall answer. `name` is what messages call it; `task_id`: of the
+    task that it answers, None where the row names none."""
 
     name: str
     prompt: Messages
     completion: Messages
+    task_id: str | None = None
 
 
 class PairRow(NamedTuple):
@@ -95,7 +97,8 @@ def row_name(index: int, row: Row) -> str:
 
 def sft_row(name: str, row: Row) -> SftRow:
     """One row, checked."""
-    return SftRow(name, _messages(name, "prompt", row), _answer(name, "completion", row))
+    task_id = None if row.get("task_id") is None else str(row["task_id"])
+    return SftRow(name, _messages(name, "prompt", row), _answer(name, "completion", row), task_id)
 
 
 def pair_row(name: str, row: Row) -> PairRow:

@@ -13,12 +13,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stillroom.common.models.resolve import load_config, load_tokenizer
+from stillroom.common.models.resolve import load_tokenizer
 from stillroom.errors import TrainingError
 from stillroom.students.data.encode import Ids, first_difference, ids_of, special_ids
-from stillroom.students.data.rows import SftRow, with_system
+from stillroom.students.data.rows import SftRow
 from stillroom.students.lint.rendered_rows import model_config, width
 from stillroom.students.lint.report import Hit, LintLimits, LintReport, Tally, names
+from stillroom.students.whitebox.privileged import Privileged
+from stillroom.students.whitebox.sides import config_of, context_of
 
 PROBES = (
     "The sum of 1,024 and 2.5 is 1026.5.",
@@ -38,21 +40,23 @@ class Vocabulary:
     logits: int | None
 
 
+NOTHING = Privileged()
+
+
 @dataclass(frozen=True, slots=True)
 class TeacherSide:
-    """How a teacher reads rows. `context`: tokens it takes, None where not known; `system`: the prompt under which it
-    reads, None for the rows' own."""
+    """How a teacher reads rows. `context`: tokens it takes, None where not known; `shown`: what it sees besides."""
 
     vocabulary: Vocabulary
     context: int | None = None
-    system: str | None = None
+    shown: Privileged = NOTHING
 
 
-def teacher_side(name: str, system: str | None = None) -> TeacherSide:
-    """By the name of a model. Raises MissingFile for one that is nowhere."""
-    config = load_config(name)  # None: a tokenizer alone, of a teacher that is somewhere else
-    context = getattr(config and config.get_text_config(), "max_position_embeddings", None)
-    return TeacherSide(Vocabulary(name, load_tokenizer(name), config and width(config)), context, system)
+def teacher_side(name: str, shown: Privileged) -> TeacherSide:
+    """By the name of a model, or of a folder with a tokenizer alone. Raises MissingFile for one that is nowhere."""
+    config = config_of(name)
+    logits = None if config is None else width(config)
+    return TeacherSide(Vocabulary(name, load_tokenizer(name), logits), context_of(config), shown)
 
 
 def token_hits(theirs: Vocabulary, own: Vocabulary, probes: Sequence[str] = PROBES) -> Iterator[Hit]:
@@ -78,7 +82,7 @@ def answer_hits(row: SftRow, own: Ids, teacher: TeacherSide) -> Iterator[Hit]:
     """Of one row. `own`: its tokens as the student is trained on them."""
     tokenizer = teacher.vocabulary.tokenizer
     try:
-        ids = ids_of(row._replace(prompt=with_system(row.prompt, teacher.system)), tokenizer, special_ids(tokenizer))
+        ids = ids_of(row._replace(prompt=teacher.shown.prompt(row)), tokenizer, special_ids(tokenizer))
     except TrainingError as error:
         yield Hit("teacher_template", row.name, str(error).removeprefix(f"{row.name}: "))
         return

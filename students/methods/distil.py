@@ -4,65 +4,66 @@
                       objectives=[{"kind": "soft", "temperature": 2, "weight": 0.7}, {"kind": "hard", "weight": 0.3}])
     trained = settings.train(run / "sft", run / "student", seed=7, on_step=print)
 
-The teacher runs in the same process and is asked at every step, or once and its likeliest tokens are kept (`cache`);
-or somebody else is asked for them (`signal`). It reads each row under its own chat template, and must have the
-student's tokenizer. `base_kl` needs no teacher: it holds the student to what it was. On a CPU the same rows, settings
-and seed give the same student.
+The teacher reads each row under its own chat template, and must have the student's tokenizer. Its weights run in this
+process and are asked at every step, or once for each row and kept (`cache`); or somebody else is asked (`signal`).
+`base_kl` needs no teacher: it holds the student to what it was. On a CPU the same rows, settings and seed give the
+same student.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from stillroom.common.hashing import digest
 from stillroom.common.marks import NamedMarks
-from stillroom.common.models.resolve import (
-    fingerprint,
-    load_config,
-    load_model,
-    load_tokenizer,
-    pick_device,
-    pick_dtype,
-)
-from stillroom.common.records import Task
+from stillroom.common.models.resolve import fingerprint, load_tokenizer, pick_device, pick_dtype
+from stillroom.common.records import Example, Task
 from stillroom.errors import InputError, RecipeError, TrainingError
 from stillroom.sampling.ledger import Ledger
-from stillroom.students.data.encode import Encoded, EncodedRow, encode_rows, ids_of, special_ids
+from stillroom.students.data.encode import Encoded, EncodedRow, encode_rows
 from stillroom.students.data.rows import Row, SftRow, read_rows, with_system
 from stillroom.students.methods.common import Begun, finish, fits, longest, run, training
-from stillroom.students.methods.cpu_passes import can_flatten
 from stillroom.students.methods.registry import StudentSettings, methods, on_or_off
 from stillroom.students.methods.trainer import make_trainer, unwrapped
-from stillroom.students.records import OnStep, Signals, StepInfo, Trained, TrainingPlace
+from stillroom.students.records import LIVE_STUDENT, OnStep, Signals, StepInfo, Trained, TrainingPlace
 from stillroom.students.whitebox.answers import kept_answers
 from stillroom.students.whitebox.cache.capture import keys_of
 from stillroom.students.whitebox.cache.local import LocalSource
 from stillroom.students.whitebox.cache.prepare import PreparedSignal, Wanted, prepared_signal
 from stillroom.students.whitebox.cache.rules import CacheSettings, Signature, Temperatures, declared
-from stillroom.students.whitebox.cache.signal import CachedSignal
 from stillroom.students.whitebox.cache.sources import AnySignal
 from stillroom.students.whitebox.cache.store import Store
 from stillroom.students.whitebox.feed import Feed, Group, Rehearsal
-from stillroom.students.whitebox.head import Head
-from stillroom.students.whitebox.loss import Reader, Rows, WhiteBoxLoss
+from stillroom.students.whitebox.loss import Reader, WhiteBoxLoss
 from stillroom.students.whitebox.objectives import AnyObjective, BaseKl, Hard, Objective, Soft
+from stillroom.students.whitebox.on_policy import OnPolicy
+from stillroom.students.whitebox.order import InOrder, Order
+from stillroom.students.whitebox.overlap import Overlap, overlap
+from stillroom.students.whitebox.presets import AnyPreset, spelled_out
+from stillroom.students.whitebox.privileged import Privileged
 from stillroom.students.whitebox.rehearsal import Rehearse, Rehearsed, rehearse
+from stillroom.students.whitebox.rollouts import Live, ReadBy, Rollouts
+from stillroom.students.whitebox.sides import (
+    BASE,
+    Models,
+    Sides,
+    as_the_teacher_reads,
+    config_of,
+    context_of,
+    same_tokens,
+)
+from stillroom.version import __version__
 
 if TYPE_CHECKING:
     from stillroom.students.lint.report import LintReport
     from stillroom.students.records import Checker
-
-
-class Prepared(NamedTuple):
-    """`cache`: what a cache has to record, None without one."""
-
-    loss: WhiteBoxLoss
-    cache: dict[str, Any] | None
 
 
 @methods.register
@@ -70,11 +71,18 @@ class Distil(StudentSettings):
     """White-box distillation from a teacher's weights."""
 
     method: Literal["distil"] = "distil"
+    preset: AnyPreset | None = None
+    """A known method, whose settings take the place of those that are not given: `soft_labels`, `gkd` or `sdft`; it
+    is spelled out in the resolved recipe. null: none."""
     teacher: str | None = Field(default=None, min_length=1)
     """The model whose distribution is learned (hub name, folder, or `embedded:…`), with the student's tokenizer;
-    null: none, for objectives that need none."""
+    `base`: the student's model as it was, without a copy; null: none, for objectives that need none."""
     teacher_system: str | None = None
     """The system prompt under which the teacher reads the rows; null: the rows' own."""
+    teacher_examples: tuple[Example, ...] = ()
+    """Worked examples that the teacher sees before each row, as turns, and the student does not."""
+    teacher_reference: bool = False
+    """Also show the teacher each row's accepted answer, as a worked example of the same problem."""
     signal: AnySignal | None = None
     """Who is asked for the teacher's distribution where its weights are not on this machine: a server, an engine, a
     file; `teacher` then names a folder with its tokenizer and chat template. null: the weights, in this process."""
@@ -87,8 +95,15 @@ class Distil(StudentSettings):
         Hard(weight=0.3),
     )
     """What the student is trained towards, and the weight of each."""
+    on_policy: OnPolicy | None = None
+    """Training on the student's own answers, next to the rows or in their place; null: none."""
     rehearse: Rehearse | None = None
     """Prompts of other kinds, on which the student is held to what the base says; null: none."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset_spelled_out(cls, values: Any) -> Any:
+        return spelled_out(values)
 
     @field_validator("cache", mode="before", json_schema_input_type=CacheSettings | bool | None)
     @classmethod
@@ -134,22 +149,56 @@ class Distil(StudentSettings):
 
     @model_validator(mode="after")
     def _teacher_fits(self) -> Distil:
-        needing = [objective.kind for objective in self.objectives if objective.learns_from == "teacher"]
+        needing = [objective.kind for objective in self._all_objectives if objective.learns_from == "teacher"]
+        if (sampled := [each.kind for each in self.objectives if each.own_samples_only]) != []:
+            raise ValueError(
+                f"the objective {sampled[0]} needs the student's own samples, and the rows' answers are not: name it "
+                "in `student.on_policy.objective`, or take `reverse_kl`"
+            )
         if needing and self.teacher is None:
             raise ValueError(
                 f"the objective {needing[0]} needs a teacher: name a model in `student.teacher`, or leave the "
                 "objective out"
             )
         if self.teacher is not None and not needing:
-            named = ", ".join(objective.kind for objective in self.objectives)
+            named = ", ".join(objective.kind for objective in self._all_objectives)
             raise ValueError(
                 f"teacher is {self.teacher}, which no objective ({named}) looks at: add `soft`, or leave teacher out"
+            )
+        helped = self.teacher_system is not None or bool(self.teacher_examples) or self.teacher_reference
+        if self.teacher is None and (self.teacher_examples or self.teacher_reference):
+            raise ValueError("teacher_examples and teacher_reference are shown to a teacher: name one, such as base")
+        if self.teacher == BASE and (self.signal is not None or self.kept is not None):
+            raise ValueError(
+                "the teacher is the student's base, which is asked at every step: leave signal and cache out"
+            )
+        if self.signal is not None and self.on_policy is not None:
+            raise ValueError(
+                "on_policy asks the teacher about answers that nobody knows before, and signal asks somebody else: "
+                "name the teacher's weights and leave signal out, or leave on_policy out"
+            )
+        if self.teacher == BASE and not helped:
+            raise ValueError(
+                "the teacher is the student's base, which has nothing to teach without help in its prompt: give "
+                "teacher_reference: true, teacher_examples or teacher_system; `base_kl` holds a student to its base"
             )
         return self
 
     @property
+    def _all_objectives(self) -> tuple[Objective, ...]:
+        return self.objectives + (() if self.on_policy is None else (self.on_policy.objective,))
+
+    @property
+    def asks_the_scorer(self) -> bool:
+        return self.on_policy is not None and self.on_policy.keep != "all"
+
+    @property
     def models(self) -> tuple[str, ...]:
-        return (self.model,) if self.teacher is None or self.signal is not None else (self.model, self.teacher)
+        return (
+            (self.model,)
+            if self.teacher in (None, BASE) or self.signal is not None
+            else (self.model, str(self.teacher))
+        )
 
     def train(
         self,
@@ -165,26 +214,40 @@ class Distil(StudentSettings):
         own = [row._replace(prompt=with_system(row.prompt, self.system)) for row in found]
         with training(self, out, seed, lambda tokenizer, most: encode_rows(own, tokenizer, most)) as begun:
             means: list[list[float]] = []
-            with fits(self), kept_answers(place, begun.scratch) as ledger:
+            with fits(self), kept_answers(place, begun.scratch) as ledger, ExitStack() as stack:
                 rehearsed = self._rehearsed(begun, place, ledger)
-                loss, cached = self._loss(begun, found, rehearsed, place)
+                sides = self._sides(begun, found)
+                cached = self._cached(begun, sides, place)
+                rollouts = self._rollouts(begun, own, sides, rehearsed, place, ledger)
+                if rollouts is not None:
+                    stack.callback(rollouts.close)
+                shared = self._overlap(begun, sides, place)
+                loss = self._loss(begun, sides, cached, rehearsed, rollouts)
 
                 def told(step: StepInfo) -> None:
                     means.append([round(mean, 6) for mean in loss.take()])
                     if on_step is not None:
                         on_step(step)
 
+                sampler = None if rollouts is None else InOrder(rollouts.order)
                 trainer = make_trainer(
-                    begun.model, begun.tokenizer, begun.encoded, self, begun.plan, begun.scratch, told, loss
+                    begun.model, begun.tokenizer, begun.encoded, self, begun.plan, begun.scratch, told, loss, sampler
                 )
+                if rollouts is not None and trainer.args.world_size > 1:
+                    raise RecipeError(
+                        f"on_policy trains in one process, and this is one of {trainer.args.world_size}: start it "
+                        "without a launcher, or leave on_policy out"
+                    )
                 seconds = run(trainer, self)
             more: dict[str, Any] = {"objectives": means}
             if self.teacher is not None:
                 more["teacher"] = self._teacher_identity(place.base)
             if cached is not None:
-                more["cache"] = cached
+                more["cache"] = cached.record
             if rehearsed is not None:
                 more["rehearsal"] = rehearsed.record()
+            if rollouts is not None:
+                more["on_policy"] = rollouts.record() | {"overlap": None if shared is None else shared.record()}
             return finish(begun, trainer, self, out, seconds, more=more)
 
     def _rehearsed(self, begun: Begun[Encoded], place: TrainingPlace, ledger: Ledger) -> Rehearsed | None:
@@ -193,52 +256,48 @@ class Distil(StudentSettings):
             return None
         return rehearse(self.rehearse, self, begun.model, begun.tokenizer, place.base, begun.plan.seed, ledger)
 
-    def _loss(
-        self, begun: Begun[Encoded], rows: Sequence[SftRow], rehearsed: Rehearsed | None, place: TrainingPlace
-    ) -> Prepared:
-        """With its teacher and its base loaded, and what a cache has to record. Raises RecipeError for a model that
-        does not fit."""
-        model, tokenizer, encoded, plan = begun.model, begun.tokenizer, begun.encoded, begun.plan
-        student = self._reader(begun, unwrapped(model), f"the student {self.model}")
-        teacher: Reader | CachedSignal | None = None
-        base = record = None
-        if self.teacher is not None:
-            theirs = load_tokenizer(self.teacher)
-            same_tokens(theirs, tokenizer, self.teacher, self.model)
-            read = self._as_the_teacher_reads(rows, theirs, encoded, load_config(self.teacher))
-            if self.kept is None:
-                teacher = self._load(begun, self.teacher, f"the teacher {self.teacher}", {"task": read})
-            else:
-                teacher, record = self._cached(self.kept, begun, read, student, place)
-        terms: dict[Group, Sequence[Objective]] = {"task": self.objectives}
-        groups: dict[Group, Sequence[EncodedRow]] = {"task": encoded.rows}
-        feed = Feed()
-        if self.rehearse is not None and rehearsed is not None:
-            terms["rehearsal"] = [BaseKl(weight=self.rehearse.weight, temperature=self.rehearse.temperature)]
-            groups["rehearsal"] = rehearsed.rows
-            feed = Feed(Rehearsal(len(rehearsed.rows), self.rehearse.share, plan.seed))
-        if self.lora is None and any(each.learns_from == "base" for of in terms.values() for each in of):
-            base = self._load(begun, self.model, f"the base {self.model}")
-        return Prepared(WhiteBoxLoss(terms, groups, student, teacher, base, feed), record)
+    @property
+    def _shown(self) -> Privileged:
+        return Privileged(self.teacher_system, self.teacher_examples, self.teacher_reference)
 
-    def _cached(
-        self,
-        cache: CacheSettings,
-        begun: Begun[Encoded],
-        read: Sequence[EncodedRow],
-        student: Reader,
-        place: TrainingPlace,
-    ) -> PreparedSignal:
-        """The cache that stands for the teacher, filled."""
-        name, signal = str(self.teacher), self.signal
+    def _models(self, begun: Begun[Encoded]) -> Models:
+        return Models(len(begun.tokenizer), begun.plan.dtype, begun.plan.device)
+
+    def _sides(self, begun: Begun[Encoded], rows: Sequence[SftRow]) -> Sides:
+        """Student, teacher and base, those loaded that are asked at every step. Raises RecipeError for a model that
+        does not fit."""
+        models, name = self._models(begun), self.teacher
+        student = models.reader(unwrapped(begun.model), f"the student {self.model}")
+        teacher = base = None
+        needs_base = self.rehearse is not None or any(each.learns_from == "base" for each in self._all_objectives)
+        if self.lora is None and (needs_base or name == BASE):
+            base = models.loaded(self.model, f"the base {self.model}")
+        if name is None:
+            return Sides(student, None, base, None)
+        theirs, config = begun.tokenizer, begun.model.config
+        if name == BASE:
+            teacher = base or student._replace(model=None)
+        else:
+            theirs, config = load_tokenizer(name), config_of(name)
+            same_tokens(theirs, begun.tokenizer, name, self.model)
+            if self.kept is None or self.on_policy is not None:
+                teacher = models.loaded(name, f"the teacher {name}")
+        read = as_the_teacher_reads(rows, begun.encoded, self._shown, theirs, context=context_of(config), name=name)
+        return Sides(student, None if teacher is None else teacher._replace(rows={"task": read}), base, read)
+
+    def _cached(self, begun: Begun[Encoded], sides: Sides, place: TrainingPlace) -> PreparedSignal | None:
+        """The cache that stands for the teacher, filled; None where the teacher is asked at every step."""
+        if self.kept is None or sides.read is None:
+            return None
+        name, signal, models = str(self.teacher), self.signal, self._models(begun)
 
         def source(of: Reader) -> LocalSource:
             return LocalSource(of.model, of.head, flat=of.flat, batch=self.batch_size)
 
         wanted = Wanted(
-            read=read,
+            read=sides.read,
             own=begun.encoded.rows,
-            signature=self._signature(cache, begun.tokenizer, begun.plan.dtype, place.base),
+            signature=self._signature(self.kept, begun.tokenizer, begun.plan.dtype, place.base),
             temperatures=self._temperatures(),
             vocabulary=len(begun.tokenizer),
             folder=place.store or begun.scratch / "signals",
@@ -247,10 +306,82 @@ class Distil(StudentSettings):
         )
         return prepared_signal(
             wanted,
-            source(student),
-            local=None if signal else lambda: source(self._load(begun, name, f"the teacher {name}")),
+            source(sides.student),
+            local=None if signal else lambda: source(sides.teacher or models.loaded(name, f"the teacher {name}")),
             other=None if signal is None else lambda: signal.make(place.base, len(begun.tokenizer)),
         )
+
+    def _loss(
+        self,
+        begun: Begun[Encoded],
+        sides: Sides,
+        cached: PreparedSignal | None,
+        rehearsed: Rehearsed | None,
+        rollouts: Rollouts | None,
+    ) -> WhiteBoxLoss:
+        """The objectives of each group of rows."""
+        terms: dict[Group, Sequence[Objective]] = {"task": self.objectives}
+        groups: dict[Group, Sequence[EncodedRow]] = {"task": begun.encoded.rows}
+        rehearsal, teacher = None, sides.teacher
+        if self.rehearse is not None and rehearsed is not None:
+            terms["rehearsal"] = [BaseKl(weight=self.rehearse.weight, temperature=self.rehearse.temperature)]
+            groups["rehearsal"] = rehearsed.rows
+            rehearsal = Rehearsal(len(rehearsed.rows), self.rehearse.share, begun.plan.seed)
+        if self.on_policy is not None and rollouts is not None:
+            terms["rollout"], groups["rollout"] = [self.on_policy.objective], rollouts.own
+            if teacher is not None:
+                teacher = teacher._replace(rows={**(teacher.rows or {}), "rollout": rollouts.teachers})
+        signal = None if cached is None else cached.signal
+        return WhiteBoxLoss(
+            terms, groups, sides.student, teacher, sides.base, Feed(rehearsal, rollouts), cached=signal
+        )
+
+    def _rollouts(
+        self,
+        begun: Begun[Encoded],
+        rows: Sequence[SftRow],
+        sides: Sides,
+        rehearsed: Rehearsed | None,
+        place: TrainingPlace,
+        ledger: Ledger,
+    ) -> Rollouts | None:
+        """The student's own answers, under a name for all that its training depends on."""
+        if self.on_policy is None:
+            return None
+        plan, encoded, teacher = begun.plan, begun.encoded, None
+        if sides.teacher is not None and sides.read is not None:
+            of = begun.model if sides.teacher.model is None else sides.teacher.model
+            teacher = ReadBy(sides.read, context_of(of.config))
+        depends_on = [
+            self.model_dump(mode="json", exclude_defaults=True, exclude={"model", "teacher", "save_merged"}),
+            encoded.digest(),
+            [] if teacher is None else digest([row.input_ids for row in teacher.rows]),
+            [fingerprint(name) for name in self.models],
+            list(plan),
+            None if rehearsed is None else rehearsed.record(),
+            [__version__, *(version(package) for package in ("torch", "transformers", "trl", "peft"))],
+        ]
+        live = Live(
+            model=begun.model,
+            tokenizer=begun.tokenizer,
+            identity=f"{LIVE_STUDENT}{digest(depends_on)}",
+            name=f"the student {self.model}",
+            end_id=encoded.end_id,
+            longest=longest(self, begun.model.config),
+        )
+        order = Order(len(encoded.rows), self.batch_size * self.gradient_accumulation, self.epochs, plan.seed)
+        return Rollouts(self.on_policy, order, rows, encoded.rows, teacher, live, place, ledger)
+
+    def _overlap(self, begun: Begun[Encoded], sides: Sides, place: TrainingPlace) -> Overlap | None:
+        """What teacher and student have in common before a training on the student's own answers."""
+        if self.on_policy is None or self.on_policy.objective.learns_from != "teacher" or sides.teacher is None:
+            return None
+        teacher = sides.teacher
+        if teacher.model is None:
+            teacher = teacher._replace(model=begun.model)  # which has no adapter yet
+        found = overlap(sides.student, teacher, begun.encoded.rows, self.batch_size)
+        place.tell(found.told())
+        return found
 
     def _signature(self, cache: CacheSettings, tokenizer: Any, dtype: str, base: Path) -> Signature:
         return Signature(
@@ -271,9 +402,9 @@ class Distil(StudentSettings):
         try:
             found, tokenizer = read_rows(rows), load_tokenizer(self.model)
             own = [row._replace(prompt=with_system(row.prompt, self.system)) for row in found]
-            encoded = encode_rows(own, tokenizer, longest(self, load_config(self.model)))
-            theirs = load_tokenizer(self.teacher)
-            read = self._as_the_teacher_reads(found, theirs, encoded, load_config(self.teacher))
+            encoded = encode_rows(own, tokenizer, longest(self, config_of(self.model)))
+            theirs, context = load_tokenizer(self.teacher), context_of(config_of(self.teacher))
+            read = as_the_teacher_reads(found, encoded, self._shown, theirs, context=context, name=self.teacher)
             signature = self._signature(self.kept, tokenizer, pick_dtype(pick_device(), self.dtype), place.base)
         except (InputError, TrainingError) as error:
             return held._replace(why=str(error))
@@ -286,43 +417,9 @@ class Distil(StudentSettings):
 
     def _teacher_identity(self, base: Path) -> str:
         """Of whoever gives the distribution."""
-        return fingerprint(str(self.teacher)) if self.signal is None else self.signal.identity(base)
-
-    def _load(self, begun: Begun[Encoded], name: str, who: str, read: Rows | None = None) -> Reader:
-        """A model that is asked and not trained."""
-        of = load_model(name, begun.plan.dtype, begun.plan.device)
-        of.requires_grad_(False)
-        return self._reader(begun, of, who, read)
-
-    def _reader(self, begun: Begun[Encoded], of: Any, who: str, read: Rows | None = None) -> Reader:
-        flat = begun.plan.device == "cpu" and can_flatten(of.config)
-        return Reader(of, Head(of, len(begun.tokenizer), who), flat, read)
-
-    def _as_the_teacher_reads(
-        self, rows: Sequence[SftRow], tokenizer: Any, encoded: Encoded, config: Any
-    ) -> list[EncodedRow]:
-        """The student's rows behind the teacher's prompt. Raises RecipeError where its turns end otherwise, or its
-        context is too short."""
-        prompts, special, found = {row.name: row for row in rows}, special_ids(tokenizer), []
-        most = longest(self, config)
-        for row in encoded.rows:
-            source = prompts[row.name]
-            ids = ids_of(source._replace(prompt=with_system(source.prompt, self.teacher_system)), tokenizer, special)
-            answer = row.input_ids[next(i for i, label in enumerate(row.labels) if label >= 0) :]
-            if ids.answer[-1] != encoded.end_id:
-                ends = (tokenizer.decode([token]) for token in (ids.answer[-1], encoded.end_id))
-                raise RecipeError(
-                    "the teacher {} ends a turn with {!r}, the student with {!r}: it would teach another end".format(
-                        self.teacher, *ends
-                    )
-                )
-            if len(ids.prompt) + len(answer) > most:
-                raise RecipeError(
-                    f"{row.name}: {len(ids.prompt) + len(answer):,} tokens as the teacher reads it, its limit is "
-                    f"{most:,}: lower `student.max_length` by what its prompt is longer"
-                )
-            found.append(EncodedRow(row.name, ids.prompt + answer, [-100] * len(ids.prompt) + answer))
-        return found
+        if self.signal is not None:
+            return self.signal.identity(base)
+        return fingerprint(self.model if self.teacher == BASE else str(self.teacher))
 
     def lint(
         self,
@@ -336,26 +433,13 @@ class Distil(StudentSettings):
         from stillroom.students.lint.teacher import teacher_side
         from stillroom.students.whitebox.probe import moved
 
-        teacher = None if self.teacher is None else teacher_side(self.teacher, self.teacher_system)
+        name = self.model if self.teacher == BASE else self.teacher
         return lint_sft(
             rows,
             self,
             test=test,
             checker=checker,
             thinking=thinking,
-            teacher=teacher,
+            teacher=None if name is None else teacher_side(name, self._shown),
             moved=partial(moved, self.objectives),
         )
-
-
-def same_tokens(teacher: Any, student: Any, teacher_name: str, student_name: str) -> None:
-    """Raises RecipeError unless both tokenizers give every token the same id: sizes alone say nothing."""
-    theirs, ours = teacher.get_vocab(), student.get_vocab()
-    if theirs == ours:
-        return
-    other = sorted(token for token in theirs.keys() | ours.keys() if theirs.get(token) != ours.get(token))
-    raise RecipeError(
-        f"the teacher {teacher_name} and the student {student_name} have other tokens: {len(other):,} differ, such "
-        f"as {other[0]!r} ({theirs.get(other[0])} and {ours.get(other[0])}). A distribution can only be learned "
-        "token by token: choose a teacher of the student's family, or learn from its text with `method: sft`"
-    )

@@ -104,6 +104,11 @@ class StudentSettings(Settings):
         return {key: value for key, value in values.items() if key not in others}
 
     @property
+    def asks_the_scorer(self) -> bool:
+        """Whether a training depends on the recipe's scorer by more than its rows."""
+        return False
+
+    @property
     def models(self) -> tuple[str, ...]:
         """The models whose weights a training reads."""
         return (self.model,)

@@ -90,10 +90,12 @@ def make_trainer(
     work: Path,
     on_step: OnStep | None = None,
     own: StepLoss | None = None,
+    sampler: Any = None,
 ) -> Any:
     """A trainer whose first batch has passed the checks. `work`: a folder for whatever trl wants to keep.
 
-    `own`: the loss, where it is not the cross-entropy of the labels.
+    `own`: the loss, where it is not the cross-entropy of the labels. `sampler`: gives the order of the rows, None for
+    the trainer's own.
     """
     import datasets
     import transformers
@@ -118,7 +120,7 @@ def make_trainer(
         callbacks=[report_to(steps)],
     )
     trainer.remove_callback(transformers.PrinterCallback)
-    trainer.steps, trainer.own, trainer.flat = steps, own, flat
+    trainer.steps, trainer.own, trainer.flat, trainer.sampler = steps, own, flat, sampler
     first = settings.batch_size
     check_batch(trainer.data_collator(rows[:first]), encoded.rows[:first], encoded.end_id)
     if own is not None:
@@ -134,6 +136,10 @@ def trainer_class() -> Any:
         steps: Steps
         own: StepLoss | None
         flat: bool
+        sampler: Any
+
+        def _get_train_sampler(self, *args: Any) -> Any:
+            return super()._get_train_sampler(*args) if self.sampler is None else self.sampler
 
         def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
             if self.own is None:
@@ -143,6 +149,10 @@ def trainer_class() -> Any:
             if self.args.world_size > 1:
                 counts = self.accelerator.gather(counts[None]).sum(0)
             return batches, counts
+
+        def _prepare_inputs(self, inputs: Any) -> Any:
+            # A loss of our own may have nothing to train on in a batch, which transformers takes for a mistake.
+            return inputs if self.own is not None and not inputs else super()._prepare_inputs(inputs)
 
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from stillroom.common.marks import CLOSE, OPEN
 from stillroom.common.records import Message, Outcome, SamplingParams, ScoredAttempt, Task
 from stillroom.sampling.core import Core
 from stillroom.sampling.ledger import Ledger
@@ -37,6 +38,19 @@ def ask(
     scorer: Scorer | None = None,
 ) -> dict[str, ScoredAttempt]:
     """One answer to each task, by its id, where it got one. `scorer`: None accepts every answer."""
+    return asyncio.run(asking(teacher, tasks, sampling, seed=seed, ledger=ledger, scorer=scorer))
+
+
+async def asking(
+    teacher: Teacher,
+    tasks: Sequence[Task],
+    sampling: SamplingParams,
+    *,
+    seed: int,
+    ledger: Ledger,
+    scorer: Scorer | None = None,
+) -> dict[str, ScoredAttempt]:
+    """As `ask`, within an event loop."""
     found: dict[str, ScoredAttempt] = {}
 
     def take(outcome: Outcome) -> None:
@@ -52,7 +66,7 @@ def ask(
         seed=seed,
         ahead=False,
     )
-    asyncio.run(core.run(tasks, take))
+    await core.run(tasks, take)
     return found
 
 
@@ -73,9 +87,14 @@ def kept_answers(place: TrainingPlace, scratch: Path) -> Iterator[Ledger]:
 def answer_row(task: Task, scored: ScoredAttempt, tokenizer: Any, special: frozenset[int]) -> EncodedRow | None:
     """The answer in tokens, as a row; None for an empty one. An answer that was cut off has no end token: nothing
     was said there."""
-    text = scored.attempt.text
+    text, thought = scored.attempt.text, scored.attempt.reasoning
+    ended = scored.attempt.finish_reason == "stop"
+    if not ended:
+        text = text.rstrip("\N{REPLACEMENT CHARACTER}")  # the first bytes of a letter that was cut in two
     if not text.strip():
         return None
+    if thought is not None:
+        text = f"{OPEN}\n{thought}\n{CLOSE}\n\n{text}"
     ids = ids_of(SftRow(task.id, task.messages, (Message("assistant", text),)), tokenizer, special)
-    answer = ids.answer if scored.attempt.finish_reason == "stop" else ids.answer[:-1]
+    answer = ids.answer if ended else ids.answer[:-1]
     return EncodedRow(task.id, ids.prompt + answer, [IGNORED] * len(ids.prompt) + answer)

@@ -67,6 +67,22 @@ def skew_reverse_kl(student: Any, teacher: Any, alpha: float, temperature: float
     return temperature**2 * _kl_to_mixture(q, p, alpha)
 
 
+def sampled_reverse_kl(student: Any, teacher: Any, labels: Any) -> Any:
+    """Σ KL(q‖p) from one token a position, `labels` (N,), drawn from the student's own q at T = 1.
+
+    The value is Σ log q(y) − log p(y), the gradient Σ (log q(y) − log p(y)) ∇log q(y) with the difference held fixed
+    (the score function): the means of both over y ~ q are the value and the gradient of `reverse_kl`. What others
+    take as a loss is not: the gradient of log q − log p itself has the mean 0, and that of Schulman's k3, which is
+    r − 1 − log r with r = p/q, the mean of the *forward* KL's, though its value is unbiased
+    (http://joschu.net/blog/kl-approx.html). His k2, half the square of the difference, has this gradient and a biased
+    value. Both (N, V)."""
+    p, q = _both(student, teacher, 1.0)
+    log_q = q.gather(-1, labels[:, None])
+    gap = (log_q - p.gather(-1, labels[:, None])).detach()
+    # (log q − its own value) is 0 and carries the gradient.
+    return (gap + gap * (log_q - log_q.detach())).sum()
+
+
 def top_k_kl(student: Any, ids: Any, log_p: Any, log_tail: Any, temperature: float = 1.0) -> Any:
     """T² Σ KL between distributions over the teacher's K likeliest tokens and all others as one outcome, the tail.
 

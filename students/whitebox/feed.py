@@ -4,14 +4,16 @@
     feed.step([[4, 0], [7, 2]])        # -> [{"task": [4, 0], "rehearsal": [31]}, {"task": [7, 2], "rehearsal": [8]}]
 
 Three groups of rows: `task`, the accepted traces; `rehearsal`, answers of the base to prompts of other kinds, on
-which the student is held to the base; `rollout`, the student's own answers. Which rows go with a row depends on how
-many were drawn before it, not on the batch, so that 8 rows in one batch are 8 batches of one.
+which the student is held to the base; `rollout`, the student's own answers, each in the place of a row of the task.
+Which rows go with a row depends on how many were drawn before it, not on the batch, so that 8 rows in one batch are
+8 batches of one.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 
 Group = Literal["task", "rehearsal", "rollout"]
@@ -26,21 +28,33 @@ class Rehearsal(NamedTuple):
     seed: int
 
 
+OwnAnswers = Callable[[Sequence[int]], Mapping[int, int | None]]
+"""From the rows drawn for a step: by place among them, the rollout that replaces the row; None: nothing does, the row
+is left out."""
+
+
 class Feed:
     """Gives the rows of each batch, group by group; called step by step, in the order of the training."""
 
-    def __init__(self, rehearsal: Rehearsal | None = None) -> None:
+    def __init__(self, rehearsal: Rehearsal | None = None, own: OwnAnswers | None = None) -> None:
+        self._own = own
         self._share = 0.0 if rehearsal is None else rehearsal.share
         self._rehearsed = iter(()) if rehearsal is None else in_turns(rehearsal.rows, rehearsal.seed)
         self._due = 0.0
 
     def step(self, batches: Sequence[Sequence[int]]) -> list[dict[Group, list[int]]]:
         """`batches`: the rows drawn for one step of the optimiser."""
-        return [self._batch(batch) for batch in batches]
+        own = {} if self._own is None else self._own([row for batch in batches for row in batch])
+        starts = itertools.accumulate(map(len, batches), initial=0)
+        return [self._batch(batch, start, own) for batch, start in zip(batches, starts, strict=False)]
 
-    def _batch(self, drawn: Sequence[int]) -> dict[Group, list[int]]:
-        found: dict[Group, list[int]] = {"task": list(drawn), "rehearsal": []}
-        for _ in drawn:
+    def _batch(self, drawn: Sequence[int], start: int, own: Mapping[int, int | None]) -> dict[Group, list[int]]:
+        found: dict[Group, list[int]] = {"task": [], "rehearsal": [], "rollout": []}
+        for place, row in enumerate(drawn, start):
+            if place not in own:
+                found["task"].append(row)
+            elif (rollout := own[place]) is not None:
+                found["rollout"].append(rollout)
             self._due += self._share
             while self._due >= 1 - 1e-9:
                 self._due -= 1

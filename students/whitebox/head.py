@@ -54,6 +54,11 @@ class Head:
         """The layer's weights, and its bias where it has one."""
         return list(self._layer.parameters())
 
+    @property
+    def device(self) -> Any:
+        """Where the layer is."""
+        return self._layer.weight.device
+
     def logits(self, hidden: Any) -> Any:
         """(N, V) of hidden states (N, H)."""
         return _after(self._layer(hidden)[..., : self.vocabulary], self._config)

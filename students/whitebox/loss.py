@@ -36,8 +36,9 @@ Part = Mapping[str, Any]
 
 
 class Reader(NamedTuple):
-    """A model that is asked for its logits. `flat`: it computes the same on a flat batch. `rows`: the rows as it
-    reads them, in the order of the student's; None: it reads the student's."""
+    """A model that is asked for its logits. `model`: None for the student without its adapter, which is what it was
+    before the training. `flat`: it computes the same on a flat batch. `rows`: the rows as it reads them, in the order
+    of the student's; None: it reads the student's."""
 
     model: Any
     head: Head
@@ -59,8 +60,8 @@ class Reader(NamedTuple):
 
 class WhiteBoxLoss:
     """See the module. `terms`: the objectives of each group; `rows`: as the student reads them. `teacher`, `base`:
-    readers of those that an objective needs; a cache may stand for the teacher of the task's rows. A base of None
-    where one is needed is the student without its adapter. `feed`: what a batch is made of; None: of the rows drawn.
+    readers of those that an objective needs. A base of None where one is needed is the student without its adapter.
+    `feed`: what a batch is made of; None: of the rows drawn. `cached`: stands for the teacher of the task's rows.
     """
 
     def __init__(
@@ -68,14 +69,14 @@ class WhiteBoxLoss:
         terms: Mapping[Group, Sequence[Objective]],
         rows: Rows,
         student: Reader,
-        teacher: Reader | CachedSignal | None = None,
+        teacher: Reader | None = None,
         base: Reader | None = None,
         feed: Feed | None = None,
+        cached: CachedSignal | None = None,
     ) -> None:
         self._terms, self._rows, self._feed = terms, rows, feed or Feed()
-        self._student, self._base = student, base
-        self._cached = teacher if isinstance(teacher, CachedSignal) else None
-        self._teacher = teacher if isinstance(teacher, Reader) else None
+        self._student, self._teacher, self._cached = student, teacher, cached
+        self._base = base or student._replace(model=None)
         self._sums = {group: [0.0] * len(objectives) for group, objectives in terms.items()}
         self._positions = dict.fromkeys(terms, 0)
 
@@ -105,6 +106,8 @@ class WhiteBoxLoss:
             self._summed(model, group, part) / counts[GROUPS.index(group)].to(part["labels"].device)
             for group, part in batch.items()
         ]
+        if not means:  # every row was replaced by an answer that was left out
+            return 0.0 * next(weight for weight in model.parameters() if weight.requires_grad).sum()
         return sum(means[1:], means[0])
 
     def take(self) -> list[float]:
@@ -124,27 +127,27 @@ class WhiteBoxLoss:
         own = answer_states(
             unwrapped(model), part["input_ids"], part["labels"], part["attention_mask"], flat=self._student.flat
         )
-        teacher = self._teacher.states(group, part) if self._teacher is not None and "teacher" in needs else None
-        base = self._base_states(model, group, part) if "base" in needs else None
-        kept = None
-        if self._cached is not None and group == "task" and "teacher" in needs:
-            kept = self._cached.at(part["row"], own.hidden.device)
+        kept = None if self._cached is None or group != "task" or "teacher" not in needs else self._cached
+        found = None if kept is None else kept.at(part["row"], own.hidden.device)
+        asks = self._teacher is not None and found is None and "teacher" in needs
+        teacher = self._asked(self._teacher, model, group, part) if self._teacher is not None and asks else None
+        base = self._asked(self._base, model, group, part) if "base" in needs else None
         apart = any(not torch.equal(other.labels, own.labels) for other in (teacher, base) if other is not None)
-        if apart or (kept is not None and len(kept.ids) != len(own.labels)):
+        if apart or (found is not None and len(found.ids) != len(own.labels)):
             raise TrainingError(
                 "the teacher's positions do not predict the student's tokens: this is a fault of the encoding, "
                 "please report it with your recipe"
             )
-        total, each = self._sums_of(objectives, own, teacher, base, kept)
+        total, each = self._sums_of(objectives, own, teacher, base, found)
         self._sums[group] = [a + float(b) for a, b in zip(self._sums[group], each, strict=True)]
         self._positions[group] += len(own.labels)
         return total
 
-    def _base_states(self, model: Any, group: Group, part: Part) -> AnswerStates:
-        if self._base is not None:
-            return self._base.states(group, part)
+    def _asked(self, reader: Reader, model: Any, group: Group, part: Part) -> AnswerStates:
+        if reader.model is not None:
+            return reader.states(group, part)
         with model.disable_adapter():
-            return self._student._replace(model=unwrapped(model)).states(group, part)
+            return reader._replace(model=unwrapped(model)).states(group, part)
 
     def _sums_of(
         self,
@@ -157,7 +160,7 @@ class WhiteBoxLoss:
         """Of all objectives, the heads applied to a part of the positions at a time."""
         import torch
 
-        readers = (self._student, self._teacher, self._base or self._student)
+        readers = (self._student, self._teacher, self._base)
         others = [None if states is None else states.hidden for states in (teacher, base)]
 
         def summed(hidden: Any, at: slice) -> Any:

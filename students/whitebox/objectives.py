@@ -42,6 +42,8 @@ class Objective(Settings):
     """What it holds the student against."""
     takes_kept: ClassVar[bool] = False
     """Whether the teacher's likeliest tokens and the mass of the others will do, as a cache has them."""
+    own_samples_only: ClassVar[bool] = False
+    """Whether the tokens have to be the student's own samples."""
 
     kind: str
     weight: float = Field(default=1.0, gt=0)
@@ -149,6 +151,18 @@ class SkewReverseKl(Objective):
 
     def summed(self, at: Positions) -> Any:
         return divergence.skew_reverse_kl(at.student, at.teacher, self.alpha, self.temperature)
+
+
+@objectives.register
+class SampledReverseKl(Objective):
+    """Reverse KL from the sampled tokens alone, for `on_policy`: unbiased, with more noise than `reverse_kl`."""
+
+    own_samples_only: ClassVar[bool] = True
+
+    kind: Literal["sampled_reverse_kl"] = "sampled_reverse_kl"
+
+    def summed(self, at: Positions) -> Any:
+        return divergence.sampled_reverse_kl(at.student, at.teacher, at.labels)
 
 
 @objectives.register

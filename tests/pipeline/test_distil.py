@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from stillroom.common.models.resolve import load_model
+from stillroom.common.records import State
+from stillroom.pipeline.planning.status import IN_TRAINING, status
 from stillroom.pipeline.run.progress import Display
+from stillroom.sampling.ledger import Ledger
 from tests.conftest import stillroom, write_sums
 from tests.pipeline.runs import run
 
@@ -50,3 +53,25 @@ def test_a_teacher_that_is_missing_is_said_before_anything_is_asked(small_studen
     assert told.returncode == 2
     assert "the objective soft needs a teacher" in told.stderr
     assert not (tmp_path / "run" / "ledger.sqlite").exists()
+
+
+@pytest.mark.slow
+def test_the_scorer_of_the_recipe_decides_what_a_student_learns_of_its_own_answers(
+    small_student: Path, tmp_path: Path
+) -> None:
+    """The base, shown the answer, teaches itself on what the checker accepted; another checker, another student."""
+    recipe, out = write_sums(tmp_path / "recipe"), tmp_path / "run"
+    own = "on_policy: {keep: accepted, sampling: {max_tokens: 48}}"
+    student = f"student={{model: '{small_student}', method: distil, preset: sdft, epochs: 1, dtype: float32, {own}}}"
+    run(recipe, out=out, set=[student], display=QUIET)
+    told = json.loads((out / "student" / "training.json").read_text(encoding="utf-8"))["on_policy"]
+    assert told["answers"] == told["learned_from"] + sum(told[f"not_kept_{state}"] for state in State)
+    assert told["learned_from"] > 0
+    assert told["not_kept_rejected"] > 0
+    with Ledger.read(out) as ledger:
+        states = [row["state"] for row in ledger.rows() if row["teacher"].startswith("student:")]
+    assert states.count("accepted") == told["learned_from"]
+    assert [cost.requests for cost in status(out).costs if cost.stage == IN_TRAINING] == [told["answers"]]
+    written = (out / "student" / "training.json").stat().st_mtime_ns
+    run(recipe, out=out, set=[student, "scorer={kind: answer, timeout_s: 6}"], display=QUIET)
+    assert (out / "student" / "training.json").stat().st_mtime_ns != written

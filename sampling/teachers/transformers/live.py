@@ -22,21 +22,25 @@ from stillroom.sampling.teachers.transformers.teacher import TransformersTeacher
 class LiveTeacher(TransformersTeacher):
     """See `live_teacher`, which opens it."""
 
-    def __init__(self, model: Any, tokenizer: Any, name: str, identity: str, concurrency: int) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, name: str, identity: str, concurrency: int, together: int = 1
+    ) -> None:
         LocalTeacher.__init__(self, name, concurrency)
         self.__dict__ |= {"identity": identity, "fingerprint": identity, "_tokenizer": tokenizer}
         self.__dict__["context"] = int(getattr(model.config, "max_position_embeddings", 0) or 0) or None
-        self._worker = Worker(lambda: Engine(model, tokenizer, concurrency), name)
+        self._worker = Worker(lambda: Engine(model, tokenizer, concurrency), name, together)
         self._at_exit = weakref.finalize(self, self._worker.stop)
 
 
 @contextmanager
 def live_teacher(
-    model: Any, tokenizer: Any, *, name: str, identity: str, concurrency: int = 64
+    model: Any, tokenizer: Any, *, name: str, identity: str, concurrency: int = 64, together: int = 1
 ) -> Iterator[LiveTeacher]:
-    """`model`: the causal language model itself, its adapter's layers within it. `name`: for messages."""
+    """`model`: the causal language model itself, its adapter's layers within it. `name`: for messages. `together`: it
+    waits for this many requests (at most `concurrency`) before it begins, so that the same ones give the same answers
+    to the last bit of the model's numbers; whoever says so makes them all."""
     was, attention = model.training, model.config._attn_implementation
-    teacher = LiveTeacher(model, tokenizer, name, identity, concurrency)
+    teacher = LiveTeacher(model, tokenizer, name, identity, concurrency, together)
     model.eval()
     try:
         yield teacher

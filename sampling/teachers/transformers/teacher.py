@@ -86,10 +86,14 @@ class TransformersTeacher(LocalTeacher):
 
 
 class Worker:
-    """The thread that owns the engine. Never leaves a future unanswered. `dtype`: the model's, once it is loaded."""
+    """The thread that owns the engine. Never leaves a future unanswered. `dtype`: the model's, once it is loaded.
 
-    def __init__(self, load: Callable[[], Engine], model: str) -> None:
-        self._load, self._model = load, model
+    `together`: it begins when it has this many requests. Then the batches depend on the requests alone, not on when
+    each of them came, and so does how the model's numbers are rounded.
+    """
+
+    def __init__(self, load: Callable[[], Engine], model: str, together: int = 1) -> None:
+        self._load, self._model, self._together = load, model, together
         self.dtype: str | None = None
         self._inbox: deque[Job] = deque()
         self._changed = threading.Condition()
@@ -147,8 +151,9 @@ class Worker:
     def _take(self, engine: Engine) -> bool:
         """Hands new jobs to the engine, waiting for one if there is nothing to do. False: time to stop."""
         with self._changed:
-            while engine.idle and not self._inbox and not self._stopping:
+            while engine.idle and len(self._inbox) < self._together and not self._stopping:
                 self._changed.wait()
+            self._together = 1
             if self._stopping:
                 return False
             jobs, self._inbox = self._inbox, deque()

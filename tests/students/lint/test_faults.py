@@ -37,6 +37,7 @@ from stillroom.students.whitebox.objectives import (
     SkewReverseKl,
     Soft,
 )
+from stillroom.students.whitebox.privileged import Privileged
 from stillroom.students.whitebox.probe import moved
 
 Row = dict[str, Any]
@@ -307,7 +308,7 @@ READER_FAULTS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
         {},
         {"teacher_answer_shifted"},
     ),
-    "its own system prompt": (CHATML, {"system": "You add up."}, set()),
+    "its own system prompt": (CHATML, {"shown": Privileged(system="You add up.")}, set()),
     "a short context": (CHATML, {"context": 20}, {"teacher_too_long"}),
 }
 """How a teacher with the student's tokenizer reads the rows: its template, its limits, and what is found."""

@@ -29,6 +29,7 @@ from stillroom.students.whitebox.cache.recorded import RecordedSignal
 from stillroom.students.whitebox.cache.rules import Rule
 from stillroom.students.whitebox.cache.server import ServerSignal, told_in
 from stillroom.students.whitebox.cache.sources import Source, signals
+from stillroom.students.whitebox.privileged import Privileged
 
 RULE = Rule(4, 4, None)
 ROW = EncodedRow("row 1", [1, 5, 9, 2], [IGNORED, IGNORED, 9, 2])
@@ -412,7 +413,7 @@ def test_a_student_learns_from_a_server_through_the_cache(row: Any, tiny: Path, 
 
     losses = asyncio.run(serve())
     assert len(losses) == 2
-    assert teacher_side(str(tokenizer)).vocabulary.logits is None
+    assert teacher_side(str(tokenizer), Privileged()).vocabulary.logits is None
     assert losses[0] == losses[1]
     assert server.asked == 6
     assert "only the teacher's weights can tell" in told[1]

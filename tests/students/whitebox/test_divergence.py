@@ -200,3 +200,70 @@ def test_generalised_jsd_agrees_with_trl() -> None:
             student[None], teacher[None], beta=beta, temperature=t, reduction="sum"
         )
         assert float(d.jsd(student, teacher, beta, t)) == pytest.approx(float(theirs) * t * t, rel=1e-9)
+
+
+# -- the estimate from samples ------------------------------------------------------------------------------------
+
+
+def expected_over_samples(make: Any) -> tuple[float, Any]:
+    """The mean of a loss and of its gradient over every token that may be drawn, each as often as the student says
+    it; exhaustively, in float64."""
+    torch.manual_seed(3)
+    student = torch.randn(1, 7, dtype=torch.float64, requires_grad=True)
+    teacher = 2 * torch.randn(1, 7, dtype=torch.float64)
+    q = student.detach().softmax(-1)[0]
+    value, gradient = 0.0, torch.zeros(1, 7, dtype=torch.float64)
+    for token in range(7):
+        loss = make(student, teacher, torch.tensor([token]))
+        value += float(q[token]) * float(loss.detach())
+        gradient += q[token] * torch.autograd.grad(loss, student)[0]
+    return value, gradient
+
+
+def exact(which: Any) -> tuple[float, Any]:
+    torch.manual_seed(3)
+    student = torch.randn(1, 7, dtype=torch.float64, requires_grad=True)
+    teacher = 2 * torch.randn(1, 7, dtype=torch.float64)
+    loss = which(student, teacher)
+    return float(loss.detach()), torch.autograd.grad(loss, student)[0]
+
+
+def test_sampled_reverse_kl_has_the_value_and_the_gradient_of_the_reverse_kl_in_the_mean() -> None:
+    value, gradient = expected_over_samples(d.sampled_reverse_kl)
+    true, direction = exact(d.reverse_kl)
+    assert value == pytest.approx(true, rel=1e-12)
+    assert torch.allclose(gradient, direction, rtol=1e-10, atol=1e-14)
+
+
+def _gap(student: Any, teacher: Any, labels: Any) -> Any:
+    return (student.log_softmax(-1) - teacher.log_softmax(-1)).gather(-1, labels[:, None]).sum()
+
+
+def test_what_others_take_as_a_loss_has_another_gradient_in_the_mean() -> None:
+    """Schulman's k1 has none, k3 that of the forward KL, both with an unbiased value; k2 the right gradient, with a
+    biased value."""
+    true, direction = exact(d.reverse_kl)
+    _, forward = exact(d.forward_kl)
+    value, gradient = expected_over_samples(_gap)
+    assert value == pytest.approx(true)
+    assert gradient.norm() < 1e-12
+    value, gradient = expected_over_samples(lambda *given: (-_gap(*given)).exp() - 1 + _gap(*given))
+    assert value == pytest.approx(true)
+    assert torch.allclose(gradient, forward, rtol=1e-10, atol=1e-14)
+    assert not torch.allclose(gradient, direction, rtol=0.1)
+    value, gradient = expected_over_samples(lambda *given: _gap(*given) ** 2 / 2)
+    assert value != pytest.approx(true, rel=0.05)
+    assert torch.allclose(gradient, direction, rtol=1e-10, atol=1e-14)
+
+
+def test_sampled_reverse_kl_sums_over_positions_and_gives_the_teacher_no_gradient() -> None:
+    torch.manual_seed(5)
+    student = torch.randn(4, 9, dtype=torch.float64, requires_grad=True)
+    teacher = torch.randn(4, 9, dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([1, 8, 0, 3])
+    whole = d.sampled_reverse_kl(student, teacher, labels)
+    parts = [d.sampled_reverse_kl(student[i : i + 1], teacher[i : i + 1], labels[i : i + 1]) for i in range(4)]
+    assert float(whole.detach()) == pytest.approx(sum(float(part.detach()) for part in parts))
+    assert float(whole.detach()) == pytest.approx(float(_gap(student, teacher, labels).detach()))
+    whole.backward()
+    assert teacher.grad is None

@@ -1,6 +1,6 @@
 """Captures of a teacher's distribution, killed at random moments and started again: what is lost or read twice.
 
-    python bench/whitebox_cache_kills.py [--kills 20] [--seed 3] [--rows 400]
+    python bench/capture_kills.py [--kills 20] [--seed 3] [--rows 400]
 
 Rows are captured in blocks of 8, so that there are many moments between the blocks, from a source that makes its
 distributions up and notes each row that it was asked for. A kill (SIGKILL) comes at a random moment of an unkilled
