@@ -1,8 +1,10 @@
-"""What white-box distillation costs on this machine: `python bench/whitebox.py [--only steps|memory] [--rounds 3]`.
+"""What white-box distillation costs on this machine: `python bench/whitebox.py [--only steps|memory|cache]`.
 
 `steps`: CPU seconds of a step with soft labels, from the cache and from a teacher that is asked in every batch, over
 those of SFT; ways take turns, `--rounds` times, and the median of all their steps counts. Asked for: from the cache
 at most 1.15 of SFT, dense at most 1.05 of SFT and one pass of the teacher. The control is SFT against itself.
+`cache`: bytes a token and gradient cosine of the cache, next to the sizes of published formats; `--data`: a file
+of GSM8K.
 `memory`: what a loss over V = 151,936 tokens and 4,096 positions adds to the peak, next to the naive loss.
 """
 
@@ -68,17 +70,44 @@ def memory(console: Console, tokens: int) -> dict[str, Any]:
     return found
 
 
+# Of other tools, with the cosine of their loss on its own cache at T = 1, as docs/white_box.md has it.
+PUBLISHED = {
+    "DistillKit a61c2e7, budget (k = 50)": (117.5, 0.899),
+    "DistillKit a61c2e7, recommended (k = 128)": (316.4, 0.998),
+    "hidden states in bfloat16, H = 576 (KDFlow 3a7a21a)": (1152.0, 1.0),
+}
+
+
+def cache(console: Console, data: Path, rows: int) -> dict[str, Any]:
+    found = child("_whitebox_cache.py", data, rows)
+    positions = next(iter(found.values()))["positions"]
+    table = Table(f"cache, {positions:,} positions", "tokens", "bytes", "cosine T = 1", "T = 2", box=None)
+    for rule, of in found.items():
+        near = (f"{of['cosine'][t]:.5f}" for t in ("1.0", "2.0"))
+        table.add_row(rule, f"{of['tokens']:.1f}", f"{of['bytes']:.1f}", *near)
+    for name, (size, cosine) in PUBLISHED.items():
+        table.add_row(name, "", f"{size:,.1f}", f"{cosine:.3f}", "")
+    console.print(table)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=("steps", "memory"))
+    parser.add_argument("--only", choices=("steps", "memory", "cache"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=TOKENS, help="positions of the memory part")
+    parser.add_argument("--data", type=Path, help="JSON Lines with question and answer, for the cache part")
+    parser.add_argument("--rows", type=int, default=40, help="rows of the cache part")
     parser.add_argument("--out", type=Path, help="also write what was found as JSON")
     given, console, found = parser.parse_args(), Console(width=100), {}
     if given.only in (None, "memory"):
         found["memory"] = memory(console, given.tokens)
     if given.only in (None, "steps"):
         found["steps"] = steps(console, given.rounds)
+    if given.only in (None, "cache") and given.data is not None:
+        found["cache"] = cache(console, given.data, given.rows)
+    elif given.only == "cache":
+        parser.error("the cache part needs --data")
     if given.out is not None:
         given.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 

@@ -20,6 +20,7 @@ from stillroom.sampling.fake_server.answers import prompt_logprobs
 from stillroom.sampling.fake_server.server import FakeServer
 from stillroom.sampling.teachers.vllm.teacher import VllmTeacher
 from stillroom.students.data.encode import IGNORED, EncodedRow
+from stillroom.students.lint.teacher import teacher_side
 from stillroom.students.methods.distil import Distil
 from stillroom.students.records import TrainingPlace
 from stillroom.students.whitebox.cache.prompted import PromptedSource, Reading
@@ -28,6 +29,7 @@ from stillroom.students.whitebox.cache.recorded import RecordedSignal
 from stillroom.students.whitebox.cache.rules import Rule
 from stillroom.students.whitebox.cache.server import ServerSignal, told_in
 from stillroom.students.whitebox.cache.sources import Source, signals
+from stillroom.students.whitebox.privileged import Privileged
 
 RULE = Rule(4, 4, None)
 ROW = EncodedRow("row 1", [1, 5, 9, 2], [IGNORED, IGNORED, 9, 2])
@@ -411,6 +413,7 @@ def test_a_student_learns_from_a_server_through_the_cache(row: Any, tiny: Path, 
 
     losses = asyncio.run(serve())
     assert len(losses) == 2
+    assert teacher_side(str(tokenizer), Privileged()).vocabulary.logits is None
     assert losses[0] == losses[1]
     assert server.asked == 6
     assert "only the teacher's weights can tell" in told[1]

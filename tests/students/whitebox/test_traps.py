@@ -32,6 +32,14 @@ ROOT = HERE.parents[2]
 TRAPS = {
     "T² missing, or only in the printed loss": "test_divergence.py::test_temperature_squared_is_in_the_gradient",
     "tail": "test_divergence.py::test_top_k_with_its_tail_rises_to_the_full_kl",
+    "cache of another temperature": (
+        "test_cache.py::test_a_temperature_that_was_not_declared_is_refused_with_those_that_were"
+    ),
+    "cache of another tokenizer": "test_cache.py::test_an_id_beyond_the_tokenizer_is_refused",
+    "reverse KL offline": "test_cache_training.py::test_what_a_cache_cannot_serve_is_refused_with_the_reason",
+    "entries of a server shifted or cut": (
+        "test_cache_sources.py::test_what_is_no_distribution_is_refused_by_row_and_place"
+    ),
     "reverse KL on a top-k support": "test_traps.py::test_the_reverse_kl_is_not_offered_on_a_part_of_the_vocabulary",
     "shift": "test_traps.py::test_a_teacher_of_positions_is_matched_only_when_aligned",
     "first answer token and EOS": (
