@@ -12,6 +12,7 @@ own forward pass is refused.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from stillroom.errors import RecipeError
@@ -74,6 +75,8 @@ class Head:
             ours = self.logits(model.base_model(input_ids=ids, use_cache=False).last_hidden_state).float()
         model.train(was)
         gap = float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-6))
+        if not math.isfinite(gap):
+            raise RecipeError(f"{who} gives logits that are not numbers: its weights are damaged, or it has diverged")
         # Half precision rounds both in the same way, as they take the same steps; a scale or a cap would show.
         if not gap <= CLOSE:
             raise RecipeError(

@@ -339,6 +339,14 @@ def test_an_unknown_change_of_the_logits_is_refused() -> None:
         Head(model, VOCABULARY, "the teacher x")
 
 
+def test_weights_that_are_no_numbers_are_called_damaged() -> None:
+    model = tiny_models.make_model()
+    with torch.no_grad():
+        model.model.norm.weight.fill_(float("nan"))
+    with pytest.raises(RecipeError, match="the student gives logits that are not numbers"):
+        Head(model, VOCABULARY, "the student")
+
+
 def test_an_adapter_on_the_output_layer_is_refused(
     rows: list[dict[str, Any]], tiny: Path, teacher: Path, tmp_path: Path
 ) -> None:
