@@ -350,7 +350,11 @@ _INTERRUPTED = """
 import signal, sys
 from stillroom.cli import app as cli
 from stillroom.pipeline.flows import run as linting
-linting.lint = lambda *args, **options: signal.raise_signal(signal.SIGINT)
+def lint(*args, **options):
+    signal.raise_signal(signal.SIGINT)
+    while True:  # until the interpreter looks at signals
+        pass
+linting.lint = lint
 sys.argv = ["stillroom", "lint", "quickstart"]
 cli.main()
 """
