@@ -17,20 +17,20 @@ from contextlib import ExitStack
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from stillroom.common.hashing import digest
-from stillroom.common.marks import NamedMarks
 from stillroom.common.models.resolve import fingerprint, load_tokenizer, pick_device, pick_dtype
-from stillroom.common.records import Example, Task
+from stillroom.common.records import Example
 from stillroom.errors import InputError, RecipeError, TrainingError
 from stillroom.sampling.ledger import Ledger
 from stillroom.students.data.encode import Encoded, EncodedRow, encode_rows
 from stillroom.students.data.rows import Row, SftRow, read_rows, with_system
 from stillroom.students.methods.common import Begun, finish, fits, longest, run, training
-from stillroom.students.methods.registry import StudentSettings, methods, on_or_off
+from stillroom.students.methods.of_rows import OfRows
+from stillroom.students.methods.registry import methods, on_or_off
 from stillroom.students.methods.trainer import make_trainer, unwrapped
 from stillroom.students.records import LIVE_STUDENT, OnStep, Signals, StepInfo, Trained, TrainingPlace
 from stillroom.students.whitebox.answers import kept_answers
@@ -61,13 +61,9 @@ from stillroom.students.whitebox.sides import (
 )
 from stillroom.version import __version__
 
-if TYPE_CHECKING:
-    from stillroom.students.lint.report import LintReport
-    from stillroom.students.records import Checker
-
 
 @methods.register
-class Distil(StudentSettings):
+class Distil(OfRows):
     """White-box distillation from a teacher's weights."""
 
     method: Literal["distil"] = "distil"
@@ -421,25 +417,10 @@ class Distil(StudentSettings):
             return self.signal.identity(base)
         return fingerprint(self.model if self.teacher == BASE else str(self.teacher))
 
-    def lint(
-        self,
-        rows: Path | str | Iterable[Row],
-        *,
-        test: Sequence[Task] = (),
-        checker: Checker | None = None,
-        thinking: NamedMarks | None = None,
-    ) -> LintReport:
-        from stillroom.students.lint.lint import lint_sft
+    def lint_more(self) -> dict[str, Any]:
         from stillroom.students.lint.teacher import teacher_side
         from stillroom.students.whitebox.probe import moved
 
         name = self.model if self.teacher == BASE else self.teacher
-        return lint_sft(
-            rows,
-            self,
-            test=test,
-            checker=checker,
-            thinking=thinking,
-            teacher=None if name is None else teacher_side(name, self._shown),
-            moved=partial(moved, self.objectives),
-        )
+        teacher = None if name is None else teacher_side(name, self._shown)
+        return {"teacher": teacher, "moved": partial(moved, self.objectives)}

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Literal
 from stillroom.students.data.encode import encode_rows
 from stillroom.students.data.rows import Row, read_rows, with_system
 from stillroom.students.methods.common import finish, fits, run, training
-from stillroom.students.methods.registry import StudentSettings, methods
+from stillroom.students.methods.of_rows import OfRows
+from stillroom.students.methods.registry import methods
 from stillroom.students.methods.trainer import make_trainer
 from stillroom.students.records import OnStep, Trained, TrainingPlace
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @methods.register
-class Sft(StudentSettings):
+class Sft(OfRows):
     """Supervised fine-tuning on the accepted traces."""
 
     method: Literal["sft"] = "sft"
