@@ -1,6 +1,6 @@
 """Answers of a model that is being trained, or is about to be: asked through the core, kept in the ledger.
 
-    answered = ask(teacher, tasks, sampling, seed=7, ledger=ledger)
+    answered = await ask(teacher, tasks, sampling, seed=7, ledger=ledger)
     rows = [answer_row(each, tokenizer, special, system=None) for each in answered]
 
 What is in the ledger is not sampled again, so that a training that was killed goes on with the same answers. A task
@@ -9,7 +9,6 @@ that got no answer is left out and counted by the caller.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +27,7 @@ from stillroom.students.data.rows import SftRow
 from stillroom.students.records import TrainingPlace
 
 
-def ask(
+async def ask(
     teacher: Teacher,
     tasks: Sequence[Task],
     sampling: SamplingParams,
@@ -38,19 +37,6 @@ def ask(
     scorer: Scorer | None = None,
 ) -> dict[str, ScoredAttempt]:
     """One answer to each task, by its id, where it got one. `scorer`: None accepts every answer."""
-    return asyncio.run(asking(teacher, tasks, sampling, seed=seed, ledger=ledger, scorer=scorer))
-
-
-async def asking(
-    teacher: Teacher,
-    tasks: Sequence[Task],
-    sampling: SamplingParams,
-    *,
-    seed: int,
-    ledger: Ledger,
-    scorer: Scorer | None = None,
-) -> dict[str, ScoredAttempt]:
-    """As `ask`, within an event loop."""
     found: dict[str, ScoredAttempt] = {}
 
     def take(outcome: Outcome) -> None:

@@ -13,6 +13,7 @@ are in the run's ledger. Answers that are cut off count up to where they were cu
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from importlib.resources import files
@@ -121,7 +122,7 @@ def rehearse(
     name = f"the base {student.model}"
     with live_teacher(model, tokenizer, name=name, identity=f"transformers:{fingerprint(student.model)}") as teacher:
         sampling = SamplingParams(temperature=0, max_tokens=settings.max_tokens)
-        answers = ask(teacher, tasks, sampling, seed=seed, ledger=ledger)
+        answers = asyncio.run(ask(teacher, tasks, sampling, seed=seed, ledger=ledger))
     special, rows, by_kind, cut = special_ids(tokenizer), [], dict.fromkeys((kind for kind, _ in asked), 0), 0
     for (kind, _), task in zip(asked, tasks, strict=True):
         scored = answers.get(task.id)

@@ -30,7 +30,7 @@ from stillroom.sampling.scorers.none import EveryAnswer
 from stillroom.students.data.encode import IGNORED, EncodedRow, special_ids
 from stillroom.students.data.rows import SftRow
 from stillroom.students.records import Gate, TrainingPlace
-from stillroom.students.whitebox.answers import answer_row, asking
+from stillroom.students.whitebox.answers import answer_row, ask
 from stillroom.students.whitebox.on_policy import OnPolicy, is_replaced
 from stillroom.students.whitebox.order import Order
 
@@ -196,7 +196,7 @@ class Rollouts:
         ) as teacher:
             sampling, seed = self._settings.sampling.params(), self.order.seed
             return self._runner.run(
-                asking(teacher, tasks, sampling, seed=seed, ledger=self._ledger, scorer=self._scorer)
+                ask(teacher, tasks, sampling, seed=seed, ledger=self._ledger, scorer=self._scorer)
             )
 
     def _state(self, tasks: Sequence[Task], identity: str) -> Named:

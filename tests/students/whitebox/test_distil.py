@@ -27,25 +27,6 @@ VOCABULARY = 259
 SOFT = {"kind": "soft", "temperature": 2.0}
 
 
-@pytest.fixture
-def rows(row: Any) -> list[dict[str, Any]]:
-    return [row(f"{a} + {'1' * (a + 1)}?", str(a + 1) * (1 + a % 3), task_id=f"t{a}") for a in range(8)]
-
-
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Another random model with the tiny student's tokenizer: wider, deeper, with a padded output layer."""
-    folder = tmp_path_factory.mktemp("models") / "teacher"
-    torch.manual_seed(5)
-    model = tiny_models.make_model(hidden_size=48, intermediate_size=96, num_hidden_layers=3, vocab_size=272)
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.mul_(3)
-    model.save_pretrained(folder)
-    tiny_models.make_tokenizer().save_pretrained(folder)
-    return folder
-
-
 def encoded(rows: Sequence[dict[str, Any]], tokenizer: Any) -> list[EncodedRow]:
     return encode_rows(read_rows(rows), tokenizer, 256).rows
 

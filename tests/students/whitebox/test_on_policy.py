@@ -29,11 +29,6 @@ from stillroom.students.whitebox.rollouts import Due, Rollouts, blocks
 from tests.conftest import tiny as tiny_models
 
 
-@pytest.fixture
-def rows(row: Any) -> list[dict[str, Any]]:
-    return [row(f"{a} + {'1' * (a + 1)}?", str(a + 1) * (1 + a % 3), task_id=f"t{a}") for a in range(8)]
-
-
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another random model with the tiny student's tokenizer, which is surer of what it says."""
@@ -268,7 +263,7 @@ def test_a_cut_off_answer_has_no_end_token_and_what_is_left_out_is_counted(
             for task, (text, end) in zip(tasks[1:], said, strict=False)
         }
 
-    monkeypatch.setattr(rollouts, "asking", answers)
+    monkeypatch.setattr(rollouts, "ask", answers)
     kept: list[list[int]] = []
     plain = Rollouts._learned
 

@@ -50,11 +50,6 @@ def test_the_prompts_that_come_with_stillroom_are_distinct_and_none_is_a_text_fo
     assert not any(prompt in text for prompt in prompts for text in everyday_texts().values())
 
 
-@pytest.fixture
-def rows(row: Any) -> list[dict[str, Any]]:
-    return [row(f"{a} + {'1' * (a + 1)}?", str(a + 1) * (1 + a % 3), task_id=f"t{a}") for a in range(8)]
-
-
 def settings(model: Path, **more: Any) -> Distil:
     common = {"objectives": [{"kind": "hard"}], "epochs": 2, "dtype": "float32", "learning_rate": 1e-2}
     return Distil.model_validate({"method": "distil", "model": str(model)} | common | more)

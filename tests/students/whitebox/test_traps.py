@@ -70,11 +70,6 @@ def test_every_trap_has_its_test(trap: str) -> None:
     assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
-@pytest.fixture
-def rows(row: Any) -> list[dict[str, Any]]:
-    return [row(f"{a} + {'1' * (a + 1)}?", str(a + 1) * (1 + a % 3), task_id=f"t{a}") for a in range(8)]
-
-
 def test_the_reverse_kl_is_not_offered_on_a_part_of_the_vocabulary() -> None:
     """It would push mass out of the part that is looked at."""
     reverse = [objectives[name] for name in ("reverse_kl", "skew_reverse_kl", "jsd")]
