@@ -284,12 +284,13 @@ class Recipe(RecipeBase):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Its tasks, a recording, code of a scorer, and what retention is measured by."""
+        """Its tasks, a recording, code of a scorer, what a student reads besides, what retention is measured by."""
         retention = None if self.evaluate is None else self.evaluate.retention
         return (
             *self.tasks.files,
             *self.teacher.files,
             *self.scorer.files,
+            *(() if self.student is None else self.student.files),
             *(() if retention is None else retention.files),
         )
 

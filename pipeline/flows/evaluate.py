@@ -70,7 +70,7 @@ def evaluate(
         )
     if not Path(model).is_dir():
         raise MissingFile(f"there is no student in {path / STUDENT} yet: `stillroom run` trains it, from where it is")
-    require(student)
+    require(student, base, recipe.seed)
     tasks = load_tasks(recipe.tasks, base=base, seed=recipe.seed)
     run_folder = RunFolder(path, facts["name"])
     run_folder.refuse_other_tasks(tasks)
@@ -81,7 +81,9 @@ def evaluate(
                 f"{path}: {lost}, so this is not the student that was trained: `stillroom run` trains it again"
             )
         distilled, notes = distilled_before(context, recipe, tasks), []
-        inputs = training_inputs(distilled.training, student, context.seed, gate_of(context, recipe, student, tasks))
+        inputs = training_inputs(
+            distilled.training, student, base, context.seed, gate_of(context, recipe, student, tasks)
+        )
         if not run_folder.done(STUDENT, inputs):
             notes = ["the student was trained on other rows, settings or versions than those that are here now"]
         evaluator = Evaluator(context, recipe, student, settings)

@@ -73,7 +73,7 @@ class Given(Flow[GivenRecipe]):
 def run_given(context: RunContext, loaded: Loaded[GivenRecipe]) -> GivenResult:
     """All stages. Raises InputError for what cannot be read, RunError where no pair is left."""
     recipe, folder, display = loaded.recipe, context.folder, context.display
-    require(recipe.student)
+    require(recipe.student, context.base, recipe.seed)
     found = read_preferences(recipe.given.path, "given.path", recipe.given, context.base)
     display.line("read", found.summary())
     for note in found.notes():

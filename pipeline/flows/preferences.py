@@ -98,7 +98,7 @@ class Preferences(Flow[PreferenceRecipe]):
 def run_preferences(context: RunContext, loaded: Loaded[PreferenceRecipe]) -> PreferenceResult:
     """All stages of a recipe of preferences. Raises InputError before anything is paid for, RunError after."""
     recipe, folder = loaded.recipe, context.folder
-    require(recipe.student)
+    require(recipe.student, loaded.base, recipe.seed)
     sources = identities(recipe, loaded.base)
     refuse_same_judges(recipe, context.ledger, loaded.base)
     tasks = load_tasks(recipe.tasks, base=context.base, seed=recipe.seed)

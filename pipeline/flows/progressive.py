@@ -138,7 +138,7 @@ def _check(loaded: Loaded[ProgressiveRecipe]) -> None:
         found = _load(loaded, stage, trained)
         recipe = found.recipe
         if recipe.student is not None and recipe.student.model not in trained.values():
-            require(recipe.student)
+            require(recipe.student, found.base, recipe.seed)
         if recipe.teacher.model not in trained.values():
             recipe.teacher.make(found.base)
         load_tasks(recipe.tasks, base=found.base, seed=recipe.seed)

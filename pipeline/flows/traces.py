@@ -149,7 +149,7 @@ def run_traces(context: RunContext, loaded: Loaded[Recipe], *, given: TaskSet | 
     Raises InputError before anything is paid for, RunError after.
     """
     recipe, base, folder = loaded.recipe, loaded.base, context.folder
-    require(recipe.student)
+    require(recipe.student, base, recipe.seed)
     teacher = recipe.teacher.make(base)
     earlier = [base / at_home(path) for path in recipe.earlier]
     for each in earlier:

@@ -18,14 +18,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from stillroom.common.files import storable
+from stillroom.common.files import at_home, storable
 from stillroom.common.formatting import duration
 from stillroom.common.hashing import digest
 from stillroom.common.records import Messages, Task, Verdict, asked
+from stillroom.common.row_files import files_of
 from stillroom.errors import InputError, MissingExtra, MissingFile, NoRoom, TrainingError
 from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.recipe import Baseline, Recipe
-from stillroom.pipeline.run.folder import RunContext, RunFolder, versions
+from stillroom.pipeline.run.folder import RunContext, RunFolder, file_hash, versions
 from stillroom.pipeline.run.progress import Display
 from stillroom.report.lint import write_lint_page
 from stillroom.students.data.rows import Row
@@ -52,10 +53,11 @@ LABELS = {
 _NEEDED = ("torch", "transformers", "trl", "peft", "accelerate")
 
 
-def require(student: StudentSettings | None) -> None:
+def require(student: StudentSettings | None, base: Path, seed: int) -> None:
     """Finds out before anything is paid for whether the student can be trained at all; None means no student.
 
-    Raises MissingExtra or, for a model that is nowhere, MissingFile.
+    Raises MissingExtra, MissingFile for a model that is nowhere, or what the student's own files and tasks raise.
+    `base`: relative paths start there.
     """
     if student is None:
         return
@@ -66,6 +68,7 @@ def require(student: StudentSettings | None) -> None:
 
     for name in student.models:
         resolve_model(name)
+    student.check(base, seed)
 
 
 def train(
@@ -86,7 +89,11 @@ def train(
     rows are meant to be as they are, and it is only shown. `gate`: judges what a student answers in its training.
     """
     own, folder, display = label == STUDENT, context.folder, context.display
-    stage, inputs, what = stage or label, training_inputs(rows, student, context.seed, gate), student.learns_from
+    stage, inputs, what = (
+        stage or label,
+        training_inputs(rows, student, context.base, context.seed, gate),
+        student.learns_from,
+    )
     if folder.done(stage, inputs):
         lost = folder.lost(stage)
         if not lost:
@@ -149,18 +156,22 @@ def seed_of(student: StudentSettings, seed: int) -> int:
     return seed if student.seed is None else student.seed
 
 
-def training_inputs(rows: Sequence[Row], student: StudentSettings, seed: int, gate: Gate | None = None) -> str:
+def training_inputs(
+    rows: Sequence[Row], student: StudentSettings, base: Path, seed: int, gate: Gate | None = None
+) -> str:
     """Names all that a training depends on: rows, settings, seed (`seed`: the run's) and versions; and the scorer,
     where the student's answers are judged while it is trained.
 
-    A model in a folder may be another one tomorrow, as the last student of a loop: it is named by its content."""
+    A model in a folder may be another one tomorrow, as the last student of a loop, and so may a file: they are named
+    by their content. `base`: relative paths start there."""
     from stillroom.common.models.resolve import fingerprint
 
     found = [digest(list(rows)), student.model_dump(mode="json"), seed_of(student, seed)]
     trained_with = {k: v for k, v in versions().items() if k in ("torch", "transformers", "trl", "peft")}
     models = [fingerprint(name) for name in student.models if Path(name).is_dir()]
+    read = [file_hash(file) for name in student.files for file in files_of(base / at_home(name), "student")]
     judged = [] if gate is None else [gate.identity]
-    return digest([*found, trained_with, *models, *judged])
+    return digest([*found, trained_with, *models, *read, *judged])
 
 
 def model_in(out: Path) -> str:

@@ -48,7 +48,7 @@ from stillroom.students.whitebox.order import InOrder, Order
 from stillroom.students.whitebox.overlap import Overlap, overlap
 from stillroom.students.whitebox.presets import AnyPreset, spelled_out
 from stillroom.students.whitebox.privileged import Privileged
-from stillroom.students.whitebox.rehearsal import Rehearse, Rehearsed, rehearse
+from stillroom.students.whitebox.rehearsal import Rehearse, Rehearsed, prompts_of, rehearse
 from stillroom.students.whitebox.rollouts import Live, ReadBy, Rollouts
 from stillroom.students.whitebox.sides import (
     BASE,
@@ -195,6 +195,17 @@ class Distil(OfRows):
             if self.teacher in (None, BASE) or self.signal is not None
             else (self.model, str(self.teacher))
         )
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        recorded = getattr(self.signal, "path", None)
+        return (*(() if self.rehearse is None else self.rehearse.files), *(() if recorded is None else (recorded,)))
+
+    def check(self, base: Path, seed: int) -> None:
+        if self.rehearse is not None:
+            prompts_of(self.rehearse, base, seed)
+        if self.signal is not None:
+            self.signal.identity(base)
 
     def train(
         self,

@@ -113,6 +113,14 @@ class StudentSettings(Settings):
         """The models whose weights a training reads."""
         return (self.model,)
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The local files that a training reads besides; relative paths start at the recipe."""
+        return ()
+
+    def check(self, base: Path, seed: int) -> None:
+        """Raises what a training would for files or tasks that are not there: called before anything is paid."""
+
     def train(
         self,
         rows: Path | str | Iterable[Row],

@@ -55,6 +55,11 @@ class Rehearse(Settings):
     max_tokens: int = Field(default=48, ge=1)
     """Longest answer of the base, in tokens."""
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The local files of its tasks."""
+        return tuple(path for tasks in self.tasks.values() for path in tasks.files)
+
     @field_validator("tasks", mode="before", json_schema_input_type=dict[Name, TaskSettings] | TaskSettings)
     @classmethod
     def _one_kind(cls, value: Any) -> Any:
@@ -92,7 +97,7 @@ def everyday_prompts() -> list[str]:
 def prompts_of(settings: Rehearse, base: Path, seed: int) -> list[tuple[str, Task]]:
     """Kind and task of each prompt, at most `n`: one of each kind after the other, as long as there are any."""
     kinds: dict[str, list[Task]] = {
-        name: list(load_tasks(each, base=base, seed=seed).train) for name, each in settings.tasks.items()
+        name: list(load_tasks(_unanswered(each), base=base, seed=seed).train) for name, each in settings.tasks.items()
     }
     if settings.prompts is not None:
         kinds["everyday"] = [
@@ -105,6 +110,11 @@ def prompts_of(settings: Rehearse, base: Path, seed: int) -> list[tuple[str, Tas
     for place in range(max(map(len, kinds.values()))):
         found += [(name, tasks[place]) for name, tasks in kinds.items() if place < len(tasks)]
     return found[: settings.n]
+
+
+def _unanswered(tasks: TaskSettings) -> TaskSettings:
+    """The same, whether its rows have a reference or not."""
+    return tasks.model_copy(update={"reference": None}) if "reference" in type(tasks).model_fields else tasks
 
 
 def rehearse(

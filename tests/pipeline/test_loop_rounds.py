@@ -317,7 +317,7 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(Chain, "run", never)
 
-    def look(student: StudentSettings | None) -> None:
+    def look(student: StudentSettings | None, base: Path, seed: int) -> None:
         if student is not None:
             models.append(student.model)
 

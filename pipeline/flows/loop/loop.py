@@ -81,7 +81,7 @@ class Loop(Flow[LoopRecipe]):
             raise RunFolderError(
                 f"{folder.path} is the folder of a run without a loop: give another folder with --out"
             )
-        students_stage.require(loaded.recipe.student)
+        students_stage.require(loaded.recipe.student, loaded.base, loaded.recipe.seed)
         held, rounds = _prepare(loaded, folder), list[Round]()
         with Chain(display, Meter(loaded.recipe.limits)) as chain:
             for each in Rounds(loaded, folder, chain, display, held).run():
@@ -127,7 +127,7 @@ def _check_round(loaded: Loaded[LoopRecipe], number: int) -> Recipe:
     if not student:
         recipe.teacher.make(loaded.base)
     if recipe.student is not None and recipe.student.model != own.student.model:
-        students_stage.require(recipe.student)
+        students_stage.require(recipe.student, loaded.base, recipe.seed)
     return recipe
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from stillroom.errors import MissingFile
+from stillroom.pipeline.stages.train import training_inputs
 from stillroom.sampling.ledger import Ledger
 from stillroom.students.methods.distil import Distil
 from stillroom.students.records import TrainingPlace
@@ -119,3 +121,22 @@ def test_the_base_answers_once_and_its_answers_are_in_the_ledger(
 def test_nothing_to_rehearse_is_refused() -> None:
     with pytest.raises(ValidationError, match="nothing is named to rehearse"):
         Rehearse(prompts=None)
+
+
+def test_tasks_that_are_not_there_are_said_before_anything_is_paid_for(tiny: Path, tmp_path: Path) -> None:
+    wanted = settings(tiny, rehearse={"tasks": {"source": "jsonl", "path": "other.jsonl", "prompt": "question"}})
+    with pytest.raises(MissingFile, match=r"other\.jsonl"):
+        wanted.check(tmp_path, 7)
+    (tmp_path / "other.jsonl").write_text('{"question": "Who?"}\n', encoding="utf-8")
+    wanted.check(tmp_path, 7)
+    assert wanted.files == ("other.jsonl",)
+
+
+def test_other_tasks_to_rehearse_are_another_training(tiny: Path, tmp_path: Path) -> None:
+    """The file has the same name."""
+    wanted = settings(tiny, rehearse={"tasks": {"source": "jsonl", "path": "other.jsonl", "prompt": "question"}})
+    found = set()
+    for asked in ("Who?", "Where?", "Who?"):
+        (tmp_path / "other.jsonl").write_text(json.dumps({"question": asked}) + "\n", encoding="utf-8")
+        found.add(training_inputs([], wanted, tmp_path, 7))
+    assert len(found) == 2
