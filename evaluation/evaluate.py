@@ -205,6 +205,21 @@ def difference_over_seeds(a: Sequence[Run], b: Sequence[Run], *, seed: int) -> I
     return percentiles(value, drawn, len(tasks))
 
 
+def ratio_over_seeds(a: Sequence[Run], b: Sequence[Run], *, seed: int) -> Interval | None:
+    """Mean of a over mean of b on the same tasks, drawn as in `difference_over_seeds`; None where b's is 0. Raises
+    ValueError where they have no task in common."""
+    import numpy as np
+
+    tasks = _shared([*a, *b])
+    sums = [fmean(run[task] for run in runs for task in tasks) for runs in (a, b)]
+    if sums[1] == 0:
+        return None
+    weights = _task_weights(len(tasks), seed)
+    under = _means(b, tasks, weights, seed + 2)
+    drawn = _means(a, tasks, weights, seed + 1) / np.where(under == 0, np.nan, under)
+    return percentiles(sums[0] / sums[1], drawn, len(tasks))
+
+
 def _shared(runs: Sequence[Run]) -> list[str]:
     """Ids in order, so that no order of the tasks matters."""
     tasks = set(runs[0]).intersection(*runs[1:]) if runs else set()

@@ -25,7 +25,7 @@ from stillroom.errors import InputError, MissingFile
 ACCURACY = "accuracy"
 SHARE_STOPPED = "share_stopped"
 MEAN_TOKENS = "mean_completion_tokens"
-KL_TO_BASE = "kl_to_base"
+KL_TO_BASE, KL_TO_TEACHER, KL_TO_TEACHER_RATIO = "kl_to_base", "kl_to_teacher", "kl_to_teacher_ratio"
 PERPLEXITY, PERPLEXITY_RATIO = "perplexity", "perplexity_ratio"
 OF_UNTRAINED = f"_{ACCURACY}"
 """Ends the metrics of tasks that were not trained: `letters_accuracy`."""

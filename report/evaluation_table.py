@@ -107,7 +107,7 @@ class Models:
 def eval_table(evaluation: Evaluation) -> Group:
     """The models, their differences, what else was measured, the notes: one page, for 80 columns and more."""
     page: list[RenderableType] = [Models(evaluation)]
-    for block in (_differences, _at_k, _seeds, _untrained, moved):
+    for block in (_differences, _at_k, _seeds, _to_teacher, _untrained, moved):
         page += block(evaluation)
     told = ["format: answered in the asked format, right or not", "EOS: ended by itself"]
     if any(c.lenient for c in evaluation.comparisons):
@@ -199,6 +199,24 @@ def _seeds(evaluation: Evaluation) -> Block:
                 against = f"  minus {extra(other, 'against')}"
                 table.add_row(Name(against), points(other.value), _limits(other), number(other.n))
     yield from _titled("Several trainings, each from another seed", table)
+
+
+def _to_teacher(evaluation: Evaluation) -> Block:
+    """The KL to the teacher of each student, and how much lower the student's is than each other's."""
+    rows = [row for row in evaluation.results if row.metric == results.KL_TO_TEACHER]
+    if not rows:
+        return
+    ratios = [row for row in evaluation.results if row.metric == results.KL_TO_TEACHER_RATIO]
+    table = _table("", "nats a token", INTERVAL, "n", "")
+    for row in rows:
+        table.add_row(Name(row.who), number(row.value, 3), interval(row.low, row.high, 3, of=1), number(row.n), "")
+        if each := extra(row, "each"):
+            table.add_row(Name(f"  {len(each)} trainings: {', '.join(number(value, 3) for value in each)}"))
+    for ratio in ratios:
+        word = in_short(word_for(ratio.low, ratio.high, 1.0, less_is_better=True))
+        change = f"{points(ratio.value - 1)} %", interval(ratio.low - 1, ratio.high - 1)
+        table.add_row(Name(f"{ratio.who} against {extra(ratio, 'against')}"), *change, number(ratio.n), word)
+    yield from _titled("KL to the teacher, on its answers to held-out tasks", table)
 
 
 def _untrained(evaluation: Evaluation) -> Block:

@@ -3,31 +3,32 @@
     evaluator = Evaluator(context, recipe, recipe.student, recipe.evaluate)
     evaluator.evaluate(tasks, distilled, student).evaluation       # also in eval.json, with plots
 
-The student, its baselines and controls, several answers to each task, other seeds, retention, the KL to the base:
-everything goes into one `eval.json`, and every comparison is corrected for all that stand there. What was answered or
-trained before is not done again.
+The student, its baselines and controls, several answers to each task, other seeds, retention, the KL to base and
+teacher: everything goes into one `eval.json`, and every comparison is corrected for all that stand there. What was
+answered or trained before is not done again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from stillroom.common.formatting import duration
-from stillroom.common.records import SamplingParams, ScoredAttempt, Task
+from stillroom.common.records import Attempt, SamplingParams, ScoredAttempt, Task
 from stillroom.evaluation.comparisons import corrected
 from stillroom.evaluation.evaluate import COMPARED, at_k, evaluate_answers, over_trainings
 from stillroom.evaluation.forgetting import Forgotten, forgetting_results
 from stillroom.evaluation.results import AFTER, BEFORE, TEACHER, VARIANT, Evaluation, Measured, write_eval
 from stillroom.pipeline.config.recipe import CONTROLS, EvaluateSettings, Recipe
 from stillroom.pipeline.run.folder import WRITTEN, RunContext
-from stillroom.pipeline.stages.base_kl import measure_base_kl
 from stillroom.pipeline.stages.controls import Controls, train_control, train_seeds
 from stillroom.pipeline.stages.filter import Distilled
 from stillroom.pipeline.stages.forgetting import measure_forgetting
 from stillroom.pipeline.stages.plots import FOLDER as PLOTS
 from stillroom.pipeline.stages.plots import draw
 from stillroom.pipeline.stages.sample import Answers, answer, as_teacher, write_answers
+from stillroom.pipeline.stages.token_kl import measure_kl, measure_kl_to_teacher
 from stillroom.pipeline.stages.train import LABELS, gate_of
 from stillroom.report.evaluation_table import eval_table
 from stillroom.sampling.policy import ONCE, Policy
@@ -40,6 +41,13 @@ SHORT = {BEFORE: "before", AFTER: "after", **LABELS}
 
 ByModel = dict[str, dict[str, ScoredAttempt]]
 """One greedy answer to each held-out task, by model and task id."""
+
+
+class Trained(NamedTuple):
+    """A student of one seed, and its greedy answer to each held-out task."""
+
+    model: str
+    answers: dict[str, ScoredAttempt]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +99,7 @@ class Evaluator:
                 # The rest takes as long again: whoever waits sees the gain by now.
                 context.display.console.print(eval_table(self._greedy(tasks, answers)))
         variants = {name: self._variant(tasks, name, distilled) for name in settings.variants}
-        answers |= {VARIANT + name: of[0] for name, of in variants.items()}
+        answers |= {VARIANT + name: of[0].answers for name, of in variants.items()}
         if TEACHER in settings.baselines:
             found = teacher or self.ask(tasks.test, TEACHER, None)
             write_answers(context.folder, TEACHER, found.outcomes)
@@ -108,12 +116,15 @@ class Evaluator:
             forgetting = measure_forgetting(
                 context, settings.retention, sides, self.student, scorer=scorer, concurrency=at_once
             )
-        greedy = self._greedy(tasks, answers)
+        greedy, others = self._greedy(tasks, answers), self._other_seeds(tasks, distilled)
+        trained = {AFTER: [Trained(student, answers[AFTER]), *others]}
+        trained |= {VARIANT + name: of for name, of in variants.items()}
         parts = [
-            self._base_kl(tasks, answers, student),
+            self._kl_to_base(tasks, answers, student),
+            self._kl_to_teacher(tasks, answers, trained),
             forgetting_results(forgetting, after=AFTER, before=BEFORE, seed=self.recipe.seed),
             self._at_k(tasks, models),
-            self._over_seeds(tasks, distilled, answers, variants),
+            self._over_seeds(answers, trained),
         ]
         evaluation = Evaluation(
             results=(*greedy.results, *(row for part in parts for row in part.results)),
@@ -171,9 +182,13 @@ class Evaluator:
         compared = [*COMPARED, *((AFTER, VARIANT + name) for name in self.settings.variants)]
         return evaluate_answers(answers, seed=self.recipe.seed, compared=compared, tasks=ids, prices=prices)
 
-    def _base_kl(self, tasks: TaskSet, answers: ByModel, student: str) -> Measured:
-        before = {task: scored.attempt for task, scored in answers.get(BEFORE, {}).items()}
-        return measure_base_kl(self.context, self.student, student, tasks.test, before)
+    def _kl_to_base(self, tasks: TaskSet, answers: ByModel, student: str) -> Measured:
+        return measure_kl(self.context, self.student, student, tasks.test, _attempts(answers, BEFORE))
+
+    def _kl_to_teacher(self, tasks: TaskSet, answers: ByModel, trained: Mapping[str, list[Trained]]) -> Measured:
+        models = {BEFORE: [self.student.model]} if BEFORE in answers else {}
+        models |= {who: [each.model for each in of] for who, of in trained.items()}
+        return measure_kl_to_teacher(self.context, self.student, models, tasks.test, _attempts(answers, TEACHER))
 
     def _at_k(self, tasks: TaskSet, models: Mapping[str, str]) -> Measured:
         """Several answers to each held-out task: of the student before and after, and of the teacher."""
@@ -198,30 +213,33 @@ class Evaluator:
                 found.notes.append(f"{who}: {of} got fewer than {settings.draws} answers")
         return found
 
-    def _variant(self, tasks: TaskSet, name: str, distilled: Distilled) -> list[dict[str, ScoredAttempt]]:
-        """Trains a variant from every seed, and gives the answers of each."""
-        student, found = self.recipe.variant(name), list[dict[str, ScoredAttempt]]()
+    def _variant(self, tasks: TaskSet, name: str, distilled: Distilled) -> list[Trained]:
+        """Trains a variant from every seed, and asks each."""
+        student, found = self.recipe.variant(name), list[Trained]()
         for each in train_seeds(self.context, student, self.settings.seeds, distilled, variant=name):
             answers = self.ask(tasks.test, each.label, each.model)
             if not found:
                 write_answers(self.context.folder, VARIANT + name, answers.outcomes)
-            found.append(answers.first)
+            found.append(Trained(each.model, answers.first))
         return found
 
-    def _over_seeds(
-        self,
-        tasks: TaskSet,
-        distilled: Distilled,
-        answers: ByModel,
-        variants: Mapping[str, list[dict[str, ScoredAttempt]]],
-    ) -> Measured:
+    def _other_seeds(self, tasks: TaskSet, distilled: Distilled) -> list[Trained]:
+        """The student trained again, each time from another seed, and asked."""
+        if self.settings.seeds == 1:
+            return []
+        gate = gate_of(self.context, self.recipe, self.student, tasks)
+        others = train_seeds(self.context, self.student, self.settings.seeds, distilled, gate)
+        return [Trained(each.model, self.ask(tasks.test, each.label, each.model).first) for each in others]
+
+    def _over_seeds(self, answers: ByModel, trained: Mapping[str, list[Trained]]) -> Measured:
         """The student over several trainings, each from another seed, and its variants."""
         if self.settings.seeds == 1:
             return Measured([], [], [])
-        gate = gate_of(self.context, self.recipe, self.student, tasks)
-        others = train_seeds(self.context, self.student, self.settings.seeds, distilled, gate)
-        more = [self.ask(tasks.test, each.label, each.model).first for each in others]
         against = {who: [answers[who]] for who in (BEFORE, "control_unfiltered") if who in answers}
-        against |= {VARIANT + name: of for name, of in variants.items()}
-        rows = over_trainings([answers[AFTER], *more], against, seed=self.recipe.seed)
+        against |= {who: [each.answers for each in of] for who, of in trained.items() if who != AFTER}
+        rows = over_trainings([each.answers for each in trained[AFTER]], against, seed=self.recipe.seed)
         return Measured(rows, [], [] if rows else ["no held-out task was answered after every training"])
+
+
+def _attempts(answers: ByModel, who: str) -> dict[str, Attempt]:
+    return {task: scored.attempt for task, scored in answers.get(who, {}).items()}

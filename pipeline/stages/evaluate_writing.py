@@ -25,11 +25,11 @@ from stillroom.evaluation.winrate import Duel, Scores, WinRate, duel, duel_from_
 from stillroom.judges.records import PairwiseJudge, PointwiseJudge, Rating
 from stillroom.pipeline.config.preferences import PreferenceEvaluation, PreferenceRecipe
 from stillroom.pipeline.run.folder import WRITTEN, RunContext
-from stillroom.pipeline.stages.base_kl import measure_base_kl
 from stillroom.pipeline.stages.forgetting import measure_forgetting
 from stillroom.pipeline.stages.judge import each_of, open_judge
 from stillroom.pipeline.stages.pairs import Paired
 from stillroom.pipeline.stages.sample import answer, as_teacher, write_answers
+from stillroom.pipeline.stages.token_kl import measure_kl
 from stillroom.pipeline.stages.train import STUDENT
 from stillroom.preferences.candidates import same_text
 from stillroom.preferences.rows import dpo_row
@@ -69,7 +69,7 @@ def evaluate_writing(
         found = measure_forgetting(context, settings.retention, models, student, scorer=scorer, concurrency=at_once)
         retention = forgetting_results(found, after=AFTER, before=BEFORE, seed=recipe.seed)
     first = {task: attempt for (task, draw), attempt in written[BEFORE].items() if draw == 0}
-    shift = measure_base_kl(context, student, model, tasks.test, first)
+    shift = measure_kl(context, student, model, tasks.test, first)
     evaluation = Evaluation(
         results=(*results, *judged.results, *shift.results, *retention.results),
         comparisons=(*judged.comparisons, *retention.comparisons),

@@ -197,6 +197,10 @@ class Distil(OfRows):
         )
 
     @property
+    def imitates(self) -> str | None:
+        return None if self.signal is not None or self.teacher == BASE or any(self._shown) else self.teacher
+
+    @property
     def files(self) -> tuple[str, ...]:
         recorded = getattr(self.signal, "path", None)
         return (*(() if self.rehearse is None else self.rehearse.files), *(() if recorded is None else (recorded,)))

@@ -114,6 +114,11 @@ class StudentSettings(Settings):
         return (self.model,)
 
     @property
+    def imitates(self) -> str | None:
+        """The model, here to be asked, whose distribution the student learns as it is; None for any other student."""
+        return None
+
+    @property
     def files(self) -> tuple[str, ...]:
         """The local files that a training reads besides; relative paths start at the recipe."""
         return ()

@@ -20,13 +20,13 @@ import pytest
 from stillroom.common.hashing import digest
 from stillroom.common.records import Request, Task, user
 from stillroom.errors import InputError, MissingExtra, MissingFile
-from stillroom.evaluation.base_kl import BaseKls, TokenKl
 from stillroom.evaluation.results import Evaluation, read_eval
+from stillroom.evaluation.token_kl import TokenKl, TokenKls
 from stillroom.pipeline.flows.evaluate import evaluate
 from stillroom.pipeline.flows.traces import RunResult
 from stillroom.pipeline.run.progress import Display
-from stillroom.pipeline.stages import base_kl
 from stillroom.pipeline.stages import plots as plotting
+from stillroom.pipeline.stages import token_kl
 from stillroom.pipeline.stages import train as students_stage
 from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.sampling.teachers.scripted import ScriptedTeacher
@@ -86,11 +86,11 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Done:
         found.asked.append(("teacher", request.task_id, request.index))
         return await real(self, request, usage)
 
-    def kls(base: str, student: str, answers: Sequence[Any], **_: Any) -> BaseKls:
+    def kls(base: str, student: str, answers: Sequence[Any], **_: Any) -> TokenKls:
         found.read.append(Path(student).parent.name)
-        return BaseKls({answer.task: TokenKl(0.5, 4) for answer in answers}, {})
+        return TokenKls({answer.task: TokenKl(0.5, 4) for answer in answers}, {})
 
-    monkeypatch.setattr(base_kl, "base_kls", kls)
+    monkeypatch.setattr(token_kl, "token_kls", kls)
     monkeypatch.setattr(Sft, "train", train)
     monkeypatch.setattr("stillroom.sampling.teachers.transformers.teacher.TransformersTeacher", student)
     monkeypatch.setattr(RecordedTeacher, "sample", sample)

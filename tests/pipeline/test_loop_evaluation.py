@@ -186,7 +186,7 @@ def test_every_round_is_read_against_the_model_before_any(tmp_path: Path, monkey
         row = Result(who=who, metric="kl_to_base", value=0.5, low=0.4, high=0.6, n=9)
         return Measured([row], [], [f"of {who}"])
 
-    monkeypatch.setattr(loop_evaluation, "measure_base_kl", measure)
+    monkeypatch.setattr(loop_evaluation, "measure_kl", measure)
     rounds, _, loaded = run_rounds(tmp_path, [Scripted(before=0.2), Scripted()], {"rounds": 2, "start": "continue"})
     shift = shift_of(loaded.recipe, rounds, test_of(rounds))
     found = evaluate_loop(loaded.recipe, rounds, test_of(rounds), LoopControls({}, []), shift)

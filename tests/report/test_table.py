@@ -285,6 +285,27 @@ def test_an_evaluation_from_before_has_the_one_line_of_then() -> None:
     assert not any("lenient" in line or "readable" in line for line in lines)
 
 
+def test_the_kl_to_the_teacher_is_a_table() -> None:
+    of = {"against": "teacher", "tokens": 900}
+    rows = (
+        a_row(AFTER, "kl_to_teacher", 0.0751, **of, each=(0.074, 0.075, 0.0763)),
+        a_row("student_hard", "kl_to_teacher", 0.0953, **of, each=(0.09, 0.1, 0.0959)),
+        a_row(BEFORE, "kl_to_teacher", 2.52, **of),
+        a_row(AFTER, "kl_to_teacher_ratio", 0.788, against="student_hard"),
+    )
+    lines = [" ".join(line.split()) for line in shown(Evaluation(results=rows))]
+    assert lines[lines.index("KL to the teacher, on its answers to held-out tasks") + 1 :][:8] == [
+        "nats a token 95 % interval n",
+        f"{AFTER} 0.075 [0.025, 0.125] 100",
+        "3 trainings: 0.074, 0.075, 0.076",
+        "student_hard 0.095 [0.045, 0.145] 100",
+        "3 trainings: 0.090, 0.100, 0.096",
+        f"{BEFORE} 2.520 [2.470, 2.570] 100",
+        f"{AFTER} against student_hard −21.2 % [−26.2, −16.2] 100 better",
+        "",
+    ]
+
+
 def test_the_kl_to_the_base_is_a_sentence() -> None:
     row = a_row(AFTER, "kl_to_base", 0.5314, against=BEFORE, tokens=4_100).model_copy(update={"n": 50})
     text = " ".join(shown(Evaluation(results=(row,)), 120))

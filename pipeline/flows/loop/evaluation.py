@@ -35,10 +35,10 @@ from stillroom.pipeline.flows.chain import Chain
 from stillroom.pipeline.flows.loop.rounds import Round
 from stillroom.pipeline.flows.traces import FinishedRun
 from stillroom.pipeline.run.folder import RunContext
-from stillroom.pipeline.stages.base_kl import measure_base_kl
 from stillroom.pipeline.stages.controls import control_rows
 from stillroom.pipeline.stages.evaluate import Evaluator
 from stillroom.pipeline.stages.sample import write_answers
+from stillroom.pipeline.stages.token_kl import measure_kl
 from stillroom.pipeline.stages.train import LABELS, train_on
 from stillroom.report.loop import SEVERAL
 from stillroom.traces.rows import SftRow
@@ -163,9 +163,7 @@ def shift_of(recipe: LoopRecipe, rounds: Sequence[Round], test: Sequence[Task]) 
     """The KL of every round's student to the model before any, on that model's answers to the held-out tasks."""
     runs = {name(each): each.run for each in rounds if each.run is not None}
     before = {task: scored.attempt for task, scored in runs[FIRST].answers(BEFORE).items()}
-    parts = [
-        measure_base_kl(run.context, recipe.student, run.model, test, before, who=who) for who, run in runs.items()
-    ]
+    parts = [measure_kl(run.context, recipe.student, run.model, test, before, who=who) for who, run in runs.items()]
     return Measured(
         [row for part in parts for row in part.results], [], [note for part in parts for note in part.notes]
     )

@@ -1,4 +1,4 @@
-"""The KL to the base: its direction, its tokens, and every position against a float64 reference."""
+"""The KL to base and teacher: its direction, its tokens, and every position against a float64 reference."""
 
 from __future__ import annotations
 
@@ -12,8 +12,17 @@ import pytest
 from stillroom.common.models.resolve import load_model, load_tokenizer
 from stillroom.common.records import Attempt, Message, Task, user
 from stillroom.errors import InputError, TrainingError
-from stillroom.evaluation import base_kl
-from stillroom.evaluation.base_kl import BaseAnswer, BaseKls, TokenKl, base_answers, base_kl_result, base_kls
+from stillroom.evaluation import token_kl
+from stillroom.evaluation.token_kl import (
+    TO_BASE,
+    GivenAnswer,
+    TokenKl,
+    TokenKls,
+    first_answers,
+    kl_result,
+    kl_to_teacher_results,
+    token_kls,
+)
 from tests.conftest import tiny as models
 
 pytest.importorskip("torch")
@@ -21,8 +30,8 @@ pytest.importorskip("transformers")
 
 END = "<|im_end|>"
 ANSWERS = [
-    BaseAnswer("a", user("What is 2 + 2?"), "It is 4.", None, stopped=True),
-    BaseAnswer("b", user("And 3 + 3?"), "It is 6, or", None, stopped=False),
+    GivenAnswer("a", user("What is 2 + 2?"), "It is 4.", None, stopped=True),
+    GivenAnswer("b", user("And 3 + 3?"), "It is 6, or", None, stopped=False),
 ]
 
 
@@ -42,7 +51,7 @@ def student(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def expected(base: Path, student: Path, answer: BaseAnswer, system: str | None = None) -> TokenKl:
+def expected(base: Path, student: Path, answer: GivenAnswer, system: str | None = None) -> TokenKl:
     """By the models' own forward pass, in float64, position by position."""
     import torch
 
@@ -61,8 +70,8 @@ def expected(base: Path, student: Path, answer: BaseAnswer, system: str | None =
     return TokenKl(float(each[first - 1 : len(ids) - 1].sum()), len(ids) - first)
 
 
-def found(base: Path, student: Path, answers: Sequence[BaseAnswer] = ANSWERS, **how: Any) -> BaseKls:
-    return base_kls(str(base), str(student), answers, dtype="float32", **how)
+def found(base: Path, student: Path, answers: Sequence[GivenAnswer] = ANSWERS, **how: Any) -> TokenKls:
+    return token_kls(str(base), str(student), answers, dtype="float32", **how)
 
 
 @pytest.mark.parametrize("system", [None, "Be brief."])
@@ -87,7 +96,7 @@ def test_a_model_has_not_moved_from_itself(tiny: Path) -> None:
 
 def test_part_by_part_it_is_the_same(tiny: Path, student: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = found(tiny, student)
-    monkeypatch.setattr(base_kl, "MOST_LOGITS", 1)
+    monkeypatch.setattr(token_kl, "MOST_LOGITS", 1)
     parts = found(tiny, student)
     for task, kl in whole.kls.items():
         assert parts.kls[task].nats == pytest.approx(kl.nats, rel=1e-5)
@@ -110,8 +119,8 @@ def test_thinking_is_read_as_students_are_trained_on_it(tiny: Path, student: Pat
 
 
 def test_what_cannot_be_read_is_counted(tiny: Path) -> None:
-    empty = BaseAnswer("c", user("?"), "", None, stopped=False)
-    long = BaseAnswer("d", user("?"), "x" * 300, None, stopped=True)
+    empty = GivenAnswer("c", user("?"), "", None, stopped=False)
+    long = GivenAnswer("d", user("?"), "x" * 300, None, stopped=True)
     measured = found(tiny, tiny, [*ANSWERS, empty, long])
     assert set(measured.kls) == {"a", "b"}
     assert measured.left_out == {"empty": 1, "too_long": 1}
@@ -155,7 +164,7 @@ def test_a_student_that_diverged_is_told(tiny: Path, tmp_path: Path) -> None:
 
 def test_the_mean_is_over_tokens() -> None:
     kls = {"a": TokenKl(10.0, 10), "b": TokenKl(0.0, 30)}
-    row = base_kl_result("student_after", BaseKls(kls, {"empty": 0, "too_long": 2}), seed=0)
+    row = kl_result("student_after", TO_BASE, TokenKls(kls, {"empty": 0, "too_long": 2}), seed=0)
     assert row is not None
     assert (row.who, row.metric, row.value, row.n) == ("student_after", "kl_to_base", 0.25, 2)
     assert (row.low, row.high) == (0.0, 1.0)
@@ -163,7 +172,49 @@ def test_the_mean_is_over_tokens() -> None:
 
 
 def test_nothing_read_is_no_row() -> None:
-    assert base_kl_result("x", BaseKls({}, {"empty": 3, "too_long": 0}), seed=0) is None
+    assert kl_result("x", TO_BASE, TokenKls({}, {"empty": 3, "too_long": 0}), seed=0) is None
+
+
+def kls(*nats: float) -> TokenKls:
+    """Of tasks with 10, 20, 30 … tokens."""
+    return TokenKls({f"t{n}": TokenKl(each, 10 * (n + 1)) for n, each in enumerate(nats)}, {})
+
+
+def test_students_of_several_trainings_are_held_against_each_other() -> None:
+    trained = {
+        "student_after": [kls(1, 2, 3), kls(2, 4, 6)],
+        "student_hard": [kls(2, 4, 6), kls(4, 8, 12)],
+        "student_before": [kls(30, 60, 90)],
+    }
+    found = {
+        (row.who, row.metric, (row.model_extra or {})["against"]): row
+        for row in kl_to_teacher_results(trained, seed=0)
+    }
+    own, hard, before = (found[who, "kl_to_teacher", "teacher"] for who in trained)
+    assert (own.value, hard.value, before.value) == pytest.approx((0.15, 0.3, 3.0))
+    assert (own.model_extra or {})["each"] == pytest.approx((0.1, 0.2))
+    assert (own.model_extra or {})["tokens"] == 60
+    assert "each" not in (before.model_extra or {})
+    ratio = found["student_after", "kl_to_teacher_ratio", "student_hard"]
+    assert ratio.value == pytest.approx(0.5)
+    assert ratio.low < 0.5 < ratio.high  # two trainings that differ by a factor of 2
+    assert found["student_after", "kl_to_teacher_ratio", "student_before"].high < 0.1
+
+
+def test_a_student_whose_trainings_agree_has_a_narrow_ratio() -> None:
+    trained = {"student_after": [kls(1, 2, 3)] * 3, "student_hard": [kls(2, 4, 6)] * 3}
+    ratio = kl_to_teacher_results(trained, seed=0)[-1]
+    assert (ratio.low, ratio.value, ratio.high) == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_of_a_student_that_nothing_was_read_of_there_is_no_row() -> None:
+    found = kl_to_teacher_results({"student_after": [kls()], "student_hard": [kls(1.0)]}, seed=0)
+    assert [(row.who, row.metric) for row in found] == [("student_hard", "kl_to_teacher")]
+
+
+def test_nothing_over_nothing_is_no_ratio() -> None:
+    found = kl_to_teacher_results({"student_after": [kls(1.0)], "student_hard": [kls(0.0)]}, seed=0)
+    assert [row.metric for row in found] == ["kl_to_teacher"] * 2
 
 
 def test_the_first_answers_are_read() -> None:
@@ -172,6 +223,6 @@ def test_the_first_answers_are_read() -> None:
         task.id: Attempt(task.id, 0, task.id, None, "length" if task.id == "t2" else "stop", 1, 1, None, 0.0, "m")
         for task in tasks[1:]
     }
-    read = base_answers(tasks, answers)
+    read = first_answers(tasks, answers)
     assert [answer.task for answer in read] == [f"t{n}" for n in range(1, 51)]
     assert [answer.task for answer in read if not answer.stopped] == ["t2"]
