@@ -3,9 +3,9 @@
     python bench/_whitebox_steps.py dense TEACHER      # -> {"cpu_s": [...], "seconds": [...]}, of each step
 
 SmolLM2-135M with a LoRA learns short sums, batches of 8 rows. `sft`; `dense`: soft labels at T = 2, the teacher is
-asked in every batch; `cached`: at T = 1 from its cache, filled before; `teacher`: one pass of the teacher's
-backbone over each batch and nothing else. CPU seconds are of this process, so neighbours cost little; of several
-threads those that wait count as busy: set OMP_NUM_THREADS=1.
+asked in every batch; `cached`: at T = 1 from its cache, filled before; `teacher`: one pass of the teacher over each
+batch, with its logits at the answers' positions, and nothing else. CPU seconds are of this process, so neighbours cost
+little; of several threads those that wait count as busy: set OMP_NUM_THREADS=1.
 """
 
 from __future__ import annotations
@@ -80,13 +80,17 @@ def of_training(way: str, teacher: str) -> dict[str, list[float]]:
 
 
 def of_teacher(teacher: str) -> dict[str, list[float]]:
+    import torch
+
     model, tokenizer = load_model(teacher, "float32", "cpu"), load_tokenizer(teacher)
     rows = encode_rows(read_rows(sums()), tokenizer, 2048).rows
     reader = Reader(model, Head(model, len(tokenizer), "the teacher"), can_flatten(model.config))
     cpu, seconds = [time.process_time()], [time.perf_counter()]
     for _ in range(2):
         for start in range(0, ROWS, BATCH):
-            reader.states("task", padded(rows[start : start + BATCH], range(start, start + BATCH)))
+            states = reader.states("task", padded(rows[start : start + BATCH], range(start, start + BATCH)))
+            with torch.no_grad():
+                reader.head.logits(states.hidden)
             cpu.append(time.process_time())
             seconds.append(time.perf_counter())
     return {"cpu_s": _steps(cpu), "seconds": _steps(seconds)}

@@ -204,8 +204,9 @@ def _shallow(part: shallow.Shallow) -> Path:
         model = load_model(part.base, dtype="float32", device="cpu")
         shallow.drop_layers(model, part.layers)
         stored = json.loads((Path(resolve_model(part.base).path) / "config.json").read_text(encoding="utf-8"))
-        model.to(getattr(import_torch(), stored.get("dtype") or "float32")).save_pretrained(work)
-        load_tokenizer(part.base).save_pretrained(work)
+        with quiet_transformers():
+            model.to(getattr(import_torch(), stored.get("dtype") or "float32")).save_pretrained(work)
+            load_tokenizer(part.base).save_pretrained(work)
 
     return embedded.kept_in(folder, make)
 
