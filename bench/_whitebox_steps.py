@@ -4,8 +4,8 @@
 
 SmolLM2-135M with a LoRA learns short sums, batches of 8 rows. `sft`; `dense`: soft labels at T = 2, the teacher is
 asked in every batch; `cached`: at T = 1 from its cache, filled before; `teacher`: one pass of the teacher over each
-batch, with its logits at the answers' positions, and nothing else. CPU seconds are of this process, so neighbours cost
-little; of several threads those that wait count as busy: set OMP_NUM_THREADS=1.
+batch, with its logits at the answers' positions, and nothing else. CPU seconds are of this process, so neighbours
+cost little; of several threads those that wait count as busy: set OMP_NUM_THREADS=1.
 """
 
 from __future__ import annotations

@@ -105,11 +105,7 @@ class Evaluator:
             write_answers(context.folder, TEACHER, found.outcomes)
             answers[TEACHER] = found.first
 
-        # The student and the model before it alone: no number that is reported rests on the tasks of validation.
-        asked = [who for who in (BEFORE, AFTER) if who in models and tasks.validation]
-        validation = {
-            who: self.ask(tasks.validation, SHORT[who], models[who], kind="validation").first for who in asked
-        }
+        validation = self._validation(tasks, models)
         forgetting: dict[str, Forgotten] = {}
         if settings.retention is not None:
             sides, scorer, at_once = {BEFORE: base, AFTER: student}, self.recipe.measuring, settings.concurrency
@@ -173,6 +169,11 @@ class Evaluator:
         found = self.ask(tasks.test, SHORT[who], model)
         write_answers(self.context.folder, who, found.outcomes)
         return found.first
+
+    def _validation(self, tasks: TaskSet, models: Mapping[str, str]) -> ByModel:
+        """Of the student and the model before it alone: no number that is reported rests on these tasks."""
+        asked = [who for who in (BEFORE, AFTER) if who in models and tasks.validation]
+        return {who: self.ask(tasks.validation, SHORT[who], models[who], kind="validation").first for who in asked}
 
     # -- measures --------------------------------------------------------------------------------------------
 

@@ -73,7 +73,7 @@ def measure_kl_to_teacher(
     tasks: Sequence[Task],
     answers: Mapping[str, Attempt],
 ) -> Measured:
-    """To the model whose distribution the student of `settings` learns, where that is one. `students`: by their names
+    """To the model whose distribution the student of `settings` learns, if any. `students`: by their names
     in the evaluation, each with as many models as it was trained times. `answers`: the teacher's to the tasks."""
     teacher, began = settings.imitates, time.monotonic()
     if teacher is None:
