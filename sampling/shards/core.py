@@ -21,6 +21,7 @@ from pathlib import Path
 
 from stillroom import errors
 from stillroom.common.records import Outcome, Task
+from stillroom.common.secrets import revealed
 from stillroom.errors import Interrupted, RecipeError, RunError
 from stillroom.sampling.core import Core
 from stillroom.sampling.counts import Counts
@@ -37,6 +38,8 @@ POLL_S = 0.25
 """Seconds between two looks at the workers."""
 DEATHS = 20
 """Deaths of workers, in all, before a run gives up: something kills whatever is started."""
+_NOBODY = "\0"
+"""No task's name begins with it."""
 # Of the counts of one process that goes over all answers at the end; the rest is what the workers count.
 _OF_OUTCOMES = ("tasks_total", "satisfied", "gave_up", "exhausted", "kept", "kept_tokens", "accepted_tokens")
 
@@ -67,7 +70,8 @@ class ShardedCore:
         self._meter = meter or Meter()
         self._meter.watch(self.counts, job.prices)
         self._others: dict[tuple[int, int], Counts] = {}  # of those that ask besides, by shard and place
-        self._lost: list[Counts] = []  # what workers that died had paid
+        self._before: dict[int, Counts] = {}  # what a shard's ledger held at the start
+        self._lost: dict[int, Counts] = {}  # what workers that died had paid
         self._seen: dict[int, Seen] = {}
         self._workers: dict[int, RayWorker] = {}
         self._open: set[int] = set()
@@ -125,7 +129,8 @@ class ShardedCore:
                     return await started(n).run(shards[n])
                 except WorkerDied as error:
                     self._deaths += 1
-                    self._lost += [_paid(counts) for counts, _ in self._seen.pop(n, Seen([], 0)).counts[:1]]
+                    self._seen.pop(n, None)
+                    self._lost[n] = _paid(self._before[n], self._on_record(n))
                     if self._deaths > DEATHS:
                         raise RunError(
                             f"workers died {self._deaths} times (the last: {error}); what was answered is kept. Look "
@@ -192,7 +197,7 @@ class ShardedCore:
                 if (n, place) not in self._others:
                     self._others[n, place] = self._meter.watch(Counts(), prices)
                 _take(self._others[n, place], [counts])
-        _take(self.counts, own + self._lost)
+        _take(self.counts, [*own, *self._lost.values()])
 
     async def _all(self, what: str, given: dict[int, int] | None = None) -> None:
         async def call(n: int) -> None:
@@ -222,6 +227,22 @@ class ShardedCore:
             )
             wanted[folder / FILE] = Wanted(frozenset(keys), frozenset(task.id for task in tasks))
         hand_over(self._ledger.path, wanted)
+        self._before = {n: self._on_record(n) for n in shards}
+
+    def _on_record(self, shard: int) -> Counts:
+        """What the teacher was asked by the workers of a shard. `scored`: as rejected, whatever the verdict."""
+        with Ledger.read(self._folder(shard)) as ledger:
+            who = revealed(self._identity)
+            spent = next((each for each in ledger.spent_by(_NOBODY) if revealed(each.teacher) == who), None)
+            scored = sum(n for state, n in ledger.verdict_counts().items() if state != "none")
+        if spent is None:
+            return Counts()
+        return Counts(
+            rejected=scored,
+            prompt_tokens=spent.prompt_tokens,
+            completion_tokens=spent.completion_tokens,
+            cancelled_tokens=spent.cancelled_tokens,
+        )
 
     def _absorb(self) -> None:
         """Adds the ledgers of shards to the run's, and removes each when all of it is there."""
@@ -237,11 +258,15 @@ class ShardedCore:
         root.rmdir()
 
 
-def _paid(counts: Counts) -> Counts:
-    """What a worker that died had paid. Its answers are on record: the next one counts them as found there."""
-    names = ("prompt_tokens", "completion_tokens", "cancelled_tokens", "estimated", "refused")
-    new = counts.scored - counts.reused
-    return Counts(reused=-new, refused_since=0.0, **{name: getattr(counts, name) for name in names})
+def _paid(before: Counts, now: Counts) -> Counts:
+    """What workers that died had paid. Their answers are on record: the next worker counts them as found there."""
+    return Counts(
+        reused=before.scored - now.scored,
+        prompt_tokens=now.prompt_tokens - before.prompt_tokens,
+        completion_tokens=now.completion_tokens - before.completion_tokens,
+        cancelled_tokens=now.cancelled_tokens - before.cancelled_tokens,
+        refused_since=0.0,
+    )
 
 
 def _take(total: Counts, parts: list[Counts]) -> None:

@@ -19,7 +19,7 @@ FOLDER = "shards"
 
 
 class Shards(NamedTuple):
-    """How many, and where they are worked on: `address` of a Ray cluster (`auto`, or `host:port`), None for this machine alone."""
+    """How many, and where: `address` of a Ray cluster (`auto`, `host:port`), None for this machine alone."""
 
     number: int
     address: str | None = None

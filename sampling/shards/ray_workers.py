@@ -105,7 +105,7 @@ def start(job: Any, folder: Path, slots: int, *, gpu: bool) -> RayWorker:
     """A worker; its process starts meanwhile. `job`: as `send` gave it. `gpu`: it gets a GPU for itself."""
     import ray
 
-    class Actor:
+    class ShardOfRun:
         """Async methods, so that they can be called while `run` is under way."""
 
         def __init__(self, job: Job, folder: Path, slots: int) -> None:
@@ -125,7 +125,7 @@ def start(job: Any, folder: Path, slots: int, *, gpu: bool) -> RayWorker:
 
     # No CPU is asked for: who waits for a server needs none, and ten workers may share two.
     options = {"num_cpus": 0, "num_gpus": int(gpu), "scheduling_strategy": "SPREAD", "max_restarts": 0}
-    return RayWorker(ray.remote(Actor).options(**options).remote(job, folder, slots))
+    return RayWorker(ray.remote(ShardOfRun).options(**options).remote(job, folder, slots))
 
 
 def send(job: Job) -> Any:
