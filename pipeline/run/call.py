@@ -1,7 +1,7 @@
 """How this one call of a run goes: what is asked again (`--retry failures`), and on how many workers (`--shards 4`).
 
-It holds for all runs that are opened inside, those of a loop and of a chain included. It is no part of the recipe:
-what comes out is the same.
+It holds for all runs that are opened inside, those of a loop and of a chain included. The recipe knows
+nothing of it, and the rows are the same.
 
     with called(Call.of(retry="failures", shards=4)):
         flow.run(loaded, folder, display)

@@ -37,7 +37,7 @@ from stillroom.sampling.policy import Policy
 from stillroom.sampling.scorers.base import Scorer, ScorerSettings
 from stillroom.sampling.scorers.recorded import RecordedScorer
 from stillroom.sampling.shards.core import ShardedCore
-from stillroom.sampling.shards.plan import Job
+from stillroom.sampling.shards.plan import Job, Shards
 from stillroom.sampling.teachers.base import Teacher, TeacherSettings, dtype_of
 from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.sampling.teachers.transformers import TransformersSettings
@@ -134,34 +134,39 @@ class Sampler:
                 again=self.context.again,
             )
 
-        core: Core | ShardedCore = in_this_process(self.context.meter if self.paid else None)
-        if (shards := self.context.shards) is not None and self.elsewhere is not None and not self.settings.replays:
-            job = Job(
-                self.settings,
-                self.elsewhere.scorer,
-                policy,
-                sampling,
-                self.context.seed,
-                self.context.base.resolve(),
-                self.context.prices,
-                ahead,
-                None if admits is None else self.elsewhere.admits,
-                trusted(),
-                self.context.again is not None,
-            )
-            core = ShardedCore(
-                shards,
-                job,
-                self.context.ledger,
-                lambda: in_this_process(None),
-                identity=self.teacher.identity,
-                meter=self.context.meter,
-                tell=self.context.display.note,
-            )
+        core: Core | ShardedCore
+        if self.context.shards is None or self.elsewhere is None or self.settings.replays:
+            core = in_this_process(self.context.meter if self.paid else None)
+        else:
+            job = self._job(self.elsewhere, policy, sampling, ahead, admits=admits is not None)
+            core = self._sharded(self.context.shards, job, lambda: in_this_process(None))
         if self.context.again is not None and ((failures := core.failures(tasks)) or self.paid):
             self.context.display.note(told(failures, f"({label})"))
         await run_core(core, tasks, label, self.context.display, take or found.__setitem__, self.context.meter)
         return Answers([] if take else [found[place] for place in range(len(tasks))], core.counts)
+
+    def _job(
+        self, elsewhere: Elsewhere, policy: Policy, sampling: SamplingParams, ahead: bool | int, *, admits: bool
+    ) -> Job:
+        context = self.context
+        return Job(
+            self.settings,
+            elsewhere.scorer,
+            policy,
+            sampling,
+            context.seed,
+            context.base.resolve(),
+            context.prices,
+            ahead,
+            elsewhere.admits if admits else None,
+            trusted(),
+            context.again is not None,
+        )
+
+    def _sharded(self, shards: Shards, job: Job, over: Callable[[], Core]) -> ShardedCore:
+        context, identity = self.context, self.teacher.identity
+        tell = context.display.note
+        return ShardedCore(shards, job, context.ledger, over, identity=identity, meter=context.meter, tell=tell)
 
 
 @contextlib.asynccontextmanager

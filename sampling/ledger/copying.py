@@ -3,8 +3,8 @@
     hand_over(run.path, {shard: requests_of(tasks)})      # before: what is on record of a shard's tasks
     absorb(run.path, shard.path)                          # after: everything that the shard has, once
 
-Both may be called again, and killed at any moment: a row that is there is not written twice. A ledger that has a
-verdict keeps it; two ledgers never differ in what one scorer said of one attempt unless it was scored twice.
+Both may be called again, and killed at any moment: a row that is there is not written twice. Of two
+verdicts by one scorer on one attempt, the one stays that was given after more tries.
 """
 
 from __future__ import annotations
