@@ -30,7 +30,7 @@ from stillroom.sampling.ledger.copying import Wanted, hand_over
 from stillroom.sampling.limits import Meter
 from stillroom.sampling.policy import Budget
 from stillroom.sampling.shards import ray_workers
-from stillroom.sampling.shards.plan import FOLDER, Job, Shards, in_shards, slots_of
+from stillroom.sampling.shards.plan import FOLDER, Job, Shards, in_shards, slots_of, with_its_share
 from stillroom.sampling.shards.ray_workers import RayWorker, WorkerDied
 from stillroom.sampling.shards.worker import Ended, Seen
 
@@ -116,7 +116,8 @@ class ShardedCore:
     async def _draw(self, tasks: list[Task]) -> None:
         shards = {n: each for n, each in enumerate(in_shards(tasks, self._shards.number)) if each}
         self._hand_over(shards)
-        job, slots = ray_workers.send(self._job), self._slots(len(shards))
+        own = self._job._replace(teacher=with_its_share(self._job.teacher, len(shards)))
+        job, slots = ray_workers.send(own), self._slots(len(shards))
         gpu = self._job.teacher.local and ray_workers.gpus() >= 1
 
         def started(n: int) -> RayWorker:

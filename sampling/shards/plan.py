@@ -11,6 +11,7 @@ from stillroom.common.records import SamplingParams, Task
 from stillroom.sampling.draws import Admits
 from stillroom.sampling.limits import Prices
 from stillroom.sampling.policy import Policy
+from stillroom.sampling.rate_limit import RateLimits
 from stillroom.sampling.scorers.base import ScorerBase
 from stillroom.sampling.teachers.base import TeacherBase
 
@@ -67,3 +68,12 @@ def slots_of(total: int, workers: int) -> list[int]:
     [22, 21, 21]
     """
     return [max(1, total // workers + (n < total % workers)) for n in range(workers)]
+
+
+def with_its_share(teacher: TeacherBase, workers: int) -> TeacherBase:
+    """The teacher with an even share of what its owner allows a minute."""
+    limits = getattr(teacher, "rate_limits", None)
+    if not isinstance(limits, RateLimits):
+        return teacher
+    share = {name: value / workers for name, value in limits if value is not None}
+    return teacher.model_copy(update={"rate_limits": limits.model_copy(update=share)})

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stillroom.common.records import Task, user
-from stillroom.sampling.shards.plan import in_shards, shard_of, slots_of
+from stillroom.sampling.shards.plan import in_shards, shard_of, slots_of, with_its_share
+from stillroom.sampling.teachers.openai import OpenAISettings
+from stillroom.sampling.teachers.transformers import TransformersSettings
 
 
 @given(st.text(), st.integers(1, 50))
@@ -31,3 +33,18 @@ def test_an_id_that_is_no_text_for_utf_8_has_a_shard() -> None:
 @pytest.mark.parametrize(("total", "workers", "each"), [(64, 3, [22, 21, 21]), (2, 4, [1, 1, 1, 1]), (5, 1, [5])])
 def test_every_worker_has_a_slot(total: int, workers: int, each: list[int]) -> None:
     assert slots_of(total, workers) == each
+
+
+def test_what_a_server_allows_a_minute_is_shared_out() -> None:
+    given = OpenAISettings.model_validate({
+        "kind": "openai",
+        "model": "m",
+        "base_url": "http://localhost:1/v1",
+        "rate_limits": {"requests_per_minute": 90},
+    })  # fmt: skip
+    share = with_its_share(given, 3)
+    assert isinstance(share, OpenAISettings)
+    assert (share.rate_limits.requests_per_minute, share.rate_limits.tokens_per_minute) == (30, None)
+    assert share.model_copy(update={"rate_limits": given.rate_limits}) == given
+    local = TransformersSettings(kind="transformers", model="m")
+    assert with_its_share(local, 3) == local
