@@ -72,6 +72,11 @@ class Meter:
         return counts
 
     @property
+    def watched(self) -> tuple[tuple[Counts, Prices | None], ...]:
+        """Who is summed up, with prices where they are known."""
+        return tuple(self._watched)
+
+    @property
     def counts(self) -> tuple[Counts, ...]:
         """Those of all that are watched."""
         return tuple(counts for counts, _ in self._watched)

@@ -271,6 +271,16 @@ def codes_in(recipe: Any, base: Path) -> list[Code]:
     return [settings.code(base, key) for key, settings in _found(recipe, ())]
 
 
+def trusted() -> frozenset[str]:
+    """The hashes of what may run in this process."""
+    return frozenset(_trusted)
+
+
+def trust(hashes: Collection[str]) -> None:
+    """Lets code run here that was agreed to in the process which sends this one its work."""
+    _trusted.update(hashes)
+
+
 def require_trust(codes: Sequence[Code], *, trust: bool, trusted: Collection[str] = ()) -> None:
     """Lets these functions run in this process. `trust`: the user has just said so (`--trust`); `trusted`: the hashes
     that were agreed to before, for this run.

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from stillroom.common.run_async import off_the_loop
 from stillroom.pipeline.config.load import Overrides, RecipeLike, load_any
+from stillroom.pipeline.run.call import Call, called
 from stillroom.pipeline.run.facts import run_path
 from stillroom.pipeline.run.flow import FlowResult, flow_of
 from stillroom.pipeline.run.folder import RunFolder
 from stillroom.pipeline.run.progress import Display
-from stillroom.pipeline.run.retry import retrying
 from stillroom.pipeline.stages.train import keep
 from stillroom.students.lint.report import LintReport
 
@@ -34,6 +34,8 @@ def run(
     pilot: int | None = None,
     trust: bool = False,
     retry: str | None = None,
+    shards: int | None = None,
+    ray: str | None = None,
     display: Display | None = None,
 ) -> FlowResult:
     """Runs a recipe, or goes on with it; what comes back depends on its kind.
@@ -42,13 +44,14 @@ def run(
     folder, default `runs/<name>`. `pilot`: samples only that many tasks, and forecasts what all will take and bring
     (recipes of one run of traces only). `trust`: lets the code run that the recipe names, which is asked for once.
     `retry`: "failures" asks again what failed in earlier calls: replies of judges that could not be read, requests
-    without an answer. Raises InputError before anything is paid for, RunError after.
+    without an answer. `shards`: samples in that many processes, started by Ray on this machine, or on the cluster at
+    `ray` (`auto`, or host:port). Raises InputError before anything is paid for, RunError after.
     """
     loaded, shown = load_any(recipe, set), display or Display()
     name = loaded.recipe.name
     flow, folder = flow_of(loaded.recipe), RunFolder(run_path(out, name), name)
     flow.allow_code(loaded, folder, trust=trust)
-    with retrying(retry):
+    with called(Call.of(retry=retry, shards=shards, ray=ray)):
         return flow.run(loaded, folder, shown) if pilot is None else flow.pilot(loaded, folder, shown, pilot)
 
 

@@ -38,7 +38,7 @@ from stillroom.pipeline.stages.filter import Asked, Distilled, Outcomes, distil
 from stillroom.pipeline.stages.forgetting import check_forgetting
 from stillroom.pipeline.stages.labels import LabelReport
 from stillroom.pipeline.stages.plots import figures_of
-from stillroom.pipeline.stages.sample import Answers, open_sampler, tell_grades, tell_recording
+from stillroom.pipeline.stages.sample import Answers, Elsewhere, open_sampler, tell_grades, tell_recording
 from stillroom.pipeline.stages.train import STUDENT, gate_of, lint_traces, model_in, require, student_to_lint, train
 from stillroom.pipeline.stages.verify import hold_verifier_to_its_gate
 from stillroom.report.evaluation_table import eval_table
@@ -233,7 +233,10 @@ async def _sample(context: RunContext, recipe: Recipe, tasks: TaskSet, teacher: 
     scorer, admits = recipe.scorer.make(context.place()), admits_of(recipe.filters, context.base)
     tell_recording(context, teacher, tasks.train, "teacher")
     tell_grades(context, scorer, tasks.train)
-    async with open_sampler(context, recipe.teacher, scorer, who="teacher", teacher=teacher) as sampler:
+    elsewhere = Elsewhere(recipe.scorer, partial(admits_of, recipe.filters, context.base.resolve()))
+    async with open_sampler(
+        context, recipe.teacher, scorer, who="teacher", teacher=teacher, elsewhere=elsewhere
+    ) as sampler:
         keep, take = recipe.keep, outcomes.add
         counts = (await sampler.answer(tasks.train, keep, label="sampling", admits=admits, take=take)).counts
         display.line("sampled", sampled_in_words(counts, replayed=recipe.teacher.replays))
@@ -249,7 +252,7 @@ async def _sample(context: RunContext, recipe: Recipe, tasks: TaskSet, teacher: 
             display.note(f"last failure: {counts.last_failure}")
         context.folder.note(sampling={**counts.as_dict(), "stops": stops, "seconds": round(counts.elapsed_s, 1)})
         if recipe.evaluate is not None and "teacher" in recipe.evaluate.baselines:
-            measuring = replace(sampler, scorer=recipe.measuring.make(context.place()))
+            measuring = replace(sampler, scorer=recipe.measuring.make(context.place()), elsewhere=None)
             held_out = await measuring.answer(tasks.test, ONCE, recipe.greedy, label="teacher")
             await measuring.scorer.close()
         own = recipe.scorer.kind == "recorded"  # grades that are the verdicts agree with them

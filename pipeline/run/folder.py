@@ -40,15 +40,16 @@ from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.config.load import dump
 from stillroom.pipeline.config.preferences import PreferenceRecipe
 from stillroom.pipeline.config.recipe import Recipe
+from stillroom.pipeline.run.call import asked_again, shards_asked_for
 from stillroom.pipeline.run.facts import FACTS, read_facts, recipe_in
 from stillroom.pipeline.run.progress import Display
-from stillroom.pipeline.run.retry import asked_again
 from stillroom.sampling.again import Again
 from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.limits import Meter, Prices
 from stillroom.sampling.plugins import check_codes, codes_in, require_trust
 from stillroom.sampling.scorers.base import Place
+from stillroom.sampling.shards.plan import Shards
 from stillroom.traces.tasks import TaskSet
 from stillroom.version import __version__
 
@@ -226,7 +227,7 @@ class RunFolder:
 class RunContext:
     """`base`: where the recipe's relative paths start. `meter`: what has been spent, against the recipe's limits;
     runs of a chain share one. `prices`: of the teacher's tokens, None where the recipe gives none. `again`: what
-    failed in earlier calls is asked again; None: it stays."""
+    failed in earlier calls is asked again; None: it stays. `shards`: how many workers sample; None: this process."""
 
     folder: RunFolder
     ledger: Ledger
@@ -236,6 +237,7 @@ class RunContext:
     meter: Meter = field(default_factory=Meter)
     prices: Prices | None = None
     again: Again | None = field(default_factory=asked_again)
+    shards: Shards | None = field(default_factory=shards_asked_for)
 
     def place(self, prices: Prices | None = None) -> Place:
         """Where a scorer or a judge of this run works. `prices`: of what it asks."""

@@ -18,11 +18,11 @@ from stillroom.errors import RecipeError
 from stillroom.pipeline.config.preferences import CandidateSource, PreferenceRecipe
 from stillroom.pipeline.run.folder import RunContext
 from stillroom.pipeline.run.progress import sampled_in_words
-from stillroom.pipeline.stages.sample import open_sampler, tell_recording
+from stillroom.pipeline.stages.sample import Elsewhere, open_sampler, tell_recording
 from stillroom.preferences.candidates import Drawn
 from stillroom.sampling.ledger import request_key
 from stillroom.sampling.policy import Fixed
-from stillroom.sampling.scorers.none import FinishedScorer
+from stillroom.sampling.scorers.none import FinishedScorer, NoneSettings
 from stillroom.sampling.teachers.base import identity_of
 
 
@@ -56,7 +56,9 @@ async def draw_candidates(context: RunContext, recipe: PreferenceRecipe, tasks: 
     """Every source answers every task. Raises what asking a teacher raises."""
     found = Candidates([], {})
     for source in recipe.candidates:
-        async with open_sampler(context, source.teacher, FinishedScorer(), who=source.name) as sampler:
+        async with open_sampler(
+            context, source.teacher, FinishedScorer(), who=source.name, elsewhere=Elsewhere(NoneSettings(kind="none"))
+        ) as sampler:
             tell_recording(context, sampler.teacher, tasks, source.name)
             answers = await sampler.answer(tasks, policy_of(source), label=source.name)
         context.display.line(

@@ -26,9 +26,9 @@ from stillroom.judges.records import JudgeState, PairwiseJudge, PointwiseJudge
 from stillroom.judges.registry import JudgeSettings, Made, Place
 from stillroom.judges.tournament import tournament
 from stillroom.pipeline.config.preferences import PreferenceRecipe
+from stillroom.pipeline.run.call import told
 from stillroom.pipeline.run.folder import RunContext
 from stillroom.pipeline.run.progress import UNCOUNTED
-from stillroom.pipeline.run.retry import told
 from stillroom.preferences.candidates import Gathered
 from stillroom.preferences.records import Candidate, Judged
 from stillroom.sampling.counts import Counts

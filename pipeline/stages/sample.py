@@ -25,16 +25,19 @@ from stillroom.common.files import replaced, storable
 from stillroom.common.records import Outcome, SamplingParams, ScoredAttempt, Task
 from stillroom.common.run_async import stopped_by
 from stillroom.errors import Interrupted
+from stillroom.pipeline.run.call import told
 from stillroom.pipeline.run.folder import RunContext, RunFolder
 from stillroom.pipeline.run.progress import ODD, UNCOUNTED, UNKNOWN_END, Display
-from stillroom.pipeline.run.retry import told
 from stillroom.sampling.core import Core
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.draws import Admits
 from stillroom.sampling.limits import Meter
+from stillroom.sampling.plugins import trusted
 from stillroom.sampling.policy import Policy
-from stillroom.sampling.scorers.base import Scorer
+from stillroom.sampling.scorers.base import Scorer, ScorerSettings
 from stillroom.sampling.scorers.recorded import RecordedScorer
+from stillroom.sampling.shards.core import ShardedCore
+from stillroom.sampling.shards.plan import Job, Shards
 from stillroom.sampling.teachers.base import Teacher, TeacherSettings, dtype_of
 from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.sampling.teachers.transformers import TransformersSettings
@@ -76,16 +79,24 @@ def write_answers(folder: RunFolder, who: str, outcomes: Iterable[Outcome]) -> N
                 file.write(storable(json.dumps(line, ensure_ascii=False)).encode() + b"\n")
 
 
+class Elsewhere(NamedTuple):
+    """What makes scorer and filters again in other processes, where the run has shards."""
+
+    scorer: ScorerSettings
+    admits: Callable[[], Admits] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Sampler:
     """A teacher and a scorer, open on a run's ledger (see `open_sampler`). `paid`: what it is asked counts towards
-    the run's limits; a local student costs nothing."""
+    the run's limits; a local student costs nothing. `elsewhere`: None: in this process alone."""
 
     context: RunContext
     settings: TeacherSettings
     teacher: Teacher
     scorer: Scorer
     paid: bool
+    elsewhere: Elsewhere | None = None
 
     async def answer(
         self,
@@ -104,25 +115,58 @@ class Sampler:
         Raises what Core.run raises, Interrupted after Ctrl-C.
         """
         found: dict[int, Outcome] = {}
-        core = Core(
-            self.teacher,
-            self.scorer,
-            policy,
-            self.context.ledger,
-            sampling=sampling or self.settings.sampling,
-            seed=self.context.seed,
-            prompt=self.settings.teacher_prompt,
-            retry=self.settings.retry,
-            meter=self.context.meter if self.paid else None,
-            prices=self.context.prices if self.paid else None,
-            ahead=ahead and getattr(self.settings, "ahead", True),
-            admits=admits,
-            again=self.context.again,
-        )
+        ahead, sampling = ahead and getattr(self.settings, "ahead", True), sampling or self.settings.sampling
+
+        def in_this_process(meter: Meter | None) -> Core:
+            return Core(
+                self.teacher,
+                self.scorer,
+                policy,
+                self.context.ledger,
+                sampling=sampling,
+                seed=self.context.seed,
+                prompt=self.settings.teacher_prompt,
+                retry=self.settings.retry,
+                meter=meter,
+                prices=None if meter is None else self.context.prices,
+                ahead=ahead,
+                admits=admits,
+                again=self.context.again,
+            )
+
+        core: Core | ShardedCore
+        if self.context.shards is None or self.elsewhere is None or self.settings.replays:
+            core = in_this_process(self.context.meter if self.paid else None)
+        else:
+            job = self._job(self.elsewhere, policy, sampling, ahead, admits=admits is not None)
+            core = self._sharded(self.context.shards, job, lambda: in_this_process(None))
         if self.context.again is not None and ((failures := core.failures(tasks)) or self.paid):
             self.context.display.note(told(failures, f"({label})"))
         await run_core(core, tasks, label, self.context.display, take or found.__setitem__, self.context.meter)
         return Answers([] if take else [found[place] for place in range(len(tasks))], core.counts)
+
+    def _job(
+        self, elsewhere: Elsewhere, policy: Policy, sampling: SamplingParams, ahead: bool | int, *, admits: bool
+    ) -> Job:
+        context = self.context
+        return Job(
+            self.settings,
+            elsewhere.scorer,
+            policy,
+            sampling,
+            context.seed,
+            context.base.resolve(),
+            context.prices,
+            ahead,
+            elsewhere.admits if admits else None,
+            trusted(),
+            context.again is not None,
+        )
+
+    def _sharded(self, shards: Shards, job: Job, over: Callable[[], Core]) -> ShardedCore:
+        context, identity = self.context, self.teacher.identity
+        tell = context.display.note
+        return ShardedCore(shards, job, context.ledger, over, identity=identity, meter=context.meter, tell=tell)
 
 
 @contextlib.asynccontextmanager
@@ -134,10 +178,12 @@ async def open_sampler(
     who: str,
     paid: bool = True,
     teacher: Teacher | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> AsyncIterator[Sampler]:
     """Closes teacher and scorer at the end, and notes what the model computed in under `who` in `run.json`.
 
-    `teacher`: one that `settings` made before, None to make it here. Raises what `TeacherBase.make` raises.
+    `teacher`: one that `settings` made before, None to make it here. `elsewhere`: see Sampler. Raises what
+    `TeacherBase.make` raises.
     """
     teacher = teacher or settings.make(context.base)
     if (named := settings.sampling.thinking) and (found := context.ledger.name_marks(teacher.identity, named)):
@@ -145,7 +191,7 @@ async def open_sampler(
             f"{found:,} answers on record think in {named.open} {named.close}: they are scored again"
         )
     try:
-        yield Sampler(context, settings, teacher, scorer, paid)
+        yield Sampler(context, settings, teacher, scorer, paid, elsewhere)
     finally:
         context.folder.note_dtype(who, dtype_of(teacher))
         await teacher.close()
@@ -200,7 +246,7 @@ def as_teacher(model: str, student: StudentSettings, concurrency: int) -> Transf
 
 
 async def run_core(
-    core: Core,
+    core: Core | ShardedCore,
     tasks: Sequence[Task],
     label: str,
     display: Display,
@@ -232,7 +278,7 @@ async def run_core(
 
 
 @contextlib.contextmanager
-def _ctrl_c(core: Core, display: Display) -> Iterator[None]:
+def _ctrl_c(core: Core | ShardedCore, display: Display) -> Iterator[None]:
     loop, current = asyncio.get_running_loop(), asyncio.current_task()
     pressed = 0
 

@@ -44,6 +44,7 @@ from stillroom.common.records import (
 )
 from stillroom.common.secrets import revealed
 from stillroom.errors import LedgerError, RunFolderError
+from stillroom.sampling.ledger.copying import Absorbed, absorb
 from stillroom.sampling.ledger.file import connect, explained, read_choices, version_of
 from stillroom.sampling.ledger.salvage import Salvaged, salvage
 
@@ -280,6 +281,12 @@ class Ledger:
     def clear_outcomes(self) -> None:
         """Forgets how tasks ended: a run with other tasks or another policy begins. Attempts stay."""
         self._write("DELETE FROM outcomes", ())
+
+    def absorb(self, shard: Path) -> Absorbed:
+        """Adds all that the ledger in the folder of a shard has; what is here already is not added again."""
+        found = absorb(self.path, shard / FILE)
+        self._last_seq = None
+        return found
 
     def sync(self) -> int:
         """Sees to it that all is on disk that was written, power cut or not; gives the number of attempts."""

@@ -113,11 +113,13 @@ class RetrySettings(Settings):
 class TeacherBase(BaseModel):
     """Settings that every kind of teacher has.
 
-    `replays`: it hands out answers that are on file, so asking it costs nothing.
+    `replays`: it hands out answers that are on file, so asking it costs nothing. `local`: its model computes in the
+    process that asks it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
     replays: ClassVar[bool] = False
+    local: ClassVar[bool] = False
 
     sampling: SamplingParams = SamplingParams()
     """How answers are sampled."""

@@ -129,6 +129,16 @@ def run(
             "--retry", help="Ask again what failed: replies of judges that nobody could read, lost requests."
         ),
     ] = None,
+    shards: Annotated[
+        int | None,
+        typer.Option("--shards", metavar="N", help="Sample in N processes, each with a part of the tasks."),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray", metavar="ADDRESS", help="Ray cluster for the shards: auto or host:port; default: here."
+        ),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -137,7 +147,15 @@ def run(
     from stillroom.pipeline.run.progress import Display
 
     result = run_recipe(
-        recipe, set=set or (), out=out, pilot=pilot, trust=trust, retry=retry, display=Display(quiet=quiet)
+        recipe,
+        set=set or (),
+        out=out,
+        pilot=pilot,
+        trust=trust,
+        retry=retry,
+        shards=shards,
+        ray=ray,
+        display=Display(quiet=quiet),
     )
     _print_json(result) if json else result.show()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,8 @@ from stillroom.sampling.teachers.base import Dtype, Teacher, TeacherBase, teache
 @teachers.register
 class TransformersSettings(TeacherBase):
     """A local model in this process."""
+
+    local: ClassVar[bool] = True
 
     kind: Literal["transformers"]
     model: str = Field(min_length=1)

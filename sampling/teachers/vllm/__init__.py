@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -14,6 +14,8 @@ from stillroom.sampling.teachers.base import Dtype, Teacher, TeacherBase, teache
 @teachers.register
 class VllmSettings(TeacherBase):
     """vLLM's engine in this process."""
+
+    local: ClassVar[bool] = True
 
     kind: Literal["vllm"]
     model: str = Field(min_length=1)
