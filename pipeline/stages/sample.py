@@ -26,7 +26,7 @@ from stillroom.common.records import Outcome, SamplingParams, ScoredAttempt, Tas
 from stillroom.common.run_async import stopped_by
 from stillroom.errors import Interrupted
 from stillroom.pipeline.run.folder import RunContext, RunFolder
-from stillroom.pipeline.run.progress import ODD, UNCOUNTED, UNKNOWN_END, Display
+from stillroom.pipeline.run.progress import ODD, UNCOUNTED, UNKNOWN_END, Display, strays_in_words
 from stillroom.pipeline.run.retry import told
 from stillroom.sampling.core import Core
 from stillroom.sampling.counts import Counts
@@ -115,7 +115,7 @@ class Sampler:
             retry=self.settings.retry,
             meter=self.context.meter if self.paid else None,
             prices=self.context.prices if self.paid else None,
-            ahead=ahead and getattr(self.settings, "ahead", True),
+            ahead=ahead and getattr(self.settings, "draws_ahead", True),
             admits=admits,
             again=self.context.again,
         )
@@ -229,6 +229,8 @@ async def run_core(
                 display.note_once(ODD)
             if core.counts.unknown_ends:
                 display.note_once(UNKNOWN_END.format(core.counts.unknown_end))
+            if core.counts.stray_lines:
+                display.note_once(strays_in_words(core.counts))
 
 
 @contextlib.contextmanager
@@ -240,8 +242,11 @@ def _ctrl_c(core: Core, display: Display) -> Iterator[None]:
         nonlocal pressed
         pressed += 1
         if pressed == 1:
-            core.stop_drawing()
             waiting = core.in_flight
+            core.stop_drawing()
+            if core.leaves:
+                display.note("stopping: batches go on without us; run the same command again to fetch their answers")
+                return
             display.note(f"stopping: waiting for {waiting} requests in flight (Ctrl-C again to stop at once)")
         elif current is not None:
             current.cancel()
