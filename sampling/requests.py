@@ -287,6 +287,11 @@ class Asker:
         meter: Meter | None = None,
         again: Again | None = None,
     ) -> None:
+        if isinstance(teacher, SendsBatches):
+            raise InputError(
+                f"{teacher.identity} answers in batches, hours later, and a judge or verifier asks one thing after "
+                "the other: set batch: false for it"
+            )
         self.sampling, self.again = sampling, again
         self.before_asking: Callable[[], Awaitable[object]] | None = None
         """Awaited before each request that is to be paid for; what it raises, `ask` raises."""

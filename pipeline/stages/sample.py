@@ -40,6 +40,11 @@ from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.sampling.teachers.transformers import TransformersSettings
 from stillroom.students.methods.registry import StudentSettings
 
+PRICES_OF_BATCHES = (
+    "batches are counted at the prices of the recipe as they stand (${:g} and ${:g} for a million tokens): many "
+    "servers bill batches lower, OpenAI at half, so write what a batch costs into prices"
+)
+
 
 class Answers(NamedTuple):
     """Outcomes in the order of the tasks, and what they took."""
@@ -144,6 +149,8 @@ async def open_sampler(
         context.display.note(
             f"{found:,} answers on record think in {named.open} {named.close}: they are scored again"
         )
+    if settings.gathers and paid and (prices := context.prices) is not None:
+        context.display.note_once(PRICES_OF_BATCHES.format(prices.prompt, prices.completion))
     try:
         yield Sampler(context, settings, teacher, scorer, paid)
     finally:

@@ -34,8 +34,8 @@ class BatchFaults:
     """What goes wrong, as shares of the lines: `expired` and `failed` stand in the file of errors, `lost` nowhere,
     `twice` once more, `torn` ones cannot be read. `unknown`: lines about nothing that was asked, in each file.
     `shuffled`: in another order. `looks`: how often a batch is looked at before it has ended. `refuses`: a batch is
-    refused as a whole, in these words. `too_many`: the first so many requests about files and batches get a 429.
-    `mute`: the first so many batches are created without a word to whoever asked for them."""
+    refused as a whole, in these words. `too_many`: how many requests about files and batches get a 429 first.
+    `mute`: how many batches are created first without a word to whoever asked for them."""
 
     expired: float = 0.0
     failed: float = 0.0

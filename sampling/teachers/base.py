@@ -160,6 +160,12 @@ class TeacherBase(BaseModel):
         return ()
 
     @property
+    def gathers(self) -> bool:
+        """Whether it gathers requests and sends them together, so that an answer takes hours: for draws, and for
+        nobody whose next request depends on it."""
+        return False
+
+    @property
     def has_grades(self) -> bool:
         """Whether its answers come with grades to compare our verdicts with."""
         return False

@@ -134,6 +134,10 @@ class OpenAISettings(TeacherBase):
         return self.batch if isinstance(self.batch, BatchSettings) else BatchSettings() if self.batch else None
 
     @property
+    def gathers(self) -> bool:
+        return self.batching is not None
+
+    @property
     def draws_ahead(self) -> bool | int:
         """Requests that may turn out not to be needed, at most."""
         return self.ahead if self.batching is None else self.batching.ahead

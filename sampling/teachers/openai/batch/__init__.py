@@ -25,8 +25,8 @@ class BatchSettings(Settings):
     poll_s: float = Field(default=30.0, gt=0)
     """Seconds between two looks at a batch."""
     gather_s: float = Field(default=5.0, ge=0)
-    """Seconds without a further request after which a file is closed, where nobody says that there will be none: of a
-    judge, say. A run that draws closes it as soon as all is drawn that can be."""
+    """Seconds without a further request after which a file is closed: of requests that are asked again, say. A run
+    closes it sooner, once all is drawn that can be without an answer."""
     window: str = Field(default="24h", pattern=r"^\d{1,4}[hd]$")
     """Time that the server is given, as it wants it written. OpenAI knows `24h` only."""
     ahead: bool | Annotated[int, Field(ge=0)] = False

@@ -1,4 +1,4 @@
-"""What is on disk about batches: for each its requests, a record of how far it is, and its results.
+"""What is on disk about batches: for each its requests, a record of its progress, and its results.
 
     batches/b0001-3f2a9c41.requests.jsonl    the requests, written whole before anything is sent
     batches/b0001-3f2a9c41.json              which file and batch of the server they are, and what was done last
@@ -73,7 +73,7 @@ class Batch:
 
     @property
     def record(self) -> Path:
-        """The file that says how far it is."""
+        """The file that records its progress."""
         return self.folder / f"{self.name}.json"
 
     @property
@@ -82,7 +82,7 @@ class Batch:
         return self.state in OPEN
 
     def note(self, state: State, *, file_id: str | None = None, batch_id: str | None = None) -> None:
-        """Notes on disk how far it is. Raises RunError where the disk is full."""
+        """Notes its progress on disk. Raises RunError where the disk is full."""
         self.state = state
         self.file_id, self.batch_id = file_id or self.file_id, batch_id or self.batch_id
         known = {"state": state, "file_id": self.file_id, "batch_id": self.batch_id, "lines": self.lines}

@@ -1,11 +1,11 @@
-"""The batch API of a server: uploads a file, creates a batch of it, looks at it, finds it again, fetches its results.
+"""The batch API of a server: uploads a file, creates a batch of it, looks how it does, finds it again, fetches results.
 
 `POST /files` (purpose `batch`), `POST /batches`, `GET /batches/{id}`, `GET /batches`, `GET /files/{id}/content`, as
 OpenAI documents them (https://platform.openai.com/docs/guides/batch and the reference of batches and files); Azure,
 Novita, DeepInfra and LiteLLM offer the same paths. A batch is `validating`, `in_progress`, `finalizing`, and then
 `completed`, `failed` (refused as a whole), `expired` or `cancelled`; of the last two there are results, too.
 
-It asks again where a server is busy or does not answer, except where that may cost money: a batch is created once,
+It asks again where a server is busy or does not answer, unless that may cost money: a batch is created once,
 and whoever got no reply looks it up by the file that it was made of. Replies are read with suspicion, and no message
 holds a key. Results are written to a disk line by line, without keys, and put in place when they are whole.
 

@@ -385,9 +385,10 @@ class BatchTeacher(OpenAITeacher):
         if not left or self._gathered or any(w.future.done() for ws in self._waiting.values() for w in ws):
             return
         commands = "\n".join(_commands(left, self._settings.model))
+        files_left = "a file" if len(left) == 1 else f"{len(left):,} files"
         raise Interrupted(
-            f"{len(self._waiting):,} requests wait in {len(left)} files to be answered. Answer each, then run the "
-            f"same command again; with vLLM:\n{commands}"
+            f"{len(self._waiting):,} requests wait to be answered, in {files_left}. Answer them, then run the same "
+            f"command again; with vLLM:\n{commands}"
         )
 
 
@@ -396,11 +397,11 @@ class _Learned(Exception):
 
 
 def progress(seen: Seen, lines: int, now_s: float) -> str:
-    """How far a batch is, and how long it may take, in words.
+    """Progress of a batch, and how long it may take, in words.
 
     >>> seen = Seen("batch_1", "in_progress", 200, 50, None, None, (), began_s=1000.0, expires_s=90_000.0)
     >>> progress(seen, 200, now_s=1600.0)
-    'batch_1: 50 of 200 lines, about 30 min left'
+    'batch_1: 50 of 200 lines, about 30 min 00 s left'
     """
     done = f"{seen.done or 0:,} of {seen.total or lines:,} lines"
     state = "" if seen.status == "in_progress" else f" ({seen.status})"

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from stillroom.common.records import Attempt, Task, user
+from stillroom.common.records import Attempt, SamplingParams, Task, user
 from stillroom.errors import InputError, Interrupted, MissingKey, RunError, StillroomError, TeacherDown
 from stillroom.sampling.core import Core
 from stillroom.sampling.fake_server.batches import BatchFaults
+from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.limits import Limits, Prices
 from stillroom.sampling.policy import Budget, Fixed, Until
+from stillroom.sampling.requests import Asker
 from stillroom.sampling.teachers.openai import OpenAISettings
 from tests.sampling.teachers.batch.trying import TASKS, Accepts, Desk, Tried, run_core, settings, tasks
 
@@ -347,6 +349,13 @@ def test_without_a_key_or_a_server_nothing_is_begun(tmp_path: Path, monkeypatch:
         settings(None).make(tmp_path)
 
 
+async def test_who_asks_one_thing_after_the_other_is_told_not_to_wait_for_hours(tmp_path: Path) -> None:
+    teacher = settings("http://localhost:1/v1").make(tmp_path)
+    with Ledger.open(tmp_path) as ledger, pytest.raises(InputError, match="set batch: false"):
+        Asker(teacher, ledger, SamplingParams(), seed=0)
+    await teacher.close()
+
+
 # -- files without a server --------------------------------------------------------------------------------------------
 
 
@@ -373,7 +382,7 @@ async def test_a_folder_takes_the_place_of_a_server(tmp_path: Path, monkeypatch:
     folder, batch = tmp_path / "files", {"dir": "files", "requests": 25}
     first = await run_core(tmp_path / "run", settings(None, batch).make(tmp_path))
     assert isinstance(first.error, Interrupted)
-    assert "40 requests wait in 2 files" in str(first.error)
+    assert "40 requests wait to be answered, in 2 files" in str(first.error)
     assert str(first.error).count("vllm run-batch -i ") == 2
     assert first.texts == {}
     same = await run_core(tmp_path / "run", settings(None, batch).make(tmp_path))
