@@ -208,13 +208,15 @@ class Usage:
     still says what it had cost. None: the teacher cannot tell. `uncounted`: nobody counted the tokens of the answer
     that was given, or not all of them; what its completion says is at least how many there are. `odd`: something next
     to the answer (log-probabilities, counts, thinking) could not be read, and is absent. `begun`: it has left for a
-    server, which bills what it begins."""
+    server, which bills what it begins. `resumes`: whoever stops waiting loses nothing, since the same request is
+    found again."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     uncounted: bool = False
     odd: bool = False
     begun: bool = False
+    resumes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,6 +202,10 @@ class LlmJudgeSettings(JudgeBase):
             raise ValueError(f"accept is about scores, and mode is {self.mode}: leave one out")
         if not self.both_orders and self.mode == "pointwise":
             raise ValueError("both_orders is about comparisons, and mode is pointwise: leave it out")
+        if self.teacher.gathers:
+            raise ValueError(
+                "a judge cannot wait for batches, one reply after the other for hours: drop batch from its teacher"
+            )
         return self
 
     @property

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from stillroom.common.hashing import digest
 from stillroom.common.records import SECOND_OPINION, Attempt, State, Task, Verdict, asked, user
@@ -38,7 +38,7 @@ from stillroom.judges.verifier_gate import VerifierGate
 from stillroom.sampling.limits import Prices
 from stillroom.sampling.scorers.base import Place, ScorerBase, scorers
 from stillroom.sampling.scorers.none import unfinished
-from stillroom.sampling.teachers.base import TeacherSettings
+from stillroom.sampling.teachers.base import TeacherBase, TeacherSettings
 
 VERSION = 1  # of the shipped formats and of how they are read; part of a verifier's identity
 
@@ -195,6 +195,13 @@ class VerifierSettings(ScorerBase):
     """Labelled answers on which it is measured before a run, and what it must reach; null: it is believed."""
     max_unread: int | None = Field(default=MOST_UNREAD, ge=1)
     """Replies in a row that could not be read, after which it stops, before more is paid for; null: never."""
+
+    @field_validator("teacher")
+    @classmethod
+    def _at_once(cls, teacher: TeacherBase) -> TeacherBase:
+        if teacher.gathers:
+            raise ValueError("a verifier cannot wait for batches: drop batch from its teacher")
+        return teacher
 
     @property
     def files(self) -> tuple[str, ...]:

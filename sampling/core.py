@@ -27,10 +27,10 @@ from stillroom.sampling.again import Again
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.draws import Admits, Drawing, TaskDraws
 from stillroom.sampling.ledger import Ledger, Spent, request_key, scorer_key
-from stillroom.sampling.limits import Meter, Prices
+from stillroom.sampling.limits import Meter, Outlay, Prices
 from stillroom.sampling.policy import Budget, Policy
 from stillroom.sampling.scorers.base import Scorer, has_failed, worth_another_try
-from stillroom.sampling.teachers.base import RetrySettings, Teacher
+from stillroom.sampling.teachers.base import RetrySettings, SendsBatches, Teacher
 
 # Answered attempts that wait for their scorer, per slot, before drawing pauses.
 UNSCORED_PER_SLOT = 4
@@ -84,6 +84,9 @@ class Core:
         self._asking: set[asyncio.Task[None]] = set()  # the jobs that hold a slot of the teacher
         self._fatal: BaseException | None = None
         self._stopping, self._because = False, ""
+        # A teacher that sends requests together: nothing is sent that would pass a limit, or is cancelled once sent.
+        self._batches = teacher if isinstance(teacher, SendsBatches) else None
+        self._outlay = Outlay(prices)
         self._wake = asyncio.Event()
 
     async def run(self, tasks: Iterable[Task], on_outcome: Callable[[Outcome], object]) -> None:
@@ -111,6 +114,7 @@ class Core:
                 elif not self._jobs:
                     break
                 else:
+                    await self._send_gathered()
                     await self._wake.wait()
         finally:
             jobs = list(self._jobs)
@@ -134,14 +138,44 @@ class Core:
         return found
 
     def stop_drawing(self) -> None:
-        """Starts no more draws; those in flight are answered, scored and kept, then `run` raises Interrupted."""
+        """Starts no more draws; those in flight are answered, scored and kept, then `run` raises Interrupted. What a
+        batch has is not waited for: the same command finds it again."""
         self._stopping = True
+        if self._batches is not None:
+            self._because = self._because or f" ({self.in_flight:,} requests are in batches, or were not sent)"
+            for job in list(self._asking):
+                job.cancel()
         self._wake.set()
+
+    @property
+    def leaves(self) -> bool:
+        """Whether stopping leaves requests where they are found again, and waits for none."""
+        return self._batches is not None
 
     @property
     def in_flight(self) -> int:
         """Requests that the teacher has not answered yet."""
         return len(self._asking)
+
+    async def _send_gathered(self) -> None:
+        """Has a teacher that gathers requests send them, where all that is under way waits for it alone."""
+        if self._batches is None:
+            return
+        await asyncio.sleep(0)  # those that were just started reach the teacher
+        if self._wake.is_set() or len(self._asking) < len(self._jobs):
+            return
+        unsent = [
+            job
+            for draws in self._open.values()
+            for index, job in draws.running.items()
+            if self._stopping and job in self._asking and not draws.begun(index)
+        ]
+        for job in unsent:
+            job.cancel()
+        if unsent:
+            return
+        rate = self.counts.run_rate
+        self._batches.send_gathered(sum(draws.overdraw(rate) for draws in self._open.values()))
 
     # -- starting ------------------------------------------------------------------------------------------
 
@@ -150,7 +184,7 @@ class Core:
         self._check_limits()
         slots = self._teacher.concurrency
         while not self._stopping and len(self._asking) < slots:
-            if len(self._jobs) - len(self._asking) >= slots * UNSCORED_PER_SLOT:
+            if len(self._jobs) - len(self._asking) >= slots * UNSCORED_PER_SLOT or self._is_committed():
                 break
             if self._start_hungry():
                 continue
@@ -233,13 +267,23 @@ class Core:
                     draws.end(StopReason.EXHAUSTED)
                     self._changed.append(draws)
 
+    def _is_committed(self) -> bool:
+        """Whether what was asked for in batches would use up a limit: answers of a batch come at once, and all are
+        paid for. Where nothing is under way and one more request would, drawing stops."""
+        if self._batches is None or not (because := self._meter.reached(self._outlay)):
+            return False
+        if not self._outlay:
+            self._stopping, self._because = True, f" ({because})"
+        return True
+
     def _spent(self, policy: Budget) -> bool:
-        """Whether the total is spent, by this call and those before it."""
+        """Whether the total is spent, by this call and those before it, and by what is under way in batches."""
         before, now = self._before, self.counts
         tokens = before.completion_tokens + self._cancelled_before + now.completion_tokens + now.cancelled_tokens
+        tokens += round(self._outlay.completion_tokens)
         if policy.tokens is not None and tokens >= policy.tokens:
             return True
-        prompt = before.prompt_tokens + now.prompt_tokens
+        prompt = before.prompt_tokens + now.prompt_tokens + round(self._outlay.prompt_tokens)
         usd = self._prices.of(prompt, tokens) if self._prices else 0.0
         return policy.usd is not None and usd >= policy.usd
 
@@ -293,6 +337,9 @@ class Core:
         draws.running[index] = job
         self._jobs.add(job)
         self._asking.add(job)
+        if self._batches is not None and index not in draws.on_record:
+            characters = sum(len(message.content) for message in draws.messages)
+            self._outlay.add(job, Outlay.expected(characters, self._drawing.limits[0], self.counts))
         job.add_done_callback(partial(self._ended, draws, index))
 
     async def _guarded(self, draws: TaskDraws, index: int) -> None:
@@ -306,6 +353,7 @@ class Core:
 
     def _answered(self, job: asyncio.Task[None]) -> None:
         self._asking.discard(job)
+        self._outlay.settle(job)
         self._wake.set()
 
     def _ended(self, draws: TaskDraws, index: int, job: asyncio.Task[None]) -> None:
@@ -331,7 +379,7 @@ class Core:
             elif draws.stop is not None and not draws.closed:
                 draws.closed = True
                 for index, job in draws.running.items():
-                    if self._ahead or not draws.begun(index):
+                    if (self._ahead and self._batches is None) or not draws.begun(index):
                         job.cancel()
                 del self._open[id(draws)]
                 outcome = draws.outcome()

@@ -20,6 +20,10 @@ class Counts:
     `refused`: how often a server said "too many requests", and the request waited; `last_refusal`: its words;
     `refused_since`: on the monotonic clock, the first refusal since the last answer; None: there was none since.
     `verified`, `refuted`: of those accepted and of those rejected, by a second opinion.
+    `lines_unknown`, `lines_twice`, `lines_unread`: lines in the results of batches that are about nothing that was
+    asked, about what was answered already, or cannot be read. `waves`: how often requests were sent together; `wave`:
+    how many the last time; `overdraw`: how many of all were expected not to be needed; `batches`: how far those under
+    way are, in words.
     `accepted_tokens` and `kept_tokens`: completion tokens of all accepted attempts, and of those that are kept.
     """
 
@@ -49,6 +53,13 @@ class Counts:
     unknown_ends: int = 0
     unknown_end: str = ""
     odd: int = 0
+    lines_unknown: int = 0
+    lines_twice: int = 0
+    lines_unread: int = 0
+    waves: int = 0
+    wave: int = 0
+    overdraw: float = 0.0
+    batches: str = ""
     refused: int = 0
     last_refusal: str = ""
     refused_since: float | None = None
@@ -105,7 +116,15 @@ class Counts:
         return self.elapsed_s / self.finished * (self.tasks_total - self.finished)
 
     def as_dict(self) -> dict[str, int | float | str | None]:
-        """For `run.json`: without the clock."""
-        return {
-            name: value for name, value in asdict(self).items() if name not in ("started", "open", "refused_since")
-        }
+        """For `run.json`: without the clock, and without what is about batches where there were none."""
+        left_out = {"started", "open", "refused_since", "wave", "batches"}
+        if not self.waves:
+            left_out |= {"waves", "overdraw"}
+        if not (self.waves or self.stray_lines):
+            left_out |= {"lines_unknown", "lines_twice", "lines_unread"}
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
+
+    @property
+    def stray_lines(self) -> int:
+        """Lines of results that were of no use."""
+        return self.lines_unknown + self.lines_twice + self.lines_unread

@@ -187,6 +187,10 @@ class TaskDraws:
         """Draws under way that may turn out not to be needed."""
         return max(0, len(self.running) - self._policy.needed(self.tally))
 
+    def overdraw(self, run_rate: float) -> float:
+        """How many of the draws under way are expected not to be needed."""
+        return self._policy.overdraw(self.tally, len(self.running), run_rate) if self.spare else 0.0
+
     def _needs(self, index: int) -> bool:
         """Whether the draw `index` is needed in any case, since the task cannot stop before it."""
         if self._policy.order == "arrival":

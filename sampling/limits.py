@@ -81,13 +81,17 @@ class Meter:
         """Those of all that are watched."""
         return tuple(counts for counts, _ in self._watched)
 
-    def reached(self) -> str:
-        """Which limit is reached, in words; empty if none."""
+    def reached(self, outlay: Outlay | None = None) -> str:
+        """Which limit is reached, in words; empty if none. `outlay`: what was asked for and is not answered yet, with
+        which it would be."""
         limits, used = self._limits, sum(counts.tokens for counts, _ in self._watched)
-        about = "about " if self.estimated else ""
+        about = "about " if self.estimated or outlay is not None else ""
+        if outlay is not None:
+            used += round(outlay.prompt_tokens + outlay.completion_tokens)
         if limits.tokens is not None and used >= limits.tokens:
             return f"{about}{used:,} tokens used, limits.tokens is {limits.tokens:,}"
-        if limits.usd is not None and (usd := self.usd()) >= limits.usd:
+        usd = self.usd() + (0.0 if outlay is None else outlay.usd)
+        if limits.usd is not None and usd >= limits.usd:
             return f"{about}{money(usd)} spent, limits.usd is {money(limits.usd)}"
         minutes = max((counts.elapsed_s for counts, _ in self._watched), default=0.0) / 60
         if limits.minutes is not None and minutes >= limits.minutes:
@@ -120,6 +124,64 @@ def cost_of(request: Request, answer: Completion, *, uncounted: bool) -> Cost:
     said = math.ceil((len(answer.text) + len(answer.reasoning or "")) / CHARACTERS_PER_TOKEN)
     limited = min(said, request.sampling.max_tokens)
     return Cost(answer.prompt_tokens or asked, max(answer.completion_tokens, limited))
+
+
+class Expected(NamedTuple):
+    """Tokens that a prompt and its answer are expected to have."""
+
+    prompt: float
+    completion: float
+
+
+class Outlay:
+    """What requests that were asked for and are not answered yet are expected to cost: the mean of those that were
+    answered, else the prompt at four characters a token and the most that the answer may have.
+
+    >>> outlay = Outlay(Prices(prompt=1.0, completion=2.0))
+    >>> outlay.add("a", outlay.expected(characters=400, max_tokens=50, counts=Counts()))
+    >>> outlay.prompt_tokens, outlay.completion_tokens, outlay.usd
+    (100.0, 50.0, 0.0002)
+    """
+
+    def __init__(self, prices: Prices | None = None) -> None:
+        self._prices = prices
+        self._of: dict[object, Expected] = {}
+        self.prompt_tokens = self.completion_tokens = 0.0
+
+    @staticmethod
+    def expected(characters: int, max_tokens: int, counts: Counts) -> Expected:
+        """Prompt and completion tokens of one request."""
+        answered = counts.scored - counts.reused
+        if answered <= 0:
+            return Expected(math.ceil(characters / CHARACTERS_PER_TOKEN), max_tokens)
+        return Expected(counts.prompt_tokens / answered, min(counts.completion_tokens / answered, max_tokens))
+
+    @property
+    def usd(self) -> float:
+        """US dollars; 0 where no prices are known."""
+        prices = self._prices
+        if prices is None:
+            return 0.0
+        return (prices.prompt * self.prompt_tokens + prices.completion * self.completion_tokens) / 1e6
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def add(self, request: object, cost: Expected) -> None:
+        """Adds a request that is asked for."""
+        self._of[request] = cost
+        self._sum(1, cost)
+
+    def settle(self, request: object) -> None:
+        """Takes out a request that was answered, or is not wanted any more. Safe to call for any other."""
+        if (cost := self._of.pop(request, None)) is not None:
+            self._sum(-1, cost)
+
+    def _sum(self, sign: int, cost: Expected) -> None:
+        self.prompt_tokens += sign * cost.prompt
+        self.completion_tokens += sign * cost.completion
+        if not self._of:  # no dust of rounding is left
+            self.prompt_tokens = self.completion_tokens = 0.0
 
 
 class Costs:

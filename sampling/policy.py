@@ -85,6 +85,11 @@ class _Policy(Settings):
         share of all draws of the run, in (0, 1)."""
         return self.needed(tally)
 
+    def overdraw(self, tally: Tally, running: int, run_rate: float) -> float:
+        """How many of the draws under way are expected not to be needed, were they answered in draw order; none where
+        no task is given more than it needs in any case."""
+        return 0.0
+
     def _out_of_draws(self, tally: Tally) -> bool:
         return tally.spent >= self.draws or self._unscored_left(tally) <= 0
 
@@ -149,9 +154,17 @@ class Until(_Policy):
 
     def expected(self, tally: Tally, run_rate: float) -> int:
         """What is missing, divided by the posterior mean of the pass rate."""
-        rate = (tally.accepted + PRIOR_STRENGTH * run_rate) / (tally.spent + PRIOR_STRENGTH)
         missing = max(0, self.per_task - tally.accepted)
-        return max(0, min(math.ceil(missing / rate), self.draws - tally.spent))
+        return max(0, min(math.ceil(missing / _pass_rate(tally, run_rate)), self.draws - tally.spent))
+
+    def overdraw(self, tally: Tally, running: int, run_rate: float) -> float:
+        """The k-th of them is not needed where those before it bring all that is missing.
+
+        >>> Until(per_task=1).overdraw(Tally(), 2, run_rate=0.5)
+        0.5
+        """
+        missing, rate = max(0, self.per_task - tally.accepted), _pass_rate(tally, run_rate)
+        return math.fsum(chance_of(missing, before, rate) for before in range(running))
 
 
 @policies.register
@@ -227,9 +240,8 @@ class Budget(_Policy):
     def price(self, tally: Tally, tokens: float, run_rate: float) -> float:
         """Expected tokens for the next accepted trace of a task whose draws take `tokens` on average; tasks that lack
         most of their share first where `spend` is `difficulty`."""
-        rate = (tally.accepted + PRIOR_STRENGTH * run_rate) / (tally.spent + PRIOR_STRENGTH)
         if self.spend == "cheapest":
-            return tokens / rate
+            return tokens / _pass_rate(tally, run_rate)
         return -(self.share(tally) - tally.accepted) / self.share(tally)
 
 
@@ -254,6 +266,11 @@ ONCE = Until(per_task=1, max_attempts=1)
 
 Policy = Annotated[Until | Fixed | Budget, policies.field()]
 """Any of them, by the key `policy`; without it `until`."""
+
+
+def _pass_rate(tally: Tally, run_rate: float) -> float:
+    """The posterior mean of a task's pass rate."""
+    return (tally.accepted + PRIOR_STRENGTH * run_rate) / (tally.spent + PRIOR_STRENGTH)
 
 
 @lru_cache(maxsize=4096)

@@ -34,7 +34,14 @@ from stillroom.sampling.counts import Counts
 from stillroom.sampling.ledger import Ledger, request_key
 from stillroom.sampling.limits import Meter, cost_of
 from stillroom.sampling.rate_limit import MAX_RETRY_AFTER_S
-from stillroom.sampling.teachers.base import CountsTokens, OutOfAttempts, RetrySettings, Teacher, special_tokens_of
+from stillroom.sampling.teachers.base import (
+    CountsTokens,
+    OutOfAttempts,
+    RetrySettings,
+    SendsBatches,
+    Teacher,
+    special_tokens_of,
+)
 
 T = TypeVar("T")
 
@@ -100,6 +107,8 @@ class Requests:
         self._answered_any = False
         self._in_flight = self._undecided = self._unbelieved = 0
         self._news = asyncio.Event()
+        if isinstance(teacher, SendsBatches):
+            teacher.keep_in(ledger.path.parent, counts)
 
     def request(self, task_id: str, index: int, messages: Messages, sampling: SamplingParams) -> Request:
         """The request for a draw, with the seed of that draw."""
@@ -142,6 +151,8 @@ class Requests:
         try:
             attempt = await with_retries(once, self._retry, on_too_many=self._refused, wanted=wanted)
         except asyncio.CancelledError:
+            if usage.resumes:  # the same request is found again, or it was never sent
+                raise
             self._counts.cancelled += 1
             self._counts.cancelled_tokens += usage.completion_tokens or 0
             self._ledger.add_cancelled(key, request.index, request.task_id, usage)
@@ -276,6 +287,11 @@ class Asker:
         meter: Meter | None = None,
         again: Again | None = None,
     ) -> None:
+        if isinstance(teacher, SendsBatches):
+            raise InputError(
+                f"{teacher.identity} answers in batches, hours later, and a judge or verifier asks one thing after "
+                "the other: set batch: false for it"
+            )
         self.sampling, self.again = sampling, again
         self.before_asking: Callable[[], Awaitable[object]] | None = None
         """Awaited before each request that is to be paid for; what it raises, `ask` raises."""

@@ -130,7 +130,10 @@ def progress_line(c: Counts) -> str:
     waited = f", {c.refused:,} times too many requests" if c.refused else ""
     if c.refused_since is not None:  # and nobody was answered since
         waited += f" (waiting: {shown(c.last_refusal, 120)})"
-    eta = "" if c.eta_s is None else f", {duration(c.eta_s)} left"
+    # In batches, tasks end by the thousand: their pace says nothing, and the batch itself is told of.
+    eta = "" if c.eta_s is None or c.waves else f", {duration(c.eta_s)} left"
+    if c.waves or c.batches:
+        eta += f"; {batches_in_words(c)}"
     return (
         f"{c.finished:,}{total} tasks ({c.satisfied:,} satisfied, {c.gave_up + c.exhausted:,} without), "
         f"{verdicts(c)}, {_rate(c):,.0f} tokens/s{waited}{eta}"
@@ -140,7 +143,7 @@ def progress_line(c: Counts) -> str:
 def progress_table(label: str, c: Counts) -> RenderableType:
     """The state of sampling as a small table under a bar."""
     facts = f"{c.finished:,} of {c.tasks_total or 0:,} tasks"
-    if c.eta_s is not None:
+    if c.eta_s is not None and not c.waves:
         facts += f"  {duration(c.eta_s)} left"
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("", width=9)
@@ -156,11 +159,32 @@ def progress_table(label: str, c: Counts) -> RenderableType:
     numbers = [c.accepted, c.rejected, c.unscored, c.failed, c.completion_tokens]
     attempts.add_row("attempts", *(f"{n:,}" for n in numbers), f"{_rate(c):,.0f}")
     parts: list[RenderableType] = [_with_bar(label, c.finished, c.tasks_total or 1, facts), table, attempts]
+    if c.waves or c.batches:
+        parts.append(plain(batches_in_words(c), "cyan"))
     if c.refused:
         parts.append(plain(f"{c.refused:,} times too many requests: {shown(c.last_refusal, 240)}", "yellow"))
     if c.last_failure:
         parts.append(plain(f"last failure: {shown(c.last_failure, 240)}", "yellow"))
     return Group(*parts)
+
+
+def batches_in_words(c: Counts) -> str:
+    """The waves of requests, and how far the batches under way are."""
+    if not c.waves:
+        return c.batches
+    over = f" (of all, {c.overdraw:,.1f} expected not to be needed)" if c.overdraw else ""
+    return f"wave {c.waves}: {c.wave:,} requests{over}" + (f"; {c.batches}" if c.batches else "")
+
+
+def strays_in_words(c: Counts) -> str:
+    """Lines in results of batches that were of no use."""
+    kinds = (
+        (c.lines_unknown, "about nothing that was asked"),
+        (c.lines_twice, "about what was answered already"),
+        (c.lines_unread, "that cannot be read"),
+    )
+    told = ", ".join(f"{n:,} {what}" for n, what in kinds if n)
+    return f"the results of batches hold lines of no use: {told}; whatever has no answer by them is asked again"
 
 
 def verdicts(c: Counts) -> str:

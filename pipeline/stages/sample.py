@@ -27,7 +27,7 @@ from stillroom.common.run_async import stopped_by
 from stillroom.errors import Interrupted
 from stillroom.pipeline.run.call import told
 from stillroom.pipeline.run.folder import RunContext, RunFolder
-from stillroom.pipeline.run.progress import ODD, UNCOUNTED, UNKNOWN_END, Display
+from stillroom.pipeline.run.progress import ODD, UNCOUNTED, UNKNOWN_END, Display, strays_in_words
 from stillroom.sampling.core import Core
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.draws import Admits
@@ -42,6 +42,11 @@ from stillroom.sampling.teachers.base import Teacher, TeacherSettings, dtype_of
 from stillroom.sampling.teachers.recorded import RecordedTeacher
 from stillroom.sampling.teachers.transformers import TransformersSettings
 from stillroom.students.methods.registry import StudentSettings
+
+PRICES_OF_BATCHES = (
+    "batches are counted at the prices of the recipe as they stand (${:g} and ${:g} for a million tokens): many "
+    "servers bill batches lower, OpenAI at half, so write what a batch costs into prices"
+)
 
 
 class Answers(NamedTuple):
@@ -115,7 +120,7 @@ class Sampler:
         Raises what Core.run raises, Interrupted after Ctrl-C.
         """
         found: dict[int, Outcome] = {}
-        ahead, sampling = ahead and getattr(self.settings, "ahead", True), sampling or self.settings.sampling
+        ahead, sampling = ahead and getattr(self.settings, "draws_ahead", True), sampling or self.settings.sampling
 
         def in_this_process(meter: Meter | None) -> Core:
             return Core(
@@ -190,6 +195,8 @@ async def open_sampler(
         context.display.note(
             f"{found:,} answers on record think in {named.open} {named.close}: they are scored again"
         )
+    if settings.gathers and paid and (prices := context.prices) is not None:
+        context.display.note_once(PRICES_OF_BATCHES.format(prices.prompt, prices.completion))
     try:
         yield Sampler(context, settings, teacher, scorer, paid, elsewhere)
     finally:
@@ -275,6 +282,8 @@ async def run_core(
                 display.note_once(ODD)
             if core.counts.unknown_ends:
                 display.note_once(UNKNOWN_END.format(core.counts.unknown_end))
+            if core.counts.stray_lines:
+                display.note_once(strays_in_words(core.counts))
 
 
 @contextlib.contextmanager
@@ -286,8 +295,11 @@ def _ctrl_c(core: Core | ShardedCore, display: Display) -> Iterator[None]:
         nonlocal pressed
         pressed += 1
         if pressed == 1:
-            core.stop_drawing()
             waiting = core.in_flight
+            core.stop_drawing()
+            if core.leaves:
+                display.note("stopping: batches go on without us; run the same command again to fetch their answers")
+                return
             display.note(f"stopping: waiting for {waiting} requests in flight (Ctrl-C again to stop at once)")
         elif current is not None:
             current.cancel()

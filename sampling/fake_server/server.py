@@ -1,6 +1,7 @@
 """An OpenAI-compatible server on loopback that behaves well, but for the habits it is given.
 
-It answers `/chat/completions`, `/completions` and `/models` under any prefix, at once and without a model. Each
+It answers `/chat/completions`, `/completions` and `/models` under any prefix, at once and without a model, and has a
+batch API (`/files`, `/batches`) that answers the same, with the faults that it is given. Each
 request is put on record in a line: what was asked, what was replied, and whether the client came back before the time
 that it was told. It listens on loopback only, keeps no header and no key, and reads no more than 64 MiB of a request.
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import struct
 import time
@@ -28,12 +30,14 @@ from stillroom.common.hashing import digest
 from stillroom.common.outside import NotJson, read_json
 from stillroom.errors import InputError
 from stillroom.sampling.fake_server.answers import answer, legacy, parts_of, prompt_logprobs
+from stillroom.sampling.fake_server.batches import Batches, BatchFaults
 from stillroom.sampling.fake_server.exchange import Asked, Reply, as_json, as_stream, error, prompt_of
 from stillroom.sampling.fake_server.habits import Habit, named_habits
 from stillroom.sampling.fake_server.http import BadRequest, HttpRequest, head_of, read_request
 
 HOST = "127.0.0.1"
 _PATHS = ("chat/completions", "completions", "models")
+_BATCHES = re.compile(r"/(files|batches)(?:/([\w.-]{1,100}(?:/content)?))?/?$")
 _REMEMBERED = 1000  # answers, for limits per minute
 _SHOWN = 60  # characters of a prompt in a line
 # A client that comes back a moment early is not early: clocks differ in their last digits.
@@ -64,7 +68,8 @@ class Seen(NamedTuple):
 
 class FakeServer:
     """`habits`: their names. `text`: what to answer whatever is asked. `minute_s`: how long its minute is; all waits
-    that habits name get shorter with it. `clock`: seconds since 1970. `log`: who is told of each request.
+    that habits name get shorter with it. `clock`: seconds since 1970. `log`: who is told of each request. `batches`:
+    what goes wrong in its batch API.
 
     `seen` are the last requests, `counts` how many there were by status, `early` how many came before their time.
     Raises InputError for an unknown habit.
@@ -78,12 +83,14 @@ class FakeServer:
         minute_s: float = 60.0,
         clock: Callable[[], float] = time.time,
         log: Callable[[Seen], object] = lambda seen: None,
+        batches: BatchFaults | None = None,
     ) -> None:
         self.habits = named_habits(habits)
         self.seen: deque[Seen] = deque(maxlen=100_000)
         self.counts: Counter[int] = Counter()
         self.early = self.asked = self.port = 0
         self._text, self._minute_s, self._clock, self._log = text, minute_s, clock, log
+        self.batches = Batches(batches, lambda body: answer(body, text))
         self._again: Counter[str] = Counter()
         self._prompts: dict[str, int] = {}
         self._not_before: dict[str, float] = {}
@@ -178,6 +185,9 @@ class FakeServer:
 
     def _reply(self, request: HttpRequest) -> Reply:
         """What to reply to a request, which goes on record."""
+        if (about := _BATCHES.search(request.path)) is not None:
+            given = (request.query, request.body, request.headers)
+            return self._noted(request, self.batches.reply(request.method, about[1], about[2] or "", *given))
         path = next((path for path in _PATHS if request.path.endswith(f"/{path}")), "")
         try:
             body = read_json(request.body) if request.body else {}

@@ -64,6 +64,10 @@ class ShardedCore:
                 "keep.policy is budget, which decides on all tasks at once: leave shards out, or set `limits`, which "
                 "all shards share"
             )
+        if job.teacher.gathers:
+            raise RecipeError(
+                "the teacher answers in batches, which one process sends and fetches: leave shards out, or batch"
+            )
         self.counts = Counts()
         self._shards, self._job, self._ledger, self._over = shards, job, ledger, over
         self._identity, self._tell = identity, tell
@@ -82,6 +86,11 @@ class ShardedCore:
     def in_flight(self) -> int:
         """Requests that no teacher has answered yet, when the workers were last looked at."""
         return sum(seen.in_flight for n, seen in self._seen.items() if n in self._open)
+
+    @property
+    def leaves(self) -> bool:
+        """As of a Core: what is in flight is waited for."""
+        return False
 
     def stop_drawing(self) -> None:
         """As of a Core."""

@@ -30,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from stillroom.common.records import Completion, Example, Messages, Prompt, Request, SamplingParams, Usage
 from stillroom.common.registry import Registry
 from stillroom.common.settings import Settings
+from stillroom.sampling.counts import Counts
 from stillroom.sampling.live import as_kind
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -85,6 +86,18 @@ class KnowsTokens(Protocol):
     @property
     def special_tokens(self) -> frozenset[str]:
         """As text, such as `<|im_end|>`. Loads the tokenizer, no weights."""
+
+
+@runtime_checkable
+class SendsBatches(Protocol):
+    """What a teacher may also offer: it gathers requests and sends them together, and their answers take hours."""
+
+    def keep_in(self, folder: Path, counts: Counts) -> None:
+        """Tells it where its run is, for what has to be found again there, and where to tell its progress."""
+
+    def send_gathered(self, overdraw: float = 0.0) -> None:
+        """Sends what was gathered: nothing more comes without an answer. `overdraw`: requests of it that are expected
+        not to be needed."""
 
 
 def special_tokens_of(teacher: Teacher) -> frozenset[str]:
@@ -147,6 +160,12 @@ class TeacherBase(BaseModel):
     def files(self) -> tuple[str, ...]:
         """The files that decide its answers, as the recipe names them; their hashes go on record."""
         return ()
+
+    @property
+    def gathers(self) -> bool:
+        """Whether it gathers requests and sends them together, so that an answer takes hours: for draws, and for
+        nobody whose next request depends on it."""
+        return False
 
     @property
     def has_grades(self) -> bool:

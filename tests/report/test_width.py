@@ -186,6 +186,10 @@ def counts() -> Counts:
         completion_tokens=123_456_789,
         started=monotonic() - 9_999,
         unknown_end="weird",
+        waves=12,
+        wave=50_000,
+        overdraw=1234.5,
+        batches=SENTENCE,
         last_refusal=SENTENCE,
         last_failure=SENTENCE,
     )

@@ -17,6 +17,7 @@ from stillroom.common.records import FinishReason
 from stillroom.common.secrets import is_key, names_a_secret, secrets_in
 from stillroom.sampling.rate_limit import RateLimits
 from stillroom.sampling.teachers.base import Teacher, TeacherBase, teachers
+from stillroom.sampling.teachers.openai.batch import BatchSettings
 
 VARIABLE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
 """An environment variable in a value of `headers` or `query`."""
@@ -93,6 +94,8 @@ class OpenAISettings(TeacherBase):
     ahead: bool | Annotated[int, Field(ge=0)] = True
     """Requests under way at most that may turn out not to be needed, and are cancelled then. They are started while
     slots are idle, to save time. `on` for any number; `off` for servers that bill what they began."""
+    batch: bool | BatchSettings = False
+    """Ask in files through the server's batch API, whose answers take hours and cost less; `on` for the defaults."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """Further keys of the request. They are kept with the run, so anything that looks like a secret is refused."""
 
@@ -119,7 +122,25 @@ class OpenAISettings(TeacherBase):
     def _streams(self) -> OpenAISettings:
         if not self.stream and (self.first_token_s is not None or self.idle_s is not None):
             raise ValueError("first_token_s and idle_s are about answers that come in parts: set stream: true")
+        if self.batching is not None and self.stream:
+            raise ValueError("answers of a batch do not come in parts: drop stream, or batch")
+        if self.batching is not None and isinstance(self.base_url, tuple) and len(self.base_url) > 1:
+            raise ValueError(f"a batch is with one server, and base_url names {len(self.base_url)}: name one")
         return self
+
+    @property
+    def batching(self) -> BatchSettings | None:
+        """How it asks in batches; None where it asks at once."""
+        return self.batch if isinstance(self.batch, BatchSettings) else BatchSettings() if self.batch else None
+
+    @property
+    def gathers(self) -> bool:
+        return self.batching is not None
+
+    @property
+    def draws_ahead(self) -> bool | int:
+        """Requests that may turn out not to be needed, at most."""
+        return self.ahead if self.batching is None else self.batching.ahead
 
     @field_validator("api_key_env")
     @classmethod
@@ -175,6 +196,9 @@ class OpenAISettings(TeacherBase):
         return given
 
     def make(self, base: Path) -> Teacher:
+        from stillroom.sampling.teachers.openai.batch.teacher import BatchTeacher
         from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 
+        if self.batching is not None:
+            return BatchTeacher(self, base)
         return OpenAITeacher(self, base)

@@ -28,7 +28,7 @@ from stillroom.sampling.teachers.openai.network import Proxies, Proxy, certifica
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aiohttp import ClientSession, StreamReader
+    from aiohttp import ClientSession, FormData, StreamReader
     from aiohttp.connector import BaseConnector
 
 # A server that accepts no connection for this long is not there; answers may take far longer.
@@ -171,8 +171,36 @@ class Http:
             url = further
         raise NoAnswer(End.BROKEN, f"more than {_MOST_REDIRECTS} redirects")
 
+    async def upload(self, url: str, fields: Mapping[str, str], name: str, file: Path) -> HttpReply:
+        """Posts a file as a form does, with these fields, under the name `name`. Raises NoAnswer; OSError where the
+        file cannot be read."""
+        import aiohttp
+
+        with file.open("rb") as data:
+            form = aiohttp.FormData(dict(fields))
+            form.add_field("file", data, filename=name, content_type="application/jsonl")
+            return await self._once("POST", url, form, None, _whole, Patience(None, None))
+
+    async def fetch(self, url: str, into: Reader) -> HttpReply:
+        """Gets what is there, which `into` reads where it was found: for what is too long to be held. Raises as `ask`
+        does."""
+        for _ in range(_MOST_REDIRECTS):
+            reply = await self._once("GET", url, None, None, _whole, Patience(None, None), into)
+            further = _redirect("GET", url, reply)
+            if further is None:
+                return reply
+            url = further
+        raise NoAnswer(End.BROKEN, f"more than {_MOST_REDIRECTS} redirects")
+
     async def _once(
-        self, method: str, url: str, body: bytes | None, stream: Reader | None, whole: Reader, patience: Patience
+        self,
+        method: str,
+        url: str,
+        body: bytes | FormData | None,
+        stream: Reader | None,
+        whole: Reader,
+        patience: Patience,
+        into: Reader | None = None,
     ) -> HttpReply:
         import aiohttp
 
@@ -180,7 +208,7 @@ class Http:
         session = self._session_for(proxy)
         way = "" if proxy is None else f" (through the proxy {proxy.name} of {proxy.variable})"
         how: dict[str, Any] = {"data": body, "allow_redirects": False}
-        if body is not None:
+        if isinstance(body, bytes):
             how["headers"] = {"Content-Type": "application/json"}
         if proxy is not None and not proxy.socks:
             how["proxy"] = proxy.address
@@ -190,6 +218,7 @@ class Http:
             async with patience.start(), session.request(method, url, **how) as response:
                 streams = response.ok and response.content_type == "text/event-stream"
                 read = stream if stream is not None and streams else whole
+                read = into if into is not None and response.ok else read
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return HttpReply(response.status, headers, await read(response.content, patience))
         except aiohttp.ConnectionTimeoutError:
