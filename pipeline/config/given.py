@@ -52,7 +52,7 @@ class GivenRecipe(RecipeBase):
     @model_validator(mode="after")
     def _fits(self) -> GivenRecipe:
         if self.student is not None and self.student.learns_from != "pairs":
-            raise ValueError(f"student.method is {self.student.method}: pairs are learned with method: dpo")
+            raise ValueError(f"student.method is {self.student.method}: pairs are learned with method: dpo or orpo")
         return self
 
     @property
