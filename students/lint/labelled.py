@@ -49,15 +49,17 @@ def lint_labelled(
         both = _with_both_labels([row for row, _ in found])
         runner.tally.add(Hit("both_labels", name, "another row has the other label") for name in sorted(both))
         kept = [(row, task) for row, task in found if row.name not in both]
-        runner.tally.add(_of_all([row for row, _ in kept], settings))
-        collate = collator or answer_collator(student.prepared)
+        collate, counts = collator or answer_collator(student.prepared), dict[bool, int]()
         for label in (True, False):
             runner.checker = checker if label else None
             items = (
                 Item(row.name, task, (look_at(row.plain(), student),)) for row, task in kept if row.label is label
             )
+            before = runner.trainable
             runner.run(items, collate, settings.batch_size)
+            counts[label] = runner.trainable - before
         runner.checker = checker
+        runner.tally.add(_of_all([row for row, _ in kept], counts[True], counts[False], settings))
         texts = [Text(row.name, task, row.prompt, said(row.completion)) for row, task in found]
         return runner.report("rows", names("labels"), given=len(there), texts=texts, test=test, settings=settings)
 
@@ -78,13 +80,13 @@ def _turns(messages: Messages) -> list[tuple[str, str]]:
     return [(message.role, message.content) for message in messages]
 
 
-def _of_all(rows: Sequence[LabelledRow], settings: Kto) -> Iterator[Hit]:
-    """What the training would refuse, or warn of, once it has all rows."""
-    kto, desirable = settings.kto, sum(row.label for row in rows)
-    undesirable = len(rows) - desirable
-    if rows and not (desirable and undesirable):
+def _of_all(rows: Sequence[LabelledRow], desirable: int, undesirable: int, settings: Kto) -> Iterator[Hit]:
+    """What the training would refuse, or warn of, once it has all rows. `desirable`, `undesirable`: those that it
+    would take."""
+    kto, trainable = settings.kto, desirable + undesirable
+    if trainable and not (desirable and undesirable):
         kind = "desirable" if desirable else "undesirable"
-        yield Hit("one_label", "the rows", f"all {len(rows):,} are {kind}")
+        yield Hit("one_label", "the rows", f"all {trainable:,} that can be trained on are {kind}")
     if kto.loss_type == "kto" and len(rows) > 1 and len({digest(_turns(row.prompt)) for row in rows}) == 1:
         yield Hit("one_prompt", "the rows", f"all {len(rows):,} ask {rows[0].prompt[-1].content[:60]!r}")
     if desirable and undesirable:

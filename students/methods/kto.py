@@ -232,7 +232,8 @@ def weights_of(encoded: EncodedAnswers, kto: KtoSettings) -> ClassWeights:
     if not desirable or not undesirable:
         kind = "desirable" if desirable else "undesirable"
         raise TrainingError(
-            f"all {len(encoded.rows):,} rows are {kind}, and KTO needs both kinds: give rows of the other kind, "
+            f"all {len(encoded.rows):,} rows that can be trained on are {kind} ({len(encoded.left_out):,} were left "
+            "out), and KTO needs both kinds: give rows of the other kind, "
             + ("or set student.method: sft" if desirable else "such as answers that were accepted")
         )
     return class_weights(desirable, undesirable, given=kto.desirable_weight, given_undesirable=kto.undesirable_weight)
@@ -346,6 +347,10 @@ class Kto(StudentSettings):
                 f"lora.dropout is {self.lora.dropout}, but trl switches dropout off for kto: leave it out"
             )
         return self
+
+    @property
+    def answers_per_task(self) -> int | None:
+        return self.kto.per_task
 
     def train(
         self,

@@ -113,6 +113,11 @@ class StudentSettings(Settings):
         return False
 
     @property
+    def answers_per_task(self) -> int | None:
+        """Of labelled rows: answers of each label that one task gives at most; None for all."""
+        return None
+
+    @property
     def models(self) -> tuple[str, ...]:
         """The models whose weights a training reads."""
         return (self.model,)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from stillroom.common.models.resolve import load_model, load_tokenizer
 from stillroom.errors import InputError, RecipeError, TrainingError
+from stillroom.evaluation.implicit_rewards import implicit_rewards
 from stillroom.students.data.encode import prepare_tokenizer
 from stillroom.students.data.labelled import EncodedAnswer, EncodedAnswers, encode_labelled, read_labelled
 from stillroom.students.export.save import read_record
@@ -496,3 +497,35 @@ def test_rows_are_encoded_as_those_of_other_methods(rows: Any, tokenizer: Any) -
     found = {each.digest() for each in (encoded, flipped)}
     assert len(found) == 2  # the labels are part of what decides a student
     assert list(itertools.chain(*(row.row().labels for row in encoded.rows))).count(2) == 7
+
+
+# -- a real model --------------------------------------------------------------------------------------------------
+
+THINGS = ["apple", "bread", "river", "garden", "winter", "candle", "music", "horse"]
+HELD_OUT = ["lamp", "stone", "ship", "doctor"]
+
+
+def _sides(thing: str) -> tuple[str, str, str]:
+    """An obvious preference: a plain sentence over a shouted one."""
+    return (
+        f"Tell me about the {thing}.",
+        f"The {thing} is a useful thing, and many people like it.",
+        f"WOW!!! THE {thing.upper()} IS SO AMAZING!!! YOU WILL LOVE IT!!!",
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_smollm2_learns_an_obvious_preference(row: Any, pair: Any, tmp_path: Path) -> None:
+    smollm2 = "embedded:smollm2-135m-instruct"
+    settings = Kto.model_validate(
+        {"model": smollm2, "epochs": 2, "batch_size": 4, "learning_rate": 2e-4, "warmup_ratio": 0}
+    )
+    rows = []
+    for prompt, plain, shouted in map(_sides, THINGS):
+        rows += [row(prompt, plain, label=True), row(prompt, shouted, label=False)]
+    trained = settings.train(rows, tmp_path / "student", seed=1)
+    assert trained.adapter is not None
+    found = implicit_rewards(trained.adapter, smollm2, [pair(*_sides(thing)) for thing in HELD_OUT])
+    assert found.accuracy.value == 1
+    assert found.margin.value > 0.1

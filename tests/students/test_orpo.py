@@ -11,6 +11,7 @@ import torch
 
 from stillroom.common.models.resolve import load_model, load_tokenizer
 from stillroom.errors import InputError, RecipeError, TrainingError
+from stillroom.evaluation.implicit_rewards import implicit_rewards
 from stillroom.students.data.encode import EncodedPair, EncodedPairs, encode_pairs, prepare_tokenizer
 from stillroom.students.data.rows import read_pairs
 from stillroom.students.export.save import read_record
@@ -271,3 +272,33 @@ def test_the_lint_looks_at_the_pairs(pairs: Any, pair: Any, base: dict[str, Any]
     assert (report.what, report.rows, report.trainable) == ("pairs", 7, 6)
     assert [found.name for found in report.findings] == ["identical_sides"]
     assert report.notes == ("the reference is none",)
+
+
+# -- a real model --------------------------------------------------------------------------------------------------
+
+THINGS = ["apple", "bread", "river", "garden", "winter", "candle", "music", "horse"]
+HELD_OUT = ["lamp", "stone", "ship", "doctor"]
+
+
+def _sides(thing: str) -> tuple[str, str, str]:
+    """An obvious preference: a plain sentence over a shouted one."""
+    return (
+        f"Tell me about the {thing}.",
+        f"The {thing} is a useful thing, and many people like it.",
+        f"WOW!!! THE {thing.upper()} IS SO AMAZING!!! YOU WILL LOVE IT!!!",
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_smollm2_learns_an_obvious_preference(pair: Any, tmp_path: Path) -> None:
+    smollm2 = "embedded:smollm2-135m-instruct"
+    settings = Orpo.model_validate(
+        {"model": smollm2, "epochs": 2, "batch_size": 4, "learning_rate": 2e-4, "warmup_ratio": 0}
+    )
+    rows = [pair(*_sides(thing)) for thing in THINGS]
+    trained = settings.train(rows, tmp_path / "student", seed=1)
+    assert trained.adapter is not None
+    found = implicit_rewards(trained.adapter, smollm2, [pair(*_sides(thing)) for thing in HELD_OUT])
+    assert found.accuracy.value == 1
+    assert found.margin.value > 0.1

@@ -53,6 +53,10 @@ def _one_kind(rows: list[Any], row: Callable[..., Any]) -> list[Any]:
     return rows[:4]
 
 
+def _one_kind_fits(rows: list[Any], row: Callable[..., Any]) -> list[Any]:
+    return [*rows[:4], row("2?", "long " * 60, label=False)]
+
+
 def _one_prompt(rows: list[Any], row: Callable[..., Any]) -> list[Any]:
     return [row("same?", f"answer {i}", label=i < 2) for i in range(4)]
 
@@ -74,6 +78,7 @@ def _long(rows: list[Any], row: Callable[..., Any]) -> list[Any]:
     [
         (_both, "both_labels", 2, "warning"),
         (_one_kind, "one_label", 1, "error"),
+        (_one_kind_fits, "one_label", 1, "error"),
         (_one_prompt, "one_prompt", 1, "error"),
         (_no_label, "not_a_row", 1, "error"),
         (_empty, "empty_answer", 1, "error"),
