@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from stillroom.common.records import Messages, Task, Verdict
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.scorers.base import Scorer
 
-Reason = Literal["too_long", "end_token_inside", "same_answers"]
+Reason = Literal["too_long", "end_token_inside", "same_answers", "both_labels"]
 REASONS: dict[Reason, str] = {
     "too_long": "longer than max_length",
     "end_token_inside": "its text holds the token that ends a turn",
     "same_answers": "chosen and rejected are the same tokens",
+    "both_labels": "the same answer has both labels",
 }
+
+
+Phase = Literal["sft", "dpo", "kto", "orpo"]
+"""Which loss a step is of."""
 
 
 class LeftOut(NamedTuple):
@@ -43,7 +49,7 @@ class Rewards(NamedTuple):
 class StepInfo(NamedTuple):
     """One step of the optimiser, just done: `step` of `total`. `tokens_per_s`: since the first step, prompt and
     answer without padding. `seconds`: since the first step began. `phase`: `sft` before DPO counts its own steps.
-    `rewards`: None but for DPO."""
+    `rewards`: None but for DPO. `measures`: what else the method tells of the step, by name."""
 
     step: int
     total: int
@@ -52,8 +58,9 @@ class StepInfo(NamedTuple):
     learning_rate: float
     epoch: float
     seconds: float
-    phase: Literal["sft", "dpo"] = "sft"
+    phase: Phase = "sft"
     rewards: Rewards | None = None
+    measures: Mapping[str, float] = MappingProxyType({})
 
 
 OnStep = Callable[[StepInfo], None]
@@ -117,7 +124,8 @@ class Trained:
     `left_out`: not trained on, with the reason. `losses`: one a step, mean over the answers' tokens. `tokens`: seen
     in all epochs, padding not counted. `seconds`: of training, loading and saving not counted. Of DPO, `rows` counts
     pairs, `tokens` those of both sides, and `rewards` has one for each of the `losses`; `sft_losses`: of the steps on
-    the chosen answers before, which `tokens` and `seconds` include.
+    the chosen answers before, which `tokens` and `seconds` include. `measures`: of KTO and ORPO, one for each of the
+    `losses`.
     """
 
     folder: Path
@@ -130,6 +138,7 @@ class Trained:
     seconds: float
     rewards: tuple[Rewards, ...] = ()
     sft_losses: tuple[float, ...] = ()
+    measures: tuple[Mapping[str, float], ...] = ()
 
     @property
     def model(self) -> Path:

@@ -1,4 +1,4 @@
-"""What a recipe is that trains on preferences somebody else has judged: a file, pairs, a student trained with DPO.
+"""What a recipe is that trains on preferences somebody else has judged: a file, pairs, a student trained on them.
 
     name: hh_dpo
     given:   {path: hh.jsonl, layout: hh_rlhf, bad_rows: skip}
@@ -51,8 +51,10 @@ class GivenRecipe(RecipeBase):
 
     @model_validator(mode="after")
     def _fits(self) -> GivenRecipe:
-        if self.student is not None and self.student.learns_from != "pairs":
-            raise ValueError(f"student.method is {self.student.method}: pairs are learned with method: dpo")
+        if self.student is not None and self.student.learns_from == "rows":
+            raise ValueError(
+                f"student.method is {self.student.method}: pairs are learned with method: dpo, orpo or kto"
+            )
         return self
 
     @property

@@ -188,6 +188,11 @@ class LoopRecipe(Recipe):
                 "scorer.kind recorded knows the answers of its recording, and the rounds of a loop give new ones: "
                 "take a scorer that reads them, such as answer"
             )
+        if self.learners_of_labels:
+            raise ValueError(
+                "method kto learns from the rejected answers of one run, and the rounds of a loop learn from those "
+                "before as well: set method: sft"
+            )
         if self.tasks.skip:
             raise ValueError("tasks.skip is set by the loop: leave it out")
         if self.earlier:

@@ -151,8 +151,10 @@ class PreferenceRecipe(RecipeBase):
     def _fits(self) -> PreferenceRecipe:
         if self.evaluate is not None and self.student is None:
             raise ValueError("evaluate measures a student, but there is none: add one, or drop evaluate")
-        if self.student is not None and self.student.learns_from != "pairs":
-            raise ValueError(f"student.method is {self.student.method}: pairs are learned with method: dpo")
+        if self.student is not None and self.student.learns_from == "rows":
+            raise ValueError(
+                f"student.method is {self.student.method}: pairs are learned with method: dpo, orpo or kto"
+            )
         if self.evaluate is not None and not self.tasks.holds_out:
             raise ValueError("evaluate needs held-out prompts: say how many in tasks.test")
         if self.tasks.validation:

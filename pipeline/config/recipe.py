@@ -225,10 +225,10 @@ class Recipe(RecipeBase):
     def _fits(self) -> Recipe:
         if self.evaluate is not None and self.student is None:
             raise ValueError("evaluate compares students, but there is no student: add one, or drop evaluate")
-        if self.student is not None and self.student.learns_from != "rows":
+        if self.student is not None and self.student.learns_from == "pairs":
             raise ValueError(
                 f"student.method is {self.student.method}, which learns from pairs, and this recipe makes traces: "
-                "set method: sft, or write a recipe with candidates and pairs"
+                "set method: sft or kto, or write a recipe with candidates and pairs"
             )
         if self.evaluate is not None and not self.tasks.holds_out:
             found = "missing" if self.tasks.test is None else "0"
@@ -244,6 +244,7 @@ class Recipe(RecipeBase):
                 "field in tasks.reference, or another scorer in scorer.measure"
             )
         self._can_agree()
+        self._have_labels()
         for name in () if self.evaluate is None else self.evaluate.variants:
             self.variant(name)
         shortened = self.evaluate is not None and "control_answers" in self.evaluate.baselines
@@ -258,14 +259,48 @@ class Recipe(RecipeBase):
         """The student with the settings of a variant. Raises ValueError where they do not fit."""
         changes = {} if self.evaluate is None else self.evaluate.variants[name]
         own = {} if self.student is None else self.student.model_dump(mode="json")
+        if changes.get("method", own.get("method")) != own.get("method"):
+            own.pop(str(own["method"]), None)  # the settings of the student's method, which the variant's has not
         found: StudentSettings = TypeAdapter(Student).validate_python(own | changes)
-        if found.learns_from != "rows":
+        if found.learns_from == "pairs":
             raise ValueError(f"evaluate.variants.{name} has method {found.method}, which learns from pairs")
         if found == self.student:
             raise ValueError(
                 f"evaluate.variants.{name} changes nothing of the student: drop it, or name what differs"
             )
         return found
+
+    @property
+    def learners_of_labels(self) -> tuple[StudentSettings, ...]:
+        """The student and its variants, those of them that learn from answers with labels."""
+        own = () if self.student is None else (self.student,)
+        variants = () if self.evaluate is None else map(self.variant, self.evaluate.variants)
+        return tuple(each for each in (*own, *variants) if each.learns_from == "labelled rows")
+
+    def _have_labels(self) -> None:
+        """Refuses a student that learns from answers with labels where there could be none, or other ones."""
+        if self.student is None or not (learners := self.learners_of_labels):
+            return
+        method = learners[0].method
+        if self.scorer.kind == "none":
+            raise ValueError(
+                f"method {method} learns from rejected answers, and scorer.kind none rejects none: take a scorer "
+                "that checks, or method: sft"
+            )
+        if len({each.answers_per_task for each in learners}) > 1:
+            raise ValueError("a variant has another kto.per_task: variants are trained on the student's rows")
+        if self.student not in learners:
+            return
+        if self.earlier:
+            raise ValueError(
+                f"earlier adds SFT rows, and student.method {method} learns from answers with labels: leave it out"
+            )
+        if self.evaluate is not None and (found := sorted(set(CONTROLS) & set(self.evaluate.baselines))):
+            raise ValueError(
+                f"{found[0]} is trained on SFT rows, and student.method {method} learns from answers with labels: "
+                "set baselines: [student_before, teacher], and compare with variants: {sft: {method: sft}}, which "
+                "learns from the accepted answers alone"
+            )
 
     def _can_agree(self) -> None:
         """Refuses a filter `agreement` that could never keep anything."""

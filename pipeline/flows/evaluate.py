@@ -82,7 +82,7 @@ def evaluate(
             )
         distilled, notes = distilled_before(context, recipe, tasks), []
         inputs = training_inputs(
-            distilled.training, student, base, context.seed, gate_of(context, recipe, student, tasks)
+            distilled.rows_for(student), student, base, context.seed, gate_of(context, recipe, student, tasks)
         )
         if not run_folder.done(STUDENT, inputs):
             notes = ["the student was trained on other rows, settings or versions than those that are here now"]

@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from stillroom.common.files import reachable, replaced, storable
+from stillroom.common.labelled_rows import FOLDER
 from stillroom.errors import InputError, MissingFile
 from stillroom.pipeline.config.load import RecipeLike
 from stillroom.pipeline.run.facts import folder_of, parts_of, refuse_chain
+from stillroom.students.data.labelled import labelled_row
 from stillroom.students.data.rows import pair_row, row_name, sft_row
-from stillroom.students.export.formats import Format, format_of
+from stillroom.students.export.formats import Format, Line, format_of
 
 SPLITS = ("train", "test")
 
@@ -30,11 +32,13 @@ _LINE_ENDS = re.compile("[\x7f\x85\u2028\u2029]")
 
 
 class Source(NamedTuple):
-    """Files of rows. `pairs`: what the rows are; else SFT rows. `total`: rows in all files."""
+    """Files of rows. `pairs`, `labelled`: what the rows are, pairs or answers with labels; else SFT rows. `total`:
+    rows in all files."""
 
     files: tuple[Path, ...]
     pairs: bool
     total: int
+    labelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +77,9 @@ class Exported:
 
 
 def export(run: RecipeLike, *, rows: str, out: str | Path | None = None, split: str = "train") -> Exported:
-    """Exports SFT rows or pairs. `run`: the folder of a run or the recipe whose default folder it is, a folder of
-    parquet, or one parquet file. `rows`: the format, such as openai. `out`: the file to write; None: the caller
-    writes. `split`: train, or test for held-out pairs.
+    """Exports SFT rows, pairs, or answers with labels. `run`: the folder of a run or the recipe whose default folder
+    it is, a folder of parquet, or one parquet file. `rows`: the format, such as openai. `out`: the file to write;
+    None: the caller writes. `split`: train, or test for held-out pairs.
 
     Raises MissingFile, or InputError for an unknown format, for rows that cannot be read, and for a row that the
     format cannot hold.
@@ -83,7 +87,7 @@ def export(run: RecipeLike, *, rows: str, out: str | Path | None = None, split: 
     format = format_of(rows)
     if out is None and format.needs_file:
         raise InputError(f"--rows {rows} writes two files: name the first with --out, for example --out {rows}.jsonl")
-    source = _source(folder_of(run), split)
+    source = _source(folder_of(run), split, labels=rows == FOLDER)
     lines = sum(1 for _ in _lines(source, format))  # refuses here what cannot be held
     if not lines:
         raise InputError(f"{source.files[0]} holds no rows: there is nothing to export")
@@ -107,9 +111,15 @@ def _lines(source: Source, format: Format) -> Iterator[bytes]:
     """Every line, one by one: there may be more rows than the memory holds."""
     for index, row in enumerate(_read(source.files)):
         name = f"{source.files[0]}: {row_name(index, row)}" if len(source.files) == 1 else row_name(index, row)
-        for line in format.pair(pair_row(name, row)) if source.pairs else format.sft(sft_row(name, row)):
+        for line in _lines_of(name, row, source, format):
             text = storable(json.dumps(line, ensure_ascii=False))
             yield _LINE_ENDS.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode() + b"\n"
+
+
+def _lines_of(name: str, row: Mapping[str, Any], source: Source, format: Format) -> list[Line]:
+    if source.labelled:
+        return format.answer(labelled_row(name, row))
+    return format.pair(pair_row(name, row)) if source.pairs else format.sft(sft_row(name, row))
 
 
 def _read(files: tuple[Path, ...]) -> Iterator[Mapping[str, Any]]:
@@ -124,16 +134,21 @@ def _read(files: tuple[Path, ...]) -> Iterator[Mapping[str, Any]]:
             raise InputError(f"{file} cannot be read as parquet: {error}") from None
 
 
-def _source(path: Path, split: str) -> Source:
-    """The files to read, and what is in them."""
+def _source(path: Path, split: str, *, labels: bool) -> Source:
+    """The files to read, and what is in them. `labels`: of a run that wrote answers with labels, those are meant."""
     if split not in SPLITS:
         raise InputError(f"--split {split!r}: expected one of {', '.join(SPLITS)}")
-    files = _files(path, split)
+    written = path / FOLDER / f"{split}.parquet"
+    files = (written,) if labels and written.is_file() else _files(path, split)
     kinds = {file: _kind(file) for file in files}
-    if len({pairs for pairs, _ in kinds.values()}) > 1:
+    if len({kind[:2] for kind in kinds.values()}) > 1:
         first = next(iter(kinds))
-        raise InputError(f"{path} holds SFT rows and pairs: give the folder of one kind, such as {first.parent}")
-    return Source(files, next(iter(kinds.values())).pairs, sum(kind.total for kind in kinds.values()))
+        raise InputError(
+            f"{path} holds SFT rows and pairs, or answers with labels: give the folder of one kind, such as "
+            f"{first.parent}"
+        )
+    kind = next(iter(kinds.values()))
+    return Source(files, kind.pairs, sum(kind.total for kind in kinds.values()), kind.labelled)
 
 
 def _files(path: Path, split: str) -> tuple[Path, ...]:
@@ -159,6 +174,7 @@ def _files(path: Path, split: str) -> tuple[Path, ...]:
 
 class _Kind(NamedTuple):
     pairs: bool
+    labelled: bool
     total: int
 
 
@@ -169,12 +185,13 @@ def _kind(file: Path) -> _Kind:
     try:
         read = pq.ParquetFile(file)
         columns, count = set(read.schema_arrow.names), read.metadata.num_rows
+        labelled = "label" in columns and read.schema_arrow.field("label").type == pa.bool_()
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{file} cannot be read as parquet: {error}") from None
     if {"prompt", "chosen", "rejected"} <= columns:
-        return _Kind(True, count)
+        return _Kind(True, False, count)
     if {"prompt", "completion"} <= columns:
-        return _Kind(False, count)
+        return _Kind(False, labelled, count)
     raise InputError(
         f"{file} has the columns {', '.join(sorted(columns))[:200]}: SFT rows have prompt and completion, pairs have "
         "prompt, chosen and rejected"

@@ -1,4 +1,4 @@
-"""Runs a recipe that trains on preferences of a file: read, paired, audited, written, learned from with DPO.
+"""Runs a recipe that trains on preferences of a file: read, paired, audited, written, learned from.
 
 Nobody is asked. The same file gives the same rows, byte for byte; `run.json` says under `read` what the file held and
 what was left out of it, `rejects/pairs.jsonl` each of it with its reason.
@@ -25,11 +25,12 @@ from stillroom.pipeline.config.kinds import Loaded
 from stillroom.pipeline.run.flow import Flow, FlowResult, flows
 from stillroom.pipeline.run.folder import RunContext, RunFolder, now, opened, versions
 from stillroom.pipeline.run.progress import Display
+from stillroom.pipeline.stages.labelled import learned_from, rows_of_pairs
 from stillroom.pipeline.stages.pairs import finish_pairs, nothing_left, write_left_out
 from stillroom.pipeline.stages.train import STUDENT, require, student_to_lint, train
 from stillroom.preferences.audit import Audit, audit
 from stillroom.preferences.given import GivenPairs, given_pairs, sources_of
-from stillroom.preferences.rows import FILES, DpoCardFacts, SourceFacts, dpo_row, split_pairs
+from stillroom.preferences.rows import FILES, DpoCardFacts, SourceFacts, split_pairs
 from stillroom.students.lint.report import LintReport
 from stillroom.traces.tasks import TaskSet
 
@@ -66,7 +67,7 @@ class Given(Flow[GivenRecipe]):
             return run_given(context, loaded)
 
     def lint(self, loaded: Loaded[GivenRecipe], folder: Path) -> LintReport:
-        rows = folder / "dpo" / FILES["train"]
+        rows = learned_from(loaded.recipe.student, folder)
         return student_to_lint(loaded.recipe.student, loaded, rows).lint(rows, test=())
 
 
@@ -99,7 +100,7 @@ def run_given(context: RunContext, loaded: Loaded[GivenRecipe]) -> GivenResult:
     )
     finish_pairs(context, built, split, audited, _card(recipe, found, given, audited))
     if (student := recipe.student) is not None:
-        rows = [dpo_row(pair) for pair in split.train]
+        rows = rows_of_pairs(context, recipe, student, split.train)
         lint = partial(student.lint, rows, test=test_tasks)
         train(context, student, rows, folder.path / STUDENT, STUDENT, lint=lint)
     folder.note(finished=now(), rows=len(split.train))

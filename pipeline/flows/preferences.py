@@ -36,11 +36,12 @@ from stillroom.pipeline.stages.judge import (
     load_pairs,
     refuse_same_judges,
 )
+from stillroom.pipeline.stages.labelled import learned_from, rows_of_pairs
 from stillroom.pipeline.stages.pairs import make_pairs
 from stillroom.pipeline.stages.train import STUDENT, require, student_to_lint, train
 from stillroom.preferences.audit import Audit
 from stillroom.preferences.candidates import gather
-from stillroom.preferences.rows import FILES, dpo_row
+from stillroom.preferences.rows import FILES
 from stillroom.report.preferences import preference_table
 from stillroom.sampling.ledger import Ledger
 from stillroom.students.lint.report import LintReport
@@ -90,7 +91,7 @@ class Preferences(Flow[PreferenceRecipe]):
         return load_tasks(loaded.recipe.tasks, base=loaded.base, seed=loaded.recipe.seed)
 
     def lint(self, loaded: Loaded[PreferenceRecipe], folder: Path) -> LintReport:
-        recipe, rows = loaded.recipe, folder / "dpo" / "train.parquet"
+        recipe, rows = loaded.recipe, learned_from(loaded.recipe.student, folder)
         student = student_to_lint(recipe.student, loaded, rows)
         return student.lint(rows, test=self.tasks(loaded).held_out)
 
@@ -118,7 +119,7 @@ def run_preferences(context: RunContext, loaded: Loaded[PreferenceRecipe]) -> Pr
     paired = make_pairs(context, recipe, tasks, gathered, judgements, sources, calibrated)
     evaluation = None
     if (student := recipe.student) is not None:
-        rows = [dpo_row(pair) for pair in paired.train]
+        rows = rows_of_pairs(context, recipe, student, paired.train)
         lint = partial(student.lint, rows, test=tasks.held_out)
         model = train(context, student, rows, folder.path / STUDENT, STUDENT, lint=lint)
         if recipe.evaluate is not None:

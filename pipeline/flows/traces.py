@@ -36,6 +36,7 @@ from stillroom.pipeline.stages.agreement import Agreement, compare
 from stillroom.pipeline.stages.evaluate import Evaluated, Evaluator
 from stillroom.pipeline.stages.filter import Asked, Distilled, Outcomes, distil
 from stillroom.pipeline.stages.forgetting import check_forgetting
+from stillroom.pipeline.stages.labelled import label_traces, learned_from
 from stillroom.pipeline.stages.labels import LabelReport
 from stillroom.pipeline.stages.plots import figures_of
 from stillroom.pipeline.stages.sample import Answers, Elsewhere, open_sampler, tell_grades, tell_recording
@@ -131,7 +132,7 @@ class Traces(Flow[Recipe]):
         return load_tasks(loaded.recipe.tasks, base=loaded.base, seed=loaded.recipe.seed)
 
     def lint(self, loaded: Loaded[Recipe], folder: Path) -> LintReport:
-        recipe, rows = loaded.recipe, folder / "sft" / DATA_FILE
+        recipe, rows = loaded.recipe, learned_from(loaded.recipe.student, folder)
         student = student_to_lint(recipe.student, loaded, rows)
         return lint_traces(recipe, student, self.tasks(loaded), rows)
 
@@ -167,7 +168,7 @@ def run_traces(context: RunContext, loaded: Loaded[Recipe], *, given: TaskSet | 
     distilled = _distil(context, recipe, tasks, sampled.outcomes, teacher.identity, earlier)
     evaluated = None
     if (student := recipe.student) is not None:
-        rows = distilled.training
+        rows = distilled.rows_for(student)
         lint = partial(lint_traces, recipe, student, tasks, rows)
         gate = gate_of(context, recipe, student, tasks)
         model = train(context, student, rows, folder.path / STUDENT, STUDENT, lint=lint, gate=gate)
@@ -292,4 +293,4 @@ def _distil(
     display.line("filtered", f"{kept}, {written} (dropped: {dropped})")
     if distilled.said_before:
         display.note(f"{distilled.said_before:,} rows say what others do, and are learned from once")
-    return distilled
+    return label_traces(context, recipe, tasks, distilled)

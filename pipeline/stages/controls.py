@@ -86,7 +86,7 @@ def train_seeds(
     """Trains the student from the seeds that follow its own, so that there are `count` students with its own.
 
     `gate`: as of the student. `variant`: the name of one, of which all are trained, the first seed included."""
-    found, first, rows = list[Seeded](), seed_of(student, context.seed), distilled.training
+    found, first, rows = list[Seeded](), seed_of(student, context.seed), distilled.rows_for(student)
     for number in range(0 if variant else 1, count):
         seed = first + number
         other = student.model_copy(update={"seed": seed})

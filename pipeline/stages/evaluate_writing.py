@@ -36,6 +36,7 @@ from stillroom.preferences.rows import dpo_row
 from stillroom.sampling.policy import Fixed
 from stillroom.sampling.scorers.none import EveryAnswer
 from stillroom.students.methods.dpo import Dpo
+from stillroom.students.methods.kto import Kto
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.traces.scorers.answer import AnswerScorerSettings
 from stillroom.traces.tasks import TaskSet
@@ -87,7 +88,8 @@ def _pair_results(context: RunContext, student: StudentSettings, paired: Paired,
     from stillroom.evaluation.implicit_rewards import implicit_rewards
 
     folder, display = context.folder, context.display
-    if not paired.test or not isinstance(student, Dpo):
+    beta = student.dpo.beta if isinstance(student, Dpo) else student.kto.beta if isinstance(student, Kto) else None
+    if not paired.test or beta is None:
         why = f"{student.method} has none" if paired.test else "there are no held-out pairs"
         display.note(f"implicit rewards are not measured: {why}")
         return []
@@ -99,7 +101,7 @@ def _pair_results(context: RunContext, student: StudentSettings, paired: Paired,
             return [Result.model_validate(row) for row in json.loads(file.read_text(encoding="utf-8"))]
         display.note(f"{lost}: the held-out pairs are measured again")
     found = implicit_rewards(
-        model, student.model, rows, beta=student.dpo.beta, system=student.system, max_length=student.max_length
+        model, student.model, rows, beta=beta, system=student.system, max_length=student.max_length
     )
     results = found.results()
     folder.write(PAIRS_FILE, json.dumps([row.model_dump(mode="json", exclude_none=True) for row in results]))

@@ -23,6 +23,8 @@ from typing import NamedTuple, Self
 
 from stillroom.common.files import at_home, remove, replaced
 from stillroom.common.hashing import digest
+from stillroom.common.labelled_rows import FOLDER as LABELLED
+from stillroom.common.labelled_rows import read_answers
 from stillroom.common.records import Outcome, Prompt, SamplingParams, ScoredAttempt, State, StopReason, Task
 from stillroom.common.secrets import named_in
 from stillroom.errors import LedgerError
@@ -32,6 +34,8 @@ from stillroom.pipeline.stages.labels import LABEL_FILES, LabelReport, label_rep
 from stillroom.sampling.draws import Admits
 from stillroom.sampling.ledger import Ledger, StoredOutcome, request_key, scorer_key
 from stillroom.sampling.teachers.base import identity_of
+from stillroom.students.data.rows import Row
+from stillroom.students.methods.registry import StudentSettings
 from stillroom.traces.earlier import earlier_rows
 from stillroom.traces.filters import FilterCount, RejectFiles, Screen, admits_of
 from stillroom.traces.rows import CardFacts, SftRow, read_sft, sft_file, sft_row, write_card
@@ -132,7 +136,8 @@ class Outcomes:
 @dataclass(frozen=True, slots=True)
 class Distilled:
     """`written`: rows for the student; `kept`: traces before filters. The rows are on disk, read when asked for.
-    `labels`: None where the scorer reads no labels."""
+    `labels`: None where the scorer reads no labels. `labelled`: the folder of answers with labels, None where no
+    student learns from such."""
 
     written: int
     kept: int
@@ -142,6 +147,13 @@ class Distilled:
     system: str | None
     earlier: tuple[Path, ...] = ()
     labels: LabelReport | None = None
+    labelled: Path | None = None
+
+    def rows_for(self, student: StudentSettings) -> Sequence[Row]:
+        """What that student learns from."""
+        if student.learns_from == "labelled rows" and self.labelled is not None:
+            return read_answers(self.labelled)
+        return self.training
 
     @property
     def rows(self) -> list[SftRow]:
@@ -258,4 +270,5 @@ def distilled_before(context: RunContext, recipe: Recipe, tasks: TaskSet) -> Dis
     outcomes = Outcomes(context.ledger, tasks.train, asked, reopened=True)
     system = recipe.student.system if recipe.student is not None else None
     earlier = tuple(context.base / at_home(each) for each in recipe.earlier)
-    return Distilled(len(read_sft(sft)), outcomes.kept, (), sft, outcomes, system, earlier)
+    labelled = context.folder.path / LABELLED if recipe.learners_of_labels else None
+    return Distilled(len(read_sft(sft)), outcomes.kept, (), sft, outcomes, system, earlier, labelled=labelled)

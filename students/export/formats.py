@@ -3,6 +3,7 @@
     format = format_of("llamafactory")
     format.sft(row)          # the lines of one SFT row, as dicts
     format.pair(row)         # the lines of one pair; a format without pairs refuses
+    format.answer(row)       # the lines of one answer with its label; most formats refuse
 
 Each format is what its tool documents, and its docstring cites the page. A row that a format cannot hold is refused
 with its number and with formats that can: nothing is cut to fit. Only what is trained on goes out: where a row came
@@ -24,6 +25,7 @@ from typing import Any, ClassVar, NoReturn
 from stillroom.common.records import Message, Messages
 from stillroom.common.registry import Registry
 from stillroom.errors import InputError
+from stillroom.students.data.labelled import LabelledRow
 from stillroom.students.data.rows import PairRow, SftRow
 
 Line = dict[str, Any]
@@ -46,6 +48,10 @@ class Format:
     def pair(self, row: PairRow) -> list[Line]:
         """The lines of a pair. Raises InputError for one that the format cannot hold."""
         raise NotImplementedError
+
+    def answer(self, row: LabelledRow) -> list[Line]:
+        """The lines of an answer with its label. Raises InputError for one that the format cannot hold."""
+        self.refuse(row.name, "it says whether its answer is desirable, which this format cannot", "kto or trl")
 
     def usage(self, file: Path, *, pairs: bool) -> str:
         """How the tool is told to read the file; empty where its path is enough."""
@@ -98,6 +104,9 @@ class Trl(Format):
     def pair(self, row: PairRow) -> list[Line]:
         return [{"prompt": _turns(row.prompt), "chosen": _turns(row.chosen), "rejected": _turns(row.rejected)}]
 
+    def answer(self, row: LabelledRow) -> list[Line]:
+        return [{"prompt": _turns(row.prompt), "completion": _turns(row.completion), "label": row.label}]
+
 
 @formats.register(name="kto")
 class Kto(Format):
@@ -110,6 +119,9 @@ class Kto(Format):
     def pair(self, row: PairRow) -> list[Line]:
         sides = ((row.chosen, True), (row.rejected, False))
         return [{"prompt": _turns(row.prompt), "completion": _turns(side), "label": label} for side, label in sides]
+
+    def answer(self, row: LabelledRow) -> list[Line]:
+        return [{"prompt": _turns(row.prompt), "completion": _turns(row.completion), "label": row.label}]
 
 
 @formats.register(name="openai")

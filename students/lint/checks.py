@@ -331,15 +331,15 @@ def reference_hits(
     settings: StudentSettings, reference: Reference | None, rows: Sequence[Row], limits: LintLimits
 ) -> Iterator[Hit]:
     """Whether the reference is what it should be: a model before preferences, that could have written the answers."""
-    if settings.learns_from != "pairs":
+    if settings.learns_from == "rows":
         yield Hit("not_dpo", "the settings", f"student.method is {settings.method}")
     if reference is None:
         return
     folder = at_home(reference.model)  # a student of ours has the record of its training there
     record = read_record(folder.parent) or read_record(folder) if folder.is_dir() else None
     before = record.get("settings") if record else None
-    if isinstance(before, dict) and before.get("method") == "dpo":
-        told = f"{reference.model} was trained with dpo from {before.get('model')}"
+    if isinstance(before, dict) and before.get("method") in ("dpo", "kto", "orpo"):
+        told = f"{reference.model} was trained with {before.get('method')} from {before.get('model')}"
         yield Hit("reference_is_dpo", "the reference", told)
     # Pairs that do not say who wrote their sides are not counted.
     off = [

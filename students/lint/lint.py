@@ -20,6 +20,7 @@ from stillroom.common.records import Messages, Task
 from stillroom.errors import InputError
 from stillroom.preferences.checks import Severity
 from stillroom.students.data.encode import IGNORED, EncodedRow, prepare_tokenizer
+from stillroom.students.data.labelled import LabelledRow
 from stillroom.students.data.rows import PairRow, Row, SftRow, given, pair_row, row_name, sft_row, with_system
 from stillroom.students.lint.checks import (
     ROW_CHECKS,
@@ -49,12 +50,22 @@ from stillroom.students.methods.common import quiet_training
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.records import Checker, Reference
 
-R = TypeVar("R", SftRow, PairRow)
+R = TypeVar("R", SftRow, PairRow, LabelledRow)
 
 _NEED_TEST = ("test_leak", "test_leak_near", "other_system_prompt")
 _NEED_CHECKER = ("answer_rejected", "answer_unscored")
 _NEED_WIDTH = ("ids_without_rows", "tokens_without_rows")
-_SINGLE = ("pad_is_end", "template_tells_time", "not_dpo", "reference_is_dpo", "no_gradient", "gradient_outside")
+_SINGLE = (
+    "pad_is_end",
+    "template_tells_time",
+    "not_dpo",
+    "reference_is_dpo",
+    "no_gradient",
+    "gradient_outside",
+    "one_label",
+    "one_prompt",
+    "weights_apart",
+)
 
 
 class LintRunner:
@@ -240,7 +251,7 @@ def lint_sft(
         items = (Item(row.name, task, (look_at(row, student),)) for row, task in found)
         runner.run(items, collator or sft_collator(student.prepared), settings.batch_size)
         looked_for = runner.look_with_teacher((row for row, _ in found), teacher, moved)
-        texts = [Text(row.name, task, row.prompt, _said(row.completion)) for row, task in found]
+        texts = [Text(row.name, task, row.prompt, said(row.completion)) for row, task in found]
         return runner.report("rows", looked_for, given=len(there), texts=texts, test=test, settings=settings)
 
 
@@ -272,9 +283,10 @@ def lint_pairs(
             for row, task in found
         )
         runner.run(items, collator or pair_collator(student.prepared), settings.batch_size)
-        texts = [Text(row.name, task, row.prompt, _said(row.chosen + row.rejected)) for row, task in found]
+        texts = [Text(row.name, task, row.prompt, said(row.chosen + row.rejected)) for row, task in found]
         return runner.report("pairs", given=len(there), texts=texts, test=test, settings=settings)
 
 
-def _said(answer: Messages) -> str:
+def said(answer: Messages) -> str:
+    """The text of an answer, as the checks over all rows read it."""
     return "\n".join(message.content for message in answer)

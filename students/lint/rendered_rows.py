@@ -119,6 +119,24 @@ def pair_collator(tokenizer: Any) -> Collator:
     return made
 
 
+def answer_collator(tokenizer: Any) -> Collator:
+    """The collator of trl's KTOTrainer, set up as for a student, for rows as `sft_collator` takes them."""
+    from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
+
+    made = DataCollatorForUnpairedPreference(pad_token_id=tokenizer.pad_token_id, max_length=None)
+
+    def collate(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        starts = [next(i for i, label in enumerate(row["labels"]) if label != IGNORED) for row in rows]
+        answers = [
+            {"prompt_ids": row["input_ids"][:at], "completion_ids": row["input_ids"][at:], "label": True}
+            for row, at in zip(rows, starts, strict=True)
+        ]
+        batch = {**made(answers)}
+        return batch | {"labels": batch["input_ids"].masked_fill(batch["completion_mask"] == 0, IGNORED)}
+
+    return collate
+
+
 class Fed(NamedTuple):
     """One row of a batch, all three as long as the batch is wide. `mask`: 1 where attention sees the token."""
 

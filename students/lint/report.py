@@ -44,7 +44,7 @@ class LintLimits(Settings):
     shown: int = Field(default=3, ge=0)
 
 
-Group = Literal["template", "masks", "tokens", "data", "pairs", "tokens_of_both", "teacher", "gradients"]
+Group = Literal["template", "masks", "tokens", "data", "pairs", "labels", "tokens_of_both", "teacher", "gradients"]
 
 
 @cache

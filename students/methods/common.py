@@ -22,11 +22,12 @@ from stillroom.common.models.quiet import import_torch, quiet_transformers
 from stillroom.common.models.resolve import fingerprint, load_model, load_tokenizer, pick_device, pick_dtype
 from stillroom.errors import MissingExtra, NoRoom, RecipeError
 from stillroom.students.data.encode import Encoded, EncodedPairs, prepare_tokenizer
+from stillroom.students.data.labelled import EncodedAnswers
 from stillroom.students.export.save import ADAPTER, MERGED, save_student, whole_folder, write_record
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.records import Plan, Trained
 
-E = TypeVar("E", Encoded, EncodedPairs)
+E = TypeVar("E", Encoded, EncodedPairs, EncodedAnswers)
 LOGGERS = ("trl", "peft", "accelerate", "datasets")
 PACKAGES = ("stillroom", "torch", "transformers", "trl", "peft", "accelerate", "tokenizers")
 
@@ -127,7 +128,7 @@ def enough_memory(settings: StudentSettings) -> Iterator[None]:
 
 
 def finish(
-    begun: Begun[Encoded] | Begun[EncodedPairs],
+    begun: Begun[Encoded] | Begun[EncodedPairs] | Begun[EncodedAnswers],
     trainer: Any,
     settings: StudentSettings,
     out: Path,
@@ -151,6 +152,7 @@ def finish(
         seconds=seconds,
         rewards=tuple(steps.rewards),
         sft_losses=sft_losses,
+        measures=tuple(steps.measures),
     )
     save_student(trainer.model, begun.tokenizer, begun.work, settings, plan)
     shutil.rmtree(begun.scratch, ignore_errors=True)
@@ -178,5 +180,8 @@ def finish(
     if settings.learns_from == "pairs":
         rewards = [{name: round(value, 6) for name, value in step._asdict().items()} for step in trained.rewards]
         record |= {"rewards": rewards, "sft_losses": [round(loss, 6) for loss in sft_losses]}
+    if steps.measured:
+        shown = [{name: round(value, 6) for name, value in step.items()} for step in steps.measures]
+        record["measures"] = shown
     write_record(record | dict(more or {}), begun.work)
     return trained

@@ -11,6 +11,8 @@ DPO: trl lays B pairs out as 2 B padded rows, each with its prompt; here a pair 
     P P P r r . .        ->   P P P c c c r r        a token of the rejected answer sees P and its own answer only,
                                                      and its position counts on from P
 
+KTO: rows stay padded, since each stands under its own prompt; only its answers reach the head.
+
 Logits, loss and gradients are those of the padded batch, up to rounding; the head is applied to the answers only.
 This holds for models whose layers all attend to the whole sequence through torch's scaled dot product attention and
 whose logits are the head's output as it is (`can_flatten`). Others take the trainer's own way.
@@ -19,6 +21,7 @@ whose logits are the head's output as it is (`can_flatten`). Others take the tra
 from __future__ import annotations
 
 import types
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from stillroom.students.data.encode import IGNORED
@@ -94,7 +97,14 @@ def answer_loss(model: Any, batch: Flat) -> Any:
 
     states = flat_states(model, batch)
     logits = model.get_output_embeddings()(states.hidden)  # (L, V)
-    return torch.nn.functional.cross_entropy(logits.float(), states.labels, reduction="sum")
+    return torch.nn.functional.cross_entropy(_single(logits), states.labels, reduction="sum")
+
+
+def _single(logits: Any) -> Any:
+    """In float32, or in float64 where they come in it."""
+    import torch
+
+    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 # Logits (places × vocabulary) held at once: 2^26 take about 0.7 GB with what the backward pass keeps.
@@ -149,34 +159,56 @@ def lay_out(input_ids: Any, attention_mask: Any, labels: Any) -> tuple[Laid, Lab
 
 def pair_logprobs(model: Any, input_ids: Any, attention_mask: Any, labels: Any) -> Any:
     """Log-probability of each label, (2 B, T - 1), 0 where there is none. `model`: the causal model itself."""
-    import torch
-    from torch.utils.checkpoint import checkpoint
-
     laid, wanted = lay_out(input_ids, attention_mask, labels)
     hidden = model.base_model(**laid._asdict(), use_cache=False).last_hidden_state  # (B, T, H)
-    hidden, head = hidden[wanted.pair, wanted.place], model.get_output_embeddings()  # (L, H)
-
-    def score(part: Any, tokens: Any) -> Any:
-        return -torch.nn.functional.cross_entropy(head(part).float(), tokens, reduction="none")
-
-    # In parts that are computed again for the backward pass if L is large.
-    size = max(1, MOST_LOGITS // head.weight.shape[0])
-    if len(wanted.token) <= size:
-        found = score(hidden, wanted.token)
-    else:
-        parts = zip(hidden.split(size), wanted.token.split(size), strict=True)
-        found = torch.cat([checkpoint(score, part, tokens, use_reentrant=False) for part, tokens in parts])
+    found = _scored(model, hidden[wanted.pair, wanted.place], wanted.token)
     return found.new_zeros(labels.shape[0], labels.shape[1] - 1).index_put((wanted.row, wanted.column), found)
 
 
+def row_logprobs(model: Any, input_ids: Any, attention_mask: Any, labels: Any) -> Any:
+    """Log-probability of each label, (B, T - 1), 0 where there is none: the head is applied to the answers alone.
+    `model`: the causal model itself."""
+    states = model.base_model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+    row, column = (labels[:, 1:] != IGNORED).nonzero(as_tuple=True)  # (L,) each
+    found = _scored(model, states.last_hidden_state[row, column], labels[row, column + 1])
+    return found.new_zeros(labels.shape[0], labels.shape[1] - 1).index_put((row, column), found)
+
+
+def _scored(model: Any, hidden: Any, tokens: Any) -> Any:
+    """Log-probability of L tokens, (L,). `hidden`: what each is predicted from, (L, H)."""
+    import torch
+    from torch.utils.checkpoint import checkpoint
+
+    head = model.get_output_embeddings()
+
+    def score(part: Any, tokens: Any) -> Any:
+        return -torch.nn.functional.cross_entropy(_single(head(part)), tokens, reduction="none")
+
+    # In parts that are computed again for the backward pass if L is large.
+    size = max(1, MOST_LOGITS // head.weight.shape[0])
+    if len(tokens) <= size:
+        return score(hidden, tokens)
+    parts = zip(hidden.split(size), tokens.split(size), strict=True)
+    return torch.cat([checkpoint(score, part, tokens, use_reentrant=False) for part, tokens in parts])
+
+
 def use_pair_pass(model: Any) -> None:
-    """Puts the pass in the place of trl's own. `model`: the causal language model, as trl has patched it."""
+    """Puts the pass of pairs in the place of trl's own. `model`: the causal language model, as trl has patched it."""
+    _use(model, pair_logprobs)
+
+
+def use_row_pass(model: Any) -> None:
+    """Puts the pass of rows in the place of trl's own. `model`: the causal language model, as trl has patched it."""
+    _use(model, row_logprobs)
+
+
+def _use(model: Any, score: Callable[[Any, Any, Any, Any], Any]) -> None:
     fused = model.forward
 
     def forward(self: Any, *args: Any, fused_lm_head: bool = False, **kwargs: Any) -> Any:
         if not fused_lm_head:
             return fused(*args, **kwargs)
-        found = pair_logprobs(self, kwargs["input_ids"], kwargs["attention_mask"], kwargs["labels"])
+        found = score(self, kwargs["input_ids"], kwargs["attention_mask"], kwargs["labels"])
         # trl only reports the others, and we do not read them there: to compute them costs as much as the loss.
         nothing = found.detach().new_zeros(found.shape)
         return types.SimpleNamespace(

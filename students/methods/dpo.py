@@ -24,7 +24,7 @@ from stillroom.students.data.encode import EncodedPairs, encode_pairs
 from stillroom.students.data.rows import Row, read_pairs, with_system
 from stillroom.students.methods.common import enough_memory, finish, fits, run, training
 from stillroom.students.methods.cpu_passes import can_flatten, use_pair_pass
-from stillroom.students.methods.registry import StudentSettings, methods, on_or_off
+from stillroom.students.methods.registry import Source, StudentSettings, methods, on_or_off
 from stillroom.students.methods.trainer import (
     Steps,
     check_pairs,
@@ -224,7 +224,7 @@ REFERENCE = "ref"
 class Dpo(StudentSettings):
     """Direct preference optimisation on pairs. Trained on the chosen answers first where `dpo.sft_first` says so."""
 
-    learns_from: ClassVar[Literal["rows", "pairs"]] = "pairs"
+    learns_from: ClassVar[Source] = "pairs"
 
     method: Literal["dpo"] = "dpo"
     learning_rate: float = Field(default=5e-5, gt=0, le=1)

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from stillroom.students.records import Checker, OnStep, Signals, Trained, TrainingPlace
 
 
+Source = Literal["rows", "pairs", "labelled rows"]
+"""What a method is trained on: rows of traces, pairs of preferences, or answers of which each is desirable or not."""
+
+
 class LoraSettings(Settings):
     """A low-rank adapter (Hu et al. 2021, arXiv:2106.09685)."""
 
@@ -48,8 +52,8 @@ class LoraSettings(Settings):
 class StudentSettings(Settings):
     """What every training method has."""
 
-    learns_from: ClassVar[Literal["rows", "pairs"]] = "rows"
-    """What it is trained on: rows of traces, or pairs of preferences."""
+    learns_from: ClassVar[Source] = "rows"
+    """What it is trained on."""
 
     model: str = Field(min_length=1)
     """Hub name, local folder, or `embedded:…`."""
@@ -107,6 +111,11 @@ class StudentSettings(Settings):
     def asks_the_scorer(self) -> bool:
         """Whether a training depends on the recipe's scorer by more than its rows."""
         return False
+
+    @property
+    def answers_per_task(self) -> int | None:
+        """Of labelled rows: answers of each label that one task gives at most; None for all."""
+        return None
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -15,13 +15,13 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from stillroom.errors import TrainingError
 from stillroom.students.data.encode import IGNORED, Encoded, EncodedPair, EncodedRow
 from stillroom.students.methods.cpu_passes import answer_loss, can_flatten, flatten
 from stillroom.students.methods.registry import LoraSettings, StudentSettings
-from stillroom.students.records import OnStep, Plan, Rewards, StepInfo
+from stillroom.students.records import OnStep, Phase, Plan, Rewards, StepInfo
 
 Batch = Mapping[str, Any]
 
@@ -190,11 +190,16 @@ def unwrapped(model: Any) -> Any:
 
 
 class Steps:
-    """What the steps of a training have shown so far."""
+    """What the steps of a training have shown so far. `measured`: what is kept of a step's logs, by the name there;
+    what a step does not log (of a batch without a rejected answer, say) is not among its `measures`."""
 
-    def __init__(self, on_step: OnStep | None, phase: Literal["sft", "dpo"] = "sft") -> None:
+    def __init__(
+        self, on_step: OnStep | None, phase: Phase = "sft", measured: Mapping[str, str] | None = None
+    ) -> None:
         self.on_step = on_step
-        self.phase = phase
+        self.phase: Phase = phase
+        self.measured = measured or {}
+        self.measures: list[dict[str, float]] = []
         self.losses: list[float] = []
         self.rewards: list[Rewards] = []
         self.tokens = 0
@@ -214,11 +219,16 @@ class Steps:
             names = ("chosen", "rejected", "margins", "accuracies")
             rewards = Rewards(*(float(logs[f"rewards/{name}"]) for name in names))
             self.rewards.append(rewards)
+        measures = {name: float(logs[key]) for key, name in self.measured.items() if key in logs}
+        if self.measured:
+            self.measures.append(measures)
         seconds = time.perf_counter() - self.began
         rate, epoch = self.tokens / seconds if seconds else 0.0, float(logs.get("epoch", 0.0))
         if self.on_step is not None:
             self.on_step(
-                StepInfo(step, total, loss, rate, logs["learning_rate"], epoch, seconds, self.phase, rewards)
+                StepInfo(
+                    step, total, loss, rate, logs["learning_rate"], epoch, seconds, self.phase, rewards, measures
+                )
             )
 
 

@@ -551,6 +551,7 @@ def test_everything_that_can_be_found_was_seeded() -> None:
         *TEACHER_FAULTS.values(),
         *(found for _, _, found in READER_FAULTS.values()),
         {"no_gradient", "gradient_outside"},
+        {"one_label", "one_prompt", "both_labels", "weights_apart"},  # in test_labelled.py
     )
     assert seeded == set(meanings())
 

@@ -1,0 +1,406 @@
+"""Kahneman-Tversky optimisation (KTO): a student learns from single answers, each desirable or not, as they are.
+
+    settings = Kto(model="embedded:smollm2-135m-instruct", kto={"beta": 0.1})
+    trained = settings.train(run / "kto", run / "student", seed=7, on_step=print)
+    trained.measures[-1]["reward_desirable"]           # β·(log π − log π_ref), mean over the last step's rows
+
+The loss is trl's KTOTrainer's (Ethayarajh et al. 2024, https://arxiv.org/abs/2402.01306). Its reference point, an
+estimate of the KL divergence from the reference model, comes from answers that stand under the prompts of other rows
+of the batch. So a batch has 2 rows or more, and which rows make a batch is laid down by the seed before the first
+step (`batches_of`); trl, too, goes through them in one order. The reference is the model with its adapter off; for
+full fine-tuning its log-probabilities are computed before the first step. On a CPU the same rows, settings and seed
+give the same student.
+
+Where there are more answers of one kind than of the other, the classes are weighted (`class_weights`).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+
+from pydantic import Field, field_validator, model_validator
+
+from stillroom.common.marks import NamedMarks
+from stillroom.common.records import Task
+from stillroom.common.settings import Settings
+from stillroom.errors import TrainingError
+from stillroom.students.data.encode import IGNORED
+from stillroom.students.data.labelled import EncodedAnswer, EncodedAnswers, encode_labelled, read_labelled
+from stillroom.students.data.rows import Row, with_system
+from stillroom.students.methods.common import enough_memory, finish, fits, longest, run, training
+from stillroom.students.methods.cpu_passes import can_flatten, use_row_pass
+from stillroom.students.methods.registry import Source, StudentSettings, methods
+from stillroom.students.methods.trainer import (
+    Steps,
+    check_batch,
+    common_arguments,
+    lora_config,
+    report_to,
+    unwrapped,
+)
+from stillroom.students.records import OnStep, Plan, Reference, Trained, TrainingPlace
+
+if TYPE_CHECKING:
+    from stillroom.students.lint.report import LintReport
+    from stillroom.students.records import Checker
+
+LOWEST, HIGHEST = 1.0, 4 / 3
+"""Between them lies (weight × rows) of the desirable answers over that of the undesirable: equation 8 of the paper,
+with the bounds that trl checks as 1 and 1.33."""
+
+MEASURED = {
+    "kl": "kl",
+    "rewards/chosen": "reward_desirable",
+    "rewards/rejected": "reward_undesirable",
+    "rewards/margins": "reward_margin",
+}
+"""What is told of each step, by its name in trl's logs; a reward only where the step has rows of that kind."""
+
+
+class KtoSettings(Settings):
+    """Kahneman-Tversky optimisation (Ethayarajh et al. 2024, arXiv:2402.01306) as trl has it."""
+
+    beta: float = Field(default=0.1, gt=0)
+    """Penalty for leaving the reference model."""
+    loss_type: Literal["kto", "apo_zero_unpaired"] = "kto"
+    """`kto`, or APO-zero on single answers (D'Oosterlinck et al. 2024, arXiv:2408.06266), which has no KL term."""
+    desirable_weight: float | None = Field(default=None, gt=0)
+    """Weight of the desirable answers; null: computed from how many there are of each."""
+    undesirable_weight: float | None = Field(default=None, gt=0)
+    """Weight of the undesirable answers; null: computed from how many there are of each."""
+    precompute_ref: bool = True
+    """Compute the reference's log-probabilities once before the first step, not in every epoch."""
+    per_task: Annotated[int, Field(ge=1)] | None = 4
+    """Answers of each kind that one task of a run gives at most, the first in draw order; null: all."""
+
+
+class ClassWeights(NamedTuple):
+    """What the losses of desirable and undesirable answers are multiplied by. `ratio`: (weight × rows) of the first
+    over that of the second."""
+
+    desirable: float
+    undesirable: float
+    ratio: float
+
+    @property
+    def fit(self) -> bool:
+        """Whether the ratio is one that the paper recommends."""
+        return LOWEST - 1e-9 <= self.ratio <= HIGHEST + 1e-9
+
+
+def class_weights(
+    desirable: int, undesirable: int, *, given: float | None = None, given_undesirable: float | None = None
+) -> ClassWeights:
+    """Weights for the rows that there are of each kind. What is given stays. What is not is 1, or where the ratio
+    would not lie between LOWEST and HIGHEST, the kind that counts too little is weighted up to the nearer of them.
+
+    >>> class_weights(100, 300)
+    ClassWeights(desirable=3.0, undesirable=1.0, ratio=1.0)
+    """
+    more, less = given or 1.0, given_undesirable or 1.0
+    ratio = more * desirable / (less * undesirable)
+    wanted = min(max(ratio, LOWEST), HIGHEST)
+    if wanted != ratio:
+        # The weight that is not given moves; of two, the one that goes up.
+        first_moves = ratio < wanted if (given is None) == (given_undesirable is None) else given is None
+        if given is None and first_moves:
+            more = wanted * less * undesirable / desirable
+        elif given_undesirable is None and not first_moves:
+            less = more * desirable / (wanted * undesirable)
+    return ClassWeights(more, less, more * desirable / (less * undesirable))
+
+
+class Placed(NamedTuple):
+    """A row in its batch, with the answer of another row that its prompt is scored with for the KL term."""
+
+    row: EncodedAnswer
+    other: list[int]
+
+
+def batches_of(rows: Sequence[EncodedAnswer], size: int, seed: int, most: int) -> list[Placed]:
+    """The rows in the order of the training, shuffled by the seed; each `size` of them are a batch.
+
+    Within a batch every row gets the answer of the row that stands `turn` places before it, by the smallest turn that
+    gives no row an answer to its own prompt, or one with which it has more than `most` tokens; where there is
+    none, by the one that does so least. So the mismatched answers of a batch are the batch's answers, as the paper
+    has it. A row that is still ill served takes the nearest fitting answer before it (the last row, where it is alone
+    in its batch, always does), and where none fits the shortest. No answer is cut.
+
+    Raises TrainingError where all rows have one prompt: nothing could be mismatched.
+    """
+    numbers: dict[tuple[int, ...], int] = {}
+    order = [(row, numbers.setdefault(tuple(row.prompt_ids), len(numbers))) for row in rows]
+    if len(numbers) == 1:
+        raise TrainingError(
+            f"all {len(rows):,} rows have the same prompt, and KTO measures the KL divergence with answers to other "
+            "prompts: give rows of several prompts, or set student.kto.loss_type: apo_zero_unpaired"
+        )
+    random.Random(seed).shuffle(order)
+
+    def serves(place: int, other: int) -> bool:
+        (row, prompt), (giver, givers) = order[place], order[other]
+        return prompt != givers and len(row.prompt_ids) + len(giver.answer_ids) <= most
+
+    placed = list[Placed]()
+    for start in range(0, len(order), size):
+        places = range(start, min(start + size, len(order)))
+        turned = {
+            turn: [start + (i - turn) % len(places) for i in range(len(places))]
+            for turn in range(1, max(2, len(places)))
+        }
+        best = max(turned, key=lambda turn: (sum(map(serves, places, turned[turn])), -turn))
+        for place, other in zip(places, turned[best], strict=True):
+            if not serves(place, other):
+                other = _another(order, place, serves)
+            placed.append(Placed(order[place][0], order[other][0].answer_ids))
+    return placed
+
+
+def _another(order: Sequence[tuple[EncodedAnswer, int]], place: int, serves: Callable[[int, int], bool]) -> int:
+    """The nearest row before that serves the row at `place`; the one with the shortest answer where none does."""
+    before = [(place - back) % len(order) for back in range(1, len(order))]
+    found = next((other for other in before if serves(place, other)), None)
+    if found is not None:
+        return found
+    others = (other for other in before if order[other][1] != order[place][1])
+    return min(others, key=lambda other: len(order[other][0].answer_ids))
+
+
+def make_kto_trainer(
+    model: Any,
+    tokenizer: Any,
+    encoded: EncodedAnswers,
+    settings: StudentSettings,
+    kto: KtoSettings,
+    plan: Plan,
+    work: Path,
+    on_step: OnStep | None = None,
+) -> Any:
+    """A trainer whose first batch has passed the checks. `work`: a folder for whatever trl wants to keep.
+
+    Raises TrainingError where there are rows of one kind only."""
+    import datasets
+    import transformers
+    import trl
+
+    weights = weights_of(encoded, kto)
+    arguments = trl.KTOConfig(
+        beta=kto.beta,
+        loss_type=kto.loss_type,
+        desirable_weight=weights.desirable,
+        undesirable_weight=weights.undesirable,
+        precompute_ref_log_probs=kto.precompute_ref,
+        train_sampling_strategy="sequential",  # in the order of `batches_of`
+        remove_unused_columns=False,
+        **common_arguments(settings, plan, work),
+    )
+    steps = Steps(on_step, "kto", MEASURED)
+    kl = kto.loss_type == "kto"
+    if kl:
+        most = longest(settings, model.config)
+        placed = batches_of(encoded.rows, settings.batch_size, plan.seed, most)
+    else:
+        placed = _shuffled(encoded.rows, plan.seed)
+    rows = [_fed(each, kl=kl) for each in placed]
+    trainer = _trainer_class()(
+        model=model,
+        args=arguments,
+        train_dataset=datasets.Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=lora_config(settings.lora) if settings.lora else None,
+        callbacks=[report_to(steps)],
+    )
+    trainer.remove_callback(transformers.PrinterCallback)
+    trainer.steps = steps
+    first = settings.batch_size
+    check_answers(trainer.data_collator(rows[:first]), placed[:first], encoded.end_id)
+    plain = unwrapped(trainer.model)
+    if plan.device == "cpu" and can_flatten(plain.config):
+        use_row_pass(plain)
+    if trainer.precompute_ref_logps:
+        trainer.train_dataset = _with_reference(trainer, rows, settings.batch_size)
+    return trainer
+
+
+def weights_of(encoded: EncodedAnswers, kto: KtoSettings) -> ClassWeights:
+    """The weights of the two kinds of rows. Raises TrainingError where there is one kind only."""
+    desirable = encoded.desirable
+    undesirable = len(encoded.rows) - desirable
+    if not desirable or not undesirable:
+        kind = "desirable" if desirable else "undesirable"
+        raise TrainingError(
+            f"all {len(encoded.rows):,} rows that can be trained on are {kind} ({len(encoded.left_out):,} were left "
+            "out), and KTO needs both kinds: give rows of the other kind, "
+            + ("or set student.method: sft" if desirable else "such as answers that were accepted")
+        )
+    return class_weights(desirable, undesirable, given=kto.desirable_weight, given_undesirable=kto.undesirable_weight)
+
+
+def _shuffled(rows: Sequence[EncodedAnswer], seed: int) -> list[Placed]:
+    order = list(rows)
+    random.Random(seed).shuffle(order)
+    return [Placed(row, []) for row in order]
+
+
+def _fed(placed: Placed, *, kl: bool) -> dict[str, Any]:
+    """The row as trl's collator takes it."""
+    row = placed.row
+    found = {"prompt_ids": row.prompt_ids, "completion_ids": row.answer_ids, "label": row.label}
+    return found | ({"KL_completion_ids": placed.other} if kl else {})
+
+
+def check_answers(batch: Mapping[str, Any], placed: Sequence[Placed], end_id: int) -> None:
+    """`batch`: `input_ids`, `attention_mask`, `completion_mask`, each (B, T), the same with `KL_` before them where
+    there is a KL term, and `label` (B,); `placed`: what it was made of, in order."""
+    found = batch["label"].tolist()
+    for each, label in zip(placed, found, strict=True):
+        if label != each.row.label:
+            raise TrainingError(
+                f"{each.row.name}: the batch holds the label {label}, the row {each.row.label}. Nothing was trained: "
+                "the collator is at fault"
+            )
+    mismatched = [each.row._replace(answer_ids=each.other).row() for each in placed]
+    sides = {"": [each.row.row() for each in placed]} | ({"KL_": mismatched} if "KL_input_ids" in batch else {})
+    for prefix, rows in sides.items():
+        ids, mask = (batch[f"{prefix}{name}"] for name in ("input_ids", "attention_mask"))
+        for row, read, seen in zip(rows, ids.tolist(), mask.tolist(), strict=True):
+            length = len(row.input_ids)
+            if read[:length] != row.input_ids or seen != [1] * length + [0] * (len(read) - length):
+                raise TrainingError(
+                    f"{row.name}: the batch does not hold its prompt and answer from the left, padded on the right. "
+                    "Nothing was trained: the collator is at fault"
+                )
+        labels = ids.masked_fill(batch[f"{prefix}completion_mask"] == 0, IGNORED)
+        check_batch({"input_ids": ids, "attention_mask": mask, "labels": labels}, rows, end_id)
+
+
+def _with_reference(trainer: Any, rows: list[dict[str, Any]], batch_size: int) -> Any:
+    """The data set with the reference's log-probabilities, computed in the batches of the training."""
+    found: dict[str, list[float]] = {"ref_logps": [], "ref_KL_logps": []}
+    for start in range(0, len(rows), batch_size):
+        batch = trainer.data_collator(rows[start : start + batch_size])
+        batch = {name: column.to(trainer.accelerator.device) for name, column in batch.items()}
+        for name, scores in zip(found, trainer.compute_ref_log_probs(trainer.model, batch), strict=True):
+            found[name] += [] if scores is None else scores.tolist()
+    dataset = trainer.train_dataset
+    for name, scores in found.items():
+        dataset = dataset.add_column(name, scores) if scores else dataset
+    return dataset
+
+
+def _trainer_class() -> Any:
+    """trl's trainer for rows that come in tokens; made here because trl is loaded only where it is used."""
+    import trl
+
+    class AnswerTrainer(trl.KTOTrainer):  # type: ignore[misc]  # trl has no types we follow
+        steps: Steps
+
+        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+            """trl's own tokenises, drops long rows unsaid, and takes mismatched answers from rows of one prompt."""
+            return dataset
+
+        def _precompute_ref_logps(self, dataset: Any, *_: Any) -> Any:
+            """trl's own prints a progress bar and keeps a cache; see `_with_reference`."""
+            return dataset
+
+        def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            self.steps.tokens += int(inputs["attention_mask"].sum())
+            return super().compute_loss(model, inputs, *args, **kwargs)
+
+    return AnswerTrainer
+
+
+@methods.register
+class Kto(StudentSettings):
+    """Kahneman-Tversky optimisation on single answers, each desirable or not."""
+
+    learns_from: ClassVar[Source] = "labelled rows"
+
+    method: Literal["kto"] = "kto"
+    learning_rate: float = Field(default=5e-5, gt=0, le=1)
+    """Highest learning rate."""
+    kto: KtoSettings = KtoSettings()
+    """Settings of the loss and its rows."""
+
+    @field_validator("kto", mode="before", json_schema_input_type=KtoSettings | None)
+    @classmethod
+    def _defaults(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+    @model_validator(mode="after")
+    def _method_fits(self) -> Kto:
+        if self.kto.loss_type == "kto" and self.batch_size < 2:
+            raise ValueError(
+                f"batch_size is {self.batch_size}, but KTO measures the KL divergence of a row with the answers of "
+                "others in its batch: set batch_size: 2 or more"
+            )
+        if self.lora is None and not self.kto.precompute_ref:
+            raise ValueError(
+                "kto.precompute_ref is false and lora is off: the reference would be a second copy of the model in "
+                "memory. Set precompute_ref: true, or train a lora"
+            )
+        if self.lora is not None and self.lora.dropout:
+            raise ValueError(
+                f"lora.dropout is {self.lora.dropout}, but trl switches dropout off for kto: leave it out"
+            )
+        return self
+
+    @property
+    def answers_per_task(self) -> int | None:
+        return self.kto.per_task
+
+    def train(
+        self,
+        rows: Path | str | Iterable[Row],
+        out: Path,
+        *,
+        seed: int,
+        on_step: OnStep | None = None,
+        place: TrainingPlace | None = None,
+    ) -> Trained:
+        """See the base class. Rows hold conversational `prompt` and `completion`, and `label` true or false."""
+        found = [row._replace(prompt=with_system(row.prompt, self.system)) for row in read_labelled(rows)]
+        with training(self, out, seed, lambda tokenizer, most: encode_labelled(found, tokenizer, most)) as begun:
+            model, tokenizer, encoded, plan, _, scratch = begun
+            weights = weights_of(encoded, self.kto)
+            if place is not None:
+                place.tell(told(encoded, weights))
+            with fits(self), enough_memory(self):
+                trainer = make_kto_trainer(model, tokenizer, encoded, self, self.kto, plan, scratch, on_step)
+            counts = {"desirable": encoded.desirable, "undesirable": len(encoded.rows) - encoded.desirable}
+            more = {"labels": counts, "class_weights": weights._asdict()}
+            return finish(begun, trainer, self, out, run(trainer, self), more=more)
+
+    def lint(
+        self,
+        rows: Path | str | Iterable[Row],
+        *,
+        test: Sequence[Task] = (),
+        checker: Checker | None = None,
+        thinking: NamedMarks | None = None,
+    ) -> LintReport:
+        """See the base class. The undesirable answers are not checked."""
+        from stillroom.students.lint.labelled import lint_labelled
+
+        return lint_labelled(rows, self, test=test, checker=checker, thinking=thinking)
+
+    @property
+    def reference(self) -> Reference:
+        """The model that the losses are taken against."""
+        start = f"{self.model} as it is"
+        if self.lora is None or self.kto.precompute_ref:
+            return Reference(self.model, f"{start}, its log-probabilities taken before the first step", False)
+        return Reference(self.model, f"{start}, by its adapter switched off", False)
+
+
+def told(encoded: EncodedAnswers, weights: ClassWeights) -> str:
+    """The rows of each kind and their weights, in a line."""
+    counts = encoded.desirable, len(encoded.rows) - encoded.desirable
+    line = (
+        f"{counts[0]:,} desirable rows with weight {weights.desirable:.3g}, {counts[1]:,} undesirable with weight "
+        f"{weights.undesirable:.3g}: {weights.ratio:.2f} to 1"
+    )
+    return line if weights.fit else f"{line}, which the paper puts between 1 and 1.33"
