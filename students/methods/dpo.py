@@ -25,6 +25,7 @@ from stillroom.students.data.rows import Row, read_pairs, with_system
 from stillroom.students.methods.common import enough_memory, finish, fits, run, training
 from stillroom.students.methods.cpu_passes import can_flatten, use_pair_pass
 from stillroom.students.methods.registry import StudentSettings, methods, on_or_off
+from stillroom.students.methods.resume import Resumable, save_last
 from stillroom.students.methods.trainer import (
     Steps,
     check_pairs,
@@ -198,7 +199,7 @@ def _trainer_class() -> Any:
     """trl's trainer for pairs that come in tokens; made here because trl is loaded only where it is used."""
     import trl
 
-    class PairTrainer(trl.DPOTrainer):  # type: ignore[misc]  # trl has no types we follow
+    class PairTrainer(Resumable, trl.DPOTrainer):  # type: ignore[misc]  # trl has no types we follow
         steps: Steps
 
         def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
@@ -262,21 +263,23 @@ class Dpo(StudentSettings):
         """See the base class. Rows hold conversational `prompt`, `chosen` and `rejected`; `phase` of a step tells
         those of `sft_first` from those of DPO."""
         found = [row._replace(prompt=with_system(row.prompt, self.system)) for row in read_pairs(rows)]
-        with training(self, out, seed, lambda tokenizer, most: encode_pairs(found, tokenizer, most)) as begun:
-            _, tokenizer, encoded, plan, _, scratch = begun
+        place = place or TrainingPlace()
+        with training(self, out, seed, place, lambda tokenizer, most: encode_pairs(found, tokenizer, most)) as begun:
+            _, tokenizer, encoded, plan, _, scratch, kept = begun
             model, seconds = begun.model, 0.0
             losses: tuple[float, ...] = ()
-            tokens = 0
+            tokens, first_kept = 0, kept.of("sft")
             if (wanted := self.dpo.sft_first) is not None:
                 own = self.model_copy(update={"epochs": wanted.epochs, "learning_rate": wanted.learning_rate})
                 with fits(self):
                     first = make_trainer(model, tokenizer, encoded.chosen(), own, plan, scratch, on_step)
-                seconds, model = run(first, own), first.model
+                seconds, model = run(first, own, first_kept), first.model
+                save_last(first)
                 losses, tokens = tuple(first.steps.losses), first.steps.tokens
                 del first  # what its optimiser holds is not needed any more
             with fits(self), enough_memory(self):
                 trainer = make_dpo_trainer(model, tokenizer, encoded, self, self.dpo, plan, scratch, on_step)
-            seconds += run(trainer, self)
+            seconds += run(trainer, self, kept.of("dpo", after=first_kept.seal))
             if self.lora and REFERENCE in trainer.model.peft_config:
                 trainer.model.delete_adapter(REFERENCE)  # a reference that was an adapter is not part of the student
             return finish(begun, trainer, self, out, seconds, sft_losses=losses, sft_tokens=tokens)

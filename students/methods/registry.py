@@ -26,10 +26,15 @@ from stillroom.common.records import Task
 from stillroom.common.registry import Registry
 from stillroom.common.settings import Settings
 from stillroom.students.data.rows import Row
+from stillroom.students.methods.checkpoints import CheckpointSettings
 
 if TYPE_CHECKING:
     from stillroom.students.lint.report import LintReport
     from stillroom.students.records import Checker, OnStep, Signals, Trained, TrainingPlace
+
+
+UNTOLD = ("checkpoints",)
+"""Settings that decide nothing of a student, so that they are in no name for it."""
 
 
 class LoraSettings(Settings):
@@ -83,10 +88,17 @@ class StudentSettings(Settings):
     """The student's system prompt, in training and ever after; null: the rows' own."""
     save_merged: bool = True
     """Also write the adapter merged into the weights, which every server can load."""
+    checkpoints: CheckpointSettings | None = CheckpointSettings()
+    """When the training is saved, so that the same command goes on with it; null or false: never."""
 
     @field_validator("lora", mode="before", json_schema_input_type=LoraSettings | bool | None)
     @classmethod
     def _no_lora(cls, value: Any) -> Any:
+        return on_or_off(value)
+
+    @field_validator("checkpoints", mode="before", json_schema_input_type=CheckpointSettings | bool | None)
+    @classmethod
+    def _no_checkpoints(cls, value: Any) -> Any:
         return on_or_off(value)
 
     @model_validator(mode="before")
@@ -102,6 +114,11 @@ class StudentSettings(Settings):
                     f"there are settings for {name}, but method is {method}: set method: {name}, or leave {name} out"
                 )
         return {key: value for key, value in values.items() if key not in others}
+
+    def decides(self) -> dict[str, Any]:
+        """Those of the settings that decide what a training gives, as JSON: a student whose others have changed is
+        not trained again."""
+        return self.model_dump(mode="json", exclude=set(UNTOLD))
 
     @property
     def asks_the_scorer(self) -> bool:

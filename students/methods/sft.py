@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from stillroom.students.data.encode import encode_rows
 from stillroom.students.data.rows import Row, read_rows, with_system
@@ -20,9 +20,6 @@ from stillroom.students.methods.of_rows import OfRows
 from stillroom.students.methods.registry import methods
 from stillroom.students.methods.trainer import make_trainer
 from stillroom.students.records import OnStep, Trained, TrainingPlace
-
-if TYPE_CHECKING:
-    pass
 
 
 @methods.register
@@ -42,8 +39,9 @@ class Sft(OfRows):
     ) -> Trained:
         """See the base class. Rows hold conversational `prompt` and `completion`."""
         found = [row._replace(prompt=with_system(row.prompt, self.system)) for row in read_rows(rows)]
-        with training(self, out, seed, lambda tokenizer, most: encode_rows(found, tokenizer, most)) as begun:
-            model, tokenizer, encoded, plan, _, scratch = begun
+        place = place or TrainingPlace()
+        with training(self, out, seed, place, lambda tokenizer, most: encode_rows(found, tokenizer, most)) as begun:
+            model, tokenizer, encoded, plan, _, scratch, kept = begun
             with fits(self):
                 trainer = make_trainer(model, tokenizer, encoded, self, plan, scratch, on_step)
-            return finish(begun, trainer, self, out, run(trainer, self))
+            return finish(begun, trainer, self, out, run(trainer, self, kept.of("sft")))

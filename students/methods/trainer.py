@@ -5,7 +5,7 @@
 
 Rows come tokenised and with labels. A wrong loss mask fails silently (the loss falls, and the student echoes its
 prompt or never stops), so `check_batch` and `check_pairs` look at the first batch as the collator makes it. Nothing
-is printed, logged to a service or checkpointed; progress goes to `on_step`.
+is printed or logged to a service; progress goes to `on_step`, checkpoints to `kept` (see `resume.py`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from stillroom.errors import TrainingError
 from stillroom.students.data.encode import IGNORED, Encoded, EncodedPair, EncodedRow
 from stillroom.students.methods.cpu_passes import answer_loss, can_flatten, flatten
 from stillroom.students.methods.registry import LoraSettings, StudentSettings
+from stillroom.students.methods.resume import Resumable
 from stillroom.students.records import OnStep, Plan, Rewards, StepInfo
 
 Batch = Mapping[str, Any]
@@ -38,6 +39,12 @@ class StepLoss(Protocol):
 
     def tokens(self, batch: Any) -> int:
         """Of prompts and answers, without padding."""
+
+    def state(self) -> dict[str, Any]:
+        """What the steps so far have made of it, as JSON."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes back what `state` gave."""
 
     def __call__(self, model: Any, batch: Any, counts: Any) -> Any:
         """The batch's part of the step's mean loss: a scalar tensor."""
@@ -132,7 +139,7 @@ def trainer_class() -> Any:
     """trl's SFTTrainer with our losses."""
     import trl
 
-    class StudentTrainer(trl.SFTTrainer):  # type: ignore[misc]  # trl has no types we follow
+    class StudentTrainer(Resumable, trl.SFTTrainer):  # type: ignore[misc]  # trl has no types we follow
         steps: Steps
         own: StepLoss | None
         flat: bool
@@ -144,7 +151,9 @@ def trainer_class() -> Any:
         def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
             if self.own is None:
                 return super().get_batch_samples(epoch_iterator, num_batches, device)
-            batches = self.own.step(list(itertools.islice(epoch_iterator, num_batches)))
+            drawn = list(itertools.islice(epoch_iterator, num_batches))
+            self.random_as_saved()
+            batches = self.own.step(drawn)
             counts = self.own.counts(batches).to(device)
             if self.args.world_size > 1:
                 counts = self.accelerator.gather(counts[None]).sum(0)
@@ -199,6 +208,18 @@ class Steps:
         self.rewards: list[Rewards] = []
         self.tokens = 0
         self.began = time.perf_counter()
+        self.seconds_before, self._tokens_before = 0.0, 0  # of a checkpoint that is gone on with
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        seconds = self.seconds_before + time.perf_counter() - self.began
+        return {"losses": self.losses, "rewards": self.rewards, "tokens": self.tokens, "seconds": seconds}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes back what `state` gave."""
+        self.losses, self.rewards = list(state["losses"]), [Rewards(*each) for each in state["rewards"]]
+        self.tokens = self._tokens_before = state["tokens"]
+        self.seconds_before = state["seconds"]
 
     def done(self, step: int, total: int, logs: dict[str, float]) -> None:
         """Records a step; raises TrainingError if its loss or gradient is not a number."""
@@ -215,7 +236,7 @@ class Steps:
             rewards = Rewards(*(float(logs[f"rewards/{name}"]) for name in names))
             self.rewards.append(rewards)
         seconds = time.perf_counter() - self.began
-        rate, epoch = self.tokens / seconds if seconds else 0.0, float(logs.get("epoch", 0.0))
+        rate, epoch = (self.tokens - self._tokens_before) / seconds if seconds else 0.0, float(logs.get("epoch", 0.0))
         if self.on_step is not None:
             self.on_step(
                 StepInfo(step, total, loss, rate, logs["learning_rate"], epoch, seconds, self.phase, rewards)
