@@ -59,6 +59,9 @@ CASES: dict[str, Make] = {
     "sft": lambda folder: _common(folder) | {"lora": DROPOUT},
     "dpo": lambda folder: _common(folder) | {"method": "dpo"},
     "soft_labels": lambda folder: _distil(folder, lora=DROPOUT),
+    "validated": lambda folder: (
+        _common(folder) | {"lora": DROPOUT, "validation": {"rows": 4, "every": 3, "best": True}}
+    ),
     "sft_whole": lambda folder: _common(folder) | {"lora": False, "epochs": 2.5},
     "dpo_after_sft": lambda folder: (
         _common(folder) | {"method": "dpo", "dpo": {"sft_first": {"epochs": 1.5}, "precompute_ref": False}}
@@ -121,7 +124,8 @@ def made(out: Path) -> dict[str, Any]:
     """The student's files but its record, by name; and what the training showed."""
     files = sorted(file for file in (out / "student").rglob("*") if file.is_file() and file.name != "training.json")
     record = json.loads((out / "student" / "training.json").read_text(encoding="utf-8"))
-    names = ("losses", "sft_losses", "rewards", "objectives", "rehearsal", "on_policy", "steps", "tokens", "data")
+    names = ("losses", "sft_losses", "rewards", "objectives", "validation", "steps", "tokens", "data")
+    names += ("rehearsal", "on_policy")
     return {file.relative_to(out).as_posix(): file.read_bytes() for file in files} | {
         name: record[name] for name in names if name in record
     }

@@ -1,6 +1,6 @@
 """What all training methods share: how a training begins, what may go wrong, and how a student is finished.
 
-with training(settings, out, seed, place, lambda tokenizer, longest: encode_rows(rows, tokenizer, longest)) as begun:
+with training(settings, out, seed, place, rows, encode_rows) as begun:
     with fits(settings):
         trainer = make_trainer(begun.model, begun.tokenizer, begun.encoded, settings, begun.plan, begun.scratch)
     trained = finish(begun, trainer, settings, out, run(trainer, settings, begun.kept.of("sft")))
@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,10 +21,13 @@ from stillroom.common.models.quiet import import_torch, quiet_transformers
 from stillroom.common.models.resolve import fingerprint, load_model, load_tokenizer, pick_device, pick_dtype
 from stillroom.errors import MissingExtra, NoRoom, RecipeError
 from stillroom.students.data.encode import Encoded, EncodedPairs, prepare_tokenizer
+from stillroom.students.data.rows import PairRow, SftRow
 from stillroom.students.export.save import ADAPTER, MERGED, save_student, whole_folder, write_record
+from stillroom.students.methods import validation
 from stillroom.students.methods.checkpoints import Checkpoints
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.methods.resume import trained
+from stillroom.students.methods.validation import Curve, apart
 from stillroom.students.records import Plan, Trained, TrainingPlace
 
 E = TypeVar("E", Encoded, EncodedPairs)
@@ -55,7 +58,8 @@ def quiet_training() -> Iterator[None]:
 
 class Begun(NamedTuple, Generic[E]):
     """What a training starts from. `work`: the folder that becomes the student's; `scratch`: what trl keeps in it;
-    `kept`: its checkpoints, which are next to the student until it is finished."""
+    `kept`: its checkpoints, which are next to the student until it is finished. `held`, `curve`: rows to measure the
+    loss on and what was measured, None without validation."""
 
     model: Any
     tokenizer: Any
@@ -64,15 +68,23 @@ class Begun(NamedTuple, Generic[E]):
     work: Path
     scratch: Path
     kept: Checkpoints
+    held: E | None
+    curve: Curve | None
 
 
 @contextmanager
 def training(
-    settings: StudentSettings, out: Path, seed: int, place: TrainingPlace, encode: Callable[[Any, int], E]
+    settings: StudentSettings,
+    out: Path,
+    seed: int,
+    place: TrainingPlace,
+    rows: Sequence[SftRow] | Sequence[PairRow],
+    encode: Callable[[Any, Any, int], E],
 ) -> Iterator[Begun[E]]:
     """Loads model and tokenizer and encodes the rows; `out` appears when the block ends well.
 
-    `encode`: from a tokenizer and the tokens that a row may have. Raises NoRoom where the disk is too small.
+    `encode`: makes tokens of the rows, with a tokenizer and the tokens that one may have. Raises NoRoom where the
+    disk is too small.
     """
     with quiet_training(), ExitStack() as at_end, whole_folder(out) as work:
         tokenizer, device = load_tokenizer(settings.model), pick_device()
@@ -80,8 +92,12 @@ def training(
         plan = Plan(device, dtype, seed if settings.seed is None else settings.seed)
         # Weights that are trained themselves are held in float32: bfloat16 would round a small step away.
         model = load_model(settings.model, dtype if settings.lora else "float32", device)
-        encoded = encode(tokenizer, longest(settings, model.config))
+        encoded = encode(rows, tokenizer, longest(settings, model.config))
         prepare_tokenizer(tokenizer, encoded.end_id)
+        held, curve = None, None
+        if (wanted := settings.validation) is not None:
+            encoded, held = apart(encoded, rows, wanted, plan.seed)
+            curve = Curve(wanted, len(held.rows))
         # Before hours are spent: the weights as they are, and a tenth for adapter and tokenizer.
         needed = int(1.1 * sum(weight.numel() * weight.element_size() for weight in model.parameters()))
         free = shutil.disk_usage(work).free
@@ -90,8 +106,9 @@ def training(
                 f"the student needs {needed / 1e6:,.0f} MB in {work.parent}, {free / 1e6:,.0f} MB are free: make "
                 "room, or write the run to another disk with --out"
             )
-        kept = checkpoints(settings, out, place, plan, encoded.digest())
-        yield Begun(model, tokenizer, encoded, plan, work, work / "trl", kept)
+        data = [side.digest() for side in (encoded, held) if side is not None]
+        kept = checkpoints(settings, out, place, plan, data)
+        yield Begun(model, tokenizer, encoded, plan, work, work / "trl", kept, held, curve)
         at_end.callback(kept.remove)
 
 
@@ -111,7 +128,9 @@ def fits(settings: StudentSettings) -> Iterator[None]:
         raise RecipeError(f"`student` cannot be set up for {settings.model}: {error}") from error
 
 
-def checkpoints(settings: StudentSettings, out: Path, place: TrainingPlace, plan: Plan, data: str) -> Checkpoints:
+def checkpoints(
+    settings: StudentSettings, out: Path, place: TrainingPlace, plan: Plan, data: list[str]
+) -> Checkpoints:
     """Those of a student, under all that its weights depend on. `data`: names the rows in tokens."""
     belongs = {
         "student": settings.decides(),
@@ -201,5 +220,5 @@ def finish(
     if settings.learns_from == "pairs":
         rewards = [{name: round(value, 6) for name, value in step._asdict().items()} for step in found.rewards]
         record |= {"rewards": rewards, "sft_losses": [round(loss, 6) for loss in sft_losses]}
-    write_record(record | dict(more or {}), begun.work)
+    write_record(record | validation.record(begun.curve) | dict(more or {}), begun.work)
     return found

@@ -33,7 +33,9 @@ from stillroom.students.methods.trainer import (
     lora_config,
     make_trainer,
     report_to,
+    watch,
 )
+from stillroom.students.methods.validation import Held, Validated
 from stillroom.students.records import OnStep, Plan, Reference, Trained, TrainingPlace
 
 if TYPE_CHECKING:
@@ -151,15 +153,7 @@ def make_dpo_trainer(
     )
     adapted = hasattr(model, "peft_config")
     steps = Steps(on_step, "dpo")
-    rows: list[dict[str, Any]] = [
-        {
-            "prompt_ids": row.prompt_ids,
-            "chosen_ids": row.chosen_ids,
-            "rejected_ids": row.rejected_ids,
-            "length": row.longest,
-        }
-        for row in encoded.rows
-    ]
+    rows = _columns(encoded)
     trainer = _trainer_class()(
         model=model,
         args=arguments,
@@ -176,12 +170,36 @@ def make_dpo_trainer(
     if plan.device == "cpu" and can_flatten(plain.config):
         use_pair_pass(plain)
     if trainer.precompute_ref_logps:
-        trainer.train_dataset = _with_reference(trainer, rows, settings.batch_size)
+        for name, column in _reference(trainer, rows, settings.batch_size).items():
+            trainer.train_dataset = trainer.train_dataset.add_column(name, column)
     return trainer
 
 
-def _with_reference(trainer: Any, rows: list[dict[str, Any]], batch_size: int) -> Any:
-    """The data set with the reference's log-probabilities of both answers, computed in batches of like length."""
+def _columns(encoded: EncodedPairs) -> list[dict[str, Any]]:
+    """The pairs as trl's collator takes them."""
+    return [
+        {
+            "prompt_ids": row.prompt_ids,
+            "chosen_ids": row.chosen_ids,
+            "rejected_ids": row.rejected_ids,
+            "length": row.longest,
+        }
+        for row in encoded.rows
+    ]
+
+
+def held_pairs(trainer: Any, held: EncodedPairs | None, batch_size: int) -> list[Held]:
+    """The batches that the loss is measured on, before the first step."""
+    rows = [] if held is None else _columns(held)
+    if trainer.precompute_ref_logps:
+        for name, column in _reference(trainer, rows, batch_size).items():
+            rows = [row | {name: value} for row, value in zip(rows, column, strict=True)]
+    parts = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+    return [Held(trainer.data_collator(part), len(part), None) for part in parts]
+
+
+def _reference(trainer: Any, rows: list[dict[str, Any]], batch_size: int) -> dict[str, list[float]]:
+    """The reference's log-probabilities of both answers by trl's names, computed in batches of like length."""
     order = sorted(range(len(rows)), key=lambda i: rows[i]["length"], reverse=True)
     chosen, rejected = [0.0] * len(rows), [0.0] * len(rows)
     for start in range(0, len(order), batch_size):
@@ -191,15 +209,14 @@ def _with_reference(trainer: Any, rows: list[dict[str, Any]], batch_size: int) -
         found = trainer.compute_ref_log_probs(trainer.model, batch)
         for i, c, r in zip(part, *(side.tolist() for side in found), strict=True):
             chosen[i], rejected[i] = c, r
-    dataset = trainer.train_dataset.add_column("ref_chosen_logps", chosen)
-    return dataset.add_column("ref_rejected_logps", rejected)
+    return {"ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
 
 
 def _trainer_class() -> Any:
     """trl's trainer for pairs that come in tokens; made here because trl is loaded only where it is used."""
     import trl
 
-    class PairTrainer(Resumable, trl.DPOTrainer):  # type: ignore[misc]  # trl has no types we follow
+    class PairTrainer(Resumable, Validated, trl.DPOTrainer):  # type: ignore[misc]  # trl has no types we follow
         steps: Steps
 
         def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
@@ -264,9 +281,9 @@ class Dpo(StudentSettings):
         those of `sft_first` from those of DPO."""
         found = [row._replace(prompt=with_system(row.prompt, self.system)) for row in read_pairs(rows)]
         place = place or TrainingPlace()
-        with training(self, out, seed, place, lambda tokenizer, most: encode_pairs(found, tokenizer, most)) as begun:
-            _, tokenizer, encoded, plan, _, scratch, kept = begun
-            model, seconds = begun.model, 0.0
+        with training(self, out, seed, place, found, encode_pairs) as begun:
+            model, tokenizer, encoded, plan, _, scratch, kept, held, curve = begun
+            seconds = 0.0
             losses: tuple[float, ...] = ()
             tokens, first_kept = 0, kept.of("sft")
             if (wanted := self.dpo.sft_first) is not None:
@@ -279,6 +296,7 @@ class Dpo(StudentSettings):
                 del first  # what its optimiser holds is not needed any more
             with fits(self), enough_memory(self):
                 trainer = make_dpo_trainer(model, tokenizer, encoded, self, self.dpo, plan, scratch, on_step)
+                watch(trainer, curve, held_pairs(trainer, held, self.batch_size))
             seconds += run(trainer, self, kept.of("dpo", after=first_kept.seal))
             if self.lora and REFERENCE in trainer.model.peft_config:
                 trainer.model.delete_adapter(REFERENCE)  # a reference that was an adapter is not part of the student

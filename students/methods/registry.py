@@ -27,6 +27,7 @@ from stillroom.common.registry import Registry
 from stillroom.common.settings import Settings
 from stillroom.students.data.rows import Row
 from stillroom.students.methods.checkpoints import CheckpointSettings
+from stillroom.students.methods.validation import ValidationSettings
 
 if TYPE_CHECKING:
     from stillroom.students.lint.report import LintReport
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 UNTOLD = ("checkpoints",)
 """Settings that decide nothing of a student, so that they are in no name for it."""
+
+LATER = ("validation",)
+"""Settings that came later: at their default they are left out, so that students of before keep their names."""
 
 
 class LoraSettings(Settings):
@@ -88,6 +92,8 @@ class StudentSettings(Settings):
     """The student's system prompt, in training and ever after; null: the rows' own."""
     save_merged: bool = True
     """Also write the adapter merged into the weights, which every server can load."""
+    validation: ValidationSettings | None = None
+    """Rows that the training measures its loss on and does not learn from; null: none."""
     checkpoints: CheckpointSettings | None = CheckpointSettings()
     """When the training is saved, so that the same command goes on with it; null or false: never."""
 
@@ -95,6 +101,12 @@ class StudentSettings(Settings):
     @classmethod
     def _no_lora(cls, value: Any) -> Any:
         return on_or_off(value)
+
+    @field_validator("validation", mode="before", json_schema_input_type=ValidationSettings | float | None)
+    @classmethod
+    def _rows_alone(cls, value: Any) -> Any:
+        """`validation: 0.05` reads as well as a block."""
+        return {"rows": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
 
     @field_validator("checkpoints", mode="before", json_schema_input_type=CheckpointSettings | bool | None)
     @classmethod
@@ -118,7 +130,8 @@ class StudentSettings(Settings):
     def decides(self) -> dict[str, Any]:
         """Those of the settings that decide what a training gives, as JSON: a student whose others have changed is
         not trained again."""
-        return self.model_dump(mode="json", exclude=set(UNTOLD))
+        later = {name for name in LATER if getattr(self, name) == type(self).model_fields[name].default}
+        return self.model_dump(mode="json", exclude=later | set(UNTOLD))
 
     @property
     def asks_the_scorer(self) -> bool:

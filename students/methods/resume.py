@@ -23,11 +23,14 @@ from typing import Any
 from stillroom.common.run_async import stopped_by
 from stillroom.errors import Interrupted
 from stillroom.students.methods.checkpoints import Checkpoint, Checkpoints
+from stillroom.students.methods.validation import Curve, Measured
 
 _Trainer: Any = object
 
 EPOCH = "epoch"
 """The folder of a checkpoint with the random states of the beginning of its epoch."""
+BEST = "best.safetensors"
+"""The file of a checkpoint with the weights of the lowest validation loss, where these are the student's."""
 
 
 class Resumable(_Trainer):  # type: ignore[misc]  # stands before one of trl's trainers, which are loaded where used
@@ -38,6 +41,8 @@ class Resumable(_Trainer):  # type: ignore[misc]  # stands before one of trl's t
     _into: Path | None = None
     _resumed: Checkpoint | None = None
     _random_is_back = False
+    curve: Curve | None
+    best_weights: dict[str, Any] | None
 
     def _get_output_dir(self, trial: Any) -> Any:
         return super()._get_output_dir(trial) if self._into is None else str(self._into)
@@ -45,12 +50,15 @@ class Resumable(_Trainer):  # type: ignore[misc]  # stands before one of trl's t
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Not trl's, which writes a model card first."""
         import transformers
+        from safetensors.torch import save_file
 
         if self.kept is None:
             return
         state = {"steps": self.steps.state(), "mid_epoch": self.state.epoch != int(self.state.epoch)}
         if (own := getattr(self, "own", None)) is not None:
             state["own"] = own.state()
+        if self.curve is not None:
+            state["measured"] = self.curve.measured
         with self.kept.writing(self.state.global_step, self.state.max_steps, state) as into:
             self._into = into.parent
             try:
@@ -58,6 +66,8 @@ class Resumable(_Trainer):  # type: ignore[misc]  # stands before one of trl's t
             finally:
                 self._into = None
             shutil.copytree(self._epoch, into / EPOCH)
+            if self.best_weights is not None:
+                save_file(self.best_weights, into / BEST)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """The weights alone. Of adapters, the trained one: another is a reference, which is made again; and peft asks
@@ -91,6 +101,8 @@ class Resumable(_Trainer):  # type: ignore[misc]  # stands before one of trl's t
 
     def go_on(self) -> None:
         """Trains from the last checkpoint, or from the first step. Raises Interrupted after Ctrl-C."""
+        from safetensors.torch import load_file
+
         self.add_callback(_saving(self))
         found = None if self.kept is None else self.kept.last()
         if found is None or self.kept is None:
@@ -99,12 +111,16 @@ class Resumable(_Trainer):  # type: ignore[misc]  # stands before one of trl's t
         self.steps.restore(found.state["steps"])
         if (own := getattr(self, "own", None)) is not None:
             own.restore(found.state["own"])
-        if found.step < found.total:
+        if self.curve is not None:
+            self.curve.measured = [Measured(*each) for each in found.state["measured"]]
+            if (found.folder / BEST).is_file():
+                self.best_weights = load_file(found.folder / BEST)
+        if found.step < found.total and not (self.curve is not None and self.curve.stops):
             self.kept.tell(f"goes on from step {found.step:,} of {found.total:,}")
             self._resumed = found
             self.train(resume_from_checkpoint=str(found.folder))
             return
-        self.kept.tell(f"all {found.total:,} steps were done before: its weights are taken from there")
+        self.kept.tell(f"all {found.step:,} steps were done before: its weights are taken from there")
         self.finished_before(found)
 
     def finished_before(self, found: Checkpoint) -> None:
@@ -132,7 +148,12 @@ def _saving(trainer: Any) -> Any:
                 control.should_save = True
 
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
-            if "loss" in logs and trainer.kept is not None and trainer.kept.stopping:  # pressed since the step's end
+            if "loss" not in logs:
+                return
+            if trainer.curve is not None and trainer.curve.due(state.global_step, state.max_steps):
+                trainer.measure()
+                control.should_training_stop = control.should_training_stop or trainer.curve.stops
+            if trainer.kept is not None and trainer.kept.stopping:  # pressed since the step's end
                 control.should_save = True
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -151,6 +172,7 @@ def trained(trainer: Any) -> float:
             if kept is not None and kept.stopping:  # pressed behind the last step
                 trainer._save_checkpoint(trainer.model, None)
                 raise _stopped(trainer)
+            trainer.take_best()
     except KeyboardInterrupt as error:
         raise _stopped(trainer) from error
     return float(trainer.steps.seconds_before + time.perf_counter() - began)

@@ -22,6 +22,7 @@ from stillroom.students.data.encode import IGNORED, Encoded, EncodedPair, Encode
 from stillroom.students.methods.cpu_passes import answer_loss, can_flatten, flatten
 from stillroom.students.methods.registry import LoraSettings, StudentSettings
 from stillroom.students.methods.resume import Resumable
+from stillroom.students.methods.validation import Curve, Held, Validated
 from stillroom.students.records import OnStep, Plan, Rewards, StepInfo
 
 Batch = Mapping[str, Any]
@@ -39,6 +40,12 @@ class StepLoss(Protocol):
 
     def tokens(self, batch: Any) -> int:
         """Of prompts and answers, without padding."""
+
+    def held(self, rows: Sequence[int]) -> Any:
+        """The batch of rows that the loss is measured on and that are not trained on."""
+
+    def drop(self) -> None:
+        """Forgets what was summed up since the last step: it was no step of the training."""
 
     def state(self) -> dict[str, Any]:
         """What the steps so far have made of it, as JSON."""
@@ -135,11 +142,35 @@ def make_trainer(
     return trainer
 
 
+def watch(trainer: Any, curve: Curve | None, held: Sequence[Held]) -> None:
+    """Has the trainer measure its loss on rows that it does not learn from."""
+    trainer.curve, trainer.held = curve, held
+
+
+def held_rows(trainer: Any, held: Encoded | None, batch_size: int) -> list[Held]:
+    """The batches that the loss is measured on; a loss of our own knows their rows, behind those of the training."""
+    import torch
+
+    rows, found = [] if held is None else held.rows, list[Held]()
+    for start in range(0, len(rows), batch_size):
+        part = rows[start : start + batch_size]
+        if trainer.own is None:
+            columns = [{"input_ids": row.input_ids, "labels": row.labels} for row in part]
+            batch = trainer.data_collator(columns)
+            counts = torch.tensor(sum(label != IGNORED for row in part for label in row.labels))
+        else:
+            first = len(trainer.train_dataset) + start
+            batch = trainer.own.held(list(range(first, first + len(part))))
+            counts = trainer.own.counts([batch])
+        found.append(Held(batch, int(counts.sum()), counts.to(trainer.args.device)))
+    return found
+
+
 def trainer_class() -> Any:
     """trl's SFTTrainer with our losses."""
     import trl
 
-    class StudentTrainer(Resumable, trl.SFTTrainer):  # type: ignore[misc]  # trl has no types we follow
+    class StudentTrainer(Resumable, Validated, trl.SFTTrainer):  # type: ignore[misc]  # trl has no types we follow
         steps: Steps
         own: StepLoss | None
         flat: bool

@@ -121,12 +121,20 @@ class WhiteBoxLoss:
             return 0.0 * next(weight for weight in model.parameters() if weight.requires_grad).sum()
         return sum(means[1:], means[0])
 
+    def held(self, rows: Sequence[int]) -> dict[Group, Part]:
+        """The batch of rows of the task that the loss is measured on and that are not trained on."""
+        return {"task": padded([self._rows["task"][row] for row in rows], rows)}
+
+    def drop(self) -> None:
+        """Forgets what was summed up since `take`."""
+        self._sums = {group: [0.0] * len(sums) for group, sums in self._sums.items()}
+        self._positions = dict.fromkeys(self._positions, 0)
+
     def take(self) -> None:
         """Adds to `means` the mean of each objective over the positions since the last call (0 where the group had
         none), group by group in the order of `terms`."""
         means = [total / max(1, self._positions[g]) for g, sums in self._sums.items() for total in sums]
-        self._sums = {group: [0.0] * len(sums) for group, sums in self._sums.items()}
-        self._positions = dict.fromkeys(self._positions, 0)
+        self.drop()
         self.means.append(means)
 
     def _summed(self, model: Any, group: Group, part: Part) -> Any:
