@@ -62,8 +62,8 @@ from stillroom.students.whitebox.sides import (
 from stillroom.version import __version__
 
 NOT_ASKED = ("model", "teacher", "save_merged", "validation")
-"""Settings that are no part of the name under which the student's own answers are kept: what they decide of these is
-in it as the content of models and rows."""
+"""Settings left out of the name under which the student's own answers are kept: what they decide of these stands
+there as the content of models and rows."""
 
 
 def whole(begun: Begun[Encoded]) -> Encoded:
