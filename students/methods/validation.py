@@ -185,7 +185,7 @@ class Validated(_Trainer):  # type: ignore[misc]  # stands before one of trl's t
         transformers.Trainer.log(self, {"eval_loss": loss})
 
     def take_best(self) -> None:
-        """Puts the best weights in the place of the last ones, where that is wanted."""
+        """Puts the best weights in the place of the last ones, if the settings ask for it."""
         import torch
 
         if self.best_weights is not None:
