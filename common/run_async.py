@@ -64,12 +64,15 @@ def off_the_loop(function: Callable[P, T]) -> Callable[P, T]:
                 result.append(function(*args, **kwargs))
             except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
                 errors.append(error)
+            finally:
+                done.set()
 
+        done = threading.Event()
         thread = threading.Thread(target=contextvars.copy_context().run, args=(target,))
         thread.start()
-        while thread.is_alive():
+        while not done.is_set():
             try:
-                thread.join()
+                done.wait()  # not join, which takes the thread for ended after an interrupt (Python 3.11)
             except KeyboardInterrupt:
                 # Stops the sampling as a Ctrl-C does; what else the thread does, a training say, ends where it is.
                 if _in_threads:
@@ -77,6 +80,7 @@ def off_the_loop(function: Callable[P, T]) -> Callable[P, T]:
                 elif thread.ident is not None:
                     ident, interrupt = ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt)
                     ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, interrupt)
+        thread.join()
         if errors:
             raise errors[0]
         return result[0]

@@ -111,11 +111,13 @@ class StepsShown:
     def __init__(self, display: Display, label: str, live: Live | None) -> None:
         self._display, self._label, self._live = display, label, live
         self._started = self._shown = time.monotonic()
+        self._before: int | None = None  # steps of a checkpoint that is gone on with
 
     def __call__(self, step: int, total: int, loss: float, tokens_per_s: float) -> None:
         """After step `step` (from 1) of `total`."""
         now = time.monotonic()
-        left = (now - self._started) / step * (total - step)
+        self._before = step - 1 if self._before is None or step <= self._before else self._before
+        left = (now - self._started) / (step - self._before) * (total - step)
         facts = f"step {step}/{total}  loss {loss:.3f}  {tokens_per_s:,.0f} tokens/s  {duration(left)} left"
         if self._live is not None:
             self._live.update(_with_bar(self._label, step, total, facts), refresh=True)

@@ -1,4 +1,5 @@
-"""The plots of a run, in its folder's `plots/`: who got what, what was kept, lengths, difficulty, filters.
+"""The plots of a run, in its folder's `plots/`: who got what, what was kept, lengths, learning curve, difficulty,
+filters.
 
     draw(context, evaluation, answers, tasks, distilled)      # after a run
     draw(context, evaluation, answers, None, distilled)       # after its student alone was measured again
@@ -21,8 +22,11 @@ from stillroom.evaluation.metrics import SHARE_IN_FORM
 from stillroom.evaluation.results import ACCURACY, AFTER, BEFORE, Evaluation
 from stillroom.pipeline.run.folder import RunContext
 from stillroom.pipeline.stages.filter import Distilled
+from stillroom.pipeline.stages.train import STUDENT
 from stillroom.report.plots import run as plots
+from stillroom.report.plots.learning import curve_of, plot_learning
 from stillroom.report.plots.retention import kinds_of, plot_retention
+from stillroom.students.export.save import read_record
 from stillroom.traces.tasks import TaskSet
 
 FOLDER = "plots"
@@ -40,7 +44,8 @@ def draw(
     tasks: TaskSet | None,
     distilled: Distilled,
 ) -> None:
-    """Who got what, right and in form; retention; lengths of `answers` (by model and task) before and after. With
+    """Who got what, right and in form; retention; lengths of `answers` (by model and task) before and after; how the
+    student learned. With
     `tasks` also yield and pass rate by difficulty, where the tasks have levels, and what each filter took."""
     folder = context.folder.path / FOLDER
     try:
@@ -52,6 +57,8 @@ def draw(
         sides = {"before": BEFORE, "after": AFTER}
         if shown := {name: plots.lengths(answers[who]) for name, who in sides.items() if answers.get(who)}:
             plots.plot_lengths(shown, folder)
+        if curve := curve_of(read_record(context.folder.path / STUDENT)):
+            plot_learning(curve, folder)
         if tasks is None:
             return
         found = level_of(tasks.train)

@@ -166,7 +166,7 @@ def training_inputs(
     by their content. `base`: relative paths start there."""
     from stillroom.common.models.resolve import fingerprint
 
-    found = [digest(list(rows)), student.model_dump(mode="json"), seed_of(student, seed)]
+    found = [digest(list(rows)), student.decides(), seed_of(student, seed)]
     trained_with = {k: v for k, v in versions().items() if k in ("torch", "transformers", "trl", "peft")}
     models = [fingerprint(name) for name in student.models if Path(name).is_dir()]
     read = [file_hash(file) for name in student.files for file in files_of(base / at_home(name), "student")]

@@ -38,6 +38,7 @@ class PairRow(NamedTuple):
     prompt: Messages
     chosen: Messages
     rejected: Messages
+    task_id: str | None = None
 
     def side(self, which: Literal["chosen", "rejected"]) -> SftRow:
         """The prompt with one of the answers, as a row of SFT has it."""
@@ -103,7 +104,9 @@ def sft_row(name: str, row: Row) -> SftRow:
 
 def pair_row(name: str, row: Row) -> PairRow:
     """One pair, checked."""
-    return PairRow(name, _messages(name, "prompt", row), *(_answer(name, f, row) for f in ("chosen", "rejected")))
+    task_id = None if row.get("task_id") is None else str(row["task_id"])
+    chosen, rejected = (_answer(name, side, row) for side in ("chosen", "rejected"))
+    return PairRow(name, _messages(name, "prompt", row), chosen, rejected, task_id)
 
 
 def _answer(name: str, field: str, row: Row) -> Messages:

@@ -1,9 +1,9 @@
 """What all training methods share: how a training begins, what may go wrong, and how a student is finished.
 
-with training(settings, out, seed, lambda tokenizer, longest: encode_rows(rows, tokenizer, longest)) as begun:
+with training(settings, out, seed, place, rows, encode_rows) as begun:
     with fits(settings):
         trainer = make_trainer(begun.model, begun.tokenizer, begun.encoded, settings, begun.plan, begun.scratch)
-    trained = finish(begun, trainer, settings, out, run(trainer, settings))
+    trained = finish(begun, trainer, settings, out, run(trainer, settings, begun.kept.of("sft")))
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import platform
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -24,8 +23,12 @@ from stillroom.errors import MissingExtra, NoRoom, RecipeError
 from stillroom.students.data.encode import Encoded, EncodedPairs, prepare_tokenizer
 from stillroom.students.data.labelled import EncodedAnswers
 from stillroom.students.export.save import ADAPTER, MERGED, save_student, whole_folder, write_record
+from stillroom.students.methods import validation
+from stillroom.students.methods.checkpoints import Checkpoints
 from stillroom.students.methods.registry import StudentSettings
-from stillroom.students.records import Plan, Trained
+from stillroom.students.methods.resume import trained
+from stillroom.students.methods.validation import Curve, Rows, apart
+from stillroom.students.records import Plan, Trained, TrainingPlace
 
 E = TypeVar("E", Encoded, EncodedPairs, EncodedAnswers)
 LOGGERS = ("trl", "peft", "accelerate", "datasets")
@@ -54,7 +57,9 @@ def quiet_training() -> Iterator[None]:
 
 
 class Begun(NamedTuple, Generic[E]):
-    """What a training starts from. `work`: the folder that becomes the student's; `scratch`: what trl keeps in it."""
+    """What a training starts from. `work`: the folder that becomes the student's; `scratch`: what trl keeps in it;
+    `kept`: its checkpoints, which are next to the student until it is finished. `held`, `curve`: rows to measure the
+    loss on and what was measured, None without validation."""
 
     model: Any
     tokenizer: Any
@@ -62,22 +67,37 @@ class Begun(NamedTuple, Generic[E]):
     plan: Plan
     work: Path
     scratch: Path
+    kept: Checkpoints
+    held: E | None
+    curve: Curve | None
 
 
 @contextmanager
-def training(settings: StudentSettings, out: Path, seed: int, encode: Callable[[Any, int], E]) -> Iterator[Begun[E]]:
+def training(
+    settings: StudentSettings,
+    out: Path,
+    seed: int,
+    place: TrainingPlace,
+    rows: Rows,
+    encode: Callable[[Any, Any, int], E],
+) -> Iterator[Begun[E]]:
     """Loads model and tokenizer and encodes the rows; `out` appears when the block ends well.
 
-    `encode`: from a tokenizer and the tokens that a row may have. Raises NoRoom where the disk is too small.
+    `encode`: makes tokens of the rows, with a tokenizer and the tokens that one may have. Raises NoRoom where the
+    disk is too small.
     """
-    with quiet_training(), whole_folder(out) as work:
+    with quiet_training(), ExitStack() as at_end, whole_folder(out) as work:
         tokenizer, device = load_tokenizer(settings.model), pick_device()
         dtype = pick_dtype(device, settings.dtype)
         plan = Plan(device, dtype, seed if settings.seed is None else settings.seed)
         # Weights that are trained themselves are held in float32: bfloat16 would round a small step away.
         model = load_model(settings.model, dtype if settings.lora else "float32", device)
-        encoded = encode(tokenizer, longest(settings, model.config))
+        encoded = encode(rows, tokenizer, longest(settings, model.config))
         prepare_tokenizer(tokenizer, encoded.end_id)
+        held, curve = None, None
+        if (wanted := settings.validation) is not None:
+            encoded, held = apart(encoded, rows, wanted, plan.seed)
+            curve = Curve(wanted, len(held.rows))
         # Before hours are spent: the weights as they are, and a tenth for adapter and tokenizer.
         needed = int(1.1 * sum(weight.numel() * weight.element_size() for weight in model.parameters()))
         free = shutil.disk_usage(work).free
@@ -86,7 +106,10 @@ def training(settings: StudentSettings, out: Path, seed: int, encode: Callable[[
                 f"the student needs {needed / 1e6:,.0f} MB in {work.parent}, {free / 1e6:,.0f} MB are free: make "
                 "room, or write the run to another disk with --out"
             )
-        yield Begun(model, tokenizer, encoded, plan, work, work / "trl")
+        data = [side.digest() for side in (encoded, held) if side is not None]
+        kept = checkpoints(settings, out, place, plan, data)
+        yield Begun(model, tokenizer, encoded, plan, work, work / "trl", kept, held, curve)
+        at_end.callback(kept.remove)
 
 
 def longest(settings: StudentSettings, config: Any) -> int:
@@ -105,12 +128,34 @@ def fits(settings: StudentSettings) -> Iterator[None]:
         raise RecipeError(f"`student` cannot be set up for {settings.model}: {error}") from error
 
 
-def run(trainer: Any, settings: StudentSettings) -> float:
-    """Trains; gives the seconds it took."""
-    began = time.perf_counter()
+def checkpoints(
+    settings: StudentSettings, out: Path, place: TrainingPlace, plan: Plan, data: list[str]
+) -> Checkpoints:
+    """Those of a student, under all that its weights depend on. `data`: names the rows in tokens."""
+    belongs = {
+        "student": settings.decides(),
+        "rows": data,
+        "models": {name: fingerprint(name) for name in settings.models},
+        **plan._asdict(),
+        "versions": package_versions(),
+    }
+    return Checkpoints(out.with_name(f".{out.name}.checkpoints"), settings.checkpoints, belongs, place.tell)
+
+
+def package_versions() -> dict[str, str | None]:
+    """Of Python and of all that a training runs on; None for a package that is not installed."""
+    versions: dict[str, str | None] = {"python": platform.python_version(), **dict.fromkeys(PACKAGES)}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return versions
+
+
+def run(trainer: Any, settings: StudentSettings, kept: Checkpoints) -> float:
+    """Trains, from the last checkpoint on where there is one; gives the seconds it took."""
+    trainer.kept = kept
     with enough_memory(settings):
-        trainer.train()
-    return time.perf_counter() - began
+        return trained(trainer)
 
 
 @contextmanager
@@ -141,7 +186,7 @@ def finish(
     """Writes the student and its training.json: all that decided it, and what the training showed. `sft_losses`,
     `sft_tokens`: of a training on the chosen answers that went before. `more`: what else the method records."""
     plan, steps = begun.plan, trainer.steps
-    trained = Trained(
+    found = Trained(
         folder=out,
         adapter=out / ADAPTER if settings.lora else None,
         merged=out / MERGED if settings.save_merged or settings.lora is None else None,
@@ -156,10 +201,6 @@ def finish(
     )
     save_student(trainer.model, begun.tokenizer, begun.work, settings, plan)
     shutil.rmtree(begun.scratch, ignore_errors=True)
-    versions: dict[str, str | None] = {"python": platform.python_version(), **dict.fromkeys(PACKAGES)}
-    for package in PACKAGES:
-        with suppress(PackageNotFoundError):
-            versions[package] = version(package)
     record: dict[str, Any] = {
         "settings": settings.model_dump(mode="json"),
         "model": fingerprint(settings.model),
@@ -169,19 +210,19 @@ def finish(
         "dtype": plan.dtype,
         "end_token": begun.tokenizer.eos_token,
         "pad_token": begun.tokenizer.pad_token,
-        "rows": trained.rows,
-        "left_out": [row._asdict() for row in trained.left_out],
-        "steps": trained.steps,
-        "tokens": trained.tokens,
-        "seconds": round(trained.seconds, 3),
-        "losses": [round(loss, 6) for loss in trained.losses],
-        "versions": versions,
+        "rows": found.rows,
+        "left_out": [row._asdict() for row in found.left_out],
+        "steps": found.steps,
+        "tokens": found.tokens,
+        "seconds": round(found.seconds, 3),
+        "losses": [round(loss, 6) for loss in found.losses],
+        "versions": package_versions(),
     }
     if settings.learns_from == "pairs":
-        rewards = [{name: round(value, 6) for name, value in step._asdict().items()} for step in trained.rewards]
+        rewards = [{name: round(value, 6) for name, value in step._asdict().items()} for step in found.rewards]
         record |= {"rewards": rewards, "sft_losses": [round(loss, 6) for loss in sft_losses]}
     if steps.measured:
         shown = [{name: round(value, 6) for name, value in step.items()} for step in steps.measures]
         record["measures"] = shown
-    write_record(record | dict(more or {}), begun.work)
-    return trained
+    write_record(record | validation.record(begun.curve) | dict(more or {}), begun.work)
+    return found

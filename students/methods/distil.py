@@ -30,8 +30,8 @@ from stillroom.students.data.encode import Encoded, EncodedRow, encode_rows
 from stillroom.students.data.rows import Row, SftRow, read_rows, with_system
 from stillroom.students.methods.common import Begun, finish, fits, longest, run, training
 from stillroom.students.methods.of_rows import OfRows
-from stillroom.students.methods.registry import methods, on_or_off
-from stillroom.students.methods.trainer import make_trainer, unwrapped
+from stillroom.students.methods.registry import UNTOLD, methods, on_or_off
+from stillroom.students.methods.trainer import held_rows, make_trainer, unwrapped, watch
 from stillroom.students.records import LIVE_STUDENT, OnStep, Signals, StepInfo, Trained, TrainingPlace
 from stillroom.students.whitebox.answers import kept_answers
 from stillroom.students.whitebox.cache.capture import keys_of
@@ -60,6 +60,15 @@ from stillroom.students.whitebox.sides import (
     same_tokens,
 )
 from stillroom.version import __version__
+
+NOT_ASKED = ("model", "teacher", "save_merged", "validation")
+"""Settings left out of the name under which the student's own answers are kept: what they decide of these stands
+there as the content of models and rows."""
+
+
+def whole(begun: Begun[Encoded]) -> Encoded:
+    """All rows that teacher and student read: those of the training first, then those of the validation."""
+    return begun.encoded._replace(rows=[*begun.encoded.rows, *(begun.held.rows if begun.held is not None else ())])
 
 
 @methods.register
@@ -223,8 +232,7 @@ class Distil(OfRows):
         """See the base class. Rows hold conversational `prompt` and `completion`."""
         found, place = read_rows(rows), place or TrainingPlace()
         own = [row._replace(prompt=with_system(row.prompt, self.system)) for row in found]
-        with training(self, out, seed, lambda tokenizer, most: encode_rows(own, tokenizer, most)) as begun:
-            means: list[list[float]] = []
+        with training(self, out, seed, place, own, encode_rows) as begun:
             with fits(self), kept_answers(place, begun.scratch) as ledger, ExitStack() as stack:
                 rehearsed = self._rehearsed(begun, place, ledger)
                 sides = self._sides(begun, found)
@@ -236,7 +244,7 @@ class Distil(OfRows):
                 loss = self._loss(begun, sides, cached, rehearsed, rollouts)
 
                 def told(step: StepInfo) -> None:
-                    means.append([round(mean, 6) for mean in loss.take()])
+                    loss.take()
                     if on_step is not None:
                         on_step(step)
 
@@ -249,8 +257,9 @@ class Distil(OfRows):
                         f"on_policy trains in one process, and this is one of {trainer.args.world_size}: start it "
                         "without a launcher, or leave on_policy out"
                     )
-                seconds = run(trainer, self)
-            more: dict[str, Any] = {"objectives": means}
+                watch(trainer, begun.curve, held_rows(trainer, begun.held, self.batch_size))
+                seconds = run(trainer, self, begun.kept.of("sft", **self._depends_on(begun, sides, rehearsed, place)))
+            more: dict[str, Any] = {"objectives": [[round(mean, 6) for mean in step] for step in loss.means]}
             if self.teacher is not None:
                 more["teacher"] = self._teacher_identity(place.base)
             if cached is not None:
@@ -293,8 +302,19 @@ class Distil(OfRows):
             same_tokens(theirs, begun.tokenizer, name, self.model)
             if self.kept is None or self.on_policy is not None:
                 teacher = models.loaded(name, f"the teacher {name}")
-        read = as_the_teacher_reads(rows, begun.encoded, self._shown, theirs, context=context_of(config), name=name)
+        read = as_the_teacher_reads(rows, whole(begun), self._shown, theirs, context=context_of(config), name=name)
         return Sides(student, None if teacher is None else teacher._replace(rows={"task": read}), base, read)
+
+    def _depends_on(
+        self, begun: Begun[Encoded], sides: Sides, rehearsed: Rehearsed | None, place: TrainingPlace
+    ) -> dict[str, Any]:
+        """What decides this training besides what decides any: the name of its checkpoints."""
+        return {
+            "teacher": None if self.teacher is None else self._teacher_identity(place.base),
+            "read": None if sides.read is None else digest([row.input_ids for row in sides.read]),
+            "rehearsal": None if rehearsed is None else rehearsed.record(),
+            "scorer": place.gate.identity if self.asks_the_scorer and place.gate is not None else None,
+        }
 
     def _cached(self, begun: Begun[Encoded], sides: Sides, place: TrainingPlace) -> PreparedSignal | None:
         """The cache that stands for the teacher, filled; None where the teacher is asked at every step."""
@@ -307,7 +327,7 @@ class Distil(OfRows):
 
         wanted = Wanted(
             read=sides.read,
-            own=begun.encoded.rows,
+            own=whole(begun).rows,
             signature=self._signature(self.kept, begun.tokenizer, begun.plan.dtype, place.base),
             temperatures=self._temperatures(),
             vocabulary=len(begun.tokenizer),
@@ -332,7 +352,7 @@ class Distil(OfRows):
     ) -> WhiteBoxLoss:
         """The objectives of each group of rows."""
         terms: dict[Group, Sequence[Objective]] = {"task": self.objectives}
-        groups: dict[Group, Sequence[EncodedRow]] = {"task": begun.encoded.rows}
+        groups: dict[Group, Sequence[EncodedRow]] = {"task": whole(begun).rows}
         rehearsal, teacher = None, sides.teacher
         if self.rehearse is not None and rehearsed is not None:
             terms["rehearsal"] = [BaseKl(weight=self.rehearse.weight, temperature=self.rehearse.temperature)]
@@ -364,7 +384,7 @@ class Distil(OfRows):
             of = begun.model if sides.teacher.model is None else sides.teacher.model
             teacher = ReadBy(sides.read, context_of(of.config))
         depends_on = [
-            self.model_dump(mode="json", exclude_defaults=True, exclude={"model", "teacher", "save_merged"}),
+            self.model_dump(mode="json", exclude_defaults=True, exclude={*NOT_ASKED, *UNTOLD}),
             encoded.digest(),
             [] if teacher is None else digest([row.input_ids for row in teacher.rows]),
             [fingerprint(name) for name in self.models],

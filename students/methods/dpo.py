@@ -25,14 +25,18 @@ from stillroom.students.data.rows import Row, read_pairs, with_system
 from stillroom.students.methods.common import enough_memory, finish, fits, run, training
 from stillroom.students.methods.cpu_passes import can_flatten, use_pair_pass
 from stillroom.students.methods.registry import Source, StudentSettings, methods, on_or_off
+from stillroom.students.methods.resume import Resumable, save_last
 from stillroom.students.methods.trainer import (
     Steps,
     check_pairs,
     common_arguments,
     lora_config,
     make_trainer,
+    pair_columns,
     report_to,
+    watch,
 )
+from stillroom.students.methods.validation import Held, Validated
 from stillroom.students.records import OnStep, Plan, Reference, Trained, TrainingPlace
 
 if TYPE_CHECKING:
@@ -150,15 +154,7 @@ def make_dpo_trainer(
     )
     adapted = hasattr(model, "peft_config")
     steps = Steps(on_step, "dpo")
-    rows: list[dict[str, Any]] = [
-        {
-            "prompt_ids": row.prompt_ids,
-            "chosen_ids": row.chosen_ids,
-            "rejected_ids": row.rejected_ids,
-            "length": row.longest,
-        }
-        for row in encoded.rows
-    ]
+    rows = pair_columns(encoded)
     trainer = _trainer_class()(
         model=model,
         args=arguments,
@@ -175,12 +171,23 @@ def make_dpo_trainer(
     if plan.device == "cpu" and can_flatten(plain.config):
         use_pair_pass(plain)
     if trainer.precompute_ref_logps:
-        trainer.train_dataset = _with_reference(trainer, rows, settings.batch_size)
+        for name, column in _reference(trainer, rows, settings.batch_size).items():
+            trainer.train_dataset = trainer.train_dataset.add_column(name, column)
     return trainer
 
 
-def _with_reference(trainer: Any, rows: list[dict[str, Any]], batch_size: int) -> Any:
-    """The data set with the reference's log-probabilities of both answers, computed in batches of like length."""
+def held_pairs(trainer: Any, held: EncodedPairs | None, batch_size: int) -> list[Held]:
+    """The batches that the loss is measured on, before the first step."""
+    rows = [] if held is None else pair_columns(held)
+    if trainer.precompute_ref_logps:
+        for name, column in _reference(trainer, rows, batch_size).items():
+            rows = [row | {name: value} for row, value in zip(rows, column, strict=True)]
+    parts = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+    return [Held(trainer.data_collator(part), len(part), None) for part in parts]
+
+
+def _reference(trainer: Any, rows: list[dict[str, Any]], batch_size: int) -> dict[str, list[float]]:
+    """The reference's log-probabilities of both answers by trl's names, computed in batches of like length."""
     order = sorted(range(len(rows)), key=lambda i: rows[i]["length"], reverse=True)
     chosen, rejected = [0.0] * len(rows), [0.0] * len(rows)
     for start in range(0, len(order), batch_size):
@@ -190,15 +197,14 @@ def _with_reference(trainer: Any, rows: list[dict[str, Any]], batch_size: int) -
         found = trainer.compute_ref_log_probs(trainer.model, batch)
         for i, c, r in zip(part, *(side.tolist() for side in found), strict=True):
             chosen[i], rejected[i] = c, r
-    dataset = trainer.train_dataset.add_column("ref_chosen_logps", chosen)
-    return dataset.add_column("ref_rejected_logps", rejected)
+    return {"ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
 
 
 def _trainer_class() -> Any:
     """trl's trainer for pairs that come in tokens; made here because trl is loaded only where it is used."""
     import trl
 
-    class PairTrainer(trl.DPOTrainer):  # type: ignore[misc]  # trl has no types we follow
+    class PairTrainer(Resumable, Validated, trl.DPOTrainer):  # type: ignore[misc]  # trl has no types we follow
         steps: Steps
 
         def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
@@ -262,21 +268,24 @@ class Dpo(StudentSettings):
         """See the base class. Rows hold conversational `prompt`, `chosen` and `rejected`; `phase` of a step tells
         those of `sft_first` from those of DPO."""
         found = [row._replace(prompt=with_system(row.prompt, self.system)) for row in read_pairs(rows)]
-        with training(self, out, seed, lambda tokenizer, most: encode_pairs(found, tokenizer, most)) as begun:
-            _, tokenizer, encoded, plan, _, scratch = begun
-            model, seconds = begun.model, 0.0
+        place = place or TrainingPlace()
+        with training(self, out, seed, place, found, encode_pairs) as begun:
+            model, tokenizer, encoded, plan, _, scratch, kept, held, curve = begun
+            seconds = 0.0
             losses: tuple[float, ...] = ()
-            tokens = 0
+            tokens, first_kept = 0, kept.of("sft")
             if (wanted := self.dpo.sft_first) is not None:
                 own = self.model_copy(update={"epochs": wanted.epochs, "learning_rate": wanted.learning_rate})
                 with fits(self):
                     first = make_trainer(model, tokenizer, encoded.chosen(), own, plan, scratch, on_step)
-                seconds, model = run(first, own), first.model
+                seconds, model = run(first, own, first_kept), first.model
+                save_last(first)
                 losses, tokens = tuple(first.steps.losses), first.steps.tokens
                 del first  # what its optimiser holds is not needed any more
             with fits(self), enough_memory(self):
                 trainer = make_dpo_trainer(model, tokenizer, encoded, self, self.dpo, plan, scratch, on_step)
-            seconds += run(trainer, self)
+                watch(trainer, curve, held_pairs(trainer, held, self.batch_size))
+            seconds += run(trainer, self, kept.of("dpo", after=first_kept.seal))
             if self.lora and REFERENCE in trainer.model.peft_config:
                 trainer.model.delete_adapter(REFERENCE)  # a reference that was an adapter is not part of the student
             return finish(begun, trainer, self, out, seconds, sft_losses=losses, sft_tokens=tokens)

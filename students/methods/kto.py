@@ -33,6 +33,7 @@ from stillroom.students.data.rows import Row, with_system
 from stillroom.students.methods.common import enough_memory, finish, fits, longest, run, training
 from stillroom.students.methods.cpu_passes import can_flatten, use_row_pass
 from stillroom.students.methods.registry import Source, StudentSettings, methods
+from stillroom.students.methods.resume import Resumable
 from stillroom.students.methods.trainer import (
     Steps,
     check_batch,
@@ -41,6 +42,7 @@ from stillroom.students.methods.trainer import (
     report_to,
     unwrapped,
 )
+from stillroom.students.methods.validation import Validated
 from stillroom.students.records import OnStep, Plan, Reference, Trained, TrainingPlace
 
 if TYPE_CHECKING:
@@ -295,7 +297,7 @@ def _trainer_class() -> Any:
     """trl's trainer for rows that come in tokens; made here because trl is loaded only where it is used."""
     import trl
 
-    class AnswerTrainer(trl.KTOTrainer):  # type: ignore[misc]  # trl has no types we follow
+    class AnswerTrainer(Resumable, Validated, trl.KTOTrainer):  # type: ignore[misc]  # trl has no types we follow
         steps: Steps
 
         def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
@@ -337,6 +339,10 @@ class Kto(StudentSettings):
                 f"batch_size is {self.batch_size}, but KTO measures the KL divergence of a row with the answers of "
                 "others in its batch: set batch_size: 2 or more"
             )
+        if self.validation is not None:
+            raise ValueError(
+                "kto measures no validation loss, which would need answers to other prompts of a batch: leave it out"
+            )
         if self.lora is None and not self.kto.precompute_ref:
             raise ValueError(
                 "kto.precompute_ref is false and lora is off: the reference would be a second copy of the model in "
@@ -363,16 +369,17 @@ class Kto(StudentSettings):
     ) -> Trained:
         """See the base class. Rows hold conversational `prompt` and `completion`, and `label` true or false."""
         found = [row._replace(prompt=with_system(row.prompt, self.system)) for row in read_labelled(rows)]
-        with training(self, out, seed, lambda tokenizer, most: encode_labelled(found, tokenizer, most)) as begun:
-            model, tokenizer, encoded, plan, _, scratch = begun
-            weights = weights_of(encoded, self.kto)
-            if place is not None:
-                place.tell(told(encoded, weights))
+        place = place or TrainingPlace()
+        with training(self, out, seed, place, found, encode_labelled) as begun:
+            encoded, weights = begun.encoded, weights_of(begun.encoded, self.kto)
+            place.tell(told(encoded, weights))
             with fits(self), enough_memory(self):
-                trainer = make_kto_trainer(model, tokenizer, encoded, self, self.kto, plan, scratch, on_step)
+                trainer = make_kto_trainer(
+                    begun.model, begun.tokenizer, encoded, self, self.kto, begun.plan, begun.scratch, on_step
+                )
             counts = {"desirable": encoded.desirable, "undesirable": len(encoded.rows) - encoded.desirable}
             more = {"labels": counts, "class_weights": weights._asdict()}
-            return finish(begun, trainer, self, out, run(trainer, self), more=more)
+            return finish(begun, trainer, self, out, run(trainer, self, begun.kept.of("kto")), more=more)
 
     def lint(
         self,

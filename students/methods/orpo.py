@@ -31,7 +31,18 @@ from stillroom.students.data.rows import Row, read_pairs, with_system
 from stillroom.students.methods.common import enough_memory, finish, fits, run, training
 from stillroom.students.methods.cpu_passes import can_flatten, use_pair_pass
 from stillroom.students.methods.registry import Source, StudentSettings, methods
-from stillroom.students.methods.trainer import Steps, check_pairs, common_arguments, lora_config, report_to, unwrapped
+from stillroom.students.methods.resume import Resumable
+from stillroom.students.methods.trainer import (
+    Steps,
+    check_pairs,
+    common_arguments,
+    lora_config,
+    pair_columns,
+    report_to,
+    unwrapped,
+    watch,
+)
+from stillroom.students.methods.validation import Held, Validated
 from stillroom.students.records import OnStep, Plan, Trained, TrainingPlace
 
 if TYPE_CHECKING:
@@ -110,15 +121,7 @@ def make_orpo_trainer(
         **common_arguments(settings, plan, work),
     )
     steps = Steps(on_step, "orpo", MEASURED)
-    rows: list[dict[str, Any]] = [
-        {
-            "prompt_ids": row.prompt_ids,
-            "chosen_ids": row.chosen_ids,
-            "rejected_ids": row.rejected_ids,
-            "length": row.longest,
-        }
-        for row in encoded.rows
-    ]
+    rows = pair_columns(encoded)
     trainer = _trainer_class()(
         model=model,
         args=arguments,
@@ -137,12 +140,21 @@ def make_orpo_trainer(
     return trainer
 
 
+def _held(trainer: Any, held: EncodedPairs | None, batch_size: int) -> list[Held]:
+    """The batches that the loss is measured on."""
+    import torch
+
+    rows = [] if held is None else pair_columns(held)
+    parts = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+    return [Held(trainer.data_collator(part), len(part), torch.tensor(len(part))) for part in parts]
+
+
 def _trainer_class() -> Any:
     """trl's trainer for pairs with our loss; made here because trl is loaded only where it is used."""
     import torch
     import trl
 
-    class OddsTrainer(trl.DPOTrainer):  # type: ignore[misc]  # trl has no types we follow
+    class OddsTrainer(Resumable, Validated, trl.DPOTrainer):  # type: ignore[misc]  # trl has no types we follow
         steps: Steps
         weight: float
         loss_is_scaled_for_ga = True  # by the pairs of the whole step, so that parts of a batch give what it gives
@@ -231,11 +243,13 @@ class Orpo(StudentSettings):
     ) -> Trained:
         """See the base class. Rows hold conversational `prompt`, `chosen` and `rejected`."""
         found = [row._replace(prompt=with_system(row.prompt, self.system)) for row in read_pairs(rows)]
-        with training(self, out, seed, lambda tokenizer, most: encode_pairs(found, tokenizer, most)) as begun:
-            model, tokenizer, encoded, plan, _, scratch = begun
+        with training(self, out, seed, place or TrainingPlace(), found, encode_pairs) as begun:
             with fits(self), enough_memory(self):
-                trainer = make_orpo_trainer(model, tokenizer, encoded, self, self.orpo, plan, scratch, on_step)
-            return finish(begun, trainer, self, out, run(trainer, self))
+                trainer = make_orpo_trainer(
+                    begun.model, begun.tokenizer, begun.encoded, self, self.orpo, begun.plan, begun.scratch, on_step
+                )
+                watch(trainer, begun.curve, _held(trainer, begun.held, self.batch_size))
+            return finish(begun, trainer, self, out, run(trainer, self, begun.kept.of("orpo")))
 
     def lint(
         self,

@@ -26,6 +26,8 @@ from stillroom.common.records import Task
 from stillroom.common.registry import Registry
 from stillroom.common.settings import Settings
 from stillroom.students.data.rows import Row
+from stillroom.students.methods.checkpoints import CheckpointSettings
+from stillroom.students.methods.validation import ValidationSettings
 
 if TYPE_CHECKING:
     from stillroom.students.lint.report import LintReport
@@ -34,6 +36,12 @@ if TYPE_CHECKING:
 
 Source = Literal["rows", "pairs", "labelled rows"]
 """What a method is trained on: rows of traces, pairs of preferences, or answers of which each is desirable or not."""
+
+UNTOLD = ("checkpoints",)
+"""Settings that decide nothing of a student, so that they are in no name for it."""
+
+LATER = ("validation",)
+"""Settings that came later: at their default they are left out, so that students of before keep their names."""
 
 
 class LoraSettings(Settings):
@@ -87,10 +95,25 @@ class StudentSettings(Settings):
     """The student's system prompt, in training and ever after; null: the rows' own."""
     save_merged: bool = True
     """Also write the adapter merged into the weights, which every server can load."""
+    validation: ValidationSettings | None = None
+    """Rows that the training measures its loss on and does not learn from; null: none."""
+    checkpoints: CheckpointSettings | None = CheckpointSettings()
+    """When the training is saved, so that the same command goes on with it; null or false: never."""
 
     @field_validator("lora", mode="before", json_schema_input_type=LoraSettings | bool | None)
     @classmethod
     def _no_lora(cls, value: Any) -> Any:
+        return on_or_off(value)
+
+    @field_validator("validation", mode="before", json_schema_input_type=ValidationSettings | float | None)
+    @classmethod
+    def _rows_alone(cls, value: Any) -> Any:
+        """`validation: 0.05` reads as well as a block."""
+        return {"rows": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+    @field_validator("checkpoints", mode="before", json_schema_input_type=CheckpointSettings | bool | None)
+    @classmethod
+    def _no_checkpoints(cls, value: Any) -> Any:
         return on_or_off(value)
 
     @model_validator(mode="before")
@@ -106,6 +129,12 @@ class StudentSettings(Settings):
                     f"there are settings for {name}, but method is {method}: set method: {name}, or leave {name} out"
                 )
         return {key: value for key, value in values.items() if key not in others}
+
+    def decides(self) -> dict[str, Any]:
+        """Those of the settings that decide what a training gives, as JSON: a student whose others have changed is
+        not trained again."""
+        later = {name for name in LATER if getattr(self, name) == type(self).model_fields[name].default}
+        return self.model_dump(mode="json", exclude=later | set(UNTOLD))
 
     @property
     def asks_the_scorer(self) -> bool:

@@ -11,18 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from stillroom.students.data.encode import encode_rows
 from stillroom.students.data.rows import Row, read_rows, with_system
 from stillroom.students.methods.common import finish, fits, run, training
 from stillroom.students.methods.of_rows import OfRows
 from stillroom.students.methods.registry import methods
-from stillroom.students.methods.trainer import make_trainer
+from stillroom.students.methods.trainer import held_rows, make_trainer, watch
 from stillroom.students.records import OnStep, Trained, TrainingPlace
-
-if TYPE_CHECKING:
-    pass
 
 
 @methods.register
@@ -42,8 +39,11 @@ class Sft(OfRows):
     ) -> Trained:
         """See the base class. Rows hold conversational `prompt` and `completion`."""
         found = [row._replace(prompt=with_system(row.prompt, self.system)) for row in read_rows(rows)]
-        with training(self, out, seed, lambda tokenizer, most: encode_rows(found, tokenizer, most)) as begun:
-            model, tokenizer, encoded, plan, _, scratch = begun
+        place = place or TrainingPlace()
+        with training(self, out, seed, place, found, encode_rows) as begun:
             with fits(self):
-                trainer = make_trainer(model, tokenizer, encoded, self, plan, scratch, on_step)
-            return finish(begun, trainer, self, out, run(trainer, self))
+                trainer = make_trainer(
+                    begun.model, begun.tokenizer, begun.encoded, self, begun.plan, begun.scratch, on_step
+                )
+                watch(trainer, begun.curve, held_rows(trainer, begun.held, self.batch_size))
+            return finish(begun, trainer, self, out, run(trainer, self, begun.kept.of("sft")))

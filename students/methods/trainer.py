@@ -5,7 +5,7 @@
 
 Rows come tokenised and with labels. A wrong loss mask fails silently (the loss falls, and the student echoes its
 prompt or never stops), so `check_batch` and `check_pairs` look at the first batch as the collator makes it. Nothing
-is printed, logged to a service or checkpointed; progress goes to `on_step`.
+is printed or logged to a service; progress goes to `on_step`, checkpoints to `kept` (see `resume.py`).
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stillroom.errors import TrainingError
-from stillroom.students.data.encode import IGNORED, Encoded, EncodedPair, EncodedRow
+from stillroom.students.data.encode import IGNORED, Encoded, EncodedPair, EncodedPairs, EncodedRow
 from stillroom.students.methods.cpu_passes import answer_loss, can_flatten, flatten
 from stillroom.students.methods.registry import LoraSettings, StudentSettings
+from stillroom.students.methods.resume import Resumable
+from stillroom.students.methods.validation import Curve, Held, Validated
 from stillroom.students.records import OnStep, Phase, Plan, Rewards, StepInfo
 
 Batch = Mapping[str, Any]
@@ -38,6 +40,18 @@ class StepLoss(Protocol):
 
     def tokens(self, batch: Any) -> int:
         """Of prompts and answers, without padding."""
+
+    def held(self, rows: Sequence[int]) -> Any:
+        """The batch of rows that the loss is measured on and that are not trained on."""
+
+    def drop(self) -> None:
+        """Forgets what was summed up since the last step: it was no step of the training."""
+
+    def state(self) -> dict[str, Any]:
+        """What the steps so far have made of it, as JSON."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes back what `state` gave."""
 
     def __call__(self, model: Any, batch: Any, counts: Any) -> Any:
         """The batch's part of the step's mean loss: a scalar tensor."""
@@ -128,11 +142,48 @@ def make_trainer(
     return trainer
 
 
+def pair_columns(encoded: EncodedPairs) -> list[dict[str, Any]]:
+    """The pairs as trl's collator takes them."""
+    return [
+        {
+            "prompt_ids": row.prompt_ids,
+            "chosen_ids": row.chosen_ids,
+            "rejected_ids": row.rejected_ids,
+            "length": row.longest,
+        }
+        for row in encoded.rows
+    ]
+
+
+def watch(trainer: Any, curve: Curve | None, held: Sequence[Held]) -> None:
+    """Has the trainer measure its loss on rows that it does not learn from."""
+    trainer.curve, trainer.held = curve, held
+
+
+def held_rows(trainer: Any, held: Encoded | None, batch_size: int) -> list[Held]:
+    """The batches that the loss is measured on; a loss of our own knows their rows, behind those of the training."""
+    import torch
+
+    rows, found = [] if held is None else held.rows, list[Held]()
+    for start in range(0, len(rows), batch_size):
+        part = rows[start : start + batch_size]
+        if trainer.own is None:
+            columns = [{"input_ids": row.input_ids, "labels": row.labels} for row in part]
+            batch = trainer.data_collator(columns)
+            counts = torch.tensor(sum(label != IGNORED for row in part for label in row.labels))
+        else:
+            first = len(trainer.train_dataset) + start
+            batch = trainer.own.held(list(range(first, first + len(part))))
+            counts = trainer.own.counts([batch])
+        found.append(Held(batch, int(counts.sum()), counts.to(trainer.args.device)))
+    return found
+
+
 def trainer_class() -> Any:
     """trl's SFTTrainer with our losses."""
     import trl
 
-    class StudentTrainer(trl.SFTTrainer):  # type: ignore[misc]  # trl has no types we follow
+    class StudentTrainer(Resumable, Validated, trl.SFTTrainer):  # type: ignore[misc]  # trl has no types we follow
         steps: Steps
         own: StepLoss | None
         flat: bool
@@ -144,7 +195,9 @@ def trainer_class() -> Any:
         def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
             if self.own is None:
                 return super().get_batch_samples(epoch_iterator, num_batches, device)
-            batches = self.own.step(list(itertools.islice(epoch_iterator, num_batches)))
+            drawn = list(itertools.islice(epoch_iterator, num_batches))
+            self.random_as_saved()
+            batches = self.own.step(drawn)
             counts = self.own.counts(batches).to(device)
             if self.args.world_size > 1:
                 counts = self.accelerator.gather(counts[None]).sum(0)
@@ -204,6 +257,22 @@ class Steps:
         self.rewards: list[Rewards] = []
         self.tokens = 0
         self.began = time.perf_counter()
+        self.seconds_before, self._tokens_before = 0.0, 0  # of a checkpoint that is gone on with
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        seconds = self.seconds_before + time.perf_counter() - self.began
+        return {"losses": self.losses, "rewards": self.rewards, "measures": self.measures} | {
+            "tokens": self.tokens,
+            "seconds": seconds,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes back what `state` gave."""
+        self.losses, self.rewards = list(state["losses"]), [Rewards(*each) for each in state["rewards"]]
+        self.measures = list(state.get("measures", ()))
+        self.tokens = self._tokens_before = state["tokens"]
+        self.seconds_before = state["seconds"]
 
     def done(self, step: int, total: int, logs: dict[str, float]) -> None:
         """Records a step; raises TrainingError if its loss or gradient is not a number."""
@@ -223,7 +292,7 @@ class Steps:
         if self.measured:
             self.measures.append(measures)
         seconds = time.perf_counter() - self.began
-        rate, epoch = self.tokens / seconds if seconds else 0.0, float(logs.get("epoch", 0.0))
+        rate, epoch = (self.tokens - self._tokens_before) / seconds if seconds else 0.0, float(logs.get("epoch", 0.0))
         if self.on_step is not None:
             self.on_step(
                 StepInfo(

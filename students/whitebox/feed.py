@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 Group = Literal["task", "rehearsal", "rollout"]
 GROUPS: tuple[Group, ...] = get_args(Group)
@@ -28,9 +28,18 @@ class Rehearsal(NamedTuple):
     seed: int
 
 
-OwnAnswers = Callable[[Sequence[int]], Mapping[int, int | None]]
-"""From the rows drawn for a step: by place among them, the rollout that replaces the row; None: nothing does, the row
-is left out."""
+class OwnAnswers(Protocol):
+    """Says which rollouts stand in the place of rows. A checkpoint keeps its `state`, and gives it back."""
+
+    def __call__(self, drawn: Sequence[int]) -> Mapping[int, int | None]:
+        """From the rows drawn for a step: by place among them, the rollout that replaces the row; None: nothing does,
+        the row is left out."""
+
+    def state(self) -> dict[str, Any]:
+        """What it is now, as JSON."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes back what `state` gave."""
 
 
 class Feed:
@@ -41,6 +50,20 @@ class Feed:
         self._share = 0.0 if rehearsal is None else rehearsal.share
         self._rehearsed = iter(()) if rehearsal is None else in_turns(rehearsal.rows, rehearsal.seed)
         self._due = 0.0
+        self._taken = 0
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        own = None if self._own is None else self._own.state()
+        return {"due": self._due, "taken": self._taken, "own": own}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes back what `state` gave: the rehearsed rows that were taken are passed over."""
+        self._due, self._taken = state["due"], state["taken"]
+        for _ in range(self._taken):
+            next(self._rehearsed)
+        if self._own is not None:
+            self._own.restore(state["own"])
 
     def step(self, batches: Sequence[Sequence[int]]) -> list[dict[Group, list[int]]]:
         """`batches`: the rows drawn for one step of the optimiser."""
@@ -58,6 +81,7 @@ class Feed:
             self._due += self._share
             while self._due >= 1 - 1e-9:
                 self._due -= 1
+                self._taken += 1
                 found["rehearsal"].append(next(self._rehearsed))
         return found
 

@@ -62,6 +62,7 @@ class WhiteBoxLoss:
     """See the module. `terms`: the objectives of each group; `rows`: as the student reads them. `teacher`, `base`:
     readers of those that an objective needs. A base of None where one is needed is the student without its adapter.
     `feed`: what a batch is made of; None: of the rows drawn. `cached`: stands for the teacher of the task's rows.
+    `means`: of each objective, step by step.
     """
 
     def __init__(
@@ -79,6 +80,16 @@ class WhiteBoxLoss:
         self._base = base or student._replace(model=None)
         self._sums = {group: [0.0] * len(objectives) for group, objectives in terms.items()}
         self._positions = dict.fromkeys(terms, 0)
+        self.means: list[list[float]] = []
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"means": self.means, "feed": self._feed.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes back what `state` gave."""
+        self.means = list(state["means"])
+        self._feed.restore(state["feed"])
 
     def step(self, batches: Sequence[Mapping[str, Any]]) -> list[dict[Group, Part]]:
         """What the batches of one step of the optimiser train on, from the numbers of the rows that were drawn."""
@@ -110,13 +121,21 @@ class WhiteBoxLoss:
             return 0.0 * next(weight for weight in model.parameters() if weight.requires_grad).sum()
         return sum(means[1:], means[0])
 
-    def take(self) -> list[float]:
-        """The mean of each objective, group by group in the order of `terms`, over the positions since the last call
-        (0 where the group had none)."""
-        means = [total / max(1, self._positions[g]) for g, sums in self._sums.items() for total in sums]
+    def held(self, rows: Sequence[int]) -> dict[Group, Part]:
+        """The batch of rows of the task that the loss is measured on and that are not trained on."""
+        return {"task": padded([self._rows["task"][row] for row in rows], rows)}
+
+    def drop(self) -> None:
+        """Forgets what was summed up since `take`."""
         self._sums = {group: [0.0] * len(sums) for group, sums in self._sums.items()}
         self._positions = dict.fromkeys(self._positions, 0)
-        return means
+
+    def take(self) -> None:
+        """Adds to `means` the mean of each objective over the positions since the last call (0 where the group had
+        none), group by group in the order of `terms`."""
+        means = [total / max(1, self._positions[g]) for g, sums in self._sums.items() for total in sums]
+        self.drop()
+        self.means.append(means)
 
     def _summed(self, model: Any, group: Group, part: Part) -> Any:
         """The weighted sum over the labels of a part."""

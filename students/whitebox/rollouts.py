@@ -127,6 +127,24 @@ class Rollouts:
         self._runner.run(self._scorer.close())
         self._runner.close()
 
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint: the answers that the next steps learn from are in it."""
+        return {
+            "step": self._step,
+            "sampled": self._sampled,
+            "found": [[step, list(found.items())] for step, found in self._found.items()],
+            "own": self.own,
+            "teachers": self.teachers,
+            "counts": self.counts,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes back what `state` gave."""
+        self._step, self._sampled, self.counts = state["step"], state["sampled"], Counter(state["counts"])
+        self._found = {step: dict(found) for step, found in state["found"]}
+        for rows, name in ((self.own, "own"), (self.teachers, "teachers")):
+            rows[:] = [EncodedRow(*row) for row in state[name]]
+
     def record(self) -> dict[str, Any]:
         """As `training.json` has it: answers by what became of them, and their tokens."""
         names = ("answers", "learned_from", "tokens", "cut", "samplings", "respelled", "failed", *_LEFT_OUT)

@@ -69,6 +69,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Done:
     def train(settings: Any, rows: Sequence[Any], out: Path, **_: Any) -> Any:
         found.trained.append(f"{out.parent.name}/{out.name}" if out.name != "student" else out.name)
         save(out / "merged", rows=digest(list(rows)), n=len(rows), seed=settings.seed)
+        (out / "training.json").write_text('{"losses": [2.0, 1.0]}', encoding="utf-8")
         return SimpleNamespace(rows=len(rows), seconds=0.0, left_out=(), model=out / "merged")
 
     def student(model: str, **_: Any) -> ScriptedTeacher:
@@ -367,7 +368,7 @@ def test_plots_lie_beside_the_evaluation(tmp_path: Path, done: Done) -> None:
         "".join(json.dumps(task | {"level": i % 3}) + "\n" for i, task in enumerate(tasks))
     )
     start(recipe, tmp_path / "run")
-    names = {"accuracy", "share_in_form", "retention", "lengths", "difficulty", "filters"}
+    names = {"accuracy", "share_in_form", "retention", "lengths", "learning", "difficulty", "filters"}
     found = {path.name for path in (tmp_path / "run" / "plots").iterdir()}
     assert found == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
 

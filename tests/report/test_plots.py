@@ -5,6 +5,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -13,6 +14,7 @@ from stillroom.common.records import Attempt, Outcome, ScoredAttempt, State, Sto
 from stillroom.common.stats.intervals import wilson
 from stillroom.errors import MissingExtra
 from stillroom.evaluation.results import Evaluation, Result
+from stillroom.report.plots.learning import LearningCurve, Point, curve_of, plot_learning
 from stillroom.report.plots.run import (
     Lengths,
     Level,
@@ -51,7 +53,12 @@ def filters(folder: Path) -> Plot:
     return plot_filters([FilterCount("finished", 90, 0), FilterCount("dedup", 90, 30)], 60, folder)
 
 
-PLOTS = [results, difficulty, answer_lengths, filters]
+def learning(folder: Path) -> Plot:
+    falling = tuple(Point(step, 3 / step) for step in range(1, 61))
+    return plot_learning(LearningCurve(falling, (Point(20, 0.4), Point(40, 0.2), Point(60, 0.3))), folder)
+
+
+PLOTS = [results, difficulty, answer_lengths, filters, learning]
 
 
 def check_png(path: Path) -> tuple[int, int]:
@@ -208,3 +215,35 @@ def test_lengths_part_answers_that_were_cut_off(scored: Callable[..., dict[str, 
     found = lengths(given)
     assert found == Lengths((9, 9), (64,))
     assert found.all == (9, 9, 64)
+
+
+@pytest.mark.parametrize(
+    ("record", "points"),
+    [
+        ({"losses": [2.0, 1.0]}, ([(1, 2.0), (2, 1.0)], [])),
+        ({"losses": [2.0], "validation": {"losses": [[1, 3.0]]}}, ([(1, 2.0)], [(1, 3.0)])),
+        ({"losses": []}, None),
+        ({"losses": ["a"]}, None),
+        ({"losses": [float("nan")]}, None),
+        ({"losses": [1.0], "validation": []}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_the_learning_curve_of_a_record(record: dict[str, Any] | None, points: Any) -> None:
+    found = curve_of(record)
+    assert (None if found is None else ([*found.training], [*found.validation])) == points
+
+
+def test_the_means_of_a_learning_curve_hold_every_step() -> None:
+    curve = LearningCurve(tuple(Point(step, float(step)) for step in range(1, 46)))
+    means = curve.means()
+    assert means[:2] == [(2, 2.0), (5, 5.0)]
+    assert means[-1] == (44, 44.0)
+    assert len(means) == 15
+    assert len(LearningCurve(curve.training[:7]).means()) == 7
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_a_short_training_is_drawn(steps: int, tmp_path: Path) -> None:
+    check_png(plot_learning(LearningCurve(tuple(Point(step, 0.0) for step in range(1, steps + 1))), tmp_path).png)

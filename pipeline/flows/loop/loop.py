@@ -37,9 +37,11 @@ from stillroom.pipeline.stages.forgetting import check_forgetting
 from stillroom.report.loop import LoopReport, RoundRow, show_loop, write_loop_report
 from stillroom.report.plots import loop as loop_plots
 from stillroom.report.plots import run as run_plots
+from stillroom.report.plots.learning import curve_of, plot_learning
 from stillroom.report.plots.style import Plot
 from stillroom.sampling.ledger import FILE as LEDGER
 from stillroom.sampling.limits import Meter
+from stillroom.students.export.save import read_record
 from stillroom.traces.filters import Screen
 from stillroom.traces.tasks import TaskSet
 
@@ -266,6 +268,9 @@ def _plots(report: LoopReport, rounds: Sequence[Round], folder: Path) -> Iterato
     shown = {"before": run_plots.lengths(runs[1].answers(BEFORE))}
     shown |= {f"round {number}": run_plots.lengths(run.answers(AFTER)) for number, run in runs.items()}
     yield run_plots.plot_lengths({who: of for who, of in shown.items() if of.all}, folder).svg
+    for number, run in runs.items():
+        if curve := curve_of(read_record(run.context.folder.path / students_stage.STUDENT)):
+            yield plot_learning(curve, folder, f"learning_round_{number}").svg
 
 
 def _plot_rounds(report: LoopReport, rolled_back: Sequence[int], folder: Path) -> Plot:

@@ -93,12 +93,19 @@ def test_the_order_is_known_before_the_training(epochs: float, steps: int) -> No
 def test_what_replaces_a_row_does_not_depend_on_the_batches(size: int) -> None:
     given: list[list[int]] = []
 
-    def own(drawn: Sequence[int]) -> dict[int, int | None]:
-        given.append(list(drawn))
-        return {1: 0, 3: None, 4: 1}
+    class Own:
+        def __call__(self, drawn: Sequence[int]) -> dict[int, int | None]:
+            given.append(list(drawn))
+            return {1: 0, 3: None, 4: 1}
+
+        def state(self) -> dict[str, Any]:
+            return {}
+
+        def restore(self, state: dict[str, Any]) -> None:
+            raise AssertionError(state)
 
     drawn = [9, 8, 7, 6, 5, 4]
-    parts = Feed(own=own).step([drawn[i : i + size] for i in range(0, 6, size)])
+    parts = Feed(own=Own()).step([drawn[i : i + size] for i in range(0, 6, size)])
     assert given == [drawn]
     assert [row for part in parts for row in part["task"]] == [9, 7, 4]
     assert [row for part in parts for row in part["rollout"]] == [0, 1]
