@@ -30,6 +30,7 @@ from stillroom.sampling.ledger import Ledger, Spent, request_key, scorer_key
 from stillroom.sampling.limits import Meter, Outlay, Prices
 from stillroom.sampling.policy import Budget, Policy
 from stillroom.sampling.scorers.base import Scorer, has_failed, worth_another_try
+from stillroom.sampling.spending import Spending
 from stillroom.sampling.teachers.base import RetrySettings, SendsBatches, Teacher
 
 # Answered attempts that wait for their scorer, per slot, before drawing pauses.
@@ -78,6 +79,7 @@ class Core:
         self._before, self._cancelled_before = Spent(), 0  # what the opened tasks had cost in earlier calls
         self._open: dict[int, TaskDraws] = {}  # those that have not stopped, in the order they were opened
         self._more_tasks = True
+        self._spending = Spending(policy) if isinstance(policy, Budget) else None
         self._hungry: deque[TaskDraws] = deque()  # those that may want another draw
         self._changed: deque[TaskDraws] = deque()  # those with news since the loop last looked
         self._jobs: set[asyncio.Task[None]] = set()
@@ -201,8 +203,8 @@ class Core:
 
     def _start_hungry(self) -> bool:
         """Starts a draw that a task needs in any case: of the oldest, or where a budget is best spent."""
-        if isinstance(self._policy, Budget):
-            return self._start_cheapest(self._policy)
+        if self._spending is not None and isinstance(self._policy, Budget):
+            return self._start_cheapest(self._policy, self._spending)
         while self._hungry:
             draws = self._hungry[0]
             index = draws.next_index(self.counts.run_rate)
@@ -212,30 +214,19 @@ class Core:
             self._hungry.popleft().queued = False
         return False
 
-    def _start_cheapest(self, policy: Budget) -> bool:
+    def _start_cheapest(self, policy: Budget, spending: Spending) -> bool:
         if self._more_tasks:
             return False  # first all tasks are opened: what is on record of them counts
         rate, all_spent, counts = self.counts.run_rate, self._spent(policy), self.counts
         # Completion tokens of an attempt so far, those of earlier calls included; 1 before there is any.
         answered = self._before.attempts + max(0, counts.scored - counts.reused)
         mean = (self._before.completion_tokens + counts.completion_tokens) / max(1, answered) or 1.0
-        best: tuple[float, TaskDraws, int] | None = None
-        for draws in self._open.values():
-            index = draws.next_index(rate)
-            if index is None:
-                continue
-            if index in draws.on_record:  # costs nothing
-                self._start(draws, index)
-                return True
-            if all_spent:
-                continue
-            spent = draws.tally.spent + draws.tally.unscored
-            price = policy.price(draws.tally, (draws.tokens + mean) / (spent + 1), rate)
-            if best is None or price < best[0]:
-                best = (price, draws, index)
-        if best is not None:
-            self._start(best[1], best[2])
-        return best is not None
+        found = spending.take(rate, mean, free_only=all_spent)
+        if found is None:
+            return False
+        self._start(found.draws, found.draw)
+        spending.add(found.draws)  # one that has a gap may want another
+        return True
 
     def _start_ahead(self) -> bool:
         """Starts a draw that is only expected to be needed, since its slot would stand idle: of the task that has the
@@ -373,7 +364,9 @@ class Core:
         """Closes tasks that have stopped; the others may want more draws."""
         while self._changed:
             draws = self._changed.popleft()
-            if draws.stop is None and not draws.queued:
+            if draws.stop is None and self._spending is not None:
+                self._spending.add(draws)
+            elif draws.stop is None and not draws.queued:
                 draws.queued = True
                 self._hungry.append(draws)
             elif draws.stop is not None and not draws.closed:
@@ -382,6 +375,8 @@ class Core:
                     if (self._ahead and self._batches is None) or not draws.begun(index):
                         job.cancel()
                 del self._open[id(draws)]
+                if self._spending is not None:
+                    self._spending.drop(draws)
                 outcome = draws.outcome()
                 self.counts.close(outcome, draws.surplus())
                 on_outcome(outcome)

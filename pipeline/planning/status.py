@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from stillroom.common.datasets import HasRows
-from stillroom.common.files import replaced
+from stillroom.common.files import Growing, replaced
 from stillroom.common.printing import json_text
 from stillroom.common.run_async import off_the_loop
 from stillroom.common.secrets import named_in
@@ -279,8 +279,7 @@ class Attempts(HasRows):
 
     def write(self, file: IO[bytes]) -> None:
         """As JSON Lines."""
-        for row in self.rows:
-            file.write((json_text(row) + "\n").encode())
+        file.writelines(map(_line, self.rows))
 
     def _rows(self) -> Sequence[dict[str, Any]]:
         return self.rows
@@ -297,35 +296,64 @@ def attempts(folder: RecipeLike, *, out: str | Path | None = None, held_out: boo
     `out`: a file to write them to as well, as JSON Lines. `held_out`: also the answers to held-out tasks, which
     nothing may be trained on; each row says in `split` which it is. Raises what loading the run's tasks raises.
     """
-    path, facts = one_run(folder)
-    with Ledger.read(path) as ledger:
-        rows = list(ledger.rows())
-    asked: dict[str, dict[str, str | None]] = {}
-    try:
-        loaded = own_recipe(path, facts)
-        if (tasks := flow_of(loaded.recipe).tasks(loaded)) is not None:
-            for split, of in {"test": tasks.test, "validation": tasks.validation, "train": tasks.train}.items():
-                for task in of:
-                    asked[task.id] = {"split": split, "question": task.messages[-1].content, "gold": task.reference}
-    except InputError as error:
-        if not held_out:
-            raise InputError(
-                f"{error}; without its tasks nobody knows which answers are to held-out ones: --held-out writes all"
-            ) from None
-        asked = {}
-    unknown = dict.fromkeys(("split", "question", "gold"))  # no longer a task of the recipe: it may be a held-out one
-    teachers = {(facts.get("teacher") or {}).get("identity"), *(facts.get("sources") or {}).values()}
-    exported = []
-    for row in sorted(rows, key=lambda row: (row["task_id"], row["request"], row["draw"])):
-        known = asked.get(row["task_id"], unknown)
-        if row["teacher"] not in teachers or row["task_id"].startswith(JUDGE_PREFIX):
-            continue
-        if held_out or known["split"] == "train":
-            verdict = {"verdict": row["state"], "reason": row["v_reason"], "detail": row["detail"]}
-            told = {key: row[key] for key in _OF_ATTEMPTS}
-            exported.append({"task_id": row["task_id"], "index": row["draw"], **known, **told, **verdict})
-    found = Attempts(tuple(exported))
+    found = Attempts(tuple(_exported(folder, held_out)))
     if out is not None:
         with replaced(Path(out)) as file:
             found.write(file)
     return found
+
+
+def write_attempts(folder: RecipeLike, out: str | Path | IO[bytes], *, held_out: bool = False) -> int:
+    """Writes what `attempts` gives, without holding it; the number of rows. `out`: a path, or an open file. Raises as
+    `attempts` does."""
+    exported = _exported(folder, held_out)
+    if isinstance(out, str | Path):
+        written = 0
+        file = Growing(Path(out))
+        try:
+            for row in exported:
+                with file.writing() as lines:
+                    lines.write(_line(row))
+                written += 1
+            file.keep()
+        finally:
+            file.discard()
+        return written
+    return sum(bool(out.write(_line(row))) for row in exported)
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    return (json_text(row) + "\n").encode()
+
+
+def _exported(folder: RecipeLike, held_out: bool) -> Iterator[dict[str, Any]]:
+    path, facts = one_run(folder)
+    asked: dict[str, dict[str, str | None]] = {}
+    with Ledger.read(path) as ledger:
+        try:
+            loaded = own_recipe(path, facts)
+            if (tasks := flow_of(loaded.recipe).tasks(loaded)) is not None:
+                for split, of in {"test": tasks.test, "validation": tasks.validation, "train": tasks.train}.items():
+                    for task in of:
+                        asked[task.id] = {
+                            "split": split,
+                            "question": task.messages[-1].content,
+                            "gold": task.reference,
+                        }
+        except InputError as error:
+            if not held_out:
+                raise InputError(
+                    f"{error}; without its tasks nobody knows which answers are to held-out ones: --held-out writes "
+                    "all"
+                ) from None
+            asked = {}
+        unknown = dict.fromkeys(("split", "question", "gold"))  # no task of the recipe any more: held out, perhaps
+        teachers = {(facts.get("teacher") or {}).get("identity"), *(facts.get("sources") or {}).values()}
+        for row in ledger.rows_by_task():
+            known = asked.get(row["task_id"], unknown)
+            if row["teacher"] not in teachers or row["task_id"].startswith(JUDGE_PREFIX):
+                continue
+            if held_out or known["split"] == "train":
+                verdict = {"verdict": row["state"], "reason": row["v_reason"], "detail": row["detail"]}
+                told = {key: row[key] for key in _OF_ATTEMPTS}
+                yield {"task_id": row["task_id"], "index": row["draw"], **known, **told, **verdict}

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +25,6 @@ from stillroom.common.hashing import digest
 from stillroom.common.outside import NotJson, read_json
 from stillroom.sampling.fake_server.exchange import Piece, Reply, as_json, error
 
-CREATED_S = 1_700_000_000
 _STATES = ("validating", "in_progress", "finalizing")
 _MOST_LISTED = 100
 
@@ -56,6 +56,7 @@ class _Batch:
     input_file: str
     metadata: Any
     total: int
+    created_s: int
     looks: int = 0
     status: str = "validating"
     output: str | None = None
@@ -76,9 +77,9 @@ class _Batch:
             "status": self.status,
             "output_file_id": self.output,
             "error_file_id": self.errors,
-            "created_at": CREATED_S,
-            "in_progress_at": CREATED_S,
-            "expires_at": CREATED_S + 86_400,
+            "created_at": self.created_s,
+            "in_progress_at": self.created_s,
+            "expires_at": self.created_s + 86_400,
             "request_counts": {"total": self.total, "completed": self.done, "failed": self.failed},
             "metadata": self.metadata,
         }
@@ -90,16 +91,19 @@ class _Results(NamedTuple):
 
 
 class Batches:
-    """Files and batches of one server. `answer`: the body of the chat completion for a request. `paid`: answers by
-    `custom_id`; `uploads`, `created`: how often either was asked for and done."""
+    """Files and batches of one server. `answer`: the body of the chat completion for a request; `clock`: seconds since
+    1970. `paid`: answers by `custom_id`; `uploads`, `created`: how often either was asked for and done."""
 
     def __init__(
-        self, faults: BatchFaults | None = None, answer: Callable[[Mapping[str, Any]], Any] = lambda body: {}
+        self,
+        faults: BatchFaults | None = None,
+        answer: Callable[[Mapping[str, Any]], Any] = lambda body: {},
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.faults = faults or BatchFaults()
         self.paid: Counter[str] = Counter()
         self.uploads = self.created = 0
-        self._answer = answer
+        self._answer, self._clock = answer, clock
         self._files: dict[str, bytes] = {}
         self._batches: dict[str, _Batch] = {}
         self._asked: Counter[str] = Counter()
@@ -144,7 +148,7 @@ class Batches:
             return error(400, f"no such file: {str(name)[:100]}", param="input_file_id")
         self.created += 1
         total = self._files[name].count(b"\n")
-        batch = _Batch(f"batch_{self.created:04}", name, asked.get("metadata"), total)
+        batch = _Batch(f"batch_{self.created:04}", name, asked.get("metadata"), total, int(self._clock()))
         self._batches[batch.id] = batch
         if self._muted < self.faults.mute:
             self._muted += 1

@@ -90,7 +90,7 @@ class FakeServer:
         self.counts: Counter[int] = Counter()
         self.early = self.asked = self.port = 0
         self._text, self._minute_s, self._clock, self._log = text, minute_s, clock, log
-        self.batches = Batches(batches, lambda body: answer(body, text))
+        self.batches = Batches(batches, lambda body: answer(body, text), clock)
         self._again: Counter[str] = Counter()
         self._prompts: dict[str, int] = {}
         self._not_before: dict[str, float] = {}

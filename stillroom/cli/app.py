@@ -276,13 +276,11 @@ def attempts(
     `teacher: {kind: recorded}` replays the file.
     """
     from stillroom.common.printing import terminal
-    from stillroom.pipeline.planning.status import attempts as export_attempts
+    from stillroom.pipeline.planning.status import write_attempts
 
-    found = export_attempts(folder, out=out, held_out=held_out)
-    if out is None:
-        found.write(sys.stdout.buffer)
-    else:
-        terminal().print(f"{len(found):,} attempts written to {out}", soft_wrap=True)
+    written = write_attempts(folder, out or sys.stdout.buffer, held_out=held_out)
+    if out is not None:
+        terminal().print(f"{written:,} attempts written to {out}", soft_wrap=True)
 
 
 @app.command()

@@ -225,6 +225,7 @@ def test_rows_have_each_attempt_once_with_the_latest_verdict(tmp_path: Path, mon
         monkeypatch.setattr("time.time", lambda: 2000.0)
         ledger.add_verdict(1, "b", Verdict(State.UNSCORED, "timeout"))
         assert [row["draw"] for row in ledger.rows()] == list(range(1100))
+        assert list(ledger.rows_by_task()) == list(ledger.rows())
         assert ledger.verdict_counts() == {"rejected": 1098, "unscored": 1, "none": 1}
         assert (ledger.last_state(1), ledger.last_state(8)) == (State.UNSCORED, None)
 

@@ -1,4 +1,4 @@
-"""The batch API of a server: uploads a file, creates a batch, looks how it does, finds it again, fetches results.
+"""The batch API of a server: uploads a file, creates a batch of it, looks how it does, finds it again, fetches all.
 
 `POST /files` (purpose `batch`), `POST /batches`, `GET /batches/{id}`, `GET /batches`, `GET /files/{id}/content`, as
 OpenAI documents them (https://platform.openai.com/docs/guides/batch and the reference of batches and files); Azure,

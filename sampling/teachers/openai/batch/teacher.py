@@ -47,6 +47,8 @@ from stillroom.sampling.teachers.openai.teacher import OpenAITeacher
 FOLDER = "batches"
 """In a run's folder."""
 _SHOWN = 2
+# Looks at a batch in a row that get no reply, each after its retries: hours pass, and a network may be away.
+_MOST_MISSED = 20
 _MOST_LEARNED = 5  # things that a server may want otherwise, one batch after the other
 _NO_SERVER = "http://localhost"
 
@@ -232,12 +234,17 @@ class BatchTeacher(OpenAITeacher):
     async def _until_done(self, batch: Batch) -> None:
         remote = self._remote()
         try:
-            seen = await self._created(remote, batch)
+            seen, missed = await self._created(remote, batch), 0
             while not seen.ended:
                 self._shown[batch.name] = progress(seen, batch.lines, time.time())
                 self._tell()
                 await asyncio.sleep(self._batch.poll_s)
-                seen = await remote.look(seen.id)
+                try:
+                    seen, missed = await remote.look(seen.id), 0
+                except RequestFailed as failed:
+                    missed += 1
+                    if not failed.retryable or missed >= _MOST_MISSED:
+                        raise
             if seen.status == "failed":
                 raise self._refused(batch, seen)
             for file_id, path in ((seen.output, batch.output), (seen.errors, batch.errors)):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from stillroom.common.records import Attempt, SamplingParams, Task, user
 from stillroom.errors import InputError, Interrupted, MissingKey, RunError, StillroomError, TeacherDown
 from stillroom.sampling.core import Core
 from stillroom.sampling.fake_server.batches import BatchFaults
+from stillroom.sampling.fake_server.exchange import Reply, error
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.limits import Limits, Prices
 from stillroom.sampling.policy import Budget, Fixed, Until
@@ -177,10 +180,6 @@ async def test_prices_are_counted_as_they_are_given(tmp_path: Path) -> None:
 # -- killed at any moment ----------------------------------------------------------------------------------------------
 
 
-class Killed(BaseException):
-    """In the place of SIGKILL: nothing is tidied up after it."""
-
-
 async def killed_at(folder: Path, desk: Desk, patch: pytest.MonkeyPatch, where: str, after: bool) -> None:
     """A call of a run that ends before or after a step, as if the process had been killed there."""
     from stillroom.sampling.teachers.openai.batch.files import Batch, BatchFiles
@@ -285,11 +284,56 @@ async def test_a_batch_refused_as_a_whole_ends_the_run_and_is_sent_again_by_the_
     assert desk.paid_twice == []
 
 
-async def test_a_server_without_a_batch_api_says_so(tmp_path: Path, model_server: Any) -> None:
-    model_server.script = lambda body: (_ for _ in ()).throw(AssertionError("it was asked"))
-    teacher = settings(model_server.url.replace("/v1", "/elsewhere/v2")).make(tmp_path)
-    tried = await run_core(tmp_path, teacher)
-    assert tried.error is not None
+def refusing(desk: Desk, refuses: Callable[[str, str], int]) -> None:
+    """Has a server reply with a status where `refuses` names one, by method and path; 0 for none."""
+    reply = desk.batches.reply
+
+    def replied(method: str, path: str, rest: str, *more: Any) -> Reply:
+        status = refuses(method, f"{path}/{rest}")
+        return error(status, "not here") if status else reply(method, path, rest, *more)
+
+    vars(desk.batches)["reply"] = replied
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "pattern"),
+    [
+        (404, InputError, r"has no batch API.*teacher\.batch: false"),
+        (405, InputError, "has no batch API"),
+        (401, MissingKey, "the key was refused"),
+        (402, TeacherDown, "quota is used up"),
+        (400, TeacherDown, "not here.*run the same command again"),
+    ],
+)
+async def test_a_server_that_takes_no_batch_ends_the_run_with_what_to_do(
+    tmp_path: Path, status: int, kind: type[StillroomError], pattern: str
+) -> None:
+    async with Desk() as desk:
+        refusing(desk, lambda method, path: status)
+        tried = await run(tmp_path, desk)
+        assert isinstance(tried.error, kind)
+        assert re.search(pattern, str(tried.error))
+        del vars(desk.batches)["reply"]
+        again = await run(tmp_path, desk)
+    assert again.error is None
+    assert right(again)
+    assert desk.paid_twice == []
+
+
+async def test_a_server_that_is_away_for_a_while_is_waited_for(tmp_path: Path) -> None:
+    looks = 0
+
+    def away(method: str, path: str) -> int:
+        nonlocal looks
+        looks += path.startswith("batches/batch")
+        return 503 if path.startswith("batches/batch") and looks < 10 else 0
+
+    async with Desk() as desk:
+        refusing(desk, away)
+        tried = await run(tmp_path, desk)
+    assert tried.error is None
+    assert right(tried)
+    assert desk.batches.created == 1
 
 
 async def test_a_damaged_record_is_refused_since_its_requests_may_be_paid_for(tmp_path: Path) -> None:
