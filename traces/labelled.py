@@ -5,7 +5,7 @@
 
 Desirable are the SFT rows: accepted attempts that passed the filters. Undesirable are attempts that the scorer
 rejected, that ended by themselves, and that the filters would have let through; so what sets the kinds apart is what
-the scorer looks at, not the form. What could not be scored is no evidence, and is never one of either.
+the scorer looks at, not the form. What could not be scored is never either.
 
 Of each task the first `per_task` of each kind become rows, in the order of draws.
 """
@@ -62,7 +62,7 @@ def labelled(
 
 
 def _unfit(trace: Trace, screen: Screen) -> tuple[str, str]:
-    """Why a rejected attempt is no undesirable answer, and what a person wants to see; empty where it is one."""
+    """Why a rejected attempt does not become a row, and what a person wants to see; empty for one that does."""
     if trace.attempt.finish_reason != "stop":
         return CUT_OFF, trace.attempt.finish_reason
     if not trace.answer.strip():

@@ -141,12 +141,10 @@ def _source(path: Path, split: str, *, labels: bool) -> Source:
     written = path / FOLDER / f"{split}.parquet"
     files = (written,) if labels and written.is_file() else _files(path, split)
     kinds = {file: _kind(file) for file in files}
-    if len({kind[:2] for kind in kinds.values()}) > 1:
+    if len({kind.name for kind in kinds.values()}) > 1:
         first = next(iter(kinds))
-        raise InputError(
-            f"{path} holds SFT rows and pairs, or answers with labels: give the folder of one kind, such as "
-            f"{first.parent}"
-        )
+        held = sorted({kind.name for kind in kinds.values()})
+        raise InputError(f"{path} holds {' and '.join(held)}: give the folder of one kind, such as {first.parent}")
     kind = next(iter(kinds.values()))
     return Source(files, kind.pairs, sum(kind.total for kind in kinds.values()), kind.labelled)
 
@@ -176,6 +174,10 @@ class _Kind(NamedTuple):
     pairs: bool
     labelled: bool
     total: int
+
+    @property
+    def name(self) -> str:
+        return "pairs" if self.pairs else "answers with labels" if self.labelled else "SFT rows"
 
 
 def _kind(file: Path) -> _Kind:

@@ -50,7 +50,7 @@ from stillroom.traces.tasks import TaskSet
 def label_traces(context: RunContext, recipe: Recipe, tasks: TaskSet, distilled: Distilled) -> Distilled:
     """The same rows, and those with labels where a student of the recipe learns from such.
 
-    Raises NothingLeft where no rejected attempt is an undesirable answer."""
+    Raises NothingLeft where no rejected attempt became a row."""
     folder, learners = context.folder, recipe.learners_of_labels
     if not learners:
         _forget(folder)
@@ -84,7 +84,7 @@ def label_traces(context: RunContext, recipe: Recipe, tasks: TaskSet, distilled:
     if not counts.undesirable:
         told = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in counts.undesirable_left_out.items())
         raise NothingLeft(
-            f"no rejected attempt is an undesirable answer ({told or 'none was rejected'}), and method kto learns "
+            f"no rejected attempt became a row ({told or 'none was rejected'}), and method kto learns "
             "from both kinds: set student.method: sft to train on the accepted ones, or draw more (keep.max_attempts)"
         )
     return replace(distilled, labelled=folder.path / FOLDER)

@@ -7,7 +7,7 @@
 The loss is trl's KTOTrainer's (Ethayarajh et al. 2024, https://arxiv.org/abs/2402.01306). Its reference point, an
 estimate of the KL divergence from the reference model, comes from answers that stand under the prompts of other rows
 of the batch. So a batch has 2 rows or more, and which rows make a batch is laid down by the seed before the first
-step (`batches_of`); trl, too, goes through them in one order. The reference is the model with its adapter off; for
+step (`mismatched.py`); trl, too, goes through them in one order. The reference is the model with its adapter off; for
 full fine-tuning its log-probabilities are computed before the first step. On a CPU the same rows, settings and seed
 give the same student.
 
@@ -17,7 +17,7 @@ Where there are more answers of one kind than of the other, the classes are weig
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -29,6 +29,7 @@ from stillroom.common.settings import Settings
 from stillroom.errors import TrainingError
 from stillroom.students.data.encode import IGNORED
 from stillroom.students.data.labelled import EncodedAnswer, EncodedAnswers, encode_labelled, read_labelled
+from stillroom.students.data.mismatched import Placed, batches_of
 from stillroom.students.data.rows import Row, with_system
 from stillroom.students.methods.common import enough_memory, finish, fits, longest, run, training
 from stillroom.students.methods.cpu_passes import can_flatten, use_row_pass
@@ -113,62 +114,6 @@ def class_weights(
         elif given_undesirable is None and not first_moves:
             less = more * desirable / (wanted * undesirable)
     return ClassWeights(more, less, more * desirable / (less * undesirable))
-
-
-class Placed(NamedTuple):
-    """A row in its batch, with the answer of another row that its prompt is scored with for the KL term."""
-
-    row: EncodedAnswer
-    other: list[int]
-
-
-def batches_of(rows: Sequence[EncodedAnswer], size: int, seed: int, most: int) -> list[Placed]:
-    """The rows in the order of the training, shuffled by the seed; each `size` of them are a batch.
-
-    Within a batch every row gets the answer of the row that stands `turn` places before it, by the smallest turn that
-    gives no row an answer to its own prompt, or one with which it has more than `most` tokens; where there is
-    none, by the one that does so least. So the mismatched answers of a batch are the batch's answers, as the paper
-    has it. A row that is still ill served takes the nearest fitting answer before it (the last row, where it is alone
-    in its batch, always does), and where none fits the shortest. No answer is cut.
-
-    Raises TrainingError where all rows have one prompt: nothing could be mismatched.
-    """
-    numbers: dict[tuple[int, ...], int] = {}
-    order = [(row, numbers.setdefault(tuple(row.prompt_ids), len(numbers))) for row in rows]
-    if len(numbers) == 1:
-        raise TrainingError(
-            f"all {len(rows):,} rows have the same prompt, and KTO measures the KL divergence with answers to other "
-            "prompts: give rows of several prompts, or set student.kto.loss_type: apo_zero_unpaired"
-        )
-    random.Random(seed).shuffle(order)
-
-    def serves(place: int, other: int) -> bool:
-        (row, prompt), (giver, givers) = order[place], order[other]
-        return prompt != givers and len(row.prompt_ids) + len(giver.answer_ids) <= most
-
-    placed = list[Placed]()
-    for start in range(0, len(order), size):
-        places = range(start, min(start + size, len(order)))
-        turned = {
-            turn: [start + (i - turn) % len(places) for i in range(len(places))]
-            for turn in range(1, max(2, len(places)))
-        }
-        best = max(turned, key=lambda turn: (sum(map(serves, places, turned[turn])), -turn))
-        for place, other in zip(places, turned[best], strict=True):
-            if not serves(place, other):
-                other = _another(order, place, serves)
-            placed.append(Placed(order[place][0], order[other][0].answer_ids))
-    return placed
-
-
-def _another(order: Sequence[tuple[EncodedAnswer, int]], place: int, serves: Callable[[int, int], bool]) -> int:
-    """The nearest row before that serves the row at `place`; the one with the shortest answer where none does."""
-    before = [(place - back) % len(order) for back in range(1, len(order))]
-    found = next((other for other in before if serves(place, other)), None)
-    if found is not None:
-        return found
-    others = (other for other in before if order[other][1] != order[place][1])
-    return min(others, key=lambda other: len(order[other][0].answer_ids))
 
 
 def make_kto_trainer(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from stillroom.errors import InputError, RecipeError, TrainingError
 from stillroom.evaluation.implicit_rewards import implicit_rewards
 from stillroom.students.data.encode import prepare_tokenizer
 from stillroom.students.data.labelled import EncodedAnswer, EncodedAnswers, encode_labelled, read_labelled
+from stillroom.students.data.mismatched import Placed, batches_of
 from stillroom.students.export.save import read_record
 from stillroom.students.methods import kto as method
 from stillroom.students.methods.common import quiet_training
@@ -25,8 +27,6 @@ from stillroom.students.methods.kto import (
     LOWEST,
     ClassWeights,
     Kto,
-    Placed,
-    batches_of,
     check_answers,
     class_weights,
     make_kto_trainer,
@@ -240,51 +240,7 @@ def test_weights_that_are_given_and_do_not_fit_are_taken_and_told(
     assert record["labels"] == {"desirable": 4, "undesirable": 3}
 
 
-# -- batches -------------------------------------------------------------------------------------------------------
-
-
-def answers(*prompts: int, answer: int = 2) -> list[EncodedAnswer]:
-    """Rows of prompts by number, each with an answer of its own."""
-    return [EncodedAnswer(f"row {i}", [7, p], [9] * answer + [i, 2], i % 2 == 0) for i, p in enumerate(prompts)]
-
-
-@given(st.lists(st.integers(0, 5), min_size=2, max_size=30), st.integers(2, 9), st.integers(0, 3))
-def test_every_row_is_once_in_a_batch_and_has_an_answer_to_another_prompt(
-    prompts: list[int], size: int, seed: int
-) -> None:
-    rows = answers(*prompts)
-    if len(set(prompts)) == 1:
-        with pytest.raises(TrainingError, match="have the same prompt"):
-            batches_of(rows, size, seed, 100)
-        return
-    placed = batches_of(rows, size, seed, 100)
-    assert sorted(each.row.name for each in placed) == sorted(row.name for row in rows)
-    asked = {tuple(row.answer_ids): row.prompt_ids for row in rows}
-    assert all(asked[tuple(each.other)] != each.row.prompt_ids for each in placed)
-    assert placed == batches_of(rows, size, seed, 100)
-
-
-def test_the_mismatched_answers_of_a_batch_are_its_own_where_that_can_be() -> None:
-    placed = batches_of(answers(*range(8)), 4, 3, 100)
-    for part in (placed[:4], placed[4:]):
-        assert sorted(each.other for each in part) == sorted(each.row.answer_ids for each in part)
-
-
-def test_two_answers_to_each_prompt_are_not_mismatched_with_each_other() -> None:
-    for seed in range(10):
-        placed = batches_of(answers(0, 0, 1, 1, 2, 2), 6, seed, 100)
-        own = {tuple(each.row.answer_ids): each.row.prompt_ids for each in placed}
-        assert all(own[tuple(each.other)] != each.row.prompt_ids for each in placed)
-
-
-def test_no_mismatched_answer_is_longer_than_fits_if_another_does() -> None:
-    long = EncodedAnswer("long", [7] * 90, [9, 2], True)
-    rows = [long, *answers(1, 2, 3, answer=40), EncodedAnswer("short", [8], [5, 2], False)]
-    for seed in range(10):
-        [placed] = [each for each in batches_of(rows, 2, seed, 100) if each.row.name == "long"]
-        assert placed.other == [5, 2]
-    shortest = [each for each in batches_of(rows[:-1], 2, 1, 100) if each.row.name == "long"]
-    assert len(shortest[0].other) == 42  # none fits: whole all the same
+# -- batches ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [2, 3, 8])
@@ -353,6 +309,23 @@ def test_every_step_is_told_and_on_record(rows: Any, base: dict[str, Any], tmp_p
     assert [step["kl"] for step in record["measures"]] == pytest.approx([s["kl"] for s in trained.measures], abs=1e-6)
     assert Kto.model_validate(record["settings"]) == Kto.model_validate(base)
     assert record["tokens"] == trained.tokens > 0
+
+
+@pytest.mark.parametrize("loss_type", ["kto", "apo_zero_unpaired"])
+def test_a_loss_that_is_no_number_stops_the_training(
+    loss_type: str, rows: Any, row: Any, base: dict[str, Any], tiny: Path, tmp_path: Path, tokenizer: Any
+) -> None:
+    """One row alone is none, and trl's mean over the batch passes it over; its gradient does not."""
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny, broken)
+    model = load_model(str(tiny), dtype="float32", device="cpu")
+    model.model.embed_tokens.weight.data[tokenizer("~")["input_ids"][0]].fill_(float("nan"))
+    model.save_pretrained(broken)
+    odd = [*rows, row("~?", "7", label=True)]
+    settings = Kto.model_validate(base | {"model": str(broken), "kto": {"loss_type": loss_type}})
+    with pytest.raises(TrainingError, match="the training has diverged"):
+        settings.train(odd, tmp_path / "student", seed=1)
+    assert not (tmp_path / "student").exists()
 
 
 def test_nothing_is_written_to_the_terminal(
@@ -433,6 +406,11 @@ def test_an_adapter_that_does_not_fit_is_a_mistake_of_the_recipe(
     settings = Kto.model_validate(base | {"lora": {"target_modules": [target]}})
     with pytest.raises(RecipeError, match=target):
         settings.train(rows, tmp_path / "student", seed=1)
+
+
+def answers(*prompts: int) -> list[EncodedAnswer]:
+    """Rows of prompts by number, each with an answer that no other has."""
+    return [EncodedAnswer(f"row {i}", [7, p], [9, 9, i, 2], i % 2 == 0) for i, p in enumerate(prompts)]
 
 
 def _left_padded(batch: dict[str, Any]) -> None:

@@ -147,6 +147,16 @@ def test_odds_of_extreme_answers_are_finite_and_so_are_their_gradients(mean: flo
     assert ALMOST_CERTAIN < 0
 
 
+@pytest.mark.parametrize("mean", [-2e-6, -1e-5, -1e-3, -0.7, -20.0])
+def test_odds_are_as_exact_in_float32_as_it_allows(mean: float) -> None:
+    """1 − exp(mean) would lose all its digits near 0."""
+    found = [
+        odds_loss(torch.tensor([mean], dtype=dtype), torch.tensor([-1.0], dtype=dtype)).log_odds.item()
+        for dtype in (torch.float32, torch.float64)
+    ]
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
+
+
 # -- steps ---------------------------------------------------------------------------------------------------------
 
 
