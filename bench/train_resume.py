@@ -128,8 +128,8 @@ def made(out: Path) -> dict[str, Any]:
     """The student's files but its record, by name; and what the training showed."""
     files = sorted(file for file in (out / "student").rglob("*") if file.is_file() and file.name != "training.json")
     record = json.loads((out / "student" / "training.json").read_text(encoding="utf-8"))
-    names = ("losses", "sft_losses", "rewards", "objectives", "measures", "validation", "steps", "tokens", "data")
-    names += ("rehearsal", "on_policy")
+    names = ["losses", "sft_losses", "rewards", "objectives", "measures", "validation", "steps", "tokens", "data"]
+    names += ["rehearsal", "on_policy"]
     return {file.relative_to(out).as_posix(): file.read_bytes() for file in files} | {
         name: record[name] for name in names if name in record
     }

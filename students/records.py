@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from stillroom.common.records import Messages, Task, Verdict
 from stillroom.sampling.ledger import Ledger
 from stillroom.sampling.scorers.base import Scorer
+from stillroom.students.methods.trackers import Watched
 
 Reason = Literal["too_long", "end_token_inside", "same_answers", "both_labels"]
 REASONS: dict[Reason, str] = {
@@ -84,13 +85,14 @@ class TrainingPlace(NamedTuple):
     """What a run lends to a training. `base`: relative paths of the settings start there; `ledger`: keeps the answers
     that are sampled for it, None for a ledger that goes with the training; `store`: a folder in which what was
     computed for it stays for the next training, None for none; `tell`: hears, in a line each, what a user should
-    know; `gate`: judges the student's own answers, None for nothing."""
+    know; `gate`: judges the student's own answers, None for nothing; `watched`: what trackers are told of it."""
 
     base: Path = Path()
     ledger: Ledger | None = None
     store: Path | None = None
     tell: Callable[[str], object] = lambda text: None
     gate: Gate | None = None
+    watched: Watched | None = None
 
 
 class Signals(NamedTuple):

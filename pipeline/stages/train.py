@@ -18,6 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from stillroom.common.files import at_home, storable
 from stillroom.common.formatting import duration
 from stillroom.common.hashing import digest
@@ -33,6 +35,7 @@ from stillroom.students.data.rows import Row
 from stillroom.students.export.save import read_record
 from stillroom.students.lint.report import LintReport
 from stillroom.students.methods.registry import StudentSettings
+from stillroom.students.methods.trackers import Watched, check_trackers
 from stillroom.students.records import Answered, Checker, Gate, TrainingPlace
 from stillroom.traces.answers import Reason
 from stillroom.traces.answers.records import verdict
@@ -66,6 +69,7 @@ def require(student: StudentSettings | None, base: Path, seed: int) -> None:
             raise MissingExtra("training a student", package, "train")
     from stillroom.common.models.resolve import resolve_model
 
+    check_trackers(student.report_to)
     for name in student.models:
         resolve_model(name)
     student.check(base, seed)
@@ -108,7 +112,14 @@ def train(
             out,
             seed=context.seed,
             on_step=lambda s: shown(s.step, s.total, s.loss, s.tokens_per_s),
-            place=TrainingPlace(context.base, context.ledger, folder.path / SIGNALS, display.note, gate),
+            place=TrainingPlace(
+                base=context.base,
+                ledger=context.ledger,
+                store=folder.path / SIGNALS,
+                tell=display.note,
+                gate=gate,
+                watched=watched(student, folder, label),
+            ),
         )
     folder.note_dtype(label, (read_record(out) or {}).get("dtype"))
     folder.mark(stage, inputs, out)
@@ -118,6 +129,15 @@ def train(
         found = ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
         display.note(f"{len(trained.left_out):,} {what} were not trained on: {found}")
     return str(trained.model)
+
+
+def watched(student: StudentSettings, folder: RunFolder, label: str) -> Watched | None:
+    """What trackers are told of a training: the recipe as the folder has it, without values of the environment."""
+    if not student.report_to:
+        return None
+    file = folder.path / "recipe.yaml"
+    recipe = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return Watched(str(folder["name"]), label, recipe, folder.path)
 
 
 def train_on(

@@ -3,7 +3,7 @@
 with training(settings, out, seed, place, rows, encode_rows) as begun:
     with fits(settings):
         trainer = make_trainer(begun.model, begun.tokenizer, begun.encoded, settings, begun.plan, begun.scratch)
-    trained = finish(begun, trainer, settings, out, run(trainer, settings, begun.kept.of("sft")))
+    trained = finish(begun, trainer, settings, out, run(trainer, settings, begun.kept.of("sft"), place))
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from stillroom.students.methods import validation
 from stillroom.students.methods.checkpoints import Checkpoints
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.methods.resume import trained
+from stillroom.students.methods.trackers import check_trackers, reporting
 from stillroom.students.methods.validation import Curve, Rows, apart
 from stillroom.students.records import Plan, Trained, TrainingPlace
 
@@ -86,6 +87,7 @@ def training(
     `encode`: makes tokens of the rows, with a tokenizer and the tokens that one may have. Raises NoRoom where the
     disk is too small.
     """
+    check_trackers(settings.report_to)
     with quiet_training(), ExitStack() as at_end, whole_folder(out) as work:
         tokenizer, device = load_tokenizer(settings.model), pick_device()
         dtype = pick_dtype(device, settings.dtype)
@@ -151,10 +153,10 @@ def package_versions() -> dict[str, str | None]:
     return versions
 
 
-def run(trainer: Any, settings: StudentSettings, kept: Checkpoints) -> float:
+def run(trainer: Any, settings: StudentSettings, kept: Checkpoints, place: TrainingPlace) -> float:
     """Trains, from the last checkpoint on where there is one; gives the seconds it took."""
     trainer.kept = kept
-    with enough_memory(settings):
+    with enough_memory(settings), reporting(trainer, place.watched):
         return trained(trainer)
 
 

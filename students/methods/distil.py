@@ -258,7 +258,8 @@ class Distil(OfRows):
                         "without a launcher, or leave on_policy out"
                     )
                 watch(trainer, begun.curve, held_rows(trainer, begun.held, self.batch_size))
-                seconds = run(trainer, self, begun.kept.of("sft", **self._depends_on(begun, sides, rehearsed, place)))
+                kept = begun.kept.of("sft", **self._depends_on(begun, sides, rehearsed, place))
+                seconds = run(trainer, self, kept, place)
             more: dict[str, Any] = {"objectives": [[round(mean, 6) for mean in step] for step in loss.means]}
             if self.teacher is not None:
                 more["teacher"] = self._teacher_identity(place.base)

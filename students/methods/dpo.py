@@ -278,14 +278,14 @@ class Dpo(StudentSettings):
                 own = self.model_copy(update={"epochs": wanted.epochs, "learning_rate": wanted.learning_rate})
                 with fits(self):
                     first = make_trainer(model, tokenizer, encoded.chosen(), own, plan, scratch, on_step)
-                seconds, model = run(first, own, first_kept), first.model
+                seconds, model = run(first, own, first_kept, place), first.model
                 save_last(first)
                 losses, tokens = tuple(first.steps.losses), first.steps.tokens
                 del first  # what its optimiser holds is not needed any more
             with fits(self), enough_memory(self):
                 trainer = make_dpo_trainer(model, tokenizer, encoded, self, self.dpo, plan, scratch, on_step)
                 watch(trainer, curve, held_pairs(trainer, held, self.batch_size))
-            seconds += run(trainer, self, kept.of("dpo", after=first_kept.seal))
+            seconds += run(trainer, self, kept.of("dpo", after=first_kept.seal), place)
             if self.lora and REFERENCE in trainer.model.peft_config:
                 trainer.model.delete_adapter(REFERENCE)  # a reference that was an adapter is not part of the student
             return finish(begun, trainer, self, out, seconds, sft_losses=losses, sft_tokens=tokens)

@@ -324,7 +324,7 @@ class Kto(StudentSettings):
                 )
             counts = {"desirable": encoded.desirable, "undesirable": len(encoded.rows) - encoded.desirable}
             more = {"labels": counts, "class_weights": weights._asdict()}
-            return finish(begun, trainer, self, out, run(trainer, self, begun.kept.of("kto")), more=more)
+            return finish(begun, trainer, self, out, run(trainer, self, begun.kept.of("kto"), place), more=more)
 
     def lint(
         self,

@@ -243,13 +243,14 @@ class Orpo(StudentSettings):
     ) -> Trained:
         """See the base class. Rows hold conversational `prompt`, `chosen` and `rejected`."""
         found = [row._replace(prompt=with_system(row.prompt, self.system)) for row in read_pairs(rows)]
-        with training(self, out, seed, place or TrainingPlace(), found, encode_pairs) as begun:
+        place = place or TrainingPlace()
+        with training(self, out, seed, place, found, encode_pairs) as begun:
             with fits(self), enough_memory(self):
                 trainer = make_orpo_trainer(
                     begun.model, begun.tokenizer, begun.encoded, self, self.orpo, begun.plan, begun.scratch, on_step
                 )
                 watch(trainer, begun.curve, _held(trainer, begun.held, self.batch_size))
-            return finish(begun, trainer, self, out, run(trainer, self, begun.kept.of("orpo")))
+            return finish(begun, trainer, self, out, run(trainer, self, begun.kept.of("orpo"), place))
 
     def lint(
         self,

@@ -27,6 +27,7 @@ from stillroom.common.registry import Registry
 from stillroom.common.settings import Settings
 from stillroom.students.data.rows import Row
 from stillroom.students.methods.checkpoints import CheckpointSettings
+from stillroom.students.methods.trackers import Tracker
 from stillroom.students.methods.validation import ValidationSettings
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 Source = Literal["rows", "pairs", "labelled rows"]
 """What a method is trained on: rows of traces, pairs of preferences, or answers of which each is desirable or not."""
 
-UNTOLD = ("checkpoints",)
+UNTOLD = ("checkpoints", "report_to")
 """Settings that decide nothing of a student, so that they are in no name for it."""
 
 LATER = ("validation",)
@@ -95,6 +96,8 @@ class StudentSettings(Settings):
     """The student's system prompt, in training and ever after; null: the rows' own."""
     save_merged: bool = True
     """Also write the adapter merged into the weights, which every server can load."""
+    report_to: tuple[Tracker, ...] = ()
+    """Trackers that are shown the training while it runs, each an extra of its name."""
     validation: ValidationSettings | None = None
     """Rows that the training measures its loss on and does not learn from; null: none."""
     checkpoints: CheckpointSettings | None = CheckpointSettings()
@@ -104,6 +107,12 @@ class StudentSettings(Settings):
     @classmethod
     def _no_lora(cls, value: Any) -> Any:
         return on_or_off(value)
+
+    @field_validator("report_to", mode="before", json_schema_input_type=Tracker | tuple[Tracker, ...])
+    @classmethod
+    def _one_tracker(cls, value: Any) -> Any:
+        """`report_to: trackio` reads as well as a list."""
+        return (value,) if isinstance(value, str) else value
 
     @field_validator("validation", mode="before", json_schema_input_type=ValidationSettings | float | None)
     @classmethod

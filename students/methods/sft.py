@@ -46,4 +46,4 @@ class Sft(OfRows):
                     begun.model, begun.tokenizer, begun.encoded, self, begun.plan, begun.scratch, on_step
                 )
                 watch(trainer, begun.curve, held_rows(trainer, begun.held, self.batch_size))
-            return finish(begun, trainer, self, out, run(trainer, self, begun.kept.of("sft")))
+            return finish(begun, trainer, self, out, run(trainer, self, begun.kept.of("sft"), place))

@@ -5,7 +5,7 @@
 
 Rows come tokenised and with labels. A wrong loss mask fails silently (the loss falls, and the student echoes its
 prompt or never stops), so `check_batch` and `check_pairs` look at the first batch as the collator makes it. Nothing
-is printed or logged to a service; progress goes to `on_step`, checkpoints to `kept` (see `resume.py`).
+is printed; progress goes to `on_step`, checkpoints to `kept` (`resume.py`), losses to trackers that are named.
 """
 
 from __future__ import annotations
@@ -325,7 +325,7 @@ def common_arguments(settings: StudentSettings, plan: Plan, work: Path) -> dict[
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "save_strategy": "no",
-        "report_to": "none",
+        "report_to": list(settings.report_to) or "none",
         "disable_tqdm": True,
     }
 

@@ -238,8 +238,8 @@ def test_the_learning_curve_of_a_record(record: dict[str, Any] | None, points: A
 def test_the_means_of_a_learning_curve_hold_every_step() -> None:
     curve = LearningCurve(tuple(Point(step, float(step)) for step in range(1, 46)))
     means = curve.means()
-    assert means[:2] == [(2, 2.0), (5, 5.0)]
-    assert means[-1] == (44, 44.0)
+    assert means[:2] == [Point(2, 2.0), Point(5, 5.0)]
+    assert means[-1] == Point(44, 44.0)
     assert len(means) == 15
     assert len(LearningCurve(curve.training[:7]).means()) == 7
 
