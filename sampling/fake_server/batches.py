@@ -91,8 +91,8 @@ class _Results(NamedTuple):
 
 
 class Batches:
-    """Files and batches of one server. `answer`: the body of the chat completion for a request; `clock`: seconds since
-    1970. `paid`: answers by `custom_id`; `uploads`, `created`: how often either was asked for and done."""
+    """Files and batches of one server. `answer`: the body of the chat completion for a request; `clock`: seconds
+    since 1970. `paid`: answers by `custom_id`; `uploads`, `created`: how often either was asked for and done."""
 
     def __init__(
         self,
