@@ -9,9 +9,9 @@ whatever it said, and an estimate from samples where the samples are not the stu
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from stillroom.common.records import SamplingParams
 from stillroom.common.settings import Settings
@@ -35,12 +35,26 @@ class RolloutSampling(Settings):
         return SamplingParams(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
 
 
+class OrItsName:
+    """Of a field: its schema takes a name as well. (That of a kind takes the place of what a validator says.)"""
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {"anyOf": [handler(schema), {"type": "string"}]}
+
+
+def _by_name(value: Any) -> Any:
+    """`objective: jsd` reads as `{kind: jsd}`."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
 class OnPolicy(Settings):
     """Training on the student's own answers."""
 
     share: float = Field(default=0.5, gt=0, le=1)
     """Of the rows drawn for a step, how many are replaced by the student's own answer to their prompt."""
-    objective: AnyObjective = ReverseKl()
+    objective: Annotated[AnyObjective, BeforeValidator(_by_name, json_schema_input_type=AnyObjective | str)] = (
+        ReverseKl()
+    )
     """What the student learns on its answers."""
     refresh: int = Field(default=1, ge=1)
     """Steps of the optimiser between two samplings; above 1 the later answers are those of an earlier student."""
@@ -48,12 +62,6 @@ class OnPolicy(Settings):
     """How the student samples."""
     keep: Keep = "all"
     """Which answers are learned from, by the verdict of the recipe's scorer."""
-
-    @field_validator("objective", mode="before", json_schema_input_type=AnyObjective | str)
-    @classmethod
-    def _by_name(cls, value: Any) -> Any:
-        """`objective: jsd` reads as `{kind: jsd}`."""
-        return {"kind": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _of_own_samples(self) -> OnPolicy:

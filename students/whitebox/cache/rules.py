@@ -72,7 +72,9 @@ class CacheSettings(Settings):
     def _one_rule(self) -> CacheSettings:
         if self.k is not None and self.mass is not None:
             raise ValueError(f"k is {self.k} and mass is {self.mass}: keep a fixed number of tokens, or a share")
-        if self.mass is None and (extra := {"least", "most"} & self.model_fields_set):
+        # A recipe that was written down names them with their defaults.
+        own = {name for name in ("least", "most") if getattr(self, name) != type(self).model_fields[name].default}
+        if self.mass is None and (extra := own & self.model_fields_set):
             raise ValueError(f"{' and '.join(sorted(extra))} say how many tokens may hold a share: set mass as well")
         if self.least > self.most:
             raise ValueError(f"least is {self.least} and most is {self.most}: no number of tokens is in between")
