@@ -32,7 +32,7 @@ EVALUATIONS = 10
 class ValidationSettings(Settings):
     """Rows that are left out of the training to measure its loss on."""
 
-    rows: float = Field(gt=0)
+    rows: float = Field(default=0.05, gt=0)
     """Below 1 a share of the rows, else their number; at least that many, as tasks stay together."""
     every: int | None = Field(default=None, ge=1)
     """Steps between two measurements; null: a tenth of the training."""
