@@ -108,6 +108,36 @@ def test_a_stopped_training_ends_with_the_same_student(
     assert [path.name for path in training.folder.iterdir()] == ["student"]
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"method": "dpo", "lora": {"r": 4}},
+        {"method": "dpo", "lora": {"r": 4}, "dpo": {"sft_first": {"epochs": 2}, "precompute_ref": False}},
+        {"method": "distil", "rehearse": {"prompts": "everyday", "n": 3, "max_tokens": 4}},
+        {"method": "distil", "on_policy": {"share": 0.5, "refresh": 3, "sampling": {"max_tokens": 6}}},
+    ],
+    ids=["dpo", "dpo_after_sft", "rehearsal", "on_policy"],
+)
+def test_so_does_every_other_method(method: dict[str, Any], tiny: Path, tmp_path: Path) -> None:
+    """Gone on with amid the second epoch, whose order of rows was drawn at its beginning."""
+    if method["method"] == "distil":
+        method = method | {"teacher": str(tiny), "objectives": [{"kind": "soft"}, {"kind": "hard"}]}
+    whole, training = Training(tiny, tmp_path / "whole", **method), Training(tiny, tmp_path / "run", **method)
+    whole(checkpoints=None)
+
+    def on_step(step: StepInfo) -> None:
+        last = "dpo" if method["method"] == "dpo" else "sft"
+        if step.step == 5 and step.phase == last:
+            stop()
+
+    with pytest.raises(Stopped):
+        training(on_step)
+    training()
+    assert made(training.folder) == made(whole.folder)
+    assert training.told[-1] == "goes on from step 4 of 6"
+    assert [path.name for path in training.folder.iterdir()] == ["student"]
+
+
 def test_a_training_that_is_stopped_again_and_again_gets_there(training: Training, whole: dict[str, Any]) -> None:
     for step in (3, 5, 6):
         with pytest.raises(Stopped):
