@@ -52,9 +52,7 @@ class OnPolicy(Settings):
 
     share: float = Field(default=0.5, gt=0, le=1)
     """Of the rows drawn for a step, how many are replaced by the student's own answer to their prompt."""
-    objective: Annotated[AnyObjective, BeforeValidator(_by_name, json_schema_input_type=AnyObjective | str)] = (
-        ReverseKl()
-    )
+    objective: Annotated[AnyObjective, BeforeValidator(_by_name), OrItsName()] = ReverseKl()
     """What the student learns on its answers."""
     refresh: int = Field(default=1, ge=1)
     """Steps of the optimiser between two samplings; above 1 the later answers are those of an earlier student."""
