@@ -19,6 +19,7 @@ import json
 import math
 import os
 import sqlite3
+import tempfile
 import time
 from array import array
 from collections.abc import Callable, Iterator
@@ -45,7 +46,7 @@ from stillroom.common.records import (
 )
 from stillroom.common.secrets import revealed
 from stillroom.errors import LedgerError, RunFolderError
-from stillroom.sampling.ledger.copying import Absorbed, absorb
+from stillroom.sampling.ledger.copying import Absorbed, absorb, as_one, shards_of
 from stillroom.sampling.ledger.file import connect, explained, read_choices, version_of
 from stillroom.sampling.ledger.salvage import Salvaged, salvage
 
@@ -165,8 +166,10 @@ class Totals(NamedTuple):
 class Ledger:
     """An open ledger. Not for several threads; one process at a time."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, lock: FileLock | None) -> None:
-        self._db, self.path, self._lock = connection, path, lock
+    def __init__(
+        self, connection: sqlite3.Connection, path: Path, held: FileLock | tempfile.TemporaryDirectory[str] | None
+    ) -> None:
+        self._db, self.path, self._held = connection, path, held
         self.version = version_of(connection)
         # The order of verdicts on one attempt, the latest first: by sequence, since a clock may be set back.
         self._latest = "seq DESC, at DESC, scorer" if self.version >= 4 else "at DESC, scorer"
@@ -191,11 +194,19 @@ class Ledger:
 
     @classmethod
     def read(cls, folder: Path) -> Ledger:
-        """Opens an existing ledger for reading only, of this version or an older one; a run may be writing it."""
+        """Opens an existing ledger for reading only, of this version or an older one; a run may be writing it. Where
+        a run's shards have ledgers, what they hold so far is read as if it were the run's."""
         path = folder / FILE
         if not path.is_file():
             raise RunFolderError(f"{folder} holds no ledger ({FILE}): it is not the folder of a run")
-        return cls(connect(path, write=False), path, None)
+        if not shards_of(path):
+            return cls(connect(path, write=False), path, None)
+        copy = tempfile.TemporaryDirectory(prefix="stillroom-")
+        try:
+            return cls(connect(as_one(path, Path(copy.name)), write=False), path, copy)
+        except BaseException:
+            copy.cleanup()
+            raise
 
     @classmethod
     def salvage(cls, folder: Path) -> Salvaged:
@@ -215,10 +226,12 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Closes the file and gives the lock back."""
+        """Closes the file, and gives the lock back or removes the copy that was read."""
         self._db.close()
-        if self._lock is not None:
-            self._lock.release()
+        if isinstance(self._held, FileLock):
+            self._held.release()
+        elif self._held is not None:
+            self._held.cleanup()
 
     # -- writing: on disk when the call returns ------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
     hand_over(run.path, {shard: requests_of(tasks)})      # before: what is on record of a shard's tasks
     absorb(run.path, shard.path)                          # after: everything that the shard has, once
+    as_one(run.path, work)                                # meanwhile: a copy with all that the shards have so far
 
 Both may be called again, and killed at any moment: a row that is there is not written twice. Of two
 verdicts by one scorer on one attempt, the one stays that was given after more tries.
@@ -17,6 +18,8 @@ from typing import NamedTuple
 
 from stillroom.sampling.ledger.file import connect, explained
 
+SHARDS = "shards"
+"""In a run's folder, while its shards have ledgers that were not added to the run's."""
 _PAGE = 500
 _ATTEMPT = (
     "request, draw, max_tokens, task_id, teacher, text, reasoning, finish_reason, prompt_tokens, completion_tokens, "
@@ -97,6 +100,26 @@ def absorb(run: Path, shard: Path) -> Absorbed:
             f"{_ONCE.format('cancelled')}"
         )
         return Absorbed(new, failures)
+
+
+def shards_of(run: Path) -> list[Path]:
+    """The ledgers of shards next to the one at `run`."""
+    return sorted((run.parent / SHARDS).glob(f"*/{run.name}"))
+
+
+def as_one(run: Path, work: Path) -> Path:
+    """A copy of the ledger at `run` in the folder `work`, with all that its shards have by now; others may write them
+    meanwhile."""
+    whole = _copied(run, work / run.name)
+    for number, shard in enumerate(shards_of(run)):
+        absorb(whole, _copied(shard, work / f"{number}.sqlite"))
+    return whole
+
+
+def _copied(ledger: Path, to: Path) -> Path:
+    with explained(ledger), closing(connect(ledger, write=False)) as db, closing(sqlite3.connect(to)) as copy:
+        db.backup(copy)
+    return to
 
 
 def hand_over(run: Path, shards: Mapping[Path, Wanted]) -> dict[Path, int]:

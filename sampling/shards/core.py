@@ -26,11 +26,11 @@ from stillroom.errors import Interrupted, RecipeError, RunError
 from stillroom.sampling.core import Core
 from stillroom.sampling.counts import Counts
 from stillroom.sampling.ledger import FILE, Ledger, request_key
-from stillroom.sampling.ledger.copying import Wanted, hand_over
+from stillroom.sampling.ledger.copying import SHARDS, Wanted, hand_over
 from stillroom.sampling.limits import Meter
 from stillroom.sampling.policy import Budget
 from stillroom.sampling.shards import ray_workers
-from stillroom.sampling.shards.plan import FOLDER, Job, Shards, in_shards, slots_of, with_its_share
+from stillroom.sampling.shards.plan import Job, Shards, in_shards, slots_of, with_its_share
 from stillroom.sampling.shards.ray_workers import RayWorker, WorkerDied
 from stillroom.sampling.shards.worker import Ended, Seen
 
@@ -224,7 +224,7 @@ class ShardedCore:
     # -- their ledgers ---------------------------------------------------------------------------------------
 
     def _folder(self, shard: int) -> Path:
-        return self._ledger.path.parent / FOLDER / f"{shard:04}"
+        return self._ledger.path.parent / SHARDS / f"{shard:04}"
 
     def _hand_over(self, shards: dict[int, list[Task]]) -> None:
         job, wanted = self._job, dict[Path, Wanted]()
@@ -256,7 +256,7 @@ class ShardedCore:
 
     def _absorb(self) -> None:
         """Adds the ledgers of shards to the run's, and removes each when all of it is there."""
-        root = self._ledger.path.parent / FOLDER
+        root = self._ledger.path.parent / SHARDS
         if not root.is_dir():
             return
         for folder in sorted(root.iterdir()):

@@ -15,9 +15,6 @@ from stillroom.sampling.rate_limit import RateLimits
 from stillroom.sampling.scorers.base import ScorerBase
 from stillroom.sampling.teachers.base import TeacherBase
 
-FOLDER = "shards"
-"""In a run's folder, while its shards have ledgers that were not added to the run's."""
-
 
 class Shards(NamedTuple):
     """How many, and where: `address` of a Ray cluster (`auto`, `host:port`), None for this machine alone."""

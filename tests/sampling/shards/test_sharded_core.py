@@ -28,13 +28,14 @@ from stillroom.common.records import (
 from stillroom.errors import Interrupted, RecipeError, RequestFailed, RunError, TeacherDown
 from stillroom.sampling.core import Core
 from stillroom.sampling.ledger import FILE, Ledger
+from stillroom.sampling.ledger.copying import SHARDS
 from stillroom.sampling.limits import Limits, Meter
 from stillroom.sampling.policy import Budget, Policy, Until
 from stillroom.sampling.scorers.base import Place, Scorer, ScorerBase
 from stillroom.sampling.shards import core as sharded
 from stillroom.sampling.shards import ray_workers
 from stillroom.sampling.shards.core import ShardedCore
-from stillroom.sampling.shards.plan import FOLDER, Job, Shards
+from stillroom.sampling.shards.plan import Job, Shards
 from stillroom.sampling.shards.ray_workers import WorkerDied
 from stillroom.sampling.shards.worker import Ended, Seen, ShardWorker
 from stillroom.sampling.teachers.base import RetrySettings, Teacher, TeacherBase
@@ -227,7 +228,7 @@ async def test_the_outcomes_are_those_of_one_process(tmp_path: Path) -> None:
     assert (core.counts.finished, core.counts.tasks_total) == (40, 40)
     assert core.counts.reused == 0
     assert core.counts.completion_tokens == sum(alone.values())
-    assert not (tmp_path / "several" / FOLDER).exists()
+    assert not (tmp_path / "several" / SHARDS).exists()
 
 
 @pytest.mark.parametrize("again", [None, 1, 2, 5])
@@ -273,7 +274,7 @@ async def test_workers_that_keep_dying_end_the_run(tmp_path: Path, monkeypatch: 
     await run(tmp_path, 3)
     assert kept > 0
     assert max(Scripted.asked().values()) == 1
-    assert not (tmp_path / FOLDER).exists()
+    assert not (tmp_path / SHARDS).exists()
 
 
 async def test_limits_are_those_of_all_together(tmp_path: Path) -> None:
@@ -316,19 +317,35 @@ async def test_what_ends_one_worker_ends_all_and_is_told(tmp_path: Path) -> None
     Scripted.answer = down
     with pytest.raises(TeacherDown, match="connection refused"):
         await run(tmp_path, 2, n=60)
-    assert not (tmp_path / FOLDER).exists()
+    assert not (tmp_path / SHARDS).exists()
 
 
 async def test_what_a_killed_driver_left_is_taken_over(tmp_path: Path) -> None:
     """Its workers' ledgers lie in `shards/`, of another number of shards."""
     await run(tmp_path / "other", 2, n=25)
-    left = tmp_path / "run" / FOLDER / "0007"
+    left = tmp_path / "run" / SHARDS / "0007"
     left.mkdir(parents=True)
     (tmp_path / "other" / FILE).rename(left / FILE)
     Scripted.made.clear()
     _, found = await run(tmp_path / "run", 3, n=40)
     assert len(found) == 40
     assert {task for task, _ in Scripted.asked()} == {f"t{n}" for n in range(25, 40)}
+
+
+async def test_a_reader_sees_the_shards_as_one(tmp_path: Path) -> None:
+    """While a run is under way, or after its driver was killed."""
+    await run(tmp_path / "run", 1, n=10)
+    for number, tasks_of in (("0000", 25), ("0001", 15)):
+        await run(tmp_path / number, 2, n=tasks_of)
+        (folder := tmp_path / "run" / SHARDS / number).mkdir(parents=True)
+        (tmp_path / number / FILE).rename(folder / FILE)
+    with Ledger.read(tmp_path / "run") as ledger:
+        assert {row["task_id"] for row in ledger.rows()} == {f"t{n}" for n in range(25)}
+        assert "none" not in ledger.verdict_counts()
+        assert ledger.path == tmp_path / "run" / FILE
+        assert ledger.count() == len({(r["request"], r["draw"]) for r in ledger.rows()})
+    with Ledger.read(tmp_path / "run" / SHARDS / "0001") as shard:
+        assert {row["task_id"] for row in shard.rows()} == {f"t{n}" for n in range(15)}
 
 
 async def test_slots_are_shared_out_and_go_to_those_that_are_left(tmp_path: Path, monkeypatch: Any) -> None:
