@@ -25,8 +25,9 @@ from stillroom.students.data.rows import Row, read_pairs, with_system
 from stillroom.students.methods.common import enough_memory, finish, fits, run, training
 from stillroom.students.methods.cpu_passes import can_flatten, use_pair_pass
 from stillroom.students.methods.registry import Source, StudentSettings, methods, on_or_off
-from stillroom.students.methods.resume import Resumable, save_last
+from stillroom.students.methods.resume import save_last
 from stillroom.students.methods.trainer import (
+    OwnRows,
     Steps,
     check_pairs,
     common_arguments,
@@ -36,7 +37,7 @@ from stillroom.students.methods.trainer import (
     report_to,
     watch,
 )
-from stillroom.students.methods.validation import Held, Validated
+from stillroom.students.methods.validation import Held
 from stillroom.students.records import OnStep, Plan, Reference, Trained, TrainingPlace
 
 if TYPE_CHECKING:
@@ -204,20 +205,8 @@ def _trainer_class() -> Any:
     """trl's trainer for pairs that come in tokens; made here because trl is loaded only where it is used."""
     import trl
 
-    class PairTrainer(Resumable, Validated, trl.DPOTrainer):  # type: ignore[misc]  # trl has no types we follow
-        steps: Steps
-
-        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
-            """trl's own tokenises, trains what a template writes after the end token, and drops long rows unsaid."""
-            return dataset
-
-        def _precompute_ref_logps(self, dataset: Any, *_: Any) -> Any:
-            """trl's own prints a progress bar and keeps a cache that does not know of `ld_alpha`; see below."""
-            return dataset
-
-        def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-            self.steps.tokens += int(inputs["attention_mask"].sum())
-            return super().compute_loss(model, inputs, *args, **kwargs)
+    class PairTrainer(OwnRows, trl.DPOTrainer):  # type: ignore[misc]  # trl has no types we follow
+        """Its loss is trl's."""
 
     return PairTrainer
 
@@ -250,10 +239,7 @@ class Dpo(StudentSettings):
                 "dpo.precompute_ref is false and lora is off: the reference would be a second copy of the model in "
                 "memory. Set precompute_ref: true, or train a lora"
             )
-        if self.lora is not None and self.lora.dropout:
-            raise ValueError(
-                f"lora.dropout is {self.lora.dropout}, but trl switches dropout off for dpo: leave it out"
-            )
+        self.refuse_dropout()
         return self
 
     def train(

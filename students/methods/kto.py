@@ -34,8 +34,8 @@ from stillroom.students.data.rows import Row, with_system
 from stillroom.students.methods.common import enough_memory, finish, fits, longest, run, training
 from stillroom.students.methods.cpu_passes import can_flatten, use_row_pass
 from stillroom.students.methods.registry import Source, StudentSettings, methods
-from stillroom.students.methods.resume import Resumable
 from stillroom.students.methods.trainer import (
+    OwnRows,
     Steps,
     check_batch,
     common_arguments,
@@ -43,7 +43,6 @@ from stillroom.students.methods.trainer import (
     report_to,
     unwrapped,
 )
-from stillroom.students.methods.validation import Validated
 from stillroom.students.records import OnStep, Plan, Reference, Trained, TrainingPlace
 
 if TYPE_CHECKING:
@@ -242,20 +241,8 @@ def _trainer_class() -> Any:
     """trl's trainer for rows that come in tokens; made here because trl is loaded only where it is used."""
     import trl
 
-    class AnswerTrainer(Resumable, Validated, trl.KTOTrainer):  # type: ignore[misc]  # trl has no types we follow
-        steps: Steps
-
-        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
-            """trl's own tokenises, drops long rows unsaid, and takes mismatched answers from rows of one prompt."""
-            return dataset
-
-        def _precompute_ref_logps(self, dataset: Any, *_: Any) -> Any:
-            """trl's own prints a progress bar and keeps a cache; see `_with_reference`."""
-            return dataset
-
-        def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-            self.steps.tokens += int(inputs["attention_mask"].sum())
-            return super().compute_loss(model, inputs, *args, **kwargs)
+    class AnswerTrainer(OwnRows, trl.KTOTrainer):  # type: ignore[misc]  # trl has no types we follow
+        """Its loss is trl's."""
 
     return AnswerTrainer
 
@@ -293,10 +280,7 @@ class Kto(StudentSettings):
                 "kto.precompute_ref is false and lora is off: the reference would be a second copy of the model in "
                 "memory. Set precompute_ref: true, or train a lora"
             )
-        if self.lora is not None and self.lora.dropout:
-            raise ValueError(
-                f"lora.dropout is {self.lora.dropout}, but trl switches dropout off for kto: leave it out"
-            )
+        self.refuse_dropout()
         return self
 
     @property

@@ -31,8 +31,8 @@ from stillroom.students.data.rows import Row, read_pairs, with_system
 from stillroom.students.methods.common import enough_memory, finish, fits, run, training
 from stillroom.students.methods.cpu_passes import can_flatten, use_pair_pass
 from stillroom.students.methods.registry import Source, StudentSettings, methods
-from stillroom.students.methods.resume import Resumable
 from stillroom.students.methods.trainer import (
+    OwnRows,
     Steps,
     check_pairs,
     common_arguments,
@@ -42,7 +42,7 @@ from stillroom.students.methods.trainer import (
     unwrapped,
     watch,
 )
-from stillroom.students.methods.validation import Held, Validated
+from stillroom.students.methods.validation import Held
 from stillroom.students.records import OnStep, Plan, Trained, TrainingPlace
 
 if TYPE_CHECKING:
@@ -154,18 +154,9 @@ def _trainer_class() -> Any:
     import torch
     import trl
 
-    class OddsTrainer(Resumable, Validated, trl.DPOTrainer):  # type: ignore[misc]  # trl has no types we follow
-        steps: Steps
+    class OddsTrainer(OwnRows, trl.DPOTrainer):  # type: ignore[misc]  # trl has no types we follow
         weight: float
         loss_is_scaled_for_ga = True  # by the pairs of the whole step, so that parts of a batch give what it gives
-
-        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
-            """The rows come in tokens."""
-            return dataset
-
-        def _precompute_ref_logps(self, dataset: Any, *_: Any) -> Any:
-            """There is no reference."""
-            return dataset
 
         def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
             batches = list(itertools.islice(epoch_iterator, num_batches))
@@ -226,10 +217,7 @@ class Orpo(StudentSettings):
 
     @model_validator(mode="after")
     def _method_fits(self) -> Orpo:
-        if self.lora is not None and self.lora.dropout:
-            raise ValueError(
-                f"lora.dropout is {self.lora.dropout}, but trl switches dropout off for pairs: leave it out"
-            )
+        self.refuse_dropout()
         return self
 
     def train(

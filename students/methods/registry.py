@@ -160,6 +160,13 @@ class StudentSettings(Settings):
         """The models whose weights a training reads."""
         return (self.model,)
 
+    def refuse_dropout(self) -> None:
+        """For methods whose trainer of trl switches it off. Raises ValueError."""
+        if self.lora is not None and self.lora.dropout:
+            raise ValueError(
+                f"lora.dropout is {self.lora.dropout}, but trl switches dropout off for {self.method}: leave it out"
+            )
+
     @property
     def imitates(self) -> str | None:
         """The model, here to be asked, whose distribution the student learns as it is; None for any other student."""

@@ -242,6 +242,25 @@ def unwrapped(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
+class OwnRows(Resumable, Validated):
+    """Stands before one of trl's trainers for rows that come in tokens: nothing of trl's changes them."""
+
+    steps: Steps
+
+    def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+        """trl's own tokenises, trains what a template writes after the end token, drops long rows unsaid, and takes
+        mismatched answers of KTO from rows of one prompt."""
+        return dataset
+
+    def _precompute_ref_logps(self, dataset: Any, *_: Any) -> Any:
+        """trl's own prints a progress bar and keeps a cache that does not know of `ld_alpha`."""
+        return dataset
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        self.steps.tokens += int(inputs["attention_mask"].sum())
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
+
 class Steps:
     """What the steps of a training have shown so far. `measured`: what is kept of a step's logs, by the name there;
     what a step does not log (of a batch without a rejected answer, say) is not among its `measures`."""

@@ -252,7 +252,7 @@ def test_hostile_pairs_are_left_out_and_counted_or_refused(
     [
         ({"orpo": {"weight": 0}}, "greater than 0"),
         ({"orpo": {"beta": 0.1}}, "beta"),
-        ({"lora": {"dropout": 0.1}}, "dropout off for pairs"),
+        ({"lora": {"dropout": 0.1}}, "dropout off for orpo"),
         ({"dpo": {"beta": 0.1}}, "settings for dpo, but method is orpo"),
     ],
 )
