@@ -44,6 +44,9 @@ class Resumable(_Trainer):  # type: ignore[misc]  # stands before one of trl's t
     curve: Curve | None
     best_weights: dict[str, Any] | None
 
+    def _send_telemetry(self) -> None:
+        """trl would tell the hub which trainer is made, and for which kind of model."""
+
     def _get_output_dir(self, trial: Any) -> Any:
         return super()._get_output_dir(trial) if self._into is None else str(self._into)
 
