@@ -120,11 +120,12 @@ def load_tokenizer(name: str) -> Any:
         return transformers.AutoTokenizer.from_pretrained(str(folder))
 
 
-def load_model(name: str, dtype: str = "auto", device: str = "auto") -> Any:
+def load_model(name: str, dtype: str = "auto", device: str = "auto", attention: str | None = None) -> Any:
     """The causal language model `name`, in evaluation mode, with its adapter (if it is one) merged in.
 
-    `dtype`: "auto" or one of DTYPES (see `pick_dtype`); `device`: "cpu", "cuda", "cuda:1" or "auto". Raises
-    InputError for a folder that transformers cannot read.
+    `dtype`: "auto" or one of DTYPES (see `pick_dtype`); `device`: "cpu", "cuda", "cuda:1" or "auto"; `attention`: an
+    implementation by transformers' name ("sdpa", "flash_attention_2"), None for its own choice. Raises InputError for
+    a folder that transformers cannot read, or an implementation that is not there.
     """
     with quiet_transformers() as transformers:
         device = pick_device(device)
@@ -137,12 +138,14 @@ def load_model(name: str, dtype: str = "auto", device: str = "auto") -> Any:
             except ImportError as error:
                 raise MissingExtra(f"the adapter {resolved.path}", "peft", "train") from error
             # Merged in float32, so that small updates are not rounded away before they add up.
-            model = load_model(base, dtype="float32", device="cpu")
+            model = load_model(base, dtype="float32", device="cpu", attention=attention)
             merged = peft.PeftModel.from_pretrained(model, resolved.path).merge_and_unload()
             return merged.to(dtype=wanted, device=device).eval()
         try:
-            model = transformers.AutoModelForCausalLM.from_pretrained(resolved.path, dtype=wanted)
-        except (OSError, ValueError, KeyError) as error:
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                resolved.path, dtype=wanted, **({"attn_implementation": attention} if attention else {})
+            )
+        except (OSError, ValueError, KeyError, ImportError) as error:
             raise InputError(
                 f"the model {name!r} cannot be loaded from {resolved.path}: {first_line(error)}"
             ) from error

@@ -43,7 +43,12 @@ def merge_adapter(trained: Any, dtype: Any, seed: int) -> Any:
         for module in trained.modules():
             if isinstance(module, peft.tuners.tuners_utils.BaseTunerLayer):
                 weight = module.get_base_layer().weight
-                whole = weight.float() + module.get_delta_weight("default").float()
+                if module.use_dora["default"]:  # its magnitudes scale the base's weights, too
+                    weight.data = weight.float()
+                    module.merge(adapter_names=["default"])
+                    whole = weight.data
+                else:
+                    whole = weight.float() + module.get_delta_weight("default").float()
                 weight.data = rounded(whole, dtype, generator_on(weight.device))
     return trained.unload().to(dtype)
 

@@ -93,7 +93,7 @@ def training(
         dtype = pick_dtype(device, settings.dtype)
         plan = Plan(device, dtype, seed if settings.seed is None else settings.seed)
         # Weights that are trained themselves are held in float32: bfloat16 would round a small step away.
-        model = load_model(settings.model, dtype if settings.lora else "float32", device)
+        model = load_model(settings.model, dtype if settings.lora else "float32", device, settings.attention)
         encoded = encode(rows, tokenizer, longest(settings, model.config))
         prepare_tokenizer(tokenizer, encoded.end_id)
         held, curve = None, None

@@ -4,8 +4,8 @@
     trainer.train()
 
 Rows come tokenised and with labels. A wrong loss mask fails silently (the loss falls, and the student echoes its
-prompt or never stops), so `check_batch` and `check_pairs` look at the first batch as the collator makes it. Nothing
-is printed; progress goes to `on_step`, checkpoints to `kept` (`resume.py`), losses to trackers that are named.
+prompt or never stops), so the first batch is looked at as the collator makes it (`batches.py`). Nothing is printed;
+progress goes to `on_step`, checkpoints to `kept` (`resume.py`), losses to trackers that are named.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stillroom.errors import TrainingError
-from stillroom.students.data.encode import IGNORED, Encoded, EncodedPair, EncodedPairs, EncodedRow
+from stillroom.students.data.encode import IGNORED, Encoded, EncodedPairs
+from stillroom.students.methods.batches import check_batch, check_packed
+from stillroom.students.methods.common import longest
 from stillroom.students.methods.cpu_passes import answer_loss, can_flatten, flatten
 from stillroom.students.methods.registry import LoraSettings, StudentSettings
 from stillroom.students.methods.resume import Resumable
+from stillroom.students.methods.trl_config import config_of, reshaped
 from stillroom.students.methods.validation import Curve, Held, Validated
 from stillroom.students.records import OnStep, Phase, Plan, Rewards, StepInfo
 
@@ -57,44 +60,6 @@ class StepLoss(Protocol):
         """The batch's part of the step's mean loss: a scalar tensor."""
 
 
-def check_batch(batch: Mapping[str, Any], rows: Sequence[EncodedRow], end_id: int) -> None:
-    """`batch`: `input_ids`, `labels`, `attention_mask`, each (B, T); `rows`: what it was made of, in order."""
-    columns = (batch[name].tolist() for name in ("input_ids", "labels", "attention_mask"))
-    for row, ids, labels, mask in zip(rows, *columns, strict=True):
-        trained = [i for i, label in enumerate(labels) if label != IGNORED]
-        start = next(i for i, label in enumerate(row.labels) if label != IGNORED)
-        if not trained:
-            fault = "it has no label, so nothing of it would be learned"
-        elif any(not mask[i] for i in trained):
-            fault = "padding is in the loss"
-        elif any(labels[i] != ids[i] for i in trained):
-            fault = "a label is not the token that stands there"
-        elif trained[0] < start:
-            fault = f"token {trained[0]} of the prompt is in the loss"
-        elif (last := labels[trained[-1]]) != end_id:
-            fault = f"the last label is token {last}, not the end token {end_id}: the student would not stop"
-        elif trained != list(range(start, len(row.input_ids))):
-            fault = f"{len(trained)} of {len(row.input_ids) - start} tokens of the answer are in the loss"
-        else:
-            continue
-        raise TrainingError(f"{row.name}: {fault}. Nothing was trained: the template or the collator is at fault")
-
-
-def check_pairs(batch: Mapping[str, Any], rows: Sequence[EncodedPair], end_id: int) -> None:
-    """`batch`: `input_ids`, `attention_mask`, `completion_mask`, each (2 B, T); `rows`: what it was made of, in
-    order."""
-    sides = [row.side("chosen") for row in rows] + [row.side("rejected") for row in rows]
-    for side, ids, mask in zip(sides, batch["input_ids"].tolist(), batch["attention_mask"].tolist(), strict=True):
-        length = len(side.input_ids)
-        if ids[:length] != side.input_ids or mask != [1] * length + [0] * (len(ids) - length):
-            raise TrainingError(
-                f"{side.name}: the batch does not hold its prompt and answer from the left, padded on the right. "
-                "Nothing was trained: the collator is at fault"
-            )
-    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, IGNORED)
-    check_batch({**batch, "labels": labels}, sides, end_id)
-
-
 def make_trainer(
     model: Any,
     tokenizer: Any,
@@ -113,20 +78,25 @@ def make_trainer(
     """
     import datasets
     import transformers
-    import trl
 
-    flat = plan.device == "cpu" and can_flatten(model.config)
-    order = "random" if flat else "group_by_length"  # a flat batch has no padding, so rows need no sorting
+    flat = plan.device == "cpu" and can_flatten(model.config) and not reshaped(settings)
+    packed = bool(settings.trainer.get("packing"))
+    # A flat batch and a packed row have no padding, so rows need no sorting.
+    order = "random" if flat or packed else "group_by_length"
     rows: list[dict[str, Any]] = [{"input_ids": row.input_ids, "labels": row.labels} for row in encoded.rows]
     if own is not None:
         rows = [row | {"row": i} for i, row in enumerate(rows)]
     steps = Steps(on_step)
     trainer = trainer_class()(
         model=model,
-        args=trl.SFTConfig(
+        args=config_of(
+            settings,
+            "SFTConfig",
+            plan,
+            work,
             train_sampling_strategy=order,
             remove_unused_columns=own is None,
-            **common_arguments(settings, plan, work),
+            max_length=longest(settings, model.config) if packed else None,
         ),
         train_dataset=datasets.Dataset.from_list(rows),
         processing_class=tokenizer,
@@ -136,7 +106,11 @@ def make_trainer(
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.steps, trainer.own, trainer.flat, trainer.sampler = steps, own, flat, sampler
     first = settings.batch_size
-    check_batch(trainer.data_collator(rows[:first]), encoded.rows[:first], encoded.end_id)
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(min(first, len(trainer.train_dataset)))])
+    if trainer.padding_free:
+        check_packed(batch, encoded.rows, encoded.end_id)
+    else:
+        check_batch(batch, encoded.rows[:first], encoded.end_id)
     if own is not None:
         trainer.data_collator = row_numbers
     return trainer
@@ -214,7 +188,7 @@ def trainer_class() -> Any:
                 self.steps.tokens += self.own.tokens(inputs)
                 # Processes average their gradients, and each has divided by the tokens of all.
                 return self.own(model, inputs, num_items_in_batch) * self.accelerator.num_processes
-            self.steps.tokens += int(inputs["attention_mask"].sum())
+            self.steps.tokens += seen(inputs)
             total = flat_cross_entropy(model, inputs) if self.flat and not return_outputs else None
             if total is None:
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
@@ -222,6 +196,12 @@ def trainer_class() -> Any:
             return total / count
 
     return StudentTrainer
+
+
+def seen(batch: Mapping[str, Any]) -> int:
+    """Tokens of a batch without padding; one without an attention mask is rows end to end."""
+    mask = batch.get("attention_mask")
+    return int(batch["input_ids"].numel() if mask is None else mask.sum())
 
 
 def row_numbers(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -320,35 +300,6 @@ class Steps:
             )
 
 
-def common_arguments(settings: StudentSettings, plan: Plan, work: Path) -> dict[str, Any]:
-    """The settings in the words of trl's trainers. Their own defaults are for large GPUs and for printing."""
-    return {
-        "output_dir": str(work),
-        "num_train_epochs": settings.epochs,
-        "learning_rate": settings.learning_rate,
-        "per_device_train_batch_size": settings.batch_size,
-        "gradient_accumulation_steps": settings.gradient_accumulation,
-        "warmup_steps": settings.warmup_ratio,  # below 1 it is a share of all steps
-        "lr_scheduler_type": settings.scheduler,
-        "weight_decay": settings.weight_decay,
-        "max_grad_norm": settings.max_grad_norm,
-        "seed": plan.seed,
-        "data_seed": plan.seed,
-        "use_cpu": plan.device == "cpu",
-        # A LoRA trains float32 adapters on weights held in bfloat16; whole weights stay float32 and compute in it.
-        "bf16": settings.lora is None and plan.dtype == "bfloat16",
-        "gradient_checkpointing": plan.device != "cpu",
-        "max_length": None,  # rows over the limit were left out and counted before; nothing is cut here
-        "dataloader_pin_memory": plan.device != "cpu",
-        "logging_strategy": "steps",
-        "logging_steps": 1,
-        "logging_nan_inf_filter": False,
-        "save_strategy": "no",
-        "report_to": list(settings.report_to) or "none",
-        "disable_tqdm": True,
-    }
-
-
 def lora_config(settings: LoraSettings) -> Any:
     """The adapter in peft's words."""
     import peft
@@ -359,6 +310,9 @@ def lora_config(settings: LoraSettings) -> Any:
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules=targets if isinstance(targets, str) else list(targets),
+        use_rslora=settings.rslora,
+        use_dora=settings.dora,
+        modules_to_save=list(settings.modules_to_save) or None,
         task_type="CAUSAL_LM",
     )
 

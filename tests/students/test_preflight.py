@@ -7,7 +7,7 @@ import torch
 
 from stillroom.errors import TrainingError
 from stillroom.students.data.encode import IGNORED, EncodedRow
-from stillroom.students.methods.trainer import check_batch
+from stillroom.students.methods.batches import check_batch
 
 END = 2
 Batch = dict[str, torch.Tensor]
