@@ -163,7 +163,7 @@ def make_dpo_trainer(
         args=arguments,
         train_dataset=datasets.Dataset.from_list(rows),
         processing_class=tokenizer,
-        peft_config=lora_config(settings.lora) if settings.lora and not adapted else None,
+        peft_config=lora_config(settings.lora, model.config) if settings.lora and not adapted else None,
         callbacks=[report_to(steps)],
     )
     trainer.remove_callback(transformers.PrinterCallback)

@@ -100,7 +100,7 @@ def make_trainer(
         ),
         train_dataset=datasets.Dataset.from_list(rows),
         processing_class=tokenizer,
-        peft_config=lora_config(settings.lora) if settings.lora else None,
+        peft_config=lora_config(settings.lora, model.config) if settings.lora else None,
         callbacks=[report_to(steps)],
     )
     trainer.remove_callback(transformers.PrinterCallback)
@@ -300,11 +300,12 @@ class Steps:
             )
 
 
-def lora_config(settings: LoraSettings) -> Any:
-    """The adapter in peft's words."""
+def lora_config(settings: LoraSettings, model: Any) -> Any:
+    """The adapter in peft's words. `model`: the configuration of what it adapts."""
     import peft
 
-    targets = settings.target_modules
+    targets, whole = settings.target_modules, list(settings.modules_to_save)
+    tied = bool(getattr(model, "tie_word_embeddings", False)) and bool({"embed_tokens", "lm_head"} & set(whole))
     return peft.LoraConfig(
         r=settings.r,
         lora_alpha=settings.alpha,
@@ -312,7 +313,8 @@ def lora_config(settings: LoraSettings) -> Any:
         target_modules=targets if isinstance(targets, str) else list(targets),
         use_rslora=settings.rslora,
         use_dora=settings.dora,
-        modules_to_save=list(settings.modules_to_save) or None,
+        modules_to_save=whole or None,
+        ensure_weight_tying=tied,  # one weight in two places is trained as one, as it is saved
         task_type="CAUSAL_LM",
     )
 

@@ -223,3 +223,23 @@ def test_a_merged_student_computes_what_its_adapter_does(lora: Any, rows: Any, t
         before = load_model(str(tiny), dtype="float32", device="cpu")(input_ids=ids).logits
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
     assert not torch.allclose(found, before, atol=1e-2)
+
+
+@pytest.mark.parametrize("modules", [["lm_head"], ["embed_tokens"], ["embed_tokens", "lm_head"]])
+def test_weights_that_are_tied_stay_tied(
+    modules: list[str], rows: Any, make_model: Any, make_tokenizer: Any, tmp_path: Path
+) -> None:
+    """Trained apart they would be tied again by whoever loads the student, and say something else."""
+    folder = tmp_path / "tied"
+    make_model(tie_word_embeddings=True).save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    trained = settings(folder, {}, lora={"r": 4, "modules_to_save": modules}, epochs=5).train(
+        rows, tmp_path / "student", seed=1
+    )
+    found = load_model(str(trained.model), dtype="float32", device="cpu")
+    embedded, head = found.get_input_embeddings().weight, found.get_output_embeddings().weight
+    assert torch.equal(embedded, head)
+    assert not torch.equal(embedded, load_model(str(folder), dtype="float32", device="cpu").lm_head.weight)
+    # What was trained is what was saved: the last loss goes on from there.
+    again = settings(trained.model, {}, learning_rate=1e-9).train(rows, tmp_path / "again", seed=1)
+    assert again.losses[0] <= trained.losses[-1] + 1e-3
