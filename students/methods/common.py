@@ -32,7 +32,7 @@ from stillroom.students.methods.validation import Curve, Rows, apart
 from stillroom.students.records import Plan, Trained, TrainingPlace
 
 E = TypeVar("E", Encoded, EncodedPairs, EncodedAnswers)
-LOGGERS = ("trl", "peft", "accelerate", "datasets")
+LOGGERS = ("trl", "peft", "accelerate", "datasets", "bitsandbytes")
 PACKAGES = ("stillroom", "torch", "transformers", "trl", "peft", "accelerate", "tokenizers")
 
 
@@ -92,16 +92,17 @@ def training(
         tokenizer, device = load_tokenizer(settings.model), pick_device()
         dtype = pick_dtype(device, settings.dtype)
         plan = Plan(device, dtype, seed if settings.seed is None else settings.seed)
-        # Weights that are trained themselves are held in float32: bfloat16 would round a small step away.
-        model = load_model(settings.model, dtype if settings.lora else "float32", device, settings.attention)
+        held_in = "float32" if settings.trains_weights else dtype
+        quantised = settings.lora.quantise if settings.lora else None
+        model = load_model(settings.model, held_in, device, settings.attention, quantised)
         encoded = encode(rows, tokenizer, longest(settings, model.config))
         prepare_tokenizer(tokenizer, encoded.end_id)
         held, curve = None, None
         if (wanted := settings.validation) is not None:
             encoded, held = apart(encoded, rows, wanted, plan.seed)
             curve = Curve(wanted, len(held.rows))
-        # Before hours are spent: the weights as they are, and a tenth for adapter and tokenizer.
-        needed = int(1.1 * sum(weight.numel() * weight.element_size() for weight in model.parameters()))
+        # Before hours are spent: the weights as they will be, and a tenth for adapter and tokenizer.
+        needed = int(1.1 * model.num_parameters() * getattr(import_torch(), held_in).itemsize)
         free = shutil.disk_usage(work).free
         if free < needed:
             raise NoRoom(

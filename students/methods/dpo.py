@@ -35,6 +35,7 @@ from stillroom.students.methods.trainer import (
     pair_columns,
     report_to,
     watch,
+    whole_numbers,
 )
 from stillroom.students.methods.trl_config import config_of, reshaped
 from stillroom.students.methods.validation import Held
@@ -167,6 +168,7 @@ def make_dpo_trainer(
         callbacks=[report_to(steps)],
     )
     trainer.remove_callback(transformers.PrinterCallback)
+    whole_numbers(trainer.model)
     trainer.steps = steps
     first = settings.batch_size
     check_pairs(trainer.data_collator(rows[:first]), encoded.rows[:first], encoded.end_id)

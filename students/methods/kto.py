@@ -41,6 +41,7 @@ from stillroom.students.methods.trainer import (
     lora_config,
     report_to,
     unwrapped,
+    whole_numbers,
 )
 from stillroom.students.methods.trl_config import config_of
 from stillroom.students.records import OnStep, Plan, Reference, Trained, TrainingPlace
@@ -162,6 +163,7 @@ def make_kto_trainer(
         callbacks=[report_to(steps)],
     )
     trainer.remove_callback(transformers.PrinterCallback)
+    whole_numbers(trainer.model)
     trainer.steps = steps
     first = settings.batch_size
     check_answers(trainer.data_collator(rows[:first]), placed[:first], encoded.end_id)

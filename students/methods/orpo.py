@@ -40,6 +40,7 @@ from stillroom.students.methods.trainer import (
     report_to,
     unwrapped,
     watch,
+    whole_numbers,
 )
 from stillroom.students.methods.trl_config import config_of, reshaped
 from stillroom.students.methods.validation import Held
@@ -133,6 +134,7 @@ def make_orpo_trainer(
         callbacks=[report_to(steps)],
     )
     trainer.remove_callback(transformers.PrinterCallback)
+    whole_numbers(trainer.model)
     trainer.steps, trainer.weight = steps, orpo.weight
     first = settings.batch_size
     check_pairs(trainer.data_collator(rows[:first]), encoded.rows[:first], encoded.end_id)

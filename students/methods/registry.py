@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from stillroom.common.marks import NamedMarks
+from stillroom.common.models.resolve import Quantised, needs_bitsandbytes
 from stillroom.common.records import Task
 from stillroom.common.registry import Registry
 from stillroom.common.settings import Settings
@@ -44,7 +45,7 @@ UNTOLD = ("checkpoints", "report_to")
 """Settings that decide nothing of a student, so that they are in no name for it."""
 
 LATER = ("validation", "trainer")
-LATER_LORA = ("rslora", "dora", "modules_to_save")
+LATER_LORA = ("rslora", "dora", "modules_to_save", "quantise")
 """Settings that came later: at their default they are left out, so that students of before keep their names."""
 
 
@@ -65,6 +66,17 @@ class LoraSettings(Settings):
     """Also train each weight column's magnitude (DoRA, Liu et al. 2024, arXiv:2402.09353)."""
     modules_to_save: tuple[str, ...] = ()
     """Modules that are trained whole, such as `embed_tokens` and `lm_head`."""
+    quantise: Quantised | None = None
+    """Hold the base's weights in fewer bits while it is trained: `nf4` (QLoRA) or `int8`; null: as they are."""
+
+    @model_validator(mode="after")
+    def _quantised_fits(self) -> Self:
+        if self.quantise is not None and self.dora:
+            raise ValueError(
+                f"dora scales the columns of the base's own weights, which quantise: {self.quantise} holds in fewer "
+                "bits: leave one of them out"
+            )
+        return self
 
 
 class StudentSettings(Settings):
@@ -189,6 +201,12 @@ class StudentSettings(Settings):
         return (self.model,)
 
     @property
+    def trains_weights(self) -> bool:
+        """Whether weights of the model itself are trained. They are held in float32, whatever it computes in:
+        bfloat16 would round a small step away."""
+        return self.lora is None or bool(self.lora.modules_to_save)
+
+    @property
     def attention(self) -> str | None:
         """The implementation of attention that `trainer` names; None for transformers' own choice."""
         init = self.trainer.get("model_init_kwargs")
@@ -214,6 +232,8 @@ class StudentSettings(Settings):
     def check(self, base: Path, seed: int) -> None:
         """Raises what a training would for files or tasks that are not there, and for settings that trl does not
         know: called before anything is paid."""
+        if self.lora is not None and self.lora.quantise is not None:
+            needs_bitsandbytes()
         trl_config.check(self)
 
     def train(

@@ -104,6 +104,7 @@ def make_trainer(
         callbacks=[report_to(steps)],
     )
     trainer.remove_callback(transformers.PrinterCallback)
+    whole_numbers(trainer.model)
     trainer.steps, trainer.own, trainer.flat, trainer.sampler = steps, own, flat, sampler
     first = settings.batch_size
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(min(first, len(trainer.train_dataset)))])
@@ -198,6 +199,14 @@ def trainer_class() -> Any:
     return StudentTrainer
 
 
+def whole_numbers(model: Any) -> None:
+    """The weights of adapters in float32 again: trl takes them to bfloat16 where their base is held in fewer bits,
+    which would round small steps away."""
+    for name, weight in model.named_parameters():
+        if weight.requires_grad and "lora_" in name:
+            weight.data = weight.data.float()
+
+
 def seen(batch: Mapping[str, Any]) -> int:
     """Tokens of a batch without padding; one without an attention mask is rows end to end."""
     mask = batch.get("attention_mask")
@@ -237,6 +246,7 @@ class OwnRows(Resumable, Validated):
         return dataset
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """trl's own, with its tokens counted."""
         self.steps.tokens += int(inputs["attention_mask"].sum())
         return super().compute_loss(model, inputs, *args, **kwargs)
 

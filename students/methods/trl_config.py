@@ -248,8 +248,8 @@ def _arguments(settings: StudentSettings, plan: Plan, work: Path) -> dict[str, A
         "seed": plan.seed,
         "data_seed": plan.seed,
         "use_cpu": plan.device == "cpu",
-        # A LoRA trains float32 adapters on weights held in bfloat16; whole weights stay float32 and compute in it.
-        "bf16": settings.lora is None and plan.dtype == "bfloat16",
+        # A LoRA trains float32 adapters on weights held in bfloat16; trained weights stay float32 and compute in it.
+        "bf16": settings.trains_weights and plan.dtype == "bfloat16",
         "gradient_checkpointing": plan.device != "cpu",
         "max_length": None,  # rows over the limit were left out and counted before; nothing is cut here
         "dataloader_pin_memory": plan.device != "cpu",

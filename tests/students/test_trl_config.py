@@ -12,7 +12,7 @@ import torch
 from pydantic import ValidationError
 
 from stillroom.common.models.resolve import load_model
-from stillroom.errors import InputError, RecipeError
+from stillroom.errors import InputError, MissingExtra, RecipeError
 from stillroom.students.methods import trl_config
 from stillroom.students.methods.distil import Distil
 from stillroom.students.methods.dpo import Dpo
@@ -243,3 +243,60 @@ def test_weights_that_are_tied_stay_tied(
     # What was trained is what was saved: the last loss goes on from there.
     again = settings(trained.model, {}, learning_rate=1e-9).train(rows, tmp_path / "again", seed=1)
     assert again.losses[0] <= trained.losses[-1] + 1e-3
+
+
+# -- weights in fewer bits ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def wide(make_model: Any, make_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model whose layers have whole blocks of 64 weights."""
+    folder = tmp_path_factory.mktemp("models") / "wide"
+    make_model(hidden_size=128, intermediate_size=256, head_dim=32).save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("quantise", ["nf4", "int8"])
+def test_a_student_trained_in_fewer_bits_is_merged_into_the_weights_it_was_trained_on(
+    quantise: str, rows: Any, wide: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("bitsandbytes")
+    import peft
+
+    lora = {"r": 4, "alpha": 8, "quantise": quantise}
+    trained = settings(wide, {}, lora=lora, epochs=10, learning_rate=5e-2).train(rows, tmp_path / "student", seed=1)
+    assert trained.losses[-1] < trained.losses[0] - 0.2
+    ids = torch.arange(1, 9)[None]
+    base = load_model(str(wide), "float32", "cpu", quantised=quantise)  # type: ignore[arg-type]
+    adapted = peft.PeftModel.from_pretrained(base, str(trained.adapter)).eval()
+    with torch.no_grad():
+        wanted = adapted(input_ids=ids).logits
+        merged = load_model(str(trained.model), dtype="float32", device="cpu")
+        found = merged(input_ids=ids).logits
+        full = load_model(str(wide), dtype="float32", device="cpu")(input_ids=ids).logits
+    # int8 also rounds what it multiplies with, which merged weights do not.
+    torch.testing.assert_close(found, wanted, atol=2e-3 if quantise == "nf4" else 5e-2, rtol=0)
+    assert (found - wanted).abs().max() < 0.1 * (found - full).abs().max()
+    assert not hasattr(merged.config, "quantization_config")
+
+
+def test_adapters_on_weights_in_fewer_bits_are_trained_in_float32(rows: Any, wide: Path, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    from safetensors.torch import load_file
+
+    trained = settings(wide, {}, lora={"r": 4, "quantise": "nf4"}).train(rows, tmp_path / "student", seed=1)
+    assert trained.adapter is not None
+    saved = load_file(trained.adapter / "adapter_model.safetensors")
+    assert {weight.dtype for weight in saved.values()} == {torch.float32}
+    assert any((weight != weight.bfloat16().float()).any() for weight in saved.values())
+
+
+def test_fewer_bits_need_a_package_and_whole_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(ValidationError, match="dora"):
+        LoraSettings.model_validate({"dora": True, "quantise": "nf4"})
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match="qlora"):
+        settings(Path("any"), {}, lora={"quantise": "nf4"}).check(Path(), 1)
