@@ -28,7 +28,7 @@ from stillroom.common.records import Task
 from stillroom.common.registry import Registry
 from stillroom.common.settings import Settings
 from stillroom.students.data.rows import Row
-from stillroom.students.methods import trl_config
+from stillroom.students.methods import trl_fields
 from stillroom.students.methods.checkpoints import CheckpointSettings
 from stillroom.students.methods.trackers import Tracker
 from stillroom.students.methods.validation import ValidationSettings
@@ -170,7 +170,9 @@ class StudentSettings(Settings):
 
     @model_validator(mode="after")
     def _trainer_fits(self) -> Self:
-        trl_config.refuse(self)
+        if self.trainer and not self.trl_config:
+            raise ValueError(f"trainer names settings of trl, and method {self.method} is not one of its trainers")
+        trl_fields.refuse(self.trainer, self.method, self.instead, self.unfit)
         return self
 
     def decides(self) -> dict[str, Any]:
@@ -234,7 +236,7 @@ class StudentSettings(Settings):
         know: called before anything is paid."""
         if self.lora is not None and self.lora.quantise is not None:
             needs_bitsandbytes()
-        trl_config.check(self)
+        trl_fields.check(self.trainer, self.trl_config)
 
     def train(
         self,

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from stillroom.common.models.resolve import load_model
 from stillroom.errors import InputError, MissingExtra, RecipeError
-from stillroom.students.methods import trl_config
+from stillroom.students.methods import trl_config, trl_fields
 from stillroom.students.methods.distil import Distil
 from stillroom.students.methods.dpo import Dpo
 from stillroom.students.methods.kto import Kto
@@ -109,7 +109,7 @@ def test_every_field_that_is_refused_is_one_of_trl() -> None:
 
     configs = (trl.SFTConfig, trl.DPOConfig, trl.KTOConfig)
     known = {field.name for config in configs for field in dataclasses.fields(config)}
-    assert trl_config.REFUSED.keys() | trl_config.INSTEAD.keys() <= known
+    assert trl_fields.REFUSED.keys() | trl_fields.INSTEAD.keys() <= known
     for method in (Sft, Distil, Dpo, Kto, Orpo):
         of = {field.name for field in dataclasses.fields(getattr(trl, method.trl_config))}
         assert method.instead.keys() | method.unfit.keys() <= of
