@@ -22,6 +22,7 @@ from stillroom.common.records import Task
 from stillroom.common.settings import Settings
 from stillroom.students.data.encode import EncodedPairs, encode_pairs
 from stillroom.students.data.rows import Row, read_pairs, with_system
+from stillroom.students.methods.batches import check_pairs
 from stillroom.students.methods.common import enough_memory, finish, fits, run, training
 from stillroom.students.methods.cpu_passes import can_flatten, use_pair_pass
 from stillroom.students.methods.registry import Source, StudentSettings, methods, on_or_off
@@ -29,7 +30,6 @@ from stillroom.students.methods.resume import save_last
 from stillroom.students.methods.trainer import (
     OwnRows,
     Steps,
-    check_pairs,
     common_arguments,
     lora_config,
     make_trainer,

@@ -31,13 +31,13 @@ from stillroom.students.data.encode import IGNORED
 from stillroom.students.data.labelled import EncodedAnswer, EncodedAnswers, encode_labelled, read_labelled
 from stillroom.students.data.mismatched import Placed, batches_of
 from stillroom.students.data.rows import Row, with_system
+from stillroom.students.methods.batches import check_batch
 from stillroom.students.methods.common import enough_memory, finish, fits, longest, run, training
 from stillroom.students.methods.cpu_passes import can_flatten, use_row_pass
 from stillroom.students.methods.registry import Source, StudentSettings, methods
 from stillroom.students.methods.trainer import (
     OwnRows,
     Steps,
-    check_batch,
     common_arguments,
     lora_config,
     report_to,

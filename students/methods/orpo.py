@@ -28,13 +28,13 @@ from stillroom.common.records import Task
 from stillroom.common.settings import Settings
 from stillroom.students.data.encode import IGNORED, EncodedPairs, encode_pairs
 from stillroom.students.data.rows import Row, read_pairs, with_system
+from stillroom.students.methods.batches import check_pairs
 from stillroom.students.methods.common import enough_memory, finish, fits, run, training
 from stillroom.students.methods.cpu_passes import can_flatten, use_pair_pass
 from stillroom.students.methods.registry import Source, StudentSettings, methods
 from stillroom.students.methods.trainer import (
     OwnRows,
     Steps,
-    check_pairs,
     common_arguments,
     lora_config,
     pair_columns,

@@ -4,7 +4,7 @@
     trainer.train()
 
 Rows come tokenised and with labels. A wrong loss mask fails silently (the loss falls, and the student echoes its
-prompt or never stops), so `check_batch` and `check_pairs` look at the first batch as the collator makes it. Nothing
+prompt or never stops), so `batches.py` looks at the first batch as the collator makes it. Nothing
 is printed; progress goes to `on_step`, checkpoints to `kept` (`resume.py`), losses to trackers that are named.
 """
 
@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stillroom.errors import TrainingError
-from stillroom.students.data.encode import IGNORED, Encoded, EncodedPair, EncodedPairs, EncodedRow
+from stillroom.students.data.encode import IGNORED, Encoded, EncodedPairs
+from stillroom.students.methods.batches import check_batch
 from stillroom.students.methods.cpu_passes import answer_loss, can_flatten, flatten
 from stillroom.students.methods.registry import LoraSettings, StudentSettings
 from stillroom.students.methods.resume import Resumable
@@ -55,44 +56,6 @@ class StepLoss(Protocol):
 
     def __call__(self, model: Any, batch: Any, counts: Any) -> Any:
         """The batch's part of the step's mean loss: a scalar tensor."""
-
-
-def check_batch(batch: Mapping[str, Any], rows: Sequence[EncodedRow], end_id: int) -> None:
-    """`batch`: `input_ids`, `labels`, `attention_mask`, each (B, T); `rows`: what it was made of, in order."""
-    columns = (batch[name].tolist() for name in ("input_ids", "labels", "attention_mask"))
-    for row, ids, labels, mask in zip(rows, *columns, strict=True):
-        trained = [i for i, label in enumerate(labels) if label != IGNORED]
-        start = next(i for i, label in enumerate(row.labels) if label != IGNORED)
-        if not trained:
-            fault = "it has no label, so nothing of it would be learned"
-        elif any(not mask[i] for i in trained):
-            fault = "padding is in the loss"
-        elif any(labels[i] != ids[i] for i in trained):
-            fault = "a label is not the token that stands there"
-        elif trained[0] < start:
-            fault = f"token {trained[0]} of the prompt is in the loss"
-        elif (last := labels[trained[-1]]) != end_id:
-            fault = f"the last label is token {last}, not the end token {end_id}: the student would not stop"
-        elif trained != list(range(start, len(row.input_ids))):
-            fault = f"{len(trained)} of {len(row.input_ids) - start} tokens of the answer are in the loss"
-        else:
-            continue
-        raise TrainingError(f"{row.name}: {fault}. Nothing was trained: the template or the collator is at fault")
-
-
-def check_pairs(batch: Mapping[str, Any], rows: Sequence[EncodedPair], end_id: int) -> None:
-    """`batch`: `input_ids`, `attention_mask`, `completion_mask`, each (2 B, T); `rows`: what it was made of, in
-    order."""
-    sides = [row.side("chosen") for row in rows] + [row.side("rejected") for row in rows]
-    for side, ids, mask in zip(sides, batch["input_ids"].tolist(), batch["attention_mask"].tolist(), strict=True):
-        length = len(side.input_ids)
-        if ids[:length] != side.input_ids or mask != [1] * length + [0] * (len(ids) - length):
-            raise TrainingError(
-                f"{side.name}: the batch does not hold its prompt and answer from the left, padded on the right. "
-                "Nothing was trained: the collator is at fault"
-            )
-    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, IGNORED)
-    check_batch({**batch, "labels": labels}, sides, end_id)
 
 
 def make_trainer(

@@ -16,9 +16,9 @@ from stillroom.students.data.encode import EncodedPairs, encode_pairs, prepare_t
 from stillroom.students.data.rows import read_pairs
 from stillroom.students.export.save import read_record
 from stillroom.students.methods import dpo as dpo_trainer
+from stillroom.students.methods.batches import check_pairs
 from stillroom.students.methods.common import quiet_training
 from stillroom.students.methods.dpo import SMOOTHED, Dpo, LossType, make_dpo_trainer
-from stillroom.students.methods.trainer import check_pairs
 from stillroom.students.records import Plan, StepInfo, Trained
 
 SMOLLM2 = "embedded:smollm2-135m-instruct"
