@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 
 from stillroom.errors import TrainingError
 from stillroom.students.data.encode import IGNORED, EncodedRow
-from stillroom.students.methods.batches import check_batch
+from stillroom.students.methods.batches import check_batch, check_packed
 
 END = 2
 Batch = dict[str, torch.Tensor]
@@ -60,3 +61,94 @@ def test_a_collator_that_masks_padding_by_its_id_is_caught_when_padding_is_the_e
     masked["labels"][masked["labels"] == END] = IGNORED
     with pytest.raises(TrainingError, match="would not stop"):
         check_batch(masked, ROWS, END)
+
+
+# -- packed rows ---------------------------------------------------------------------------------------------------
+
+SIX = [
+    EncodedRow(f"row {i}", [5 + i, *range(10, 10 + n), END], [IGNORED, *range(10, 10 + n), END])
+    for i, n in enumerate((6, 3, 2, 2, 1, 0))
+]
+
+
+def packed(length: int, strategy: str = "bfd") -> list[dict[str, Any]]:
+    """The batches of SIX as trl packs and collates them, one pack in each."""
+    import datasets
+    import trl
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+    columns = [{"input_ids": row.input_ids, "labels": row.labels} for row in SIX]
+    packs = trl.pack_dataset(datasets.Dataset.from_list(columns), seq_length=length, strategy=strategy)
+    collate = DataCollatorForLanguageModeling(pad_token_id=0, padding_free=strategy != "wrapped")
+    return [collate([pack]) for pack in packs]
+
+
+@pytest.mark.parametrize("length", [8, 11, 13, 64])
+def test_every_row_that_trl_packs_is_found_once(length: int) -> None:
+    found = [check_packed(batch, SIX, END) for batch in packed(length)]
+    assert sorted(name for names in found for name in names) == [row.name for row in SIX]
+    assert len(found) == len(packed(length))
+
+
+def test_several_packs_in_one_batch_are_read_row_by_row() -> None:
+    import datasets
+    import trl
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+    columns = [{"input_ids": row.input_ids, "labels": row.labels} for row in SIX]
+    packs = trl.pack_dataset(datasets.Dataset.from_list(columns), seq_length=9, strategy="bfd")
+    batch = DataCollatorForLanguageModeling(pad_token_id=0, padding_free=True)(list(packs))
+    assert len(packs) > 1
+    assert sorted(check_packed(batch, SIX, END)) == [row.name for row in SIX]
+
+
+@pytest.mark.parametrize(
+    ("length", "strategy", "said"),
+    [
+        (7, "bfd", "row 0 is cut to its first 7 of 8 tokens. .* raise the length of a pack to 8"),
+        (7, "bfd_split", "row 0 is cut to its first 7 of 8|is not the beginning of a row"),
+        (9, "wrapped", "has no position_ids"),
+    ],
+)
+def test_a_packing_that_cuts_rows_is_refused(length: int, strategy: str, said: str) -> None:
+    batches = packed(length, strategy)
+    with pytest.raises(TrainingError, match=said):
+        _check_all(batches)
+
+
+def _check_all(batches: list[dict[str, Any]]) -> None:
+    for batch in batches:
+        check_packed(batch, SIX, END)
+
+
+def _one_by_one(batch: dict[str, Any]) -> None:
+    batch["position_ids"] = torch.arange(batch["input_ids"].shape[1])[None]
+    del batch["cu_seq_lens_q"]
+
+
+def _at(name: str, column: int, value: int) -> Callable[[dict[str, Any]], None]:
+    def change(batch: dict[str, Any]) -> None:
+        batch[name][0, column] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_one_by_one, "another row goes on behind row 0 without starting again"),
+        (_at("position_ids", 0, 1), "its first position is 1, not 0"),
+        (_at("position_ids", 3, 0), "its rows end at .*, its attention's at"),
+        (_at("position_ids", 2, 3), "the positions of row 0 do not count up"),
+        (_at("labels", 0, 5), "row 0: token 0 of the prompt is in the loss"),
+        (_at("labels", 7, IGNORED), "row 0: the last label is token 15, not the end token 2"),
+        (_at("labels", 3, IGNORED), "row 0: 6 of 7 tokens of the answer are in the loss"),
+        (_at("input_ids", 0, 9), "what starts at token 0 is not the beginning of a row"),
+    ],
+)
+def test_each_fault_of_a_packed_batch_is_named(change: Callable[[dict[str, Any]], None], said: str) -> None:
+    (batch,) = packed(64)
+    assert check_packed(batch, SIX, END)[0] == "row 0"
+    change(batch)
+    with pytest.raises(TrainingError, match=said):
+        check_packed(batch, SIX, END)
