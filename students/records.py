@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from stillroom.common.records import Messages, Task, Verdict
 from stillroom.sampling.ledger import Ledger
@@ -153,6 +153,29 @@ class Trained:
     def steps(self) -> int:
         """Steps of the optimiser."""
         return len(self.losses)
+
+    def as_json(self) -> dict[str, Any]:
+        """For another process, which `from_json` reads it in."""
+        found = {each.name: getattr(self, each.name) for each in fields(self)}
+        paths = {name: None if found[name] is None else str(found[name]) for name in ("folder", "adapter", "merged")}
+        return found | paths | {"measures": [dict(step) for step in self.measures]}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Trained:
+        """Takes back what `as_json` gave."""
+        paths = {name: None if found[name] is None else Path(found[name]) for name in ("adapter", "merged")}
+        return cls(
+            folder=Path(found["folder"]),
+            **paths,
+            rows=found["rows"],
+            left_out=tuple(LeftOut(*each) for each in found["left_out"]),
+            losses=tuple(found["losses"]),
+            tokens=found["tokens"],
+            seconds=found["seconds"],
+            rewards=tuple(Rewards(*each) for each in found["rewards"]),
+            sft_losses=tuple(found["sft_losses"]),
+            measures=tuple(found["measures"]),
+        )
 
 
 class Reference(NamedTuple):

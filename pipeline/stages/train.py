@@ -34,6 +34,7 @@ from stillroom.report.lint import write_lint_page
 from stillroom.students.data.rows import Row
 from stillroom.students.export.save import read_record
 from stillroom.students.lint.report import LintReport
+from stillroom.students.methods.processes import train as train_in_processes
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.methods.trackers import Watched, check_trackers
 from stillroom.students.records import Answered, Checker, Gate, TrainingPlace
@@ -107,7 +108,8 @@ def train(
     if lint is not None:
         before_training(lint(), folder, display, name="lint" if own else f"lint_{label}", stop=own)
     with display.steps(label) as shown:
-        trained = student.train(
+        trained = train_in_processes(
+            student,
             rows,
             out,
             seed=context.seed,

@@ -30,6 +30,7 @@ from stillroom.common.hashing import digest
 from stillroom.common.secrets import named_in
 from stillroom.common.settings import Settings
 from stillroom.errors import NoRoom, StillroomError
+from stillroom.students.methods.ranks import Ranks
 
 MANIFEST = "checkpoint.json"
 PREFIX = "checkpoint-"
@@ -66,8 +67,9 @@ class _Damaged(Exception):
 
 class Checkpoints:
     """See the module. `settings`: None keeps none. `belongs`: all that decides the training, as JSON. `tell`: hears
-    in a line what a user should know. `stopping`: set to have the next step saved, whatever the settings say.
-    `saved`: the step of the newest checkpoint that is good, None for none; `seal`: names its content."""
+    in a line what a user should know. `ranks`: the processes that write one together. `stopping`: set to have the
+    next step saved, whatever the settings say. `saved`: the step of the newest checkpoint that is good, None for
+    none; `seal`: names its content."""
 
     def __init__(
         self,
@@ -75,8 +77,9 @@ class Checkpoints:
         settings: CheckpointSettings | None,
         belongs: Mapping[str, Any],
         tell: Callable[[str], object],
+        ranks: Ranks | None = None,
     ) -> None:
-        self.folder, self.settings, self.tell = folder, settings, tell
+        self.folder, self.settings, self.tell, self._ranks = folder, settings, tell, ranks or Ranks()
         self.stopping = False
         self.saved: int | None = None
         self.seal = ""
@@ -85,7 +88,7 @@ class Checkpoints:
 
     def of(self, phase: str, **belongs: Any) -> Checkpoints:
         """Those of a part of the training. `belongs`: what else decides it."""
-        return Checkpoints(self.folder / phase, self.settings, self._belongs | belongs, self.tell)
+        return Checkpoints(self.folder / phase, self.settings, self._belongs | belongs, self.tell, self._ranks)
 
     def due(self, step: int) -> bool:
         """Whether the step that was just done is to be saved."""
@@ -103,13 +106,13 @@ class Checkpoints:
         part = self.folder / _PART / f"{PREFIX}{step}"
         began = time.monotonic()
         try:
-            shutil.rmtree(part.parent, ignore_errors=True)
-            part.mkdir(parents=True)
+            if self._ranks.main:
+                shutil.rmtree(part.parent, ignore_errors=True)
+                part.mkdir(parents=True)
+            self._ranks.wait()
             yield part
-            self.seal = self._sealed(part, {"step": step, "total": total, "belongs": self._belongs, "state": state})
-            place = self.folder / part.name
-            shutil.rmtree(place, ignore_errors=True)
-            part.rename(place)
+            self._ranks.wait()
+            self.seal = self._ranks.share(lambda: self._placed(part, step, total, state))
         except StillroomError:
             raise
         except Exception as error:
@@ -117,15 +120,33 @@ class Checkpoints:
                 raise
             raise self._no_room(step, error) from error
         finally:
-            shutil.rmtree(part.parent, ignore_errors=True)
-        _sync(self.folder)
+            if self._ranks.main:
+                shutil.rmtree(part.parent, ignore_errors=True)
         self.saved, self._saved_at = step, time.monotonic()
         self._took_s = self._saved_at - began
+        if not self._ranks.main:
+            return
+        _sync(self.folder)
         for old in self._there()[1 if self.settings is None else self.settings.keep :]:
             _remove(old)
 
+    def _placed(self, part: Path, step: int, total: int, state: Mapping[str, Any]) -> str:
+        """Seals what was written and gives it its name; returns the seal."""
+        seal = self._sealed(part, {"step": step, "total": total, "belongs": self._belongs, "state": state})
+        place = self.folder / part.name
+        shutil.rmtree(place, ignore_errors=True)
+        part.rename(place)
+        return seal
+
     def last(self) -> Checkpoint | None:
         """The newest whole one of this very training; None: there is none, and what was there is gone."""
+        found = self._ranks.share(self._newest)
+        if found is None:
+            return None
+        self.saved, self.seal = found.checkpoint.step, found.seal
+        return found.checkpoint
+
+    def _newest(self) -> _Read | None:
         shutil.rmtree(self.folder / _PART, ignore_errors=True)
         if self.settings is None:
             return None
@@ -142,13 +163,14 @@ class Checkpoints:
                     f"from step 0: changed {changed}"
                 )
                 break
-            self.saved, self.seal = found.checkpoint.step, found.seal
-            return found.checkpoint
+            return found
         self.remove()
         return None
 
     def remove(self) -> None:
         """All of them: the student is finished, or they belong to another."""
+        if not self._ranks.main:
+            return
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _there(self) -> list[Path]:

@@ -25,6 +25,7 @@ from stillroom.students.data.labelled import EncodedAnswers
 from stillroom.students.export.save import ADAPTER, MERGED, save_student, whole_folder, write_record
 from stillroom.students.methods import validation
 from stillroom.students.methods.checkpoints import Checkpoints
+from stillroom.students.methods.ranks import Ranks
 from stillroom.students.methods.registry import StudentSettings
 from stillroom.students.methods.resume import trained
 from stillroom.students.methods.trackers import check_trackers, reporting
@@ -88,7 +89,10 @@ def training(
     disk is too small.
     """
     check_trackers(settings.report_to)
-    with quiet_training(), ExitStack() as at_end, whole_folder(out) as work:
+    ranks = Ranks.here()
+    with quiet_training(), ExitStack() as at_end, whole_folder(own_folder(out, ranks)) as work:
+        if not ranks.main:
+            at_end.callback(shutil.rmtree, own_folder(out, ranks), ignore_errors=True)
         tokenizer, device = load_tokenizer(settings.model), pick_device()
         dtype = pick_dtype(device, settings.dtype)
         plan = Plan(device, dtype, seed if settings.seed is None else settings.seed)
@@ -113,6 +117,11 @@ def training(
         kept = checkpoints(settings, out, place, plan, data)
         yield Begun(model, tokenizer, encoded, plan, work, work / "trl", kept, held, curve)
         at_end.callback(kept.remove)
+
+
+def own_folder(out: Path, ranks: Ranks) -> Path:
+    """`out` for the process that writes the student, a folder next to it for any other, which leaves nothing."""
+    return out if ranks.main else out.with_name(f".{out.name}.rank-{ranks.rank}")
 
 
 def longest(settings: StudentSettings, config: Any) -> int:
@@ -142,7 +151,8 @@ def checkpoints(
         **plan._asdict(),
         "versions": package_versions(),
     }
-    return Checkpoints(out.with_name(f".{out.name}.checkpoints"), settings.checkpoints, belongs, place.tell)
+    folder = out.with_name(f".{out.name}.checkpoints")
+    return Checkpoints(folder, settings.checkpoints, belongs, place.tell, Ranks.here())
 
 
 def package_versions() -> dict[str, str | None]:
@@ -202,6 +212,8 @@ def finish(
         sft_losses=sft_losses,
         measures=tuple(steps.measures),
     )
+    if not trainer.ranks.main:
+        return found
     save_student(trainer.model, begun.tokenizer, begun.work, settings, plan)
     shutil.rmtree(begun.scratch, ignore_errors=True)
     record: dict[str, Any] = {

@@ -24,12 +24,13 @@ from pydantic import Field, field_validator, model_validator
 from stillroom.common.hashing import digest
 from stillroom.common.models.resolve import fingerprint, load_tokenizer, pick_device, pick_dtype
 from stillroom.common.records import Example
-from stillroom.errors import InputError, RecipeError, TrainingError
+from stillroom.errors import InputError, TrainingError
 from stillroom.sampling.ledger import Ledger
 from stillroom.students.data.encode import Encoded, EncodedRow, encode_rows
 from stillroom.students.data.rows import Row, SftRow, read_rows, with_system
 from stillroom.students.methods.common import Begun, finish, fits, longest, run, training
 from stillroom.students.methods.of_rows import OfRows
+from stillroom.students.methods.ranks import Ranks
 from stillroom.students.methods.registry import UNTOLD, methods, on_or_off
 from stillroom.students.methods.trainer import held_rows, make_trainer, unwrapped, watch
 from stillroom.students.records import LIVE_STUDENT, OnStep, Signals, StepInfo, Trained, TrainingPlace
@@ -200,6 +201,8 @@ class Distil(OfRows):
 
     @model_validator(mode="after")
     def _steps_fit(self) -> Distil:
+        if self.on_policy is not None:
+            self.refuse_processes("on_policy samples the student's answers in the process that trains it")
         if self.on_policy is not None and (named := {"max_steps", "train_sampling_strategy"} & self.trainer.keys()):
             raise ValueError(
                 f"trainer.{min(named)} cannot be set with on_policy, which lays down before the first step which "
@@ -253,9 +256,11 @@ class Distil(OfRows):
         own = [row._replace(prompt=with_system(row.prompt, self.system)) for row in found]
         with training(self, out, seed, place, own, encode_rows) as begun:
             with fits(self), kept_answers(place, begun.scratch) as ledger, ExitStack() as stack:
-                rehearsed = self._rehearsed(begun, place, ledger)
+                ranks = Ranks.here()
+                rehearsed = ranks.share(lambda: self._rehearsed(begun, place, ledger))
                 sides = self._sides(begun, found)
-                cached = self._cached(begun, sides, place)
+                with ranks.main_first():
+                    cached = self._cached(begun, sides, place)
                 rollouts = self._rollouts(begun, own, sides, rehearsed, place, ledger)
                 if rollouts is not None:
                     stack.callback(rollouts.close)
@@ -271,11 +276,6 @@ class Distil(OfRows):
                 trainer = make_trainer(
                     begun.model, begun.tokenizer, begun.encoded, self, begun.plan, begun.scratch, told, loss, sampler
                 )
-                if rollouts is not None and trainer.args.world_size > 1:
-                    raise RecipeError(
-                        f"on_policy trains in one process, and this is one of {trainer.args.world_size}: start it "
-                        "without a launcher, or leave on_policy out"
-                    )
                 watch(trainer, begun.curve, held_rows(trainer, begun.held, self.batch_size))
                 kept = begun.kept.of("sft", **self._depends_on(begun, sides, rehearsed, place))
                 seconds = run(trainer, self, kept, place)

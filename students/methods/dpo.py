@@ -25,6 +25,7 @@ from stillroom.students.data.rows import Row, read_pairs, with_system
 from stillroom.students.methods.batches import check_pairs
 from stillroom.students.methods.common import enough_memory, finish, fits, run, training
 from stillroom.students.methods.cpu_passes import can_flatten, use_pair_pass
+from stillroom.students.methods.ranks import gather_uneven
 from stillroom.students.methods.registry import Source, StudentSettings, methods, on_or_off
 from stillroom.students.methods.resume import save_last
 from stillroom.students.methods.trainer import (
@@ -170,6 +171,8 @@ def make_dpo_trainer(
     trainer.remove_callback(transformers.PrinterCallback)
     whole_numbers(trainer.model)
     trainer.steps = steps
+    if trainer.ranks.size > 1:
+        gather_uneven(trainer.accelerator)
     first = settings.batch_size
     check_pairs(trainer.data_collator(rows[:first]), encoded.rows[:first], encoded.end_id)
     plain = trainer.model.get_base_model() if settings.lora else trainer.model

@@ -296,6 +296,7 @@ class Kto(StudentSettings):
                 "kto.precompute_ref is false and lora is off: the reference would be a second copy of the model in "
                 "memory. Set precompute_ref: true, or train a lora"
             )
+        self.refuse_processes("KTO takes the KL divergence from the answers of one batch")
         self.refuse_dropout()
         return self
 

@@ -31,6 +31,7 @@ from stillroom.students.data.rows import Row, read_pairs, with_system
 from stillroom.students.methods.batches import check_pairs
 from stillroom.students.methods.common import enough_memory, finish, fits, run, training
 from stillroom.students.methods.cpu_passes import can_flatten, use_pair_pass
+from stillroom.students.methods.ranks import SHARE
 from stillroom.students.methods.registry import Source, StudentSettings, methods
 from stillroom.students.methods.trainer import (
     OwnRows,
@@ -164,10 +165,8 @@ def _trainer_class() -> Any:
 
         def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
             batches = list(itertools.islice(epoch_iterator, num_batches))
-            pairs = torch.tensor(sum(len(batch["input_ids"]) // 2 for batch in batches), device=device)
-            if self.args.world_size > 1:
-                pairs = self.accelerator.gather(pairs[None]).sum()
-            return batches, pairs
+            counts = [int(batch[SHARE][0]) if SHARE in batch else len(batch["input_ids"]) // 2 for batch in batches]
+            return batches, torch.tensor(sum(counts), device=device)
 
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -177,7 +176,8 @@ def _trainer_class() -> Any:
             self._tell(found)
             total, pairs = found.total(self.weight).sum(), len(found.nll)
             # Processes average their gradients, and each divides by the pairs of all.
-            loss = total / pairs if num_items_in_batch is None else total / num_items_in_batch * self.args.world_size
+            whole = total / pairs if num_items_in_batch is None else total / num_items_in_batch * self.ranks.size
+            loss = self.shared(inputs, lambda: whole, mean=False)
             return (loss, None) if return_outputs else loss
 
         def losses(self, model: Any, batch: Any) -> OddsLoss:

@@ -44,7 +44,7 @@ Source = Literal["rows", "pairs", "labelled rows"]
 UNTOLD = ("checkpoints", "report_to")
 """Settings that decide nothing of a student, so that they are in no name for it."""
 
-LATER = ("validation", "trainer")
+LATER = ("validation", "trainer", "processes")
 LATER_LORA = ("rslora", "dora", "modules_to_save", "quantise")
 """Settings that came later: at their default they are left out, so that students of before keep their names."""
 
@@ -101,7 +101,7 @@ class StudentSettings(Settings):
     learning_rate: float = Field(default=2e-4, gt=0, le=1)
     """Highest learning rate."""
     batch_size: int = Field(default=8, ge=1)
-    """Rows (or pairs) in one pass."""
+    """Rows (or pairs) in one pass of one process."""
     gradient_accumulation: int = Field(default=1, ge=1)
     """Passes in one step of the optimiser."""
     max_length: int = Field(default=2048, ge=8)
@@ -123,6 +123,8 @@ class StudentSettings(Settings):
     """The student's system prompt, in training and ever after; null: the rows' own."""
     save_merged: bool = True
     """Also write the adapter merged into the weights, which every server can load."""
+    processes: int = Field(default=1, ge=1, le=1024)
+    """Processes that train together on this machine, each on its part of a step: one for each GPU."""
     trainer: Mapping[str, JsonValue] = Field(default_factory=dict)
     """Any other setting of the method's trl config, such as `packing`, `optim` or `neftune_noise_alpha`."""
     report_to: tuple[Tracker, ...] = ()
@@ -201,6 +203,11 @@ class StudentSettings(Settings):
     def models(self) -> tuple[str, ...]:
         """The models whose weights a training reads."""
         return (self.model,)
+
+    def refuse_processes(self, why: str) -> None:
+        """For what one process alone can do. Raises ValueError."""
+        if self.processes > 1:
+            raise ValueError(f"processes is {self.processes}, but {why}: leave it out")
 
     @property
     def trains_weights(self) -> bool:

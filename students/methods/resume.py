@@ -68,8 +68,8 @@ class Resumable(_Trainer):  # type: ignore[misc]  # stands before one of trl's t
                 transformers.Trainer._save_checkpoint(self, model, trial)
             finally:
                 self._into = None
-            shutil.copytree(self._epoch, into / EPOCH)
-            if self.best_weights is not None:
+            shutil.copytree(self._epoch, into / EPOCH, dirs_exist_ok=True)
+            if self.best_weights is not None and self.ranks.main:
                 save_file(self.best_weights, into / BEST)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
@@ -89,6 +89,7 @@ class Resumable(_Trainer):  # type: ignore[misc]  # stands before one of trl's t
         found = self._resumed
         if found is not None and found.state["mid_epoch"] and not self._random_is_back:
             super()._load_rng_state(str(found.folder / EPOCH))
+        self.begin_together()
         self._save_rng_state(str(self._epoch))
 
     def _load_rng_state(self, checkpoint: Any) -> None:
@@ -112,6 +113,7 @@ class Resumable(_Trainer):  # type: ignore[misc]  # stands before one of trl's t
             self.train()
             return
         self.steps.restore(found.state["steps"])
+        self._tokens_told = self.steps.tokens
         if (own := getattr(self, "own", None)) is not None:
             own.restore(found.state["own"])
         if self.curve is not None:
@@ -147,7 +149,7 @@ def _saving(trainer: Any) -> Any:
                 trainer.begin_epoch()
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if trainer.kept is not None and trainer.kept.due(state.global_step):
+            if trainer.step_together(trainer.kept is not None and trainer.kept.due(state.global_step)):
                 control.should_save = True
 
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
@@ -156,8 +158,8 @@ def _saving(trainer: Any) -> Any:
             if trainer.curve is not None and trainer.curve.due(state.global_step, state.max_steps):
                 trainer.measure()
                 control.should_training_stop = control.should_training_stop or trainer.curve.stops
-            if trainer.kept is not None and trainer.kept.stopping:  # pressed since the step's end
-                control.should_save = True
+            if trainer.ranks.size == 1 and trainer.kept is not None and trainer.kept.stopping:
+                control.should_save = True  # pressed since the step's end
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if trainer.kept.stopping:
@@ -172,7 +174,7 @@ def trained(trainer: Any) -> float:
     try:
         with _ctrl_c(kept):
             trainer.go_on()
-            if kept is not None and kept.stopping:  # pressed behind the last step
+            if kept is not None and trainer.ranks.share(lambda: kept.stopping):  # pressed behind the last step
                 trainer._save_checkpoint(trainer.model, None)
                 raise _stopped(trainer)
             trainer.take_best()

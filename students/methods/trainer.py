@@ -13,7 +13,8 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ from stillroom.students.data.encode import IGNORED, Encoded, EncodedPairs
 from stillroom.students.methods.batches import check_batch, check_packed
 from stillroom.students.methods.common import longest
 from stillroom.students.methods.cpu_passes import answer_loss, can_flatten, flatten
+from stillroom.students.methods.ranks import Ranks, Together, take_losses
 from stillroom.students.methods.registry import LoraSettings, StudentSettings
 from stillroom.students.methods.resume import Resumable
 from stillroom.students.methods.trl_config import config_of, reshaped
@@ -46,6 +48,12 @@ class StepLoss(Protocol):
 
     def held(self, rows: Sequence[int]) -> Any:
         """The batch of rows that the loss is measured on and that are not trained on."""
+
+    def part(self, batch: Any, ranks: Ranks) -> Any:
+        """What one of several processes trains on of a batch; empty for nothing."""
+
+    def add_up(self, summed: Callable[[Sequence[float]], list[float]]) -> None:
+        """Adds up over processes what was summed up since the last step."""
 
     def drop(self) -> None:
         """Forgets what was summed up since the last step: it was no step of the training."""
@@ -105,7 +113,11 @@ def make_trainer(
     )
     trainer.remove_callback(transformers.PrinterCallback)
     whole_numbers(trainer.model)
-    trainer.steps, trainer.own, trainer.flat, trainer.sampler = steps, own, flat, sampler
+    trainer.steps, trainer.own, trainer.sampler = steps, own, sampler
+    # Processes keep step with each other in what trl measures of a pass; ours skips it where it fits.
+    trainer.flat = flat and trainer.ranks.size == 1
+    if own is not None and trainer.ranks.size > 1:
+        take_losses(trainer.model)
     first = settings.batch_size
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(min(first, len(trainer.train_dataset)))])
     if trainer.padding_free:
@@ -158,7 +170,7 @@ def trainer_class() -> Any:
     """trl's SFTTrainer with our losses."""
     import trl
 
-    class StudentTrainer(Resumable, Validated, trl.SFTTrainer):  # type: ignore[misc]  # trl has no types we follow
+    class StudentTrainer(Together, Resumable, Validated, trl.SFTTrainer):  # type: ignore[misc]  # trl has no types we follow
         steps: Steps
         own: StepLoss | None
         flat: bool
@@ -174,8 +186,8 @@ def trainer_class() -> Any:
             self.random_as_saved()
             batches = self.own.step(drawn)
             counts = self.own.counts(batches).to(device)
-            if self.args.world_size > 1:
-                counts = self.accelerator.gather(counts[None]).sum(0)
+            if self.ranks.size > 1:
+                batches = [self.own.part(batch, self.ranks) for batch in batches]
             return batches, counts
 
         def _prepare_inputs(self, inputs: Any) -> Any:
@@ -186,15 +198,21 @@ def trainer_class() -> Any:
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
             if self.own is not None:
-                self.steps.tokens += self.own.tokens(inputs)
-                # Processes average their gradients, and each has divided by the tokens of all.
-                return self.own(model, inputs, num_items_in_batch) * self.accelerator.num_processes
+                return self._own_loss(self.own, model, inputs, num_items_in_batch)
             self.steps.tokens += seen(inputs)
             total = flat_cross_entropy(model, inputs) if self.flat and not return_outputs else None
             if total is None:
-                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+                plain = partial(super().compute_loss, model, inputs, return_outputs, num_items_in_batch)
+                return self.shared(inputs, plain, mean=False)
             count = (inputs["labels"] != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
             return total / count
+
+        def _own_loss(self, own: StepLoss, model: Any, inputs: Any, counts: Any) -> Any:
+            self.steps.tokens += own.tokens(inputs)
+            if not inputs and self.ranks.size > 1:
+                return self.through(model, self.nothing)
+            # Processes average their gradients, and each has divided by the tokens of all.
+            return self.through(model, lambda: own(self.model, inputs, counts)) * self.ranks.size
 
     return StudentTrainer
 
@@ -231,7 +249,7 @@ def unwrapped(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-class OwnRows(Resumable, Validated):
+class OwnRows(Together, Resumable, Validated):
     """Stands before one of trl's trainers for rows that come in tokens: nothing of trl's changes them."""
 
     steps: Steps
@@ -248,7 +266,7 @@ class OwnRows(Resumable, Validated):
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """trl's own, with its tokens counted."""
         self.steps.tokens += int(inputs["attention_mask"].sum())
-        return super().compute_loss(model, inputs, *args, **kwargs)
+        return self.shared(inputs, partial(super().compute_loss, model, inputs, *args, **kwargs), mean=True)
 
 
 class Steps:

@@ -53,6 +53,8 @@ def _arguments(settings: StudentSettings, plan: Plan, work: Path) -> dict[str, A
         "save_strategy": "no",
         "report_to": list(settings.report_to) or "none",
         "disable_tqdm": True,
+        # Every trained weight is used in every pass, and torch does not find the tensors in what our passes return.
+        "ddp_find_unused_parameters": False,
     }
 
 

@@ -22,6 +22,7 @@ from stillroom.errors import RecipeError
 from stillroom.students.data.encode import Encoded, EncodedPairs
 from stillroom.students.data.labelled import EncodedAnswers, LabelledRow
 from stillroom.students.data.rows import PairRow, SftRow
+from stillroom.students.methods.ranks import Ranks
 
 Rows = Sequence[SftRow] | Sequence[PairRow] | Sequence[LabelledRow]
 E = TypeVar("E", Encoded, EncodedPairs, EncodedAnswers)
@@ -170,9 +171,9 @@ class Validated(_Trainer):  # type: ignore[misc]  # stands before one of trl's t
             for each in self.held:
                 inputs = self._prepare_inputs(each.batch)
                 with self.compute_loss_context_manager():
-                    total += each.weight * float(
-                        self.compute_loss(self.model, inputs, num_items_in_batch=each.counts)
-                    )
+                    found = float(self.compute_loss(self.model, inputs, num_items_in_batch=each.counts))
+                # What is divided by counts is multiplied by the processes, whose gradients are averaged.
+                total += each.weight * (found if each.counts is None else found / Ranks.here().size)
         self.model.train()
         self.steps.tokens = tokens
         if (own := getattr(self, "own", None)) is not None:

@@ -12,13 +12,14 @@ batches nor the rows of another group change what an objective's weight means.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from stillroom.errors import TrainingError
 from stillroom.students.data.encode import IGNORED, EncodedRow
 from stillroom.students.methods.cpu_passes import AnswerStates
+from stillroom.students.methods.ranks import Ranks
 from stillroom.students.methods.trainer import unwrapped
 from stillroom.students.whitebox.cache.signal import CachedSignal, Likeliest
 from stillroom.students.whitebox.feed import GROUPS, Feed, Group
@@ -124,6 +125,21 @@ class WhiteBoxLoss:
     def held(self, rows: Sequence[int]) -> dict[Group, Part]:
         """The batch of rows of the task that the loss is measured on and that are not trained on."""
         return {"task": padded([self._rows["task"][row] for row in rows], rows)}
+
+    def part(self, batch: Mapping[Group, Part], ranks: Ranks) -> dict[Group, Part]:
+        """What one of several processes trains on of a batch: its rows of each group."""
+        found: dict[Group, Part] = {}
+        for group, part in batch.items():
+            mine = ranks.part(len(part["row"]))
+            if mine.stop > mine.start:
+                found[group] = {name: column[mine] for name, column in part.items()}
+        return found
+
+    def add_up(self, summed: Callable[[Sequence[float]], list[float]]) -> None:
+        """Adds up over processes what was summed up since `take`."""
+        for group, sums in self._sums.items():
+            *totals, positions = summed([*sums, float(self._positions[group])])
+            self._sums[group], self._positions[group] = totals, round(positions)
 
     def drop(self) -> None:
         """Forgets what was summed up since `take`."""

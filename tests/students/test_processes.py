@@ -1,0 +1,173 @@
+"""`student.processes`: two processes on this CPU give the losses of one, rank 0 alone writes, a dead one ends all."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from stillroom.common.models.resolve import load_model
+from stillroom.errors import Interrupted, TrainingError
+from stillroom.sampling.workers.child import descendants
+from stillroom.students.export.save import read_record
+from stillroom.students.methods import processes
+from stillroom.students.methods.distil import Distil
+from stillroom.students.methods.dpo import Dpo
+from stillroom.students.methods.kto import Kto
+from stillroom.students.methods.orpo import Orpo
+from stillroom.students.methods.ranks import Ranks
+from stillroom.students.methods.registry import StudentSettings
+from stillroom.students.methods.sft import Sft
+from stillroom.students.records import StepInfo, TrainingPlace
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+METHODS: list[tuple[type[StudentSettings], dict[str, Any]]] = [
+    (Sft, {"validation": {"rows": 2, "every": 2, "best": True}}),
+    (Dpo, {"learning_rate": 1e-3}),
+    (Orpo, {}),
+    (Distil, {"objectives": [{"kind": "soft", "temperature": 2}, {"kind": "hard"}], "teacher_system": "Be sure."}),
+]
+"""11 rows and batches of 4: the last step has 3, which two processes cannot share out evenly."""
+
+
+def rows_of(method: type[StudentSettings]) -> list[dict[str, Any]]:
+    found = []
+    for a in range(11):
+        right, wrong = (
+            [{"role": "assistant", "content": text}] for text in (str(a + 1) * (a % 4 + 1), "no " * (a % 2 + 1))
+        )
+        row = {"prompt": [{"role": "user", "content": f"{a} + {'1' * (a % 3 + 1)}?"}], "task_id": f"t{a}"}
+        paired = method.learns_from == "pairs"
+        found.append(row | ({"chosen": right, "rejected": wrong} if paired else {"completion": right}))
+    return found
+
+
+def settings_of(method: type[StudentSettings], model: Path, **more: Any) -> StudentSettings:
+    common = {"model": str(model), "epochs": 2, "learning_rate": 1e-2, "dtype": "float32", "warmup_ratio": 0}
+    teacher = {"teacher": str(model)} if method is Distil else {}
+    return method.model_validate(common | teacher | {"batch_size": 2, "processes": 2} | more)
+
+
+@pytest.mark.parametrize(("method", "more"), METHODS)
+def test_two_processes_give_the_losses_of_one(
+    method: type[StudentSettings], more: dict[str, Any], tiny: Path, tmp_path: Path
+) -> None:
+    rows, seen, told = rows_of(method), list[StepInfo](), list[str]()
+    one = settings_of(method, tiny, batch_size=4, processes=1, **more).train(rows, tmp_path / "one", seed=3)
+    two = processes.train(
+        settings_of(method, tiny, **more),
+        rows,
+        tmp_path / "two",
+        seed=3,
+        on_step=seen.append,
+        place=TrainingPlace(tell=told.append),
+    )
+    assert two.losses == pytest.approx(one.losses, abs=1e-5)
+    assert [step.loss for step in seen] == list(two.losses)
+    assert (two.tokens, two.rows, two.steps) == (one.tokens, one.rows, one.steps)
+    assert sorted(os.listdir(tmp_path)) == ["one", "two"]
+    records = [read_record(tmp_path / name) or {} for name in ("one", "two")]
+    for name in ("objectives", "rewards", "measures"):
+        assert _numbers(records[1].get(name)) == pytest.approx(_numbers(records[0].get(name)), abs=2e-2)
+    if "validation" in more:
+        found = [[loss for _, loss in record["validation"]["losses"]] for record in records]
+        assert found[1] == pytest.approx(found[0], abs=1e-5)
+    left, right = (load_model(str(each.model), "float32", "cpu").state_dict() for each in (one, two))
+    assert all(torch.allclose(left[name], right[name], atol=1e-4) for name in left)
+
+
+def _numbers(value: Any) -> list[float]:
+    """All of nested lists and mappings, in order. A last step's rewards are means over an uneven number of pairs."""
+    if isinstance(value, dict | list):
+        each = value.values() if isinstance(value, dict) else value
+        return [number for part in each for number in _numbers(part)]
+    return [] if value is None else [float(value)]
+
+
+def kill_rank_1() -> None:
+    """The second process of those below this one."""
+    for pid in descendants(os.getpid()):
+        try:
+            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"RANK=1" in environment and b"WORLD_SIZE=2" in environment:
+            os.kill(pid, signal.SIGKILL)
+            return
+    raise AssertionError("there is no second process")
+
+
+@pytest.fixture(scope="module")
+def whole(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A student that nobody disturbed."""
+    out = tmp_path_factory.mktemp("whole") / "student"
+    processes.train(disturbed(tiny), rows_of(Sft), out, seed=3)
+    return out
+
+
+def disturbed(tiny: Path) -> StudentSettings:
+    return settings_of(Sft, tiny, checkpoints={"steps": 1}, lora={"r": 4, "dropout": 0.1})
+
+
+def stop() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("disturb", "error", "says"), [(kill_rank_1, TrainingError, "SIGKILL"), (stop, Interrupted, "step")]
+)
+def test_a_process_that_ends_ends_all_and_the_same_command_goes_on(
+    disturb: Callable[[], None], error: type[Exception], says: str, whole: Path, tiny: Path, tmp_path: Path
+) -> None:
+    """With dropout, so that the random states of both count, too."""
+    before = set(descendants(os.getpid()))
+
+    def at_step_3(step: StepInfo) -> None:
+        if step.step == 3:
+            disturb()
+
+    with pytest.raises(error, match=says) as raised:
+        processes.train(disturbed(tiny), rows_of(Sft), tmp_path / "student", seed=3, on_step=at_step_3)
+    assert "Traceback" not in str(raised.value)
+    assert set(descendants(os.getpid())) <= before
+    assert not (tmp_path / "student").exists()
+    told: list[str] = []
+    place = TrainingPlace(tell=told.append)
+    processes.train(disturbed(tiny), rows_of(Sft), tmp_path / "student", seed=3, place=place)
+    assert [note for note in told if "goes on from step" in note]
+    for name in ("adapter/adapter_model.safetensors", "merged/model.safetensors"):
+        assert (tmp_path / "student" / name).read_bytes() == (whole / name).read_bytes()
+    records = [json.loads((folder / "training.json").read_text()) for folder in (whole, tmp_path / "student")]
+    assert records[0]["losses"] == records[1]["losses"]
+    assert os.listdir(tmp_path) == ["student"]
+
+
+def test_what_a_process_refuses_is_the_error_of_the_training(tiny: Path, tmp_path: Path) -> None:
+    wanted = settings_of(Sft, tiny, validation=11)
+    with pytest.raises(ValueError, match="leaves none to train on"):
+        processes.train(wanted, rows_of(Sft), tmp_path / "student", seed=3)
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_one_process_alone_can_do_is_refused(tiny: Path) -> None:
+    with pytest.raises(ValidationError, match="KTO"):
+        settings_of(Kto, tiny)
+    with pytest.raises(ValidationError, match="on_policy"):
+        settings_of(Distil, tiny, on_policy={}, teacher_system="Be sure.")
+
+
+@pytest.mark.parametrize(
+    ("rows", "size", "parts"), [(4, 2, [2, 2]), (3, 2, [2, 1]), (1, 2, [1, 0]), (7, 3, [3, 2, 2])]
+)
+def test_every_row_is_one_processs(rows: int, size: int, parts: list[int]) -> None:
+    found = [list(range(rows))[Ranks(rank, size).part(rows)] for rank in range(size)]
+    assert [len(part) for part in found] == parts
+    assert sum(found, []) == list(range(rows))
