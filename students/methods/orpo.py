@@ -171,7 +171,7 @@ def _trainer_class() -> Any:
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            self.steps.tokens += int(inputs["attention_mask"].sum())
+            self.count(inputs)
             found = self.losses(model, inputs)
             self._tell(found)
             total, pairs = found.total(self.weight).sum(), len(found.nll)

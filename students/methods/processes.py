@@ -21,7 +21,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from stillroom import errors
 from stillroom.errors import Interrupted, RecipeError, StillroomError, TrainingError
@@ -77,18 +77,12 @@ def _run(
 ) -> Trained:
     guard, log = Guard(), folder / "log.txt"
     try:
-        with guard.watching(), log.open("wb") as errors_of, _ctrl_c() as ranks:
-            process = subprocess.Popen(
-                _command(settings.processes),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors_of,
-                env=_environment(settings.processes, job, folder),
-                start_new_session=True,  # a Ctrl-C in the terminal is ours to pass on
-                text=True,
-                encoding="utf-8",
-                errors="replace",
-            )
+        with (
+            guard.watching(),
+            log.open("wb") as said,
+            _ctrl_c() as ranks,
+            _started(settings, job, folder, said) as process,
+        ):
             ranks.launcher = process
             trained = _listen(process, ranks, on_step, place)
             code = process.wait()
@@ -97,6 +91,22 @@ def _run(
     if trained is None or code:
         raise _fault(folder, log, settings.processes, ranks.stopped_at_once)
     return trained
+
+
+def _started(
+    settings: StudentSettings, job: Mapping[str, Any], folder: Path, log: IO[bytes]
+) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        _command(settings.processes),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        env=_environment(settings.processes, job, folder),
+        start_new_session=True,  # a Ctrl-C in the terminal is ours to pass on
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
 
 
 def _command(processes: int) -> list[str]:

@@ -11,7 +11,7 @@ fill a last batch up. Rank 0 alone writes, tells and reports.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
@@ -105,6 +105,7 @@ class Together(_Trainer):  # type: ignore[misc]  # stands before one of trl's tr
     """A trainer that is one of several processes."""
 
     _tokens_told = 0
+    _order: Any = None
 
     @property
     def ranks(self) -> Ranks:
@@ -115,12 +116,15 @@ class Together(_Trainer):  # type: ignore[misc]  # stands before one of trl's tr
         """One process's, with the rows of a batch of all; each takes its own from there."""
         if self.ranks.size == 1:
             return super().get_train_dataloader()
+        from torch.utils.data import DataLoader
+
         dataset = self._remove_unused_columns(self.train_dataset, description="training")
         whole = getattr(self, "own", None) is not None  # a loss of our own takes its part of a step itself
-        return _loader()(
+        self._order = _seeded(self._get_train_sampler(dataset), self.args.data_seed)
+        return DataLoader(
             dataset,
             batch_size=self._train_batch_size * self.ranks.size,
-            sampler=_seeded(self._get_train_sampler(dataset), self.args.data_seed),
+            sampler=self._order,
             collate_fn=self.data_collator if whole else Share(self.data_collator, self.ranks),
             num_workers=self.args.dataloader_num_workers,
         )
@@ -136,6 +140,8 @@ class Together(_Trainer):  # type: ignore[misc]  # stands before one of trl's tr
         if self.ranks.size > 1:
             import torch
 
+            if hasattr(self._order, "set_epoch"):  # transformers loses it where an epoch is gone on with
+                self._order.set_epoch(int(self.state.epoch))
             torch.random.set_rng_state(self.ranks.share(torch.random.get_rng_state))
 
     def step_together(self, due: bool) -> bool:
@@ -157,6 +163,13 @@ class Together(_Trainer):  # type: ignore[misc]  # stands before one of trl's tr
         see it, or the gradients would stay apart."""
         return loss() if self.ranks.size == 1 else model(own=loss)
 
+    def count(self, inputs: Mapping[str, Any]) -> None:
+        """Adds the tokens of a batch without padding; none of another's row. One without an attention mask is rows
+        end to end."""
+        share, mask = inputs.get(SHARE), inputs.get("attention_mask")
+        if share is None or share[1]:
+            self.steps.tokens += int(inputs["input_ids"].numel() if mask is None else mask.sum())
+
     def shared(self, inputs: dict[str, Any], loss: Callable[[], Any], *, mean: bool) -> Any:
         """The loss of this process's rows. `mean`: it is one over them, and becomes their part of the mean over the
         rows of all; else it is divided by what all have already."""
@@ -172,18 +185,6 @@ class Together(_Trainer):  # type: ignore[misc]  # stands before one of trl's tr
     def nothing(self, loss: Any = 0.0) -> Any:
         """A loss that moves nothing, with a gradient for every trained weight: the others wait for them."""
         return 0.0 * loss + sum(0.0 * weight.sum() for weight in self.model.parameters() if weight.requires_grad)
-
-
-def _loader() -> Any:
-    """torch's DataLoader, which draws another order in each epoch."""
-    from torch.utils.data import DataLoader
-
-    class Loader(DataLoader):  # type: ignore[misc]
-        def set_epoch(self, epoch: int) -> None:
-            if hasattr(self.sampler, "set_epoch"):
-                self.sampler.set_epoch(epoch)
-
-    return Loader
 
 
 def _seeded(sampler: Any, seed: int) -> Any:

@@ -199,7 +199,7 @@ def trainer_class() -> Any:
         ) -> Any:
             if self.own is not None:
                 return self._own_loss(self.own, model, inputs, num_items_in_batch)
-            self.steps.tokens += seen(inputs)
+            self.count(inputs)
             total = flat_cross_entropy(model, inputs) if self.flat and not return_outputs else None
             if total is None:
                 plain = partial(super().compute_loss, model, inputs, return_outputs, num_items_in_batch)
@@ -223,12 +223,6 @@ def whole_numbers(model: Any) -> None:
     for name, weight in model.named_parameters():
         if weight.requires_grad and "lora_" in name:
             weight.data = weight.data.float()
-
-
-def seen(batch: Mapping[str, Any]) -> int:
-    """Tokens of a batch without padding; one without an attention mask is rows end to end."""
-    mask = batch.get("attention_mask")
-    return int(batch["input_ids"].numel() if mask is None else mask.sum())
 
 
 def row_numbers(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -265,7 +259,7 @@ class OwnRows(Together, Resumable, Validated):
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """trl's own, with its tokens counted."""
-        self.steps.tokens += int(inputs["attention_mask"].sum())
+        self.count(inputs)
         return self.shared(inputs, partial(super().compute_loss, model, inputs, *args, **kwargs), mean=True)
 
 
