@@ -85,8 +85,7 @@ def check_packed(batch: Mapping[str, Any], rows: Sequence[EncodedRow], end_id: i
             raise _not_a_row(ids[start:end], start, rows)
         if positions[start:end] != list(range(end - start)):
             raise _packing(f"the positions of {row.name} do not count up from 0", "the collator is at fault")
-        part = {"input_ids": ids[start:end], "labels": labels[start:end], "attention_mask": [1] * (end - start)}
-        _check_row(row, *part.values(), end_id)
+        _check_row(row, ids[start:end], labels[start:end], [1] * (end - start), end_id)
         found.append(row.name)
     return found
 

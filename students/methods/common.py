@@ -22,6 +22,7 @@ from stillroom.common.models.resolve import fingerprint, load_model, load_tokeni
 from stillroom.errors import MissingExtra, NoRoom, RecipeError
 from stillroom.students.data.encode import Encoded, EncodedPairs, prepare_tokenizer
 from stillroom.students.data.labelled import EncodedAnswers
+from stillroom.students.estimate.estimate import before_training
 from stillroom.students.export.save import ADAPTER, MERGED, save_student, whole_folder, write_record
 from stillroom.students.methods import validation
 from stillroom.students.methods.checkpoints import Checkpoints
@@ -85,7 +86,7 @@ def training(
     """Loads model and tokenizer and encodes the rows; `out` appears when the block ends well.
 
     `encode`: makes tokens of the rows, with a tokenizer and the tokens that one may have. Raises NoRoom where the
-    disk is too small.
+    disk or the memory is too small.
     """
     check_trackers(settings.report_to)
     with quiet_training(), ExitStack() as at_end, whole_folder(out) as work:
@@ -101,13 +102,15 @@ def training(
             encoded, held = apart(encoded, rows, wanted, plan.seed)
             curve = Curve(wanted, len(held.rows))
         # Before hours are spent: the weights as they are, and a tenth for adapter and tokenizer.
-        needed = int(1.1 * sum(weight.numel() * weight.element_size() for weight in model.parameters()))
+        weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+        needed = int(1.1 * weights)
         free = shutil.disk_usage(work).free
         if free < needed:
             raise NoRoom(
                 f"the student needs {needed / 1e6:,.0f} MB in {work.parent}, {free / 1e6:,.0f} MB are free: make "
                 "room, or write the run to another disk with --out"
             )
+        before_training(settings, model.config, encoded, plan, held=weights, tell=place.tell)
         data = [side.digest() for side in (encoded, held) if side is not None]
         kept = checkpoints(settings, out, place, plan, data)
         yield Begun(model, tokenizer, encoded, plan, work, work / "trl", kept, held, curve)

@@ -43,7 +43,7 @@ from stillroom.students.methods.trainer import (
     report_to,
     unwrapped,
 )
-from stillroom.students.records import OnStep, Plan, Reference, Trained, TrainingPlace
+from stillroom.students.records import Asked, OnStep, Plan, Reference, Trained, TrainingPlace
 
 if TYPE_CHECKING:
     from stillroom.students.lint.report import LintReport
@@ -322,6 +322,11 @@ class Kto(StudentSettings):
         from stillroom.students.lint.labelled import lint_labelled
 
         return lint_labelled(rows, self, test=test, checker=checker, thinking=thinking)
+
+    @property
+    def asked(self) -> Asked:
+        kl = self.kto.loss_type == "kto"
+        return Asked(again=0 if self.kto.precompute_ref else 1 + kl, mismatched=kl)
 
     @property
     def reference(self) -> Reference:

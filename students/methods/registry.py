@@ -32,7 +32,7 @@ from stillroom.students.methods.validation import ValidationSettings
 
 if TYPE_CHECKING:
     from stillroom.students.lint.report import LintReport
-    from stillroom.students.records import Checker, OnStep, Signals, Trained, TrainingPlace
+    from stillroom.students.records import Asked, Checker, OnStep, Signals, Trained, TrainingPlace
 
 
 Source = Literal["rows", "pairs", "labelled rows"]
@@ -159,6 +159,13 @@ class StudentSettings(Settings):
     def models(self) -> tuple[str, ...]:
         """The models whose weights a training reads."""
         return (self.model,)
+
+    @property
+    def asked(self) -> Asked:
+        """What a training reads and holds next to the student's own pass."""
+        from stillroom.students.records import Asked
+
+        return Asked()
 
     def refuse_dropout(self) -> None:
         """For methods whose trainer of trl switches it off. Raises ValueError."""
