@@ -4,7 +4,8 @@
 
 Each case trains SmolLM2-135M, or a random model of two layers, for a few steps in a process of its own. Memory: the
 most that was resident in the steps, less what was before the weights were loaded. Time: the mean of the steps after
-the first, which also warms up. Leave the machine alone meanwhile; memory does not depend on it, time does.
+the first, which also warms up. Leave the machine alone meanwhile, or take `--threads 1`: then both times are seconds
+of the CPU, in which others on the machine hardly count.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 SMOLLM = "embedded:smollm2-135m-instruct"
 SHORT, LONG = 12, 160
 """Words of an answer."""
-STEPS = 4
+STEPS = 3
 
 
 class Case(NamedTuple):
@@ -37,6 +38,7 @@ class Case(NamedTuple):
 
 
 SOFT = [{"kind": "soft", "temperature": 2, "weight": 0.7}, {"kind": "hard", "weight": 0.3}]
+DISTIL = {"method": "distil", "teacher": SMOLLM, "objectives": SOFT}
 CASES = (
     Case("sft, lora, bfloat16, short", SHORT, {"dtype": "bfloat16"}),
     Case("sft, lora, bfloat16, long", LONG, {"dtype": "bfloat16"}),
@@ -103,10 +105,13 @@ def measure(case: Case, threads: int, folder: Path) -> Found:
     from pydantic import TypeAdapter
 
     from stillroom.students.estimate import estimate as estimates
+    from stillroom.students.estimate import timing
     from stillroom.students.methods import common
     from stillroom.students.methods.registry import Student, StudentSettings
 
     torch.set_num_threads(threads)
+    now = time.process_time if threads == 1 else time.perf_counter
+    timing.clock = now
     given: dict[str, Any] = {"model": SMOLLM, "epochs": 1, "batch_size": 8, "checkpoints": False} | case.settings
     if given["model"] == "tiny":
         from tests.tiny import save_tiny
@@ -114,7 +119,7 @@ def measure(case: Case, threads: int, folder: Path) -> Found:
         given["model"] = str(save_tiny(folder / "tiny"))
     settings: StudentSettings = TypeAdapter(Student).validate_python(given)
     found, before, clock, peak = [], [0], [], [0]
-    load, told = common.load_model, common.before_training
+    load, told = common.load_model, estimates.before_training
 
     def loaded(*args: Any) -> Any:
         _warm_up()
@@ -123,20 +128,19 @@ def measure(case: Case, threads: int, folder: Path) -> Found:
 
     def estimated(*args: Any, **more: Any) -> None:
         config, encoded, plan = args[1:4]
-        text = config.get_text_config()
-        timed = estimates.speed(plan.device, plan.dtype, text.hidden_size, text.intermediate_size)
-        found.append(estimates.estimate(settings, config, encoded, plan, timed=timed))
+        found.append(estimates.estimate(settings, config, encoded, plan))
         told(*args, **more)
 
     def on_step(_: Any) -> None:
-        clock.append(time.perf_counter())
+        clock.append(now())
         peak[0] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
-    common.load_model, common.before_training = loaded, estimated
+    for name, instead in (("load_model", loaded), ("before_training", estimated)):
+        setattr(common, name, instead)
     count = STEPS * settings.batch_size * settings.gradient_accumulation
     settings.train(rows(settings.method, case.words, count), folder / "student", seed=7, on_step=on_step)
     seconds = (clock[-1] - clock[0]) / (len(clock) - 1)
-    return Found(case.name, found[0].need, peak[0] - before[0], found[0].seconds, seconds)
+    return Found(case.name, found[0].need, peak[0] - before[0], found[0].seconds or 0.0, seconds)
 
 
 def _warm_up() -> None:

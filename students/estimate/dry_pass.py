@@ -1,7 +1,7 @@
 """One pass of a training, forward and backward, without numbers: what it allocates and what it computes.
 
-    cost = dry_pass(Shape(config, "bfloat16", lora=settings.lora), [Read(1, 512, labels=200, head="whole")])
-    cost.peak, cost.flops                      # bytes above the weights, floating point operations
+    found = dry_pass(Shape(config, "bfloat16", lora=settings.lora), [Read(1, 512, labels=200, head="whole")])
+    found.whole.peak, found.layers.flops       # bytes above the weights, floating point operations
 
 The model is built from its configuration on torch's fake tensors, which have a shape, a type and no memory, and goes
 through the code that trains it: transformers' layers, peft's adapters, our heads and trl's. So what autograd keeps is
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from typing import Any, Literal, NamedTuple
 
@@ -84,37 +84,60 @@ class Cost(NamedTuple):
     moved: float
     calls: float
 
+    def to(self, other: Cost, steps: int) -> Cost:
+        """A step from here to `other` in so many."""
+        return Cost(*((b - a) / steps for a, b in zip(self, other, strict=True)))
 
-def dry_pass(shape: Shape, reads: Sequence[Read]) -> Cost:
+    def plus(self, step: Cost, steps: int) -> Cost:
+        """So many steps on."""
+        return Cost(*(a + b * steps for a, b in zip(self, step, strict=True)))
+
+
+class Costs(NamedTuple):
+    """`whole`: of a pass; `layers`: what of it all layers take, without embedding and head."""
+
+    whole: Cost
+    layers: Cost
+
+    @property
+    def rest(self) -> Cost:
+        """Without the layers."""
+        return Cost(*(a - b for a, b in zip(self.whole, self.layers, strict=True)))
+
+
+def dry_pass(shape: Shape, reads: Sequence[Read]) -> Costs:
     """Runs all reads and, where one is trained, the backward pass of their sum. Raises CannotTell."""
     text = shape.config.get_text_config()
     layers = int(text.num_hidden_layers)
-    if len(set(getattr(text, "layer_types", None) or ())) > 1:
-        return _run(shape, layers, tuple(reads))
-    for few in FEW:
+    alike = len(set(getattr(text, "layer_types", None) or ())) <= 1
+    for few in FEW if alike else ():
         if few + 1 >= layers:
             break
-        less, more = (_run(shape, n, tuple(reads)) for n in (few, few + 1))
-        each = Cost(*(b - a for a, b in zip(less, more, strict=True)))
+        less, more = (_run(shape, n, reads) for n in (few, few + 1))
+        each = less.to(more, 1)
         # Where the peak is moves with the depth, from the head to the layers' activations or gradients; from there on
         # it grows by what a layer keeps, or by its gradients.
         if each.peak >= 0.98 * max(each.kept, 4 * each.trained if less.peak > less.kept else 0):
-            return Cost(*(a + step * (layers - few) for a, step in zip(less, each, strict=True)))
-    return _run(shape, layers, tuple(reads))
+            return Costs(less.plus(each, layers - few), Cost(*[0.0] * 7).plus(each, layers))
+    whole, one = _run(shape, layers, reads), _run(shape, 1, reads)
+    each = one.to(whole, max(1, layers - 1))
+    return Costs(whole, Cost(*[0.0] * 7).plus(each, layers))
 
 
-def _run(shape: Shape, layers: int, reads: tuple[Read, ...]) -> Cost:
+def _run(shape: Shape, layers: int, reads: Sequence[Read]) -> Cost:
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     try:
         with quiet_transformers() as transformers, torch.random.fork_rng(devices=[]):
-            model = _on_meta(transformers, shape, layers)
+            model = on_meta(transformers, shape, layers)
             with FakeTensorMode():
-                plain = _made_fake(model, shape)
+                plain = filled(model, shape, lambda like: torch.empty(like.shape, dtype=like.dtype))
                 with _counter() as counted:
                     for _ in range(2 if shape.accumulates else 1):
-                        kept = _pass(plain, shape, reads, counted)
+                        losses = forward(plain, shape, reads)
+                        kept = float(counted.now)
+                        backward(losses)
     except Exception as error:  # whatever a family does that cannot be done without numbers
         raise CannotTell(f"{type(error).__name__}: {error}") from error
     weights = list(model.parameters())  # each once, tied ones included
@@ -130,20 +153,25 @@ def _run(shape: Shape, layers: int, reads: tuple[Read, ...]) -> Cost:
     )
 
 
-def _pass(model: Any, shape: Shape, reads: Sequence[Read], counted: Any) -> float:
-    """Forward and backward; gives what was kept between them."""
+def forward(model: Any, shape: Shape, reads: Sequence[Read], device: str = "cpu") -> list[Any]:
+    """The loss of each read. `model`: the causal language model itself."""
     import torch
 
-    with torch.autocast("cpu", torch.bfloat16) if shape.autocast else nullcontext():
-        losses = [_read(model, read) for read in reads]
-    kept = float(counted.now)
-    trained = [loss for loss, read in zip(losses, reads, strict=True) if read.trained]
+    with torch.autocast(device, torch.bfloat16) if shape.autocast else nullcontext():
+        return [_read(model, read) for read in reads]
+
+
+def backward(losses: list[Any]) -> None:
+    """Of those that have a gradient; empties the list, as a trainer lets go of them."""
+    import torch
+
+    trained = [loss for loss in losses if loss.requires_grad]
+    losses.clear()
     if trained:
         torch.stack(trained).sum().backward()
-    return kept
 
 
-def _on_meta(transformers: Any, shape: Shape, layers: int) -> Any:
+def on_meta(transformers: Any, shape: Shape, layers: int) -> Any:
     """The model with its adapter, of some of its layers; no weight of it is there."""
     import torch
 
@@ -160,8 +188,8 @@ def _on_meta(transformers: Any, shape: Shape, layers: int) -> Any:
     return model.train()
 
 
-def _made_fake(model: Any, shape: Shape) -> Any:
-    """The causal language model itself, every weight on a CPU that has no memory; within a fake mode."""
+def filled(model: Any, shape: Shape, make: Callable[[Any], Any]) -> Any:
+    """The causal language model itself, with what `make` makes in the place of each weight and buffer."""
     import torch
 
     made: dict[int, Any] = {}
@@ -169,12 +197,11 @@ def _made_fake(model: Any, shape: Shape) -> Any:
         for name, weight in module._parameters.items():
             if weight is not None:
                 if id(weight) not in made:
-                    empty = torch.empty(weight.shape, dtype=weight.dtype)
-                    made[id(weight)] = torch.nn.Parameter(empty, requires_grad=weight.requires_grad)
+                    made[id(weight)] = torch.nn.Parameter(make(weight), requires_grad=weight.requires_grad)
                 module._parameters[name] = made[id(weight)]
         for name, buffer in module._buffers.items():
             if buffer is not None:
-                module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
+                module._buffers[name] = make(buffer)
     plain = unwrapped(model)
     if shape.recompute:
         plain.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from stillroom.common.formatting import duration
@@ -23,8 +23,9 @@ from stillroom.errors import NoRoom
 from stillroom.students.data.encode import Encoded, EncodedPairs
 from stillroom.students.data.labelled import EncodedAnswers
 from stillroom.students.estimate.batches import Sizes, length, sizes
-from stillroom.students.estimate.dry_pass import CannotTell, Cost, Shape, dry_pass
-from stillroom.students.estimate.machine import Room, Speed, memory, speed
+from stillroom.students.estimate.dry_pass import CannotTell, Costs, Shape, dry_pass
+from stillroom.students.estimate.machine import Room, memory
+from stillroom.students.estimate.timing import measure
 from stillroom.students.methods.cpu_passes import can_flatten
 from stillroom.students.methods.registry import LoraSettings, StudentSettings
 from stillroom.students.records import Plan
@@ -71,31 +72,33 @@ class Estimate(NamedTuple):
         return "estimate: " + ", ".join(parts)
 
 
-def estimate(
-    settings: StudentSettings, config: Any, rows: Rows, plan: Plan, *, timed: Speed | None = None
-) -> Estimate:
-    """Of a step on the dearest batch, and the mean time of a step at the speed `timed`. Raises CannotTell."""
+def estimate(settings: StudentSettings, config: Any, rows: Rows, plan: Plan, *, timed: bool = True) -> Estimate:
+    """Of a step on the dearest batch; `timed`: also the mean time of a step, which is measured. Raises CannotTell."""
     found = sizes(rows, settings, flat=_flat(config, plan), device=plan.device, seed=plan.seed)
     shape = shape_of(settings, config, plan)
-    cost = dry_pass(shape, found.dearest)
+    costs = dry_pass(shape, found.dearest)
     others = [_asked(name, plan, found) for name in settings.asked.models]
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    step = settings.gradient_accumulation * processes
-    seconds = None
-    if timed is not None:
-        computed = timed.seconds(cost) + sum(timed.seconds(each) for each in others)
-        optimiser = 7 * 4 * cost.trained / timed.written / 2  # reads weight, gradient and states, writes all but one
-        seconds = found.mean * computed * settings.gradient_accumulation + optimiser
     best = settings.validation is not None and settings.validation.best
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    cost = costs.whole
     return Estimate(
         weights=int(cost.weights),
         states=int(cost.trained * (STATES + (4 if best and plan.device == "cpu" else 0))),
-        others=int(sum(each.weights for each in others)),
+        others=int(sum(each.whole.weights for each in others)),
         # The other models read while the student's activations are kept.
-        passes=int(max([cost.peak, *(cost.kept + each.peak for each in others)])),
-        seconds=seconds,
-        steps=math.ceil(math.ceil(found.passes / step) * settings.epochs),
+        passes=int(max([cost.peak, *(cost.kept + each.whole.peak for each in others)])),
+        seconds=_seconds(shape, found, costs, others, plan, settings.gradient_accumulation) if timed else None,
+        steps=math.ceil(math.ceil(found.passes / settings.gradient_accumulation / processes) * settings.epochs),
     )
+
+
+def _seconds(shape: Shape, found: Sizes, costs: Costs, others: Sequence[Costs], plan: Plan, passes: int) -> float:
+    """Of a step of so many passes, on average."""
+    speed = measure(shape, next(read for read in found.dearest if read.trained), plan.device)
+    computed = speed.seconds(costs) + sum(each.whole.flops / speed.layers for each in others)
+    # The optimiser reads weight, gradient and states of each number, and writes all but the gradient.
+    optimiser = 4 * 3 * costs.whole.trained / speed.written
+    return found.mean * computed * passes + optimiser
 
 
 def shape_of(settings: StudentSettings, config: Any, plan: Plan) -> Shape:
@@ -115,7 +118,7 @@ def _flat(config: Any, plan: Plan) -> bool:
     return plan.device == "cpu" and can_flatten(config)
 
 
-def _asked(name: str, plan: Plan, found: Sizes) -> Cost:
+def _asked(name: str, plan: Plan, found: Sizes) -> Costs:
     """Another model that reads the batches, without a gradient."""
     config = config_of(name)
     if config is None:
@@ -137,10 +140,8 @@ def before_training(
     room = Room(room.free // local + held, room.total)
     if _slight(settings, config, rows, plan, held, room):
         return None
-    text = config.get_text_config()
-    inner = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
     try:
-        found = estimate(settings, config, rows, plan, timed=speed(plan.device, plan.dtype, text.hidden_size, inner))
+        found = estimate(settings, config, rows, plan)
     except CannotTell:
         return None
     if found.need * (1 - ERROR) > room.free:
@@ -173,7 +174,9 @@ def advice(settings: StudentSettings, config: Any, rows: Rows, plan: Plan, room:
     for changed, words in _changes(settings, plan):
         dtype = "bfloat16" if changed.dtype == "bfloat16" else plan.dtype
         try:
-            need = estimate(changed, config, _within(rows, changed.max_length), plan._replace(dtype=dtype)).need
+            need = estimate(
+                changed, config, _within(rows, changed.max_length), plan._replace(dtype=dtype), timed=False
+            ).need
         except CannotTell:
             break
         if need <= CLOSE * room.free:

@@ -1,28 +1,13 @@
-"""What this machine has and does: the memory that is left for a training, and how fast it computes.
+"""The memory that is left for a training on this machine, in a container within its limit.
 
-    memory("cpu").free                                    # bytes, within the limits of a container
-    speed("cpu", "bfloat16", 576, 1536).seconds(cost)     # of one pass
-
-Speeds are measured in a third of a second, once a process for each kind of number, and touch no random state.
+memory("cpu").free                                    # bytes
 """
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from stillroom.students.estimate.dry_pass import Cost
-
-MEASURED_S = 0.1
-"""How long each of the three is measured."""
-TOKENS = 512
-"""Rows of the matrices that are multiplied, about those of a batch on a CPU."""
-WRITTEN = 1 << 22
-"""Numbers that the measured copy writes: more than a cache holds."""
+from typing import NamedTuple
 
 
 class Room(NamedTuple):
@@ -30,21 +15,6 @@ class Room(NamedTuple):
 
     free: int
     total: int
-
-
-class Speed(NamedTuple):
-    """Per second: floating point operations in matrix products, bytes that other operations write, and calls of
-    operations that do next to nothing. `queued`: calls are made while others compute, as on a GPU."""
-
-    flops: float
-    written: float
-    calls: float
-    queued: bool = False
-
-    def seconds(self, cost: Cost) -> float:
-        """Of a pass."""
-        computing, calling = cost.flops / self.flops + cost.moved / self.written, cost.calls / self.calls
-        return max(computing, calling) if self.queued else computing + calling
 
 
 def memory(device: str) -> Room | None:
@@ -97,38 +67,3 @@ def _of_a_group(folder: Path) -> Room | None:
         cached = int(stat.get("inactive_file", 0)) + int(stat.get("active_file", 0))
         return Room(max(0, total - taken + cached), total)
     return None
-
-
-@cache
-def speed(device: str, dtype: str, width: int, inner: int) -> Speed:
-    """Measures products of (tokens, width) and (width, inner), as a layer has them."""
-    import torch
-
-    kind = getattr(torch, dtype)
-    tokens = TOKENS if device == "cpu" else 16 * TOKENS
-    left, right = (torch.ones(*shape, dtype=kind, device=device) for shape in ((tokens, width), (width, inner)))
-    many = WRITTEN if device == "cpu" else 16 * WRITTEN
-    numbers, one = torch.ones(many, device=device), torch.ones(1, device=device)
-    return Speed(
-        flops=2 * tokens * width * inner * _rate(lambda: left @ right, device),
-        written=4 * many * _rate(lambda: numbers * 2, device),
-        calls=_rate(lambda: one * 2, device),
-        queued=device != "cpu",
-    )
-
-
-def _rate(do: Callable[[], Any], device: str) -> float:
-    """How often a second."""
-    import torch
-
-    wait = torch.cuda.synchronize if device != "cpu" else lambda: None
-    do()
-    wait()
-    began, times = time.perf_counter(), 0
-    while True:
-        for _ in range(4):
-            do()
-        times += 4
-        wait()
-        if (taken := time.perf_counter() - began) > MEASURED_S:
-            return times / taken
