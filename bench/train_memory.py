@@ -104,6 +104,7 @@ def measure(case: Case, threads: int, folder: Path) -> Found:
     import torch
     from pydantic import TypeAdapter
 
+    from stillroom.common.models.resolve import load_model
     from stillroom.students.estimate import estimate as estimates
     from stillroom.students.estimate import timing
     from stillroom.students.methods import common
@@ -119,12 +120,12 @@ def measure(case: Case, threads: int, folder: Path) -> Found:
         given["model"] = str(save_tiny(folder / "tiny"))
     settings: StudentSettings = TypeAdapter(Student).validate_python(given)
     found, before, clock, peak = [], [0], [], [0]
-    load, told = common.load_model, estimates.before_training
+    told = estimates.before_training
 
     def loaded(*args: Any) -> Any:
         _warm_up()
         before[0] = resident()
-        return load(*args)
+        return load_model(*args)
 
     def estimated(*args: Any, **more: Any) -> None:
         config, encoded, plan = args[1:4]
