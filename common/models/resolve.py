@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
 import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from stillroom.common.files import at_home
 from stillroom.common.models import packaged as embedded
@@ -120,11 +121,24 @@ def load_tokenizer(name: str) -> Any:
         return transformers.AutoTokenizer.from_pretrained(str(folder))
 
 
-def load_model(name: str, dtype: str = "auto", device: str = "auto") -> Any:
+Quantised = Literal["nf4", "int8"]
+"""How weights may be held in fewer bits: NormalFloat of 4 bits (QLoRA, arXiv:2305.14314), or 8-bit integers
+(LLM.int8, arXiv:2208.07339)."""
+
+
+def load_model(
+    name: str,
+    dtype: str = "auto",
+    device: str = "auto",
+    attention: str | None = None,
+    quantised: Quantised | None = None,
+) -> Any:
     """The causal language model `name`, in evaluation mode, with its adapter (if it is one) merged in.
 
-    `dtype`: "auto" or one of DTYPES (see `pick_dtype`); `device`: "cpu", "cuda", "cuda:1" or "auto". Raises
-    InputError for a folder that transformers cannot read.
+    `dtype`: "auto" or one of DTYPES (see `pick_dtype`); `device`: "cpu", "cuda", "cuda:1" or "auto"; `attention`: an
+    implementation by transformers' name ("sdpa", "flash_attention_2"), None for its own choice; `quantised`: holds
+    the weights of its linear layers so, and computes in `dtype`. Raises InputError for a folder that transformers
+    cannot read, or an implementation that is not there.
     """
     with quiet_transformers() as transformers:
         device = pick_device(device)
@@ -132,21 +146,52 @@ def load_model(name: str, dtype: str = "auto", device: str = "auto") -> Any:
         resolved = resolve_model(name)
         base = adapter_base(Path(resolved.path))
         if base is not None:
+            if quantised is not None:
+                raise InputError(
+                    f"{resolved.path} is an adapter, which is merged into weights before these are held in fewer "
+                    "bits: name the folder of a merged model"
+                )
             try:
                 import peft
             except ImportError as error:
                 raise MissingExtra(f"the adapter {resolved.path}", "peft", "train") from error
             # Merged in float32, so that small updates are not rounded away before they add up.
-            model = load_model(base, dtype="float32", device="cpu")
+            model = load_model(base, dtype="float32", device="cpu", attention=attention)
             merged = peft.PeftModel.from_pretrained(model, resolved.path).merge_and_unload()
             return merged.to(dtype=wanted, device=device).eval()
         try:
-            model = transformers.AutoModelForCausalLM.from_pretrained(resolved.path, dtype=wanted)
-        except (OSError, ValueError, KeyError) as error:
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                resolved.path,
+                dtype=wanted,
+                **({"attn_implementation": attention} if attention else {}),
+                **({} if quantised is None else _in_fewer_bits(transformers, quantised, wanted, device)),
+            )
+        except (OSError, ValueError, KeyError, ImportError) as error:
             raise InputError(
                 f"the model {name!r} cannot be loaded from {resolved.path}: {first_line(error)}"
             ) from error
-        return model.to(device).eval()
+        return (model if quantised else model.to(device)).eval()
+
+
+def _in_fewer_bits(transformers: Any, quantised: Quantised, dtype: Any, device: str) -> dict[str, Any]:
+    """What `from_pretrained` is given for it. Raises MissingExtra."""
+    needs_bitsandbytes()
+    if quantised == "int8":
+        config = transformers.BitsAndBytesConfig(load_in_8bit=True)
+    else:
+        config = transformers.BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    return {"quantization_config": config, "device_map": {"": device}}
+
+
+def needs_bitsandbytes() -> None:
+    """Raises MissingExtra where it is not installed."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise MissingExtra("holding weights in fewer bits", "bitsandbytes", "qlora")
 
 
 def pick_device(device: str = "auto") -> str:

@@ -1,6 +1,6 @@
 """The batches that a training will have, as their sizes: the dearest one, and how much the mean one is of it.
 
-    found = sizes(encoded, settings, flat=True, device="cpu", seed=7)
+    found = sizes(encoded, settings, flat=True, plan=plan, most=2048)
     found.dearest, found.mean                       # what is read in its pass; 0.6: tokens of a batch, on average
 
 Rows are drawn as the trainer draws them: by length where it groups them, else at random, some epochs of it. Answers
@@ -20,6 +20,7 @@ from stillroom.students.data.labelled import EncodedAnswer, EncodedAnswers
 from stillroom.students.estimate.dry_pass import Head, Read
 from stillroom.students.methods.cpu_passes import MOST_TOKENS
 from stillroom.students.methods.registry import StudentSettings
+from stillroom.students.records import Plan
 
 MOST_DRAWN = 2000
 """Batches that are looked at."""
@@ -35,28 +36,37 @@ class Sizes(NamedTuple):
 
 
 def sizes(
-    encoded: Encoded | EncodedPairs | EncodedAnswers, settings: StudentSettings, *, flat: bool, device: str, seed: int
+    encoded: Encoded | EncodedPairs | EncodedAnswers, settings: StudentSettings, *, flat: bool, plan: Plan, most: int
 ) -> Sizes:
-    """`flat`: the student's model takes our flat passes."""
-    way = _Way(settings, flat, "trl" if device == "cpu" else "tiles")
-    bylength = isinstance(encoded, EncodedPairs) or (isinstance(encoded, Encoded) and not flat)
-    found = [way.reads(batch) for batch in _drawn(encoded.rows, settings.batch_size, bylength, seed)]
+    """`flat`: the student's model takes our flat passes. `most`: tokens that a row may have."""
+    way = _Way(settings, flat, "trl" if plan.device == "cpu" else "tiles")
+    by_length = isinstance(encoded, EncodedPairs) or (isinstance(encoded, Encoded) and not flat)
+    found = [way.reads(batch) for batch in _drawn(encoded.rows, settings.batch_size, by_length, plan.seed)]
     tokens = [sum(read.tokens for read in reads) for reads in found]
-    most = max(range(len(found)), key=tokens.__getitem__)
+    largest = max(range(len(found)), key=tokens.__getitem__)
     passes = math.ceil(len(encoded.rows) / settings.batch_size)
-    return Sizes(found[most], sum(tokens) / len(tokens) / tokens[most], passes)
+    return Sizes(found[largest], sum(tokens) / len(tokens) / tokens[largest], passes)
 
 
-def _drawn(rows: Sequence[Any], size: int, bylength: bool, seed: int) -> Iterator[Sequence[Any]]:
+def _packed(encoded: Encoded, size: int, head: Head, most: int) -> Sizes:
+    """Packs of rows, which are about full. `most`: tokens of a pack."""
+    tokens = sum(len(row.input_ids) for row in encoded.rows)
+    labels = sum(label != IGNORED for row in encoded.rows for label in row.labels)
+    packs = math.ceil(tokens / most)
+    width = min(packs, size) * most
+    return Sizes([Read(1, width, math.ceil(labels * width / tokens), head)], 1.0, math.ceil(packs / size))
+
+
+def _drawn(rows: Sequence[Any], size: int, by_length: bool, seed: int) -> Iterator[Sequence[Any]]:
     order, drawn, left = list(rows), random.Random(seed), MOST_DRAWN
-    if bylength:
+    if by_length:
         order.sort(key=length, reverse=True)
     while left > 0:
-        if not bylength:
+        if not by_length:
             drawn.shuffle(order)
         starts = range(0, len(order), size)
         yield from (order[start : start + size] for start in starts[:left])
-        left = 0 if bylength or len(order) <= size else left - max(len(starts), MOST_DRAWN // 8)
+        left = 0 if by_length or len(order) <= size else left - max(len(starts), MOST_DRAWN // 8)
 
 
 def length(row: EncodedRow | EncodedPair | EncodedAnswer) -> int:

@@ -179,12 +179,16 @@ def on_meta(transformers: Any, shape: Shape, layers: int) -> Any:
     config.get_text_config().num_hidden_layers = layers
     if getattr(config.get_text_config(), "layer_types", None):
         config.get_text_config().layer_types = config.get_text_config().layer_types[:layers]
+    if "flash" in (attention := config._attn_implementation or "sdpa"):
+        config._attn_implementation = attention = "sdpa"  # keeps as much, and needs no GPU
     with torch.device("meta"):
-        model = transformers.AutoModelForCausalLM.from_config(config, dtype=getattr(torch, shape.dtype))
+        model = transformers.AutoModelForCausalLM.from_config(
+            config, dtype=getattr(torch, shape.dtype), attn_implementation=attention
+        )
         if shape.lora is not None:
             import peft
 
-            model = peft.get_peft_model(model, lora_config(shape.lora))
+            model = peft.get_peft_model(model, lora_config(shape.lora, config))
     return model.train()
 
 

@@ -13,6 +13,7 @@ next to nothing are not told about, nor models whose pass cannot be told (`dry_p
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +28,8 @@ from stillroom.students.estimate.dry_pass import CannotTell, Costs, Shape, dry_p
 from stillroom.students.estimate.machine import Room, memory
 from stillroom.students.estimate.timing import measure
 from stillroom.students.methods.cpu_passes import can_flatten
-from stillroom.students.methods.registry import LoraSettings, StudentSettings
+from stillroom.students.methods.registry import LoraSettings, StudentSettings, longest
+from stillroom.students.methods.trl_config import reshaped
 from stillroom.students.records import Plan
 from stillroom.students.whitebox.sides import config_of
 
@@ -35,8 +37,10 @@ ERROR = 0.25
 """By how much less than the estimate a training may take, as a share of the estimate."""
 CLOSE = 0.8
 """Share of the memory from which on a note is given."""
-STATES = 8
+ADAMW = 8
 """Bytes that AdamW keeps for each number that is trained: two in float32."""
+STATES = {"8bit": 2, "4bit": 1, "adafactor": 0, "sgd": 0, "lion": 4}
+"""Those of other optimisers, by what is in their name."""
 SLIGHT_S, SLIGHT_FLOPS, SLIGHT = 20.0, 1e11, 0.1
 """A training that takes less time in seconds, or fewer operations, and a smaller share of the memory is not told
 about."""
@@ -72,9 +76,14 @@ class Estimate(NamedTuple):
         return "estimate: " + ", ".join(parts)
 
 
-def estimate(settings: StudentSettings, config: Any, rows: Rows, plan: Plan, *, timed: bool = True) -> Estimate:
-    """Of a step on the dearest batch; `timed`: also the mean time of a step, which is measured. Raises CannotTell."""
-    found = sizes(rows, settings, flat=_flat(config, plan), device=plan.device, seed=plan.seed)
+def estimate(
+    settings: StudentSettings, config: Any, rows: Rows, plan: Plan, *, timed: bool = True, held: int | None = None
+) -> Estimate:
+    """Of a step on the dearest batch; `timed`: also the mean time of a step, which is measured. `held`: bytes of the
+    model's weights where they are held in fewer bits. Raises CannotTell."""
+    if settings.trainer.get("activation_offloading"):
+        raise CannotTell("activations are kept elsewhere, as far as they are large")
+    found = _sizes(settings, config, rows, plan)
     shape = shape_of(settings, config, plan)
     costs = dry_pass(shape, found.dearest)
     others = [_asked(name, plan, found) for name in settings.asked.models]
@@ -82,8 +91,8 @@ def estimate(settings: StudentSettings, config: Any, rows: Rows, plan: Plan, *, 
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     cost = costs.whole
     return Estimate(
-        weights=int(cost.weights),
-        states=int(cost.trained * (STATES + (4 if best and plan.device == "cpu" else 0))),
+        weights=int(cost.weights if held is None else held + 4 * cost.trained),
+        states=int(cost.trained * (_states(settings) + (4 if best and plan.device == "cpu" else 0))),
         others=int(sum(each.whole.weights for each in others)),
         # The other models read while the student's activations are kept.
         passes=int(max([cost.peak, *(cost.kept + each.whole.peak for each in others)])),
@@ -102,20 +111,27 @@ def _seconds(shape: Shape, found: Sizes, costs: Costs, others: Sequence[Costs], 
 
 
 def shape_of(settings: StudentSettings, config: Any, plan: Plan) -> Shape:
-    """How the student is trained, as `common_arguments` says it to trl."""
-    whole = settings.lora is None
+    """How the student is trained, as `trl_config` says it to trl."""
+    again = settings.trainer.get("gradient_checkpointing", plan.device != "cpu")
     return Shape(
         config=config,
-        dtype="float32" if whole else plan.dtype,
-        autocast=whole and plan.dtype == "bfloat16",
+        dtype="float32" if settings.trains_weights else plan.dtype,
+        autocast=settings.trains_weights and plan.dtype == "bfloat16",
         lora=settings.lora,
-        recompute=plan.device != "cpu",
+        recompute=bool(again),
         accumulates=settings.gradient_accumulation > 1,
     )
 
 
-def _flat(config: Any, plan: Plan) -> bool:
-    return plan.device == "cpu" and can_flatten(config)
+def _sizes(settings: StudentSettings, config: Any, rows: Rows, plan: Plan) -> Sizes:
+    flat = plan.device == "cpu" and can_flatten(config) and not reshaped(settings)
+    return sizes(rows, settings, flat=flat, plan=plan, most=longest(settings, config))
+
+
+def _states(settings: StudentSettings) -> int:
+    """Bytes that the optimiser keeps for each number that is trained."""
+    name = str(settings.trainer.get("optim", "adamw"))
+    return next((size for kind, size in STATES.items() if kind in name), ADAMW)
 
 
 def _asked(name: str, plan: Plan, found: Sizes) -> Costs:
@@ -140,8 +156,9 @@ def before_training(
     room = Room(room.free // local + held, room.total)
     if _slight(settings, config, rows, plan, held, room):
         return None
+    fewer = held if settings.lora is not None and settings.lora.quantise is not None else None
     try:
-        found = estimate(settings, config, rows, plan)
+        found = estimate(settings, config, rows, plan, held=fewer)
     except CannotTell:
         return None
     if found.need * (1 - ERROR) > room.free:
@@ -160,7 +177,7 @@ def before_training(
 
 def _slight(settings: StudentSettings, config: Any, rows: Rows, plan: Plan, held: int, room: Room) -> bool:
     """Whether a bound that is easily computed says that the training takes next to nothing."""
-    text, found = config.get_text_config(), sizes(rows, settings, flat=False, device=plan.device, seed=plan.seed)
+    text, found = config.get_text_config(), _sizes(settings, config, rows, plan)
     tokens = sum(read.tokens for read in found.dearest)
     inner = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
     kept = text.num_hidden_layers * 100 * (text.hidden_size + inner) + 32 * text.vocab_size
@@ -171,43 +188,54 @@ def _slight(settings: StudentSettings, config: Any, rows: Rows, plan: Plan, held
 
 def advice(settings: StudentSettings, config: Any, rows: Rows, plan: Plan, room: Room) -> str:
     """The first change of the settings with which a step fits well."""
-    for changed, words in _changes(settings, plan):
-        dtype = "bfloat16" if changed.dtype == "bfloat16" else plan.dtype
+    for change, why in _changes(settings, plan):
+        changed = settings.model_copy(update=change)
+        within = _within(rows, changed.max_length)
+        dtype = changed.dtype if changed.dtype != "auto" else plan.dtype
         try:
-            need = estimate(
-                changed, config, _within(rows, changed.max_length), plan._replace(dtype=dtype), timed=False
-            ).need
+            need = estimate(changed, config, within, plan._replace(dtype=dtype), timed=False).need
         except CannotTell:
             break
         if need <= CLOSE * room.free:
-            return f"{words} would take {gb(need)} GB"
+            words = ", ".join(f"{name}: {_yaml(value)}" for name, value in change.items())
+            return f"with `student: {{{words}}}`, {why}, it would take {gb(need)} GB"
     return "no batch is small enough, so choose a smaller model, or free memory"
 
 
-def _changes(settings: StudentSettings, plan: Plan) -> Iterator[tuple[StudentSettings, str]]:
-    """Settings that take less memory, those that give the same steps first."""
+def _changes(settings: StudentSettings, plan: Plan) -> Iterator[tuple[dict[str, Any], str]]:
+    """Settings that take less memory, and what they mean; those that give the same steps first."""
     size, least = settings.batch_size, 2 if settings.asked.mismatched else 1
-    smallest = settings
+    change: dict[str, Any] = {}
+    same = "which gives the same steps"
     for rows in range(size - 1, least - 1, -1):
         if size % rows == 0:
-            passes = settings.gradient_accumulation * size // rows
-            smallest = settings.model_copy(update={"batch_size": rows, "gradient_accumulation": passes})
-            yield smallest, f"`student.batch_size: {rows}` with `gradient_accumulation: {passes}` (the same steps)"
-    also = "" if smallest is settings else f", with `batch_size: {smallest.batch_size}`"
+            change = {"batch_size": rows, "gradient_accumulation": settings.gradient_accumulation * size // rows}
+            yield change, same
+    if settings.trl_config and not settings.trainer.get("gradient_checkpointing", plan.device != "cpu"):
+        again = {"trainer": {**settings.trainer, "gradient_checkpointing": True}}
+        yield again, f"{same}, slower"
+        change |= again
+        yield dict(change), f"{same}, slower"
     if settings.lora is None:
-        yield smallest.model_copy(update={"lora": LoraSettings()}), f"`student.lora: true`{also}"
+        change["lora"] = LoraSettings()
+        yield dict(change), "which trains an adapter"
     elif plan.dtype == "float32":
-        yield smallest.model_copy(update={"dtype": "bfloat16"}), f"`student.dtype: bfloat16`{also}"
-    longest = settings.max_length
-    while (longest := longest // 2) >= 64:
-        words = f"`student.max_length: {longest}`{also} (longer rows are left out)"
-        yield smallest.model_copy(update={"max_length": longest}), words
+        change["dtype"] = "bfloat16"
+        yield dict(change), "which rounds more"
+    most = settings.max_length
+    while (most := most // 2) >= 64:
+        yield change | {"max_length": most}, "which leaves longer rows out"
 
 
-def _within(rows: Rows, longest: int) -> Rows:
+def _yaml(value: Any) -> str:
+    """As a recipe has it."""
+    return "true" if isinstance(value, LoraSettings) else json.dumps(value).replace('"', "")
+
+
+def _within(rows: Rows, most: int) -> Rows:
     """Those that are not left out."""
     found: Any = rows
-    kept = [row for row in found.rows if length(row) <= longest]
+    kept = [row for row in found.rows if length(row) <= most]
     within: Rows = found._replace(rows=kept or found.rows)
     return within
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from stillroom.common.files import share
+from stillroom.common.models.resolve import load_model
 from stillroom.common.secrets import named_in
 from stillroom.errors import NoRoom, StillroomError
 from stillroom.students.methods.registry import StudentSettings
@@ -43,9 +44,36 @@ def merge_adapter(trained: Any, dtype: Any, seed: int) -> Any:
         for module in trained.modules():
             if isinstance(module, peft.tuners.tuners_utils.BaseTunerLayer):
                 weight = module.get_base_layer().weight
-                whole = weight.float() + module.get_delta_weight("default").float()
+                if module.use_dora["default"]:  # its magnitudes scale the base's weights, too
+                    weight.data = weight.float()
+                    module.merge(adapter_names=["default"])
+                    whole = weight.data
+                else:
+                    whole = weight.float() + module.get_delta_weight("default").float()
                 weight.data = rounded(whole, dtype, generator_on(weight.device))
     return trained.unload().to(dtype)
+
+
+def merge_into(plain: Any, trained: Any, seed: int) -> Any:
+    """`plain`, the base with weights in full, with the weights that the adapter was trained on (those of fewer bits)
+    and the adapter added to them, in the dtype of `plain`. `trained`: a peft model."""
+    import peft
+    import torch
+    from peft.utils.integrations import dequantize_module_weight
+
+    generator_on = _generators(seed)
+    with torch.no_grad():
+        for name, module in trained.get_base_model().named_modules():
+            if isinstance(module, peft.tuners.tuners_utils.BaseTunerLayer):
+                held = dequantize_module_weight(module.get_base_layer()).float()
+                whole = held + module.get_delta_weight("default").float()
+            elif isinstance(module, peft.utils.ModulesToSaveWrapper):
+                whole = module.modules_to_save["default"].weight.float()
+            else:
+                continue
+            weight = plain.get_submodule(name).weight
+            weight.data = rounded(whole, weight.dtype, generator_on(whole.device)).to(weight.device)
+    return plain
 
 
 def round_weights(model: Any, dtype: Any, seed: int) -> Any:
@@ -115,8 +143,12 @@ def save_student(trained: Any, tokenizer: Any, work: Path, settings: StudentSett
             (work / ADAPTER / "README.md").unlink(missing_ok=True)  # peft's card, all of it still to be filled in
             tokenizer.save_pretrained(str(work / ADAPTER))
         if settings.save_merged or not settings.lora:
-            lower = merge_adapter if settings.lora else round_weights
-            model = lower(trained, getattr(torch, plan.dtype), plan.seed)
+            if settings.lora and settings.lora.quantise:
+                plain = load_model(settings.model, dtype=plan.dtype, device="cpu")
+                model = merge_into(plain, trained, plan.seed)
+            else:
+                lower = merge_adapter if settings.lora else round_weights
+                model = lower(trained, getattr(torch, plan.dtype), plan.seed)
             # What must agree between the model and its tokenizer: the end of a turn, and padding.
             known = model.generation_config.eos_token_id
             others = [known] if isinstance(known, int) else list(known or ())

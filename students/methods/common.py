@@ -26,14 +26,14 @@ from stillroom.students.estimate.estimate import before_training
 from stillroom.students.export.save import ADAPTER, MERGED, save_student, whole_folder, write_record
 from stillroom.students.methods import validation
 from stillroom.students.methods.checkpoints import Checkpoints
-from stillroom.students.methods.registry import StudentSettings
+from stillroom.students.methods.registry import StudentSettings, longest
 from stillroom.students.methods.resume import trained
 from stillroom.students.methods.trackers import check_trackers, reporting
 from stillroom.students.methods.validation import Curve, Rows, apart
 from stillroom.students.records import Plan, Trained, TrainingPlace
 
 E = TypeVar("E", Encoded, EncodedPairs, EncodedAnswers)
-LOGGERS = ("trl", "peft", "accelerate", "datasets")
+LOGGERS = ("trl", "peft", "accelerate", "datasets", "bitsandbytes")
 PACKAGES = ("stillroom", "torch", "transformers", "trl", "peft", "accelerate", "tokenizers")
 
 
@@ -93,33 +93,29 @@ def training(
         tokenizer, device = load_tokenizer(settings.model), pick_device()
         dtype = pick_dtype(device, settings.dtype)
         plan = Plan(device, dtype, seed if settings.seed is None else settings.seed)
-        # Weights that are trained themselves are held in float32: bfloat16 would round a small step away.
-        model = load_model(settings.model, dtype if settings.lora else "float32", device)
+        held_in = "float32" if settings.trains_weights else dtype
+        quantised = settings.lora.quantise if settings.lora else None
+        model = load_model(settings.model, held_in, device, settings.attention, quantised)
         encoded = encode(rows, tokenizer, longest(settings, model.config))
         prepare_tokenizer(tokenizer, encoded.end_id)
         held, curve = None, None
         if (wanted := settings.validation) is not None:
             encoded, held = apart(encoded, rows, wanted, plan.seed)
             curve = Curve(wanted, len(held.rows))
-        # Before hours are spent: the weights as they are, and a tenth for adapter and tokenizer.
-        weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
-        needed = int(1.1 * weights)
+        # Before hours are spent: the weights as they will be, and a tenth for adapter and tokenizer.
+        needed = int(1.1 * model.num_parameters() * getattr(import_torch(), held_in).itemsize)
         free = shutil.disk_usage(work).free
         if free < needed:
             raise NoRoom(
                 f"the student needs {needed / 1e6:,.0f} MB in {work.parent}, {free / 1e6:,.0f} MB are free: make "
                 "room, or write the run to another disk with --out"
             )
+        weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
         before_training(settings, model.config, encoded, plan, held=weights, tell=place.tell)
         data = [side.digest() for side in (encoded, held) if side is not None]
         kept = checkpoints(settings, out, place, plan, data)
         yield Begun(model, tokenizer, encoded, plan, work, work / "trl", kept, held, curve)
         at_end.callback(kept.remove)
-
-
-def longest(settings: StudentSettings, config: Any) -> int:
-    """Tokens a row may have: what was asked for, within the model's context."""
-    return min(settings.max_length, getattr(config, "max_position_embeddings", None) or settings.max_length)
 
 
 @contextmanager

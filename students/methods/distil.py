@@ -12,12 +12,12 @@ same student.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -28,9 +28,9 @@ from stillroom.errors import InputError, RecipeError, TrainingError
 from stillroom.sampling.ledger import Ledger
 from stillroom.students.data.encode import Encoded, EncodedRow, encode_rows
 from stillroom.students.data.rows import Row, SftRow, read_rows, with_system
-from stillroom.students.methods.common import Begun, finish, fits, longest, run, training
+from stillroom.students.methods.common import Begun, finish, fits, run, training
 from stillroom.students.methods.of_rows import OfRows
-from stillroom.students.methods.registry import UNTOLD, methods, on_or_off
+from stillroom.students.methods.registry import UNTOLD, longest, methods, on_or_off
 from stillroom.students.methods.trainer import held_rows, make_trainer, unwrapped, watch
 from stillroom.students.records import LIVE_STUDENT, Asked, OnStep, Signals, StepInfo, Trained, TrainingPlace
 from stillroom.students.whitebox.answers import kept_answers
@@ -77,6 +77,15 @@ def whole(begun: Begun[Encoded]) -> Encoded:
 @methods.register
 class Distil(OfRows):
     """White-box distillation from a teacher's weights."""
+
+    trl_config: ClassVar[str] = "SFTConfig"
+    unfit: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("packing", "padding_free", "packing_strategy"), "its objectives compare whole rows"),
+        "neftune_noise_alpha": "its objectives may read several rows in one sequence, which changes the noise",
+        **dict.fromkeys(("label_smoothing_factor", "loss_type"), "`student.objectives` is its loss"),
+        "router_aux_loss_coef": "`student.objectives` is its loss",
+        "use_liger_kernel": "it would replace the pass that the objectives read",
+    }
 
     method: Literal["distil"] = "distil"
     preset: AnyPreset | None = None
@@ -192,6 +201,15 @@ class Distil(OfRows):
             )
         return self
 
+    @model_validator(mode="after")
+    def _steps_fit(self) -> Distil:
+        if self.on_policy is not None and (named := {"max_steps", "train_sampling_strategy"} & self.trainer.keys()):
+            raise ValueError(
+                f"trainer.{min(named)} cannot be set with on_policy, which lays down before the first step which "
+                "rows are drawn: set `student.epochs`, which may be a fraction"
+            )
+        return self
+
     @property
     def _all_objectives(self) -> tuple[Objective, ...]:
         return self.objectives + (() if self.on_policy is None else (self.on_policy.objective,))
@@ -232,6 +250,7 @@ class Distil(OfRows):
         return (*(() if self.rehearse is None else self.rehearse.files), *(() if recorded is None else (recorded,)))
 
     def check(self, base: Path, seed: int) -> None:
+        super().check(base, seed)
         if self.rehearse is not None:
             prompts_of(self.rehearse, base, seed)
         if self.signal is not None:

@@ -11,7 +11,7 @@ the first step. On a CPU the same pairs, settings and seed give the same student
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -30,13 +30,14 @@ from stillroom.students.methods.resume import save_last
 from stillroom.students.methods.trainer import (
     OwnRows,
     Steps,
-    common_arguments,
     lora_config,
     make_trainer,
     pair_columns,
     report_to,
     watch,
+    whole_numbers,
 )
+from stillroom.students.methods.trl_config import config_of, reshaped
 from stillroom.students.methods.validation import Held
 from stillroom.students.records import Asked, OnStep, Plan, Reference, Trained, TrainingPlace
 
@@ -139,9 +140,12 @@ def make_dpo_trainer(
     `work`: a folder for whatever trl wants to keep."""
     import datasets
     import transformers
-    import trl
 
-    arguments = trl.DPOConfig(
+    arguments = config_of(
+        settings,
+        "DPOConfig",
+        plan,
+        work,
         beta=dpo.beta,
         loss_type=list(dpo.loss_type),
         loss_weights=None if dpo.loss_weights is None else list(dpo.loss_weights),
@@ -151,7 +155,6 @@ def make_dpo_trainer(
         train_sampling_strategy="group_by_length",
         length_column_name="length",
         remove_unused_columns=False,  # it would take the lengths away before the rows are grouped by them
-        **common_arguments(settings, plan, work),
     )
     adapted = hasattr(model, "peft_config")
     steps = Steps(on_step, "dpo")
@@ -161,15 +164,16 @@ def make_dpo_trainer(
         args=arguments,
         train_dataset=datasets.Dataset.from_list(rows),
         processing_class=tokenizer,
-        peft_config=lora_config(settings.lora) if settings.lora and not adapted else None,
+        peft_config=lora_config(settings.lora, model.config) if settings.lora and not adapted else None,
         callbacks=[report_to(steps)],
     )
     trainer.remove_callback(transformers.PrinterCallback)
+    whole_numbers(trainer.model)
     trainer.steps = steps
     first = settings.batch_size
     check_pairs(trainer.data_collator(rows[:first]), encoded.rows[:first], encoded.end_id)
     plain = trainer.model.get_base_model() if settings.lora else trainer.model
-    if plan.device == "cpu" and can_flatten(plain.config):
+    if plan.device == "cpu" and can_flatten(plain.config) and not reshaped(settings):
         use_pair_pass(plain)
     if trainer.precompute_ref_logps:
         for name, column in _reference(trainer, rows, settings.batch_size).items():
@@ -220,6 +224,17 @@ class Dpo(StudentSettings):
     """Direct preference optimisation on pairs. Trained on the chosen answers first where `dpo.sft_first` says so."""
 
     learns_from: ClassVar[Source] = "pairs"
+    trl_config: ClassVar[str] = "DPOConfig"
+    instead: ClassVar[Mapping[str, str]] = {
+        "beta": "dpo.beta",
+        "loss_type": "dpo.loss_type",
+        "loss_weights": "dpo.loss_weights",
+        "label_smoothing": "dpo.label_smoothing",
+        "label_smoothing_factor": "dpo.label_smoothing",
+        "ld_alpha": "dpo.ld_alpha",
+        "precompute_ref_log_probs": "dpo.precompute_ref",
+    }
+    unfit: ClassVar[Mapping[str, str]] = {"padding_free": "trl has switched it off for pairs"}
 
     method: Literal["dpo"] = "dpo"
     learning_rate: float = Field(default=5e-5, gt=0, le=1)
@@ -238,6 +253,11 @@ class Dpo(StudentSettings):
             raise ValueError(
                 "dpo.precompute_ref is false and lora is off: the reference would be a second copy of the model in "
                 "memory. Set precompute_ref: true, or train a lora"
+            )
+        if self.dpo.sft_first is not None and "max_steps" in self.trainer:
+            raise ValueError(
+                "trainer.max_steps would be that of both trainings: set `student.epochs` and "
+                "`student.dpo.sft_first.epochs`, which may be fractions"
             )
         self.refuse_dropout()
         return self

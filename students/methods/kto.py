@@ -32,17 +32,18 @@ from stillroom.students.data.labelled import EncodedAnswer, EncodedAnswers, enco
 from stillroom.students.data.mismatched import Placed, batches_of
 from stillroom.students.data.rows import Row, with_system
 from stillroom.students.methods.batches import check_batch
-from stillroom.students.methods.common import enough_memory, finish, fits, longest, run, training
+from stillroom.students.methods.common import enough_memory, finish, fits, run, training
 from stillroom.students.methods.cpu_passes import can_flatten, use_row_pass
-from stillroom.students.methods.registry import Source, StudentSettings, methods
+from stillroom.students.methods.registry import Source, StudentSettings, longest, methods
 from stillroom.students.methods.trainer import (
     OwnRows,
     Steps,
-    common_arguments,
     lora_config,
     report_to,
     unwrapped,
+    whole_numbers,
 )
+from stillroom.students.methods.trl_config import config_of
 from stillroom.students.records import Asked, OnStep, Plan, Reference, Trained, TrainingPlace
 
 if TYPE_CHECKING:
@@ -130,10 +131,13 @@ def make_kto_trainer(
     Raises TrainingError where there are rows of one kind only."""
     import datasets
     import transformers
-    import trl
 
     weights = weights_of(encoded, kto)
-    arguments = trl.KTOConfig(
+    arguments = config_of(
+        settings,
+        "KTOConfig",
+        plan,
+        work,
         beta=kto.beta,
         loss_type=kto.loss_type,
         desirable_weight=weights.desirable,
@@ -141,7 +145,6 @@ def make_kto_trainer(
         precompute_ref_log_probs=kto.precompute_ref,
         train_sampling_strategy="sequential",  # in the order of `batches_of`
         remove_unused_columns=False,
-        **common_arguments(settings, plan, work),
     )
     steps = Steps(on_step, "kto", MEASURED)
     kl = kto.loss_type == "kto"
@@ -156,10 +159,11 @@ def make_kto_trainer(
         args=arguments,
         train_dataset=datasets.Dataset.from_list(rows),
         processing_class=tokenizer,
-        peft_config=lora_config(settings.lora) if settings.lora else None,
+        peft_config=lora_config(settings.lora, model.config) if settings.lora else None,
         callbacks=[report_to(steps)],
     )
     trainer.remove_callback(transformers.PrinterCallback)
+    whole_numbers(trainer.model)
     trainer.steps = steps
     first = settings.batch_size
     check_answers(trainer.data_collator(rows[:first]), placed[:first], encoded.end_id)
@@ -252,6 +256,18 @@ class Kto(StudentSettings):
     """Kahneman-Tversky optimisation on single answers, each desirable or not."""
 
     learns_from: ClassVar[Source] = "labelled rows"
+    trl_config: ClassVar[str] = "KTOConfig"
+    instead: ClassVar[Mapping[str, str]] = {
+        "beta": "kto.beta",
+        "loss_type": "kto.loss_type",
+        "desirable_weight": "kto.desirable_weight",
+        "undesirable_weight": "kto.undesirable_weight",
+        "precompute_ref_log_probs": "kto.precompute_ref",
+    }
+    unfit: ClassVar[Mapping[str, str]] = {
+        "train_sampling_strategy": "which rows make a batch is laid down before the first step",
+        "label_smoothing_factor": "its loss has no labels to smooth",
+    }
 
     method: Literal["kto"] = "kto"
     learning_rate: float = Field(default=5e-5, gt=0, le=1)

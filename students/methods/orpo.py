@@ -17,7 +17,7 @@ is left out are those of DPO. On a CPU the same pairs, settings and seed give th
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
@@ -35,13 +35,14 @@ from stillroom.students.methods.registry import Source, StudentSettings, methods
 from stillroom.students.methods.trainer import (
     OwnRows,
     Steps,
-    common_arguments,
     lora_config,
     pair_columns,
     report_to,
     unwrapped,
     watch,
+    whole_numbers,
 )
+from stillroom.students.methods.trl_config import config_of, reshaped
 from stillroom.students.methods.validation import Held
 from stillroom.students.records import OnStep, Plan, Trained, TrainingPlace
 
@@ -111,14 +112,16 @@ def make_orpo_trainer(
     """A trainer whose first batch has passed the checks. `work`: a folder for whatever trl wants to keep."""
     import datasets
     import transformers
-    import trl
 
-    arguments = trl.DPOConfig(
+    arguments = config_of(
+        settings,
+        "DPOConfig",
+        plan,
+        work,
         precompute_ref_log_probs=settings.lora is None,  # which keeps trl from loading a reference
         train_sampling_strategy="group_by_length",
         length_column_name="length",
         remove_unused_columns=False,  # it would take the lengths away before the rows are grouped by them
-        **common_arguments(settings, plan, work),
     )
     steps = Steps(on_step, "orpo", MEASURED)
     rows = pair_columns(encoded)
@@ -127,15 +130,16 @@ def make_orpo_trainer(
         args=arguments,
         train_dataset=datasets.Dataset.from_list(rows),
         processing_class=tokenizer,
-        peft_config=lora_config(settings.lora) if settings.lora else None,
+        peft_config=lora_config(settings.lora, model.config) if settings.lora else None,
         callbacks=[report_to(steps)],
     )
     trainer.remove_callback(transformers.PrinterCallback)
+    whole_numbers(trainer.model)
     trainer.steps, trainer.weight = steps, orpo.weight
     first = settings.batch_size
     check_pairs(trainer.data_collator(rows[:first]), encoded.rows[:first], encoded.end_id)
     plain = unwrapped(trainer.model)
-    if plan.device == "cpu" and can_flatten(plain.config):
+    if plan.device == "cpu" and can_flatten(plain.config) and not reshaped(settings):
         use_pair_pass(plain)
     return trainer
 
@@ -203,6 +207,27 @@ class Orpo(StudentSettings):
     """Odds ratio preference optimisation on pairs: likelihood and preference in one loss, without a reference."""
 
     learns_from: ClassVar[Source] = "pairs"
+    trl_config: ClassVar[str] = "DPOConfig"
+    unfit: ClassVar[Mapping[str, str]] = {
+        "padding_free": "trl has switched it off for pairs",
+        **dict.fromkeys(
+            (
+                "beta",
+                "discopop_tau",
+                "f_alpha_divergence_coef",
+                "f_divergence_type",
+                "label_smoothing",
+                "label_smoothing_factor",
+                "ld_alpha",
+                "loss_type",
+                "loss_weights",
+                "precompute_ref_log_probs",
+                "router_aux_loss_coef",
+                "use_weighting",
+            ),
+            "its loss is the odds ratio's, whose one setting is `student.orpo.weight`",
+        ),
+    }
 
     method: Literal["orpo"] = "orpo"
     learning_rate: float = Field(default=5e-5, gt=0, le=1)

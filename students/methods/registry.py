@@ -17,15 +17,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from stillroom.common.marks import NamedMarks
+from stillroom.common.models.resolve import Quantised, needs_bitsandbytes
 from stillroom.common.records import Task
 from stillroom.common.registry import Registry
 from stillroom.common.settings import Settings
 from stillroom.students.data.rows import Row
+from stillroom.students.methods import trl_fields
 from stillroom.students.methods.checkpoints import CheckpointSettings
 from stillroom.students.methods.trackers import Tracker
 from stillroom.students.methods.validation import ValidationSettings
@@ -41,7 +44,8 @@ Source = Literal["rows", "pairs", "labelled rows"]
 UNTOLD = ("checkpoints", "report_to")
 """Settings that decide nothing of a student, so that they are in no name for it."""
 
-LATER = ("validation",)
+LATER = ("validation", "trainer")
+LATER_LORA = ("rslora", "dora", "modules_to_save", "quantise")
 """Settings that came later: at their default they are left out, so that students of before keep their names."""
 
 
@@ -56,6 +60,23 @@ class LoraSettings(Settings):
     """Dropout on the adapter's input."""
     target_modules: str | tuple[str, ...] = "all-linear"
     """`all-linear` (every linear layer but the head), or names as peft takes them."""
+    rslora: bool = False
+    """Scale the update by alpha / √r instead (Kalajdzievski 2023, arXiv:2312.03732)."""
+    dora: bool = False
+    """Also train each weight column's magnitude (DoRA, Liu et al. 2024, arXiv:2402.09353)."""
+    modules_to_save: tuple[str, ...] = ()
+    """Modules that are trained whole, such as `embed_tokens` and `lm_head`."""
+    quantise: Quantised | None = None
+    """Hold the base's weights in fewer bits while it is trained: `nf4` (QLoRA) or `int8`; null: as they are."""
+
+    @model_validator(mode="after")
+    def _quantised_fits(self) -> Self:
+        if self.quantise is not None and self.dora:
+            raise ValueError(
+                f"dora scales the columns of the base's own weights, which quantise: {self.quantise} holds in fewer "
+                "bits: leave one of them out"
+            )
+        return self
 
 
 class StudentSettings(Settings):
@@ -63,6 +84,12 @@ class StudentSettings(Settings):
 
     learns_from: ClassVar[Source] = "rows"
     """What it is trained on."""
+    trl_config: ClassVar[str] = ""
+    """The settings of trl that `trainer` may name; empty for a method that is not one of its trainers."""
+    instead: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Fields of trl that the method's own settings decide, by these."""
+    unfit: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Fields of trl that the method cannot use, and why."""
 
     model: str = Field(min_length=1)
     """Hub name, local folder, or `embedded:…`."""
@@ -96,6 +123,8 @@ class StudentSettings(Settings):
     """The student's system prompt, in training and ever after; null: the rows' own."""
     save_merged: bool = True
     """Also write the adapter merged into the weights, which every server can load."""
+    trainer: Mapping[str, JsonValue] = Field(default_factory=dict)
+    """Any other setting of the method's trl config, such as `packing`, `optim` or `neftune_noise_alpha`."""
     report_to: tuple[Tracker, ...] = ()
     """Trackers that are shown the training while it runs, each an extra of its name."""
     validation: ValidationSettings | None = None
@@ -139,11 +168,24 @@ class StudentSettings(Settings):
                 )
         return {key: value for key, value in values.items() if key not in others}
 
+    @model_validator(mode="after")
+    def _trainer_fits(self) -> Self:
+        if self.trainer and not self.trl_config:
+            raise ValueError(f"trainer names settings of trl, and method {self.method} is not one of its trainers")
+        trl_fields.refuse(self.trainer, self.method, self.instead, self.unfit)
+        return self
+
     def decides(self) -> dict[str, Any]:
         """Those of the settings that decide what a training gives, as JSON: a student whose others have changed is
         not trained again."""
-        later = {name for name in LATER if getattr(self, name) == type(self).model_fields[name].default}
-        return self.model_dump(mode="json", exclude=later | set(UNTOLD))
+        fields = type(self).model_fields
+        later = {name for name in LATER if getattr(self, name) == fields[name].get_default(call_default_factory=True)}
+        found = self.model_dump(mode="json", exclude=later | set(UNTOLD))
+        if self.lora is not None:
+            for name in LATER_LORA:
+                if getattr(self.lora, name) == LoraSettings.model_fields[name].default:
+                    del found["lora"][name]
+        return found
 
     @property
     def asks_the_scorer(self) -> bool:
@@ -167,6 +209,18 @@ class StudentSettings(Settings):
 
         return Asked()
 
+    @property
+    def trains_weights(self) -> bool:
+        """Whether weights of the model itself are trained. They are held in float32, whatever it computes in:
+        bfloat16 would round a small step away."""
+        return self.lora is None or bool(self.lora.modules_to_save)
+
+    @property
+    def attention(self) -> str | None:
+        """The implementation of attention that `trainer` names; None for transformers' own choice."""
+        init = self.trainer.get("model_init_kwargs")
+        return str(init["attn_implementation"]) if isinstance(init, dict) and init else None
+
     def refuse_dropout(self) -> None:
         """For methods whose trainer of trl switches it off. Raises ValueError."""
         if self.lora is not None and self.lora.dropout:
@@ -185,7 +239,11 @@ class StudentSettings(Settings):
         return ()
 
     def check(self, base: Path, seed: int) -> None:
-        """Raises what a training would for files or tasks that are not there: called before anything is paid."""
+        """Raises what a training would for files or tasks that are not there, and for settings that trl does not
+        know: called before anything is paid."""
+        if self.lora is not None and self.lora.quantise is not None:
+            needs_bitsandbytes()
+        trl_fields.check(self.trainer, self.trl_config)
 
     def train(
         self,
@@ -239,3 +297,8 @@ def on_or_off(value: Any) -> Any:
     if value is False:
         return None
     return {} if value is True else value
+
+
+def longest(settings: StudentSettings, config: Any) -> int:
+    """Tokens a row may have: what was asked for, within the model's context."""
+    return min(settings.max_length, getattr(config, "max_position_embeddings", None) or settings.max_length)

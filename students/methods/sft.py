@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from stillroom.students.data.encode import encode_rows
 from stillroom.students.data.rows import Row, read_rows, with_system
@@ -25,6 +25,8 @@ from stillroom.students.records import OnStep, Trained, TrainingPlace
 @methods.register
 class Sft(OfRows):
     """Supervised fine-tuning on the accepted traces."""
+
+    trl_config: ClassVar[str] = "SFTConfig"
 
     method: Literal["sft"] = "sft"
 

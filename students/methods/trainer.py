@@ -4,8 +4,8 @@
     trainer.train()
 
 Rows come tokenised and with labels. A wrong loss mask fails silently (the loss falls, and the student echoes its
-prompt or never stops), so `batches.py` looks at the first batch as the collator makes it. Nothing
-is printed; progress goes to `on_step`, checkpoints to `kept` (`resume.py`), losses to trackers that are named.
+prompt or never stops), so the first batch is looked at as the collator makes it (`batches.py`). Nothing is printed;
+progress goes to `on_step`, checkpoints to `kept` (`resume.py`), losses to trackers that are named.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from typing import Any, Protocol
 
 from stillroom.errors import TrainingError
 from stillroom.students.data.encode import IGNORED, Encoded, EncodedPairs
-from stillroom.students.methods.batches import check_batch
+from stillroom.students.methods.batches import check_batch, check_packed
 from stillroom.students.methods.cpu_passes import answer_loss, can_flatten, flatten
-from stillroom.students.methods.registry import LoraSettings, StudentSettings
+from stillroom.students.methods.registry import LoraSettings, StudentSettings, longest
 from stillroom.students.methods.resume import Resumable
+from stillroom.students.methods.trl_config import config_of, reshaped
 from stillroom.students.methods.validation import Curve, Held, Validated
 from stillroom.students.records import OnStep, Phase, Plan, Rewards, StepInfo
 
@@ -76,30 +77,40 @@ def make_trainer(
     """
     import datasets
     import transformers
-    import trl
 
-    flat = plan.device == "cpu" and can_flatten(model.config)
-    order = "random" if flat else "group_by_length"  # a flat batch has no padding, so rows need no sorting
+    flat = plan.device == "cpu" and can_flatten(model.config) and not reshaped(settings)
+    packed = bool(settings.trainer.get("packing"))
+    # A flat batch and a packed row have no padding, so rows need no sorting.
+    order = "random" if flat or packed else "group_by_length"
     rows: list[dict[str, Any]] = [{"input_ids": row.input_ids, "labels": row.labels} for row in encoded.rows]
     if own is not None:
         rows = [row | {"row": i} for i, row in enumerate(rows)]
     steps = Steps(on_step)
     trainer = trainer_class()(
         model=model,
-        args=trl.SFTConfig(
+        args=config_of(
+            settings,
+            "SFTConfig",
+            plan,
+            work,
             train_sampling_strategy=order,
             remove_unused_columns=own is None,
-            **common_arguments(settings, plan, work),
+            max_length=longest(settings, model.config) if packed else None,
         ),
         train_dataset=datasets.Dataset.from_list(rows),
         processing_class=tokenizer,
-        peft_config=lora_config(settings.lora) if settings.lora else None,
+        peft_config=lora_config(settings.lora, model.config) if settings.lora else None,
         callbacks=[report_to(steps)],
     )
     trainer.remove_callback(transformers.PrinterCallback)
+    whole_numbers(trainer.model)
     trainer.steps, trainer.own, trainer.flat, trainer.sampler = steps, own, flat, sampler
     first = settings.batch_size
-    check_batch(trainer.data_collator(rows[:first]), encoded.rows[:first], encoded.end_id)
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(min(first, len(trainer.train_dataset)))])
+    if trainer.padding_free:
+        check_packed(batch, encoded.rows, encoded.end_id)
+    else:
+        check_batch(batch, encoded.rows[:first], encoded.end_id)
     if own is not None:
         trainer.data_collator = row_numbers
     return trainer
@@ -177,7 +188,7 @@ def trainer_class() -> Any:
                 self.steps.tokens += self.own.tokens(inputs)
                 # Processes average their gradients, and each has divided by the tokens of all.
                 return self.own(model, inputs, num_items_in_batch) * self.accelerator.num_processes
-            self.steps.tokens += int(inputs["attention_mask"].sum())
+            self.steps.tokens += seen(inputs)
             total = flat_cross_entropy(model, inputs) if self.flat and not return_outputs else None
             if total is None:
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
@@ -185,6 +196,20 @@ def trainer_class() -> Any:
             return total / count
 
     return StudentTrainer
+
+
+def whole_numbers(model: Any) -> None:
+    """The weights of adapters in float32 again: trl takes them to bfloat16 where their base is held in fewer bits,
+    which would round small steps away."""
+    for name, weight in model.named_parameters():
+        if weight.requires_grad and "lora_" in name:
+            weight.data = weight.data.float()
+
+
+def seen(batch: Mapping[str, Any]) -> int:
+    """Tokens of a batch without padding; one without an attention mask is rows end to end."""
+    mask = batch.get("attention_mask")
+    return int(batch["input_ids"].numel() if mask is None else mask.sum())
 
 
 def row_numbers(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -220,6 +245,7 @@ class OwnRows(Resumable, Validated):
         return dataset
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """trl's own, with its tokens counted."""
         self.steps.tokens += int(inputs["attention_mask"].sum())
         return super().compute_loss(model, inputs, *args, **kwargs)
 
@@ -283,45 +309,21 @@ class Steps:
             )
 
 
-def common_arguments(settings: StudentSettings, plan: Plan, work: Path) -> dict[str, Any]:
-    """The settings in the words of trl's trainers. Their own defaults are for large GPUs and for printing."""
-    return {
-        "output_dir": str(work),
-        "num_train_epochs": settings.epochs,
-        "learning_rate": settings.learning_rate,
-        "per_device_train_batch_size": settings.batch_size,
-        "gradient_accumulation_steps": settings.gradient_accumulation,
-        "warmup_steps": settings.warmup_ratio,  # below 1 it is a share of all steps
-        "lr_scheduler_type": settings.scheduler,
-        "weight_decay": settings.weight_decay,
-        "max_grad_norm": settings.max_grad_norm,
-        "seed": plan.seed,
-        "data_seed": plan.seed,
-        "use_cpu": plan.device == "cpu",
-        # A LoRA trains float32 adapters on weights held in bfloat16; whole weights stay float32 and compute in it.
-        "bf16": settings.lora is None and plan.dtype == "bfloat16",
-        "gradient_checkpointing": plan.device != "cpu",
-        "max_length": None,  # rows over the limit were left out and counted before; nothing is cut here
-        "dataloader_pin_memory": plan.device != "cpu",
-        "logging_strategy": "steps",
-        "logging_steps": 1,
-        "logging_nan_inf_filter": False,
-        "save_strategy": "no",
-        "report_to": list(settings.report_to) or "none",
-        "disable_tqdm": True,
-    }
-
-
-def lora_config(settings: LoraSettings) -> Any:
-    """The adapter in peft's words."""
+def lora_config(settings: LoraSettings, model: Any) -> Any:
+    """The adapter in peft's words. `model`: the configuration of what it adapts."""
     import peft
 
-    targets = settings.target_modules
+    targets, whole = settings.target_modules, list(settings.modules_to_save)
+    tied = bool(getattr(model, "tie_word_embeddings", False)) and bool({"embed_tokens", "lm_head"} & set(whole))
     return peft.LoraConfig(
         r=settings.r,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules=targets if isinstance(targets, str) else list(targets),
+        use_rslora=settings.rslora,
+        use_dora=settings.dora,
+        modules_to_save=whole or None,
+        ensure_weight_tying=tied,  # one weight in two places is trained as one, as it is saved
         task_type="CAUSAL_LM",
     )
 

@@ -12,10 +12,15 @@ from stillroom.pipeline.run.progress import Display
 
 
 def run(
-    recipe: str | Path, *, set: Sequence[str] = (), out: str | Path | None = None, display: Display | None = None
+    recipe: str | Path,
+    *,
+    set: Sequence[str] = (),
+    out: str | Path | None = None,
+    display: Display | None = None,
+    trust: bool = False,
 ) -> RunResult:
     """A whole run."""
-    result = running.run(recipe, set=set, out=out, display=display)
+    result = running.run(recipe, set=set, out=out, display=display, trust=trust)
     assert isinstance(result, RunResult)
     return result
 

@@ -59,11 +59,16 @@ def test_a_teacher_that_is_missing_is_said_before_anything_is_asked(small_studen
 def test_the_scorer_of_the_recipe_decides_what_a_student_learns_of_its_own_answers(
     small_student: Path, tmp_path: Path
 ) -> None:
-    """The base, shown the answer, teaches itself on what the checker accepted; another checker, another student."""
+    """The base, shown the answer, teaches itself on what the scorer accepted; another scorer, another student. About
+    half of what it says is accepted, whatever a machine makes of a model that adds up by chance."""
     recipe, out = write_sums(tmp_path / "recipe"), tmp_path / "run"
+    (recipe.parent / "mine.py").write_text(
+        'def score(task, attempt):\n    return attempt.text.strip()[-1:] in "02468"\n'
+    )
     own = "on_policy: {keep: accepted, sampling: {max_tokens: 48}}"
     student = f"student={{model: '{small_student}', method: distil, preset: sdft, epochs: 1, dtype: float32, {own}}}"
-    run(recipe, out=out, set=[student], display=QUIET)
+    scorer = "scorer={kind: python, path: 'mine.py:score'"
+    run(recipe, out=out, set=[student, f"{scorer}}}"], trust=True, display=QUIET)
     told = json.loads((out / "student" / "training.json").read_text(encoding="utf-8"))["on_policy"]
     assert told["answers"] == told["learned_from"] + sum(told[f"not_kept_{state}"] for state in State)
     assert told["learned_from"] > 0
@@ -73,5 +78,5 @@ def test_the_scorer_of_the_recipe_decides_what_a_student_learns_of_its_own_answe
     assert states.count("accepted") == told["learned_from"]
     assert [cost.requests for cost in status(out).costs if cost.stage == IN_TRAINING] == [told["answers"]]
     written = (out / "student" / "training.json").stat().st_mtime_ns
-    run(recipe, out=out, set=[student, "scorer={kind: answer, timeout_s: 6}"], display=QUIET)
+    run(recipe, out=out, set=[student, f"{scorer}, timeout_s: 6}}"], trust=True, display=QUIET)
     assert (out / "student" / "training.json").stat().st_mtime_ns != written
