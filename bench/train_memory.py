@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 SMOLLM = "embedded:smollm2-135m-instruct"
-SHORT, LONG = 12, 160
+SHORT, LONG = 12, 60
 """Words of an answer."""
 STEPS = 3
 

@@ -15,9 +15,11 @@ forward pass depends on the values, such as mixtures of experts.
 from __future__ import annotations
 
 import copy
+import logging
+import warnings
 import weakref
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, Literal, NamedTuple
 
 from stillroom.common.models.quiet import quiet_transformers
@@ -108,6 +110,8 @@ class Costs(NamedTuple):
 def dry_pass(shape: Shape, reads: Sequence[Read]) -> Costs:
     """Runs all reads and, where one is trained, the backward pass of their sum. Raises CannotTell."""
     text = shape.config.get_text_config()
+    if (getattr(text, "num_experts", None) or getattr(text, "num_local_experts", None) or 1) > 1:
+        raise CannotTell("which experts a token takes is not known before")
     layers = int(text.num_hidden_layers)
     alike = len(set(getattr(text, "layer_types", None) or ())) <= 1
     for few in FEW if alike else ():
@@ -124,12 +128,26 @@ def dry_pass(shape: Shape, reads: Sequence[Read]) -> Costs:
     return Costs(whole, Cost(*[0.0] * 7).plus(each, layers))
 
 
+@contextmanager
+def _quiet() -> Iterator[Any]:
+    """The transformers module, without a word of anybody about a model that cannot be run without numbers."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with quiet_transformers() as transformers, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield transformers
+    finally:
+        logger.setLevel(level)
+
+
 def _run(shape: Shape, layers: int, reads: Sequence[Read]) -> Cost:
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     try:
-        with quiet_transformers() as transformers, torch.random.fork_rng(devices=[]):
+        with _quiet() as transformers, torch.random.fork_rng(devices=[]):
             model = on_meta(transformers, shape, layers)
             with FakeTensorMode():
                 plain = filled(model, shape, lambda like: torch.empty(like.shape, dtype=like.dtype))
