@@ -40,6 +40,8 @@ def sizes(
 ) -> Sizes:
     """`flat`: the student's model takes our flat passes. `most`: tokens that a row may have."""
     way = _Way(settings, flat, "trl" if plan.device == "cpu" else "tiles")
+    if isinstance(encoded, Encoded) and settings.trainer.get("packing"):
+        return _packed(encoded, settings.batch_size, way.padded, most)
     by_length = isinstance(encoded, EncodedPairs) or (isinstance(encoded, Encoded) and not flat)
     found = [way.reads(batch) for batch in _drawn(encoded.rows, settings.batch_size, by_length, plan.seed)]
     tokens = [sum(read.tokens for read in reads) for reads in found]

@@ -121,7 +121,7 @@ def dry_pass(shape: Shape, reads: Sequence[Read]) -> Costs:
         each = less.to(more, 1)
         # Where the peak is moves with the depth, from the head to the layers' activations or gradients; from there on
         # it grows by what a layer keeps, or by its gradients.
-        if each.peak >= 0.98 * max(each.kept, 4 * each.trained if less.peak > less.kept else 0):
+        if each.peak >= 0.98 * max(each.kept, 4 * each.trained * any(read.trained for read in reads)):
             return Costs(less.plus(each, layers - few), Cost(*[0.0] * 7).plus(each, layers))
     whole, one = _run(shape, layers, reads), _run(shape, 1, reads)
     each = one.to(whole, max(1, layers - 1))
@@ -296,6 +296,13 @@ def _is_view(func: Any) -> bool:
     return any(result.alias_info is not None and not result.alias_info.is_write for result in func._schema.returns)
 
 
+def _attention(args: Sequence[Any], *, backward: bool) -> int:
+    """Operations of attention over queries and keys (B, heads, T, D): two products, and five in the backward pass."""
+    query, key = args[1:3] if backward else args[:2]
+    rows, heads, tokens, width = query.shape
+    return int((5 if backward else 2) * 2 * rows * heads * tokens * key.shape[2] * width)
+
+
 def _counter() -> Any:
     """Counts live bytes and their peak, matrix products, and bytes that other operations write."""
     import torch
@@ -312,8 +319,11 @@ def _counter() -> Any:
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             found = func(*args, **(kwargs or {}))
             self.calls += 1
-            if (formula := flop_registry.get(func._overloadpacket)) is not None:
+            formula = flop_registry.get(func._overloadpacket)
+            if formula is not None:
                 self.flops += formula(*args, **(kwargs or {}), out_val=found)
+            elif "flash_attention_for_cpu" in func._schema.name:  # of which torch has no formula
+                self.flops += _attention(args, backward="backward" in func._schema.name)
             for tensor in tree_leaves(found):
                 if isinstance(tensor, torch.Tensor):
                     self._seen(tensor.untyped_storage())

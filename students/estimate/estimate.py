@@ -3,7 +3,7 @@
     found = estimate(settings, model.config, encoded, plan)
     found.need, found.seconds, found.steps                # bytes, of a step, steps in all
     before_training(settings, model.config, encoded, plan, tell=print)
-    # estimate: 1.4 of 23 GB of memory, about 3 s a step, 7 min 00 s for 140 steps
+    # estimate: 1.4 of 23 GB, about 3 s a step, 7 min 00 s in all
 
 `before_training` raises NoRoom where a step does not fit, with what would: smaller batches that give the same steps,
 then settings that change something else. Each is computed, not guessed. How far estimates are from what was measured
@@ -33,10 +33,11 @@ from stillroom.students.methods.trl_config import reshaped
 from stillroom.students.records import Plan
 from stillroom.students.whitebox.sides import config_of
 
-ERROR = 0.25
-"""By how much less than the estimate a training may take, as a share of the estimate."""
-CLOSE = 0.8
-"""Share of the memory from which on a note is given."""
+ERROR = 0.1
+"""By how much less than the estimate a training may take, as a share of it: twice the most that was measured."""
+CLOSE = 0.75
+"""Share of the memory from which on a note is given: more than the estimate was measured, too, for what an allocator
+adds."""
 ADAMW = 8
 """Bytes that AdamW keeps for each number that is trained: two in float32."""
 STATES = {"8bit": 2, "4bit": 1, "adafactor": 0, "sgd": 0, "lion": 4}
@@ -69,10 +70,10 @@ class Estimate(NamedTuple):
 
     def told(self, room: Room) -> str:
         """In a line. `room`: what this training can have, its weights included."""
-        parts = [f"{gb(self.need)} of {gb(room.free)} GB of memory"]
+        parts = [f"{gb(self.need)} of {gb(room.free)} GB"]
         if self.seconds is not None:
             parts.append(f"about {_short(self.seconds)} a step")
-            parts.append(f"{duration(self.seconds * self.steps)} for {self.steps:,} steps")
+            parts.append(f"{duration(self.seconds * self.steps)} in all")
         return "estimate: " + ", ".join(parts)
 
 
