@@ -57,9 +57,9 @@ def test_a_step_that_fits_well_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("need_gb", [0.4, 23.0, 870.0])
 def test_the_line_fits_in_80_columns(need_gb: float) -> None:
-    found = Estimate(int(need_gb * 1e9), 0, 0, 0, 312.0, 1234)
+    found = Estimate(int(need_gb * 1e9), 0, 0, 0, 31.0, 1234)
     margin = 9 + 2  # of the run's display
-    assert margin + len(found.told(Room(int(2e12), int(2e12)))) <= 80
+    assert margin + len(found.told(Room(int(9e11), int(9e11)))) <= 80
 
 
 def test_what_does_not_fit_is_refused_with_what_would(monkeypatch: pytest.MonkeyPatch) -> None:
