@@ -87,11 +87,11 @@ class Cost(NamedTuple):
     calls: float
 
     def to(self, other: Cost, steps: int) -> Cost:
-        """A step from here to `other` in so many."""
+        """One of `steps` equal steps from here to `other`."""
         return Cost(*((b - a) / steps for a, b in zip(self, other, strict=True)))
 
     def plus(self, step: Cost, steps: int) -> Cost:
-        """So many steps on."""
+        """After `steps` more steps."""
         return Cost(*(a + b * steps for a, b in zip(self, step, strict=True)))
 
 

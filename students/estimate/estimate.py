@@ -103,7 +103,7 @@ def estimate(
 
 
 def _seconds(shape: Shape, found: Sizes, costs: Costs, others: Sequence[Costs], plan: Plan, passes: int) -> float:
-    """Of a step of so many passes, on average."""
+    """Of a step of `passes` passes, on average."""
     speed = measure(shape, next(read for read in found.dearest if read.trained), plan.device)
     computed = speed.seconds(costs) + sum(each.whole.flops / speed.layers for each in others)
     # The optimiser reads weight, gradient and states of each number, and writes all but the gradient.

@@ -62,7 +62,7 @@ def _of_a_group(folder: Path) -> Room | None:
         try:
             total, taken = (int((folder / name).read_text(encoding="ascii")) for name in (limit, used))
             stat = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines())
-        except (OSError, ValueError):  # `max` is no number
+        except (OSError, ValueError):  # `max` is not a number
             continue
         cached = int(stat.get("inactive_file", 0)) + int(stat.get("active_file", 0))
         return Room(max(0, total - taken + cached), total)

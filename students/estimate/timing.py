@@ -102,7 +102,7 @@ def _layers(shape: Shape, read: Read, device: str, wait: Callable[[], None]) -> 
 
 
 def _head(shape: Shape, wait: Callable[[], None]) -> float:
-    """Products of a head, forward and backward; of its own gradient too where it is trained."""
+    """Products of a head, forward and backward, with the gradient of its weights where they are trained."""
     import torch
 
     kind = torch.bfloat16 if shape.autocast else getattr(torch, shape.dtype)

@@ -77,8 +77,8 @@ def test_what_does_not_fit_is_refused_with_what_would(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("share", "given", "advised"),
     [
-        (0.3, {"batch_size": 1, "gradient_accumulation": 8}, "trainer: {gradient_checkpointing: true}"),
-        (0.3, {"batch_size": 1, "lora": None, "trainer": {"gradient_checkpointing": True}}, "lora: true"),
+        (0.8, {"batch_size": 1, "gradient_accumulation": 8}, "trainer: {gradient_checkpointing: true}"),
+        (0.8, {"batch_size": 1, "lora": None, "trainer": {"gradient_checkpointing": True}}, "lora: true"),
         (1e-3, {}, "no batch is small enough, so choose a smaller model"),
     ],
 )
