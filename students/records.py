@@ -110,6 +110,23 @@ class Signals(NamedTuple):
     why: str = ""
 
 
+class Asked(NamedTuple):
+    """What a training reads and holds next to the student's own pass, so that its memory can be told before.
+
+    `models`: by name, those in memory that read each batch. `sides`: models whose logits the loss looks at together,
+    the student's included; 0 for a loss of the labels alone. `again`: how often the student itself reads each batch
+    without a gradient. `mismatched`: it reads other answers to each prompt, too. `more_rows`, `more_tokens`: rows of
+    another kind for each row of a batch, and the tokens of one.
+    """
+
+    models: tuple[str, ...] = ()
+    sides: int = 0
+    again: int = 0
+    mismatched: bool = False
+    more_rows: float = 0.0
+    more_tokens: int = 0
+
+
 class Plan(NamedTuple):
     """Where and how a student is trained. `device`: cpu or cuda; `dtype`: what it computes in."""
 

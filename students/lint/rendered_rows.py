@@ -34,8 +34,7 @@ from stillroom.students.data.encode import (
 )
 from stillroom.students.data.rows import SftRow
 from stillroom.students.lint.report import Hit, Kind, MaskedRow, Stretch
-from stillroom.students.methods.common import longest
-from stillroom.students.methods.registry import StudentSettings
+from stillroom.students.methods.registry import StudentSettings, longest
 
 Collator = Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Any]]
 """Makes a batch as trl's do: of rows with `input_ids` and `labels`, or `prompt_ids`, `chosen_ids`, `rejected_ids`."""

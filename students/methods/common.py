@@ -22,11 +22,12 @@ from stillroom.common.models.resolve import fingerprint, load_model, load_tokeni
 from stillroom.errors import MissingExtra, NoRoom, RecipeError
 from stillroom.students.data.encode import Encoded, EncodedPairs, prepare_tokenizer
 from stillroom.students.data.labelled import EncodedAnswers
+from stillroom.students.estimate.estimate import before_training
 from stillroom.students.export.save import ADAPTER, MERGED, save_student, whole_folder, write_record
 from stillroom.students.methods import validation
 from stillroom.students.methods.checkpoints import Checkpoints
 from stillroom.students.methods.ranks import Ranks
-from stillroom.students.methods.registry import StudentSettings
+from stillroom.students.methods.registry import StudentSettings, longest
 from stillroom.students.methods.resume import trained
 from stillroom.students.methods.trackers import check_trackers, reporting
 from stillroom.students.methods.validation import Curve, Rows, apart
@@ -86,7 +87,7 @@ def training(
     """Loads model and tokenizer and encodes the rows; `out` appears when the block ends well.
 
     `encode`: makes tokens of the rows, with a tokenizer and the tokens that one may have. Raises NoRoom where the
-    disk is too small.
+    disk or the memory is too small.
     """
     check_trackers(settings.report_to)
     ranks = Ranks.here()
@@ -113,6 +114,8 @@ def training(
                 f"the student needs {needed / 1e6:,.0f} MB in {work.parent}, {free / 1e6:,.0f} MB are free: make "
                 "room, or write the run to another disk with --out"
             )
+        weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+        before_training(settings, model.config, encoded, plan, held=weights, tell=place.tell)
         data = [side.digest() for side in (encoded, held) if side is not None]
         kept = checkpoints(settings, out, place, plan, data)
         yield Begun(model, tokenizer, encoded, plan, work, work / "trl", kept, held, curve)
@@ -122,11 +125,6 @@ def training(
 def own_folder(out: Path, ranks: Ranks) -> Path:
     """`out` for the process that writes the student, a folder next to it for any other, which leaves nothing."""
     return out if ranks.main else out.with_name(f".{out.name}.rank-{ranks.rank}")
-
-
-def longest(settings: StudentSettings, config: Any) -> int:
-    """Tokens a row may have: what was asked for, within the model's context."""
-    return min(settings.max_length, getattr(config, "max_position_embeddings", None) or settings.max_length)
 
 
 @contextmanager

@@ -161,7 +161,7 @@ def pair_logprobs(model: Any, input_ids: Any, attention_mask: Any, labels: Any) 
     """Log-probability of each label, (2 B, T - 1), 0 where there is none. `model`: the causal model itself."""
     laid, wanted = lay_out(input_ids, attention_mask, labels)
     hidden = model.base_model(**laid._asdict(), use_cache=False).last_hidden_state  # (B, T, H)
-    found = _scored(model, hidden[wanted.pair, wanted.place], wanted.token)
+    found = scored(model, hidden[wanted.pair, wanted.place], wanted.token)
     return found.new_zeros(labels.shape[0], labels.shape[1] - 1).index_put((wanted.row, wanted.column), found)
 
 
@@ -170,11 +170,11 @@ def row_logprobs(model: Any, input_ids: Any, attention_mask: Any, labels: Any) -
     `model`: the causal model itself."""
     states = model.base_model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
     row, column = (labels[:, 1:] != IGNORED).nonzero(as_tuple=True)  # (L,) each
-    found = _scored(model, states.last_hidden_state[row, column], labels[row, column + 1])
+    found = scored(model, states.last_hidden_state[row, column], labels[row, column + 1])
     return found.new_zeros(labels.shape[0], labels.shape[1] - 1).index_put((row, column), found)
 
 
-def _scored(model: Any, hidden: Any, tokens: Any) -> Any:
+def scored(model: Any, hidden: Any, tokens: Any) -> Any:
     """Log-probability of L tokens, (L,). `hidden`: what each is predicted from, (L, H)."""
     import torch
     from torch.utils.checkpoint import checkpoint

@@ -28,12 +28,12 @@ from stillroom.errors import InputError, TrainingError
 from stillroom.sampling.ledger import Ledger
 from stillroom.students.data.encode import Encoded, EncodedRow, encode_rows
 from stillroom.students.data.rows import Row, SftRow, read_rows, with_system
-from stillroom.students.methods.common import Begun, finish, fits, longest, run, training
+from stillroom.students.methods.common import Begun, finish, fits, run, training
 from stillroom.students.methods.of_rows import OfRows
 from stillroom.students.methods.ranks import Ranks
-from stillroom.students.methods.registry import UNTOLD, methods, on_or_off
+from stillroom.students.methods.registry import UNTOLD, longest, methods, on_or_off
 from stillroom.students.methods.trainer import held_rows, make_trainer, unwrapped, watch
-from stillroom.students.records import LIVE_STUDENT, OnStep, Signals, StepInfo, Trained, TrainingPlace
+from stillroom.students.records import LIVE_STUDENT, Asked, OnStep, Signals, StepInfo, Trained, TrainingPlace
 from stillroom.students.whitebox.answers import kept_answers
 from stillroom.students.whitebox.cache.capture import keys_of
 from stillroom.students.whitebox.cache.local import LocalSource
@@ -65,6 +65,9 @@ from stillroom.version import __version__
 NOT_ASKED = ("model", "teacher", "save_merged", "validation")
 """Settings left out of the name under which the student's own answers are kept: what they decide of these stands
 there as the content of models and rows."""
+
+PROMPT_TOKENS = 48
+"""Of an everyday prompt with its chat template, about."""
 
 
 def whole(begun: Begun[Encoded]) -> Encoded:
@@ -224,6 +227,20 @@ class Distil(OfRows):
             (self.model,)
             if self.teacher in (None, BASE) or self.signal is not None
             else (self.model, str(self.teacher))
+        )
+
+    @property
+    def asked(self) -> Asked:
+        base = self.rehearse is not None or any(each.learns_from == "base" for each in self._all_objectives)
+        weights = self.teacher not in (None, BASE) and (self.kept is None or self.on_policy is not None)
+        copies = int(self.lora is None and (base or self.teacher == BASE))
+        rehearsed = self.rehearse
+        return Asked(
+            models=(str(self.teacher),) * weights + (self.model,) * copies,
+            sides=1 + int(weights or self.teacher == BASE) + int(base and rehearsed is None),
+            again=0 if self.lora is None else int(base and rehearsed is None) + int(self.teacher == BASE),
+            more_rows=0.0 if rehearsed is None else rehearsed.share,
+            more_tokens=0 if rehearsed is None else PROMPT_TOKENS + rehearsed.max_tokens,
         )
 
     @property

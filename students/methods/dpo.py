@@ -40,7 +40,7 @@ from stillroom.students.methods.trainer import (
 )
 from stillroom.students.methods.trl_config import config_of, reshaped
 from stillroom.students.methods.validation import Held
-from stillroom.students.records import OnStep, Plan, Reference, Trained, TrainingPlace
+from stillroom.students.records import Asked, OnStep, Plan, Reference, Trained, TrainingPlace
 
 if TYPE_CHECKING:
     from stillroom.students.lint.report import LintReport
@@ -311,6 +311,10 @@ class Dpo(StudentSettings):
         from stillroom.students.lint.lint import lint_pairs
 
         return lint_pairs(rows, self, test=test, reference=self.reference, thinking=thinking)
+
+    @property
+    def asked(self) -> Asked:
+        return Asked(again=0 if self.dpo.precompute_ref else 1)
 
     @property
     def reference(self) -> Reference:

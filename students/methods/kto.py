@@ -32,9 +32,9 @@ from stillroom.students.data.labelled import EncodedAnswer, EncodedAnswers, enco
 from stillroom.students.data.mismatched import Placed, batches_of
 from stillroom.students.data.rows import Row, with_system
 from stillroom.students.methods.batches import check_batch
-from stillroom.students.methods.common import enough_memory, finish, fits, longest, run, training
+from stillroom.students.methods.common import enough_memory, finish, fits, run, training
 from stillroom.students.methods.cpu_passes import can_flatten, use_row_pass
-from stillroom.students.methods.registry import Source, StudentSettings, methods
+from stillroom.students.methods.registry import Source, StudentSettings, longest, methods
 from stillroom.students.methods.trainer import (
     OwnRows,
     Steps,
@@ -44,7 +44,7 @@ from stillroom.students.methods.trainer import (
     whole_numbers,
 )
 from stillroom.students.methods.trl_config import config_of
-from stillroom.students.records import OnStep, Plan, Reference, Trained, TrainingPlace
+from stillroom.students.records import Asked, OnStep, Plan, Reference, Trained, TrainingPlace
 
 if TYPE_CHECKING:
     from stillroom.students.lint.report import LintReport
@@ -339,6 +339,11 @@ class Kto(StudentSettings):
         from stillroom.students.lint.labelled import lint_labelled
 
         return lint_labelled(rows, self, test=test, checker=checker, thinking=thinking)
+
+    @property
+    def asked(self) -> Asked:
+        kl = self.kto.loss_type == "kto"
+        return Asked(again=0 if self.kto.precompute_ref else 1 + kl, mismatched=kl)
 
     @property
     def reference(self) -> Reference:

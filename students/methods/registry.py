@@ -35,7 +35,7 @@ from stillroom.students.methods.validation import ValidationSettings
 
 if TYPE_CHECKING:
     from stillroom.students.lint.report import LintReport
-    from stillroom.students.records import Checker, OnStep, Signals, Trained, TrainingPlace
+    from stillroom.students.records import Asked, Checker, OnStep, Signals, Trained, TrainingPlace
 
 
 Source = Literal["rows", "pairs", "labelled rows"]
@@ -210,6 +210,13 @@ class StudentSettings(Settings):
             raise ValueError(f"processes is {self.processes}, but {why}: leave it out")
 
     @property
+    def asked(self) -> Asked:
+        """What a training reads and holds next to the student's own pass."""
+        from stillroom.students.records import Asked
+
+        return Asked()
+
+    @property
     def trains_weights(self) -> bool:
         """Whether weights of the model itself are trained. They are held in float32, whatever it computes in:
         bfloat16 would round a small step away."""
@@ -297,3 +304,8 @@ def on_or_off(value: Any) -> Any:
     if value is False:
         return None
     return {} if value is True else value
+
+
+def longest(settings: StudentSettings, config: Any) -> int:
+    """Tokens a row may have: what was asked for, within the model's context."""
+    return min(settings.max_length, getattr(config, "max_position_embeddings", None) or settings.max_length)

@@ -21,10 +21,9 @@ from typing import Any, Protocol
 from stillroom.errors import TrainingError
 from stillroom.students.data.encode import IGNORED, Encoded, EncodedPairs
 from stillroom.students.methods.batches import check_batch, check_packed
-from stillroom.students.methods.common import longest
 from stillroom.students.methods.cpu_passes import answer_loss, can_flatten, flatten
 from stillroom.students.methods.ranks import Ranks, Together, take_losses
-from stillroom.students.methods.registry import LoraSettings, StudentSettings
+from stillroom.students.methods.registry import LoraSettings, StudentSettings, longest
 from stillroom.students.methods.resume import Resumable
 from stillroom.students.methods.trl_config import config_of, reshaped
 from stillroom.students.methods.validation import Curve, Held, Validated
