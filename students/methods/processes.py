@@ -18,10 +18,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, NamedTuple
 
 from stillroom import errors
 from stillroom.errors import Interrupted, RecipeError, StillroomError, TrainingError
@@ -32,8 +32,10 @@ from stillroom.students.records import OnStep, Rewards, StepInfo, Trained, Train
 
 TOLD = "stillroom-rank-0 "
 """Begins a line that rank 0 tells us something in."""
-JOB, FAULTS = "STILLROOM_TRAINING", "STILLROOM_FAULTS"
-"""What a process is told: the training, and the folder in which it leaves why it failed."""
+FOLDER = "STILLROOM_TRAINING"
+"""What a process is told: the folder that holds the JOB, and in which it leaves why it failed."""
+JOB = "job.json"
+"""The training. A file: the system limits the length of a variable, and a system prompt or examples may be longer."""
 
 
 def train(
@@ -62,7 +64,8 @@ def train(
             "store": None if place.store is None else str(place.store.absolute()),
             "watched": None if place.watched is None else place.watched._asdict(),
         }
-        return _run(settings, job, Path(folder), on_step, place)
+        Path(folder, JOB).write_text(json.dumps(job, default=str), encoding="utf-8")
+        return _run(settings, Path(folder), on_step, place)
 
 
 def _written(rows: Iterable[Row], folder: Path) -> str:
@@ -72,16 +75,14 @@ def _written(rows: Iterable[Row], folder: Path) -> str:
     return str(path)
 
 
-def _run(
-    settings: StudentSettings, job: Mapping[str, Any], folder: Path, on_step: OnStep | None, place: TrainingPlace
-) -> Trained:
+def _run(settings: StudentSettings, folder: Path, on_step: OnStep | None, place: TrainingPlace) -> Trained:
     guard, log = Guard(), folder / "log.txt"
     try:
         with (
             guard.watching(),
             log.open("wb") as said,
             _ctrl_c() as ranks,
-            _started(settings, job, folder, said) as process,
+            _started(settings, folder, said) as process,
         ):
             ranks.launcher = process
             trained = _listen(process, ranks, on_step, place)
@@ -89,19 +90,17 @@ def _run(
     finally:
         guard.close()
     if trained is None or code:
-        raise _fault(folder, log, settings.processes, ranks.stopped_at_once)
+        raise _fault(folder, log, settings.processes, ranks)
     return trained
 
 
-def _started(
-    settings: StudentSettings, job: Mapping[str, Any], folder: Path, log: IO[bytes]
-) -> subprocess.Popen[str]:
+def _started(settings: StudentSettings, folder: Path, log: IO[bytes]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         _command(settings.processes),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=log,
-        env=_environment(settings.processes, job, folder),
+        env=_environment(settings.processes, folder),
         start_new_session=True,  # a Ctrl-C in the terminal is ours to pass on
         text=True,
         encoding="utf-8",
@@ -114,7 +113,7 @@ def _command(processes: int) -> list[str]:
     return [*launcher, "--max-restarts", "0", "-m", "stillroom.students.methods.rank"]
 
 
-def _environment(processes: int, job: Mapping[str, Any], folder: Path) -> dict[str, str]:
+def _environment(processes: int, folder: Path) -> dict[str, str]:
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // processes))
     path = os.pathsep.join(dict.fromkeys(entry for entry in sys.path if entry))
     return {
@@ -122,8 +121,7 @@ def _environment(processes: int, job: Mapping[str, Any], folder: Path) -> dict[s
         "OMP_NUM_THREADS": threads,
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         "PYTHONPATH": path,
-        JOB: json.dumps(job, default=str),
-        FAULTS: str(folder),
+        FOLDER: str(folder),
     }
 
 
@@ -185,26 +183,49 @@ def _listen(
     return trained
 
 
-def _fault(folder: Path, log: Path, processes: int, at_once: bool) -> StillroomError:
-    """Why the processes ended: what one of them raised, or how one was killed."""
-    if at_once:
+def _fault(folder: Path, log: Path, processes: int, ranks: _Launched) -> StillroomError:
+    """Why the processes ended: Ctrl-C, how one was killed, or what one of them raised."""
+    raised = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("fault-*.json")]
+    # Before its first step a process ends at a Ctrl-C without a word: it has nothing to save.
+    if ranks.stopped_at_once or (ranks.asked and not any(fault["kind"] for fault in raised)):
         return Interrupted(
-            "stopped the training in its step: the same command goes on from the last checkpoint, if there is one; "
-            "everything that had been answered is kept"
+            "stopped the training in the middle of its work: the same command goes on from the last checkpoint, if "
+            "there is one; everything that had been answered is kept"
         )
     said = log.read_text(encoding="utf-8", errors="replace")
-    first = re.search(r"Root Cause.*?rank\s*:\s*(\d+).*?exitcode\s*:\s*(-?\d+)", said, re.DOTALL)
     goes_on = "run the same command to go on from the last checkpoint"
-    raised = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("fault-*.json")]
-    if first is not None and int(first[2]) < 0:
-        name = signal.Signals(-int(first[2])).name
+    if (killed := _killed(said)) is not None:
         return TrainingError(
-            f"process {int(first[1]) + 1} of the {processes} that train was killed ({name}; a system does that when "
-            f"its memory runs out), which ended the others: {goes_on}"
+            f"process {killed.rank + 1} of the {processes} that train was killed ({killed.by}; a system does that "
+            f"when its memory runs out), which ended the others: {goes_on}"
         )
-    if raised:
-        fault = min(raised, key=lambda fault: (not fault["kind"], fault["at"]))
-        kind: type[StillroomError] = getattr(errors, fault["kind"], TrainingError)
-        told = fault["told"]
-        return kind(told if fault["kind"] else f"a process of the training failed: {told}; {goes_on}")
-    return TrainingError(f"the {processes} processes of the training ended, and did not say why: {said[-500:]}")
+    if not raised:
+        return TrainingError(f"the {processes} processes of the training ended, and did not say why: {said[-500:]}")
+    fault = min(raised, key=lambda fault: (not fault["kind"], fault["at"]))
+    if not fault["kind"]:
+        return TrainingError(f"a process of the training failed: {fault['told']}; {goes_on}")
+    return as_raised(fault["kind"], fault["told"])
+
+
+class _Killed(NamedTuple):
+    """`rank`: the process; `by`: the name of the signal."""
+
+    rank: int
+    by: str
+
+
+def _killed(said: str) -> _Killed | None:
+    """The process that was killed, by what the launcher said. Of the others some may fail before it is noticed, as
+    they lose their connection to it; and the launcher ends the rest with SIGTERM."""
+    for rank, code in re.findall(r"rank\s*:\s*(\d+)[^\n]*\n\s*exitcode\s*:\s*(-?\d+)", said):
+        if int(code) < 0 and -int(code) != signal.SIGTERM:
+            return _Killed(int(rank), signal.Signals(-int(code)).name)
+    return None
+
+
+def as_raised(kind: str, told: str) -> StillroomError:
+    """The error of another process. A class that is not made from its message alone becomes the nearest above it that
+    is: a MissingExtra comes as an InputError."""
+    found: type[StillroomError] = getattr(errors, kind, TrainingError)
+    plain: type[StillroomError] = next(each for each in found.__mro__ if "__init__" not in vars(each))
+    return plain(told)

@@ -16,7 +16,7 @@ from typing import Any
 from stillroom.common.models.quiet import import_torch
 from stillroom.common.text import first_line
 from stillroom.errors import StillroomError
-from stillroom.students.methods.processes import FAULTS, JOB, TOLD
+from stillroom.students.methods.processes import FOLDER, JOB, TOLD
 from stillroom.students.methods.ranks import Ranks
 from stillroom.students.methods.registry import methods
 from stillroom.students.methods.trackers import Watched
@@ -24,7 +24,7 @@ from stillroom.students.records import StepInfo, TrainingPlace
 
 
 def main() -> int:
-    """Trains what the environment says; gives the exit code."""
+    """Trains what is in the folder that the environment names; gives the exit code."""
     ranks, out = Ranks.here(), sys.stdout
 
     def tell(kind: str, value: Any) -> None:
@@ -35,7 +35,8 @@ def main() -> int:
     tell("pid", os.getpid())
     try:
         with redirect_stdout(sys.stderr):
-            tell("trained", _train(json.loads(os.environ[JOB]), ranks, tell))
+            job = Path(os.environ[FOLDER], JOB).read_text(encoding="utf-8")
+            tell("trained", _train(json.loads(job), ranks, tell))
     except StillroomError as error:
         _leave_fault(ranks, type(error).__name__, str(error))
         return error.exit_code
@@ -49,7 +50,7 @@ def main() -> int:
 
 def _leave_fault(ranks: Ranks, kind: str, told: str) -> None:
     fault = {"kind": kind, "told": told, "at": time.time()}
-    Path(os.environ[FAULTS], f"fault-{ranks.rank}.json").write_text(json.dumps(fault), encoding="utf-8")
+    Path(os.environ[FOLDER], f"fault-{ranks.rank}.json").write_text(json.dumps(fault), encoding="utf-8")
 
 
 def _train(job: dict[str, Any], ranks: Ranks, tell: Any) -> dict[str, Any]:
