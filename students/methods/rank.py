@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from contextlib import redirect_stdout
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ from stillroom.students.methods.ranks import Ranks
 from stillroom.students.methods.registry import methods
 from stillroom.students.methods.trackers import Watched
 from stillroom.students.records import StepInfo, TrainingPlace
+
+PATIENCE = timedelta(days=7)
+"""How long one waits for another. The first may sample rehearsed answers or fill a teacher's cache for hours; the
+launcher notices one that dies."""
 
 
 def main() -> int:
@@ -60,7 +65,7 @@ def _train(job: dict[str, Any], ranks: Ranks, tell: Any) -> dict[str, Any]:
     gpu = torch.cuda.is_available()
     if gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    PartialState(cpu=not gpu)
+    PartialState(cpu=not gpu, timeout=PATIENCE)
     settings = methods[job["settings"]["method"]].model_validate(job["settings"])
     rows: Any = job["rows"]
     if rows.endswith(".jsonl"):

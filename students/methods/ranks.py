@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
+from stillroom.common.models.quiet import import_torch
+from stillroom.errors import RecipeError
 from stillroom.students.data.encode import IGNORED
 
 T = TypeVar("T")
@@ -81,6 +83,18 @@ class Ranks(NamedTuple):
         each, more = divmod(rows, self.size)
         start = self.rank * each + min(self.rank, more)
         return slice(start, start + each + (self.rank < more))
+
+
+def enough_gpus(processes: int) -> None:
+    """Raises RecipeError where the machine has GPUs, but not one for each."""
+    if processes == 1:
+        return
+    gpus: int = import_torch().cuda.device_count()
+    if 0 < gpus < processes:
+        raise RecipeError(
+            f"student.processes is {processes}, each on a GPU, and the number of GPUs here is {gpus}: set "
+            f"student.processes to {gpus}, and multiply gradient_accumulation to have as many rows in a step"
+        )
 
 
 class Share:

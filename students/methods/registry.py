@@ -30,6 +30,7 @@ from stillroom.common.settings import Settings
 from stillroom.students.data.rows import Row
 from stillroom.students.methods import trl_fields
 from stillroom.students.methods.checkpoints import CheckpointSettings
+from stillroom.students.methods.ranks import enough_gpus
 from stillroom.students.methods.trackers import Tracker
 from stillroom.students.methods.validation import ValidationSettings
 
@@ -175,6 +176,8 @@ class StudentSettings(Settings):
         if self.trainer and not self.trl_config:
             raise ValueError(f"trainer names settings of trl, and method {self.method} is not one of its trainers")
         trl_fields.refuse(self.trainer, self.method, self.instead, self.unfit)
+        if not self.trl_config:
+            self.refuse_processes(f"method {self.method} is not one of trl's trainers, which share out their steps")
         return self
 
     def decides(self) -> dict[str, Any]:
@@ -246,11 +249,12 @@ class StudentSettings(Settings):
         return ()
 
     def check(self, base: Path, seed: int) -> None:
-        """Raises what a training would for files or tasks that are not there, and for settings that trl does not
-        know: called before anything is paid."""
+        """Raises what a training would for files or tasks that are not there, for settings that trl does not know,
+        and for more processes than GPUs: called before anything is paid."""
         if self.lora is not None and self.lora.quantise is not None:
             needs_bitsandbytes()
         trl_fields.check(self.trainer, self.trl_config)
+        enough_gpus(self.processes)
 
     def train(
         self,

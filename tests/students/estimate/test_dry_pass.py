@@ -12,7 +12,7 @@ import transformers
 from stillroom.students.estimate import dry_pass as dry
 from stillroom.students.estimate.dry_pass import CannotTell, Head, Read, Shape, dry_pass
 from stillroom.students.methods.registry import LoraSettings
-from tests.tiny import make_model
+from tests.conftest import tiny as models
 
 LORA = LoraSettings(r=4)
 SHAPES = {
@@ -28,7 +28,7 @@ SHAPES = {
 
 def shape(name: str = "lora", kind: str = "Llama", **config: Any) -> Shape:
     given: dict[str, Any] = {"dtype": "float32"} | SHAPES[name]
-    return Shape(make_model(kind, **config).config, **given)
+    return Shape(models.make_model(kind, **config).config, **given)
 
 
 class Kept(NamedTuple):
@@ -95,7 +95,7 @@ def test_layers_of_several_kinds_are_all_run() -> None:
 
 
 def test_weights_and_trained_numbers_are_those_of_the_model() -> None:
-    model = make_model()
+    model = models.make_model()
     every = sum(weight.numel() for weight in model.parameters())
     whole = dry_pass(Shape(model.config, "float32"), [Read(1, 8, 4, "whole")]).whole
     adapted = dry_pass(Shape(model.config, "float32", lora=LORA), [Read(1, 8, 4, "whole")]).whole
@@ -106,7 +106,7 @@ def test_weights_and_trained_numbers_are_those_of_the_model() -> None:
 
 
 def test_products_are_counted_as_they_are_computed() -> None:
-    model, read = make_model(tie_word_embeddings=False), Read(1, 16, 16, "whole")
+    model, read = models.make_model(tie_word_embeddings=False), Read(1, 16, 16, "whole")
     layers = dry_pass(Shape(model.config, "float32"), [read._replace(head="none", trained=False)]).whole.flops
     weights = sum(weight.numel() for name, weight in model.named_parameters() if "proj" in name)
     attention = 2 * 2 * 16 * 16 * 32 * 2
@@ -140,7 +140,7 @@ def test_it_touches_no_random_state_and_says_nothing(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     before = torch.get_rng_state()
-    dropout = Shape(make_model(attention_dropout=0.1).config, "float32", lora=LoraSettings(dropout=0.5))
+    dropout = Shape(models.make_model(attention_dropout=0.1).config, "float32", lora=LoraSettings(dropout=0.5))
     other = shape("lora", "OPT", word_embed_proj_dim=32, ffn_dim=64)
     torch.set_rng_state(before)
     with caplog.at_level(logging.DEBUG, "stillroom"):

@@ -20,10 +20,10 @@ from stillroom.students.estimate.machine import Room, _groups, _of_a_group, _of_
 from stillroom.students.estimate.timing import Timed, measure
 from stillroom.students.methods.registry import Student, StudentSettings
 from stillroom.students.records import Plan, TrainingPlace
-from tests.tiny import make_model
+from tests.conftest import tiny as models
 
 PLAN = Plan("cpu", "float32", 7)
-CONFIG = make_model().config
+CONFIG = models.make_model().config
 ROWS = Encoded([EncodedRow(f"row {i}", [5] * 99 + [2], [IGNORED] * 50 + [5] * 49 + [2]) for i in range(16)], (), 2)
 
 
@@ -131,7 +131,7 @@ def test_the_optimiser_keeps_by_its_name(optim: str, each: int) -> None:
 def test_a_teacher_in_this_process_is_counted(tiny: Path) -> None:
     taught = {"method": "distil", "teacher": str(tiny)}
     found = estimate(settings(**taught), CONFIG, ROWS, PLAN, timed=False)
-    assert found.others == 4 * sum(weight.numel() for weight in make_model().parameters())
+    assert found.others == 4 * sum(weight.numel() for weight in models.make_model().parameters())
     cached = estimate(settings(**taught, cache=True), CONFIG, ROWS, PLAN, timed=False)
     assert (cached.others, cached.steps) == (0, 6)
 
