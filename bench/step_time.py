@@ -50,9 +50,9 @@ def steps_of(method: str, way: str, count: int) -> list[float]:
     from stillroom.students.data.encode import encode_pairs, encode_rows, prepare_tokenizer
     from stillroom.students.data.rows import read_pairs, read_rows
     from stillroom.students.methods.common import quiet_training
-    from stillroom.students.methods.dpo import Dpo, make_dpo_trainer, pair_columns
+    from stillroom.students.methods.dpo import Dpo, make_dpo_trainer
     from stillroom.students.methods.sft import Sft
-    from stillroom.students.methods.trainer import make_trainer
+    from stillroom.students.methods.trainer import make_trainer, pair_columns
     from stillroom.students.records import Plan
 
     eager = {"model_init_kwargs": {"attn_implementation": "eager"}} if "eager" in way else {}

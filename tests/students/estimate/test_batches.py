@@ -96,7 +96,7 @@ def test_pairs_are_laid_out_as_the_pass_lays_them_out() -> None:
     width = max(each.longest for each in pairs)
     ids, labels, mask = (torch.zeros(4, width, dtype=torch.long) for _ in range(3))
     labels[:] = IGNORED
-    for i, side in enumerate([each.side(which) for which in ("chosen", "rejected") for each in pairs]):  # type: ignore[arg-type]
+    for i, side in enumerate([each.side(which) for which in ("chosen", "rejected") for each in pairs]):
         ids[i, : len(side.input_ids)], mask[i, : len(side.input_ids)] = torch.tensor(side.input_ids), 1
         labels[i, : len(side.input_ids)] = torch.tensor(side.labels)
     laid, scored = lay_out(ids, mask, labels)

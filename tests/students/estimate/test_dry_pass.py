@@ -27,7 +27,7 @@ SHAPES = {
 
 
 def shape(name: str = "lora", kind: str = "Llama", **config: Any) -> Shape:
-    given: dict[str, Any] = {"dtype": "float32"} | SHAPES[name]
+    given: dict[str, Any] = {"dtype": "float32", **SHAPES[name]}
     return Shape(models.make_model(kind, **config).config, **given)
 
 
@@ -125,7 +125,8 @@ def test_products_are_counted_as_they_are_computed() -> None:
     ],
 )
 def test_what_takes_less(less: str, more: str) -> None:
-    deep, read = {"num_hidden_layers": 8}, Read(2, 32, 8, "whole")
+    deep: dict[str, Any] = {"num_hidden_layers": 8}
+    read = Read(2, 32, 8, "whole")
     assert dry_pass(shape(less, **deep), [read]).whole.peak < dry_pass(shape(more, **deep), [read]).whole.peak
 
 
