@@ -15,7 +15,7 @@ from stillroom.students.methods.registry import LoraSettings
 from tests.conftest import tiny as models
 
 LORA = LoraSettings(r=4)
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {
     "lora": {"lora": LORA},
     "lora, bfloat16": {"lora": LORA, "dtype": "bfloat16"},
     "whole": {},
