@@ -44,8 +44,8 @@ def worked(a: int) -> str:
 
 
 def rambling(a: int) -> str:
-    """The right answer, and then no end of it."""
-    return worked(a) + "\n" + " ".join(["I could stop here, but I go on and on, and I say it again."] * 3)
+    """The right answer, and then no end of it, in words that a small model learns to go on with on any machine."""
+    return worked(a) + "\n" + "and on " * 20
 
 
 def repeated(_: int) -> str:
