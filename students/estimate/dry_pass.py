@@ -113,7 +113,11 @@ def dry_pass(shape: Shape, reads: Sequence[Read]) -> Costs:
     if (getattr(text, "num_experts", None) or getattr(text, "num_local_experts", None) or 1) > 1:
         raise CannotTell("which experts a token takes is not known before")
     layers = int(text.num_hidden_layers)
-    alike = len(set(getattr(text, "layer_types", None) or ())) <= 1
+    # Where whole layers are trained and computed again, the peak grows by what a layer keeps and by its gradients, at
+    # different depths.
+    alike = len(set(getattr(text, "layer_types", None) or ())) <= 1 and (
+        shape.lora is not None or not shape.recompute
+    )
     for few in FEW if alike else ():
         if few + 1 >= layers:
             break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,18 +75,23 @@ def test_what_does_not_fit_is_refused_with_what_would(monkeypatch: pytest.Monkey
     assert need(batch_size=size, gradient_accumulation=passes) <= module.CLOSE * 0.5 * need()
 
 
+DEEP = {"num_hidden_layers": 10}
+WIDE = DEEP | {"hidden_size": 128, "intermediate_size": 512, "head_dim": 32}
+
+
 @pytest.mark.parametrize(
-    ("share", "given", "advised"),
+    ("config", "share", "given", "advised"),
     [
-        (0.8, {"batch_size": 1, "gradient_accumulation": 8}, "trainer: {gradient_checkpointing: true}"),
-        (0.8, {"batch_size": 1, "lora": None, "trainer": {"gradient_checkpointing": True}}, "lora: true"),
-        (1e-3, {}, "no batch is small enough, so choose a smaller model"),
+        (DEEP, 0.85, {"batch_size": 1, "gradient_accumulation": 8}, "trainer: {gradient_checkpointing: true}"),
+        (WIDE, 0.85, {"batch_size": 1, "lora": None, "trainer": {"gradient_checkpointing": True}}, "lora: true"),
+        ({}, 1e-3, {}, "no batch is small enough, so choose a smaller model"),
     ],
 )
 def test_advice_by_what_there_is_to_change(
-    share: float, given: dict[str, Any], advised: str, monkeypatch: pytest.MonkeyPatch
+    config: dict[str, Any], share: float, given: dict[str, Any], advised: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(NoRoom, match=re.escape(advised) + "|dtype: bfloat16"):
+    monkeypatch.setattr(sys.modules[__name__], "CONFIG", models.make_model(**config).config)
+    with pytest.raises(NoRoom, match=re.escape(advised)):
         told(share * need(**given), monkeypatch, **given)
 
 
