@@ -85,6 +85,7 @@ def test_a_killed_worker_changes_no_row_and_is_paid_for_once(recipe: Path) -> No
                 killed.append(found[0])
             time.sleep(0.02)
 
+    log.unlink()  # before the thread looks at it
     thread = threading.Thread(target=kill)
     thread.start()
     shared = run(recipe, "shared", 2)
