@@ -111,6 +111,7 @@ class Worker:
     def __init__(self, program: Program) -> None:
         self._program = program
         self._mark = secrets.token_hex(16)  # no other worker has it
+        self._killing = threading.RLock()  # the pool may close while the thread that asked gives the worker back
         try:
             self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by kill()
         except OSError as error:
@@ -192,7 +193,11 @@ class Worker:
         return self._process.poll() is None
 
     def kill(self) -> None:
-        """Ends the process and frees all that belongs to it; no zombie stays. Safe to call twice."""
+        """Ends the process and frees all that belongs to it; no zombie stays. Safe to call twice, from any thread."""
+        with self._killing:
+            self._kill()
+
+    def _kill(self) -> None:
         # It leads its own session, so most of what it has started is in its process group. Once it is gone and waited
         # for, its number may be another's.
         if self._program.is_code_of_the_user and self.alive() and hasattr(os, "killpg"):

@@ -149,6 +149,36 @@ def test_nothing_is_left_after_close() -> None:
         checker.check(*PAIR)
 
 
+def test_a_worker_is_killed_by_many_threads_at_once(quick: AnswerChecker) -> None:
+    """As when a pool closes while the thread that asked gives its worker back."""
+    worker = quick._pool._take()
+    together = threading.Barrier(4)
+    closing: list[int] = []
+    errors = worker._errors
+
+    class Once:
+        """A file that is closed slowly, and that cannot be closed twice at the same time."""
+
+        def close(self) -> None:
+            assert not closing, "two threads close one file"
+            closing.append(1)
+            threading.Event().wait(0.05)
+            errors.close()
+            closing.pop()
+
+    worker._errors = Once()  # type: ignore[assignment]
+
+    def kill(_: int) -> None:
+        together.wait()
+        worker.kill()
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(kill, range(4)))
+    assert errors.closed
+    assert not running(worker.pid)
+    quick._pool._give_back(worker, sound=False)
+
+
 def test_exact_pairs_start_no_worker() -> None:
     with AnswerChecker() as checker:
         assert checker.check("18", "#### 18.0").state == State.ACCEPTED
