@@ -95,25 +95,12 @@ def module_of(path: Path) -> str:
 
 
 def imports_of_modules(paths: Iterable[Path]) -> dict[str, set[str]]:
-    """By module, those of ours that it imports when it is imported itself, or for its types; what a function imports
-    when it is called closes no circle."""
+    """By module, those of ours that it imports: at once, for its types, or within a function."""
     names = {module_of(path): path for path in paths}
     return {
-        module: {found for name in _imported_at_once(path) if (found := _known(name, names)) is not None} - {module}
+        module: {found for name in imported(path) if (found := _known(name, names)) is not None} - {module}
         for module, path in names.items()
     }
-
-
-def _imported_at_once(path: Path) -> Iterator[str]:
-    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            waiting.extend(ast.iter_child_nodes(node))
 
 
 def _known(name: str, modules: Mapping[str, object]) -> str | None:
@@ -146,8 +133,13 @@ def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
     return [group for group in found if len(group) > 1]
 
 
+SETTINGS_AND_WHAT_THEY_MAKE = ["", ".batch.teacher", ".teacher"]
+"""The one circle: a teacher's settings import the teacher when they make it, and it imports them."""
+
+
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    assert circles(imports_of_modules(product_files())) == []
+    known = [f"stillroom.sampling.teachers.openai{part}" for part in SETTINGS_AND_WHAT_THEY_MAKE]
+    assert [sorted(group) for group in circles(imports_of_modules(product_files()))] == [known]
 
 
 def test_this_test_finds_circles() -> None:

@@ -1,6 +1,6 @@
 """The lint of KTO rows: what `lint_sft` looks at, and what must hold between desirable and undesirable answers.
 
-    report = lint_labelled(run / "kto", settings, test=tasks.test)
+    report = lint_labelled(run / "kto", settings, settings.kto, reference=settings.reference, test=tasks.test)
     report.find("both_labels")
 
 Only the desirable answers go to the checker: the others are meant to be wrong.
@@ -22,15 +22,18 @@ from stillroom.students.lint.checks import Text, reference_hits
 from stillroom.students.lint.lint import LintRunner, said
 from stillroom.students.lint.rendered_rows import Collator, Item, answer_collator, look_at, student_of
 from stillroom.students.lint.report import Hit, LintLimits, LintReport, names
+from stillroom.students.methods.class_weights import KtoSettings, class_weights
 from stillroom.students.methods.common import quiet_training
-from stillroom.students.methods.kto import Kto, class_weights
-from stillroom.students.records import Checker
+from stillroom.students.methods.registry import StudentSettings
+from stillroom.students.records import Checker, Reference
 
 
 def lint_labelled(
     rows: Path | str | Iterable[Row],
-    settings: Kto,
+    settings: StudentSettings,
+    kto: KtoSettings,
     *,
+    reference: Reference,
     test: Sequence[Task] = (),
     checker: Checker | None = None,
     limits: LintLimits | None = None,
@@ -38,14 +41,15 @@ def lint_labelled(
     tokenizer: Any = None,
     collator: Collator | None = None,
 ) -> LintReport:
-    """Looks at all rows of KTO. The arguments and the errors are those of `lint_sft`."""
+    """Looks at all rows of KTO. `reference`: what the losses are taken against. The other arguments and the errors
+    are those of `lint_sft`."""
     with quiet_training():
         student, there = student_of(settings, tokenizer, thinking), list(given(rows))
         runner = LintRunner(student, limits or LintLimits())
         found = runner.read(there, settings.system, labelled_row, "completion")
         runner.settle(row.plain() for row, _ in found)
-        runner.tally.add(reference_hits(settings, settings.reference, there, runner.limits))
-        runner.notes.append(f"the reference is {settings.reference.told}")
+        runner.tally.add(reference_hits(settings, reference, there, runner.limits))
+        runner.notes.append(f"the reference is {reference.told}")
         both = _with_both_labels([row for row, _ in found])
         runner.tally.add(Hit("both_labels", name, "another row has the other label") for name in sorted(both))
         kept = [(row, task) for row, task in found if row.name not in both]
@@ -59,7 +63,7 @@ def lint_labelled(
             runner.run(items, collate, settings.batch_size)
             counts[label] = runner.trainable - before
         runner.checker = checker
-        runner.tally.add(_of_all([row for row, _ in kept], counts[True], counts[False], settings))
+        runner.tally.add(_of_all([row for row, _ in kept], counts[True], counts[False], kto))
         texts = [Text(row.name, task, row.prompt, said(row.completion)) for row, task in found]
         return runner.report("rows", names("labels"), given=len(there), texts=texts, test=test, settings=settings)
 
@@ -80,10 +84,10 @@ def _turns(messages: Messages) -> list[tuple[str, str]]:
     return [(message.role, message.content) for message in messages]
 
 
-def _of_all(rows: Sequence[LabelledRow], desirable: int, undesirable: int, settings: Kto) -> Iterator[Hit]:
+def _of_all(rows: Sequence[LabelledRow], desirable: int, undesirable: int, kto: KtoSettings) -> Iterator[Hit]:
     """What the training would refuse, or warn of, once it has all rows. `desirable`, `undesirable`: those that it
     would take."""
-    kto, trainable = settings.kto, desirable + undesirable
+    trainable = desirable + undesirable
     if trainable and not (desirable and undesirable):
         kind = "desirable" if desirable else "undesirable"
         yield Hit("one_label", "the rows", f"all {trainable:,} that can be trained on are {kind}")

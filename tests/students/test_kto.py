@@ -21,16 +21,9 @@ from stillroom.students.data.labelled import EncodedAnswer, EncodedAnswers, enco
 from stillroom.students.data.mismatched import Placed, batches_of
 from stillroom.students.export.save import read_record
 from stillroom.students.methods import kto as method
+from stillroom.students.methods.class_weights import HIGHEST, LOWEST, ClassWeights, class_weights
 from stillroom.students.methods.common import quiet_training
-from stillroom.students.methods.kto import (
-    HIGHEST,
-    LOWEST,
-    ClassWeights,
-    Kto,
-    check_answers,
-    class_weights,
-    make_kto_trainer,
-)
+from stillroom.students.methods.kto import Kto, check_answers, make_kto_trainer
 from stillroom.students.records import Plan, StepInfo, Trained, TrainingPlace
 
 

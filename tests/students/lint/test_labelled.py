@@ -10,6 +10,7 @@ import pytest
 
 from stillroom.common.records import State, Verdict
 from stillroom.students.lint.labelled import lint_labelled
+from stillroom.students.lint.report import LintReport
 from stillroom.students.methods.kto import Kto
 from stillroom.students.records import Answered
 
@@ -26,13 +27,17 @@ def rows(row: Any) -> list[dict[str, Any]]:
     return [*right, *wrong]
 
 
+def lint(rows: Any, settings: Kto, **more: Any) -> LintReport:
+    return lint_labelled(rows, settings, settings.kto, reference=settings.reference, **more)
+
+
 def found_in(rows: Any, settings: Kto, **more: Any) -> dict[str, int]:
-    report = lint_labelled(rows, settings, **more)
+    report = lint(rows, settings, **more)
     return {found.name: found.count for found in report.findings}
 
 
 def test_good_rows_have_no_finding_and_are_shown_with_their_mask(rows: Any, settings: Kto) -> None:
-    report = lint_labelled(rows, settings)
+    report = lint(rows, settings)
     assert (report.what, report.rows, report.trainable, report.findings) == ("rows", 8, 8, ())
     assert {"one_label", "both_labels", "stop_not_in_loss"} <= set(report.checked)
     assert report.shown[0].facts.startswith("row 1 (task t0): ")
@@ -42,7 +47,7 @@ def test_good_rows_have_no_finding_and_are_shown_with_their_mask(rows: Any, sett
 
 
 def test_it_is_what_the_method_runs(rows: Any, settings: Kto) -> None:
-    assert settings.lint(rows) == lint_labelled(rows, settings)
+    assert settings.lint(rows) == lint(rows, settings)
 
 
 def _both(rows: list[Any], row: Callable[..., Any]) -> list[Any]:
@@ -88,7 +93,7 @@ def _long(rows: list[Any], row: Callable[..., Any]) -> list[Any]:
 def test_what_is_wrong_is_found(
     change: Any, name: str, count: int, severity: str, rows: Any, row: Any, settings: Kto
 ) -> None:
-    report = lint_labelled(change(rows, row), settings)
+    report = lint(change(rows, row), settings)
     found = report.find(name)
     assert found is not None
     assert (found.count, found.severity) == (count, severity)
@@ -112,7 +117,7 @@ def test_only_desirable_answers_are_checked(rows: Any, settings: Kto) -> None:
         asked.extend(each.text for each in answered)
         return [Verdict(State.REJECTED if each.text == "it is 2" else State.ACCEPTED, "wrong") for each in answered]
 
-    report = lint_labelled(rows, settings, checker=checker)
+    report = lint(rows, settings, checker=checker)
     assert asked == [f"it is {a + 1}" for a in range(4)]
     found = report.find("answer_rejected")
     assert found is not None
